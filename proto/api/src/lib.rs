@@ -1,0 +1,38 @@
+//! The interfaces between Morpheus's processes, as protobuf, and what tonic makes of them.
+//!
+//! | module | who speaks it | where |
+//! |---|---|---|
+//! | [`management`] | people and programs to morphd | `RUN_DIR/api.sock` |
+//! | [`supervisor`] | morphd to the proxy; morphd and instances through it | `RUN_DIR/proxy.sock` |
+//! | [`session`] | app instances and the proxy | `RUN_DIR/sessions.sock` |
+//! | [`store`] | everyone to morph-stored | `RUN_DIR/store.sock` |
+//!
+//! The `.proto` files carry the documentation. Changes are additive: a number, once used, keeps its meaning.
+
+pub mod cookie;
+pub mod manifest;
+mod record;
+mod seq;
+pub mod unix;
+
+pub use record::{Record, RecordError, Records, put_control, put_message};
+
+#[allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/protos.rs"));
+}
+
+/// The management API (`management.proto`).
+pub use generated::morpheus::management::v1 as management;
+/// Between an app instance and the proxy (`session.proto`).
+pub use generated::morpheus::session::v1 as session;
+/// The versioned store (`store.proto`).
+pub use generated::morpheus::store::v1 as store;
+/// Between morphd, the proxy and, through it, the instances (`supervisor.proto`).
+pub use generated::morpheus::supervisor::v1 as supervisor;
+
+/// The name under which Morpheus's own records stand in the store, space 1; no app may bear it.
+pub const RECORDS: &str = "morpheus";
+
+/// All `.proto` files, for gRPC server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

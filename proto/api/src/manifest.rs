@@ -1,0 +1,219 @@
+//! `app.toml`: what a release of an app says of itself. Its documentation is `docs/app-toml.md`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The manifest of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Lower-case letters, digits and hyphens, starting with a letter; at most 32 characters.
+    pub name: String,
+    /// Semantic version of the release.
+    pub version: semver::Version,
+    /// 1 to 254, unique among the apps of a network: the second byte of its cookies.
+    pub id: u8,
+    /// The executable, relative to the bundle's folder.
+    pub exec: PathBuf,
+    /// Version of the schema of its tables, from 1.
+    pub schema: u32,
+    /// Neighbouring schema versions that it can read and write through its `up` and `down`.
+    #[serde(default)]
+    pub migrates: Vec<u32>,
+    /// First and last OpenFlow table. The last one is its exit, which belongs to Morpheus.
+    pub tables: [u8; 2],
+    /// Decides where packets go. Two apps that do are refused together.
+    #[serde(default)]
+    pub forwards: bool,
+    /// Apps whose tables it reads, and the schema version that it understands.
+    #[serde(default)]
+    pub reads: BTreeMap<String, u32>,
+    /// Its tables that people may write with `morphctl config set`.
+    #[serde(default)]
+    pub config: Vec<String>,
+}
+
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Not TOML, or with unknown, missing or mistyped keys.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column and what was found.
+        message: String,
+    },
+    /// Well-formed, but with a value that is not allowed.
+    #[error("{}: {key}: {message}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What was found and what is allowed.
+        message: String,
+    },
+}
+
+/// Table 0 belongs to Morpheus; 254 is the last that OpenFlow numbers (1.3.5, `OFPTT_MAX`).
+const TABLES: std::ops::RangeInclusive<u8> = 1..=254;
+
+impl Manifest {
+    /// The file's name within a bundle.
+    pub const FILE: &'static str = "app.toml";
+
+    /// Reads and checks a manifest.
+    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses and checks a manifest; `path` is only named in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ManifestError> {
+        let manifest: Manifest = toml::from_str(text).map_err(|error| ManifestError::Parse {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        match manifest.wrong_value() {
+            Some((key, message)) => Err(ManifestError::Value {
+                path: path.to_owned(),
+                key,
+                message,
+            }),
+            None => Ok(manifest),
+        }
+    }
+
+    fn wrong_value(&self) -> Option<(&'static str, String)> {
+        let [first, last] = self.tables;
+        if !is_name(&self.name) {
+            let rule = "lower-case letters, digits and hyphens, a letter first, at most 32";
+            return Some(("name", format!("{:?} is not a name ({rule})", self.name)));
+        }
+        if self.name == crate::RECORDS {
+            return Some(("name", format!("{:?} is Morpheus's own", self.name)));
+        }
+        if !(1..=254).contains(&self.id) {
+            return Some(("id", format!("{} is not from 1 to 254", self.id)));
+        }
+        let inside = self.exec.is_relative()
+            && self
+                .exec
+                .components()
+                .all(|c| matches!(c, std::path::Component::Normal(_)));
+        if !inside || self.exec.as_os_str().is_empty() {
+            return Some((
+                "exec",
+                format!("{:?} is not a path inside the bundle", self.exec),
+            ));
+        }
+        if self.schema == 0 {
+            return Some((
+                "schema",
+                "0 is not a schema version; they count from 1".into(),
+            ));
+        }
+        if let Some(other) = self.migrates.iter().find(|m| m.abs_diff(self.schema) != 1) {
+            return Some((
+                "migrates",
+                format!("{other} is no neighbour of schema {}", self.schema),
+            ));
+        }
+        if !(TABLES.contains(&first) && TABLES.contains(&last) && first < last) {
+            return Some((
+                "tables",
+                format!("[{first}, {last}] is not a range within 1 to 254 of two tables or more"),
+            ));
+        }
+        None
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "router"
+        version = "2.0.0"
+        id = 3
+        exec = "router"
+        schema = 2
+        migrates = [1]
+        tables = [20, 29]
+        forwards = true
+        reads = { topology = 1 }
+        config = ["weights"]
+    "#;
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(Path::new("app.toml"), text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_good_one_is_read() {
+        let manifest = parse(GOOD).unwrap();
+        assert_eq!(
+            (manifest.name.as_str(), manifest.tables),
+            ("router", [20, 29])
+        );
+        assert_eq!(manifest.reads.get("topology"), Some(&1));
+    }
+
+    #[test]
+    fn each_wrong_value_is_named() {
+        for (from, to, said) in [
+            (
+                "\"router\"\n        version",
+                "\"Router\"\n        version",
+                "name: \"Router\"",
+            ),
+            (
+                "\"router\"\n        version",
+                "\"morpheus\"\n        version",
+                "Morpheus's own",
+            ),
+            ("id = 3", "id = 0", "id: 0"),
+            (
+                "exec = \"router\"",
+                "exec = \"../router\"",
+                "exec: \"../router\"",
+            ),
+            ("schema = 2", "schema = 0", "schema: 0"),
+            ("[1]", "[3, 4]", "migrates: 4"),
+            ("[20, 29]", "[29, 20]", "tables: [29, 20]"),
+            ("[20, 29]", "[0, 9]", "tables: [0, 9]"),
+            ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
+            ("id = 3", "", "missing field `id`"),
+            ("\"2.0.0\"", "\"two\"", "two"),
+        ] {
+            let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
+            assert!(
+                error.starts_with("app.toml: ") && error.contains(said),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The order of events.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use crate::store::Seq;
+
+impl Seq {
+    /// Before all events.
+    pub const ZERO: Seq = Seq { stream: 0, n: 0 };
+}
+
+impl PartialOrd for Seq {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Seq {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.stream, self.n).cmp(&(other.stream, other.n))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.stream, self.n)
+    }
+}

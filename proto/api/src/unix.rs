@@ -1,0 +1,43 @@
+//! gRPC over unix sockets.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Error, Uri};
+
+/// How long a connect may take. A local socket answers at once or not at all.
+const CONNECT: Duration = Duration::from_secs(2);
+
+fn endpoint() -> Endpoint {
+    // The URI names no host that is ever looked up; the connector decides.
+    Endpoint::from_static("http://localhost").connect_timeout(CONNECT)
+}
+
+fn connector(
+    path: PathBuf,
+) -> impl tower::Service<
+    Uri,
+    Response = TokioIo<UnixStream>,
+    Error = std::io::Error,
+    Future = impl Future<Output = std::io::Result<TokioIo<UnixStream>>> + Send,
+> + Send
++ 'static {
+    tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    })
+}
+
+/// Connects to a gRPC server on a unix socket now, or fails.
+pub async fn connect(path: impl AsRef<Path>) -> Result<Channel, Error> {
+    endpoint()
+        .connect_with_connector(connector(path.as_ref().to_owned()))
+        .await
+}
+
+/// A channel that connects on its first call, and again after the server was away.
+pub fn connect_lazy(path: impl AsRef<Path>) -> Channel {
+    endpoint().connect_with_connector_lazy(connector(path.as_ref().to_owned()))
+}
