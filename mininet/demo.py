@@ -44,12 +44,20 @@ def outside(bin_dir):
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupted)
-        keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        try:
-            return keeper.wait()
-        except SystemExit:
-            end(keeper)
-            raise
+        # Some versions of unshare complain on standard error when all is over.
+        complaints = os.path.join(directory, "unshare.log")
+        with open(complaints, "w+", encoding="utf-8") as log:
+            keeper = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
+            try:
+                code = keeper.wait()
+            except SystemExit:
+                end(keeper)
+                raise
+            if code not in (0, 1):
+                log.seek(0)
+                print(f"FAILED: {log.read()}")
+            return code
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -316,7 +324,8 @@ def print_table(rows):
 
 def inside(directory, bin_dir):
     """The demo; 0 if all was well."""
-    # unshare leaves these blocked.
+    os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
+    # Some versions of unshare leave signals blocked.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.environ["TMPDIR"] = tempfile.tempdir = directory
     demo = Demo(directory, bin_dir)

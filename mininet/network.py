@@ -93,7 +93,7 @@ class Network:
         self.vsctl(*words)
 
     def _daemon(self, environment, *command):
-        flags = "--no-chdir --pidfile --log-file -vconsole:off -vsyslog:off".split()
+        flags = "-vconsole:off -vsyslog:off --no-chdir --pidfile --log-file".split()
         self.daemons.append(subprocess.Popen(
             [*command, *flags], env=environment, stdin=subprocess.DEVNULL))
 
