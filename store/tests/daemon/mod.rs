@@ -1,6 +1,11 @@
 //! A real daemon in a directory of its own.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends there")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends there"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
