@@ -16,7 +16,7 @@ const READERS: usize = 4;
 /// Keeps the state of all applications in one file and serves it to morphd, the proxy and the applications on
 /// RUN_DIR/store.sock. Started by morphd.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "morph-stored", version)]
 struct Arguments {
     /// Where the store is kept; made if it does not exist
     #[arg(long, value_name = "DIR")]

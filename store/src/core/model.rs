@@ -12,13 +12,15 @@ use super::tests::Memory;
 use super::{At, Verdict};
 use crate::op;
 
+/// Schema, truth, owner, mark, modified.
+type NaiveSpace = (u32, bool, String, u64, u64);
+
 #[derive(Clone, Default, PartialEq, Debug)]
 struct Naive {
     revision: u64,
     /// app -> epoch, turn, cursor
     lanes: BTreeMap<String, (u64, u64, Seq)>,
-    /// app, id -> schema, truth, owner, mark, modified
-    spaces: BTreeMap<(String, u32), (u32, bool, String, u64, u64)>,
+    spaces: BTreeMap<(String, u32), NaiveSpace>,
     used: BTreeSet<(String, u32)>,
     rows: BTreeMap<At, (u64, String)>,
 }

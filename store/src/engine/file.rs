@@ -72,6 +72,15 @@ impl File {
         load(&self.begin_read()?)
     }
 
+    /// So that the next start finds a file that needs no repair.
+    pub(super) fn close(&self) {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+    }
+
     fn format(&self) -> Result<State, EngineError> {
         let transaction = self.begin_write()?;
         let found = {

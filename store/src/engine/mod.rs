@@ -113,6 +113,12 @@ impl Engine {
         answered.await.map_err(|_| EngineError::Stopped)?
     }
 
+    /// Everything asked so far is answered, and the file closed.
+    pub(crate) async fn end(&self) {
+        // An error says that the writer has ended already.
+        let _ = self.ask(Job::End).await;
+    }
+
     async fn ask(&self, job: Job) -> Result<(), EngineError> {
         self.jobs.send(job).await.map_err(|_| EngineError::Stopped)
     }

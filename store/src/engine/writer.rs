@@ -29,6 +29,8 @@ const GROUP: usize = 512;
 pub(super) enum Job {
     Commit(Commit),
     Watch(Watch),
+    /// Nothing after this.
+    End,
 }
 
 pub(super) struct Commit {
@@ -83,9 +85,10 @@ impl Writer {
         }
     }
 
-    /// Works until every sender is gone.
+    /// Works until it is told to end or every sender is gone, then closes the file.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
+        let mut open = true;
+        while open && let Some(first) = jobs.blocking_recv() {
             let mut commits = Vec::new();
             let mut watches = Vec::new();
             let mut next = Some(first);
@@ -93,6 +96,10 @@ impl Writer {
                 match job {
                     Job::Commit(commit) => commits.push(commit),
                     Job::Watch(watch) => watches.push(watch),
+                    Job::End => {
+                        open = false;
+                        break;
+                    }
                 }
                 next = match commits.len() < GROUP && watches.len() < GROUP {
                     true => jobs.try_recv().ok(),
@@ -111,6 +118,7 @@ impl Writer {
         for watcher in &self.watchers {
             watcher.end(Why::Shutdown, "the store is shutting down");
         }
+        self.file.close();
     }
 
     fn group(&mut self, commits: Vec<Commit>) {

@@ -28,8 +28,11 @@ use crate::limits;
 use lock::Lock;
 use service::Service;
 
-/// How long open calls may take after the end was asked for. Watches end at once; a commit is milliseconds.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long open calls may take after the end was asked for. Watches end at once; a commit is milliseconds; a client
+/// that hangs keeps its connection, and is not waited for.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long the last group and the closing of the file may take.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Calls that one connection may have open. A client has one connection for calls and one for each watch.
 const CALLS: u32 = 1024;
 
@@ -103,8 +106,9 @@ impl Store {
         listener: UnixListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
+        let engine = self.engine;
         let (end, ended) = watching::channel(false);
-        let service = StoreServer::new(Service::new(self.engine, ended.clone()))
+        let service = StoreServer::new(Service::new(engine.clone(), ended.clone()))
             .max_decoding_message_size(limits::MESSAGE)
             .max_encoding_message_size(limits::MESSAGE);
         let mut asked = ended;
@@ -122,18 +126,22 @@ impl Store {
             () = shutdown => {}
         }
         end.send_replace(true);
+        let served = tokio::time::timeout(GRACE, server).await;
+        if served.is_err() {
+            tracing::info!("clients were still connected after {GRACE:?}");
+        }
+        // What came before this is written and answered; then the file is closed.
         let close = async {
-            server.await?;
-            // The last handle to the engine went with the server; what was still waiting is written now.
-            let _ = writer.await;
-            Ok(())
+            engine.end().await;
+            let _ = writer.await; // ready however it ended
         };
-        tokio::time::timeout(GRACE, close)
-            .await
-            .unwrap_or_else(|_| {
-                tracing::warn!("calls were still open after {GRACE:?}");
-                Ok(())
-            })
+        let closed = tokio::time::timeout(CLOSE, close).await;
+        if closed.is_err() {
+            tracing::warn!(
+                "the store was not closed within {CLOSE:?}; it will be repaired at the next start"
+            );
+        }
+        Ok(served.unwrap_or(Ok(()))?)
     }
 }
 
