@@ -1,11 +1,11 @@
 //! A whole network for one test.
 
-use crate::flows::{Flow, FlowKey};
 use crate::morpheus::{self, Morpheus};
 use crate::newflows::{Echo, NewFlows};
 use crate::ovs::Ovs;
 use crate::ping::Ping;
 use crate::processes::Process;
+use crate::rules::Rules;
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -240,6 +240,19 @@ impl Lab {
             .collect()
     }
 
+    /// The number of the link between two switches.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn link_between(&self, a: usize, b: usize) -> Result<usize> {
+        let found = self
+            .shape
+            .links
+            .iter()
+            .position(|link| *link == (a, b) || *link == (b, a));
+        found.with_context(|| format!("no link between s{a} and s{b}"))
+    }
+
     /// Takes the `n`th link (from 0) down, or up again. Only links of kind [`Links::Veth`].
     ///
     /// # Errors
@@ -365,8 +378,8 @@ impl Lab {
     ///
     /// # Errors
     /// When a switch does not answer.
-    pub fn rules(&self, app: u8) -> Result<BTreeMap<(String, FlowKey), (Flow, Instant)>> {
-        let mut rules = BTreeMap::new();
+    pub fn rules(&self, app: u8) -> Result<Rules> {
+        let mut rules = Rules::new();
         for bridge in self.bridges() {
             let now = Instant::now();
             for flow in self.ovs.flows(&bridge)? {
