@@ -393,6 +393,22 @@ impl Lab {
         Ok(rules)
     }
 
+    /// The logs of morphd and of all that it has started, by file.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let mut paths = Vec::new();
+        logs_below(self.dir(), 4, &mut paths);
+        let read = |path: PathBuf| {
+            let name = path
+                .strip_prefix(self.dir())
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let text = std::fs::read(&path).unwrap_or_default();
+            (name, String::from_utf8_lossy(&text).into_owned())
+        };
+        paths.into_iter().map(read).collect()
+    }
+
     /// Ends the test well: Morpheus is told to end, and all of it has to.
     ///
     /// # Errors
@@ -412,19 +428,10 @@ impl Drop for Lab {
             return;
         }
         // The test has failed: what Morpheus said last.
-        let mut logs = Vec::new();
-        logs_below(self.sandbox.dir(), 4, &mut logs);
-        for path in logs {
-            let text = std::fs::read(&path).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
+        for (name, text) in self.logs() {
             let lines: Vec<&str> = text.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
-            let name = path.strip_prefix(self.sandbox.dir()).unwrap_or(&path);
-            eprintln!(
-                "---- the end of {} ----\n{}",
-                name.display(),
-                tail.join("\n")
-            );
+            eprintln!("---- the end of {name} ----\n{}", tail.join("\n"));
         }
     }
 }
