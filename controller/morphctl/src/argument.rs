@@ -94,8 +94,15 @@ pub(crate) fn duration(word: &str) -> Result<Duration, String> {
     }
 }
 
-/// A datapath id in any of the usual forms, as 16 hex digits.
+/// A datapath id in any of the usual forms, as 16 hex digits. All are hexadecimal, but for fewer than 16 characters
+/// that are all decimal digits: Mininet's switch s10 is 10.
 pub(crate) fn dpid(word: &str) -> Result<String, String> {
+    if word.len() < 16
+        && word.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(number) = word.parse::<u64>()
+    {
+        return Ok(format!("{number:016x}"));
+    }
     let bare = word
         .strip_prefix("of:")
         .or_else(|| word.strip_prefix("0x"))
@@ -111,7 +118,7 @@ pub(crate) fn dpid(word: &str) -> Result<String, String> {
         (1..=16).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !hex {
         let forms = "0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1, 1";
-        return Err(format!("not a datapath id; its forms, in hex: {forms}"));
+        return Err(format!("not a datapath id; its forms: {forms}"));
     }
     Ok(format!("{:0>16}", digits.to_ascii_lowercase()))
 }
@@ -200,6 +207,7 @@ mod tests {
             "of:00:00:00:00:00:00:00:2a",
             "0x2a",
             "2a",
+            "42",
         ] {
             assert_eq!(dpid(word).as_deref(), Ok("000000000000002a"), "{word}");
         }
