@@ -1,1 +1,41 @@
-//! (to be written)
+//! What an author of Morpheus applications needs.
+//!
+//! An app implements [`App`]: events go in, changes of its [`Table`]s and packet-outs come out, and its rules are a
+//! function of the [`View`]. Its `main` is one line, [`run`]. The runtime does the rest: it applies each event exactly
+//! once, keeps the switches' rules as the app says, and lets another instance or release carry on where this one stopped.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`packet`] | packets, as far as most apps look at them |
+//! | [`bench`] | a bench for an app's tests |
+
+mod app;
+mod engine;
+mod event;
+mod install;
+mod key;
+mod migration;
+mod rules;
+mod runtime;
+mod table;
+mod turn;
+mod view;
+mod wanted;
+
+pub mod bench;
+pub mod packet;
+
+pub use app::{App, AppError, ChangedRow, Changes, RowChange, Touched};
+pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
+pub use key::Key;
+pub use migration::{Migration, MigrationError, Rows};
+pub use rules::{RuleBuilder, Rules};
+pub use runtime::{run, run_with_migration};
+pub use table::Table;
+pub use turn::{PacketOut, Turn};
+pub use view::{Pipeline, View};
+
+pub use bytes::Bytes;
+pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
+pub use morph_openflow::v13::{Action, FlowMod, FlowModCommand, Instruction, Match, port};
+pub use morph_openflow::{Dpid, MacAddr};

@@ -1,1 +1,23 @@
-//! (to be written)
+//! OpenFlow messages: values to bytes and back. Pure: no I/O, no clock, no async.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`frame`] | cuts a byte stream into frames, without copying |
+//! | [`v13`] | the messages of OpenFlow 1.3, and peeks at the fixed parts of frames that are only passed on |
+//! | [`rule`] | rules as values: their normal form, their difference, and the flow-mods that make it |
+//! | [`text`] | rules as people read them |
+//!
+//! Section numbers in the documentation are those of the OpenFlow Switch Specification 1.3.5.
+
+mod addr;
+mod error;
+pub mod frame;
+mod header;
+pub mod rule;
+pub mod text;
+pub mod v13;
+mod wire;
+
+pub use addr::{AddrParseError, Dpid, MacAddr};
+pub use error::{DecodeError, EncodeError, Problem};
+pub use header::{Header, MessageType};

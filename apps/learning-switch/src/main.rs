@@ -1,0 +1,113 @@
+//! learning-switch: each switch learns behind which of its ports a host is, from the packets that the host sends.
+//!
+//! 1. A packet whose source is not known at the port it came in by is punted. Its source is learned: `macs/DPID/MAC = port`.
+//! 2. The packet itself is sent on, to where its destination is known to be, or to all other ports.
+//! 3. What comes from a known source stays in the switch: it goes where its destination is known to be, or to all other ports.
+
+use std::process::ExitCode;
+
+use morph_sdk::packet::Ethernet;
+use morph_sdk::{
+    Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, Rules,
+    Table, Touched, Turn, View, port,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Behind which port of a switch a host is.
+const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");
+
+/// Offsets of the two tables: is the source known here, and where is the destination.
+const SOURCES: u8 = 0;
+const DESTINATIONS: u8 = 1;
+
+struct LearningSwitch;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    /// What holds on a switch before anything is learned.
+    Switch(Dpid),
+    /// One host, as one switch sees it.
+    Host(Dpid, MacAddr),
+}
+
+impl App for LearningSwitch {
+    type Group = Group;
+
+    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        match event {
+            Event::PacketIn(packet) => learn(packet, turn),
+            Event::PortStatus { dpid, reason, port } => {
+                if *reason == PortReason::Delete || !port.is_up() {
+                    forget(*dpid, port, turn);
+                }
+            }
+            // Hosts keep their places while a switch is away; a packet lost is learned from when it is sent again.
+            Event::SwitchUp(_) | Event::SwitchDown(_) | Event::FlowRemoved(_) => {}
+            Event::Lost { .. } | Event::Resync { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn groups(&self, what: &Touched<'_>, _: &View<'_>) -> Vec<Group> {
+        match what {
+            Touched::Switch(dpid) => vec![Group::Switch(*dpid)],
+            Touched::Row(row) => match row.of(&MACS) {
+                Some(((dpid, mac), ..)) => vec![Group::Host(dpid, mac)],
+                None => Vec::new(),
+            },
+        }
+    }
+
+    fn rules(&self, group: &Group, view: &View<'_>, rules: &mut Rules) {
+        match *group {
+            Group::Switch(dpid) if view.switch(dpid).is_some() => {
+                rules.on(dpid).table(SOURCES).punt();
+                let flood = vec![Action::output(port::FLOOD)];
+                rules.on(dpid).table(DESTINATIONS).actions(flood);
+            }
+            Group::Switch(_) => {}
+            Group::Host(dpid, mac) => {
+                let Some(port) = view.get(&MACS, &(dpid, mac)) else {
+                    return;
+                };
+                let from = Match::new().in_port(port).eth_src(mac);
+                let source = rules.on(dpid).table(SOURCES).priority(1).matching(from);
+                source.actions_then_table(Vec::new(), DESTINATIONS);
+                let to = Match::new().eth_dst(mac);
+                let destination = rules.on(dpid).table(DESTINATIONS).priority(1).matching(to);
+                destination.actions(vec![Action::output(port)]);
+            }
+        }
+    }
+}
+
+fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
+    let Some(frame) = Ethernet::parse(&packet.data) else {
+        return;
+    };
+    if frame.src.is_multicast() || packet.in_port > port::MAX {
+        return;
+    }
+    turn.put(&MACS, &(packet.dpid, frame.src), &packet.in_port);
+    let port = match turn.get(&MACS, &(packet.dpid, frame.dst)) {
+        Some(port) if port == packet.in_port => return,
+        Some(port) => port,
+        None => port::FLOOD,
+    };
+    let to = vec![Action::output(port)];
+    turn.packet_out(packet.dpid, packet.in_port, to, packet.data.clone());
+}
+
+fn forget(dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
+    for (key, behind) in turn.rows(&MACS) {
+        if key.0 == dpid && behind == port.number {
+            turn.delete(&MACS, &key);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    morph_sdk::run(|| LearningSwitch)
+}

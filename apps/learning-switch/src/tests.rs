@@ -1,0 +1,137 @@
+//! The app on the bench.
+
+use std::collections::BTreeMap;
+
+use morph_sdk::bench::Bench;
+use morph_sdk::packet::{ether_type, frame};
+use morph_sdk::{
+    Action, Bytes, Dpid, Event, FlowModCommand, Instruction, MacAddr, Match, Pipeline, PortInfo,
+    PortReason, RuleSet, port,
+};
+
+use crate::{LearningSwitch, MACS};
+
+const S: Dpid = Dpid(1);
+const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
+const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+const PIPELINE: Pipeline = Pipeline {
+    app: 1,
+    first: 10,
+    exit: 19,
+};
+
+fn bench() -> Bench<LearningSwitch> {
+    let mut bench = Bench::new(LearningSwitch, PIPELINE);
+    bench.switch(S, [1, 2, 3]);
+    bench
+}
+
+fn packet(src: MacAddr, dst: MacAddr) -> Bytes {
+    frame(dst, src, ether_type::IPV4, &[])
+}
+
+/// Where the rules send a packet: by the rule of the highest priority, table by table.
+fn walk(rules: &BTreeMap<Dpid, RuleSet>, in_port: u32, src: MacAddr, dst: MacAddr) -> Vec<Action> {
+    let mut table = PIPELINE.first;
+    loop {
+        let fits = |matching: &Match| {
+            matching.get_in_port().is_none_or(|p| p == in_port)
+                && matching.get_eth_src().is_none_or(|m| m == src)
+                && matching.get_eth_dst().is_none_or(|m| m == dst)
+        };
+        let rules = rules[&S].iter();
+        let rules = rules.filter(|(key, _)| key.table == table && fits(&key.match_));
+        let (_, best) = rules.max_by_key(|(key, _)| key.priority).unwrap();
+        match &best.instructions[..] {
+            [Instruction::GotoTable(next)] => table = *next,
+            [Instruction::ApplyActions(actions)] => return actions.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_unknown_source_is_punted_learned_and_its_packet_sent_on() {
+    let mut bench = bench();
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
+
+    let outcome = bench.packet_in(S, 1, packet(A, B));
+    assert_eq!(outcome.put(&MACS), [((S, A), 1)]);
+    assert_eq!(
+        outcome.packet_outs[0].actions,
+        [Action::output(port::FLOOD)]
+    );
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(port::FLOOD)]);
+
+    let outcome = bench.packet_in(S, 2, packet(B, A));
+    assert_eq!(outcome.packet_outs[0].actions, [Action::output(1)]);
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(2)]);
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(1)]);
+}
+
+#[test]
+fn a_packet_on_its_way_when_its_source_was_learned_changes_nothing() {
+    let mut bench = bench();
+    bench.packet_in(S, 1, packet(A, B));
+    let again = bench.packet_in(S, 1, packet(A, B));
+    assert!(again.puts.is_empty() && again.flow_mods.is_empty());
+    assert_eq!(again.packet_outs.len(), 1);
+}
+
+#[test]
+fn a_host_that_moves_is_learned_again() {
+    let mut bench = bench();
+    bench.packet_in(S, 1, packet(A, B));
+    bench.packet_in(S, 2, packet(B, A));
+    assert_eq!(walk(bench.rules(), 3, A, B), [Action::to_controller()]);
+    let outcome = bench.packet_in(S, 3, packet(A, B));
+    let commands: Vec<_> = outcome.flow_mods.iter().map(|(_, m)| m.command).collect();
+    assert_eq!(
+        commands,
+        [
+            FlowModCommand::Add,
+            FlowModCommand::Add,
+            FlowModCommand::DeleteStrict
+        ],
+    );
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(3)]);
+}
+
+#[test]
+fn hosts_behind_a_port_that_goes_down_are_forgotten() {
+    let mut bench = bench();
+    bench.packet_in(S, 1, packet(A, B));
+    bench.packet_in(S, 2, packet(B, A));
+    let mut port = PortInfo::new(1);
+    port.state = 1;
+    let reason = PortReason::Modify;
+    let outcome = bench.event(Event::PortStatus {
+        dpid: S,
+        reason,
+        port,
+    });
+    assert_eq!(outcome.deleted(&MACS), [(S, A)]);
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(port::FLOOD)]);
+}
+
+#[test]
+fn a_group_address_is_no_source_and_a_short_frame_no_packet() {
+    let mut bench = bench();
+    assert!(
+        bench
+            .packet_in(S, 1, packet(MacAddr::BROADCAST, B))
+            .is_empty()
+    );
+    assert!(bench.packet_in(S, 1, packet(A, B).slice(..13)).is_empty());
+}
+
+#[test]
+fn another_instance_wants_the_same_rules_of_the_same_rows() {
+    let mut first = bench();
+    first.packet_in(S, 1, packet(A, B));
+    first.packet_in(S, 2, packet(B, A));
+    let mut second = Bench::new(LearningSwitch, PIPELINE);
+    second.load(&first.own_rows());
+    second.switch(S, [1, 2, 3]);
+    assert_eq!(second.rules(), first.rules());
+}

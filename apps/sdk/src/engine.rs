@@ -1,0 +1,213 @@
+//! An app, its view and the rules that it wants: what the runtime and the test bench have in common. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Instant, SystemTime};
+
+use serde_json::Value;
+
+use crate::turn::{Journal, RowId};
+use crate::view::Tables;
+use crate::wanted::{Stale, Wanted};
+use crate::{
+    App, AppError, Changes, Dpid, Event, PacketOut, Pipeline, RowChange, Rules, Switch, Touched,
+    Turn, View,
+};
+
+/// What a turn is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    Event(&'a Event),
+    Changed(&'a Changes),
+    Tick,
+}
+
+/// What the app did with one input.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The rows that differ, each with its value before.
+    pub(crate) journal: Journal,
+    pub(crate) packet_outs: Vec<PacketOut>,
+    /// The app failed: nothing was changed.
+    pub(crate) error: Option<AppError>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine<A: App> {
+    pub(crate) app: A,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) tables: Tables,
+    pub(crate) switches: BTreeMap<Dpid, Switch>,
+    wanted: Wanted<A::Group>,
+    /// Groups whose rules are to be computed again.
+    dirty: BTreeSet<A::Group>,
+}
+
+impl<A: App> Engine<A> {
+    pub(crate) fn new(app: A, pipeline: Pipeline) -> Self {
+        Engine {
+            app,
+            pipeline,
+            tables: Tables::default(),
+            switches: BTreeMap::new(),
+            wanted: Wanted::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            tables: &self.tables,
+            switches: &self.switches,
+            pipeline: self.pipeline,
+        }
+    }
+
+    /// The rules that are wanted, as of the last [`Engine::settle`].
+    pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
+        self.wanted.sets()
+    }
+
+    /// The app's answer to one input. Its changes are in the view; its rules follow with [`Engine::settle`].
+    pub(crate) fn turn(&mut self, cause: Cause<'_>, now: Instant, wall: SystemTime) -> Made {
+        let mut turn = Turn {
+            tables: &mut self.tables,
+            switches: &self.switches,
+            pipeline: self.pipeline,
+            now,
+            wall,
+            journal: Journal::new(),
+            packet_outs: Vec::new(),
+            defect: None,
+        };
+        let result = match cause {
+            Cause::Event(event) => self.app.event(event, &mut turn),
+            Cause::Changed(changes) => self.app.changed(changes, &mut turn),
+            Cause::Tick => self.app.tick(&mut turn),
+        };
+        let error = result.err().or(turn.defect.take());
+        let mut made = Made {
+            journal: turn.journal,
+            packet_outs: turn.packet_outs,
+            error,
+        };
+        if made.error.is_some() {
+            self.restore(std::mem::take(&mut made.journal));
+            made.packet_outs.clear();
+            return made;
+        }
+        let tables = &self.tables;
+        made.journal
+            .retain(|(table, key), before| tables.get(None, table, key) != before.as_ref());
+        for ((table, key), before) in &made.journal {
+            self.touch_row(None, table, key, before.as_ref());
+        }
+        made
+    }
+
+    /// Takes a turn's changes back, in the view and in the rules.
+    pub(crate) fn undo(&mut self, journal: Journal) {
+        for ((table, key), after) in self.restore(journal) {
+            self.touch_row(None, &table, &key, after.as_ref());
+        }
+    }
+
+    fn restore(&mut self, journal: Journal) -> Vec<(RowId, Option<Value>)> {
+        let mut undone = Vec::new();
+        for ((table, key), before) in journal {
+            let after = self.tables.set(None, &table, &key, before);
+            undone.push(((table, key), after));
+        }
+        undone
+    }
+
+    /// A row changed elsewhere; whether it differs from what the view had.
+    pub(crate) fn set_row(
+        &mut self,
+        app: Option<&str>,
+        table: &str,
+        key: &str,
+        value: Option<Value>,
+    ) -> bool {
+        if self.tables.get(app, table, key) == value.as_ref() {
+            return false;
+        }
+        let before = self.tables.set(app, table, key, value);
+        self.touch_row(app, table, key, before.as_ref());
+        true
+    }
+
+    fn touch_row(&mut self, app: Option<&str>, table: &str, key: &str, before: Option<&Value>) {
+        let change = RowChange {
+            app,
+            table,
+            key,
+            before,
+            after: self.tables.get(app, table, key),
+        };
+        let groups = self.app.groups(&Touched::Row(change), &self.view());
+        self.dirty.extend(groups);
+    }
+
+    /// A switch came, or has other ports.
+    pub(crate) fn set_switch(&mut self, switch: Switch) {
+        let dpid = switch.dpid;
+        if self.switches.get(&dpid) != Some(&switch) {
+            self.switches.insert(dpid, switch);
+            self.touch_switch(dpid);
+        }
+    }
+
+    /// A switch went.
+    pub(crate) fn remove_switch(&mut self, dpid: Dpid) {
+        if self.switches.remove(&dpid).is_some() {
+            self.touch_switch(dpid);
+        }
+    }
+
+    fn touch_switch(&mut self, dpid: Dpid) {
+        let groups = self.app.groups(&Touched::Switch(dpid), &self.view());
+        self.dirty.extend(groups);
+    }
+
+    /// Brings the view of the switches in line with an event, before the app gets it.
+    pub(crate) fn see(&mut self, event: &Event) {
+        match event {
+            Event::SwitchUp(switch) => self.set_switch(switch.clone()),
+            Event::SwitchDown(dpid) => self.remove_switch(*dpid),
+            Event::PortStatus { dpid, reason, port } => {
+                if let Some(mut switch) = self.switches.get(dpid).cloned() {
+                    switch.port_status(*reason, port);
+                    self.set_switch(switch);
+                }
+            }
+            Event::PacketIn(_)
+            | Event::FlowRemoved(_)
+            | Event::Lost { .. }
+            | Event::Resync { .. } => {}
+        }
+    }
+
+    /// Computes the rules of the groups that were touched; says which rules may have changed by that.
+    pub(crate) fn settle(&mut self, stale: &mut Stale) {
+        for group in std::mem::take(&mut self.dirty) {
+            let mut rules = Rules::new(self.pipeline);
+            let view = View {
+                tables: &self.tables,
+                switches: &self.switches,
+                pipeline: self.pipeline,
+            };
+            self.app.rules(&group, &view, &mut rules);
+            self.wanted.replace(&group, rules.by_switch, stale);
+        }
+    }
+
+    /// All groups again: the pipeline changed.
+    pub(crate) fn set_pipeline(&mut self, pipeline: Pipeline, stale: &mut Stale) {
+        if self.pipeline == pipeline {
+            return;
+        }
+        self.pipeline = pipeline;
+        self.dirty.extend(self.wanted.groups());
+        self.settle(stale);
+    }
+}

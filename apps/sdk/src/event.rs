@@ -1,0 +1,249 @@
+//! Events, and the switches that they come from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use morph_api::cookie::Cookie;
+use morph_api::session;
+use morph_openflow::v13;
+
+use crate::{Dpid, MacAddr, Match};
+
+/// What happened. Each one is given to the app exactly once, or told as lost.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A rule of the app, or a miss in one of its tables, sent a packet.
+    PacketIn(PacketIn),
+    /// A rule of the app that asked for it is gone.
+    FlowRemoved(FlowRemoved),
+    /// A port came, went or changed. The view has it already.
+    PortStatus {
+        /// The switch.
+        dpid: Dpid,
+        /// What became of the port.
+        reason: PortReason,
+        /// The port as it is now, or was last.
+        port: PortInfo,
+    },
+    /// A switch connected. The view has it already.
+    SwitchUp(Switch),
+    /// A switch is no longer connected.
+    SwitchDown(Dpid),
+    /// Packet-ins of a switch were dropped, because the app did not keep up.
+    Lost {
+        /// The switch.
+        dpid: Dpid,
+        /// How many.
+        count: u64,
+    },
+    /// Events other than packet-ins may have been lost: compare what is stored about this switch with the view.
+    Resync {
+        /// The switch; absent: any.
+        dpid: Option<Dpid>,
+    },
+}
+
+/// A packet that a switch sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PacketIn {
+    /// The switch.
+    pub dpid: Dpid,
+    /// The port it came in by.
+    pub in_port: u32,
+    /// The table that sent it.
+    pub table: u8,
+    /// `OFPR_*`: 0 no match, 1 an action, 2 invalid TTL.
+    pub reason: u8,
+    /// The app's own part of the cookie of the rule that sent it; 0 for another's.
+    pub cookie_own: u32,
+    /// The frame, from its Ethernet header on.
+    pub data: Bytes,
+}
+
+/// A rule that is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowRemoved {
+    /// The switch.
+    pub dpid: Dpid,
+    /// Its table.
+    pub table: u8,
+    /// Its priority.
+    pub priority: u16,
+    /// What it matched.
+    pub matching: Match,
+    /// The app's own part of its cookie.
+    pub cookie_own: u32,
+    /// `OFPRR_*`: 0 idle timeout, 1 hard timeout, 2 deleted, 3 its group was deleted.
+    pub reason: u8,
+    /// How long it was there.
+    pub duration: Duration,
+    /// Packets that it matched.
+    pub packets: u64,
+    /// Bytes that it matched.
+    pub bytes: u64,
+}
+
+/// What became of a port (`ofp_port_reason`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortReason {
+    /// It was added.
+    Add,
+    /// It was removed.
+    Delete,
+    /// Something about it changed.
+    Modify,
+}
+
+/// A connected switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// Its datapath id.
+    pub dpid: Dpid,
+    /// How many tables it has.
+    pub tables: u32,
+    /// Its ports, by number; with LOCAL.
+    pub ports: BTreeMap<u32, PortInfo>,
+}
+
+/// A port of a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortInfo {
+    /// Its number.
+    pub number: u32,
+    /// Its name on the switch.
+    pub name: String,
+    /// Its own address.
+    pub hw_addr: MacAddr,
+    /// `ofp_port_config`.
+    pub config: u32,
+    /// `ofp_port_state`.
+    pub state: u32,
+}
+
+impl PortInfo {
+    /// A port that is up; for tests.
+    pub fn new(number: u32) -> Self {
+        let [a, b, c, d] = number.to_be_bytes();
+        PortInfo {
+            number,
+            name: format!("port{number}"),
+            hw_addr: MacAddr([2, 0, a, b, c, d]),
+            config: 0,
+            state: 0,
+        }
+    }
+
+    /// Whether it is neither switched off nor without a link.
+    pub fn is_up(&self) -> bool {
+        self.config & v13::port_config::DOWN == 0 && self.state & v13::port_state::LINK_DOWN == 0
+    }
+
+    /// Whether it is a port with a number of its own; LOCAL is not.
+    pub fn is_physical(&self) -> bool {
+        (1..=v13::port::MAX).contains(&self.number)
+    }
+
+    pub(crate) fn from_session(port: &session::Port) -> Self {
+        PortInfo {
+            number: port.number,
+            name: port.name.clone(),
+            hw_addr: MacAddr(<[u8; 6]>::try_from(&port.hw_addr[..]).unwrap_or_default()),
+            config: port.config,
+            state: port.state,
+        }
+    }
+
+    fn from_openflow(port: &v13::Port) -> Self {
+        PortInfo {
+            number: port.port_no,
+            name: port.name.clone(),
+            hw_addr: port.hw_addr,
+            config: port.config,
+            state: port.state,
+        }
+    }
+}
+
+impl Switch {
+    /// A switch with these ports, all up; for tests.
+    pub fn new(dpid: Dpid, ports: impl IntoIterator<Item = u32>) -> Self {
+        Switch {
+            dpid,
+            tables: 254,
+            ports: ports
+                .into_iter()
+                .map(|number| (number, PortInfo::new(number)))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn from_session(up: &session::SwitchUp) -> Self {
+        Switch {
+            dpid: Dpid(up.dpid),
+            tables: up.tables,
+            ports: up
+                .ports
+                .iter()
+                .map(|port| (port.number, PortInfo::from_session(port)))
+                .collect(),
+        }
+    }
+
+    /// Takes over what a port-status says.
+    pub(crate) fn port_status(&mut self, reason: PortReason, port: &PortInfo) {
+        match reason {
+            PortReason::Delete => {
+                self.ports.remove(&port.number);
+            }
+            PortReason::Add | PortReason::Modify => {
+                self.ports.insert(port.number, port.clone());
+            }
+        }
+    }
+}
+
+impl Event {
+    /// An event of an OpenFlow message, or `None` where a message of this kind is none.
+    pub(crate) fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
+        Some(match message {
+            v13::Message::PacketIn(packet) => Event::PacketIn(PacketIn {
+                dpid,
+                in_port: packet.match_.get_in_port().unwrap_or_default(),
+                table: packet.table_id,
+                reason: packet.reason,
+                cookie_own: own(app, packet.cookie),
+                data: packet.data,
+            }),
+            v13::Message::FlowRemoved(removed) => Event::FlowRemoved(FlowRemoved {
+                dpid,
+                table: removed.table_id,
+                priority: removed.priority,
+                cookie_own: own(app, removed.cookie),
+                reason: removed.reason,
+                duration: Duration::from_secs(removed.duration_sec.into())
+                    + Duration::from_nanos(removed.duration_nsec.into()),
+                packets: removed.packet_count,
+                bytes: removed.byte_count,
+                matching: removed.match_,
+            }),
+            v13::Message::PortStatus(status) => Event::PortStatus {
+                dpid,
+                reason: match status.reason {
+                    0 => PortReason::Add,
+                    1 => PortReason::Delete,
+                    _ => PortReason::Modify,
+                },
+                port: PortInfo::from_openflow(&status.port),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// The app's own part of a cookie, where it is the app's.
+fn own(app: u8, cookie: u64) -> u32 {
+    Cookie::from_u64(cookie)
+        .filter(|cookie| cookie.app == app)
+        .map_or(0, |cookie| cookie.own)
+}

@@ -1,0 +1,106 @@
+//! Keys of tables as text: the way they stand in the store, where people read them.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::{Dpid, MacAddr};
+
+/// What a table's rows are found by. Every key has one text, and a text at most one key.
+///
+/// Tuples are joined by `/`; so only the last part of one may contain a `/` itself.
+pub trait Key: Ord + Clone {
+    /// Appends the key's text.
+    fn write(&self, out: &mut String);
+    /// Reads a text that `write` may have written.
+    fn parse(text: &str) -> Option<Self>;
+
+    /// The key's text.
+    fn text(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// Reads a text, and only in the form that `write` gives it: what is found can then be got again.
+    fn parse_exact(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|key| key.text() == text)
+    }
+}
+
+impl Key for String {
+    fn write(&self, out: &mut String) {
+        out.push_str(self);
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+macro_rules! key_by_display {
+    ($($kind:ty),*) => {$(
+        impl Key for $kind {
+            fn write(&self, out: &mut String) {
+                out.push_str(&self.to_string());
+            }
+
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+
+key_by_display!(Dpid, MacAddr, u8, u16, u32, u64, Ipv4Addr, Ipv6Addr);
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn write(&self, out: &mut String) {
+        self.0.write(out);
+        out.push('/');
+        self.1.write(out);
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (a, b) = text.split_once('/')?;
+        Some((A::parse(a)?, B::parse(b)?))
+    }
+}
+
+impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn write(&self, out: &mut String) {
+        self.0.write(out);
+        out.push('/');
+        self.1.write(out);
+        out.push('/');
+        self.2.write(out);
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (a, (b, c)) = <(String, String)>::parse(text)
+            .and_then(|(a, rest)| Some((a, <(String, String)>::parse(&rest)?)))?;
+        Some((A::parse(&a)?, B::parse(&b)?, C::parse(&c)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_come_back(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], name in "[a-z/]{0,9}") {
+            let key = (Dpid(dpid), MacAddr(mac), port);
+            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
+            let key = (Ipv4Addr::from(ip), name);
+            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_text() {
+        assert_eq!((Dpid(1), 2u32).text(), "0000000000000001/2");
+        for odd in ["1/2", "0000000000000001/02", "0000000000000001", "/", ""] {
+            assert_eq!(<(Dpid, u32)>::parse_exact(odd), None, "{odd}");
+        }
+    }
+}

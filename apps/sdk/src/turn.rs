@@ -1,0 +1,121 @@
+//! A turn: what an app does with one input.
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::view::Tables;
+use crate::{Action, AppError, Dpid, Key, Pipeline, Switch, Table, View};
+
+/// Table and key of one of the app's own rows.
+pub(crate) type RowId = (String, String);
+
+/// The rows that a turn wrote, each with its value before the turn.
+pub(crate) type Journal = BTreeMap<RowId, Option<Value>>;
+
+/// A packet that a switch is to send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PacketOut {
+    /// The switch.
+    pub dpid: Dpid,
+    /// The port it is to be treated as having come in by; `port::CONTROLLER` for a packet of the app's own.
+    pub in_port: u32,
+    /// What to do with it.
+    pub actions: Vec<Action>,
+    /// The frame, from its Ethernet header on.
+    pub data: Bytes,
+}
+
+/// One turn: takes the state changes and packet-outs that answer one input, and sees its own changes.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) switches: &'a BTreeMap<Dpid, Switch>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) now: Instant,
+    pub(crate) wall: SystemTime,
+    pub(crate) journal: Journal,
+    pub(crate) packet_outs: Vec<PacketOut>,
+    /// A use of the turn that cannot be carried out: fails it.
+    pub(crate) defect: Option<AppError>,
+}
+
+impl Turn<'_> {
+    /// The view, with what this turn has changed so far.
+    pub fn view(&self) -> View<'_> {
+        View {
+            tables: self.tables,
+            switches: self.switches,
+            pipeline: self.pipeline,
+        }
+    }
+
+    /// As [`View::get`].
+    pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
+        self.view().get(table, key)
+    }
+
+    /// As [`View::iter`], collected, so that the turn can be written to meanwhile.
+    pub fn rows<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
+        self.view().iter(table).collect()
+    }
+
+    /// Sets a row. A value equal to the present one is no change.
+    pub fn put<K: Key, V: Serialize>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
+        match serde_json::to_value(value) {
+            Ok(value) => self.write(table, key, Some(value)),
+            Err(error) => {
+                self.defect = Some(AppError::new(format!(
+                    "row {table:?}.{} cannot be written: {error}",
+                    key.text()
+                )));
+            }
+        }
+    }
+
+    /// Deletes a row, if it is there.
+    pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) {
+        self.write(table, key, None);
+    }
+
+    fn write<K: Key, V>(&mut self, table: &Table<K, V>, key: &K, value: Option<Value>) {
+        if table.app().is_some() {
+            self.defect = Some(AppError::new(format!(
+                "table {table:?} is another app's and cannot be written"
+            )));
+            return;
+        }
+        let key = key.text();
+        if self.tables.get(None, table.name(), &key) == value.as_ref() {
+            return;
+        }
+        let before = self.tables.set(None, table.name(), &key, value);
+        self.journal
+            .entry((table.name().to_owned(), key))
+            .or_insert(before);
+    }
+
+    /// Has a switch send a packet. It leaves after the rules that this turn changes.
+    pub fn packet_out(&mut self, dpid: Dpid, in_port: u32, actions: Vec<Action>, data: Bytes) {
+        self.packet_outs.push(PacketOut {
+            dpid,
+            in_port,
+            actions,
+            data,
+        });
+    }
+
+    /// When this turn is made: for timers, within this process.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The time of day of this turn: for what is stored.
+    pub fn wall(&self) -> SystemTime {
+        self.wall
+    }
+}

@@ -1,0 +1,145 @@
+//! The view: what an app sees of the store and of the network, all in memory.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Dpid, Key, Switch, Table};
+
+/// Rows of one app: table, key, value.
+pub(crate) type Space = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// The local copy of the app's own rows and of those of the apps that it reads.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Tables {
+    own: Space,
+    others: BTreeMap<String, Space>,
+}
+
+impl Tables {
+    /// The rows of an app; `None`: the app itself.
+    pub(crate) fn space(&self, app: Option<&str>) -> Option<&Space> {
+        match app {
+            None => Some(&self.own),
+            Some(app) => self.others.get(app),
+        }
+    }
+
+    pub(crate) fn rows(&self, app: Option<&str>, table: &str) -> Option<&BTreeMap<String, Value>> {
+        self.space(app)?.get(table)
+    }
+
+    pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<&Value> {
+        self.rows(app, table)?.get(key)
+    }
+
+    /// Sets or, with `None`, deletes a row; what was there before.
+    pub(crate) fn set(
+        &mut self,
+        app: Option<&str>,
+        table: &str,
+        key: &str,
+        value: Option<Value>,
+    ) -> Option<Value> {
+        let space = match app {
+            None => &mut self.own,
+            Some(app) => self.others.entry(app.to_owned()).or_default(),
+        };
+        let Some(value) = value else {
+            let rows = space.get_mut(table)?;
+            let before = rows.remove(key);
+            if rows.is_empty() {
+                space.remove(table);
+            }
+            return before;
+        };
+        space
+            .entry(table.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value)
+    }
+}
+
+/// How many rows a space has.
+pub(crate) fn count(space: &Space) -> usize {
+    space.values().map(BTreeMap::len).sum()
+}
+
+/// Where the app stands among the others on every switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pipeline {
+    /// The app's id.
+    pub app: u8,
+    /// Its first table.
+    pub first: u8,
+    /// The table after its own ones: where `next` leads.
+    pub exit: u8,
+}
+
+/// What an app sees: its tables, those of the apps that it reads, and the connected switches.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) switches: &'a BTreeMap<Dpid, Switch>,
+    pub(crate) pipeline: Pipeline,
+}
+
+impl<'a> View<'a> {
+    /// The value of a row. One that is not of the table's type counts as absent, with a warning.
+    pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
+        let key = key.text();
+        let value = self.tables.get(table.app(), table.name(), &key)?;
+        read(table, &key, value)
+    }
+
+    /// All rows of a table, in the order of their keys' texts.
+    pub fn iter<K: Key, V: DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+    ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
+        self.prefix(table, "")
+    }
+
+    /// The rows of a table whose keys' texts start with `prefix`, in the order of these.
+    pub fn prefix<K: Key, V: DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        prefix: &str,
+    ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
+        let table = *table;
+        let prefix = prefix.to_owned();
+        self.tables
+            .rows(table.app(), table.name())
+            .map(|rows| rows.range(prefix.clone()..))
+            .into_iter()
+            .flatten()
+            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .filter_map(move |(key, value)| Some((K::parse_exact(key)?, read(&table, key, value)?)))
+    }
+
+    /// The connected switches, by datapath id.
+    pub fn switches(&self) -> impl Iterator<Item = &'a Switch> + use<'a> {
+        self.switches.values()
+    }
+
+    /// A connected switch.
+    pub fn switch(&self, dpid: Dpid) -> Option<&'a Switch> {
+        self.switches.get(&dpid)
+    }
+
+    /// Where the app stands among the others.
+    pub fn pipeline(&self) -> Pipeline {
+        self.pipeline
+    }
+}
+
+fn read<K, V: DeserializeOwned>(table: &Table<K, V>, key: &str, value: &Value) -> Option<V> {
+    match V::deserialize(value) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!("row {table:?}.{key} is ignored: {error}: {value}");
+            None
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Ethernet addresses and datapath ids, as values and as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Text that is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {what}")]
+pub struct AddrParseError {
+    /// What was expected, with an example.
+    pub what: &'static str,
+    /// What was found.
+    pub text: String,
+}
+
+/// An Ethernet address; as text `aa:bb:cc:dd:ee:ff`.
+#[derive(
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// To everybody.
+    pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+
+    /// The group bit is set: multicast, or broadcast.
+    pub const fn is_multicast(&self) -> bool {
+        self.0[0] & 1 == 1
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        octets(text).map(MacAddr).ok_or_else(|| AddrParseError {
+            what: "an Ethernet address (as 0a:00:00:00:00:01)",
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// Identifies a switch; as text 16 hexadecimal digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dpid(pub u64);
+
+impl fmt::Display for Dpid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Dpid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Dpid {
+    type Err = AddrParseError;
+
+    /// Reads `0000000000000001`, `00:00:00:00:00:00:00:01`, `of:0000000000000001`, `0x1` and `1`. All are hexadecimal,
+    /// but for fewer than 16 characters that are all decimal digits.
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        dpid(text).map(Dpid).ok_or_else(|| AddrParseError {
+            what: "a datapath id (as 0000000000000001, or 1)",
+            text: text.to_owned(),
+        })
+    }
+}
+
+fn dpid(text: &str) -> Option<u64> {
+    if let Some(digits) = text
+        .strip_prefix("of:")
+        .or_else(|| text.strip_prefix("0x"))
+        .or_else(|| text.strip_prefix("0X"))
+    {
+        return hex(digits);
+    }
+    if text.contains(':') {
+        return octets(text).map(u64::from_be_bytes);
+    }
+    if text.len() < 16 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    hex(text)
+}
+
+/// At most 16 hexadecimal digits, and no sign.
+fn hex(digits: &str) -> Option<u64> {
+    let plain = digits.len() <= 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    plain
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// `N` octets of one or two hexadecimal digits, with colons between.
+fn octets<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut octets = [0; N];
+    let mut parts = text.split(':');
+    for octet in &mut octets {
+        let part = parts.next().filter(|p| p.len() <= 2)?;
+        *octet = u8::try_from(hex(part)?).ok()?;
+    }
+    parts.next().is_none().then_some(octets)
+}
+
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(MacAddr, Dpid);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dpid_is_read_in_each_of_its_forms() {
+        for (text, value) in [
+            ("0000000000000001", 1),
+            ("0000000000000010", 0x10),
+            ("00:00:00:00:00:00:00:1f", 0x1f),
+            ("of:00000000000000ff", 0xff),
+            ("0x10", 0x10),
+            ("10", 10),
+            ("1f", 0x1f),
+            ("ffffffffffffffff", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(Dpid(value)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_dpid_is_refused() {
+        for text in [
+            "",
+            "0x",
+            "of:",
+            "+1",
+            "-1",
+            "s1",
+            "00000000000000001",
+            "00:01",
+            "00:00:00:00:00:00:00:00:01",
+            "of:+1",
+        ] {
+            let error = text.parse::<Dpid>().unwrap_err();
+            assert!(error.to_string().contains("datapath id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mac_is_read_and_written() {
+        let mac: MacAddr = "0a:00:00:00:00:fF".parse().unwrap();
+        assert_eq!(mac.to_string(), "0a:00:00:00:00:ff");
+        assert!(!mac.is_multicast() && MacAddr::BROADCAST.is_multicast());
+        for text in [
+            "",
+            "0a:00:00:00:00",
+            "0a:00:00:00:00:00:00",
+            "0a0000000000",
+            "g0:0:0:0:0:0",
+        ] {
+            assert!(text.parse::<MacAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn both_are_text_in_json_also_as_keys() {
+        let map = std::collections::BTreeMap::from([(Dpid(1), MacAddr::BROADCAST)]);
+        let json = serde_json::to_string(&map).unwrap();
+        assert_eq!(json, r#"{"0000000000000001":"ff:ff:ff:ff:ff:ff"}"#);
+        let back: std::collections::BTreeMap<Dpid, MacAddr> = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, map);
+    }
+}

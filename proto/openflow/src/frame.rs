@@ -1,0 +1,66 @@
+//! Cuts a byte stream into frames.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::DecodeError;
+use crate::header::Header;
+
+/// The longest frame: its length has 16 bits.
+pub const MAX: usize = 65535;
+
+/// Takes the next whole frame off the front of a buffer, without copying it. `None`: more bytes are needed, and there
+/// is room for them. An error, a length of less than 8, cannot be recovered from: the frames after it are lost.
+pub fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
+    if buffer.len() < Header::LEN {
+        return Ok(None);
+    }
+    let length = usize::from(Header::read(buffer)?.length);
+    if buffer.len() < length {
+        buffer.reserve(length - buffer.len());
+        return Ok(None);
+    }
+    Ok(Some(buffer.split_to(length).freeze()))
+}
+
+/// Writes another xid into a frame. What is shorter than a header is left as it is.
+pub fn set_xid(frame: &mut [u8], xid: u32) {
+    if let Some(field) = frame.get_mut(4..Header::LEN) {
+        field.copy_from_slice(&xid.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_whole_whatever_pieces_they_arrive_in() {
+        let stream = [4, 2, 0, 9, 0, 0, 0, 1, 0xaa, 4, 20, 0, 8, 0, 0, 0, 2];
+        for piece in 1..stream.len() {
+            let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+            for chunk in stream.chunks(piece) {
+                buffer.extend_from_slice(chunk);
+                while let Some(frame) = split(&mut buffer).unwrap() {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames, [&stream[..9], &stream[9..]], "pieces of {piece}");
+            assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_length_less_than_a_header_is_an_error_and_not_a_loop() {
+        let mut buffer = BytesMut::from(&[4, 2, 0, 0, 0, 0, 0, 1][..]);
+        assert_eq!(split(&mut buffer).unwrap_err().what, "header.length");
+    }
+
+    #[test]
+    fn an_xid_is_replaced() {
+        let mut frame = [4, 2, 0, 8, 0, 0, 0, 1];
+        set_xid(&mut frame, 0xdead_beef);
+        assert_eq!(frame, [4, 2, 0, 8, 0xde, 0xad, 0xbe, 0xef]);
+        set_xid(&mut frame[..5], 1);
+        assert_eq!(frame[4], 0xde);
+    }
+}

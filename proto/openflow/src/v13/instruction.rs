@@ -1,0 +1,215 @@
+//! Instructions (section 7.2.4).
+
+use bytes::Bytes;
+
+use super::action::{self, Action};
+use crate::error::DecodeError;
+use crate::wire::{Reader, Tlv, Tlvs, Writer, fixed};
+
+const GOTO_TABLE: u16 = 1;
+const WRITE_METADATA: u16 = 2;
+const WRITE_ACTIONS: u16 = 3;
+const APPLY_ACTIONS: u16 = 4;
+const CLEAR_ACTIONS: u16 = 5;
+const METER: u16 = 6;
+const EXPERIMENTER: u16 = 0xffff;
+
+fixed! {
+    /// Of `ofp_instruction_goto_table`, what follows its header.
+    struct GotoTableFixed = "instruction.goto_table" {
+        table_id: u8,
+        pad: [u8; 3],
+    }
+}
+
+fixed! {
+    /// Of `ofp_instruction_write_metadata`, what follows its header.
+    struct WriteMetadataFixed = "instruction.write_metadata" {
+        pad: [u8; 4],
+        metadata: u64,
+        metadata_mask: u64,
+    }
+}
+
+fixed! {
+    /// Of `ofp_instruction_meter` and of an experimenter's, what follows its header.
+    struct Word = "instruction" {
+        value: u32,
+    }
+}
+
+/// What happens to the packets that match. Those that are not known are kept as they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Instruction {
+    /// Goes on in a later table.
+    GotoTable(u8),
+    /// Writes metadata for later tables.
+    WriteMetadata {
+        /// What.
+        metadata: u64,
+        /// Which bits of it.
+        mask: u64,
+    },
+    /// Adds to the action set, which is carried out at the end.
+    WriteActions(Vec<Action>),
+    /// Carries these out at once.
+    ApplyActions(Vec<Action>),
+    /// Empties the action set.
+    ClearActions,
+    /// Passes a meter first.
+    Meter(u32),
+    /// An experimenter's own.
+    Experimenter {
+        /// Whose.
+        experimenter: u32,
+        /// After the experimenter's id, padding included.
+        body: Bytes,
+    },
+    /// One that OpenFlow 1.3 does not know.
+    Unknown {
+        /// Its type.
+        kind: u16,
+        /// After its header, padding included.
+        body: Bytes,
+    },
+}
+
+impl Instruction {
+    fn decode(tlv: Tlv<'_>) -> Result<Instruction, DecodeError> {
+        let mut body = tlv.body;
+        let instruction = match tlv.kind {
+            GOTO_TABLE => Instruction::GotoTable(body.fixed::<GotoTableFixed>()?.table_id()),
+            WRITE_METADATA => {
+                let fixed = body.fixed::<WriteMetadataFixed>()?;
+                Instruction::WriteMetadata {
+                    metadata: fixed.metadata(),
+                    mask: fixed.metadata_mask(),
+                }
+            }
+            WRITE_ACTIONS => Instruction::WriteActions(actions(&mut body)?),
+            APPLY_ACTIONS => Instruction::ApplyActions(actions(&mut body)?),
+            CLEAR_ACTIONS => {
+                body.skip("instruction.pad", 4)?;
+                Instruction::ClearActions
+            }
+            METER => Instruction::Meter(body.fixed::<Word>()?.value()),
+            EXPERIMENTER => Instruction::Experimenter {
+                experimenter: body.fixed::<Word>()?.value(),
+                body: body.rest(),
+            },
+            kind => Instruction::Unknown {
+                kind,
+                body: body.rest(),
+            },
+        };
+        body.finish("instruction")?;
+        Ok(instruction)
+    }
+
+    fn encode(&self, w: &mut Writer<'_>) {
+        match self {
+            Instruction::GotoTable(table_id) => w.tlv("instruction", GOTO_TABLE, |w| {
+                w.fixed(&GotoTableFixed {
+                    table_id: *table_id,
+                    pad: [0; 3],
+                });
+            }),
+            Instruction::WriteMetadata { metadata, mask } => {
+                w.tlv("instruction", WRITE_METADATA, |w| {
+                    w.fixed(&WriteMetadataFixed {
+                        pad: [0; 4],
+                        metadata: (*metadata).into(),
+                        metadata_mask: (*mask).into(),
+                    });
+                });
+            }
+            Instruction::WriteActions(actions) => list(w, WRITE_ACTIONS, actions),
+            Instruction::ApplyActions(actions) => list(w, APPLY_ACTIONS, actions),
+            Instruction::ClearActions => list(w, CLEAR_ACTIONS, &[]),
+            Instruction::Meter(id) => {
+                let value = (*id).into();
+                w.tlv("instruction", METER, |w| w.fixed(&Word { value }));
+            }
+            Instruction::Experimenter { experimenter, body } => {
+                w.tlv("instruction", EXPERIMENTER, |w| {
+                    w.bytes(&experimenter.to_be_bytes());
+                    w.bytes(body);
+                });
+            }
+            Instruction::Unknown { kind, body } => {
+                w.tlv("instruction", *kind, |w| w.bytes(body));
+            }
+        }
+    }
+
+    /// When a switch carries it out (section 5.9): the order of the normal form.
+    fn rank(&self) -> u8 {
+        match self {
+            Instruction::Meter(_) => 0,
+            Instruction::ApplyActions(_) => 1,
+            Instruction::ClearActions => 2,
+            Instruction::WriteActions(_) => 3,
+            Instruction::WriteMetadata { .. } => 4,
+            Instruction::GotoTable(_) => 5,
+            Instruction::Experimenter { .. } => 6,
+            Instruction::Unknown { .. } => 7,
+        }
+    }
+
+    fn normal(&self) -> Option<Instruction> {
+        let all =
+            |actions: &[Action]| -> Vec<Action> { actions.iter().map(Action::normal).collect() };
+        match self {
+            Instruction::ApplyActions(actions) | Instruction::WriteActions(actions)
+                if actions.is_empty() =>
+            {
+                None
+            }
+            Instruction::ApplyActions(actions) => Some(Instruction::ApplyActions(all(actions))),
+            Instruction::WriteActions(actions) => Some(Instruction::WriteActions(all(actions))),
+            Instruction::WriteMetadata { mask: 0, .. } => None,
+            Instruction::WriteMetadata { metadata, mask } => Some(Instruction::WriteMetadata {
+                metadata: metadata & mask,
+                mask: *mask,
+            }),
+            other => Some(other.clone()),
+        }
+    }
+}
+
+/// The normal form of a list of instructions: in the order in which they are carried out, without those that do
+/// nothing, their actions in normal form.
+pub fn normal(instructions: &[Instruction]) -> Vec<Instruction> {
+    let mut normal: Vec<Instruction> = instructions
+        .iter()
+        .filter_map(Instruction::normal)
+        .collect();
+    normal.sort_by_key(Instruction::rank);
+    normal
+}
+
+fn actions(body: &mut Reader<'_>) -> Result<Vec<Action>, DecodeError> {
+    body.skip("instruction.pad", 4)?;
+    let actions = body.sub("instruction.actions", body.left())?;
+    action::decode_all(actions)
+}
+
+fn list(w: &mut Writer<'_>, kind: u16, actions: &[Action]) {
+    w.tlv("instruction", kind, |w| {
+        w.zeros(4);
+        action::encode_all(actions, w);
+    });
+}
+
+/// All instructions up to the end of what they are in.
+pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<Instruction>, DecodeError> {
+    Tlvs::aligned("instruction", reader)
+        .map(|tlv| Instruction::decode(tlv?))
+        .collect()
+}
+
+pub(crate) fn encode_all(instructions: &[Instruction], w: &mut Writer<'_>) {
+    for instruction in instructions {
+        instruction.encode(w);
+    }
+}

@@ -1,0 +1,232 @@
+//! `ofp_match`: which packets (section 7.2.3).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::oxm::{Oxm, OxmField, Oxms};
+use crate::addr::MacAddr;
+use crate::error::{DecodeError, Problem};
+use crate::wire::{Fixed, Reader, Writer, fixed, padding};
+
+/// `OFPMT_OXM`.
+const TYPE_OXM: u16 = 1;
+/// `OFPVID_PRESENT`: the packet has a VLAN tag.
+pub(crate) const VLAN_PRESENT: u16 = 0x1000;
+
+fixed! {
+    /// What a match begins with; `length` counts this but not the padding.
+    pub(crate) struct MatchHeader = "match" {
+        pub(crate) kind: u16,
+        pub(crate) length: u16,
+    }
+}
+
+/// Which packets: those that have all the fields. In the order of the wire, if it came from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Match {
+    /// The fields.
+    pub fields: Vec<Oxm>,
+}
+
+impl Match {
+    /// All packets.
+    pub fn new() -> Match {
+        Match::default()
+    }
+
+    /// The field's value and mask, where the match has the field.
+    pub fn get(&self, field: OxmField) -> Option<&Oxm> {
+        self.fields.iter().find(|oxm| oxm.field == field)
+    }
+
+    /// With this field too, instead of one that it had; in the place that the normal form gives it.
+    pub fn with(mut self, oxm: Oxm) -> Match {
+        self.fields.retain(|other| other.field != oxm.field);
+        let rank = oxm.field.rank();
+        let place = self
+            .fields
+            .iter()
+            .position(|other| other.field.rank() > rank);
+        self.fields.insert(place.unwrap_or(self.fields.len()), oxm);
+        self
+    }
+
+    /// The normal form: two matches that select the same packets by the same fields are equal in it. Sorted, basic fields
+    /// first; values masked; masks of all ones left out, and fields with masks of all zeros.
+    pub fn normal(&self) -> Match {
+        let mut fields: Vec<Oxm> = self.fields.iter().filter_map(Oxm::normal).collect();
+        fields.sort_by(|a, b| (a.field.rank(), a).cmp(&(b.field.rank(), b)));
+        fields.dedup();
+        Match { fields }
+    }
+
+    /// It is in normal form.
+    pub fn is_normal(&self) -> bool {
+        let sorted = |pair: &[Oxm]| {
+            let [a, b] = pair else { return true };
+            (a.field.rank(), a) < (b.field.rank(), b)
+        };
+        self.fields.windows(2).all(sorted) && self.fields.iter().all(Oxm::is_normal)
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Match, DecodeError> {
+        let offset = reader.offset();
+        let header = reader.fixed::<MatchHeader>()?;
+        if header.kind() != TYPE_OXM {
+            let found = header.kind().into();
+            return Err(DecodeError::value("match.type", offset, found));
+        }
+        let (length, least) = (usize::from(header.length()), size_of::<MatchHeader>());
+        let Some(inside) = length.checked_sub(least) else {
+            let found = length;
+            let small = Problem::TooSmall { found, least };
+            return Err(DecodeError::new("match.length", offset + 2, small));
+        };
+        let fields = reader.sub("match.length", inside)?;
+        reader.skip("match.pad", padding(length))?;
+        let fields = Oxms(fields).map(|oxm| oxm.map(Oxm::from));
+        let fields = fields.collect::<Result<_, _>>()?;
+        Ok(Match { fields })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        let start = w.position();
+        w.fixed(&MatchHeader {
+            kind: TYPE_OXM.into(),
+            length: 0.into(),
+        });
+        for oxm in &self.fields {
+            oxm.encode(w);
+        }
+        w.set_length(MatchHeader::NAME, start + 2, w.position() - start);
+        w.pad_from(start);
+    }
+}
+
+/// An exact and, by another name, a masked builder for each field.
+macro_rules! builders {
+    ($($name:ident $(/ $masked:ident)?: $type:ty, $field:ident, $bytes:expr;)*) => {
+        impl Match {$(
+            #[doc = concat!("With `", stringify!($name), "` exactly so.")]
+            pub fn $name(self, value: $type) -> Match {
+                self.with(Oxm::exact(OxmField::$field, &$bytes(value)))
+            }
+
+            $(
+                #[doc = concat!("With `", stringify!($name), "` so where the mask has ones.")]
+                pub fn $masked(self, value: $type, mask: $type) -> Match {
+                    self.with(Oxm::masked(OxmField::$field, &$bytes(value), &$bytes(mask)))
+                }
+            )?
+        )*}
+    };
+}
+
+fn mac(addr: MacAddr) -> [u8; 6] {
+    addr.0
+}
+
+fn v4(addr: Ipv4Addr) -> [u8; 4] {
+    addr.octets()
+}
+
+fn v6(addr: Ipv6Addr) -> [u8; 16] {
+    addr.octets()
+}
+
+builders! {
+    in_port: u32, IN_PORT, u32::to_be_bytes;
+    in_phy_port: u32, IN_PHY_PORT, u32::to_be_bytes;
+    metadata / metadata_masked: u64, METADATA, u64::to_be_bytes;
+    eth_dst / eth_dst_masked: MacAddr, ETH_DST, mac;
+    eth_src / eth_src_masked: MacAddr, ETH_SRC, mac;
+    eth_type: u16, ETH_TYPE, u16::to_be_bytes;
+    vlan_pcp: u8, VLAN_PCP, u8::to_be_bytes;
+    ip_dscp: u8, IP_DSCP, u8::to_be_bytes;
+    ip_ecn: u8, IP_ECN, u8::to_be_bytes;
+    ip_proto: u8, IP_PROTO, u8::to_be_bytes;
+    ipv4_src / ipv4_src_masked: Ipv4Addr, IPV4_SRC, v4;
+    ipv4_dst / ipv4_dst_masked: Ipv4Addr, IPV4_DST, v4;
+    tcp_src: u16, TCP_SRC, u16::to_be_bytes;
+    tcp_dst: u16, TCP_DST, u16::to_be_bytes;
+    udp_src: u16, UDP_SRC, u16::to_be_bytes;
+    udp_dst: u16, UDP_DST, u16::to_be_bytes;
+    sctp_src: u16, SCTP_SRC, u16::to_be_bytes;
+    sctp_dst: u16, SCTP_DST, u16::to_be_bytes;
+    icmpv4_type: u8, ICMPV4_TYPE, u8::to_be_bytes;
+    icmpv4_code: u8, ICMPV4_CODE, u8::to_be_bytes;
+    arp_op: u16, ARP_OP, u16::to_be_bytes;
+    arp_spa / arp_spa_masked: Ipv4Addr, ARP_SPA, v4;
+    arp_tpa / arp_tpa_masked: Ipv4Addr, ARP_TPA, v4;
+    arp_sha / arp_sha_masked: MacAddr, ARP_SHA, mac;
+    arp_tha / arp_tha_masked: MacAddr, ARP_THA, mac;
+    ipv6_src / ipv6_src_masked: Ipv6Addr, IPV6_SRC, v6;
+    ipv6_dst / ipv6_dst_masked: Ipv6Addr, IPV6_DST, v6;
+    ipv6_flabel: u32, IPV6_FLABEL, u32::to_be_bytes;
+    icmpv6_type: u8, ICMPV6_TYPE, u8::to_be_bytes;
+    icmpv6_code: u8, ICMPV6_CODE, u8::to_be_bytes;
+    ipv6_nd_target: Ipv6Addr, IPV6_ND_TARGET, v6;
+    ipv6_nd_sll: MacAddr, IPV6_ND_SLL, mac;
+    ipv6_nd_tll: MacAddr, IPV6_ND_TLL, mac;
+    mpls_label: u32, MPLS_LABEL, u32::to_be_bytes;
+    mpls_tc: u8, MPLS_TC, u8::to_be_bytes;
+    mpls_bos: u8, MPLS_BOS, u8::to_be_bytes;
+    tunnel_id / tunnel_id_masked: u64, TUNNEL_ID, u64::to_be_bytes;
+}
+
+impl Match {
+    /// With a VLAN tag that has this id.
+    pub fn vlan_vid(self, vid: u16) -> Match {
+        let value = (VLAN_PRESENT | vid).to_be_bytes();
+        self.with(Oxm::exact(OxmField::VLAN_VID, &value))
+    }
+
+    /// With a VLAN tag, whatever its id.
+    pub fn vlan_any(self) -> Match {
+        let present = VLAN_PRESENT.to_be_bytes();
+        self.with(Oxm::masked(OxmField::VLAN_VID, &present, &present))
+    }
+
+    /// Without a VLAN tag.
+    pub fn vlan_none(self) -> Match {
+        self.with(Oxm::exact(OxmField::VLAN_VID, &[0, 0]))
+    }
+
+    /// The value of a field of `N` bytes, masked or not.
+    fn value<const N: usize>(&self, field: OxmField) -> Option<[u8; N]> {
+        self.get(field)?.value.as_ref().try_into().ok()
+    }
+}
+
+/// The value of a field, whatever its mask.
+macro_rules! getters {
+    ($($name:ident: $type:ty, $field:ident, $from:expr;)*) => {
+        impl Match {$(
+            #[doc = concat!("The value of `OFPXMT_OFB_", stringify!($field), "`, whatever its mask.")]
+            pub fn $name(&self) -> Option<$type> {
+                self.value(OxmField::$field).map($from)
+            }
+        )*}
+    };
+}
+
+getters! {
+    get_in_port: u32, IN_PORT, u32::from_be_bytes;
+    get_metadata: u64, METADATA, u64::from_be_bytes;
+    get_eth_dst: MacAddr, ETH_DST, MacAddr;
+    get_eth_src: MacAddr, ETH_SRC, MacAddr;
+    get_eth_type: u16, ETH_TYPE, u16::from_be_bytes;
+    get_vlan_vid: u16, VLAN_VID, |v| u16::from_be_bytes(v) & !VLAN_PRESENT;
+    get_ip_proto: u8, IP_PROTO, u8::from_be_bytes;
+    get_ipv4_src: Ipv4Addr, IPV4_SRC, Ipv4Addr::from;
+    get_ipv4_dst: Ipv4Addr, IPV4_DST, Ipv4Addr::from;
+    get_ipv6_src: Ipv6Addr, IPV6_SRC, Ipv6Addr::from;
+    get_ipv6_dst: Ipv6Addr, IPV6_DST, Ipv6Addr::from;
+    get_arp_op: u16, ARP_OP, u16::from_be_bytes;
+    get_arp_spa: Ipv4Addr, ARP_SPA, Ipv4Addr::from;
+    get_arp_tpa: Ipv4Addr, ARP_TPA, Ipv4Addr::from;
+    get_tcp_src: u16, TCP_SRC, u16::from_be_bytes;
+    get_tcp_dst: u16, TCP_DST, u16::from_be_bytes;
+    get_udp_src: u16, UDP_SRC, u16::from_be_bytes;
+    get_udp_dst: u16, UDP_DST, u16::from_be_bytes;
+    get_tunnel_id: u64, TUNNEL_ID, u64::from_be_bytes;
+}

@@ -1,0 +1,202 @@
+//! A message: its header and one of the structs of this module.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    ErrorMsg, FeaturesReply, FlowMod, FlowRemoved, Hello, MultipartReply, MultipartRequest,
+    PacketIn, PacketOut, PortStatus, Role, SwitchConfig, VERSION,
+};
+use crate::error::{DecodeError, EncodeError, Problem};
+use crate::header::{Header, HeaderFixed, MessageType};
+use crate::wire::{Fixed, Reader, Writer};
+
+/// One message of OpenFlow 1.3. Those that are not known are kept as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// The first message of each side.
+    Hello(Hello),
+    /// Something was refused.
+    Error(ErrorMsg),
+    /// Asks for the same bytes back.
+    EchoRequest(Bytes),
+    /// The same bytes back.
+    EchoReply(Bytes),
+    /// Asks who the switch is.
+    FeaturesRequest,
+    /// Who the switch is.
+    FeaturesReply(FeaturesReply),
+    /// Asks for the configuration.
+    GetConfigRequest,
+    /// The configuration.
+    GetConfigReply(SwitchConfig),
+    /// Sets the configuration.
+    SetConfig(SwitchConfig),
+    /// A packet for the controller.
+    PacketIn(PacketIn),
+    /// A rule has gone.
+    FlowRemoved(FlowRemoved),
+    /// A port has come, gone or changed.
+    PortStatus(PortStatus),
+    /// A packet from the controller.
+    PacketOut(PacketOut),
+    /// Adds, changes or deletes rules.
+    FlowMod(FlowMod),
+    /// Asks to be told when all before it is done.
+    BarrierRequest,
+    /// All before it is done.
+    BarrierReply,
+    /// Asks for a role.
+    RoleRequest(Role),
+    /// The role that the controller has.
+    RoleReply(Role),
+    /// Asks for something that may not fit into one message.
+    MultipartRequest(MultipartRequest),
+    /// A part of what was asked for.
+    MultipartReply(MultipartReply),
+    /// One that this module does not know.
+    Unknown {
+        /// Which.
+        kind: MessageType,
+        /// After the header.
+        body: Bytes,
+    },
+}
+
+/// Reads one whole frame. Hello and error, which must be understood before there is an agreed version, are read whatever
+/// version their header says; all others only of this one.
+pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
+    let header = Header::read(frame)?;
+    let any_version = matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
+    if header.version != VERSION && !any_version {
+        let found = header.version.into();
+        return Err(DecodeError::value("header.version", 0, found));
+    }
+    let (found, expected) = (usize::from(header.length), frame.len());
+    if found != expected {
+        let problem = Problem::Length { found, expected };
+        return Err(DecodeError::new("header.length", 2, problem));
+    }
+    let mut reader = Reader::new(frame);
+    reader.skip(HeaderFixed::NAME, Header::LEN)?;
+    let message = Message::decode(header, &mut reader)?;
+    reader.finish("message")?;
+    Ok((header, message))
+}
+
+impl Message {
+    fn decode(header: Header, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
+        Ok(match header.kind {
+            MessageType::HELLO => Message::Hello(Hello::decode(header.version, reader)?),
+            MessageType::ERROR => Message::Error(ErrorMsg::decode(reader)?),
+            MessageType::ECHO_REQUEST => Message::EchoRequest(reader.rest()),
+            MessageType::ECHO_REPLY => Message::EchoReply(reader.rest()),
+            MessageType::FEATURES_REQUEST => Message::FeaturesRequest,
+            MessageType::FEATURES_REPLY => Message::FeaturesReply(FeaturesReply::decode(reader)?),
+            MessageType::GET_CONFIG_REQUEST => Message::GetConfigRequest,
+            MessageType::GET_CONFIG_REPLY => Message::GetConfigReply(SwitchConfig::decode(reader)?),
+            MessageType::SET_CONFIG => Message::SetConfig(SwitchConfig::decode(reader)?),
+            MessageType::PACKET_IN => Message::PacketIn(PacketIn::decode(reader)?),
+            MessageType::FLOW_REMOVED => Message::FlowRemoved(FlowRemoved::decode(reader)?),
+            MessageType::PORT_STATUS => Message::PortStatus(PortStatus::decode(reader)?),
+            MessageType::PACKET_OUT => Message::PacketOut(PacketOut::decode(reader)?),
+            MessageType::FLOW_MOD => Message::FlowMod(FlowMod::decode(reader)?),
+            MessageType::BARRIER_REQUEST => Message::BarrierRequest,
+            MessageType::BARRIER_REPLY => Message::BarrierReply,
+            MessageType::ROLE_REQUEST => Message::RoleRequest(Role::decode(reader)?),
+            MessageType::ROLE_REPLY => Message::RoleReply(Role::decode(reader)?),
+            MessageType::MULTIPART_REQUEST => {
+                Message::MultipartRequest(MultipartRequest::decode(reader)?)
+            }
+            MessageType::MULTIPART_REPLY => {
+                Message::MultipartReply(MultipartReply::decode(reader)?)
+            }
+            kind => Message::Unknown {
+                kind,
+                body: reader.rest(),
+            },
+        })
+    }
+
+    /// Which message it is.
+    pub fn kind(&self) -> MessageType {
+        match self {
+            Message::Hello(_) => MessageType::HELLO,
+            Message::Error(_) => MessageType::ERROR,
+            Message::EchoRequest(_) => MessageType::ECHO_REQUEST,
+            Message::EchoReply(_) => MessageType::ECHO_REPLY,
+            Message::FeaturesRequest => MessageType::FEATURES_REQUEST,
+            Message::FeaturesReply(_) => MessageType::FEATURES_REPLY,
+            Message::GetConfigRequest => MessageType::GET_CONFIG_REQUEST,
+            Message::GetConfigReply(_) => MessageType::GET_CONFIG_REPLY,
+            Message::SetConfig(_) => MessageType::SET_CONFIG,
+            Message::PacketIn(_) => MessageType::PACKET_IN,
+            Message::FlowRemoved(_) => MessageType::FLOW_REMOVED,
+            Message::PortStatus(_) => MessageType::PORT_STATUS,
+            Message::PacketOut(_) => MessageType::PACKET_OUT,
+            Message::FlowMod(_) => MessageType::FLOW_MOD,
+            Message::BarrierRequest => MessageType::BARRIER_REQUEST,
+            Message::BarrierReply => MessageType::BARRIER_REPLY,
+            Message::RoleRequest(_) => MessageType::ROLE_REQUEST,
+            Message::RoleReply(_) => MessageType::ROLE_REPLY,
+            Message::MultipartRequest(_) => MessageType::MULTIPART_REQUEST,
+            Message::MultipartReply(_) => MessageType::MULTIPART_REPLY,
+            Message::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    /// As a frame of its own. A message that does not fit into a frame gives no bytes at all; where that may be, use
+    /// [`Message::try_encode`].
+    pub fn encode(&self, xid: u32) -> Bytes {
+        self.try_encode(xid).unwrap_or_default()
+    }
+
+    /// Appends a frame to a buffer, or nothing if the message does not fit into one.
+    pub fn encode_into(&self, xid: u32, out: &mut BytesMut) {
+        // What does not fit leaves the buffer as it was; `try_encode_into` tells.
+        let _ = self.try_encode_into(xid, out);
+    }
+
+    /// As a frame of its own.
+    pub fn try_encode(&self, xid: u32) -> Result<Bytes, EncodeError> {
+        let mut out = BytesMut::new();
+        self.try_encode_into(xid, &mut out)?;
+        Ok(out.freeze())
+    }
+
+    /// Appends a frame to a buffer; after an error the buffer is as it was.
+    pub fn try_encode_into(&self, xid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let mut w = Writer::new(out);
+        w.fixed(&HeaderFixed {
+            version: VERSION,
+            kind: self.kind().0,
+            length: 0.into(),
+            xid: xid.into(),
+        });
+        self.encode_body(&mut w);
+        w.set_length("message", 2, w.position());
+        w.end()
+    }
+
+    fn encode_body(&self, w: &mut Writer<'_>) {
+        match self {
+            Message::Hello(hello) => hello.encode(w),
+            Message::Error(error) => error.encode(w),
+            Message::EchoRequest(data) | Message::EchoReply(data) => w.bytes(data),
+            Message::FeaturesRequest
+            | Message::GetConfigRequest
+            | Message::BarrierRequest
+            | Message::BarrierReply => (),
+            Message::FeaturesReply(features) => features.encode(w),
+            Message::GetConfigReply(config) | Message::SetConfig(config) => config.encode(w),
+            Message::PacketIn(packet_in) => packet_in.encode(w),
+            Message::FlowRemoved(removed) => removed.encode(w),
+            Message::PortStatus(status) => status.encode(w),
+            Message::PacketOut(packet_out) => packet_out.encode(w),
+            Message::FlowMod(flow_mod) => flow_mod.encode(w),
+            Message::RoleRequest(role) | Message::RoleReply(role) => role.encode(w),
+            Message::MultipartRequest(request) => request.encode(w),
+            Message::MultipartReply(reply) => reply.encode(w),
+            Message::Unknown { body, .. } => w.bytes(body),
+        }
+    }
+}

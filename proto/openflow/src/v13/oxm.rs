@@ -1,0 +1,326 @@
+//! OXM: one field of a match or of a set-field action (section 7.2.3.2).
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::error::{DecodeError, EncodeError, Problem};
+use crate::wire::{Reader, Writer, fixed};
+
+fixed! {
+    /// An OXM header; the lowest bit of `field_mask` says whether there is a mask.
+    pub(crate) struct OxmHeader = "oxm" {
+        pub(crate) class: u16,
+        pub(crate) field_mask: u8,
+        pub(crate) length: u8,
+    }
+}
+
+/// Of an experimenter's field, this many bytes of the value are the experimenter's id; its mask does not cover them.
+const EXPERIMENTER_ID: usize = 4;
+
+/// Which field: the class and the number within it. An open set; the constants are those of
+/// `OFPXMC_OPENFLOW_BASIC`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OxmField(
+    /// The class.
+    pub u16,
+    /// The field, in 7 bits.
+    pub u8,
+);
+
+impl OxmField {
+    /// `OFPXMC_OPENFLOW_BASIC`.
+    pub const BASIC: u16 = 0x8000;
+    /// `OFPXMC_EXPERIMENTER`.
+    pub const EXPERIMENTER: u16 = 0xffff;
+}
+
+/// What the specification says of a basic field.
+#[derive(Debug)]
+pub(crate) struct FieldKind {
+    pub(crate) name: &'static str,
+    /// Of the value.
+    pub(crate) bytes: usize,
+    /// Of the value that count; the ones above them are zero.
+    pub(crate) bits: usize,
+}
+
+macro_rules! basic_fields {
+    ($($name:ident = $number:literal, $text:literal, $bytes:literal, $bits:literal;)*) => {
+        impl OxmField {
+            $(
+                #[doc = concat!("`OFPXMT_OFB_", stringify!($name), "`.")]
+                pub const $name: OxmField = OxmField(OxmField::BASIC, $number);
+            )*
+
+            pub(crate) const fn kind(self) -> Option<&'static FieldKind> {
+                if self.0 != OxmField::BASIC {
+                    return None;
+                }
+                match self.1 {
+                    $($number => Some(&FieldKind { name: $text, bytes: $bytes, bits: $bits }),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+basic_fields! {
+    IN_PORT = 0, "in_port", 4, 32;
+    IN_PHY_PORT = 1, "in_phy_port", 4, 32;
+    METADATA = 2, "metadata", 8, 64;
+    ETH_DST = 3, "eth_dst", 6, 48;
+    ETH_SRC = 4, "eth_src", 6, 48;
+    ETH_TYPE = 5, "eth_type", 2, 16;
+    VLAN_VID = 6, "vlan_vid", 2, 13;
+    VLAN_PCP = 7, "vlan_pcp", 1, 3;
+    IP_DSCP = 8, "ip_dscp", 1, 6;
+    IP_ECN = 9, "ip_ecn", 1, 2;
+    IP_PROTO = 10, "ip_proto", 1, 8;
+    IPV4_SRC = 11, "ipv4_src", 4, 32;
+    IPV4_DST = 12, "ipv4_dst", 4, 32;
+    TCP_SRC = 13, "tcp_src", 2, 16;
+    TCP_DST = 14, "tcp_dst", 2, 16;
+    UDP_SRC = 15, "udp_src", 2, 16;
+    UDP_DST = 16, "udp_dst", 2, 16;
+    SCTP_SRC = 17, "sctp_src", 2, 16;
+    SCTP_DST = 18, "sctp_dst", 2, 16;
+    ICMPV4_TYPE = 19, "icmpv4_type", 1, 8;
+    ICMPV4_CODE = 20, "icmpv4_code", 1, 8;
+    ARP_OP = 21, "arp_op", 2, 16;
+    ARP_SPA = 22, "arp_spa", 4, 32;
+    ARP_TPA = 23, "arp_tpa", 4, 32;
+    ARP_SHA = 24, "arp_sha", 6, 48;
+    ARP_THA = 25, "arp_tha", 6, 48;
+    IPV6_SRC = 26, "ipv6_src", 16, 128;
+    IPV6_DST = 27, "ipv6_dst", 16, 128;
+    IPV6_FLABEL = 28, "ipv6_flabel", 4, 20;
+    ICMPV6_TYPE = 29, "icmpv6_type", 1, 8;
+    ICMPV6_CODE = 30, "icmpv6_code", 1, 8;
+    IPV6_ND_TARGET = 31, "ipv6_nd_target", 16, 128;
+    IPV6_ND_SLL = 32, "ipv6_nd_sll", 6, 48;
+    IPV6_ND_TLL = 33, "ipv6_nd_tll", 6, 48;
+    MPLS_LABEL = 34, "mpls_label", 4, 20;
+    MPLS_TC = 35, "mpls_tc", 1, 3;
+    MPLS_BOS = 36, "mpls_bos", 1, 1;
+    PBB_ISID = 37, "pbb_isid", 3, 24;
+    TUNNEL_ID = 38, "tunnel_id", 8, 64;
+    IPV6_EXTHDR = 39, "ipv6_exthdr", 2, 9;
+}
+
+impl OxmField {
+    /// The specification's name in lower case, where it has one: `ipv4_dst`.
+    pub fn name(self) -> Option<&'static str> {
+        self.kind().map(|kind| kind.name)
+    }
+
+    /// The order of the normal form: basic fields first, by number, so that what a field requires stands before it.
+    pub(crate) fn rank(self) -> (bool, u16, u8) {
+        (self.0 != Self::BASIC, self.0, self.1)
+    }
+}
+
+impl fmt::Display for OxmField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "oxm_{:04x}_{}", self.0, self.1),
+        }
+    }
+}
+
+impl fmt::Debug for OxmField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One field, its value, and a mask where not all of it counts. The value of an experimenter's field begins with the
+/// experimenter's id, which the mask does not cover.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Oxm {
+    /// Which field.
+    pub field: OxmField,
+    /// As on the wire.
+    pub value: Bytes,
+    /// As long as what it covers of the value.
+    pub mask: Option<Bytes>,
+}
+
+impl Oxm {
+    /// A field that must have exactly this value.
+    pub fn exact(field: OxmField, value: &[u8]) -> Oxm {
+        Oxm {
+            field,
+            value: Bytes::copy_from_slice(value),
+            mask: None,
+        }
+    }
+
+    /// A field that must have this value where the mask has ones.
+    pub fn masked(field: OxmField, value: &[u8], mask: &[u8]) -> Oxm {
+        Oxm {
+            mask: Some(Bytes::copy_from_slice(mask)),
+            ..Oxm::exact(field, value)
+        }
+    }
+
+    /// Where the part of the value begins that a mask covers.
+    pub(crate) fn covered_from(&self) -> usize {
+        match self.field.0 {
+            OxmField::EXPERIMENTER => EXPERIMENTER_ID.min(self.value.len()),
+            _ => 0,
+        }
+    }
+
+    /// The normal form: bits outside the mask are zero, a mask of all ones is left out. `None` where the mask is all
+    /// zeros, so that the field says nothing.
+    pub fn normal(&self) -> Option<Oxm> {
+        let Some(mask) = &self.mask else {
+            return Some(self.clone());
+        };
+        if mask.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let mut value = self.value.to_vec();
+        for (byte, mask) in value[self.covered_from()..].iter_mut().zip(mask) {
+            *byte &= mask;
+        }
+        let mask = (!self.covers_all(mask)).then(|| mask.clone());
+        Some(Oxm {
+            field: self.field,
+            value: value.into(),
+            mask,
+        })
+    }
+
+    /// It is in normal form.
+    pub(crate) fn is_normal(&self) -> bool {
+        let Some(mask) = &self.mask else { return true };
+        let value = &self.value[self.covered_from()..];
+        let inside = value
+            .iter()
+            .zip(mask)
+            .all(|(value, mask)| value & !mask == 0);
+        inside && !self.covers_all(mask) && mask.iter().any(|byte| *byte != 0)
+    }
+
+    /// Every bit that counts is a one.
+    fn covers_all(&self, mask: &[u8]) -> bool {
+        let bits = self.field.kind().map_or(mask.len() * 8, |kind| kind.bits);
+        let above = (mask.len() * 8).saturating_sub(bits);
+        mask.iter().enumerate().all(|(i, byte)| {
+            let unused = above.saturating_sub(i * 8).min(8);
+            let needed = 0xff_u16 >> unused;
+            u16::from(*byte) & needed == needed
+        })
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Oxm, DecodeError> {
+        OxmView::read(reader).map(Oxm::from)
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        let mask: &[u8] = self.mask.as_deref().unwrap_or_default();
+        let covered = self.value.len() - self.covered_from();
+        if self.mask.is_some() && mask.len() != covered {
+            let (length, most) = (mask.len(), covered);
+            let what = "oxm.mask";
+            w.refuse(EncodeError { what, length, most });
+        }
+        let length = self.value.len() + mask.len();
+        let Ok(length_field) = u8::try_from(length) else {
+            let (what, most) = ("oxm", 255);
+            return w.refuse(EncodeError { what, length, most });
+        };
+        w.fixed(&OxmHeader {
+            class: self.field.0.into(),
+            field_mask: self.field.1 << 1 | u8::from(self.mask.is_some()),
+            length: length_field,
+        });
+        w.bytes(&self.value);
+        w.bytes(mask);
+    }
+}
+
+/// A field where it lies in a frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OxmView<'a> {
+    pub(crate) field: OxmField,
+    value: Reader<'a>,
+    mask: Option<Reader<'a>>,
+}
+
+impl<'a> OxmView<'a> {
+    /// Reads one, whose lengths must agree with each other and with what the specification says of the field.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let offset = reader.offset();
+        let header = reader.fixed::<OxmHeader>()?;
+        let field = OxmField(header.class(), header.field_mask() >> 1);
+        let has_mask = header.field_mask() & 1 == 1;
+        let length = usize::from(header.length());
+        let mask_length = Self::mask_length(field, has_mask, length)
+            .map_err(|problem| DecodeError::new("oxm.length", offset + 3, problem))?;
+        let value = reader.sub("oxm.value", length - mask_length)?;
+        let mask = reader.sub("oxm.mask", mask_length)?;
+        Ok(OxmView {
+            field,
+            value,
+            mask: has_mask.then_some(mask),
+        })
+    }
+
+    /// How many of the bytes after the header are the mask.
+    fn mask_length(field: OxmField, has_mask: bool, length: usize) -> Result<usize, Problem> {
+        let found = length;
+        if let Some(kind) = field.kind() {
+            let expected = kind.bytes << usize::from(has_mask);
+            if found != expected {
+                return Err(Problem::Length { found, expected });
+            }
+        }
+        let least = match field.0 {
+            OxmField::EXPERIMENTER => EXPERIMENTER_ID,
+            _ => 0,
+        };
+        let Some(covered) = length.checked_sub(least) else {
+            return Err(Problem::TooSmall { found, least });
+        };
+        match has_mask {
+            false => Ok(0),
+            true if covered.is_multiple_of(2) => Ok(covered / 2),
+            true => Err(Problem::Unaligned { found, of: 2 }),
+        }
+    }
+}
+
+impl From<OxmView<'_>> for Oxm {
+    fn from(mut view: OxmView<'_>) -> Oxm {
+        Oxm {
+            field: view.field,
+            value: view.value.rest(),
+            mask: view.mask.map(|mut mask| mask.rest()),
+        }
+    }
+}
+
+/// Walks over OXMs. Ends at the first error, and always goes forward.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Oxms<'a>(pub(crate) Reader<'a>);
+
+impl<'a> Iterator for Oxms<'a> {
+    type Item = Result<OxmView<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let next = OxmView::read(&mut self.0);
+        if next.is_err() {
+            self.0.rest();
+        }
+        Some(next)
+    }
+}

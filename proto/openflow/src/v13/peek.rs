@@ -1,0 +1,86 @@
+//! Views of the fixed parts of frames that are only passed on: nothing is copied, and nothing after them is looked at.
+
+use crate::error::{DecodeError, Problem};
+use crate::header::{Header, MessageType};
+use crate::wire::{Fixed, fixed};
+
+pub use super::error::ErrorFixed;
+pub use super::flow_mod::FlowModFixed;
+pub use super::flow_removed::FlowRemovedFixed;
+pub use super::multipart::MultipartFixed;
+pub use super::packet_in::PacketInFixed;
+
+fixed! {
+    /// `ofp_group_mod` from its header to its buckets.
+    pub struct GroupModFixed = "group_mod" {
+        pub command: u16,
+        pub kind: u8,
+        pad: u8,
+        pub group_id: u32,
+    }
+}
+
+fixed! {
+    /// `ofp_meter_mod` from its header to its bands.
+    pub struct MeterModFixed = "meter_mod" {
+        pub command: u16,
+        pub flags: u16,
+        pub meter_id: u32,
+    }
+}
+
+/// The structure after the header, if the frame holds one of these messages and is long enough.
+fn view<'a, T: Fixed>(frame: &'a [u8], kinds: &[MessageType]) -> Result<&'a T, DecodeError> {
+    let header = Header::read(frame)?;
+    if !kinds.contains(&header.kind) {
+        let found = header.kind.0.into();
+        return Err(DecodeError::value("header.type", 1, found));
+    }
+    let body = &frame[Header::LEN..];
+    match T::ref_from_prefix(body) {
+        Ok((view, _)) => Ok(view),
+        Err(_) => {
+            let (needed, left) = (size_of::<T>(), body.len());
+            let short = Problem::Short { needed, left };
+            Err(DecodeError::new(T::NAME, Header::LEN, short))
+        }
+    }
+}
+
+/// Of a flow-mod.
+pub fn flow_mod(frame: &[u8]) -> Result<&FlowModFixed, DecodeError> {
+    view(frame, &[MessageType::FLOW_MOD])
+}
+
+/// Of a packet-in.
+pub fn packet_in(frame: &[u8]) -> Result<&PacketInFixed, DecodeError> {
+    view(frame, &[MessageType::PACKET_IN])
+}
+
+/// Of a flow-removed.
+pub fn flow_removed(frame: &[u8]) -> Result<&FlowRemovedFixed, DecodeError> {
+    view(frame, &[MessageType::FLOW_REMOVED])
+}
+
+/// Of a multipart request or reply. Bit 0 of its flags: more parts follow.
+pub fn multipart(frame: &[u8]) -> Result<&MultipartFixed, DecodeError> {
+    view(
+        frame,
+        &[MessageType::MULTIPART_REQUEST, MessageType::MULTIPART_REPLY],
+    )
+}
+
+/// Of an error.
+pub fn error(frame: &[u8]) -> Result<&ErrorFixed, DecodeError> {
+    view(frame, &[MessageType::ERROR])
+}
+
+/// Of a group-mod.
+pub fn group_mod(frame: &[u8]) -> Result<&GroupModFixed, DecodeError> {
+    view(frame, &[MessageType::GROUP_MOD])
+}
+
+/// Of a meter-mod.
+pub fn meter_mod(frame: &[u8]) -> Result<&MeterModFixed, DecodeError> {
+    view(frame, &[MessageType::METER_MOD])
+}

@@ -1,0 +1,15 @@
+//! What a transaction may measure. Beyond it the store answers `TOO_LARGE`, which no retry mends.
+
+/// Bytes of a row's table and key together.
+pub const KEY: usize = 1 << 10;
+/// Bytes of a row's value.
+pub const VALUE: usize = 1 << 20;
+/// Bytes of an encoded transaction.
+pub const TRANSACTION: usize = 4 << 20;
+/// Operations and expectations of a transaction, together.
+pub const OPS: usize = 10_000;
+/// Bytes of any other name: app, node, release, owner.
+pub const NAME: usize = 128;
+/// Bytes of one message on the wire. A transaction at its limit, sent to a watcher, stays well below it; an overlarge
+/// one still arrives, so that it is refused with a reason and not with a broken stream.
+pub const MESSAGE: usize = 16 << 20;

@@ -1,0 +1,148 @@
+//! Builders for what a transaction is made of.
+//!
+//! ```
+//! use morph_store::op;
+//! let row = op::row("morpheus", "apps", "router");
+//! let transaction = op::shared([op::absent(&row)], [op::put(row, "{}")]);
+//! assert_eq!(transaction.ops.len(), 1);
+//! ```
+
+use morph_api::store::op::Op as Kind;
+use morph_api::store::{
+    CreateSpace, DropSpace, Expect, Fence, Mark, Op, Put, Row, Swap, Transaction, Turn,
+};
+
+/// A row of the app's truth, whichever space that is.
+pub fn row(app: impl Into<String>, table: impl Into<String>, key: impl Into<String>) -> Row {
+    row_in(app, 0, table, key)
+}
+
+/// A row of this very space.
+pub fn row_in(
+    app: impl Into<String>,
+    space: u32,
+    table: impl Into<String>,
+    key: impl Into<String>,
+) -> Row {
+    Row {
+        app: app.into(),
+        space,
+        table: table.into(),
+        key: key.into(),
+    }
+}
+
+/// Expects the row to be at this revision.
+pub fn expect(row: &Row, revision: u64) -> Expect {
+    Expect {
+        row: Some(row.clone()),
+        revision,
+    }
+}
+
+/// Expects the row not to exist.
+pub fn absent(row: &Row) -> Expect {
+    expect(row, 0)
+}
+
+/// Writes a row; the value is a JSON document.
+pub fn put(row: Row, value: impl Into<String>) -> Op {
+    wrap(Kind::Put(Put {
+        row: Some(row),
+        value: value.into(),
+    }))
+}
+
+/// Deletes a row; an absent one is no failure.
+pub fn delete(row: Row) -> Op {
+    wrap(Kind::Delete(row))
+}
+
+/// Raises the epoch of a lane, which must be at `expect_epoch`, for a release.
+pub fn fence(
+    app: impl Into<String>,
+    node: impl Into<String>,
+    expect_epoch: u64,
+    release: impl Into<String>,
+) -> Op {
+    wrap(Kind::Fence(Fence {
+        app: app.into(),
+        node: node.into(),
+        expect_epoch,
+        release: release.into(),
+    }))
+}
+
+/// Creates an app's first space.
+pub fn create_truth(app: impl Into<String>, id: u32, schema: u32) -> Op {
+    wrap(Kind::CreateSpace(CreateSpace {
+        app: app.into(),
+        id,
+        schema,
+        truth: true,
+        owner: String::new(),
+    }))
+}
+
+/// Creates an app's copy, which only `owner` may write.
+pub fn create_copy(app: impl Into<String>, id: u32, schema: u32, owner: impl Into<String>) -> Op {
+    wrap(Kind::CreateSpace(CreateSpace {
+        app: app.into(),
+        id,
+        schema,
+        truth: false,
+        owner: owner.into(),
+    }))
+}
+
+/// Drops a copy and its rows.
+pub fn drop_space(app: impl Into<String>, id: u32) -> Op {
+    wrap(Kind::DropSpace(DropSpace {
+        app: app.into(),
+        id,
+    }))
+}
+
+/// Says that the copy reflects the truth up to the revision `mark`; comes with the rows that make it so.
+pub fn mark(app: impl Into<String>, id: u32, owner: impl Into<String>, mark: u64) -> Op {
+    wrap(Kind::Mark(Mark {
+        app: app.into(),
+        id,
+        owner: owner.into(),
+        mark,
+    }))
+}
+
+/// Makes the copy the truth and drops the old truth.
+pub fn swap(app: impl Into<String>, truth: u32, copy: u32) -> Op {
+    wrap(Kind::Swap(Swap {
+        app: app.into(),
+        truth,
+        copy,
+    }))
+}
+
+/// A transaction that is no app's turn: records, fences, copies, what people set.
+pub fn shared(
+    expect: impl IntoIterator<Item = Expect>,
+    ops: impl IntoIterator<Item = Op>,
+) -> Transaction {
+    Transaction {
+        turn: None,
+        expect: expect.into_iter().collect(),
+        ops: ops.into_iter().collect(),
+    }
+}
+
+/// The transaction of an app's turn.
+pub fn turn(turn: Turn, ops: impl IntoIterator<Item = Op>) -> Transaction {
+    Transaction {
+        turn: Some(turn),
+        expect: Vec::new(),
+        ops: ops.into_iter().collect(),
+    }
+}
+
+fn wrap(kind: Kind) -> Op {
+    Op { op: Some(kind) }
+}
