@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use morph_api::session;
 use morph_openflow::v13::{
-    self, Desc, FeaturesReply, Hello, Message, MultipartBody, MultipartReply, MultipartRequest, Port,
-    PortStatus, SwitchConfig,
+    self, Desc, FeaturesReply, Hello, Message, MultipartBody, MultipartReply, MultipartRequest,
+    Port, PortStatus, SwitchConfig,
 };
 use morph_openflow::{Header, MessageType, frame};
 use tracing::Level;
 
 use crate::wire::NotOpenFlow;
-pub(crate) use xids::{Asked, Asker, Expects};
 use xids::Xids;
+pub(crate) use xids::{Asked, Asker, Expects};
 
 /// From the connect to `Ready`.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -203,7 +203,10 @@ impl Channel {
             }
         };
         let full = self.full_since.map(|since| since + FULL);
-        [Some(life), full, self.challenged].into_iter().flatten().min()
+        [Some(life), full, self.challenged]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn timer(&mut self, now: Instant, out: &mut Vec<Output>) {
@@ -254,13 +257,17 @@ impl Channel {
         let level = match self.state {
             State::Ready => Level::WARN,
             State::Hello => Level::DEBUG,
-            State::Features | State::Admission | State::Describing { .. } | State::Closed => Level::INFO,
+            State::Features | State::Admission | State::Describing { .. } | State::Closed => {
+                Level::INFO
+            }
         };
         match end {
             End::Peer { left: 0 } => self.close(level, "closed by the switch".into(), out),
             End::Peer { left } => self.close(
                 Level::WARN,
-                format!("closed by the switch in the middle of a message ({left} bytes of it came)"),
+                format!(
+                    "closed by the switch in the middle of a message ({left} bytes of it came)"
+                ),
                 out,
             ),
             End::Error(error) => self.close(level, error, out),
@@ -373,7 +380,11 @@ impl Channel {
         error: &morph_openflow::DecodeError,
         out: &mut Vec<Output>,
     ) {
-        self.close(Level::WARN, format!("malformed {}: {error}", header.kind), out);
+        self.close(
+            Level::WARN,
+            format!("malformed {}: {error}", header.kind),
+            out,
+        );
     }
 
     fn describe(&mut self, now: Instant) {
@@ -405,7 +416,9 @@ impl Channel {
                 answered = true;
                 tracing::warn!(remote = %self.remote, "error during the handshake: {error}");
             }
-            Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => self.keep_early(header, frame),
+            Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
+                self.keep_early(header, frame)
+            }
             Ok(_) => {}
             Err(error) => return self.malformed(header, &error, out),
         }
@@ -428,7 +441,11 @@ impl Channel {
             self.state = State::Ready;
             out.push(Output::Ready);
             let early = std::mem::take(&mut self.early);
-            out.extend(early.into_iter().map(|(header, frame)| Output::Message(header, frame)));
+            out.extend(
+                early
+                    .into_iter()
+                    .map(|(header, frame)| Output::Message(header, frame)),
+            );
         }
     }
 
@@ -437,7 +454,8 @@ impl Channel {
         match reply.body {
             MultipartBody::Desc(desc) => self.desc = Some(desc),
             MultipartBody::PortDesc(ports) => {
-                self.ports.extend(ports.into_iter().map(|port| (port.port_no, port)));
+                self.ports
+                    .extend(ports.into_iter().map(|port| (port.port_no, port)));
             }
             _ => {}
         }
@@ -552,12 +570,16 @@ impl Channel {
 
     /// 0 while it is not known.
     pub(crate) fn dpid(&self) -> u64 {
-        self.features.as_ref().map_or(0, |features| features.datapath_id)
+        self.features
+            .as_ref()
+            .map_or(0, |features| features.datapath_id)
     }
 
     /// How many tables the switch has.
     pub(crate) fn tables(&self) -> u8 {
-        self.features.as_ref().map_or(0, |features| features.n_tables)
+        self.features
+            .as_ref()
+            .map_or(0, |features| features.n_tables)
     }
 
     /// For apps.
@@ -585,7 +607,9 @@ impl Channel {
     /// For morphd's table.
     pub(crate) fn report(&self, disconnects: u64, now: Instant) -> morph_api::supervisor::Switch {
         let connected = now.saturating_duration_since(self.connected);
-        let desc = |field: fn(&Desc) -> &String| self.desc.as_ref().map(field).cloned().unwrap_or_default();
+        let desc = |field: fn(&Desc) -> &String| {
+            self.desc.as_ref().map(field).cloned().unwrap_or_default()
+        };
         morph_api::supervisor::Switch {
             dpid: self.dpid(),
             remote: self.remote.clone(),

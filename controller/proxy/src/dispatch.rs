@@ -49,14 +49,19 @@ impl Apps {
             }
             if app.first_table >= app.last_table {
                 let (first, last) = (app.first_table, app.last_table);
-                return Some(format!("{name}: tables {first} to {last} are not two or more"));
+                return Some(format!(
+                    "{name}: tables {first} to {last} are not two or more"
+                ));
             }
             for other in &self.0[..index] {
                 if other.name == *name {
                     return Some(format!("{name} is named twice"));
                 }
                 if other.id == app.id {
-                    return Some(format!("{name} and {} have the same id, {}", other.name, app.id));
+                    return Some(format!(
+                        "{name} and {} have the same id, {}",
+                        other.name, app.id
+                    ));
                 }
                 if other.last_table >= app.first_table {
                     return Some(format!("the tables of {} and {name} overlap", other.name));
@@ -126,7 +131,11 @@ pub(crate) mod tests {
 
     #[test]
     fn packet_ins_go_by_cookie_and_then_by_table() {
-        let apps = Apps::new(&configuration(&[("router", 3, 20, 29), ("topology", 2, 2, 9)])).unwrap();
+        let apps = Apps::new(&configuration(&[
+            ("router", 3, 20, 29),
+            ("topology", 2, 2, 9),
+        ]))
+        .unwrap();
         for (cookie, table, whose) in [
             (cookie(3), 0, Some("router")),
             (cookie(2), 25, Some("topology")),
@@ -138,7 +147,9 @@ pub(crate) mod tests {
             (cookie(0), 0, None),
             (u64::MAX, 15, None),
         ] {
-            let found = apps.of_packet_in(cookie, table).map(|app| app.name.as_str());
+            let found = apps
+                .of_packet_in(cookie, table)
+                .map(|app| app.name.as_str());
             assert_eq!(found, whose, "{cookie:x} in table {table}");
         }
         assert_eq!(apps.of_cookie(u64::MAX), None);
@@ -148,7 +159,10 @@ pub(crate) mod tests {
     #[test]
     fn contradictions_are_named() {
         for (wrong, said) in [
-            (&[("a", 1, 10, 19), ("b", 2, 19, 29)][..], "the tables of a and b overlap"),
+            (
+                &[("a", 1, 10, 19), ("b", 2, 19, 29)][..],
+                "the tables of a and b overlap",
+            ),
             (&[("a", 1, 10, 19), ("b", 1, 20, 29)], "same id, 1"),
             (&[("a", 1, 10, 19), ("a", 2, 20, 29)], "a is named twice"),
             (&[("a", 1, 10, 10)], "tables 10 to 10"),

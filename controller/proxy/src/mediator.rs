@@ -234,7 +234,11 @@ impl Mediator {
             if let Some(bytes) = switch.channel.take_out(now) {
                 out.push(Output::Write { conn, bytes });
             }
-            self.arm(self.switches.get(&conn).and_then(|s| s.channel.next_deadline()));
+            self.arm(
+                self.switches
+                    .get(&conn)
+                    .and_then(|s| s.channel.next_deadline()),
+            );
         }
         for id in std::mem::take(&mut self.dirty_sessions) {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -263,13 +267,19 @@ impl Mediator {
 
     fn timer(&mut self, now: Instant, out: &mut Vec<Output>) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        let late = |(conn, switch): (&u32, &Switch)| due(switch.channel.next_deadline()).then_some(*conn);
+        let late =
+            |(conn, switch): (&u32, &Switch)| due(switch.channel.next_deadline()).then_some(*conn);
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
             self.channel(conn, channel::Input::Timer, now, out);
         }
-        let late = |(conn, switch): (&u32, &Switch)| due(switch.reconcile.next_deadline()).then_some(*conn);
+        let late = |(conn, switch): (&u32, &Switch)| {
+            due(switch.reconcile.next_deadline()).then_some(*conn)
+        };
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
-            tracing::warn!(conn, "no answer about table 0 and the exits within 10 s; asked again");
+            tracing::warn!(
+                conn,
+                "no answer about table 0 and the exits within 10 s; asked again"
+            );
             self.reconcile(conn, now);
         }
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
@@ -277,19 +287,35 @@ impl Mediator {
         }
         let late = |(id, session): (&u64, &Session)| due(session.next_deadline()).then_some(*id);
         for id in self.sessions.iter().filter_map(late).collect::<Vec<_>>() {
-            self.refuse(id, "the session is not read: its queue was full for 5 s".into(), now, out);
+            self.refuse(
+                id,
+                "the session is not read: its queue was full for 5 s".into(),
+                now,
+                out,
+            );
         }
         self.expire_questions(now, out);
         self.wake = self.earliest();
     }
 
     fn earliest(&self) -> Option<Instant> {
-        let channels = self.switches.values().filter_map(|s| s.channel.next_deadline());
-        let reads = self.switches.values().filter_map(|s| s.reconcile.next_deadline());
+        let channels = self
+            .switches
+            .values()
+            .filter_map(|s| s.channel.next_deadline());
+        let reads = self
+            .switches
+            .values()
+            .filter_map(|s| s.reconcile.next_deadline());
         let slots = self.slots.values().filter_map(Slot::next_deadline);
         let sessions = self.sessions.values().filter_map(Session::next_deadline);
         let questions = self.questions.values().map(Question::deadline);
-        channels.chain(reads).chain(slots).chain(sessions).chain(questions).min()
+        channels
+            .chain(reads)
+            .chain(slots)
+            .chain(sessions)
+            .chain(questions)
+            .min()
     }
 
     fn shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {

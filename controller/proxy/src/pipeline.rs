@@ -116,7 +116,8 @@ impl Reconcile {
         let of_morpheus = FlowStatsRequest::by_cookie(morpheus, mask);
         let mut of_table_0 = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
         of_table_0.table_id = 0;
-        [of_morpheus, of_table_0].map(|stats| Message::MultipartRequest(MultipartRequest::Flow(stats)))
+        [of_morpheus, of_table_0]
+            .map(|stats| Message::MultipartRequest(MultipartRequest::Flow(stats)))
     }
 
     /// The questions are out under these xids.
@@ -184,7 +185,9 @@ mod tests {
 
     /// The table that a packet which matches no app's rule visits after `table`, if it is not dropped.
     fn next(rules: &RuleSet, table: u8) -> Option<u8> {
-        let (_, body) = rules.iter().find(|(key, _)| key.table == table && key.priority == 0)?;
+        let (_, body) = rules
+            .iter()
+            .find(|(key, _)| key.table == table && key.priority == 0)?;
         match body.instructions[..] {
             [Instruction::GotoTable(next)] => Some(next),
             _ => None,
@@ -215,8 +218,14 @@ mod tests {
         assert_eq!(next(&rules, 0), Some(2));
         assert_eq!(next(&rules, 9), Some(20));
         assert_eq!(next(&rules, 29), None);
-        assert!(rules.keys().any(|key| key.table == 29), "the drop is a rule, and counts");
-        let (_, lldp) = rules.iter().find(|(key, _)| key.priority == LLDP_PRIORITY).unwrap();
+        assert!(
+            rules.keys().any(|key| key.table == 29),
+            "the drop is a rule, and counts"
+        );
+        let (_, lldp) = rules
+            .iter()
+            .find(|(key, _)| key.priority == LLDP_PRIORITY)
+            .unwrap();
         assert_eq!(Cookie::from_u64(lldp.cookie).unwrap().app, 2);
         assert_eq!(rules.len(), 4);
         assert!(wanted(&apps(&[])).is_empty());
@@ -227,7 +236,10 @@ mod tests {
         let mut machine = Reconcile::default();
         machine.begin(vec![7, 8], Instant::now());
         assert!(machine.reply(7, true, installed, wanted).is_none());
-        assert!(machine.reply(9, false, &[], wanted).is_none(), "somebody else's reply");
+        assert!(
+            machine.reply(9, false, &[], wanted).is_none(),
+            "somebody else's reply"
+        );
         assert!(machine.reply(8, false, installed, wanted).is_none());
         machine.reply(7, false, &[], wanted).unwrap()
     }
@@ -252,6 +264,9 @@ mod tests {
             removed: 2,
             unchanged: 1,
         };
-        assert_eq!(sent, wanted, "table 0 changes, the LLDP rule and the exit go, router's exit stays");
+        assert_eq!(
+            sent, wanted,
+            "table 0 changes, the LLDP rule and the exit go, router's exit stays"
+        );
     }
 }

@@ -102,9 +102,16 @@ pub(crate) enum Fenced {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
     /// Send a control record.
-    Send { session: u64, record: to_app::Record },
+    Send {
+        session: u64,
+        record: to_app::Record,
+    },
     /// Send the event with this number.
-    Deliver { session: u64, n: u64, replayed: bool },
+    Deliver {
+        session: u64,
+        n: u64,
+        replayed: bool,
+    },
     /// Tell the session, by information, which switches are connected.
     Sync { session: u64 },
     /// Queue a `SwitchUp` for every connected switch.
@@ -263,7 +270,10 @@ impl Slot {
             | State::Fencing { .. } => {
                 return Err(Rejection {
                     stale: true,
-                    message: format!("this instance is not live; the app is at epoch {}", self.epoch),
+                    message: format!(
+                        "this instance is not live; the app is at epoch {}",
+                        self.epoch
+                    ),
                 });
             }
         };
@@ -291,14 +301,7 @@ impl Slot {
         })
     }
 
-    fn event(
-        &mut self,
-        channel: u32,
-        dpid: u64,
-        what: What,
-        now: Instant,
-        out: &mut Vec<Output>,
-    ) {
+    fn event(&mut self, channel: u32, dpid: u64, what: What, now: Instant, out: &mut Vec<Output>) {
         self.events += 1;
         self.rate.count(now);
         self.backlog.push(channel, dpid, what);
@@ -399,7 +402,10 @@ impl Slot {
     fn may_resume(&self, resume: &Resume) -> Result<(), String> {
         let (app, epoch) = (&self.app, self.epoch);
         if resume.epoch < epoch {
-            return Err(format!("{app} is at epoch {epoch}; {} is older", resume.epoch));
+            return Err(format!(
+                "{app} is at epoch {epoch}; {} is older",
+                resume.epoch
+            ));
         }
         if resume.cursor.stream > self.backlog.stream() {
             return Err(format!(
@@ -412,10 +418,12 @@ impl Slot {
             State::Fencing { .. } => Err(format!(
                 "the hold of {app} has expired and the proxy raises the epoch itself; observe HoldExpired"
             )),
-            State::Live(live) if resume.epoch == epoch && live.session != resume.session => Err(format!(
-                "{} is live in epoch {epoch} of {app}; another instance needs a newer one",
-                live.instance
-            )),
+            State::Live(live) if resume.epoch == epoch && live.session != resume.session => {
+                Err(format!(
+                    "{} is live in epoch {epoch} of {app}; another instance needs a newer one",
+                    live.instance
+                ))
+            }
             State::Live(_) | State::Empty { .. } | State::Draining(..) | State::Held(_) => Ok(()),
         }
     }
@@ -488,26 +496,22 @@ impl Slot {
         })));
     }
 
-    /// The live instance's session, also while it drains.
-    pub(crate) fn live_session(&self) -> Option<u64> {
-        match &self.state {
-            State::Live(live) | State::Draining(live, _) => Some(live.session),
-            State::Empty { .. } | State::Held(_) | State::Fencing { .. } => None,
-        }
-    }
-
     /// The session to which events go now.
     pub(crate) fn gets_events(&self) -> Option<u64> {
         match &self.state {
             State::Live(live) => Some(live.session),
-            State::Draining(..) | State::Empty { .. } | State::Held(_) | State::Fencing { .. } => None,
+            State::Draining(..) | State::Empty { .. } | State::Held(_) | State::Fencing { .. } => {
+                None
+            }
         }
     }
 
     /// The instance that was live before the hold, whose expiry is under way.
     pub(crate) fn held_instance(&self) -> Option<&str> {
         match &self.state {
-            State::Draining(_, hold) | State::Held(hold) | State::Fencing { hold, .. } => hold.instance.as_deref(),
+            State::Draining(_, hold) | State::Held(hold) | State::Fencing { hold, .. } => {
+                hold.instance.as_deref()
+            }
             State::Empty { .. } | State::Live(_) => None,
         }
     }
@@ -515,11 +519,6 @@ impl Slot {
     /// The number of the next event.
     pub(crate) fn next_event(&self) -> u64 {
         self.backlog.next()
-    }
-
-    /// The app's epoch; 0 before the first resume.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
     }
 
     /// The event with this number.

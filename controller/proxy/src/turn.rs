@@ -65,7 +65,10 @@ fn not<T>(why: String) -> Result<T, NotAllowed> {
 pub(crate) fn check(app: &Present, epoch: u64, message: &[u8]) -> Result<Kind, NotAllowed> {
     let header = Header::read(message)?;
     if header.version != VERSION {
-        return not(format!("{} of wire version {}, not {VERSION}", header.kind, header.version));
+        return not(format!(
+            "{} of wire version {}, not {VERSION}",
+            header.kind, header.version
+        ));
     }
     let kind = match header.kind {
         MessageType::FLOW_MOD => flow_mod(app, epoch, message).map(|()| Kind::FlowMod),
@@ -79,7 +82,8 @@ pub(crate) fn check(app: &Present, epoch: u64, message: &[u8]) -> Result<Kind, N
         }
         MessageType::PACKET_OUT => Ok(Kind::PacketOut),
         MessageType::MULTIPART_REQUEST => {
-            let orders = peek::multipart(message)?.kind() == TABLE_FEATURES && message.len() > BARE_MULTIPART;
+            let orders = peek::multipart(message)?.kind() == TABLE_FEATURES
+                && message.len() > BARE_MULTIPART;
             if orders {
                 not("table features are Morpheus's to set".into())
             } else {
@@ -96,7 +100,9 @@ pub(crate) fn check(app: &Present, epoch: u64, message: &[u8]) -> Result<Kind, N
 pub(crate) fn check_question(message: &[u8]) -> Result<(), NotAllowed> {
     let header = Header::read(message)?;
     match header.kind {
-        MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST if header.version == VERSION => {
+        MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST
+            if header.version == VERSION =>
+        {
             if header.kind == MessageType::MULTIPART_REQUEST
                 && peek::multipart(message)?.kind() == TABLE_FEATURES
                 && message.len() > BARE_MULTIPART
@@ -105,7 +111,9 @@ pub(crate) fn check_question(message: &[u8]) -> Result<(), NotAllowed> {
             }
             Ok(())
         }
-        kind => not(format!("{kind}: between ReadBegin and ReadEnd only multipart and barrier requests are sent")),
+        kind => not(format!(
+            "{kind}: between ReadBegin and ReadEnd only multipart and barrier requests are sent"
+        )),
     }
 }
 
@@ -115,11 +123,17 @@ fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed>
     let deletes = command == DELETE || command == DELETE_STRICT;
     let (first, last) = (app.first_table, app.last_table - 1);
     if !(first..=last).contains(&table) && !(deletes && table == ALL_TABLES) {
-        return not(format!("table {table} is outside {}'s tables, {first} to {last}", app.name));
+        return not(format!(
+            "table {table} is outside {}'s tables, {first} to {last}",
+            app.name
+        ));
     }
     let (own, own_mask) = Cookie::all_of(app.id);
     if cookie & own_mask != own {
-        return not(format!("cookie {cookie:#018x} is not {}'s (app {})", app.name, app.id));
+        return not(format!(
+            "cookie {cookie:#018x} is not {}'s (app {})",
+            app.name, app.id
+        ));
     }
     if command == ADD {
         let bears = Cookie::from_u64(cookie).map(|cookie| cookie.epoch);
@@ -197,7 +211,10 @@ mod tests {
         for (message, said) in [
             (flow(Add, 20, own, 0), ""),
             (flow(Add, 28, own, 0), ""),
-            (flow(Add, 29, own, 0), "table 29 is outside router's tables, 20 to 28"),
+            (
+                flow(Add, 29, own, 0),
+                "table 29 is outside router's tables, 20 to 28",
+            ),
             (flow(Add, 19, own, 0), "table 19"),
             (flow(Add, 0, own, 0), "table 0"),
             (flow(Add, 255, own, 0), "table 255"),
@@ -208,7 +225,10 @@ mod tests {
             // Of whatever epoch the rule is.
             (flow(DeleteStrict, 20, cookie(3, 4), full), ""),
             (flow(Delete, 255, all, mask), ""),
-            (flow(Delete, 255, all, 0xff << 56), "reaches beyond router's own rules"),
+            (
+                flow(Delete, 255, all, 0xff << 56),
+                "reaches beyond router's own rules",
+            ),
             (flow(Delete, 20, all, 0), "reaches beyond"),
             (flow(Delete, 255, cookie(0, 0), full), "is not router's"),
             (flow(Modify, 255, all, mask), "table 255"),
@@ -217,7 +237,10 @@ mod tests {
             match check(&app(), EPOCH, &message) {
                 Ok(kind) => assert_eq!((kind, said), (Kind::FlowMod, "")),
                 Err(error) => {
-                    assert!(!said.is_empty() && error.to_string().contains(said), "{error}");
+                    assert!(
+                        !said.is_empty() && error.to_string().contains(said),
+                        "{error}"
+                    );
                 }
             }
         }
@@ -237,7 +260,10 @@ mod tests {
         };
         for (message, result) in [
             (mod_of(15, 0x0300_0001), Ok(Kind::GroupMod)),
-            (mod_of(15, 0x0400_0001), Err("group 0x4000001 is outside router's")),
+            (
+                mod_of(15, 0x0400_0001),
+                Err("group 0x4000001 is outside router's"),
+            ),
             (mod_of(29, 0x0300_0001), Ok(Kind::MeterMod)),
             (mod_of(29, 1), Err("meter 0x1")),
             (vec![4, 20, 0, 8, 0, 0, 0, 1], Ok(Kind::Question)),
@@ -247,13 +273,21 @@ mod tests {
             (vec![4, 14, 0, 8, 0, 0, 0, 1], Err("FLOW_MOD")),
             (features(16), Ok(Kind::Question)),
             (features(24), Err("table features")),
-            (Message::MultipartRequest(MultipartRequest::Desc).encode(1).to_vec(), Ok(Kind::Question)),
+            (
+                Message::MultipartRequest(MultipartRequest::Desc)
+                    .encode(1)
+                    .to_vec(),
+                Ok(Kind::Question),
+            ),
         ] {
             match (check(&app(), EPOCH, &message), result) {
                 (Ok(kind), Ok(wanted)) => assert_eq!(kind, wanted),
                 (Err(error), Err(said)) => {
                     // A message that is too short is named by the codec.
-                    assert!(error.to_string().contains(said) || message.len() == 8, "{error}");
+                    assert!(
+                        error.to_string().contains(said) || message.len() == 8,
+                        "{error}"
+                    );
                 }
                 (found, wanted) => panic!("{message:?}: {found:?}, not {wanted:?}"),
             }

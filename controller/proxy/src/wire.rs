@@ -77,7 +77,10 @@ fn name(bytes: &[u8]) -> NotOpenFlow {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let shown = &line[..line.len().min(SHOWN)];
-    if shown.iter().all(|b| (b' '..=b'~').contains(b) || *b == b'\t') {
+    if shown
+        .iter()
+        .all(|b| (b' '..=b'~').contains(b) || *b == b'\t')
+    {
         return NotOpenFlow::Text(String::from_utf8_lossy(shown).into_owned());
     }
     if bytes.starts_with(&[0x16, 0x03]) {
@@ -111,7 +114,10 @@ mod tests {
     #[test]
     fn what_is_not_openflow_is_named() {
         for (bytes, said) in [
-            (&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], "a line of text, \"GET / HTTP/1.1\""),
+            (
+                &b"GET / HTTP/1.1\r\nHost: x\r\n"[..],
+                "a line of text, \"GET / HTTP/1.1\"",
+            ),
             (b"A\n", "a line of text, \"A\""),
             (b"\x16\x03\x01\x02\x00\x01", "TLS"),
             (b"\x00\xff\xfe", "bytes 00 ff fe"),

@@ -114,8 +114,14 @@ mod tests {
     fn an_xid_leads_back_to_its_asker_until_it_is_done() {
         let now = Instant::now();
         let mut xids = Xids::default();
-        let (a, b) = (xids.next(of(7), Expects::Reply, now), xids.next(of(8), Expects::Reply, now));
-        assert_eq!((asker(&xids, a), asker(&xids, b)), (Some(of(7)), Some(of(8))));
+        let (a, b) = (
+            xids.next(of(7), Expects::Reply, now),
+            xids.next(of(8), Expects::Reply, now),
+        );
+        assert_eq!(
+            (asker(&xids, a), asker(&xids, b)),
+            (Some(of(7)), Some(of(8)))
+        );
         xids.done(a);
         assert_eq!((asker(&xids, a), asker(&xids, b)), (None, Some(of(8))));
         assert_eq!(asker(&xids, b.wrapping_add(1)), None);
@@ -149,7 +155,10 @@ mod tests {
         for token in 2..BOUND as u32 + 1 {
             xids.next(of(token), Expects::Reply, now);
         }
-        assert_eq!((asker(&xids, first), asker(&xids, second)), (None, Some(of(1))));
+        assert_eq!(
+            (asker(&xids, first), asker(&xids, second)),
+            (None, Some(of(1)))
+        );
         let late = xids.next(of(9), Expects::Reply, now + AGE * 2);
         assert_eq!(xids.entries.len(), 1);
         assert_eq!(asker(&xids, late), Some(of(9)));

@@ -1,10 +1,11 @@
 //! What morphd asks.
 
-use morph_api::supervisor::{
-    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply, HoldRequest,
-    PortsReply, PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SwitchesReply, TellReply, TellRequest,
-};
 use morph_api::session::to_app;
+use morph_api::supervisor::{
+    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply,
+    HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SwitchesReply,
+    TellReply, TellRequest,
+};
 
 use super::*;
 use crate::pipeline;
@@ -74,7 +75,11 @@ impl Mediator {
             Ask::Resume(request) => self.resume(ticket, request, now, out),
             Ask::Tell(request) => Some(self.tell(request)),
             Ask::Slots => {
-                let slots = self.slots.values_mut().map(|slot| slot.report(now)).collect();
+                let slots = self
+                    .slots
+                    .values_mut()
+                    .map(|slot| slot.report(now))
+                    .collect();
                 Some(Ok(Answer::Slots(SlotsReply { slots })))
             }
             Ask::Switches => Some(Ok(Answer::Switches(self.report_switches(now)))),
@@ -98,15 +103,29 @@ impl Mediator {
         tracing::info!(apps = names.join(", "), "configured");
         self.remove_absent(&apps, now, out);
         self.wanted = pipeline::wanted(&apps);
-        for app in apps.iter().filter(|app| !self.slots.contains_key(&app.id)).collect::<Vec<_>>() {
+        for app in apps
+            .iter()
+            .filter(|app| !self.slots.contains_key(&app.id))
+            .collect::<Vec<_>>()
+        {
             let first = self.removed.get(&app.id).copied().unwrap_or(1);
-            let slot = Slot::new(&app.name, self.settings.stream, first, self.settings.quota, now);
+            let slot = Slot::new(
+                &app.name,
+                self.settings.stream,
+                first,
+                self.settings.quota,
+                now,
+            );
             self.slots.insert(app.id, slot);
             self.list_switches(app.id);
         }
         self.apps = Some(apps);
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
-            if !self.switches.get(&conn).is_some_and(|switch| switch.announced) {
+            if !self
+                .switches
+                .get(&conn)
+                .is_some_and(|switch| switch.announced)
+            {
                 continue;
             }
             match self.too_few_tables(conn) {
@@ -127,8 +146,14 @@ impl Mediator {
         let before = self.apps.take().unwrap_or_default();
         let stays = |name: &str, id: u8| apps.by_id(id).is_some_and(|app| app.name == name);
         for app in before.iter().filter(|app| !stays(&app.name, app.id)) {
-            let attached = |(id, session): (&u64, &Session)| (session.app == Some(app.id)).then_some(*id);
-            for id in self.sessions.iter().filter_map(attached).collect::<Vec<_>>() {
+            let attached =
+                |(id, session): (&u64, &Session)| (session.app == Some(app.id)).then_some(*id);
+            for id in self
+                .sessions
+                .iter()
+                .filter_map(attached)
+                .collect::<Vec<_>>()
+            {
                 self.refuse(id, format!("{} is no longer present", app.name), now, out);
             }
             if let Some(slot) = self.slots.remove(&app.id) {
@@ -205,7 +230,9 @@ impl Mediator {
     fn report_switches(&self, now: Instant) -> SwitchesReply {
         let report = |switch: &Switch| {
             let disconnects = self.disconnects.get(&switch.channel.dpid());
-            switch.channel.report(disconnects.copied().unwrap_or_default(), now)
+            switch
+                .channel
+                .report(disconnects.copied().unwrap_or_default(), now)
         };
         let connected = self.switches.values().filter(|switch| switch.announced);
         let mut switches: Vec<_> = connected.map(report).collect();

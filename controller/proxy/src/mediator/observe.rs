@@ -18,9 +18,15 @@ impl Mediator {
         if !present {
             return;
         }
-        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, s)| s.app.is_some()).collect();
+        let mut sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.app.is_some())
+            .collect();
         sessions.sort_by_key(|(id, _)| **id);
-        let hellos = sessions.iter().filter_map(|(_, session)| session.hello.as_ref());
+        let hellos = sessions
+            .iter()
+            .filter_map(|(_, session)| session.hello.as_ref());
         out.extend(hellos.map(|hello| observation(observation::What::Attached(attached(hello)))));
         let up = |switch: &Switch| {
             observation(observation::What::Switch(SwitchChange {
@@ -30,7 +36,12 @@ impl Mediator {
                 reason: String::new(),
             }))
         };
-        out.extend(self.switches.values().filter(|switch| switch.announced).map(up));
+        out.extend(
+            self.switches
+                .values()
+                .filter(|switch| switch.announced)
+                .map(up),
+        );
         let resumed = self.slots.values().filter_map(Slot::resumed);
         out.extend(resumed.map(|resumed| observation(observation::What::Resumed(resumed))));
         out.push(observation(observation::What::Synced(Synced {

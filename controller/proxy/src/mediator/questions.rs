@@ -7,8 +7,8 @@ use morph_api::cookie::Cookie;
 use morph_api::supervisor::{CleanReply, CleanRequest, Flow, FlowsReply, PortRow, PortsReply};
 use morph_openflow::Dpid;
 use morph_openflow::v13::{
-    self, FlowMod, FlowStats, FlowStatsRequest, Message, MultipartBody, MultipartReply, MultipartRequest, PortStats,
-    TABLE_ALL, port,
+    self, FlowMod, FlowStats, FlowStatsRequest, Message, MultipartBody, MultipartReply,
+    MultipartRequest, PortStats, TABLE_ALL, port,
 };
 
 use super::*;
@@ -52,9 +52,7 @@ type Pending = Option<Result<Answer, Refusal>>;
 
 impl Mediator {
     pub(super) fn ask_ports(&mut self, ticket: u64, dpid: u64, now: Instant) -> Pending {
-        let question = MultipartRequest::PortStats {
-            port_no: port::ANY,
-        };
+        let question = MultipartRequest::PortStats { port_no: port::ANY };
         self.ask_switch(ticket, dpid, question, Gathered::Ports(Vec::new()), now)
     }
 
@@ -72,24 +70,49 @@ impl Mediator {
         now: Instant,
     ) -> Pending {
         let conn = self.by_dpid.get(&dpid).copied();
-        let known = conn.filter(|conn| self.switches.get(conn).is_some_and(|switch| switch.announced));
+        let known = conn.filter(|conn| {
+            self.switches
+                .get(conn)
+                .is_some_and(|switch| switch.announced)
+        });
         let Some(conn) = known else {
             let why = format!("no switch {} is connected", Dpid(dpid));
             return Some(Err(Refusal::NotFound(why)));
         };
-        self.say_to(conn, &Message::MultipartRequest(question), ticket, Expects::Reply, now);
+        self.say_to(
+            conn,
+            &Message::MultipartRequest(question),
+            ticket,
+            Expects::Reply,
+            now,
+        );
         self.await_answers(ticket, BTreeSet::from([conn]), answer, now);
         None
     }
 
-    fn say_to(&mut self, conn: u32, message: &Message, ticket: u64, expects: Expects, now: Instant) {
+    fn say_to(
+        &mut self,
+        conn: u32,
+        message: &Message,
+        ticket: u64,
+        expects: Expects,
+        now: Instant,
+    ) {
         if let Some(switch) = self.switches.get_mut(&conn) {
-            switch.channel.say(message, Asker::Ticket(ticket), expects, now);
+            switch
+                .channel
+                .say(message, Asker::Ticket(ticket), expects, now);
             self.touch(conn);
         }
     }
 
-    fn await_answers(&mut self, ticket: u64, waiting: BTreeSet<u32>, answer: Gathered, now: Instant) {
+    fn await_answers(
+        &mut self,
+        ticket: u64,
+        waiting: BTreeSet<u32>,
+        answer: Gathered,
+        now: Instant,
+    ) {
         let until = now + QUESTION;
         let question = Question {
             until,
@@ -173,9 +196,13 @@ impl Mediator {
                 }
                 more
             }
-            Ok((_, Message::Error(error))) => return self.fail(ticket, &format!("it answered: {error}"), out),
+            Ok((_, Message::Error(error))) => {
+                return self.fail(ticket, &format!("it answered: {error}"), out);
+            }
             Ok(_) => false,
-            Err(error) => return self.fail(ticket, &format!("its answer is malformed: {error}"), out),
+            Err(error) => {
+                return self.fail(ticket, &format!("its answer is malformed: {error}"), out);
+            }
         };
         if !more {
             question.waiting.remove(&conn);
@@ -185,14 +212,18 @@ impl Mediator {
 
     fn fail(&mut self, ticket: u64, why: &str, out: &mut Vec<Output>) {
         if self.questions.remove(&ticket).is_some() {
-            let answer = Err(Refusal::Unavailable(format!("the switch cannot be asked: {why}")));
+            let answer = Err(Refusal::Unavailable(format!(
+                "the switch cannot be asked: {why}"
+            )));
             out.push(Output::Answer { ticket, answer });
         }
     }
 
     /// A switch went: what is asked of it fails; deletions go on without it.
     pub(super) fn fail_questions(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
-        let asks = |(ticket, question): (&u64, &Question)| question.waiting.contains(&conn).then_some(*ticket);
+        let asks = |(ticket, question): (&u64, &Question)| {
+            question.waiting.contains(&conn).then_some(*ticket)
+        };
         for ticket in self.questions.iter().filter_map(asks).collect::<Vec<_>>() {
             match self.questions.get_mut(&ticket) {
                 Some(Question {
@@ -210,10 +241,13 @@ impl Mediator {
     }
 
     pub(super) fn expire_questions(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let late = |(ticket, question): (&u64, &Question)| (question.until <= now).then_some(*ticket);
+        let late =
+            |(ticket, question): (&u64, &Question)| (question.until <= now).then_some(*ticket);
         for ticket in self.questions.iter().filter_map(late).collect::<Vec<_>>() {
             self.questions.remove(&ticket);
-            let answer = Err(Refusal::Deadline("the switch did not answer within 5 s".into()));
+            let answer = Err(Refusal::Deadline(
+                "the switch did not answer within 5 s".into(),
+            ));
             out.push(Output::Answer { ticket, answer });
         }
     }

@@ -118,7 +118,9 @@ impl Session {
     pub(super) fn take_out(&mut self, now: Instant) -> impl Iterator<Item = Bytes> + use<> {
         self.unwritten += self.out.iter().map(BytesMut::len).sum::<usize>();
         self.watch_queue(now);
-        std::mem::take(&mut self.out).into_iter().map(BytesMut::freeze)
+        std::mem::take(&mut self.out)
+            .into_iter()
+            .map(BytesMut::freeze)
     }
 
     /// So many bytes have left the queue.

@@ -28,14 +28,28 @@ impl Mediator {
     }
 
     /// The first record.
-    pub(super) fn hello(&mut self, id: u64, hello: session::Hello, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn hello(
+        &mut self,
+        id: u64,
+        hello: session::Hello,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let twin = |session: &Session| session.is(&hello.app, &hello.instance);
         if self.sessions.values().any(twin) {
-            let why = format!("instance {} of {} has a session already", hello.instance, hello.app);
+            let why = format!(
+                "instance {} of {} has a session already",
+                hello.instance, hello.app
+            );
             return self.refuse(id, why, now, out);
         }
         if self.sessions.len() > SESSIONS {
-            return self.refuse(id, format!("{SESSIONS} sessions are open already"), now, out);
+            return self.refuse(
+                id,
+                format!("{SESSIONS} sessions are open already"),
+                now,
+                out,
+            );
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.hello = Some(hello);
@@ -48,24 +62,42 @@ impl Mediator {
 
     /// The app of this session is present, or the session ends.
     pub(super) fn attach(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
-        let Some(hello) = self.sessions.get(&id).and_then(|session| session.hello.clone()) else {
+        let Some(hello) = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.hello.clone())
+        else {
             return;
         };
-        let present = self.apps.as_ref().and_then(|apps| apps.by_name(&hello.app)).cloned();
+        let present = self
+            .apps
+            .as_ref()
+            .and_then(|apps| apps.by_name(&hello.app))
+            .cloned();
         let Some(app) = present else {
             let why = format!("{} is not among the present apps", hello.app);
             return self.refuse(id, why, now, out);
         };
         let ready = |(conn, switch): (&u32, &Switch)| {
-            switch.announced.then(|| (*conn, Known::of(&switch.channel), switch.channel.switch_up(*conn)))
+            switch.announced.then(|| {
+                (
+                    *conn,
+                    Known::of(&switch.channel),
+                    switch.channel.switch_up(*conn),
+                )
+            })
         };
-        let mut ready: Vec<(u32, Known, SwitchUp)> = self.switches.iter().filter_map(ready).collect();
+        let mut ready: Vec<(u32, Known, SwitchUp)> =
+            self.switches.iter().filter_map(ready).collect();
         ready.sort_by_key(|(conn, ..)| *conn);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.app = Some(app.id);
-        session.known = ready.iter().map(|(conn, known, _)| (*conn, *known)).collect();
+        session.known = ready
+            .iter()
+            .map(|(conn, known, _)| (*conn, *known))
+            .collect();
         session.put(to_app::Record::Welcome(Welcome {
             stream: self.settings.stream,
             switches: ready.into_iter().map(|(.., up)| up).collect(),
@@ -95,7 +127,13 @@ impl Mediator {
         self.drop_session(id, why, now, out);
     }
 
-    pub(super) fn drop_session(&mut self, id: u64, reason: String, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn drop_session(
+        &mut self,
+        id: u64,
+        reason: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
@@ -113,7 +151,11 @@ impl Mediator {
 
     /// An instance speaks to morphd.
     pub(super) fn say(&mut self, id: u64, report: Bytes, out: &mut Vec<Output>) {
-        let Some(hello) = self.sessions.get(&id).and_then(|session| session.hello.as_ref()) else {
+        let Some(hello) = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.hello.as_ref())
+        else {
             return;
         };
         let (app, instance) = (hello.app.clone(), hello.instance.clone());
@@ -193,7 +235,9 @@ impl Mediator {
                 // As it is now; where it is gone again, its SwitchDown follows.
                 let switch = self.switches.get(&channel);
                 let unknown = Known { dpid, changes: 0 };
-                session.known.insert(channel, switch.map_or(unknown, |s| Known::of(&s.channel)));
+                session
+                    .known
+                    .insert(channel, switch.map_or(unknown, |s| Known::of(&s.channel)));
                 event::What::SwitchUp(switch.map_or_else(
                     || gone(channel, dpid),
                     |switch| switch.channel.switch_up(channel),
@@ -227,12 +271,18 @@ impl Mediator {
             return;
         };
         let lost = |(conn, known): (&u32, &Known)| {
-            let there = self.switches.get(conn).is_some_and(|switch| switch.announced);
+            let there = self
+                .switches
+                .get(conn)
+                .is_some_and(|switch| switch.announced);
             (!there).then_some((*conn, known.dpid))
         };
         for (channel, dpid) in session.known.iter().filter_map(lost).collect::<Vec<_>>() {
             session.known.remove(&channel);
-            session.put(to_app::Record::SwitchDown(session::SwitchDown { channel, dpid }));
+            session.put(to_app::Record::SwitchDown(session::SwitchDown {
+                channel,
+                dpid,
+            }));
         }
         let mut connected: Vec<_> = self.switches.iter().filter(|(_, s)| s.announced).collect();
         connected.sort_by_key(|(conn, _)| **conn);
@@ -269,7 +319,12 @@ impl Mediator {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
-        let Some(app) = self.apps.as_ref().and_then(|apps| apps.by_name(name)).map(|app| app.id) else {
+        let Some(app) = self
+            .apps
+            .as_ref()
+            .and_then(|apps| apps.by_name(name))
+            .map(|app| app.id)
+        else {
             return;
         };
         let fenced = match outcome {
@@ -308,7 +363,10 @@ impl Mediator {
     fn instance_of(&self, app: u8, release: &str) -> Option<(u64, String)> {
         let before = self.slots.get(&app).and_then(Slot::held_instance);
         let of = |(id, session): (&u64, &Session)| {
-            let hello = session.hello.as_ref().filter(|_| session.app == Some(app))?;
+            let hello = session
+                .hello
+                .as_ref()
+                .filter(|_| session.app == Some(app))?;
             (hello.release == release).then(|| (*id, hello.instance.clone()))
         };
         let found = self.sessions.iter().filter_map(of);

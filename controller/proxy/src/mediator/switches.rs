@@ -9,7 +9,9 @@ use tracing::Level;
 
 use super::session::Known;
 use super::*;
-use crate::channel::{Asked, Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput};
+use crate::channel::{
+    Asked, Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput,
+};
 use crate::dispatch::Present;
 use crate::slot::What;
 
@@ -71,7 +73,9 @@ impl Mediator {
             match output {
                 ChannelOutput::Identified { dpid } => self.identified(conn, dpid, now, out),
                 ChannelOutput::Ready => self.switch_up(conn, now, out),
-                ChannelOutput::Message(header, frame) => self.message(conn, header, frame, now, out),
+                ChannelOutput::Message(header, frame) => {
+                    self.message(conn, header, frame, now, out)
+                }
                 ChannelOutput::Alive => self.alive(conn, now, out),
                 ChannelOutput::Closed(closing) => self.closed(conn, closing, now, out),
             }
@@ -87,7 +91,10 @@ impl Mediator {
             return;
         };
         if old.challenger.is_some() {
-            let reason = format!("datapath id {} is claimed by two others already", Dpid(dpid));
+            let reason = format!(
+                "datapath id {} is claimed by two others already",
+                Dpid(dpid)
+            );
             return self.channel(conn, ChannelInput::Refuse(reason), now, out);
         }
         old.challenger = Some(conn);
@@ -238,8 +245,12 @@ impl Mediator {
     pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
         let tables = self.switches.get(&conn)?.channel.tables();
         let last = self.apps.as_ref()?.last_table();
-        (last >= tables && last > 0)
-            .then(|| format!("has {tables} tables, and the apps' pipeline needs {}", u16::from(last) + 1))
+        (last >= tables && last > 0).then(|| {
+            format!(
+                "has {tables} tables, and the apps' pipeline needs {}",
+                u16::from(last) + 1
+            )
+        })
     }
 
     /// Reads table 0 and the exits, to send what they lack.
@@ -250,7 +261,11 @@ impl Mediator {
         if self.apps.is_none() || !switch.channel.is_ready() {
             return;
         }
-        let ask = |question| switch.channel.say(&question, Asker::Pipeline, Expects::Reply, now);
+        let ask = |question| {
+            switch
+                .channel
+                .say(&question, Asker::Pipeline, Expects::Reply, now)
+        };
         let waiting = Reconcile::questions().map(ask).to_vec();
         switch.reconcile.begin(waiting, now);
         let deadline = switch.reconcile.next_deadline();
@@ -274,7 +289,8 @@ impl Mediator {
         let (app, what) = match header.kind {
             MessageType::PACKET_IN => match peek::packet_in(&frame) {
                 Ok(fixed) => {
-                    let app = apps.and_then(|apps| apps.of_packet_in(fixed.cookie(), fixed.table_id()));
+                    let app =
+                        apps.and_then(|apps| apps.of_packet_in(fixed.cookie(), fixed.table_id()));
                     (app.map(id), What::PacketIn(frame))
                 }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
@@ -307,7 +323,10 @@ impl Mediator {
 
     /// Ports have changed: those who get no event are told how they are now.
     fn inform_ports(&mut self, conn: u32) {
-        let dpid = self.switches.get(&conn).map_or(0, |switch| switch.channel.dpid());
+        let dpid = self
+            .switches
+            .get(&conn)
+            .map_or(0, |switch| switch.channel.dpid());
         self.inform(conn, dpid, true);
     }
 
@@ -350,8 +369,12 @@ impl Mediator {
             self.log_error(conn, &frame, asked);
         }
         match asked.map(|asked| asked.asker) {
-            Some(Asker::Session { session, token }) => self.reply_to_session(session, conn, &frame, token),
-            Some(Asker::Pipeline) if !is_error => self.pipeline_reply(conn, header.xid, &frame, now),
+            Some(Asker::Session { session, token }) => {
+                self.reply_to_session(session, conn, &frame, token)
+            }
+            Some(Asker::Pipeline) if !is_error => {
+                self.pipeline_reply(conn, header.xid, &frame, now)
+            }
             Some(Asker::Ticket(ticket)) => self.question_reply(ticket, conn, &frame, now, out),
             Some(Asker::Pipeline | Asker::Channel) | None => {}
         }
@@ -396,7 +419,8 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame) else {
+        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame)
+        else {
             return;
         };
         let MultipartBody::Flow(stats) = body else {
@@ -407,7 +431,9 @@ impl Mediator {
         };
         for flow in mods {
             let message = Message::FlowMod(flow);
-            switch.channel.say(&message, Asker::Pipeline, Expects::Nothing, now);
+            switch
+                .channel
+                .say(&message, Asker::Pipeline, Expects::Nothing, now);
         }
         tracing::info!(
             dpid = %Dpid(switch.channel.dpid()),

@@ -40,7 +40,12 @@ impl Mediator {
                     out.push(Output::Credit { session: id });
                 }
                 Some(Err(error)) => {
-                    return self.refuse(id, format!("not a sequence of records: {error}"), now, out);
+                    return self.refuse(
+                        id,
+                        format!("not a sequence of records: {error}"),
+                        now,
+                        out,
+                    );
                 }
                 Some(Ok(Record::Message { channel, message })) => {
                     self.command(id, channel, message, now, out);
@@ -54,7 +59,14 @@ impl Mediator {
         use from_app::Record as From;
         let record = match FromApp::decode(bytes) {
             Ok(FromApp { record }) => record,
-            Err(error) => return self.refuse(id, format!("a control record that is none: {error}"), now, out),
+            Err(error) => {
+                return self.refuse(
+                    id,
+                    format!("a control record that is none: {error}"),
+                    now,
+                    out,
+                );
+            }
         };
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -73,7 +85,9 @@ impl Mediator {
                 self.slot(app, slot::Input::Quiesced { session, quiesced }, now, out);
             }
             (Some(_), Some(From::Say(report))) => self.say(id, report, out),
-            (Some(_), Some(From::ReadBegin(_))) if session.commands.is_empty() => session.reading = true,
+            (Some(_), Some(From::ReadBegin(_))) if session.commands.is_empty() => {
+                session.reading = true
+            }
             (Some(_), Some(From::ReadBegin(_))) => {
                 self.refuse(id, "ReadBegin in the middle of a turn".into(), now, out);
             }
@@ -132,9 +146,20 @@ impl Mediator {
     }
 
     /// Queues a message of an instance; a channel that is gone discards it.
-    fn forward(&mut self, id: u64, conn: u32, message: &[u8], expects: Expects, now: Instant) -> bool {
+    fn forward(
+        &mut self,
+        id: u64,
+        conn: u32,
+        message: &[u8],
+        expects: Expects,
+        now: Instant,
+    ) -> bool {
         let token = Header::read(message).map_or(0, |header| header.xid);
-        let Some(switch) = self.switches.get_mut(&conn).filter(|switch| switch.announced) else {
+        let Some(switch) = self
+            .switches
+            .get_mut(&conn)
+            .filter(|switch| switch.announced)
+        else {
             return false;
         };
         let asker = Asker::Session { session: id, token };
@@ -144,7 +169,9 @@ impl Mediator {
     }
 
     fn is_full(&self, conn: u32) -> bool {
-        self.switches.get(&conn).is_some_and(|switch| switch.channel.is_full())
+        self.switches
+            .get(&conn)
+            .is_some_and(|switch| switch.channel.is_full())
     }
 
     fn turn_end(&mut self, id: u64, app: u8, end: TurnEnd, now: Instant, out: &mut Vec<Output>) {
@@ -176,7 +203,12 @@ impl Mediator {
         }
     }
 
-    fn check(&self, app: u8, epoch: u64, commands: &[(u32, Bytes)]) -> Result<Vec<Kind>, Rejection> {
+    fn check(
+        &self,
+        app: u8,
+        epoch: u64,
+        commands: &[(u32, Bytes)],
+    ) -> Result<Vec<Kind>, Rejection> {
         let Some(present) = self.apps.as_ref().and_then(|apps| apps.by_id(app)) else {
             return Err(Rejection {
                 stale: true,
@@ -187,7 +219,10 @@ impl Mediator {
         let check = |(index, (channel, message)): (usize, &(u32, Bytes))| {
             let reject = |why: String| Rejection {
                 stale: false,
-                message: format!("command {} of {count}, for channel {channel}: {why}", index + 1),
+                message: format!(
+                    "command {} of {count}, for channel {channel}: {why}",
+                    index + 1
+                ),
             };
             if *channel > self.last_conn {
                 return Err(reject("there never was such a channel".into()));
@@ -201,7 +236,11 @@ impl Mediator {
         if let Some(slot) = self.slots.get_mut(&app) {
             slot.forwarded.rejected += 1;
         }
-        let name = self.sessions.get(&id).map(Session::name).unwrap_or_default();
+        let name = self
+            .sessions
+            .get(&id)
+            .map(Session::name)
+            .unwrap_or_default();
         let (stale, message) = (rejection.stale, rejection.message);
         tracing::warn!(instance = %name, turn, stale, "turn rejected: {message}");
         let rejected = Rejected {

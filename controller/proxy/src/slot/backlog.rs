@@ -119,10 +119,7 @@ impl Backlog {
     fn resync(&mut self, channel: u32, dpid: u64) {
         self.lost += 1;
         let open = self.open_resync.get(&dpid).copied();
-        if open
-            .and_then(|n| self.get(n))
-            .is_some_and(|q| !q.delivered)
-        {
+        if open.and_then(|n| self.get(n)).is_some_and(|q| !q.delivered) {
             return;
         }
         self.open_resync.insert(dpid, self.next());
@@ -261,10 +258,7 @@ mod tests {
         backlog.push(1, 1, What::PacketIn(message(1)));
         backlog.get_mut(1).unwrap().delivered = true;
         backlog.push(1, 1, What::PacketIn(message(1)));
-        assert_eq!(
-            kinds(&backlog),
-            [(1, What::Lost(1)), (1, What::Lost(1))]
-        );
+        assert_eq!(kinds(&backlog), [(1, What::Lost(1)), (1, What::Lost(1))]);
     }
 
     #[test]
