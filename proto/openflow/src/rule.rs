@@ -236,8 +236,8 @@ mod tests {
         assert_eq!(difference(&transient, &transient, 0).unchanged, 1);
     }
 
-    /// Found on Open vSwitch 3.1: it leaves out masks of all ones, empty action lists and flags of adding, and orders
-    /// fields and instructions its own way.
+    /// Found on Open vSwitch 3.1: it leaves out masks of all ones, empty action lists and `max_len` of ports, and orders
+    /// fields and instructions its own way. Flags it reports as sent; another switch need not.
     #[test]
     fn what_a_switch_reports_otherwise_is_the_same_rule() {
         let (mut key, mut body) = rule(1, 1);

@@ -42,6 +42,23 @@ fn installed(connection: &mut Connection) -> RuleSet {
     rules.iter().map(rule::from_stats).collect()
 }
 
+/// The rule that has this key is reported as this one.
+fn check(connection: &mut Connection, key: &RuleKey, body: &RuleBody) {
+    let request = FlowStatsRequest {
+        table_id: key.table,
+        match_: key.match_.normal(),
+        ..FlowStatsRequest::all()
+    };
+    let wanted = RuleKey::new(key.table, key.priority, &key.match_);
+    let there: Vec<(RuleKey, RuleBody)> = connection
+        .rules(request)
+        .iter()
+        .map(rule::from_stats)
+        .filter(|(key, _)| *key == wanted)
+        .collect();
+    assert_eq!(there, [(wanted, body.normal())], "{key} {body}");
+}
+
 #[test]
 fn a_rule_is_reported_as_it_was_sent() {
     let Some(switch) = start("a_rule_is_reported_as_it_was_sent") else {
@@ -50,8 +67,16 @@ fn a_rule_is_reported_as_it_was_sent() {
     let mut connection = switch.connect();
     let mut wanted = RuleSet::new();
     for (key, body) in cases::wanted() {
-        if let Err(error) = connection.flow_mod(&FlowMod::add(&key, &body)) {
-            panic!("{key} {body}: {error}");
+        let as_written = FlowMod {
+            match_: key.match_.clone(),
+            instructions: body.instructions.clone(),
+            ..FlowMod::add(&key, &body)
+        };
+        for flow_mod in [as_written, FlowMod::add(&key, &body)] {
+            if let Err(error) = connection.flow_mod(&flow_mod) {
+                panic!("{key} {body}: {error}");
+            }
+            check(&mut connection, &key, &body);
         }
         wanted.insert(key, body);
     }
