@@ -1,1 +1,41 @@
-//! (to be written)
+//! End to end: real processes, real Open vSwitch, faults.
+//!
+//! A [`Lab`] is a network of its own: switches, hosts and one Morpheus in namespaces that nobody
+//! else sees and that vanish with the test, however it ends.
+//!
+//! ```text
+//!  +-- sandbox: pid, mount and network namespace --------------------------+
+//!  |  ovsdb-server, ovs-vswitchd (datapath_type=netdev): s1 s2 ...         |
+//!  |  morphd and all that it starts: 6653 and 6633 are free here           |
+//!  |      veth |            | veth                                         |
+//!  |  +- h1 ---+--+  +- h2 -+----+   network namespaces named in the       |
+//!  |  |  ping ... |  |  echo ... |   sandbox's own /run/netns              |
+//!  |  +-----------+  +-----------+                                         |
+//!  +-----------------------------------------------------------------------+
+//! ```
+
+mod bundle;
+mod flows;
+mod lab;
+mod morpheus;
+mod newflows;
+mod ovs;
+mod peer;
+mod ping;
+mod processes;
+mod rules;
+mod sandbox;
+mod wait;
+
+pub use bundle::Bundle;
+pub use flows::{Flow, FlowKey, read_flow};
+pub use lab::{Lab, Links, Shape};
+pub use morpheus::{Answer, Morpheus, bin, bundles, repository};
+pub use newflows::{Echo, NewFlows, NewFlowsSummary};
+pub use ovs::{ControllerRow, Ovs};
+pub use peer::Peer;
+pub use ping::{Ping, PingSummary};
+pub use processes::Process;
+pub use rules::{Rules, touched};
+pub use sandbox::Sandbox;
+pub use wait::{pause, wait_until};

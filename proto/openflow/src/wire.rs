@@ -141,13 +141,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next bytes, shared with the frame.
-    pub(crate) fn bytes(&mut self, what: &'static str, n: usize) -> Result<Bytes, DecodeError> {
-        let at = self.at;
-        self.slice(what, n)?;
-        Ok(self.frame.slice(at..at + n))
-    }
-
     /// All that is left, shared with the frame.
     pub(crate) fn rest(&mut self) -> Bytes {
         let rest = self.frame.slice(self.at..self.end);

@@ -83,7 +83,8 @@ impl Match {
         };
         let fields = reader.sub("match.length", inside)?;
         reader.skip("match.pad", padding(length))?;
-        let fields = Oxms(fields).collect::<Result<_, _>>()?;
+        let fields = Oxms(fields).map(|oxm| oxm.map(Oxm::from));
+        let fields = fields.collect::<Result<_, _>>()?;
         Ok(Match { fields })
     }
 

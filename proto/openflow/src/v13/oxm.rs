@@ -219,39 +219,7 @@ impl Oxm {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Oxm, DecodeError> {
-        let offset = reader.offset();
-        let header = reader.fixed::<OxmHeader>()?;
-        let field = OxmField(header.class(), header.field_mask() >> 1);
-        let has_mask = header.field_mask() & 1 == 1;
-        let length = usize::from(header.length());
-        let wrong = |problem| DecodeError::new("oxm.length", offset + 3, problem);
-        if let Some(kind) = field.kind() {
-            let (found, expected) = (length, kind.bytes << usize::from(has_mask));
-            if found != expected {
-                return Err(wrong(Problem::Length { found, expected }));
-            }
-        }
-        let id = match field.0 {
-            OxmField::EXPERIMENTER => EXPERIMENTER_ID,
-            _ => 0,
-        };
-        if length < id {
-            let (found, least) = (length, id);
-            return Err(wrong(Problem::TooSmall { found, least }));
-        }
-        if !has_mask {
-            let value = reader.bytes("oxm.value", length)?;
-            let mask = None;
-            return Ok(Oxm { field, value, mask });
-        }
-        if !(length - id).is_multiple_of(2) {
-            let found = length;
-            return Err(wrong(Problem::Unaligned { found, of: 2 }));
-        }
-        let mask_length = (length - id) / 2;
-        let value = reader.bytes("oxm.value", length - mask_length)?;
-        let mask = Some(reader.bytes("oxm.mask", mask_length)?);
-        Ok(Oxm { field, value, mask })
+        OxmView::read(reader).map(Oxm::from)
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
@@ -277,17 +245,79 @@ impl Oxm {
     }
 }
 
+/// A field where it lies in a frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OxmView<'a> {
+    pub(crate) field: OxmField,
+    value: Reader<'a>,
+    mask: Option<Reader<'a>>,
+}
+
+impl<'a> OxmView<'a> {
+    /// Reads one, whose lengths must agree with each other and with what the specification says of the field.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let offset = reader.offset();
+        let header = reader.fixed::<OxmHeader>()?;
+        let field = OxmField(header.class(), header.field_mask() >> 1);
+        let has_mask = header.field_mask() & 1 == 1;
+        let length = usize::from(header.length());
+        let mask_length = Self::mask_length(field, has_mask, length)
+            .map_err(|problem| DecodeError::new("oxm.length", offset + 3, problem))?;
+        let value = reader.sub("oxm.value", length - mask_length)?;
+        let mask = reader.sub("oxm.mask", mask_length)?;
+        Ok(OxmView {
+            field,
+            value,
+            mask: has_mask.then_some(mask),
+        })
+    }
+
+    /// How many of the bytes after the header are the mask.
+    fn mask_length(field: OxmField, has_mask: bool, length: usize) -> Result<usize, Problem> {
+        let found = length;
+        if let Some(kind) = field.kind() {
+            let expected = kind.bytes << usize::from(has_mask);
+            if found != expected {
+                return Err(Problem::Length { found, expected });
+            }
+        }
+        let least = match field.0 {
+            OxmField::EXPERIMENTER => EXPERIMENTER_ID,
+            _ => 0,
+        };
+        let Some(covered) = length.checked_sub(least) else {
+            return Err(Problem::TooSmall { found, least });
+        };
+        match has_mask {
+            false => Ok(0),
+            true if covered.is_multiple_of(2) => Ok(covered / 2),
+            true => Err(Problem::Unaligned { found, of: 2 }),
+        }
+    }
+}
+
+impl From<OxmView<'_>> for Oxm {
+    fn from(mut view: OxmView<'_>) -> Oxm {
+        Oxm {
+            field: view.field,
+            value: view.value.rest(),
+            mask: view.mask.map(|mut mask| mask.rest()),
+        }
+    }
+}
+
 /// Walks over OXMs. Ends at the first error, and always goes forward.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Oxms<'a>(pub(crate) Reader<'a>);
 
-impl Iterator for Oxms<'_> {
-    type Item = Result<Oxm, DecodeError>;
+impl<'a> Iterator for Oxms<'a> {
+    type Item = Result<OxmView<'a>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
         }
-        let next = Oxm::decode(&mut self.0);
+        let next = OxmView::read(&mut self.0);
         if next.is_err() {
             self.0.rest();
         }

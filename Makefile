@@ -1,0 +1,51 @@
+# make            build everything in release, and the bundles of our apps
+# make demo       upgrade a router under live traffic, and see that nothing is lost
+# make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
+# make test-long  the end-to-end tests with many more rounds
+# PROFILE=debug   with any of them: an unoptimized build
+
+PROFILE ?= release
+CARGO ?= cargo
+OUT = target/$(PROFILE)
+cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
+# The network tests and the demo make namespaces, which takes root.
+as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
+runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
+end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(cargo_profile) $(runner) -p morph-tests
+
+.PHONY: all build bundles demo test unit e2e test-long fmt lint clean dependencies
+
+all: bundles
+
+build:
+	$(CARGO) build $(cargo_profile) --workspace --exclude morph-tests --bins
+
+bundles: build
+	scripts/bundles $(OUT)
+
+dependencies:
+	@scripts/dependencies
+
+demo: dependencies bundles
+	$(as_root) /usr/bin/python3 -B mininet/demo.py --bin-dir $(OUT)
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(cargo_profile) --workspace --all-targets -- -D warnings
+
+unit:
+	$(CARGO) test $(cargo_profile) --workspace --exclude morph-tests
+
+e2e: dependencies bundles
+	$(end_to_end) -- --test-threads 1
+
+test: lint unit e2e
+
+test-long: dependencies bundles
+	MORPH_LONG=1 $(end_to_end) -- --test-threads 1
+
+clean:
+	$(CARGO) clean

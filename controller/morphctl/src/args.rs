@@ -1,0 +1,293 @@
+//! The command line: verbs, options and what `--help` says of them. Others script against it: only add.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::argument::{self, App, Entry, Release};
+use crate::endpoint::Endpoint;
+
+const AFTER: &str = "\
+Exit codes:
+  0  done
+  1  refused, nothing changed
+  2  wrong usage
+  3  cannot reach morphd, or may not (the message says what mends it)
+  4  tried and rolled back, by whomever
+  5  outcome unknown: morphd was lost on the way, or Ctrl-C detached from what goes on
+
+JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
+snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
+(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store; `app start|stop|remove` say apps;
+`upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
+status in its list, a line as each status comes.";
+
+/// Looks at Morpheus and changes it: apps, upgrades, switches, configuration and state.
+#[derive(Debug, Parser)]
+#[command(name = "morphctl", version, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// Where morphd listens: unix:PATH or http://HOST:PORT. Default: $MORPH_ENDPOINT, else the socket api.sock in the
+    /// user's run directory ($XDG_RUNTIME_DIR/morpheus or /tmp/morpheus-UID), else /run/morpheus/api.sock
+    #[arg(
+        long,
+        global = true,
+        value_name = "URI",
+        help_heading = "Common options"
+    )]
+    pub(crate) endpoint: Option<Endpoint>,
+    /// How to print
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        help_heading = "Common options",
+        default_value = "table"
+    )]
+    pub(crate) output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people, and for grep and awk: a line a row, no colours, no frames
+    Table,
+    /// For programs: see below
+    Json,
+}
+
+/// What morphctl can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The apps: release, status, epoch, process, backlog and rate of events
+    Apps,
+    /// The releases that are installed, and which of them are staged, current, permanent or old
+    Releases {
+        /// Only those of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+    },
+    /// Installs a release; starts, stops and removes an app
+    #[command(subcommand)]
+    App(AppVerb),
+    /// What an app's instances wrote on standard error
+    Logs {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+        /// How many lines, from the end [default: 200]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        tail: Option<u32>,
+    },
+    /// Replaces an app's release while the network runs; returns when it is committed or rolled back
+    ///
+    /// Prints each status when it has become true, with its time. The commit comes by itself when the probation ends;
+    /// `morphctl commit` ends it at once, and `morphctl rollback` goes back. Ctrl-C detaches: the upgrade goes on.
+    Upgrade {
+        /// The app and the release to go to, also an older one; without @VERSION the newest staged
+        #[arg(value_name = "app=NAME[@VERSION]")]
+        release: Release,
+        /// How long the old release stands by, with its unit: 500ms, 30s, 5m [default: 30s]
+        #[arg(long, value_name = "TIME", value_parser = argument::duration)]
+        probation: Option<Duration>,
+        /// Return once the upgrade has begun
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Ends the probation of an upgrade now: the new release becomes permanent
+    Commit {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+    },
+    /// Takes an upgrade back, until it is committed
+    Rollback {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+    },
+    /// The upgrades that run, and each app's last one
+    Status {
+        /// Only that of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+        /// Go on with every later status, a line each, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+    },
+    /// The switches that are connected
+    Switches,
+    /// The ports of a switch, with their counters
+    Ports {
+        /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
+        #[arg(value_name = "DPID", value_parser = argument::dpid)]
+        dpid: String,
+    },
+    /// The rules in a switch, and whose each is: an app, morpheus, or foreign
+    Flows {
+        /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
+        #[arg(value_name = "DPID", value_parser = argument::dpid)]
+        dpid: String,
+        /// Only the rules of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+    },
+    /// The links between switches, each direction by itself
+    Topology,
+    /// The hosts that were learned, and where they are
+    Hosts,
+    /// An app's tables that people may write
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// The stored state of the apps, to look at
+    #[command(subcommand)]
+    Store(StoreVerb),
+}
+
+/// Verbs of `morphctl app`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppVerb {
+    /// Copies a bundle, a folder with app.toml and executables, and stages its release
+    Install {
+        /// The bundle's folder, on morphd's machine; a relative one is taken from here
+        path: PathBuf,
+    },
+    /// Starts an app that is stopped or was only installed
+    Start {
+        /// Without @VERSION: the permanent release, else the newest
+        #[arg(value_name = "NAME[@VERSION]", value_parser = argument::start)]
+        release: Release,
+    },
+    /// Ends an app's process; its rules and its state stay
+    Stop {
+        /// Which app
+        #[arg(value_parser = argument::name)]
+        name: String,
+    },
+    /// Takes an app out: it is bypassed, its process ends, its rules are deleted; its state stays
+    Remove {
+        /// Which app
+        #[arg(value_parser = argument::name)]
+        name: String,
+    },
+}
+
+/// Verbs of `morphctl config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Prints the entries of an app's configuration
+    Get {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+        /// Only this entry (TABLE.KEY), or all of a table (TABLE)
+        key: Option<String>,
+    },
+    /// Writes entries of an app's configuration, all or none
+    Set {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+        /// VALUE is JSON; a bare word is text; nothing after the = deletes the entry
+        #[arg(value_name = "TABLE.KEY=VALUE", required = true)]
+        entries: Vec<Entry>,
+    },
+}
+
+/// Verbs of `morphctl store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreVerb {
+    /// Prints one row of an app's state
+    Get {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+        /// Which table
+        table: String,
+        /// Which key
+        key: String,
+    },
+    /// Lists the rows of an app's state; without an app, the spaces that the store holds
+    List {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+        /// Only this table
+        table: Option<String>,
+        /// Only keys that begin so
+        prefix: Option<String>,
+        /// At most so many rows [default: 1000]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(
+            std::iter::once("morphctl").chain(line.split(' ').filter(|word| !word.is_empty())),
+        )
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_upgrade_has_its_parts() {
+        let cli = parse("upgrade app=router@2.0.0 --probation 5s --output json").unwrap();
+        assert_eq!(cli.output, Format::Json);
+        let Verb::Upgrade {
+            release,
+            probation,
+            no_wait,
+        } = cli.verb
+        else {
+            panic!("{:?}", cli.verb);
+        };
+        assert_eq!(release.app, "router");
+        assert_eq!(release.version.unwrap().to_string(), "2.0.0");
+        assert_eq!(probation, Some(Duration::from_secs(5)));
+        assert!(!no_wait);
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_right() {
+        for (line, said) in [
+            ("", "Usage: morphctl"),
+            ("upgrade", "<app=NAME[@VERSION]>"),
+            ("upgrade router", "app=router"),
+            ("upgrade app=", "app=NAME"),
+            ("upgrade app=router@two", "semantic version"),
+            ("upgrade app=router app=topology", "unexpected argument"),
+            ("upgrade app=router --probation 30", "30s"),
+            ("upgrade app=router --probation 0s", "morphctl commit"),
+            ("commit app=router@2.0.0", "without a version"),
+            ("rollback app=router@2.0.0", "without a version"),
+            ("app stop app=router", "the name alone"),
+            ("ports one", "datapath id"),
+            ("logs app=router --tail 0", "--tail"),
+            ("config set app=router", "<TABLE.KEY=VALUE>"),
+            ("config set app=router weights", "TABLE.KEY=VALUE"),
+            ("config set app=router weights=1", "TABLE.KEY=VALUE"),
+            ("config set app=router weights.a={1", "JSON"),
+            ("--endpoint ftp://x apps", "unix:PATH"),
+            ("--output xml apps", "json"),
+            ("store get app=router trees", "<KEY>"),
+        ] {
+            let error = parse(line).map(|cli| cli.verb).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(said), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What comes in streams: the statuses of upgrades, and logs.
+
+use std::time::Duration;
+
+use morph_api::management::{LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus};
+use tonic::Streaming;
+
+use crate::argument::Release;
+use crate::call::{Client, Gone, incomplete, waited};
+use crate::failure::{Effect, Failure};
+use crate::print::Output;
+use crate::print::status::{line, outcome, summary};
+
+/// Lines that morphd is asked for where `--tail` says nothing; its own default is the same.
+const TAIL: u32 = 200;
+/// The noun of upgrades in JSON.
+const UPGRADES: &str = "upgrades";
+
+/// `upgrade`: each status as it comes; ends with the upgrade, or after its first status with `no_wait`.
+pub(crate) async fn upgrade(
+    client: &mut Client,
+    out: &mut Output,
+    release: Release,
+    probation: Option<Duration>,
+    no_wait: bool,
+) -> Result<(), Failure> {
+    let app = release.app;
+    let request = UpgradeRequest {
+        app: app.clone(),
+        version: release.version.map(|v| v.to_string()).unwrap_or_default(),
+        // The parser allows no more than fits; 0 is the API's default.
+        probation_ms: probation.map_or(0, |p| u32::try_from(p.as_millis()).unwrap_or(u32::MAX)),
+        no_wait,
+    };
+    let lives = client.clone();
+    let opened = waited(&lives, client.upgrade(request)).await;
+    let mut stream = match opened {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Changes)),
+        Err(gone) => return Err(detached(&app, gone.why())),
+    };
+    let mut begun = false;
+    loop {
+        let status = match waited(&lives, stream.message()).await {
+            Ok(Ok(Some(status))) => status,
+            Ok(Ok(None)) => return Err(detached(&app, "morphd ended the stream")),
+            // Refused before the first status: nothing changed. Later: who knows.
+            Ok(Err(status)) if !begun => return Err(Failure::of_status(&status, Effect::Changes)),
+            Ok(Err(status)) => {
+                let why = Failure::of_status(&status, Effect::Reads).to_string();
+                return Err(detached(&app, &why));
+            }
+            Err(gone) => return Err(detached(&app, gone.why())),
+        };
+        begun = true;
+        out.item(UPGRADES, &status, &line(&status))?;
+        match status.step() {
+            Step::Committed | Step::RolledBack => return committed_or_not(out, &status),
+            _ if no_wait => return out.text(&format!("{}\n", goes_on(&app))),
+            _ => {}
+        }
+    }
+}
+
+/// The upgrade is somebody else's now.
+fn detached(app: &str, why: &str) -> Failure {
+    Failure::Unknown(format!("{why}: the outcome is open. {}", goes_on(app)))
+}
+
+fn goes_on(app: &str) -> String {
+    format!(
+        "The upgrade goes on in morphd; follow it with `morphctl status --follow app={app}`, \
+         end it with `morphctl commit app={app}` or `morphctl rollback app={app}`."
+    )
+}
+
+/// `commit`: what the upgrade became.
+pub(crate) fn committed(out: &mut Output, status: Option<UpgradeStatus>) -> Result<(), Failure> {
+    let status = status.ok_or_else(|| incomplete("the status"))?;
+    out.item(UPGRADES, &status, &line(&status))?;
+    committed_or_not(out, &status)
+}
+
+fn committed_or_not(out: &mut Output, status: &UpgradeStatus) -> Result<(), Failure> {
+    out.text(&summary(status))?;
+    match status.step() {
+        Step::Committed => Ok(()),
+        Step::RollingBack | Step::RolledBack => Err(Failure::RolledBack(outcome(status))),
+        _ => Err(Failure::Unknown(outcome(status))),
+    }
+}
+
+/// `rollback`: what the upgrade became.
+pub(crate) fn taken_back(out: &mut Output, status: Option<UpgradeStatus>) -> Result<(), Failure> {
+    let status = status.ok_or_else(|| incomplete("the status"))?;
+    out.item(UPGRADES, &status, &line(&status))?;
+    out.text(&summary(&status))?;
+    match status.step() {
+        Step::RolledBack => Ok(()),
+        Step::Committed => Err(Failure::Refused(outcome(&status))),
+        _ => Err(Failure::Unknown(outcome(&status))),
+    }
+}
+
+/// `status`: what is known now.
+pub(crate) async fn status(
+    client: &mut Client,
+    out: &mut Output,
+    app: String,
+) -> Result<(), Failure> {
+    let mut stream = open_statuses(client, app, false).await?;
+    let mut statuses = Vec::new();
+    while let Some(status) = next(client, &mut stream).await? {
+        statuses.push(status);
+    }
+    out.list(UPGRADES, &statuses)
+}
+
+/// `status --follow`: what is known now and what comes, until Ctrl-C or nobody reads it any more.
+pub(crate) async fn statuses(
+    client: &mut Client,
+    out: &mut Output,
+    app: String,
+) -> Result<(), Failure> {
+    let mut stream = open_statuses(client, app, true).await?;
+    loop {
+        let status = match waited(client, stream.message()).await {
+            Ok(Ok(Some(status))) => status,
+            Ok(Ok(None)) => return Err(Failure::Unreachable("morphd ended the stream".into())),
+            Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
+            Err(Gone::Interrupted) => return Ok(()),
+            Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
+        };
+        out.item(UPGRADES, &status, &line(&status))?;
+        if out.nobody_reads() {
+            return Ok(());
+        }
+    }
+}
+
+async fn open_statuses(
+    client: &mut Client,
+    app: String,
+    follow: bool,
+) -> Result<Streaming<UpgradeStatus>, Failure> {
+    let lives = client.clone();
+    match waited(&lives, client.status(StatusRequest { app, follow })).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads)),
+        Err(gone) => Err(Failure::Unreachable(gone.why().into())),
+    }
+}
+
+/// `logs`: line by line; in JSON all in one list, which morphd bounds.
+pub(crate) async fn logs(
+    client: &mut Client,
+    out: &mut Output,
+    app: String,
+    tail: Option<u32>,
+) -> Result<(), Failure> {
+    let lives = client.clone();
+    let tail = tail.unwrap_or(TAIL);
+    let mut stream = match waited(&lives, client.logs(LogsRequest { app, tail })).await {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
+        Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
+    };
+    let mut lines = Vec::new();
+    while let Some(line) = next(client, &mut stream).await? {
+        lines.push(line);
+    }
+    out.lines("logs", &lines)
+}
+
+/// The next message of a stream that has an end.
+async fn next<T>(client: &Client, stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+    match waited(client, stream.message()).await {
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads)),
+        Err(gone) => Err(Failure::Unreachable(gone.why().into())),
+    }
+}

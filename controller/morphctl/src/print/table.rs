@@ -1,0 +1,157 @@
+//! The table form: a header, a line a row, columns by position, no frames and no colours. An empty cell is `-`, so that
+//! awk counts right; free text stands last.
+
+use comfy_table::{CellAlignment, Table, presets};
+use morph_api::management::{
+    App, ConfigEntry, Flow, Host, Link, Port, Release, StoreRow, StoreSpace, Switch, UpgradeStatus,
+};
+
+use super::plain;
+use super::rows::{Installed, Removed, Stopped, Written};
+use super::status::{milliseconds, rules, word};
+use super::time::utc;
+
+/// A row of a table.
+pub(crate) trait Cells {
+    /// Names of the columns; numbers stand right, marked by a leading `>`.
+    const HEADER: &'static [&'static str];
+    /// As many cells.
+    fn cells(&self) -> Vec<String>;
+}
+
+/// The whole table, also where it has no rows.
+pub(crate) fn render<T: Cells>(rows: &[T]) -> String {
+    let names = T::HEADER.iter().map(|name| name.trim_start_matches('>'));
+    let mut lines = vec![names.map(str::to_owned).collect::<Vec<_>>()];
+    lines.extend(
+        rows.iter()
+            .map(|row| row.cells().iter().map(|text| cell(text)).collect()),
+    );
+    // The last column needs no width. It may hold a whole document, and comfy-table counts widths in 16 bits.
+    let last: Vec<String> = lines.iter_mut().filter_map(Vec::pop).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).add_rows(lines);
+    for (column, name) in table.column_iter_mut().zip(T::HEADER) {
+        column.set_padding((0, 2));
+        if name.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let joined = table.lines().zip(last);
+    joined
+        .map(|(line, last)| format!("{}\n", format!("{line}{last}").trim_end()))
+        .collect()
+}
+
+fn cell(text: &str) -> String {
+    match text {
+        "" => "-".to_owned(),
+        text => plain(text).into_owned(),
+    }
+}
+
+/// Absent where the API says 0.
+fn some(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        number => number.to_string(),
+    }
+}
+
+/// For each message its columns, and how each cell is made of the message.
+macro_rules! tables {
+    ($($message:ty = |$row:ident| { $($name:literal: $cell:expr),+ $(,)? })+) => { $(
+        impl Cells for $message {
+            const HEADER: &'static [&'static str] = &[$($name),+];
+            fn cells(&self) -> Vec<String> {
+                let $row = self;
+                vec![$($cell.to_string()),+]
+            }
+        }
+    )+ };
+}
+
+tables! {
+    App = |app| {
+        "NAME": app.name, "RELEASE": app.release, "STATUS": app.status, ">EPOCH": app.epoch,
+        ">PID": some(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
+    }
+    Release = |release| {
+        "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,
+        "INSTALLED": utc(release.installed_unix_ms), "DIGEST": release.digest,
+    }
+    Installed = |done| {
+        "APP": done.release.app, "VERSION": done.release.version, "STATUS": done.release.status,
+        ">SCHEMA": done.release.schema, "NEW": if done.already { "no" } else { "yes" }, "DIGEST": done.release.digest,
+    }
+    Stopped = |done| { "NAME": done.name, "STATUS": "stopped" }
+    Removed = |done| { "NAME": done.name, "STATUS": "removed", "SWITCHES": done.switches }
+    UpgradeStatus = |status| {
+        "APP": status.app, "FROM": status.from, "TO": status.to, "STEP": word(status.step), "TIME": utc(status.unix_ms),
+        ">HANDOVER_MS": if status.handover_us == 0 { String::new() } else { milliseconds(status.handover_us) },
+        ">HELD": status.events_held, ">REPLAYED": status.events_replayed, "RULES": rules(status), "BY": status.by,
+        "MESSAGE": status.message,
+    }
+    Switch = |switch| {
+        "DPID": switch.dpid, "REMOTE": switch.remote, "OPENFLOW": switch.openflow, ">TABLES": switch.tables,
+        ">PORTS": switch.ports, ">CONNECTED_S": switch.connected_ms / 1000, ">DISCONNECTS": switch.disconnects,
+        ">IN": switch.messages_in, ">OUT": switch.messages_out, ">ERRORS": switch.errors, "SOFTWARE": switch.software,
+    }
+    Port = |port| {
+        ">PORT": port.number, "NAME": port.name, "HW_ADDR": port.hw_addr, "STATE": port.state,
+        ">RX_PACKETS": port.rx_packets, ">TX_PACKETS": port.tx_packets, ">RX_BYTES": port.rx_bytes,
+        ">TX_BYTES": port.tx_bytes, ">RX_DROPPED": port.rx_dropped, ">TX_DROPPED": port.tx_dropped,
+        ">RX_ERRORS": port.rx_errors, ">TX_ERRORS": port.tx_errors,
+    }
+    Flow = |flow| {
+        "APP": flow.app, ">TABLE": flow.table, ">PRIORITY": flow.priority, "COOKIE": flow.cookie,
+        ">EPOCH": flow.epoch, ">PACKETS": flow.packets, ">BYTES": flow.bytes,
+        ">DURATION_S": format!("{:.3}", flow.duration_s), ">IDLE": flow.idle_timeout, ">HARD": flow.hard_timeout,
+        "MATCH": flow.r#match, "INSTRUCTIONS": flow.instructions,
+    }
+    Link = |link| {
+        "FROM_DPID": link.from_dpid, ">FROM_PORT": link.from_port, "TO_DPID": link.to_dpid, ">TO_PORT": link.to_port,
+    }
+    Host = |host| { "MAC": host.mac, "DPID": host.dpid, ">PORT": host.port, "IPS": host.ips.join(",") }
+    ConfigEntry = |entry| { "KEY": entry.key, "VALUE": entry.value }
+    Written = |done| { ">REVISION": done.revision, "KEY": done.entry.key, "VALUE": done.entry.value }
+    StoreRow = |row| { "TABLE": row.table, "KEY": row.key, ">REVISION": row.revision, "VALUE": row.value }
+    StoreSpace = |space| {
+        "APP": space.app, ">SPACE": space.id, ">SCHEMA": space.schema, "ROLE": space.role, ">MARK": space.mark,
+        ">MODIFIED": space.modified, ">KEYS": space.keys, "OWNER": space.owner,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_right_and_gaps_are_shown() {
+        let host = |mac: &str, port, ips: &[&str]| Host {
+            mac: mac.into(),
+            dpid: "1".into(),
+            port,
+            ips: ips.iter().map(ToString::to_string).collect(),
+        };
+        let hosts = [host("a", 7, &["10.0.0.1", "::1"]), host("bb", 12345, &[])];
+        let expected = "MAC  DPID   PORT  IPS\n\
+                        a    1         7  10.0.0.1,::1\n\
+                        bb   1     12345  -\n";
+        assert_eq!(render(&hosts), expected);
+        assert_eq!(render::<Host>(&[]), "MAC  DPID  PORT  IPS\n");
+    }
+
+    #[test]
+    fn a_long_document_stays_on_its_line() {
+        let row = StoreRow {
+            table: "t".into(),
+            key: "a\nb".into(),
+            value: "x".repeat(200_000),
+            revision: 1,
+        };
+        let text = render(&[row]);
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("a\\nb") && text.len() > 200_000);
+    }
+}

@@ -1,0 +1,369 @@
+//! What the fake says: it depends on the name of the app. Those in [`refusal`] are refused, those in [`script`] upgrade in
+//! their own ways.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use morph_api::management::management_server::Management;
+use morph_api::management::*;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+pub(crate) struct Morphd {
+    /// Every request, in its debug form.
+    pub(crate) seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Morphd {
+    /// Notes a request, and refuses it where its app's name says so.
+    fn asked<T: std::fmt::Debug>(&self, app: &str, request: &Request<T>) -> Result<(), Status> {
+        let seen = format!("{:?}", request.get_ref());
+        self.seen.lock().unwrap().push(seen);
+        refusal(app)
+    }
+}
+
+fn refusal(app: &str) -> Result<(), Status> {
+    Err(match app {
+        "absent" => Status::not_found("no app is named absent"),
+        "busy" => Status::failed_precondition("busy is at 1.0.0 already"),
+        "twice" => Status::already_exists("twice 1.0.0 is known with another digest"),
+        "invalid" => Status::invalid_argument("that is no request"),
+        "away" => Status::unavailable("the store is away"),
+        "readonly" => Status::permission_denied("this endpoint is read-only"),
+        "ill" => Status::internal("the store answered nonsense"),
+        _ => return Ok(()),
+    })
+}
+
+fn status(app: &str, step: Step) -> UpgradeStatus {
+    let over = matches!(step, Step::Upgraded | Step::Committed | Step::RolledBack);
+    UpgradeStatus {
+        app: app.into(),
+        from: "1.0.0".into(),
+        to: "2.0.0".into(),
+        step: step.into(),
+        unix_ms: 1_700_000_000_000 + step as u64,
+        since_start_us: 1_000 * step as u64,
+        id: "7".into(),
+        handover_us: if over { 4_210 } else { 0 },
+        events_held: if over { 3 } else { 0 },
+        events_replayed: u64::from(over),
+        ..UpgradeStatus::default()
+    }
+}
+
+fn ended(app: &str, step: Step, by: &str) -> UpgradeStatus {
+    UpgradeStatus {
+        rules_changed: 2,
+        rules_unchanged: 40,
+        by: by.into(),
+        ..status(app, step)
+    }
+}
+
+/// How the upgrade of an app goes, and whether its stream then stays open.
+fn script(app: &str) -> (Vec<UpgradeStatus>, bool) {
+    use Step::*;
+    let all = |steps: &[Step]| steps.iter().map(|step| status(app, *step)).collect();
+    let mut statuses: Vec<UpgradeStatus> = all(&[Staged, Starting, Ready]);
+    match app {
+        "endless" => (statuses, true),
+        "cut" => (statuses, false),
+        "broken" => {
+            statuses.truncate(2);
+            let message = "2.0.0 exited with status 1".into();
+            statuses.push(UpgradeStatus {
+                message,
+                ..status(app, RollingBack)
+            });
+            statuses.push(UpgradeStatus {
+                handover_us: 0,
+                message: "2.0.0 exited with status 1".into(),
+                ..ended(app, RolledBack, "start")
+            });
+            (statuses, false)
+        }
+        "crashy" => {
+            statuses.extend::<Vec<_>>(all(&[Quiescing, Resuming, Upgraded, RollingBack]));
+            statuses.push(UpgradeStatus {
+                back_handover_us: 2_000,
+                message: "2.0.0 panicked".into(),
+                ..ended(app, RolledBack, "crash")
+            });
+            (statuses, false)
+        }
+        _ => {
+            statuses.extend::<Vec<_>>(all(&[Quiescing, Resuming, Upgraded]));
+            statuses.push(ended(app, Committed, "probation"));
+            (statuses, false)
+        }
+    }
+}
+
+type Statuses = Pin<Box<dyn Stream<Item = Result<UpgradeStatus, Status>> + Send>>;
+
+fn stream(statuses: Vec<UpgradeStatus>, stays: bool) -> Response<Statuses> {
+    let statuses = tokio_stream::iter(statuses).map(Ok);
+    Response::new(match stays {
+        true => Box::pin(statuses.chain(tokio_stream::pending())),
+        false => Box::pin(statuses),
+    })
+}
+
+fn release() -> Release {
+    Release {
+        app: "router".into(),
+        version: "2.0.0".into(),
+        status: "staged".into(),
+        digest: "ab12".into(),
+        schema: 2,
+        installed_unix_ms: 1_700_000_000_000,
+    }
+}
+
+fn app() -> App {
+    App {
+        name: "router".into(),
+        id: 3,
+        release: "1.0.0".into(),
+        status: "running".into(),
+        epoch: 4,
+        pid: 4242,
+        rate: 12.34,
+        instance: "9".into(),
+        ..App::default()
+    }
+}
+
+fn flow(number: u32) -> Flow {
+    Flow {
+        app: "router".into(),
+        table: 20,
+        priority: 100,
+        cookie: "0x4d03000400000000".into(),
+        r#match: format!("eth_dst=00:00:00:00:00:{number:02x}"),
+        instructions: "output:2, goto:29".into(),
+        duration_s: 1.5,
+        epoch: 4,
+        ..Flow::default()
+    }
+}
+
+fn entry(key: &str, value: &str) -> ConfigEntry {
+    ConfigEntry {
+        key: key.into(),
+        value: value.into(),
+    }
+}
+
+fn row() -> StoreRow {
+    StoreRow {
+        table: "hops".into(),
+        key: "00:00:00:00:00:01/0000000000000001".into(),
+        value: "{\"port\":2}".into(),
+        revision: 17,
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Management for Morphd {
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<LogLine, Status>> + Send>>;
+    type UpgradeStream = Statuses;
+    type StatusStream = Statuses;
+
+    async fn version(&self, _: Request<VersionRequest>) -> Answer<VersionReply> {
+        Ok(Response::new(VersionReply::default()))
+    }
+
+    async fn apps(&self, _: Request<AppsRequest>) -> Answer<AppsReply> {
+        let stopped = App {
+            name: "topology".into(),
+            status: "stopped".into(),
+            ..App::default()
+        };
+        let apps = vec![app(), stopped];
+        Ok(Response::new(AppsReply { apps }))
+    }
+
+    async fn releases(&self, request: Request<ReleasesRequest>) -> Answer<ReleasesReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let releases = vec![release()];
+        Ok(Response::new(ReleasesReply { releases }))
+    }
+
+    async fn install_app(&self, request: Request<InstallAppRequest>) -> Answer<InstallAppReply> {
+        let path = Path::new(&request.get_ref().path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.asked(&name, &request)?;
+        Ok(Response::new(InstallAppReply {
+            release: Some(release()),
+            already: name == "again",
+        }))
+    }
+
+    async fn start_app(&self, request: Request<StartAppRequest>) -> Answer<StartAppReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        Ok(Response::new(StartAppReply { app: Some(app()) }))
+    }
+
+    async fn stop_app(&self, request: Request<StopAppRequest>) -> Answer<StopAppReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        Ok(Response::new(StopAppReply {}))
+    }
+
+    async fn remove_app(&self, request: Request<RemoveAppRequest>) -> Answer<RemoveAppReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        Ok(Response::new(RemoveAppReply { switches: 4 }))
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Answer<Self::LogsStream> {
+        self.asked(&request.get_ref().app, &request)?;
+        let lines = ["INFO ready", "WARN \u{1b}[31mred"];
+        let lines = lines.map(|line| Ok(LogLine { line: line.into() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(lines))))
+    }
+
+    async fn upgrade(&self, request: Request<UpgradeRequest>) -> Answer<Statuses> {
+        let UpgradeRequest { app, no_wait, .. } = request.get_ref().clone();
+        self.asked(&app, &request)?;
+        let (mut statuses, stays) = script(&app);
+        if no_wait {
+            statuses.truncate(1);
+        }
+        Ok(stream(statuses, stays && !no_wait))
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitReply> {
+        let app = &request.get_ref().app;
+        self.asked(app, &request)?;
+        let status = match app.as_str() {
+            "crashy" => ended(app, Step::RolledBack, "crash"),
+            "endless" => std::future::pending().await,
+            app => ended(app, Step::Committed, "operator"),
+        };
+        Ok(Response::new(CommitReply {
+            status: Some(status),
+        }))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackReply> {
+        let app = &request.get_ref().app;
+        self.asked(app, &request)?;
+        let status = Some(ended(app, Step::RolledBack, "operator"));
+        Ok(Response::new(RollbackReply { status }))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Answer<Statuses> {
+        let StatusRequest { app, follow } = request.get_ref().clone();
+        self.asked(&app, &request)?;
+        let statuses = vec![
+            ended("router", Step::Committed, "operator"),
+            status("topology", Step::Upgraded),
+        ];
+        Ok(stream(statuses, follow))
+    }
+
+    async fn switches(&self, _: Request<SwitchesRequest>) -> Answer<SwitchesReply> {
+        let switch = Switch {
+            dpid: "0000000000000001".into(),
+            remote: "127.0.0.1:40000".into(),
+            openflow: "1.3".into(),
+            tables: 254,
+            ports: 3,
+            software: "3.1.0".into(),
+            connected_ms: 61_500,
+            ..Switch::default()
+        };
+        let switches = vec![switch];
+        Ok(Response::new(SwitchesReply { switches }))
+    }
+
+    async fn ports(&self, request: Request<PortsRequest>) -> Answer<PortsReply> {
+        self.asked("", &request)?;
+        let port = Port {
+            number: 1,
+            name: "s1-eth1".into(),
+            hw_addr: "00:00:00:00:01:01".into(),
+            state: "up".into(),
+            rx_packets: 10,
+            ..Port::default()
+        };
+        Ok(Response::new(PortsReply { ports: vec![port] }))
+    }
+
+    async fn flows(&self, request: Request<FlowsRequest>) -> Answer<FlowsReply> {
+        let dpid = request.get_ref().dpid.clone();
+        self.asked("", &request)?;
+        let flows = match dpid.as_str() {
+            "0000000000000001" => vec![flow(1)],
+            // Beyond what a pipe holds, and beyond gRPC's 4 MiB.
+            "00000000000000ff" => (0..60_000).map(flow).collect(),
+            _ => return Err(Status::not_found(format!("no switch {dpid} is connected"))),
+        };
+        Ok(Response::new(FlowsReply { flows }))
+    }
+
+    async fn topology(&self, _: Request<TopologyRequest>) -> Answer<TopologyReply> {
+        let link = Link {
+            from_dpid: "0000000000000001".into(),
+            from_port: 2,
+            to_dpid: "0000000000000002".into(),
+            to_port: 3,
+        };
+        let links = vec![link];
+        Ok(Response::new(TopologyReply { links }))
+    }
+
+    async fn hosts(&self, _: Request<HostsRequest>) -> Answer<HostsReply> {
+        let host = Host {
+            mac: "00:00:00:00:00:01".into(),
+            dpid: "0000000000000001".into(),
+            port: 1,
+            ips: vec!["10.0.0.1".into(), "10.0.0.9".into()],
+        };
+        Ok(Response::new(HostsReply { hosts: vec![host] }))
+    }
+
+    async fn config_get(&self, request: Request<ConfigGetRequest>) -> Answer<ConfigGetReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let entries = vec![
+            entry("weights.0000000000000001/2", "5"),
+            entry("names.a", "\"b\""),
+        ];
+        Ok(Response::new(ConfigGetReply { entries }))
+    }
+
+    async fn config_set(&self, request: Request<ConfigSetRequest>) -> Answer<ConfigSetReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        Ok(Response::new(ConfigSetReply { revision: 18 }))
+    }
+
+    async fn store_get(&self, request: Request<StoreGetRequest>) -> Answer<StoreGetReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let row = Some(row());
+        Ok(Response::new(StoreGetReply { row }))
+    }
+
+    async fn store_list(&self, request: Request<StoreListRequest>) -> Answer<StoreListReply> {
+        let StoreListRequest { app, limit, .. } = request.get_ref().clone();
+        self.asked(&app, &request)?;
+        let space = StoreSpace {
+            app: "router".into(),
+            id: 3,
+            schema: 2,
+            role: "truth".into(),
+            keys: 40,
+            ..StoreSpace::default()
+        };
+        let rows = if app.is_empty() { vec![] } else { vec![row()] };
+        Ok(Response::new(StoreListReply {
+            rows,
+            more: limit == 1,
+            spaces: vec![space],
+        }))
+    }
+}

@@ -1,0 +1,431 @@
+//! Every verb against a fake morphd: what is asked, what is printed in both forms, and the exit code.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::fake::{Fake, morphctl, run};
+use serde_json::{Value, json};
+
+/// The lines of a table, their columns by single blanks.
+fn rows(text: &str) -> Vec<String> {
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().map(words).collect()
+}
+
+/// Runs a verb as a table; what it printed, and what it asked.
+fn table(fake: &Fake, line: &str) -> Vec<String> {
+    let ran = fake.run(line);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}: {ran:?}");
+    rows(&ran.out)
+}
+
+fn object(fake: &Fake, line: &str) -> Value {
+    let mut objects = fake.json(line);
+    assert_eq!(objects.len(), 1, "{line}");
+    objects.remove(0)
+}
+
+#[test]
+fn apps() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "apps"),
+        [
+            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE",
+            "router 1.0.0 running 4 4242 0 12.3",
+            "topology - stopped 0 - 0 0.0",
+        ]
+    );
+    let apps = object(&fake, "apps");
+    let router = json!({
+        "name": "router", "id": 3, "release": "1.0.0", "status": "running", "epoch": 4, "pid": 4242, "backlog": 0,
+        "rate": 12.34, "restarts": 0, "lost": 0, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
+        "packet_outs": 0, "instance": "9",
+    });
+    assert_eq!(apps["apps"][0], router);
+    assert_eq!(apps.as_object().map(serde_json::Map::len), Some(1));
+}
+
+#[test]
+fn releases() {
+    let fake = Fake::start();
+    let header = "APP VERSION STATUS SCHEMA INSTALLED DIGEST";
+    let row = "router 2.0.0 staged 2 2023-11-14T22:13:20.000Z ab12";
+    assert_eq!(table(&fake, "releases app=router"), [header, row]);
+    assert_eq!(fake.asked(), "ReleasesRequest { app: \"router\" }");
+    let releases = object(&fake, "releases");
+    assert_eq!(fake.asked(), "ReleasesRequest { app: \"\" }");
+    assert_eq!(
+        releases["releases"][0]["installed_unix_ms"],
+        1_700_000_000_000_u64
+    );
+}
+
+#[test]
+fn app_install_sends_an_absolute_path() {
+    let fake = Fake::start();
+    let mut command = fake.command("app install bundles/again");
+    let ran = run(command.current_dir(fake.dir()));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        rows(&ran.out),
+        [
+            "APP VERSION STATUS SCHEMA NEW DIGEST",
+            "router 2.0.0 staged 2 no ab12"
+        ]
+    );
+    let path = fake.dir().join("bundles/again");
+    assert_eq!(
+        fake.asked(),
+        format!("InstallAppRequest {{ path: {path:?} }}")
+    );
+    let installed = object(&fake, "app install /x/new");
+    assert_eq!(installed["releases"][0]["already"], false);
+    assert_eq!(installed["releases"][0]["version"], "2.0.0");
+}
+
+#[test]
+fn app_start_stop_remove() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "app start router@1.0.0")[1],
+        "router 1.0.0 running 4 4242 0 12.3"
+    );
+    assert_eq!(
+        fake.asked(),
+        "StartAppRequest { app: \"router\", version: \"1.0.0\" }"
+    );
+    assert_eq!(object(&fake, "app start router")["apps"][0]["pid"], 4242);
+    assert_eq!(
+        fake.asked(),
+        "StartAppRequest { app: \"router\", version: \"\" }"
+    );
+    assert_eq!(
+        table(&fake, "app stop router"),
+        ["NAME STATUS", "router stopped"]
+    );
+    assert_eq!(
+        object(&fake, "app stop router"),
+        json!({"apps": [{"name": "router", "status": "stopped"}]})
+    );
+    assert_eq!(
+        table(&fake, "app remove router"),
+        ["NAME STATUS SWITCHES", "router removed 4"]
+    );
+    assert_eq!(
+        object(&fake, "app remove router"),
+        json!({"apps": [{"name": "router", "status": "removed", "switches": 4}]})
+    );
+}
+
+#[test]
+fn logs() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "logs app=router --tail 5"),
+        ["INFO ready", "WARN \\u{1b}[31mred"]
+    );
+    assert_eq!(fake.asked(), "LogsRequest { app: \"router\", tail: 5 }");
+    assert_eq!(
+        object(&fake, "logs app=router"),
+        json!({"logs": [{"line": "INFO ready"}, {"line": "WARN \u{1b}[31mred"}]})
+    );
+}
+
+#[test]
+fn status() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "status"),
+        [
+            "APP FROM TO STEP TIME HANDOVER_MS HELD REPLAYED RULES BY MESSAGE",
+            "router 1.0.0 2.0.0 Committed 2023-11-14T22:13:20.007Z 4.210 3 1 +0,~2,-0,=40 operator -",
+            "topology 1.0.0 2.0.0 Upgraded 2023-11-14T22:13:20.006Z 4.210 3 1 +0,~0,-0,=0 - -",
+        ]
+    );
+    let status = object(&fake, "status app=router");
+    assert_eq!(
+        fake.asked(),
+        "StatusRequest { app: \"router\", follow: false }"
+    );
+    assert_eq!(status["upgrades"][0]["step"], "COMMITTED");
+    assert_eq!(status["upgrades"][0]["handover_us"], 4210);
+    assert_eq!(status["upgrades"][0]["id"], "7");
+    assert_eq!(status["upgrades"][1]["step"], "UPGRADED");
+}
+
+#[test]
+fn switches_and_ports() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "switches"),
+        [
+            "DPID REMOTE OPENFLOW TABLES PORTS CONNECTED_S DISCONNECTS IN OUT ERRORS SOFTWARE",
+            "0000000000000001 127.0.0.1:40000 1.3 254 3 61 0 0 0 0 3.1.0",
+        ]
+    );
+    assert_eq!(
+        object(&fake, "switches")["switches"][0]["connected_ms"],
+        61_500
+    );
+    let ports = table(&fake, "ports of:0000000000000001");
+    assert_eq!(fake.asked(), "PortsRequest { dpid: \"0000000000000001\" }");
+    assert_eq!(ports[1], "1 s1-eth1 00:00:00:00:01:01 up 10 0 0 0 0 0 0 0");
+    assert_eq!(object(&fake, "ports 1")["ports"][0]["number"], 1);
+}
+
+#[test]
+fn flows() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "flows 0x1 app=router"),
+        [
+            "APP TABLE PRIORITY COOKIE EPOCH PACKETS BYTES DURATION_S IDLE HARD MATCH INSTRUCTIONS",
+            "router 20 100 0x4d03000400000000 4 0 0 1.500 0 0 eth_dst=00:00:00:00:00:01 output:2, goto:29",
+        ]
+    );
+    assert_eq!(
+        fake.asked(),
+        "FlowsRequest { dpid: \"0000000000000001\", app: \"router\" }"
+    );
+    let flow = &object(&fake, "flows 1")["flows"][0];
+    assert_eq!(flow["cookie"], "0x4d03000400000000");
+    assert_eq!(
+        (&flow["match"], &flow["duration_s"]),
+        (&json!("eth_dst=00:00:00:00:00:01"), &json!(1.5))
+    );
+    let ran = fake.run("flows 2");
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert_eq!(
+        ran.err,
+        "morphctl: no switch 0000000000000002 is connected\n"
+    );
+}
+
+#[test]
+fn topology_and_hosts() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "topology"),
+        [
+            "FROM_DPID FROM_PORT TO_DPID TO_PORT",
+            "0000000000000001 2 0000000000000002 3"
+        ]
+    );
+    let link = json!({"from_dpid": "0000000000000001", "from_port": 2, "to_dpid": "0000000000000002", "to_port": 3});
+    assert_eq!(object(&fake, "topology"), json!({"topology": [link]}));
+    assert_eq!(
+        table(&fake, "hosts"),
+        [
+            "MAC DPID PORT IPS",
+            "00:00:00:00:00:01 0000000000000001 1 10.0.0.1,10.0.0.9"
+        ]
+    );
+    let hosts = object(&fake, "hosts");
+    assert_eq!(hosts["hosts"][0]["ips"], json!(["10.0.0.1", "10.0.0.9"]));
+}
+
+#[test]
+fn config_get() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "config get app=router"),
+        ["KEY VALUE", "weights.0000000000000001/2 5", "names.a \"b\""]
+    );
+    let weights = json!({"config": [{"key": "weights.0000000000000001/2", "value": 5}]});
+    assert_eq!(object(&fake, "config get app=router weights"), weights);
+    assert_eq!(
+        object(&fake, "config get app=router names.a"),
+        json!({"config": [{"key": "names.a", "value": "b"}]})
+    );
+    let ran = fake.run("config get app=router names.b");
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.err,
+        "morphctl: router has no configuration entry names.b\n"
+    );
+}
+
+#[test]
+fn config_set() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(
+            &fake,
+            "config set app=router weights.1/2=5 names.a=word names.b="
+        ),
+        [
+            "REVISION KEY VALUE",
+            "18 weights.1/2 5",
+            "18 names.a \"word\"",
+            "18 names.b -"
+        ]
+    );
+    let asked = fake.asked();
+    assert!(
+        asked.contains("key: \"weights.1/2\", value: \"5\""),
+        "{asked}"
+    );
+    assert!(
+        asked.contains("key: \"names.a\", value: \"\\\"word\\\"\""),
+        "{asked}"
+    );
+    assert!(asked.contains("key: \"names.b\", value: \"\""), "{asked}");
+    assert_eq!(
+        object(&fake, "config set app=router weights.1/2={\"cost\":5}"),
+        json!({"config": [{"key": "weights.1/2", "value": {"cost": 5}, "revision": 18}]})
+    );
+}
+
+#[test]
+fn store() {
+    let fake = Fake::start();
+    let (header, key) = (
+        "TABLE KEY REVISION VALUE",
+        "00:00:00:00:00:01/0000000000000001",
+    );
+    let row = format!("hops {key} 17 {{\"port\":2}}");
+    assert_eq!(
+        table(&fake, &format!("store get app=router hops {key}")),
+        [header, &row]
+    );
+    let stored = json!({"table": "hops", "key": key, "value": {"port": 2}, "revision": 17});
+    assert_eq!(
+        object(&fake, "store get app=router hops k"),
+        json!({"store": [stored.clone()]})
+    );
+    assert_eq!(
+        table(&fake, "store list app=router hops 00:"),
+        [header, &row]
+    );
+    assert_eq!(
+        fake.asked(),
+        "StoreListRequest { app: \"router\", table: \"hops\", prefix: \"00:\", limit: 0 }"
+    );
+    assert_eq!(
+        object(&fake, "store list app=router"),
+        json!({"store": [stored], "more": false})
+    );
+    assert_eq!(
+        table(&fake, "store list"),
+        [
+            "APP SPACE SCHEMA ROLE MARK MODIFIED KEYS OWNER",
+            "router 3 2 truth 0 0 40 -"
+        ]
+    );
+    assert_eq!(object(&fake, "store list")["store"][0]["role"], "truth");
+}
+
+#[test]
+fn what_a_limit_cuts_is_said() {
+    let fake = Fake::start();
+    let ran = fake.run("store list app=router --limit 1 --output json");
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.ends_with("\"more\":true}\n"), "{ran:?}");
+    assert!(ran.err.contains("raise --limit"), "{ran:?}");
+}
+
+#[test]
+fn refusals_have_their_codes() {
+    let fake = Fake::start();
+    for (app, code, said) in [
+        ("absent", 1, "no app is named absent"),
+        ("busy", 1, "busy is at 1.0.0 already"),
+        ("twice", 1, "another digest"),
+        ("invalid", 1, "that is no request"),
+        ("away", 3, "the store is away (mend: try again)"),
+        ("readonly", 3, "--endpoint unix:"),
+        ("ill", 5, "the store answered nonsense"),
+    ] {
+        for verb in [
+            "upgrade app=",
+            "commit app=",
+            "rollback app=",
+            "app stop ",
+            "app start ",
+            "app remove ",
+            "app install /",
+            "logs app=",
+            "releases app=",
+            "status --follow app=",
+            "status app=",
+            "config get app=",
+            "config set a.b=1 app=",
+            "store list app=",
+        ] {
+            let line = match verb {
+                "config set a.b=1 app=" => format!("config set app={app} a.b=1"),
+                verb => format!("{verb}{app}"),
+            };
+            let ran = fake.run(&line);
+            assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{line}: {ran:?}");
+            assert!(
+                ran.err.starts_with("morphctl: ") && ran.err.contains(said),
+                "{line}: {ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_asks_nothing() {
+    let fake = Fake::start();
+    for line in [
+        "upgrade router",
+        "ports xyz",
+        "nonsense",
+        "app",
+        "config set app=router weights",
+    ] {
+        let ran = fake.run(line);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}: {ran:?}");
+        assert!(
+            ran.err.contains("--help") || ran.err.contains("Usage"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn version_and_help_need_no_morphd() {
+    let ran = run(morphctl().arg("--version"));
+    let expected = format!("morphctl {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((ran.code, ran.out), (0, expected));
+    let ran = run(morphctl().arg("--help"));
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.out.contains("4  tried and rolled back") && ran.out.contains("JSON (--output json)")
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let fake = Fake::start();
+    let mut child = fake
+        .command("flows ff")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(64, child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.starts_with("APP "), "{first}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let fake = Fake::start();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = fake.command("apps").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot be written"), "{said}");
+}

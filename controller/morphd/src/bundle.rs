@@ -1,0 +1,250 @@
+//! Bundles: folders with `app.toml` and executables, known by their digest.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use morph_api::manifest::{Manifest, ManifestError};
+use sha2::{Digest, Sha256};
+
+/// A bundle that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// Its manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Its executable.
+    #[error("{}: {problem}", path.display())]
+    Exec {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Something in it that cannot be copied by content.
+    #[error("{} is neither a file nor a folder: a bundle has nothing else", .0.display())]
+    Strange(PathBuf),
+    /// The file system.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        source: io::Error,
+    },
+}
+
+/// A bundle as it was found.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// SHA-256 over its files, hex.
+    pub digest: String,
+    /// Where it stands.
+    pub folder: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, BundleError> {
+    result.map_err(|source| BundleError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Bundle {
+    /// Reads a bundle's manifest and digests its files.
+    pub fn examine(folder: &Path) -> Result<Bundle, BundleError> {
+        let manifest = Manifest::read(&folder.join(Manifest::FILE))?;
+        let exec = folder.join(&manifest.exec);
+        let problem = match fs::metadata(&exec) {
+            Err(_) => Some("no such executable in the bundle"),
+            Ok(found) if !found.is_file() => Some("the executable is not a file"),
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => Some("is not executable"),
+            Ok(_) => None,
+        };
+        if let Some(problem) = problem {
+            return Err(BundleError::Exec {
+                path: exec,
+                problem,
+            });
+        }
+        let mut files = Vec::new();
+        list(folder, Path::new(""), &mut files)?;
+        files.sort();
+        let digest = digest(folder, &files)?;
+        Ok(Bundle {
+            manifest,
+            digest,
+            folder: folder.to_owned(),
+            files,
+        })
+    }
+
+    /// The folder's name among the installed ones.
+    pub fn installed_name(&self) -> String {
+        let (name, version) = (&self.manifest.name, &self.manifest.version);
+        format!("{name}-{version}-{}", &self.digest[..12])
+    }
+
+    /// Copies the bundle into `bundles`, whole or not at all, and returns where it stands there.
+    pub fn install(&self, bundles: &Path) -> Result<PathBuf, BundleError> {
+        let target = bundles.join(self.installed_name());
+        if target.exists() {
+            return Ok(target);
+        }
+        let draft = bundles.join(format!(".{}.draft", self.installed_name()));
+        if draft.exists() {
+            at(&draft, fs::remove_dir_all(&draft))?;
+        }
+        for file in &self.files {
+            let (from, to) = (self.folder.join(file), draft.join(file));
+            let folder = to.parent().unwrap_or(&draft);
+            at(folder, fs::create_dir_all(folder))?;
+            at(&from, fs::copy(&from, &to))?;
+            at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
+        }
+        at(&target, fs::rename(&draft, &target))?;
+        at(
+            bundles,
+            File::open(bundles).and_then(|folder| folder.sync_all()),
+        )?;
+        Ok(target)
+    }
+}
+
+fn list(folder: &Path, inside: &Path, files: &mut Vec<PathBuf>) -> Result<(), BundleError> {
+    let here = folder.join(inside);
+    for entry in at(&here, fs::read_dir(&here))? {
+        let entry = at(&here, entry)?;
+        let path = inside.join(entry.file_name());
+        let kind = at(&entry.path(), entry.file_type())?;
+        if kind.is_dir() {
+            list(folder, &path, files)?;
+        } else if kind.is_file() {
+            files.push(path);
+        } else {
+            return Err(BundleError::Strange(entry.path()));
+        }
+    }
+    Ok(())
+}
+
+/// Over the files in order of their relative paths: path, 0, executable or not, length, contents.
+fn digest(folder: &Path, files: &[PathBuf]) -> Result<String, BundleError> {
+    let mut all = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    for relative in files {
+        let path = folder.join(relative);
+        let mut file = at(&path, File::open(&path))?;
+        let found = at(&path, file.metadata())?;
+        let executable = found.permissions().mode() & 0o111 != 0;
+        all.update(relative.as_os_str().as_encoded_bytes());
+        all.update([0, u8::from(executable)]);
+        all.update(found.len().to_be_bytes());
+        loop {
+            let read = at(&path, file.read(&mut buffer))?;
+            if read == 0 {
+                break;
+            }
+            all.update(&buffer[..read]);
+        }
+    }
+    Ok(all
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// The folders with a manifest in a folder; none where that does not exist or cannot be read.
+pub fn found_in(bundles: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(bundles).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join(Manifest::FILE).exists())
+        .collect();
+    folders.sort();
+    folders
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn write(folder: &Path, name: &str, version: &str, script: &str) {
+        fs::create_dir_all(folder).unwrap();
+        let manifest = format!(
+            "name = '{name}'\nversion = '{version}'\nid = 1\nexec = 'bin/app'\nschema = 1\ntables = [10, 19]\n"
+        );
+        fs::write(folder.join("app.toml"), manifest).unwrap();
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        let exec = folder.join("bin/app");
+        fs::write(&exec, script).unwrap();
+        fs::set_permissions(&exec, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn the_digest_covers_paths_contents_and_exec_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        write(&folder, "app", "1.0.0", "one");
+        let digest = || Bundle::examine(&folder).unwrap().digest;
+        let first = digest();
+        assert_eq!(first.len(), 64);
+        assert_eq!(digest(), first);
+        let mut seen = vec![first];
+        let mut differs = |what: &str| {
+            let now = digest();
+            assert!(!seen.contains(&now), "{what}");
+            seen.push(now);
+        };
+        fs::write(folder.join("bin/app"), "two").unwrap();
+        differs("contents");
+        fs::write(folder.join("note"), "").unwrap();
+        differs("a new file");
+        fs::rename(folder.join("note"), folder.join("Note")).unwrap();
+        differs("a path");
+        fs::set_permissions(folder.join("Note"), fs::Permissions::from_mode(0o700)).unwrap();
+        differs("an exec bit");
+    }
+
+    #[test]
+    fn an_install_is_a_copy_with_exec_bits_and_happens_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        write(&folder, "app", "1.0.0", "one");
+        let bundles = dir.path().join("bundles");
+        let bundle = Bundle::examine(&folder).unwrap();
+        let installed = bundle.install(&bundles).unwrap();
+        assert_eq!(installed, bundle.install(&bundles).unwrap());
+        let copy = Bundle::examine(&installed).unwrap();
+        assert_eq!(copy.digest, bundle.digest);
+        assert_eq!(copy.manifest, bundle.manifest);
+        assert_eq!(found_in(&bundles).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        let error = || Bundle::examine(&folder).unwrap_err().to_string();
+        assert!(error().contains("app.toml"), "{}", error());
+        write(&folder, "app", "1.0.0", "one");
+        let exec = folder.join("bin/app");
+        fs::set_permissions(&exec, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(error().contains("is not executable"), "{}", error());
+        fs::remove_file(&exec).unwrap();
+        assert!(error().contains("no such executable"), "{}", error());
+        write(&folder, "app", "1.0.0", "one");
+        std::os::unix::fs::symlink("/etc/passwd", folder.join("link")).unwrap();
+        assert!(
+            error().contains("neither a file nor a folder"),
+            "{}",
+            error()
+        );
+        assert!(found_in(&dir.path().join("none")).is_empty());
+    }
+}

@@ -1,0 +1,407 @@
+//! Flags, the configuration file and the defaults: what morphd is asked to do.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use serde::Deserialize;
+
+/// The supervisor of Morpheus: starts, watches and swaps all other processes.
+///
+/// Without any flag: the embedded store, OpenFlow on ports 6653 and 6633 of all addresses, and for root the
+/// directories /var/lib/morpheus and /run/morpheus, for a plain user $XDG_STATE_HOME/morpheus (or
+/// ~/.local/state/morpheus) and $XDG_RUNTIME_DIR/morpheus (or /tmp/morpheus-UID).
+///
+/// SIGTERM and SIGINT end everything in order; SIGUSR1 ends morphd alone: all else carries on, and the next morphd
+/// adopts it.
+#[derive(Debug, Default, Parser)]
+#[command(name = "morphd", version)]
+pub struct Flags {
+    /// TOML file with the same keys as these flags (`apps` for --app); a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the store, the bundles and the logs stand
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where the sockets and lock files stand
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Listen for switches here (may be repeated) [default: ports 6653 and 6633 of 0.0.0.0 and [::]]
+    #[arg(long, value_name = "ADDR")]
+    pub openflow: Vec<String>,
+    /// Serve the management API on TCP as well, read-only
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<SocketAddr>,
+    /// The first apps on an empty store (may be repeated) [default: topology and the newest router]
+    #[arg(long = "app", value_name = "NAME[@VERSION]")]
+    pub apps: Vec<AppRef>,
+    /// Bundles found here are staged at start [default: the folder `bundles` beside morphd]
+    #[arg(long, value_name = "DIR")]
+    pub bundles: Option<PathBuf>,
+    /// This node's name in the store [default: node1]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// The same as a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    #[serde(alias = "state_dir")]
+    state_dir: Option<PathBuf>,
+    #[serde(alias = "run_dir")]
+    run_dir: Option<PathBuf>,
+    #[serde(default)]
+    openflow: Vec<String>,
+    api: Option<SocketAddr>,
+    #[serde(default)]
+    apps: Vec<String>,
+    bundles: Option<PathBuf>,
+    node: Option<String>,
+}
+
+/// An app, and perhaps which of its releases: `NAME` or `NAME@VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRef {
+    /// The app.
+    pub name: String,
+    /// The release; the newest where there is none.
+    pub version: Option<semver::Version>,
+}
+
+impl FromStr for AppRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, version) = match text.split_once('@') {
+            None => (text, None),
+            Some((name, version)) => (
+                name,
+                Some(
+                    version
+                        .parse()
+                        .map_err(|e| format!("{version:?} is no version: {e}"))?,
+                ),
+            ),
+        };
+        if name.is_empty() {
+            return Err("the app's name is missing".into());
+        }
+        Ok(AppRef {
+            name: name.to_owned(),
+            version,
+        })
+    }
+}
+
+impl std::fmt::Display for AppRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.version {
+            None => write!(f, "{}", self.name),
+            Some(version) => write!(f, "{}@{version}", self.name),
+        }
+    }
+}
+
+/// What is done, after flags, file and defaults.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Absolute.
+    pub state_dir: PathBuf,
+    /// Absolute.
+    pub run_dir: PathBuf,
+    /// Handed to the proxy as they are; none: its default.
+    pub openflow: Vec<String>,
+    /// Read-only management over TCP.
+    pub api: Option<SocketAddr>,
+    /// First apps, where they were named.
+    pub apps: Vec<AppRef>,
+    /// Where bundles are looked for.
+    pub bundles: PathBuf,
+    /// This node's lanes.
+    pub node: String,
+    /// Where morph-proxy and morph-stored stand.
+    pub executables: PathBuf,
+    /// How long an upgrade's probation lasts where nothing else is said.
+    pub probation: Duration,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file has unknown or mistyped keys.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Line and what was found.
+        message: String,
+    },
+    /// A value that is not allowed.
+    #[error("{key}: {message}")]
+    Value {
+        /// Which key or flag.
+        key: &'static str,
+        /// What was found.
+        message: String,
+    },
+    /// No directory to stand in.
+    #[error("{0}")]
+    Place(String),
+}
+
+/// What is asked of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Effective user.
+    pub uid: u32,
+    /// `$XDG_STATE_HOME`.
+    pub state_home: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// The folder of the running morphd.
+    pub executables: PathBuf,
+}
+
+impl Surroundings {
+    /// As they are.
+    pub fn look() -> std::io::Result<Self> {
+        let absolute = |name: &str| {
+            let path = PathBuf::from(std::env::var_os(name)?);
+            path.is_absolute().then_some(path)
+        };
+        let exe = std::env::current_exe()?;
+        Ok(Surroundings {
+            uid: rustix::process::geteuid().as_raw(),
+            state_home: absolute("XDG_STATE_HOME"),
+            runtime_dir: absolute("XDG_RUNTIME_DIR"),
+            home: absolute("HOME"),
+            executables: exe.parent().unwrap_or(Path::new("/")).to_owned(),
+        })
+    }
+
+    fn state_dir(&self) -> Result<PathBuf, ConfigError> {
+        if self.uid == 0 {
+            return Ok("/var/lib/morpheus".into());
+        }
+        let base = self.state_home.clone();
+        base.or_else(|| self.home.as_ref().map(|home| home.join(".local/state")))
+            .map(|base| base.join("morpheus"))
+            .ok_or_else(|| {
+                ConfigError::Place(
+                    "neither $XDG_STATE_HOME nor $HOME is set: name a --state-dir".into(),
+                )
+            })
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        if self.uid == 0 {
+            return "/run/morpheus".into();
+        }
+        match &self.runtime_dir {
+            Some(base) => base.join("morpheus"),
+            None => format!("/tmp/morpheus-{}", self.uid).into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Flags over file over defaults.
+    pub fn from(flags: Flags, around: &Surroundings) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            None => File::default(),
+            Some(path) => read(path)?,
+        };
+        let mut apps = flags.apps;
+        if apps.is_empty() {
+            let parsed: Result<Vec<AppRef>, String> = file.apps.iter().map(|a| a.parse()).collect();
+            apps = parsed.map_err(|message| ConfigError::Value {
+                key: "apps",
+                message,
+            })?;
+        }
+        let openflow = or_else(flags.openflow, file.openflow);
+        for address in &openflow {
+            check_address(address)?;
+        }
+        let node = flags.node.or(file.node).unwrap_or_else(|| "node1".into());
+        if node.is_empty() {
+            let message = "a node's name cannot be empty".into();
+            return Err(ConfigError::Value {
+                key: "node",
+                message,
+            });
+        }
+        let state_dir = match flags.state_dir.or(file.state_dir) {
+            Some(dir) => dir,
+            None => around.state_dir()?,
+        };
+        let run_dir = flags
+            .run_dir
+            .or(file.run_dir)
+            .unwrap_or_else(|| around.run_dir());
+        let bundles = flags.bundles.or(file.bundles);
+        Ok(Settings {
+            state_dir: absolute("state-dir", state_dir)?,
+            run_dir: absolute("run-dir", run_dir)?,
+            openflow,
+            api: flags.api.or(file.api),
+            apps,
+            bundles: absolute(
+                "bundles",
+                bundles.unwrap_or_else(|| around.executables.join("bundles")),
+            )?,
+            node,
+            executables: around.executables.clone(),
+            probation: Duration::from_secs(30),
+        })
+    }
+
+    /// A socket or lock file.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.run_dir.join(name)
+    }
+}
+
+fn or_else<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
+}
+
+/// Children run in `/`, so every path that they are given is absolute.
+fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(&path).map_err(|error| ConfigError::Value {
+        key,
+        message: format!("{}: {error}", path.display()),
+    })
+}
+
+fn check_address(address: &str) -> Result<(), ConfigError> {
+    if address.parse::<SocketAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        key: "openflow",
+        message: format!("{address:?} is not ADDRESS:PORT, as 0.0.0.0:6653 or [::]:6653"),
+    })
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        path: path.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> Surroundings {
+        Surroundings {
+            uid: 1000,
+            home: Some("/home/ada".into()),
+            executables: "/opt/morpheus".into(),
+            ..Surroundings::default()
+        }
+    }
+
+    fn settings(args: &[&str], around: &Surroundings) -> Result<Settings, String> {
+        let flags =
+            Flags::try_parse_from(["morphd"].iter().chain(args)).map_err(|e| e.to_string())?;
+        Settings::from(flags, around).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_depend_on_the_user() {
+        let root = settings(&[], &Surroundings::default()).unwrap();
+        assert_eq!(root.state_dir, Path::new("/var/lib/morpheus"));
+        assert_eq!(root.run_dir, Path::new("/run/morpheus"));
+        let plain = settings(&[], &user()).unwrap();
+        assert_eq!(
+            plain.state_dir,
+            Path::new("/home/ada/.local/state/morpheus")
+        );
+        assert_eq!(plain.run_dir, Path::new("/tmp/morpheus-1000"));
+        assert_eq!(plain.bundles, Path::new("/opt/morpheus/bundles"));
+        assert_eq!(plain.node, "node1");
+        let mut xdg = user();
+        xdg.state_home = Some("/s".into());
+        xdg.runtime_dir = Some("/r".into());
+        let xdg = settings(&[], &xdg).unwrap();
+        assert_eq!(xdg.state_dir, Path::new("/s/morpheus"));
+        assert_eq!(xdg.run_dir, Path::new("/r/morpheus"));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("morphd.toml");
+        let text = "state-dir = '/a'\nrun-dir = '/b'\napps = ['router@1.0.0']\nopenflow = ['127.0.0.1:1']\n";
+        std::fs::write(&path, text).unwrap();
+        let file = ["--config", path.to_str().unwrap()];
+        let from_file = settings(&file, &user()).unwrap();
+        assert_eq!(from_file.state_dir, Path::new("/a"));
+        assert_eq!(from_file.apps[0].to_string(), "router@1.0.0");
+        let flags = [
+            "--state-dir",
+            "/c",
+            "--app",
+            "topology",
+            "--openflow",
+            "[::]:2",
+        ];
+        let both = settings(&[&file[..], &flags[..]].concat(), &user()).unwrap();
+        assert_eq!(both.state_dir, Path::new("/c"));
+        assert_eq!(both.run_dir, Path::new("/b"));
+        assert_eq!((both.apps.len(), both.apps[0].version.is_none()), (1, true));
+        assert_eq!(both.openflow, ["[::]:2"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("morphd.toml");
+        std::fs::write(&path, "node = 'n'\ncolour = 1\n").unwrap();
+        let error = settings(&["--config", path.to_str().unwrap()], &user()).unwrap_err();
+        assert!(
+            error.contains("line 2") && error.contains("colour"),
+            "{error}"
+        );
+        for (args, said) in [
+            (["--app", "@1.0.0"], "name is missing"),
+            (["--app", "router@new"], "\"new\" is no version"),
+            (
+                ["--openflow", "here"],
+                "openflow: \"here\" is not ADDRESS:PORT",
+            ),
+            (["--config", "/none"], "cannot read /none"),
+            (["--node", ""], "node: "),
+        ] {
+            let error = settings(&args, &user()).unwrap_err();
+            assert!(error.contains(said), "{args:?}: {error}");
+        }
+        let mut homeless = user();
+        homeless.home = None;
+        assert!(
+            settings(&[], &homeless)
+                .unwrap_err()
+                .contains("--state-dir")
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! morphd, the supervisor: it owns releases, instances and upgrades, and serves the management API. No packet passes
+//! through it, and nothing that it started dies with it.
+//!
+//! | module | what stands there |
+//! |---|---|
+//! | [`config`] | flags, file, defaults |
+//! | [`lock`], [`process`], [`log`] | processes that outlive their parent |
+//! | [`bundle`] | releases on disk, by digest |
+//! | [`app`], [`upgrade`], [`restarts`] | the machines: no clock, no async |
+
+pub mod app;
+pub mod bundle;
+pub mod config;
+pub mod lock;
+pub mod log;
+pub mod process;
+pub mod restarts;
+pub mod upgrade;

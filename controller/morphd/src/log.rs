@@ -1,0 +1,105 @@
+//! What children write on standard error: append-only files of bounded size.
+//!
+//! A file, because a pipe would kill the child with EPIPE when morphd dies. Opened with O_APPEND, because then a file
+//! that was truncated is written on from its new end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A log is copied to `NAME.log.1` and truncated beyond this. What is written between the copy and the truncation
+/// is lost; that is the price of a file that its writers hold open.
+const BOUND: u64 = 8 * 1024 * 1024;
+
+/// How much of a log's end is looked at for its last lines.
+const TAIL: u64 = 1024 * 1024;
+
+/// Opens a log for appending, creating it and its folder.
+pub fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// The log of an app or of a part of Morpheus.
+pub fn path(state_dir: &Path, name: &str) -> PathBuf {
+    state_dir.join("log").join(format!("{name}.log"))
+}
+
+/// Bounds every log in a folder.
+pub fn bound_all(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|e| e == "log")
+            && let Err(error) = bound(&path, BOUND)
+        {
+            tracing::warn!(log = %path.display(), %error, "cannot bound the log");
+        }
+    }
+}
+
+fn bound(path: &Path, bound: u64) -> io::Result<()> {
+    if std::fs::metadata(path)?.len() <= bound {
+        return Ok(());
+    }
+    std::fs::copy(path, path.with_extension("log.1"))?;
+    OpenOptions::new().write(true).open(path)?.set_len(0)
+}
+
+/// The last lines of a log, oldest first; none where there is no log.
+pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The first line is cut where the reading began in its middle.
+    let all: Vec<&str> = text.lines().skip(usize::from(start > 0)).collect();
+    let first = all.len().saturating_sub(lines);
+    Ok(all[first..].iter().map(|line| (*line).to_owned()).collect())
+}
+
+/// The last line that says something, for a message about a process that has ended.
+pub fn last_words(path: &Path) -> Option<String> {
+    let lines = tail(path, 20).ok()?;
+    let said = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
+    lines.iter().rev().find(said).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_full_log_is_copied_and_written_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path(), "router");
+        let mut log = open(&path).unwrap();
+        writeln!(log, "first").unwrap();
+        bound(&path, 100).unwrap();
+        assert_eq!(tail(&path, 9).unwrap(), ["first"]);
+        bound(&path, 5).unwrap();
+        assert_eq!(tail(&path, 9).unwrap(), Vec::<String>::new());
+        writeln!(log, "second\nthird\n").unwrap();
+        assert_eq!(tail(&path, 2).unwrap(), ["third", ""]);
+        assert_eq!(last_words(&path).as_deref(), Some("third"));
+        let old = std::fs::read_to_string(path.with_extension("log.1")).unwrap();
+        assert_eq!(old, "first\n");
+    }
+
+    #[test]
+    fn no_log_has_no_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(tail(&path(dir.path(), "none"), 5).unwrap().is_empty());
+    }
+}

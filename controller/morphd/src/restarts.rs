@@ -1,0 +1,84 @@
+//! How soon something that keeps dying is started again.
+
+use std::time::{Duration, Instant};
+
+/// Deaths closer together than this belong together.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The first wait.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Counts deaths in a row.
+#[derive(Debug, Clone)]
+pub struct Restarts {
+    /// Deaths that are answered at once.
+    free: u32,
+    row: u32,
+    last: Option<Instant>,
+    total: u64,
+}
+
+impl Restarts {
+    /// The first `free` deaths in a row are answered at once.
+    pub fn new(free: u32) -> Self {
+        Restarts {
+            free,
+            row: 0,
+            last: None,
+            total: 0,
+        }
+    }
+
+    /// It died: when to start it again.
+    pub fn died(&mut self, now: Instant) -> Instant {
+        let in_row = self.last.is_some_and(|last| now < last + WINDOW);
+        self.row = if in_row {
+            self.row.saturating_add(1)
+        } else {
+            1
+        };
+        self.total += 1;
+        let Some(over) = self.row.checked_sub(self.free + 1) else {
+            self.last = Some(now);
+            return now;
+        };
+        let wait = FIRST.saturating_mul(1 << over.min(16)).min(LONGEST);
+        // Counted from the start: the wait itself is no life.
+        self.last = Some(now + wait);
+        now + wait
+    }
+
+    /// Deaths in the present row.
+    pub fn in_row(&self) -> u32 {
+        self.row
+    }
+
+    /// All deaths.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_at_once_and_then_the_wait_doubles() {
+        let mut restarts = Restarts::new(1);
+        let mut now = Instant::now();
+        let waits: Vec<u128> = (0..9)
+            .map(|_| {
+                let at = restarts.died(now);
+                let wait = at - now;
+                now = at + Duration::from_millis(1);
+                wait.as_millis()
+            })
+            .collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let later = now + WINDOW + LONGEST;
+        assert_eq!(restarts.died(later), later, "a long life ends the row");
+        assert_eq!(restarts.total(), 10);
+    }
+}

@@ -1,0 +1,244 @@
+//! What an upgrade knows about its two instances, whatever it is doing: kept up before every decision.
+
+use std::time::{Duration, Instant};
+
+use super::types::{Difference, Input, OldIs, Output, Resumption, Side};
+use crate::restarts::Restarts;
+
+/// A newcomer whose cursor stands still for so long while its backlog grows has stalled.
+const STALL: Duration = Duration::from_secs(2);
+/// Fewer errors than this are no rate.
+const ERRORS: u64 = 3;
+
+/// How the old instance is, once the slot is the upgrade's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standby {
+    /// The app's own supervision looks after it.
+    NotOurs,
+    /// Attached and ready.
+    Ready,
+    /// Running, not ready.
+    Starting {
+        /// Then it is ended and started again.
+        until: Instant,
+    },
+    /// Dead.
+    Absent {
+        /// When it is started.
+        again: Instant,
+    },
+}
+
+/// For the statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// The hand-over.
+    pub forward: Option<Resumption>,
+    /// What it did to the rules.
+    pub forward_rules: Difference,
+    /// The way back.
+    pub back: Option<Resumption>,
+    /// What that did to the rules.
+    pub back_rules: Difference,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) old: Standby,
+    pub(super) slot_is_ours: bool,
+    old_restarts: Restarts,
+    pub(super) new_alive: bool,
+    /// What the newcomer said when it was ready.
+    pub(super) ready_said: String,
+    /// It was resumed, and the slot was not held since.
+    pub(super) new_live: bool,
+    pub(super) space: Option<u32>,
+    pub(super) copied: bool,
+    /// All switches are in step since the last resume.
+    pub(super) rules_synced: bool,
+    /// Whom the proxy resumed by itself.
+    pub(super) proxy_resumed: Option<Side>,
+    mark: Option<Mark>,
+    pub(super) numbers: Numbers,
+}
+
+/// The last move of the cursor.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    durable: (u64, u64),
+    backlog: u64,
+    since: Instant,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Facts {
+            old: Standby::NotOurs,
+            slot_is_ours: false,
+            old_restarts: Restarts::new(1),
+            new_alive: false,
+            ready_said: String::new(),
+            new_live: false,
+            space: None,
+            copied: false,
+            rules_synced: false,
+            proxy_resumed: None,
+            mark: None,
+            numbers: Numbers::default(),
+        }
+    }
+}
+
+impl Facts {
+    pub(super) fn note(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Gone(Side::New, _) => {
+                self.new_alive = false;
+                self.new_live = false;
+            }
+            Input::Gone(Side::Old, _) if self.slot_is_ours => {
+                self.old = Standby::Absent {
+                    again: self.old_restarts.died(now),
+                };
+            }
+            Input::Ready(Side::Old, _) if self.slot_is_ours => self.old = Standby::Ready,
+            Input::Yielded(old) => self.yielded(*old, now),
+            Input::ProxyLost if self.old == Standby::Ready => {
+                // Its session went with the proxy; it attaches again by itself.
+                self.old = Standby::Starting {
+                    until: now + super::STARTING,
+                };
+            }
+            Input::SpaceMade(space) => self.space = Some(*space),
+            Input::CopyGrew { space, complete } if self.space == Some(*space) => {
+                self.copied |= complete;
+            }
+            Input::Rules {
+                side,
+                difference,
+                last,
+            } if !self.rules_synced => {
+                self.numbers.add(*side, *difference);
+                self.rules_synced = *last;
+            }
+            Input::HoldExpired(side) => self.proxy_resumed = *side,
+            Input::Unobserved => self.mark = None,
+            Input::Time if self.slot_is_ours => self.look_after_old(now, out),
+            Input::Gone(Side::Old, _)
+            | Input::Ready(..)
+            | Input::ProxyLost
+            | Input::CopyGrew { .. }
+            | Input::Rules { .. }
+            | Input::Time
+            | Input::Recorded(_)
+            | Input::Finished
+            | Input::SwapRefused(_)
+            | Input::SpaceFailed(_)
+            | Input::Pong
+            | Input::Flushed
+            | Input::Failed(..)
+            | Input::Health { .. }
+            | Input::Load { .. }
+            | Input::Held(_)
+            | Input::HoldFailed(_)
+            | Input::Fenced
+            | Input::FenceRefused(_)
+            | Input::Resumed(_)
+            | Input::ResumeFailed(_)
+            | Input::Commit
+            | Input::Rollback => {}
+        }
+    }
+
+    fn yielded(&mut self, old: OldIs, now: Instant) {
+        self.slot_is_ours = true;
+        self.old = match old {
+            OldIs::Ready => Standby::Ready,
+            OldIs::Starting => Standby::Starting {
+                until: now + super::STARTING,
+            },
+            OldIs::Absent => Standby::Absent { again: now },
+        };
+    }
+
+    /// Starts a dead standby again when its time has come, and ends one that does not get ready.
+    fn look_after_old(&mut self, now: Instant, out: &mut Vec<Output>) {
+        match self.old {
+            Standby::Absent { again } if again <= now => {
+                self.old = Standby::Starting {
+                    until: now + super::STARTING,
+                };
+                out.push(Output::Spawn(Side::Old, None));
+            }
+            Standby::Starting { until } if until <= now => {
+                self.old = Standby::Starting {
+                    until: now + super::STARTING,
+                };
+                out.push(Output::End(Side::Old));
+            }
+            Standby::NotOurs
+            | Standby::Ready
+            | Standby::Starting { .. }
+            | Standby::Absent { .. } => {}
+        }
+    }
+
+    pub(super) fn standby_deadline(&self) -> Option<Instant> {
+        match self.old {
+            Standby::Absent { again: at } | Standby::Starting { until: at }
+                if self.slot_is_ours =>
+            {
+                Some(at)
+            }
+            Standby::NotOurs
+            | Standby::Ready
+            | Standby::Starting { .. }
+            | Standby::Absent { .. } => None,
+        }
+    }
+
+    /// The backlog grows while the cursor stands still.
+    pub(super) fn stalled(
+        &mut self,
+        backlog: u64,
+        durable: (u64, u64),
+        now: Instant,
+    ) -> Option<String> {
+        let here = Mark {
+            durable,
+            backlog,
+            since: now,
+        };
+        let mark = match self.mark {
+            Some(mark) if mark.durable == durable && backlog > 0 => mark,
+            Some(_) | None => {
+                self.mark = Some(here);
+                return None;
+            }
+        };
+        let still = now.saturating_duration_since(mark.since);
+        (still >= STALL && backlog > mark.backlog).then(|| {
+            let (stream, n) = durable;
+            format!("its cursor stands at {stream}:{n} while {backlog} events wait")
+        })
+    }
+}
+
+impl Numbers {
+    fn add(&mut self, side: Side, more: Difference) {
+        let sum = match side {
+            Side::New => &mut self.forward_rules,
+            Side::Old => &mut self.back_rules,
+        };
+        sum.added += more.added;
+        sum.changed += more.changed;
+        sum.removed += more.removed;
+        sum.unchanged += more.unchanged;
+    }
+}
+
+/// More than one event in ten ended in an error.
+pub(super) fn unhealthy(events: u64, errors: u64) -> Option<String> {
+    let many = errors >= ERRORS && errors.saturating_mul(10) > events;
+    many.then(|| format!("{errors} of its {events} events ended in errors"))
+}

@@ -1,0 +1,378 @@
+//! The way forward: from Staged to Committed, and out of it before the hold.
+
+use std::time::Instant;
+
+use morph_api::management::Step;
+
+use super::{
+    Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase, SAMPLE,
+    SETTLE, STARTING, Side, State, TRIES, Upgrade,
+};
+
+impl Upgrade {
+    pub(super) fn staged(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Recorded(Step::Staged) => {
+                out.push(Output::Publish(Step::Staged, String::new()));
+                out.push(Output::Record(Step::Starting));
+            }
+            Input::Recorded(Step::Starting) => {
+                out.push(Output::Publish(Step::Starting, String::new()));
+                match self.plan.mode {
+                    Mode::Plain | Mode::Through => self.start(None, now, out),
+                    Mode::CopyFirst => {
+                        out.push(Output::MakeSpace(Side::Old, self.plan.new_schema));
+                        self.enter(State::Copying, Some(now + COPYING));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, space: Option<u32>, now: Instant, out: &mut Vec<Output>) {
+        self.facts.new_alive = true;
+        out.push(Output::Spawn(Side::New, space));
+        self.enter(State::Starting, Some(now + STARTING));
+    }
+
+    pub(super) fn copying(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::SpaceMade(space) => {
+                out.push(Output::Tell(
+                    Side::Old,
+                    Order::MakeCopy(*space, self.plan.new_schema),
+                ));
+            }
+            Input::SpaceFailed(why) => {
+                self.leave(Cause::failure(format!("no space for the copy: {why}")), out)
+            }
+            Input::CopyGrew { .. } if self.facts.copied => self.start(self.facts.space, now, out),
+            Input::CopyGrew { .. } => self.deadline = Some(now + COPYING),
+            Input::Time if self.due(now) => {
+                let why =
+                    "the running instance did not get its state copied to the older schema".into();
+                self.leave(Cause::failure(why), out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn starting(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Ready(Side::New, said) => {
+                self.facts.ready_said.clone_from(said);
+                if self.plan.mode == Mode::Through {
+                    out.push(Output::MakeSpace(Side::New, self.plan.new_schema));
+                }
+                out.push(Output::Tell(Side::New, Order::Ping));
+                self.enter(State::Probing, Some(now + PROBE));
+            }
+            Input::Time if self.due(now) => {
+                let why = format!(
+                    "the new instance was not ready within {} s",
+                    STARTING.as_secs()
+                );
+                self.leave(Cause::failure(why), out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn probing(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Pong => {
+                out.push(Output::Record(Step::Ready));
+                self.enter(State::Ready, None);
+            }
+            Input::Time if self.due(now) => {
+                let why = format!(
+                    "the new instance did not answer a probe within {} s",
+                    PROBE.as_secs()
+                );
+                self.leave(Cause::failure(why), out);
+            }
+            _ => self.on_space(input, out),
+        }
+    }
+
+    pub(super) fn ready(&mut self, input: &Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Recorded(Step::Ready) => {
+                out.push(Output::Publish(Step::Ready, self.facts.ready_said.clone()));
+                out.push(Output::Record(Step::Quiescing));
+            }
+            Input::Recorded(Step::Quiescing) => {
+                out.push(Output::Publish(Step::Quiescing, String::new()));
+                out.push(Output::Hold);
+                self.enter(State::Quiescing, None);
+            }
+            _ => self.on_space(input, out),
+        }
+    }
+
+    /// The newcomer's copy is made beside everything else.
+    fn on_space(&mut self, input: &Input, out: &mut Vec<Output>) {
+        if let Input::SpaceMade(space) = input
+            && self.plan.mode == Mode::Through
+        {
+            out.push(Output::Tell(
+                Side::New,
+                Order::MakeCopy(*space, self.plan.new_schema),
+            ));
+        }
+    }
+
+    pub(super) fn quiescing(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Held(outcome) => self.held(outcome, out),
+            Input::HoldFailed(why) => {
+                let cause = Cause::failure(format!("the slot could not be held: {why}"));
+                let cause = self.trouble.take().unwrap_or(cause);
+                self.back(cause, out);
+            }
+            other => self.on_space(&other, out),
+        }
+    }
+
+    fn held(&mut self, outcome: HoldOutcome, out: &mut Vec<Output>) {
+        if let Some(cause) = self.trouble.take() {
+            return self.back(cause, out);
+        }
+        match (self.plan.mode, outcome) {
+            (
+                Mode::Plain | Mode::Through,
+                HoldOutcome::Quiesced | HoldOutcome::Gone | HoldOutcome::Expired,
+            )
+            | (Mode::CopyFirst, HoldOutcome::Quiesced) => {
+                let swap = self
+                    .facts
+                    .space
+                    .filter(|_| self.plan.mode == Mode::CopyFirst);
+                out.push(Output::Fence(Side::New, swap));
+                self.enter(State::Fencing, None);
+            }
+            (Mode::CopyFirst, HoldOutcome::Gone | HoldOutcome::Expired) => {
+                let why = "the running instance did not quiesce, so its copy may not be current";
+                self.back(Cause::failure(why.into()), out);
+            }
+        }
+    }
+
+    pub(super) fn fencing(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Fenced => {
+                self.swapped = self.plan.mode == Mode::CopyFirst;
+                self.facts.rules_synced = false;
+                match self.trouble.take() {
+                    Some(cause) => self.back(cause, out),
+                    None => {
+                        out.push(Output::Publish(Step::Resuming, String::new()));
+                        out.push(Output::Resume(Side::New));
+                        self.enter(State::Resuming, None);
+                    }
+                }
+            }
+            Input::FenceRefused(why) => {
+                let cause = Cause::failure(format!("the fence was refused: {why}"));
+                let cause = self.trouble.take().unwrap_or(cause);
+                self.back(cause, out);
+            }
+            other => self.on_space(&other, out),
+        }
+    }
+
+    pub(super) fn resuming(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Resumed(resumption) => {
+                self.facts.numbers.forward = Some(resumption);
+                self.facts.new_live = self.facts.new_alive;
+                self.enter_probation(now, out);
+            }
+            // The proxy came first, and for the same release: that is as good.
+            Input::ResumeFailed(_)
+                if self.facts.proxy_resumed == Some(Side::New) && self.facts.new_alive =>
+            {
+                self.facts.new_live = true;
+                self.enter_probation(now, out);
+            }
+            Input::ResumeFailed(why) => {
+                let cause = Cause::failure(format!("the new instance could not be resumed: {why}"));
+                let cause = self.trouble.take().unwrap_or(cause);
+                self.back(cause, out);
+            }
+            other => self.on_space(&other, out),
+        }
+    }
+
+    fn enter_probation(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if let Some(cause) = self.trouble.take() {
+            return self.back(cause, out);
+        }
+        out.push(Output::Record(Step::Upgraded));
+        self.probation_end = Some(now + self.plan.probation);
+        self.sample_at = Some(now + SAMPLE);
+        self.enter(State::Upgraded, None);
+    }
+
+    pub(super) fn upgraded(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        match input {
+            Input::Recorded(Step::Upgraded) => {
+                let message = format!("probation of {} s", self.plan.probation.as_secs_f64());
+                out.push(Output::Publish(Step::Upgraded, message));
+            }
+            Input::Commit => self.settle(Cause::operator("committed by the operator"), now, out),
+            Input::SpaceFailed(why) => {
+                self.back(Cause::failure(format!("no space for the copy: {why}")), out)
+            }
+            Input::Time => {
+                if self.probation_end.is_some_and(|end| end <= now) {
+                    let message = "the probation ended without trouble".into();
+                    return self.settle(
+                        Cause {
+                            message,
+                            by: "probation",
+                        },
+                        now,
+                        out,
+                    );
+                }
+                if self.sample_at.is_some_and(|at| at <= now) {
+                    self.sample_at = Some(now + SAMPLE);
+                    out.push(Output::Sample);
+                }
+            }
+            _ => self.on_space(input, out),
+        }
+    }
+
+    fn settle(&mut self, cause: Cause, now: Instant, out: &mut Vec<Output>) {
+        self.cause = Some(cause);
+        self.enter(State::Settling, Some(now + SETTLE));
+        self.settling(&Input::Time, now, out);
+    }
+
+    pub(super) fn settling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+        self.on_space(input, out);
+        if !(self.facts.rules_synced || self.due(now)) {
+            return;
+        }
+        match self.plan.mode {
+            Mode::Plain | Mode::CopyFirst => {
+                out.push(Output::Finish(Step::Committed, None));
+                self.enter(State::Finishing(Phase::Swapping), None);
+            }
+            Mode::Through => {
+                self.enter(State::Finishing(Phase::Copying), Some(now + COPYING));
+                self.finishing(Phase::Copying, Input::Time, now, out);
+            }
+        }
+    }
+
+    pub(super) fn finishing(
+        &mut self,
+        phase: Phase,
+        input: Input,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        self.on_space(&input, out);
+        match (phase, input) {
+            (Phase::Copying, _) if self.facts.copied => self.flush(now, out),
+            (Phase::Copying, Input::CopyGrew { .. }) => self.deadline = Some(now + COPYING),
+            (Phase::Copying | Phase::Making, Input::SpaceFailed(why)) => {
+                self.back(Cause::failure(format!("no space for the copy: {why}")), out);
+            }
+            (Phase::Copying | Phase::Making, Input::Time) if self.due(now) => {
+                self.back(Cause::failure("its copy did not get complete".into()), out);
+            }
+            (Phase::Flushing, Input::Flushed) => {
+                out.push(Output::Finish(Step::Committed, self.facts.space));
+                self.enter(State::Finishing(Phase::Swapping), None);
+            }
+            (Phase::Flushing, Input::Time) if self.due(now) => self.flush(now, out),
+            (Phase::Swapping, Input::Finished) => self.committed(out),
+            (Phase::Swapping, Input::SwapRefused(why)) => match self.trouble.take() {
+                Some(cause) => self.back(cause, out),
+                None if self.tries < TRIES => self.flush(now, out),
+                None => self.back(Cause::failure(format!("the swap was refused: {why}")), out),
+            },
+            (Phase::Making | Phase::Copying | Phase::Flushing | Phase::Swapping, _) => {}
+        }
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.tries += 1;
+        if self.tries > TRIES {
+            let why = "the new instance did not bring its copy up to date";
+            return self.back(Cause::failure(why.into()), out);
+        }
+        out.push(Output::Tell(Side::New, Order::Flush));
+        self.enter(State::Finishing(Phase::Flushing), Some(now + FLUSH));
+    }
+
+    fn committed(&mut self, out: &mut Vec<Output>) {
+        if self.plan.mode == Mode::Through {
+            out.push(Output::Tell(Side::New, Order::Go));
+        }
+        let message = self.cause.as_ref().map(|cause| cause.message.clone());
+        self.enter(State::Committed, None);
+        out.push(Output::Publish(
+            Step::Committed,
+            message.unwrap_or_default(),
+        ));
+        out.push(Output::End(Side::Old));
+    }
+
+    /// Out of it before the hold: only the newcomer ends.
+    pub(super) fn leave(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        out.push(Output::Publish(Step::RollingBack, cause.message.clone()));
+        self.cause = Some(cause);
+        self.give_up_newcomer(out);
+        out.push(Output::Finish(Step::RolledBack, None));
+        self.enter(State::Leaving, None);
+    }
+
+    /// Ends the newcomer and what was made for it.
+    pub(super) fn give_up_newcomer(&mut self, out: &mut Vec<Output>) {
+        if self.facts.new_alive {
+            out.push(Output::End(Side::New));
+        }
+        if self.plan.mode == Mode::CopyFirst && !self.swapped && self.facts.space.is_some() {
+            out.push(Output::Tell(Side::Old, Order::StopCopy));
+        }
+        if let Some(space) = self.facts.space.take().filter(|_| !self.swapped) {
+            out.push(Output::DropSpace(space));
+        }
+        self.facts.copied = false;
+    }
+
+    pub(super) fn leaving(&mut self, input: &Input, out: &mut Vec<Output>) {
+        match input {
+            // The space was asked for before it failed.
+            Input::SpaceMade(space) => {
+                out.push(Output::DropSpace(*space));
+                self.facts.space = None;
+            }
+            Input::Finished => self.rolled_back(out),
+            _ => {}
+        }
+    }
+
+    pub(super) fn rolled_back(&mut self, out: &mut Vec<Output>) {
+        let message = self.cause.as_ref().map(|cause| cause.message.clone());
+        self.enter(State::RolledBack, None);
+        out.push(Output::Publish(
+            Step::RolledBack,
+            message.unwrap_or_default(),
+        ));
+    }
+
+    /// Back by the path that a crash takes.
+    pub(super) fn back(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        out.push(Output::Publish(Step::RollingBack, cause.message.clone()));
+        self.cause = Some(cause);
+        out.push(Output::Record(Step::RollingBack));
+        self.enter(State::Back(Back::Recording), None);
+    }
+}

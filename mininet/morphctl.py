@@ -1,0 +1,94 @@
+"""morphd in a private directory, driven by morphctl as an operator would."""
+
+import json
+import os
+import signal
+import subprocess
+
+from network import wait_until
+
+START_SECONDS = 20
+
+
+class Morpheus:
+    """One morphd and its morphctl."""
+
+    def __init__(self, directory, bin_dir):
+        self.directory = directory
+        self.bin_dir = bin_dir
+        self.morphd = None
+
+    def start(self, *flags):
+        """Starts morphd and waits until it answers."""
+        command = [os.path.join(self.bin_dir, "morphd"), *flags]
+        for kind in ("state", "run"):
+            command += [f"--{kind}-dir", os.path.join(self.directory, kind)]
+        with open(os.path.join(self.directory, "morphd.log"), "wb") as log:
+            self.morphd = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until("morphd answers", START_SECONDS, self._answers)
+
+    def _answers(self):
+        if self.morphd.poll() is not None:
+            raise RuntimeError(f"morphd has ended:\n{self.log()}")
+        return self._ask("apps").returncode == 0
+
+    def log(self):
+        """The end of what morphd has said."""
+        path = os.path.join(self.directory, "morphd.log")
+        with open(path, encoding="utf-8", errors="replace") as log:
+            return "".join(log.readlines()[-30:])
+
+    def stop(self):
+        """Ends it, and with it all that it has started."""
+        self.morphd.send_signal(signal.SIGTERM)
+        if self.morphd.wait(START_SECONDS) != 0:
+            raise RuntimeError(f"morphd ended with {self.morphd.returncode}:\n{self.log()}")
+
+    def _ask(self, *words):
+        endpoint = "unix:" + os.path.join(self.directory, "run", "api.sock")
+        command = [os.path.join(self.bin_dir, "morphctl"), "--endpoint", endpoint,
+                   "--output", "json", *words]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    def ctl(self, *words):
+        """What morphctl prints: the list under its noun."""
+        done = self._ask(*words)
+        if done.returncode != 0:
+            raise RuntimeError(
+                f"morphctl {' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
+        rows = []
+        for line in done.stdout.splitlines():
+            answer = json.loads(line)
+            rows += next((value for value in answer.values() if isinstance(value, list)), [])
+        return rows
+
+    def app(self, name):
+        """The row of an app."""
+        for app in self.ctl("apps"):
+            if app["name"] == name:
+                return app
+        raise RuntimeError(f"no app {name}")
+
+    def wait_step(self, app, step, seconds=10):
+        """Waits until the upgrade of an app has come to this step."""
+        def reached():
+            status = self.ctl("status", f"app={app}")[-1]
+            if status["step"] == step:
+                return status
+            if status["step"] in ("ROLLED_BACK", "COMMITTED"):
+                raise RuntimeError(f"the upgrade of {app} ended: {status}")
+            return None
+        return wait_until(f"{app} is {step.lower()}", seconds, reached)
+
+    def paths(self):
+        """The router's stored paths, in whichever release: {destination: {datapath: port}}."""
+        paths = {}
+        for row in self.ctl("store", "list", "app=router", "--limit", "100000"):
+            if row["table"] == "trees":
+                paths[row["key"]] = row["value"]
+            elif row["table"] == "hops":
+                destination, datapath = row["key"].split("/")
+                paths.setdefault(destination, {})[datapath] = row["value"]["port"]
+        return paths

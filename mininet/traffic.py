@@ -1,0 +1,102 @@
+"""The traffic of a phase: pings, new flows and one TCP stream."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+from network import address, echo_address, enter
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PING_MS = 10
+FLOW_MS = 20
+TCP_RATE = "50M"
+
+
+def start(host, *command, **options):
+    """Starts a command on a host."""
+    return subprocess.Popen(
+        [*enter(host), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, **options)
+
+
+def script(name, *arguments):
+    """A command that runs one of our scripts."""
+    return (sys.executable, "-B", os.path.join(HERE, name), *arguments)
+
+
+class Servers:
+    """What answers new flows and TCP on the hosts."""
+
+    def __init__(self, echo_on, tcp_on):
+        self.echo = start(echo_on, *script(
+            "udpecho.py", "--interface", "eth0", "--address", echo_address(echo_on)))
+        if self.echo.stdout.readline() != "ready\n":
+            raise RuntimeError("udpecho.py does not become ready")
+        self.tcp = start(tcp_on, "iperf3", "-s", "--forceflush")
+        while "listening" not in (line := self.tcp.stdout.readline()):
+            if not line:
+                raise RuntimeError("iperf3 does not listen")
+
+
+class Traffic:
+    """Two diagonals of pings, new flows and a TCP stream, for so many seconds."""
+
+    first_flow = 0
+
+    def __init__(self, seconds, diagonals, flows, tcp):
+        pings = str(round(seconds * 1000 / PING_MS))
+        count = round(seconds * 1000 / FLOW_MS)
+        self.pings = [
+            start(a, "ping", "-D", "-n", "-i", str(PING_MS / 1000), "-W", "1", "-c", pings, address(b))
+            for a, b in diagonals]
+        self.flows = start(flows[0], *script(
+            "newflows.py", "--interface", "eth0", "--target", echo_address(flows[1]),
+            "--interval-ms", str(FLOW_MS), "--count", str(count),
+            "--first", str(Traffic.first_flow)))
+        Traffic.first_flow += count
+        self.tcp = start(tcp[0], "iperf3", "-J", "-b", TCP_RATE, "-t", str(seconds),
+                         "-c", address(tcp[1]))
+
+    def runs(self):
+        """Whether all of it still runs."""
+        return all(p.poll() is None for p in [*self.pings, self.flows])
+
+    def finish(self):
+        """Waits for its end; what was sent and lost."""
+        summary = {"pings": 0, "pings_lost": 0, "gap_ms": 0.0}
+        for process in self.pings:
+            sent, lost, gap = read_ping(process.communicate()[0])
+            summary["pings"] += sent
+            summary["pings_lost"] += lost
+            summary["gap_ms"] = max(summary["gap_ms"], gap)
+        said = self.flows.communicate()[0]
+        try:
+            flows = json.loads(said.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            raise RuntimeError(f"newflows.py: {said}") from None
+        summary["flows"] = flows["sent"]
+        summary["flows_lost"] = flows["lost"]
+        summary["flow_ms"] = flows["longest_ms"]
+        summary["mbps"] = read_iperf(self.tcp.communicate()[0])
+        return summary
+
+
+def read_ping(text):
+    """(sent, lost, longest gap in ms) of `ping -D`."""
+    answers = re.findall(r"^\[([\d.]+)\] \d+ bytes from .*?icmp_seq=(\d+)", text, re.MULTILINE)
+    sent = re.search(r"(\d+) packets transmitted", text)
+    if not sent:
+        raise RuntimeError(f"ping: {text}")
+    times = [float(time) for time, _ in answers]
+    gap = max((b - a for a, b in zip(times, times[1:])), default=0.0)
+    return int(sent[1]), int(sent[1]) - len({seq for _, seq in answers}), gap * 1000
+
+
+def read_iperf(text):
+    """Mbit/s at the receiver."""
+    try:
+        return json.loads(text)["end"]["sum_received"]["bits_per_second"] / 1e6
+    except (ValueError, KeyError):
+        raise RuntimeError(f"iperf3: {text}") from None

@@ -1,0 +1,167 @@
+//! The fields of a match.
+
+use std::fmt::{self, Formatter};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{PortName, hex};
+use crate::MacAddr;
+use crate::v13::{Match, Oxm, OxmField};
+
+/// Ethertypes and IP protocols that go by a name of their own.
+const ETHERTYPES: [(u16, &str); 6] = [
+    (0x0800, "ip"),
+    (0x0806, "arp"),
+    (0x8035, "rarp"),
+    (0x86dd, "ipv6"),
+    (0x8847, "mpls"),
+    (0x8848, "mplsm"),
+];
+const PROTOCOLS: [(u16, u8, &str); 8] = [
+    (0x0800, 1, "icmp"),
+    (0x0800, 6, "tcp"),
+    (0x0800, 17, "udp"),
+    (0x0800, 132, "sctp"),
+    (0x86dd, 58, "icmp6"),
+    (0x86dd, 6, "tcp6"),
+    (0x86dd, 17, "udp6"),
+    (0x86dd, 132, "sctp6"),
+];
+
+/// The protocol by name, then the other fields.
+pub(super) fn write(match_: &Match, f: &mut Formatter<'_>) -> fmt::Result {
+    let (name, said) = protocol(match_);
+    f.write_str(name)?;
+    let mut separator = if name.is_empty() { "" } else { "," };
+    for oxm in &match_.fields {
+        if said.contains(&oxm.field) {
+            continue;
+        }
+        f.write_str(separator)?;
+        field(oxm, f)?;
+        separator = ",";
+    }
+    Ok(())
+}
+
+/// A name, and the fields that it says all of.
+fn protocol(match_: &Match) -> (&'static str, &'static [OxmField]) {
+    let exact = |field| match_.get(field).is_some_and(|oxm| oxm.mask.is_none());
+    let ethertype = match_.get_eth_type().filter(|_| exact(OxmField::ETH_TYPE));
+    let protocol = match_.get_ip_proto().filter(|_| exact(OxmField::IP_PROTO));
+    let both = |(e, p, _): &&(u16, u8, _)| Some(*e) == ethertype && Some(*p) == protocol;
+    if let Some((_, _, name)) = PROTOCOLS.iter().find(both) {
+        return (name, &[OxmField::ETH_TYPE, OxmField::IP_PROTO]);
+    }
+    match ETHERTYPES.iter().find(|(e, _)| Some(*e) == ethertype) {
+        Some((_, name)) => (name, &[OxmField::ETH_TYPE]),
+        None => ("", &[]),
+    }
+}
+
+/// What `ovs-ofctl` calls a field, where it is not the specification's name.
+fn name(field: OxmField) -> Option<&'static str> {
+    Some(match field {
+        OxmField::ETH_DST => "dl_dst",
+        OxmField::ETH_SRC => "dl_src",
+        OxmField::ETH_TYPE => "dl_type",
+        OxmField::VLAN_PCP => "dl_vlan_pcp",
+        OxmField::IP_ECN => "nw_ecn",
+        OxmField::IP_PROTO => "nw_proto",
+        OxmField::IPV4_SRC => "nw_src",
+        OxmField::IPV4_DST => "nw_dst",
+        OxmField::TCP_SRC | OxmField::UDP_SRC | OxmField::SCTP_SRC => "tp_src",
+        OxmField::TCP_DST | OxmField::UDP_DST | OxmField::SCTP_DST => "tp_dst",
+        OxmField::ICMPV4_TYPE | OxmField::ICMPV6_TYPE => "icmp_type",
+        OxmField::ICMPV4_CODE | OxmField::ICMPV6_CODE => "icmp_code",
+        OxmField::IPV6_FLABEL => "ipv6_label",
+        OxmField::IPV6_ND_TARGET => "nd_target",
+        OxmField::IPV6_ND_SLL => "nd_sll",
+        OxmField::IPV6_ND_TLL => "nd_tll",
+        OxmField::TUNNEL_ID => "tun_id",
+        _ => return None,
+    })
+}
+
+fn field(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
+    if oxm.field == OxmField::VLAN_VID && oxm.value.len() == 2 {
+        return vlan(oxm, f);
+    }
+    match name(oxm.field) {
+        Some(name) => write!(f, "{name}=")?,
+        None => write!(f, "{}=", oxm.field)?,
+    }
+    value_and_mask(oxm, f)
+}
+
+/// A VLAN's id, or whether there is a tag.
+fn vlan(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
+    let value = number(&oxm.value);
+    let mask = oxm.mask.as_deref().map_or(0x1fff, number);
+    match value & 0x1000 != 0 && mask & 0x1fff == 0x1fff {
+        true => write!(f, "dl_vlan={}", value & 0xfff),
+        false => write!(f, "vlan_tci=0x{value:04x}/0x{mask:04x}"),
+    }
+}
+
+/// A value, and behind a slash its mask.
+pub(super) fn value_and_mask(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
+    value(oxm.field, &oxm.value, f)?;
+    let Some(mask) = oxm.mask.as_deref() else {
+        return Ok(());
+    };
+    f.write_str("/")?;
+    match prefix_length(oxm.field, mask) {
+        Some(length) => write!(f, "{length}"),
+        None => value(oxm.field, mask, f),
+    }
+}
+
+/// Of an IP address's mask that is all ones, then all zeros.
+fn prefix_length(field: OxmField, mask: &[u8]) -> Option<u32> {
+    let bits = match field {
+        OxmField::IPV4_SRC | OxmField::IPV4_DST | OxmField::ARP_SPA | OxmField::ARP_TPA => 32,
+        OxmField::IPV6_SRC | OxmField::IPV6_DST | OxmField::IPV6_ND_TARGET => 128,
+        _ => return None,
+    };
+    if mask.len() * 8 != bits {
+        return None;
+    }
+    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let leading = match mask.iter().position(|byte| *byte != 0xff) {
+        Some(at) => at as u32 * 8 + mask[at].leading_ones(),
+        None => ones,
+    };
+    (leading == ones).then_some(ones)
+}
+
+/// As what the field is; as hexadecimal digits where it is not known, or not as long as it should be.
+fn value(field: OxmField, bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
+    if field.kind().is_none_or(|kind| kind.bytes != bytes.len()) {
+        return hex(f, bytes);
+    }
+    if let Ok(mac) = <[u8; 6]>::try_from(bytes) {
+        return write!(f, "{}", MacAddr(mac));
+    }
+    if let Ok(address) = <[u8; 16]>::try_from(bytes) {
+        return write!(f, "{}", Ipv6Addr::from(address));
+    }
+    let number = number(bytes);
+    match field {
+        OxmField::IN_PORT | OxmField::IN_PHY_PORT => write!(f, "{}", PortName(number as u32)),
+        OxmField::IPV4_SRC | OxmField::IPV4_DST | OxmField::ARP_SPA | OxmField::ARP_TPA => {
+            write!(f, "{}", Ipv4Addr::from(number as u32))
+        }
+        OxmField::ETH_TYPE => write!(f, "0x{number:04x}"),
+        OxmField::METADATA | OxmField::TUNNEL_ID | OxmField::IPV6_FLABEL => {
+            write!(f, "{number:#x}")
+        }
+        _ => write!(f, "{number}"),
+    }
+}
+
+/// Big-endian, of at most 8 bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

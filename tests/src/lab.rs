@@ -1,0 +1,548 @@
+//! A whole network for one test.
+
+use crate::morpheus::{self, Morpheus};
+use crate::newflows::{Echo, NewFlows};
+use crate::ovs::Ovs;
+use crate::ping::Ping;
+use crate::processes::Process;
+use crate::rules::Rules;
+use crate::sandbox::Sandbox;
+use crate::wait::wait_until;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where Morpheus listens.
+const CONTROLLER: &str = "tcp:127.0.0.1:6653";
+
+/// What is between two switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Patch ports: cheap, and never down.
+    Patch,
+    /// Pairs of virtual Ethernet interfaces: can be cut.
+    Veth,
+}
+
+/// Switches, links between them, and to which switch each host belongs. Everything counts from 1.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// How many switches.
+    pub switches: usize,
+    /// Pairs of them.
+    pub links: Vec<(usize, usize)>,
+    /// The switch of h1, of h2, ...
+    pub hosts: Vec<usize>,
+    /// What the links are.
+    pub kind: Links,
+    /// The OVS column `protocols`; `None`: as OVS comes.
+    pub protocols: Option<&'static str>,
+}
+
+impl Shape {
+    /// One switch with hosts.
+    pub fn single(hosts: usize) -> Self {
+        Self {
+            switches: 1,
+            links: Vec::new(),
+            hosts: vec![1; hosts],
+            kind: Links::Patch,
+            protocols: Some("OpenFlow13"),
+        }
+    }
+
+    /// One host on each of these switches.
+    fn of(switches: usize, links: Vec<(usize, usize)>) -> Self {
+        Self {
+            switches,
+            links,
+            hosts: (1..=switches).collect(),
+            ..Self::single(0)
+        }
+    }
+
+    /// A line.
+    pub fn line(switches: usize) -> Self {
+        Self::of(switches, (1..switches).map(|n| (n, n + 1)).collect())
+    }
+
+    /// Four switches in a square: s1 and s4 are opposite, s2 and s3 too.
+    pub fn diamond() -> Self {
+        Self::of(4, vec![(1, 2), (1, 3), (2, 4), (3, 4)])
+    }
+
+    /// A torus; s1 is its corner, rows follow one another.
+    pub fn torus(rows: usize, columns: usize) -> Self {
+        let at = |row: usize, column: usize| (row % rows) * columns + column % columns + 1;
+        let mut links = Vec::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                links.push((at(row, column), at(row, column + 1)));
+                links.push((at(row, column), at(row + 1, column)));
+            }
+        }
+        Self::of(rows * columns, links)
+    }
+
+    /// With links of this kind.
+    pub fn with(mut self, kind: Links) -> Self {
+        self.kind = kind;
+        self
+    }
+}
+
+/// A network, and Morpheus where the test has started it.
+pub struct Lab {
+    // Dropped in this order: what runs outside first.
+    morpheus: Option<Morpheus>,
+    ovs: Ovs,
+    shape: Shape,
+    /// The interfaces of each link.
+    wires: Vec<(String, String)>,
+    finished: bool,
+    sandbox: Sandbox,
+}
+
+impl Lab {
+    /// Builds the network; its switches have no controller yet.
+    ///
+    /// # Errors
+    /// When a tool is missing, or not root.
+    pub fn new(shape: Shape) -> Result<Self> {
+        let sandbox = Sandbox::new()?;
+        let ovs = Ovs::start(&sandbox)?;
+        let (script, vsctl, wires) = plan(&shape);
+        sandbox.script(&script)?;
+        let args: Vec<&str> = vsctl.split_whitespace().collect();
+        ovs.vsctl(&args)?;
+        Ok(Self {
+            morpheus: None,
+            ovs,
+            shape,
+            wires,
+            finished: false,
+            sandbox,
+        })
+    }
+
+    /// Builds the network, starts Morpheus with these apps, attaches the switches, and waits until
+    /// all are there.
+    ///
+    /// # Errors
+    /// When anything does not come.
+    pub fn with_morpheus(shape: Shape, flags: &[&str]) -> Result<Self> {
+        let mut lab = Self::new(shape)?;
+        lab.start_morpheus(flags)?;
+        lab.attach()?;
+        lab.morpheus()?.wait_switches(lab.shape.switches)?;
+        Ok(lab)
+    }
+
+    /// Starts Morpheus.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn start_morpheus(&mut self, flags: &[&str]) -> Result<()> {
+        match &mut self.morpheus {
+            Some(morpheus) => morpheus.start_again(&self.sandbox, flags),
+            None => {
+                self.morpheus = Some(Morpheus::start(&self.sandbox, flags)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Names Morpheus as the controller of every switch.
+    ///
+    /// # Errors
+    /// When OVS refuses.
+    pub fn attach(&self) -> Result<()> {
+        let mut args = Vec::new();
+        let bridges = self.bridges();
+        for bridge in &bridges {
+            args.extend(["--", "set-controller", bridge, CONTROLLER]);
+        }
+        self.ovs.vsctl(&args)?;
+        Ok(())
+    }
+
+    /// Morpheus.
+    ///
+    /// # Errors
+    /// When the test has started none.
+    pub fn morpheus(&self) -> Result<&Morpheus> {
+        self.morpheus.as_ref().context("no Morpheus in this lab")
+    }
+
+    /// Its processes.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        morpheus::ours(&self.sandbox)
+    }
+
+    /// The one process of Morpheus whose executable has this name.
+    ///
+    /// # Errors
+    /// When there are none or several.
+    pub fn process(&self, name: &str) -> Result<Process> {
+        let mut found = morpheus::named(&self.sandbox, name)?;
+        ensure!(
+            found.len() == 1,
+            "{} processes are {name}: {found:?}",
+            found.len()
+        );
+        found.pop().context(name.to_owned())
+    }
+
+    /// How many descriptors each of them has open, by name.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn descriptors(&self) -> Result<BTreeMap<String, Vec<usize>>> {
+        let mut counts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for process in self.processes()? {
+            counts
+                .entry(process.name().to_owned())
+                .or_default()
+                .push(process.descriptors);
+        }
+        Ok(counts)
+    }
+
+    /// Open vSwitch.
+    pub fn ovs(&self) -> &Ovs {
+        &self.ovs
+    }
+
+    /// The namespaces.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// The directory of everything.
+    pub fn dir(&self) -> &Path {
+        self.sandbox.dir()
+    }
+
+    /// The names of all switches.
+    pub fn bridges(&self) -> Vec<String> {
+        (1..=self.shape.switches).map(|n| format!("s{n}")).collect()
+    }
+
+    /// The names of all hosts.
+    pub fn hosts(&self) -> Vec<String> {
+        (1..=self.shape.hosts.len())
+            .map(|n| format!("h{n}"))
+            .collect()
+    }
+
+    /// The number of the link between two switches.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn link_between(&self, a: usize, b: usize) -> Result<usize> {
+        let found = self
+            .shape
+            .links
+            .iter()
+            .position(|link| *link == (a, b) || *link == (b, a));
+        found.with_context(|| format!("no link between s{a} and s{b}"))
+    }
+
+    /// Takes the `n`th link (from 0) down, or up again. Only links of kind [`Links::Veth`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn link(&self, n: usize, up: bool) -> Result<()> {
+        let (interface, _) = self.wires.get(n).context("no such link")?;
+        let state = if up { "up" } else { "down" };
+        self.sandbox
+            .script(&format!("ip link set {interface} {state}"))?;
+        Ok(())
+    }
+
+    /// Pings from host to host, a given number of times.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ping(&self, from: usize, to: usize, every_ms: u32, count: u32) -> Result<Ping> {
+        Ping::start(
+            &self.sandbox,
+            &host(from),
+            &address(to),
+            every_ms,
+            Some(count),
+        )
+    }
+
+    /// Pings from host to host until stopped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ping_on(&self, from: usize, to: usize, every_ms: u32) -> Result<Ping> {
+        Ping::start(&self.sandbox, &host(from), &address(to), every_ms, None)
+    }
+
+    /// Waits until one ping from host to host is answered.
+    ///
+    /// # Errors
+    /// When none is.
+    pub fn wait_ping(&self, from: usize, to: usize) -> Result<()> {
+        wait_until(
+            &format!("h{from} reaches h{to}"),
+            Duration::from_secs(20),
+            || {
+                let summary = self.ping(from, to, 200, 1)?.finish()?;
+                Ok((summary.received == 1).then_some(()))
+            },
+        )
+    }
+
+    /// Pings once from every host to every other; gives the pairs that failed.
+    ///
+    /// # Errors
+    /// When ping cannot be started.
+    pub fn ping_all(&self) -> Result<Vec<(usize, usize)>> {
+        let mut failed = Vec::new();
+        let hosts = self.shape.hosts.len();
+        for from in 1..=hosts {
+            let mut running = Vec::new();
+            for to in (1..=hosts).filter(|to| *to != from) {
+                running.push((to, self.ping(from, to, 10, 1)?));
+            }
+            for (to, ping) in running {
+                if ping.finish()?.received != 1 {
+                    failed.push((from, to));
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Lets every host know every other host's MAC address.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn static_arp(&self) -> Result<()> {
+        let mut script = String::new();
+        let hosts = self.shape.hosts.len();
+        for from in 1..=hosts {
+            for to in (1..=hosts).filter(|to| *to != from) {
+                let (address, mac) = (address(to), mac(to));
+                let _ = writeln!(
+                    script,
+                    "ip -n h{from} neigh replace {address} lladdr {mac} dev eth0 nud permanent"
+                );
+            }
+        }
+        self.sandbox.script(&script)?;
+        Ok(())
+    }
+
+    /// Serves echoes on a host, for new flows.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn echo(&self, on: usize) -> Result<Echo> {
+        Echo::start(&self.sandbox, &host(on), &echo_address(on))
+    }
+
+    /// New flows from a host to the echo server of another; see [`NewFlows::start`].
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub fn new_flows(
+        &self,
+        from: usize,
+        to: usize,
+        every_ms: f64,
+        first: u64,
+        timeout_s: f64,
+    ) -> Result<NewFlows> {
+        let target = echo_address(to);
+        NewFlows::start(
+            &self.sandbox,
+            &host(from),
+            &target,
+            every_ms,
+            first,
+            timeout_s,
+        )
+    }
+
+    /// All rules of all switches that have this app's cookie, and when they were added.
+    ///
+    /// # Errors
+    /// When a switch does not answer.
+    pub fn rules(&self, app: u8) -> Result<Rules> {
+        let mut rules = Rules::new();
+        for bridge in self.bridges() {
+            let now = Instant::now();
+            for flow in self.ovs.flows(&bridge)? {
+                let age = Duration::from_secs_f64(flow.duration);
+                let added = now.checked_sub(age).unwrap_or(now);
+                if flow.app() == Some(app) {
+                    rules.insert((bridge.clone(), flow.key.clone()), (flow, added));
+                }
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The logs of morphd and of all that it has started, by file.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let mut paths = Vec::new();
+        logs_below(self.dir(), 4, &mut paths);
+        let read = |path: PathBuf| {
+            let name = path
+                .strip_prefix(self.dir())
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let text = std::fs::read(&path).unwrap_or_default();
+            (name, String::from_utf8_lossy(&text).into_owned())
+        };
+        paths.into_iter().map(read).collect()
+    }
+
+    /// Ends the test well: Morpheus is told to end, and all of it has to.
+    ///
+    /// # Errors
+    /// When something of it stays.
+    pub fn finish(mut self) -> Result<()> {
+        if let Some(morpheus) = &mut self.morpheus {
+            morpheus.stop(&self.sandbox)?;
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // The test has failed: what Morpheus said last.
+        for (name, text) in self.logs() {
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(40)..];
+            eprintln!("---- the end of {name} ----\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// Log files, but for those of OVS.
+fn logs_below(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth > 0 && path.file_name().is_some_and(|n| n != "ovs") {
+            logs_below(&path, depth - 1, found);
+        } else if path.extension().is_some_and(|e| e == "log") {
+            found.push(path);
+        }
+    }
+}
+
+fn host(n: usize) -> String {
+    format!("h{n}")
+}
+
+/// The address of a host.
+fn address(host: usize) -> String {
+    format!("10.0.0.{host}")
+}
+
+/// The address of a host's echo server, which its kernel does not have.
+fn echo_address(host: usize) -> String {
+    format!("10.0.1.{host}")
+}
+
+fn mac(host: usize) -> String {
+    format!("02:00:00:00:00:{host:02x}")
+}
+
+/// The script that makes hosts and wires, the arguments of ovs-vsctl, and the links' interfaces.
+fn plan(shape: &Shape) -> (String, String, Vec<(String, String)>) {
+    let (mut script, mut vsctl) = (String::new(), String::new());
+    let mut ports = vec![0; shape.switches + 1];
+    for n in 1..=shape.switches {
+        let protocols = shape
+            .protocols
+            .map_or(String::new(), |p| format!("protocols={p}"));
+        let _ = write!(
+            vsctl,
+            " -- add-br s{n} -- set bridge s{n} datapath_type=netdev fail_mode=secure {protocols} \
+             other-config:datapath-id={n:016x} other-config:disable-in-band=true"
+        );
+    }
+    for (index, switch) in shape.hosts.iter().enumerate() {
+        let interface = next_port(&mut ports, *switch, &mut vsctl);
+        plan_host(&mut script, index + 1, &interface);
+    }
+    let mut wires = Vec::new();
+    for (a, b) in &shape.links {
+        let one = next_port(&mut ports, *a, &mut vsctl);
+        let two = next_port(&mut ports, *b, &mut vsctl);
+        match shape.kind {
+            Links::Patch => {
+                let _ = write!(
+                    vsctl,
+                    " -- set interface {one} type=patch options:peer={two} \
+                     -- set interface {two} type=patch options:peer={one}"
+                );
+            }
+            Links::Veth => {
+                let _ = writeln!(script, "ip link add {one} type veth peer name {two}");
+                for interface in [&one, &two] {
+                    let _ = writeln!(script, "ip link set {interface} up");
+                    no_offloads(&mut script, "", interface);
+                }
+            }
+        }
+        wires.push((one, two));
+    }
+    (script, vsctl, wires)
+}
+
+/// Adds a port to the switch: its number is the next one, and in its name.
+fn next_port(ports: &mut [usize], switch: usize, vsctl: &mut String) -> String {
+    ports[switch] += 1;
+    let number = ports[switch];
+    let interface = format!("s{switch}-eth{number}");
+    let _ = write!(
+        vsctl,
+        " -- add-port s{switch} {interface} -- set interface {interface} ofport_request={number}"
+    );
+    interface
+}
+
+/// A host: a network namespace with eth0, the other end of the switch's `interface`.
+fn plan_host(script: &mut String, n: usize, interface: &str) {
+    let (address, mac) = (address(n), mac(n));
+    let enter = format!("nsenter --net=/run/netns/h{n}");
+    let _ = writeln!(
+        script,
+        "ip netns add h{n}\n\
+         {enter} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1\n\
+         ip link add {interface} type veth peer name eth0 address {mac} netns h{n}\n\
+         ip link set {interface} up\n\
+         ip -n h{n} link set lo up\n\
+         ip -n h{n} address add {address}/8 dev eth0\n\
+         ip -n h{n} link set eth0 up"
+    );
+    no_offloads(script, "", interface);
+    no_offloads(script, &enter, "eth0");
+}
+
+/// TCP through a switch in user space stalls with offloads.
+fn no_offloads(script: &mut String, enter: &str, interface: &str) {
+    let _ = writeln!(
+        script,
+        "{enter} ethtool -K {interface} tx off tso off gso off gro off >/dev/null 2>&1"
+    );
+}

@@ -1,0 +1,170 @@
+//! A private Open vSwitch: its own database, daemon and directory.
+
+use crate::flows::{Flow, read_flow};
+use crate::sandbox::{Sandbox, run};
+use crate::wait::wait_until;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// ovsdb-server and ovs-vswitchd of one sandbox.
+pub struct Ovs {
+    dir: PathBuf,
+    _daemons: [Child; 2],
+}
+
+/// What the database says about a bridge's controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerRow {
+    /// The channel is up.
+    pub connected: bool,
+    /// For how many seconds; lags by five.
+    pub since_connect: Option<u64>,
+}
+
+impl Ovs {
+    /// Starts the two daemons.
+    ///
+    /// # Errors
+    /// When Open vSwitch is not installed, or does not start.
+    pub fn start(sandbox: &Sandbox) -> Result<Self> {
+        let dir = sandbox.dir().join("ovs");
+        fs::create_dir(&dir)?;
+        let database = dir.join("conf.db");
+        run(Command::new("ovsdb-tool")
+            .arg("create")
+            .arg(&database)
+            .arg(SCHEMA))?;
+        let socket = dir.join("db.sock");
+        let mut server = sandbox.command("ovsdb-server");
+        own_directories(&mut server, &dir).arg(&database);
+        server.arg(format!("--remote=punix:{}", socket.display()));
+        let server = sandbox.daemon("ovsdb-server", daemon_flags(&mut server))?;
+        wait_until("ovsdb-server listens", Duration::from_secs(10), || {
+            Ok(socket.exists().then_some(()))
+        })?;
+        let mut switch = sandbox.command("ovs-vswitchd");
+        own_directories(&mut switch, &dir).arg(format!("unix:{}", socket.display()));
+        let switch = sandbox.daemon("ovs-vswitchd", daemon_flags(&mut switch))?;
+        let ovs = Self {
+            dir,
+            _daemons: [server, switch],
+        };
+        ovs.vsctl(&["--no-wait", "init"])?;
+        Ok(ovs)
+    }
+
+    /// Runs ovs-vsctl on this database.
+    ///
+    /// # Errors
+    /// With what it says.
+    pub fn vsctl(&self, args: &[&str]) -> Result<String> {
+        let database = format!("--db=unix:{}", self.dir.join("db.sock").display());
+        run(Command::new("ovs-vsctl")
+            .args(["-t", "30", &database])
+            .args(args))
+    }
+
+    /// Where ovs-ofctl reaches a bridge, and `ovs-ofctl snoop` too.
+    pub fn management(&self, bridge: &str) -> String {
+        format!("unix:{}", self.dir.join(format!("{bridge}.mgmt")).display())
+    }
+
+    /// Runs ovs-ofctl's `verb` on a bridge.
+    ///
+    /// # Errors
+    /// With what it says.
+    pub fn ofctl(&self, verb: &str, bridge: &str, args: &[&str]) -> Result<String> {
+        let target = self.management(bridge);
+        run(Command::new("ovs-ofctl")
+            .args(["-O", "OpenFlow13", verb, &target])
+            .args(args))
+    }
+
+    /// The bridge's rules.
+    ///
+    /// # Errors
+    /// When the bridge is not there.
+    pub fn flows(&self, bridge: &str) -> Result<Vec<Flow>> {
+        let dump = self.ofctl("dump-flows", bridge, &[])?;
+        dump.lines()
+            .filter_map(|line| read_flow(line).transpose())
+            .collect()
+    }
+
+    /// The bridge's Controller row.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn controller(&self, bridge: &str) -> Result<ControllerRow> {
+        let id = self.vsctl(&["get", "bridge", bridge, "controller"])?;
+        let id = id.trim().trim_matches(['[', ']']);
+        let row = self.vsctl(&["get", "controller", id, "is_connected", "status"])?;
+        let mut lines = row.lines();
+        let connected = lines.next().context("no is_connected")? == "true";
+        let status = map(lines.next().unwrap_or("{}"));
+        let since = status.get("sec_since_connect").and_then(|s| s.parse().ok());
+        Ok(ControllerRow {
+            connected,
+            since_connect: since,
+        })
+    }
+
+    /// What ovs-vswitchd has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("ovs-vswitchd.log")).unwrap_or_default()
+    }
+
+    /// How often it has begun to connect to a controller, over all bridges.
+    pub fn connects(&self) -> usize {
+        self.log()
+            .lines()
+            .filter(|line| line.contains("connecting..."))
+            .count()
+    }
+}
+
+/// The flags of both daemons. Without `--detach` they stay children of the sandbox.
+fn daemon_flags(command: &mut Command) -> &mut Command {
+    command.args([
+        "--no-chdir",
+        "--pidfile",
+        "--log-file",
+        "-vconsole:off",
+        "-vsyslog:off",
+    ])
+}
+
+fn own_directories<'a>(command: &'a mut Command, dir: &PathBuf) -> &'a mut Command {
+    for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "OVS_LOGDIR"] {
+        command.env(name, dir);
+    }
+    command
+}
+
+/// Reads `{key=value, key="value"}`.
+fn map(text: &str) -> BTreeMap<String, String> {
+    let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
+    let pairs = inner.split(", ").filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_of_pairs_is_read() {
+        let status = map("{sec_since_connect=\"11\", state=ACTIVE}");
+        assert_eq!(status["sec_since_connect"], "11");
+        assert_eq!(status["state"], "ACTIVE");
+        assert!(map("{}").is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! ping, and what its lines say.
+
+use crate::sandbox::Sandbox;
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// Requests that may be on their way when a ping is stopped.
+const IN_FLIGHT: u64 = 20;
+
+/// A ping that runs.
+pub struct Ping {
+    child: Child,
+    output: PathBuf,
+}
+
+/// What a ping has seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PingSummary {
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests answered.
+    pub received: u64,
+    /// Sequence numbers that were never answered, those on their way at a stop left out.
+    pub lost: Vec<u64>,
+    /// Answers beyond the first.
+    pub duplicates: u64,
+    /// The longest time between two answers.
+    pub longest_gap: Duration,
+}
+
+impl Ping {
+    /// From `host` to `address`, every `interval_ms`, until stopped or `count` are sent.
+    ///
+    /// # Errors
+    /// When ping cannot be started.
+    pub fn start(
+        sandbox: &Sandbox,
+        host: &str,
+        address: &str,
+        interval_ms: u32,
+        count: Option<u32>,
+    ) -> Result<Self> {
+        let output = sandbox.dir().join(format!("ping-{host}-{address}.out"));
+        let mut command = sandbox.host_command(host, "ping");
+        command.args(["-D", "-n", "-W", "1", "-i"]);
+        command.arg(format!("{:.3}", f64::from(interval_ms) / 1000.0));
+        if let Some(count) = count {
+            command.args(["-c", &count.to_string()]);
+        }
+        let file = File::create(&output)?;
+        command.arg(address).stdout(file).stderr(Stdio::inherit());
+        let child = command.spawn().context("ping (iputils-ping)")?;
+        Ok(Self { child, output })
+    }
+
+    /// Waits until all are sent and answered or given up.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn finish(mut self) -> Result<PingSummary> {
+        self.child.wait()?;
+        let summary = read(&fs::read_to_string(&self.output)?)?;
+        ensure!(summary.sent > 0, "ping has sent nothing");
+        Ok(summary)
+    }
+
+    /// Stops it now.
+    ///
+    /// # Errors
+    /// When too many requests stand unanswered at that moment, or its output cannot be read.
+    pub fn stop(mut self) -> Result<PingSummary> {
+        let pid = i32::try_from(self.child.id())?;
+        if let Some(pid) = Pid::from_raw(pid) {
+            kill_process(pid, Signal::INT)?;
+        }
+        self.child.wait()?;
+        let mut summary = read(&fs::read_to_string(&self.output)?)?;
+        let last = summary.lost.len() as u64 + summary.received;
+        // What was sent after the last answer is on its way, unless it is too much for that.
+        while summary.lost.last() == Some(&last_of(&summary)) {
+            summary.lost.pop();
+            summary.sent -= 1;
+            ensure!(
+                last - summary.sent <= IN_FLIGHT,
+                "no answers at the end: {summary:?}"
+            );
+        }
+        Ok(summary)
+    }
+}
+
+impl Drop for Ping {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn last_of(summary: &PingSummary) -> u64 {
+    summary.sent
+}
+
+/// Reads the output of `ping -D -n`.
+fn read(text: &str) -> Result<PingSummary> {
+    let mut summary = PingSummary::default();
+    let mut seen: Vec<bool> = vec![true];
+    let mut last_time: Option<f64> = None;
+    let mut last = 0_u64;
+    for line in text.lines() {
+        if let Some((time, seq)) = answer(line) {
+            let seq = unwrapped(last, seq);
+            last = last.max(seq);
+            let index = usize::try_from(seq)?;
+            if seen.len() <= index {
+                seen.resize(index + 1, false);
+            }
+            if seen[index] {
+                summary.duplicates += 1;
+                continue;
+            }
+            seen[index] = true;
+            let gap = last_time.map_or(0.0, |before| time - before).max(0.0);
+            summary.longest_gap = summary.longest_gap.max(Duration::from_secs_f64(gap));
+            last_time = Some(time);
+        } else if line.contains(" packets transmitted, ") {
+            summary.sent = line
+                .split(' ')
+                .next()
+                .unwrap_or("")
+                .parse()
+                .context("transmitted")?;
+        }
+    }
+    seen.resize(
+        usize::try_from(summary.sent)?.max(seen.len() - 1) + 1,
+        false,
+    );
+    summary.lost = (1..=summary.sent)
+        .filter(|seq| !seen[*seq as usize])
+        .collect();
+    summary.received = summary.sent - summary.lost.len() as u64;
+    Ok(summary)
+}
+
+/// Time and sequence number of `[1700000000.123456] 64 bytes from A: icmp_seq=1 ttl=64 ...`.
+fn answer(line: &str) -> Option<(f64, u16)> {
+    let (time, rest) = line.strip_prefix('[')?.split_once(']')?;
+    if !rest.contains("bytes from") {
+        return None;
+    }
+    let seq = rest.split_once("icmp_seq=")?.1.split(' ').next()?;
+    Some((time.parse().ok()?, seq.parse().ok()?))
+}
+
+/// The sequence number nearest to the last one that has these low sixteen bits.
+fn unwrapped(last: u64, seq: u16) -> u64 {
+    let difference = seq.wrapping_sub(last as u16) as i16;
+    last.saturating_add_signed(i64::from(difference))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "PING 10.0.0.2 (10.0.0.2) 56(84) bytes of data.\n\
+        [100.000] 64 bytes from 10.0.0.2: icmp_seq=1 ttl=64 time=0.1 ms\n\
+        [100.001] 64 bytes from 10.0.0.2: icmp_seq=2 ttl=64 time=0.1 ms\n\
+        [100.001] 64 bytes from 10.0.0.2: icmp_seq=2 ttl=64 time=0.1 ms (DUP!)\n\
+        [100.251] 64 bytes from 10.0.0.2: icmp_seq=4 ttl=64 time=0.1 ms\n\
+        \n--- 10.0.0.2 ping statistics ---\n\
+        5 packets transmitted, 3 received, +1 duplicates, 40% packet loss, time 4ms\n";
+
+    #[test]
+    fn loss_is_counted_by_number() {
+        let summary = read(TEXT).unwrap();
+        assert_eq!(
+            (summary.sent, summary.received, summary.duplicates),
+            (5, 3, 1)
+        );
+        assert_eq!(summary.lost, [3, 5]);
+        assert_eq!(summary.longest_gap.as_millis(), 250);
+    }
+
+    #[test]
+    fn sequence_numbers_go_on_after_sixteen_bits() {
+        assert_eq!(unwrapped(65535, 0), 65536);
+        assert_eq!(unwrapped(65537, 65535), 65535);
+        assert_eq!(unwrapped(131072, 3), 131075);
+    }
+}
