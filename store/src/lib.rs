@@ -4,7 +4,13 @@
 //! means is written in `store.proto`, and decided in one place, the core.
 
 pub mod client;
+#[cfg(feature = "server")]
+pub mod core;
+#[cfg(feature = "server")]
+mod engine;
 pub mod limits;
 pub mod op;
+#[cfg(feature = "server")]
+pub mod server;
 
 pub use client::{Client, Refusal, Unavailable};

@@ -1,11 +1,11 @@
 //! A whole network for one test.
 
-use crate::flows::{Flow, FlowKey};
 use crate::morpheus::{self, Morpheus};
 use crate::newflows::{Echo, NewFlows};
 use crate::ovs::Ovs;
 use crate::ping::Ping;
 use crate::processes::Process;
+use crate::rules::Rules;
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -176,6 +176,14 @@ impl Lab {
         self.morpheus.as_ref().context("no Morpheus in this lab")
     }
 
+    /// Morpheus, to wait for its end.
+    ///
+    /// # Errors
+    /// When the test has started none.
+    pub fn morpheus_mut(&mut self) -> Result<&mut Morpheus> {
+        self.morpheus.as_mut().context("no Morpheus in this lab")
+    }
+
     /// Its processes.
     ///
     /// # Errors
@@ -213,6 +221,11 @@ impl Lab {
         Ok(counts)
     }
 
+    /// What the network looks like.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// Open vSwitch.
     pub fn ovs(&self) -> &Ovs {
         &self.ovs
@@ -238,6 +251,19 @@ impl Lab {
         (1..=self.shape.hosts.len())
             .map(|n| format!("h{n}"))
             .collect()
+    }
+
+    /// The number of the link between two switches.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn link_between(&self, a: usize, b: usize) -> Result<usize> {
+        let found = self
+            .shape
+            .links
+            .iter()
+            .position(|link| *link == (a, b) || *link == (b, a));
+        found.with_context(|| format!("no link between s{a} and s{b}"))
     }
 
     /// Takes the `n`th link (from 0) down, or up again. Only links of kind [`Links::Veth`].
@@ -365,8 +391,8 @@ impl Lab {
     ///
     /// # Errors
     /// When a switch does not answer.
-    pub fn rules(&self, app: u8) -> Result<BTreeMap<(String, FlowKey), (Flow, Instant)>> {
-        let mut rules = BTreeMap::new();
+    pub fn rules(&self, app: u8) -> Result<Rules> {
+        let mut rules = Rules::new();
         for bridge in self.bridges() {
             let now = Instant::now();
             for flow in self.ovs.flows(&bridge)? {
@@ -378,6 +404,22 @@ impl Lab {
             }
         }
         Ok(rules)
+    }
+
+    /// The logs of morphd and of all that it has started, by file.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let mut paths = Vec::new();
+        logs_below(self.dir(), 4, &mut paths);
+        let read = |path: PathBuf| {
+            let name = path
+                .strip_prefix(self.dir())
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let text = std::fs::read(&path).unwrap_or_default();
+            (name, String::from_utf8_lossy(&text).into_owned())
+        };
+        paths.into_iter().map(read).collect()
     }
 
     /// Ends the test well: Morpheus is told to end, and all of it has to.
@@ -399,19 +441,10 @@ impl Drop for Lab {
             return;
         }
         // The test has failed: what Morpheus said last.
-        let mut logs = Vec::new();
-        logs_below(self.sandbox.dir(), 4, &mut logs);
-        for path in logs {
-            let text = std::fs::read(&path).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
+        for (name, text) in self.logs() {
             let lines: Vec<&str> = text.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
-            let name = path.strip_prefix(self.sandbox.dir()).unwrap_or(&path);
-            eprintln!(
-                "---- the end of {} ----\n{}",
-                name.display(),
-                tail.join("\n")
-            );
+            eprintln!("---- the end of {name} ----\n{}", tail.join("\n"));
         }
     }
 }

@@ -14,22 +14,30 @@
 //!  +-----------------------------------------------------------------------+
 //! ```
 
+mod bundle;
 mod flows;
 mod lab;
 mod morpheus;
 mod newflows;
 mod ovs;
+mod paths;
+mod peer;
 mod ping;
 mod processes;
+mod rules;
 mod sandbox;
 mod wait;
 
+pub use bundle::Bundle;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::{Lab, Links, Shape};
 pub use morpheus::{Answer, Morpheus, bin, bundles, repository};
 pub use newflows::{Echo, NewFlows, NewFlowsSummary};
 pub use ovs::{ControllerRow, Ovs};
+pub use paths::Paths;
+pub use peer::Peer;
 pub use ping::{Ping, PingSummary};
 pub use processes::Process;
+pub use rules::{Rules, touched};
 pub use sandbox::Sandbox;
 pub use wait::{pause, wait_until};

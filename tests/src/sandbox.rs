@@ -2,8 +2,10 @@
 
 use crate::processes::{self, Process};
 use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -122,6 +124,21 @@ impl Sandbox {
 
     fn log_path(&self, name: &str) -> PathBuf {
         self.dir().join(format!("{name}.log"))
+    }
+
+    /// Runs `work` on a thread in the sandbox's network, so that its sockets are there.
+    ///
+    /// # Errors
+    /// Those of `work`, or when the kernel refuses.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.init))?;
+        let within = move || {
+            let kind = LinkNameSpaceType::Network;
+            move_into_link_name_space(network.as_fd(), Some(kind))?;
+            work()
+        };
+        let joined = std::thread::scope(|scope| scope.spawn(within).join());
+        joined.unwrap_or_else(|_| bail!("panicked in the sandbox"))
     }
 
     /// Every process inside.

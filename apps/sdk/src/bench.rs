@@ -225,8 +225,17 @@ impl<A: App> Bench<A> {
 
     /// Puts rows into the store's place before the app starts; for an instance that takes over.
     pub fn load(&mut self, rows: &Rows) {
+        self.load_into(None, rows);
+    }
+
+    /// Puts another app's rows into the store's place before the app starts.
+    pub fn load_of(&mut self, app: &str, rows: &Rows) {
+        self.load_into(Some(app), rows);
+    }
+
+    fn load_into(&mut self, app: Option<&str>, rows: &Rows) {
         for ((table, key), value) in &rows.0 {
-            self.engine.set_row(None, table, key, Some(value.clone()));
+            self.engine.set_row(app, table, key, Some(value.clone()));
         }
         self.engine.settle(&mut Stale::new());
     }

@@ -9,8 +9,19 @@ pub(crate) const EPOCH: u64 = 0xFFFF << 32;
 
 /// All that differs on a switch. `installed` becomes what is wanted.
 pub(crate) fn all(installed: &mut RuleSet, wanted: &RuleSet) -> Difference {
-    let made = difference(installed, wanted, EPOCH);
+    let made = managed(installed, wanted);
     record(installed, &made);
+    made
+}
+
+/// Every rule of an app is one that it wanted at some time, also one with a timeout: what is no longer wanted goes now.
+fn managed(installed: &RuleSet, wanted: &RuleSet) -> Difference {
+    let mut made = difference(installed, wanted, EPOCH);
+    let left_alone = installed
+        .iter()
+        .filter(|(key, body)| body.is_transient() && !wanted.contains_key(key));
+    made.remove
+        .extend(left_alone.map(|(key, body)| (key.clone(), body.clone())));
     made
 }
 
@@ -25,7 +36,7 @@ pub(crate) fn some(
             .filter_map(|key| Some((key.clone(), set.get(key)?.clone())))
             .collect()
     };
-    let made = difference(&only(installed), &only(wanted), EPOCH);
+    let made = managed(&only(installed), &only(wanted));
     record(installed, &made);
     made
 }

@@ -31,6 +31,7 @@ impl Rules {
             priority: 0,
             matching: Match::new(),
             own: 0,
+            idle_timeout: 0,
         }
     }
 }
@@ -45,7 +46,11 @@ pub struct RuleBuilder<'a> {
     priority: u16,
     matching: Match,
     own: u32,
+    idle_timeout: u16,
 }
+
+/// `OFPFF_SEND_FLOW_REM`.
+const SEND_FLOW_REM: u16 = 1;
 
 impl RuleBuilder<'_> {
     /// In which of the app's tables, from 0.
@@ -69,6 +74,15 @@ impl RuleBuilder<'_> {
     /// The app's own part of the cookie; packet-ins by this rule bear it.
     pub fn own(mut self, own: u32) -> Self {
         self.own = own;
+        self
+    }
+
+    /// Ends after so many seconds without a packet, and says so: the app gets an [`Event::FlowRemoved`]. It is then to
+    /// change what made it want the rule.
+    ///
+    /// [`Event::FlowRemoved`]: crate::Event::FlowRemoved
+    pub fn idle_timeout(mut self, seconds: u16) -> Self {
+        self.idle_timeout = seconds;
         self
     }
 
@@ -138,9 +152,9 @@ impl RuleBuilder<'_> {
         };
         let body = RuleBody {
             instructions,
-            idle_timeout: 0,
+            idle_timeout: self.idle_timeout,
             hard_timeout: 0,
-            flags: 0,
+            flags: if self.idle_timeout == 0 { 0 } else { SEND_FLOW_REM },
             cookie: cookie.to_u64(),
         };
         self.rules

@@ -118,6 +118,13 @@ impl<'a> View<'a> {
             .filter_map(move |(key, value)| Some((K::parse_exact(key)?, read(&table, key, value)?)))
     }
 
+    /// How many rows a table has, without reading them.
+    pub fn count<K, V>(&self, table: &Table<K, V>) -> usize {
+        self.tables
+            .rows(table.app(), table.name())
+            .map_or(0, BTreeMap::len)
+    }
+
     /// The connected switches, by datapath id.
     pub fn switches(&self) -> impl Iterator<Item = &'a Switch> + use<'a> {
         self.switches.values()

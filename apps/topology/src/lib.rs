@@ -1,1 +1,95 @@
-//! (to be written)
+//! The topology app: learns switches, ports, links and hosts, and says them in its tables.
+//!
+//! 1. Switches and ports are what the switches say (`ports`).
+//! 2. LLDP leaves by every port, at once when it comes up and then periodically (`probing`); where it arrives makes
+//!    links (`links`), where it does not, host ports.
+//! 3. Hosts are learned on host ports, from what their first packets say (`hosts`).
+//! 4. What the OpenFlow table does with a port and its hosts follows from the tables (`rules`).
+//!
+//! All that counts stands in the tables; the app itself holds the ages of probes, which start again at each resume.
+
+pub mod hosts;
+pub mod links;
+pub mod lldp;
+pub mod ports;
+pub mod probing;
+pub mod rules;
+pub mod tables;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, Touched, Turn, View};
+
+use crate::lldp::Probe;
+use crate::probing::Probing;
+use crate::rules::Group;
+use crate::tables::End;
+
+/// The app.
+#[derive(Debug, Default)]
+pub struct Topology {
+    /// The ports that are up, on connected switches.
+    probes: BTreeMap<End, Probing>,
+    /// When the last event came.
+    last_event: Option<Instant>,
+    /// When the last host was refused in a log line.
+    refused: Option<Instant>,
+}
+
+impl Topology {
+    /// Knows nothing yet; its tables do.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
+        let end = (packet.dpid, packet.in_port);
+        if !lldp::is_lldp(&packet.data) {
+            self.learn(end, &packet.data, turn);
+        } else if let Some(probe) = Probe::read(&packet.data) {
+            self.heard((probe.dpid, probe.port), end, turn);
+        }
+    }
+}
+
+impl App for Topology {
+    type Group = Group;
+
+    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        self.last_event = Some(turn.now());
+        match event {
+            Event::PacketIn(packet) => self.packet_in(packet, turn),
+            Event::FlowRemoved(removed) => hosts::expire(removed, turn),
+            Event::PortStatus { dpid, reason, port } => {
+                self.port_status(*dpid, *reason, port, turn);
+            }
+            Event::SwitchUp(switch) => self.switch_up(switch, turn),
+            Event::SwitchDown(dpid) => self.switch_down(*dpid, turn),
+            // A host whose packets were shed punts again: it is not known yet.
+            Event::Lost { .. } => {}
+            Event::Resync { dpid } => self.resync(*dpid, turn),
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        if changes.all {
+            self.restart_ages(turn);
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        self.probe_what_is_due(turn);
+        Ok(())
+    }
+
+    fn groups(&self, what: &Touched<'_>, _view: &View<'_>) -> Vec<Group> {
+        rules::groups(what)
+    }
+
+    fn rules(&self, group: &Group, view: &View<'_>, rules: &mut Rules) {
+        rules::rules(group, view, rules);
+    }
+}

@@ -1,2 +1,70 @@
-//! (to be written)
-fn main() {}
+//! The proxy's command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use morph_proxy::{Options, Proxy};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The mediator between switches and the instances of apps: ends the OpenFlow channels, and holds and replays events
+/// while an app is replaced. Started by morphd.
+#[derive(Debug, Parser)]
+#[command(name = "morph-proxy", version)]
+struct Args {
+    /// The directory of sockets and locks; the store's socket is expected there.
+    #[arg(long, value_name = "DIR")]
+    run_dir: PathBuf,
+    /// Where switches connect, as IP:PORT; may be given several times. Without: 6653 on all addresses, and 6633 where
+    /// that is free.
+    #[arg(long, value_name = "ADDR")]
+    openflow: Vec<SocketAddr>,
+    /// The name of this node, as in the store's lanes.
+    #[arg(long, value_name = "NAME", default_value = "node1")]
+    node: String,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_env_filter(filter)
+        .init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let proxy = Proxy::bind(Options {
+            run_dir: args.run_dir,
+            node: args.node,
+            openflow: args.openflow,
+            quota: None,
+        })?;
+        proxy
+            .run(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await;
+        Ok(())
+    })
+}

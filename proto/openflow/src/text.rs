@@ -254,6 +254,10 @@ mod tests {
                 Match::new().vlan_vid(7).vlan_pcp(3),
                 "dl_vlan=7,dl_vlan_pcp=3",
             ),
+            (
+                Match::new().with(Oxm::masked(OxmField::TCP_DST, &[0x1f, 0x90], &[0xff, 0xf0])),
+                "tp_dst=0x1f90/0xfff0",
+            ),
             (Match::new().vlan_any(), "vlan_tci=0x1000/0x1000"),
             (Match::new().vlan_none(), "vlan_tci=0x0000/0x1fff"),
             (Match::new().metadata_masked(1, 0xff), "metadata=0x1/0xff"),

@@ -1,2 +1,68 @@
-//! (to be written)
-fn main() {}
+//! `morph-stored`: serves the versioned store on `RUN_DIR/store.sock`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use morph_store::server::{ServeError, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Threads that reads and snapshots may block.
+const READERS: usize = 4;
+
+/// The versioned store of Morpheus.
+///
+/// Keeps the state of all applications in one file and serves it to morphd, the proxy and the applications on
+/// RUN_DIR/store.sock. Started by morphd.
+#[derive(Debug, Parser)]
+#[command(name = "morph-stored", version)]
+struct Arguments {
+    /// Where the store is kept; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Where the socket and the lock are; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    run_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    // What the store makes is for its owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("morph-stored: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(READERS)
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let store = Store::open(&arguments.dir, &arguments.run_dir)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
+        let listener = store.listen()?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("asked to end");
+        };
+        store.run(listener, shutdown).await
+    })
+}

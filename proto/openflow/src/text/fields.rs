@@ -105,15 +105,30 @@ fn vlan(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
 
 /// A value, and behind a slash its mask.
 pub(super) fn value_and_mask(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
-    value(oxm.field, &oxm.value, f)?;
     let Some(mask) = oxm.mask.as_deref() else {
-        return Ok(());
+        return value(oxm.field, &oxm.value, f);
     };
+    if is_plain_number(oxm.field) {
+        return write!(f, "{:#x}/{:#x}", number(&oxm.value), number(mask));
+    }
+    value(oxm.field, &oxm.value, f)?;
     f.write_str("/")?;
     match prefix_length(oxm.field, mask) {
         Some(length) => write!(f, "{length}"),
         None => value(oxm.field, mask, f),
     }
+}
+
+/// No address of any kind: with a mask its bits are meant.
+fn is_plain_number(field: OxmField) -> bool {
+    let address = matches!(
+        field,
+        OxmField::IPV4_SRC | OxmField::IPV4_DST | OxmField::ARP_SPA | OxmField::ARP_TPA
+    );
+    !address
+        && field
+            .kind()
+            .is_some_and(|kind| [1, 2, 4, 8].contains(&kind.bytes))
 }
 
 /// Of an IP address's mask that is all ones, then all zeros.

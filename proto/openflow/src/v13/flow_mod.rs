@@ -124,7 +124,7 @@ impl Default for FlowMod {
 }
 
 impl FlowMod {
-    /// Adds a rule, or replaces the one that has its key.
+    /// Adds a rule, or replaces the one that has its key. All in normal form: switches refuse bits outside a mask.
     pub fn add(key: &RuleKey, body: &RuleBody) -> FlowMod {
         FlowMod {
             cookie: body.cookie,
@@ -133,8 +133,8 @@ impl FlowMod {
             hard_timeout: body.hard_timeout,
             priority: key.priority,
             flags: body.flags,
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
+            match_: key.match_.normal(),
+            instructions: instruction::normal(&body.instructions),
             ..FlowMod::default()
         }
     }
@@ -147,7 +147,7 @@ impl FlowMod {
             table_id: key.table,
             command: FlowModCommand::DeleteStrict,
             priority: key.priority,
-            match_: key.match_.clone(),
+            match_: key.match_.normal(),
             ..FlowMod::default()
         }
     }

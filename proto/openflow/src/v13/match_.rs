@@ -50,6 +50,12 @@ impl Match {
         self
     }
 
+    /// Without this field.
+    pub fn without(mut self, field: OxmField) -> Match {
+        self.fields.retain(|oxm| oxm.field != field);
+        self
+    }
+
     /// The normal form: two matches that select the same packets by the same fields are equal in it. Sorted, basic fields
     /// first; values masked; masks of all ones left out, and fields with masks of all zeros.
     pub fn normal(&self) -> Match {
@@ -112,9 +118,13 @@ macro_rules! builders {
             }
 
             $(
-                #[doc = concat!("With `", stringify!($name), "` so where the mask has ones.")]
+                #[doc = concat!("With `", stringify!($name), "` so where the mask has ones; in normal form.")]
                 pub fn $masked(self, value: $type, mask: $type) -> Match {
-                    self.with(Oxm::masked(OxmField::$field, &$bytes(value), &$bytes(mask)))
+                    let oxm = Oxm::masked(OxmField::$field, &$bytes(value), &$bytes(mask));
+                    match oxm.normal() {
+                        Some(oxm) => self.with(oxm),
+                        None => self.without(oxm.field),
+                    }
                 }
             )?
         )*}
@@ -229,4 +239,51 @@ getters! {
     get_udp_src: u16, UDP_SRC, u16::from_be_bytes;
     get_udp_dst: u16, UDP_DST, u16::from_be_bytes;
     get_tunnel_id: u64, TUNNEL_ID, u64::from_be_bytes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builders_keep_the_order_that_switches_require_and_fields_once() {
+        let any = MacAddr([0; 6]);
+        let match_ = Match::new()
+            .ipv4_dst([10, 0, 0, 1].into())
+            .eth_type(0x806)
+            .eth_type(0x800)
+            .ipv4_src_masked([10, 1, 2, 3].into(), [255, 255, 0, 0].into())
+            .in_port(1)
+            .eth_dst_masked(any, any);
+        let fields: Vec<OxmField> = match_.fields.iter().map(|oxm| oxm.field).collect();
+        assert_eq!(
+            fields,
+            [
+                OxmField::IN_PORT,
+                OxmField::ETH_TYPE,
+                OxmField::IPV4_SRC,
+                OxmField::IPV4_DST
+            ]
+        );
+        assert!(match_.is_normal());
+        assert_eq!(match_.get_eth_type(), Some(0x800));
+        assert_eq!(match_.get_ipv4_src(), Some([10, 1, 0, 0].into()));
+        assert_eq!(
+            (match_.get_in_port(), match_.get_tcp_dst()),
+            (Some(1), None)
+        );
+    }
+
+    #[test]
+    fn a_vlan_is_its_id_to_people() {
+        let match_ = Match::new().vlan_vid(7);
+        assert_eq!(match_.get_vlan_vid(), Some(7));
+        assert_eq!(match_.fields[0].value, &[0x10, 7][..]);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_length_is_no_value() {
+        let match_ = Match::new().with(Oxm::exact(OxmField::IN_PORT, &[1]));
+        assert_eq!(match_.get_in_port(), None);
+    }
 }

@@ -324,3 +324,49 @@ impl<'a> Iterator for Oxms<'a> {
         Some(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_of_all_bits_that_count_is_left_out() {
+        let mpls = OxmField(0xffff, 9);
+        for (field, value, mask, full) in [
+            (OxmField::VLAN_VID, &[0x10, 7][..], &[0x1f, 0xff][..], true),
+            (OxmField::VLAN_VID, &[0x10, 7], &[0xff, 0xff], true),
+            (OxmField::VLAN_VID, &[0x10, 7], &[0x0f, 0xff], false),
+            (OxmField::ETH_TYPE, &[8, 0], &[0x1f, 0xff], false),
+            (
+                OxmField::IPV6_FLABEL,
+                &[0, 1, 2, 3],
+                &[0, 0xf, 0xff, 0xff],
+                true,
+            ),
+            (OxmField::MPLS_BOS, &[1], &[1], true),
+            (mpls, &[0, 0, 0, 1, 5], &[0xff], true),
+            (mpls, &[0, 0, 0, 1, 5], &[0x0f], false),
+        ] {
+            let normal = Oxm::masked(field, value, mask).normal().unwrap();
+            assert_eq!(normal.mask.is_none(), full, "{field} {mask:02x?}");
+            assert_eq!(normal.normal(), Some(normal.clone()));
+        }
+    }
+
+    #[test]
+    fn an_experimenters_id_is_not_masked() {
+        let oxm = Oxm::masked(OxmField(0xffff, 9), &[0x4f, 0x4e, 0x46, 0, 0xff], &[0x0f]);
+        assert_eq!(
+            oxm.normal().unwrap().value,
+            &[0x4f, 0x4e, 0x46, 0, 0x0f][..]
+        );
+    }
+
+    #[test]
+    fn a_mask_of_no_bits_says_nothing() {
+        assert_eq!(
+            Oxm::masked(OxmField::ETH_DST, &[1; 6], &[0; 6]).normal(),
+            None
+        );
+    }
+}

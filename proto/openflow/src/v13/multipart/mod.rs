@@ -42,9 +42,6 @@ fixed! {
     }
 }
 
-/// Where in the message `flags` is.
-const FLAGS_AT: usize = 10;
-
 fixed! {
     /// `ofp_port_stats_request`.
     struct PortStatsRequestFixed = "multipart.port_stats_request" {
@@ -171,12 +168,9 @@ pub enum MultipartBody {
 }
 
 impl MultipartReply {
+    /// Flags that have no meaning yet are not kept.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
-        if fixed.flags() & !MORE != 0 {
-            let found = fixed.flags().into();
-            return Err(DecodeError::value("multipart.flags", FLAGS_AT, found));
-        }
         let body = match fixed.kind() {
             kind::DESC => MultipartBody::Desc(Desc::decode(reader)?),
             kind::FLOW => MultipartBody::Flow(all(reader, FlowStats::decode)?),
@@ -291,4 +285,37 @@ fn parts<T>(
     }
     bodies.push(body(part));
     Ok(bodies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v13::{Message, decode};
+
+    #[test]
+    fn a_long_list_is_cut_into_parts_that_fit() {
+        let port = PortStats::default();
+        let parts = MultipartBody::PortStats(vec![port; 1200]).into_parts();
+        let parts = parts.unwrap();
+        let more: Vec<bool> = parts.iter().map(|part| part.more).collect();
+        assert_eq!(more, [true, true, false]);
+        let mut read = Vec::new();
+        for part in parts {
+            let frame = Message::MultipartReply(part).try_encode(1).unwrap();
+            match decode(&frame).unwrap().1 {
+                Message::MultipartReply(MultipartReply {
+                    body: MultipartBody::PortStats(ports),
+                    ..
+                }) => read.extend(ports),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(read, vec![port; 1200]);
+    }
+
+    #[test]
+    fn an_empty_list_is_one_part() {
+        let parts = MultipartBody::Flow(vec![]).into_parts().unwrap();
+        assert!(matches!(&parts[..], [part] if !part.more));
+    }
 }

@@ -1,0 +1,92 @@
+//! What no rule knows is delivered by hand: at the port where it belongs, once, and never over a link.
+//!
+//! 1. To a bridge (`01:80:c2:00:00:0X`): no bridge passes it on.
+//! 2. To a group, in by a link port: somebody delivers it by hand already.
+//! 3. To a known host: out of its port.
+//! 4. An ARP request for the address of a known host: answered, in its place.
+//! 5. All else: out of every other host port of the network.
+
+use std::collections::BTreeMap;
+
+use morph_sdk::packet::{Arp, Ethernet};
+use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, Turn, port};
+
+use crate::graph::End;
+use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
+
+/// Addresses that bridges keep to themselves (IEEE 802.1Q, table 8-1); the last octet's low half is free.
+const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
+
+/// Delivers a packet that was punted.
+pub fn packet_in(packet: &PacketIn, turn: &mut Turn<'_>) {
+    let Some(frame) = Ethernet::parse(&packet.data) else {
+        return;
+    };
+    let ingress = End {
+        dpid: packet.dpid,
+        port: packet.in_port,
+    };
+    if is_of_bridges(frame.dst) {
+        return; // 1
+    }
+    if frame.dst.is_multicast() && is_link(ingress, turn) {
+        return; // 2
+    }
+    if let Some(host) = turn.get(&HOSTS, &frame.dst) {
+        let home = End::from(host);
+        if home != ingress {
+            send(home.dpid, &[home.port], &packet.data, turn); // 3
+        }
+    } else if let Some(answer) = answer(&frame, turn) {
+        send(ingress.dpid, &[ingress.port], &answer, turn); // 4
+    } else {
+        flood(ingress, frame.src, &packet.data, turn); // 5
+    }
+}
+
+fn is_of_bridges(mac: MacAddr) -> bool {
+    mac.0[..5] == OF_BRIDGES[..5] && mac.0[5] & 0xf0 == 0
+}
+
+fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
+    turn.get(&PORTS, &(ingress.dpid, ingress.port))
+        .is_some_and(|row| row.kind == Kind::Link)
+}
+
+/// The answer to an ARP request to all, where it is about a known host other than the one that asks. One that asks for
+/// its own address claims it, or looks for another bearer: that is for all to hear, and for the bearer to answer.
+fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
+    let asked = frame.arp().filter(|arp| {
+        arp.operation == Arp::REQUEST
+            && frame.vlan.is_none()
+            && frame.dst.is_multicast()
+            && !arp.sender_ip.is_unspecified()
+            && arp.sender_ip != arp.target_ip
+    })?;
+    let target = turn.get(&IPS, &asked.target_ip.to_string())?;
+    let other = target != asked.sender_mac && target != frame.src;
+    (other && turn.get(&HOSTS, &target).is_some()).then(|| asked.reply(target))
+}
+
+/// Out of every host port but the one it came from; where it came over a link, but the one where its source is.
+fn flood(ingress: End, source: MacAddr, data: &Bytes, turn: &mut Turn<'_>) {
+    let home = turn.get(&HOSTS, &source).map(End::from);
+    let mut ports: BTreeMap<Dpid, Vec<u32>> = BTreeMap::new();
+    for (key, row) in turn.view().iter(&PORTS) {
+        let end = end(key);
+        if row.up && row.kind == Kind::Host && end != ingress && Some(end) != home {
+            ports.entry(end.dpid).or_default().push(end.port);
+        }
+    }
+    for (dpid, ports) in ports {
+        send(dpid, &ports, data, turn);
+    }
+}
+
+/// Sends a frame out of ports of a switch, if it is there.
+fn send(dpid: Dpid, ports: &[u32], data: &Bytes, turn: &mut Turn<'_>) {
+    if turn.view().switch(dpid).is_some() {
+        let actions = ports.iter().map(|&port| Action::output(port)).collect();
+        turn.packet_out(dpid, port::CONTROLLER, actions, data.clone());
+    }
+}

@@ -1,0 +1,114 @@
+//! Shortest-path trees to one destination, and why they stay as they are.
+//!
+//! A tree says for each switch which port leads to the destination. It is *sticky*:
+//!
+//! 1. a tree that still stands (its root is where the destination is, all its links are there) is kept, whatever
+//!    one would choose today;
+//! 2. switches that should be in it and are not are attached to it by least cost, and the rest stays;
+//! 3. any other is computed afresh, from its root alone.
+//!
+//! 2 and 3 are one algorithm, Dijkstra's, begun from what is there. Ties are broken by the next hop's datapath id,
+//! lowest first, then by port. The result depends on the old tree, the graph and the root, and on nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morph_sdk::Dpid;
+
+use crate::graph::{End, Graph};
+
+/// By switch, the port that leads to the destination; at the destination's own switch, its port.
+pub type Tree = BTreeMap<Dpid, u32>;
+
+/// What becomes of the tree of a destination at `root`. `unsettled` says of a port on it that its weight has changed.
+pub fn settle(
+    old: Option<&Tree>,
+    root: End,
+    graph: &Graph,
+    unsettled: impl Fn(End) -> bool,
+) -> Tree {
+    let kept = old.filter(|tree| {
+        !links(tree, root).any(&unsettled)
+            && costs(tree, root, graph).is_some_and(|c| c.len() == tree.len())
+    });
+    let mut tree = kept.cloned().unwrap_or_else(|| fresh_root(root));
+    attach(&mut tree, root, graph);
+    tree
+}
+
+/// The tree's ports that are ends of links: all but the destination's.
+fn links(tree: &Tree, root: End) -> impl Iterator<Item = End> + '_ {
+    tree.iter()
+        .map(|(&dpid, &port)| End { dpid, port })
+        .filter(move |end| end.dpid != root.dpid)
+}
+
+fn fresh_root(root: End) -> Tree {
+    Tree::from([(root.dpid, root.port)])
+}
+
+/// What the path to the root costs from each switch that has one; `None` where the root is not the tree's.
+fn costs(tree: &Tree, root: End, graph: &Graph) -> Option<BTreeMap<Dpid, u64>> {
+    if tree.get(&root.dpid) != Some(&root.port) {
+        return None;
+    }
+    let mut children: BTreeMap<Dpid, Vec<End>> = BTreeMap::new();
+    for end in links(tree, root) {
+        if let Some(far) = graph.far_end(end) {
+            children.entry(far.dpid).or_default().push(end);
+        }
+    }
+    let mut costs = BTreeMap::from([(root.dpid, 0)]);
+    let mut reached = vec![(root.dpid, 0)];
+    while let Some((dpid, cost)) = reached.pop() {
+        for &child in children.get(&dpid).into_iter().flatten() {
+            let cost = cost + graph.cost(child);
+            costs.insert(child.dpid, cost);
+            reached.push((child.dpid, cost));
+        }
+    }
+    Some(costs)
+}
+
+/// A way in for a switch that is not in the tree yet. Ordered as it is to be chosen.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    cost: u64,
+    next_hop: Dpid,
+    port: u32,
+    dpid: Dpid,
+}
+
+/// Attaches every connected switch that can be reached, by least cost.
+fn attach(tree: &mut Tree, root: End, graph: &Graph) {
+    let mut candidates = BTreeSet::new();
+    for (dpid, cost) in costs(tree, root, graph).unwrap_or_default() {
+        offer(&mut candidates, dpid, cost, tree, graph);
+    }
+    while let Some(best) = candidates.pop_first() {
+        if tree.contains_key(&best.dpid) {
+            continue;
+        }
+        tree.insert(best.dpid, best.port);
+        offer(&mut candidates, best.dpid, best.cost, tree, graph);
+    }
+}
+
+/// Offers `next_hop`, which is in the tree, to its neighbours that are not.
+fn offer(
+    candidates: &mut BTreeSet<Candidate>,
+    next_hop: Dpid,
+    cost: u64,
+    tree: &Tree,
+    graph: &Graph,
+) {
+    for end in graph.into_switch(next_hop) {
+        if graph.is_connected(end.dpid) && !tree.contains_key(&end.dpid) {
+            candidates.insert(Candidate {
+                cost: cost + graph.cost(end),
+                next_hop,
+                port: end.port,
+                dpid: end.dpid,
+            });
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What becomes of frames: by the rules, and where no rule knows them, by hand.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod net;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use morph_sdk::bench::{Bench, Outcome};
+use morph_sdk::packet::{self, Arp, Ethernet, ether_type};
+use morph_sdk::{Action, Bytes, Dpid, MacAddr, Rows, port};
+use net::{Fate, Net, any_net, connected, end, host, mac, port_is};
+use proptest::prelude::*;
+use router::graph::End;
+use router::{Release, Router, V1, V2};
+
+/// Where packet-outs leave, each port once.
+fn outputs(outcome: &Outcome) -> BTreeSet<End> {
+    let mut ends = BTreeSet::new();
+    for out in &outcome.packet_outs {
+        assert_eq!(out.in_port, port::CONTROLLER);
+        for action in &out.actions {
+            let Action::Output { port, .. } = action else {
+                panic!("{action:?}")
+            };
+            let dpid = out.dpid;
+            assert!(
+                ends.insert(End { dpid, port: *port }),
+                "twice: {dpid}/{port}"
+            );
+        }
+    }
+    ends
+}
+
+fn frame(dst: MacAddr, src: MacAddr) -> Bytes {
+    packet::frame(dst, src, ether_type::IPV4, &[0; 46])
+}
+
+fn asks(sender: MacAddr, sender_ip: [u8; 4], target_ip: [u8; 4]) -> Bytes {
+    let asked = Arp {
+        operation: Arp::REQUEST,
+        sender_mac: sender,
+        sender_ip: sender_ip.into(),
+        target_mac: MacAddr([0; 6]),
+        target_ip: target_ip.into(),
+    };
+    asked.frame(MacAddr::BROADCAST)
+}
+
+fn line() -> Net {
+    Net::of([(1, 2), (2, 3)])
+        .host(1, end(1, 50))
+        .host(2, end(2, 50))
+        .host(3, end(3, 50))
+}
+
+fn on_a_line<R: Release>() -> Bench<Router<R>> {
+    let mut bench = line().bench(&Rows::new());
+    // A host port behind which nobody has spoken yet.
+    port_is(&mut bench, end(3, 51), "host");
+    bench
+}
+
+fn every_frame_to_a_known_host_gets_there<R: Release>(net: &Net) {
+    let bench = net.bench::<R>(&Rows::new());
+    for (&dst, &home) in &net.hosts {
+        for (&src, &from) in &net.hosts {
+            let tree = R::tree(&bench.view(), dst).unwrap();
+            let expected = match tree.get(&from.dpid) {
+                Some(_) if src == dst => Fate::Dropped(home),
+                Some(_) => Fate::Left(home),
+                None => Fate::Punted(from),
+            };
+            assert_eq!(
+                net.walk(bench.rules(), from, dst),
+                expected,
+                "{src} to {dst}"
+            );
+        }
+        assert_eq!(
+            net.walk(bench.rules(), home, mac(200)),
+            Fate::Punted(home),
+            "unknown"
+        );
+        assert_eq!(
+            net.walk(bench.rules(), home, MacAddr::BROADCAST),
+            Fate::Punted(home),
+            "to all"
+        );
+    }
+    for &near in net.cables.keys() {
+        assert_eq!(
+            net.walk(bench.rules(), near, MacAddr::BROADCAST),
+            Fate::Dropped(near),
+            "to all, over a link"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rules_lead_to_every_known_host(net in any_net()) {
+        every_frame_to_a_known_host_gets_there::<V1>(&net);
+        every_frame_to_a_known_host_gets_there::<V2>(&net);
+    }
+
+    #[test]
+    fn garbage_is_no_panic(data in proptest::collection::vec(any::<u8>(), 0..80), group: bool, arp: bool) {
+        let mut data = data;
+        if group && data.len() > 6 { data[..6].fill(0xff); }
+        if arp && data.len() > 22 { data[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]); }
+        let mut bench = on_a_line::<V1>();
+        for at in [end(1, 50), end(1, 1), end(9, 9)] {
+            let outcome = bench.packet_in(at.dpid, at.port, data.clone());
+            prop_assert!(outcome.error.is_none() && outcome.puts.is_empty());
+        }
+    }
+}
+
+/// One frame punted at one port, and where it has to come out.
+struct Punted {
+    what: &'static str,
+    at: End,
+    data: Bytes,
+    out: &'static [(u64, u32)],
+}
+
+fn punted() -> Vec<Punted> {
+    let case = |what, at, data, out| Punted {
+        what,
+        at,
+        data,
+        out,
+    };
+    vec![
+        case(
+            "to a known host",
+            end(1, 50),
+            frame(mac(3), mac(1)),
+            &[(3, 50)],
+        ),
+        case(
+            "to a known host, punted on the way",
+            end(2, 1),
+            frame(mac(3), mac(1)),
+            &[(3, 50)],
+        ),
+        case(
+            "to the port it came from",
+            end(1, 50),
+            frame(mac(1), mac(7)),
+            &[],
+        ),
+        case(
+            "to nobody known",
+            end(1, 50),
+            frame(mac(9), mac(1)),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "to nobody known, punted on the way",
+            end(2, 1),
+            frame(mac(9), mac(1)),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "to all",
+            end(3, 50),
+            frame(MacAddr::BROADCAST, mac(3)),
+            &[(1, 50), (2, 50), (3, 51)],
+        ),
+        case(
+            "to all, over a link",
+            end(2, 1),
+            frame(MacAddr::BROADCAST, mac(1)),
+            &[],
+        ),
+        case(
+            "to bridges",
+            end(1, 50),
+            frame(MacAddr([1, 0x80, 0xc2, 0, 0, 0]), mac(1)),
+            &[],
+        ),
+        case(
+            "asks for an unknown address",
+            end(1, 50),
+            asks(mac(1), [10, 0, 0, 1], [10, 0, 0, 9]),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "asks for its own address",
+            end(1, 50),
+            asks(mac(1), [10, 0, 0, 1], [10, 0, 0, 1]),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "probes for a known address",
+            end(1, 50),
+            asks(mac(7), [0; 4], [10, 0, 0, 2]),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "probes for its own address by another",
+            end(1, 50),
+            asks(mac(1), [10, 0, 0, 5], [10, 0, 0, 1]),
+            &[(2, 50), (3, 50), (3, 51)],
+        ),
+        case(
+            "asks for a known address",
+            end(1, 50),
+            asks(mac(1), [10, 0, 0, 1], [10, 0, 0, 3]),
+            &[(1, 50)],
+        ),
+        case(
+            "too short for a frame",
+            end(1, 50),
+            Bytes::from_static(&[0xff; 13]),
+            &[],
+        ),
+    ]
+}
+
+#[test]
+fn what_is_punted_comes_out_where_it_belongs() {
+    for Punted {
+        what,
+        at,
+        data,
+        out,
+    } in punted()
+    {
+        let mut bench = on_a_line::<V1>();
+        let outcome = bench.packet_in(at.dpid, at.port, data);
+        let expected: BTreeSet<End> = out.iter().map(|(d, p)| end(*d, *p)).collect();
+        assert_eq!(outputs(&outcome), expected, "{what}");
+        assert!(
+            outcome.puts.is_empty() && outcome.flow_mods.is_empty(),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn the_answer_is_the_one_that_the_host_would_give() {
+    let mut bench = on_a_line::<V2>();
+    let asked = asks(mac(1), [10, 0, 0, 1], [10, 0, 0, 3]);
+    let outcome = bench.packet_in(Dpid(1), 50, asked);
+    let answer = Ethernet::parse(&outcome.packet_outs[0].data).unwrap();
+    let arp = answer.arp().unwrap();
+    assert_eq!((answer.dst, answer.src), (mac(1), mac(3)));
+    assert_eq!((arp.operation, arp.sender_mac), (Arp::REPLY, mac(3)));
+    assert_eq!(arp.sender_ip, Ipv4Addr::new(10, 0, 0, 3));
+    assert_eq!(arp.target_ip, Ipv4Addr::new(10, 0, 0, 1));
+}
+
+#[test]
+fn a_switch_that_is_away_is_sent_nothing() {
+    let mut bench = on_a_line::<V1>();
+    bench.event(morph_sdk::Event::SwitchDown(Dpid(3)));
+    connected(&mut bench, Dpid(3), false);
+    let to_all = bench.packet_in(Dpid(1), 50, frame(MacAddr::BROADCAST, mac(1)));
+    assert_eq!(outputs(&to_all), BTreeSet::from([end(2, 50)]));
+    let to_it = bench.packet_in(Dpid(1), 50, frame(mac(3), mac(1)));
+    assert!(to_it.is_empty());
+}
+
+#[test]
+fn a_host_that_comes_gets_rules_and_one_that_goes_loses_them() {
+    let mut bench = on_a_line::<V2>();
+    let came = host(&mut bench, mac(4), end(3, 51));
+    assert_eq!(came.flow_mods.len(), 3);
+    let gone = bench.no_row(&net::HOSTS, &mac(4));
+    assert_eq!(gone.deletes.len(), 3);
+    assert_eq!(gone.flow_mods.len(), 3);
+}

@@ -1,0 +1,248 @@
+//! A network on paper: topology's tables for the router to read, and a model of tables that packets pass through.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morph_sdk::bench::{Bench, Outcome};
+use morph_sdk::{
+    Action, Dpid, Instruction, Key, MacAddr, Match, Pipeline, Rows, RuleBody, RuleKey, RuleSet,
+    Table, port,
+};
+use proptest::prelude::*;
+use router::graph::End;
+use router::{Release, Router};
+use serde_json::{Value, json};
+
+const SWITCHES: Table<Dpid, Value> = Table::of("topology", "switches");
+const PORTS: Table<(Dpid, u32), Value> = Table::of("topology", "ports");
+const LINKS: Table<(Dpid, u32), Value> = Table::of("topology", "links");
+pub const HOSTS: Table<MacAddr, Value> = Table::of("topology", "hosts");
+const IPS: Table<String, Value> = Table::of("topology", "ips");
+pub const WEIGHTS: Table<String, u32> = Table::new("weights");
+
+pub const PIPELINE: Pipeline = Pipeline {
+    app: 3,
+    first: 20,
+    exit: 29,
+};
+
+pub const fn end(dpid: u64, port: u32) -> End {
+    End {
+        dpid: Dpid(dpid),
+        port,
+    }
+}
+
+pub const fn mac(n: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, n])
+}
+
+/// Cables between switches; each end stands in it once.
+#[derive(Debug, Clone, Default)]
+pub struct Net {
+    pub switches: BTreeSet<Dpid>,
+    pub cables: BTreeMap<End, End>,
+    pub hosts: BTreeMap<MacAddr, End>,
+}
+
+impl Net {
+    /// Cables between switches of these numbers: the n-th uses port n + 1 at both its ends.
+    pub fn of(pairs: impl IntoIterator<Item = (u64, u64)>) -> Net {
+        let mut net = Net::default();
+        for (n, (a, b)) in pairs.into_iter().enumerate() {
+            let port = n as u32 + 1;
+            net.cable(end(a, port), end(b, port));
+        }
+        net
+    }
+
+    pub fn cable(&mut self, a: End, b: End) {
+        self.switches.extend([a.dpid, b.dpid]);
+        self.cables.extend([(a, b), (b, a)]);
+    }
+
+    pub fn host(mut self, n: u8, at: End) -> Net {
+        self.switches.insert(at.dpid);
+        self.hosts.insert(mac(n), at);
+        self
+    }
+
+    /// The router on its bench, resumed with these rows of its own and with all of this known to it.
+    pub fn bench<R: Release>(&self, rows: &Rows) -> Bench<Router<R>> {
+        let mut bench = self.before_resume(rows);
+        bench.resume();
+        bench
+    }
+
+    /// The same, not yet resumed.
+    pub fn before_resume<R: Release>(&self, rows: &Rows) -> Bench<Router<R>> {
+        let mut bench = Bench::new(Router::new(), PIPELINE);
+        for &dpid in &self.switches {
+            bench.switch(dpid, 1..60);
+        }
+        bench.load_of("topology", &self.topology());
+        bench.load(rows);
+        bench
+    }
+
+    /// Topology's tables.
+    fn topology(&self) -> Rows {
+        let mut rows = Rows::new();
+        for &dpid in &self.switches {
+            put(&mut rows, &SWITCHES, &dpid, json!({"connected": true}));
+        }
+        for (&a, &b) in &self.cables {
+            put(&mut rows, &PORTS, &(a.dpid, a.port), port_row("link"));
+            put(&mut rows, &LINKS, &(a.dpid, a.port), end_row(b));
+        }
+        for (&mac, &at) in &self.hosts {
+            put(&mut rows, &PORTS, &(at.dpid, at.port), port_row("host"));
+            put(&mut rows, &HOSTS, &mac, end_row(at));
+            put(&mut rows, &IPS, &ip(mac), json!(mac));
+        }
+        rows
+    }
+
+    /// Where a frame from one host to another address ends, by the rules alone.
+    pub fn walk(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: MacAddr) -> Fate {
+        let mut at = from;
+        for _ in 0..=self.switches.len() {
+            let Some(out) = look_up(rules.get(&at.dpid), at.port, dst) else {
+                return Fate::Dropped(at);
+            };
+            match out {
+                port::CONTROLLER => return Fate::Punted(at),
+                out if out == at.port => return Fate::Dropped(at),
+                out => {
+                    let leaves = End {
+                        dpid: at.dpid,
+                        port: out,
+                    };
+                    match self.cables.get(&leaves) {
+                        Some(&far) => at = far,
+                        None => return Fate::Left(leaves),
+                    }
+                }
+            }
+        }
+        Fate::Looped
+    }
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Left(End),
+    Punted(End),
+    Dropped(End),
+    Looped,
+}
+
+fn put<K: Key>(rows: &mut Rows, table: &Table<K, Value>, key: &K, value: Value) {
+    rows.put(table, key, &value).unwrap();
+}
+
+fn port_row(kind: &str) -> Value {
+    json!({"name": "p", "mac": mac(99), "up": true, "kind": kind})
+}
+
+fn end_row(end: End) -> Value {
+    json!({"dpid": end.dpid, "port": end.port})
+}
+
+/// The address of the host with this MAC address.
+fn ip(mac: MacAddr) -> String {
+    format!("10.0.0.{}", mac.0[5])
+}
+
+pub fn connected<R: Release>(bench: &mut Bench<Router<R>>, dpid: Dpid, yes: bool) -> Outcome {
+    bench.row(&SWITCHES, &dpid, &json!({"connected": yes}))
+}
+
+pub fn port_is<R: Release>(bench: &mut Bench<Router<R>>, at: End, kind: &str) -> Outcome {
+    bench.row(&PORTS, &(at.dpid, at.port), &port_row(kind))
+}
+
+pub fn link<R: Release>(bench: &mut Bench<Router<R>>, from: End, to: Option<End>) -> Outcome {
+    let key = (from.dpid, from.port);
+    match to {
+        Some(to) => bench.row(&LINKS, &key, &end_row(to)),
+        None => bench.no_row(&LINKS, &key),
+    }
+}
+
+pub fn cut<R: Release>(bench: &mut Bench<Router<R>>, net: &mut Net, a: End) {
+    if let Some(b) = net.cables.remove(&a) {
+        net.cables.remove(&b);
+        link(bench, a, None);
+        link(bench, b, None);
+    }
+}
+
+pub fn host<R: Release>(bench: &mut Bench<Router<R>>, mac: MacAddr, at: End) -> Outcome {
+    bench.row(&IPS, &ip(mac), &json!(mac));
+    bench.row(&HOSTS, &mac, &end_row(at))
+}
+
+fn matches(match_: &Match, in_port: u32, dst: MacAddr) -> bool {
+    match_.fields.iter().all(|oxm| {
+        let mask = |i: usize| oxm.mask.as_ref().map_or(0xff, |mask| mask[i]);
+        let value: Vec<u8> = match oxm.value.len() {
+            4 => in_port.to_be_bytes().to_vec(),
+            _ => dst.0.to_vec(),
+        };
+        (0..value.len()).all(|i| value[i] & mask(i) == oxm.value[i])
+    })
+}
+
+/// The port that a switch sends a frame to; `None`: it drops it. Two rules of one priority must not both match.
+fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: MacAddr) -> Option<u32> {
+    let mut best: Vec<(&RuleKey, &RuleBody)> = rules?
+        .iter()
+        .filter(|(key, _)| matches(&key.match_, in_port, dst))
+        .collect();
+    best.sort_by_key(|(key, _)| std::cmp::Reverse(key.priority));
+    let (key, body) = *best.first()?;
+    assert!(
+        best.get(1)
+            .is_none_or(|(next, _)| next.priority < key.priority)
+    );
+    match &body.instructions[..] {
+        [] => None,
+        [Instruction::ApplyActions(actions)] => match actions[..] {
+            [Action::Output { port, .. }] => Some(port),
+            _ => panic!("{actions:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Up to eight switches with cables at random, some double, and hosts at ports from 50.
+pub fn any_net() -> impl Strategy<Value = Net> {
+    let cables = proptest::collection::vec((1u64..9, 1u64..9), 1..20);
+    let hosts = proptest::collection::vec(1u64..9, 1..5);
+    (cables, hosts).prop_map(|(cables, hosts)| {
+        let mut net = Net::of(cables.into_iter().filter(|(a, b)| a != b));
+        for (n, dpid) in hosts.into_iter().enumerate() {
+            net = net.host(n as u8 + 1, end(dpid, 50 + n as u32));
+        }
+        net
+    })
+}
+
+/// Weights of some of a net's ports.
+pub fn any_weights() -> impl Strategy<Value = BTreeMap<End, u32>> {
+    let weight = ((1u64..9, 1u32..20), 0u32..6);
+    proptest::collection::vec(weight, 0..20).prop_map(|weights| {
+        weights
+            .into_iter()
+            .map(|((d, p), w)| (end(d, p), w))
+            .collect()
+    })
+}

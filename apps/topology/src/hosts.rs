@@ -1,0 +1,157 @@
+//! Hosts: learned from what their first packets say, forgotten with their port or after five idle minutes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use morph_sdk::packet::etherparse::Ipv6HeaderSlice;
+use morph_sdk::packet::{Ethernet, ether_type};
+use morph_sdk::{FlowRemoved, MacAddr, Turn, tracing};
+
+use crate::Topology;
+use crate::rules::HOST_PRIORITY;
+use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
+
+/// How many hosts are learned at most.
+pub const MOST: usize = 10_000;
+/// How many addresses of one host are kept; with one more, the oldest goes.
+pub const MOST_IPS: usize = 16;
+/// Between two log lines that say that hosts are refused.
+const TELL: Duration = Duration::from_secs(60);
+/// `OFPRR_IDLE_TIMEOUT`.
+const IDLE_TIMEOUT: u8 = 0;
+
+/// What a frame says of its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Its own address.
+    pub mac: MacAddr,
+    /// Its IP address, where the frame says one.
+    pub ip: Option<IpAddr>,
+}
+
+impl Sender {
+    /// Reads a frame; `None` where it has no sender of its own.
+    pub fn of(frame: &[u8]) -> Option<Sender> {
+        let ethernet = Ethernet::parse(frame)?;
+        let mac = ethernet.src;
+        if mac.is_multicast() || mac.0 == [0; 6] {
+            return None;
+        }
+        Some(Sender {
+            mac,
+            ip: sender_ip(&ethernet).filter(is_of_a_host),
+        })
+    }
+}
+
+fn sender_ip(ethernet: &Ethernet<'_>) -> Option<IpAddr> {
+    match ethernet.ether_type {
+        ether_type::ARP => Some(ethernet.arp()?.sender_ip.into()),
+        ether_type::IPV4 => Some(ethernet.ipv4()?.0.into()),
+        ether_type::IPV6 => {
+            let header = Ipv6HeaderSlice::from_slice(ethernet.payload).ok()?;
+            Some(header.source_addr().into())
+        }
+        _ => None,
+    }
+}
+
+fn is_of_a_host(ip: &IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast)
+}
+
+impl Topology {
+    /// Learns the sender of a frame that came in by a host port.
+    pub(crate) fn learn(&mut self, end: End, frame: &[u8], turn: &mut Turn<'_>) {
+        let at_host_port = turn
+            .get(&PORTS, &end)
+            .is_some_and(|port| port.up && port.kind == Kind::Host);
+        let Some(sender) = Sender::of(frame).filter(|_| at_host_port) else {
+            return;
+        };
+        let mut host = match turn.get(&HOSTS, &sender.mac) {
+            Some(host) => host,
+            None if turn.view().count(&HOSTS) >= MOST => return self.refuse(sender.mac, turn),
+            None => HostRow {
+                dpid: end.0,
+                port: end.1,
+                ips: Vec::new(),
+            },
+        };
+        (host.dpid, host.port) = end;
+        if let Some(ip) = sender.ip {
+            claim(sender.mac, &mut host, ip.to_string(), turn);
+        }
+        turn.put(&HOSTS, &sender.mac, &host);
+    }
+
+    fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
+        let now = turn.now();
+        let told = self
+            .refused
+            .is_some_and(|last| now.saturating_duration_since(last) < TELL);
+        if !told {
+            tracing::warn!("host {mac} is refused, and others may be: {MOST} hosts are known");
+            self.refused = Some(now);
+        }
+    }
+}
+
+/// An address is the last one's who said it.
+fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
+    let before = turn.get(&IPS, &ip);
+    if before == Some(mac) && host.ips.contains(&ip) {
+        return;
+    }
+    if let Some(other) = before.filter(|other| *other != mac)
+        && let Some(mut row) = turn.get(&HOSTS, &other)
+    {
+        row.ips.retain(|theirs| *theirs != ip);
+        turn.put(&HOSTS, &other, &row);
+    }
+    turn.put(&IPS, &ip, &mac);
+    host.ips.push(ip);
+    if host.ips.len() > MOST_IPS {
+        let oldest = host.ips.remove(0);
+        turn.delete(&IPS, &oldest);
+    }
+}
+
+/// The rule of a host ended because no packet of it came for long.
+pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
+    if removed.reason != IDLE_TIMEOUT || removed.priority != HOST_PRIORITY {
+        return;
+    }
+    let (Some(port), Some(mac)) = (
+        removed.matching.get_in_port(),
+        removed.matching.get_eth_src(),
+    ) else {
+        return;
+    };
+    // Where it has moved, its rule there is another.
+    if let Some(host) = turn.get(&HOSTS, &mac)
+        && host.end() == (removed.dpid, port)
+    {
+        forget(mac, &host, turn);
+    }
+}
+
+/// No hosts are at this port any more.
+pub(crate) fn forget_at(end: End, turn: &mut Turn<'_>) {
+    let there: Vec<_> = turn
+        .view()
+        .iter(&HOSTS)
+        .filter(|(_, host)| host.end() == end)
+        .collect();
+    for (mac, host) in there {
+        forget(mac, &host, turn);
+    }
+}
+
+fn forget(mac: MacAddr, host: &HostRow, turn: &mut Turn<'_>) {
+    turn.delete(&HOSTS, &mac);
+    for ip in &host.ips {
+        turn.delete(&IPS, ip);
+    }
+}

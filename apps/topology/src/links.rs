@@ -1,0 +1,168 @@
+//! Links: where probes arrive, and what becomes of ports when they do or no longer do.
+
+use std::time::Instant;
+
+use morph_sdk::{Action, Turn, port, tracing};
+
+use crate::Topology;
+use crate::hosts;
+use crate::lldp::Probe;
+use crate::probing::{Due, Probing, QUIET, Standing};
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
+
+impl Topology {
+    /// A probe that left by `from` arrived at `here`: that is a link, whatever was thought before.
+    pub(crate) fn heard(&mut self, from: End, here: End, turn: &mut Turn<'_>) {
+        if !is_up(from, turn) || !is_up(here, turn) {
+            return;
+        }
+        if let Some(probing) = self.probes.get_mut(&from) {
+            probing.answered();
+        }
+        let before = turn.get(&LINKS, &from).map(|far| far.end());
+        if before == Some(here) {
+            return;
+        }
+        tracing::info!("link {} -> {}", text(from), text(here));
+        turn.put(&LINKS, &from, &here.into());
+        for end in [Some(from), Some(here), before].into_iter().flatten() {
+            self.settle(end, turn);
+        }
+        if turn.get(&LINKS, &here).is_none()
+            && let Some(row) = turn.get(&PORTS, &here)
+        {
+            self.probe(here, &row, turn);
+        }
+    }
+
+    /// Links from and to a port are gone, and hosts there with them.
+    pub(crate) fn forget_end(&mut self, end: End, turn: &mut Turn<'_>) {
+        hosts::forget_at(end, turn);
+        let mut others = into_end(end, turn);
+        for &other in &others {
+            turn.delete(&LINKS, &other);
+        }
+        if let Some(far) = turn.get(&LINKS, &end) {
+            turn.delete(&LINKS, &end);
+            others.push(far.end());
+        }
+        for other in others.into_iter().filter(|other| *other != end) {
+            tracing::info!("no link {} - {}", text(end), text(other));
+            self.settle(other, turn);
+        }
+    }
+
+    /// A port is a link port as long as a link leads from or to it; afterwards it is searched again.
+    fn settle(&mut self, end: End, turn: &mut Turn<'_>) {
+        let Some(mut row) = turn.get(&PORTS, &end).filter(|row| row.up) else {
+            return;
+        };
+        let linked = turn.get(&LINKS, &end).is_some() || !into_end(end, turn).is_empty();
+        match (row.kind, linked) {
+            (Kind::Unknown | Kind::Host, false) | (Kind::Link, true) => return,
+            (Kind::Unknown | Kind::Host, true) => {
+                if row.kind == Kind::Host {
+                    hosts::forget_at(end, turn);
+                }
+                row.kind = Kind::Link;
+            }
+            (Kind::Link, false) => {
+                row.kind = Kind::Unknown;
+                if let Some(probing) = self.probes.get_mut(&end) {
+                    *probing = Probing::START;
+                }
+            }
+        }
+        turn.put(&PORTS, &end, &row);
+    }
+
+    /// Sends a probe by a port that is up, now.
+    pub(crate) fn probe(&mut self, end: End, row: &PortRow, turn: &mut Turn<'_>) {
+        let (dpid, port) = end;
+        let frame = Probe { dpid, port }.frame(row.mac);
+        turn.packet_out(dpid, port::CONTROLLER, vec![Action::output(port)], frame);
+        let now = turn.now();
+        self.probes
+            .entry(end)
+            .or_insert(Probing::START)
+            .sent(row.kind, now);
+    }
+
+    /// Carries out what silence and time have made due at every port.
+    pub(crate) fn probe_what_is_due(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
+        let awake: Vec<End> = self
+            .probes
+            .iter()
+            .filter(|(_, probing)| !probing.rests(now))
+            .map(|(end, _)| *end)
+            .collect();
+        for end in awake {
+            self.probe_if_due(end, now, turn);
+        }
+    }
+
+    fn probe_if_due(&mut self, end: End, now: Instant, turn: &mut Turn<'_>) {
+        let Some(row) = turn.get(&PORTS, &end).filter(|row| row.up) else {
+            self.probes.remove(&end);
+            return;
+        };
+        let standing = Standing {
+            kind: row.kind,
+            linked: turn
+                .get(&LINKS, &end)
+                .and_then(|far| turn.get(&SWITCHES, &far.dpid))
+                .is_some_and(|far| far.connected),
+            quiet: self
+                .last_event
+                .is_none_or(|last| now.saturating_duration_since(last) >= QUIET),
+        };
+        let Some(probing) = self.probes.get_mut(&end) else {
+            return;
+        };
+        match probing.due(standing, now) {
+            Due::Nothing => return,
+            Due::Probe => {}
+            Due::Host => turn.put(
+                &PORTS,
+                &end,
+                &PortRow {
+                    kind: Kind::Host,
+                    ..row
+                },
+            ),
+            Due::Gone => self.lost(end, turn),
+        }
+        if let Some(row) = turn.get(&PORTS, &end) {
+            self.probe(end, &row, turn);
+        }
+    }
+
+    /// The probes of a port no longer arrive.
+    fn lost(&mut self, end: End, turn: &mut Turn<'_>) {
+        let Some(far) = turn.get(&LINKS, &end) else {
+            return;
+        };
+        tracing::info!("no link {} -> {}: probes fail", text(end), text(far.end()));
+        turn.delete(&LINKS, &end);
+        self.settle(end, turn);
+        self.settle(far.end(), turn);
+    }
+}
+
+/// The ports whose links lead to this one.
+fn into_end(end: End, turn: &Turn<'_>) -> Vec<End> {
+    turn.view()
+        .iter(&LINKS)
+        .filter(|(_, far)| far.end() == end)
+        .map(|(near, _)| near)
+        .collect()
+}
+
+fn is_up(end: End, turn: &Turn<'_>) -> bool {
+    turn.get(&PORTS, &end).is_some_and(|row| row.up)
+}
+
+fn text((dpid, port): End) -> String {
+    format!("{dpid}/{port}")
+}

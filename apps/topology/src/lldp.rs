@@ -1,0 +1,168 @@
+//! Our LLDP frames (IEEE 802.1AB): which port a probe left by, and nothing else.
+//!
+//! ```text
+//! 01:80:c2:00:00:0e | port's address | 88cc
+//! TLV 1 chassis id: 7 (locally assigned), datapath id as 16 hex digits
+//! TLV 2 port id: 7 (locally assigned), port number in decimal
+//! TLV 3 time to live
+//! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus"
+//! TLV 0 end
+//! ```
+//!
+//! Frames without the fourth are other people's and say nothing about our links.
+
+use morph_sdk::packet::{self, ether_type};
+use morph_sdk::{Bytes, Dpid, MacAddr};
+
+/// The nearest bridge: no bridge passes it on.
+const DESTINATION: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]);
+
+const ETHERNET_HEADER: usize = 14;
+
+const END: u8 = 0;
+const CHASSIS_ID: u8 = 1;
+const PORT_ID: u8 = 2;
+const TIME_TO_LIVE: u8 = 3;
+const ORGANISATION: u8 = 127;
+
+/// Of chassis and port ids: the rest is text of our own.
+const LOCALLY_ASSIGNED: u8 = 7;
+/// Seconds for which others may believe a frame of ours.
+const TTL: u16 = 4;
+/// A locally administered OUI, our subtype, and the magic.
+const MAGIC: &[u8] = b"\x02\x4d\x6f\x01morpheus";
+
+/// A probe: it left by this port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Of this switch.
+    pub dpid: Dpid,
+    /// By this port.
+    pub port: u32,
+}
+
+impl Probe {
+    /// The frame to send; `source` is the port's own address.
+    pub fn frame(&self, source: MacAddr) -> Bytes {
+        let mut tlvs = Vec::new();
+        put_id(&mut tlvs, CHASSIS_ID, &self.dpid.to_string());
+        put_id(&mut tlvs, PORT_ID, &self.port.to_string());
+        put(&mut tlvs, TIME_TO_LIVE, &TTL.to_be_bytes());
+        put(&mut tlvs, ORGANISATION, MAGIC);
+        put(&mut tlvs, END, &[]);
+        packet::frame(DESTINATION, source, ether_type::LLDP, &tlvs)
+    }
+
+    /// Reads a frame; `None` where it is not one of our probes, whole and well-formed.
+    pub fn read(frame: &[u8]) -> Option<Probe> {
+        if !is_lldp(frame) {
+            return None;
+        }
+        let (mut dpid, mut port, mut ours) = (None, None, false);
+        let mut rest = frame.get(ETHERNET_HEADER..)?;
+        loop {
+            let (kind, value, after) = take(rest)?;
+            match kind {
+                END => break,
+                CHASSIS_ID => dpid = Some(Dpid(u64::from_str_radix(id(value)?, 16).ok()?)),
+                PORT_ID => port = Some(id(value)?.parse().ok()?),
+                ORGANISATION => ours |= value == MAGIC,
+                _ => {}
+            }
+            rest = after;
+        }
+        ours.then_some(())?;
+        Some(Probe {
+            dpid: dpid?,
+            port: port?,
+        })
+    }
+}
+
+/// Is an LLDP frame, whosever.
+pub fn is_lldp(frame: &[u8]) -> bool {
+    frame.get(12..ETHERNET_HEADER) == Some(&ether_type::LLDP.to_be_bytes())
+}
+
+/// A TLV's header: seven bits of type, nine of length. Ours are all far shorter than 512.
+fn put(tlvs: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    let header = u16::from(kind) << 9 | (value.len() as u16 & 0x1ff);
+    tlvs.extend_from_slice(&header.to_be_bytes());
+    tlvs.extend_from_slice(value);
+}
+
+fn put_id(tlvs: &mut Vec<u8>, kind: u8, text: &str) {
+    let mut value = vec![LOCALLY_ASSIGNED];
+    value.extend_from_slice(text.as_bytes());
+    put(tlvs, kind, &value);
+}
+
+/// Type and value of the first TLV, and what follows it.
+fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<2>()?;
+    let header = u16::from_be_bytes(*header);
+    let (value, after) = rest.split_at_checked(usize::from(header & 0x1ff))?;
+    Some(((header >> 9) as u8, value, after))
+}
+
+fn id(value: &[u8]) -> Option<&str> {
+    let (&LOCALLY_ASSIGNED, text) = value.split_first()? else {
+        return None;
+    };
+    std::str::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBE: Probe = Probe {
+        dpid: Dpid(0xa1),
+        port: 7,
+    };
+    const SOURCE: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
+
+    /// As it goes over the wire, field by field.
+    const FRAME: &[&[u8]] = &[
+        b"\x01\x80\xc2\x00\x00\x0e", // destination
+        b"\x02\x00\x00\x00\x00\x01", // source
+        b"\x88\xcc",
+        b"\x02\x11\x0700000000000000a1", // chassis id
+        b"\x04\x02\x077",                // port id
+        b"\x06\x02\x00\x04",             // time to live
+        b"\xfe\x0c\x02\x4d\x6f\x01morpheus",
+        b"\x00\x00",     // end
+        b"\x00\x00\x00", // padding
+    ];
+
+    #[test]
+    fn a_probe_is_these_bytes_and_they_are_it() {
+        let frame = PROBE.frame(SOURCE);
+        assert_eq!(frame[..], FRAME.concat()[..]);
+        assert_eq!(Probe::read(&frame), Some(PROBE));
+    }
+
+    #[test]
+    fn frames_of_others_are_not_probes() {
+        let frame = PROBE.frame(SOURCE);
+        let other = |at: usize, byte: u8| {
+            let mut other = frame.to_vec();
+            other[at] = byte;
+            Probe::read(&other)
+        };
+        assert_eq!(other(13, 0xcd), None, "another EtherType");
+        assert_eq!(other(16, 4), None, "a chassis id that is a MAC address");
+        let magic = FRAME[..6].concat().len() + 4;
+        assert_eq!(other(magic, 0), None, "another organisation");
+        let without: Vec<u8> = [&FRAME[..6].concat()[..], b"\0\0"].concat();
+        assert_eq!(Probe::read(&without), None, "no organisation at all");
+    }
+
+    #[test]
+    fn no_truncation_is_read() {
+        let frame = FRAME[..8].concat();
+        for length in 0..frame.len() {
+            assert_eq!(Probe::read(&frame[..length]), None, "{length}");
+        }
+    }
+}

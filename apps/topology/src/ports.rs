@@ -1,0 +1,138 @@
+//! Switches and ports: what the switches say of themselves.
+
+use std::collections::BTreeMap;
+
+use morph_sdk::{Dpid, Key, PortInfo, PortReason, Switch, Turn};
+
+use crate::Topology;
+use crate::probing::Probing;
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow};
+
+impl Topology {
+    /// A switch connected: its ports are compared with what is stored of them, and their ages start again.
+    pub(crate) fn switch_up(&mut self, switch: &Switch, turn: &mut Turn<'_>) {
+        let dpid = switch.dpid;
+        turn.put(&SWITCHES, &dpid, &SwitchRow { connected: true });
+        for (end, _) in ports_of(dpid, turn) {
+            if !switch.ports.contains_key(&end.1) {
+                self.port_gone(end, turn);
+            }
+        }
+        for port in switch.ports.values() {
+            self.port_is(dpid, port, turn);
+        }
+        self.restart_ages_around(dpid, turn);
+    }
+
+    /// Its ports, links and hosts stay: it goes on forwarding.
+    pub(crate) fn switch_down(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
+        turn.put(&SWITCHES, &dpid, &SwitchRow { connected: false });
+        self.probes.retain(|end, _| end.0 != dpid);
+    }
+
+    /// Events may have been lost. Of all switches: they count as away until they are told to be there.
+    pub(crate) fn resync(&mut self, dpid: Option<Dpid>, turn: &mut Turn<'_>) {
+        let Some(dpid) = dpid else {
+            let known: Vec<_> = turn.view().iter(&SWITCHES).map(|(dpid, _)| dpid).collect();
+            for dpid in known {
+                self.switch_down(dpid, turn);
+            }
+            return;
+        };
+        match turn.view().switch(dpid).cloned() {
+            Some(switch) => self.switch_up(&switch, turn),
+            None => self.switch_down(dpid, turn),
+        }
+    }
+
+    pub(crate) fn port_status(
+        &mut self,
+        dpid: Dpid,
+        reason: PortReason,
+        port: &PortInfo,
+        turn: &mut Turn<'_>,
+    ) {
+        match reason {
+            PortReason::Delete => self.port_gone((dpid, port.number), turn),
+            PortReason::Add | PortReason::Modify => self.port_is(dpid, port, turn),
+        }
+    }
+
+    /// A port is there, like this. LOCAL and reserved numbers are none of ours.
+    fn port_is(&mut self, dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
+        if !port.is_physical() {
+            return;
+        }
+        let end = (dpid, port.number);
+        let before = turn.get(&PORTS, &end);
+        let mut row = PortRow {
+            name: port.name.clone(),
+            mac: port.hw_addr,
+            up: port.is_up(),
+            kind: Kind::Unknown,
+        };
+        let stays = before
+            .as_ref()
+            .filter(|before| before.up && row.up && before.name == row.name);
+        if let Some(before) = stays {
+            row.kind = before.kind;
+            turn.put(&PORTS, &end, &row);
+            return;
+        }
+        turn.put(&PORTS, &end, &row);
+        if before.is_some() {
+            self.forget_end(end, turn);
+        }
+        self.probes.remove(&end);
+        if row.up {
+            self.probe(end, &row, turn);
+        }
+    }
+
+    fn port_gone(&mut self, end: End, turn: &mut Turn<'_>) {
+        turn.delete(&PORTS, &end);
+        self.forget_end(end, turn);
+        self.probes.remove(&end);
+    }
+
+    /// After a resume: every port that can be probed starts anew.
+    pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
+        self.last_event = None;
+        self.probes.clear();
+        let connected: Vec<_> = turn
+            .view()
+            .iter(&SWITCHES)
+            .filter(|(_, row)| row.connected)
+            .map(|(dpid, _)| dpid)
+            .collect();
+        for dpid in connected {
+            self.restart_ages_of(dpid, turn);
+        }
+    }
+
+    /// Of a switch that connected: of its own ports, and of those that its neighbours' links lead by.
+    fn restart_ages_around(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
+        self.restart_ages_of(dpid, turn);
+        for (end, far) in turn.rows(&LINKS) {
+            if far.dpid == dpid
+                && let Some(probing) = self.probes.get_mut(&end)
+            {
+                *probing = Probing::START;
+            }
+        }
+    }
+
+    fn restart_ages_of(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
+        for (end, row) in ports_of(dpid, turn) {
+            if row.up {
+                self.probes.insert(end, Probing::START);
+            }
+        }
+    }
+}
+
+fn ports_of(dpid: Dpid, turn: &Turn<'_>) -> BTreeMap<End, PortRow> {
+    turn.view()
+        .prefix(&PORTS, &format!("{}/", dpid.text()))
+        .collect()
+}

@@ -1,0 +1,106 @@
+//! What the OpenFlow table does with a port and its hosts, as a function of the tables.
+//!
+//! ```text
+//! 200  in_port, eth_type=arp              punt and pass    host ports: who is where, and under which address
+//! 200  in_port, icmpv6 133 to 136         punt and pass
+//! 100  in_port, eth_src                   pass             known hosts; idle for five minutes: forgotten
+//!  50  in_port                            punt and pass    host ports
+//!  50  in_port                            pass             link ports
+//!   0                                     drop             ports of which nothing is known yet
+//! ```
+
+use morph_sdk::packet::ether_type;
+use morph_sdk::{Dpid, MacAddr, Match, Rules, Touched, View};
+
+use crate::tables::{End, HOSTS, Kind, PORTS, SWITCHES};
+
+/// Packets that say who bears an address.
+const ADDRESS_PRIORITY: u16 = 200;
+/// Known hosts.
+pub const HOST_PRIORITY: u16 = 100;
+/// All else at a port whose kind is known.
+const PORT_PRIORITY: u16 = 50;
+/// All else.
+const MISS_PRIORITY: u16 = 0;
+
+/// Seconds without a packet after which a host is forgotten.
+pub const IDLE: u16 = 300;
+
+const ICMPV6: u8 = 58;
+/// Router and neighbour solicitations and advertisements (RFC 4861, section 4).
+const NEIGHBOUR_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
+
+/// Rules that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Of a switch as a whole.
+    Switch(Dpid),
+    /// Of one port.
+    Port(End),
+    /// Of one host.
+    Host(MacAddr),
+}
+
+/// The group that a row has a part in. Rules follow from the tables alone; a switch that comes or goes changes none.
+pub fn groups(what: &Touched<'_>) -> Vec<Group> {
+    let switch = what.key(&SWITCHES).map(Group::Switch);
+    let port = what.key(&PORTS).map(Group::Port);
+    let host = what.key(&HOSTS).map(Group::Host);
+    [switch, port, host].into_iter().flatten().collect()
+}
+
+/// The rules of a group.
+pub fn rules(group: &Group, view: &View<'_>, rules: &mut Rules) {
+    match group {
+        Group::Switch(dpid) => {
+            if view.get(&SWITCHES, dpid).is_some() {
+                rules.on(*dpid).priority(MISS_PRIORITY).drop_();
+            }
+        }
+        Group::Port(end) => port_rules(*end, view, rules),
+        Group::Host(mac) => {
+            if let Some(host) = view.get(&HOSTS, mac) {
+                rules
+                    .on(host.dpid)
+                    .priority(HOST_PRIORITY)
+                    .matching(Match::new().in_port(host.port).eth_src(*mac))
+                    .idle_timeout(IDLE)
+                    .next();
+            }
+        }
+    }
+}
+
+fn port_rules(end: End, view: &View<'_>, rules: &mut Rules) {
+    let (dpid, port) = end;
+    let here = || Match::new().in_port(port);
+    match view.get(&PORTS, &end).map(|row| row.kind) {
+        None | Some(Kind::Unknown) => {}
+        Some(Kind::Link) => rules
+            .on(dpid)
+            .priority(PORT_PRIORITY)
+            .matching(here())
+            .next(),
+        Some(Kind::Host) => {
+            rules
+                .on(dpid)
+                .priority(PORT_PRIORITY)
+                .matching(here())
+                .punt_and_next();
+            let mut addresses = vec![here().eth_type(ether_type::ARP)];
+            addresses.extend(NEIGHBOUR_DISCOVERY.map(|kind| {
+                here()
+                    .eth_type(ether_type::IPV6)
+                    .ip_proto(ICMPV6)
+                    .icmpv6_type(kind)
+            }));
+            for matching in addresses {
+                rules
+                    .on(dpid)
+                    .priority(ADDRESS_PRIORITY)
+                    .matching(matching)
+                    .punt_and_next();
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema.
+//!
+//! ```text
+//! switches/DPID   = {"connected": bool}
+//! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link"}
+//! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the way back is a row of its own
+//! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
+//! ips/IP          = MAC     the host that bears the address: each address of each host once
+//! ```
+
+use std::fmt;
+
+use morph_sdk::{Dpid, MacAddr, Table};
+use serde::{Deserialize, Serialize};
+
+/// Every switch that was ever seen.
+pub const SWITCHES: Table<Dpid, SwitchRow> = Table::new("switches");
+/// Its ports; LOCAL is not among them.
+pub const PORTS: Table<End, PortRow> = Table::new("ports");
+/// Links that probes have passed, each from its sender to its receiver.
+pub const LINKS: Table<End, LinkRow> = Table::new("links");
+/// Hosts, each where it was last seen.
+pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
+/// Which host bears an IP address.
+pub const IPS: Table<String, MacAddr> = Table::new("ips");
+
+/// One port of one switch, as it is a key.
+pub type End = (Dpid, u32);
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchRow {
+    /// Has a channel to Morpheus now.
+    pub connected: bool,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    /// Its name on the switch.
+    pub name: String,
+    /// Its own address.
+    pub mac: MacAddr,
+    /// Neither switched off nor without a signal.
+    pub up: bool,
+    /// What is behind it.
+    pub kind: Kind,
+}
+
+/// What is behind a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Not known yet: nothing passes.
+    Unknown,
+    /// No switch of ours: hosts, if anything.
+    Host,
+    /// Another port of ours.
+    Link,
+}
+
+/// The far end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRow {
+    /// Its switch.
+    pub dpid: Dpid,
+    /// Its port.
+    pub port: u32,
+}
+
+impl LinkRow {
+    /// As a key.
+    pub fn end(self) -> End {
+        (self.dpid, self.port)
+    }
+}
+
+impl From<End> for LinkRow {
+    fn from((dpid, port): End) -> Self {
+        LinkRow { dpid, port }
+    }
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRow {
+    /// The switch where it is.
+    pub dpid: Dpid,
+    /// The port where it is.
+    pub port: u32,
+    /// Its addresses, in the order in which they were learned.
+    pub ips: Vec<String>,
+}
+
+impl HostRow {
+    /// Where it is.
+    pub fn end(&self) -> End {
+        (self.dpid, self.port)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Unknown => "unknown",
+            Kind::Host => "host",
+            Kind::Link => "link",
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Which version of OpenFlow a channel speaks (OpenFlow 1.3.5, section 6.3.1).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use morph_openflow::v13;
+
+/// `OFPHET_VERSIONBITMAP`.
+const VERSION_BITMAP: u16 = 1;
+/// The versions that we speak, as a bitmap of wire versions.
+pub(super) const OURS: u32 = 1 << v13::VERSION;
+/// `OFPT_ERROR`; `OFPET_HELLO_FAILED` and `OFPHFC_INCOMPATIBLE` are both 0.
+const ERROR: u8 = 1;
+
+/// No common version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Incompatible {
+    /// For the log and for the switch.
+    pub(super) text: String,
+    /// The version in which to say so.
+    version: u8,
+}
+
+/// Picks the version from the peer's hello, or says why there is none.
+pub(super) fn negotiate(hello: &[u8]) -> Result<u8, Incompatible> {
+    let theirs = hello.first().copied().unwrap_or_default();
+    let version = theirs.min(v13::VERSION);
+    if let Some(bitmap) = bitmap(hello) {
+        if bitmap & OURS != 0 {
+            return Ok(v13::VERSION);
+        }
+        let spoken: Vec<&str> = (1..=6).filter(|v| bitmap & 1 << v != 0).map(name).collect();
+        return Err(incompatible(&spoken.join(", "), version));
+    }
+    if version == v13::VERSION {
+        return Ok(version);
+    }
+    Err(incompatible(name(theirs), version))
+}
+
+fn incompatible(spoken: &str, version: u8) -> Incompatible {
+    Incompatible {
+        text: format!(
+            "speaks OpenFlow {spoken} only, and Morpheus 1.3: set protocols=OpenFlow13 on the bridge"
+        ),
+        version,
+    }
+}
+
+/// The error message that tells the switch.
+pub(super) fn refusal(incompatible: &Incompatible, xid: u32) -> Bytes {
+    let text = incompatible.text.as_bytes();
+    let mut message = BytesMut::with_capacity(12 + text.len());
+    message.put_u8(incompatible.version);
+    message.put_u8(ERROR);
+    message.put_u16(12 + text.len() as u16);
+    message.put_u32(xid);
+    message.put_u32(0);
+    message.put_slice(text);
+    message.freeze()
+}
+
+/// The first word of the version bitmap, where the hello has one.
+fn bitmap(hello: &[u8]) -> Option<u32> {
+    let mut elements = hello.get(8..)?;
+    while let Some(&[t1, t0, l1, l0]) = elements.get(..4) {
+        let length = usize::from(u16::from_be_bytes([l1, l0]));
+        if u16::from_be_bytes([t1, t0]) == VERSION_BITMAP {
+            let word: [u8; 4] = elements.get(4..8.min(length.max(4)))?.try_into().ok()?;
+            return Some(u32::from_be_bytes(word));
+        }
+        // Elements are padded to 8 bytes.
+        elements = elements.get(length.max(4).next_multiple_of(8)..)?;
+    }
+    None
+}
+
+fn name(version: u8) -> &'static str {
+    match version {
+        1 => "1.0",
+        2 => "1.1",
+        3 => "1.2",
+        4 => "1.3",
+        5 => "1.4",
+        6 => "1.5",
+        _ => "of an unknown version",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hello with this header version and bitmap.
+    fn hello(version: u8, bitmap: Option<u32>) -> Vec<u8> {
+        let mut bytes = vec![version, 0, 0, 8, 0, 0, 0, 1];
+        if let Some(bitmap) = bitmap {
+            bytes[3] = 16;
+            bytes.extend([0, 1, 0, 8]);
+            bytes.extend(bitmap.to_be_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_highest_common_version_or_a_clear_word() {
+        for (hello, result) in [
+            (hello(4, Some(1 << 4)), Ok(4)),
+            // Open vSwitch as it comes: 1.0 to 1.5, no bitmap.
+            (hello(6, None), Ok(4)),
+            (hello(6, Some(0b0111_1110)), Ok(4)),
+            (hello(4, None), Ok(4)),
+            (hello(1, None), Err("OpenFlow 1.0 only")),
+            (hello(3, None), Err("OpenFlow 1.2 only")),
+            (hello(5, Some(0b0010_0010)), Err("OpenFlow 1.0, 1.4 only")),
+            (hello(6, Some(1 << 6)), Err("OpenFlow 1.5 only")),
+        ] {
+            match (negotiate(&hello), result) {
+                (Ok(version), Ok(wanted)) => assert_eq!(version, wanted),
+                (Err(error), Err(said)) => assert!(error.text.contains(said), "{}", error.text),
+                (found, wanted) => panic!("{hello:?}: {found:?}, not {wanted:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn broken_elements_are_no_bitmap() {
+        for elements in [
+            &[0, 1, 0, 4][..],
+            &[0, 1, 0, 8, 0],
+            &[0, 9, 0xff, 0xff, 0, 0, 0, 0],
+            &[0, 9, 0, 0, 0, 0, 0, 0],
+        ] {
+            let mut bytes = hello(6, None);
+            bytes.extend(elements);
+            assert_eq!(negotiate(&bytes), Ok(4), "{elements:?}");
+        }
+        let mut second = hello(6, None);
+        second.extend([0, 9, 0, 5, 1, 0, 0, 0, 0, 1, 0, 8, 0, 0, 0, 0x10]);
+        assert_eq!(bitmap(&second), Some(0x10));
+    }
+}

@@ -1,0 +1,401 @@
+//! One connection by tables of messages and times.
+
+use morph_openflow::v13::{ErrorMsg, port_reason};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Bench {
+    channel: Channel,
+    now: Instant,
+}
+
+/// A switch as the fake ones of all tests are.
+fn features(aux: u8) -> Message {
+    Message::FeaturesReply(FeaturesReply {
+        datapath_id: 0x2a,
+        n_buffers: 0,
+        n_tables: 254,
+        auxiliary_id: aux,
+        capabilities: 0x47,
+        reserved: 0,
+    })
+}
+
+fn port(port_no: u32) -> Port {
+    Port {
+        port_no,
+        hw_addr: morph_openflow::MacAddr([2, 0, 0, 0, 0, port_no as u8]),
+        name: format!("eth{port_no}"),
+        config: 0,
+        state: 4,
+        curr: 0,
+        advertised: 0,
+        supported: 0,
+        peer: 0,
+        curr_speed: 0,
+        max_speed: 0,
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        let channel = Channel::new("10.0.0.1:5".into(), now);
+        Bench { channel, now }
+    }
+
+    /// Described: its hello, features, ports in two parts, description and barrier are in.
+    fn ready() -> Self {
+        let mut bench = Bench::new();
+        bench.sent();
+        bench.message(Message::Hello(Hello::V13), 1);
+        let xid = bench.sent()[0].0.xid;
+        assert_eq!(bench.message(features(0), xid), ["identified 2a"]);
+        bench.put(Input::Admit);
+        let sent = bench.sent();
+        let kinds: Vec<_> = sent.iter().map(|(header, _)| header.kind).collect();
+        assert_eq!(
+            kinds,
+            [
+                MessageType::SET_CONFIG,
+                MessageType::MULTIPART_REQUEST,
+                MessageType::MULTIPART_REQUEST,
+                MessageType::BARRIER_REQUEST
+            ]
+        );
+        let config = SwitchConfig {
+            flags: 0,
+            miss_send_len: 0xffff,
+        };
+        assert_eq!(sent[0].1, Message::SetConfig(config), "whole packets");
+        let ports = |more, port_no| {
+            let body = MultipartBody::PortDesc(vec![port(port_no)]);
+            Message::MultipartReply(MultipartReply { more, body })
+        };
+        assert!(bench.message(ports(true, 1), sent[1].0.xid).is_empty());
+        assert!(bench.message(ports(false, 2), sent[1].0.xid).is_empty());
+        // It does not know descriptions.
+        let error = ErrorMsg {
+            kind: 1,
+            code: 2,
+            data: Bytes::new(),
+        };
+        assert!(
+            bench
+                .message(Message::Error(error), sent[2].0.xid)
+                .is_empty()
+        );
+        assert_eq!(
+            bench.message(Message::BarrierReply, sent[3].0.xid),
+            ["ready"]
+        );
+        bench
+    }
+
+    fn put(&mut self, input: Input) -> Vec<String> {
+        let mut out = Vec::new();
+        self.channel.handle(input, self.now, &mut out);
+        let text = |output| match output {
+            Output::Identified { dpid } => format!("identified {dpid:x}"),
+            Output::Ready => "ready".into(),
+            Output::Message(header, _) => header.kind.to_string(),
+            Output::Alive => "alive".into(),
+            Output::Closed(closing) => format!("{}: {}", closing.level, closing.reason),
+        };
+        out.into_iter().map(text).collect()
+    }
+
+    fn message(&mut self, message: Message, xid: u32) -> Vec<String> {
+        self.put(Input::Frame(message.encode(xid)))
+    }
+
+    fn later(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        self.put(Input::Timer)
+    }
+
+    /// What went out since the last look.
+    fn sent(&mut self) -> Vec<(Header, Message)> {
+        let Some(mut bytes) = self.channel.take_out(self.now) else {
+            return Vec::new();
+        };
+        self.put(Input::Written(bytes.len()));
+        let frames = std::iter::from_fn(|| frame::split(&mut bytes).unwrap());
+        frames.map(|frame| v13::decode(&frame).unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_switch_is_described_before_it_is_ready() {
+    let bench = Bench::ready();
+    let up = bench.channel.switch_up(3);
+    assert_eq!(
+        (up.channel, up.dpid, up.tables, up.version),
+        (3, 0x2a, 254, 4)
+    );
+    let ports: Vec<_> = up
+        .ports
+        .iter()
+        .map(|p| (p.number, p.name.as_str()))
+        .collect();
+    assert_eq!(ports, [(1, "eth1"), (2, "eth2")]);
+    assert!(bench.channel.is_ready());
+}
+
+#[test]
+fn what_comes_before_it_is_ready_is_not_lost() {
+    let mut bench = Bench::new();
+    bench.sent();
+    bench.message(Message::Hello(Hello::V13), 1);
+    let xid = bench.sent()[0].0.xid;
+    bench.message(features(0), xid);
+    bench.put(Input::Admit);
+    let sent = bench.sent();
+    let removed = Bytes::from_static(&[4, 11, 0, 56, 0, 0, 0, 0]);
+    let mut removed = removed.to_vec();
+    removed.resize(54, 0);
+    removed.extend([0, 0]);
+    // A match without fields: type 1, length 4, padded.
+    removed[48..52].copy_from_slice(&[0, 1, 0, 4]);
+    bench.put(Input::Frame(removed.into()));
+    let ports = MultipartBody::PortDesc(vec![port(1)]);
+    let ports = Message::MultipartReply(MultipartReply {
+        more: false,
+        body: ports,
+    });
+    bench.message(ports, sent[1].0.xid);
+    bench.message(
+        Message::Error(ErrorMsg {
+            kind: 1,
+            code: 2,
+            data: Bytes::new(),
+        }),
+        sent[2].0.xid,
+    );
+    assert_eq!(
+        bench.message(Message::BarrierReply, sent[3].0.xid),
+        ["ready", "FLOW_REMOVED"]
+    );
+}
+
+#[test]
+fn each_stage_has_ten_seconds_in_all() {
+    for (stage, said) in [
+        (0, "no hello"),
+        (1, "no features reply"),
+        (2, "no decision"),
+        (3, "no description"),
+    ] {
+        let mut bench = Bench::new();
+        bench.sent();
+        if stage > 0 {
+            bench.message(Message::Hello(Hello::V13), 1);
+        }
+        if stage > 1 {
+            let xid = bench.sent()[0].0.xid;
+            bench.message(features(0), xid);
+        }
+        if stage > 2 {
+            bench.put(Input::Admit);
+        }
+        assert!(bench.later(9 * SECOND).is_empty());
+        let closed = bench.later(SECOND).join("");
+        assert!(closed.contains(said), "{closed}");
+        assert_eq!(bench.channel.next_deadline(), None);
+    }
+}
+
+#[test]
+fn wrong_beginnings_are_closed_with_a_word() {
+    let hello_10 = Bytes::from_static(&[1, 0, 0, 8, 0, 0, 0, 1]);
+    let echo = Message::EchoRequest(Bytes::new()).encode(1);
+    for (frame, said) in [
+        (hello_10, "WARN: speaks OpenFlow 1.0 only"),
+        (echo, "WARN: the first message is ECHO_REQUEST"),
+    ] {
+        let mut bench = Bench::new();
+        let closed = bench.put(Input::Frame(frame)).join("");
+        assert!(closed.starts_with(said), "{closed}");
+    }
+    let mut bench = Bench::new();
+    bench.sent();
+    bench.put(Input::Frame(Bytes::from_static(&[1, 0, 0, 8, 0, 0, 0, 9])));
+    let refusal = bench.channel.take_out(bench.now).unwrap();
+    assert_eq!(refusal[..12], [1, 1, 0, refusal[3], 0, 0, 0, 9, 0, 0, 0, 0]);
+    assert!(String::from_utf8_lossy(&refusal[12..]).contains("protocols=OpenFlow13"));
+}
+
+#[test]
+fn ends_are_told_as_loud_as_they_matter() {
+    for (input, said) in [
+        (
+            Input::NotOpenFlow(NotOpenFlow::Text("A".into())),
+            "DEBUG: a probe",
+        ),
+        (
+            Input::NotOpenFlow(NotOpenFlow::Text("GET /".into())),
+            "WARN: not OpenFlow: a line of text",
+        ),
+        (
+            Input::Ended(End::Peer { left: 0 }),
+            "DEBUG: closed by the switch",
+        ),
+        (
+            Input::Ended(End::Peer { left: 5 }),
+            "WARN: closed by the switch in the middle",
+        ),
+        (Input::Ended(End::Error("reset".into())), "DEBUG: reset"),
+        (Input::Refuse("no".into()), "WARN: no"),
+    ] {
+        let closed = Bench::new().put(input).join("");
+        assert!(closed.starts_with(said), "{closed}");
+    }
+    let ended = Input::Ended(End::Peer { left: 0 });
+    assert_eq!(Bench::ready().put(ended), ["WARN: closed by the switch"]);
+}
+
+#[test]
+fn auxiliary_channels_and_mixed_versions_are_refused() {
+    let mut bench = Bench::new();
+    bench.message(Message::Hello(Hello::V13), 1);
+    assert!(
+        bench
+            .message(features(1), 2)
+            .join("")
+            .contains("auxiliary channel 1 of 000000000000002a")
+    );
+    let mut bench = Bench::ready();
+    let closed = bench
+        .put(Input::Frame(Bytes::from_static(&[1, 2, 0, 8, 0, 0, 0, 1])))
+        .join("");
+    assert!(closed.contains("wire version 1"), "{closed}");
+}
+
+#[test]
+fn echoes_are_answered_in_every_state() {
+    for mut bench in [Bench::ready(), {
+        let mut bench = Bench::new();
+        bench.message(Message::Hello(Hello::V13), 1);
+        bench
+    }] {
+        bench.sent();
+        let body = Bytes::from_static(b"ping");
+        assert!(
+            bench
+                .message(Message::EchoRequest(body.clone()), 77)
+                .is_empty()
+        );
+        let sent = bench.sent();
+        assert_eq!((sent[0].0.xid, &sent[0].1), (77, &Message::EchoReply(body)));
+    }
+}
+
+#[test]
+fn a_silent_switch_is_probed_and_then_dropped() {
+    let mut bench = Bench::ready();
+    bench.sent();
+    assert!(bench.later(4 * SECOND).is_empty() && bench.sent().is_empty());
+    assert!(bench.later(SECOND).is_empty());
+    let xid = bench.sent()[0].0.xid;
+    assert!(
+        bench.later(SECOND).is_empty() && bench.sent().is_empty(),
+        "once"
+    );
+    assert!(
+        bench
+            .message(Message::EchoReply(Bytes::new()), xid)
+            .is_empty()
+    );
+    assert!(bench.later(14 * SECOND).is_empty());
+    assert_eq!(bench.later(SECOND), ["WARN: silent for 15 s"]);
+}
+
+#[test]
+fn a_challenge_is_answered_by_any_message_within_two_seconds() {
+    let mut bench = Bench::ready();
+    bench.sent();
+    bench.put(Input::Challenge);
+    assert_eq!(bench.sent().len(), 1);
+    bench.now += SECOND;
+    assert_eq!(
+        bench.message(Message::EchoReply(Bytes::new()), 0),
+        ["alive"]
+    );
+    assert!(bench.later(2 * SECOND).is_empty());
+    bench.put(Input::Challenge);
+    assert!(
+        bench
+            .later(2 * SECOND)
+            .join("")
+            .contains("claims its datapath id")
+    );
+}
+
+#[test]
+fn a_switch_that_does_not_read_is_lost_after_five_seconds() {
+    let mut bench = Bench::ready();
+    let asker = Asker::Session {
+        session: 1,
+        token: 0,
+    };
+    let message = vec![0; 1 << 20];
+    for _ in 0..5 {
+        bench
+            .channel
+            .forward(&message, asker, Expects::Nothing, bench.now);
+    }
+    assert!(bench.channel.is_full());
+    let queued = bench.channel.take_out(bench.now).unwrap().len();
+    bench.now += 3 * SECOND;
+    bench.put(Input::Written(2 << 20));
+    assert!(!bench.channel.is_full());
+    bench
+        .channel
+        .forward(&message, asker, Expects::Nothing, bench.now);
+    bench
+        .channel
+        .forward(&message, asker, Expects::Nothing, bench.now);
+    let before = bench.channel.messages_out;
+    bench.message(Message::EchoRequest(Bytes::new()), 1);
+    assert_eq!(
+        bench.channel.messages_out, before,
+        "its echoes are not queued for it"
+    );
+    assert!(bench.later(4 * SECOND).is_empty());
+    let closed = bench.later(SECOND).join("");
+    assert!(closed.starts_with("ERROR: does not read"), "{closed}");
+    assert_eq!(queued, 5 << 20);
+}
+
+#[test]
+fn ports_are_followed() {
+    let mut bench = Bench::ready();
+    let status = |reason, port_no| {
+        Message::PortStatus(PortStatus {
+            reason,
+            port: port(port_no),
+        })
+    };
+    assert_eq!(
+        bench.message(status(port_reason::ADD, 9), 0),
+        ["PORT_STATUS"]
+    );
+    bench.message(status(port_reason::DELETE, 1), 0);
+    let numbers: Vec<_> = bench
+        .channel
+        .switch_up(1)
+        .ports
+        .iter()
+        .map(|p| p.number)
+        .collect();
+    assert_eq!((numbers, bench.channel.changes()), (vec![2, 9], 2));
+    let cut = Bytes::from_static(&[4, 12, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(
+        bench
+            .put(Input::Frame(cut))
+            .join("")
+            .contains("malformed PORT_STATUS")
+    );
+}

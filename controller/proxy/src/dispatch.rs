@@ -1,0 +1,178 @@
+//! The present apps, and whose a message is.
+
+use morph_api::cookie::Cookie;
+use morph_api::supervisor::Configuration;
+
+/// An app that is present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) name: String,
+    pub(crate) id: u8,
+    pub(crate) first_table: u8,
+    /// Its exit, which belongs to the proxy.
+    pub(crate) last_table: u8,
+}
+
+/// All present apps, in order of their tables.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Apps(Vec<Present>);
+
+impl Apps {
+    /// Checks and takes over what morphd says.
+    pub(crate) fn new(configuration: &Configuration) -> Result<Self, String> {
+        let mut apps = Vec::with_capacity(configuration.apps.len());
+        for app in &configuration.apps {
+            let number = |what: &str, value: u32| match u8::try_from(value) {
+                Ok(number @ 1..=254) => Ok(number),
+                _ => Err(format!("{}: {what} {value} is not from 1 to 254", app.name)),
+            };
+            apps.push(Present {
+                name: app.name.clone(),
+                id: number("id", app.id)?,
+                first_table: number("first table", app.first_table)?,
+                last_table: number("last table", app.last_table)?,
+            });
+        }
+        apps.sort_by_key(|app| app.first_table);
+        let apps = Apps(apps);
+        match apps.contradiction() {
+            Some(message) => Err(message),
+            None => Ok(apps),
+        }
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        for (index, app) in self.0.iter().enumerate() {
+            let name = &app.name;
+            if name.is_empty() {
+                return Some(format!("the app with id {} has no name", app.id));
+            }
+            if app.first_table >= app.last_table {
+                let (first, last) = (app.first_table, app.last_table);
+                return Some(format!(
+                    "{name}: tables {first} to {last} are not two or more"
+                ));
+            }
+            for other in &self.0[..index] {
+                if other.name == *name {
+                    return Some(format!("{name} is named twice"));
+                }
+                if other.id == app.id {
+                    return Some(format!(
+                        "{name} and {} have the same id, {}",
+                        other.name, app.id
+                    ));
+                }
+                if other.last_table >= app.first_table {
+                    return Some(format!("the tables of {} and {name} overlap", other.name));
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Present> {
+        self.0.iter()
+    }
+
+    pub(crate) fn by_id(&self, id: u8) -> Option<&Present> {
+        self.0.iter().find(|app| app.id == id)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Present> {
+        self.0.iter().find(|app| app.name == name)
+    }
+
+    /// The highest table that a switch needs.
+    pub(crate) fn last_table(&self) -> u8 {
+        self.0.last().map_or(0, |app| app.last_table)
+    }
+
+    /// Whose a rule with this cookie is.
+    pub(crate) fn of_cookie(&self, cookie: u64) -> Option<&Present> {
+        self.by_id(Cookie::from_u64(cookie)?.app)
+    }
+
+    /// Whose a packet-in is: its rule's, else its table's.
+    pub(crate) fn of_packet_in(&self, cookie: u64, table: u8) -> Option<&Present> {
+        self.of_cookie(cookie).or_else(|| {
+            let of = |app: &&Present| (app.first_table..=app.last_table).contains(&table);
+            self.0.iter().find(of)
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use morph_api::supervisor::PresentApp;
+
+    /// Apps by (name, id, first table, last table).
+    pub(crate) fn configuration(apps: &[(&str, u32, u32, u32)]) -> Configuration {
+        let present = |&(name, id, first_table, last_table): &(&str, u32, u32, u32)| PresentApp {
+            name: name.into(),
+            id,
+            first_table,
+            last_table,
+        };
+        Configuration {
+            apps: apps.iter().map(present).collect(),
+        }
+    }
+
+    fn cookie(app: u8) -> u64 {
+        Cookie {
+            app,
+            epoch: 7,
+            own: 1,
+        }
+        .to_u64()
+    }
+
+    #[test]
+    fn packet_ins_go_by_cookie_and_then_by_table() {
+        let apps = Apps::new(&configuration(&[
+            ("router", 3, 20, 29),
+            ("topology", 2, 2, 9),
+        ]))
+        .unwrap();
+        for (cookie, table, whose) in [
+            (cookie(3), 0, Some("router")),
+            (cookie(2), 25, Some("topology")),
+            (0, 25, Some("router")),
+            (u64::MAX, 9, Some("topology")),
+            // Of an app that is not present, and of Morpheus itself.
+            (cookie(9), 20, Some("router")),
+            (cookie(0), 29, Some("router")),
+            (cookie(0), 0, None),
+            (u64::MAX, 15, None),
+        ] {
+            let found = apps
+                .of_packet_in(cookie, table)
+                .map(|app| app.name.as_str());
+            assert_eq!(found, whose, "{cookie:x} in table {table}");
+        }
+        assert_eq!(apps.of_cookie(u64::MAX), None);
+        assert_eq!(apps.last_table(), 29);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        for (wrong, said) in [
+            (
+                &[("a", 1, 10, 19), ("b", 2, 19, 29)][..],
+                "the tables of a and b overlap",
+            ),
+            (&[("a", 1, 10, 19), ("b", 1, 20, 29)], "same id, 1"),
+            (&[("a", 1, 10, 19), ("a", 2, 20, 29)], "a is named twice"),
+            (&[("a", 1, 10, 10)], "tables 10 to 10"),
+            (&[("a", 0, 10, 19)], "id 0 is not from 1 to 254"),
+            (&[("a", 1, 10, 255)], "last table 255"),
+            (&[("a", 1, 0, 9)], "first table 0"),
+            (&[("", 1, 10, 19)], "has no name"),
+        ] {
+            let error = Apps::new(&configuration(wrong)).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

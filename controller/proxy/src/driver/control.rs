@@ -1,0 +1,119 @@
+//! The gRPC service for morphd.
+
+use morph_api::supervisor::proxy_server::Proxy;
+use morph_api::supervisor::{
+    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply,
+    HoldRequest, Observation, ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
+    SlotsReply, SlotsRequest, SwitchesReply, SwitchesRequest, TellReply, TellRequest,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::Event;
+use super::sessions::ending;
+use crate::mediator::{Answer, Ask, Refusal};
+
+/// Observations that wait for morphd: a snapshot of a large network. One that reads slower observes anew.
+const OBSERVATIONS: usize = 8192;
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct ControlService {
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl ControlService {
+    async fn ask(&self, ask: Ask) -> Result<Answer, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.events
+            .send(Event::Ask { ask, reply })
+            .await
+            .map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?.map_err(status)
+    }
+}
+
+fn status(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Invalid(why) => Status::invalid_argument(why),
+        Refusal::NotFound(why) => Status::not_found(why),
+        Refusal::Precondition(why) => Status::failed_precondition(why),
+        Refusal::Unavailable(why) => Status::unavailable(why),
+        Refusal::Deadline(why) => Status::deadline_exceeded(why),
+    }
+}
+
+/// Asks, and takes the answer that belongs to the question.
+macro_rules! ask {
+    ($service:expr, $kind:ident, $ask:expr) => {
+        match $service.ask($ask).await? {
+            Answer::$kind(reply) => Ok(Response::new(reply)),
+            other => Err(Status::internal(format!(
+                "an answer to another question: {other:?}"
+            ))),
+        }
+    };
+}
+
+#[tonic::async_trait]
+impl Proxy for ControlService {
+    type ObserveStream = ReceiverStream<Result<Observation, Status>>;
+
+    async fn observe(
+        &self,
+        _: Request<ObserveRequest>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let (observer, stream) = mpsc::channel(OBSERVATIONS);
+        self.events
+            .send(Event::Observe(observer))
+            .await
+            .map_err(|_| ending())?;
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn configure(
+        &self,
+        request: Request<Configuration>,
+    ) -> Result<Response<ConfigureReply>, Status> {
+        ask!(self, Configure, Ask::Configure(request.into_inner()))
+    }
+
+    async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
+        ask!(self, Hold, Ask::Hold(request.into_inner()))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<ResumeRequest>,
+    ) -> Result<Response<ResumeReply>, Status> {
+        ask!(self, Resume, Ask::Resume(request.into_inner()))
+    }
+
+    async fn tell(&self, request: Request<TellRequest>) -> Result<Response<TellReply>, Status> {
+        ask!(self, Tell, Ask::Tell(request.into_inner()))
+    }
+
+    async fn slots(&self, _: Request<SlotsRequest>) -> Result<Response<SlotsReply>, Status> {
+        ask!(self, Slots, Ask::Slots)
+    }
+
+    async fn switches(
+        &self,
+        _: Request<SwitchesRequest>,
+    ) -> Result<Response<SwitchesReply>, Status> {
+        ask!(self, Switches, Ask::Switches)
+    }
+
+    async fn ports(&self, request: Request<PortsRequest>) -> Result<Response<PortsReply>, Status> {
+        ask!(self, Ports, Ask::Ports(request.into_inner()))
+    }
+
+    async fn flows(&self, request: Request<FlowsRequest>) -> Result<Response<FlowsReply>, Status> {
+        ask!(self, Flows, Ask::Flows(request.into_inner()))
+    }
+
+    async fn clean(&self, request: Request<CleanRequest>) -> Result<Response<CleanReply>, Status> {
+        ask!(self, Clean, Ask::Clean(request.into_inner()))
+    }
+}

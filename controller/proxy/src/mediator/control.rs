@@ -1,0 +1,246 @@
+//! What morphd asks.
+
+use morph_api::session::to_app;
+use morph_api::supervisor::{
+    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply,
+    HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SwitchesReply,
+    TellReply, TellRequest,
+};
+
+use super::*;
+use crate::pipeline;
+
+/// A question of morphd's.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Configure(Configuration),
+    Hold(HoldRequest),
+    Resume(ResumeRequest),
+    Tell(TellRequest),
+    Slots,
+    Switches,
+    Ports(PortsRequest),
+    Flows(FlowsRequest),
+    Clean(CleanRequest),
+}
+
+/// Its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    Configure(ConfigureReply),
+    Hold(HoldReply),
+    Resume(ResumeReply),
+    Tell(TellReply),
+    Slots(SlotsReply),
+    Switches(SwitchesReply),
+    Ports(PortsReply),
+    Flows(FlowsReply),
+    Clean(CleanReply),
+}
+
+/// Why there is no answer; in each case nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The question makes no sense.
+    Invalid(String),
+    /// No such app, instance or switch.
+    NotFound(String),
+    /// Not in this state.
+    Precondition(String),
+    /// The switch went away meanwhile.
+    Unavailable(String),
+    /// The switch did not answer in time.
+    Deadline(String),
+}
+
+/// A slot's answer, as morphd gets it.
+pub(super) fn of_slot(answer: slot::Answer) -> Result<Answer, Refusal> {
+    match answer {
+        slot::Answer::Hold(reply) => Ok(Answer::Hold(reply)),
+        slot::Answer::Resume(reply) => Ok(Answer::Resume(reply)),
+        slot::Answer::Refused(why) => Err(Refusal::Precondition(why)),
+    }
+}
+
+fn unknown_app(app: &str) -> Refusal {
+    Refusal::NotFound(format!("{app} is not among the present apps"))
+}
+
+impl Mediator {
+    pub(super) fn ask(&mut self, ticket: u64, ask: Ask, now: Instant, out: &mut Vec<Output>) {
+        // None: the answer comes later.
+        let answer = match ask {
+            Ask::Configure(configuration) => Some(self.configure(&configuration, now, out)),
+            Ask::Hold(request) => self.hold(ticket, request, now, out),
+            Ask::Resume(request) => self.resume(ticket, request, now, out),
+            Ask::Tell(request) => Some(self.tell(request)),
+            Ask::Slots => {
+                let slots = self
+                    .slots
+                    .values_mut()
+                    .map(|slot| slot.report(now))
+                    .collect();
+                Some(Ok(Answer::Slots(SlotsReply { slots })))
+            }
+            Ask::Switches => Some(Ok(Answer::Switches(self.report_switches(now)))),
+            Ask::Ports(request) => self.ask_ports(ticket, request.dpid, now),
+            Ask::Flows(request) => self.ask_flows(ticket, request.dpid, now),
+            Ask::Clean(request) => self.clean(ticket, &request, now, out),
+        };
+        if let Some(answer) = answer {
+            out.push(Output::Answer { ticket, answer });
+        }
+    }
+
+    fn configure(
+        &mut self,
+        configuration: &Configuration,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Result<Answer, Refusal> {
+        let apps = Apps::new(configuration).map_err(Refusal::Invalid)?;
+        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        tracing::info!(apps = names.join(", "), "configured");
+        self.remove_absent(&apps, now, out);
+        self.wanted = pipeline::wanted(&apps);
+        for app in apps
+            .iter()
+            .filter(|app| !self.slots.contains_key(&app.id))
+            .collect::<Vec<_>>()
+        {
+            let first = self.removed.get(&app.id).copied().unwrap_or(1);
+            let slot = Slot::new(
+                &app.name,
+                self.settings.stream,
+                first,
+                self.settings.quota,
+                now,
+            );
+            self.slots.insert(app.id, slot);
+            self.list_switches(app.id);
+        }
+        self.apps = Some(apps);
+        for conn in self.switches.keys().copied().collect::<Vec<_>>() {
+            if !self
+                .switches
+                .get(&conn)
+                .is_some_and(|switch| switch.announced)
+            {
+                continue;
+            }
+            match self.too_few_tables(conn) {
+                Some(reason) => self.channel(conn, channel::Input::Refuse(reason), now, out),
+                None => self.reconcile(conn, now),
+            }
+        }
+        let waits = |(id, session): (&u64, &Session)| {
+            (session.hello.is_some() && session.app.is_none()).then_some(*id)
+        };
+        for id in self.sessions.iter().filter_map(waits).collect::<Vec<_>>() {
+            self.attach(id, now, out);
+        }
+        Ok(Answer::Configure(ConfigureReply {}))
+    }
+
+    fn remove_absent(&mut self, apps: &Apps, now: Instant, out: &mut Vec<Output>) {
+        let before = self.apps.take().unwrap_or_default();
+        let stays = |name: &str, id: u8| apps.by_id(id).is_some_and(|app| app.name == name);
+        for app in before.iter().filter(|app| !stays(&app.name, app.id)) {
+            let attached =
+                |(id, session): (&u64, &Session)| (session.app == Some(app.id)).then_some(*id);
+            for id in self
+                .sessions
+                .iter()
+                .filter_map(attached)
+                .collect::<Vec<_>>()
+            {
+                self.refuse(id, format!("{} is no longer present", app.name), now, out);
+            }
+            if let Some(slot) = self.slots.remove(&app.id) {
+                self.removed.insert(app.id, slot.next_event());
+            }
+        }
+        self.apps = Some(before);
+    }
+
+    fn hold(
+        &mut self,
+        ticket: u64,
+        request: HoldRequest,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Option<Result<Answer, Refusal>> {
+        let Some(app) = self.app_id(&request.app) else {
+            return Some(Err(unknown_app(&request.app)));
+        };
+        let hold = slot::Input::Hold {
+            ticket,
+            quiesce: Duration::from_millis(request.quiesce_ms.into()),
+            length: Duration::from_millis(request.hold_ms.into()),
+        };
+        self.slot(app, hold, now, out);
+        None
+    }
+
+    fn resume(
+        &mut self,
+        ticket: u64,
+        request: ResumeRequest,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Option<Result<Answer, Refusal>> {
+        let Some(app) = self.app_id(&request.app) else {
+            return Some(Err(unknown_app(&request.app)));
+        };
+        let Some(session) = self.session_of(&request.app, &request.instance) else {
+            return Some(Err(unknown_instance(&request.app, &request.instance)));
+        };
+        let resume = slot::Resume {
+            ticket: Some(ticket),
+            session,
+            instance: request.instance,
+            epoch: request.epoch,
+            cursor: request.cursor.unwrap_or(Seq::ZERO),
+            turn: request.turn,
+            revision: request.revision,
+        };
+        self.slot(app, slot::Input::Resume(resume), now, out);
+        None
+    }
+
+    fn tell(&mut self, request: TellRequest) -> Result<Answer, Refusal> {
+        let id = self
+            .session_of(&request.app, &request.instance)
+            .ok_or_else(|| unknown_instance(&request.app, &request.instance))?;
+        self.send(id, to_app::Record::Tell(request.instruction));
+        Ok(Answer::Tell(TellReply {}))
+    }
+
+    fn app_id(&self, name: &str) -> Option<u8> {
+        Some(self.apps.as_ref()?.by_name(name)?.id)
+    }
+
+    fn session_of(&self, app: &str, instance: &str) -> Option<u64> {
+        let is = |(id, session): (&u64, &Session)| {
+            (session.app.is_some() && session.is(app, instance)).then_some(*id)
+        };
+        self.sessions.iter().find_map(is)
+    }
+
+    fn report_switches(&self, now: Instant) -> SwitchesReply {
+        let report = |switch: &Switch| {
+            let disconnects = self.disconnects.get(&switch.channel.dpid());
+            switch
+                .channel
+                .report(disconnects.copied().unwrap_or_default(), now)
+        };
+        let connected = self.switches.values().filter(|switch| switch.announced);
+        let mut switches: Vec<_> = connected.map(report).collect();
+        switches.sort_by_key(|switch| switch.dpid);
+        SwitchesReply { switches }
+    }
+}
+
+fn unknown_instance(app: &str, instance: &str) -> Refusal {
+    Refusal::NotFound(format!("instance {instance} of {app} is not attached"))
+}

@@ -1,0 +1,410 @@
+//! Sessions in the mediator: who attaches, and what a slot sends.
+
+use bytes::Bytes;
+use morph_api::Records;
+use morph_api::session::{self, Pipeline, SwitchUp, Welcome, event, to_app};
+use morph_api::store::Seq;
+use morph_api::supervisor::{Attached, Said, observation};
+
+use super::session::Known;
+use super::*;
+use crate::dispatch::Present;
+use crate::slot::{Output as SlotOutput, What};
+
+/// Sessions at once: two or three an app, and some that have not said hello.
+const SESSIONS: usize = 1024;
+
+impl Mediator {
+    pub(super) fn session_opened(&mut self, id: u64, _now: Instant) {
+        self.sessions.insert(id, Session::default());
+    }
+
+    pub(super) fn blob(&mut self, id: u64, records: Bytes, now: Instant, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.inbox.push_back(Records::new(records));
+        self.work(id, now, out);
+    }
+
+    /// The first record.
+    pub(super) fn hello(
+        &mut self,
+        id: u64,
+        hello: session::Hello,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let twin = |session: &Session| session.is(&hello.app, &hello.instance);
+        if self.sessions.values().any(twin) {
+            let why = format!(
+                "instance {} of {} has a session already",
+                hello.instance, hello.app
+            );
+            return self.refuse(id, why, now, out);
+        }
+        if self.sessions.len() > SESSIONS {
+            return self.refuse(
+                id,
+                format!("{SESSIONS} sessions are open already"),
+                now,
+                out,
+            );
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.hello = Some(hello);
+        }
+        // Before the first configuration nobody knows whether the app is present: it waits.
+        if self.apps.is_some() {
+            self.attach(id, now, out);
+        }
+    }
+
+    /// The app of this session is present, or the session ends.
+    pub(super) fn attach(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
+        let Some(hello) = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.hello.clone())
+        else {
+            return;
+        };
+        let present = self
+            .apps
+            .as_ref()
+            .and_then(|apps| apps.by_name(&hello.app))
+            .cloned();
+        let Some(app) = present else {
+            let why = format!("{} is not among the present apps", hello.app);
+            return self.refuse(id, why, now, out);
+        };
+        let ready = |(conn, switch): (&u32, &Switch)| {
+            switch.announced.then(|| {
+                (
+                    *conn,
+                    Known::of(&switch.channel),
+                    switch.channel.switch_up(*conn),
+                )
+            })
+        };
+        let mut ready: Vec<(u32, Known, SwitchUp)> =
+            self.switches.iter().filter_map(ready).collect();
+        ready.sort_by_key(|(conn, ..)| *conn);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.app = Some(app.id);
+        session.known = ready
+            .iter()
+            .map(|(conn, known, _)| (*conn, *known))
+            .collect();
+        session.put(to_app::Record::Welcome(Welcome {
+            stream: self.settings.stream,
+            switches: ready.into_iter().map(|(.., up)| up).collect(),
+            pipeline: Some(place(&app)),
+        }));
+        self.dirty_sessions.push(id);
+        tracing::info!(app = %hello.app, release = %hello.release, instance = %hello.instance, pid = hello.pid, "attached");
+        self.observe(out, || observation::What::Attached(attached(&hello)));
+        self.work(id, now, out);
+    }
+
+    /// Ends a session, and says why to its instance.
+    pub(super) fn refuse(&mut self, id: u64, why: String, now: Instant, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        tracing::warn!(session = %session.name(), "refused: {why}");
+        session.put(to_app::Record::Refused(session::Refused {
+            message: why.clone(),
+        }));
+        let blobs = session.take_out(now);
+        out.extend(blobs.map(|records| Output::Blob {
+            session: id,
+            records,
+        }));
+        out.push(Output::EndSession { session: id });
+        self.drop_session(id, why, now, out);
+    }
+
+    pub(super) fn drop_session(
+        &mut self,
+        id: u64,
+        reason: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        let (Some(app), Some(hello)) = (session.app, session.hello) else {
+            return;
+        };
+        tracing::info!(app = %hello.app, instance = %hello.instance, "detached: {reason}");
+        let lost = slot::Input::SessionLost {
+            session: id,
+            instance: hello.instance,
+            reason,
+        };
+        self.slot(app, lost, now, out);
+    }
+
+    /// An instance speaks to morphd.
+    pub(super) fn say(&mut self, id: u64, report: Bytes, out: &mut Vec<Output>) {
+        let Some(hello) = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.hello.as_ref())
+        else {
+            return;
+        };
+        let (app, instance) = (hello.app.clone(), hello.instance.clone());
+        self.observe(out, || {
+            observation::What::Said(Said {
+                app,
+                instance,
+                report,
+            })
+        });
+    }
+
+    /// Feeds a slot and carries out what it says.
+    pub(super) fn slot(
+        &mut self,
+        app: u8,
+        input: slot::Input,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&app) else {
+            return;
+        };
+        let mut outputs = Vec::new();
+        slot.handle(input, now, &mut outputs);
+        let deadline = slot.next_deadline();
+        self.arm(deadline);
+        for output in outputs {
+            match output {
+                SlotOutput::Send { session, record } => self.send(session, record),
+                SlotOutput::Deliver {
+                    session,
+                    n,
+                    replayed,
+                } => self.deliver(app, session, n, replayed),
+                SlotOutput::Sync { session } => self.sync(session),
+                SlotOutput::ListSwitches => self.list_switches(app),
+                SlotOutput::Answer { ticket, answer } => out.push(Output::Answer {
+                    ticket,
+                    answer: control::of_slot(answer),
+                }),
+                SlotOutput::Fence => out.extend(self.app_name(app).map(|app| {
+                    tracing::warn!(%app, "the hold has expired; raising the epoch");
+                    Output::Fence { app }
+                })),
+                SlotOutput::Observe(what) => {
+                    if let observation::What::Resumed(resumed) = &what {
+                        let (app, epoch) = (&resumed.app, resumed.epoch);
+                        tracing::info!(%app, instance = %resumed.instance, epoch, "resumed");
+                    }
+                    self.observe(out, || what);
+                }
+            }
+        }
+    }
+
+    pub(super) fn app_name(&self, app: u8) -> Option<String> {
+        Some(self.apps.as_ref()?.by_id(app)?.name.clone())
+    }
+
+    pub(super) fn send(&mut self, id: u64, record: to_app::Record) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.put(record);
+            self.dirty_sessions.push(id);
+        }
+    }
+
+    fn deliver(&mut self, app: u8, id: u64, n: u64, replayed: bool) {
+        let queued = self.slots.get(&app).and_then(|slot| slot.queued(n));
+        let (Some((queued, seq)), Some(session)) = (queued, self.sessions.get_mut(&id)) else {
+            return;
+        };
+        let (channel, dpid) = (queued.channel, queued.dpid);
+        let what = match &queued.what {
+            What::PacketIn(_) | What::Message(_) => event::What::Message(true),
+            What::SwitchUp => {
+                // As it is now; where it is gone again, its SwitchDown follows.
+                let switch = self.switches.get(&channel);
+                let unknown = Known { dpid, changes: 0 };
+                session
+                    .known
+                    .insert(channel, switch.map_or(unknown, |s| Known::of(&s.channel)));
+                event::What::SwitchUp(switch.map_or_else(
+                    || gone(channel, dpid),
+                    |switch| switch.channel.switch_up(channel),
+                ))
+            }
+            What::SwitchDown => {
+                session.known.remove(&channel);
+                event::What::SwitchDown(session::SwitchDown { channel, dpid })
+            }
+            What::Lost(count) => event::What::Lost(session::Lost {
+                dpid,
+                count: *count,
+            }),
+            What::Resync { .. } => event::What::Resync(session::Resync { dpid }),
+        };
+        session.put(to_app::Record::Event(session::Event {
+            seq: Some(seq),
+            replayed,
+            dpid,
+            what: Some(what),
+        }));
+        if let What::PacketIn(message) | What::Message(message) = &queued.what {
+            session.put_message(channel, message, None);
+        }
+        self.dirty_sessions.push(id);
+    }
+
+    /// Tells a session what it has missed of switches that came, went or changed.
+    fn sync(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let lost = |(conn, known): (&u32, &Known)| {
+            let there = self
+                .switches
+                .get(conn)
+                .is_some_and(|switch| switch.announced);
+            (!there).then_some((*conn, known.dpid))
+        };
+        for (channel, dpid) in session.known.iter().filter_map(lost).collect::<Vec<_>>() {
+            session.known.remove(&channel);
+            session.put(to_app::Record::SwitchDown(session::SwitchDown {
+                channel,
+                dpid,
+            }));
+        }
+        let mut connected: Vec<_> = self.switches.iter().filter(|(_, s)| s.announced).collect();
+        connected.sort_by_key(|(conn, _)| **conn);
+        for (conn, switch) in connected {
+            let known = Known::of(&switch.channel);
+            if session.known.insert(*conn, known) != Some(known) {
+                session.put(to_app::Record::SwitchUp(switch.channel.switch_up(*conn)));
+            }
+        }
+        self.dirty_sessions.push(id);
+    }
+
+    /// Queues a `SwitchUp` for every connected switch.
+    pub(super) fn list_switches(&mut self, app: u8) {
+        let mut connected: Vec<(u32, u64)> = self
+            .switches
+            .iter()
+            .filter(|(_, switch)| switch.announced)
+            .map(|(conn, switch)| (*conn, switch.channel.dpid()))
+            .collect();
+        connected.sort_unstable();
+        if let Some(slot) = self.slots.get_mut(&app) {
+            for (conn, dpid) in connected {
+                slot.list(conn, dpid);
+            }
+        }
+    }
+
+    /// What came of a fence of our own: resumes whoever is there of the lane's release.
+    pub(super) fn fenced(
+        &mut self,
+        name: &str,
+        outcome: FenceOutcome,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(app) = self
+            .apps
+            .as_ref()
+            .and_then(|apps| apps.by_name(name))
+            .map(|app| app.id)
+        else {
+            return;
+        };
+        let fenced = match outcome {
+            FenceOutcome::Won {
+                epoch,
+                cursor,
+                turn,
+                release,
+                revision,
+            } => match self.instance_of(app, &release) {
+                Some((session, instance)) => slot::Fenced::Won(slot::Resume {
+                    ticket: None,
+                    session,
+                    instance,
+                    epoch,
+                    cursor,
+                    turn,
+                    revision,
+                }),
+                None => {
+                    tracing::error!(app = %name, %release, "no instance of the lane's release is attached: the slot stays empty");
+                    slot::Fenced::Nobody { epoch }
+                }
+            },
+            FenceOutcome::Raced => slot::Fenced::Raced,
+            FenceOutcome::NoLane => slot::Fenced::Nobody { epoch: 0 },
+            FenceOutcome::Away(why) => {
+                tracing::warn!(app = %name, "cannot raise the epoch, still holding: {why}");
+                slot::Fenced::Away
+            }
+        };
+        self.slot(app, slot::Input::Fenced(fenced), now, out);
+    }
+
+    /// An attached instance of this release; rather the one that was live before.
+    fn instance_of(&self, app: u8, release: &str) -> Option<(u64, String)> {
+        let before = self.slots.get(&app).and_then(Slot::held_instance);
+        let of = |(id, session): (&u64, &Session)| {
+            let hello = session
+                .hello
+                .as_ref()
+                .filter(|_| session.app == Some(app))?;
+            (hello.release == release).then(|| (*id, hello.instance.clone()))
+        };
+        let found = self.sessions.iter().filter_map(of);
+        found.min_by_key(|(id, instance)| (before != Some(instance.as_str()), *id))
+    }
+}
+
+fn gone(channel: u32, dpid: u64) -> SwitchUp {
+    SwitchUp {
+        channel,
+        dpid,
+        version: u32::from(morph_openflow::v13::VERSION),
+        ..SwitchUp::default()
+    }
+}
+
+fn place(app: &Present) -> Pipeline {
+    Pipeline {
+        app_id: u32::from(app.id),
+        first_table: u32::from(app.first_table),
+        last_table: u32::from(app.last_table),
+    }
+}
+
+pub(super) fn attached(hello: &session::Hello) -> Attached {
+    Attached {
+        app: hello.app.clone(),
+        instance: hello.instance.clone(),
+        release: hello.release.clone(),
+        pid: hello.pid,
+    }
+}
+
+/// The turn of a session is accepted.
+pub(super) fn settled(session: u64, turn: u64, event: Option<Seq>) -> slot::Input {
+    slot::Input::Settled {
+        session,
+        turn,
+        event,
+    }
+}

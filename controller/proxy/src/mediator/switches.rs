@@ -1,0 +1,459 @@
+//! Channels in the mediator: admission, what their messages mean, and the pipeline's rules.
+
+use bytes::Bytes;
+use morph_api::session::{self, to_app};
+use morph_api::supervisor::{SwitchChange, observation};
+use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
+use morph_openflow::{Dpid, Header, MessageType};
+use tracing::Level;
+
+use super::session::Known;
+use super::*;
+use crate::channel::{
+    Asked, Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput,
+};
+use crate::dispatch::Present;
+use crate::slot::What;
+
+/// Connections at once; each costs two descriptors' worth of buffers before it has said a word.
+const CONNECTIONS: usize = 4096;
+/// Bit 0 of a multipart reply's flags: `OFPMPF_REPLY_MORE`.
+const MORE: u16 = 1;
+
+impl Mediator {
+    pub(super) fn connected(
+        &mut self,
+        conn: u32,
+        remote: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        self.last_conn = self.last_conn.max(conn);
+        if self.switches.len() >= CONNECTIONS {
+            tracing::error!(%remote, "refused: {CONNECTIONS} connections are open already");
+            out.push(Output::Disconnect { conn });
+            return;
+        }
+        tracing::debug!(conn, %remote, "connection");
+        let switch = Switch {
+            channel: Channel::new(remote, now),
+            reconcile: Reconcile::default(),
+            challenger: None,
+            announced: false,
+            dirty: false,
+        };
+        self.switches.insert(conn, switch);
+        self.touch(conn);
+    }
+
+    /// Its output is flushed with the next flush.
+    pub(super) fn touch(&mut self, conn: u32) {
+        if let Some(switch) = self.switches.get_mut(&conn)
+            && !std::mem::replace(&mut switch.dirty, true)
+        {
+            self.dirty_switches.push(conn);
+        }
+    }
+
+    /// Feeds a channel and carries out what it says.
+    pub(super) fn channel(
+        &mut self,
+        conn: u32,
+        input: ChannelInput,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        let mut outputs = Vec::new();
+        switch.channel.handle(input, now, &mut outputs);
+        self.touch(conn);
+        for output in outputs {
+            match output {
+                ChannelOutput::Identified { dpid } => self.identified(conn, dpid, now, out),
+                ChannelOutput::Ready => self.switch_up(conn, now, out),
+                ChannelOutput::Message(header, frame) => {
+                    self.message(conn, header, frame, now, out)
+                }
+                ChannelOutput::Alive => self.alive(conn, now, out),
+                ChannelOutput::Closed(closing) => self.closed(conn, closing, now, out),
+            }
+        }
+    }
+
+    fn identified(&mut self, conn: u32, dpid: u64, now: Instant, out: &mut Vec<Output>) {
+        let Some(known) = self.by_dpid.get(&dpid).copied() else {
+            self.by_dpid.insert(dpid, conn);
+            return self.channel(conn, ChannelInput::Admit, now, out);
+        };
+        let Some(old) = self.switches.get_mut(&known) else {
+            return;
+        };
+        if old.challenger.is_some() {
+            let reason = format!(
+                "datapath id {} is claimed by two others already",
+                Dpid(dpid)
+            );
+            return self.channel(conn, ChannelInput::Refuse(reason), now, out);
+        }
+        old.challenger = Some(conn);
+        self.channel(known, ChannelInput::Challenge, now, out);
+    }
+
+    /// The old holder of a datapath id lives: the other one goes.
+    fn alive(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        let Some(challenger) = switch.challenger.take() else {
+            return;
+        };
+        let (dpid, remote) = (Dpid(switch.channel.dpid()), &switch.channel.remote);
+        let reason = format!(
+            "datapath id {dpid} is that of the switch at {remote}, which answers: give one of them another id"
+        );
+        self.channel(challenger, ChannelInput::Refuse(reason), now, out);
+    }
+
+    fn closed(&mut self, conn: u32, closing: Closing, now: Instant, out: &mut Vec<Output>) {
+        let Some(mut switch) = self.switches.remove(&conn) else {
+            return;
+        };
+        if let Some(bytes) = switch.channel.take_out(now) {
+            out.push(Output::Write { conn, bytes });
+        }
+        out.push(Output::Disconnect { conn });
+        let (dpid, remote) = (switch.channel.dpid(), &switch.channel.remote);
+        log(closing.level, remote, dpid, &closing.reason);
+        for other in self.switches.values_mut() {
+            other.challenger.take_if(|challenger| *challenger == conn);
+        }
+        let held = self.by_dpid.get(&dpid) == Some(&conn);
+        if held {
+            self.by_dpid.remove(&dpid);
+        }
+        if switch.announced {
+            self.switch_down(conn, dpid, switch.channel.remote, closing.reason, now, out);
+        }
+        self.unblock(conn, now, out);
+        if let Some(challenger) = switch.challenger.filter(|_| held) {
+            self.by_dpid.insert(dpid, challenger);
+            self.channel(challenger, ChannelInput::Admit, now, out);
+        }
+    }
+
+    fn switch_up(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        if let Some(reason) = self.too_few_tables(conn) {
+            return self.channel(conn, ChannelInput::Refuse(reason), now, out);
+        }
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        switch.announced = true;
+        let report = switch.channel.report(0, now);
+        let (dpid, remote) = (report.dpid, report.remote);
+        tracing::info!(
+            dpid = %Dpid(dpid), %remote, channel = conn, tables = report.tables, ports = report.ports,
+            "switch connected: {} {}", report.manufacturer, report.software
+        );
+        self.observe(out, || {
+            observation::What::Switch(SwitchChange {
+                dpid,
+                up: true,
+                remote,
+                reason: String::new(),
+            })
+        });
+        self.reconcile(conn, now);
+        self.switch_event(conn, dpid, What::SwitchUp, now, out);
+        self.inform(conn, dpid, true);
+    }
+
+    fn switch_down(
+        &mut self,
+        conn: u32,
+        dpid: u64,
+        remote: String,
+        reason: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        if self.disconnects.len() < COUNTED_DATAPATHS || self.disconnects.contains_key(&dpid) {
+            *self.disconnects.entry(dpid).or_default() += 1;
+        }
+        self.observe(out, || {
+            observation::What::Switch(SwitchChange {
+                dpid,
+                up: false,
+                remote,
+                reason,
+            })
+        });
+        self.fail_questions(conn, now, out);
+        self.switch_event(conn, dpid, What::SwitchDown, now, out);
+        self.inform(conn, dpid, false);
+    }
+
+    /// An event for every app.
+    fn switch_event(
+        &mut self,
+        channel: u32,
+        dpid: u64,
+        what: What,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        for app in self.slots.keys().copied().collect::<Vec<_>>() {
+            let what = what.clone();
+            let event = slot::Input::Event {
+                channel,
+                dpid,
+                what,
+            };
+            self.slot(app, event, now, out);
+        }
+    }
+
+    /// Tells those instances to which no event goes.
+    fn inform(&mut self, conn: u32, dpid: u64, up: bool) {
+        let channel = self.switches.get(&conn).map(|switch| &switch.channel);
+        for (id, session) in &mut self.sessions {
+            let Some(slot) = session.app.and_then(|app| self.slots.get(&app)) else {
+                continue;
+            };
+            if slot.gets_events() == Some(*id) {
+                continue;
+            }
+            match channel.filter(|_| up) {
+                Some(channel) => {
+                    session.known.insert(conn, Known::of(channel));
+                    session.put(to_app::Record::SwitchUp(channel.switch_up(conn)));
+                }
+                None => {
+                    session.known.remove(&conn);
+                    session.put(to_app::Record::SwitchDown(session::SwitchDown {
+                        channel: conn,
+                        dpid,
+                    }));
+                }
+            }
+            self.dirty_sessions.push(*id);
+        }
+    }
+
+    pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
+        let tables = self.switches.get(&conn)?.channel.tables();
+        let last = self.apps.as_ref()?.last_table();
+        (last >= tables && last > 0).then(|| {
+            format!(
+                "has {tables} tables, and the apps' pipeline needs {}",
+                u16::from(last) + 1
+            )
+        })
+    }
+
+    /// Reads table 0 and the exits, to send what they lack.
+    pub(super) fn reconcile(&mut self, conn: u32, now: Instant) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        if self.apps.is_none() || !switch.channel.is_ready() {
+            return;
+        }
+        let ask = |question| {
+            switch
+                .channel
+                .say(&question, Asker::Pipeline, Expects::Reply, now)
+        };
+        let waiting = Reconcile::questions().map(ask).to_vec();
+        switch.reconcile.begin(waiting, now);
+        let deadline = switch.reconcile.next_deadline();
+        self.arm(deadline);
+        self.touch(conn);
+    }
+
+    fn message(
+        &mut self,
+        conn: u32,
+        header: Header,
+        frame: Bytes,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(switch) = self.switches.get(&conn) else {
+            return;
+        };
+        let (dpid, apps) = (switch.channel.dpid(), self.apps.as_ref());
+        let id = |app: &Present| app.id;
+        let (app, what) = match header.kind {
+            MessageType::PACKET_IN => match peek::packet_in(&frame) {
+                Ok(fixed) => {
+                    let app =
+                        apps.and_then(|apps| apps.of_packet_in(fixed.cookie(), fixed.table_id()));
+                    (app.map(id), What::PacketIn(frame))
+                }
+                Err(error) => return self.malformed(conn, header, &error, now, out),
+            },
+            MessageType::FLOW_REMOVED => match peek::flow_removed(&frame) {
+                Ok(fixed) => {
+                    let app = apps.and_then(|apps| apps.of_cookie(fixed.cookie()));
+                    (app.map(id), What::Message(frame))
+                }
+                Err(error) => return self.malformed(conn, header, &error, now, out),
+            },
+            MessageType::PORT_STATUS => {
+                self.inform_ports(conn);
+                return self.switch_event(conn, dpid, What::Message(frame), now, out);
+            }
+            _ => return self.reply(conn, header, frame, now, out),
+        };
+        let Some(app) = app else {
+            self.unclaimed += 1;
+            tracing::debug!(dpid = %Dpid(dpid), kind = %header.kind, unclaimed = self.unclaimed, "of no present app; dropped");
+            return;
+        };
+        let event = slot::Input::Event {
+            channel: conn,
+            dpid,
+            what,
+        };
+        self.slot(app, event, now, out);
+    }
+
+    /// Ports have changed: those who get no event are told how they are now.
+    fn inform_ports(&mut self, conn: u32) {
+        let dpid = self
+            .switches
+            .get(&conn)
+            .map_or(0, |switch| switch.channel.dpid());
+        self.inform(conn, dpid, true);
+    }
+
+    fn malformed(
+        &mut self,
+        conn: u32,
+        header: Header,
+        error: &morph_openflow::DecodeError,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let reason = format!("malformed {}: {error}", header.kind);
+        self.channel(conn, ChannelInput::Refuse(reason), now, out);
+    }
+
+    /// A reply or an error: for whoever asked.
+    fn reply(
+        &mut self,
+        conn: u32,
+        header: Header,
+        frame: Bytes,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        let is_error = header.kind == MessageType::ERROR;
+        let asked = switch.channel.asked(header.xid);
+        match header.kind {
+            MessageType::BARRIER_REPLY => switch.channel.barrier(header.xid),
+            MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
+                Ok(fixed) if fixed.flags() & MORE != 0 => {}
+                Ok(_) => switch.channel.answered(header.xid),
+                Err(error) => return self.malformed(conn, header, &error, now, out),
+            },
+            _ => switch.channel.answered(header.xid),
+        }
+        if is_error {
+            self.log_error(conn, &frame, asked);
+        }
+        match asked.map(|asked| asked.asker) {
+            Some(Asker::Session { session, token }) => {
+                self.reply_to_session(session, conn, &frame, token)
+            }
+            Some(Asker::Pipeline) if !is_error => {
+                self.pipeline_reply(conn, header.xid, &frame, now)
+            }
+            Some(Asker::Ticket(ticket)) => self.question_reply(ticket, conn, &frame, now, out),
+            Some(Asker::Pipeline | Asker::Channel) | None => {}
+        }
+    }
+
+    fn log_error(&self, conn: u32, frame: &Bytes, asked: Option<Asked>) {
+        let Some(switch) = self.switches.get(&conn) else {
+            return;
+        };
+        let error = match v13::decode(frame) {
+            Ok((_, Message::Error(error))) => error.to_string(),
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let whose = match asked.map(|asked| asked.asker) {
+            Some(Asker::Session { session, .. }) => self
+                .sessions
+                .get(&session)
+                .map_or("an instance that is gone".to_owned(), Session::name),
+            Some(Asker::Pipeline) => "table 0 and the exits".to_owned(),
+            Some(Asker::Channel) => "the channel".to_owned(),
+            Some(Asker::Ticket(_)) => "morphd".to_owned(),
+            None => "a message that is no longer known".to_owned(),
+        };
+        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %whose, "error from the switch: {error}");
+    }
+
+    fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
+        // Token 0 wants no reply; the instance that asked may be gone, and its replies with it.
+        let Some(session) = self.sessions.get_mut(&id).filter(|_| token != 0) else {
+            return;
+        };
+        if session.is_full() {
+            return;
+        }
+        session.put(to_app::Record::Reply(session::Reply { channel }));
+        session.put_message(channel, frame, Some(token));
+        self.dirty_sessions.push(id);
+    }
+
+    fn pipeline_reply(&mut self, conn: u32, xid: u32, frame: &Bytes, now: Instant) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame)
+        else {
+            return;
+        };
+        let MultipartBody::Flow(stats) = body else {
+            return;
+        };
+        let Some((mods, sent)) = switch.reconcile.reply(xid, more, &stats, &self.wanted) else {
+            return;
+        };
+        for flow in mods {
+            let message = Message::FlowMod(flow);
+            switch
+                .channel
+                .say(&message, Asker::Pipeline, Expects::Nothing, now);
+        }
+        tracing::info!(
+            dpid = %Dpid(switch.channel.dpid()),
+            added = sent.added, changed = sent.changed, removed = sent.removed, unchanged = sent.unchanged,
+            "table 0 and the exits are in step"
+        );
+        self.touch(conn);
+    }
+}
+
+fn log(level: Level, remote: &str, dpid: u64, reason: &str) {
+    let dpid = if dpid == 0 {
+        String::new()
+    } else {
+        Dpid(dpid).to_string()
+    };
+    match level {
+        Level::ERROR => tracing::error!(%remote, %dpid, "closed: {reason}"),
+        Level::WARN => tracing::warn!(%remote, %dpid, "closed: {reason}"),
+        Level::INFO => tracing::info!(%remote, %dpid, "closed: {reason}"),
+        _ => tracing::debug!(%remote, %dpid, "closed: {reason}"),
+    }
+}

@@ -1,0 +1,324 @@
+//! Records from instances: commands, turns, reads.
+//!
+//! A turn goes out whole or not at all:
+//! 1. its commands are collected until its `TurnEnd`;
+//! 2. the slot says whether this instance may make it now;
+//! 3. every command is checked;
+//! 4. all are queued on their channels (one that is gone discards);
+//! 5. it is accepted, once all these channels have room.
+
+use bytes::Bytes;
+use morph_api::Record;
+use morph_api::session::{FromApp, Rejected, TurnEnd, from_app, to_app};
+use morph_openflow::Header;
+use prost::Message as _;
+
+use super::session::{Blocked, TURN};
+use super::sessions::settled;
+use super::*;
+use crate::channel::{Asker, Expects};
+use crate::slot::{Pass, Rejection};
+use crate::turn::{self, Kind};
+
+impl Mediator {
+    /// Works off what a session has sent, until it has to wait.
+    pub(super) fn work(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
+        loop {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                return;
+            };
+            let waits = session.hello.is_some() && session.app.is_none();
+            if session.blocked.is_some() || waits {
+                return;
+            }
+            let Some(records) = session.inbox.front_mut() else {
+                return;
+            };
+            match records.next() {
+                None => {
+                    session.inbox.pop_front();
+                    out.push(Output::Credit { session: id });
+                }
+                Some(Err(error)) => {
+                    return self.refuse(
+                        id,
+                        format!("not a sequence of records: {error}"),
+                        now,
+                        out,
+                    );
+                }
+                Some(Ok(Record::Message { channel, message })) => {
+                    self.command(id, channel, message, now, out);
+                }
+                Some(Ok(Record::Control(bytes))) => self.control_record(id, bytes, now, out),
+            }
+        }
+    }
+
+    fn control_record(&mut self, id: u64, bytes: Bytes, now: Instant, out: &mut Vec<Output>) {
+        use from_app::Record as From;
+        let record = match FromApp::decode(bytes) {
+            Ok(FromApp { record }) => record,
+            Err(error) => {
+                return self.refuse(
+                    id,
+                    format!("a control record that is none: {error}"),
+                    now,
+                    out,
+                );
+            }
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        match (session.app, record) {
+            (None, Some(From::Hello(hello))) => self.hello(id, hello, now, out),
+            (None, _) => self.refuse(id, "the first record is not a hello".into(), now, out),
+            (Some(_), Some(From::Hello(_))) => self.refuse(id, "a second hello".into(), now, out),
+            (Some(app), Some(From::TurnEnd(end))) => self.turn_end(id, app, end, now, out),
+            (Some(app), Some(From::Durable(durable))) => {
+                let cursor = durable.cursor.unwrap_or(Seq::ZERO);
+                self.slot(app, slot::Input::Durable(cursor), now, out);
+            }
+            (Some(app), Some(From::Quiesced(quiesced))) => {
+                let session = id;
+                self.slot(app, slot::Input::Quiesced { session, quiesced }, now, out);
+            }
+            (Some(_), Some(From::Say(report))) => self.say(id, report, out),
+            (Some(_), Some(From::ReadBegin(_))) if session.commands.is_empty() => {
+                session.reading = true
+            }
+            (Some(_), Some(From::ReadBegin(_))) => {
+                self.refuse(id, "ReadBegin in the middle of a turn".into(), now, out);
+            }
+            (Some(_), Some(From::ReadEnd(_))) => session.reading = false,
+            // Of a newer SDK: nothing that this proxy needs to know.
+            (Some(_), None) => {}
+        }
+    }
+
+    fn command(
+        &mut self,
+        id: u64,
+        channel: u32,
+        message: Bytes,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session.app.is_none() {
+            return self.refuse(id, "the first record is not a hello".into(), now, out);
+        }
+        if session.reading {
+            return self.question(id, channel, &message, now, out);
+        }
+        session.command_bytes += message.len();
+        if session.command_bytes > TURN {
+            let why = format!("a turn of more than {TURN} bytes of commands");
+            return self.refuse(id, why, now, out);
+        }
+        session.commands.push((channel, message));
+    }
+
+    /// A request between `ReadBegin` and `ReadEnd`.
+    fn question(
+        &mut self,
+        id: u64,
+        channel: u32,
+        message: &[u8],
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        if let Err(why) = turn::check_question(message) {
+            return self.refuse(id, why.to_string(), now, out);
+        }
+        self.forward(id, channel, message, Expects::Reply, now);
+        if self.is_full(channel)
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.blocked = Some(Blocked {
+                channels: vec![channel],
+                turn: None,
+            });
+        }
+    }
+
+    /// Queues a message of an instance; a channel that is gone discards it.
+    fn forward(
+        &mut self,
+        id: u64,
+        conn: u32,
+        message: &[u8],
+        expects: Expects,
+        now: Instant,
+    ) -> bool {
+        let token = Header::read(message).map_or(0, |header| header.xid);
+        let Some(switch) = self
+            .switches
+            .get_mut(&conn)
+            .filter(|switch| switch.announced)
+        else {
+            return false;
+        };
+        let asker = Asker::Session { session: id, token };
+        switch.channel.forward(message, asker, expects, now);
+        self.touch(conn);
+        true
+    }
+
+    fn is_full(&self, conn: u32) -> bool {
+        self.switches
+            .get(&conn)
+            .is_some_and(|switch| switch.channel.is_full())
+    }
+
+    fn turn_end(&mut self, id: u64, app: u8, end: TurnEnd, now: Instant, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let commands = session.clear_turn();
+        let Some(slot) = self.slots.get(&app) else {
+            return;
+        };
+        let checked = slot
+            .judge(id, end.epoch, end.event)
+            .and_then(|pass| Ok((pass, self.check(app, end.epoch, &commands)?)));
+        let (pass, kinds) = match checked {
+            Ok(checked) => checked,
+            Err(rejection) => return self.reject(id, app, end.turn, rejection),
+        };
+        let event = end.event;
+        let channels = self.forward_turn(id, app, commands, &kinds, pass, now);
+        self.slot(app, slot::Input::Forwarded { event }, now, out);
+        if channels.is_empty() {
+            return self.slot(app, settled(id, end.turn, event), now, out);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.blocked = Some(Blocked {
+                channels,
+                turn: Some((end.turn, event)),
+            });
+        }
+    }
+
+    fn check(
+        &self,
+        app: u8,
+        epoch: u64,
+        commands: &[(u32, Bytes)],
+    ) -> Result<Vec<Kind>, Rejection> {
+        let Some(present) = self.apps.as_ref().and_then(|apps| apps.by_id(app)) else {
+            return Err(Rejection {
+                stale: true,
+                message: "the app is not present".into(),
+            });
+        };
+        let count = commands.len();
+        let check = |(index, (channel, message)): (usize, &(u32, Bytes))| {
+            let reject = |why: String| Rejection {
+                stale: false,
+                message: format!(
+                    "command {} of {count}, for channel {channel}: {why}",
+                    index + 1
+                ),
+            };
+            if *channel > self.last_conn {
+                return Err(reject("there never was such a channel".into()));
+            }
+            turn::check(present, epoch, message).map_err(|why| reject(why.to_string()))
+        };
+        commands.iter().enumerate().map(check).collect()
+    }
+
+    fn reject(&mut self, id: u64, app: u8, turn: u64, rejection: Rejection) {
+        if let Some(slot) = self.slots.get_mut(&app) {
+            slot.forwarded.rejected += 1;
+        }
+        let name = self
+            .sessions
+            .get(&id)
+            .map(Session::name)
+            .unwrap_or_default();
+        let (stale, message) = (rejection.stale, rejection.message);
+        tracing::warn!(instance = %name, turn, stale, "turn rejected: {message}");
+        let rejected = Rejected {
+            turn,
+            stale,
+            message,
+        };
+        self.send(id, to_app::Record::Rejected(rejected));
+    }
+
+    /// Sends a turn's commands; the channels that have no room now.
+    fn forward_turn(
+        &mut self,
+        id: u64,
+        app: u8,
+        commands: Vec<(u32, Bytes)>,
+        kinds: &[Kind],
+        pass: Pass,
+        now: Instant,
+    ) -> Vec<u32> {
+        let mut full = Vec::new();
+        let mut counts = [0u64; 4];
+        for ((channel, message), kind) in commands.iter().zip(kinds) {
+            if pass.drop_packet_outs && *kind == Kind::PacketOut {
+                continue;
+            }
+            if !self.forward(id, *channel, message, kind.expects(), now) {
+                continue;
+            }
+            match kind {
+                Kind::FlowMod => counts[0] += 1,
+                Kind::GroupMod => counts[1] += 1,
+                Kind::MeterMod => counts[2] += 1,
+                Kind::PacketOut => counts[3] += 1,
+                Kind::Question => {}
+            }
+            if self.is_full(*channel) && !full.contains(channel) {
+                full.push(*channel);
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(&app) {
+            slot.forwarded.flow_mods += counts[0];
+            slot.forwarded.group_mods += counts[1];
+            slot.forwarded.meter_mods += counts[2];
+            slot.forwarded.packet_outs += counts[3];
+        }
+        full
+    }
+
+    /// The channel has written something or is gone: sessions that waited for it may go on.
+    pub(super) fn unblock(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        if self.is_full(conn) {
+            return;
+        }
+        let waits = |(id, session): (&u64, &Session)| {
+            let blocked = session.blocked.as_ref()?;
+            blocked.channels.contains(&conn).then_some(*id)
+        };
+        for id in self.sessions.iter().filter_map(waits).collect::<Vec<_>>() {
+            self.release(id, conn, now, out);
+        }
+    }
+
+    fn release(&mut self, id: u64, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(blocked) = &mut session.blocked else {
+            return;
+        };
+        blocked.channels.retain(|channel| *channel != conn);
+        if !blocked.channels.is_empty() {
+            return;
+        }
+        let turn = session.blocked.take().and_then(|blocked| blocked.turn);
+        if let (Some((turn, event)), Some(app)) = (turn, session.app) {
+            self.slot(app, settled(id, turn, event), now, out);
+        }
+        self.work(id, now, out);
+    }
+}

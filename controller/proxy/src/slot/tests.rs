@@ -1,0 +1,473 @@
+//! The slot by tables of inputs: what goes to whom, and in which order.
+
+use bytes::Bytes;
+use morph_api::supervisor::hold_reply::Outcome;
+
+use super::*;
+
+const STREAM: u64 = 7;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A slot, its clock, and its outputs as short texts.
+struct Bench {
+    slot: Slot,
+    now: Instant,
+}
+
+fn seq(n: u64) -> Seq {
+    Seq { stream: STREAM, n }
+}
+
+impl Bench {
+    fn new(quota: usize) -> Self {
+        let now = Instant::now();
+        let slot = Slot::new("router", STREAM, 1, quota, now);
+        Bench { slot, now }
+    }
+
+    /// Live with session 1 in epoch 1, the first `Resync` answered and durable.
+    fn live() -> Self {
+        let mut bench = Bench::new(1 << 20);
+        bench.resume(1, 1, Seq::ZERO);
+        bench.answer(1, 1);
+        bench.durable(1);
+        bench
+    }
+
+    fn put(&mut self, input: Input) -> Vec<String> {
+        let mut out = Vec::new();
+        self.slot.handle(input, self.now, &mut out);
+        out.iter().filter_map(text).collect()
+    }
+
+    fn later(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        self.put(Input::Timer)
+    }
+
+    fn packet_in(&mut self) -> Vec<String> {
+        let what = What::PacketIn(Bytes::from_static(&[0; 100]));
+        self.put(Input::Event {
+            channel: 1,
+            dpid: 1,
+            what,
+        })
+    }
+
+    fn resume(&mut self, session: u64, epoch: u64, cursor: Seq) -> Vec<String> {
+        self.put(Input::Resume(resume(Some(9), session, epoch, cursor)))
+    }
+
+    /// A turn for the event, forwarded and accepted.
+    fn answer(&mut self, session: u64, n: u64) -> Vec<String> {
+        let event = Some(seq(n));
+        self.put(Input::Forwarded { event });
+        self.put(Input::Settled {
+            session,
+            turn: n,
+            event,
+        })
+    }
+
+    fn durable(&mut self, n: u64) -> Vec<String> {
+        self.put(Input::Durable(seq(n)))
+    }
+
+    fn hold(&mut self) -> Vec<String> {
+        self.put(Input::Hold {
+            ticket: 5,
+            quiesce: SECOND,
+            length: 10 * SECOND,
+        })
+    }
+
+    fn quiesced(&mut self, session: u64, epoch: u64, n: u64) -> Vec<String> {
+        let quiesced = session::Quiesced {
+            epoch,
+            cursor: Some(seq(n)),
+            turn: n,
+        };
+        self.put(Input::Quiesced { session, quiesced })
+    }
+
+    fn lose(&mut self, session: u64) -> Vec<String> {
+        self.put(Input::SessionLost {
+            session,
+            instance: format!("i{session}"),
+            reason: "gone".into(),
+        })
+    }
+
+    fn judge(&self, session: u64, epoch: u64, n: u64) -> Result<Pass, bool> {
+        let event = (n > 0).then(|| seq(n));
+        self.slot
+            .judge(session, epoch, event)
+            .map_err(|rejection| rejection.stale)
+    }
+}
+
+fn resume(ticket: Option<u64>, session: u64, epoch: u64, cursor: Seq) -> Resume {
+    Resume {
+        ticket,
+        session,
+        instance: format!("i{session}"),
+        epoch,
+        cursor,
+        turn: 0,
+        revision: 0,
+    }
+}
+
+/// What matters of an output.
+fn text(output: &Output) -> Option<String> {
+    use to_app::Record;
+    Some(match output {
+        Output::Send { session, record } => match record {
+            Record::Resume(resume) => format!("{session}: resume {}", resume.epoch),
+            Record::Quiesce(quiesce) => format!("{session}: quiesce {}", quiesce.epoch),
+            Record::Pause(_) => format!("{session}: pause"),
+            Record::Accepted(accepted) => format!("{session}: accepted {}", accepted.turn),
+            other => format!("{session}: {other:?}"),
+        },
+        Output::Deliver {
+            session,
+            n,
+            replayed: false,
+        } => format!("{session}: event {n}"),
+        Output::Deliver { session, n, .. } => format!("{session}: event {n} again"),
+        Output::Sync { session } => format!("{session}: sync"),
+        Output::ListSwitches => "list".into(),
+        Output::Fence => "fence".into(),
+        Output::Answer { answer, .. } => match answer {
+            Answer::Hold(reply) => format!("hold {:?} {}", reply.outcome(), reply.turn),
+            Answer::Resume(reply) => format!("resumed {}/{}", reply.queued, reply.replayed),
+            Answer::Refused(_) => "refused".into(),
+        },
+        Output::Observe(observation::What::Detached(detached)) => {
+            let in_hand = detached.in_hand.map_or(0, |seq| seq.n);
+            format!("detached live={} in hand {in_hand}", detached.live)
+        }
+        Output::Observe(observation::What::HoldExpired(expired)) => {
+            format!("expired {} {}", expired.epoch, expired.instance)
+        }
+        Output::Observe(_) => return None,
+    })
+}
+
+const PASS: Result<Pass, bool> = Ok(Pass {
+    drop_packet_outs: false,
+});
+const WITHOUT_PACKET_OUTS: Result<Pass, bool> = Ok(Pass {
+    drop_packet_outs: true,
+});
+const STALE: Result<Pass, bool> = Err(true);
+const WRONG: Result<Pass, bool> = Err(false);
+
+#[test]
+fn the_first_event_of_a_stream_is_resync_and_one_is_out_at_a_time() {
+    let mut bench = Bench::new(1 << 20);
+    assert!(bench.packet_in().is_empty(), "nobody is there");
+    assert_eq!(
+        bench.resume(1, 1, Seq { stream: 6, n: 99 }),
+        ["1: sync", "1: resume 1", "resumed 2/0", "1: event 1"]
+    );
+    assert!(matches!(
+        bench.slot.queued(1).unwrap().0.what,
+        What::Resync { .. }
+    ));
+    assert!(bench.packet_in().is_empty(), "the window is one");
+    assert_eq!(bench.answer(1, 1), ["1: accepted 1", "1: event 2"]);
+    assert_eq!(bench.answer(1, 2), ["1: accepted 2", "1: event 3"]);
+    assert_eq!(bench.answer(1, 3), ["1: accepted 3"]);
+    assert_eq!(bench.packet_in(), ["1: event 4"]);
+}
+
+#[test]
+fn a_turn_without_event_opens_no_window() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.packet_in();
+    assert_eq!(bench.judge(1, 1, 0), PASS);
+    let settled = Input::Settled {
+        session: 1,
+        turn: 8,
+        event: None,
+    };
+    assert_eq!(bench.put(settled), ["1: accepted 8"]);
+}
+
+#[test]
+fn turns_pass_only_from_the_live_one_for_the_event_in_hand() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.packet_in();
+    for (session, epoch, n, wanted) in [
+        (1, 1, 2, PASS),
+        (2, 1, 2, STALE),
+        (1, 0, 2, STALE),
+        (1, 2, 2, WRONG),
+        (1, 1, 1, WRONG),
+        (1, 1, 3, WRONG),
+    ] {
+        assert_eq!(
+            bench.judge(session, epoch, n),
+            wanted,
+            "{session} {epoch} {n}"
+        );
+    }
+    let older = Some(Seq { stream: 6, n: 2 });
+    assert!(bench.slot.judge(1, 1, older).unwrap_err().stale);
+}
+
+#[test]
+fn a_hold_drains_quiesces_and_resumes_the_next_one() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    assert_eq!(bench.hold(), ["1: quiesce 1"]);
+    assert!(bench.packet_in().is_empty(), "held");
+    assert_eq!(bench.judge(1, 1, 2), PASS, "the turn in hand passes");
+    assert_eq!(
+        bench.answer(1, 2),
+        ["1: accepted 2"],
+        "and no event follows"
+    );
+    assert_eq!(bench.quiesced(1, 1, 2), ["hold Quiesced 2"]);
+    assert_eq!(bench.judge(1, 1, 0), STALE, "no turn after Quiesced");
+    assert_eq!(
+        bench.resume(2, 2, seq(2)),
+        [
+            "1: pause",
+            "1: sync",
+            "2: sync",
+            "2: resume 2",
+            "resumed 1/0",
+            "2: event 3"
+        ]
+    );
+    assert_eq!(bench.judge(1, 1, 0), STALE);
+    assert_eq!(bench.judge(2, 2, 3), PASS);
+}
+
+#[test]
+fn how_long_it_was_held_is_told() {
+    let mut bench = Bench::live();
+    bench.hold();
+    bench.now += Duration::from_millis(3);
+    bench.quiesced(1, 1, 1);
+    bench.now += Duration::from_millis(4);
+    let mut out = Vec::new();
+    bench.slot.handle(
+        Input::Resume(resume(Some(9), 2, 2, seq(1))),
+        bench.now,
+        &mut out,
+    );
+    let held = out.iter().find_map(|output| match output {
+        Output::Answer {
+            answer: Answer::Resume(reply),
+            ..
+        } => Some(reply.held_us),
+        _ => None,
+    });
+    assert_eq!(held, Some(7000));
+}
+
+#[test]
+fn one_that_hangs_is_revoked_at_the_quiesce_deadline() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.hold();
+    assert!(bench.later(SECOND / 2).is_empty());
+    assert_eq!(bench.slot.next_deadline(), Some(bench.now + SECOND / 2));
+    assert_eq!(bench.later(SECOND / 2), ["hold Expired 0"]);
+    assert_eq!(bench.judge(1, 1, 2), STALE);
+    assert!(bench.quiesced(1, 1, 2).is_empty(), "too late");
+    let resumed = bench.resume(2, 2, seq(1));
+    assert_eq!(resumed.last().unwrap(), "2: event 2 again");
+}
+
+#[test]
+fn a_hold_of_nobody_and_a_death_within_a_hold_are_answered_gone() {
+    let mut bench = Bench::new(1 << 20);
+    assert_eq!(bench.hold(), ["hold Gone 0"]);
+    assert_eq!(bench.hold(), ["hold Gone 0"], "asked again, answered again");
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.hold();
+    assert_eq!(
+        bench.lose(1),
+        ["hold Gone 0", "detached live=true in hand 2"]
+    );
+    let resumed = bench.resume(2, 2, seq(1));
+    assert_eq!(resumed[2..], ["resumed 1/1", "2: event 2 again"]);
+}
+
+#[test]
+fn a_crash_replays_after_the_durable_cursor_without_the_packet_outs_that_are_out() {
+    let mut bench = Bench::live();
+    for _ in 0..3 {
+        bench.packet_in();
+    }
+    bench.answer(1, 2);
+    bench.durable(2);
+    // 3 is accepted and not durable, 4 is in hand.
+    bench.answer(1, 3);
+    assert_eq!(bench.lose(1), ["detached live=true in hand 4"]);
+    assert!(bench.packet_in().is_empty());
+    assert_eq!(
+        bench.resume(2, 2, seq(2))[2..],
+        ["resumed 3/2", "2: event 3 again"]
+    );
+    assert_eq!(bench.judge(2, 2, 3), WITHOUT_PACKET_OUTS);
+    assert_eq!(bench.answer(2, 3), ["2: accepted 3", "2: event 4 again"]);
+    assert_eq!(bench.judge(2, 2, 4), PASS, "of that one nothing was sent");
+    assert_eq!(bench.answer(2, 4), ["2: accepted 4", "2: event 5"]);
+}
+
+#[test]
+fn a_turn_written_when_the_epoch_ends_counts_as_accepted() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    let event = Some(seq(2));
+    bench.put(Input::Forwarded { event });
+    bench.lose(1);
+    bench.resume(2, 2, seq(1));
+    let late = Input::Settled {
+        session: 1,
+        turn: 2,
+        event,
+    };
+    assert!(bench.put(late).is_empty(), "it is not told to the new one");
+    assert_eq!(bench.judge(2, 2, 2), WITHOUT_PACKET_OUTS);
+}
+
+#[test]
+fn older_epochs_and_second_instances_of_one_epoch_are_refused() {
+    let mut bench = Bench::live();
+    assert_eq!(
+        bench.resume(2, 1, seq(1)),
+        ["refused"],
+        "1 is live in epoch 1"
+    );
+    bench.resume(2, 3, seq(1));
+    assert_eq!(bench.resume(1, 2, seq(1)), ["refused"], "older");
+    let later = Seq {
+        stream: STREAM + 1,
+        n: 1,
+    };
+    assert_eq!(
+        bench.resume(1, 4, later),
+        ["refused"],
+        "of a stream to come"
+    );
+    assert_eq!(bench.judge(2, 3, 0), PASS, "nothing was changed");
+}
+
+#[test]
+fn an_expired_hold_fences_and_resumes_by_itself() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.hold();
+    bench.quiesced(1, 1, 1);
+    assert_eq!(bench.later(10 * SECOND), ["fence"]);
+    assert_eq!(bench.slot.next_deadline(), None);
+    assert_eq!(bench.slot.held_instance(), Some("i1"));
+    assert_eq!(bench.resume(2, 2, seq(1)), ["refused"], "the race is on");
+    assert_eq!(bench.hold(), ["refused"]);
+    assert_eq!(
+        bench.put(Input::Fenced(Fenced::Won(resume(None, 1, 2, seq(1))))),
+        ["1: sync", "1: resume 2", "1: event 2 again", "expired 2 i1"]
+    );
+}
+
+#[test]
+fn an_expired_hold_waits_for_the_store_and_obeys_a_faster_one() {
+    let mut bench = Bench::live();
+    bench.hold();
+    assert_eq!(bench.later(10 * SECOND), ["hold Expired 0", "fence"]);
+    assert!(bench.put(Input::Fenced(Fenced::Away)).is_empty());
+    assert!(bench.packet_in().is_empty(), "still holding");
+    assert_eq!(bench.later(SECOND), ["fence"]);
+    assert!(bench.put(Input::Fenced(Fenced::Raced)).is_empty());
+    let resumed = bench.resume(2, 2, seq(1));
+    assert_eq!(resumed.last().unwrap(), "2: event 2");
+    // Nobody comes: the epoch is raised, and the events wait.
+    bench.hold();
+    bench.later(10 * SECOND);
+    let nobody = Input::Fenced(Fenced::Nobody { epoch: 3 });
+    assert_eq!(bench.put(nobody), ["2: pause", "2: sync", "expired 3 "]);
+    assert_eq!(bench.resume(2, 2, seq(1)), ["refused"]);
+    let resumed = bench.resume(2, 4, seq(1));
+    assert_eq!(resumed.last().unwrap(), "2: event 2 again");
+}
+
+#[test]
+fn a_backlog_that_fills_in_a_hold_ends_it() {
+    let mut bench = Bench::new(1000);
+    bench.resume(1, 1, Seq::ZERO);
+    bench.answer(1, 1);
+    bench.durable(1);
+    bench.hold();
+    let outputs: Vec<_> = (0..5).flat_map(|_| bench.packet_in()).collect();
+    assert_eq!(outputs, ["hold Expired 0", "fence"]);
+    // One that was full before is no reason.
+    let mut bench = Bench::new(1000);
+    for _ in 0..9 {
+        bench.packet_in();
+    }
+    bench.resume(1, 1, Seq::ZERO);
+    bench.hold();
+    assert!(bench.packet_in().is_empty());
+}
+
+#[test]
+fn a_paused_or_ready_instance_dies_without_consequence() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    assert_eq!(bench.lose(2), ["detached live=false in hand 0"]);
+    assert_eq!(bench.judge(1, 1, 2), PASS);
+    bench.hold();
+    bench.quiesced(1, 1, 1);
+    bench.lose(1);
+    assert_eq!(
+        bench.resume(2, 2, seq(1))[0],
+        "2: sync",
+        "nobody is left to be paused"
+    );
+}
+
+#[test]
+fn switches_are_listed_when_their_resync_is_delivered() {
+    let mut bench = Bench::new(0);
+    bench.resume(1, 1, Seq::ZERO);
+    assert_eq!(bench.answer(1, 1), ["1: accepted 1"]);
+    let gone = Input::Event {
+        channel: 1,
+        dpid: 1,
+        what: What::SwitchDown,
+    };
+    assert_eq!(bench.put(gone), ["list", "1: event 2"]);
+    bench.slot.list(3, 1);
+    assert_eq!(bench.answer(1, 2), ["1: accepted 2", "1: event 3"]);
+    assert_eq!(bench.slot.queued(3).unwrap().0.what, What::SwitchUp);
+}
+
+#[test]
+fn the_report_counts() {
+    let mut bench = Bench::live();
+    for _ in 0..4 {
+        bench.packet_in();
+    }
+    let report = bench.slot.report(bench.now + SECOND);
+    assert_eq!(
+        (report.events, report.backlog, report.last),
+        (5, 4, Some(seq(5)))
+    );
+    assert_eq!(
+        (report.instance.as_str(), report.epoch, report.held),
+        ("i1", 1, false)
+    );
+    assert_eq!(report.rate, 0.8);
+    bench.hold();
+    assert!(bench.slot.report(bench.now).held);
+    assert_eq!(Outcome::Quiesced as i32, 1);
+}

@@ -1,0 +1,299 @@
+//! What an app may send: its own tables, cookies, groups and meters, and nothing that changes how the channel works.
+
+use std::fmt;
+
+use morph_api::cookie::Cookie;
+use morph_openflow::v13::{VERSION, peek};
+use morph_openflow::{DecodeError, Header, MessageType};
+
+use crate::channel::Expects;
+use crate::dispatch::Present;
+
+/// `OFPTT_ALL`.
+const ALL_TABLES: u8 = 0xff;
+/// `OFPFC_ADD`; above it MODIFY and MODIFY_STRICT, then DELETE and DELETE_STRICT.
+const ADD: u8 = 0;
+const DELETE: u8 = 3;
+const DELETE_STRICT: u8 = 4;
+/// `OFPMP_TABLE_FEATURES`: with a body it is no question but an order.
+const TABLE_FEATURES: u16 = 12;
+/// A multipart request without a body.
+const BARE_MULTIPART: usize = 16;
+
+/// Kinds of commands, as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    FlowMod,
+    GroupMod,
+    MeterMod,
+    PacketOut,
+    /// A multipart or barrier request.
+    Question,
+}
+
+impl Kind {
+    /// Whether the switch answers.
+    pub(crate) fn expects(self) -> Expects {
+        match self {
+            Kind::Question => Expects::Reply,
+            Kind::FlowMod | Kind::GroupMod | Kind::MeterMod | Kind::PacketOut => Expects::Nothing,
+        }
+    }
+}
+
+/// Why a command is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotAllowed(String);
+
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<DecodeError> for NotAllowed {
+    fn from(error: DecodeError) -> Self {
+        NotAllowed(error.to_string())
+    }
+}
+
+fn not<T>(why: String) -> Result<T, NotAllowed> {
+    Err(NotAllowed(why))
+}
+
+/// What the command is, if this app may send it in this epoch.
+pub(crate) fn check(app: &Present, epoch: u64, message: &[u8]) -> Result<Kind, NotAllowed> {
+    let header = Header::read(message)?;
+    if header.version != VERSION {
+        return not(format!(
+            "{} of wire version {}, not {VERSION}",
+            header.kind, header.version
+        ));
+    }
+    let kind = match header.kind {
+        MessageType::FLOW_MOD => flow_mod(app, epoch, message).map(|()| Kind::FlowMod),
+        MessageType::GROUP_MOD => {
+            let id = peek::group_mod(message)?.group_id();
+            owned(app, "group", id).map(|()| Kind::GroupMod)
+        }
+        MessageType::METER_MOD => {
+            let id = peek::meter_mod(message)?.meter_id();
+            owned(app, "meter", id).map(|()| Kind::MeterMod)
+        }
+        MessageType::PACKET_OUT => Ok(Kind::PacketOut),
+        MessageType::MULTIPART_REQUEST => {
+            let orders = peek::multipart(message)?.kind() == TABLE_FEATURES
+                && message.len() > BARE_MULTIPART;
+            if orders {
+                not("table features are Morpheus's to set".into())
+            } else {
+                Ok(Kind::Question)
+            }
+        }
+        MessageType::BARRIER_REQUEST => Ok(Kind::Question),
+        _ => not("apps may not send it".into()),
+    };
+    kind.map_err(|NotAllowed(why)| NotAllowed(format!("{}: {why}", header.kind)))
+}
+
+/// What may be asked at any time, live or not.
+pub(crate) fn check_question(message: &[u8]) -> Result<(), NotAllowed> {
+    let header = Header::read(message)?;
+    match header.kind {
+        MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST
+            if header.version == VERSION =>
+        {
+            if header.kind == MessageType::MULTIPART_REQUEST
+                && peek::multipart(message)?.kind() == TABLE_FEATURES
+                && message.len() > BARE_MULTIPART
+            {
+                return not("MULTIPART_REQUEST: table features are Morpheus's to set".into());
+            }
+            Ok(())
+        }
+        kind => not(format!(
+            "{kind}: between ReadBegin and ReadEnd only multipart and barrier requests are sent"
+        )),
+    }
+}
+
+fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed> {
+    let flow = peek::flow_mod(message)?;
+    let (table, command, cookie) = (flow.table_id(), flow.command(), flow.cookie());
+    let deletes = command == DELETE || command == DELETE_STRICT;
+    let (first, last) = (app.first_table, app.last_table - 1);
+    if !(first..=last).contains(&table) && !(deletes && table == ALL_TABLES) {
+        return not(format!(
+            "table {table} is outside {}'s tables, {first} to {last}",
+            app.name
+        ));
+    }
+    let (own, own_mask) = Cookie::all_of(app.id);
+    if cookie & own_mask != own {
+        return not(format!(
+            "cookie {cookie:#018x} is not {}'s (app {})",
+            app.name, app.id
+        ));
+    }
+    if command == ADD {
+        let bears = Cookie::from_u64(cookie).map(|cookie| cookie.epoch);
+        if bears != Some(epoch as u16) {
+            return not(format!("cookie {cookie:#018x} does not bear epoch {epoch}"));
+        }
+    } else if flow.cookie_mask() & own_mask != own_mask {
+        return not(format!(
+            "its cookie mask {:#018x} reaches beyond {}'s own rules",
+            flow.cookie_mask(),
+            app.name
+        ));
+    }
+    Ok(())
+}
+
+fn owned(app: &Present, what: &str, id: u32) -> Result<(), NotAllowed> {
+    if id >> 24 == u32::from(app.id) {
+        return Ok(());
+    }
+    let first = u32::from(app.id) << 24;
+    not(format!(
+        "{what} {id:#x} is outside {}'s, {first:#x} to {:#x}",
+        app.name,
+        first | 0x00ff_ffff
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use morph_openflow::v13::{FlowMod, FlowModCommand, Message, MultipartRequest};
+
+    const EPOCH: u64 = 0x1_0005;
+
+    fn app() -> Present {
+        Present {
+            name: "router".into(),
+            id: 3,
+            first_table: 20,
+            last_table: 29,
+        }
+    }
+
+    fn cookie(app: u8, epoch: u16) -> u64 {
+        Cookie { app, epoch, own: 9 }.to_u64()
+    }
+
+    fn flow(command: FlowModCommand, table: u8, cookie: u64, mask: u64) -> Bytes {
+        let mut flow = FlowMod::add(
+            &morph_openflow::rule::RuleKey {
+                table,
+                priority: 1,
+                match_: Default::default(),
+            },
+            &morph_openflow::rule::RuleBody {
+                instructions: Vec::new(),
+                idle_timeout: 0,
+                hard_timeout: 0,
+                flags: 0,
+                cookie,
+            },
+        );
+        flow.command = command;
+        flow.cookie_mask = mask;
+        Message::FlowMod(flow).encode(1)
+    }
+
+    #[test]
+    fn flow_mods_stay_within_tables_cookies_and_epoch() {
+        use FlowModCommand::{Add, Delete, DeleteStrict, Modify};
+        let (own, full) = (cookie(3, 5), u64::MAX);
+        let (all, mask) = Cookie::all_of(3);
+        for (message, said) in [
+            (flow(Add, 20, own, 0), ""),
+            (flow(Add, 28, own, 0), ""),
+            (
+                flow(Add, 29, own, 0),
+                "table 29 is outside router's tables, 20 to 28",
+            ),
+            (flow(Add, 19, own, 0), "table 19"),
+            (flow(Add, 0, own, 0), "table 0"),
+            (flow(Add, 255, own, 0), "table 255"),
+            (flow(Add, 20, cookie(2, 5), 0), "is not router's (app 3)"),
+            (flow(Add, 20, 0, 0), "is not router's"),
+            (flow(Add, 20, u64::MAX, 0), "is not router's"),
+            (flow(Add, 20, cookie(3, 4), 0), "does not bear epoch 65541"),
+            // Of whatever epoch the rule is.
+            (flow(DeleteStrict, 20, cookie(3, 4), full), ""),
+            (flow(Delete, 255, all, mask), ""),
+            (
+                flow(Delete, 255, all, 0xff << 56),
+                "reaches beyond router's own rules",
+            ),
+            (flow(Delete, 20, all, 0), "reaches beyond"),
+            (flow(Delete, 255, cookie(0, 0), full), "is not router's"),
+            (flow(Modify, 255, all, mask), "table 255"),
+            (flow(Modify, 21, all, mask), ""),
+        ] {
+            match check(&app(), EPOCH, &message) {
+                Ok(kind) => assert_eq!((kind, said), (Kind::FlowMod, "")),
+                Err(error) => {
+                    assert!(
+                        !said.is_empty() && error.to_string().contains(said),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_messages() {
+        let mod_of = |kind: u8, id: u32| {
+            let mut message = vec![4, kind, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0];
+            message.extend(id.to_be_bytes());
+            message
+        };
+        let features = |length: u8| {
+            let mut message = vec![4, 18, 0, length, 0, 0, 0, 1, 0, 12, 0, 0, 0, 0, 0, 0];
+            message.resize(usize::from(length), 0);
+            message
+        };
+        for (message, result) in [
+            (mod_of(15, 0x0300_0001), Ok(Kind::GroupMod)),
+            (
+                mod_of(15, 0x0400_0001),
+                Err("group 0x4000001 is outside router's"),
+            ),
+            (mod_of(29, 0x0300_0001), Ok(Kind::MeterMod)),
+            (mod_of(29, 1), Err("meter 0x1")),
+            (vec![4, 20, 0, 8, 0, 0, 0, 1], Ok(Kind::Question)),
+            (vec![1, 20, 0, 8, 0, 0, 0, 1], Err("wire version 1")),
+            (vec![4, 24, 0, 8, 0, 0, 0, 1], Err("apps may not send it")),
+            (vec![4, 9, 0, 8, 0, 0, 0, 1], Err("apps may not send it")),
+            (vec![4, 14, 0, 8, 0, 0, 0, 1], Err("FLOW_MOD")),
+            (features(16), Ok(Kind::Question)),
+            (features(24), Err("table features")),
+            (
+                Message::MultipartRequest(MultipartRequest::Desc)
+                    .encode(1)
+                    .to_vec(),
+                Ok(Kind::Question),
+            ),
+        ] {
+            match (check(&app(), EPOCH, &message), result) {
+                (Ok(kind), Ok(wanted)) => assert_eq!(kind, wanted),
+                (Err(error), Err(said)) => {
+                    // A message that is too short is named by the codec.
+                    assert!(
+                        error.to_string().contains(said) || message.len() == 8,
+                        "{error}"
+                    );
+                }
+                (found, wanted) => panic!("{message:?}: {found:?}, not {wanted:?}"),
+            }
+        }
+        assert!(check_question(&features(24)).is_err());
+        assert!(check_question(&features(16)).is_ok());
+        assert!(check_question(&mod_of(15, 0x0300_0001)).is_err());
+    }
+}

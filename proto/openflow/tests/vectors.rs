@@ -1,0 +1,360 @@
+//! The annotated frames in `vectors`, both ways.
+//!
+//! A line of a vector is bytes in hexadecimal, `BYTE x N` for N times the same, and a comment after `#`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use morph_openflow::v13::*;
+use morph_openflow::{MacAddr, MessageType};
+
+const XID: u32 = 42;
+const COOKIE: u64 = 0x4d01_0002_0000_0003;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn parse(text: &str) -> Vec<u8> {
+    let byte = |word: &str| u8::from_str_radix(word, 16).unwrap();
+    let mut bytes = Vec::new();
+    for line in text.lines() {
+        let words = line.split('#').next().unwrap();
+        let words: Vec<&str> = words.split_whitespace().collect();
+        match words[..] {
+            [value, "x", count] => {
+                let count: usize = count.parse().unwrap();
+                bytes.resize(bytes.len() + count, byte(value));
+            }
+            _ => bytes.extend(words.into_iter().map(byte)),
+        }
+    }
+    bytes
+}
+
+fn port() -> Port {
+    Port {
+        port_no: 2,
+        hw_addr: MacAddr([2, 0, 0, 0, 0, 2]),
+        name: "s1-eth2".into(),
+        config: port_config::DOWN,
+        state: port_state::LINK_DOWN | port_state::LIVE,
+        curr: 0x840,
+        advertised: 0x20,
+        supported: 0x3f,
+        peer: 0,
+        curr_speed: 10_000_000,
+        max_speed: 10_000_000,
+    }
+}
+
+fn flow_mod() -> FlowMod {
+    let nxm = OxmField(1, 4);
+    FlowMod {
+        cookie: COOKIE,
+        table_id: 10,
+        idle_timeout: 10,
+        hard_timeout: 30,
+        priority: 100,
+        flags: flow_mod::flag::SEND_FLOW_REM,
+        match_: Match {
+            fields: vec![
+                Oxm::exact(OxmField::ETH_TYPE, &[8, 0]),
+                Oxm::masked(OxmField::IPV4_DST, &[10, 0, 0, 0], &[255, 0, 0, 0]),
+                Oxm::exact(nxm, &[0, 0, 0, 9]),
+            ],
+        },
+        instructions: vec![
+            Instruction::ApplyActions(vec![
+                Action::PushVlan(0x8100),
+                Action::SetField(Oxm::exact(OxmField::VLAN_VID, &[0x10, 5])),
+                Action::DecNwTtl,
+                Action::SetQueue(3),
+                Action::output(2),
+                Action::Experimenter {
+                    experimenter: 0x2320,
+                    body: Bytes::from_static(&[0, 0x2b, 0, 0, 0, 0, 0, 0]),
+                },
+                Action::Unknown {
+                    kind: 35,
+                    body: Bytes::from_static(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+                },
+            ]),
+            Instruction::WriteMetadata {
+                metadata: 5,
+                mask: 0xff,
+            },
+            Instruction::GotoTable(20),
+        ],
+        ..FlowMod::default()
+    }
+}
+
+fn flow_reply() -> Vec<FlowStats> {
+    let first = FlowStats {
+        table_id: 10,
+        duration_sec: 5,
+        duration_nsec: 6,
+        priority: 100,
+        idle_timeout: 0,
+        hard_timeout: 30,
+        flags: flow_mod::flag::SEND_FLOW_REM,
+        cookie: COOKIE,
+        packet_count: 7,
+        byte_count: 512,
+        match_: Match::new().in_port(7),
+        instructions: vec![Instruction::GotoTable(20)],
+    };
+    let second = FlowStats {
+        table_id: 0,
+        priority: 0,
+        hard_timeout: 0,
+        flags: 0,
+        cookie: 0,
+        packet_count: 0,
+        byte_count: 0,
+        match_: Match::new(),
+        instructions: vec![],
+        ..first.clone()
+    };
+    vec![first, second]
+}
+
+fn symmetric() -> Vec<(&'static str, Message)> {
+    let ping = || Bytes::from_static(b"ping");
+    let config = SwitchConfig {
+        flags: 1,
+        miss_send_len: 0xffff,
+    };
+    let role = Role {
+        role: role::MASTER,
+        generation_id: 9,
+    };
+    vec![
+        ("hello", Message::Hello(Hello::V13)),
+        (
+            "error",
+            Message::Error(ErrorMsg {
+                kind: error::kind::BAD_MATCH,
+                code: 9,
+                data: Bytes::from_static(&[4, 14, 0, 0x50, 0, 0, 0, 7]),
+            }),
+        ),
+        ("echo_request", Message::EchoRequest(ping())),
+        ("echo_reply", Message::EchoReply(ping())),
+        ("features_request", Message::FeaturesRequest),
+        (
+            "features_reply",
+            Message::FeaturesReply(FeaturesReply {
+                datapath_id: 1,
+                n_buffers: 256,
+                n_tables: 254,
+                auxiliary_id: 0,
+                capabilities: 0x4f,
+                reserved: 0,
+            }),
+        ),
+        ("get_config_request", Message::GetConfigRequest),
+        ("get_config_reply", Message::GetConfigReply(config)),
+        ("set_config", Message::SetConfig(config)),
+        ("barrier_request", Message::BarrierRequest),
+        ("barrier_reply", Message::BarrierReply),
+        ("role_request", Message::RoleRequest(role)),
+        ("role_reply", Message::RoleReply(role)),
+        (
+            "group_mod",
+            Message::Unknown {
+                kind: MessageType::GROUP_MOD,
+                body: Bytes::from_static(&[0, 2, 0, 0, 0, 0, 0, 5]),
+            },
+        ),
+    ]
+}
+
+fn packets_and_rules() -> Vec<(&'static str, Message)> {
+    vec![
+        (
+            "packet_in",
+            Message::PacketIn(PacketIn {
+                buffer_id: NO_BUFFER,
+                total_len: 64,
+                reason: packet_in::reason::ACTION,
+                table_id: 10,
+                cookie: COOKIE,
+                match_: Match::new().in_port(7),
+                data: Bytes::from_static(&[0xde, 0xad, 0xbe, 0xef, 0, 1, 2, 3]),
+            }),
+        ),
+        (
+            "flow_removed",
+            Message::FlowRemoved(FlowRemoved {
+                cookie: COOKIE,
+                priority: 100,
+                reason: flow_removed::reason::IDLE_TIMEOUT,
+                table_id: 10,
+                duration_sec: 5,
+                duration_nsec: 6,
+                idle_timeout: 10,
+                hard_timeout: 30,
+                packet_count: 7,
+                byte_count: 512,
+                match_: Match::new().eth_dst(MacAddr([2, 0, 0, 0, 0, 1])),
+            }),
+        ),
+        (
+            "port_status",
+            Message::PortStatus(PortStatus {
+                reason: port_reason::MODIFY,
+                port: port(),
+            }),
+        ),
+        (
+            "packet_out",
+            Message::PacketOut(PacketOut {
+                buffer_id: NO_BUFFER,
+                in_port: port::CONTROLLER,
+                actions: vec![Action::output(port::FLOOD)],
+                data: Bytes::from_static(&[0xde, 0xad, 0xbe, 0xef]),
+            }),
+        ),
+        ("flow_mod", Message::FlowMod(flow_mod())),
+    ]
+}
+
+fn requests() -> Vec<(&'static str, Message)> {
+    let rules = FlowStatsRequest::by_cookie(0x4d01 << 48, 0xffff << 48);
+    let requests = vec![
+        ("desc_request", MultipartRequest::Desc),
+        ("flow_request", MultipartRequest::Flow(rules.clone())),
+        ("aggregate_request", MultipartRequest::Aggregate(rules)),
+        (
+            "port_stats_request",
+            MultipartRequest::PortStats { port_no: port::ANY },
+        ),
+        ("port_desc_request", MultipartRequest::PortDesc),
+        (
+            "table_features_request",
+            MultipartRequest::Unknown {
+                kind: 12,
+                flags: 1,
+                body: Bytes::new(),
+            },
+        ),
+    ];
+    let message = |(name, request)| (name, Message::MultipartRequest(request));
+    requests.into_iter().map(message).collect()
+}
+
+fn replies() -> Vec<(&'static str, Message)> {
+    let desc = Desc {
+        mfr_desc: "Morp".into(),
+        hw_desc: "hw".into(),
+        sw_desc: "sw".into(),
+        serial_num: "1".into(),
+        dp_desc: String::new(),
+    };
+    let sum = AggregateStats {
+        packet_count: 7,
+        byte_count: 512,
+        flow_count: 2,
+    };
+    let counters = PortStats {
+        port_no: 2,
+        rx_packets: 1,
+        tx_packets: 2,
+        rx_bytes: 3,
+        tx_bytes: 4,
+        rx_dropped: 5,
+        tx_dropped: 6,
+        rx_errors: 7,
+        tx_errors: 8,
+        rx_frame_err: 9,
+        rx_over_err: 10,
+        rx_crc_err: 11,
+        collisions: 12,
+        duration_sec: 13,
+        duration_nsec: 14,
+    };
+    let replies = vec![
+        ("desc_reply", false, MultipartBody::Desc(desc)),
+        ("flow_reply", true, MultipartBody::Flow(flow_reply())),
+        ("aggregate_reply", false, MultipartBody::Aggregate(sum)),
+        (
+            "port_stats_reply",
+            false,
+            MultipartBody::PortStats(vec![counters]),
+        ),
+        (
+            "port_desc_reply",
+            false,
+            MultipartBody::PortDesc(vec![port()]),
+        ),
+    ];
+    let message =
+        |(name, more, body)| (name, Message::MultipartReply(MultipartReply { more, body }));
+    replies.into_iter().map(message).collect()
+}
+
+fn all() -> Vec<(&'static str, Message)> {
+    [symmetric(), packets_and_rules(), requests(), replies()].concat()
+}
+
+#[test]
+fn each_vector_is_its_value_and_each_value_its_vector() {
+    for (name, value) in all() {
+        let text = std::fs::read_to_string(folder().join(format!("{name}.hex"))).unwrap();
+        let bytes = Bytes::from(parse(&text));
+        let (header, decoded) = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((header.version, header.xid), (VERSION, XID), "{name}");
+        assert_eq!(decoded, value, "{name}");
+        assert_eq!(value.encode(XID), bytes, "{name}");
+        assert_eq!(decoded.encode(XID), bytes, "{name}, again");
+    }
+}
+
+#[test]
+fn no_vector_is_left_out() {
+    let files: BTreeSet<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let values = all().into_iter().map(|(name, _)| format!("{name}.hex"));
+    assert_eq!(files, values.collect());
+}
+
+#[test]
+fn peeks_see_what_decoding_sees() {
+    let frame = |name: &str| {
+        let path = folder().join(format!("{name}.hex"));
+        parse(&std::fs::read_to_string(path).unwrap())
+    };
+    let bytes = frame("flow_mod");
+    let view = peek::flow_mod(&bytes).unwrap();
+    assert_eq!((view.cookie(), view.cookie_mask()), (COOKIE, 0));
+    assert_eq!((view.table_id(), view.command()), (10, 0));
+    let bytes = frame("packet_in");
+    let view = peek::packet_in(&bytes).unwrap();
+    assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
+    assert_eq!((view.reason(), view.total_len()), (1, 64));
+    let bytes = frame("flow_removed");
+    let view = peek::flow_removed(&bytes).unwrap();
+    assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
+    let bytes = frame("flow_reply");
+    let view = peek::multipart(&bytes).unwrap();
+    assert_eq!((view.kind(), view.flags()), (multipart_kind::FLOW, 1));
+    let bytes = frame("error");
+    let view = peek::error(&bytes).unwrap();
+    assert_eq!((view.kind(), view.code()), (4, 9));
+    let bytes = frame("group_mod");
+    assert_eq!(peek::group_mod(&bytes).unwrap().group_id(), 5);
+
+    let error = peek::group_mod(&bytes[..15]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "group_mod at byte 8: needs 8 bytes, 7 are left"
+    );
+    assert!(peek::meter_mod(&bytes).is_err(), "another message");
+}

@@ -1,0 +1,119 @@
+//! Limits and form: what can be said of a transaction without looking at the store.
+
+use morph_api::store::op::Op as Kind;
+use morph_api::store::{Op, Refused, Row, Transaction};
+use prost::Message;
+use serde::de::IgnoredAny;
+
+use super::refuse::{invalid, too_large};
+use crate::limits;
+
+type Checked = Result<(), Box<Refused>>;
+
+pub(super) fn check(transaction: &Transaction) -> Checked {
+    let size = transaction.encoded_len();
+    if size > limits::TRANSACTION {
+        let most = limits::TRANSACTION;
+        return Err(too_large(format!(
+            "a transaction of {size} bytes; at most {most} are taken"
+        )));
+    }
+    let count = transaction.ops.len() + transaction.expect.len();
+    if count > limits::OPS {
+        let most = limits::OPS;
+        return Err(too_large(format!(
+            "{count} operations and expectations; at most {most} are taken"
+        )));
+    }
+    if let Some(turn) = &transaction.turn {
+        name("turn.app", &turn.app)?;
+        name("turn.node", &turn.node)?;
+    }
+    for expect in &transaction.expect {
+        row("expect", expect.row.as_ref())?;
+    }
+    transaction.ops.iter().try_for_each(op)
+}
+
+fn op(op: &Op) -> Checked {
+    match &op.op {
+        None => Err(invalid("an operation that says nothing")),
+        Some(Kind::Put(put)) => {
+            row("put", put.row.as_ref())?;
+            value(put.row.as_ref(), &put.value)
+        }
+        Some(Kind::Delete(delete)) => row("delete", Some(delete)),
+        Some(Kind::Fence(fence)) => {
+            name("fence.app", &fence.app)?;
+            name("fence.node", &fence.node)?;
+            name("fence.release", &fence.release)
+        }
+        Some(Kind::CreateSpace(create)) => {
+            name("create_space.app", &create.app)?;
+            match (create.truth, create.owner.is_empty()) {
+                (true, true) => Ok(()),
+                (true, false) => Err(invalid("create_space.owner: a truth has none")),
+                (false, _) => name("create_space.owner", &create.owner),
+            }
+        }
+        Some(Kind::DropSpace(drop)) => name("drop_space.app", &drop.app),
+        Some(Kind::Mark(mark)) => {
+            name("mark.app", &mark.app)?;
+            name("mark.owner", &mark.owner)
+        }
+        Some(Kind::Swap(swap)) => name("swap.app", &swap.app),
+    }
+}
+
+fn row(what: &str, row: Option<&Row>) -> Checked {
+    let row = row.ok_or_else(|| invalid(format!("{what}: no row")))?;
+    name(what, &row.app)?;
+    for (part, text) in [("table", &row.table), ("key", &row.key)] {
+        if text.is_empty() || text.contains('\0') {
+            return Err(invalid(format!(
+                "{what}: {part} {text:?} is empty or contains a zero byte"
+            )));
+        }
+    }
+    let size = row.table.len() + row.key.len();
+    if size > limits::KEY {
+        let most = limits::KEY;
+        return Err(too_large(format!(
+            "{what}: a table and key of {size} bytes; at most {most} are taken"
+        )));
+    }
+    Ok(())
+}
+
+fn value(row: Option<&Row>, value: &str) -> Checked {
+    let at = || row.map_or(String::new(), |row| format!("{}/{}", row.table, row.key));
+    if value.len() > limits::VALUE {
+        let (size, most) = (value.len(), limits::VALUE);
+        return Err(too_large(format!(
+            "{}: a value of {size} bytes; at most {most} are taken",
+            at()
+        )));
+    }
+    match serde_json::from_str::<IgnoredAny>(value) {
+        Ok(IgnoredAny) => Ok(()),
+        Err(error) => Err(invalid(format!(
+            "{}: the value is no JSON document: {error}",
+            at()
+        ))),
+    }
+}
+
+fn name(what: &str, name: &str) -> Checked {
+    if name.is_empty() || name.contains('\0') {
+        return Err(invalid(format!(
+            "{what}: the name {name:?} is empty or contains a zero byte"
+        )));
+    }
+    if name.len() > limits::NAME {
+        let (size, most) = (name.len(), limits::NAME);
+        return Err(too_large(format!(
+            "{what}: a name of {size} bytes; at most {most} are taken"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,388 @@
+//! The core against a model that is too simple to be wrong in the same way: it copies everything, applies operation by
+//! operation, and throws the copy away at the first refusal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morph_api::store::op::Op as Kind;
+use morph_api::store::{Expect, Op, Reason, Row, Seq, Transaction, Turn};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::tests::Memory;
+use super::{At, Verdict};
+use crate::op;
+
+/// Schema, truth, owner, mark, modified.
+type NaiveSpace = (u32, bool, String, u64, u64);
+
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Naive {
+    revision: u64,
+    /// app -> epoch, turn, cursor
+    lanes: BTreeMap<String, (u64, u64, Seq)>,
+    spaces: BTreeMap<(String, u32), NaiveSpace>,
+    used: BTreeSet<(String, u32)>,
+    rows: BTreeMap<At, (u64, String)>,
+}
+
+impl Naive {
+    fn commit(&mut self, transaction: &Transaction) -> Option<Reason> {
+        let mut next = self.clone();
+        if let Err(reason) = next.all(self, transaction) {
+            return Some(reason);
+        }
+        next.settle(self);
+        *self = next;
+        None
+    }
+
+    /// Revisions and times of change, by looking at what is different.
+    fn settle(&mut self, old: &Naive) {
+        let new = old.revision + 1;
+        for (key, space) in &mut self.spaces {
+            let of = |at: &&At| (&at.app, at.space) == (&key.0, key.1);
+            let touched = |at: &At| match (old.rows.get(at), self.rows.get(at)) {
+                (None, None) => false,
+                (Some(old), Some(new)) => new.0 > old.0,
+                _ => true,
+            };
+            if self
+                .rows
+                .keys()
+                .chain(old.rows.keys())
+                .filter(of)
+                .any(touched)
+            {
+                space.4 = new;
+            }
+        }
+        if (&self.lanes, &self.spaces, &self.used, &self.rows)
+            != (&old.lanes, &old.spaces, &old.used, &old.rows)
+        {
+            self.revision = new;
+        }
+    }
+
+    fn all(&mut self, old: &Naive, transaction: &Transaction) -> Result<(), Reason> {
+        if let Some(turn) = &transaction.turn {
+            let lane = self.lanes.get_mut(&turn.app).ok_or(Reason::StaleEpoch)?;
+            match (turn.epoch == lane.0, turn.follows.cmp(&lane.1)) {
+                (false, _) => return Err(Reason::StaleEpoch),
+                (true, std::cmp::Ordering::Less) => return Err(Reason::Already),
+                (true, std::cmp::Ordering::Greater) => return Err(Reason::Gap),
+                (true, std::cmp::Ordering::Equal) => lane.1 += 1,
+            }
+            match turn.cursor {
+                Some(cursor) if cursor <= lane.2 => return Err(Reason::Invalid),
+                Some(cursor) => lane.2 = cursor,
+                None => {}
+            }
+        }
+        for Expect { row, revision } in &transaction.expect {
+            let at = old.at(row.as_ref().unwrap());
+            let found = at.and_then(|at| old.rows.get(&at)).map_or(0, |row| row.0);
+            if found != *revision {
+                return Err(Reason::Conflict);
+            }
+        }
+        transaction
+            .ops
+            .iter()
+            .try_for_each(|op| self.op(old, transaction, op.op.as_ref().unwrap()))
+    }
+
+    fn at(&self, row: &Row) -> Option<At> {
+        let mut spaces = self.spaces.iter();
+        let space = spaces.find(|((app, id), space)| {
+            *app == row.app && (*id == row.space || row.space == 0 && space.1)
+        })?;
+        Some(At {
+            app: row.app.clone(),
+            space: space.0.1,
+            table: row.table.clone(),
+            key: row.key.clone(),
+        })
+    }
+
+    fn find(&self, app: &str, truth: bool) -> Option<u32> {
+        let mut spaces = self.spaces.iter();
+        spaces
+            .find(|(key, space)| key.0 == app && space.1 == truth)
+            .map(|(key, _)| key.1)
+    }
+
+    fn write(
+        &mut self,
+        old: &Naive,
+        transaction: &Transaction,
+        row: &Row,
+        value: Option<&str>,
+    ) -> Result<(), Reason> {
+        let at = self.at(row).ok_or(Reason::Invalid)?;
+        let key = (at.app.clone(), at.space);
+        let truth = self.spaces[&key].1;
+        let marked = transaction
+            .ops
+            .iter()
+            .any(|op| matches!(&op.op, Some(Kind::Mark(m)) if m.app == at.app && m.id == at.space));
+        let expected = transaction
+            .expect
+            .iter()
+            .any(|e| old.at(e.row.as_ref().unwrap()).as_ref() == Some(&at));
+        let may = match &transaction.turn {
+            Some(turn) => turn.app == at.app && truth,
+            None if truth => expected || !old.used.contains(&key),
+            None => marked,
+        };
+        if !may {
+            return Err(Reason::Invalid);
+        }
+        match value {
+            Some(value) => self.rows.insert(at, (old.revision + 1, value.to_owned())),
+            None => self.rows.remove(&at),
+        };
+        Ok(())
+    }
+
+    fn op(&mut self, old: &Naive, transaction: &Transaction, kind: &Kind) -> Result<(), Reason> {
+        match kind {
+            Kind::Put(put) => {
+                let row = put.row.as_ref().unwrap();
+                return self.write(old, transaction, row, Some(&put.value));
+            }
+            Kind::Delete(row) => return self.write(old, transaction, row, None),
+            _ if transaction.turn.is_some() => return Err(Reason::Invalid),
+            Kind::Fence(fence) => {
+                let epoch = self.lanes.get(&fence.app).map_or(0, |lane| lane.0);
+                if epoch != fence.expect_epoch {
+                    return Err(Reason::StaleEpoch);
+                }
+                self.lanes
+                    .entry(fence.app.clone())
+                    .or_insert((0, 0, Seq::ZERO))
+                    .0 += 1;
+            }
+            Kind::CreateSpace(new) => {
+                let key = (new.app.clone(), new.id);
+                if self.used.contains(&key) {
+                    return Err(Reason::Conflict);
+                }
+                let (truth, copy) = (self.find(&new.app, true), self.find(&new.app, false));
+                if new.truth == truth.is_some() || !new.truth && copy.is_some() {
+                    return Err(Reason::Invalid);
+                }
+                self.used.insert(key.clone());
+                let space = (
+                    new.schema,
+                    new.truth,
+                    new.owner.clone(),
+                    0,
+                    old.revision + 1,
+                );
+                self.spaces.insert(key, space);
+            }
+            Kind::DropSpace(drop) => {
+                let key = (drop.app.clone(), drop.id);
+                if self.spaces.get(&key).is_some_and(|space| space.1) {
+                    return Err(Reason::Invalid);
+                }
+                self.remove(&key);
+            }
+            Kind::Mark(mark) => {
+                let space = self.spaces.get_mut(&(mark.app.clone(), mark.id));
+                let space = space.filter(|space| !space.1).ok_or(Reason::Invalid)?;
+                if space.2 != mark.owner {
+                    return Err(Reason::StaleEpoch);
+                }
+                if mark.mark > old.revision {
+                    return Err(Reason::Invalid);
+                }
+                space.3 = mark.mark;
+            }
+            Kind::Swap(swap) => {
+                let now = (self.find(&swap.app, true), self.find(&swap.app, false));
+                if now != (Some(swap.truth), Some(swap.copy)) {
+                    return Err(Reason::Conflict);
+                }
+                let mut settled = self.clone();
+                settled.settle(old);
+                let modified = settled.spaces[&(swap.app.clone(), swap.truth)].4;
+                let copy = self.spaces.get_mut(&(swap.app.clone(), swap.copy)).unwrap();
+                if copy.3 < modified {
+                    return Err(Reason::NotCurrent);
+                }
+                (copy.1, copy.2, copy.3) = (true, String::new(), 0);
+                self.remove(&(swap.app.clone(), swap.truth));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &(String, u32)) {
+        self.spaces.remove(key);
+        self.rows
+            .retain(|at, _| (&at.app, at.space) != (&key.0, key.1));
+    }
+}
+
+const APPS: [&str; 2] = ["a", "b"];
+
+fn row() -> impl Strategy<Value = Row> {
+    let space = prop_oneof![3 => Just(0u32), 1 => 1..5u32];
+    (0..2usize, space, 0..3u32)
+        .prop_map(|(app, space, key)| op::row_in(APPS[app], space, "t", key.to_string()))
+}
+
+fn revision() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => Just(0u64), 3 => 0..30u64]
+}
+
+fn operation() -> impl Strategy<Value = Op> {
+    let (app, id, owner) = (|| 0..2usize, || 1..5u32, || 0..2u32);
+    prop_oneof![
+        6 => (row(), 0..9u32).prop_map(|(row, value)| op::put(row, value.to_string())),
+        2 => row().prop_map(op::delete),
+        1 => (app(), 0..4u64).prop_map(|(app, epoch)| op::fence(APPS[app], "n", epoch, "r")),
+        1 => (app(), id()).prop_map(|(app, id)| op::create_truth(APPS[app], id, 1)),
+        2 => (app(), id(), owner()).prop_map(|(app, id, o)| op::create_copy(APPS[app], id, 2, format!("o{o}"))),
+        1 => (app(), id()).prop_map(|(app, id)| op::drop_space(APPS[app], id)),
+        4 => (app(), id(), owner(), revision())
+            .prop_map(|(app, id, o, mark)| op::mark(APPS[app], id, format!("o{o}"), mark)),
+        2 => (app(), id(), id()).prop_map(|(app, truth, copy)| op::swap(APPS[app], truth, copy)),
+    ]
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let cursor = proptest::option::of((1..3u64, 0..20u64));
+    (0..2usize, 0..4u64, 0..6u64, cursor).prop_map(|(app, epoch, follows, cursor)| Turn {
+        app: APPS[app].into(),
+        node: "n".into(),
+        epoch,
+        follows,
+        cursor: cursor.map(|(stream, n)| Seq { stream, n }),
+    })
+}
+
+/// Guesses are made right afterwards, often, or hardly anything would be accepted.
+fn transaction() -> impl Strategy<Value = (Transaction, bool)> {
+    let expect = (row(), revision()).prop_map(|(row, revision)| op::expect(&row, revision));
+    let turn = proptest::option::weighted(0.4, turn());
+    (
+        turn,
+        vec(expect, 0..2),
+        vec(operation(), 0..4),
+        proptest::bool::weighted(0.8),
+    )
+        .prop_map(|(turn, expect, ops, right)| (Transaction { turn, expect, ops }, right))
+}
+
+/// What a well-informed client would have written.
+fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
+    let at = |row: &Row| {
+        model
+            .at(row)
+            .and_then(|at| model.rows.get(&at))
+            .map_or(0, |row| row.0)
+    };
+    if let Some(turn) = &mut transaction.turn {
+        if let Some((epoch, count, cursor)) = model.lanes.get(&turn.app) {
+            (turn.epoch, turn.follows) = (*epoch, *count);
+            turn.cursor = turn.cursor.map(|_| Seq {
+                stream: cursor.stream.max(1),
+                n: cursor.n + 1,
+            });
+        }
+    } else {
+        let rows = transaction.ops.iter().filter_map(|op| match &op.op {
+            Some(Kind::Put(put)) => put.row.clone(),
+            Some(Kind::Delete(row)) => Some(row.clone()),
+            _ => None,
+        });
+        transaction
+            .expect
+            .extend(rows.map(|row| op::expect(&row, 0)));
+    }
+    for expect in &mut transaction.expect {
+        expect.revision = at(expect.row.as_ref().unwrap());
+    }
+    for op in &mut transaction.ops {
+        match &mut op.op {
+            Some(Kind::Fence(fence)) => {
+                fence.expect_epoch = model.lanes.get(&fence.app).map_or(0, |lane| lane.0);
+            }
+            Some(Kind::Mark(mark)) => {
+                mark.id = model.find(&mark.app, false).unwrap_or(mark.id);
+                mark.mark = model.revision;
+                let space = model.spaces.get(&(mark.app.clone(), mark.id));
+                if let Some(space) = space.filter(|space| !space.1) {
+                    mark.owner.clone_from(&space.2);
+                }
+            }
+            Some(Kind::Swap(swap)) => {
+                swap.truth = model.find(&swap.app, true).unwrap_or(swap.truth);
+                swap.copy = model.find(&swap.app, false).unwrap_or(swap.copy);
+            }
+            _ => {}
+        }
+    }
+    transaction
+}
+
+fn seen(memory: &Memory) -> Naive {
+    let state = &memory.state;
+    let lanes = state.lanes.values();
+    let spaces = state.spaces.iter();
+    for (key, space) in spaces.clone() {
+        let of = |at: &&At| (&at.app, at.space) == (&key.0, key.1);
+        assert_eq!(space.keys, memory.rows.keys().filter(of).count() as u64);
+    }
+    Naive {
+        revision: state.revision,
+        lanes: lanes
+            .map(|lane| {
+                (
+                    lane.app.clone(),
+                    (lane.epoch, lane.turn, lane.cursor.unwrap()),
+                )
+            })
+            .collect(),
+        spaces: spaces
+            .map(|(key, s)| {
+                (
+                    key.clone(),
+                    (s.schema, s.truth, s.owner.clone(), s.mark, s.modified),
+                )
+            })
+            .collect(),
+        used: state.used.clone(),
+        rows: memory.rows.clone(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_core_does_what_the_model_does(transactions in vec(transaction(), 1..40)) {
+        let mut model = Naive::default();
+        let mut memory = Memory::default();
+        for app in APPS {
+            let first = op::shared([], [op::create_truth(app, 1, 1), op::fence(app, "n", 0, "r")]);
+            prop_assert_eq!(model.commit(&first), None);
+            prop_assert!(matches!(memory.commit(first), Verdict::Accepted(_)));
+        }
+        for (transaction, right) in transactions {
+            let transaction = match right {
+                true => inform(transaction, &model),
+                false => transaction,
+            };
+            let expected = model.commit(&transaction);
+            let found = match memory.commit(transaction.clone()) {
+                Verdict::Accepted(_) => None,
+                Verdict::Refused(refused) => Some(refused.reason()),
+            };
+            prop_assert_eq!(found, expected, "{:#?}", transaction);
+            prop_assert_eq!(&seen(&memory), &model, "{:#?}", transaction);
+        }
+    }
+}

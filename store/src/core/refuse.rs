@@ -1,0 +1,45 @@
+//! Refusals, and how they end the work on a transaction.
+
+use morph_api::store::{Lane, Reason, Refused};
+
+/// Why the work on a transaction ends early.
+#[derive(Debug)]
+pub(super) enum Stop<E> {
+    /// The core says no.
+    Refused(Box<Refused>),
+    /// The backend cannot read.
+    Failed(E),
+}
+
+impl<E> From<Box<Refused>> for Stop<E> {
+    fn from(refused: Box<Refused>) -> Self {
+        Stop::Refused(refused)
+    }
+}
+
+pub(super) fn refuse(reason: Reason, message: impl Into<String>) -> Box<Refused> {
+    Box::new(Refused {
+        reason: reason.into(),
+        message: message.into(),
+        lane: None,
+    })
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> Box<Refused> {
+    refuse(Reason::Invalid, message)
+}
+
+pub(super) fn too_large(message: impl Into<String>) -> Box<Refused> {
+    refuse(Reason::TooLarge, message)
+}
+
+pub(super) fn conflict(message: impl Into<String>) -> Box<Refused> {
+    refuse(Reason::Conflict, message)
+}
+
+/// A refusal that tells the lane as it is.
+pub(super) fn of_lane(reason: Reason, lane: Lane, message: String) -> Box<Refused> {
+    let mut refused = refuse(reason, message);
+    refused.lane = Some(lane);
+    refused
+}

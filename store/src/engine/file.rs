@@ -1,0 +1,213 @@
+//! The file: opened, checked, loaded, opened again after the disk failed.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use morph_api::store::op::Op as Kind;
+use morph_api::store::{CreateSpace, Lane, Op, Space, Transaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
+    StorageError, WriteTransaction,
+};
+
+use super::error::EngineError;
+use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
+use super::tables::Tables;
+use crate::core::{State, Verdict, apply};
+
+/// Bytes of the engine's page cache. The state of a large network is some ten megabytes.
+const CACHE: usize = 64 << 20;
+
+/// The file of a store, shared by the writer and all readers.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    /// None: the disk failed, and so did the attempt to open the file again.
+    database: RwLock<Option<Database>>,
+}
+
+impl File {
+    /// Opens or formats the store in a directory, and begins a new incarnation.
+    pub(super) fn open(directory: &Path) -> Result<(File, State, u64), EngineError> {
+        let path = directory.join("store.redb");
+        let database = database(&path)?;
+        let file = File {
+            path,
+            database: RwLock::new(Some(database)),
+        };
+        let mut state = file.format()?;
+        if state.revision == 0 {
+            state = file.create_records(state)?;
+        }
+        let incarnation = file.begin_incarnation()?;
+        Ok((file, state, incarnation))
+    }
+
+    /// A view of everything as it is now.
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, EngineError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => Ok(database.begin_read()?),
+            None => Err(closed()),
+        }
+    }
+
+    /// Durable when it is committed: that is the engine's default.
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction, EngineError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => Ok(database.begin_write()?),
+            None => Err(closed()),
+        }
+    }
+
+    /// After an I/O error the engine refuses everything until the file is opened anew. Its last whole commit is then
+    /// found by its checksums.
+    pub(super) fn reopen(&self) -> Result<State, EngineError> {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = None; // lets go of the lock on the file
+        *slot = Some(database(&self.path)?);
+        drop(slot);
+        load(&self.begin_read()?)
+    }
+
+    /// So that the next start finds a file that needs no repair.
+    pub(super) fn close(&self) {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+    }
+
+    fn format(&self) -> Result<State, EngineError> {
+        let transaction = self.begin_write()?;
+        let found = {
+            let mut meta = transaction.open_table(META)?;
+            let found = meta.get("format")?.map(|format| format.value());
+            if found.is_none() {
+                for (key, value) in [("format", FORMAT), ("revision", 0), ("incarnation", 0)] {
+                    meta.insert(key, value)?;
+                }
+                drop(meta);
+                transaction.open_table(ROWS)?;
+                transaction.open_table(LANES)?;
+                transaction.open_table(SPACES)?;
+                transaction.open_table(USED)?;
+            }
+            found.unwrap_or(FORMAT)
+        };
+        if found > FORMAT {
+            return Err(EngineError::Format {
+                path: self.path.clone(),
+                found,
+                known: FORMAT,
+            });
+        }
+        transaction.commit()?;
+        load(&self.begin_read()?)
+    }
+
+    /// Morpheus's own records have a space from the beginning.
+    fn create_records(&self, mut state: State) -> Result<State, EngineError> {
+        let create = Kind::CreateSpace(CreateSpace {
+            app: morph_api::RECORDS.to_owned(),
+            id: 1,
+            schema: 1,
+            truth: true,
+            owner: String::new(),
+        });
+        let first = Transaction {
+            ops: vec![Op { op: Some(create) }],
+            ..Transaction::default()
+        };
+        let transaction = self.begin_write()?;
+        let mut tables = Tables::open(&transaction)?;
+        if let Verdict::Accepted(effects) = apply(&state, first, &tables)? {
+            tables.write(&effects)?;
+            state.advance(&effects);
+        }
+        drop(tables);
+        transaction.commit()?;
+        Ok(state)
+    }
+
+    fn begin_incarnation(&self) -> Result<u64, EngineError> {
+        let transaction = self.begin_write()?;
+        let incarnation = {
+            let mut meta = transaction.open_table(META)?;
+            let last = meta.get("incarnation")?.map_or(0, |last| last.value());
+            meta.insert("incarnation", last + 1)?;
+            last + 1
+        };
+        transaction.commit()?;
+        Ok(incarnation)
+    }
+}
+
+fn closed() -> EngineError {
+    EngineError::Storage(redb::Error::DatabaseClosed)
+}
+
+fn database(path: &Path) -> Result<Database, EngineError> {
+    let opened = Builder::new().set_cache_size(CACHE).create(path);
+    opened.map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => EngineError::InUse { path, by: None },
+            DatabaseError::Storage(StorageError::Io(source))
+                if source.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                let message = source.to_string();
+                EngineError::NoStore { path, message }
+            }
+            DatabaseError::Storage(StorageError::Io(source))
+                if source.kind() != std::io::ErrorKind::StorageFull =>
+            {
+                EngineError::Open { path, source }
+            }
+            DatabaseError::Storage(StorageError::Corrupted(message)) => {
+                EngineError::NoStore { path, message }
+            }
+            DatabaseError::UpgradeRequired(version) => EngineError::NoStore {
+                path,
+                message: format!("it has version {version} of the engine's own format"),
+            },
+            error => error.into(),
+        }
+    })
+}
+
+/// Everything but rows, into memory.
+pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> {
+    let mut state = State {
+        revision: meta(transaction, "revision")?,
+        ..State::default()
+    };
+    for entry in transaction.open_table(LANES)?.iter()? {
+        let (key, value) = entry?;
+        let lane: Lane = layout::message(key.value(), value.value())?;
+        state
+            .lanes
+            .insert((lane.app.clone(), lane.node.clone()), lane);
+    }
+    for entry in transaction.open_table(SPACES)?.iter()? {
+        let (key, value) = entry?;
+        let space: Space = layout::message(key.value(), value.value())?;
+        state.spaces.insert((space.app.clone(), space.id), space);
+    }
+    for entry in transaction.open_table(USED)?.iter()? {
+        let (key, value) = entry?;
+        layout::unseal(key.value(), value.value())?;
+        state.used.insert(layout::space_of_key(key.value())?);
+    }
+    Ok(state)
+}
+
+pub(super) fn meta(transaction: &ReadTransaction, key: &str) -> Result<u64, EngineError> {
+    let value = transaction.open_table(META)?.get(key)?;
+    value
+        .map(|value| value.value())
+        .ok_or_else(|| EngineError::Damaged(key.to_owned()))
+}

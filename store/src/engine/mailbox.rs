@@ -1,0 +1,211 @@
+//! What waits for one watcher: filled by the writer, emptied by the watcher's task.
+//!
+//! The writer never waits for a watcher. Progress without rows takes no room: it only moves the revision. Rows wait up
+//! to a bound, and beyond it the watch ends: a view that misses a change is worse than one that is loaded again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use morph_api::store::ended::Why;
+use morph_api::store::{Change, Changes, Ended, RowValue, Turn};
+use tokio::sync::Notify;
+
+use crate::core::{At, Effects, SpaceKey};
+
+/// Bytes of rows that may wait for a watcher. As many as some seconds of the fastest writing while a large snapshot is
+/// on its way; the rows themselves are shared between watchers.
+const BOUND: usize = 16 << 20;
+/// Bytes of rows of one message; a transaction that is larger has one to itself.
+const MESSAGE: usize = 1 << 20;
+
+/// What a transaction changed, as watchers are told.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(super) revision: u64,
+    origin: Option<Turn>,
+    rows: Vec<(At, Option<String>)>,
+    dropped: Vec<SpaceKey>,
+}
+
+impl From<Effects> for Published {
+    fn from(effects: Effects) -> Self {
+        Published {
+            revision: effects.revision,
+            origin: effects.origin,
+            rows: effects.rows,
+            dropped: effects.dropped,
+        }
+    }
+}
+
+/// Which rows a watcher wants.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) app: String,
+    pub(crate) space: u32,
+    /// None: all.
+    pub(crate) tables: Vec<String>,
+}
+
+impl Selection {
+    fn wants(&self, at: &At) -> bool {
+        at.app == self.app
+            && at.space == self.space
+            && (self.tables.is_empty() || self.tables.contains(&at.table))
+    }
+
+    fn size(&self, published: &Published) -> usize {
+        let wanted = published.rows.iter().filter(|(at, _)| self.wants(at));
+        wanted
+            .map(|(at, value)| at.key.len() + value.as_ref().map_or(0, String::len) + 64)
+            .sum()
+    }
+
+    fn change(&self, published: &Published) -> Change {
+        let wanted = published.rows.iter().filter(|(at, _)| self.wants(at));
+        let row = |(at, value): &(At, Option<String>)| RowValue {
+            table: at.table.clone(),
+            key: at.key.clone(),
+            value: value.clone(),
+            revision: published.revision,
+        };
+        Change {
+            origin: published.origin.clone(),
+            revision: published.revision,
+            rows: wanted.map(row).collect(),
+        }
+    }
+}
+
+/// The next thing that a watcher is told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Mail {
+    Changes(Changes),
+    /// The last.
+    Ended(Ended),
+}
+
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    selection: Selection,
+    inner: Mutex<Inner>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<(usize, Arc<Published>)>,
+    bytes: usize,
+    /// Up to where the writer has told, and up to where the watcher knows.
+    told: u64,
+    known: u64,
+    ended: Option<Ended>,
+}
+
+impl Mailbox {
+    pub(super) fn new(selection: Selection, revision: u64) -> Self {
+        Mailbox {
+            selection,
+            inner: Mutex::new(Inner {
+                told: revision,
+                known: revision,
+                ..Inner::default()
+            }),
+            wake: Notify::new(),
+        }
+    }
+
+    /// A group of transactions, and the revision that they end at.
+    pub(super) fn push(&self, group: &[Arc<Published>], revision: u64) {
+        let mut inner = self.lock();
+        for published in group {
+            if inner.ended.is_some() {
+                break;
+            }
+            let size = self.selection.size(published);
+            if size > 0 {
+                inner.bytes += size;
+                inner.waiting.push_back((size, Arc::clone(published)));
+            }
+            let gone =
+                |(app, id): &SpaceKey| *app == self.selection.app && *id == self.selection.space;
+            if published.dropped.iter().any(gone) {
+                let (app, id) = (&self.selection.app, self.selection.space);
+                inner.ended = Some(ended(
+                    Why::SpaceGone,
+                    format!("space {id} of app {app:?} was dropped"),
+                ));
+            }
+        }
+        inner.told = revision;
+        if inner.bytes > BOUND {
+            let message = format!("more than {BOUND} bytes of changes are waiting to be read");
+            inner.end(ended(Why::TooSlow, message));
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Ends the watch; what waits is not told any more.
+    pub(crate) fn end(&self, why: Why, message: impl Into<String>) {
+        self.lock().end(ended(why, message));
+        self.wake.notify_one();
+    }
+
+    /// Waits for news. For one task only.
+    pub(crate) async fn next(&self) -> Mail {
+        loop {
+            if let Some(mail) = self.take() {
+                return mail;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Mail> {
+        let mut inner = self.lock();
+        let mut changes = Vec::new();
+        let mut bytes = 0;
+        while let Some((size, published)) = inner.waiting.pop_front() {
+            if bytes > 0 && bytes + size > MESSAGE {
+                inner.waiting.push_front((size, published));
+                break;
+            }
+            bytes += size;
+            inner.bytes -= size;
+            inner.known = published.revision;
+            changes.push(published);
+        }
+        if inner.waiting.is_empty() && inner.known < inner.told {
+            inner.known = inner.told;
+        } else if changes.is_empty() {
+            return inner.ended.clone().map(Mail::Ended);
+        }
+        let revision = inner.known;
+        drop(inner);
+        Some(Mail::Changes(Changes {
+            revision,
+            changes: changes.iter().map(|p| self.selection.change(p)).collect(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn end(&mut self, ended: Ended) {
+        self.waiting.clear();
+        self.bytes = 0;
+        self.told = self.known;
+        self.ended.get_or_insert(ended);
+    }
+}
+
+pub(crate) fn ended(why: Why, message: impl Into<String>) -> Ended {
+    Ended {
+        why: why.into(),
+        message: message.into(),
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading, each from one consistent view. Everything here may wait for the disk: call it where that is no harm.
+
+use std::ops::Bound;
+
+use morph_api::store::{ReadReply, ReadRequest, RowValue, Space, StatusReply};
+use redb::{ReadOnlyTable, ReadTransaction};
+
+use super::error::EngineError;
+use super::file::{File, load, meta};
+use super::layout::{self, Bytes, FORMAT, ROWS, SPACES};
+
+/// Rows of a read that names no limit, and rows of any read at most.
+const LIMIT: usize = 1000;
+const MOST: usize = 10_000;
+/// Bytes of a page, of a read or of a snapshot; one more row than that at most.
+const PAGE: usize = 256 << 10;
+
+/// A walk over rows in their order, page by page.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    rows: ReadOnlyTable<Bytes, Bytes>,
+    /// Of the space, which all keys start with.
+    space: usize,
+    /// What keys start with, ordered; those done are gone.
+    prefixes: std::collections::VecDeque<Vec<u8>>,
+    /// The rows' own keys start with this.
+    key_prefix: String,
+    after: Option<Vec<u8>>,
+}
+
+impl Walk {
+    /// Over some tables of a space, or all.
+    pub(super) fn tables(
+        view: &ReadTransaction,
+        app: &str,
+        space: u32,
+        tables: &[String],
+    ) -> Result<Walk, EngineError> {
+        let whole = layout::space_key(app, space);
+        let mut prefixes: Vec<Vec<u8>> = tables
+            .iter()
+            .map(|table| layout::table_key(app, space, table))
+            .collect();
+        if tables.is_empty() {
+            prefixes.push(whole.clone());
+        }
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Ok(Walk {
+            rows: view.open_table(ROWS)?,
+            space: whole.len(),
+            prefixes: prefixes.into(),
+            key_prefix: String::new(),
+            after: None,
+        })
+    }
+
+    /// The next rows, and whether there are more.
+    pub(crate) fn page(&mut self, limit: usize) -> Result<(Vec<RowValue>, bool), EngineError> {
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while let Some(prefix) = self.prefixes.front() {
+            let from = match &self.after {
+                Some(after) if after >= prefix => Bound::Excluded(&after[..]),
+                _ => Bound::Included(&prefix[..]),
+            };
+            for entry in self.rows.range::<&[u8]>((from, Bound::Unbounded))? {
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                let row = layout::row_value(self.space, key.value(), value.value())?;
+                if !row.key.starts_with(&self.key_prefix) {
+                    continue;
+                }
+                if rows.len() == limit || bytes >= PAGE {
+                    return Ok((rows, true));
+                }
+                bytes += key.value().len() + value.value().len();
+                self.after = Some(key.value().to_vec());
+                rows.push(row);
+            }
+            self.prefixes.pop_front();
+        }
+        Ok((rows, false))
+    }
+}
+
+impl File {
+    /// Answers `Read`. An app or a space that is not there has no rows.
+    pub(crate) fn read(&self, request: &ReadRequest) -> Result<ReadReply, EngineError> {
+        let view = self.begin_read()?;
+        let mut reply = ReadReply {
+            revision: meta(&view, "revision")?,
+            ..ReadReply::default()
+        };
+        let row = request.row.clone().unwrap_or_default();
+        let space = match row.space {
+            0 => truth(&view, &row.app)?.map(|space| space.id),
+            id => Some(id),
+        };
+        let Some(space) = space else {
+            return Ok(reply);
+        };
+        let of_table = match (request.prefix, row.table.is_empty()) {
+            (true, true) => Vec::new(),
+            (_, _) => vec![row.table.clone()],
+        };
+        let mut walk = Walk::tables(&view, &row.app, space, &of_table)?;
+        if !request.prefix {
+            walk.exactly(&row.key)?
+                .into_iter()
+                .for_each(|row| reply.rows.push(row));
+            return Ok(reply);
+        }
+        walk.narrow(&row.key, !row.table.is_empty());
+        if !request.after_table.is_empty() {
+            let table = layout::table_key(&row.app, space, &request.after_table);
+            walk.after = Some([&table[..], request.after_key.as_bytes()].concat());
+        }
+        let limit = match request.limit as usize {
+            0 => LIMIT,
+            limit => limit.min(MOST),
+        };
+        (reply.rows, reply.more) = walk.page(limit)?;
+        Ok(reply)
+    }
+
+    /// Answers `Status`, but for the incarnation.
+    pub(crate) fn status(&self) -> Result<StatusReply, EngineError> {
+        let state = load(&self.begin_read()?)?;
+        Ok(StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            format: FORMAT as u32,
+            incarnation: 0,
+            revision: state.revision,
+            lanes: state.lanes.into_values().collect(),
+            spaces: state.spaces.into_values().collect(),
+        })
+    }
+}
+
+impl Walk {
+    fn exactly(&self, key: &str) -> Result<Option<RowValue>, EngineError> {
+        let Some(table) = self.prefixes.front() else {
+            return Ok(None);
+        };
+        let key = [&table[..], key.as_bytes()].concat();
+        match self.rows.get(&key[..])? {
+            Some(value) => layout::row_value(self.space, &key, value.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Within one table a prefix of keys is a prefix of what lies on disk; across tables each row has to be looked at.
+    fn narrow(&mut self, prefix: &str, one_table: bool) {
+        if one_table {
+            self.prefixes
+                .iter_mut()
+                .for_each(|start| start.extend_from_slice(prefix.as_bytes()));
+        } else {
+            self.key_prefix = prefix.to_owned();
+        }
+    }
+}
+
+fn truth(view: &ReadTransaction, app: &str) -> Result<Option<Space>, EngineError> {
+    let (first, last) = (layout::space_key(app, 0), layout::space_key(app, u32::MAX));
+    let spaces = view.open_table(SPACES)?;
+    for entry in spaces.range::<&[u8]>(&first[..]..=&last[..])? {
+        let (key, value) = entry?;
+        let space: Space = layout::message(key.value(), value.value())?;
+        if space.truth {
+            return Ok(Some(space));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,88 @@
+//! The calls of `store.proto`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use morph_api::store::store_server;
+use morph_api::store::{
+    CommitReply, ReadReply, ReadRequest, StatusReply, StatusRequest, Transaction, WatchReply,
+    WatchRequest,
+};
+use tokio::sync::{mpsc, watch as watching};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::watch;
+use crate::engine::{Engine, EngineError, File};
+
+/// Messages on their way to a watcher. The transport buffers too; what waits longer waits in the mailbox.
+const AHEAD: usize = 2;
+
+pub(super) struct Service {
+    engine: Engine,
+    /// True when the daemon ends.
+    ended: watching::Receiver<bool>,
+}
+
+impl Service {
+    pub(super) fn new(engine: Engine, ended: watching::Receiver<bool>) -> Self {
+        Service { engine, ended }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<File>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let file = self.engine.file();
+        match tokio::task::spawn_blocking(move || work(file)).await {
+            Ok(result) => result.map_err(|error| status(&error)),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl store_server::Store for Service {
+    async fn commit(&self, request: Request<Transaction>) -> Result<Response<CommitReply>, Status> {
+        match self.engine.commit(request.into_inner()).await {
+            Ok(reply) => Ok(Response::new(reply)),
+            Err(error) => Err(status(&error)),
+        }
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchReply, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let started = self.engine.watch(request.into_inner()).await;
+        let started = started.map_err(|error| status(&error))?;
+        let (replies, stream) = mpsc::channel(AHEAD);
+        tokio::spawn(watch::run(started, replies, self.ended.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
+        let request = request.into_inner();
+        let reply = self.blocking(move |file| file.read(&request)).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let incarnation = self.engine.incarnation();
+        let reply = self.blocking(|file| file.status()).await?;
+        Ok(Response::new(StatusReply {
+            incarnation,
+            ..reply
+        }))
+    }
+}
+
+pub(super) fn status(error: &EngineError) -> Status {
+    match error {
+        EngineError::Damaged(_) => Status::data_loss(error.to_string()),
+        _ => Status::unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,179 @@
+//! A real daemon in a directory of its own.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends there"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use morph_api::store::{
+    Change, Committed, Reason, RowValue, Seq, Synced, Transaction, Turn, WatchReply, WatchRequest,
+    watch_reply, watch_request,
+};
+use morph_store::{Client, op};
+use tempfile::TempDir;
+use tonic::Streaming;
+
+pub const SOON: Duration = Duration::from_secs(10);
+
+pub struct Daemon {
+    child: Child,
+    pub client: Client,
+    pub home: TempDir,
+}
+
+pub fn command(dir: &Path, run_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
+    command.arg("--dir").arg(dir).arg("--run-dir").arg(run_dir);
+    command.env("MORPH_LOG", "warn").stdin(Stdio::null());
+    command
+}
+
+impl Daemon {
+    pub async fn start() -> Daemon {
+        Daemon::start_in(TempDir::new().unwrap()).await
+    }
+
+    pub async fn start_in(home: TempDir) -> Daemon {
+        let (dir, run_dir) = (home.path().join("store"), home.path().join("run"));
+        let child = command(&dir, &run_dir).spawn().unwrap();
+        let client = Client::new(run_dir.join("store.sock"));
+        client.ready(SOON).await.unwrap();
+        Daemon {
+            child,
+            client,
+            home,
+        }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.home.path().join("store")
+    }
+
+    pub fn run_dir(&self) -> PathBuf {
+        self.home.path().join("run")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and start again.
+    pub async fn crash(mut self) -> Daemon {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.again().await
+    }
+
+    /// SIGTERM: the exit code, and the daemon started again.
+    pub async fn restart(mut self) -> (Option<i32>, Daemon) {
+        let code = self.terminate();
+        (code, self.again().await)
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    async fn again(mut self) -> Daemon {
+        let home = std::mem::replace(&mut self.home, TempDir::new().unwrap());
+        drop(self);
+        Daemon::start_in(home).await
+    }
+
+    pub async fn commit(&self, transaction: Transaction) -> Committed {
+        self.client.commit(transaction).await.unwrap().unwrap()
+    }
+
+    pub async fn refused(&self, transaction: Transaction) -> Reason {
+        let refusal = self.client.commit(transaction).await.unwrap().unwrap_err();
+        assert!(!refusal.message.is_empty());
+        refusal.reason
+    }
+
+    /// An app with an empty truth in space 1 of schema 1, and its lane at epoch 1.
+    pub async fn app(&self, app: &str) {
+        let ops = [
+            op::create_truth(app, 1, 1),
+            op::fence(app, "node1", 0, "1.0.0"),
+        ];
+        self.commit(op::shared([], ops)).await;
+    }
+
+    pub async fn revision(&self) -> u64 {
+        self.client.status().await.unwrap().revision
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn turn(app: &str, epoch: u64, follows: u64) -> Turn {
+    Turn {
+        app: app.into(),
+        node: "node1".into(),
+        epoch,
+        follows,
+        cursor: Some(Seq {
+            stream: 1,
+            n: follows + 1,
+        }),
+    }
+}
+
+pub fn of_schema(app: &str, schema: u32) -> WatchRequest {
+    WatchRequest {
+        app: app.into(),
+        which: Some(watch_request::Which::Schema(schema)),
+        tables: Vec::new(),
+    }
+}
+
+pub async fn next(watch: &mut Streaming<WatchReply>) -> watch_reply::Reply {
+    let message = tokio::time::timeout(SOON, watch.message()).await;
+    message.unwrap().unwrap().unwrap().reply.unwrap()
+}
+
+pub async fn snapshot(watch: &mut Streaming<WatchReply>) -> (Vec<RowValue>, Synced) {
+    let mut rows = Vec::new();
+    loop {
+        match next(watch).await {
+            watch_reply::Reply::Snapshot(more) => rows.extend(more.rows),
+            watch_reply::Reply::Synced(synced) => return (rows, synced),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Changes up to a revision.
+pub async fn changes_to(watch: &mut Streaming<WatchReply>, revision: u64) -> Vec<Change> {
+    let mut changes = Vec::new();
+    loop {
+        match next(watch).await {
+            watch_reply::Reply::Changes(more) => {
+                changes.extend(more.changes);
+                if more.revision >= revision {
+                    return changes;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
