@@ -4,6 +4,8 @@ mod driver;
 mod flags;
 mod lock;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::process::ExitCode;

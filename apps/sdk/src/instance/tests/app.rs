@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::*;
 
-pub(super) const CELLS: Table<(u32, u32), u32> = Table::new("cells");
-pub(super) const LINES: Table<u32, BTreeMap<u32, u32>> = Table::new("lines");
+pub(crate) const CELLS: Table<(u32, u32), u32> = Table::new("cells");
+pub(crate) const LINES: Table<u32, BTreeMap<u32, u32>> = Table::new("lines");
 /// How many rows the app `topo` has.
-pub(super) const COUNT: Table<u32, usize> = Table::new("count");
-pub(super) const PORTS: Table<u32, u32> = Table::of("topo", "ports");
-pub(super) const S: Dpid = Dpid(1);
+pub(crate) const COUNT: Table<u32, usize> = Table::new("count");
+pub(crate) const PORTS: Table<u32, u32> = Table::of("topo", "ports");
+pub(crate) const S: Dpid = Dpid(1);
 
-pub(super) struct Cells;
+pub(crate) struct Cells;
 
 impl App for Cells {
     type Group = u32;
 
-    /// A packet of three bytes sets a cell: line, column, value; 0 deletes it. It is sent back.
+    /// A packet of three bytes sets a cell: line, column, value; 0 deletes it. 99 is a defect. It is sent back.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let Event::PacketIn(packet) = event else {
             return Ok(());
@@ -24,6 +24,9 @@ impl App for Cells {
         let [line, column, value] = packet.data[..] else {
             return Err(AppError::new("not three bytes"));
         };
+        if value == 99 {
+            panic!("99");
+        }
         let key = (line.into(), column.into());
         match value {
             0 => turn.delete(&CELLS, &key),
@@ -58,7 +61,7 @@ impl App for Cells {
     }
 }
 
-pub(super) struct V1ToV2;
+pub(crate) struct V1ToV2;
 
 impl Migration for V1ToV2 {
     const OLD: u32 = 1;

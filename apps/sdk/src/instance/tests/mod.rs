@@ -1,9 +1,9 @@
 //! The machine among a real store's core, a proxy and a switch that are a few lines each.
 
-mod app;
+pub(crate) mod app;
 mod copies;
 mod hands;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

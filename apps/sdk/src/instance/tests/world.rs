@@ -149,7 +149,7 @@ pub(super) fn manifest(schema: u32) -> Manifest {
     Manifest::parse(Path::new("app.toml"), &text).unwrap()
 }
 
-pub(super) fn config<M: Migration>(instance: &str) -> Config {
+pub(crate) fn config<M: Migration>(instance: &str) -> Config {
     Config {
         manifest: manifest(2),
         instance: instance.into(),
@@ -254,22 +254,13 @@ impl<A: App> World<A> {
     }
 
     pub(super) fn event(&mut self, n: u64, data: [u8; 3]) {
-        let packet = Message::PacketIn(v13::PacketIn {
-            buffer_id: v13::NO_BUFFER,
-            total_len: 3,
-            reason: 0,
-            table_id: 10,
-            cookie: 0,
-            match_: v13::Match::new().in_port(9),
-            data: Bytes::copy_from_slice(&data),
-        });
         self.control(to_app::Record::Event(session::Event {
             seq: Some(Seq { stream: 1, n }),
             what: Some(event::What::Message(true)),
             dpid: S.0,
             ..session::Event::default()
         }));
-        let message = packet.encode(0);
+        let message = packet_in(data);
         self.feed(Input::Message {
             channel: 1,
             message,
@@ -540,6 +531,19 @@ impl<A: App> World<A> {
         self.sent.clear();
         self.flow_mods.clear();
     }
+}
+
+pub(crate) fn packet_in(data: [u8; 3]) -> Bytes {
+    let packet = Message::PacketIn(v13::PacketIn {
+        buffer_id: v13::NO_BUFFER,
+        total_len: 3,
+        reason: 0,
+        table_id: 10,
+        cookie: 0,
+        match_: v13::Match::new().in_port(9),
+        data: Bytes::copy_from_slice(&data),
+    });
+    packet.encode(0)
 }
 
 fn wrap(reply: watch_reply::Reply) -> WatchReply {
