@@ -13,7 +13,7 @@ as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(cargo_profile) $(runner) -p morph-tests
 
-.PHONY: all build bundles demo test unit e2e test-long fmt lint clean dependencies
+.PHONY: all build bundles defects demo test unit e2e test-long fmt lint clean dependencies
 
 all: bundles
 
@@ -22,6 +22,10 @@ build:
 
 bundles: build
 	scripts/bundles $(OUT)
+
+# Releases that misbehave, for the end-to-end tests.
+defects:
+	$(CARGO) build $(cargo_profile) -p router --examples
 
 dependencies:
 	@scripts/dependencies
@@ -39,12 +43,12 @@ lint:
 unit:
 	$(CARGO) test $(cargo_profile) --workspace --exclude morph-tests
 
-e2e: dependencies bundles
+e2e: dependencies bundles defects
 	$(end_to_end) -- --test-threads 1
 
 test: lint unit e2e
 
-test-long: dependencies bundles
+test-long: dependencies bundles defects
 	MORPH_LONG=1 $(end_to_end) -- --test-threads 1
 
 clean:

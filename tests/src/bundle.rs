@@ -29,12 +29,23 @@ impl Bundle {
     /// # Errors
     /// When the manifest cannot be read or written.
     pub fn set(self, key: &str, value: &str) -> Result<Self> {
+        self.write(key, Some(&format!("{key} = {value}")))
+    }
+
+    /// Takes a key out of its manifest.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read or written.
+    pub fn without(self, key: &str) -> Result<Self> {
+        self.write(key, None)
+    }
+
+    fn write(self, key: &str, line: Option<&str>) -> Result<Self> {
         let path = self.0.join("app.toml");
         let text = fs::read_to_string(&path)?;
-        let of_key = |line: &&str| line.split('=').next().is_some_and(|k| k.trim() == key);
-        let mut lines: Vec<&str> = text.lines().filter(|line| !of_key(line)).collect();
-        let line = format!("{key} = {value}");
-        lines.push(&line);
+        let is_it = |l: &&str| l.split('=').next().is_some_and(|k| k.trim() == key);
+        let kept = text.lines().filter(|l| !is_it(l));
+        let lines: Vec<&str> = kept.chain(line).collect();
         fs::write(&path, lines.join("\n") + "\n")?;
         Ok(self)
     }

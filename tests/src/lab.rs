@@ -176,6 +176,14 @@ impl Lab {
         self.morpheus.as_ref().context("no Morpheus in this lab")
     }
 
+    /// Morpheus, to wait for its end.
+    ///
+    /// # Errors
+    /// When the test has started none.
+    pub fn morpheus_mut(&mut self) -> Result<&mut Morpheus> {
+        self.morpheus.as_mut().context("no Morpheus in this lab")
+    }
+
     /// Its processes.
     ///
     /// # Errors
@@ -211,6 +219,11 @@ impl Lab {
                 .push(process.descriptors);
         }
         Ok(counts)
+    }
+
+    /// What the network looks like.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// Open vSwitch.

@@ -1,0 +1,190 @@
+//! Hosts: who is learned, where, under which addresses, and until when.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod lab;
+
+use lab::{Lab, at, ipv4, ipv6, mac};
+use morph_sdk::packet::ether_type::{ARP, IPV4};
+use morph_sdk::packet::frame;
+use morph_sdk::{Bytes, MacAddr, Rows};
+use topology::hosts::{MOST, MOST_IPS};
+use topology::rules::IDLE;
+use topology::tables::{HOSTS, HostRow};
+
+const IDLE_TIMEOUT: u8 = 0;
+const DELETED: u8 = 2;
+
+#[test]
+fn a_host_is_learned_where_it_speaks_and_its_rule_lets_it_pass() {
+    let mut lab = Lab::pair();
+    assert_eq!(lab.treats(at(1, 2), mac(1), IPV4), (true, true));
+    let outcome = lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    let host = lab.host(mac(1)).unwrap();
+    assert_eq!(host.end(), at(1, 2));
+    assert_eq!(host.ips, ["10.0.0.1"]);
+    assert_eq!(lab.bearer("10.0.0.1"), Some(mac(1)));
+    assert_eq!(lab.treats(at(1, 2), mac(1), IPV4), (false, true));
+    assert_eq!(lab.treats(at(1, 2), mac(1), ARP), (true, true));
+    assert_eq!(lab.treats(at(1, 2), mac(2), IPV4), (true, true));
+    assert_eq!(lab.treats(at(1, 3), mac(1), IPV4), (true, true));
+    let [(_, rule)] = &outcome.flow_mods[..] else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((rule.idle_timeout, rule.flags), (IDLE, 1));
+    assert!(lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]).is_empty());
+}
+
+/// A frame, and what is learned from it: an address, nothing (`Some(None)`), or no host at all.
+#[test]
+fn what_a_frame_says_of_its_sender() {
+    let zero = MacAddr([0; 6]);
+    let six = "fe80::1".parse().unwrap();
+    let unspecified = std::net::Ipv6Addr::UNSPECIFIED;
+    let cases: [(&str, Bytes, Option<Option<&str>>); 10] = [
+        ("ipv4", ipv4(mac(1), [10, 0, 0, 1]), Some(Some("10.0.0.1"))),
+        ("ipv6", ipv6(mac(1), six), Some(Some("fe80::1"))),
+        (
+            "duplicate address detection",
+            ipv6(mac(1), unspecified),
+            Some(None),
+        ),
+        ("dhcp", ipv4(mac(1), [0; 4]), Some(None)),
+        ("loopback", ipv4(mac(1), [127, 0, 0, 1]), Some(None)),
+        ("a broadcast address", ipv4(mac(1), [255; 4]), Some(None)),
+        ("neither", frame(mac(2), mac(1), 0x1234, &[]), Some(None)),
+        (
+            "half a header",
+            Bytes::copy_from_slice(&ipv4(mac(1), [10, 0, 0, 1])[..20]),
+            Some(None),
+        ),
+        (
+            "from a group",
+            ipv4(MacAddr([3, 0, 0, 0, 0, 1]), [10, 0, 0, 1]),
+            None,
+        ),
+        ("from nobody", ipv4(zero, [10, 0, 0, 1]), None),
+    ];
+    for (what, data, expected) in cases {
+        let mut lab = Lab::pair();
+        let outcome = lab.punt(at(1, 2), data);
+        let host = lab.host(mac(1));
+        assert_eq!(host.is_some(), expected.is_some(), "{what}");
+        assert_eq!(outcome.is_empty(), expected.is_none(), "{what}");
+        let ips = host.map(|host| host.ips).unwrap_or_default();
+        let expected: Vec<&str> = expected.flatten().into_iter().collect();
+        assert_eq!(ips, expected, "{what}");
+    }
+}
+
+#[test]
+fn nobody_is_learned_on_a_link_port_or_one_that_is_not_known_yet() {
+    let mut lab = Lab::pair();
+    assert!(lab.arp(at(1, 1), mac(1), [10, 0, 0, 1]).is_empty());
+    lab.port_is(at(1, 2), false);
+    lab.port_is(at(1, 2), true);
+    assert!(lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]).is_empty());
+}
+
+#[test]
+fn a_host_that_moves_keeps_its_addresses_and_takes_its_rule_along() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.punt(at(2, 3), ipv4(mac(1), [10, 0, 0, 1]));
+    let host = lab.host(mac(1)).unwrap();
+    assert_eq!(
+        (host.end(), host.ips),
+        (at(2, 3), vec!["10.0.0.1".to_owned()])
+    );
+    assert_eq!(lab.treats(at(1, 2), mac(1), IPV4), (true, true));
+    assert_eq!(lab.treats(at(2, 3), mac(1), IPV4), (false, true));
+    // What the old rule's end says is no news.
+    assert!(lab.rule_ends(at(1, 2), mac(1), IDLE_TIMEOUT).is_empty());
+}
+
+#[test]
+fn a_host_that_moves_back_is_noticed_for_its_rule_there_was_removed() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    let moved = lab.arp(at(1, 3), mac(1), [10, 0, 0, 1]);
+    assert_eq!(moved.flow_mods.len(), 2, "{moved:?}");
+}
+
+#[test]
+fn an_address_is_the_last_ones_who_said_it() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 2]);
+    lab.arp(at(2, 2), mac(3), [10, 0, 0, 1]);
+    assert_eq!(lab.host(mac(1)).unwrap().ips, ["10.0.0.2"]);
+    assert_eq!(lab.host(mac(3)).unwrap().ips, ["10.0.0.1"]);
+    assert_eq!(lab.bearer("10.0.0.1"), Some(mac(3)));
+}
+
+#[test]
+fn a_host_keeps_its_latest_addresses_only() {
+    let mut lab = Lab::pair();
+    for n in 0..=MOST_IPS as u8 {
+        lab.arp(at(1, 2), mac(1), [10, 0, 1, n]);
+    }
+    let ips = lab.host(mac(1)).unwrap().ips;
+    assert_eq!((ips.len(), ips[0].as_str()), (MOST_IPS, "10.0.1.1"));
+    assert_eq!(lab.bearer("10.0.1.0"), None);
+}
+
+#[test]
+fn an_idle_host_is_forgotten_and_learned_again_when_it_speaks() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    assert!(lab.rule_ends(at(1, 2), mac(1), DELETED).is_empty());
+    lab.rule_ends(at(1, 2), mac(1), IDLE_TIMEOUT);
+    assert_eq!((lab.host(mac(1)), lab.bearer("10.0.0.1")), (None, None));
+    let again = lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    assert_eq!(again.flow_mods.len(), 1);
+}
+
+#[test]
+fn hosts_go_with_their_port_and_stay_with_their_switch() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.arp(at(1, 3), mac(2), [10, 0, 0, 2]);
+    lab.disconnect(1);
+    assert!(lab.host(mac(1)).is_some());
+    lab.connect(1);
+    lab.port_is(at(1, 2), false);
+    assert_eq!((lab.host(mac(1)), lab.bearer("10.0.0.1")), (None, None));
+    assert!(lab.host(mac(2)).is_some());
+}
+
+#[test]
+fn there_is_an_end_to_how_many_are_learned() {
+    let mut lab = Lab::pair();
+    let nth = |n: usize| {
+        let [.., a, b] = n.to_be_bytes();
+        MacAddr([2, 1, 0, 0, a, b])
+    };
+    let mut rows = Rows::new();
+    for n in 0..MOST {
+        let (dpid, port) = at(1, 2);
+        let ips = Vec::new();
+        rows.put(&HOSTS, &nth(n), &HostRow { dpid, port, ips })
+            .unwrap();
+    }
+    lab.bench.load(&rows);
+    let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
+    assert!(outcome.puts.is_empty());
+    // Those who are known are still followed.
+    let moved = lab.punt(at(1, 3), frame(mac(9), nth(0), 0x1234, &[]));
+    assert!(!moved.puts.is_empty());
+    lab.rule_ends(at(1, 3), nth(0), IDLE_TIMEOUT);
+    let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
+    assert!(!outcome.puts.is_empty());
+    // There are more at this port than one turn can forget.
+    lab.port_is(at(1, 2), false);
+    lab.port_is(at(1, 2), true);
+    assert!(lab.bench.view().count(&HOSTS) > 0);
+    let outcome = lab.bench.resume();
+    lab.carry(outcome);
+    lab.run(3000);
+    assert_eq!(lab.bench.view().count(&HOSTS), 0);
+}

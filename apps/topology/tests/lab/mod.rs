@@ -1,0 +1,232 @@
+//! A lab: the topology app on its bench, and cables that carry the frames it sends back to it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic
+)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use morph_sdk::bench::{Bench, Outcome};
+use morph_sdk::packet::{self, Arp, ether_type};
+use morph_sdk::{
+    Action, Bytes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, Pipeline, PortInfo,
+    PortReason, port,
+};
+use topology::Topology;
+use topology::rules::HOST_PRIORITY;
+use topology::tables::{End, HOSTS, HostRow, IPS, Kind, LINKS, PORTS, SWITCHES};
+
+pub const PIPELINE: Pipeline = Pipeline {
+    app: 2,
+    first: 2,
+    exit: 9,
+};
+
+/// `OFPPS_LINK_DOWN`.
+const LINK_DOWN: u32 = 1;
+
+pub const fn at(dpid: u64, port: u32) -> End {
+    (Dpid(dpid), port)
+}
+
+pub const fn mac(n: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, n])
+}
+
+pub struct Lab {
+    pub bench: Bench<Topology>,
+    cables: BTreeMap<End, End>,
+    up: BTreeSet<Dpid>,
+}
+
+impl Lab {
+    /// These cables, and these switches with ports 1 to 4, just connected.
+    pub fn new(cables: &[(End, End)], switches: impl IntoIterator<Item = u64>) -> Lab {
+        let both = |(a, b): &(End, End)| [(*a, *b), (*b, *a)];
+        let mut lab = Lab {
+            bench: Bench::new(Topology::new(), PIPELINE),
+            cables: cables.iter().flat_map(both).collect(),
+            up: BTreeSet::new(),
+        };
+        for dpid in switches {
+            lab.connect(dpid);
+        }
+        lab
+    }
+
+    /// Two switches, their ports 1 cabled, all settled.
+    pub fn pair() -> Lab {
+        let mut lab = Lab::new(&[(at(1, 1), at(2, 1))], [1, 2]);
+        lab.run(1000);
+        lab
+    }
+
+    pub fn connect(&mut self, dpid: u64) {
+        self.up.insert(Dpid(dpid));
+        let outcome = self.bench.switch(Dpid(dpid), 1..5);
+        self.carry(outcome);
+    }
+
+    pub fn disconnect(&mut self, dpid: u64) {
+        self.up.remove(&Dpid(dpid));
+        self.event(Event::SwitchDown(Dpid(dpid)));
+    }
+
+    /// The cable no longer carries anything; nobody is told.
+    pub fn break_silently(&mut self, end: End) {
+        if let Some(far) = self.cables.remove(&end) {
+            self.cables.remove(&far);
+        }
+    }
+
+    pub fn cable(&mut self, a: End, b: End) {
+        self.cables.extend([(a, b), (b, a)]);
+    }
+
+    pub fn port_is(&mut self, end: End, up: bool) {
+        let mut port = PortInfo::new(end.1);
+        port.state = if up { 0 } else { LINK_DOWN };
+        self.port_status(end.0, PortReason::Modify, port);
+    }
+
+    pub fn port_status(&mut self, dpid: Dpid, reason: PortReason, port: PortInfo) {
+        self.event(Event::PortStatus { dpid, reason, port });
+    }
+
+    pub fn event(&mut self, event: Event) {
+        let outcome = self.bench.event(event);
+        self.carry(outcome);
+    }
+
+    pub fn punt(&mut self, end: End, data: impl Into<Bytes>) -> Outcome {
+        self.bench.event(Event::PacketIn(PacketIn {
+            dpid: end.0,
+            in_port: end.1,
+            table: PIPELINE.first,
+            reason: 1,
+            cookie_own: 0,
+            data: data.into(),
+        }))
+    }
+
+    /// A host says under which address it is here.
+    pub fn arp(&mut self, end: End, host: MacAddr, ip: [u8; 4]) -> Outcome {
+        let arp = Arp {
+            operation: Arp::REQUEST,
+            sender_mac: host,
+            sender_ip: ip.into(),
+            target_mac: MacAddr([0; 6]),
+            target_ip: [10, 0, 0, 254].into(),
+        };
+        self.punt(end, arp.frame(MacAddr::BROADCAST))
+    }
+
+    /// The rule of a host ends, for `reason`.
+    pub fn rule_ends(&mut self, end: End, host: MacAddr, reason: u8) -> Outcome {
+        self.bench.event(Event::FlowRemoved(FlowRemoved {
+            dpid: end.0,
+            table: PIPELINE.first,
+            priority: HOST_PRIORITY,
+            matching: Match::new().in_port(end.1).eth_src(host),
+            cookie_own: 0,
+            reason,
+            duration: Duration::from_secs(300),
+            packets: 1,
+            bytes: 60,
+        }))
+    }
+
+    /// Lets time pass in ticks of 100 ms.
+    pub fn run(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            let outcome = self.bench.tick(Duration::from_millis(100));
+            self.carry(outcome);
+        }
+    }
+
+    /// Frames that leave by a cable come in at its other end, where a switch is connected.
+    pub fn carry(&mut self, outcome: Outcome) {
+        let mut outcomes = VecDeque::from([outcome]);
+        while let Some(outcome) = outcomes.pop_front() {
+            assert!(outcome.error.is_none(), "{:?}", outcome.error);
+            for out in outcome.packet_outs {
+                assert_eq!(out.in_port, port::CONTROLLER);
+                let [Action::Output { port, .. }] = out.actions[..] else {
+                    panic!("{:?}", out.actions)
+                };
+                assert!((1..5).contains(&port), "a probe by port {port}");
+                let far = self.cables.get(&(out.dpid, port)).copied();
+                if let Some(far) = far.filter(|far| self.up.contains(&far.0)) {
+                    outcomes.push_back(self.punt(far, out.data));
+                }
+            }
+        }
+    }
+
+    pub fn kind(&self, end: End) -> Option<Kind> {
+        self.bench.view().get(&PORTS, &end).map(|row| row.kind)
+    }
+
+    pub fn links(&self) -> Vec<(End, End)> {
+        let links = self.bench.view().iter(&LINKS);
+        links.map(|(near, far)| (near, far.end())).collect()
+    }
+
+    pub fn host(&self, mac: MacAddr) -> Option<HostRow> {
+        self.bench.view().get(&HOSTS, &mac)
+    }
+
+    pub fn bearer(&self, ip: &str) -> Option<MacAddr> {
+        self.bench.view().get(&IPS, &ip.to_owned())
+    }
+
+    pub fn connected(&self, dpid: u64) -> Option<bool> {
+        let row = self.bench.view().get(&SWITCHES, &Dpid(dpid));
+        row.map(|row| row.connected)
+    }
+
+    /// How the rules of a switch treat a frame: whether it is punted, and whether it passes.
+    pub fn treats(&self, end: End, src: MacAddr, eth_type: u16) -> (bool, bool) {
+        use morph_sdk::Instruction::{ApplyActions, GotoTable};
+        let rules = self.bench.rules().get(&end.0);
+        let matching = rules.into_iter().flatten().filter(|(key, _)| {
+            let m = &key.match_;
+            m.get_in_port().is_none_or(|port| port == end.1)
+                && m.get_eth_src().is_none_or(|mac| mac == src)
+                && m.get_eth_type().is_none_or(|kind| kind == eth_type)
+        });
+        let best = matching.max_by_key(|(key, _)| key.priority);
+        let instructions = best
+            .map(|(_, body)| &body.instructions[..])
+            .unwrap_or_default();
+        let punts =
+            |i: &_| matches!(i, ApplyActions(actions) if actions[..] == [Action::to_controller()]);
+        let passes = |i: &_| matches!(i, GotoTable(table) if *table == PIPELINE.exit);
+        (
+            instructions.iter().any(punts),
+            instructions.iter().any(passes),
+        )
+    }
+}
+
+pub fn ipv4(src: MacAddr, ip: [u8; 4]) -> Bytes {
+    let mut header = [0; 20];
+    header[0] = 0x45;
+    header[3] = 20;
+    header[8] = 64;
+    header[12..16].copy_from_slice(&ip);
+    header[16..20].copy_from_slice(&[10, 0, 0, 254]);
+    packet::frame(mac(254), src, ether_type::IPV4, &header)
+}
+
+pub fn ipv6(src: MacAddr, ip: std::net::Ipv6Addr) -> Bytes {
+    let mut header = [0; 40];
+    header[0] = 0x60;
+    header[6] = 59;
+    header[8..24].copy_from_slice(&ip.octets());
+    packet::frame(mac(254), src, ether_type::IPV6, &header)
+}

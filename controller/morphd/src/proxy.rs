@@ -1,0 +1,138 @@
+//! morphd's end of `supervisor.Proxy`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use morph_api::supervisor::proxy_client::ProxyClient;
+use morph_api::supervisor::{
+    CleanReply, CleanRequest, Configuration, FlowsReply, FlowsRequest, HoldReply, HoldRequest,
+    Instruction, Observation, ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
+    SlotsReply, SlotsRequest, SwitchesReply, SwitchesRequest, TellRequest, instruction,
+};
+use prost::Message;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status, Streaming};
+
+/// What concerns only the proxy is answered at once.
+const LOCAL: Duration = Duration::from_secs(2);
+/// What is asked of switches may take a round trip to a slow one.
+const SWITCHES: Duration = Duration::from_secs(10);
+/// Flow tables are large.
+const MESSAGE: usize = 256 * 1024 * 1024;
+
+/// A handle: cheap to clone, connects on its first call and again after the proxy was away.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    client: ProxyClient<Channel>,
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) if status.code() == Code::Unknown || status.code() == Code::Cancelled => {
+            Err(Status::unavailable(format!(
+                "the proxy is away: {}",
+                status.message()
+            )))
+        }
+        Ok(Err(status)) => Err(status),
+        Err(_) => Err(Status::unavailable(format!(
+            "the proxy did not answer within {limit:?}"
+        ))),
+    }
+}
+
+impl Proxy {
+    /// Of the proxy on this socket.
+    pub fn new(socket: &Path) -> Self {
+        let channel = morph_api::unix::connect_lazy(socket);
+        Proxy {
+            client: ProxyClient::new(channel).max_decoding_message_size(MESSAGE),
+        }
+    }
+
+    /// Everything that happens.
+    pub async fn observe(&self) -> Result<Streaming<Observation>, Status> {
+        within(LOCAL, self.client.clone().observe(ObserveRequest {})).await
+    }
+
+    /// The present apps.
+    pub async fn configure(&self, configuration: Configuration) -> Result<(), Status> {
+        within(LOCAL, self.client.clone().configure(configuration))
+            .await
+            .map(drop)
+    }
+
+    /// Holds a slot.
+    pub async fn hold(
+        &self,
+        app: &str,
+        quiesce: Duration,
+        hold: Duration,
+    ) -> Result<HoldReply, Status> {
+        let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let request = HoldRequest {
+            app: app.to_owned(),
+            quiesce_ms: millis(quiesce),
+            hold_ms: millis(hold),
+        };
+        within(quiesce + LOCAL, self.client.clone().hold(request)).await
+    }
+
+    /// Makes an instance live.
+    pub async fn resume(&self, request: ResumeRequest) -> Result<ResumeReply, Status> {
+        within(LOCAL, self.client.clone().resume(request)).await
+    }
+
+    /// Tells an instance something.
+    pub async fn tell(
+        &self,
+        app: &str,
+        instance: &str,
+        what: instruction::Instruction,
+    ) -> Result<(), Status> {
+        let instruction = Instruction {
+            instruction: Some(what),
+        };
+        let request = TellRequest {
+            app: app.to_owned(),
+            instance: instance.to_owned(),
+            instruction: instruction.encode_to_vec().into(),
+        };
+        within(LOCAL, self.client.clone().tell(request))
+            .await
+            .map(drop)
+    }
+
+    /// All slots.
+    pub async fn slots(&self) -> Result<SlotsReply, Status> {
+        within(LOCAL, self.client.clone().slots(SlotsRequest {})).await
+    }
+
+    /// All connected switches.
+    pub async fn switches(&self) -> Result<SwitchesReply, Status> {
+        within(SWITCHES, self.client.clone().switches(SwitchesRequest {})).await
+    }
+
+    /// Ports of a switch.
+    pub async fn ports(&self, dpid: u64) -> Result<PortsReply, Status> {
+        within(SWITCHES, self.client.clone().ports(PortsRequest { dpid })).await
+    }
+
+    /// Rules in a switch.
+    pub async fn flows(&self, dpid: u64) -> Result<FlowsReply, Status> {
+        within(SWITCHES, self.client.clone().flows(FlowsRequest { dpid })).await
+    }
+
+    /// Deletes an app's rules.
+    pub async fn clean(&self, app: &str, id: u8) -> Result<CleanReply, Status> {
+        let request = CleanRequest {
+            app: app.to_owned(),
+            id: u32::from(id),
+        };
+        within(SWITCHES, self.client.clone().clean(request)).await
+    }
+}

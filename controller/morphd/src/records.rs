@@ -1,0 +1,427 @@
+//! Morpheus's own records in the store: which apps there are, which releases, and the last upgrade of each app.
+//!
+//! They stand outside any app's schema, and every write names the revision that it replaces. The supervisor is their
+//! only writer (its lock says so); a write whose outcome is unknown is read back.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use morph_api::store::{Committed, Op, Reason, Row, Seq, Transaction};
+use morph_store::{Client, Refusal, Unavailable, op};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Table of [`AppRow`], by name.
+pub const APPS: &str = "apps";
+/// Table of [`ReleaseRow`], by `NAME/VERSION`.
+pub const RELEASES: &str = "releases";
+/// Table of [`UpgradeRow`], the last one of each app, by the app's name.
+pub const UPGRADES: &str = "upgrades";
+
+/// Between two tries while the store is away.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How often a refused expectation is read again before it is taken as a refusal.
+const CONFLICTS: u32 = 5;
+
+/// What is wanted of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// An instance is live.
+    Running,
+    /// Its rules and state stay.
+    Stopped,
+    /// Its state stays.
+    Removed,
+}
+
+/// An app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRow {
+    /// In its manifest.
+    pub id: u8,
+    /// The permanent release.
+    pub release: semver::Version,
+    /// What is wanted.
+    pub desired: Desired,
+    /// Let in by the last fence.
+    #[serde(default)]
+    pub instance: String,
+    /// Of the last fence.
+    #[serde(default)]
+    pub epoch: u64,
+}
+
+/// How far a release has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseStatus {
+    /// Installed.
+    Staged,
+    /// In probation.
+    Current,
+    /// It runs, and is started again.
+    Permanent,
+    /// It was permanent.
+    Old,
+}
+
+impl ReleaseStatus {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReleaseStatus::Staged => "staged",
+            ReleaseStatus::Current => "current",
+            ReleaseStatus::Permanent => "permanent",
+            ReleaseStatus::Old => "old",
+        }
+    }
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRow {
+    /// How far it has come.
+    pub status: ReleaseStatus,
+    /// SHA-256 of the bundle, hex.
+    pub digest: String,
+    /// Of its tables.
+    pub schema: u32,
+    /// When.
+    pub installed_unix_ms: u64,
+    /// In `STATE_DIR/bundles`.
+    pub folder: String,
+}
+
+/// An upgrade.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpgradeRow {
+    /// Unique.
+    pub id: String,
+    /// From which release.
+    pub from: String,
+    /// To which.
+    pub to: String,
+    /// `Step`, by name.
+    pub step: String,
+    /// When it was staged.
+    pub started_unix_ms: u64,
+    /// When the step was reached.
+    pub step_unix_ms: u64,
+    /// How long after the start.
+    pub since_start_us: u64,
+    /// `plain`, `through` or `copy_first`.
+    pub mode: String,
+    /// Schema of the old release.
+    pub old_schema: u32,
+    /// Schema of the new one.
+    pub new_schema: u32,
+    /// How long the probation lasts.
+    pub probation_ms: u64,
+    /// The fence for the newcomer is done.
+    pub fenced: bool,
+    /// That fence swapped truth and copy.
+    pub swapped: bool,
+    /// The newcomer.
+    pub newcomer: String,
+    /// The instance that it follows.
+    pub old: String,
+    /// The copy.
+    pub space: u32,
+    /// What the new release was before: it is that again after a rollback.
+    pub was: Option<ReleaseStatus>,
+    /// For people.
+    pub message: String,
+    /// Who ended it.
+    pub by: String,
+    /// From the hold to the resume.
+    pub handover_us: u64,
+    /// Events that waited.
+    pub events_held: u64,
+    /// Of them, delivered before.
+    pub events_replayed: u64,
+    /// The same of the way back.
+    pub back_handover_us: u64,
+    /// Rules, by what was done with them.
+    pub rules_added: u64,
+    /// Rules, by what was done with them.
+    pub rules_changed: u64,
+    /// Rules, by what was done with them.
+    pub rules_removed: u64,
+    /// Rules, by what was done with them.
+    pub rules_unchanged: u64,
+}
+
+/// One row to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    table: &'static str,
+    key: String,
+    value: String,
+}
+
+impl Write {
+    /// A row and its new value.
+    pub fn new(table: &'static str, key: impl Into<String>, value: &impl Serialize) -> Self {
+        // The rows above are made of texts and numbers; those always become JSON.
+        let value = serde_json::to_string(value).unwrap_or_default();
+        Write {
+            table,
+            key: key.into(),
+            value,
+        }
+    }
+
+    fn row(&self) -> Row {
+        op::row(morph_api::RECORDS, self.table, self.key.as_str())
+    }
+}
+
+/// What a fence answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fenced {
+    /// Who may write from now on.
+    pub epoch: u64,
+    /// From where.
+    pub cursor: Seq,
+    /// After which turn.
+    pub turn: u64,
+    /// Nothing of an older epoch lands after it.
+    pub revision: u64,
+}
+
+/// A fence to be made.
+#[derive(Debug, Clone)]
+pub struct Fencing {
+    /// Whose lane.
+    pub app: String,
+    /// On which node.
+    pub node: String,
+    /// For which release.
+    pub release: String,
+    /// The lane's epoch as far as is known.
+    pub epoch: u64,
+    /// Go on from whatever epoch is found; otherwise another one is a refusal.
+    pub force: bool,
+    /// Swap the truth to this copy.
+    pub swap: Option<u32>,
+}
+
+/// The records and the revisions at which they were last seen.
+#[derive(Debug)]
+pub struct Records {
+    store: Client,
+    revisions: Mutex<HashMap<(&'static str, String), u64>>,
+}
+
+impl Records {
+    /// Of this store.
+    pub fn new(store: Client) -> Self {
+        Records {
+            store,
+            revisions: Mutex::default(),
+        }
+    }
+
+    /// All rows of a table, as far as they can be read; those that cannot are told.
+    pub async fn load<T: DeserializeOwned>(
+        &self,
+        table: &'static str,
+    ) -> Result<Vec<(String, T)>, Unavailable> {
+        let rows = self.store.list(morph_api::RECORDS, table, "").await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.revisions()
+                .insert((table, row.key.clone()), row.revision);
+            match serde_json::from_str(row.value.as_deref().unwrap_or_default()) {
+                Ok(value) => found.push((row.key, value)),
+                Err(error) => {
+                    tracing::error!(table, key = row.key, %error, "cannot read this record")
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes rows, with more in the same transaction, for as long as it takes; returns the revision.
+    pub async fn write(&self, writes: &[Write], more: &[Op]) -> Result<Committed, Refusal> {
+        let mut conflicts = 0;
+        loop {
+            match self.store.commit(self.transaction(writes, more)).await {
+                Ok(Ok(committed)) => {
+                    self.seen(writes, committed.revision);
+                    return Ok(committed);
+                }
+                Ok(Err(refusal)) if refusal.reason == Reason::Conflict && conflicts < CONFLICTS => {
+                    conflicts += 1;
+                }
+                Ok(Err(refusal)) => return Err(refusal),
+                Err(away) => {
+                    tracing::warn!(error = %away, "the records are not written yet");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+            if let Some(revision) = self.read_back(writes).await {
+                return Ok(Committed {
+                    revision,
+                    lanes: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// Raises a lane's epoch together with the rows that `writes` makes of it, for as long as it takes.
+    pub async fn fence(
+        &self,
+        mut fencing: Fencing,
+        writes: impl Fn(u64) -> Vec<Write>,
+    ) -> Result<Fenced, Refusal> {
+        loop {
+            let rows = writes(fencing.epoch + 1);
+            let mut more = vec![op::fence(
+                &fencing.app,
+                &fencing.node,
+                fencing.epoch,
+                &fencing.release,
+            )];
+            if let Some(copy) = fencing.swap {
+                more.push(self.swap(&fencing.app, copy).await?);
+            }
+            match self.write(&rows, &more).await {
+                Ok(committed) => match committed.lanes.into_iter().next() {
+                    Some(lane) => return Ok(fenced(&lane, committed.revision)),
+                    None => return self.fenced_before(&fencing, committed.revision).await,
+                },
+                Err(refusal) if refusal.reason == Reason::StaleEpoch => {
+                    if let Some(revision) = self.read_back(&rows).await {
+                        return self.fenced_before(&fencing, revision).await;
+                    }
+                    let lane = refusal.lane.as_ref().map_or(0, |lane| lane.epoch);
+                    if !fencing.force || lane == fencing.epoch {
+                        return Err(refusal);
+                    }
+                    fencing.epoch = lane;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// The operation that swaps an app's truth to a copy.
+    pub async fn swap(&self, app: &str, copy: u32) -> Result<Op, Refusal> {
+        let status = self.status().await;
+        let truth = status
+            .spaces
+            .iter()
+            .find(|space| space.app == app && space.truth);
+        match truth {
+            Some(truth) => Ok(op::swap(app, truth.id, copy)),
+            None => Err(Refusal {
+                reason: Reason::Invalid,
+                message: format!("{app} has no truth"),
+                lane: None,
+            }),
+        }
+    }
+
+    /// The store's status, for as long as it takes.
+    pub async fn status(&self) -> morph_api::store::StatusReply {
+        loop {
+            match self.store.status().await {
+                Ok(status) => return status,
+                Err(away) => tracing::warn!(error = %away, "the store does not answer"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// The fence is there, though its answer was lost: what the lane says now.
+    async fn fenced_before(&self, fencing: &Fencing, revision: u64) -> Result<Fenced, Refusal> {
+        let status = self.status().await;
+        let mut lanes = status.lanes.iter();
+        match lanes.find(|lane| lane.app == fencing.app && lane.node == fencing.node) {
+            Some(lane) => Ok(fenced(lane, revision)),
+            None => Err(Refusal {
+                reason: Reason::Invalid,
+                message: format!("{} has no lane on {}", fencing.app, fencing.node),
+                lane: None,
+            }),
+        }
+    }
+
+    fn transaction(&self, writes: &[Write], more: &[Op]) -> Transaction {
+        let revisions = self.revisions();
+        let known = |w: &Write| {
+            revisions
+                .get(&(w.table, w.key.clone()))
+                .copied()
+                .unwrap_or(0)
+        };
+        let expects = writes
+            .iter()
+            .map(|w| op::expect(&w.row(), known(w)))
+            .collect::<Vec<_>>();
+        let puts = writes.iter().map(|w| op::put(w.row(), w.value.as_str()));
+        op::shared(
+            expects,
+            more.iter().cloned().chain(puts).collect::<Vec<_>>(),
+        )
+    }
+
+    fn seen(&self, writes: &[Write], revision: u64) {
+        let mut revisions = self.revisions();
+        for write in writes {
+            revisions.insert((write.table, write.key.clone()), revision);
+        }
+    }
+
+    /// Reads the rows again; if they are what was to be written, the revision at which they are.
+    async fn read_back(&self, writes: &[Write]) -> Option<u64> {
+        let mut newest = (!writes.is_empty()).then_some(0);
+        for write in writes {
+            let found = loop {
+                match self
+                    .store
+                    .get(morph_api::RECORDS, write.table, &write.key)
+                    .await
+                {
+                    Ok(found) => break found,
+                    Err(away) => {
+                        tracing::warn!(error = %away, "the records cannot be read back yet")
+                    }
+                }
+                tokio::time::sleep(AGAIN).await;
+            };
+            let (value, revision) = found.unwrap_or_default();
+            self.revisions()
+                .insert((write.table, write.key.clone()), revision);
+            newest = newest
+                .filter(|_| same_json(&value, &write.value))
+                .map(|n| n.max(revision));
+        }
+        newest
+    }
+
+    fn revisions(&self) -> MutexGuard<'_, HashMap<(&'static str, String), u64>> {
+        self.revisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fenced(lane: &morph_api::store::Lane, revision: u64) -> Fenced {
+    Fenced {
+        epoch: lane.epoch,
+        cursor: lane.cursor.unwrap_or_default(),
+        turn: lane.turn,
+        revision,
+    }
+}
+
+/// The store may keep a document in another form than it was given.
+fn same_json(a: &str, b: &str) -> bool {
+    let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || parse(a).is_some_and(|a| Some(a) == parse(b))
+}

@@ -1,0 +1,225 @@
+//! App instances as processes and sessions: started, ended, found dead.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use morph_api::supervisor::{Stop, instruction};
+use rustix::process::Signal;
+use semver::Version;
+
+use super::{Event, Feed, Supervisor};
+use crate::app::{self, InstanceId};
+use crate::process::{Ending, Process};
+use crate::proxy::Proxy;
+use crate::upgrade::{self, Side};
+
+/// From `Stop` to SIGTERM.
+const TO_TERM: Duration = Duration::from_secs(1);
+/// From SIGTERM to SIGKILL.
+const TO_KILL: Duration = Duration::from_secs(2);
+/// Between the end of a session and that of its process: what it says last is worth this wait.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// A process of an app.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) app: String,
+    pub(super) release: Version,
+    pub(super) process: Arc<Process>,
+    /// It has a session with the proxy.
+    pub(super) attached: bool,
+    /// It has said that it is ready.
+    pub(super) ready: bool,
+    /// What it said with that.
+    pub(super) said: String,
+    /// It was resumed last.
+    pub(super) live: bool,
+    /// It is being ended: its end is no failure.
+    pub(super) ending: bool,
+}
+
+impl Supervisor {
+    /// An id that no other instance had: time, and later than the last one.
+    fn next_instance_id(&mut self) -> InstanceId {
+        self.last_id = super::unix_ms().max(self.last_id + 1);
+        format!("{:x}", self.last_id)
+    }
+
+    /// Starts an instance of a release. The message of a failure is for people.
+    pub(super) fn spawn_instance(
+        &mut self,
+        app: &str,
+        version: &Version,
+        space: Option<u32>,
+    ) -> Result<InstanceId, String> {
+        let release = self.releases.get(app, version);
+        let release =
+            release.ok_or_else(|| format!("{app}@{version} is not installed any longer"))?;
+        let (exec, folder) = (release.exec(), release.folder.clone());
+        let id = self.next_instance_id();
+        let settings = &self.settings;
+        let mut args: Vec<OsString> = vec!["--manifest".into(), folder.join("app.toml").into()];
+        args.extend(["--instance".into(), id.clone().into()]);
+        args.extend(["--run-dir".into(), settings.run_dir.clone().into()]);
+        args.extend(["--node".into(), settings.node.clone().into()]);
+        if let Some(space) = space {
+            args.extend(["--space".into(), space.to_string().into()]);
+        }
+        let log = crate::log::path(&settings.state_dir, app);
+        let process = Process::spawn(&exec, &args, &log)
+            .map_err(|error| format!("could not be started: {}: {error}", exec.display()))?;
+        tracing::info!(app, release = %version, instance = id, pid = process.pid(), "started");
+        self.add_instance(id.clone(), app, version, Arc::new(process));
+        Ok(id)
+    }
+
+    /// Watches over a process, started or adopted.
+    pub(super) fn add_instance(
+        &mut self,
+        id: InstanceId,
+        app: &str,
+        version: &Version,
+        process: Arc<Process>,
+    ) {
+        let (watched, post, ended) = (Arc::clone(&process), self.post.clone(), id.clone());
+        tokio::spawn(async move {
+            let ending = watched.wait().await;
+            let _ = post.send(Event::InstanceEnded(ended, ending)).await;
+        });
+        let instance = Instance {
+            app: app.to_owned(),
+            release: version.clone(),
+            process,
+            attached: false,
+            ready: false,
+            said: String::new(),
+            live: false,
+            ending: false,
+        };
+        self.instances.insert(id, instance);
+    }
+
+    /// Ends an instance: told first, then SIGTERM, then SIGKILL.
+    pub(super) fn end_instance(&mut self, id: &str) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        if std::mem::replace(&mut instance.ending, true) {
+            return;
+        }
+        let (app, process) = (instance.app.clone(), Arc::clone(&instance.process));
+        let (proxy, id) = (self.proxy.clone(), id.to_owned());
+        tracing::info!(app, instance = id, pid = process.pid(), "ending");
+        tokio::spawn(async move { end_gently(&proxy, &app, &id, &process).await });
+    }
+
+    pub(super) fn instance_ended(&mut self, id: &str, ending: Ending) {
+        let Some(instance) = self.instances.remove(id) else {
+            return;
+        };
+        let app = instance.app.clone();
+        if instance.ending {
+            tracing::info!(app, instance = id, "{ending}");
+            return self.gone(&app, id, &ending.to_string());
+        }
+        let log = crate::log::path(&self.settings.state_dir, &app);
+        let why = match crate::log::last_words(&log) {
+            Some(words) if ending != Ending::Killed(9) => format!("{ending}: {words}"),
+            Some(_) | None => ending.to_string(),
+        };
+        tracing::warn!(app, instance = id, release = %instance.release, "{why}");
+        self.gone(&app, id, &why);
+    }
+
+    /// Its session ended. Either its process ends too, and says why, or it is no use without one.
+    pub(super) fn session_ended(&mut self, id: &str, reason: String) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        instance.attached = false;
+        instance.live = false;
+        if instance.ending {
+            return;
+        }
+        let process = Arc::clone(&instance.process);
+        let id = id.to_owned();
+        self.after(
+            async move { process.ended_within(LAST_WORDS).await },
+            move |supervisor, ended| {
+                if !ended {
+                    supervisor.lost_session(&id, &reason);
+                }
+            },
+        );
+    }
+
+    fn lost_session(&mut self, id: &str, reason: &str) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        // It may have attached again meanwhile, to a proxy that was started again.
+        if instance.attached || instance.ending {
+            return;
+        }
+        instance.ending = true;
+        instance.process.signal(Signal::KILL);
+        let app = instance.app.clone();
+        tracing::warn!(app, instance = id, reason, "lost its session and is killed");
+        self.gone(&app, id, &format!("lost its session: {reason}"));
+    }
+
+    /// Tells whoever owns the slot that an instance is gone.
+    fn gone(&mut self, app: &str, id: &str, why: &str) {
+        if let Some(side) = self.side_of(app, id) {
+            let input = upgrade::Input::Gone(side, why.to_owned());
+            self.feed(Feed::Upgrade(app.to_owned(), input));
+        }
+        self.feed(Feed::App(app.to_owned(), app::Input::Gone(id.to_owned())));
+    }
+
+    /// Which part an instance has in its app's upgrade.
+    pub(super) fn side_of(&self, app: &str, id: &str) -> Option<Side> {
+        let running = self.apps.get(app)?.upgrade.as_ref()?;
+        if running.new.as_deref() == Some(id) {
+            return Some(Side::New);
+        }
+        (running.old.as_deref() == Some(id)).then_some(Side::Old)
+    }
+
+    /// An instance that is attached and ready is of use to whoever owns the slot.
+    pub(super) fn tell_ready(&mut self, id: &str) {
+        let Some(instance) = self.instances.get(id) else {
+            return;
+        };
+        if !(instance.attached && instance.ready) || instance.ending {
+            return;
+        }
+        let (app, said) = (instance.app.clone(), instance.said.clone());
+        if let Some(side) = self.side_of(&app, id) {
+            self.feed(Feed::Upgrade(
+                app.clone(),
+                upgrade::Input::Ready(side, said),
+            ));
+        }
+        self.feed(Feed::App(app, app::Input::Ready(id.to_owned())));
+    }
+}
+
+/// Told first, then SIGTERM, then SIGKILL; returns when it is gone.
+pub(super) async fn end_gently(proxy: &Proxy, app: &str, id: &str, process: &Process) {
+    // One that has no session cannot be told; the signals are for it.
+    let told = proxy
+        .tell(app, id, instruction::Instruction::Stop(Stop {}))
+        .await
+        .is_ok();
+    if told && process.ended_within(TO_TERM).await {
+        return;
+    }
+    process.signal(Signal::TERM);
+    if process.ended_within(TO_KILL).await {
+        return;
+    }
+    process.signal(Signal::KILL);
+    process.ended().await;
+}

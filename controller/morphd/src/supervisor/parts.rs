@@ -1,0 +1,206 @@
+//! The two parts of Morpheus that every app needs: morph-stored and morph-proxy.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::{Event, Supervisor};
+use crate::config::Settings;
+use crate::lock::{self, Found};
+use crate::process::{Ending, Process};
+use crate::restarts::Restarts;
+
+/// For the process that holds a lock to write down its pid.
+const NAMED: Duration = Duration::from_secs(2);
+/// Between two looks at a lock file.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Which part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartName {
+    /// morph-stored.
+    Store,
+    /// morph-proxy.
+    Proxy,
+}
+
+impl PartName {
+    /// The executable, and the log.
+    pub fn executable(self) -> &'static str {
+        match self {
+            PartName::Store => "morph-stored",
+            PartName::Proxy => "morph-proxy",
+        }
+    }
+
+    fn lock(self) -> &'static str {
+        match self {
+            PartName::Store => "stored.lock",
+            PartName::Proxy => "proxy.lock",
+        }
+    }
+
+    fn args(self, settings: &Settings) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--run-dir".into(), settings.run_dir.clone().into()];
+        match self {
+            PartName::Store => {
+                args.extend(["--dir".into(), settings.state_dir.join("store").into()])
+            }
+            PartName::Proxy => {
+                for address in &settings.openflow {
+                    args.extend(["--openflow".into(), address.into()]);
+                }
+                args.extend(["--node".into(), settings.node.clone().into()]);
+            }
+        }
+        args
+    }
+}
+
+/// One of them, and what is to be done about it.
+#[derive(Debug)]
+pub(super) struct Part {
+    name: PartName,
+    pub(super) process: Option<Arc<Process>>,
+    restarts: Restarts,
+    start_at: Option<Instant>,
+}
+
+impl Part {
+    pub(super) fn new(name: PartName, process: Arc<Process>) -> Self {
+        Part {
+            name,
+            process: Some(process),
+            // Two deaths are answered at once; from the third one within ten seconds on there are waits between.
+            restarts: Restarts::new(2),
+            start_at: None,
+        }
+    }
+
+    pub(super) fn start_at(&self) -> Option<Instant> {
+        self.start_at
+    }
+}
+
+/// Starts a part, or takes hold of the one that runs.
+pub(super) async fn find_or_start(
+    name: PartName,
+    settings: &Settings,
+) -> anyhow::Result<Arc<Process>> {
+    let path = settings.run(name.lock());
+    let until = Instant::now() + NAMED;
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
+            Found::Free => return spawn(name, settings).map(Arc::new),
+            Found::Held(holder) => {
+                // One that ends at this moment lets go of its lock: look again.
+                if let Ok(process) = Process::adopt(&holder) {
+                    tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
+                    return Ok(Arc::new(process));
+                }
+            }
+            Found::Unnamed => {}
+        }
+        if Instant::now() >= until {
+            bail!(
+                "{} is held by a process that does not say which it is",
+                path.display()
+            );
+        }
+    }
+}
+
+fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {
+    let exec = settings.executables.join(name.executable());
+    let log = crate::log::path(&settings.state_dir, name.executable());
+    let process = Process::spawn(&exec, &name.args(settings), &log)
+        .with_context(|| format!("cannot start {}", exec.display()))?;
+    tracing::info!(part = name.executable(), pid = process.pid(), "started");
+    Ok(process)
+}
+
+/// What a part that ended said last.
+pub(super) fn last_words(name: PartName, settings: &Settings) -> String {
+    let log = crate::log::path(&settings.state_dir, name.executable());
+    match crate::log::last_words(&log) {
+        Some(words) => format!(": {words} (see {})", log.display()),
+        None => format!(" (see {})", log.display()),
+    }
+}
+
+impl Supervisor {
+    /// Reports the end of a part's process.
+    pub(super) fn watch_part(&self, name: PartName, process: &Arc<Process>) {
+        let (process, post) = (Arc::clone(process), self.post.clone());
+        tokio::spawn(async move {
+            let ending = process.wait().await;
+            let _ = post
+                .send(Event::PartEnded(name, process.pid(), ending))
+                .await;
+        });
+    }
+
+    fn part(&mut self, name: PartName) -> &mut Part {
+        match name {
+            PartName::Store => &mut self.store_part,
+            PartName::Proxy => &mut self.proxy_part,
+        }
+    }
+
+    pub(super) fn part_ended(&mut self, name: PartName, pid: u32, ending: Ending) {
+        let words = last_words(name, &self.settings);
+        let part = self.part(name);
+        if part
+            .process
+            .as_ref()
+            .is_none_or(|process| process.pid() != pid)
+        {
+            return;
+        }
+        part.process = None;
+        let now = Instant::now();
+        let at = part.restarts.died(now);
+        part.start_at = Some(at);
+        let (executable, row) = (name.executable(), part.restarts.in_row());
+        tracing::error!(part = executable, pid, "{ending}{words}");
+        if row >= 3 {
+            let wait = at.saturating_duration_since(now);
+            tracing::error!(
+                part = executable,
+                deaths = row,
+                ?wait,
+                "it keeps dying; it is started again after a wait"
+            );
+        }
+    }
+
+    pub(super) fn restart_due_parts(&mut self, now: Instant) {
+        for name in [PartName::Store, PartName::Proxy] {
+            let part = self.part(name);
+            if part.start_at.is_some_and(|at| at <= now) {
+                part.start_at = None;
+                self.restart(name, now);
+            }
+        }
+    }
+
+    fn restart(&mut self, name: PartName, now: Instant) {
+        match spawn(name, &self.settings) {
+            Ok(process) => {
+                let process = Arc::new(process);
+                self.watch_part(name, &process);
+                self.part(name).process = Some(process);
+            }
+            Err(error) => {
+                tracing::error!("{error:#}");
+                let part = self.part(name);
+                part.start_at = Some(part.restarts.died(now));
+            }
+        }
+        debug_assert_eq!(self.part(name).name, name);
+    }
+}

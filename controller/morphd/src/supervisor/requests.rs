@@ -1,0 +1,579 @@
+//! What people ask for through the management API: checked, refused with a reason, or begun.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use morph_api::management::{self, Step, UpgradeStatus};
+use semver::Version;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use super::statuses::followed;
+use super::upgrades::Running;
+use super::{Feed, Managed, Supervisor};
+use crate::app::{self, State};
+use crate::bundle::Bundle;
+use crate::records::{AppRow, Desired, RELEASES, ReleaseRow, ReleaseStatus, UpgradeRow, Write};
+use crate::release::{self, Release};
+use crate::upgrade::{Input, Mode, Plan, Upgrade};
+
+/// The answer to a request.
+pub type Reply<T> = oneshot::Sender<Result<T, Status>>;
+
+/// What is asked of the supervisor.
+pub enum Request {
+    /// All apps.
+    Apps(Reply<Vec<AppView>>),
+    /// All releases, or those of one app.
+    Releases(String, Reply<Vec<management::Release>>),
+    /// Whether a bundle may be installed: false where it is known already.
+    MayInstall(Bundle, Reply<bool>),
+    /// Stages a bundle that has been copied.
+    Stage(Bundle, PathBuf, Reply<management::Release>),
+    /// Starts an app, in a version where one is named.
+    Start(String, Option<Version>, Reply<()>),
+    /// Ends an app's instance.
+    Stop(String, Reply<()>),
+    /// Bypasses an app and ends its instance; answers its id, whose rules are then to be deleted.
+    Remove(String, Reply<u8>),
+    /// Upgrades an app: the receiver gets every status.
+    Upgrade {
+        /// Which app.
+        app: String,
+        /// To which release; none: the newest staged.
+        version: Option<Version>,
+        /// How long the probation lasts.
+        probation: Option<Duration>,
+        /// The statuses.
+        reply: Reply<mpsc::Receiver<UpgradeStatus>>,
+    },
+    /// Ends a probation; the receiver gets the last status.
+    Commit(String, Reply<oneshot::Receiver<UpgradeStatus>>),
+    /// Goes back; the receiver gets the last status.
+    Rollback(String, Reply<oneshot::Receiver<UpgradeStatus>>),
+    /// Statuses that are, and a receiver for those to come.
+    Status(
+        Option<String>,
+        Reply<(Vec<UpgradeStatus>, mpsc::Receiver<UpgradeStatus>)>,
+    ),
+    /// The config tables of an app's running release.
+    Config(String, Reply<Vec<String>>),
+}
+
+/// An app, as the supervisor knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppView {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub id: u8,
+    /// The release that runs, or would.
+    pub release: String,
+    /// As management.proto says.
+    pub status: &'static str,
+    /// Of the last fence.
+    pub epoch: u64,
+    /// 0: no process.
+    pub pid: u32,
+    /// The instance's id.
+    pub instance: String,
+    /// After crashes.
+    pub restarts: u64,
+    /// It takes part in the pipeline.
+    pub present: bool,
+}
+
+/// Refused, nothing changed.
+fn refused(message: impl Into<String>) -> Status {
+    Status::failed_precondition(message.into())
+}
+
+impl Supervisor {
+    pub(super) fn asked(&mut self, request: Request) {
+        // Who no longer waits for the answer does not need it.
+        match request {
+            Request::Apps(reply) => drop(reply.send(Ok(self.app_views()))),
+            Request::Releases(app, reply) => drop(reply.send(self.release_list(&app))),
+            Request::MayInstall(bundle, reply) => drop(reply.send(self.may_install(&bundle))),
+            Request::Stage(bundle, folder, reply) => self.stage(bundle, folder, reply),
+            Request::Start(app, version, reply) => self.start_app(&app, version, reply),
+            Request::Stop(app, reply) => self.stop_app(&app, reply),
+            Request::Remove(app, reply) => self.remove_app(&app, reply),
+            Request::Upgrade {
+                app,
+                version,
+                probation,
+                reply,
+            } => {
+                drop(reply.send(self.begin_upgrade(&app, version, probation)));
+            }
+            Request::Commit(app, reply) => drop(reply.send(self.commit(&app))),
+            Request::Rollback(app, reply) => drop(reply.send(self.roll_back(&app))),
+            Request::Status(app, reply) => {
+                let (sender, receiver) = followed();
+                let statuses = self.statuses(app.as_deref());
+                self.followers.push((app, sender));
+                drop(reply.send(Ok((statuses, receiver))));
+            }
+            Request::Config(app, reply) => drop(reply.send(self.config_tables(&app))),
+        }
+    }
+
+    fn known(&self, app: &str) -> Result<&Managed, Status> {
+        self.apps.get(app).ok_or_else(|| {
+            let names: Vec<&str> = self.apps.keys().map(String::as_str).collect();
+            let names = if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(", ")
+            };
+            Status::not_found(format!("there is no app {app}; there are: {names}"))
+        })
+    }
+
+    fn app_views(&self) -> Vec<AppView> {
+        self.apps
+            .iter()
+            .map(|(name, managed)| self.app_view(name, managed))
+            .collect()
+    }
+
+    fn app_view(&self, name: &str, managed: &Managed) -> AppView {
+        let live = self.instances.iter().find(|(_, i)| i.app == name && i.live);
+        let own = managed
+            .machine
+            .instance()
+            .and_then(|id| self.instances.get_key_value(id));
+        let shown = live.or(own);
+        let status = match (&managed.upgrade, managed.machine.state()) {
+            (Some(_), _) => "upgrading",
+            (None, State::Running { .. }) => "running",
+            (None, State::Starting { .. } | State::Resuming { .. } | State::Again { .. }) => {
+                "starting"
+            }
+            (None, State::Stopped | State::Ending { .. } | State::Yielded) => "stopped",
+            (None, State::Waiting { .. }) => "crashed",
+        };
+        AppView {
+            name: name.to_owned(),
+            id: managed.row.id,
+            release: live
+                .map_or(&managed.row.release, |(_, i)| &i.release)
+                .to_string(),
+            status,
+            epoch: managed.row.epoch,
+            pid: shown.map_or(0, |(_, i)| i.process.pid()),
+            instance: shown.map(|(id, _)| id.clone()).unwrap_or_default(),
+            restarts: managed.machine.deaths(),
+            present: managed.present(),
+        }
+    }
+
+    fn release_list(&self, app: &str) -> Result<Vec<management::Release>, Status> {
+        let all = self
+            .releases
+            .iter()
+            .filter(|r| app.is_empty() || r.manifest.name == app);
+        let found: Vec<management::Release> = all.map(as_message).collect();
+        match found.is_empty() && !app.is_empty() {
+            true => Err(Status::not_found(format!(
+                "no release of {app} is installed"
+            ))),
+            false => Ok(found),
+        }
+    }
+
+    fn may_install(&self, bundle: &Bundle) -> Result<bool, Status> {
+        let manifest = &bundle.manifest;
+        if let Some(known) = self.releases.get(&manifest.name, &manifest.version) {
+            if known.row.digest == bundle.digest {
+                return Ok(false);
+            }
+            return Err(refused(format!(
+                "{}@{} is known with another digest ({}, and this is {}): give the new bundle another version",
+                manifest.name,
+                manifest.version,
+                &known.row.digest[..12.min(known.row.digest.len())],
+                &bundle.digest[..12],
+            )));
+        }
+        let other = self
+            .releases
+            .iter()
+            .find(|r| r.manifest.name != manifest.name && r.manifest.id == manifest.id);
+        match other {
+            Some(other) => Err(refused(format!(
+                "id {} belongs to {}",
+                manifest.id, other.manifest.name
+            ))),
+            None => Ok(true),
+        }
+    }
+
+    fn stage(&mut self, bundle: Bundle, folder: PathBuf, reply: Reply<management::Release>) {
+        match self.may_install(&bundle) {
+            Err(status) => return drop(reply.send(Err(status))),
+            Ok(false) => {
+                let manifest = &bundle.manifest;
+                let known = self
+                    .releases
+                    .get(&manifest.name, &manifest.version)
+                    .map(as_message);
+                return drop(
+                    reply.send(known.ok_or_else(|| Status::internal("the release is gone"))),
+                );
+            }
+            Ok(true) => {}
+        }
+        let release = staged(bundle, folder);
+        let write = release_write(&release);
+        let records = Arc::clone(&self.records);
+        self.after(
+            async move { records.write(&[write], &[]).await },
+            move |supervisor, result| {
+                let answer = match result {
+                    Ok(_) => {
+                        let (app, version) = (&release.manifest.name, &release.manifest.version);
+                        tracing::info!(app, %version, digest = release.row.digest, "staged");
+                        let message = as_message(&release);
+                        supervisor.releases.insert(release);
+                        Ok(message)
+                    }
+                    Err(refusal) => Err(Status::internal(refusal.to_string())),
+                };
+                let _ = reply.send(answer);
+            },
+        );
+    }
+
+    // ---- start, stop, remove ----
+
+    fn start_app(&mut self, app: &str, version: Option<Version>, reply: Reply<()>) {
+        let row = match self.may_start(app, version) {
+            Ok(row) => row,
+            Err(status) => return drop(reply.send(Err(status))),
+        };
+        let name = app.to_owned();
+        self.begin_app(app, row, move |supervisor, result| {
+            if result.is_ok() {
+                tracing::info!(app = name, "is to run");
+            }
+            let _ = supervisor;
+            let _ = reply.send(result.map_err(Status::unavailable));
+        });
+    }
+
+    fn may_start(&self, app: &str, version: Option<Version>) -> Result<AppRow, Status> {
+        let managed = self.apps.get(app);
+        if let Some(managed) = managed {
+            self.not_upgrading(app, managed)?;
+            match managed.machine.state() {
+                State::Stopped => {}
+                State::Ending { .. } => {
+                    return Err(refused(format!("{app} is still ending; try again")));
+                }
+                _ => return Err(refused(format!("{app} runs already"))),
+            }
+        }
+        let version = match (version, managed) {
+            (Some(version), _) => version,
+            (None, Some(managed)) => managed.row.release.clone(),
+            (None, None) => match self.releases.newest(app) {
+                Some(release) => release.manifest.version.clone(),
+                None => {
+                    return Err(Status::not_found(format!(
+                        "no release of {app} is installed"
+                    )));
+                }
+            },
+        };
+        let release = self.release(app, &version)?;
+        let manifest = &release.manifest;
+        if let Some(managed) = managed
+            && managed.row.release != version
+            && let Some(was) = self.releases.get(app, &managed.row.release)
+            && was.manifest.schema != manifest.schema
+        {
+            return Err(refused(format!(
+                "the state of {app} has schema {}, and {app}@{version} wants {}: start it as it was, then \
+                 `morphctl upgrade app={app}@{version}`",
+                was.manifest.schema, manifest.schema
+            )));
+        }
+        let mut together = self.present(app);
+        together.push(manifest);
+        release::fit_together(&together).map_err(refused)?;
+        Ok(AppRow {
+            id: manifest.id,
+            release: version,
+            desired: Desired::Running,
+            instance: managed.map(|m| m.row.instance.clone()).unwrap_or_default(),
+            epoch: managed.map_or(0, |m| m.row.epoch),
+        })
+    }
+
+    fn release(&self, app: &str, version: &Version) -> Result<&Release, Status> {
+        self.releases.get(app, version).ok_or_else(|| {
+            let versions = self.releases.versions(app);
+            Status::not_found(format!(
+                "there is no release {app}@{version}; installed: {versions}"
+            ))
+        })
+    }
+
+    fn not_upgrading(&self, app: &str, managed: &Managed) -> Result<(), Status> {
+        match &managed.upgrade {
+            None => Ok(()),
+            Some(running) => Err(refused(format!(
+                "{app} is being upgraded from {} to {}: commit it or roll it back first",
+                running.from, running.to
+            ))),
+        }
+    }
+
+    fn stop_app(&mut self, app: &str, reply: Reply<()>) {
+        let checked = self.known(app).and_then(|managed| {
+            self.not_upgrading(app, managed)?;
+            match managed.row.desired {
+                Desired::Running => Ok(managed.row.clone()),
+                Desired::Stopped => Err(refused(format!("{app} is stopped already"))),
+                Desired::Removed => Err(refused(format!("{app} is removed"))),
+            }
+        });
+        let row = match checked {
+            Ok(row) => AppRow {
+                desired: Desired::Stopped,
+                ..row
+            },
+            Err(status) => return drop(reply.send(Err(status))),
+        };
+        let name = app.to_owned();
+        self.write_app(app, row, move |supervisor, result| {
+            if result.is_ok() {
+                supervisor.feed(Feed::App(name, app::Input::Stop));
+            }
+            let _ = reply.send(result.map_err(Status::unavailable));
+        });
+    }
+
+    fn remove_app(&mut self, app: &str, reply: Reply<u8>) {
+        let checked = self.known(app).and_then(|managed| {
+            self.not_upgrading(app, managed)?;
+            match managed.row.desired {
+                Desired::Running | Desired::Stopped => Ok(managed.row.clone()),
+                Desired::Removed => Err(refused(format!("{app} is removed already"))),
+            }
+        });
+        let row = match checked {
+            Ok(row) => AppRow {
+                desired: Desired::Removed,
+                ..row
+            },
+            Err(status) => return drop(reply.send(Err(status))),
+        };
+        let (name, id) = (app.to_owned(), row.id);
+        self.write_app(app, row, move |supervisor, result| {
+            if let Err(why) = result {
+                return drop(reply.send(Err(Status::unavailable(why))));
+            }
+            // Bypassed first, then ended, then its rules are deleted.
+            let (proxy, configuration) = (supervisor.proxy.clone(), supervisor.configuration());
+            supervisor.after(
+                async move { proxy.configure(configuration).await },
+                move |supervisor, result| {
+                    supervisor.feed(Feed::App(name, app::Input::Stop));
+                    let _ = reply.send(result.map(|()| id));
+                },
+            );
+        });
+    }
+
+    fn config_tables(&self, app: &str) -> Result<Vec<String>, Status> {
+        let managed = self.known(app)?;
+        let view = self.app_view(app, managed);
+        let version = view
+            .release
+            .parse()
+            .unwrap_or_else(|_| managed.row.release.clone());
+        Ok(self.release(app, &version)?.manifest.config.clone())
+    }
+
+    // ---- upgrades ----
+
+    fn begin_upgrade(
+        &mut self,
+        app: &str,
+        version: Option<Version>,
+        probation: Option<Duration>,
+    ) -> Result<mpsc::Receiver<UpgradeStatus>, Status> {
+        let (from, to, mode) = self.may_upgrade(app, version)?;
+        let probation = probation.unwrap_or(self.settings.probation);
+        let plan = Plan {
+            mode,
+            old_schema: from.manifest.schema,
+            new_schema: to.manifest.schema,
+            probation,
+        };
+        let now = super::unix_ms();
+        self.last_id = now.max(self.last_id + 1);
+        let row = UpgradeRow {
+            id: format!("{app}-{:x}", self.last_id),
+            from: from.manifest.version.to_string(),
+            to: to.manifest.version.to_string(),
+            step: Step::Staged.as_str_name().to_owned(),
+            started_unix_ms: now,
+            step_unix_ms: now,
+            mode: mode_name(mode).to_owned(),
+            old_schema: plan.old_schema,
+            new_schema: plan.new_schema,
+            probation_ms: u64::try_from(probation.as_millis()).unwrap_or(u64::MAX),
+            was: Some(to.row.status),
+            ..UpgradeRow::default()
+        };
+        let (asker, statuses) = followed();
+        let mut out = Vec::new();
+        let running = Running {
+            machine: Upgrade::begin(plan, &mut out),
+            row,
+            from: from.manifest.version.clone(),
+            to: to.manifest.version.clone(),
+            new: None,
+            old: None,
+            started: Instant::now(),
+            fenced: None,
+            asker: Some(asker),
+            waiting: Vec::new(),
+        };
+        if let Some(managed) = self.apps.get_mut(app) {
+            let mut running = running;
+            // The maker of a copy is told of from here on; others once the slot is yielded.
+            running.old = managed.machine.instance().cloned();
+            managed.upgrade = Some(running);
+        }
+        self.carry_out_upgrade(app, out);
+        Ok(statuses)
+    }
+
+    fn may_upgrade(
+        &self,
+        app: &str,
+        version: Option<Version>,
+    ) -> Result<(Release, Release, Mode), Status> {
+        let managed = self.known(app)?;
+        self.not_upgrading(app, managed)?;
+        let runs = &managed.row.release;
+        let from = self.release(app, runs)?;
+        let to = match version {
+            Some(version) => self.release(app, &version)?,
+            None => self.releases.newest_staged(app, runs).ok_or_else(|| {
+                refused(format!(
+                    "no staged release of {app} is newer than {runs}, which runs; installed: {}. Name one, as in \
+                     `morphctl upgrade app={app}@VERSION`, or install one with `morphctl app install PATH`",
+                    self.releases.versions(app)
+                ))
+            })?,
+        };
+        if to.manifest.version == *runs {
+            return Err(refused(format!("{app}@{runs} is the release that runs")));
+        }
+        if managed.row.desired != Desired::Running {
+            return Err(refused(format!(
+                "{app} does not run: `morphctl app start {app}` first"
+            )));
+        }
+        let mode = release::way(&from.manifest, &to.manifest).map_err(refused)?;
+        let mut together = self.present(app);
+        release::readers_left_behind(&to.manifest, &together).map_err(refused)?;
+        together.push(&to.manifest);
+        release::fit_together(&together).map_err(refused)?;
+        Ok((from.clone(), to.clone(), mode))
+    }
+
+    fn commit(&mut self, app: &str) -> Result<oneshot::Receiver<UpgradeStatus>, Status> {
+        self.known(app)?;
+        let running = self
+            .apps
+            .get_mut(app)
+            .and_then(|managed| managed.upgrade.as_mut());
+        let running =
+            running.ok_or_else(|| refused(format!("no upgrade of {app} is in progress")))?;
+        match running.machine.state() {
+            crate::upgrade::State::Upgraded => {}
+            crate::upgrade::State::Settling | crate::upgrade::State::Finishing(_) => {}
+            _ => {
+                return Err(refused(format!(
+                    "the upgrade of {app} is not in probation; see `morphctl status`"
+                )));
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        running.waiting.push(sender);
+        self.feed(Feed::Upgrade(app.to_owned(), Input::Commit));
+        Ok(receiver)
+    }
+
+    fn roll_back(&mut self, app: &str) -> Result<oneshot::Receiver<UpgradeStatus>, Status> {
+        self.known(app)?;
+        let Some(managed) = self.apps.get_mut(app) else {
+            return Err(Status::not_found(format!("there is no app {app}")));
+        };
+        let Some(running) = managed.upgrade.as_mut() else {
+            let committed = managed
+                .last
+                .as_ref()
+                .filter(|row| row.step == Step::Committed.as_str_name());
+            return Err(refused(match committed {
+                Some(row) => format!(
+                    "the upgrade of {app} to {} is committed; to go back: `morphctl upgrade app={app}@{}`",
+                    row.to, row.from
+                ),
+                None => format!("no upgrade of {app} is in progress"),
+            }));
+        };
+        let (sender, receiver) = oneshot::channel();
+        running.waiting.push(sender);
+        self.feed(Feed::Upgrade(app.to_owned(), Input::Rollback));
+        Ok(receiver)
+    }
+}
+
+/// A bundle that has been copied, as a release.
+pub(super) fn staged(bundle: Bundle, folder: PathBuf) -> Release {
+    let row = ReleaseRow {
+        status: ReleaseStatus::Staged,
+        schema: bundle.manifest.schema,
+        installed_unix_ms: super::unix_ms(),
+        folder: bundle.installed_name(),
+        digest: bundle.digest,
+    };
+    Release {
+        row,
+        manifest: bundle.manifest,
+        folder,
+    }
+}
+
+pub(super) fn release_write(release: &Release) -> Write {
+    let (app, version) = (&release.manifest.name, &release.manifest.version);
+    Write::new(RELEASES, format!("{app}/{version}"), &release.row)
+}
+
+fn as_message(release: &Release) -> management::Release {
+    management::Release {
+        app: release.manifest.name.clone(),
+        version: release.manifest.version.to_string(),
+        status: release.row.status.name().to_owned(),
+        digest: release.row.digest.clone(),
+        schema: release.row.schema,
+        installed_unix_ms: release.row.installed_unix_ms,
+    }
+}
+
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Plain => "plain",
+        Mode::Through => "through",
+        Mode::CopyFirst => "copy_first",
+    }
+}

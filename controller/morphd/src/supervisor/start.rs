@@ -1,0 +1,442 @@
+//! From nothing, or from what another morphd left, to a running supervisor.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use morph_store::{Client, op};
+use tokio::sync::mpsc;
+
+use super::observe::{Observed, Snapshot, observe};
+use super::parts::{self, Part, PartName};
+use super::requests::{release_write, staged};
+use super::{Event, Feed, INBOX, Managed, Supervisor};
+use crate::app;
+use crate::bundle::{self, Bundle};
+use crate::config::{AppRef, Settings};
+use crate::lock::{Lock, LockError};
+use crate::process::Process;
+use crate::proxy::Proxy;
+use crate::records::{
+    APPS, AppRow, Desired, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
+};
+use crate::release::{self, Release, Releases};
+
+/// For a part to get ready.
+const READY: Duration = Duration::from_secs(15);
+
+/// Starts or adopts everything. An error ends what was started.
+pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
+    make_folders(&settings)?;
+    let lock = take_lock(&settings)?;
+    let settings = Arc::new(settings);
+    let store = Client::new(settings.run("store.sock"));
+    let store_process = parts::find_or_start(PartName::Store, &settings).await?;
+    if let Err(error) = get_ready(
+        PartName::Store,
+        &settings,
+        &store_process,
+        store.ready(READY),
+    )
+    .await
+    {
+        return Err(give_up(error, &[&store_process]).await);
+    }
+    let proxy = Proxy::new(&settings.run("proxy.sock"));
+    let proxy_process = match parts::find_or_start(PartName::Proxy, &settings).await {
+        Ok(process) => process,
+        Err(error) => return Err(give_up(error, &[&store_process]).await),
+    };
+    let (post, mut inbox) = mpsc::channel(INBOX);
+    tokio::spawn(observe(proxy.clone(), post.clone()));
+    let snapshot = first_snapshot(&mut inbox);
+    let snapshot = match get_ready(PartName::Proxy, &settings, &proxy_process, snapshot).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Err(give_up(error, &[&proxy_process, &store_process]).await),
+    };
+    let records = Arc::new(Records::new(store.clone()));
+    let parts = [Arc::clone(&proxy_process), Arc::clone(&store_process)];
+    let mut supervisor = Supervisor {
+        store,
+        records,
+        proxy,
+        inbox,
+        post,
+        releases: Releases::default(),
+        apps: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        store_part: Part::new(PartName::Store, Arc::clone(&store_process)),
+        proxy_part: Part::new(PartName::Proxy, Arc::clone(&proxy_process)),
+        stream: Some(snapshot.stream),
+        feeds: VecDeque::new(),
+        followers: Vec::new(),
+        last_id: 0,
+        bound_logs_at: Instant::now(),
+        settings,
+        _lock: lock,
+    };
+    supervisor.watch_part(PartName::Store, &store_process);
+    supervisor.watch_part(PartName::Proxy, &proxy_process);
+    if let Err(error) = supervisor.begin(snapshot).await {
+        return Err(give_up(error, &[&parts[0], &parts[1]]).await);
+    }
+    Ok(supervisor)
+}
+
+fn make_folders(settings: &Settings) -> anyhow::Result<()> {
+    let make = |path: &Path, mode: u32| -> anyhow::Result<()> {
+        let missing = !path.exists();
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        if missing {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path, mode)
+                .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+        }
+        Ok(())
+    };
+    make(&settings.state_dir, 0o700)?;
+    make(&settings.run_dir, 0o755)?;
+    for folder in ["store", "bundles", "log"] {
+        make(&settings.state_dir.join(folder), 0o700)?;
+    }
+    make(&settings.run("instances"), 0o700)?;
+    // Found out now, and said plainly, instead of by a child later.
+    let probe = settings.state_dir.join(".writable");
+    std::fs::write(&probe, "")
+        .with_context(|| format!("cannot write in {}", settings.state_dir.display()))?;
+    std::fs::remove_file(&probe)
+        .with_context(|| format!("cannot write in {}", settings.state_dir.display()))
+}
+
+fn take_lock(settings: &Settings) -> anyhow::Result<Lock> {
+    let path = settings.run("morphd.lock");
+    match Lock::take(&path) {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Held(pid)) => {
+            let pid = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+            bail!(
+                "another morphd{pid} already runs on {}: end it first, or choose another --run-dir",
+                settings.run_dir.display()
+            )
+        }
+        Err(LockError::File(error)) => {
+            Err(anyhow!(error).context(format!("cannot lock {}", path.display())))
+        }
+    }
+}
+
+/// Waits for a part, and no longer than it lives.
+async fn get_ready<T, E: std::fmt::Display>(
+    name: PartName,
+    settings: &Settings,
+    process: &Process,
+    ready: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    let executable = name.executable();
+    tokio::select! {
+        ready = ready => ready.map_err(|error| anyhow!("{executable} does not get ready: {error}")),
+        () = process.ended() => {
+            bail!("{executable} ended at its start{}", parts::last_words(name, settings))
+        }
+        () = tokio::time::sleep(READY) => bail!("{executable} is not ready after {} s", READY.as_secs()),
+    }
+}
+
+/// Ends the parts again that a failed start would leave behind without a morphd.
+async fn give_up(error: anyhow::Error, parts: &[&Arc<Process>]) -> anyhow::Error {
+    for process in parts {
+        process.signal(rustix::process::Signal::TERM);
+        if !process.ended_within(Duration::from_secs(2)).await {
+            process.signal(rustix::process::Signal::KILL);
+        }
+    }
+    error
+}
+
+async fn first_snapshot(inbox: &mut mpsc::Receiver<Event>) -> Result<Snapshot, String> {
+    while let Some(event) = inbox.recv().await {
+        if let Event::Observed(Observed::Snapshot(snapshot)) = event {
+            return Ok(snapshot);
+        }
+    }
+    Err("nobody observes it".into())
+}
+
+impl Supervisor {
+    async fn begin(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
+        self.load().await?;
+        self.install_found().await?;
+        if self.apps.is_empty() {
+            self.choose_first_apps().await?;
+        } else if !self.settings.apps.is_empty() {
+            tracing::info!("--app is for an empty store; this one has its apps already");
+        }
+        if let Err(why) = release::fit_together(&self.present("")) {
+            tracing::error!("the recorded apps do not fit together: {why}");
+        }
+        for switch in &snapshot.switches {
+            tracing::info!(dpid = format!("{switch:016x}"), "switch is connected");
+        }
+        self.adopt_instances();
+        self.see(&snapshot);
+        let configured = self.proxy.configure(self.configuration()).await;
+        configured
+            .map_err(|status| anyhow!("morph-proxy refuses the apps: {}", status.message()))?;
+        self.recover_apps();
+        Ok(())
+    }
+
+    async fn load(&mut self) -> anyhow::Result<()> {
+        let bundles = self.settings.state_dir.join("bundles");
+        for (key, row) in self.records.load::<ReleaseRow>(RELEASES).await? {
+            let folder = bundles.join(&row.folder);
+            match morph_api::manifest::Manifest::read(&folder.join("app.toml")) {
+                Ok(manifest) => self.releases.insert(Release {
+                    row,
+                    manifest,
+                    folder,
+                }),
+                Err(error) => {
+                    tracing::error!(release = key, %error, "its bundle is damaged; it cannot be started")
+                }
+            }
+        }
+        let apps = self.records.load::<AppRow>(APPS).await?;
+        let upgrades = self.records.load(UPGRADES).await?;
+        self.remember(apps, upgrades);
+        // A fence whose record was lost counts as well.
+        for lane in self.records.status().await.lanes {
+            if let Some(managed) = self
+                .apps
+                .get_mut(&lane.app)
+                .filter(|_| lane.node == self.settings.node)
+            {
+                managed.row.epoch = managed.row.epoch.max(lane.epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages the bundles beside morphd. One that cannot be used is a warning: the others can.
+    async fn install_found(&mut self) -> anyhow::Result<()> {
+        let bundles = self.settings.state_dir.join("bundles");
+        for folder in bundle::found_in(&self.settings.bundles) {
+            let bundles = bundles.clone();
+            let known = self.known_digests();
+            let installed = tokio::task::spawn_blocking(move || {
+                install_unless_known(&folder, &bundles, &known)
+            });
+            match installed.await? {
+                Ok(None) => {}
+                Ok(Some(release)) => {
+                    let (app, version) = (&release.manifest.name, &release.manifest.version);
+                    let write = release_write(&release);
+                    self.records.write(&[write], &[]).await?;
+                    tracing::info!(app, %version, digest = release.row.digest, "staged");
+                    self.releases.insert(release);
+                }
+                Err(why) => tracing::warn!("{why}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn known_digests(&self) -> BTreeMap<(String, semver::Version), String> {
+        let all = self.releases.iter();
+        all.map(|r| {
+            (
+                (r.manifest.name.clone(), r.manifest.version.clone()),
+                r.row.digest.clone(),
+            )
+        })
+        .collect()
+    }
+
+    async fn choose_first_apps(&mut self) -> anyhow::Result<()> {
+        let named = self.settings.apps.clone();
+        let default = ["topology", "router"].map(|name| AppRef {
+            name: name.into(),
+            version: None,
+        });
+        for app in if named.is_empty() {
+            default.to_vec()
+        } else {
+            named.clone()
+        } {
+            let release = match &app.version {
+                Some(version) => self.releases.get(&app.name, version),
+                None => self.releases.newest(&app.name),
+            };
+            let Some(release) = release.cloned() else {
+                let place = self.settings.bundles.display();
+                let versions = self.releases.versions(&app.name);
+                if named.is_empty() {
+                    tracing::warn!(
+                        app = app.name,
+                        "no bundle of it in {place}; `morphctl app install PATH` brings one"
+                    );
+                    continue;
+                }
+                bail!(
+                    "--app {app}: there is no such release; of {} there are: {versions} (in {place})",
+                    app.name
+                );
+            };
+            if self.apps.contains_key(&app.name) {
+                bail!("--app {app}: {} is named twice", app.name);
+            }
+            let mut together = self.present("");
+            together.push(&release.manifest);
+            release::fit_together(&together).map_err(|why| anyhow!("--app {app}: {why}"))?;
+            self.write_first(&release).await?;
+        }
+        Ok(())
+    }
+
+    /// The app's record, its release as permanent and its first space, at once.
+    async fn write_first(&mut self, release: &Release) -> anyhow::Result<()> {
+        let manifest = &release.manifest;
+        let row = AppRow {
+            id: manifest.id,
+            release: manifest.version.clone(),
+            desired: Desired::Running,
+            instance: String::new(),
+            epoch: 0,
+        };
+        let permanent = as_permanent(release);
+        let writes = [
+            Write::new(APPS, &manifest.name, &row),
+            release_write(&permanent),
+        ];
+        let space = op::create_truth(&manifest.name, 1, manifest.schema);
+        self.records.write(&writes, &[space]).await?;
+        let name = manifest.name.clone();
+        self.releases.insert(permanent);
+        self.apps.insert(name, Managed::new(row));
+        Ok(())
+    }
+
+    /// Starts an app that stands still: its record first, then the pipeline, then its instance.
+    pub(super) fn begin_app(
+        &mut self,
+        name: &str,
+        row: AppRow,
+        then: impl FnOnce(&mut Supervisor, Result<(), String>) + Send + 'static,
+    ) {
+        let Some(release) = self.releases.get(name, &row.release) else {
+            return then(
+                self,
+                Err(format!("{name}@{} is not installed", row.release)),
+            );
+        };
+        let permanent = as_permanent(release);
+        let mut writes = vec![Write::new(APPS, name, &row), release_write(&permanent)];
+        let displaced = self
+            .apps
+            .get(name)
+            .map(|managed| managed.row.release.clone());
+        let displaced = displaced.filter(|version| *version != row.release);
+        if let Some(old) = displaced
+            .as_ref()
+            .and_then(|version| self.releases.get(name, version))
+        {
+            let old_row = ReleaseRow {
+                status: ReleaseStatus::Old,
+                ..old.row.clone()
+            };
+            writes.push(Write::new(
+                RELEASES,
+                format!("{name}/{}", old.manifest.version),
+                &old_row,
+            ));
+        }
+        let (records, proxy) = (Arc::clone(&self.records), self.proxy.clone());
+        let (app, schema) = (name.to_owned(), row_schema(&permanent));
+        let call = async move {
+            let has_truth = records
+                .status()
+                .await
+                .spaces
+                .iter()
+                .any(|space| space.app == app && space.truth);
+            let space: Vec<_> = (!has_truth)
+                .then(|| op::create_truth(&app, 1, schema))
+                .into_iter()
+                .collect();
+            records
+                .write(&writes, &space)
+                .await
+                .map_err(|refusal| refusal.to_string())
+        };
+        let name = name.to_owned();
+        self.after(call, move |supervisor, result| {
+            if let Err(why) = result {
+                return then(supervisor, Err(why));
+            }
+            supervisor.releases.insert(permanent);
+            if let Some(old) = displaced {
+                supervisor
+                    .releases
+                    .set_status(&name, &old, ReleaseStatus::Old);
+            }
+            let managed = supervisor
+                .apps
+                .entry(name.clone())
+                .or_insert_with(|| Managed::new(row.clone()));
+            managed.row = row;
+            let configuration = supervisor.configuration();
+            supervisor.after(
+                async move { proxy.configure(configuration).await },
+                move |supervisor, result| {
+                    // Refused or away: it is configured again when the proxy speaks again.
+                    if let Err(status) = &result {
+                        tracing::error!(
+                            error = status.message(),
+                            "the proxy does not take the present apps"
+                        );
+                    }
+                    supervisor.feed(Feed::App(name, app::Input::Start));
+                    then(supervisor, Ok(()));
+                },
+            );
+        });
+    }
+}
+
+fn row_schema(release: &Release) -> u32 {
+    release.manifest.schema
+}
+
+fn as_permanent(release: &Release) -> Release {
+    let mut permanent = release.clone();
+    permanent.row.status = ReleaseStatus::Permanent;
+    permanent
+}
+
+type Known = BTreeMap<(String, semver::Version), String>;
+
+fn install_unless_known(
+    folder: &Path,
+    bundles: &Path,
+    known: &Known,
+) -> Result<Option<Release>, String> {
+    let bundle =
+        Bundle::examine(folder).map_err(|error| format!("this bundle is not used: {error}"))?;
+    let (name, version) = (&bundle.manifest.name, &bundle.manifest.version);
+    match known.get(&(name.clone(), version.clone())) {
+        Some(digest) if *digest == bundle.digest => Ok(None),
+        Some(digest) => Err(format!(
+            "{}: {name}@{version} is known with another digest ({}): the known one is used",
+            folder.display(),
+            &digest[..12.min(digest.len())]
+        )),
+        None => {
+            let installed = bundle.install(bundles).map_err(|error| error.to_string())?;
+            Ok(Some(staged(bundle, installed)))
+        }
+    }
+}
