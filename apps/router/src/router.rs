@@ -13,13 +13,25 @@ use crate::rules::{self, Group};
 use crate::tables::{self, APPLIED, HOSTS, LINKS, SWITCHES};
 use crate::tree::{self, Tree};
 
+/// How many hops one turn changes at most, but for the last tree: well below what one transaction takes.
+pub const MOST_HOPS: usize = 8000;
+/// As many hops of a tree in one row take as much room as a row.
+const HOPS_A_ROW: usize = 4;
+
 /// The router, as one of its releases.
-pub struct Router<R>(PhantomData<R>);
+pub struct Router<R> {
+    /// Destinations whose trees are still to be settled. All are, after a resume.
+    pending: BTreeSet<MacAddr>,
+    release: PhantomData<R>,
+}
 
 impl<R> Router<R> {
-    /// It holds nothing: all stands in its tables.
+    /// It knows nothing: all stands in its tables.
     pub fn new() -> Self {
-        Router(PhantomData)
+        Router {
+            pending: BTreeSet::new(),
+            release: PhantomData,
+        }
     }
 }
 
@@ -31,7 +43,9 @@ impl<R> Default for Router<R> {
 
 impl<R> fmt::Debug for Router<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Router")
+        f.debug_struct("Router")
+            .field("pending", &self.pending.len())
+            .finish()
     }
 }
 
@@ -51,15 +65,18 @@ impl<R: Release> App for Router<R> {
         let everywhere = changes.touch(&SWITCHES)
             || changes.touch(&LINKS)
             || tables::weights(&view) != tables::applied(&view);
-        let destinations: BTreeSet<MacAddr> = if everywhere {
-            let hosts = turn.view().iter(&HOSTS).map(|(mac, _)| mac);
-            hosts.chain(R::destinations(&turn.view())).collect()
+        if everywhere {
+            self.pending.extend(view.iter(&HOSTS).map(|(mac, _)| mac));
+            self.pending.extend(R::destinations(&view));
         } else {
-            changes.keys(&HOSTS).collect()
-        };
-        if everywhere || !destinations.is_empty() {
-            settle::<R>(&destinations, turn);
+            self.pending.extend(changes.keys(&HOSTS));
         }
+        self.settle(turn);
+        Ok(())
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        self.settle(turn);
         Ok(())
     }
 
@@ -72,41 +89,64 @@ impl<R: Release> App for Router<R> {
     }
 }
 
-/// Brings the trees of these destinations in line with the view.
-///
-/// 1. A tree that a port whose weight has changed is on is unsettled: it is computed afresh. A lower weight elsewhere
-///    moves no tree, however much better it would be: what carries traffic moves only when it is touched. Where
-///    weights do not count, neither do their changes.
-/// 2. Each destination's tree is kept, extended or computed afresh (`tree`); that of one that is no longer known goes.
-/// 3. From now on the trees take the present weights for granted.
-fn settle<R: Release>(destinations: &BTreeSet<MacAddr>, turn: &mut Turn<'_>) {
-    let weights = tables::weights(&turn.view());
-    let applied = tables::applied(&turn.view());
-    let mut graph = tables::graph(&turn.view());
-    let mut unsettled = BTreeSet::new();
-    if R::WEIGHTED {
-        unsettled = differing(&weights, &applied); // 1
-        graph = graph.with_costs(weights.clone());
-    }
-    for &destination in destinations {
-        let old = R::tree(&turn.view(), destination);
-        let new = tree_of(destination, old.as_ref(), &graph, &unsettled, turn); // 2
-        if old.as_ref() != Some(&new) {
-            R::put(turn, destination, &new);
+impl<R: Release> Router<R> {
+    /// Brings the trees of the pending destinations in line with the view, as many as fit into a turn.
+    ///
+    /// 1. A tree that a port whose weight has changed is on is unsettled: it is computed afresh. A lower weight
+    ///    elsewhere moves no tree, however much better it would be: what carries traffic moves only when it is touched.
+    ///    Where weights do not count, neither do their changes.
+    /// 2. Each destination's tree is kept, extended or computed afresh (`tree`); that of one that is no longer known
+    ///    goes.
+    /// 3. Once none is pending, the trees take the present weights for granted.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let weights = tables::weights(&turn.view());
+        let applied = tables::applied(&turn.view());
+        let mut graph = tables::graph(&turn.view());
+        let mut unsettled = BTreeSet::new();
+        if R::WEIGHTED {
+            unsettled = differing(&weights, &applied); // 1
+            graph = graph.with_costs(weights.clone());
+        }
+        let mut hops = 0;
+        while hops < MOST_HOPS
+            && let Some(destination) = self.pending.pop_first()
+        {
+            let old = R::tree(&turn.view(), destination).unwrap_or_default();
+            let new = tree_of(destination, &old, &graph, &unsettled, turn); // 2
+            if old != new {
+                R::put(turn, destination, &new);
+                hops += changed_hops(&old, &new).max(new.len() / HOPS_A_ROW);
+            }
+        }
+        if self.pending.is_empty() {
+            take_for_granted(&weights, &applied, turn); // 3
         }
     }
-    take_for_granted(&weights, &applied, turn); // 3
+}
+
+/// How many switches have another port in one tree than in the other, or one in one only.
+fn changed_hops(old: &Tree, new: &Tree) -> usize {
+    let set = new
+        .iter()
+        .filter(|(dpid, port)| old.get(dpid) != Some(port));
+    let gone = old.keys().filter(|dpid| !new.contains_key(dpid));
+    set.count() + gone.count()
 }
 
 fn tree_of(
     destination: MacAddr,
-    old: Option<&Tree>,
+    old: &Tree,
     graph: &Graph,
     unsettled: &BTreeSet<End>,
     turn: &Turn<'_>,
 ) -> Tree {
     match turn.get(&HOSTS, &destination) {
-        Some(host) => tree::settle(old, host.into(), graph, |end| unsettled.contains(&end)),
+        Some(host) => tree::settle(Some(old), host.into(), graph, |end| {
+            unsettled.contains(&end)
+        }),
         None => Tree::new(),
     }
 }

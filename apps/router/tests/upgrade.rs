@@ -239,3 +239,28 @@ fn a_host_that_moves_takes_its_tree_along() {
     assert_eq!(tree[&Dpid(1)], 50);
     assert_eq!((tree[&Dpid(2)], tree[&Dpid(3)]), (1, 3));
 }
+
+#[test]
+fn more_trees_than_fit_into_a_turn_move_over_several() {
+    const MANY: u16 = 9000;
+    let many = |n: u16| morph_sdk::MacAddr([2, 1, 0, 0, (n >> 8) as u8, n as u8]);
+    let mut net = Net::of([(1, 2), (2, 4), (1, 3), (3, 4)]);
+    for n in 0..MANY {
+        net.hosts.insert(many(n), end(4, 50));
+    }
+    let mut bench = net.before_resume::<V2>(&Rows::new());
+    let mut turns = Vec::new();
+    let mut outcome = bench.resume();
+    while !outcome.puts.is_empty() {
+        turns.push(outcome.puts.len());
+        outcome = bench.tick(std::time::Duration::from_millis(100));
+    }
+    assert!(
+        turns
+            .iter()
+            .all(|rows| *rows <= router::router::MOST_HOPS + 4),
+        "{turns:?}"
+    );
+    assert_eq!(turns.iter().sum::<usize>(), usize::from(MANY) * 4);
+    assert_eq!(bench.rules()[&Dpid(1)].len(), usize::from(MANY) + 3);
+}

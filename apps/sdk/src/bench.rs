@@ -183,7 +183,7 @@ impl<A: App> Bench<A> {
         let none = RuleSet::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let made = install::all(self.installed.entry(*dpid).or_default(), wanted);
+            let made = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
             let mods = made.flow_mods().into_iter().map(|m| (*dpid, m));
             outcome.flow_mods.extend(mods);
         }

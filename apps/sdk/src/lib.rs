@@ -13,6 +13,7 @@ mod app;
 mod engine;
 mod event;
 mod install;
+mod instance;
 mod key;
 mod migration;
 mod rules;
@@ -36,7 +37,7 @@ pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 
 pub use bytes::Bytes;
-pub use tracing;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{Action, FlowMod, FlowModCommand, Instruction, Match, port};
 pub use morph_openflow::{Dpid, MacAddr};
+pub use tracing;

@@ -154,7 +154,11 @@ impl RuleBuilder<'_> {
             instructions,
             idle_timeout: self.idle_timeout,
             hard_timeout: 0,
-            flags: if self.idle_timeout == 0 { 0 } else { SEND_FLOW_REM },
+            flags: if self.idle_timeout == 0 {
+                0
+            } else {
+                SEND_FLOW_REM
+            },
             cookie: cookie.to_u64(),
         };
         self.rules

@@ -1,5 +1,6 @@
 //! Hosts: learned from what their first packets say, forgotten with their port or after five idle minutes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
 pub const MOST: usize = 10_000;
 /// How many addresses of one host are kept; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
+/// How many hosts one turn forgets at most: with all their addresses, they fit into one transaction.
+const MOST_FORGOTTEN: usize = 500;
 /// Between two log lines that say that hosts are refused.
 const TELL: Duration = Duration::from_secs(60);
 /// `OFPRR_IDLE_TIMEOUT`.
@@ -64,10 +67,8 @@ fn is_of_a_host(ip: &IpAddr) -> bool {
 impl Topology {
     /// Learns the sender of a frame that came in by a host port.
     pub(crate) fn learn(&mut self, end: End, frame: &[u8], turn: &mut Turn<'_>) {
-        let at_host_port = turn
-            .get(&PORTS, &end)
-            .is_some_and(|port| port.up && port.kind == Kind::Host);
-        let Some(sender) = Sender::of(frame).filter(|_| at_host_port) else {
+        let may_learn = is_host_port(end, turn) && !self.leaving.contains(&end);
+        let Some(sender) = Sender::of(frame).filter(|_| may_learn) else {
             return;
         };
         let mut host = match turn.get(&HOSTS, &sender.mac) {
@@ -86,6 +87,44 @@ impl Topology {
         turn.put(&HOSTS, &sender.mac, &host);
     }
 
+    /// No hosts are at this port any more. There may be more of them than fit into one turn.
+    pub(crate) fn forget_at(&mut self, end: End, turn: &mut Turn<'_>) {
+        let mut there: Vec<_> = turn
+            .view()
+            .iter(&HOSTS)
+            .filter(|(_, host)| host.end() == end)
+            .collect();
+        if there.len() > MOST_FORGOTTEN {
+            there.truncate(MOST_FORGOTTEN);
+            self.leaving.insert(end);
+        } else {
+            self.leaving.remove(&end);
+        }
+        for (mac, host) in there {
+            forget(mac, &host, turn);
+        }
+    }
+
+    /// Goes on where `forget_at` did not come to an end.
+    pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
+        if let Some(&end) = self.leaving.first() {
+            self.forget_at(end, turn);
+        }
+    }
+
+    /// After a resume: hosts that an instance before did not come to forget.
+    pub(crate) fn find_leaving(&mut self, turn: &Turn<'_>) {
+        let ends: BTreeSet<End> = turn
+            .view()
+            .iter(&HOSTS)
+            .map(|(_, host)| host.end())
+            .collect();
+        self.leaving = ends
+            .into_iter()
+            .filter(|end| !is_host_port(*end, turn))
+            .collect();
+    }
+
     fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
         let now = turn.now();
         let told = self
@@ -96,6 +135,11 @@ impl Topology {
             self.refused = Some(now);
         }
     }
+}
+
+fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
+    turn.get(&PORTS, &end)
+        .is_some_and(|port| port.up && port.kind == Kind::Host)
 }
 
 /// An address is the last one's who said it.
@@ -133,18 +177,6 @@ pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     if let Some(host) = turn.get(&HOSTS, &mac)
         && host.end() == (removed.dpid, port)
     {
-        forget(mac, &host, turn);
-    }
-}
-
-/// No hosts are at this port any more.
-pub(crate) fn forget_at(end: End, turn: &mut Turn<'_>) {
-    let there: Vec<_> = turn
-        .view()
-        .iter(&HOSTS)
-        .filter(|(_, host)| host.end() == end)
-        .collect();
-    for (mac, host) in there {
         forget(mac, &host, turn);
     }
 }

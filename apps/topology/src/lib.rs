@@ -16,7 +16,7 @@ pub mod probing;
 pub mod rules;
 pub mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, Touched, Turn, View};
@@ -33,6 +33,10 @@ pub struct Topology {
     probes: BTreeMap<End, Probing>,
     /// When the last event came.
     last_event: Option<Instant>,
+    /// A probe that left then was heard: what came before it is handled.
+    caught_up: Option<Instant>,
+    /// Ports at which there are hosts still to be forgotten.
+    leaving: BTreeSet<End>,
     /// When the last host was refused in a log line.
     refused: Option<Instant>,
 }
@@ -48,6 +52,7 @@ impl Topology {
         if !lldp::is_lldp(&packet.data) {
             self.learn(end, &packet.data, turn);
         } else if let Some(probe) = Probe::read(&packet.data) {
+            self.catch_up(probe.sent_ms, turn);
             self.heard((probe.dpid, probe.port), end, turn);
         }
     }
@@ -81,6 +86,7 @@ impl App for Topology {
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        self.forget_leaving(turn);
         self.probe_what_is_due(turn);
         Ok(())
     }

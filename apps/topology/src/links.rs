@@ -1,11 +1,10 @@
 //! Links: where probes arrive, and what becomes of ports when they do or no longer do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use morph_sdk::{Action, Turn, port, tracing};
 
 use crate::Topology;
-use crate::hosts;
 use crate::lldp::Probe;
 use crate::probing::{Due, Probing, QUIET, Standing};
 use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
@@ -37,7 +36,7 @@ impl Topology {
 
     /// Links from and to a port are gone, and hosts there with them.
     pub(crate) fn forget_end(&mut self, end: End, turn: &mut Turn<'_>) {
-        hosts::forget_at(end, turn);
+        self.forget_at(end, turn);
         let mut others = into_end(end, turn);
         for &other in &others {
             turn.delete(&LINKS, &other);
@@ -62,7 +61,7 @@ impl Topology {
             (Kind::Unknown | Kind::Host, false) | (Kind::Link, true) => return,
             (Kind::Unknown | Kind::Host, true) => {
                 if row.kind == Kind::Host {
-                    hosts::forget_at(end, turn);
+                    self.forget_at(end, turn);
                 }
                 row.kind = Kind::Link;
             }
@@ -76,10 +75,33 @@ impl Topology {
         turn.put(&PORTS, &end, &row);
     }
 
+    /// A probe that left at this time was heard only now: so late are all events.
+    pub(crate) fn catch_up(&mut self, sent_ms: u64, turn: &Turn<'_>) {
+        let lag = unix_ms(turn)
+            .checked_sub(sent_ms)
+            .map(Duration::from_millis);
+        let until = lag.and_then(|lag| turn.now().checked_sub(lag));
+        self.caught_up = self.caught_up.max(until);
+    }
+
+    /// Until when events are handled: those that came later may still wait.
+    fn handled_until(&self, now: Instant) -> Option<Instant> {
+        let quiet = |last| now.saturating_duration_since(last) >= QUIET;
+        if self.last_event.is_none_or(quiet) {
+            return Some(now);
+        }
+        self.caught_up
+    }
+
     /// Sends a probe by a port that is up, now.
     pub(crate) fn probe(&mut self, end: End, row: &PortRow, turn: &mut Turn<'_>) {
         let (dpid, port) = end;
-        let frame = Probe { dpid, port }.frame(row.mac);
+        let probe = Probe {
+            dpid,
+            port,
+            sent_ms: unix_ms(turn),
+        };
+        let frame = probe.frame(row.mac);
         turn.packet_out(dpid, port::CONTROLLER, vec![Action::output(port)], frame);
         let now = turn.now();
         self.probes
@@ -113,9 +135,7 @@ impl Topology {
                 .get(&LINKS, &end)
                 .and_then(|far| turn.get(&SWITCHES, &far.dpid))
                 .is_some_and(|far| far.connected),
-            quiet: self
-                .last_event
-                .is_none_or(|last| now.saturating_duration_since(last) >= QUIET),
+            handled_until: self.handled_until(now),
         };
         let Some(probing) = self.probes.get_mut(&end) else {
             return;
@@ -157,6 +177,11 @@ fn into_end(end: End, turn: &Turn<'_>) -> Vec<End> {
         .filter(|(_, far)| far.end() == end)
         .map(|(near, _)| near)
         .collect()
+}
+
+fn unix_ms(turn: &Turn<'_>) -> u64 {
+    let since = turn.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn is_up(end: End, turn: &Turn<'_>) -> bool {

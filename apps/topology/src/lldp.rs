@@ -5,7 +5,7 @@
 //! TLV 1 chassis id: 7 (locally assigned), datapath id as 16 hex digits
 //! TLV 2 port id: 7 (locally assigned), port number in decimal
 //! TLV 3 time to live
-//! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus"
+//! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus", when it left (ms since 1970, 8 octets)
 //! TLV 0 end
 //! ```
 //!
@@ -39,6 +39,8 @@ pub struct Probe {
     pub dpid: Dpid,
     /// By this port.
     pub port: u32,
+    /// At this time, in milliseconds since 1970.
+    pub sent_ms: u64,
 }
 
 impl Probe {
@@ -48,7 +50,11 @@ impl Probe {
         put_id(&mut tlvs, CHASSIS_ID, &self.dpid.to_string());
         put_id(&mut tlvs, PORT_ID, &self.port.to_string());
         put(&mut tlvs, TIME_TO_LIVE, &TTL.to_be_bytes());
-        put(&mut tlvs, ORGANISATION, MAGIC);
+        put(
+            &mut tlvs,
+            ORGANISATION,
+            &[MAGIC, &self.sent_ms.to_be_bytes()].concat(),
+        );
         put(&mut tlvs, END, &[]);
         packet::frame(DESTINATION, source, ether_type::LLDP, &tlvs)
     }
@@ -58,7 +64,7 @@ impl Probe {
         if !is_lldp(frame) {
             return None;
         }
-        let (mut dpid, mut port, mut ours) = (None, None, false);
+        let (mut dpid, mut port, mut sent_ms) = (None, None, None);
         let mut rest = frame.get(ETHERNET_HEADER..)?;
         loop {
             let (kind, value, after) = take(rest)?;
@@ -66,15 +72,15 @@ impl Probe {
                 END => break,
                 CHASSIS_ID => dpid = Some(Dpid(u64::from_str_radix(id(value)?, 16).ok()?)),
                 PORT_ID => port = Some(id(value)?.parse().ok()?),
-                ORGANISATION => ours |= value == MAGIC,
+                ORGANISATION => sent_ms = sent_ms.or(ours(value)),
                 _ => {}
             }
             rest = after;
         }
-        ours.then_some(())?;
         Some(Probe {
             dpid: dpid?,
             port: port?,
+            sent_ms: sent_ms?,
         })
     }
 }
@@ -105,6 +111,12 @@ fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some(((header >> 9) as u8, value, after))
 }
 
+/// When the frame left, where it is ours.
+fn ours(value: &[u8]) -> Option<u64> {
+    let time = value.strip_prefix(MAGIC)?;
+    Some(u64::from_be_bytes(time.try_into().ok()?))
+}
+
 fn id(value: &[u8]) -> Option<&str> {
     let (&LOCALLY_ASSIGNED, text) = value.split_first()? else {
         return None;
@@ -119,6 +131,7 @@ mod tests {
     const PROBE: Probe = Probe {
         dpid: Dpid(0xa1),
         port: 7,
+        sent_ms: 0x0102,
     };
     const SOURCE: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 
@@ -130,9 +143,8 @@ mod tests {
         b"\x02\x11\x0700000000000000a1", // chassis id
         b"\x04\x02\x077",                // port id
         b"\x06\x02\x00\x04",             // time to live
-        b"\xfe\x0c\x02\x4d\x6f\x01morpheus",
-        b"\x00\x00",     // end
-        b"\x00\x00\x00", // padding
+        b"\xfe\x14\x02\x4d\x6f\x01morpheus\0\0\0\0\0\0\x01\x02",
+        b"\x00\x00", // end
     ];
 
     #[test]
@@ -160,7 +172,7 @@ mod tests {
 
     #[test]
     fn no_truncation_is_read() {
-        let frame = FRAME[..8].concat();
+        let frame = FRAME.concat();
         for length in 0..frame.len() {
             assert_eq!(Probe::read(&frame[..length]), None, "{length}");
         }

@@ -98,7 +98,9 @@ impl Topology {
     /// After a resume: every port that can be probed starts anew.
     pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
         self.last_event = None;
+        self.caught_up = None;
         self.probes.clear();
+        self.find_leaving(turn);
         let connected: Vec<_> = turn
             .view()
             .iter(&SWITCHES)

@@ -21,18 +21,18 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 pub const SEARCH_PERIOD: Duration = Duration::from_millis(100);
 /// A port is a host port once a probe stayed unanswered for so long.
 pub const SEARCH: Duration = Duration::from_millis(500);
-/// A link is gone once so many probes stayed unanswered.
+/// A link is gone once so many probes stayed unanswered, the last one for a period.
 pub const PROBES: u32 = 3;
 
-/// Silence proves something only once older events are handled: no event came for this long.
+/// All older events are handled where none came for this long.
 pub const QUIET: Duration = Duration::from_millis(20);
-/// Or, where events never pause, after this many times the silence.
+/// Silence that nothing proves counts all the same after this many times as long.
 const PATIENCE: u32 = 10;
 
 /// What is unanswered at one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probing {
-    /// When the first of the unanswered probes left.
+    /// When the probe left whose silence counts: the first one of a search, the third one of a link.
     since: Option<Instant>,
     /// How many are unanswered.
     unanswered: u32,
@@ -40,15 +40,15 @@ pub struct Probing {
     next: Option<Instant>,
 }
 
-/// What the port is now, as it is stored.
+/// How the port stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// What was found before.
     pub kind: Kind,
     /// A link from this port is stored, and the switches at both of its ends are connected.
     pub linked: bool,
-    /// No event came for [`QUIET`].
-    pub quiet: bool,
+    /// An answer that came until then would have been handled.
+    pub handled_until: Option<Instant>,
 }
 
 /// What time has brought.
@@ -81,54 +81,54 @@ impl Probing {
     /// A probe leaves now.
     pub fn sent(&mut self, kind: Kind, now: Instant) {
         self.unanswered = self.unanswered.saturating_add(1);
+        let counts = match kind {
+            Kind::Unknown => self.unanswered == 1,
+            Kind::Link => self.unanswered == PROBES,
+            Kind::Host => false,
+        };
+        if counts {
+            self.since = Some(now);
+        }
         let period = match kind {
-            Kind::Unknown => {
-                self.since.get_or_insert(now);
-                SEARCH_PERIOD
-            }
-            Kind::Host | Kind::Link => {
-                self.since = None;
-                PERIOD
-            }
+            Kind::Unknown => SEARCH_PERIOD,
+            Kind::Host | Kind::Link => PERIOD,
         };
         self.next = Some(now + period);
     }
 
     /// Whether nothing can be due yet, whatever is stored.
     pub fn rests(&self, now: Instant) -> bool {
-        self.next.is_some_and(|next| now < next) && !self.is_silent(true, now)
+        self.since.is_none() && self.next.is_some_and(|next| now < next)
     }
 
-    /// What is due now. Where it is a probe, `sent` follows.
+    /// What is due now. Unless it is nothing, `sent` follows.
     pub fn due(&mut self, standing: Standing, now: Instant) -> Due {
-        if standing.kind == Kind::Unknown && self.is_silent(standing.quiet, now) {
+        let found = match standing.kind {
+            Kind::Unknown => Some((SEARCH, Due::Host)),
+            Kind::Link if standing.linked => Some((PERIOD, Due::Gone)),
+            // There is no link to lose.
+            Kind::Link | Kind::Host => {
+                self.answered();
+                None
+            }
+        };
+        if let Some((silence, due)) = found
+            && self.is_silent(silence, standing.handled_until, now)
+        {
             *self = Probing::START;
-            return Due::Host;
+            return due;
         }
         if self.next.is_some_and(|next| now < next) {
             return Due::Nothing;
         }
-        if !standing.linked {
-            // There is no link to lose: only a search counts its time.
-            self.unanswered = 0;
-            return Due::Probe;
-        }
-        let limit = if standing.quiet {
-            PROBES
-        } else {
-            PROBES * PATIENCE
-        };
-        if self.unanswered >= limit {
-            *self = Probing::START;
-            return Due::Gone;
-        }
         Due::Probe
     }
 
-    fn is_silent(&self, quiet: bool, now: Instant) -> bool {
-        let limit = if quiet { SEARCH } else { SEARCH * PATIENCE };
-        self.since
-            .is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    fn is_silent(&self, silence: Duration, handled: Option<Instant>, now: Instant) -> bool {
+        self.since.is_some_and(|since| {
+            handled.is_some_and(|handled| handled >= since + silence)
+                || now >= since + silence * PATIENCE
+        })
     }
 }
 
@@ -136,88 +136,89 @@ impl Probing {
 mod tests {
     use super::*;
 
-    fn standing(kind: Kind, linked: bool) -> Standing {
-        Standing {
-            kind,
-            linked,
-            quiet: true,
-        }
-    }
-
-    /// Ticks every 100 ms; what was due, with its time in ms, without `Nothing`.
-    fn run(probing: &mut Probing, standing: Standing, from: u64, to: u64) -> Vec<(u64, Due)> {
-        let start = Instant::now();
+    /// Ticks every 100 ms, with older events handled `lag` ms late; what was due when, in ms, without `Nothing`.
+    fn run(probing: &mut Probing, kind: Kind, linked: bool, to: u64, lag: u64) -> Vec<(u64, Due)> {
+        let start = Instant::now() + Duration::from_secs(3600);
         let mut seen = Vec::new();
-        for ms in (from..to).step_by(100) {
+        for ms in (0..to).step_by(100) {
             let now = start + Duration::from_millis(ms);
+            let standing = Standing {
+                kind,
+                linked,
+                handled_until: now.checked_sub(Duration::from_millis(lag)),
+            };
             let due = probing.due(standing, now);
             if due != Due::Nothing {
-                probing.sent(standing.kind, now);
+                probing.sent(kind, now);
                 seen.push((ms, due));
             }
         }
         seen
     }
 
-    #[test]
-    fn an_unknown_port_is_searched_and_becomes_a_host_port() {
-        let mut probing = Probing::START;
-        let seen = run(&mut probing, standing(Kind::Unknown, false), 0, 600);
-        let probes = (0..500).step_by(100).map(|ms| (ms, Due::Probe));
-        assert_eq!(seen, probes.chain([(500, Due::Host)]).collect::<Vec<_>>());
+    fn every(period: usize, to: u64) -> Vec<(u64, Due)> {
+        (0..to).step_by(period).map(|ms| (ms, Due::Probe)).collect()
+    }
+
+    fn first(due: Due, seen: &[(u64, Due)]) -> Option<u64> {
+        seen.iter().find(|(_, d)| *d == due).map(|(ms, _)| *ms)
     }
 
     #[test]
-    fn where_events_never_pause_silence_takes_longer() {
-        let mut probing = Probing::START;
-        let busy = Standing {
-            quiet: false,
-            ..standing(Kind::Unknown, false)
-        };
-        let seen = run(&mut probing, busy, 0, 6000);
-        assert_eq!(seen.iter().position(|s| *s == (5000, Due::Host)), Some(50));
+    fn an_unknown_port_is_searched_and_becomes_a_host_port() {
+        let seen = run(&mut { Probing::START }, Kind::Unknown, false, 600, 0);
+        let mut expected = every(100, 500);
+        expected.push((500, Due::Host));
+        assert_eq!(seen, expected);
     }
 
     #[test]
     fn a_host_port_is_probed_every_second() {
-        let mut probing = Probing::START;
-        let seen = run(&mut probing, standing(Kind::Host, false), 0, 3000);
-        assert_eq!(
-            seen,
-            [(0, Due::Probe), (1000, Due::Probe), (2000, Due::Probe)]
-        );
+        let seen = run(&mut { Probing::START }, Kind::Host, false, 3000, 0);
+        assert_eq!(seen, every(1000, 3000));
     }
 
     #[test]
     fn a_link_goes_with_three_unanswered_probes() {
-        let mut probing = Probing::START;
-        let seen = run(&mut probing, standing(Kind::Link, true), 0, 3100);
-        assert_eq!(seen[..3], [0, 1000, 2000].map(|ms| (ms, Due::Probe)));
-        assert_eq!(seen[3..], [(3000, Due::Gone)]);
+        let seen = run(&mut { Probing::START }, Kind::Link, true, 3100, 0);
+        let mut expected = every(1000, 3000);
+        expected.push((3000, Due::Gone));
+        assert_eq!(seen, expected);
     }
 
     #[test]
-    fn an_answer_in_between_keeps_it() {
+    fn where_events_are_handled_late_silence_takes_as_much_longer() {
+        let seen = run(&mut { Probing::START }, Kind::Unknown, false, 9000, 700);
+        assert_eq!(first(Due::Host, &seen), Some(500 + 700));
+        let seen = run(&mut { Probing::START }, Kind::Link, true, 9000, 700);
+        assert_eq!(first(Due::Gone, &seen), Some(3000 + 700));
+    }
+
+    #[test]
+    fn where_they_are_hopelessly_late_patience_ends() {
+        let late = 3_600_000;
+        let seen = run(&mut { Probing::START }, Kind::Unknown, false, 9000, late);
+        assert_eq!(first(Due::Host, &seen), Some(5000));
+        let seen = run(&mut { Probing::START }, Kind::Link, true, 20_000, late);
+        assert_eq!(first(Due::Gone, &seen), Some(2000 + 10_000));
+    }
+
+    #[test]
+    fn an_answer_in_between_keeps_a_link() {
         let mut probing = Probing::START;
-        let start = Instant::now();
-        for second in 0..20 {
-            let now = start + Duration::from_secs(second);
-            assert_eq!(
-                probing.due(standing(Kind::Link, true), now),
-                Due::Probe,
-                "{second}"
-            );
-            probing.sent(Kind::Link, now);
-            if second % 3 == 2 {
-                probing.answered();
-            }
+        for _ in 0..20 {
+            let seen = run(&mut probing, Kind::Link, true, 3000, 0);
+            assert_eq!(first(Due::Gone, &seen), None);
+            probing.answered();
+            probing.next = None;
         }
     }
 
     #[test]
     fn a_link_whose_far_end_is_away_stays() {
         let mut probing = Probing::START;
-        let seen = run(&mut probing, standing(Kind::Link, false), 0, 60_000);
-        assert!(seen.iter().all(|(_, due)| *due == Due::Probe));
+        let seen = run(&mut probing, Kind::Link, false, 60_000, 0);
+        assert_eq!(seen, every(1000, 60_000));
+        assert_eq!(probing.since, None);
     }
 }

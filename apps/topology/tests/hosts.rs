@@ -179,4 +179,12 @@ fn there_is_an_end_to_how_many_are_learned() {
     lab.rule_ends(at(1, 3), nth(0), IDLE_TIMEOUT);
     let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
     assert!(!outcome.puts.is_empty());
+    // There are more at this port than one turn can forget.
+    lab.port_is(at(1, 2), false);
+    lab.port_is(at(1, 2), true);
+    assert!(lab.bench.view().count(&HOSTS) > 0);
+    let outcome = lab.bench.resume();
+    lab.carry(outcome);
+    lab.run(3000);
+    assert_eq!(lab.bench.view().count(&HOSTS), 0);
 }

@@ -19,6 +19,7 @@ fn probe(from: End) -> Bytes {
     Probe {
         dpid: from.0,
         port: from.1,
+        sent_ms: 0,
     }
     .frame(mac(99))
 }

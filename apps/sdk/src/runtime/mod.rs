@@ -1,17 +1,94 @@
-//! The process around an app.
+//! The process around an app: its command line, its lock, its log, and the driver.
 
+mod driver;
+mod flags;
+mod lock;
+mod session;
+
+use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::Parser;
+use morph_api::manifest::Manifest;
+use tracing_subscriber::EnvFilter;
+
+use crate::instance::{Config, Instance};
+use crate::migration::Mapping;
 use crate::{App, Migration};
+use driver::Driver;
+use flags::Flags;
+use lock::Lock;
+
+/// For a test of the tests only: where it is set, a resume deletes all rules and adds them again, which Morpheus never does
+/// and its tests have to notice.
+const REINSTALL: &str = "MORPH_SDK_REINSTALL";
 
 /// The `main` of an app whose tables have but one schema version.
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
-    drop(app);
-    ExitCode::FAILURE
+    main(app, |_| None)
 }
 
 /// The `main` of an app that can also run on its tables' neighbouring schema version.
 pub fn run_with_migration<A: App, M: Migration>(app: impl FnOnce() -> A) -> ExitCode {
-    drop(app);
-    ExitCode::FAILURE
+    main(app, Mapping::of::<M>)
+}
+
+fn main<A: App>(app: impl FnOnce() -> A, mapping: impl FnOnce(u32) -> Option<Mapping>) -> ExitCode {
+    let flags = Flags::parse();
+    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_env_filter(filter)
+        .init();
+    match start(app, mapping, &flags) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start<A: App>(
+    app: impl FnOnce() -> A,
+    mapping: impl FnOnce(u32) -> Option<Mapping>,
+    flags: &Flags,
+) -> anyhow::Result<u8> {
+    let Some(start) = flags.start() else {
+        writeln!(std::io::stdout(), "{}", flags::version())?;
+        return Ok(0);
+    };
+    let manifest = Manifest::read(&start.manifest)?;
+    let lock = Lock::take(&start.run_dir, &manifest, &start.instance)
+        .context("cannot lock the instance's file in RUN_DIR/instances")?;
+    tracing::info!(
+        app = %manifest.name,
+        release = %manifest.version,
+        instance = %start.instance,
+        "starts"
+    );
+    let config = Config {
+        mapping: mapping(manifest.schema),
+        manifest,
+        instance: start.instance,
+        node: flags.node.clone(),
+        pid: std::process::id(),
+        space: flags.space,
+        reinstall: std::env::var_os(REINSTALL).is_some_and(|set| set == "1"),
+    };
+    let instance = Instance::new(app(), config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let status = runtime.block_on(async {
+        let driver = Driver::new(instance, &start.run_dir).context("cannot take signals")?;
+        anyhow::Ok(driver.run().await)
+    });
+    runtime.shutdown_background();
+    drop(lock);
+    status
 }

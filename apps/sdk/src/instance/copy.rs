@@ -1,0 +1,200 @@
+//! A copy of the truth in the neighbouring schema version, made beside the turns and kept up.
+//!
+//! 1. At first every group of the view is stale. Later those are that a turn or others changed.
+//! 2. While no turn is in hand, the rows of some stale groups are computed and what differs from the copy is written, in one
+//!    transaction with the mark.
+//! 3. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use morph_api::store::{Op, Reason, Transaction};
+use morph_api::supervisor::CopyProgress;
+use morph_store::{Refusal, op};
+use serde_json::Value;
+
+use super::truth::{Truth, Write};
+use crate::turn::RowId;
+use crate::view::Tables;
+use crate::{MigrationError, Rows};
+
+/// Rows in one transaction: small enough to pass between two turns unnoticed.
+const CHUNK: usize = 500;
+/// When a transaction whose outcome is not known, or for which there was no space, is sent again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct Copy {
+    app: String,
+    owner: String,
+    pub(super) space: u32,
+    /// Its schema version is the app's own; else the neighbouring one.
+    own_schema: bool,
+    stale: BTreeSet<String>,
+    /// What the copy's rows are, by group.
+    rows: BTreeMap<String, BTreeMap<RowId, Value>>,
+    mark: u64,
+    complete: bool,
+    sent: Option<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    id: u64,
+    mark: u64,
+    transaction: Transaction,
+    /// When it is sent again.
+    again: Option<Instant>,
+}
+
+impl Copy {
+    pub(super) fn new(
+        app: &str,
+        owner: &str,
+        space: u32,
+        own_schema: bool,
+        groups: impl Iterator<Item = String>,
+    ) -> Self {
+        Copy {
+            app: app.to_owned(),
+            owner: owner.to_owned(),
+            space,
+            own_schema,
+            stale: groups.collect(),
+            rows: BTreeMap::new(),
+            mark: 0,
+            complete: false,
+            sent: None,
+        }
+    }
+
+    /// Groups of the view changed.
+    pub(super) fn touch(&mut self, groups: impl IntoIterator<Item = String>) {
+        self.stale.extend(groups);
+    }
+
+    /// Whether it reflects all that is known of the truth.
+    pub(super) fn is_current(&self, truth: &Truth) -> bool {
+        self.stale.is_empty() && self.sent.is_none() && self.mark >= truth.modified && self.complete
+    }
+
+    pub(super) fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// The next transaction, if there is one to be sent.
+    pub(super) fn next(
+        &mut self,
+        truth: &Truth,
+        tables: &Tables,
+        id: &mut u64,
+        now: Instant,
+    ) -> Result<Option<(u64, Transaction)>, MigrationError> {
+        if let Some(sent) = &mut self.sent {
+            if sent.again.is_none_or(|at| at > now) {
+                return Ok(None);
+            }
+            sent.again = None;
+            return Ok(Some((sent.id, sent.transaction.clone())));
+        }
+        let reached = truth.revision;
+        let behind = self.mark < truth.modified && reached >= truth.modified;
+        if self.stale.is_empty() && !behind && self.complete {
+            return Ok(None);
+        }
+        let mut ops = Vec::new();
+        while let Some(group) = self.stale.first().filter(|_| ops.len() < CHUNK).cloned() {
+            self.write_group(&group, truth, tables, &mut ops)?;
+            self.stale.remove(&group);
+        }
+        // Until all is in it, the copy reflects what it did.
+        let mark = if self.stale.is_empty() {
+            self.mark.max(reached)
+        } else {
+            self.mark
+        };
+        ops.push(op::mark(&self.app, self.space, &self.owner, mark));
+        let transaction = op::shared([], ops);
+        *id += 1;
+        self.sent = Some(Sent {
+            id: *id,
+            mark,
+            transaction: transaction.clone(),
+            again: None,
+        });
+        Ok(Some((*id, transaction)))
+    }
+
+    fn write_group(
+        &mut self,
+        group: &str,
+        truth: &Truth,
+        tables: &Tables,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), MigrationError> {
+        let own = truth.own_group(group, tables);
+        let target = match truth.mapping() {
+            Some(mapping) if !self.own_schema => mapping.to_other(group, &own)?,
+            _ => own,
+        };
+        let there = self.rows.remove(group).unwrap_or_default();
+        for ((table, key), value) in between(&there, &target) {
+            let row = op::row_in(&self.app, self.space, table, key);
+            ops.push(match value {
+                Some(value) => op::put(row, value.to_string()),
+                None => op::delete(row),
+            });
+        }
+        if !target.0.is_empty() {
+            self.rows.insert(group.to_owned(), target.0);
+        }
+        Ok(())
+    }
+
+    /// A transaction's outcome, if it is one of this copy. An error: the copy cannot be made.
+    pub(super) fn committed(
+        &mut self,
+        id: u64,
+        result: &Result<Result<(), Refusal>, String>,
+        now: Instant,
+    ) -> Option<Result<(), String>> {
+        let sent = self.sent.as_mut().filter(|sent| sent.id == id)?;
+        match result {
+            Ok(Ok(())) => {
+                self.mark = sent.mark;
+                self.sent = None;
+                self.complete |= self.stale.is_empty();
+                Some(Ok(()))
+            }
+            Ok(Err(refusal)) if refusal.reason != Reason::NoSpace => Some(Err(refusal.to_string())),
+            Ok(Err(_)) | Err(_) => {
+                sent.again = Some(now + AGAIN);
+                None
+            }
+        }
+    }
+
+    pub(super) fn progress(&self) -> CopyProgress {
+        CopyProgress {
+            space: self.space,
+            mark: self.mark,
+            rows: self.rows.values().map(|rows| rows.len() as u64).sum(),
+            complete: self.complete,
+            ..CopyProgress::default()
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.sent.as_ref()?.again
+    }
+}
+
+/// What leads from these rows to those.
+fn between(there: &BTreeMap<RowId, Value>, target: &Rows) -> Vec<Write> {
+    let gone = there.keys().filter(|id| !target.0.contains_key(*id));
+    let gone = gone.map(|id| (id.clone(), None));
+    let new = target.0.iter();
+    let new = new.filter(|(id, value)| there.get(*id) != Some(value));
+    gone.chain(new.map(|(id, value)| (id.clone(), Some(value.clone()))))
+        .collect()
+}

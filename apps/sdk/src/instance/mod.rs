@@ -1,0 +1,336 @@
+//! One instance of an app: the machine between the proxy's session, the store, and the app's code.
+//!
+//! ```text
+//!                 Welcome, view loaded, switches read: says Ready
+//!   Waiting <-------------------------------------------------------- session lost
+//!      |  ^                                                                ^
+//!  Resume |                                                                |
+//!      v                 Pause, Rejected{stale}, StaleEpoch, Quiesced      |
+//!    Live -----------------------------------------------------------> Paused
+//!      ^                                                                   |
+//!      +------------------------------- Resume ----------------------------+
+//!
+//!   Live, with its view at the revision of the Resume, makes turns, one at a time:
+//!
+//!     (nothing in hand) -- changes | rules | tick | event --> Accepting -- Accepted --> Committing --> (nothing in hand)
+//!                                                             (the proxy's answer)   (the store's; asked again
+//!                                                                                     until it is known)
+//! ```
+//!
+//! | file | its part |
+//! |---|---|
+//! | `session` | what the proxy says |
+//! | `orders` | what morphd says, and is told |
+//! | `watches` | the view's sources in the store |
+//! | `truth` | the app's own rows, natively or through a migration |
+//! | `turns` | making turns |
+//! | `commits` | turns that were sent, until they are durable |
+//! | `switches` | the rules in each switch |
+//! | `copy` | a copy in the neighbouring schema version |
+
+mod commits;
+mod copy;
+mod io;
+mod orders;
+mod session;
+mod switches;
+mod truth;
+mod turns;
+mod watches;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use morph_api::manifest::Manifest;
+use morph_api::session::from_app;
+use morph_api::store::Seq;
+use morph_api::supervisor::{Report, report};
+use prost::Message as _;
+
+pub(crate) use io::{Input, Now, Output, Source};
+
+use crate::engine::Engine;
+use crate::migration::Mapping;
+use crate::wanted::Stale;
+use crate::{App, Changes, MigrationError, Pipeline};
+use copy::Copy;
+use session::{Announced, Delivered};
+use switches::Switches;
+use truth::Truth;
+use turns::Hand;
+use watches::Follow;
+
+/// How often a live app ticks.
+const TICK: Duration = Duration::from_millis(100);
+/// How often a live instance says how it is.
+const HEALTH: Duration = Duration::from_secs(1);
+/// How long an instance waits for Go after Flushed.
+const GO: Duration = Duration::from_secs(2);
+
+/// What an instance is started with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) manifest: Manifest,
+    /// The instance's id.
+    pub(crate) instance: String,
+    pub(crate) node: String,
+    pub(crate) pid: u32,
+    /// The space to read natively, where it is not the truth yet.
+    pub(crate) space: Option<u32>,
+    pub(crate) mapping: Option<Mapping>,
+    /// For a test of the tests only: on a resume, delete all rules and add them again.
+    pub(crate) reinstall: bool,
+}
+
+/// Why an instance cannot go on.
+#[derive(Debug)]
+struct Fatal(String);
+
+impl From<MigrationError> for Fatal {
+    fn from(error: MigrationError) -> Self {
+        Fatal(error.to_string())
+    }
+}
+
+#[derive(Debug)]
+enum Role {
+    /// Not yet made the live one, in this session.
+    Waiting,
+    Live(Live),
+    /// Was live, and follows.
+    Paused,
+}
+
+#[derive(Debug)]
+struct Live {
+    epoch: u64,
+    /// The last event whose effects are durable.
+    cursor: Seq,
+    /// Committed turns of the lane.
+    turn: u64,
+    /// The view's least revision before anything is answered.
+    revision: u64,
+    /// No further turn: to be answered with Quiesced.
+    quiesce: bool,
+    flush: Option<Flush>,
+    tick: Instant,
+    health: Instant,
+    /// It was said that all switches are in step.
+    all_synced: bool,
+}
+
+#[derive(Debug)]
+struct Flush {
+    deadline: Instant,
+    told: bool,
+    /// Go was said, or its time is over: the store is asked which space is the truth.
+    going: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    events: u64,
+    errors: u64,
+    rule_failures: u64,
+}
+
+/// The machine: see the module.
+#[derive(Debug)]
+pub(crate) struct Instance<A: App> {
+    config: Config,
+    engine: Engine<A>,
+    truth: Truth,
+    own: Follow,
+    others: BTreeMap<String, Follow>,
+    /// The proxy has said what is connected, in this session.
+    welcomed: bool,
+    ready_said: bool,
+    announced: Option<Announced>,
+    role: Role,
+    hand: Option<Hand>,
+    /// Events not yet handled. The proxy delivers the next one once the former was accepted: two at most.
+    queue: VecDeque<Delivered>,
+    /// What others changed that the app was not told yet.
+    changes: Option<Changes>,
+    switches: Switches,
+    copy: Option<Copy>,
+    /// Space and schema version of a copy that is to be made once the view is loaded.
+    copy_order: Option<(u32, u32)>,
+    last_commit: u64,
+    counters: Counters,
+    ended: bool,
+}
+
+impl<A: App> Instance<A> {
+    pub(crate) fn new(app: A, config: Config) -> Self {
+        let pipeline = Pipeline {
+            app: config.manifest.id,
+            first: config.manifest.tables[0],
+            exit: config.manifest.tables[1],
+        };
+        let reads = &config.manifest.reads;
+        Instance {
+            engine: Engine::new(app, pipeline),
+            truth: Truth::new(config.mapping),
+            own: Follow::default(),
+            others: reads
+                .keys()
+                .map(|app| (app.clone(), Follow::default()))
+                .collect(),
+            welcomed: false,
+            ready_said: false,
+            announced: None,
+            role: Role::Waiting,
+            hand: None,
+            queue: VecDeque::new(),
+            changes: None,
+            switches: Switches::new(config.manifest.id),
+            copy: None,
+            copy_order: None,
+            last_commit: 0,
+            counters: Counters::default(),
+            ended: false,
+            config,
+        }
+    }
+
+    /// The first outputs.
+    pub(crate) fn start(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.follow_due(now, out);
+    }
+
+    /// Takes one input; what is to be done is added to `out`.
+    pub(crate) fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        if self.ended {
+            return;
+        }
+        let result = match input {
+            Input::SessionUp => {
+                self.session_up(out);
+                Ok(())
+            }
+            Input::SessionDown => {
+                self.session_down();
+                Ok(())
+            }
+            Input::Control(record) => self.control(record, now, out),
+            Input::Message { channel, message } => {
+                self.message(channel, message, now);
+                Ok(())
+            }
+            Input::Status(status) => self.status(status, now, out),
+            Input::Watch {
+                source,
+                generation,
+                reply,
+            } => self.watch(source, generation, reply, now),
+            Input::Committed { id, result } => self.committed(id, result, now, out),
+            Input::Time => Ok(()),
+            Input::Terminate => {
+                self.exit(0, out);
+                Ok(())
+            }
+        };
+        let result = result.and_then(|()| self.advance(now, out));
+        if let Err(Fatal(message)) = result {
+            tracing::error!("{message}");
+            let failed = morph_api::supervisor::Failed { message };
+            self.say(report::Report::Failed(failed), out);
+            self.exit(1, out);
+        }
+    }
+
+    /// Whether words of watches may come now. A turn in hand may yet be taken back, and must not mix with them.
+    pub(crate) fn takes_watches(&self) -> bool {
+        self.hand.is_none()
+    }
+
+    /// When `Input::Time` is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let live = match &self.role {
+            Role::Live(live) => {
+                let tick = self.may_turn().then_some(live.tick);
+                let flush = live.flush.as_ref().filter(|flush| !flush.going);
+                let flush = flush.map(|flush| flush.deadline);
+                [Some(live.health), tick, flush]
+            }
+            Role::Waiting | Role::Paused => [None; 3],
+        };
+        let follows = self.others.values().chain([&self.own]);
+        let reading = self.reads_switches().then(|| self.switches.next_deadline());
+        follows
+            .filter_map(Follow::next_deadline)
+            .chain(live.into_iter().flatten())
+            .chain(reading.flatten())
+            .chain(self.hand.as_ref().and_then(Hand::next_deadline))
+            .chain(self.copy.as_ref().and_then(Copy::next_deadline))
+            .min()
+    }
+
+    /// Does all that can be done now.
+    fn advance(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
+        if self.ended {
+            return Ok(());
+        }
+        self.settle();
+        self.follow_due(now, out);
+        self.commit_again(now, out);
+        self.read_switches(now, out);
+        self.go_on(now, out);
+        loop {
+            self.make_copy(now, out)?;
+            if !self.step(now, out)? {
+                break;
+            }
+        }
+        self.answer_quiesce(out);
+        self.answer_flush(out);
+        self.say_ready(out);
+        self.say_health(now, out);
+        Ok(())
+    }
+
+    /// Brings the wanted rules in line with the view.
+    fn settle(&mut self) {
+        let mut stale = Stale::new();
+        self.engine.settle(&mut stale);
+        self.switches.note(stale);
+    }
+
+    fn reads_switches(&self) -> bool {
+        self.welcomed && (matches!(self.role, Role::Live(_)) || !self.ready_said)
+    }
+
+    fn read_switches(&mut self, now: Now, out: &mut Vec<Output>) {
+        if !self.reads_switches() {
+            return;
+        }
+        for (channel, messages) in self.switches.read(now.instant) {
+            let begin = morph_api::session::ReadBegin {};
+            out.push(Output::Control(from_app::Record::ReadBegin(begin)));
+            out.extend(
+                messages
+                    .into_iter()
+                    .map(|message| Output::Message { channel, message }),
+            );
+            let end = morph_api::session::ReadEnd {};
+            out.push(Output::Control(from_app::Record::ReadEnd(end)));
+        }
+    }
+
+    fn say(&self, what: report::Report, out: &mut Vec<Output>) {
+        if self.welcomed {
+            let report = Report { report: Some(what) };
+            let bytes = report.encode_to_vec().into();
+            out.push(Output::Control(from_app::Record::Say(bytes)));
+        }
+    }
+
+    fn exit(&mut self, status: u8, out: &mut Vec<Output>) {
+        self.ended = true;
+        out.push(Output::Exit(status));
+    }
+}

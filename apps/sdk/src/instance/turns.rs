@@ -1,0 +1,323 @@
+//! Turns: made of one input, accepted by the proxy, committed in the store.
+//!
+//! 1. The app answers the input: rows change in the view, packets are to be sent.
+//! 2. The groups of rules that this touches are computed again; what differs from the switches in step becomes flow-mods.
+//! 3. Flow-mods, packet-outs and TurnEnd go to the proxy. One that comes to nothing is not sent, unless it answers an event.
+//!
+//! How a turn that was sent becomes durable is in `commits`.
+
+use std::time::{Duration, Instant};
+
+use morph_api::session::{TurnEnd, from_app};
+use morph_api::store::Seq;
+use morph_api::supervisor::{RuleDifference, RulesSynced, report};
+use morph_openflow::rule::Difference;
+use morph_openflow::v13::{self, Message, NO_BUFFER};
+
+use super::session::{Delivered, Link};
+use super::switches::{FLOW_MOD, PACKET_OUT};
+use super::truth::Write;
+use super::{Fatal, Instance, Live, Now, Output, Role, TICK};
+use crate::engine::{Cause, Made};
+use crate::turn::Journal;
+use crate::{App, Changes, Dpid, PacketOut};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The proxy has not answered yet.
+    Accepting,
+    /// The store has not.
+    Committing { id: u64 },
+    /// It could not; asked again then.
+    Waiting { id: u64, at: Instant },
+}
+
+/// A turn that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) epoch: u64,
+    /// The lane's turn before it.
+    pub(super) follows: u64,
+    pub(super) answers: Option<Delivered>,
+    pub(super) journal: Journal,
+    pub(super) writes: Vec<Write>,
+    /// Switches that are in step once it is accepted.
+    pub(super) synced: Vec<(Dpid, RuleDifference)>,
+    pub(super) stage: Stage,
+    pub(super) patience: Duration,
+}
+
+impl Hand {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Waiting { at, .. } => Some(at),
+            Stage::Accepting | Stage::Committing { .. } => None,
+        }
+    }
+
+    pub(super) fn seq(&self) -> Option<Seq> {
+        self.answers.as_ref().map(|delivered| delivered.seq)
+    }
+}
+
+/// What a turn is made of, beside what the machine knows by itself: rules to be sent.
+enum Input {
+    Rules,
+    Tick,
+    Changes(Changes),
+    Event(Box<Delivered>),
+}
+
+impl<A: App> Instance<A> {
+    /// Whether a turn could be made.
+    pub(super) fn may_turn(&self) -> bool {
+        let Role::Live(live) = &self.role else {
+            return false;
+        };
+        self.hand.is_none()
+            && !live.quiesce
+            && live.flush.is_none()
+            && self.view_reached(live.revision)
+    }
+
+    /// Makes the next turn; whether there was one to make, and nothing is in hand because of it.
+    pub(super) fn step(&mut self, now: Now, out: &mut Vec<Output>) -> Result<bool, Fatal> {
+        if !self.may_turn() {
+            return Ok(false);
+        }
+        let Some(input) = self.next_input(now) else {
+            self.say_all_synced(out);
+            return Ok(false);
+        };
+        self.make(input, now, out)?;
+        Ok(self.hand.is_none())
+    }
+
+    /// Events come last, as there may always be another one; all others come seldom.
+    fn next_input(&mut self, now: Now) -> Option<Input> {
+        let Role::Live(live) = &mut self.role else {
+            return None;
+        };
+        if let Some(changes) = self.changes.take() {
+            return Some(Input::Changes(changes));
+        }
+        if self.switches.has_work() {
+            return Some(Input::Rules);
+        }
+        if live.tick <= now.instant {
+            live.tick = now.instant + TICK;
+            return Some(Input::Tick);
+        }
+        let delivered = self.queue.pop_front()?;
+        Some(Input::Event(Box::new(delivered)))
+    }
+
+    fn make(&mut self, input: Input, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
+        let made = match &input {
+            Input::Rules => Made::default(),
+            Input::Tick => self.engine.turn(Cause::Tick, now.instant, now.wall),
+            Input::Changes(changes) => {
+                let cause = Cause::Changed(changes);
+                self.engine.turn(cause, now.instant, now.wall)
+            }
+            Input::Event(delivered) => self.event(delivered, now),
+        };
+        let Made {
+            journal,
+            mut packet_outs,
+            error,
+        } = made;
+        if let Some(error) = error {
+            let what = match &input {
+                Input::Event(delivered) => format!("event {}", delivered.seq),
+                Input::Rules | Input::Tick => "a tick".to_owned(),
+                Input::Changes(_) => "changed tables".to_owned(),
+            };
+            tracing::error!("the app failed on {what}: {error}");
+        }
+        let answers = match input {
+            Input::Event(delivered) => Some(*delivered),
+            Input::Rules | Input::Tick | Input::Changes(_) => None,
+        };
+        if answers.as_ref().is_some_and(|delivered| delivered.again) {
+            packet_outs.clear();
+        }
+        self.truth.note(journal.keys(), &self.engine.tables);
+        self.settle();
+        self.send(answers, journal, packet_outs, out)
+    }
+
+    /// Brings the switches in line with an event, then lets the app answer it.
+    fn event(&mut self, delivered: &Delivered, now: Now) -> Made {
+        self.counters.events += 1;
+        let Some(event) = &delivered.event else {
+            return Made::default();
+        };
+        let counts = match delivered.link {
+            // Of a channel that has been replaced meanwhile: the app hears of it, the view is ahead.
+            Some(Link::Up { dpid, channel }) => self.switches.connect(dpid, channel),
+            Some(Link::Down { dpid, channel }) => self.switches.disconnect(dpid, channel),
+            None => true,
+        };
+        if counts {
+            self.engine.see(event);
+        }
+        let made = self.engine.turn(Cause::Event(event), now.instant, now.wall);
+        if made.error.is_some() {
+            self.counters.errors += 1;
+        }
+        made
+    }
+
+    fn send(
+        &mut self,
+        answers: Option<Delivered>,
+        journal: Journal,
+        packet_outs: Vec<PacketOut>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fatal> {
+        let Role::Live(live) = &self.role else {
+            return Ok(());
+        };
+        let (epoch, follows) = (live.epoch, live.turn);
+        let reinstall = self.config.reinstall;
+        let wanted = self.engine.wanted();
+        let differences = self.switches.take(wanted, epoch, reinstall);
+        let mut commands = Vec::new();
+        let mut synced = Vec::new();
+        for (dpid, difference, first) in differences {
+            self.flow_mods(dpid, &difference, &mut commands);
+            if first {
+                synced.push((dpid, counts(&difference)));
+            }
+        }
+        self.packet_outs(packet_outs, &mut commands);
+        let writes = self.truth.writes(&journal, &self.engine.tables)?;
+        if commands.is_empty() && writes.is_empty() && answers.is_none() {
+            self.touch_copy(&journal);
+            self.say_synced(synced, out);
+            return Ok(());
+        }
+        out.append(&mut commands);
+        // The store keeps the cursor; the proxy is told of an event once.
+        let event = answers.as_ref().filter(|delivered| !delivered.again);
+        out.push(Output::Control(from_app::Record::TurnEnd(TurnEnd {
+            epoch,
+            turn: follows + 1,
+            event: event.map(|delivered| delivered.seq),
+        })));
+        self.hand = Some(Hand {
+            epoch,
+            follows,
+            answers,
+            journal,
+            writes,
+            synced,
+            stage: Stage::Accepting,
+            patience: Duration::ZERO,
+        });
+        Ok(())
+    }
+
+    fn flow_mods(&self, dpid: Dpid, difference: &Difference, commands: &mut Vec<Output>) {
+        let Some(channel) = self.switches.channel(dpid) else {
+            return;
+        };
+        let messages = difference.flow_mods().into_iter().map(Message::FlowMod);
+        commands.extend(messages.filter_map(|message| command(dpid, channel, &message, FLOW_MOD)));
+    }
+
+    fn packet_outs(&self, packet_outs: Vec<PacketOut>, commands: &mut Vec<Output>) {
+        for packet in packet_outs {
+            let Some(channel) = self.switches.channel(packet.dpid) else {
+                tracing::debug!(
+                    "a packet for {} is dropped: it is not connected",
+                    packet.dpid
+                );
+                continue;
+            };
+            let message = Message::PacketOut(v13::PacketOut {
+                buffer_id: NO_BUFFER,
+                in_port: packet.in_port,
+                actions: packet.actions,
+                data: packet.data,
+            });
+            commands.extend(command(packet.dpid, channel, &message, PACKET_OUT));
+        }
+    }
+
+    pub(super) fn say_synced(
+        &mut self,
+        synced: Vec<(Dpid, RuleDifference)>,
+        out: &mut Vec<Output>,
+    ) {
+        let all = self.switches.all_in_step();
+        let count = synced.len();
+        for (at, (dpid, difference)) in synced.into_iter().enumerate() {
+            let last = all && at + 1 == count;
+            self.say_rules(dpid.0, Some(difference), last, out);
+        }
+    }
+
+    /// Where no switch is connected, they are all in step.
+    fn say_all_synced(&mut self, out: &mut Vec<Output>) {
+        let unsaid = matches!(&self.role, Role::Live(live) if !live.all_synced);
+        if unsaid && self.switches.dpids().next().is_none() {
+            self.say_rules(0, None, true, out);
+        }
+    }
+
+    fn say_rules(
+        &mut self,
+        dpid: u64,
+        difference: Option<RuleDifference>,
+        all: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Role::Live(Live {
+            epoch, all_synced, ..
+        }) = &mut self.role
+        else {
+            return;
+        };
+        let epoch = *epoch;
+        let last = all && !*all_synced;
+        *all_synced |= all;
+        let rules = RulesSynced {
+            epoch,
+            dpid,
+            difference,
+            last,
+        };
+        self.say(report::Report::Rules(rules), out);
+    }
+
+    pub(super) fn touch_copy(&mut self, journal: &Journal) {
+        if let Some(copy) = &mut self.copy {
+            copy.touch(self.truth.groups_of(journal));
+        }
+    }
+}
+
+/// A message to be sent; one that no message can hold is told and left out.
+fn command(dpid: Dpid, channel: u32, message: &Message, token: u32) -> Option<Output> {
+    match message.try_encode(token) {
+        Ok(message) => Some(Output::Message { channel, message }),
+        Err(error) => {
+            tracing::error!(
+                "a {} for switch {dpid} is left out: {error}",
+                message.kind()
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn counts(difference: &Difference) -> RuleDifference {
+    RuleDifference {
+        added: difference.add.len() as u64,
+        changed: difference.change.len() as u64,
+        removed: difference.remove.len() as u64,
+        unchanged: difference.unchanged as u64,
+    }
+}

@@ -1,0 +1,391 @@
+//! The sources of the view: the app's own space, and the truths of the apps that it reads.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use morph_api::store::ended::Why;
+use morph_api::store::watch_request::Which;
+use morph_api::store::{Space, StatusReply, Synced, WatchReply, WatchRequest, watch_reply};
+use serde_json::Value;
+
+use super::truth::{self, Write};
+use super::{Fatal, Instance, Now, Output, Role, Source};
+use crate::turn::RowId;
+use crate::{App, ChangedRow, Changes};
+
+/// How soon a space that is not there is looked for again.
+const ABSENT: Duration = Duration::from_millis(200);
+/// How soon a store that is away is tried again, at first and at most.
+const AWAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+#[derive(Debug, Default)]
+enum State {
+    /// To be started.
+    #[default]
+    Idle,
+    /// The store was asked which space to follow.
+    Asking,
+    Watching,
+    /// To be started at this time.
+    Waiting(Instant),
+}
+
+/// How far one source is followed.
+#[derive(Debug, Default)]
+pub(super) struct Follow {
+    state: State,
+    generation: u64,
+    /// Its rows are in the view.
+    loaded: bool,
+    /// The store said that there is no such space.
+    absent: bool,
+    /// How soon it is tried again when the store is away.
+    patience: Duration,
+    /// Another app's rows, while a snapshot is on its way.
+    snapshot: BTreeMap<RowId, Value>,
+}
+
+impl Follow {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting(at) => Some(at),
+            State::Idle | State::Asking | State::Watching => None,
+        }
+    }
+
+    /// The rows are in the view, or there are none.
+    fn is_settled(&self) -> bool {
+        self.loaded || self.absent
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        match self.state {
+            State::Idle => true,
+            State::Waiting(at) => at <= now,
+            State::Asking | State::Watching => false,
+        }
+    }
+
+    fn watch(&mut self, source: Source, request: WatchRequest) -> Output {
+        self.generation += 1;
+        self.state = State::Watching;
+        self.snapshot.clear();
+        Output::Watch {
+            source,
+            generation: self.generation,
+            request,
+        }
+    }
+
+    /// The store is away.
+    fn retry(&mut self, now: Instant) {
+        let (least, most) = AWAY;
+        self.patience = (self.patience * 2).clamp(least, most);
+        self.state = State::Waiting(now + self.patience);
+    }
+
+    fn look_again(&mut self, now: Instant) {
+        self.absent = true;
+        self.state = State::Waiting(now + ABSENT);
+    }
+}
+
+impl<A: App> Instance<A> {
+    /// Starts what is due.
+    pub(super) fn follow_due(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.own.is_due(now.instant) {
+            self.own.state = State::Asking;
+            out.push(Output::Status);
+        }
+        for (app, follow) in &mut self.others {
+            if follow.is_due(now.instant) {
+                let schema = self.config.manifest.reads.get(app).copied();
+                let request = WatchRequest {
+                    app: app.clone(),
+                    which: schema.map(Which::Schema),
+                    tables: Vec::new(),
+                };
+                out.push(follow.watch(Source::Other(app.clone()), request));
+            }
+        }
+    }
+
+    /// Asks the store again which space is the truth, and follows that.
+    pub(super) fn look_for_truth(&mut self) {
+        if !matches!(self.own.state, State::Asking) {
+            self.own.state = State::Idle;
+        }
+    }
+
+    /// Loads the own rows again.
+    pub(super) fn reload(&mut self) {
+        self.own.loaded = false;
+        self.look_for_truth();
+    }
+
+    /// The view has all that was durable at this revision.
+    pub(super) fn view_reached(&self, revision: u64) -> bool {
+        self.own.loaded && self.truth.revision >= revision
+    }
+
+    /// The own rows are in the view.
+    pub(super) fn own_loaded(&self) -> bool {
+        self.own.loaded
+    }
+
+    /// The space that the store was last asked about is in the view.
+    pub(super) fn follows_truth(&self) -> bool {
+        self.own.loaded && matches!(self.own.state, State::Watching)
+    }
+
+    /// All of the view is there, as far as the store has it.
+    pub(super) fn view_settled(&self) -> bool {
+        self.own.is_settled() && self.others.values().all(Follow::is_settled)
+    }
+
+    /// The answer to [`Output::Status`]: which space to follow.
+    pub(super) fn status(
+        &mut self,
+        status: Result<StatusReply, String>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fatal> {
+        if !matches!(self.own.state, State::Asking) {
+            return Ok(());
+        }
+        let status = match status {
+            Ok(status) => status,
+            Err(away) => {
+                tracing::debug!("{away}");
+                self.own.retry(now.instant);
+                return Ok(());
+            }
+        };
+        let app = &self.config.manifest.name;
+        let spaces = || status.spaces.iter().filter(|space| &space.app == app);
+        let asked = self.config.space;
+        let asked = asked.and_then(|id| spaces().find(|space| space.id == id));
+        let Some(space) = asked.or_else(|| spaces().find(|space| space.truth)) else {
+            if !self.own.absent {
+                tracing::info!("the store has no space of {app} yet");
+            }
+            self.own.look_again(now.instant);
+            return Ok(());
+        };
+        let space = space.clone();
+        let through = match self.reading_of(&space) {
+            Ok(through) => through,
+            Err(fatal) if matches!(self.role, Role::Waiting) && !self.ready_said => {
+                return Err(fatal);
+            }
+            Err(Fatal(message)) => {
+                // Paused: about to be retired, or the truth about to come back.
+                tracing::debug!("{message}");
+                self.own.look_again(now.instant);
+                return Ok(());
+            }
+        };
+        let id = space.id;
+        self.adopt(space, through);
+        let request = WatchRequest {
+            app: self.config.manifest.name.clone(),
+            which: Some(Which::Space(id)),
+            tables: Vec::new(),
+        };
+        out.push(self.own.watch(Source::Own, request));
+        Ok(())
+    }
+
+    /// Whether a space is read through the migration, or natively.
+    fn reading_of(&self, space: &Space) -> Result<bool, Fatal> {
+        let manifest = &self.config.manifest;
+        if space.schema == manifest.schema {
+            return Ok(false);
+        }
+        let mapping = self.truth.mapping();
+        let mapping = mapping.filter(|mapping| mapping.other == space.schema);
+        if mapping.is_some() && manifest.migrates.contains(&space.schema) {
+            return Ok(true);
+        }
+        Err(Fatal(format!(
+            "the tables of {} have schema version {}, and release {} understands {}{}",
+            manifest.name,
+            space.schema,
+            manifest.version,
+            manifest.schema,
+            match manifest.migrates.len() {
+                0 => String::new(),
+                _ => format!(" and, through its migration, {:?}", manifest.migrates),
+            },
+        )))
+    }
+
+    fn adopt(&mut self, space: Space, through: bool) {
+        let before = self.truth.space.as_ref().map(|space| space.id);
+        if before != Some(space.id) {
+            let how = if through {
+                "through its migration"
+            } else {
+                "natively"
+            };
+            let (id, schema) = (space.id, space.schema);
+            tracing::info!("follows space {id} of schema version {schema}, {how}");
+            self.own.loaded = false;
+            if space.truth && before.is_some() {
+                // The copy has become the truth, or its truth is gone.
+                self.copy = None;
+                self.copy_order = None;
+            }
+        }
+        self.truth.follow(space, through);
+    }
+
+    /// What a watch says.
+    pub(super) fn watch(
+        &mut self,
+        source: Source,
+        generation: u64,
+        reply: Result<WatchReply, String>,
+        now: Now,
+    ) -> Result<(), Fatal> {
+        let follow = match &source {
+            Source::Own => Some(&mut self.own),
+            Source::Other(app) => self.others.get_mut(app),
+        };
+        let current = |follow: &&mut Follow| {
+            follow.generation == generation && matches!(follow.state, State::Watching)
+        };
+        let Some(follow) = follow.filter(current) else {
+            return Ok(());
+        };
+        let reply = match reply {
+            Ok(reply) => reply.reply,
+            Err(broken) => {
+                tracing::debug!("watch of {source:?}: {broken}");
+                follow.retry(now.instant);
+                return Ok(());
+            }
+        };
+        match reply {
+            Some(watch_reply::Reply::Ended(ended)) => {
+                let why = ended.why();
+                tracing::debug!(
+                    "watch of {source:?} ended: {}: {}",
+                    why.as_str_name(),
+                    ended.message
+                );
+                match (why, &source) {
+                    (Why::SpaceGone, Source::Other(app)) => {
+                        if !follow.absent {
+                            tracing::warn!("{app} cannot be read yet: {}", ended.message);
+                        }
+                        follow.look_again(now.instant);
+                    }
+                    (Why::SpaceGone, Source::Own) | (Why::TooSlow, _) => follow.state = State::Idle,
+                    (Why::Shutdown | Why::Unspecified, _) => follow.retry(now.instant),
+                }
+                Ok(())
+            }
+            Some(reply) => match source {
+                Source::Own => self.own_reply(reply),
+                Source::Other(app) => {
+                    self.other_reply(&app, reply);
+                    Ok(())
+                }
+            },
+            None => Ok(()),
+        }
+    }
+
+    fn own_reply(&mut self, reply: watch_reply::Reply) -> Result<(), Fatal> {
+        match reply {
+            watch_reply::Reply::Snapshot(rows) => self.truth.load(rows.rows),
+            watch_reply::Reply::Synced(Synced {
+                revision, space, ..
+            }) => {
+                let modified = space.map_or(0, |space| space.modified);
+                let tables = &self.engine.tables;
+                let writes = self.truth.loaded(revision, modified, tables)?;
+                self.own.loaded = true;
+                self.own.absent = false;
+                self.own.patience = Duration::ZERO;
+                self.apply_own(writes);
+            }
+            watch_reply::Reply::Changes(changes) => {
+                for change in changes.changes {
+                    let writes = self.truth.changed(change.revision, change.rows)?;
+                    self.apply_own(writes);
+                }
+                self.truth.progress(changes.revision);
+            }
+            watch_reply::Reply::Ended(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Rows of the view that others changed.
+    fn apply_own(&mut self, writes: Vec<Write>) {
+        let mut touched = Vec::new();
+        for ((table, key), value) in writes {
+            if self.engine.set_row(None, &table, &key, value) {
+                touched.push((table, key));
+            }
+        }
+        let tables = &self.engine.tables;
+        self.truth.note(touched.iter(), tables);
+        if let (Some(copy), Some(mapping)) = (&mut self.copy, self.truth.mapping()) {
+            copy.touch(touched.iter().map(|(t, k)| mapping.own_group(t, k)));
+        }
+        for (table, key) in touched {
+            self.tell_later(None, table, key);
+        }
+    }
+
+    fn other_reply(&mut self, app: &str, reply: watch_reply::Reply) {
+        let Some(follow) = self.others.get_mut(app) else {
+            return;
+        };
+        let mut writes = Vec::new();
+        match reply {
+            watch_reply::Reply::Snapshot(rows) => {
+                let rows = rows.rows.iter();
+                let rows = rows.filter_map(|row| Some((truth::id(row), truth::value(row)?)));
+                follow.snapshot.extend(rows);
+            }
+            watch_reply::Reply::Synced(_) => {
+                follow.loaded = true;
+                follow.absent = false;
+                follow.patience = Duration::ZERO;
+                let rows = std::mem::take(&mut follow.snapshot);
+                writes = truth::differences(self.engine.tables.space(Some(app)), rows);
+            }
+            watch_reply::Reply::Changes(changes) => {
+                let rows = changes.changes.iter().flat_map(|change| &change.rows);
+                writes = rows
+                    .map(|row| (truth::id(row), truth::value(row)))
+                    .collect();
+            }
+            watch_reply::Reply::Ended(_) => {}
+        }
+        for ((table, key), value) in writes {
+            if self.engine.set_row(Some(app), &table, &key, value) {
+                self.tell_later(Some(app), table, key);
+            }
+        }
+    }
+
+    /// The app is to be told of a changed row, if it is live: whoever becomes live is told that all may have changed.
+    fn tell_later(&mut self, app: Option<&str>, table: String, key: String) {
+        if !matches!(self.role, Role::Live(_)) {
+            return;
+        }
+        let changes = self.changes.get_or_insert_with(Changes::default);
+        if !changes.all {
+            changes.rows.push(ChangedRow {
+                app: app.map(str::to_owned),
+                table,
+                key,
+            });
+        }
+    }
+}

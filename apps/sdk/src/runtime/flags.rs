@@ -1,0 +1,66 @@
+//! The command line of an instance: morphd writes it, see `docs/app-toml.md`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use morph_api::manifest::Manifest;
+
+/// An instance of a Morpheus application. It is started by morphd.
+#[derive(Debug, Parser)]
+#[command(disable_version_flag = true)]
+pub(super) struct Flags {
+    /// The release's manifest, app.toml of its bundle
+    #[arg(long, value_name = "FILE", required_unless_present = "version")]
+    manifest: Option<PathBuf>,
+    /// The instance's id
+    #[arg(long, value_name = "ID", required_unless_present = "version")]
+    instance: Option<String>,
+    /// Where the sockets of the store and of the proxy are
+    #[arg(long, value_name = "DIR", required_unless_present = "version")]
+    run_dir: Option<PathBuf>,
+    /// The node's name
+    #[arg(long, value_name = "NAME", default_value = "node1")]
+    pub(super) node: String,
+    /// Read this space of the app's tables, which is to become the truth
+    #[arg(long, value_name = "ID")]
+    pub(super) space: Option<u32>,
+    /// Print the version
+    #[arg(long, short = 'V')]
+    version: bool,
+}
+
+/// What an instance is started with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) manifest: PathBuf,
+    pub(super) instance: String,
+    pub(super) run_dir: PathBuf,
+}
+
+impl Flags {
+    /// What an instance needs, or `None` where only the version was asked for.
+    pub(super) fn start(&self) -> Option<Start> {
+        if self.version {
+            return None;
+        }
+        Some(Start {
+            manifest: self.manifest.clone()?,
+            instance: self.instance.clone()?,
+            run_dir: self.run_dir.clone()?,
+        })
+    }
+}
+
+/// The version line: of the release, where its manifest is beside the executable, and of this SDK.
+pub(super) fn version() -> String {
+    let sdk = concat!("morph-sdk ", env!("CARGO_PKG_VERSION"));
+    let exe = std::env::current_exe().unwrap_or_default();
+    let beside = exe.parent().unwrap_or(Path::new(".")).join(Manifest::FILE);
+    match Manifest::read(&beside) {
+        Ok(manifest) => format!("{} {} ({sdk})", manifest.name, manifest.version),
+        Err(_) => {
+            let name = exe.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name} ({sdk})")
+        }
+    }
+}
