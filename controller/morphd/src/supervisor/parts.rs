@@ -84,23 +84,23 @@ impl Part {
     }
 }
 
-/// Starts a part, or takes hold of the one that runs.
+/// Starts a part, or takes hold of the one that runs; says whether it was started.
 pub(super) async fn find_or_start(
     name: PartName,
     settings: &Settings,
-) -> anyhow::Result<Arc<Process>> {
+) -> anyhow::Result<(Arc<Process>, bool)> {
     let path = settings.run(name.lock());
     let until = Instant::now() + NAMED;
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
         match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
-            Found::Free => return spawn(name, settings).map(Arc::new),
+            Found::Free => return Ok((Arc::new(spawn(name, settings)?), true)),
             Found::Held(holder) => {
                 // One that ends at this moment lets go of its lock: look again.
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
-                    return Ok(Arc::new(process));
+                    return Ok((Arc::new(process), false));
                 }
             }
             Found::Unnamed => {}

@@ -240,7 +240,7 @@ impl Supervisor {
         let best = candidates.max_by_key(|(_, i)| (i.live, i.attached));
         let best = best.map(|(id, instance)| (id.clone(), instance.live));
         let kept = best.as_ref().map(|(id, _)| id.clone());
-        self.end_others(name, &[kept.clone()]);
+        self.end_others(name, std::slice::from_ref(&kept));
         match best {
             Some((id, live)) => {
                 if let Some(managed) = self.apps.get_mut(name) {

@@ -34,31 +34,13 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     let lock = take_lock(&settings)?;
     let settings = Arc::new(settings);
     let store = Client::new(settings.run("store.sock"));
-    let store_process = parts::find_or_start(PartName::Store, &settings).await?;
-    if let Err(error) = get_ready(
-        PartName::Store,
-        &settings,
-        &store_process,
-        store.ready(READY),
-    )
-    .await
-    {
-        return Err(give_up(error, &[&store_process]).await);
-    }
-    let proxy = Proxy::new(&settings.run("proxy.sock"));
-    let proxy_process = match parts::find_or_start(PartName::Proxy, &settings).await {
-        Ok(process) => process,
-        Err(error) => return Err(give_up(error, &[&store_process]).await),
-    };
-    let (post, mut inbox) = mpsc::channel(INBOX);
-    tokio::spawn(observe(proxy.clone(), post.clone()));
-    let snapshot = first_snapshot(&mut inbox);
-    let snapshot = match get_ready(PartName::Proxy, &settings, &proxy_process, snapshot).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return Err(give_up(error, &[&proxy_process, &store_process]).await),
+    let mut started = Vec::new();
+    let result = start_parts(&settings, &store, &mut started).await;
+    let (store_process, proxy_process, proxy, post, inbox, snapshot) = match result {
+        Ok(parts) => parts,
+        Err(error) => return Err(give_up(error, &started).await),
     };
     let records = Arc::new(Records::new(store.clone()));
-    let parts = [Arc::clone(&proxy_process), Arc::clone(&store_process)];
     let mut supervisor = Supervisor {
         store,
         records,
@@ -81,9 +63,43 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     supervisor.watch_part(PartName::Store, &store_process);
     supervisor.watch_part(PartName::Proxy, &proxy_process);
     if let Err(error) = supervisor.begin(snapshot).await {
-        return Err(give_up(error, &[&parts[0], &parts[1]]).await);
+        return Err(give_up(error, &started).await);
     }
     Ok(supervisor)
+}
+
+type Parts = (
+    Arc<Process>,
+    Arc<Process>,
+    Proxy,
+    mpsc::Sender<Event>,
+    mpsc::Receiver<Event>,
+    Snapshot,
+);
+
+/// The store, then the proxy; `started` takes what was not there before.
+async fn start_parts(
+    settings: &Arc<Settings>,
+    store: &Client,
+    started: &mut Vec<Arc<Process>>,
+) -> anyhow::Result<Parts> {
+    let (store_process, new) = parts::find_or_start(PartName::Store, settings).await?;
+    started.extend(new.then(|| Arc::clone(&store_process)));
+    get_ready(
+        PartName::Store,
+        settings,
+        &store_process,
+        store.ready(READY),
+    )
+    .await?;
+    let (proxy_process, new) = parts::find_or_start(PartName::Proxy, settings).await?;
+    started.extend(new.then(|| Arc::clone(&proxy_process)));
+    let proxy = Proxy::new(&settings.run("proxy.sock"));
+    let (post, mut inbox) = mpsc::channel(INBOX);
+    tokio::spawn(observe(proxy.clone(), post.clone()));
+    let snapshot = first_snapshot(&mut inbox);
+    let snapshot = get_ready(PartName::Proxy, settings, &proxy_process, snapshot).await?;
+    Ok((store_process, proxy_process, proxy, post, inbox, snapshot))
 }
 
 fn make_folders(settings: &Settings) -> anyhow::Result<()> {
@@ -147,8 +163,8 @@ async fn get_ready<T, E: std::fmt::Display>(
 }
 
 /// Ends the parts again that a failed start would leave behind without a morphd.
-async fn give_up(error: anyhow::Error, parts: &[&Arc<Process>]) -> anyhow::Error {
-    for process in parts {
+async fn give_up(error: anyhow::Error, started: &[Arc<Process>]) -> anyhow::Error {
+    for process in started.iter().rev() {
         process.signal(rustix::process::Signal::TERM);
         if !process.ended_within(Duration::from_secs(2)).await {
             process.signal(rustix::process::Signal::KILL);
