@@ -152,7 +152,13 @@ impl Supervisor {
     }
 
     pub(super) fn part_ended(&mut self, name: PartName, pid: u32, ending: Ending) {
-        let words = last_words(name, &self.settings);
+        let words = match ending {
+            // Nobody says anything about a SIGKILL.
+            Ending::Killed(9) => String::new(),
+            Ending::Exited(_) | Ending::Killed(_) | Ending::Unknown => {
+                last_words(name, &self.settings)
+            }
+        };
         let part = self.part(name);
         if part
             .process
