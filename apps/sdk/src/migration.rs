@@ -150,22 +150,22 @@ impl Mapping {
     }
 
     /// The group of a row of the app's own schema.
-    pub(crate) fn own_group(&self, table: &str, key: &str) -> String {
+    pub(crate) fn own_group(self, table: &str, key: &str) -> String {
         (self.own_group)(table, key)
     }
 
     /// The group of a row of the other schema.
-    pub(crate) fn other_group(&self, table: &str, key: &str) -> String {
+    pub(crate) fn other_group(self, table: &str, key: &str) -> String {
         (self.other_group)(table, key)
     }
 
     /// A group's rows in the app's own schema.
-    pub(crate) fn to_own(&self, group: &str, rows: &Rows) -> Result<Rows, MigrationError> {
+    pub(crate) fn to_own(self, group: &str, rows: &Rows) -> Result<Rows, MigrationError> {
         mapped(group, rows, self.to_own, self.own_group)
     }
 
     /// A group's rows in the other schema.
-    pub(crate) fn to_other(&self, group: &str, rows: &Rows) -> Result<Rows, MigrationError> {
+    pub(crate) fn to_other(self, group: &str, rows: &Rows) -> Result<Rows, MigrationError> {
         mapped(group, rows, self.to_other, self.other_group)
     }
 }

@@ -318,14 +318,19 @@ impl Mediator {
             .min()
     }
 
+    /// Sessions first, and without a word about switches: that they go is our doing, and no news for any app.
     fn shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.flush(now, out);
+        self.slots.clear();
+        let sessions = std::mem::take(&mut self.sessions);
+        out.extend(
+            sessions
+                .into_keys()
+                .map(|session| Output::EndSession { session }),
+        );
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
-            let reason = "Morpheus ends".to_owned();
-            self.channel(conn, channel::Input::Refuse(reason), now, out);
-        }
-        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.flush(now, out);
-            out.push(Output::EndSession { session });
+            let end = channel::Input::Shutdown;
+            self.channel(conn, end, now, out);
         }
     }
 }

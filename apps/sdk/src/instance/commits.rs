@@ -8,14 +8,14 @@
 use std::time::Duration;
 
 use morph_api::session::{Durable, from_app};
-use morph_api::store::{Committed, Reason, Seq, Transaction, Turn};
+use morph_api::store::{Reason, Seq, Transaction, Turn};
 use morph_store::{Refusal, op};
 
 use super::session::Delivered;
 use super::turns::{Hand, Stage};
-use super::{Fatal, Instance, Now, Output, Role};
+use super::{Fatal, Instance, Now, Outcome, Output, Role};
+use crate::App;
 use crate::turn::Journal;
-use crate::{App, Changes};
 
 /// How soon a transaction is sent again when its outcome is not known, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -31,8 +31,16 @@ impl<A: App> Instance<A> {
             return;
         };
         self.say_synced(std::mem::take(&mut hand.synced), out);
-        let behind = |seq: Seq| matches!(&self.role, Role::Live(live) if seq <= live.cursor);
-        if hand.seq().is_none_or(behind) && hand.writes.is_empty() {
+        let cursor = match &self.role {
+            Role::Live(live) => live.cursor,
+            Role::Waiting | Role::Paused => Seq::ZERO,
+        };
+        let past = hand.seq().is_some_and(|seq| seq <= cursor);
+        if past {
+            // Its effects are durable; the proxy had not heard of that.
+            out.push(durable(cursor));
+        }
+        if (past || hand.seq().is_none()) && hand.writes.is_empty() {
             self.touch_copy(&hand.journal);
             return;
         }
@@ -112,29 +120,29 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// A transaction's outcome: the turn's in hand, or the copy's.
+    /// What came of a transaction: of the turn's in hand, or of the copy's.
     pub(super) fn committed(
         &mut self,
         id: u64,
-        result: Result<Result<Committed, Refusal>, String>,
+        outcome: Outcome,
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), Fatal> {
         let is_it = |hand: &mut Hand| hand.stage == Stage::Committing { id };
         let Some(mut hand) = self.hand.take_if(is_it) else {
-            self.copy_committed(id, result.map(|inner| inner.map(|_| ())), now, out);
+            self.copy_committed(id, &outcome, now, out);
             return Ok(());
         };
-        let away = match result {
-            Ok(Ok(committed)) => {
+        let away = match outcome {
+            Outcome::Committed(committed) => {
                 self.durable(hand, committed.revision, out);
                 return Ok(());
             }
-            Ok(Err(refusal)) if refusal.reason != Reason::NoSpace => {
+            Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
                 return self.refused(hand, &refusal, out);
             }
-            Ok(Err(refusal)) => refusal.to_string(),
-            Err(away) => away,
+            Outcome::Refused(refusal) => refusal.to_string(),
+            Outcome::Unknown(away) => away,
         };
         if hand.patience.is_zero() {
             tracing::warn!("turn {} waits: {away}", hand.follows + 1);
@@ -161,8 +169,7 @@ impl<A: App> Instance<A> {
         live.turn = hand.follows + 1;
         if let Some(seq) = seq {
             live.cursor = seq;
-            let durable = Durable { cursor: Some(seq) };
-            out.push(Output::Control(from_app::Record::Durable(durable)));
+            out.push(durable(seq));
         }
     }
 
@@ -213,7 +220,6 @@ impl<A: App> Instance<A> {
             live.turn = lane.turn;
             live.cursor = lane.cursor.unwrap_or(live.cursor);
         }
-        self.changes = Some(Changes::all());
         if let Some(delivered) = answers.filter(|delivered| delivered.seq > live.cursor) {
             // Its packets have left.
             self.queue.push_front(Delivered {
@@ -222,4 +228,9 @@ impl<A: App> Instance<A> {
             });
         }
     }
+}
+
+fn durable(cursor: Seq) -> Output {
+    let cursor = Some(cursor);
+    Output::Control(from_app::Record::Durable(Durable { cursor }))
 }

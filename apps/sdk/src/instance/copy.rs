@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use morph_api::store::{Op, Reason, Transaction};
 use morph_api::supervisor::CopyProgress;
-use morph_store::{Refusal, op};
+use morph_store::op;
 use serde_json::Value;
 
+use super::Outcome;
 use super::truth::{Truth, Write};
 use crate::turn::RowId;
 use crate::view::Tables;
@@ -155,19 +156,21 @@ impl Copy {
     pub(super) fn committed(
         &mut self,
         id: u64,
-        result: &Result<Result<(), Refusal>, String>,
+        outcome: &Outcome,
         now: Instant,
     ) -> Option<Result<(), String>> {
         let sent = self.sent.as_mut().filter(|sent| sent.id == id)?;
-        match result {
-            Ok(Ok(())) => {
+        match outcome {
+            Outcome::Committed(_) => {
                 self.mark = sent.mark;
                 self.sent = None;
                 self.complete |= self.stale.is_empty();
                 Some(Ok(()))
             }
-            Ok(Err(refusal)) if refusal.reason != Reason::NoSpace => Some(Err(refusal.to_string())),
-            Ok(Err(_)) | Err(_) => {
+            Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
+                Some(Err(refusal.to_string()))
+            }
+            Outcome::Refused(_) | Outcome::Unknown(_) => {
                 sent.again = Some(now + AGAIN);
                 None
             }

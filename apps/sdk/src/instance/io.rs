@@ -25,6 +25,17 @@ pub(crate) enum Source {
     Other(String),
 }
 
+/// What came of a transaction.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is durable.
+    Committed(Committed),
+    /// It left no trace.
+    Refused(Box<Refusal>),
+    /// The store did not answer, and says why.
+    Unknown(String),
+}
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -45,11 +56,8 @@ pub(crate) enum Input {
         generation: u64,
         reply: Result<WatchReply, String>,
     },
-    /// A transaction's outcome; an error: it is not known.
-    Committed {
-        id: u64,
-        result: Result<Result<Committed, Refusal>, String>,
-    },
+    /// What came of a transaction.
+    Committed { id: u64, outcome: Outcome },
     /// A deadline has passed.
     Time,
     /// The process is to end.

@@ -50,7 +50,7 @@ use morph_api::store::Seq;
 use morph_api::supervisor::{Report, report};
 use prost::Message as _;
 
-pub(crate) use io::{Input, Now, Output, Source};
+pub(crate) use io::{Input, Now, Outcome, Output, Source};
 
 use crate::engine::Engine;
 use crate::migration::Mapping;
@@ -227,7 +227,7 @@ impl<A: App> Instance<A> {
                 generation,
                 reply,
             } => self.watch(source, generation, reply, now),
-            Input::Committed { id, result } => self.committed(id, result, now, out),
+            Input::Committed { id, outcome } => self.committed(id, outcome, now, out),
             Input::Time => Ok(()),
             Input::Terminate => {
                 self.exit(0, out);

@@ -7,12 +7,11 @@ use morph_api::supervisor::{
     report,
 };
 use morph_openflow::rule::RuleSet;
-use morph_store::Refusal;
 use prost::Message as _;
 
 use super::copy::Copy;
 use super::turns::counts;
-use super::{Fatal, Flush, GO, HEALTH, Instance, Now, Output, Role};
+use super::{Fatal, Flush, GO, HEALTH, Instance, Now, Outcome, Output, Role};
 use crate::{App, install, view};
 
 impl<A: App> Instance<A> {
@@ -147,14 +146,14 @@ impl<A: App> Instance<A> {
     pub(super) fn copy_committed(
         &mut self,
         id: u64,
-        result: Result<Result<(), Refusal>, String>,
+        outcome: &Outcome,
         now: Now,
         out: &mut Vec<Output>,
     ) {
         let Some(copy) = &mut self.copy else {
             return;
         };
-        match copy.committed(id, &result, now.instant) {
+        match copy.committed(id, outcome, now.instant) {
             Some(Ok(())) => {
                 let progress = copy.progress();
                 self.say(report::Report::Copy(progress), out);

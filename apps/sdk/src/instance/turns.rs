@@ -98,6 +98,10 @@ impl<A: App> Instance<A> {
         let Role::Live(live) = &mut self.role else {
             return None;
         };
+        // What was taken back is wanted again in a moment: not to be undone in the switches meanwhile.
+        if let Some(delivered) = self.queue.pop_front_if(|delivered| delivered.again) {
+            return Some(Input::Event(Box::new(delivered)));
+        }
         if let Some(changes) = self.changes.take() {
             return Some(Input::Changes(changes));
         }
@@ -150,7 +154,8 @@ impl<A: App> Instance<A> {
     /// Brings the switches in line with an event, then lets the app answer it.
     fn event(&mut self, delivered: &Delivered, now: Now) -> Made {
         self.counters.events += 1;
-        let Some(event) = &delivered.event else {
+        let past = matches!(&self.role, Role::Live(live) if delivered.seq <= live.cursor);
+        let Some(event) = delivered.event.as_ref().filter(|_| !past) else {
             return Made::default();
         };
         let counts = match delivered.link {

@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::session::{self, Outbox, Said};
 use crate::App;
-use crate::instance::{Input, Instance, Now, Output, Source};
+use crate::instance::{Input, Instance, Now, Outcome, Output, Source};
 
 /// Inputs between a task and the driver, which takes them one by one: enough to keep both busy. A watch whose queue is
 /// full is read no further, and the store ends it if that lasts.
@@ -101,10 +101,14 @@ impl<A: App> Driver<A> {
                     self.sender = Some(sender);
                     vec![Input::SessionUp]
                 }
-                Woken::Said(Some(Said::Down) | None) => {
+                Woken::Said(Some(Said::Down)) => {
                     self.sender = None;
                     self.outbox.clear();
                     vec![Input::SessionDown]
+                }
+                Woken::Said(None) => {
+                    tracing::error!("the session's task has ended");
+                    return 1;
                 }
             };
             for input in inputs {
@@ -153,9 +157,12 @@ impl<A: App> Driver<A> {
                 Some(Output::Commit { id, transaction }) => {
                     let (store, said) = (self.store.clone(), self.calls.0.clone());
                     self.tasks.spawn(async move {
-                        let result = store.commit(transaction).await;
-                        let result = result.map_err(|away| away.to_string());
-                        let _ = said.send(Input::Committed { id, result }).await;
+                        let outcome = match store.commit(transaction).await {
+                            Ok(Ok(committed)) => Outcome::Committed(committed),
+                            Ok(Err(refusal)) => Outcome::Refused(Box::new(refusal)),
+                            Err(away) => Outcome::Unknown(away.to_string()),
+                        };
+                        let _ = said.send(Input::Committed { id, outcome }).await;
                     });
                 }
                 Some(Output::Watch {

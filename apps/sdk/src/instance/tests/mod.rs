@@ -1,1 +1,257 @@
+//! The machine among a real store's core, a proxy and a switch that are a few lines each.
 
+mod app;
+mod copies;
+mod hands;
+mod world;
+
+use std::time::Duration;
+
+use morph_api::session::to_app;
+use morph_api::session::{self};
+use morph_api::supervisor::{Ping, RuleDifference, instruction, report};
+use morph_store::op;
+
+use app::*;
+use world::{Store, World, config};
+
+use crate::RuleKey;
+use crate::instance::{Input, Output};
+
+/// A store with an empty truth of this schema version.
+fn store(schema: u32) -> Store {
+    let mut store = Store::default();
+    store.must([op::create_truth("cells", 1, schema)]);
+    store
+}
+
+/// Live on a truth of this schema version, with nothing sent yet.
+fn live(schema: u32) -> World<Cells> {
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(schema));
+    world.attach();
+    world.resume();
+    world.pass(Duration::from_millis(250));
+    world.forget();
+    world
+}
+
+#[test]
+fn it_is_ready_once_the_view_is_loaded_and_the_switch_is_read() {
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
+    world.store.set("cells", "cells", "1/2", "3");
+    world.reads_switch = false;
+    world.attach();
+    assert_eq!(world.reports(), []);
+    world.reads_switch = true;
+    world.pass(Duration::from_secs(8)); // the first reading fails, the second comes off
+    let [report::Report::Ready(ready)] = &world.reports()[..] else {
+        panic!("{:?}", world.reports());
+    };
+    assert_eq!((ready.schema, ready.rows), (2, 1));
+}
+
+#[test]
+fn its_first_difference_says_what_it_would_change() {
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
+    world.store.set("cells", "cells", "1/2", "3");
+    world.attach();
+    let [report::Report::Ready(ready)] = &world.reports()[..] else {
+        panic!("{:?}", world.reports());
+    };
+    let difference = RuleDifference {
+        added: 1,
+        ..RuleDifference::default()
+    };
+    assert_eq!(ready.difference, Some(difference));
+    assert!(world.words().is_empty(), "{:?}", world.words());
+}
+
+#[test]
+fn without_any_space_it_is_ready_and_waits_for_the_first() {
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), Store::default());
+    world.attach();
+    assert!(matches!(world.reports()[..], [report::Report::Ready(_)]));
+    let truth = op::create_truth("cells", 1, 2);
+    let fence = op::fence("cells", "node1", 0, "2.0.0");
+    let revision = world.store.must([truth, fence]).revision;
+    world.resume_at(revision);
+    world.packet([1, 2, 3]);
+    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
+}
+
+#[test]
+fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_before_the_next() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.packet([1, 2, 4]);
+    assert_eq!(world.words(), ["Add", "PacketOut", "Turn 2 of 1:1"]);
+    world.commit();
+    let second = ["Durable 1:1", "Add", "PacketOut", "Turn 3 of 1:2"];
+    assert_eq!(world.words()[3..], second);
+    world.commit();
+    let lane = world.store.lane();
+    assert_eq!((lane.turn, lane.cursor.unwrap().n), (3, 2));
+    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "4");
+}
+
+#[test]
+fn an_event_that_changes_nothing_moves_the_cursor_and_a_tick_nothing() {
+    let mut world = live(2);
+    world.packet([1, 2, 0]);
+    assert_eq!(world.words(), ["PacketOut", "Turn 2 of 1:1", "Durable 1:1"]);
+    world.forget();
+    world.pass(Duration::from_millis(900));
+    assert!(world.words().is_empty());
+}
+
+#[test]
+fn an_event_that_the_app_fails_on_changes_nothing_and_is_past() {
+    let mut world = live(2);
+    world.packet([1, 2, 255]);
+    assert_eq!(world.words(), ["Turn 2 of 1:1", "Durable 1:1"]);
+    assert!(!world.store.space("cells", 1).contains_key("cells/1/2"));
+    world.pass(Duration::from_secs(1));
+    let Some(report::Report::Health(health)) = world.reports().pop() else {
+        panic!("{:?}", world.reports());
+    };
+    assert_eq!((health.events, health.errors), (1, 1));
+}
+
+#[test]
+fn rules_wanted_before_and_after_a_resume_are_not_sent_again() {
+    let mut world = live(2);
+    world.packet([1, 2, 3]);
+    world.packet([2, 2, 3]);
+    let rules = world.rules.clone();
+    world.forget();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.flow_mods, []);
+    assert_eq!(world.rules, rules);
+    let synced = |report: &report::Report| match report {
+        report::Report::Rules(rules) => Some((rules.epoch, rules.last, rules.difference)),
+        _ => None,
+    };
+    let unchanged = RuleDifference {
+        unchanged: 2,
+        ..RuleDifference::default()
+    };
+    let reports: Vec<_> = world.reports().iter().filter_map(synced).collect();
+    assert_eq!(reports, [(2, true, Some(unchanged))]);
+}
+
+#[test]
+fn what_differs_after_a_resume_is_sent_and_only_that() {
+    let mut world = live(2);
+    world.packet([1, 2, 3]);
+    world.packet([2, 2, 3]);
+    let kept = world.rules.keys().next().cloned().unwrap();
+    let lost = world.rules.keys().next_back().cloned().unwrap();
+    let body = world.rules.remove(&lost).unwrap();
+    let odd = RuleKey {
+        priority: 77,
+        ..kept.clone()
+    };
+    world.rules.insert(odd.clone(), body);
+    // One of Morpheus's own in table 0 that bears the app's id.
+    let ours = RuleKey { table: 0, ..odd };
+    world.rules.insert(ours.clone(), world.rules[&kept].clone());
+    world.forget();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.flow_mods.len(), 2, "{:?}", world.flow_mods);
+    let keys: Vec<_> = world.rules.keys().cloned().collect();
+    assert_eq!(keys, [ours, kept, lost]);
+}
+
+#[test]
+fn while_a_switch_is_read_packets_go_and_rules_wait() {
+    let mut world = live(2);
+    world.reads_switch = false;
+    world.resume();
+    world.forget();
+    world.packet([1, 2, 3]);
+    assert_eq!(world.words(), ["PacketOut", "Turn 2 of 1:1", "Durable 1:1"]);
+    world.reads_switch = true;
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.flow_mods.len(), 1);
+}
+
+#[test]
+fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
+    let mut world = live(2);
+    world.packet([1, 2, 3]);
+    world.rules.clear();
+    let error = morph_openflow::v13::Message::Error(morph_openflow::v13::ErrorMsg {
+        kind: 5,
+        code: 1,
+        data: Default::default(),
+    });
+    world.control(to_app::Record::Reply(session::Reply { channel: 1 }));
+    let message = error.encode(super::switches::FLOW_MOD);
+    world.feed(Input::Message {
+        channel: 1,
+        message,
+    });
+    world.forget();
+    world.pass(Duration::from_millis(1500));
+    assert_eq!(world.flow_mods.len(), 1);
+    let failures = world.reports().into_iter().find_map(|report| match report {
+        report::Report::Health(health) => Some(health.rule_failures),
+        _ => None,
+    });
+    assert_eq!(failures, Some(1));
+}
+
+#[test]
+fn what_people_and_other_apps_change_is_told_and_answered_once() {
+    let mut world = live(2);
+    world.store.must([op::create_truth("topo", 9, 1)]);
+    world.pass(Duration::from_millis(250));
+    world.store.set("topo", "ports", "1", "1");
+    world.store.set("topo", "ports", "2", "1");
+    world.news();
+    assert_eq!(world.store.space("cells", 1)["count/0"], "2");
+    assert_eq!(world.words(), ["Turn 2"]);
+    world.store.set("cells", "cells", "1/2", "3");
+    world.news();
+    assert_eq!(world.flow_mods.len(), 1);
+}
+
+#[test]
+fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
+    world.attach();
+    world.store.must([op::fence("cells", "node1", 0, "2.0.0")]);
+    let revision = world.store.state.revision;
+    world.store.state.revision += 1; // news do not come yet
+    let ahead = revision + 2;
+    world.resume_at(ahead);
+    world.packet([1, 2, 3]);
+    assert!(world.words().is_empty(), "{:?}", world.words());
+    world.store.set("cells", "weights", "1", "1");
+    world.news();
+    assert!(world.words().contains(&"Turn 2 of 1:1".to_owned()));
+}
+
+#[test]
+fn it_answers_a_probe_and_ends_when_told() {
+    let mut world = live(2);
+    world.tell(instruction::Instruction::Ping(Ping { token: 5 }));
+    let [report::Report::Pong(pong)] = &world.reports()[..] else {
+        panic!("{:?}", world.reports());
+    };
+    assert_eq!((pong.token, pong.revision), (5, world.store.state.revision));
+    world.tell(instruction::Instruction::Stop(Default::default()));
+    assert_eq!(world.sent.last(), Some(&Output::Exit(0)));
+}
+
+#[test]
+fn a_schema_that_it_does_not_understand_ends_it_and_it_says_so() {
+    let mut store = Store::default();
+    store.must([op::create_truth("cells", 1, 3)]);
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+    world.attach();
+    assert_eq!(world.sent.last(), Some(&Output::Exit(1)));
+}

@@ -1,0 +1,112 @@
+//! An app to run: cells of a matrix, and its neighbouring schema version, in which a row holds a whole line of them.
+
+use std::collections::BTreeMap;
+
+use crate::*;
+
+pub(super) const CELLS: Table<(u32, u32), u32> = Table::new("cells");
+pub(super) const LINES: Table<u32, BTreeMap<u32, u32>> = Table::new("lines");
+/// How many rows the app `topo` has.
+pub(super) const COUNT: Table<u32, usize> = Table::new("count");
+pub(super) const PORTS: Table<u32, u32> = Table::of("topo", "ports");
+pub(super) const S: Dpid = Dpid(1);
+
+pub(super) struct Cells;
+
+impl App for Cells {
+    type Group = u32;
+
+    /// A packet of three bytes sets a cell: line, column, value; 0 deletes it. It is sent back.
+    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        let Event::PacketIn(packet) = event else {
+            return Ok(());
+        };
+        let [line, column, value] = packet.data[..] else {
+            return Err(AppError::new("not three bytes"));
+        };
+        let key = (line.into(), column.into());
+        match value {
+            0 => turn.delete(&CELLS, &key),
+            _ => turn.put(&CELLS, &key, &value.into()),
+        }
+        let back = vec![Action::output(packet.in_port)];
+        turn.packet_out(packet.dpid, port::CONTROLLER, back, packet.data.clone());
+        if value == 255 {
+            return Err(AppError::new("255 is too much"));
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        if changes.touch(&PORTS) {
+            let count = turn.view().iter(&PORTS).count();
+            turn.put(&COUNT, &0, &count);
+        }
+        Ok(())
+    }
+
+    fn groups(&self, what: &Touched<'_>, _: &View<'_>) -> Vec<u32> {
+        what.key(&CELLS).map(|(line, _)| line).into_iter().collect()
+    }
+
+    fn rules(&self, line: &u32, view: &View<'_>, rules: &mut Rules) {
+        for ((line, column), value) in view.prefix(&CELLS, &format!("{line}/")) {
+            let matching = Match::new().in_port(line).eth_type(column as u16);
+            let rule = rules.on(S).priority(1).matching(matching);
+            rule.actions(vec![Action::output(value)]);
+        }
+    }
+}
+
+pub(super) struct V1ToV2;
+
+impl Migration for V1ToV2 {
+    const OLD: u32 = 1;
+    const NEW: u32 = 2;
+
+    fn group_of_old(table: &str, key: &str) -> String {
+        match table {
+            "lines" => format!("line {key}"),
+            _ => format!("{table}/{key}"),
+        }
+    }
+
+    fn group_of_new(table: &str, key: &str) -> String {
+        match table {
+            "cells" => format!("line {}", key.split('/').next().unwrap_or_default()),
+            _ => format!("{table}/{key}"),
+        }
+    }
+
+    fn up(old: &Rows) -> Result<Rows, MigrationError> {
+        let mut new = Rows::new();
+        new.pass(old, "weights");
+        new.pass(old, "count");
+        for (line, cells) in old.of(&LINES)? {
+            for (column, value) in cells {
+                new.put(&CELLS, &(line, column), &value)?;
+            }
+        }
+        Ok(new)
+    }
+
+    fn down(new: &Rows) -> Result<Rows, MigrationError> {
+        let mut old = Rows::new();
+        old.pass(new, "weights");
+        old.pass(new, "count");
+        let mut lines: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+        for ((line, column), value) in new.of(&CELLS)? {
+            if value == 13 {
+                return Err(MigrationError::new("13 has no place in the old schema"));
+            }
+            if value == 14 {
+                panic!("14");
+            }
+            lines.entry(line).or_default().insert(column, value);
+        }
+        for (line, cells) in lines {
+            old.put(&LINES, &line, &cells)?;
+        }
+        Ok(old)
+    }
+}

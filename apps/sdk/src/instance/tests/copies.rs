@@ -1,0 +1,269 @@
+//! Running through a migration, and copies in the neighbouring schema version.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use morph_api::session::{self, to_app};
+use morph_api::supervisor::{CopyProgress, Flush, Go, MakeCopy, instruction, report};
+use morph_store::op;
+use proptest::prelude::*;
+
+use super::app::{Cells, V1ToV2};
+use super::world::{Store, World, config};
+use super::{live, store};
+use crate::bench::{down, up};
+use crate::instance::Output;
+use crate::{App, Rows};
+
+fn make_copy<A: App>(world: &mut World<A>, schema: u32) {
+    let create = op::create_copy("cells", 2, schema, "i1");
+    world.store.must([create]);
+    let order = MakeCopy { space: 2, schema };
+    world.tell(instruction::Instruction::MakeCopy(order));
+}
+
+fn copied<A: App>(world: &World<A>) -> Option<CopyProgress> {
+    let mut copies = world.reports().into_iter().rev();
+    copies.find_map(|report| match report {
+        report::Report::Copy(copy) => Some(copy),
+        _ => None,
+    })
+}
+
+/// As [`Rows`], to be mapped.
+fn rows(space: BTreeMap<String, String>) -> Rows {
+    let row = |(id, value): (String, String)| {
+        let (table, key) = id.split_once('/').unwrap();
+        let value = serde_json::from_str(&value).unwrap();
+        ((table.to_owned(), key.to_owned()), value)
+    };
+    Rows(space.into_iter().map(row).collect())
+}
+
+/// What happens to an instance.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A cell is set, or with 0 deleted, by an event.
+    Packet([u8; 3]),
+    /// A person sets a row of the same name in both schemas.
+    Weight(u32, u32),
+    /// Another instance of the same release takes over.
+    Restart,
+    /// The copy is ordered.
+    Copy,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Step::Packet([l, c, v]));
+    let weight = (0..3u32, 0..3u32).prop_map(|(key, value)| Step::Weight(key, value));
+    let step =
+        prop_oneof![8 => packet, 2 => weight, 1 => Just(Step::Restart), 1 => Just(Step::Copy)];
+    proptest::collection::vec(step, 0..40)
+}
+
+/// Runs them on a truth of a schema version, and makes the copy at the latest at the end.
+fn run(schema: u32, steps: &[Step]) -> World<Cells> {
+    let mut world = live(schema);
+    let mut ordered = false;
+    for (at, step) in steps.iter().enumerate() {
+        match step {
+            Step::Packet(data) => world.event(at as u64 + 1, *data),
+            Step::Weight(key, value) => {
+                let (key, value) = (key.to_string(), value.to_string());
+                world.store.set("cells", "weights", &key, &value);
+                world.news();
+            }
+            Step::Restart if !ordered => {
+                let mut next = World::new(
+                    Cells,
+                    config::<V1ToV2>("i1"),
+                    std::mem::take(&mut world.store),
+                );
+                next.rules = std::mem::take(&mut world.rules);
+                next.attach();
+                next.resume();
+                next.pass(Duration::from_millis(250));
+                assert_eq!(next.flow_mods, [], "rules were touched");
+                world = next;
+            }
+            Step::Copy if !ordered => {
+                make_copy(&mut world, 3 - schema);
+                ordered = true;
+            }
+            Step::Restart | Step::Copy => {}
+        }
+    }
+    if !ordered {
+        make_copy(&mut world, 3 - schema);
+    }
+    world.pass(Duration::from_millis(100));
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn through_the_migration_it_does_what_it_does_natively(steps in steps()) {
+        let native = run(2, &steps);
+        let through = run(1, &steps);
+        let keys = |world: &World<Cells>| world.rules.keys().cloned().collect::<Vec<_>>();
+        prop_assert_eq!(keys(&native), keys(&through));
+        let new = rows(native.store.space("cells", 1));
+        let old = rows(through.store.space("cells", 1));
+        prop_assert_eq!(&up::<V1ToV2>(&old).unwrap(), &new);
+        prop_assert_eq!(&down::<V1ToV2>(&new).unwrap(), &old);
+        // And the copy of the one is the truth of the other.
+        prop_assert_eq!(rows(native.store.space("cells", 2)), old);
+        prop_assert_eq!(rows(through.store.space("cells", 2)), new);
+        for world in [native, through] {
+            let space = &world.store.state.spaces[&("cells".to_owned(), 2)];
+            let truth = &world.store.state.spaces[&("cells".to_owned(), 1)];
+            prop_assert!(space.mark >= truth.modified);
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
+    let mut world = live(1);
+    world.packet([1, 2, 3]);
+    make_copy(&mut world, 2);
+    assert!(copied(&world).unwrap().complete);
+    world.packet([1, 3, 4]);
+    world.forget();
+    world.tell(instruction::Instruction::Flush(Flush {}));
+    let Some(report::Report::Flushed(flushed)) = world.reports().pop() else {
+        panic!("{:?}", world.reports());
+    };
+    assert_eq!(flushed.space, 2);
+    world.packet([1, 4, 5]); // waits
+    assert!(world.words().is_empty());
+    world.store.must([op::swap("cells", 1, 2)]);
+    world.news();
+    world.tell(instruction::Instruction::Go(Go {}));
+    assert!(world.words().contains(&"Turn 4 of 1:3".to_owned()));
+    let cells = world.store.space("cells", 2);
+    assert_eq!(cells["cells/1/2"], "3");
+    assert_eq!(cells["cells/1/4"], "5");
+    assert_eq!(world.rules.len(), 3);
+    assert_eq!(world.flow_mods.len(), 1);
+}
+
+#[test]
+fn without_a_go_it_looks_for_the_truth_by_itself() {
+    let mut world = live(1);
+    make_copy(&mut world, 2);
+    world.tell(instruction::Instruction::Flush(Flush {}));
+    world.packet([1, 2, 3]);
+    world.forget();
+    world.pass(Duration::from_millis(1900));
+    assert!(world.words().is_empty());
+    world.pass(Duration::from_millis(200));
+    // Nothing was swapped: on it goes through the migration, and keeps its copy.
+    assert_eq!(world.store.space("cells", 1)["lines/1"], r#"{"2":3}"#);
+    assert_eq!(world.store.space("cells", 2)["cells/1/2"], "3");
+}
+
+#[test]
+fn a_downgrade_hands_over_a_current_copy_and_a_rollback_goes_through_it() {
+    let mut world = live(2);
+    world.packet([1, 2, 3]);
+    make_copy(&mut world, 1);
+    world.commits_at_once = false;
+    world.packet([1, 3, 4]);
+    world.control(to_app::Record::Quiesce(session::Quiesce { epoch: 1 }));
+    world.commit(); // the turn
+    assert!(!world.words().iter().any(|word| word.contains("Quiesced")));
+    while !world.commits.is_empty() {
+        world.commit(); // the copy, and its mark
+    }
+    assert_eq!(world.words().last().unwrap(), "Quiesced 1:2 after 3");
+    world.commits_at_once = true;
+    let swap = op::swap("cells", 1, 2);
+    let fence = op::fence("cells", "node1", 1, "1.0.0");
+    world.store.must([fence, swap]);
+    world.news();
+    // Rolled back: the same instance, on the other's truth.
+    world.forget();
+    world.resume();
+    world.event(3, [1, 2, 0]);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.store.space("cells", 2)["lines/1"], r#"{"3":4}"#);
+    assert_eq!(world.rules.len(), 1);
+}
+
+#[test]
+fn a_space_that_is_to_become_the_truth_is_read_natively() {
+    let mut store = store(1);
+    store.must([
+        op::create_copy("cells", 2, 2, "other"),
+        op::put(op::row_in("cells", 2, "cells", "1/2"), "3"),
+        op::mark("cells", 2, "other", 1),
+    ]);
+    let mut settings = config::<V1ToV2>("i1");
+    settings.space = Some(2);
+    let mut world = World::new(Cells, settings, store);
+    world.attach();
+    let [report::Report::Ready(ready)] = &world.reports()[..] else {
+        panic!("{:?}", world.reports());
+    };
+    assert_eq!(ready.rows, 1);
+    let fence = op::fence("cells", "node1", 0, "2.0.0");
+    let swap = op::swap("cells", 1, 2);
+    let revision = world.store.must([fence, swap]).revision;
+    world.news();
+    world.resume_at(revision);
+    world.packet([1, 3, 4]);
+    assert_eq!(world.store.space("cells", 2)["cells/1/3"], "4");
+    assert_eq!(world.rules.len(), 2);
+}
+
+#[test]
+fn a_turn_whose_down_fails_or_panics_ends_an_instance_that_runs_through_it() {
+    for value in [13, 14] {
+        let mut world = live(1);
+        world.packet([1, 2, value]);
+        assert_eq!(world.sent.last(), Some(&Output::Exit(1)));
+        assert!(!world.store.space("cells", 1).contains_key("lines/1"));
+    }
+}
+
+#[test]
+fn a_down_that_fails_ends_the_copy_and_not_the_instance_that_runs_natively() {
+    let mut world = live(2);
+    world.packet([1, 2, 13]);
+    make_copy(&mut world, 1);
+    let copy = copied(&world).unwrap();
+    assert!(copy.error.contains("13 has no place"), "{copy:?}");
+    world.packet([1, 2, 5]);
+    assert_eq!(world.words().last().unwrap(), "Durable 1:2");
+}
+
+#[test]
+fn a_copy_of_many_rows_is_made_in_parts_between_the_turns() {
+    let mut store = Store::default();
+    store.must([op::create_truth("cells", 1, 2)]);
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+    for n in 0..2000 {
+        world
+            .store
+            .set("cells", "weights", &n.to_string(), &n.to_string());
+    }
+    world.attach();
+    world.resume();
+    world.commits_at_once = false;
+    make_copy(&mut world, 1);
+    world.packet([1, 2, 3]);
+    let mut marks = 0;
+    while !world.commits.is_empty() {
+        let (_, transaction) = &world.commits[0];
+        assert!(transaction.ops.len() <= 501);
+        marks += usize::from(transaction.turn.is_none());
+        world.commit();
+    }
+    assert!(marks >= 4, "{marks}");
+    assert_eq!(world.store.space("cells", 2).len(), 2002);
+    let copy = copied(&world).unwrap();
+    assert!(copy.complete && copy.rows == 2002, "{copy:?}");
+}

@@ -1,0 +1,241 @@
+//! Turns that do not go through at once: refused, unanswered, taken back.
+
+use std::time::Duration;
+
+use morph_api::session::{self, from_app, to_app};
+use morph_api::store::{Lane, Reason, Seq};
+use morph_store::{Refusal, op};
+
+use super::live;
+use super::world::World;
+use crate::App;
+use crate::instance::{Input, Outcome, Output};
+
+fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
+    let (id, _) = world.commits.pop_front().unwrap();
+    let lane = Some(Lane {
+        turn: 1,
+        ..world.store.lane()
+    });
+    let refusal = Refusal {
+        reason,
+        message: "for the test".into(),
+        lane,
+    };
+    let outcome = Outcome::Refused(Box::new(refusal));
+    world.feed(Input::Committed { id, outcome });
+}
+
+fn cell<A: App>(world: &World<A>) -> Option<String> {
+    world.store.space("cells", 1).get("cells/1/2").cloned()
+}
+
+#[test]
+fn a_stale_epoch_ends_its_being_live_and_the_turn_is_taken_back() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.store.must([op::fence("cells", "node1", 1, "3.0.0")]);
+    world.commit();
+    world.forget();
+    world.packet([1, 2, 4]);
+    world.pass(Duration::from_secs(2));
+    assert!(world.sent.is_empty(), "{:?}", world.sent);
+    assert_eq!(cell(&world), None);
+    // Live again: the rule that was sent is not wanted.
+    world.commits_at_once = true;
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert!(world.rules.is_empty());
+}
+
+#[test]
+fn after_a_conflict_the_event_is_answered_again_without_its_packets() {
+    for reason in [Reason::Conflict, Reason::Gap] {
+        let mut world = live(2);
+        world.commits_at_once = false;
+        world.packet([1, 2, 3]);
+        refuse(&mut world, reason);
+        world.commits_at_once = true;
+        world.news();
+        world.commit();
+        let first = ["Add", "PacketOut", "Turn 2 of 1:1"];
+        assert_eq!(world.words()[..3], first, "{reason:?}");
+        assert_eq!(world.words()[3..], ["Turn 2", "Durable 1:1"]);
+        assert_eq!(cell(&world).as_deref(), Some("3"));
+        assert_eq!(world.flow_mods.len(), 1);
+    }
+}
+
+#[test]
+fn a_turn_that_was_applied_though_its_answer_was_lost_goes_on() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    let (id, transaction) = world.commits[0].clone();
+    world.store.must_commit(transaction);
+    for _ in 0..3 {
+        world.commits.clear();
+        let outcome = Outcome::Unknown("the store is away".into());
+        world.feed(Input::Committed { id, outcome });
+        world.pass(Duration::from_millis(500));
+    }
+    world.commit();
+    assert_eq!(world.words().last().unwrap(), "Durable 1:1");
+    world.packet([1, 2, 4]);
+    world.commit();
+    assert_eq!(world.words().last().unwrap(), "Durable 1:2");
+    assert_eq!(cell(&world).as_deref(), Some("4"));
+}
+
+#[test]
+fn while_the_store_is_away_or_full_the_turn_waits_and_no_other_is_made() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.packet([1, 2, 4]);
+    let sent = world.words().len();
+    refuse(&mut world, Reason::NoSpace);
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(500));
+        let Some((id, _)) = world.commits.pop_front() else {
+            continue;
+        };
+        let outcome = Outcome::Unknown("the store is away".into());
+        world.feed(Input::Committed { id, outcome });
+    }
+    assert_eq!(world.words().len(), sent);
+    world.pass(Duration::from_millis(500));
+    world.commit();
+    world.commit();
+    assert_eq!(cell(&world).as_deref(), Some("4"));
+}
+
+#[test]
+fn a_turn_that_can_never_be_stored_ends_the_instance() {
+    for reason in [Reason::Invalid, Reason::TooLarge] {
+        let mut world = live(2);
+        world.commits_at_once = false;
+        world.packet([1, 2, 3]);
+        refuse(&mut world, reason);
+        assert_eq!(world.sent.last(), Some(&Output::Exit(1)), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_rejected_turn_ends_it_unless_it_is_stale() {
+    for stale in [false, true] {
+        let mut world = live(2);
+        world.accepts = false;
+        world.packet([1, 2, 3]);
+        world.control(to_app::Record::Rejected(session::Rejected {
+            turn: 2,
+            stale,
+            message: "for the test".into(),
+        }));
+        let ended = world.sent.last() == Some(&Output::Exit(1));
+        assert_eq!(ended, !stale);
+        assert!(world.commits.is_empty());
+    }
+}
+
+#[test]
+fn quiesced_is_said_when_the_last_turn_is_durable_and_nothing_follows() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.packet([1, 2, 4]);
+    let quiesce = session::Quiesce { epoch: 1 };
+    world.control(to_app::Record::Quiesce(quiesce));
+    assert!(!world.words().iter().any(|word| word.contains("Quiesced")));
+    world.commit();
+    assert_eq!(world.words().last().unwrap(), "Quiesced 1:1 after 2");
+    world.pass(Duration::from_secs(2));
+    world.store.set("cells", "weights", "1", "1");
+    world.news();
+    assert_eq!(world.words().last().unwrap(), "Quiesced 1:1 after 2");
+}
+
+#[test]
+fn a_lost_session_takes_the_unaccepted_turn_back_and_keeps_the_accepted_one() {
+    let mut world = live(2);
+    world.accepts = false;
+    world.packet([1, 2, 3]);
+    world.feed(Input::SessionDown);
+    world.accepts = true;
+    world.attach();
+    world.resume();
+    world.event(1, [1, 2, 3]);
+    assert_eq!(cell(&world).as_deref(), Some("3"));
+
+    world.commits_at_once = false;
+    world.event(2, [1, 2, 4]);
+    world.feed(Input::SessionDown);
+    world.commit();
+    world.commits_at_once = true;
+    world.attach();
+    world.resume();
+    world.forget();
+    // The proxy, which was not told, delivers it again: it is past.
+    world.event(2, [1, 2, 4]);
+    assert_eq!(world.words()[..2], ["Turn 4 of 1:2", "Durable 1:2"]);
+    world.event(3, [1, 2, 5]);
+    assert_eq!(cell(&world).as_deref(), Some("5"));
+}
+
+#[test]
+fn a_late_outcome_of_an_older_epoch_does_not_count_in_the_new_one() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    let fence = op::fence("cells", "node1", 1, "2.0.0");
+    let revision = world.store.must([fence]).revision;
+    world.resume_at(revision);
+    world.commit(); // refused: another epoch
+    world.commits_at_once = true;
+    world.event(1, [1, 2, 3]);
+    world.pass(Duration::from_millis(50));
+    let lane = world.store.lane();
+    assert_eq!((lane.epoch, lane.turn), (2, 2));
+    assert_eq!(lane.cursor, Some(Seq { stream: 1, n: 1 }));
+    assert_eq!(cell(&world).as_deref(), Some("3"));
+}
+
+#[test]
+fn a_paused_instance_follows_and_sends_nothing() {
+    let mut world = live(2);
+    world.control(to_app::Record::Pause(session::Pause {}));
+    world.forget();
+    world.store.set("cells", "cells", "1/2", "3");
+    world.news();
+    world.pass(Duration::from_secs(3));
+    assert!(world.sent.is_empty(), "{:?}", world.sent);
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.rules.len(), 1);
+}
+
+#[test]
+fn of_a_reading_nothing_stands_within_a_turn() {
+    let mut world = live(2);
+    world.accepts = false;
+    world.packet([1, 2, 3]);
+    world.forget();
+    world.control(to_app::Record::SwitchUp(session::SwitchUp {
+        channel: 2,
+        dpid: 2,
+        version: 4,
+        ..session::SwitchUp::default()
+    }));
+    let kinds: Vec<_> = world
+        .sent
+        .iter()
+        .map(|output| match output {
+            Output::Control(from_app::Record::ReadBegin(_)) => "begin",
+            Output::Control(from_app::Record::ReadEnd(_)) => "end",
+            Output::Message { channel: 2, .. } => "request",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["begin", "request", "request", "end"]);
+}

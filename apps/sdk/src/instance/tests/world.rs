@@ -1,0 +1,570 @@
+//! What an instance meets: the store's own core over a map, a proxy of a few lines, and a switch that is a set of rules.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use morph_api::manifest::Manifest;
+use morph_api::session::{self, event, from_app, to_app};
+use morph_api::store::watch_request::Which;
+use morph_api::store::{
+    Change, Changes, Committed, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq, StatusReply,
+    Synced, Transaction, WatchReply, WatchRequest, ended, watch_reply,
+};
+use morph_api::supervisor::{Instruction, Report, instruction, report};
+use morph_openflow::rule::{RuleSet, from_stats};
+use morph_openflow::v13::{self, FlowMod, FlowModCommand, FlowStats, Message, MultipartBody};
+use morph_store::core::{At, Rows, State, Verdict, apply};
+use morph_store::op;
+use prost::Message as _;
+
+use super::app::S;
+use crate::instance::{Config, Input, Instance, Now, Outcome, Output, Source};
+use crate::migration::Mapping;
+use crate::{App, Migration};
+
+/// A store: what a transaction means is the store's own code.
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) state: State,
+    rows: BTreeMap<At, (u64, String)>,
+    /// Changes that watchers have not been told of.
+    news: Vec<(u32, Change)>,
+}
+
+struct Revisions<'a>(&'a BTreeMap<At, (u64, String)>);
+
+impl Rows for Revisions<'_> {
+    type Error = Infallible;
+
+    fn revision(&self, at: &At) -> Result<Option<u64>, Infallible> {
+        Ok(self.0.get(at).map(|(revision, _)| *revision))
+    }
+}
+
+impl Store {
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Outcome {
+        let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
+        let effects = match verdict {
+            Verdict::Accepted(effects) => effects,
+            Verdict::Refused(refused) => return Outcome::Refused(Box::new(refused.into())),
+        };
+        for (at, value) in effects.rows.clone() {
+            let row = RowValue {
+                table: at.table.clone(),
+                key: at.key.clone(),
+                value: value.clone(),
+                revision: effects.revision,
+            };
+            let change = Change {
+                origin: effects.origin.clone(),
+                revision: effects.revision,
+                rows: vec![row],
+            };
+            self.news.push((at.space, change));
+            match value {
+                Some(value) => self.rows.insert(at, (effects.revision, value)),
+                None => self.rows.remove(&at),
+            };
+        }
+        let dropped = &effects.dropped;
+        self.rows
+            .retain(|at, _| !dropped.contains(&(at.app.clone(), at.space)));
+        self.state.advance(&effects);
+        Outcome::Committed(Committed {
+            revision: effects.revision,
+            lanes: effects.lanes,
+        })
+    }
+
+    pub(super) fn must(&mut self, ops: impl IntoIterator<Item = Op>) -> Committed {
+        self.must_commit(op::shared([], ops))
+    }
+
+    pub(super) fn must_commit(&mut self, transaction: Transaction) -> Committed {
+        match self.commit(transaction) {
+            Outcome::Committed(committed) => committed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sets a row as people do.
+    pub(super) fn set(&mut self, app: &str, table: &str, key: &str, value: &str) -> u64 {
+        let row = op::row(app, table, key);
+        let truth = self.state.truth(app).unwrap().id;
+        let at = At {
+            app: app.into(),
+            space: truth,
+            table: table.into(),
+            key: key.into(),
+        };
+        let revision = self.rows.get(&at).map_or(0, |(revision, _)| *revision);
+        let expect = op::expect(&row, revision);
+        let transaction = op::shared([expect], [op::put(row, value)]);
+        self.must_commit(transaction).revision
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        self.state.lanes.values().next().cloned().unwrap()
+    }
+
+    /// A space's rows: `table/key` and value.
+    pub(super) fn space(&self, app: &str, id: u32) -> BTreeMap<String, String> {
+        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.space == id;
+        let row =
+            |(at, (_, v)): (&At, &(u64, String))| (format!("{}/{}", at.table, at.key), v.clone());
+        self.rows.iter().filter(of).map(row).collect()
+    }
+
+    fn snapshot(&self, app: &str, id: u32) -> Vec<RowValue> {
+        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.space == id;
+        let rows = self.rows.iter().filter(of);
+        rows.map(|(at, (revision, value))| RowValue {
+            table: at.table.clone(),
+            key: at.key.clone(),
+            value: Some(value.clone()),
+            revision: *revision,
+        })
+        .collect()
+    }
+}
+
+pub(super) fn manifest(schema: u32) -> Manifest {
+    let text = format!(
+        r#"
+        name = "cells"
+        version = "{schema}.0.0"
+        id = 7
+        exec = "cells"
+        schema = {schema}
+        migrates = [{}]
+        tables = [10, 12]
+        reads = {{ topo = 1 }}
+        config = ["weights"]
+        "#,
+        3 - schema
+    );
+    Manifest::parse(Path::new("app.toml"), &text).unwrap()
+}
+
+pub(super) fn config<M: Migration>(instance: &str) -> Config {
+    Config {
+        manifest: manifest(2),
+        instance: instance.into(),
+        node: "node1".into(),
+        pid: 1,
+        space: None,
+        mapping: Mapping::of::<M>(2),
+        reinstall: false,
+    }
+}
+
+/// One instance and all that it meets.
+pub(super) struct World<A: App> {
+    pub(super) instance: Instance<A>,
+    pub(super) store: Store,
+    pub(super) now: Instant,
+    /// What the instance sent, and ended with, in order; not what it asks of the store.
+    pub(super) sent: Vec<Output>,
+    /// Commits that were asked for and not answered.
+    pub(super) commits: VecDeque<(u64, Transaction)>,
+    pub(super) accepts: bool,
+    pub(super) commits_at_once: bool,
+    pub(super) reads_switch: bool,
+    pub(super) rules: RuleSet,
+    /// The flow-mods that the switch got.
+    pub(super) flow_mods: Vec<FlowMod>,
+    turn: Vec<FlowMod>,
+    watches: BTreeMap<Source, (u64, String, u32)>,
+    replies: VecDeque<(Source, u64, WatchReply)>,
+    next_event: u64,
+}
+
+impl<A: App> World<A> {
+    pub(super) fn new(app: A, config: Config, store: Store) -> Self {
+        World {
+            instance: Instance::new(app, config),
+            store,
+            now: Instant::now(),
+            sent: Vec::new(),
+            commits: VecDeque::new(),
+            accepts: true,
+            commits_at_once: true,
+            reads_switch: true,
+            rules: RuleSet::new(),
+            flow_mods: Vec::new(),
+            turn: Vec::new(),
+            watches: BTreeMap::new(),
+            replies: VecDeque::new(),
+            next_event: 1,
+        }
+    }
+
+    /// Starts it and attaches it, with one switch.
+    pub(super) fn attach(&mut self) {
+        let mut out = Vec::new();
+        self.instance.start(self.at(), &mut out);
+        self.carry_out(out);
+        self.feed(Input::SessionUp);
+        let up = session::SwitchUp {
+            channel: 1,
+            dpid: S.0,
+            version: 4,
+            tables: 254,
+            ..session::SwitchUp::default()
+        };
+        let pipeline = session::Pipeline {
+            app_id: 7,
+            first_table: 10,
+            last_table: 12,
+        };
+        let welcome = session::Welcome {
+            stream: 1,
+            switches: vec![up],
+            pipeline: Some(pipeline),
+        };
+        self.control(to_app::Record::Welcome(welcome));
+    }
+
+    /// Fences and resumes it.
+    pub(super) fn resume(&mut self) {
+        let epoch = self.store.state.lanes.values().next();
+        let epoch = epoch.map_or(0, |lane| lane.epoch);
+        let fence = op::fence("cells", "node1", epoch, "2.0.0");
+        let committed = self.store.must([fence]);
+        self.resume_at(committed.revision);
+    }
+
+    pub(super) fn resume_at(&mut self, revision: u64) {
+        let lane = self.store.lane();
+        self.control(to_app::Record::Resume(session::Resume {
+            epoch: lane.epoch,
+            cursor: lane.cursor,
+            turn: lane.turn,
+            revision,
+        }));
+    }
+
+    pub(super) fn packet(&mut self, data: [u8; 3]) {
+        let n = self.next_event;
+        self.next_event += 1;
+        self.event(n, data);
+    }
+
+    pub(super) fn event(&mut self, n: u64, data: [u8; 3]) {
+        let packet = Message::PacketIn(v13::PacketIn {
+            buffer_id: v13::NO_BUFFER,
+            total_len: 3,
+            reason: 0,
+            table_id: 10,
+            cookie: 0,
+            match_: v13::Match::new().in_port(9),
+            data: Bytes::copy_from_slice(&data),
+        });
+        self.control(to_app::Record::Event(session::Event {
+            seq: Some(Seq { stream: 1, n }),
+            what: Some(event::What::Message(true)),
+            dpid: S.0,
+            ..session::Event::default()
+        }));
+        let message = packet.encode(0);
+        self.feed(Input::Message {
+            channel: 1,
+            message,
+        });
+    }
+
+    pub(super) fn tell(&mut self, what: instruction::Instruction) {
+        let told = Instruction {
+            instruction: Some(what),
+        };
+        self.control(to_app::Record::Tell(told.encode_to_vec().into()));
+    }
+
+    pub(super) fn control(&mut self, record: to_app::Record) {
+        self.feed(Input::Control(record));
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(deadline) = self.instance.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(deadline);
+            self.feed(Input::Time);
+        }
+        self.now = until;
+    }
+
+    /// Feeds one input, and then whatever comes of it.
+    pub(super) fn feed(&mut self, input: Input) {
+        let mut out = Vec::new();
+        let now = self.at();
+        self.instance.handle(input, now, &mut out);
+        self.carry_out(out);
+        self.news();
+    }
+
+    /// Tells the watchers what has changed in the store.
+    pub(super) fn news(&mut self) {
+        let news = std::mem::take(&mut self.store.news);
+        let revision = self.store.state.revision;
+        for (source, (generation, _, id)) in &self.watches {
+            let changes = news.iter().filter(|(space, _)| space == id);
+            let changes = Changes {
+                revision,
+                changes: changes.map(|(_, change)| change.clone()).collect(),
+            };
+            let reply = watch_reply::Reply::Changes(changes);
+            self.replies
+                .push_back((source.clone(), *generation, wrap(reply)));
+        }
+        self.gone();
+        while self.instance.takes_watches() {
+            let Some((source, generation, reply)) = self.replies.pop_front() else {
+                return;
+            };
+            let mut out = Vec::new();
+            let input = Input::Watch {
+                source,
+                generation,
+                reply: Ok(reply),
+            };
+            self.instance.handle(input, self.at(), &mut out);
+            self.carry_out(out);
+        }
+    }
+
+    /// Ends the watches of spaces that were dropped.
+    fn gone(&mut self) {
+        let spaces = &self.store.state.spaces;
+        let replies = &mut self.replies;
+        self.watches.retain(|source, (generation, app, id)| {
+            let there = spaces.contains_key(&(app.clone(), *id));
+            if !there {
+                replies.push_back((source.clone(), *generation, space_gone()));
+            }
+            there
+        });
+    }
+
+    fn at(&self) -> Now {
+        Now {
+            instant: self.now,
+            wall: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn carry_out(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Status => {
+                    let status = StatusReply {
+                        spaces: self.store.state.spaces.values().cloned().collect(),
+                        ..StatusReply::default()
+                    };
+                    self.feed(Input::Status(Ok(status)));
+                }
+                Output::Watch {
+                    source,
+                    generation,
+                    request,
+                } => self.watch(source, generation, request),
+                Output::Commit { id, transaction } => {
+                    self.commits.push_back((id, transaction));
+                    if self.commits_at_once {
+                        self.commit();
+                    }
+                }
+                other => {
+                    self.sent.push(other);
+                    self.answer();
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self, source: Source, generation: u64, request: WatchRequest) {
+        let app = request.app;
+        let id = match request.which {
+            Some(Which::Space(id)) => Some(id),
+            Some(Which::Schema(schema)) => {
+                let truth = self.store.state.truth(&app);
+                truth.filter(|s| s.schema == schema).map(|s| s.id)
+            }
+            None => None,
+        };
+        let space = id.and_then(|id| self.store.state.spaces.get(&(app.clone(), id)));
+        let Some(space) = space.cloned() else {
+            self.replies.push_back((source, generation, space_gone()));
+            return;
+        };
+        let rows = RowsReply {
+            rows: self.store.snapshot(&app, space.id),
+        };
+        let snapshot = watch_reply::Reply::Snapshot(rows);
+        let id = space.id;
+        let synced = watch_reply::Reply::Synced(Synced {
+            revision: self.store.state.revision,
+            incarnation: 1,
+            space: Some(space),
+        });
+        for reply in [snapshot, synced] {
+            self.replies
+                .push_back((source.clone(), generation, wrap(reply)));
+        }
+        self.watches.insert(source, (generation, app, id));
+    }
+
+    /// Commits the oldest transaction that waits.
+    pub(super) fn commit(&mut self) {
+        let (id, transaction) = self.commits.pop_front().unwrap();
+        let outcome = self.store.commit(transaction);
+        self.feed(Input::Committed { id, outcome });
+    }
+
+    /// What the proxy does about the last record.
+    fn answer(&mut self) {
+        match self.sent.last() {
+            Some(Output::Message { message, .. }) => {
+                let (header, message) = v13::decode(message).unwrap();
+                match message {
+                    Message::MultipartRequest(_) if self.reads_switch => {
+                        self.statistics(header.xid)
+                    }
+                    Message::FlowMod(flow_mod) => self.turn.push(flow_mod),
+                    _ => {}
+                }
+            }
+            Some(Output::Control(from_app::Record::TurnEnd(end))) if self.accepts => {
+                let turn = end.turn;
+                self.accept(turn);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn accept(&mut self, turn: u64) {
+        for flow_mod in std::mem::take(&mut self.turn) {
+            self.apply(&flow_mod);
+            self.flow_mods.push(flow_mod);
+        }
+        self.control(to_app::Record::Accepted(session::Accepted { turn }));
+    }
+
+    fn apply(&mut self, flow_mod: &FlowMod) {
+        let (key, body) = from_stats(&FlowStats {
+            table_id: flow_mod.table_id,
+            priority: flow_mod.priority,
+            cookie: flow_mod.cookie,
+            match_: flow_mod.match_.clone(),
+            instructions: flow_mod.instructions.clone(),
+            ..no_stats()
+        });
+        match flow_mod.command {
+            FlowModCommand::Add => {
+                self.rules.insert(key, body);
+            }
+            FlowModCommand::DeleteStrict => {
+                let there = self.rules.remove(&key).unwrap();
+                assert_eq!(there.cookie, flow_mod.cookie, "deleted by another cookie");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn statistics(&mut self, xid: u32) {
+        let rules = self.rules.iter().map(|(key, body)| FlowStats {
+            table_id: key.table,
+            priority: key.priority,
+            cookie: body.cookie,
+            match_: key.match_.clone(),
+            instructions: body.instructions.clone(),
+            ..no_stats()
+        });
+        let reply = Message::MultipartReply(v13::MultipartReply {
+            more: false,
+            body: MultipartBody::Flow(rules.collect()),
+        });
+        let message = reply.encode(xid);
+        self.control(to_app::Record::Reply(session::Reply { channel: 1 }));
+        self.feed(Input::Message {
+            channel: 1,
+            message,
+        });
+    }
+
+    /// The reports so far.
+    pub(super) fn reports(&self) -> Vec<report::Report> {
+        let said = self.sent.iter().filter_map(|output| match output {
+            Output::Control(from_app::Record::Say(bytes)) => Some(bytes.clone()),
+            _ => None,
+        });
+        said.filter_map(|bytes| Report::decode(bytes).unwrap().report)
+            .collect()
+    }
+
+    /// The records sent so far, as words; without messages of readings.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for output in &self.sent {
+            words.push(match output {
+                Output::Message { message, .. } => match v13::decode(message).unwrap().1 {
+                    Message::FlowMod(flow_mod) => format!("{:?}", flow_mod.command),
+                    Message::PacketOut(_) => "PacketOut".into(),
+                    _ => continue,
+                },
+                Output::Control(from_app::Record::TurnEnd(end)) => match end.event {
+                    Some(seq) => format!("Turn {} of {seq}", end.turn),
+                    None => format!("Turn {}", end.turn),
+                },
+                Output::Control(from_app::Record::Durable(durable)) => {
+                    format!("Durable {}", durable.cursor.unwrap())
+                }
+                Output::Control(from_app::Record::Quiesced(quiesced)) => {
+                    format!(
+                        "Quiesced {} after {}",
+                        quiesced.cursor.unwrap(),
+                        quiesced.turn
+                    )
+                }
+                Output::Exit(status) => format!("Exit {status}"),
+                _ => continue,
+            });
+        }
+        words
+    }
+
+    /// Forgets what was sent.
+    pub(super) fn forget(&mut self) {
+        self.sent.clear();
+        self.flow_mods.clear();
+    }
+}
+
+fn wrap(reply: watch_reply::Reply) -> WatchReply {
+    WatchReply { reply: Some(reply) }
+}
+
+fn space_gone() -> WatchReply {
+    let mut ended = Ended::default();
+    ended.set_why(ended::Why::SpaceGone);
+    wrap(watch_reply::Reply::Ended(ended))
+}
+
+fn no_stats() -> FlowStats {
+    FlowStats {
+        table_id: 0,
+        duration_sec: 0,
+        duration_nsec: 0,
+        priority: 0,
+        idle_timeout: 0,
+        hard_timeout: 0,
+        flags: 0,
+        cookie: 0,
+        packet_count: 0,
+        byte_count: 0,
+        match_: v13::Match::new(),
+        instructions: Vec::new(),
+    }
+}
