@@ -167,6 +167,8 @@ impl Supervisor {
                 Upgrade::abandoned(plan, found, why, now, &mut out)
             }
         };
+        let ago = Duration::from_millis(super::unix_ms().saturating_sub(row.started_unix_ms));
+        let started = now.checked_sub(ago).unwrap_or(now);
         let running = Running {
             machine,
             row,
@@ -174,7 +176,7 @@ impl Supervisor {
             to,
             new: new.clone(),
             old: old.clone(),
-            started: now,
+            started,
             fenced: None,
             asker: None,
             waiting: Vec::new(),

@@ -18,7 +18,7 @@ use crate::app;
 use crate::bundle::{self, Bundle};
 use crate::config::{AppRef, Settings};
 use crate::lock::{Lock, LockError};
-use crate::process::Process;
+use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 use crate::records::{
     APPS, AppRow, Desired, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
@@ -156,7 +156,7 @@ async fn get_ready<T, E: std::fmt::Display>(
     tokio::select! {
         ready = ready => ready.map_err(|error| anyhow!("{executable} does not get ready: {error}")),
         () = process.ended() => {
-            bail!("{executable} ended at its start{}", parts::last_words(name, settings))
+            bail!("{executable} ended at its start{}", parts::last_words(name, settings, Ending::Unknown))
         }
         () = tokio::time::sleep(READY) => bail!("{executable} is not ready after {} s", READY.as_secs()),
     }
