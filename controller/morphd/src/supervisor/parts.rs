@@ -124,9 +124,9 @@ fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {
 }
 
 /// What a part that ended said last.
-pub(super) fn last_words(name: PartName, settings: &Settings) -> String {
+pub(super) fn last_words(name: PartName, settings: &Settings, ending: Ending) -> String {
     let log = crate::log::path(&settings.state_dir, name.executable());
-    match crate::log::last_words(&log) {
+    match crate::log::last_words(&log, ending.panicked()) {
         Some(words) => format!(": {words} (see {})", log.display()),
         None => format!(" (see {})", log.display()),
     }
@@ -152,7 +152,13 @@ impl Supervisor {
     }
 
     pub(super) fn part_ended(&mut self, name: PartName, pid: u32, ending: Ending) {
-        let words = last_words(name, &self.settings);
+        let words = match ending {
+            // Nobody says anything about a SIGKILL.
+            Ending::Killed(9) => String::new(),
+            Ending::Exited(_) | Ending::Killed(_) | Ending::Unknown => {
+                last_words(name, &self.settings, ending)
+            }
+        };
         let part = self.part(name);
         if part
             .process
