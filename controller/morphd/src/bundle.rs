@@ -4,9 +4,15 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use morph_api::manifest::{Manifest, ManifestError};
 use sha2::{Digest, Sha256};
+
+/// How the folder of an unfinished copy begins.
+const DRAFT: &str = ".draft-";
+
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// A bundle that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,23 +101,48 @@ impl Bundle {
         if target.exists() {
             return Ok(target);
         }
-        let draft = bundles.join(format!(".{}.draft", self.installed_name()));
-        if draft.exists() {
-            at(&draft, fs::remove_dir_all(&draft))?;
+        // Its own for each install: two of the same bundle may run at once.
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = bundles.join(format!("{DRAFT}{}-{number}", std::process::id()));
+        let result = self
+            .copy(&draft)
+            .and_then(|()| at(&target, fs::rename(&draft, &target)));
+        if result.is_err() {
+            // What is left of it is in nobody's way; the next morphd clears it away.
+            let _ = fs::remove_dir_all(&draft);
         }
-        for file in &self.files {
-            let (from, to) = (self.folder.join(file), draft.join(file));
-            let folder = to.parent().unwrap_or(&draft);
-            at(folder, fs::create_dir_all(folder))?;
-            at(&from, fs::copy(&from, &to))?;
-            at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
+        if !target.exists() {
+            result?;
         }
-        at(&target, fs::rename(&draft, &target))?;
         at(
             bundles,
             File::open(bundles).and_then(|folder| folder.sync_all()),
         )?;
         Ok(target)
+    }
+
+    fn copy(&self, draft: &Path) -> Result<(), BundleError> {
+        for file in &self.files {
+            let (from, to) = (self.folder.join(file), draft.join(file));
+            let folder = to.parent().unwrap_or(draft);
+            at(folder, fs::create_dir_all(folder))?;
+            at(&from, fs::copy(&from, &to))?;
+            at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Clears away what an install that was cut off left.
+pub fn clear_drafts(bundles: &Path) {
+    for entry in fs::read_dir(bundles).into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(DRAFT.as_bytes())
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -224,6 +255,9 @@ pub(crate) mod tests {
         assert_eq!(copy.digest, bundle.digest);
         assert_eq!(copy.manifest, bundle.manifest);
         assert_eq!(found_in(&bundles).len(), 1);
+        fs::create_dir(bundles.join(format!("{DRAFT}x"))).unwrap();
+        clear_drafts(&bundles);
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 1);
     }
 
     #[test]

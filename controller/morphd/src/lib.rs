@@ -5,14 +5,18 @@
 //! |---|---|
 //! | [`config`] | flags, file, defaults |
 //! | [`lock`], [`process`], [`log`] | processes that outlive their parent |
-//! | [`bundle`] | releases on disk, by digest |
+//! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
+//! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
 //! | [`app`], [`upgrade`], [`restarts`] | the machines: no clock, no async |
+//! | [`supervisor`] | the driver |
+//! | [`management`] | the API for people and programs |
 
 pub mod app;
 pub mod bundle;
 pub mod config;
 pub mod lock;
 pub mod log;
+pub mod management;
 pub mod process;
 pub mod proxy;
 pub mod records;

@@ -68,11 +68,15 @@ pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
     Ok(all[first..].iter().map(|line| (*line).to_owned()).collect())
 }
 
-/// The last line that says something, for a message about a process that has ended.
-pub fn last_words(path: &Path) -> Option<String> {
-    let lines = tail(path, 20).ok()?;
-    let said = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
-    lines.iter().rev().find(said).cloned()
+/// What a process that has ended said last. Of one that panicked that is not the last line: a backtrace may follow.
+pub fn last_words(path: &Path, panicked: bool) -> Option<String> {
+    let lines = tail(path, 200).ok()?;
+    if panicked && let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
+        // The message stands in the next line, before what may be a long backtrace.
+        let said = lines.get(at + 1).map_or("", String::as_str);
+        return Some(format!("{} {said}", lines[at].trim_end()));
+    }
+    lines.into_iter().rev().find(|line| !line.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -92,9 +96,25 @@ mod tests {
         assert_eq!(tail(&path, 9).unwrap(), Vec::<String>::new());
         writeln!(log, "second\nthird\n").unwrap();
         assert_eq!(tail(&path, 2).unwrap(), ["third", ""]);
-        assert_eq!(last_words(&path).as_deref(), Some("third"));
+        assert_eq!(last_words(&path, false).as_deref(), Some("third"));
         let old = std::fs::read_to_string(path.with_extension("log.1")).unwrap();
         assert_eq!(old, "first\n");
+    }
+
+    #[test]
+    fn a_panic_is_found_before_its_backtrace() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(dir.path(), "router");
+        let log = "started\n\nthread 'main' (7) panicked at src/x.rs:1:2:\nno such port\nstack backtrace:\n   0: x\n";
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, log).unwrap();
+        let words = last_words(&path, true).unwrap();
+        assert_eq!(
+            words,
+            "thread 'main' (7) panicked at src/x.rs:1:2: no such port"
+        );
+        // Another instance's panic before it is not this one's.
+        assert_eq!(last_words(&path, false).unwrap(), "   0: x");
     }
 
     #[test]

@@ -27,6 +27,13 @@ pub enum Ending {
     Unknown,
 }
 
+impl Ending {
+    /// A Rust program whose main thread panicked ends so.
+    pub fn panicked(self) -> bool {
+        self == Ending::Exited(101)
+    }
+}
+
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -9,7 +9,10 @@
 //! Up to `Ready` there are 10 s. From then on a switch that is silent for 5 s is probed by an echo, and one that is silent for
 //! 15 s is dropped; so is one whose queue stays full for 5 s. What goes out is collected in one buffer.
 
+mod handshake;
 mod hello;
+mod out;
+mod report;
 #[cfg(test)]
 mod tests;
 mod xids;
@@ -64,6 +67,8 @@ pub(crate) enum Input {
     Written(usize),
     /// A deadline may have passed.
     Timer,
+    /// The process ends.
+    Shutdown,
 }
 
 /// How a connection ended by itself.
@@ -188,6 +193,7 @@ impl Channel {
             }
             Input::Written(bytes) => self.unwritten = self.unwritten.saturating_sub(bytes),
             Input::Timer => self.timer(now, out),
+            Input::Shutdown => self.close(Level::DEBUG, "Morpheus ends".into(), out),
         }
         self.watch_queue(now);
     }
@@ -326,149 +332,6 @@ impl Channel {
         self.messages_out += 1;
     }
 
-    fn hello(&mut self, header: Header, frame: &Bytes, now: Instant, out: &mut Vec<Output>) {
-        if header.kind != MessageType::HELLO {
-            let reason = format!("the first message is {}, not a hello", header.kind);
-            return self.close(Level::WARN, reason, out);
-        }
-        match hello::negotiate(frame) {
-            Ok(_) => {
-                self.state = State::Features;
-                self.say(
-                    &Message::FeaturesRequest,
-                    Asker::Channel,
-                    Expects::Reply,
-                    now,
-                );
-            }
-            Err(incompatible) => {
-                let refusal = hello::refusal(&incompatible, header.xid);
-                self.out.extend_from_slice(&refusal);
-                self.close(Level::WARN, incompatible.text, out);
-            }
-        }
-    }
-
-    fn features(&mut self, header: Header, frame: &Bytes, out: &mut Vec<Output>) {
-        match v13::decode(frame) {
-            Ok((_, Message::FeaturesReply(features))) if features.auxiliary_id != 0 => {
-                let reason = format!(
-                    "auxiliary channel {} of {:016x}: only main channels are accepted",
-                    features.auxiliary_id, features.datapath_id
-                );
-                self.close(Level::WARN, reason, out);
-            }
-            Ok((_, Message::FeaturesReply(features))) => {
-                self.xids.done(header.xid);
-                self.state = State::Admission;
-                let dpid = features.datapath_id;
-                self.features = Some(features);
-                out.push(Output::Identified { dpid });
-            }
-            Ok((_, Message::Error(error))) => {
-                let reason = format!("refused the handshake: {error}");
-                self.close(Level::WARN, reason, out);
-            }
-            Ok(_) => self.keep_early(header, frame.clone()),
-            Err(error) => self.malformed(header, &error, out),
-        }
-    }
-
-    fn malformed(
-        &mut self,
-        header: Header,
-        error: &morph_openflow::DecodeError,
-        out: &mut Vec<Output>,
-    ) {
-        self.close(
-            Level::WARN,
-            format!("malformed {}: {error}", header.kind),
-            out,
-        );
-    }
-
-    fn describe(&mut self, now: Instant) {
-        if self.state != State::Admission {
-            return;
-        }
-        // Whole packets to the controller: nothing is ever left in a switch's buffers.
-        let config = Message::SetConfig(SwitchConfig {
-            flags: 0,
-            miss_send_len: 0xffff,
-        });
-        self.say(&config, Asker::Channel, Expects::Nothing, now);
-        let mut ask = |message| Some(self.say(&message, Asker::Channel, Expects::Reply, now));
-        self.state = State::Describing {
-            ports: ask(Message::MultipartRequest(MultipartRequest::PortDesc)),
-            desc: ask(Message::MultipartRequest(MultipartRequest::Desc)),
-            barrier: ask(Message::BarrierRequest),
-        };
-    }
-
-    fn described(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
-        let mut answered = false;
-        match v13::decode(&frame) {
-            Ok((_, Message::MultipartReply(reply))) => answered = self.description(reply),
-            Ok((_, Message::BarrierReply)) => answered = true,
-            Ok((_, Message::PortStatus(status))) => self.note_port(status),
-            Ok((_, Message::Error(error))) => {
-                self.errors += 1;
-                answered = true;
-                tracing::warn!(remote = %self.remote, "error during the handshake: {error}");
-            }
-            Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
-                self.keep_early(header, frame)
-            }
-            Ok(_) => {}
-            Err(error) => return self.malformed(header, &error, out),
-        }
-        if !answered {
-            return;
-        }
-        self.xids.done(header.xid);
-        let State::Describing {
-            ports,
-            desc,
-            barrier,
-        } = &mut self.state
-        else {
-            return;
-        };
-        for waiting in [&mut *ports, &mut *desc, &mut *barrier] {
-            waiting.take_if(|xid| *xid == header.xid);
-        }
-        if ports.is_none() && desc.is_none() && barrier.is_none() {
-            self.state = State::Ready;
-            out.push(Output::Ready);
-            let early = std::mem::take(&mut self.early);
-            out.extend(
-                early
-                    .into_iter()
-                    .map(|(header, frame)| Output::Message(header, frame)),
-            );
-        }
-    }
-
-    /// Whether the description is whole.
-    fn description(&mut self, reply: MultipartReply) -> bool {
-        match reply.body {
-            MultipartBody::Desc(desc) => self.desc = Some(desc),
-            MultipartBody::PortDesc(ports) => {
-                self.ports
-                    .extend(ports.into_iter().map(|port| (port.port_no, port)));
-            }
-            _ => {}
-        }
-        !reply.more
-    }
-
-    /// Beyond the bound the oldest stay: they are answered first.
-    fn keep_early(&mut self, header: Header, frame: Bytes) {
-        if self.early.len() < EARLY {
-            self.early.push((header, frame));
-        }
-    }
-
     fn message(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
         match header.kind {
             MessageType::ERROR => self.errors += 1,
@@ -491,152 +354,5 @@ impl Channel {
         } else {
             self.ports.insert(status.port.port_no, status.port);
         }
-    }
-}
-
-/// What goes out.
-impl Channel {
-    /// Queues a message of our own; its xid.
-    pub(crate) fn say(
-        &mut self,
-        message: &Message,
-        asker: Asker,
-        expects: Expects,
-        now: Instant,
-    ) -> u32 {
-        let xid = self.xids.next(asker, expects, now);
-        message.encode_into(xid, &mut self.out);
-        self.messages_out += 1;
-        xid
-    }
-
-    /// Queues a message of an app, under an xid of our own.
-    pub(crate) fn forward(&mut self, message: &[u8], asker: Asker, expects: Expects, now: Instant) {
-        let xid = self.xids.next(asker, expects, now);
-        let start = self.out.len();
-        self.out.extend_from_slice(message);
-        frame::set_xid(&mut self.out[start..], xid);
-        self.messages_out += 1;
-    }
-
-    /// All that is to be written now.
-    pub(crate) fn take_out(&mut self, now: Instant) -> Option<BytesMut> {
-        if self.out.is_empty() {
-            return None;
-        }
-        self.unwritten += self.out.len();
-        self.watch_queue(now);
-        Some(self.out.split())
-    }
-
-    fn queued(&self) -> usize {
-        self.unwritten + self.out.len()
-    }
-
-    /// Whether turns for this channel have to wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.queued() > QUEUE
-    }
-
-    fn watch_queue(&mut self, now: Instant) {
-        if self.is_full() {
-            self.full_since.get_or_insert(now);
-        } else {
-            self.full_since = None;
-        }
-    }
-
-    /// Who sent the message with this xid.
-    pub(crate) fn asked(&self, xid: u32) -> Option<Asked> {
-        self.xids.get(xid)
-    }
-
-    /// Its last answer has come.
-    pub(crate) fn answered(&mut self, xid: u32) {
-        self.xids.done(xid);
-    }
-
-    /// A barrier was answered.
-    pub(crate) fn barrier(&mut self, xid: u32) {
-        self.xids.barrier(xid);
-    }
-}
-
-/// What it is.
-impl Channel {
-    pub(crate) fn is_ready(&self) -> bool {
-        self.state == State::Ready
-    }
-
-    /// 0 while it is not known.
-    pub(crate) fn dpid(&self) -> u64 {
-        self.features
-            .as_ref()
-            .map_or(0, |features| features.datapath_id)
-    }
-
-    /// How many tables the switch has.
-    pub(crate) fn tables(&self) -> u8 {
-        self.features
-            .as_ref()
-            .map_or(0, |features| features.n_tables)
-    }
-
-    /// For apps.
-    pub(crate) fn switch_up(&self, channel: u32) -> session::SwitchUp {
-        session::SwitchUp {
-            channel,
-            dpid: self.dpid(),
-            version: u32::from(v13::VERSION),
-            tables: u32::from(self.tables()),
-            capabilities: self.features.as_ref().map_or(0, |f| f.capabilities),
-            ports: self.ports.values().map(port_record).collect(),
-        }
-    }
-
-    /// How often its ports have changed.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    /// The port with this number, as it was described last.
-    pub(crate) fn port(&self, number: u32) -> Option<session::Port> {
-        self.ports.get(&number).map(port_record)
-    }
-
-    /// For morphd's table.
-    pub(crate) fn report(&self, disconnects: u64, now: Instant) -> morph_api::supervisor::Switch {
-        let connected = now.saturating_duration_since(self.connected);
-        let desc = |field: fn(&Desc) -> &String| {
-            self.desc.as_ref().map(field).cloned().unwrap_or_default()
-        };
-        morph_api::supervisor::Switch {
-            dpid: self.dpid(),
-            remote: self.remote.clone(),
-            version: u32::from(v13::VERSION),
-            tables: u32::from(self.tables()),
-            ports: self.ports.len() as u32,
-            manufacturer: desc(|d| &d.mfr_desc),
-            hardware: desc(|d| &d.hw_desc),
-            software: desc(|d| &d.sw_desc),
-            serial: desc(|d| &d.serial_num),
-            description: desc(|d| &d.dp_desc),
-            connected_ms: connected.as_millis() as u64,
-            disconnects,
-            messages_in: self.messages_in,
-            messages_out: self.messages_out,
-            errors: self.errors,
-        }
-    }
-}
-
-fn port_record(port: &Port) -> session::Port {
-    session::Port {
-        number: port.port_no,
-        hw_addr: Bytes::copy_from_slice(&port.hw_addr.0),
-        name: port.name.clone(),
-        config: port.config,
-        state: port.state,
-        curr_speed_kbps: port.curr_speed,
     }
 }

@@ -26,7 +26,7 @@ use morph_api::session::sessions_server::SessionsServer;
 use morph_api::supervisor::Observation;
 use morph_api::supervisor::proxy_server::ProxyServer;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::Status;
@@ -48,6 +48,8 @@ const EVENTS: usize = 1024;
 const BATCH: usize = 256;
 /// A blob of an app may hold a whole turn.
 const LARGEST_BLOB: usize = 32 << 20;
+/// What the end may take, in each of its steps.
+const GRACE: Duration = Duration::from_secs(2);
 /// With nothing due, the loop looks around now and then.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -144,34 +146,60 @@ impl Proxy {
         }
         let (_control, control) = self.control;
         let (_sessions, sessions) = self.sessions;
-        tasks.spawn(serve_control(control, events.clone()));
-        tasks.spawn(serve_sessions(sessions, events.clone()));
+        let (end, ended) = watch::channel(());
+        let servers = [
+            tokio::spawn(serve_control(control, events.clone(), ended.clone())),
+            tokio::spawn(serve_sessions(sessions, events.clone(), ended)),
+        ];
         let settings = Settings {
             stream,
             quota: self.options.quota.unwrap_or(QUOTA),
         };
         let hands = Hands::new(events, store);
         run_loop(Mediator::new(settings), hands, inbox, shutdown).await;
+        drop(end);
+        for server in servers {
+            // Its connections end with what is open on them, which has just been ended.
+            let _ = tokio::time::timeout(GRACE, server).await;
+        }
     }
 }
 
-async fn serve_control(listener: UnixListener, events: mpsc::Sender<Event>) {
+async fn serve_control(
+    listener: UnixListener,
+    events: mpsc::Sender<Event>,
+    mut ended: watch::Receiver<()>,
+) {
     let service = ProxyServer::new(ControlService { events });
     let server = tonic::transport::Server::builder();
+    let end = async move {
+        // An error says that the sender is gone, which is the end.
+        let _ = ended.changed().await;
+    };
+    let incoming = UnixListenerStream::new(listener);
     if let Err(error) = server
-        .serve_with_incoming(service, UnixListenerStream::new(listener))
+        .serve_with_incoming_shutdown(service, incoming, end)
         .await
     {
         tracing::error!("proxy.sock is no longer served: {error}");
     }
 }
 
-async fn serve_sessions(listener: UnixListener, events: mpsc::Sender<Event>) {
+async fn serve_sessions(
+    listener: UnixListener,
+    events: mpsc::Sender<Event>,
+    mut ended: watch::Receiver<()>,
+) {
     let service =
         SessionsServer::new(SessionService { events }).max_decoding_message_size(LARGEST_BLOB);
     let server = tonic::transport::Server::builder();
+    let end = async move {
+        // An error says that the sender is gone, which is the end.
+        let _ = ended.changed().await;
+    };
+    let incoming = UnixListenerStream::new(listener);
     if let Err(error) = server
-        .serve_with_incoming(service, UnixListenerStream::new(listener))
+        .serve_with_incoming_shutdown(service, incoming, end)
         .await
     {
         tracing::error!("sessions.sock is no longer served: {error}");
@@ -296,6 +324,7 @@ impl Hands {
     /// Does what the mediator says; what it has to be told of that.
     fn carry_out(&mut self, outputs: &mut Vec<Output>) -> Option<Input> {
         let mut told = None;
+        while self.closing.try_join_next().is_some() {}
         for output in outputs.drain(..) {
             match output {
                 Output::Write { conn, bytes } => {
@@ -304,7 +333,6 @@ impl Hands {
                     }
                 }
                 Output::Disconnect { conn } => {
-                    while self.closing.try_join_next().is_some() {}
                     if let Some(connection) = self.connections.remove(&conn) {
                         self.closing.spawn(connection.finish());
                     }
@@ -369,6 +397,6 @@ impl Hands {
         }
         // Each gives up by itself after a second.
         let all = async { while self.closing.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
+        let _ = tokio::time::timeout(GRACE, all).await;
     }
 }

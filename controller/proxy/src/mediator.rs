@@ -164,6 +164,9 @@ pub(crate) struct Mediator {
     wake: Option<Instant>,
     /// Messages of switches that concerned nobody.
     unclaimed: u64,
+    /// Empty between two inputs: kept so that not each message needs an allocation.
+    channel_outputs: Vec<channel::Output>,
+    slot_outputs: Vec<slot::Output>,
 }
 
 /// Datapaths whose disconnects are counted: more than any network of ours, and a bound for a peer that makes them up.
@@ -188,6 +191,8 @@ impl Mediator {
             dirty_sessions: Vec::new(),
             wake: None,
             unclaimed: 0,
+            channel_outputs: Vec::new(),
+            slot_outputs: Vec::new(),
         }
     }
 
@@ -318,14 +323,19 @@ impl Mediator {
             .min()
     }
 
+    /// Sessions first, and without a word about switches: that they go is our doing, and no news for any app.
     fn shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.flush(now, out);
+        self.slots.clear();
+        let sessions = std::mem::take(&mut self.sessions);
+        out.extend(
+            sessions
+                .into_keys()
+                .map(|session| Output::EndSession { session }),
+        );
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
-            let reason = "Morpheus ends".to_owned();
-            self.channel(conn, channel::Input::Refuse(reason), now, out);
-        }
-        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.flush(now, out);
-            out.push(Output::EndSession { session });
+            let end = channel::Input::Shutdown;
+            self.channel(conn, end, now, out);
         }
     }
 }

@@ -122,7 +122,8 @@ fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed>
     let (table, command, cookie) = (flow.table_id(), flow.command(), flow.cookie());
     let deletes = command == DELETE || command == DELETE_STRICT;
     let (first, last) = (app.first_table, app.last_table - 1);
-    if !(first..=last).contains(&table) && !(deletes && table == ALL_TABLES) {
+    let of_all = deletes && table == ALL_TABLES;
+    if !of_all && !(first..=last).contains(&table) {
         return not(format!(
             "table {table} is outside {}'s tables, {first} to {last}",
             app.name

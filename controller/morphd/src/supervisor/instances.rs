@@ -124,7 +124,7 @@ impl Supervisor {
             return self.gone(&app, id, &ending.to_string());
         }
         let log = crate::log::path(&self.settings.state_dir, &app);
-        let why = match crate::log::last_words(&log) {
+        let why = match crate::log::last_words(&log, ending.panicked()) {
             Some(words) if ending != Ending::Killed(9) => format!("{ending}: {words}"),
             Some(_) | None => ending.to_string(),
         };

@@ -44,7 +44,7 @@ use instances::Instance;
 pub use observe::Observed;
 use parts::Part;
 pub use parts::PartName;
-pub use requests::{AppView, Request};
+pub use requests::{AppView, Reply, Request};
 pub use start::start;
 use upgrades::Running;
 

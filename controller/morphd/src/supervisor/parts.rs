@@ -84,23 +84,23 @@ impl Part {
     }
 }
 
-/// Starts a part, or takes hold of the one that runs.
+/// Starts a part, or takes hold of the one that runs; says whether it was started.
 pub(super) async fn find_or_start(
     name: PartName,
     settings: &Settings,
-) -> anyhow::Result<Arc<Process>> {
+) -> anyhow::Result<(Arc<Process>, bool)> {
     let path = settings.run(name.lock());
     let until = Instant::now() + NAMED;
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
         match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
-            Found::Free => return spawn(name, settings).map(Arc::new),
+            Found::Free => return Ok((Arc::new(spawn(name, settings)?), true)),
             Found::Held(holder) => {
                 // One that ends at this moment lets go of its lock: look again.
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
-                    return Ok(Arc::new(process));
+                    return Ok((Arc::new(process), false));
                 }
             }
             Found::Unnamed => {}
@@ -124,9 +124,9 @@ fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {
 }
 
 /// What a part that ended said last.
-pub(super) fn last_words(name: PartName, settings: &Settings) -> String {
+pub(super) fn last_words(name: PartName, settings: &Settings, ending: Ending) -> String {
     let log = crate::log::path(&settings.state_dir, name.executable());
-    match crate::log::last_words(&log) {
+    match crate::log::last_words(&log, ending.panicked()) {
         Some(words) => format!(": {words} (see {})", log.display()),
         None => format!(" (see {})", log.display()),
     }
@@ -152,7 +152,13 @@ impl Supervisor {
     }
 
     pub(super) fn part_ended(&mut self, name: PartName, pid: u32, ending: Ending) {
-        let words = last_words(name, &self.settings);
+        let words = match ending {
+            // Nobody says anything about a SIGKILL.
+            Ending::Killed(9) => String::new(),
+            Ending::Exited(_) | Ending::Killed(_) | Ending::Unknown => {
+                last_words(name, &self.settings, ending)
+            }
+        };
         let part = self.part(name);
         if part
             .process

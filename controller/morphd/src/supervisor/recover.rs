@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use morph_api::management::Step;
-use morph_store::op;
 use semver::Version;
 
 use super::upgrades::Running;
@@ -75,6 +74,13 @@ impl Supervisor {
         let names: Vec<String> = self.apps.keys().cloned().collect();
         for name in &names {
             self.recover_app(name);
+            if self
+                .apps
+                .get(name)
+                .is_some_and(|managed| managed.upgrade.is_none())
+            {
+                self.drop_copies(name, None);
+            }
         }
         let strangers: Vec<InstanceId> = self
             .instances
@@ -143,13 +149,12 @@ impl Supervisor {
                 Some(instance) if instance.attached => OldIs::Ready,
                 Some(_) => OldIs::Starting,
             },
-            space: (row.space != 0 && !row.swapped).then_some(row.space),
             swapped: row.swapped,
         };
         let plan = plan_of(&row);
         let mut out = Vec::new();
         let machine = match in_probation {
-            true => Upgrade::adopted(plan, found, now),
+            true => Upgrade::adopted(plan, found, now, &mut out),
             false => {
                 let message = match row.message.is_empty() {
                     true => "morphd and the new instance were gone".to_owned(),
@@ -162,6 +167,8 @@ impl Supervisor {
                 Upgrade::abandoned(plan, found, why, now, &mut out)
             }
         };
+        let ago = Duration::from_millis(super::unix_ms().saturating_sub(row.started_unix_ms));
+        let started = now.checked_sub(ago).unwrap_or(now);
         let running = Running {
             machine,
             row,
@@ -169,7 +176,7 @@ impl Supervisor {
             to,
             new: new.clone(),
             old: old.clone(),
-            started: now,
+            started,
             fenced: None,
             asker: None,
             waiting: Vec::new(),
@@ -207,16 +214,12 @@ impl Supervisor {
             };
             writes.push(Write::new(RELEASES, format!("{name}/{to}"), &release));
         }
-        let more: Vec<_> = (row.space != 0)
-            .then(|| op::drop_space(name, row.space))
-            .into_iter()
-            .collect();
         if let Some(managed) = self.apps.get_mut(name) {
             managed.last = Some(row);
         }
         let records = Arc::clone(&self.records);
         self.after(
-            async move { records.write(&writes, &more).await },
+            async move { records.write(&writes, &[]).await },
             |_, result| {
                 if let Err(refusal) = result {
                     tracing::error!(%refusal, "the record of an upgrade was refused");
@@ -240,7 +243,7 @@ impl Supervisor {
         let best = candidates.max_by_key(|(_, i)| (i.live, i.attached));
         let best = best.map(|(id, instance)| (id.clone(), instance.live));
         let kept = best.as_ref().map(|(id, _)| id.clone());
-        self.end_others(name, &[kept.clone()]);
+        self.end_others(name, std::slice::from_ref(&kept));
         match best {
             Some((id, live)) => {
                 if let Some(managed) = self.apps.get_mut(name) {

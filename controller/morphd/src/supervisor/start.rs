@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::app;
 use crate::bundle::{self, Bundle};
 use crate::config::{AppRef, Settings};
 use crate::lock::{Lock, LockError};
-use crate::process::Process;
+use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 use crate::records::{
     APPS, AppRow, Desired, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
@@ -34,31 +34,13 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     let lock = take_lock(&settings)?;
     let settings = Arc::new(settings);
     let store = Client::new(settings.run("store.sock"));
-    let store_process = parts::find_or_start(PartName::Store, &settings).await?;
-    if let Err(error) = get_ready(
-        PartName::Store,
-        &settings,
-        &store_process,
-        store.ready(READY),
-    )
-    .await
-    {
-        return Err(give_up(error, &[&store_process]).await);
-    }
-    let proxy = Proxy::new(&settings.run("proxy.sock"));
-    let proxy_process = match parts::find_or_start(PartName::Proxy, &settings).await {
-        Ok(process) => process,
-        Err(error) => return Err(give_up(error, &[&store_process]).await),
-    };
-    let (post, mut inbox) = mpsc::channel(INBOX);
-    tokio::spawn(observe(proxy.clone(), post.clone()));
-    let snapshot = first_snapshot(&mut inbox);
-    let snapshot = match get_ready(PartName::Proxy, &settings, &proxy_process, snapshot).await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return Err(give_up(error, &[&proxy_process, &store_process]).await),
+    let mut started = Vec::new();
+    let result = start_parts(&settings, &store, &mut started).await;
+    let (store_process, proxy_process, proxy, post, inbox, snapshot) = match result {
+        Ok(parts) => parts,
+        Err(error) => return Err(give_up(error, &started).await),
     };
     let records = Arc::new(Records::new(store.clone()));
-    let parts = [Arc::clone(&proxy_process), Arc::clone(&store_process)];
     let mut supervisor = Supervisor {
         store,
         records,
@@ -81,9 +63,43 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     supervisor.watch_part(PartName::Store, &store_process);
     supervisor.watch_part(PartName::Proxy, &proxy_process);
     if let Err(error) = supervisor.begin(snapshot).await {
-        return Err(give_up(error, &[&parts[0], &parts[1]]).await);
+        return Err(give_up(error, &started).await);
     }
     Ok(supervisor)
+}
+
+type Parts = (
+    Arc<Process>,
+    Arc<Process>,
+    Proxy,
+    mpsc::Sender<Event>,
+    mpsc::Receiver<Event>,
+    Snapshot,
+);
+
+/// The store, then the proxy; `started` takes what was not there before.
+async fn start_parts(
+    settings: &Arc<Settings>,
+    store: &Client,
+    started: &mut Vec<Arc<Process>>,
+) -> anyhow::Result<Parts> {
+    let (store_process, new) = parts::find_or_start(PartName::Store, settings).await?;
+    started.extend(new.then(|| Arc::clone(&store_process)));
+    get_ready(
+        PartName::Store,
+        settings,
+        &store_process,
+        store.ready(READY),
+    )
+    .await?;
+    let (proxy_process, new) = parts::find_or_start(PartName::Proxy, settings).await?;
+    started.extend(new.then(|| Arc::clone(&proxy_process)));
+    let proxy = Proxy::new(&settings.run("proxy.sock"));
+    let (post, mut inbox) = mpsc::channel(INBOX);
+    tokio::spawn(observe(proxy.clone(), post.clone()));
+    let snapshot = first_snapshot(&mut inbox);
+    let snapshot = get_ready(PartName::Proxy, settings, &proxy_process, snapshot).await?;
+    Ok((store_process, proxy_process, proxy, post, inbox, snapshot))
 }
 
 fn make_folders(settings: &Settings) -> anyhow::Result<()> {
@@ -140,15 +156,15 @@ async fn get_ready<T, E: std::fmt::Display>(
     tokio::select! {
         ready = ready => ready.map_err(|error| anyhow!("{executable} does not get ready: {error}")),
         () = process.ended() => {
-            bail!("{executable} ended at its start{}", parts::last_words(name, settings))
+            bail!("{executable} ended at its start{}", parts::last_words(name, settings, Ending::Unknown))
         }
         () = tokio::time::sleep(READY) => bail!("{executable} is not ready after {} s", READY.as_secs()),
     }
 }
 
 /// Ends the parts again that a failed start would leave behind without a morphd.
-async fn give_up(error: anyhow::Error, parts: &[&Arc<Process>]) -> anyhow::Error {
-    for process in parts {
+async fn give_up(error: anyhow::Error, started: &[Arc<Process>]) -> anyhow::Error {
+    for process in started.iter().rev() {
         process.signal(rustix::process::Signal::TERM);
         if !process.ended_within(Duration::from_secs(2)).await {
             process.signal(rustix::process::Signal::KILL);
@@ -168,9 +184,11 @@ async fn first_snapshot(inbox: &mut mpsc::Receiver<Event>) -> Result<Snapshot, S
 
 impl Supervisor {
     async fn begin(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
+        bundle::clear_drafts(&self.settings.state_dir.join("bundles"));
         self.load().await?;
-        self.install_found().await?;
-        if self.apps.is_empty() {
+        let empty = self.apps.is_empty();
+        if empty {
+            self.install_found().await?;
             self.choose_first_apps().await?;
         } else if !self.settings.apps.is_empty() {
             tracing::info!("--app is for an empty store; this one has its apps already");
@@ -187,6 +205,10 @@ impl Supervisor {
         configured
             .map_err(|status| anyhow!("morph-proxy refuses the apps: {}", status.message()))?;
         self.recover_apps();
+        if !empty {
+            // Beside everything else: what runs is looked after first.
+            self.install_later(bundle::found_in(&self.settings.bundles));
+        }
         Ok(())
     }
 
@@ -223,26 +245,63 @@ impl Supervisor {
 
     /// Stages the bundles beside morphd. One that cannot be used is a warning: the others can.
     async fn install_found(&mut self) -> anyhow::Result<()> {
-        let bundles = self.settings.state_dir.join("bundles");
         for folder in bundle::found_in(&self.settings.bundles) {
-            let bundles = bundles.clone();
-            let known = self.known_digests();
-            let installed = tokio::task::spawn_blocking(move || {
-                install_unless_known(&folder, &bundles, &known)
-            });
-            match installed.await? {
-                Ok(None) => {}
-                Ok(Some(release)) => {
-                    let (app, version) = (&release.manifest.name, &release.manifest.version);
-                    let write = release_write(&release);
-                    self.records.write(&[write], &[]).await?;
-                    tracing::info!(app, %version, digest = release.row.digest, "staged");
-                    self.releases.insert(release);
-                }
-                Err(why) => tracing::warn!("{why}"),
+            if let Some(release) = self.copy(folder).await {
+                self.records.write(&[release_write(&release)], &[]).await?;
+                self.staged(release);
             }
         }
         Ok(())
+    }
+
+    /// The same, one after the other, while everything else runs.
+    fn install_later(&self, mut folders: Vec<PathBuf>) {
+        let Some(folder) = folders.pop() else {
+            return;
+        };
+        let (copy, records) = (self.copy(folder), Arc::clone(&self.records));
+        let call = async move {
+            let release = copy.await?;
+            match records.write(&[release_write(&release)], &[]).await {
+                Ok(_) => Some(release),
+                Err(refusal) => {
+                    tracing::error!(%refusal, "the record of a release was refused");
+                    None
+                }
+            }
+        };
+        self.after(call, move |supervisor, release| {
+            if let Some(release) = release {
+                supervisor.staged(release);
+            }
+            supervisor.install_later(folders);
+        });
+    }
+
+    fn staged(&mut self, release: Release) {
+        let (app, version) = (&release.manifest.name, &release.manifest.version);
+        tracing::info!(app, %version, digest = release.row.digest, "staged");
+        self.releases.insert(release);
+    }
+
+    /// Copies a bundle unless it is known.
+    fn copy(&self, folder: PathBuf) -> impl Future<Output = Option<Release>> + Send + use<> {
+        let (bundles, known) = (
+            self.settings.state_dir.join("bundles"),
+            self.known_digests(),
+        );
+        let work =
+            tokio::task::spawn_blocking(move || install_unless_known(&folder, &bundles, &known));
+        async move {
+            match work.await {
+                Ok(Ok(release)) => release,
+                Ok(Err(why)) => {
+                    tracing::warn!("{why}");
+                    None
+                }
+                Err(_) => None,
+            }
+        }
     }
 
     fn known_digests(&self) -> BTreeMap<(String, semver::Version), String> {

@@ -263,6 +263,32 @@ impl Supervisor {
         });
     }
 
+    /// Drops an app's copies: all of them, or those that one instance made. A new copy takes an old one's place
+    /// anyway; this is so that none lies about.
+    pub(super) fn drop_copies(&mut self, app: &str, owner: Option<InstanceId>) {
+        let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let call = async move {
+            let spaces = records.status().await.spaces;
+            let copies = spaces
+                .into_iter()
+                .filter(|space| space.app == name && !space.truth);
+            let useless =
+                copies.filter(|space| owner.as_ref().is_none_or(|owner| space.owner == *owner));
+            let drops: Vec<Op> = useless
+                .map(|space| op::drop_space(&name, space.id))
+                .collect();
+            if drops.is_empty() {
+                return Ok(());
+            }
+            records.write(&[], &drops).await.map(drop)
+        };
+        self.after(call, |_, result| {
+            if let Err(refusal) = result {
+                tracing::warn!(%refusal, "a copy is not dropped");
+            }
+        });
+    }
+
     // ---- the record ----
 
     /// The record with everything that is known by now.
@@ -510,6 +536,9 @@ impl Supervisor {
         };
         if let Some(goes) = goes {
             self.end_instance(&goes);
+            if !committed {
+                self.drop_copies(app, Some(goes));
+            }
         }
         if yielded {
             let there = stays.and_then(|id| {

@@ -80,8 +80,8 @@ impl Upgrade {
         Upgrade::at(plan, State::Staged)
     }
 
-    /// One that another morphd left in probation, with its newcomer live.
-    pub fn adopted(plan: Plan, found: Found, now: Instant) -> Self {
+    /// One that another morphd left in probation, with its newcomer live. Its copy starts anew.
+    pub fn adopted(plan: Plan, found: Found, now: Instant, out: &mut Vec<Output>) -> Self {
         let mut upgrade = Upgrade::at(plan, State::Upgraded);
         upgrade.take_over(found, now);
         upgrade.facts.new_alive = true;
@@ -89,6 +89,9 @@ impl Upgrade {
         upgrade.facts.rules_synced = true;
         upgrade.probation_end = Some(now + plan.probation);
         upgrade.sample_at = Some(now + SAMPLE);
+        if plan.mode == Mode::Through {
+            out.push(Output::MakeSpace(Side::New, plan.new_schema));
+        }
         upgrade
     }
 
@@ -130,8 +133,6 @@ impl Upgrade {
             OldIs::Absent => Standby::Absent { again: now },
         };
         self.facts.slot_is_ours = true;
-        self.facts.space = found.space;
-        self.facts.copied = found.space.is_some();
         self.swapped = found.swapped;
     }
 

@@ -656,12 +656,14 @@ fn what_another_morphd_left_is_finished() {
     let now = Instant::now();
     let found = Found {
         old: OldIs::Ready,
-        space: None,
         swapped: false,
     };
-    let mut adopted = Upgrade::adopted(plan(Mode::Plain), found, now);
-    assert_eq!(adopted.state(), State::Upgraded);
     let mut out = Vec::new();
+    let mut adopted = Upgrade::adopted(plan(Mode::Plain), found, now, &mut out);
+    assert_eq!((adopted.state(), out.len()), (State::Upgraded, 0));
+    let through = Upgrade::adopted(plan(Mode::Through), found, now, &mut out);
+    assert_eq!(out, [Output::MakeSpace(Side::New, 2)], "{through:?}");
+    out.clear();
     adopted.handle(Input::Commit, now, &mut out);
     assert_eq!(out, [Output::Finish(Step::Committed, None)]);
     let mut out = Vec::new();

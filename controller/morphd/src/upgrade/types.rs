@@ -42,8 +42,6 @@ pub struct Plan {
 pub struct Found {
     /// The old instance.
     pub old: OldIs,
-    /// The copy, where there is one.
-    pub space: Option<u32>,
     /// The fence of a `CopyFirst` has swapped.
     pub swapped: bool,
 }

@@ -1,0 +1,420 @@
+//! The service: asks the supervisor, the proxy or the store, and answers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use morph_api::management::management_server::Management;
+use morph_api::management::*;
+use morph_store::Client;
+use semver::Version;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request as Call, Response, Status};
+
+use super::{rows, state, views};
+use crate::bundle::{Bundle, BundleError};
+use crate::config::Settings;
+use crate::proxy::Proxy;
+use crate::supervisor::{AppView, Event, Request, Supervisor};
+
+/// Lines of a log where no number is named.
+const TAIL: u32 = 200;
+/// How long a stop waits for the instance's end.
+const STOPPING: Duration = Duration::from_secs(5);
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(20);
+
+type Answer<T> = Result<Response<T>, Status>;
+type Statuses =
+    std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<UpgradeStatus, Status>> + Send>>;
+
+/// The management service; clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    post: mpsc::Sender<Event>,
+    store: Client,
+    proxy: Proxy,
+    settings: Arc<Settings>,
+    read_only: bool,
+}
+
+impl Service {
+    /// Speaks for this supervisor.
+    pub fn new(supervisor: &Supervisor, read_only: bool) -> Self {
+        let (store, proxy, settings) = supervisor.clients();
+        Service {
+            post: supervisor.post(),
+            store,
+            proxy,
+            settings,
+            read_only,
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Request,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let ending = || Status::unavailable("morphd is ending");
+        self.post
+            .send(Event::Asked(request(sender)))
+            .await
+            .map_err(|_| ending())?;
+        receiver.await.map_err(|_| ending())?
+    }
+
+    fn may_write(&self) -> Result<(), Status> {
+        match self.read_only {
+            false => Ok(()),
+            true => Err(Status::permission_denied(format!(
+                "this endpoint is read-only; changes are made on unix:{}",
+                self.settings.run("api.sock").display()
+            ))),
+        }
+    }
+
+    async fn apps_now(&self, only: Option<&str>) -> Result<Vec<App>, Status> {
+        let views = self.ask(Request::Apps).await?;
+        // Without the proxy there are no counts; what morphd itself knows is still worth showing.
+        let slots = self.proxy.slots().await.unwrap_or_default().slots;
+        let shown = views.into_iter().filter(|view| match only {
+            Some(only) => view.name == only,
+            None => view.present,
+        });
+        let apps = shown.map(|view| {
+            let slot = slots.iter().find(|slot| slot.app == view.name);
+            views::app(view, slot)
+        });
+        Ok(apps.collect())
+    }
+
+    async fn app_now(&self, name: &str) -> Result<AppView, Status> {
+        let views = self.ask(Request::Apps).await?;
+        let found = views.into_iter().find(|view| view.name == name);
+        found.ok_or_else(|| {
+            Status::not_found(format!("there is no app {name}; see `morphctl apps`"))
+        })
+    }
+
+    /// Waits until the app has no process, or for as long as that takes at most.
+    async fn stopped(&self, name: &str) -> Result<(), Status> {
+        let mut looks = tokio::time::interval(LOOK);
+        let gone = async {
+            loop {
+                looks.tick().await;
+                if self.app_now(name).await?.pid == 0 {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(STOPPING, gone)
+            .await
+            .unwrap_or_else(|_| Err(Status::unavailable(format!("{name} does not end"))))
+    }
+}
+
+fn version(text: &str) -> Result<Option<Version>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.parse();
+    parsed
+        .map(Some)
+        .map_err(|error| Status::invalid_argument(format!("{text:?} is no version: {error}")))
+}
+
+/// An app's name comes into paths of files: it may not leave its folder.
+fn plain_name(name: &str) -> Result<&str, Status> {
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match plain {
+        true => Ok(name),
+        false => Err(Status::invalid_argument(format!(
+            "{name:?} is not the name of an app"
+        ))),
+    }
+}
+
+fn bundle_status(error: &BundleError) -> Status {
+    Status::failed_precondition(error.to_string())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| bundle_status(&error)),
+        Err(_) => Err(Status::internal("the bundle could not be read")),
+    }
+}
+
+#[tonic::async_trait]
+impl Management for Service {
+    async fn version(&self, _: Call<VersionRequest>) -> Answer<VersionReply> {
+        let default = ["0.0.0.0:6653", "[::]:6653", "0.0.0.0:6633", "[::]:6633"].map(str::to_owned);
+        let named = self.settings.openflow.clone();
+        Ok(Response::new(VersionReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state_dir: self.settings.state_dir.display().to_string(),
+            run_dir: self.settings.run_dir.display().to_string(),
+            openflow: if named.is_empty() {
+                default.to_vec()
+            } else {
+                named
+            },
+        }))
+    }
+
+    async fn apps(&self, _: Call<AppsRequest>) -> Answer<AppsReply> {
+        let apps = self.apps_now(None).await?;
+        Ok(Response::new(AppsReply { apps }))
+    }
+
+    async fn releases(&self, call: Call<ReleasesRequest>) -> Answer<ReleasesReply> {
+        let app = call.into_inner().app;
+        let releases = self.ask(|reply| Request::Releases(app, reply)).await?;
+        Ok(Response::new(ReleasesReply { releases }))
+    }
+
+    async fn install_app(&self, call: Call<InstallAppRequest>) -> Answer<InstallAppReply> {
+        self.may_write()?;
+        let path = PathBuf::from(call.into_inner().path);
+        if !path.is_absolute() {
+            return Err(Status::invalid_argument(format!(
+                "{}: the path must be absolute",
+                path.display()
+            )));
+        }
+        let bundle = blocking(move || Bundle::examine(&path)).await?;
+        let asked = bundle.clone();
+        let new = self.ask(|reply| Request::MayInstall(asked, reply)).await?;
+        let (copied, bundles) = (bundle.clone(), self.settings.state_dir.join("bundles"));
+        let folder = blocking(move || copied.install(&bundles)).await?;
+        let release = self
+            .ask(|reply| Request::Stage(bundle, folder, reply))
+            .await?;
+        Ok(Response::new(InstallAppReply {
+            release: Some(release),
+            already: !new,
+        }))
+    }
+
+    async fn start_app(&self, call: Call<StartAppRequest>) -> Answer<StartAppReply> {
+        self.may_write()?;
+        let StartAppRequest { app, version: text } = call.into_inner();
+        let (name, version) = (app.clone(), version(&text)?);
+        self.ask(|reply| Request::Start(name, version, reply))
+            .await?;
+        let app = self.apps_now(Some(&app)).await?.into_iter().next();
+        Ok(Response::new(StartAppReply { app }))
+    }
+
+    async fn stop_app(&self, call: Call<StopAppRequest>) -> Answer<StopAppReply> {
+        self.may_write()?;
+        let app = call.into_inner().app;
+        self.ask(|reply| Request::Stop(app.clone(), reply)).await?;
+        self.stopped(&app).await?;
+        Ok(Response::new(StopAppReply {}))
+    }
+
+    async fn remove_app(&self, call: Call<RemoveAppRequest>) -> Answer<RemoveAppReply> {
+        self.may_write()?;
+        let app = call.into_inner().app;
+        let id = self
+            .ask(|reply| Request::Remove(app.clone(), reply))
+            .await?;
+        self.stopped(&app).await?;
+        let switches = self.proxy.clean(&app, id).await?.switches;
+        Ok(Response::new(RemoveAppReply { switches }))
+    }
+
+    type LogsStream = ReceiverStream<Result<LogLine, Status>>;
+
+    async fn logs(&self, call: Call<LogsRequest>) -> Answer<Self::LogsStream> {
+        let LogsRequest { app, tail } = call.into_inner();
+        let name = plain_name(&app)?;
+        // The parts of Morpheus have logs as well.
+        if !name.starts_with("morph-") {
+            self.app_now(name).await?;
+        }
+        let path = crate::log::path(&self.settings.state_dir, name);
+        let lines = if tail == 0 { TAIL } else { tail };
+        let read = move || crate::log::tail(&path, usize::try_from(lines).unwrap_or(usize::MAX));
+        let lines = tokio::task::spawn_blocking(read).await;
+        let lines = lines.map_err(|_| Status::internal("the log could not be read"))?;
+        let lines = lines
+            .map_err(|error| Status::internal(format!("the log could not be read: {error}")))?;
+        // As fast as it is read; the queue is only what is under way.
+        let (sender, receiver) = mpsc::channel(64);
+        tokio::spawn(async move {
+            for line in lines {
+                if sender.send(Ok(LogLine { line })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type UpgradeStream = Statuses;
+
+    async fn upgrade(&self, call: Call<UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+        self.may_write()?;
+        let UpgradeRequest {
+            app,
+            version: text,
+            probation_ms,
+            no_wait,
+        } = call.into_inner();
+        let version = version(&text)?;
+        let probation = (probation_ms != 0).then(|| Duration::from_millis(u64::from(probation_ms)));
+        let statuses = self
+            .ask(|reply| Request::Upgrade {
+                app,
+                version,
+                probation,
+                reply,
+            })
+            .await?;
+        let statuses = ReceiverStream::new(statuses).map(Ok);
+        Ok(Response::new(match no_wait {
+            true => Box::pin(statuses.take(1)),
+            false => Box::pin(statuses),
+        }))
+    }
+
+    async fn commit(&self, call: Call<CommitRequest>) -> Answer<CommitReply> {
+        self.may_write()?;
+        let app = call.into_inner().app;
+        let end = self
+            .ask(|reply| Request::Commit(app.clone(), reply))
+            .await?;
+        let status = end
+            .await
+            .map_err(|_| Status::unavailable("morphd is ending"))?;
+        match status.step() {
+            Step::Committed => Ok(Response::new(CommitReply {
+                status: Some(status),
+            })),
+            _ => Err(Status::failed_precondition(format!(
+                "{app} was rolled back instead: {}",
+                status.message
+            ))),
+        }
+    }
+
+    async fn rollback(&self, call: Call<RollbackRequest>) -> Answer<RollbackReply> {
+        self.may_write()?;
+        let app = call.into_inner().app;
+        let end = self
+            .ask(|reply| Request::Rollback(app.clone(), reply))
+            .await?;
+        let status = end
+            .await
+            .map_err(|_| Status::unavailable("morphd is ending"))?;
+        match status.step() {
+            Step::RolledBack => Ok(Response::new(RollbackReply {
+                status: Some(status),
+            })),
+            _ => Err(Status::failed_precondition(format!(
+                "the upgrade of {app} to {} was committed meanwhile; to go back: `morphctl upgrade app={app}@{}`",
+                status.to, status.from
+            ))),
+        }
+    }
+
+    type StatusStream = Statuses;
+
+    async fn status(&self, call: Call<StatusRequest>) -> Answer<Self::StatusStream> {
+        let StatusRequest { app, follow } = call.into_inner();
+        if !app.is_empty() {
+            self.app_now(&app).await?;
+        }
+        let only = (!app.is_empty()).then_some(app);
+        let (now, later) = self.ask(|reply| Request::Status(only, reply)).await?;
+        let now = tokio_stream::iter(now).map(Ok);
+        Ok(Response::new(match follow {
+            true => Box::pin(now.chain(ReceiverStream::new(later).map(Ok))),
+            false => Box::pin(now),
+        }))
+    }
+
+    async fn switches(&self, _: Call<SwitchesRequest>) -> Answer<SwitchesReply> {
+        let switches = self.proxy.switches().await?.switches;
+        let switches = switches.into_iter().map(views::switch).collect();
+        Ok(Response::new(SwitchesReply { switches }))
+    }
+
+    async fn ports(&self, call: Call<PortsRequest>) -> Answer<PortsReply> {
+        let dpid = views::dpid(&call.into_inner().dpid)?;
+        let ports = self.proxy.ports(dpid).await?.ports;
+        let ports = ports.into_iter().map(views::port).collect();
+        Ok(Response::new(PortsReply { ports }))
+    }
+
+    async fn flows(&self, call: Call<FlowsRequest>) -> Answer<FlowsReply> {
+        let FlowsRequest { dpid, app } = call.into_inner();
+        let dpid = views::dpid(&dpid)?;
+        let views = self.ask(Request::Apps).await?;
+        let names: BTreeMap<u8, String> =
+            views.into_iter().map(|view| (view.id, view.name)).collect();
+        let flows = self.proxy.flows(dpid).await?.flows.into_iter();
+        let flows = flows.map(|flow| views::flow(flow, &names));
+        let flows = flows
+            .filter(|flow| app.is_empty() || flow.app == app)
+            .collect();
+        Ok(Response::new(FlowsReply { flows }))
+    }
+
+    async fn topology(&self, _: Call<TopologyRequest>) -> Answer<TopologyReply> {
+        let rows = state::rows(&self.store, "topology", "links").await?;
+        Ok(Response::new(TopologyReply {
+            links: rows::links(&rows),
+        }))
+    }
+
+    async fn hosts(&self, _: Call<HostsRequest>) -> Answer<HostsReply> {
+        let rows = state::rows(&self.store, "topology", "hosts").await?;
+        Ok(Response::new(HostsReply {
+            hosts: rows::hosts(&rows),
+        }))
+    }
+
+    async fn config_get(&self, call: Call<ConfigGetRequest>) -> Answer<ConfigGetReply> {
+        let app = call.into_inner().app;
+        let tables = self
+            .ask(|reply| Request::Config(app.clone(), reply))
+            .await?;
+        Ok(Response::new(
+            state::config_get(&self.store, &app, &tables).await?,
+        ))
+    }
+
+    async fn config_set(&self, call: Call<ConfigSetRequest>) -> Answer<ConfigSetReply> {
+        self.may_write()?;
+        let ConfigSetRequest { app, entries } = call.into_inner();
+        let tables = self
+            .ask(|reply| Request::Config(app.clone(), reply))
+            .await?;
+        Ok(Response::new(
+            state::config_set(&self.store, &app, &tables, &entries).await?,
+        ))
+    }
+
+    async fn store_get(&self, call: Call<StoreGetRequest>) -> Answer<StoreGetReply> {
+        let StoreGetRequest { app, table, key } = call.into_inner();
+        Ok(Response::new(
+            state::get(&self.store, &app, &table, &key).await?,
+        ))
+    }
+
+    async fn store_list(&self, call: Call<StoreListRequest>) -> Answer<StoreListReply> {
+        Ok(Response::new(
+            state::list(&self.store, call.into_inner()).await?,
+        ))
+    }
+}

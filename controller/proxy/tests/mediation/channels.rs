@@ -1,0 +1,245 @@
+//! What switches, and things that are none, meet at the OpenFlow port.
+
+use std::time::Duration;
+
+use morph_api::cookie::Cookie;
+use morph_api::supervisor::{CleanRequest, FlowsRequest, PortsRequest, observation};
+use morph_openflow::rule::{RuleBody, RuleKey};
+use morph_openflow::v13::Match;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::house::{House, soon, until};
+use crate::switch::Switch;
+
+async fn connected(house: &House, count: usize) {
+    let what = format!("{count} switches");
+    until(&what, async || {
+        (house.switches().await.len() == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
+    let mut house = House::new().await;
+    let mut observer = house.observe().await;
+    let switch = Switch::connect(house.address, 0x2a).await;
+    let up = observer
+        .find(|what| match what {
+            observation::What::Switch(change) => Some((change.dpid, change.up)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(up, (0x2a, true));
+    // LLDP, table 0 to the first app, its exit to the second, the last exit.
+    switch.has_rules(4).await;
+    let switches = house.switches().await;
+    let found = &switches[0];
+    assert_eq!(
+        (
+            found.dpid,
+            found.manufacturer.as_str(),
+            found.ports,
+            found.tables,
+            found.version
+        ),
+        (0x2a, "Fake", 2, 254, 4)
+    );
+    let rules = switch.rules();
+    drop(switch);
+    observer
+        .find(|what| match what {
+            observation::What::Switch(change) => (!change.up).then_some(()),
+            _ => None,
+        })
+        .await;
+    let again = Switch::with_rules(house.address, 0x2a, rules.clone()).await;
+    connected(&house, 1).await;
+    assert_eq!(house.switches().await[0].disconnects, 1);
+    // A change that concerns it shows that it was read again.
+    house.configure(&[("learning-switch", 1, 10, 19)]).await;
+    again.has_rules(2).await;
+    assert_eq!(
+        again.flow_mods(),
+        3,
+        "one changed, two removed, and none before that"
+    );
+}
+
+#[tokio::test]
+async fn garbage_is_closed_and_nobody_else_notices() {
+    let house = House::new().await;
+    let switch = Switch::connect(house.address, 1).await;
+    connected(&house, 1).await;
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"A\n",
+        b"\x16\x03\x01\x00\x05hello",
+        &[0xff; 4096],
+        // A hello whose length is a lie, and a second message that is none.
+        &[4, 0, 0, 3, 0, 0, 0, 0],
+        &[4, 0, 0, 8, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9],
+        // A features reply that is too short.
+        &[4, 0, 0, 8, 0, 0, 0, 0, 4, 6, 0, 12, 0, 0, 0, 0, 1, 2, 3, 4],
+    ] {
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // Closed, or reset where not all was read.
+        let _ = soon("the end of garbage", stream.read_to_end(&mut answer)).await;
+    }
+    // One that stops in the middle of a message and goes.
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    stream.write_all(&[4, 0, 0, 16, 0]).await.unwrap();
+    drop(stream);
+    assert!(!switch.is_closed());
+    connected(&house, 1).await;
+}
+
+#[tokio::test]
+async fn a_switch_of_another_version_is_told_why_it_is_refused() {
+    let house = House::new().await;
+    let mut stream = until("the port", async || {
+        TcpStream::connect(house.address).await.ok()
+    })
+    .await;
+    stream.write_all(&[1, 0, 0, 8, 0, 0, 0, 5]).await.unwrap();
+    let mut answer = Vec::new();
+    soon("a refusal", stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    // Our hello, then an error of the peer's version: HELLO_FAILED, INCOMPATIBLE, and a text.
+    let error = &answer[16..];
+    assert_eq!((error[0], error[1], &error[8..12]), (1, 1, &[0u8; 4][..]));
+    let text = String::from_utf8_lossy(&error[12..]);
+    assert!(
+        text.contains("speaks OpenFlow 1.0 only") && text.contains("OpenFlow13"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_second_switch_with_a_known_datapath_id_is_refused_while_the_first_lives() {
+    let house = House::new().await;
+    let first = Switch::connect(house.address, 7).await;
+    connected(&house, 1).await;
+    let mut second = Switch::connect(house.address, 7).await;
+    second.closed().await;
+    assert!(!first.is_closed());
+    // Silent, it is replaced after two seconds.
+    let mut first = first;
+    first.be_mute();
+    let third = Switch::connect(house.address, 7).await;
+    first.closed().await;
+    third.has_rules(4).await;
+    connected(&house, 1).await;
+}
+
+#[tokio::test]
+async fn morphd_asks_switches() {
+    let house = House::new().await;
+    let switch = Switch::connect(house.address, 7).await;
+    switch.has_rules(4).await;
+    let mut control = house.control.clone();
+    let flows = control
+        .flows(FlowsRequest { dpid: 7 })
+        .await
+        .unwrap()
+        .into_inner()
+        .flows;
+    assert_eq!(flows.len(), 4);
+    let goto = flows
+        .iter()
+        .find(|flow| flow.table == 0 && flow.priority == 0)
+        .unwrap();
+    assert_eq!(Cookie::from_u64(goto.cookie).unwrap().app, 0);
+    assert!(goto.instructions.contains('2'), "{}", goto.instructions);
+    assert!(
+        control
+            .ports(PortsRequest { dpid: 7 })
+            .await
+            .unwrap()
+            .into_inner()
+            .ports
+            .is_empty()
+    );
+    let missing = control.flows(FlowsRequest { dpid: 8 }).await.unwrap_err();
+    assert_eq!(missing.code(), tonic::Code::NotFound);
+    assert!(missing.message().contains("0000000000000008"), "{missing}");
+    switch.be_mute();
+    let silent = control.flows(FlowsRequest { dpid: 7 }).await.unwrap_err();
+    assert_eq!(silent.code(), tonic::Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn an_app_is_cleaned_off_all_switches() {
+    let house = House::new().await;
+    let cookie = |app| Cookie {
+        app,
+        epoch: 3,
+        own: 0,
+    };
+    let rule = |app: u8| {
+        let key = RuleKey {
+            table: 11,
+            priority: u16::from(app),
+            match_: Match::new(),
+        };
+        let body = RuleBody {
+            instructions: Vec::new(),
+            idle_timeout: 0,
+            hard_timeout: 0,
+            flags: 0,
+            cookie: cookie(app).to_u64(),
+        };
+        (key, body)
+    };
+    let rules = [rule(1), rule(2)].into_iter().collect();
+    let switch = Switch::with_rules(house.address, 7, rules).await;
+    switch.has_rules(6).await;
+    let request = CleanRequest {
+        app: "topology".into(),
+        id: 2,
+    };
+    let reply = house
+        .control
+        .clone()
+        .clean(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.switches, 1);
+    // The LLDP rule is topology's too, but still wanted.
+    switch.has_rules(5).await;
+    let tables: Vec<_> = switch
+        .rules()
+        .into_keys()
+        .map(|key| (key.table, key.priority))
+        .collect();
+    assert_eq!(tables, [(0, 0), (0, 0xffff), (9, 0), (11, 1), (19, 0)]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
+    let mut house = House::new().await;
+    let mut switch = Switch::connect(house.address, 7).await;
+    connected(&house, 1).await;
+    let second = morph_proxy::Proxy::bind(morph_proxy::Options {
+        run_dir: house.dir.path().to_owned(),
+        node: "node1".into(),
+        openflow: vec!["127.0.0.1:0".parse().unwrap()],
+        quota: None,
+    });
+    let error = second.unwrap_err().to_string();
+    assert!(error.contains("another morph-proxy runs in"), "{error}");
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    house.stop_proxy().await;
+    switch.closed().await;
+    assert!(!house.dir.path().join("proxy.sock").exists());
+    assert!(!house.dir.path().join("sessions.sock").exists());
+    house.start_proxy().await;
+    tokio::time::timeout(Duration::from_secs(5), house.configure(&[]))
+        .await
+        .unwrap();
+}

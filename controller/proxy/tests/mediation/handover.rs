@@ -1,0 +1,214 @@
+//! Holds, resumes, replays, and what is left of a proxy that dies.
+
+use morph_api::session::{event, to_app};
+use morph_api::store::Seq;
+use morph_api::supervisor::hold_reply::Outcome;
+use morph_api::supervisor::{ResumeRequest, observation};
+
+use crate::house::{APP, House, until};
+use crate::instance::{Instance, packet_out};
+use crate::switch::Switch;
+
+/// A live instance "a" in epoch 1 that has answered everything, and a ready one, "b".
+async fn pair() -> (House, Switch, Instance, Instance) {
+    let mut house = House::new().await;
+    let switch = Switch::connect(house.address, 7).await;
+    switch.has_rules(4).await;
+    let mut a = house.instance("a").await;
+    let b = house.instance("b").await;
+    house.resume("a", 1, Seq::ZERO).await;
+    a.resumed().await;
+    for _ in 0..2 {
+        let (event, _) = a.event().await;
+        a.answer(&event).await;
+    }
+    (house, switch, a, b)
+}
+
+fn seq(instance: &Instance, n: u64) -> Seq {
+    Seq {
+        stream: instance.stream,
+        n,
+    }
+}
+
+#[tokio::test]
+async fn a_handover_loses_nothing_and_sends_nothing_twice() {
+    let (mut house, mut switch, mut a, mut b) = pair().await;
+    let channel = a.switches[0].channel;
+    switch.packet_in(10, u64::MAX, b"one").await;
+    let (one, _) = a.packet_in().await;
+    let (held, ()) = tokio::join!(house.hold(2000, 8000), async {
+        // The turn in hand passes while it drains.
+        match a.control().await {
+            to_app::Record::Quiesce(_) => {}
+            other => panic!("{other:?}"),
+        }
+        switch.packet_in(10, u64::MAX, b"two").await;
+        a.turn(&[(channel, 0, packet_out(b"for one"))], one.seq)
+            .await;
+        a.accepted().await;
+        a.durable(one.seq.unwrap()).await;
+        let quiesced = morph_api::session::Quiesced {
+            epoch: 1,
+            cursor: one.seq,
+            turn: 3,
+        };
+        a.say(morph_api::session::from_app::Record::Quiesced(quiesced))
+            .await;
+    });
+    assert_eq!(
+        (held.outcome(), held.cursor, held.turn),
+        (Outcome::Quiesced, one.seq, 3)
+    );
+    a.turn(&[(channel, 0, packet_out(b"late"))], None).await;
+    assert!(a.rejected().await.stale);
+    until("the event in the backlog", async || {
+        (house.slot().await.backlog == 1).then_some(())
+    })
+    .await;
+    let lane = house.fence(1, "2.0.0").await;
+    let reply = house.resume("b", lane.epoch, one.seq.unwrap()).await;
+    assert_eq!((reply.queued, reply.replayed), (1, 0));
+    assert!(reply.held_us > 0);
+    assert!(matches!(a.control().await, to_app::Record::Pause(_)));
+    assert_eq!(b.resumed().await.epoch, 2);
+    let (two, data) = b.packet_in().await;
+    assert_eq!((&data[..], two.replayed), (&b"two"[..], false));
+    b.turn(&[(channel, 0, packet_out(b"for two"))], two.seq)
+        .await;
+    b.accepted().await;
+    assert_eq!(switch.packet_out().await, "for one");
+    assert_eq!(switch.packet_out().await, "for two");
+    assert!(switch.no_packet_out());
+}
+
+#[tokio::test]
+async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
+    let (mut house, mut switch, mut a, mut b) = pair().await;
+    let mut observer = house.observe().await;
+    let channel = a.switches[0].channel;
+    for data in [b"one", b"two"] {
+        switch.packet_in(10, u64::MAX, data).await;
+    }
+    let (one, _) = a.packet_in().await;
+    a.turn(&[(channel, 0, packet_out(b"for one"))], one.seq)
+        .await;
+    a.accepted().await;
+    let (two, _) = a.packet_in().await;
+    let cursor = seq(&a, 2);
+    drop(a);
+    let in_hand = observer
+        .find(|what| match what {
+            observation::What::Detached(detached) => Some((detached.live, detached.in_hand)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(in_hand, (true, two.seq));
+    assert_eq!(house.hold(1000, 5000).await.outcome(), Outcome::Gone);
+    let lane = house.fence(1, "1.0.0").await;
+    let reply = house.resume("b", lane.epoch, cursor).await;
+    assert_eq!((reply.queued, reply.replayed), (2, 2));
+    b.resumed().await;
+    for (event, out) in [(one, &b"for one"[..]), (two, b"for two")] {
+        let (again, _) = b.packet_in().await;
+        assert_eq!((again.seq, again.replayed), (event.seq, true));
+        let out: &'static [u8] = out;
+        b.turn(&[(channel, 0, packet_out(out))], again.seq).await;
+        b.accepted().await;
+    }
+    assert_eq!(switch.packet_out().await, "for one");
+    assert_eq!(
+        switch.packet_out().await,
+        "for two",
+        "and not for one again"
+    );
+    assert!(switch.no_packet_out());
+    assert_eq!(house.slot().await.replayed, 2);
+}
+
+#[tokio::test]
+async fn a_hold_that_nobody_ends_is_ended_by_a_fence() {
+    let (mut house, switch, mut a, _b) = pair().await;
+    let mut observer = house.observe().await;
+    house.stop_store().await;
+    let (held, ()) = tokio::join!(house.hold(100, 200), async {
+        assert!(matches!(a.control().await, to_app::Record::Quiesce(_)));
+        switch.packet_in(10, u64::MAX, b"held").await;
+    });
+    assert_eq!(held.outcome(), Outcome::Expired);
+    // The store is away: it keeps holding.
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(1500), a.control()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    house.start_store().await;
+    // The one that was live before is of the lane's release: it is resumed.
+    assert_eq!(a.resumed().await.epoch, 2);
+    let expired = observer
+        .find(|what| match what {
+            observation::What::HoldExpired(expired) => {
+                Some((expired.epoch, expired.instance.clone()))
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(expired, (2, "a".to_owned()));
+    assert_eq!(a.packet_in().await.1, "held");
+    let late = ResumeRequest {
+        app: APP.into(),
+        instance: "b".into(),
+        epoch: 1,
+        ..ResumeRequest::default()
+    };
+    let refused = house.control.resume(late).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_newcomer_misses_no_switch() {
+    let (mut house, switch, mut a, mut b) = pair().await;
+    let (held, ()) = tokio::join!(house.hold(2000, 8000), a.quiesce(seq(&a, 2)));
+    assert_eq!(held.outcome(), Outcome::Quiesced);
+    drop(switch);
+    let _second = Switch::connect(house.address, 8).await;
+    until("the switch", async || {
+        (house.slot().await.backlog == 2).then_some(())
+    })
+    .await;
+    // Both are told while nobody gets events.
+    for instance in [&mut a, &mut b] {
+        assert!(
+            matches!(instance.control().await, to_app::Record::SwitchDown(down) if down.dpid == 7)
+        );
+        assert!(matches!(instance.control().await, to_app::Record::SwitchUp(up) if up.dpid == 8));
+    }
+    house.resume("b", 2, seq(&a, 2)).await;
+    b.resumed().await;
+    let (down, _) = b.event().await;
+    assert!(matches!(down.what, Some(event::What::SwitchDown(down)) if down.dpid == 7));
+    b.answer(&down).await;
+    let (up, _) = b.event().await;
+    assert!(matches!(up.what, Some(event::What::SwitchUp(up)) if up.dpid == 8));
+}
+
+#[tokio::test]
+async fn a_new_proxy_has_a_new_stream_and_the_same_instance_attaches_again() {
+    let (mut house, switch, mut a, _b) = pair().await;
+    let (stream, rules) = (a.stream, switch.rules());
+    house.stop_proxy().await;
+    assert!(a.ended().await, "and nothing is said of its switches");
+    house.start_proxy().await;
+    let again = Switch::with_rules(house.address, 7, rules).await;
+    let mut a = Instance::open(house.dir.path(), APP, "a", "1.0.0").await;
+    house.configure(&crate::house::APPS).await;
+    a.welcome().await;
+    assert_eq!(a.stream, stream + 1);
+    house.resume("a", 2, Seq { stream, n: 2 }).await;
+    a.resumed().await;
+    let (resync, _) = a.event().await;
+    assert!(matches!(resync.what, Some(event::What::Resync(all)) if all.dpid == 0));
+    assert_eq!(resync.seq, Some(seq(&a, 1)));
+    a.answer(&resync).await;
+    let (up, _) = a.event().await;
+    assert!(matches!(up.what, Some(event::What::SwitchUp(up)) if up.dpid == 7));
+    assert_eq!(again.flow_mods(), 0, "its rules are what they have to be");
+}

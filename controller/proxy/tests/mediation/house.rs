@@ -1,0 +1,272 @@
+//! A run directory with a store and a proxy in it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use morph_api::store::Seq;
+use morph_api::supervisor::proxy_client::ProxyClient;
+use morph_api::supervisor::{
+    Configuration, HoldReply, HoldRequest, Observation, ObserveRequest, PresentApp, ResumeReply,
+    ResumeRequest, SlotsRequest, SwitchesRequest, observation,
+};
+use morph_proxy::{Options, Proxy};
+use morph_store::{Client, op};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use crate::instance::Instance;
+
+/// Any single thing takes less.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
+
+/// Waits, but not for ever.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// Tries until it is so; for what nobody announces.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    soon(what, async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn end(self) {
+        let _ = self.stop.send(());
+        soon("the end", self.task).await.unwrap();
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) dir: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) control: ProxyClient<Channel>,
+    pub(crate) store: Client,
+    proxy: Option<Running>,
+    daemon: Option<Running>,
+}
+
+/// The apps of most tests: topology below learning-switch.
+pub(crate) const APPS: [(&str, u32, u32, u32); 2] =
+    [("topology", 2, 2, 9), ("learning-switch", 1, 10, 19)];
+/// The app that the fake instances are of.
+pub(crate) const APP: &str = "learning-switch";
+
+impl House {
+    /// With both apps configured and the lane of `APP` at epoch 1.
+    pub(crate) async fn new() -> Self {
+        let mut house = House::bare().await;
+        house.configure(&APPS).await;
+        house.fence(0, "1.0.0").await;
+        house
+    }
+
+    /// Not configured.
+    pub(crate) async fn bare() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = start_store(dir.path());
+        let (proxy, address) = start_proxy(dir.path(), None);
+        House {
+            control: ProxyClient::new(morph_api::unix::connect_lazy(dir.path().join("proxy.sock"))),
+            store: Client::new(dir.path().join("store.sock")),
+            address,
+            proxy: Some(proxy),
+            daemon: Some(daemon),
+            dir,
+        }
+    }
+
+    pub(crate) async fn stop_proxy(&mut self) {
+        self.proxy.take().unwrap().end().await;
+    }
+
+    /// Another proxy process, as far as anybody can see, on the same port.
+    pub(crate) async fn start_proxy(&mut self) {
+        let (proxy, _) = start_proxy(self.dir.path(), Some(self.address));
+        self.proxy = Some(proxy);
+    }
+
+    pub(crate) async fn stop_store(&mut self) {
+        self.daemon.take().unwrap().end().await;
+    }
+
+    pub(crate) async fn start_store(&mut self) {
+        self.daemon = Some(start_store(self.dir.path()));
+    }
+
+    pub(crate) async fn configure(&mut self, apps: &[(&str, u32, u32, u32)]) {
+        let present = |&(name, id, first_table, last_table): &(&str, u32, u32, u32)| PresentApp {
+            name: name.into(),
+            id,
+            first_table,
+            last_table,
+        };
+        let configuration = Configuration {
+            apps: apps.iter().map(present).collect(),
+        };
+        until("the control socket", async || {
+            self.control
+                .clone()
+                .configure(configuration.clone())
+                .await
+                .ok()
+        })
+        .await;
+    }
+
+    /// Raises the epoch of `APP`'s lane; the lane.
+    pub(crate) async fn fence(&self, expect: u64, release: &str) -> morph_api::store::Lane {
+        self.store.ready(DEADLINE).await.unwrap();
+        if expect == 0 {
+            let create = op::create_truth(APP, 1, 1);
+            self.store
+                .commit(op::shared([], [create]))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        let fence = op::fence(APP, "node1", expect, release);
+        let committed = self
+            .store
+            .commit(op::shared([], [fence]))
+            .await
+            .unwrap()
+            .unwrap();
+        committed.lanes[0].clone()
+    }
+
+    pub(crate) async fn instance(&self, name: &str) -> Instance {
+        Instance::attach(self.dir.path(), APP, name, "1.0.0").await
+    }
+
+    pub(crate) async fn resume(&mut self, name: &str, epoch: u64, cursor: Seq) -> ResumeReply {
+        let request = ResumeRequest {
+            app: APP.into(),
+            instance: name.into(),
+            epoch,
+            cursor: Some(cursor),
+            turn: 0,
+            revision: 0,
+        };
+        let reply = soon("resume", self.control.resume(request)).await;
+        reply.unwrap().into_inner()
+    }
+
+    pub(crate) async fn hold(&self, quiesce_ms: u32, hold_ms: u32) -> HoldReply {
+        let request = HoldRequest {
+            app: APP.into(),
+            quiesce_ms,
+            hold_ms,
+        };
+        let reply = soon("hold", self.control.clone().hold(request)).await;
+        reply.unwrap().into_inner()
+    }
+
+    pub(crate) async fn slot(&self) -> morph_api::supervisor::Slot {
+        let slots = self
+            .control
+            .clone()
+            .slots(SlotsRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .slots;
+        slots.into_iter().find(|slot| slot.app == APP).unwrap()
+    }
+
+    pub(crate) async fn switches(&self) -> Vec<morph_api::supervisor::Switch> {
+        let reply = self.control.clone().switches(SwitchesRequest {}).await;
+        reply.unwrap().into_inner().switches
+    }
+
+    pub(crate) async fn observe(&self) -> Observer {
+        let stream = until("the control socket", async || {
+            self.control.clone().observe(ObserveRequest {}).await.ok()
+        })
+        .await;
+        Observer(stream.into_inner())
+    }
+}
+
+pub(crate) struct Observer(tonic::Streaming<Observation>);
+
+impl Observer {
+    pub(crate) async fn next(&mut self) -> observation::What {
+        let next = soon("an observation", self.0.message()).await;
+        next.unwrap().unwrap().what.unwrap()
+    }
+
+    /// Skips what does not match.
+    pub(crate) async fn find<T>(
+        &mut self,
+        mut is: impl FnMut(&observation::What) -> Option<T>,
+    ) -> T {
+        loop {
+            if let Some(found) = is(&self.next().await) {
+                return found;
+            }
+        }
+    }
+
+    pub(crate) async fn ended(&mut self) -> bool {
+        matches!(
+            soon("the end of the stream", self.0.message()).await,
+            Ok(None) | Err(_)
+        )
+    }
+}
+
+fn start_store(dir: &Path) -> Running {
+    let store = morph_store::server::Store::open(&dir.join("store"), dir).unwrap();
+    let listener = store.listen().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        store.run(listener, stopped).await.unwrap();
+    });
+    Running { stop, task }
+}
+
+fn start_proxy(dir: &Path, address: Option<SocketAddr>) -> (Running, SocketAddr) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let proxy = Proxy::bind(Options {
+        run_dir: dir.to_owned(),
+        node: "node1".into(),
+        openflow: vec![address.unwrap_or(any)],
+        quota: None,
+    })
+    .unwrap();
+    let address = proxy.openflow_addresses()[0];
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        proxy
+            .run(async {
+                let _ = stopped.await;
+            })
+            .await;
+    });
+    (Running { stop, task }, address)
+}

@@ -1,0 +1,16 @@
+//! The proxy over real sockets: a real store, fake switches that speak OpenFlow over TCP, fake instances that speak the
+//! session protocol, and Open vSwitch.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a panic is a failure told"
+)]
+
+mod channels;
+mod handover;
+mod house;
+mod instance;
+mod ovs;
+mod switch;
+mod turns;

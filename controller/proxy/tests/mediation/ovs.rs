@@ -1,0 +1,233 @@
+//! Open vSwitch attaches, gets its pipeline, stays, and keeps its rules when the proxy is replaced. With the dummy
+//! datapath, in a directory of its own: no kernel interface and no service of the machine is touched.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use morph_api::supervisor::FlowsRequest;
+
+use crate::house::{APPS, House, until};
+
+struct Ovs {
+    dir: tempfile::TempDir,
+    daemons: Vec<Child>,
+}
+
+fn schema() -> PathBuf {
+    PathBuf::from("/usr/share/openvswitch/vswitch.ovsschema")
+}
+
+impl Ovs {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ovs = Ovs {
+            dir,
+            daemons: Vec::new(),
+        };
+        let path = |name: &str| ovs.dir.path().join(name).display().to_string();
+        let db = path("conf.db");
+        ovs.run(
+            "ovsdb-tool",
+            &["create", &db, &schema().display().to_string()],
+        );
+        let remote = format!("--remote=punix:{}", path("db.sock"));
+        let control = format!("--unixctl={}", path("db.ctl"));
+        let server = ovs.spawn("ovsdb-server", &[&db, &remote, &control]);
+        ovs.daemons.push(server);
+        until("ovsdb-server", async || {
+            ovs.dir.path().join("db.sock").exists().then_some(())
+        })
+        .await;
+        ovs.vsctl(&["--no-wait", "init"]);
+        let database = format!("unix:{}", ovs.dir.path().join("db.sock").display());
+        let control = format!(
+            "--unixctl={}",
+            ovs.dir.path().join("vswitchd.ctl").display()
+        );
+        let switch = ovs.spawn(
+            "ovs-vswitchd",
+            &["--enable-dummy", "--disable-system", &control, &database],
+        );
+        ovs.daemons.push(switch);
+        ovs
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let dir = self.dir.path();
+        command
+            .env("OVS_RUNDIR", dir)
+            .env("OVS_LOGDIR", dir)
+            .env("OVS_DBDIR", dir)
+            .current_dir(dir);
+        command
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> String {
+        let output = self.command(program).args(args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {args:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn spawn(&self, program: &str, args: &[&str]) -> Child {
+        let log = std::fs::File::create(self.dir.path().join(format!("{program}.log"))).unwrap();
+        let mut command = self.command(program);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command.spawn().unwrap()
+    }
+
+    fn vsctl(&self, args: &[&str]) -> String {
+        let database = format!("--db=unix:{}", self.dir.path().join("db.sock").display());
+        let args: Vec<&str> = ["--timeout=10", &database]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
+        self.run("ovs-vsctl", &args)
+    }
+
+    /// Rules as `ovs-ofctl` shows them, without what counts up.
+    fn flows(&self, bridge: &str) -> Vec<String> {
+        let target = self
+            .dir
+            .path()
+            .join(format!("{bridge}.mgmt"))
+            .display()
+            .to_string();
+        let shown = self.run("ovs-ofctl", &["-O", "OpenFlow13", "dump-flows", &target]);
+        let rules = shown.lines().filter(|line| line.contains("cookie="));
+        rules.map(|rule| rule.trim().to_owned()).collect()
+    }
+}
+
+impl Drop for Ovs {
+    fn drop(&mut self) {
+        for daemon in self.daemons.iter_mut().rev() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+fn without_counters(rules: &[String]) -> Vec<String> {
+    let strip = |rule: &String| {
+        let fields = rule
+            .split(", ")
+            .filter(|field| !field.contains("duration=") && !field.contains("n_"));
+        fields.collect::<Vec<_>>().join(" ")
+    };
+    let mut rules: Vec<String> = rules.iter().map(strip).collect();
+    rules.sort();
+    rules
+}
+
+fn durations(rules: &[String]) -> Vec<f64> {
+    let duration = |rule: &String| {
+        let (_, after) = rule.split_once("duration=").unwrap();
+        after.split_once('s').unwrap().0.parse().unwrap()
+    };
+    rules.iter().map(duration).collect()
+}
+
+#[tokio::test]
+async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
+    if !Path::new(&schema()).exists() {
+        panic!("Open vSwitch is needed: apt install openvswitch-switch");
+    }
+    let mut house = House::new().await;
+    let ovs = Ovs::start().await;
+    let target = format!("tcp:{}", house.address);
+    for (index, protocols) in ["[]", "[OpenFlow13]"].into_iter().enumerate() {
+        let name = format!("br{index}");
+        let dpid = format!("other_config:datapath-id=000000000000000{}", index + 1);
+        ovs.vsctl(&[
+            "add-br",
+            &name,
+            "--",
+            "set",
+            "bridge",
+            &name,
+            "datapath_type=dummy",
+            "fail_mode=secure",
+            &dpid,
+        ]);
+        ovs.vsctl(&["set", "bridge", &name, &format!("protocols={protocols}")]);
+        ovs.vsctl(&[
+            "set-controller",
+            &name,
+            &target,
+            "--",
+            "set",
+            "controller",
+            &name,
+            "inactivity_probe=1000",
+        ]);
+    }
+    let flows = async |dpid: u64| {
+        let reply = house
+            .control
+            .clone()
+            .flows(FlowsRequest { dpid })
+            .await
+            .ok()?;
+        let flows = reply.into_inner().flows;
+        (flows.len() == 4).then_some(flows)
+    };
+    for dpid in [1, 2] {
+        until("the pipeline", async || flows(dpid).await).await;
+    }
+    let wanted = [
+        "cookie=0x4d00000000000000 table=0 priority=0 actions=goto_table:2",
+        "cookie=0x4d00000000000000 table=19 priority=0 actions=drop",
+        "cookie=0x4d00000000000000 table=9 priority=0 actions=goto_table:10",
+        "cookie=0x4d02000000000000 table=0 priority=65535,dl_type=0x88cc actions=CONTROLLER:65535",
+    ];
+    let found = without_counters(&ovs.flows("br1"));
+    let found: Vec<String> = found
+        .iter()
+        .map(|rule| rule.replace(" reset_counts", ""))
+        .collect();
+    assert_eq!(found, wanted);
+    // It stays: probes of 1 s are answered.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let switches = house.switches().await;
+    assert_eq!(switches.len(), 2);
+    assert!(
+        switches
+            .iter()
+            .all(|switch| switch.disconnects == 0 && switch.connected_ms > 3000)
+    );
+    assert!(switches[0].manufacturer.contains("Nicira"), "{switches:?}");
+    // Replaced, and nothing is sent again.
+    let before = durations(&ovs.flows("br1"));
+    house.stop_proxy().await;
+    house.start_proxy().await;
+    house.configure(&APPS).await;
+    until("both bridges", async || {
+        (house.switches().await.len() == 2).then_some(())
+    })
+    .await;
+    until("the pipeline", async || {
+        house
+            .control
+            .clone()
+            .flows(FlowsRequest { dpid: 2 })
+            .await
+            .ok()
+    })
+    .await;
+    let after = durations(&ovs.flows("br1"));
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| after > before),
+        "{before:?} {after:?}"
+    );
+    assert_eq!(after.len(), 4);
+}
