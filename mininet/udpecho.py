@@ -8,6 +8,7 @@ has printed "ready".
 """
 
 import argparse
+import errno
 import select
 import socket
 
@@ -60,6 +61,10 @@ def main():
         serve(args.interface, args.address)
     except KeyboardInterrupt:
         pass
+    except OSError as problem:
+        # The host goes away before its server.
+        if problem.errno != errno.ENETDOWN:
+            raise
 
 
 if __name__ == "__main__":

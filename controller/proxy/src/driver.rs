@@ -324,6 +324,7 @@ impl Hands {
     /// Does what the mediator says; what it has to be told of that.
     fn carry_out(&mut self, outputs: &mut Vec<Output>) -> Option<Input> {
         let mut told = None;
+        while self.closing.try_join_next().is_some() {}
         for output in outputs.drain(..) {
             match output {
                 Output::Write { conn, bytes } => {
@@ -332,7 +333,6 @@ impl Hands {
                     }
                 }
                 Output::Disconnect { conn } => {
-                    while self.closing.try_join_next().is_some() {}
                     if let Some(connection) = self.connections.remove(&conn) {
                         self.closing.spawn(connection.finish());
                     }

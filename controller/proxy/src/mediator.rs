@@ -164,6 +164,9 @@ pub(crate) struct Mediator {
     wake: Option<Instant>,
     /// Messages of switches that concerned nobody.
     unclaimed: u64,
+    /// Empty between two inputs: kept so that not each message needs an allocation.
+    channel_outputs: Vec<channel::Output>,
+    slot_outputs: Vec<slot::Output>,
 }
 
 /// Datapaths whose disconnects are counted: more than any network of ours, and a bound for a peer that makes them up.
@@ -188,6 +191,8 @@ impl Mediator {
             dirty_sessions: Vec::new(),
             wake: None,
             unclaimed: 0,
+            channel_outputs: Vec::new(),
+            slot_outputs: Vec::new(),
         }
     }
 

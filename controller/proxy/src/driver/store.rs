@@ -45,7 +45,7 @@ impl Store {
             match self.try_stream().await {
                 Ok(stream) => return stream,
                 Err(error) if attempts.is_multiple_of(QUIET) => {
-                    tracing::warn!("no stream of events yet: {error:#}; trying again");
+                    tracing::warn!("no stream of events yet, trying again: {error}");
                 }
                 Err(_) => {}
             }
@@ -75,7 +75,7 @@ impl Store {
     pub(super) async fn fence(&self, app: &str) -> FenceOutcome {
         match self.try_fence(app).await {
             Ok(outcome) => outcome,
-            Err(error) => FenceOutcome::Away(format!("{error:#}")),
+            Err(error) => FenceOutcome::Away(error.to_string()),
         }
     }
 

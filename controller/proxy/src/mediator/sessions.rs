@@ -179,11 +179,11 @@ impl Mediator {
         let Some(slot) = self.slots.get_mut(&app) else {
             return;
         };
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.slot_outputs);
         slot.handle(input, now, &mut outputs);
         let deadline = slot.next_deadline();
         self.arm(deadline);
-        for output in outputs {
+        for output in outputs.drain(..) {
             match output {
                 SlotOutput::Send { session, record } => self.send(session, record),
                 SlotOutput::Deliver {
@@ -210,6 +210,7 @@ impl Mediator {
                 }
             }
         }
+        self.slot_outputs = outputs;
     }
 
     pub(super) fn app_name(&self, app: u8) -> Option<String> {

@@ -66,10 +66,10 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.channel_outputs);
         switch.channel.handle(input, now, &mut outputs);
         self.touch(conn);
-        for output in outputs {
+        for output in outputs.drain(..) {
             match output {
                 ChannelOutput::Identified { dpid } => self.identified(conn, dpid, now, out),
                 ChannelOutput::Ready => self.switch_up(conn, now, out),
@@ -80,6 +80,7 @@ impl Mediator {
                 ChannelOutput::Closed(closing) => self.closed(conn, closing, now, out),
             }
         }
+        self.channel_outputs = outputs;
     }
 
     fn identified(&mut self, conn: u32, dpid: u64, now: Instant, out: &mut Vec<Output>) {

@@ -1,1 +1,517 @@
+//! The mediator without sockets: what real peers seldom do, or only after a long time.
 
+use bytes::BytesMut;
+use morph_api::session::{
+    Blob, FromApp, Hello as SessionHello, ToApp, TurnEnd, event, from_app, to_app,
+};
+use morph_api::supervisor::ResumeRequest;
+use morph_api::{Record, Records, put_control, put_message};
+use morph_openflow::frame;
+use morph_openflow::v13::{
+    self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
+    PacketIn, PacketOut,
+};
+use prost::Message as _;
+
+use super::*;
+use crate::dispatch::tests::configuration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const APPS: [(&str, u32, u32, u32); 1] = [("ls", 1, 10, 19)];
+
+/// A mediator with its clock; it answers handshakes and the reads of the pipeline as a switch without rules does.
+struct Bench {
+    mediator: Mediator,
+    now: Instant,
+    /// Bytes written on channels are reported as written at once.
+    writes: bool,
+    /// What switches got, but for handshakes.
+    wire: Vec<(u32, Message)>,
+    /// What sessions got, as short texts; messages by their data.
+    told: Vec<(u64, String)>,
+    /// What else came out.
+    others: Vec<String>,
+    turn: u64,
+}
+
+impl Bench {
+    fn new(quota: usize) -> Self {
+        let settings = Settings { stream: 3, quota };
+        let mut bench = Bench {
+            mediator: Mediator::new(settings),
+            now: Instant::now(),
+            writes: true,
+            wire: Vec::new(),
+            told: Vec::new(),
+            others: Vec::new(),
+            turn: 0,
+        };
+        bench.ask(Ask::Configure(configuration(&APPS)));
+        bench
+    }
+
+    /// With a switch on channel 1 and a live instance in session 1 that has answered what there was.
+    fn live(quota: usize) -> Self {
+        let mut bench = Bench::new(quota);
+        bench.switch(1, 7, 254);
+        bench.attach(1, "a");
+        bench.resume("a", 1, 0);
+        bench.answer(1);
+        bench.answer(2);
+        bench.told.clear();
+        bench
+    }
+
+    fn put(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            let mut outputs = Vec::new();
+            for input in inputs.drain(..) {
+                self.mediator.handle(input, self.now, &mut outputs);
+            }
+            self.mediator.flush(self.now, &mut outputs);
+            for output in outputs {
+                self.carry_out(output, &mut inputs);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, inputs: &mut Vec<Input>) {
+        match output {
+            Output::Write { conn, mut bytes } => {
+                if self.writes {
+                    let bytes = bytes.len();
+                    inputs.push(Input::Written { conn, bytes });
+                }
+                while let Some(frame) = frame::split(&mut bytes).unwrap() {
+                    inputs.extend(self.wire(conn, &frame));
+                }
+            }
+            Output::Blob { session, records } => self.tell(session, records),
+            Output::Credit { .. } => {}
+            Output::Answer { answer: Ok(_), .. } => {}
+            other => self.others.push(format!("{other:?}")),
+        }
+    }
+
+    fn wire(&mut self, conn: u32, frame: &Bytes) -> Option<Input> {
+        let (header, message) = v13::decode(frame).unwrap();
+        let body = match message {
+            Message::Hello(_) | Message::SetConfig(_) | Message::FeaturesRequest => return None,
+            Message::BarrierRequest => None,
+            Message::MultipartRequest(MultipartRequest::Desc) => {
+                Some(MultipartBody::Desc(Default::default()))
+            }
+            Message::MultipartRequest(MultipartRequest::PortDesc) => {
+                Some(MultipartBody::PortDesc(Vec::new()))
+            }
+            Message::MultipartRequest(MultipartRequest::Flow(_)) => {
+                Some(MultipartBody::Flow(Vec::new()))
+            }
+            other => {
+                self.wire.push((conn, other));
+                return None;
+            }
+        };
+        let reply = body.map_or(Message::BarrierReply, |body| {
+            Message::MultipartReply(MultipartReply { more: false, body })
+        });
+        let frames = vec![reply.encode(header.xid)];
+        Some(Input::Frames { conn, frames })
+    }
+
+    fn tell(&mut self, session: u64, records: Bytes) {
+        for record in Records::new(records).map(Result::unwrap) {
+            let text = match record {
+                Record::Control(bytes) => text(ToApp::decode(bytes).unwrap().record.unwrap()),
+                Record::Message { .. } => continue,
+            };
+            self.told.push((session, text));
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        self.put(Input::Ask { ticket: 1, ask });
+    }
+
+    fn frame(&mut self, conn: u32, message: Message) {
+        let frames = vec![message.encode(0)];
+        self.put(Input::Frames { conn, frames });
+    }
+
+    fn switch(&mut self, conn: u32, dpid: u64, tables: u8) {
+        let remote = format!("switch {dpid}");
+        self.put(Input::Connected { conn, remote });
+        self.frame(conn, Message::Hello(Hello::V13));
+        self.frame(
+            conn,
+            Message::FeaturesReply(FeaturesReply {
+                datapath_id: dpid,
+                n_buffers: 0,
+                n_tables: tables,
+                auxiliary_id: 0,
+                capabilities: 0,
+                reserved: 0,
+            }),
+        );
+    }
+
+    fn packet_in(&mut self, conn: u32) {
+        self.frame(
+            conn,
+            Message::PacketIn(PacketIn {
+                buffer_id: v13::NO_BUFFER,
+                total_len: 4,
+                reason: 1,
+                table_id: 10,
+                cookie: u64::MAX,
+                match_: Match::new(),
+                data: Bytes::from_static(b"data"),
+            }),
+        );
+    }
+
+    fn records(&mut self, session: u64, fill: impl FnOnce(&mut BytesMut)) {
+        let mut records = BytesMut::new();
+        fill(&mut records);
+        let Blob { records } = Blob {
+            records: records.freeze(),
+        };
+        self.put(Input::Blob { session, records });
+    }
+
+    fn attach(&mut self, session: u64, name: &str) {
+        self.put(Input::SessionOpened { session });
+        let hello = from_app::Record::Hello(SessionHello {
+            app: "ls".into(),
+            instance: name.into(),
+            release: "1.0.0".into(),
+            pid: 1,
+        });
+        self.records(session, |records| control(records, hello));
+    }
+
+    fn resume(&mut self, name: &str, epoch: u64, n: u64) {
+        self.ask(Ask::Resume(ResumeRequest {
+            app: "ls".into(),
+            instance: name.into(),
+            epoch,
+            cursor: Some(Seq { stream: 3, n }),
+            turn: 0,
+            revision: 0,
+        }));
+    }
+
+    /// A turn of session 1 in epoch 1 for event `n`, with a packet-out of so many bytes.
+    fn turn(&mut self, n: u64, bytes: usize) {
+        self.turn += 1;
+        let end = from_app::Record::TurnEnd(TurnEnd {
+            epoch: 1,
+            turn: self.turn,
+            event: (n > 0).then_some(Seq { stream: 3, n }),
+        });
+        self.records(1, |records| {
+            let mut left = bytes;
+            while left > 0 {
+                let length = left.min(60_000);
+                left -= length;
+                let out = Message::PacketOut(PacketOut {
+                    buffer_id: v13::NO_BUFFER,
+                    in_port: v13::port::CONTROLLER,
+                    actions: Vec::new(),
+                    data: vec![0; length].into(),
+                });
+                put_message(records, 1, &out.encode(0));
+            }
+            control(records, end);
+        });
+    }
+
+    fn answer(&mut self, n: u64) {
+        self.turn(n, 0);
+    }
+
+    fn later(&mut self, time: Duration) {
+        self.now += time;
+        if self
+            .mediator
+            .next_deadline()
+            .is_some_and(|at| at <= self.now)
+        {
+            self.put(Input::Timer);
+        }
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        let told = std::mem::take(&mut self.told);
+        told.into_iter()
+            .map(|(session, text)| format!("{session}: {text}"))
+            .collect()
+    }
+}
+
+fn control(records: &mut BytesMut, record: from_app::Record) {
+    let record = Some(record);
+    put_control(records, &FromApp { record });
+}
+
+fn text(record: to_app::Record) -> String {
+    use event::What;
+    match record {
+        to_app::Record::Event(event) => {
+            let n = event.seq.unwrap().n;
+            match event.what.unwrap() {
+                What::Message(_) => format!("event {n} message"),
+                What::SwitchUp(up) => format!("event {n} up {}", up.dpid),
+                What::SwitchDown(down) => format!("event {n} down {}", down.dpid),
+                What::Lost(lost) => format!("event {n} lost {} of {}", lost.count, lost.dpid),
+                What::Resync(resync) => format!("event {n} resync {}", resync.dpid),
+            }
+        }
+        to_app::Record::Accepted(accepted) => format!("accepted {}", accepted.turn),
+        to_app::Record::SwitchUp(up) => format!("up {}", up.dpid),
+        to_app::Record::SwitchDown(down) => format!("down {}", down.dpid),
+        to_app::Record::Welcome(welcome) => format!("welcome {}", welcome.switches.len()),
+        to_app::Record::Resume(resume) => format!("resume {}", resume.epoch),
+        to_app::Record::Refused(refused) => format!("refused: {}", refused.message),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_app_that_comes_when_switches_are_there_hears_of_them() {
+    let mut bench = Bench::new(1 << 20);
+    bench.switch(1, 7, 254);
+    bench.switch(2, 8, 254);
+    let both = [("fw", 2, 20, 29), APPS[0]];
+    bench.ask(Ask::Configure(configuration(&both)));
+    bench.attach(1, "a");
+    bench.resume("a", 1, 0);
+    bench.answer(1);
+    bench.answer(2);
+    bench.answer(3);
+    assert_eq!(
+        bench.told(),
+        [
+            "1: welcome 2",
+            "1: resume 1",
+            "1: event 1 resync 0",
+            "1: accepted 1",
+            "1: event 2 up 7",
+            "1: accepted 2",
+            "1: event 3 up 8",
+            "1: accepted 3"
+        ]
+    );
+    // Gone and come back within the stream: no number is used twice.
+    bench.ask(Ask::Configure(configuration(&both[..1])));
+    assert_eq!(bench.told(), ["1: refused: ls is no longer present"]);
+    bench.ask(Ask::Configure(configuration(&both)));
+    bench.attach(2, "a");
+    bench.resume("a", 2, 3);
+    assert_eq!(
+        bench.told(),
+        ["2: welcome 2", "2: resume 2", "2: event 4 resync 0"]
+    );
+}
+
+#[test]
+fn a_turn_is_accepted_when_its_channels_have_room() {
+    let mut bench = Bench::live(1 << 20);
+    bench.packet_in(1);
+    bench.writes = false;
+    bench.turn(3, 5 << 20);
+    bench.packet_in(1);
+    assert_eq!(bench.told(), ["1: event 3 message"], "not yet");
+    assert!(bench.wire.len() > 80, "but it is on its way");
+    // The next turns wait behind it.
+    bench.turn(0, 0);
+    assert!(bench.told().is_empty());
+    bench.put(Input::Written {
+        conn: 1,
+        bytes: 2 << 20,
+    });
+    assert_eq!(
+        bench.told(),
+        ["1: accepted 3", "1: event 4 message", "1: accepted 4"]
+    );
+}
+
+#[test]
+fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
+    let mut bench = Bench::live(1 << 20);
+    bench.switch(2, 8, 254);
+    bench.answer(3);
+    bench.packet_in(1);
+    bench.told();
+    bench.writes = false;
+    bench.turn(4, 5 << 20);
+    for _ in 0..5 {
+        bench.later(SECOND);
+        bench.packet_in(1);
+        bench.packet_in(2);
+    }
+    assert!(
+        bench
+            .others
+            .iter()
+            .any(|other| other.starts_with("Disconnect")),
+        "{:?}",
+        bench.others
+    );
+    assert_eq!(bench.told()[..1], ["1: accepted 4"]);
+    let slots = bench
+        .mediator
+        .slots
+        .values_mut()
+        .next()
+        .unwrap()
+        .report(bench.now);
+    // Ten packet-ins but for the last of the lost channel, and its end.
+    assert_eq!((slots.events, slots.lost), (4 + 9 + 1, 0));
+}
+
+#[test]
+fn a_session_that_is_not_read_is_given_up() {
+    let mut bench = Bench::live(1 << 20);
+    // Its replies pile up: nothing was ever reported as written.
+    let reply = Message::EchoReply(vec![0; 60_000].into()).encode(0);
+    for _ in 0..300 {
+        let session = bench.mediator.sessions.get_mut(&1).unwrap();
+        session.put(to_app::Record::Reply(morph_api::session::Reply {
+            channel: 1,
+        }));
+        session.put_message(1, &reply, Some(5));
+        bench.mediator.dirty_sessions.push(1);
+    }
+    bench.put(Input::Timer);
+    bench.told();
+    bench.later(4 * SECOND);
+    assert!(bench.told().is_empty());
+    bench.later(SECOND);
+    let told = bench.told();
+    assert!(told[0].contains("the session is not read"), "{told:?}");
+    assert!(
+        bench
+            .others
+            .contains(&"EndSession { session: 1 }".to_owned())
+    );
+}
+
+#[test]
+fn beyond_the_quota_losses_are_told_in_order() {
+    let mut bench = Bench::live(1000);
+    for _ in 0..9 {
+        bench.packet_in(1);
+    }
+    bench.told();
+    for n in 3..9 {
+        bench.answer(n);
+    }
+    let told = bench.told();
+    assert_eq!(told[0], "1: accepted 3");
+    let lost = told.iter().position(|told| told.contains("lost")).unwrap();
+    assert!(told[lost].ends_with("of 7"), "{told:?}");
+    let slot = bench
+        .mediator
+        .slots
+        .values_mut()
+        .next()
+        .unwrap()
+        .report(bench.now);
+    assert_eq!(slot.events, 2 + 9);
+    assert!(
+        told[lost].contains(&format!("lost {} of", slot.lost)),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_switch_with_too_few_tables_is_refused() {
+    let mut bench = Bench::new(1 << 20);
+    bench.switch(1, 7, 19);
+    assert!(
+        bench.others.contains(&"Disconnect { conn: 1 }".to_owned()),
+        "{:?}",
+        bench.others
+    );
+    bench.others.clear();
+    bench.switch(2, 7, 20);
+    assert!(bench.others.is_empty(), "{:?}", bench.others);
+    // Later, when an app with more tables comes.
+    bench.ask(Ask::Configure(configuration(&[APPS[0], ("fw", 2, 20, 29)])));
+    assert!(bench.others.contains(&"Disconnect { conn: 2 }".to_owned()));
+}
+
+#[test]
+fn a_read_of_the_pipeline_without_an_answer_is_begun_again() {
+    let mut bench = Bench::new(1 << 20);
+    bench.switch(1, 7, 254);
+    let sent = |bench: &mut Bench| {
+        let mods = bench
+            .wire
+            .iter()
+            .filter(|(_, message)| matches!(message, Message::FlowMod(_)));
+        let count = mods.count();
+        bench.wire.clear();
+        count
+    };
+    assert_eq!(sent(&mut bench), 2);
+    let now = bench.now;
+    bench
+        .mediator
+        .switches
+        .get_mut(&1)
+        .unwrap()
+        .reconcile
+        .begin(vec![99], now);
+    bench.mediator.arm(Some(now + 10 * SECOND));
+    for _ in 0..9 {
+        bench.later(SECOND);
+        bench.packet_in(1);
+    }
+    assert_eq!(sent(&mut bench), 0);
+    bench.later(SECOND);
+    assert_eq!(sent(&mut bench), 2, "this switch forgets its rules at once");
+}
+
+#[test]
+fn nothing_moves_when_nobody_is_there() {
+    let mut bench = Bench::new(1 << 20);
+    for input in [
+        Input::Frames {
+            conn: 9,
+            frames: vec![Bytes::from_static(&[4, 0, 0, 8, 0, 0, 0, 0])],
+        },
+        Input::Written { conn: 9, bytes: 5 },
+        Input::Ended {
+            conn: 9,
+            end: End::Peer { left: 0 },
+        },
+        Input::SessionWritten {
+            session: 9,
+            bytes: 5,
+        },
+        Input::SessionEnded {
+            session: 9,
+            reason: String::new(),
+        },
+        Input::Blob {
+            session: 9,
+            records: Bytes::from_static(b"?"),
+        },
+        Input::Fenced {
+            app: "nobody".into(),
+            outcome: FenceOutcome::Raced,
+        },
+        Input::Timer,
+        Input::Shutdown,
+    ] {
+        bench.put(input);
+    }
+    assert!(
+        bench.others.is_empty() && bench.told.is_empty(),
+        "{:?}",
+        bench.others
+    );
+}

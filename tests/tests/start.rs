@@ -1,0 +1,110 @@
+//! A morphd that cannot start says why and ends; the one that runs does not notice.
+
+use anyhow::{Result, ensure};
+use morph_tests::{Lab, Shape, bin, wait_until};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+/// A network in use, whose pings may not be lost.
+fn unnoticed(fault: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let lab = Lab::with_morpheus(Shape::single(2), &["--app", "learning-switch"])?;
+    lab.wait_ping(1, 2)?;
+    let ping = lab.ping_on(1, 2, 1)?;
+    fault(&lab)?;
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
+    lab.finish()
+}
+
+/// This command ends, not well, and has said these words.
+fn fails(lab: &Lab, command: &mut Command, words: &[&str]) -> Result<()> {
+    let log = format!(
+        "failing-{}",
+        words[0].replace(|c: char| !c.is_alphanumeric(), "")
+    );
+    let mut child = lab.sandbox().daemon(&log, command)?;
+    let status = wait_until("it ends", Duration::from_secs(10), || Ok(child.try_wait()?))?;
+    let said = lab.sandbox().log(&log);
+    ensure!(!status.success(), "{status}: {said}");
+    for word in words {
+        ensure!(said.contains(word), "no word about {word}: {said}");
+    }
+    Ok(())
+}
+
+/// A morphd with directories of this name.
+fn morphd(lab: &Lab, name: &str) -> Result<Command> {
+    let mut command = lab.sandbox().command(bin("morphd")?);
+    for kind in ["state", "run"] {
+        let dir = lab.dir().join(format!("{name}-{kind}"));
+        command.arg(format!("--{kind}-dir")).arg(dir);
+    }
+    Ok(command)
+}
+
+#[test]
+fn a_port_that_is_in_use() -> Result<()> {
+    unnoticed(|lab| {
+        fails(lab, &mut morphd(lab, "other")?, &["6653", "in use"])?;
+        wait_until("nothing of it stays", Duration::from_secs(10), || {
+            let dir = lab.dir().join("other-run");
+            let of_it = |args: &[String]| {
+                args.iter()
+                    .any(|arg| arg.starts_with(&*dir.to_string_lossy()))
+            };
+            let left = lab.processes()?.iter().filter(|p| of_it(&p.args)).count();
+            Ok((left == 0).then_some(()))
+        })
+    })
+}
+
+#[test]
+fn a_run_directory_that_is_in_use() -> Result<()> {
+    unnoticed(|lab| {
+        let mut command = lab.morpheus()?.command(lab.sandbox(), &[])?;
+        let pid = lab.process("morphd")?.inner.to_string();
+        fails(lab, &mut command, &["already runs", &pid])
+    })
+}
+
+#[test]
+fn a_state_directory_without_rights() -> Result<()> {
+    unnoticed(|lab| {
+        // Root without the right to pass by permissions, in front of somebody else's directory.
+        let dir = lab.dir().join("forbidden-state");
+        let dir = dir.to_string_lossy();
+        lab.sandbox()
+            .script(&format!("mkdir -m 700 {dir}; chown 65534:65534 {dir}"))?;
+        let mut command = lab.sandbox().command("setpriv");
+        command.args([
+            "--bounding-set",
+            "-dac_override,-dac_read_search,-fowner",
+            "--",
+        ]);
+        command.arg(bin("morphd")?).args(["--state-dir", &dir]);
+        command
+            .arg("--run-dir")
+            .arg(lab.dir().join("forbidden-run"));
+        fails(lab, &mut command, &[&dir, "denied"])
+    })
+}
+
+#[test]
+fn the_second_port_in_use_is_a_warning() -> Result<()> {
+    let mut lab = Lab::new(Shape::single(2))?;
+    let taken = lab
+        .sandbox()
+        .inside(|| Ok(TcpListener::bind("0.0.0.0:6633")?))?;
+    lab.start_morpheus(&["--app", "learning-switch"])?;
+    lab.attach()?;
+    lab.wait_ping(1, 2)?;
+    let logs = lab.logs();
+    let warned = logs.iter().any(|(_, text)| {
+        text.lines()
+            .any(|line| line.contains("WARN") && line.contains("6633"))
+    });
+    ensure!(warned, "no warning: {logs:?}");
+    drop(taken);
+    lab.finish()
+}
