@@ -2,7 +2,8 @@
 # make demo       upgrade a router under live traffic, and see that nothing is lost
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
 # make test-long  the end-to-end tests with many more rounds
-# PROFILE=debug   with any of them: an unoptimized build
+# PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
+#                 in a fraction of the time, and what they start is what users run.
 
 PROFILE ?= release
 CARGO ?= cargo
@@ -11,7 +12,7 @@ cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
 # The network tests and the demo make namespaces, which takes root.
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
-end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(cargo_profile) $(runner) -p morph-tests
+end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests
 
 .PHONY: all build bundles defects demo test unit e2e test-long fmt lint clean dependencies
 
@@ -38,10 +39,10 @@ fmt:
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(cargo_profile) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-unit:
-	$(CARGO) test $(cargo_profile) --workspace --exclude morph-tests
+unit: dependencies
+	$(CARGO) test --workspace --exclude morph-tests
 
 e2e: dependencies bundles defects
 	$(end_to_end) -- --test-threads 1

@@ -76,7 +76,19 @@ pub fn last_words(path: &Path, panicked: bool) -> Option<String> {
         let said = lines.get(at + 1).map_or("", String::as_str);
         return Some(format!("{} {said}", lines[at].trim_end()));
     }
-    lines.into_iter().rev().find(|line| !line.trim().is_empty())
+    let last = lines.iter().rev().find(|line| !line.trim().is_empty())?;
+    Some(without_stamp(last).to_owned())
+}
+
+/// A line of ours begins with its time and its level; in another line they would only be in the way.
+fn without_stamp(line: &str) -> &str {
+    let after_time = line
+        .split_once('Z')
+        .map_or(line, |(_, rest)| rest.trim_start());
+    let message = ["ERROR ", "WARN ", "INFO "]
+        .iter()
+        .find_map(|level| after_time.strip_prefix(level));
+    message.unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -115,6 +127,15 @@ mod tests {
         );
         // Another instance's panic before it is not this one's.
         assert_eq!(last_words(&path, false).unwrap(), "   0: x");
+    }
+
+    #[test]
+    fn time_and_level_are_left_out() {
+        assert_eq!(
+            without_stamp("2026-11-21T10:14:48.152610Z ERROR cannot listen"),
+            "cannot listen"
+        );
+        assert_eq!(without_stamp("Zebra: no port"), "Zebra: no port");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Deaths closer together than this belong together.
 const WINDOW: Duration = Duration::from_secs(10);
+/// One that lived this long works: the wait after its death does not grow, so that an outage stays short.
+const STEADY: Duration = Duration::from_millis(500);
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
@@ -32,11 +34,11 @@ impl Restarts {
 
     /// It died: when to start it again.
     pub fn died(&mut self, now: Instant) -> Instant {
-        let in_row = self.last.is_some_and(|last| now < last + WINDOW);
-        self.row = if in_row {
-            self.row.saturating_add(1)
-        } else {
-            1
+        let life = self.last.map(|last| now.saturating_duration_since(last));
+        self.row = match life {
+            Some(life) if life < STEADY => self.row.saturating_add(1),
+            Some(life) if life < WINDOW => self.row.saturating_add(1).min(self.free + 1),
+            Some(_) | None => 1,
         };
         self.total += 1;
         let Some(over) = self.row.checked_sub(self.free + 1) else {
@@ -80,5 +82,20 @@ mod tests {
         let later = now + WINDOW + LONGEST;
         assert_eq!(restarts.died(later), later, "a long life ends the row");
         assert_eq!(restarts.total(), 10);
+    }
+
+    #[test]
+    fn the_wait_does_not_grow_for_one_that_works_between_its_deaths() {
+        let mut restarts = Restarts::new(1);
+        let mut now = Instant::now();
+        let waits: Vec<u128> = (0..5)
+            .map(|_| {
+                let at = restarts.died(now);
+                let wait = at - now;
+                now = at + STEADY;
+                wait.as_millis()
+            })
+            .collect();
+        assert_eq!(waits, [0, 100, 100, 100, 100]);
     }
 }

@@ -12,16 +12,20 @@
 //! One task owns all state and never waits for a call.
 
 mod apps;
+mod copies;
+mod first;
 mod instances;
 mod observe;
 mod parts;
 mod present;
+mod record;
 mod recover;
 mod requests;
 mod start;
 mod statuses;
 mod stop;
 mod upgrades;
+mod upgrading;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

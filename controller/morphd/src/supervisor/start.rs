@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,15 @@ use tokio::sync::mpsc;
 
 use super::observe::{Observed, Snapshot, observe};
 use super::parts::{self, Part, PartName};
-use super::requests::{release_write, staged};
+use super::requests::release_write;
 use super::{Event, Feed, INBOX, Managed, Supervisor};
 use crate::app;
-use crate::bundle::{self, Bundle};
-use crate::config::{AppRef, Settings};
+use crate::bundle;
+use crate::config::Settings;
 use crate::lock::{Lock, LockError};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
-use crate::records::{
-    APPS, AppRow, Desired, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
-};
+use crate::records::{APPS, AppRow, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write};
 use crate::release::{self, Release, Releases};
 
 /// For a part to get ready.
@@ -243,142 +241,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Stages the bundles beside morphd. One that cannot be used is a warning: the others can.
-    async fn install_found(&mut self) -> anyhow::Result<()> {
-        for folder in bundle::found_in(&self.settings.bundles) {
-            if let Some(release) = self.copy(folder).await {
-                self.records.write(&[release_write(&release)], &[]).await?;
-                self.staged(release);
-            }
-        }
-        Ok(())
-    }
-
-    /// The same, one after the other, while everything else runs.
-    fn install_later(&self, mut folders: Vec<PathBuf>) {
-        let Some(folder) = folders.pop() else {
-            return;
-        };
-        let (copy, records) = (self.copy(folder), Arc::clone(&self.records));
-        let call = async move {
-            let release = copy.await?;
-            match records.write(&[release_write(&release)], &[]).await {
-                Ok(_) => Some(release),
-                Err(refusal) => {
-                    tracing::error!(%refusal, "the record of a release was refused");
-                    None
-                }
-            }
-        };
-        self.after(call, move |supervisor, release| {
-            if let Some(release) = release {
-                supervisor.staged(release);
-            }
-            supervisor.install_later(folders);
-        });
-    }
-
-    fn staged(&mut self, release: Release) {
-        let (app, version) = (&release.manifest.name, &release.manifest.version);
-        tracing::info!(app, %version, digest = release.row.digest, "staged");
-        self.releases.insert(release);
-    }
-
-    /// Copies a bundle unless it is known.
-    fn copy(&self, folder: PathBuf) -> impl Future<Output = Option<Release>> + Send + use<> {
-        let (bundles, known) = (
-            self.settings.state_dir.join("bundles"),
-            self.known_digests(),
-        );
-        let work =
-            tokio::task::spawn_blocking(move || install_unless_known(&folder, &bundles, &known));
-        async move {
-            match work.await {
-                Ok(Ok(release)) => release,
-                Ok(Err(why)) => {
-                    tracing::warn!("{why}");
-                    None
-                }
-                Err(_) => None,
-            }
-        }
-    }
-
-    fn known_digests(&self) -> BTreeMap<(String, semver::Version), String> {
-        let all = self.releases.iter();
-        all.map(|r| {
-            (
-                (r.manifest.name.clone(), r.manifest.version.clone()),
-                r.row.digest.clone(),
-            )
-        })
-        .collect()
-    }
-
-    async fn choose_first_apps(&mut self) -> anyhow::Result<()> {
-        let named = self.settings.apps.clone();
-        let default = ["topology", "router"].map(|name| AppRef {
-            name: name.into(),
-            version: None,
-        });
-        for app in if named.is_empty() {
-            default.to_vec()
-        } else {
-            named.clone()
-        } {
-            let release = match &app.version {
-                Some(version) => self.releases.get(&app.name, version),
-                None => self.releases.newest(&app.name),
-            };
-            let Some(release) = release.cloned() else {
-                let place = self.settings.bundles.display();
-                let versions = self.releases.versions(&app.name);
-                if named.is_empty() {
-                    tracing::warn!(
-                        app = app.name,
-                        "no bundle of it in {place}; `morphctl app install PATH` brings one"
-                    );
-                    continue;
-                }
-                bail!(
-                    "--app {app}: there is no such release; of {} there are: {versions} (in {place})",
-                    app.name
-                );
-            };
-            if self.apps.contains_key(&app.name) {
-                bail!("--app {app}: {} is named twice", app.name);
-            }
-            let mut together = self.present("");
-            together.push(&release.manifest);
-            release::fit_together(&together).map_err(|why| anyhow!("--app {app}: {why}"))?;
-            self.write_first(&release).await?;
-        }
-        Ok(())
-    }
-
-    /// The app's record, its release as permanent and its first space, at once.
-    async fn write_first(&mut self, release: &Release) -> anyhow::Result<()> {
-        let manifest = &release.manifest;
-        let row = AppRow {
-            id: manifest.id,
-            release: manifest.version.clone(),
-            desired: Desired::Running,
-            instance: String::new(),
-            epoch: 0,
-        };
-        let permanent = as_permanent(release);
-        let writes = [
-            Write::new(APPS, &manifest.name, &row),
-            release_write(&permanent),
-        ];
-        let space = op::create_truth(&manifest.name, 1, manifest.schema);
-        self.records.write(&writes, &[space]).await?;
-        let name = manifest.name.clone();
-        self.releases.insert(permanent);
-        self.apps.insert(name, Managed::new(row));
-        Ok(())
-    }
-
     /// Starts an app that stands still: its record first, then the pipeline, then its instance.
     pub(super) fn begin_app(
         &mut self,
@@ -470,32 +332,8 @@ fn row_schema(release: &Release) -> u32 {
     release.manifest.schema
 }
 
-fn as_permanent(release: &Release) -> Release {
+pub(super) fn as_permanent(release: &Release) -> Release {
     let mut permanent = release.clone();
     permanent.row.status = ReleaseStatus::Permanent;
     permanent
-}
-
-type Known = BTreeMap<(String, semver::Version), String>;
-
-fn install_unless_known(
-    folder: &Path,
-    bundles: &Path,
-    known: &Known,
-) -> Result<Option<Release>, String> {
-    let bundle =
-        Bundle::examine(folder).map_err(|error| format!("this bundle is not used: {error}"))?;
-    let (name, version) = (&bundle.manifest.name, &bundle.manifest.version);
-    match known.get(&(name.clone(), version.clone())) {
-        Some(digest) if *digest == bundle.digest => Ok(None),
-        Some(digest) => Err(format!(
-            "{}: {name}@{version} is known with another digest ({}): the known one is used",
-            folder.display(),
-            &digest[..12.min(digest.len())]
-        )),
-        None => {
-            let installed = bundle.install(bundles).map_err(|error| error.to_string())?;
-            Ok(Some(staged(bundle, installed)))
-        }
-    }
 }

@@ -1,31 +1,24 @@
 //! Carries out what the machine of an upgrade asks for.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use morph_api::management::{Step, UpgradeStatus};
-use morph_api::store::{Op, Reason};
+use morph_api::management::UpgradeStatus;
 use morph_api::supervisor::{
     Flush, Go, HoldReply, MakeCopy, Ping, StopCopy, hold_reply, instruction,
 };
-use morph_store::op;
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apps::resume;
 use super::{Feed, Supervisor};
 use crate::app::{InstanceId, State as AppState};
-use crate::records::{
-    APPS, AppRow, Fenced, Fencing, RELEASES, Records, ReleaseStatus, UPGRADES, UpgradeRow, Write,
-};
+use crate::records::{Fenced, ReleaseStatus, UpgradeRow};
 use crate::upgrade::{HoldOutcome, Input, Order, Output, Resumption, Side, Upgrade};
 
 /// For the old instance to finish its turns.
 const QUIESCE: Duration = Duration::from_secs(1);
 /// For the whole hold; the proxy keeps it.
 const HOLD: Duration = Duration::from_secs(5);
-/// For the fence of a hand-over: well within the hold.
-const FENCE: Duration = Duration::from_secs(2);
 
 /// An upgrade in hand.
 pub(crate) struct Running {
@@ -46,7 +39,7 @@ pub(crate) struct Running {
 }
 
 impl Supervisor {
-    fn running(&mut self, app: &str) -> Option<&mut Running> {
+    pub(super) fn running(&mut self, app: &str) -> Option<&mut Running> {
         self.apps.get_mut(app)?.upgrade.as_mut()
     }
 
@@ -71,7 +64,7 @@ impl Supervisor {
         }
     }
 
-    fn answer(&mut self, app: &str, input: Input) {
+    pub(super) fn answer(&mut self, app: &str, input: Input) {
         self.feed(Feed::Upgrade(app.to_owned(), input));
     }
 
@@ -105,7 +98,7 @@ impl Supervisor {
     }
 
     /// The instance of a side, if there is one that is not being ended.
-    fn instance_of(&self, app: &str, side: Side) -> Option<InstanceId> {
+    pub(super) fn instance_of(&self, app: &str, side: Side) -> Option<InstanceId> {
         let managed = self.apps.get(app)?;
         let running = managed.upgrade.as_ref()?;
         let id = match side {
@@ -237,279 +230,6 @@ impl Supervisor {
         });
     }
 
-    fn make_space(&mut self, app: &str, side: Side, schema: u32) {
-        let Some(owner) = self.instance_of(app, side) else {
-            return self.answer(app, Input::SpaceFailed("its maker is not there".into()));
-        };
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move { make_space(&records, &name, schema, &owner).await };
-        let name = app.to_owned();
-        self.after(call, move |supervisor, result| {
-            let input = match result {
-                Ok(space) => Input::SpaceMade(space),
-                Err(why) => Input::SpaceFailed(why),
-            };
-            supervisor.feed_upgrade(&name, input);
-        });
-    }
-
-    fn drop_space(&mut self, app: &str, space: u32) {
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move { records.write(&[], &[op::drop_space(name, space)]).await };
-        self.after(call, move |_, result| {
-            if let Err(refusal) = result {
-                tracing::warn!(space, %refusal, "the copy is not dropped");
-            }
-        });
-    }
-
-    /// Drops an app's copies: all of them, or those that one instance made. A new copy takes an old one's place
-    /// anyway; this is so that none lies about.
-    pub(super) fn drop_copies(&mut self, app: &str, owner: Option<InstanceId>) {
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move {
-            let spaces = records.status().await.spaces;
-            let copies = spaces
-                .into_iter()
-                .filter(|space| space.app == name && !space.truth);
-            let useless =
-                copies.filter(|space| owner.as_ref().is_none_or(|owner| space.owner == *owner));
-            let drops: Vec<Op> = useless
-                .map(|space| op::drop_space(&name, space.id))
-                .collect();
-            if drops.is_empty() {
-                return Ok(());
-            }
-            records.write(&[], &drops).await.map(drop)
-        };
-        self.after(call, |_, result| {
-            if let Err(refusal) = result {
-                tracing::warn!(%refusal, "a copy is not dropped");
-            }
-        });
-    }
-
-    // ---- the record ----
-
-    /// The record with everything that is known by now.
-    fn renew_row(&mut self, app: &str, step: Step) -> Option<UpgradeRow> {
-        let running = self.running(app)?;
-        let machine = &running.machine;
-        let (numbers, row) = (*machine.numbers(), &mut running.row);
-        row.step = step.as_str_name().to_owned();
-        row.step_unix_ms = super::unix_ms();
-        row.since_start_us =
-            u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        row.newcomer = running.new.clone().unwrap_or_default();
-        row.old = running.old.clone().unwrap_or_default();
-        row.space = machine.space().unwrap_or(0);
-        row.swapped = machine.swapped();
-        if let Some(cause) = machine.cause() {
-            row.message.clone_from(&cause.message);
-            row.by = cause.by.to_owned();
-        }
-        if let Some(forward) = numbers.forward {
-            row.handover_us = forward.held_us;
-            row.events_held = forward.queued;
-            row.events_replayed = forward.replayed;
-        }
-        let mut rules = numbers.forward_rules;
-        if let Some(back) = numbers.back {
-            row.back_handover_us = back.held_us;
-            rules = numbers.back_rules;
-        }
-        row.rules_added = rules.added;
-        row.rules_changed = rules.changed;
-        row.rules_removed = rules.removed;
-        row.rules_unchanged = rules.unchanged;
-        Some(row.clone())
-    }
-
-    fn record(&mut self, app: &str, step: Step) {
-        let Some(row) = self.renew_row(app, step) else {
-            return;
-        };
-        let writes = vec![Write::new(UPGRADES, app, &row)];
-        self.write_in_order(app, writes, Vec::new(), None, move |result| match result {
-            Ok(()) => Input::Recorded(step),
-            // It cannot be refused but by another morphd, and the lock says that there is none.
-            Err(why) => {
-                tracing::error!(why, "the record of an upgrade was refused");
-                Input::Recorded(step)
-            }
-        });
-    }
-
-    /// Writes after all earlier writes of this app, unless a later one came first.
-    fn write_in_order(
-        &mut self,
-        app: &str,
-        writes: Vec<Write>,
-        more: Vec<Op>,
-        swap: Option<u32>,
-        then: impl FnOnce(Result<(), String>) -> Input + Send + 'static,
-    ) {
-        let Some(managed) = self.apps.get_mut(app) else {
-            return;
-        };
-        managed.writes += 1;
-        let (number, order) = (managed.writes, Arc::clone(&managed.order));
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move {
-            let mut newest = order.lock().await;
-            if *newest > number {
-                return Ok(());
-            }
-            *newest = number;
-            let mut more = more;
-            if let Some(copy) = swap {
-                more.push(
-                    records
-                        .swap(&name, copy)
-                        .await
-                        .map_err(|refusal| refusal.to_string())?,
-                );
-            }
-            records
-                .write(&writes, &more)
-                .await
-                .map(drop)
-                .map_err(|refusal| refusal.to_string())
-        };
-        let name = app.to_owned();
-        self.after(call, move |supervisor, result| {
-            supervisor.feed_upgrade(&name, then(result))
-        });
-    }
-
-    /// The fence: one transaction with the record, the app's row and the release's status.
-    fn fence(&mut self, app: &str, side: Side, swap: Option<u32>) {
-        let step = match side {
-            Side::New => Step::Resuming,
-            Side::Old => Step::RollingBack,
-        };
-        let instance = self.instance_of(app, side).unwrap_or_default();
-        let Some(mut row) = self.renew_row(app, step) else {
-            return;
-        };
-        let Some(managed) = self.apps.get(app) else {
-            return;
-        };
-        row.fenced = true;
-        row.swapped |= swap.is_some();
-        let (release, status) = match side {
-            Side::New => (row.to.clone(), ReleaseStatus::Current),
-            Side::Old => (row.from.clone(), row.was.unwrap_or(ReleaseStatus::Staged)),
-        };
-        let fencing = Fencing {
-            app: app.to_owned(),
-            node: self.settings.node.clone(),
-            release,
-            epoch: managed.row.epoch,
-            force: side == Side::Old,
-            swap,
-        };
-        let mut others = vec![Write::new(UPGRADES, app, &row)];
-        others.extend(self.release_write(app, &row.to, status));
-        let row = AppRow {
-            instance: instance.clone(),
-            ..managed.row.clone()
-        };
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move {
-            let writes = |epoch| {
-                let app = Write::new(
-                    APPS,
-                    name.as_str(),
-                    &AppRow {
-                        epoch,
-                        ..row.clone()
-                    },
-                );
-                [&others[..], &[app]].concat()
-            };
-            let fence = records.fence(fencing, writes);
-            if side == Side::Old {
-                // The way back has no failure exit: it waits for the store.
-                return fence.await.map_err(|refusal| refusal.to_string());
-            }
-            match tokio::time::timeout(FENCE, fence).await {
-                Ok(result) => result.map_err(|refusal| refusal.to_string()),
-                Err(_) => Err("the store did not answer in time".into()),
-            }
-        };
-        let name = app.to_owned();
-        self.after(call, move |supervisor, result| {
-            supervisor.fence_answered(&name, &instance, status, result)
-        });
-    }
-
-    fn fence_answered(
-        &mut self,
-        app: &str,
-        instance: &str,
-        status: ReleaseStatus,
-        result: Result<Fenced, String>,
-    ) {
-        let input = match result {
-            Ok(fenced) => {
-                self.lane_is(app, instance, fenced);
-                if let Some(running) = self.running(app) {
-                    running.fenced = Some(fenced);
-                    running.row.fenced = true;
-                    let to = running.to.clone();
-                    self.releases.set_status(app, &to, status);
-                }
-                Input::Fenced
-            }
-            Err(why) => Input::FenceRefused(why),
-        };
-        self.feed_upgrade(app, input);
-    }
-
-    fn release_write(&self, app: &str, version: &str, status: ReleaseStatus) -> Option<Write> {
-        let release = self.releases.get(app, &version.parse().ok()?)?;
-        let row = crate::records::ReleaseRow {
-            status,
-            ..release.row.clone()
-        };
-        Some(Write::new(RELEASES, format!("{app}/{version}"), &row))
-    }
-
-    /// The last record, with what the end makes of the app and of the two releases.
-    fn finish(&mut self, app: &str, step: Step, swap: Option<u32>) {
-        let Some(row) = self.renew_row(app, step) else {
-            return;
-        };
-        let Some(managed) = self.apps.get(app) else {
-            return;
-        };
-        let mut writes = vec![Write::new(UPGRADES, app, &row)];
-        let was = row.was.unwrap_or(ReleaseStatus::Staged);
-        if step == Step::Committed {
-            let release = row
-                .to
-                .parse()
-                .unwrap_or_else(|_| managed.row.release.clone());
-            writes.push(Write::new(
-                APPS,
-                app,
-                &AppRow {
-                    release,
-                    ..managed.row.clone()
-                },
-            ));
-            writes.extend(self.release_write(app, &row.to, ReleaseStatus::Permanent));
-            writes.extend(self.release_write(app, &row.from, ReleaseStatus::Old));
-        } else {
-            writes.extend(self.release_write(app, &row.to, was));
-        }
-        self.write_in_order(app, writes, Vec::new(), swap, |result| match result {
-            Ok(()) => Input::Finished,
-            Err(why) => Input::SwapRefused(why),
-        });
-    }
-
     /// The machine has ended: the app looks after itself again.
     fn upgrade_ended(&mut self, app: &str) {
         let Some(managed) = self.apps.get_mut(app) else {
@@ -558,31 +278,5 @@ fn outcome(reply: &HoldReply) -> HoldOutcome {
         hold_reply::Outcome::Quiesced => HoldOutcome::Quiesced,
         hold_reply::Outcome::Gone => HoldOutcome::Gone,
         hold_reply::Outcome::Expired | hold_reply::Outcome::Unspecified => HoldOutcome::Expired,
-    }
-}
-
-/// Makes a copy's space under an id that the app never used, in the place of a copy that nobody needs any longer.
-async fn make_space(records: &Records, app: &str, schema: u32, owner: &str) -> Result<u32, String> {
-    let status = records.status().await;
-    let spaces: Vec<_> = status
-        .spaces
-        .iter()
-        .filter(|space| space.app == app)
-        .collect();
-    let drops: Vec<Op> = spaces
-        .iter()
-        .filter(|space| !space.truth)
-        .map(|space| op::drop_space(app, space.id))
-        .collect();
-    let mut id = spaces.iter().map(|space| space.id).max().unwrap_or(0) + 1;
-    loop {
-        let mut ops = drops.clone();
-        ops.push(op::create_copy(app, id, schema, owner));
-        match records.write(&[], &ops).await {
-            Ok(_) => return Ok(id),
-            // Used before; ids are not used twice.
-            Err(refusal) if refusal.reason == Reason::Conflict => id += 1,
-            Err(refusal) => return Err(refusal.to_string()),
-        }
     }
 }

@@ -1,0 +1,91 @@
+//! Spaces for copies of an app's state: made for whoever writes them, and dropped when nobody needs them.
+
+use std::sync::Arc;
+
+use morph_api::store::{Op, Reason};
+use morph_store::op;
+
+use super::Supervisor;
+use crate::app::InstanceId;
+use crate::records::Records;
+use crate::upgrade::{Input, Side};
+
+impl Supervisor {
+    pub(super) fn make_space(&mut self, app: &str, side: Side, schema: u32) {
+        let Some(owner) = self.instance_of(app, side) else {
+            return self.answer(app, Input::SpaceFailed("its maker is not there".into()));
+        };
+        let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let call = async move { make_space(&records, &name, schema, &owner).await };
+        let name = app.to_owned();
+        self.after(call, move |supervisor, result| {
+            let input = match result {
+                Ok(space) => Input::SpaceMade(space),
+                Err(why) => Input::SpaceFailed(why),
+            };
+            supervisor.feed_upgrade(&name, input);
+        });
+    }
+
+    pub(super) fn drop_space(&mut self, app: &str, space: u32) {
+        let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let call = async move { records.write(&[], &[op::drop_space(name, space)]).await };
+        self.after(call, move |_, result| {
+            if let Err(refusal) = result {
+                tracing::warn!(space, %refusal, "the copy is not dropped");
+            }
+        });
+    }
+
+    /// Drops an app's copies: all of them, or those that one instance made. A new copy takes an old one's place
+    /// anyway; this is so that none lies about.
+    pub(super) fn drop_copies(&mut self, app: &str, owner: Option<InstanceId>) {
+        let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let call = async move {
+            let spaces = records.status().await.spaces;
+            let copies = spaces
+                .into_iter()
+                .filter(|space| space.app == name && !space.truth);
+            let useless =
+                copies.filter(|space| owner.as_ref().is_none_or(|owner| space.owner == *owner));
+            let drops: Vec<Op> = useless
+                .map(|space| op::drop_space(&name, space.id))
+                .collect();
+            if drops.is_empty() {
+                return Ok(());
+            }
+            records.write(&[], &drops).await.map(drop)
+        };
+        self.after(call, |_, result| {
+            if let Err(refusal) = result {
+                tracing::warn!(%refusal, "a copy is not dropped");
+            }
+        });
+    }
+}
+
+/// Makes a copy's space under an id that the app never used, in the place of a copy that nobody needs any longer.
+async fn make_space(records: &Records, app: &str, schema: u32, owner: &str) -> Result<u32, String> {
+    let status = records.status().await;
+    let spaces: Vec<_> = status
+        .spaces
+        .iter()
+        .filter(|space| space.app == app)
+        .collect();
+    let drops: Vec<Op> = spaces
+        .iter()
+        .filter(|space| !space.truth)
+        .map(|space| op::drop_space(app, space.id))
+        .collect();
+    let mut id = spaces.iter().map(|space| space.id).max().unwrap_or(0) + 1;
+    loop {
+        let mut ops = drops.clone();
+        ops.push(op::create_copy(app, id, schema, owner));
+        match records.write(&[], &ops).await {
+            Ok(_) => return Ok(id),
+            // Used before; ids are not used twice.
+            Err(refusal) if refusal.reason == Reason::Conflict => id += 1,
+            Err(refusal) => return Err(refusal.to_string()),
+        }
+    }
+}
