@@ -274,7 +274,7 @@ impl<A: App> Instance<A> {
             .chain(live.into_iter().flatten())
             .chain(reading.flatten())
             .chain(self.hands.next_deadline())
-            .chain(self.copy.as_ref().and_then(Copy::next_deadline))
+            .chain(self.copy_deadline())
             .min()
     }
 

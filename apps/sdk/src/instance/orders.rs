@@ -1,5 +1,7 @@
 //! What morphd says, and is told.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use morph_api::session::{Quiesced, from_app};
 use morph_api::supervisor::{
@@ -106,6 +108,12 @@ impl<A: App> Instance<A> {
             ..CopyProgress::default()
         };
         self.say(report::Report::Copy(progress), out);
+    }
+
+    /// When the copy has something to do.
+    pub(super) fn copy_deadline(&self) -> Option<Instant> {
+        let copy = self.copy.as_ref().filter(|_| self.own_loaded());
+        copy.and_then(Copy::next_deadline)
     }
 
     /// Writes the next part of the copy, if one is to be made.

@@ -147,6 +147,23 @@ fn rules_wanted_before_and_after_a_resume_are_not_sent_again() {
     assert_eq!(reports, [(2, true, Some(unchanged))]);
 }
 
+/// The aid for the test of the tests: what the test above would notice.
+#[test]
+fn only_the_testing_aid_deletes_and_adds_again() {
+    let mut settings = config::<V1ToV2>("i1");
+    settings.reinstall = true;
+    let mut world = World::new(Cells, settings, store(2));
+    world.store.set("cells", "cells", "1/2", "3");
+    world.attach();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    world.forget();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.words()[..2], ["DeleteStrict", "Add"]);
+    assert_eq!(world.rules.len(), 1);
+}
+
 #[test]
 fn what_differs_after_a_resume_is_sent_and_only_that() {
     let mut world = live(2);
