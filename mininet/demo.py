@@ -176,6 +176,7 @@ class Demo:
         say(f"{name}: traffic for {seconds} s")
         traffic = Traffic(seconds, [(1, 4), (2, 3)], flows=(2, 3), tcp=(1, 4))
         time.sleep(LEAD_SECONDS)
+        began = time.time()
         row = {"name": name, **action()}
         if not traffic.runs():
             self.failures.append(f"{name}: took longer than the traffic")
@@ -183,6 +184,9 @@ class Demo:
         connects = self.network.connects()
         row["disconnects"] = connects - self.connects
         self.connects = connects
+        if name != "cut" and row["lost_at"]:
+            after = ", ".join(f"{at - began:+.3f} s" for at in row["lost_at"] if at)
+            say(f"{name}: pings were lost after {after}, seen from the beginning of the action")
         say(f"{name}: {row['pings_lost']} of {row['pings']} pings and {row['flows_lost']} of "
             f"{row['flows']} new flows lost, longest gap {row['gap_ms']:.0f} ms")
         return row
