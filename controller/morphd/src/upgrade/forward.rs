@@ -85,13 +85,7 @@ impl Upgrade {
                 out.push(Output::Record(Step::Ready));
                 self.enter(State::Ready, None);
             }
-            Input::Time if self.due(now) => {
-                let why = format!(
-                    "the new instance did not answer a probe within {} s",
-                    PROBE.as_secs()
-                );
-                self.leave(Cause::failure(why), out);
-            }
+            Input::Time if self.due(now) => self.leave(Cause::failure(unanswered()), out),
             _ => self.on_space(input, out),
         }
     }
@@ -248,12 +242,20 @@ impl Upgrade {
 
     fn settle(&mut self, cause: Cause, now: Instant, out: &mut Vec<Output>) {
         self.cause = Some(cause);
+        self.facts.answered = false;
+        out.push(Output::Tell(Side::New, Order::Ping));
         self.enter(State::Settling, Some(now + SETTLE));
-        self.settling(&Input::Time, now, out);
     }
 
     pub(super) fn settling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         self.on_space(input, out);
+        // Rules may stay away with a switch; a newcomer that hangs is not made permanent, however quiet its probation was.
+        if !self.facts.answered {
+            if self.due(now) {
+                self.back(Cause::failure(unanswered()), out);
+            }
+            return;
+        }
         if !(self.facts.rules_synced || self.due(now)) {
             return;
         }
@@ -375,4 +377,9 @@ impl Upgrade {
         out.push(Output::Record(Step::RollingBack));
         self.enter(State::Back(Back::Recording), None);
     }
+}
+
+fn unanswered() -> String {
+    let seconds = PROBE.as_secs();
+    format!("the new instance did not answer a probe within {seconds} s")
 }

@@ -48,8 +48,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 /// Between two looks at the load during probation.
 const SAMPLE: Duration = Duration::from_millis(500);
-/// A commit waits this long for the rules to be in step; then it is done with what is known.
-const SETTLE: Duration = Duration::from_secs(2);
+/// A commit waits this long for the rules to be in step; then it is done with what is known. By then the newcomer must
+/// have answered a probe.
+const SETTLE: Duration = PROBE;
 /// A rollback waits this long for them.
 const SETTLE_BACK: Duration = Duration::from_millis(500);
 /// Before something that failed is tried again, on the way back.

@@ -131,7 +131,7 @@ fn at(mode: Mode, state: State) -> Bench {
     match state {
         State::Settling => way.push(Input::Commit),
         State::Finishing(phase) => {
-            way.extend([in_step(Side::New), Input::Commit]);
+            way.extend([in_step(Side::New), Input::Commit, Input::Pong]);
             if matches!(phase, Phase::Flushing | Phase::Swapping) && mode == Mode::Through {
                 way.extend([whole(7), Input::Flushed]);
             }
@@ -160,6 +160,7 @@ fn at(mode: Mode, state: State) -> Bench {
         State::Committed => way.extend([
             in_step(Side::New),
             Input::Commit,
+            Input::Pong,
             whole(7),
             Input::Flushed,
             Input::Finished,
@@ -346,11 +347,7 @@ fn table_of_probation_and_commit() {
                 ("no-space", RECORDING),
             ]),
         );
-        row(
-            mode,
-            State::Settling,
-            &with(&[("new-rules", swapping), ("old-rules", swapping)]),
-        );
+        row(mode, State::Settling, &BACK);
         row(
             mode,
             swapping,
@@ -365,11 +362,7 @@ fn table_of_probation_and_commit() {
         State::Finishing(Phase::Copying),
         State::Finishing(Phase::Flushing),
     );
-    row(
-        mode,
-        State::Settling,
-        &with(&[("new-rules", copying), ("old-rules", copying)]),
-    );
+    row(mode, State::Settling, &BACK);
     row(
         mode,
         copying,
@@ -481,12 +474,7 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
             Duration::from_secs(30),
             State::Settling,
         ),
-        (
-            Mode::Plain,
-            State::Settling,
-            SETTLE,
-            State::Finishing(Phase::Swapping),
-        ),
+        (Mode::Plain, State::Settling, SETTLE, RECORDING),
         (
             Mode::Through,
             State::Finishing(Phase::Copying),
@@ -506,6 +494,31 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
         assert_eq!(b.upgrade.state(), state);
         b.pass(Duration::from_millis(1));
         assert_eq!(b.upgrade.state(), to, "{mode:?} {state:?}");
+    }
+}
+
+#[test]
+fn a_commit_needs_an_answered_probe_and_rules_in_step_where_they_can_be() {
+    for (mode, next) in [
+        (Mode::Plain, Phase::Swapping),
+        (Mode::Through, Phase::Copying),
+        (Mode::CopyFirst, Phase::Swapping),
+    ] {
+        let start = at(mode, State::Settling);
+        assert_eq!(start.out, [Output::Tell(Side::New, Order::Ping)]);
+        let next = State::Finishing(next);
+        let mut b = start.clone();
+        b.all([Input::Pong, in_step(Side::New)]);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}");
+        let mut b = start.clone();
+        b.all([in_step(Side::New), Input::Pong]);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}");
+        let mut b = start.clone();
+        b.feed(Input::Pong).pass(SETTLE);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}: a switch is slow");
+        let mut b = start.clone();
+        b.feed(in_step(Side::New)).pass(SETTLE);
+        assert_eq!(b.upgrade.state(), RECORDING, "{mode:?}: it hangs");
     }
 }
 
@@ -542,6 +555,7 @@ fn statuses_come_in_order_and_only_once_true() {
         recorded(Step::Upgraded),
         in_step(Side::New),
         Input::Commit,
+        Input::Pong,
         Input::Finished,
     ] {
         seen.extend(b.feed(input).published());
@@ -665,6 +679,9 @@ fn what_another_morphd_left_is_finished() {
     assert_eq!(out, [Output::MakeSpace(Side::New, 2)], "{through:?}");
     out.clear();
     adopted.handle(Input::Commit, now, &mut out);
+    assert_eq!(out, [Output::Tell(Side::New, Order::Ping)]);
+    out.clear();
+    adopted.handle(Input::Pong, now, &mut out);
     assert_eq!(out, [Output::Finish(Step::Committed, None)]);
     let mut out = Vec::new();
     let why = Cause::failure("the new instance is gone".into());
