@@ -56,10 +56,10 @@ impl Supervisor {
         let writes = vec![Write::new(UPGRADES, app, &row)];
         self.write_in_order(app, writes, None, move |result| match result {
             Ok(()) => Input::Recorded(step),
-            // It cannot be refused but by another morphd, and the lock says that there is none.
+            // No space: the lock says that there is no other morphd.
             Err(why) => {
                 tracing::error!(why, "the record of an upgrade was refused");
-                Input::Recorded(step)
+                Input::NotRecorded(step, why)
             }
         });
     }
@@ -229,7 +229,7 @@ impl Supervisor {
         }
         self.write_in_order(app, writes, swap, |result| match result {
             Ok(()) => Input::Finished,
-            Err(why) => Input::SwapRefused(why),
+            Err(why) => Input::FinishRefused(why),
         });
     }
 }

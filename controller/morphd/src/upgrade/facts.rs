@@ -135,8 +135,9 @@ impl Facts {
             | Input::Rules { .. }
             | Input::Time
             | Input::Recorded(_)
+            | Input::NotRecorded(..)
             | Input::Finished
-            | Input::SwapRefused(_)
+            | Input::FinishRefused(_)
             | Input::SpaceFailed(_)
             | Input::Flushed
             | Input::Failed(..)

@@ -5,8 +5,8 @@ use std::time::Instant;
 use morph_api::management::Step;
 
 use super::{
-    Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase, SAMPLE,
-    SETTLE, STARTING, Side, State, TRIES, Upgrade,
+    AGAIN, Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase,
+    SAMPLE, SETTLE, STARTING, Side, State, TRIES, Upgrade,
 };
 
 impl Upgrade {
@@ -294,11 +294,17 @@ impl Upgrade {
             }
             (Phase::Flushing, Input::Time) if self.due(now) => self.flush(now, out),
             (Phase::Swapping, Input::Finished) => self.committed(out),
-            (Phase::Swapping, Input::SwapRefused(why)) => match self.trouble.take() {
+            (Phase::Swapping, Input::FinishRefused(why)) => match self.trouble.take() {
                 Some(cause) => self.back(cause, out),
+                // There is no copy that could have been behind: no space for the record, which is waited for.
+                None if self.plan.mode != Mode::Through => self.deadline = Some(now + AGAIN),
                 None if self.tries < TRIES => self.flush(now, out),
                 None => self.back(Cause::failure(format!("the swap was refused: {why}")), out),
             },
+            (Phase::Swapping, Input::Time) if self.due(now) => {
+                out.push(Output::Finish(Step::Committed, None));
+                self.deadline = None;
+            }
             (Phase::Making | Phase::Copying | Phase::Flushing | Phase::Swapping, _) => {}
         }
     }
@@ -349,7 +355,7 @@ impl Upgrade {
         self.facts.copied = false;
     }
 
-    pub(super) fn leaving(&mut self, input: &Input, out: &mut Vec<Output>) {
+    pub(super) fn leaving(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             // The space was asked for before it failed.
             Input::SpaceMade(space) => {
@@ -357,6 +363,11 @@ impl Upgrade {
                 self.facts.space = None;
             }
             Input::Finished => self.rolled_back(out),
+            Input::FinishRefused(_) => self.deadline = Some(now + AGAIN),
+            Input::Time if self.due(now) => {
+                out.push(Output::Finish(Step::RolledBack, None));
+                self.deadline = None;
+            }
             _ => {}
         }
     }

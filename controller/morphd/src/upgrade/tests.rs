@@ -188,7 +188,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("upgraded", recorded(Step::Upgraded)),
         ("rolling", recorded(Step::RollingBack)),
         ("finished", Input::Finished),
-        ("swap-refused", Input::SwapRefused(text())),
+        ("swap-refused", Input::FinishRefused(text())),
+        ("not-recorded", Input::NotRecorded(Step::Staged, text())),
         ("space", Input::SpaceMade(7)),
         ("no-space", Input::SpaceFailed(text())),
         ("new-ready", ready(Side::New)),
@@ -254,7 +255,8 @@ fn row(mode: Mode, state: State, moves: &[(&str, State)]) {
     }
 }
 
-const LEAVING: [(&str, State); 4] = [
+const LEAVING: [(&str, State); 5] = [
+    ("not-recorded", State::Leaving),
     ("new-failed", State::Leaving),
     ("new-gone", State::Leaving),
     ("proxy-lost", State::Leaving),
@@ -348,14 +350,7 @@ fn table_of_probation_and_commit() {
             ]),
         );
         row(mode, State::Settling, &BACK);
-        row(
-            mode,
-            swapping,
-            &[
-                ("finished", State::Committed),
-                ("swap-refused", State::Finishing(Phase::Flushing)),
-            ],
-        );
+        row(mode, swapping, &[("finished", State::Committed)]);
     }
     let mode = Mode::Through;
     let (copying, flushing) = (
@@ -519,6 +514,42 @@ fn a_commit_needs_an_answered_probe_and_rules_in_step_where_they_can_be() {
         let mut b = start.clone();
         b.feed(in_step(Side::New)).pass(SETTLE);
         assert_eq!(b.upgrade.state(), RECORDING, "{mode:?}: it hangs");
+    }
+}
+
+#[test]
+fn the_last_record_is_written_again_until_there_is_space() {
+    for (mode, state, step, end) in [
+        (
+            Mode::Plain,
+            State::Finishing(Phase::Swapping),
+            Step::Committed,
+            State::Committed,
+        ),
+        (
+            Mode::Plain,
+            State::Leaving,
+            Step::RolledBack,
+            State::RolledBack,
+        ),
+        (
+            Mode::Plain,
+            State::Back(Back::Closing),
+            Step::RolledBack,
+            State::RolledBack,
+        ),
+    ] {
+        let mut b = at(mode, state);
+        for _ in 0..9 {
+            b.feed(Input::FinishRefused("NO_SPACE".into()));
+            assert_eq!((b.upgrade.state(), &b.out[..]), (state, &[][..]));
+            b.pass(AGAIN);
+            assert_eq!(b.out, [Output::Finish(step, None)]);
+            b.pass(AGAIN);
+            assert_eq!(b.out, [], "one at a time");
+        }
+        b.feed(Input::Finished);
+        assert_eq!(b.upgrade.state(), end);
     }
 }
 
@@ -822,7 +853,7 @@ impl World {
                 }
                 Output::Sample => Some(Input::Unobserved),
                 Output::Finish(_, Some(_)) if !well => {
-                    Some(Input::SwapRefused("not current".into()))
+                    Some(Input::FinishRefused("not current".into()))
                 }
                 Output::Finish(..) => Some(Input::Finished),
             };
