@@ -198,7 +198,14 @@ class Demo:
         self.morpheus.ctl("upgrade", "app=router@2.0.0", "--probation", "5m", "--no-wait")
         status = self.morpheus.wait_step("router", "UPGRADED")
         say_status(status)
+        # It compares the rules beside the traffic, after the hand-over.
+        status = wait_until("the rules compared", 5, lambda: self.compared())
         return {"handover_us": status["handover_us"], **figures(status)}
+
+    def compared(self):
+        """The upgrade's status, once it has compared rules of the switches."""
+        status = self.morpheus.ctl("status", "app=router")[-1]
+        return status if any(rules(status).values()) else None
 
     def roll_back(self):
         """Back to 1.0.0."""

@@ -9,10 +9,28 @@ use super::Supervisor;
 use crate::records::{
     APPS, AppRow, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, UPGRADES, UpgradeRow, Write,
 };
-use crate::upgrade::{Input, Side};
+use crate::upgrade::{Input, Numbers, Side};
 
 /// For the fence of a hand-over: well within the hold.
 const FENCE: Duration = Duration::from_secs(2);
+
+/// Puts into a record what the upgrade has counted by now.
+pub(super) fn count(row: &mut UpgradeRow, numbers: &Numbers) {
+    if let Some(forward) = numbers.forward {
+        row.handover_us = forward.held_us;
+        row.events_held = forward.queued;
+        row.events_replayed = forward.replayed;
+    }
+    let mut rules = numbers.forward_rules;
+    if let Some(back) = numbers.back {
+        row.back_handover_us = back.held_us;
+        rules = numbers.back_rules;
+    }
+    row.rules_added = rules.added;
+    row.rules_changed = rules.changed;
+    row.rules_removed = rules.removed;
+    row.rules_unchanged = rules.unchanged;
+}
 
 impl Supervisor {
     /// The record with everything that is known by now.
@@ -32,20 +50,7 @@ impl Supervisor {
             row.message.clone_from(&cause.message);
             row.by = cause.by.to_owned();
         }
-        if let Some(forward) = numbers.forward {
-            row.handover_us = forward.held_us;
-            row.events_held = forward.queued;
-            row.events_replayed = forward.replayed;
-        }
-        let mut rules = numbers.forward_rules;
-        if let Some(back) = numbers.back {
-            row.back_handover_us = back.held_us;
-            rules = numbers.back_rules;
-        }
-        row.rules_added = rules.added;
-        row.rules_changed = rules.changed;
-        row.rules_removed = rules.removed;
-        row.rules_unchanged = rules.unchanged;
+        count(row, &numbers);
         Some(row.clone())
     }
 
