@@ -139,7 +139,14 @@ class Demo:
         wait_until("all links found", 20, lambda: len(self.morpheus.ctl("topology")) == links)
         self.servers = Servers(echo_on=3, tcp_on=4)
         wait_until("all hosts reach each other", 20, reach_each_other)
+        wait_until("the network is at rest", 20, self.at_rest)
         self.connects = self.network.connects()
+
+    def at_rest(self):
+        """Whether there is a path from every switch to every host, and no event waits."""
+        whole = [path for path in self.morpheus.paths().values() if len(path) == 4]
+        backlog = sum(app["backlog"] for app in self.morpheus.ctl("apps"))
+        return len(whole) >= 4 and not backlog
 
     def control(self):
         """Without an upgrade nothing may be lost, else the environment loses; the stored paths."""
