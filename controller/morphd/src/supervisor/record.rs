@@ -42,7 +42,10 @@ impl Supervisor {
         row.step_unix_ms = super::unix_ms();
         row.since_start_us =
             u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        row.newcomer = running.new.clone().unwrap_or_default();
+        // One that is gone since another morphd started it stays recorded: what it made is told by its name.
+        if let Some(new) = &running.new {
+            row.newcomer.clone_from(new);
+        }
         row.old = running.old.clone().unwrap_or_default();
         row.space = machine.space().unwrap_or(0);
         row.swapped = machine.swapped();
