@@ -3,7 +3,8 @@
 //! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile; each
 //!    transaction names the turn it follows, so that none is applied without those before it.
 //! 2. Committed, and all before it: the proxy may forget the event.
-//! 3. The store is away, or has no space: the turns are kept and sent again until their outcome is known.
+//! 3. The store is away, or has no space: the turns are kept and sent again until their outcome is known. First the one that
+//!    failed, alone; once it is durable all those behind it, together, so that the store has groups to write again.
 //! 4. Refused: see [`Instance::refused`].
 
 use std::time::Duration;
@@ -47,7 +48,12 @@ impl<A: App> Instance<A> {
         }
         self.last_commit += 1;
         hand.id = self.last_commit;
-        out.push(self.commit(&hand));
+        if self.hands.are_held_up() {
+            // Where those before it are not sent yet, it could only be refused.
+            hand.stage = Stage::Again;
+        } else {
+            out.push(self.commit(&hand));
+        }
         self.hands.committing.push_back(hand);
     }
 
@@ -126,6 +132,8 @@ impl<A: App> Instance<A> {
                 hand.stage = Stage::Again;
                 return Ok(());
             }
+            // It came before those that are durable now.
+            Outcome::Refused(refusal) if is_behind(&refusal, hand.follows) => refusal.to_string(),
             Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
                 return self.refused(&refusal);
             }
@@ -142,7 +150,7 @@ impl<A: App> Instance<A> {
         Ok(())
     }
 
-    /// Lets go of the turns that are durable, in order, and asks again about the first one that is not, if it is time.
+    /// Lets go of the turns that are durable, in order, and asks again about those that are not, if it is time.
     pub(super) fn go_on_committing(&mut self, now: Now, out: &mut Vec<Output>) {
         while let Some(hand) = self.hands.committing.front_mut() {
             match hand.stage {
@@ -153,15 +161,24 @@ impl<A: App> Instance<A> {
                 }
                 Stage::Waiting { at } if at > now.instant => return,
                 Stage::Asked => return,
-                Stage::Waiting { .. } | Stage::Again => {
-                    hand.stage = Stage::Asked;
-                    if let Some(hand) = self.hands.committing.front() {
-                        out.push(self.commit(hand));
-                    }
-                    return;
+                Stage::Waiting { .. } => {
+                    hand.stage = Stage::Again;
+                    return self.ask_again(1, out);
                 }
+                Stage::Again => return self.ask_again(usize::MAX, out),
             }
         }
+    }
+
+    /// Sends the first ones of those that are to be sent again, in order.
+    fn ask_again(&mut self, most: usize, out: &mut Vec<Output>) {
+        let mut hands = std::mem::take(&mut self.hands.committing);
+        let again = hands.iter_mut().filter(|hand| hand.stage == Stage::Again);
+        for hand in again.take(most) {
+            hand.stage = Stage::Asked;
+            out.push(self.commit(hand));
+        }
+        self.hands.committing = hands;
     }
 
     fn durable(&mut self, hand: Hand, revision: u64, out: &mut Vec<Output>) {
@@ -258,6 +275,12 @@ impl<A: App> Instance<A> {
             self.queue.insert(place, delivered);
         }
     }
+}
+
+/// A gap that was found when a turn before this one was not stored yet.
+fn is_behind(refusal: &Refusal, follows: u64) -> bool {
+    let lane = refusal.lane.as_ref();
+    refusal.reason == Reason::Gap && lane.is_some_and(|lane| lane.turn < follows)
 }
 
 fn durable(cursor: Seq) -> Output {

@@ -22,7 +22,7 @@ pub(super) enum Stage {
     Asked,
     /// The store committed it; an earlier one is not answered yet.
     Durable { revision: u64 },
-    /// It is asked again once the earlier ones are durable.
+    /// It is to be asked, for the first time or again, once the earlier ones are durable.
     Again,
     /// The first one: asked again then.
     Waiting { at: Instant },
@@ -74,6 +74,12 @@ impl Hands {
         self.accepting.is_none()
             && self.committing.len() < PIPELINE
             && self.committing.iter().all(|hand| hand.epoch == epoch)
+    }
+
+    /// Whether any of them is still to be sent to the store.
+    pub(super) fn are_held_up(&self) -> bool {
+        let held = |hand: &Hand| matches!(hand.stage, Stage::Again | Stage::Waiting { .. });
+        self.committing.iter().any(held)
     }
 
     /// Whether any of them changed rows of this group.

@@ -363,3 +363,42 @@ fn a_snapshot_that_lacks_turns_on_their_way_does_not_take_them_back() {
     assert_eq!(world.rules.len(), 1);
     assert_eq!(world.flow_mods.len(), 1);
 }
+
+#[test]
+fn after_an_outage_the_turns_that_waited_are_stored_together() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    for value in 0..20 {
+        world.packet([1, value, 3]);
+    }
+    refuse(&mut world, Reason::NoSpace);
+    // One that is held up by others is not sent either.
+    world.packet([1, 20, 3]);
+    assert_eq!(world.commits.len(), 19);
+    // Those behind it were refused as well; the answer about the second one comes late.
+    let (second, transaction) = world.commits.pop_front().unwrap();
+    let gap = world.store.commit(transaction);
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.commits.len(), 1, "the first one alone");
+    world.commit();
+    assert_eq!(world.commits.len(), 0);
+    world.feed(Input::Committed {
+        id: second,
+        outcome: gap,
+    });
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.commits.len(), 1);
+    world.commit();
+    assert_eq!(world.commits.len(), 19, "all others at once");
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    let words = world.words();
+    assert_eq!(words.last().unwrap(), "Durable 1:21");
+    let packets = words.iter().filter(|word| *word == "PacketOut").count();
+    assert_eq!(packets, 21, "nothing was answered again");
+    assert_eq!(world.store.space("cells", 1).len(), 22);
+}
