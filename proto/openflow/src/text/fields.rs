@@ -170,6 +170,7 @@ fn value(field: OxmField, bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
         OxmField::METADATA | OxmField::TUNNEL_ID | OxmField::IPV6_FLABEL => {
             write!(f, "{number:#x}")
         }
+        OxmField(OxmField::NXM_1, _) => write!(f, "{number:#x}"),
         _ => write!(f, "{number}"),
     }
 }
