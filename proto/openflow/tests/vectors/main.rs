@@ -1,6 +1,4 @@
 //! The annotated frames in `vectors`, both ways.
-//!
-//! A line of a vector is bytes in hexadecimal, `BYTE x N` for N times the same, and a comment after `#`.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,12 +7,14 @@
     reason = "a test"
 )]
 
+#[path = "../hex/mod.rs"]
+mod hex;
+
 mod changes;
 mod lists;
 mod multiparts;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use morph_openflow::MacAddr;
@@ -22,27 +22,6 @@ use morph_openflow::v13::*;
 
 const XID: u32 = 42;
 const COOKIE: u64 = 0x4d01_0002_0000_0003;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
-}
-
-fn parse(text: &str) -> Vec<u8> {
-    let byte = |word: &str| u8::from_str_radix(word, 16).unwrap();
-    let mut bytes = Vec::new();
-    for line in text.lines() {
-        let words = line.split('#').next().unwrap();
-        let words: Vec<&str> = words.split_whitespace().collect();
-        match words[..] {
-            [value, "x", count] => {
-                let count: usize = count.parse().unwrap();
-                bytes.resize(bytes.len() + count, byte(value));
-            }
-            _ => bytes.extend(words.into_iter().map(byte)),
-        }
-    }
-    bytes
-}
 
 fn port() -> Port {
     Port {
@@ -309,8 +288,7 @@ fn all() -> Vec<(&'static str, Message)> {
 #[test]
 fn each_vector_is_its_value_and_each_value_its_vector() {
     for (name, value) in all() {
-        let text = std::fs::read_to_string(folder().join(format!("{name}.hex"))).unwrap();
-        let bytes = Bytes::from(parse(&text));
+        let bytes = hex::load(name);
         let (header, decoded) = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((header.version, header.xid), (VERSION, XID), "{name}");
         assert_eq!(decoded, value, "{name}");
@@ -371,38 +349,31 @@ fn twins_cut_short_and_over_long_are_refused() {
 
 #[test]
 fn no_vector_is_left_out() {
-    let files: BTreeSet<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    let values = all().into_iter().map(|(name, _)| format!("{name}.hex"));
+    let files: BTreeSet<String> = hex::names().into_iter().collect();
+    let values = all().into_iter().map(|(name, _)| name.to_owned());
     assert_eq!(files, values.collect());
 }
 
 #[test]
 fn peeks_see_what_decoding_sees() {
-    let frame = |name: &str| {
-        let path = folder().join(format!("{name}.hex"));
-        parse(&std::fs::read_to_string(path).unwrap())
-    };
-    let bytes = frame("flow_mod");
+    let bytes = hex::load("flow_mod");
     let view = peek::flow_mod(&bytes).unwrap();
     assert_eq!((view.cookie(), view.cookie_mask()), (COOKIE, 0));
     assert_eq!((view.table_id(), view.command()), (10, 0));
-    let bytes = frame("packet_in");
+    let bytes = hex::load("packet_in");
     let view = peek::packet_in(&bytes).unwrap();
     assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
     assert_eq!((view.reason(), view.total_len()), (1, 64));
-    let bytes = frame("flow_removed");
+    let bytes = hex::load("flow_removed");
     let view = peek::flow_removed(&bytes).unwrap();
     assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
-    let bytes = frame("flow_reply");
+    let bytes = hex::load("flow_reply");
     let view = peek::multipart(&bytes).unwrap();
     assert_eq!((view.kind(), view.flags()), (multipart_kind::FLOW, 1));
-    let bytes = frame("error");
+    let bytes = hex::load("error");
     let view = peek::error(&bytes).unwrap();
     assert_eq!((view.kind(), view.code()), (4, 9));
-    let bytes = frame("group_mod");
+    let bytes = hex::load("group_mod");
     assert_eq!(peek::group_mod(&bytes).unwrap().group_id(), 5);
 
     let error = peek::group_mod(&bytes[..15]).unwrap_err();
