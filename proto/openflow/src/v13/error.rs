@@ -108,7 +108,7 @@ codes! {
         STALE = 0, UNSUP = 1, BAD_ROLE = 2;
     meter_mod_failed = METER_MOD_FAILED:
         UNKNOWN = 0, METER_EXISTS = 1, INVALID_METER = 2, UNKNOWN_METER = 3, BAD_COMMAND = 4,
-        BAD_FLAGS = 5, BAD_RATE = 6, BAD_BURST = 7, BAD_BAND = 8, BAD_BAND_DETAIL = 9,
+        BAD_FLAGS = 5, BAD_RATE = 6, BAD_BURST = 7, BAD_BAND = 8, BAD_BAND_VALUE = 9,
         OUT_OF_METERS = 10, OUT_OF_BANDS = 11;
     table_features_failed = TABLE_FEATURES_FAILED:
         BAD_TABLE = 0, BAD_METADATA = 1, BAD_TYPE = 2, BAD_LEN = 3, BAD_ARGUMENT = 4, EPERM = 5;
