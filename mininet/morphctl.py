@@ -63,6 +63,8 @@ class Morpheus:
         rows = []
         for line in done.stdout.splitlines():
             answer = json.loads(line)
+            if answer.get("more"):
+                raise RuntimeError(f"morphctl {' '.join(words)}: there is more")
             rows += next((value for value in answer.values() if isinstance(value, list)), [])
         return rows
 
@@ -91,13 +93,14 @@ class Morpheus:
             return status if any(status[f"rules_{what}"] for what in RULES) else None
         return wait_until(f"the rules of {app} are compared", 5, compared)
 
-    def paths(self):
+    def paths(self, prefix):
         """The router's stored paths, in whichever release: {destination: {datapath: port}}."""
         paths = {}
-        for row in self.ctl("store", "list", "app=router", "--limit", "100000"):
-            if row["table"] == "trees":
-                paths[row["key"]] = row["value"]
-            elif row["table"] == "hops":
-                destination, datapath = row["key"].split("/")
-                paths.setdefault(destination, {})[datapath] = row["value"]["port"]
+        for table in ("trees", "hops"):
+            for row in self.ctl("store", "list", "app=router", table, prefix, "--limit", "10000"):
+                if table == "trees":
+                    paths[row["key"]] = row["value"]
+                else:
+                    destination, datapath = row["key"].split("/")
+                    paths.setdefault(destination, {})[datapath] = row["value"]["port"]
         return paths

@@ -11,7 +11,7 @@ from network import address, echo_address, enter
 HERE = os.path.dirname(os.path.abspath(__file__))
 PING_MS = 10
 FLOW_MS = 20
-TCP_RATE = "50M"
+TCP_RATE = "20M"
 
 
 def start(host, *command, **options):
