@@ -206,13 +206,8 @@ class Demo:
         status = self.morpheus.wait_step("router", "UPGRADED")
         say_status(status)
         # It compares the rules beside the traffic, after the hand-over.
-        status = wait_until("the rules compared", 5, lambda: self.compared())
+        status = self.morpheus.wait_compared("router")
         return {"handover_us": status["handover_us"], **figures(status)}
-
-    def compared(self):
-        """The upgrade's status, once it has compared rules of the switches."""
-        status = self.morpheus.ctl("status", "app=router")[-1]
-        return status if any(rules(status).values()) else None
 
     def roll_back(self):
         """Back to 1.0.0."""
@@ -275,7 +270,8 @@ def figures(status):
 
 def rules(status):
     """What it did to the rules in the switches."""
-    return {what: status[f"rules_{what}"] for what in ("added", "changed", "removed", "unchanged")}
+    from morphctl import RULES
+    return {what: status[f"rules_{what}"] for what in RULES}
 
 
 def reach_each_other():
