@@ -40,6 +40,8 @@ impl<A: App> Instance<A> {
             && !live.quiesce
             && live.flush.is_none()
             && self.view_reached(live.revision)
+            // Whoever is made live before it was ready: what it does not see yet it would take for gone.
+            && self.others_settled()
     }
 
     /// Makes the next turn; whether there was one to make, and none has to be accepted because of it.

@@ -140,7 +140,12 @@ impl<A: App> Instance<A> {
 
     /// All of the view is there, as far as the store has it.
     pub(super) fn view_settled(&self) -> bool {
-        self.own.is_settled() && self.others.values().all(Follow::is_settled)
+        self.own.is_settled() && self.others_settled()
+    }
+
+    /// So are the tables of other apps.
+    pub(super) fn others_settled(&self) -> bool {
+        self.others.values().all(Follow::is_settled)
     }
 
     /// The answer to [`Output::Status`]: which space to follow.

@@ -263,7 +263,10 @@ impl Supervisor {
                 let (space, complete) = (copy.space, copy.complete);
                 side.map(|_| upgrade::Input::CopyGrew { space, complete })
             }
-            report::Report::Copy(copy) => side.map(|_| upgrade::Input::SpaceFailed(copy.error)),
+            report::Report::Copy(copy) => {
+                let (space, why) = (copy.space, copy.error);
+                side.map(|_| upgrade::Input::CopyFailed { space, why })
+            }
             report::Report::Flushed(_) => side.map(|_| upgrade::Input::Flushed),
             report::Report::Rules(rules) => side.map(|side| {
                 let difference = rules.difference.unwrap_or_default();

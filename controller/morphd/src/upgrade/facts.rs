@@ -132,6 +132,7 @@ impl Facts {
             | Input::Ready(..)
             | Input::ProxyLost
             | Input::CopyGrew { .. }
+            | Input::CopyFailed { .. }
             | Input::Rules { .. }
             | Input::Time
             | Input::Recorded(_)

@@ -193,6 +193,12 @@ impl Upgrade {
         match (self.trouble_in(&input, now), input) {
             (Some(cause), _) => self.fail(cause, now, out),
             (None, Input::NotRecorded(step, why)) => self.not_recorded(step, &why, now, out),
+            (None, Input::CopyFailed { space, why }) => {
+                // Else it is an earlier one, whose space was dropped for the present one.
+                if self.facts.space == Some(space) {
+                    self.step(Input::SpaceFailed(why), now, out);
+                }
+            }
             (None, input) => self.step(input, now, out),
         }
     }
@@ -247,6 +253,7 @@ impl Upgrade {
             | Input::Ready(..)
             | Input::Pong
             | Input::CopyGrew { .. }
+            | Input::CopyFailed { .. }
             | Input::Flushed
             | Input::Rules { .. }
             | Input::Yielded(_)

@@ -194,6 +194,13 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("no-space", Input::SpaceFailed(text())),
         ("new-ready", ready(Side::New)),
         ("old-ready", ready(Side::Old)),
+        (
+            "earlier-copy-failed",
+            Input::CopyFailed {
+                space: 6,
+                why: text(),
+            },
+        ),
         ("pong", Input::Pong),
         ("copied", whole(7)),
         ("flushed", Input::Flushed),
@@ -551,6 +558,20 @@ fn the_last_record_is_written_again_until_there_is_space() {
         b.feed(Input::Finished);
         assert_eq!(b.upgrade.state(), end);
     }
+}
+
+#[test]
+fn only_the_present_copy_can_fail_an_upgrade() {
+    let mut b = at(Mode::Through, State::Upgraded);
+    let failed = |space| Input::CopyFailed {
+        space,
+        why: "no such space".into(),
+    };
+    // Another morphd's copy was dropped, and its maker says so before it is told of the next one.
+    b.feed(failed(6));
+    assert_eq!(b.upgrade.state(), State::Upgraded);
+    b.feed(failed(7));
+    assert_eq!(b.upgrade.state(), RECORDING);
 }
 
 #[test]

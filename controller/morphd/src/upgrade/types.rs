@@ -142,6 +142,13 @@ pub enum Input {
         /// It is whole, and follows.
         complete: bool,
     },
+    /// The maker of a copy cannot go on with it.
+    CopyFailed {
+        /// Which space.
+        space: u32,
+        /// For people.
+        why: String,
+    },
     /// The copy holds everything and its writer waits for `Go`.
     Flushed,
     /// An instance says why it cannot go on.

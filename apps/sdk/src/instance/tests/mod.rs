@@ -259,6 +259,25 @@ fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
 }
 
 #[test]
+fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
+    let mut store = store(2);
+    store.must([op::create_truth("topo", 9, 1)]);
+    store.set("topo", "ports", "1", "1");
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+    world.others_late = true;
+    world.attach();
+    world.resume();
+    world.packet([1, 2, 3]);
+    world.pass(Duration::from_secs(2));
+    let turns = |world: &World<Cells>| world.words().iter().any(|word| word.contains("Turn"));
+    assert!(!turns(&world), "{:?}", world.words());
+    world.others_come();
+    world.pass(Duration::from_millis(50));
+    assert!(turns(&world));
+    assert_eq!(world.store.space("cells", 1)["count/0"], "1");
+}
+
+#[test]
 fn it_answers_a_probe_and_ends_when_told() {
     let mut world = live(2);
     world.tell(instruction::Instruction::Ping(Ping { token: 5 }));
