@@ -8,6 +8,32 @@ use crate::header::Header;
 /// The longest frame: its length has 16 bits.
 pub const MAX: usize = 65535;
 
+/// The first frame of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First<'a> {
+    /// Its header.
+    pub header: Header,
+    /// All of it.
+    pub frame: &'a [u8],
+    /// What follows it.
+    pub rest: &'a [u8],
+}
+
+/// Cuts the first frame off some bytes that stay where they are. `None`: more bytes are needed.
+#[inline]
+pub fn first(bytes: &[u8]) -> Result<Option<First<'_>>, DecodeError> {
+    if bytes.len() < Header::LEN {
+        return Ok(None);
+    }
+    let header = Header::read(bytes)?;
+    let cut = bytes.split_at_checked(header.length.into());
+    Ok(cut.map(|(frame, rest)| First {
+        header,
+        frame,
+        rest,
+    }))
+}
+
 /// Takes the next whole frame off the front of a buffer, without copying it. `None`: more bytes are needed, and there
 /// is room for them. An error, a length of less than 8, cannot be recovered from: the frames after it are lost.
 pub fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
@@ -47,6 +73,11 @@ mod tests {
             assert_eq!(frames, [&stream[..9], &stream[9..]], "pieces of {piece}");
             assert!(buffer.is_empty());
         }
+        let cut = first(&stream).unwrap().unwrap();
+        assert_eq!((cut.header.xid, cut.frame), (1, &stream[..9]));
+        assert_eq!(cut.rest, &stream[9..]);
+        assert_eq!(first(&stream[9..16]), Ok(None));
+        assert_eq!(first(&stream[..8]), Ok(None));
     }
 
     #[test]

@@ -193,6 +193,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// All that is left, in the frame.
+    pub(crate) fn as_slice(&self) -> &'a [u8] {
+        &self.frame[self.at..self.end]
+    }
+
     /// All that is left, shared with the frame.
     pub(crate) fn rest(&mut self) -> Bytes {
         let rest = self.frame.slice(self.at..self.end);

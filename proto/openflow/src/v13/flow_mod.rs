@@ -1,8 +1,14 @@
 //! `OFPT_FLOW_MOD` (section 7.3.4.1): adds, changes and deletes rules.
 
+use super::action::Action;
 use super::instruction::{self, Instruction};
+use super::oxm::OxmField;
 use super::{GROUP_ANY, Match, NO_BUFFER, port};
-use crate::error::DecodeError;
+use super::{match_, message};
+use bytes::BytesMut;
+
+use crate::error::{DecodeError, EncodeError};
+use crate::header::MessageType;
 use crate::rule::{RuleBody, RuleKey};
 use crate::wire::{Reader, Writer, fixed};
 
@@ -190,6 +196,28 @@ impl FlowMod {
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        self.encode_fixed(w);
+        self.match_.encode(w);
+        instruction::encode_all(&self.instructions, w);
+    }
+
+    /// Appends a frame to a buffer: with these fields exactly, and these actions applied at once, instead of a match and
+    /// instructions. With room in the buffer nothing is allocated.
+    pub fn write(
+        &self,
+        xid: u32,
+        fields: &[(OxmField, &[u8])],
+        actions: &[Action],
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        message::write(MessageType::FLOW_MOD, xid, out, |w| {
+            self.encode_fixed(w);
+            match_::write_exact(fields, w);
+            instruction::write_apply(actions, w);
+        })
+    }
+
+    fn encode_fixed(&self, w: &mut Writer<'_>) {
         w.fixed(&FlowModFixed {
             cookie: self.cookie.into(),
             cookie_mask: self.cookie_mask.into(),
@@ -204,7 +232,5 @@ impl FlowMod {
             flags: self.flags.into(),
             pad: [0; 2],
         });
-        self.match_.encode(w);
-        instruction::encode_all(&self.instructions, w);
     }
 }

@@ -201,6 +201,13 @@ fn list(w: &mut Writer<'_>, kind: u16, actions: &[Action]) {
     });
 }
 
+/// Actions that are carried out at once; no instruction where there are none.
+pub(crate) fn write_apply(actions: &[Action], w: &mut Writer<'_>) {
+    if !actions.is_empty() {
+        list(w, APPLY_ACTIONS, actions);
+    }
+}
+
 /// All instructions up to the end of what they are in.
 pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<Instruction>, DecodeError> {
     Tlvs::aligned("instruction", reader)

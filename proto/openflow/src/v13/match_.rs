@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::oxm::{Oxm, OxmField, Oxms};
+use super::oxm::{self, Oxm, OxmField, Oxms};
 use crate::addr::MacAddr;
 use crate::error::{DecodeError, Problem};
 use crate::wire::{Fixed, Reader, Writer, fixed, padding};
@@ -75,21 +75,7 @@ impl Match {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Match, DecodeError> {
-        let offset = reader.offset();
-        let header = reader.fixed::<MatchHeader>()?;
-        if header.kind() != TYPE_OXM {
-            let found = header.kind().into();
-            return Err(DecodeError::value("match.type", offset, found));
-        }
-        let (length, least) = (usize::from(header.length()), size_of::<MatchHeader>());
-        let Some(inside) = length.checked_sub(least) else {
-            let found = length;
-            let small = Problem::TooSmall { found, least };
-            return Err(DecodeError::new("match.length", offset + 2, small));
-        };
-        let fields = reader.sub("match.length", inside)?;
-        reader.skip("match.pad", padding(length))?;
-        let fields = Oxms(fields).map(|oxm| oxm.map(Oxm::from));
+        let fields = view(reader)?.map(|oxm| oxm.map(Oxm::from));
         let fields = fields.collect::<Result<_, _>>()?;
         Ok(Match { fields })
     }
@@ -106,6 +92,39 @@ impl Match {
         w.set_length(MatchHeader::NAME, start + 2, w.position() - start);
         w.pad_from(start);
     }
+}
+
+/// The fields where they lie; the match and its padding are passed over.
+pub(crate) fn view<'a>(reader: &mut Reader<'a>) -> Result<Oxms<'a>, DecodeError> {
+    let offset = reader.offset();
+    let header = reader.fixed::<MatchHeader>()?;
+    if header.kind() != TYPE_OXM {
+        let found = header.kind().into();
+        return Err(DecodeError::value("match.type", offset, found));
+    }
+    let (length, least) = (usize::from(header.length()), size_of::<MatchHeader>());
+    let Some(inside) = length.checked_sub(least) else {
+        let found = length;
+        let small = Problem::TooSmall { found, least };
+        return Err(DecodeError::new("match.length", offset + 2, small));
+    };
+    let fields = reader.sub("match.length", inside)?;
+    reader.skip("match.pad", padding(length))?;
+    Ok(Oxms(fields))
+}
+
+/// Writes fields that must have exactly these values.
+pub(crate) fn write_exact(fields: &[(OxmField, &[u8])], w: &mut Writer<'_>) {
+    let start = w.position();
+    w.fixed(&MatchHeader {
+        kind: TYPE_OXM.into(),
+        length: 0.into(),
+    });
+    for (field, value) in fields {
+        oxm::write_exact(*field, value, w);
+    }
+    w.set_length(MatchHeader::NAME, start + 2, w.position() - start);
+    w.pad_from(start);
 }
 
 /// An exact and, by another name, a masked builder for each field.

@@ -110,6 +110,25 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     Ok((header, message))
 }
 
+/// Appends a frame with this body to a buffer, or leaves the buffer as it was.
+pub(super) fn write(
+    kind: MessageType,
+    xid: u32,
+    out: &mut BytesMut,
+    body: impl FnOnce(&mut Writer<'_>),
+) -> Result<(), EncodeError> {
+    let mut w = Writer::new(out);
+    w.fixed(&HeaderFixed {
+        version: VERSION,
+        kind: kind.0,
+        length: 0.into(),
+        xid: xid.into(),
+    });
+    body(&mut w);
+    w.set_length("message", 2, w.position());
+    w.end()
+}
+
 impl Message {
     fn decode(header: Header, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
         Ok(match header.kind {
@@ -239,16 +258,7 @@ impl Message {
 
     /// Appends a frame to a buffer; after an error the buffer is as it was.
     pub fn try_encode_into(&self, xid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let mut w = Writer::new(out);
-        w.fixed(&HeaderFixed {
-            version: VERSION,
-            kind: self.kind().0,
-            length: 0.into(),
-            xid: xid.into(),
-        });
-        self.encode_body(&mut w);
-        w.set_length("message", 2, w.position());
-        w.end()
+        write(self.kind(), xid, out, |w| self.encode_body(w))
     }
 
     fn encode_body(&self, w: &mut Writer<'_>) {

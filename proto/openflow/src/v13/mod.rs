@@ -51,8 +51,8 @@ pub use multipart::{
     QueueStats, QueueStatsRequest, TableFeature, TableFeatures, TableStats, group_capability,
     kind as multipart_kind,
 };
-pub use oxm::{Oxm, OxmField};
-pub use packet_in::PacketIn;
+pub use oxm::{Oxm, OxmField, OxmView, Oxms};
+pub use packet_in::{PacketIn, PacketInView};
 pub use packet_out::PacketOut;
 pub use port_::{Port, PortStatus, port, port_config, port_reason, port_state};
 pub use port_mod::{PortMod, port_feature};

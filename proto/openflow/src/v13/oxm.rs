@@ -271,15 +271,44 @@ impl Oxm {
     }
 }
 
+/// Writes a field that must have exactly this value.
+pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
+    let Ok(length) = u8::try_from(value.len()) else {
+        let (what, length, most) = ("oxm", value.len(), 255);
+        return w.refuse(EncodeError { what, length, most });
+    };
+    w.fixed(&OxmHeader {
+        class: field.0.into(),
+        field_mask: field.1 << 1,
+        length,
+    });
+    w.bytes(value);
+}
+
 /// A field where it lies in a frame.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OxmView<'a> {
-    pub(crate) field: OxmField,
+pub struct OxmView<'a> {
+    field: OxmField,
     value: Reader<'a>,
     mask: Option<Reader<'a>>,
 }
 
 impl<'a> OxmView<'a> {
+    /// Which field.
+    pub fn field(&self) -> OxmField {
+        self.field
+    }
+
+    /// As on the wire.
+    pub fn value(&self) -> &'a [u8] {
+        self.value.as_slice()
+    }
+
+    /// As long as what it covers of the value.
+    pub fn mask(&self) -> Option<&'a [u8]> {
+        self.mask.map(|mask| mask.as_slice())
+    }
+
     /// Reads one, whose lengths must agree with each other and with what the specification says of the field.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let offset = reader.offset();
@@ -332,9 +361,9 @@ impl From<OxmView<'_>> for Oxm {
     }
 }
 
-/// Walks over OXMs. Ends at the first error, and always goes forward.
+/// Walks over the fields of a match. Ends at the first error, and always goes forward.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Oxms<'a>(pub(crate) Reader<'a>);
+pub struct Oxms<'a>(pub(crate) Reader<'a>);
 
 impl<'a> Iterator for Oxms<'a> {
     type Item = Result<OxmView<'a>, DecodeError>;

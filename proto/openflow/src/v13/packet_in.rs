@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::Match;
+use super::VERSION;
+use super::match_::{self, Match};
+use super::oxm::{Oxm, OxmField, Oxms};
 use crate::error::DecodeError;
+use crate::header::{Header, MessageType};
 use crate::wire::{Reader, Writer, fixed};
 
 /// Why a packet was sent: `OFPR_*`.
@@ -56,17 +59,18 @@ impl PacketIn {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let fixed = reader.fixed::<PacketInFixed>()?;
-        let match_ = Match::decode(reader)?;
-        reader.skip("packet_in.pad", PAD)?;
+        let mut view = PacketInView::read(reader)?;
+        let fields = view.fields.map(|oxm| oxm.map(Oxm::from));
         Ok(PacketIn {
-            buffer_id: fixed.buffer_id(),
-            total_len: fixed.total_len(),
-            reason: fixed.reason(),
-            table_id: fixed.table_id(),
-            cookie: fixed.cookie(),
-            match_,
-            data: reader.rest(),
+            buffer_id: view.fixed.buffer_id(),
+            total_len: view.fixed.total_len(),
+            reason: view.fixed.reason(),
+            table_id: view.fixed.table_id(),
+            cookie: view.fixed.cookie(),
+            match_: Match {
+                fields: fields.collect::<Result<_, _>>()?,
+            },
+            data: view.data.rest(),
         })
     }
 
@@ -81,5 +85,61 @@ impl PacketIn {
         self.match_.encode(w);
         w.zeros(PAD);
         w.bytes(&self.data);
+    }
+}
+
+/// A packet-in where it lies in a frame: nothing is copied. Fields are looked at when they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketInView<'a> {
+    fixed: &'a PacketInFixed,
+    fields: Oxms<'a>,
+    data: Reader<'a>,
+}
+
+impl<'a> PacketInView<'a> {
+    /// Of a frame that is a packet-in of this version.
+    pub fn new(frame: &'a Bytes) -> Result<Self, DecodeError> {
+        let header = Header::read(frame)?;
+        if (header.version, header.kind) != (VERSION, MessageType::PACKET_IN) {
+            let found = header.kind.0.into();
+            return Err(DecodeError::value("header.type", 1, found));
+        }
+        let mut reader = Reader::new(frame);
+        reader.skip("header", Header::LEN)?;
+        Self::read(&mut reader)
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let fixed = reader.fixed::<PacketInFixed>()?;
+        let fields = match_::view(reader)?;
+        reader.skip("packet_in.pad", PAD)?;
+        let data = reader.sub("packet_in.data", reader.left())?;
+        Ok(PacketInView {
+            fixed,
+            fields,
+            data,
+        })
+    }
+
+    /// What comes before the match.
+    pub fn fixed(&self) -> &'a PacketInFixed {
+        self.fixed
+    }
+
+    /// The packet's metadata, field by field.
+    pub fn fields(&self) -> Oxms<'a> {
+        self.fields
+    }
+
+    /// The port it came in by.
+    pub fn in_port(&self) -> Option<u32> {
+        let mut fields = self.fields.map_while(Result::ok);
+        let field = fields.find(|oxm| oxm.field() == OxmField::IN_PORT)?;
+        field.value().try_into().ok().map(u32::from_be_bytes)
+    }
+
+    /// The packet, or its beginning.
+    pub fn data(&self) -> &'a [u8] {
+        self.data.as_slice()
     }
 }

@@ -1,9 +1,11 @@
 //! `OFPT_PACKET_OUT` (section 7.3.7): a packet from the controller.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::action::{self, Action};
-use crate::error::DecodeError;
+use super::{NO_BUFFER, message};
+use crate::error::{DecodeError, EncodeError};
+use crate::header::MessageType;
 use crate::wire::{Reader, Writer, fixed};
 
 fixed! {
@@ -46,15 +48,32 @@ impl PacketOut {
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&PacketOutFixed {
-            buffer_id: self.buffer_id.into(),
-            in_port: self.in_port.into(),
-            actions_len: 0.into(),
-            pad: [0; 6],
-        });
-        let start = w.position();
-        action::encode_all(&self.actions, w);
-        w.set_length("packet_out.actions", ACTIONS_LEN_AT, w.position() - start);
-        w.bytes(&self.data);
+        encode(self.buffer_id, self.in_port, &self.actions, &self.data, w);
     }
+
+    /// Appends a frame with a packet that the switch does not keep to a buffer. With room in the buffer nothing is allocated.
+    pub fn write(
+        xid: u32,
+        in_port: u32,
+        actions: &[Action],
+        data: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        message::write(MessageType::PACKET_OUT, xid, out, |w| {
+            encode(NO_BUFFER, in_port, actions, data, w);
+        })
+    }
+}
+
+fn encode(buffer_id: u32, in_port: u32, actions: &[Action], data: &[u8], w: &mut Writer<'_>) {
+    w.fixed(&PacketOutFixed {
+        buffer_id: buffer_id.into(),
+        in_port: in_port.into(),
+        actions_len: 0.into(),
+        pad: [0; 6],
+    });
+    let start = w.position();
+    action::encode_all(actions, w);
+    w.set_length("packet_out.actions", ACTIONS_LEN_AT, w.position() - start);
+    w.bytes(data);
 }

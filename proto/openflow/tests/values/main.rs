@@ -325,6 +325,22 @@ proptest! {
     }
 
     #[test]
+    fn view_and_value_agree(value in packet_in(), xid in any::<u32>()) {
+        let frame = Message::PacketIn(value.clone()).encode(xid);
+        let view = PacketInView::new(&frame).unwrap();
+        prop_assert_eq!(view.in_port(), value.in_port());
+        prop_assert_eq!(view.data(), &value.data[..]);
+        prop_assert_eq!(view.fixed().cookie(), value.cookie);
+        let fields: Vec<_> = view.fields().map(Result::unwrap).collect();
+        prop_assert_eq!(fields.len(), value.match_.fields.len());
+        for (view, value) in fields.iter().zip(&value.match_.fields) {
+            prop_assert_eq!(view.field(), value.field);
+            prop_assert_eq!(view.value(), &value.value[..]);
+            prop_assert_eq!(view.mask(), value.mask.as_deref());
+        }
+    }
+
+    #[test]
     fn whether_a_match_conforms_does_not_depend_on_what_it_is(match_ in a_match()) {
         if match_.check().is_ok() {
             prop_assert_eq!(match_.normal().check(), Ok(()), "{}", match_);

@@ -383,3 +383,34 @@ fn peeks_see_what_decoding_sees() {
     );
     assert!(peek::meter_mod(&bytes).is_err(), "another message");
 }
+
+#[test]
+fn what_is_written_straight_into_a_buffer_is_the_value_encoded() {
+    let head = FlowMod {
+        cookie: COOKIE,
+        table_id: 10,
+        priority: 100,
+        ..FlowMod::default()
+    };
+    let actions = [Action::DecNwTtl, Action::output(2)];
+    let dst = [2, 0, 0, 0, 0, 1];
+    let mut out = bytes::BytesMut::new();
+    let fields: [(OxmField, &[u8]); 2] = [(OxmField::ETH_DST, &dst), (OxmField::ETH_TYPE, &[8, 0])];
+    head.write(XID, &fields, &actions, &mut out).unwrap();
+    let value = FlowMod {
+        match_: Match::new().eth_dst(MacAddr(dst)).eth_type(0x800),
+        instructions: vec![Instruction::ApplyActions(actions.to_vec())],
+        ..head
+    };
+    assert_eq!(out, Message::FlowMod(value).encode(XID));
+
+    out.clear();
+    PacketOut::write(XID, 3, &actions, b"packet", &mut out).unwrap();
+    let value = PacketOut {
+        buffer_id: NO_BUFFER,
+        in_port: 3,
+        actions: actions.to_vec(),
+        data: Bytes::from_static(b"packet"),
+    };
+    assert_eq!(out, Message::PacketOut(value).encode(XID));
+}
