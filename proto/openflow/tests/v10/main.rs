@@ -1,0 +1,9 @@
+//! OpenFlow 1.0: vectors, frames of others, properties, and lengths that lie.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod cases;
+mod foreign;
+mod malformed;
+mod properties;
+mod vectors;
