@@ -3,6 +3,7 @@
 //! Section numbers in the documentation of this module are those of the OpenFlow Switch Specification 1.0.1.
 
 pub mod action;
+pub mod convert;
 
 pub mod error;
 mod features;
