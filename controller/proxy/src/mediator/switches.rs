@@ -1,6 +1,7 @@
 //! Channels in the mediator: admission, what their messages mean, and the pipeline's rules.
 
 use bytes::Bytes;
+use morph_api::cookie::Cookie;
 use morph_api::session::{self, to_app};
 use morph_api::supervisor::{SwitchChange, observation};
 use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
@@ -35,8 +36,10 @@ impl Mediator {
             return;
         }
         tracing::debug!(conn, %remote, "connection");
+        let mut channel = Channel::new(remote, now);
+        channel.place(self.one_table());
         let switch = Switch {
-            channel: Channel::new(remote, now),
+            channel,
             reconcile: Reconcile::default(),
             challenger: None,
             announced: false,
@@ -243,9 +246,26 @@ impl Mediator {
         }
     }
 
+    /// The table that the one table of a switch which speaks OpenFlow 1.0 stands for: 0, if it is no app's.
+    pub(super) fn one_table(&self) -> u8 {
+        let only = self.apps.as_ref().and_then(Apps::only);
+        only.map_or(0, |app| app.first_table)
+    }
+
     pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
-        let tables = self.switches.get(&conn)?.channel.tables();
-        let last = self.apps.as_ref()?.last_table();
+        let channel = &self.switches.get(&conn)?.channel;
+        let apps = self.apps.as_ref()?;
+        if channel.has_one_table() {
+            let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+            return (names.len() > 1).then(|| {
+                format!(
+                    "speaks OpenFlow 1.0, whose one table has room for the rules of one app, and present are {}",
+                    names.join(", ")
+                )
+            });
+        }
+        let tables = channel.tables();
+        let last = apps.last_table();
         (last >= tables && last > 0).then(|| {
             format!(
                 "has {tables} tables, and the apps' pipeline needs {}",
@@ -262,12 +282,13 @@ impl Mediator {
         if self.apps.is_none() || !switch.channel.is_ready() {
             return;
         }
+        let questions = Reconcile::questions(switch.channel.has_one_table());
         let ask = |question| {
             switch
                 .channel
-                .say(&question, Asker::Pipeline, Expects::Reply, now)
+                .say(question, Asker::Pipeline, Expects::Reply, now)
         };
-        let waiting = Reconcile::questions().map(ask).to_vec();
+        let waiting = questions.iter().map(ask).collect();
         switch.reconcile.begin(waiting, now);
         let deadline = switch.reconcile.next_deadline();
         self.arm(deadline);
@@ -352,6 +373,44 @@ impl Mediator {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
+        if header.kind == MessageType::ERROR {
+            let asked = self.switches.get(&conn);
+            let asked = asked.and_then(|switch| switch.channel.asked(header.xid));
+            self.log_error(conn, &frame, asked);
+        }
+        self.answer(conn, header, frame, now, out);
+    }
+
+    /// What a channel had no words for is answered as if the switch had refused it.
+    pub(super) fn refusals(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let mut index = 0;
+        while let Some(conn) = self.dirty_switches.get(index).copied() {
+            index += 1;
+            let Some(switch) = self.switches.get_mut(&conn) else {
+                continue;
+            };
+            let dpid = Dpid(switch.channel.dpid());
+            for refused in switch.channel.take_refused() {
+                let Ok(header) = Header::read(&refused.error) else {
+                    continue;
+                };
+                let asked = self.switches.get(&conn);
+                let asked = asked.and_then(|switch| switch.channel.asked(header.xid));
+                let whose = self.whose(asked);
+                tracing::warn!(%dpid, %whose, "not sent: {}", refused.why);
+                self.answer(conn, header, refused.error, now, out);
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        conn: u32,
+        header: Header,
+        frame: Bytes,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
@@ -365,9 +424,6 @@ impl Mediator {
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
             _ => switch.channel.answered(header.xid),
-        }
-        if is_error {
-            self.log_error(conn, &frame, asked);
         }
         match asked.map(|asked| asked.asker) {
             Some(Asker::Session { session, token }) => {
@@ -390,7 +446,12 @@ impl Mediator {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
-        let whose = match asked.map(|asked| asked.asker) {
+        let whose = self.whose(asked);
+        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %whose, "error from the switch: {error}");
+    }
+
+    fn whose(&self, asked: Option<Asked>) -> String {
+        match asked.map(|asked| asked.asker) {
             Some(Asker::Session { session, .. }) => self
                 .sessions
                 .get(&session)
@@ -399,8 +460,7 @@ impl Mediator {
             Some(Asker::Channel) => "the channel".to_owned(),
             Some(Asker::Ticket(_)) => "morphd".to_owned(),
             None => "a message that is no longer known".to_owned(),
-        };
-        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %whose, "error from the switch: {error}");
+        }
     }
 
     fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
@@ -424,10 +484,18 @@ impl Mediator {
         else {
             return;
         };
-        let MultipartBody::Flow(stats) = body else {
+        let MultipartBody::Flow(mut stats) = body else {
             return;
         };
-        let Some((mods, sent)) = switch.reconcile.reply(xid, more, &stats, &self.wanted) else {
+        let nothing = RuleSet::new();
+        let mut wanted = &self.wanted;
+        if switch.channel.has_one_table() {
+            let only = self.apps.as_ref().and_then(Apps::only);
+            let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
+            stats.retain(|rule| !of_only(rule.cookie));
+            wanted = &nothing;
+        }
+        let Some((mods, sent)) = switch.reconcile.reply(xid, more, &stats, wanted) else {
             return;
         };
         for flow in mods {
