@@ -8,6 +8,9 @@
 //!    counts as one that tells when it goes.
 //! 4. Ports are part of the features: who asks for their description is answered from those.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
