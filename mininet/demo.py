@@ -139,7 +139,14 @@ class Demo:
         wait_until("all links found", 20, lambda: len(self.morpheus.ctl("topology")) == links)
         self.servers = Servers(echo_on=3, tcp_on=4)
         wait_until("all hosts reach each other", 20, reach_each_other)
+        wait_until("the network is at rest", 20, self.at_rest)
         self.connects = self.network.connects()
+
+    def at_rest(self):
+        """Whether there is a path from every switch to every host, and no event waits."""
+        whole = [path for path in self.morpheus.paths().values() if len(path) == 4]
+        backlog = sum(app["backlog"] for app in self.morpheus.ctl("apps"))
+        return len(whole) >= 4 and not backlog
 
     def control(self):
         """Without an upgrade nothing may be lost, else the environment loses; the stored paths."""
@@ -176,6 +183,7 @@ class Demo:
         say(f"{name}: traffic for {seconds} s")
         traffic = Traffic(seconds, [(1, 4), (2, 3)], flows=(2, 3), tcp=(1, 4))
         time.sleep(LEAD_SECONDS)
+        began = time.time()
         row = {"name": name, **action()}
         if not traffic.runs():
             self.failures.append(f"{name}: took longer than the traffic")
@@ -183,6 +191,9 @@ class Demo:
         connects = self.network.connects()
         row["disconnects"] = connects - self.connects
         self.connects = connects
+        if name != "cut" and row["lost_at"]:
+            after = ", ".join(f"{at - began:+.3f} s" for at in row["lost_at"] if at)
+            say(f"{name}: pings were lost after {after}, seen from the beginning of the action")
         say(f"{name}: {row['pings_lost']} of {row['pings']} pings and {row['flows_lost']} of "
             f"{row['flows']} new flows lost, longest gap {row['gap_ms']:.0f} ms")
         return row
@@ -194,6 +205,8 @@ class Demo:
         self.morpheus.ctl("upgrade", "app=router@2.0.0", "--probation", "5m", "--no-wait")
         status = self.morpheus.wait_step("router", "UPGRADED")
         say_status(status)
+        # It compares the rules beside the traffic, after the hand-over.
+        status = self.morpheus.wait_compared("router")
         return {"handover_us": status["handover_us"], **figures(status)}
 
     def roll_back(self):
@@ -257,7 +270,8 @@ def figures(status):
 
 def rules(status):
     """What it did to the rules in the switches."""
-    return {what: status[f"rules_{what}"] for what in ("added", "changed", "removed", "unchanged")}
+    from morphctl import RULES
+    return {what: status[f"rules_{what}"] for what in RULES}
 
 
 def reach_each_other():

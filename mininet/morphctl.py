@@ -8,6 +8,8 @@ import subprocess
 from network import wait_until
 
 START_SECONDS = 20
+# What a status counts of rules: `rules_added` and so on.
+RULES = ("added", "changed", "removed", "unchanged")
 
 
 class Morpheus:
@@ -81,6 +83,13 @@ class Morpheus:
                 raise RuntimeError(f"the upgrade of {app} ended: {status}")
             return None
         return wait_until(f"{app} is {step.lower()}", seconds, reached)
+
+    def wait_compared(self, app):
+        """Waits until the running upgrade of an app has compared rules in the switches."""
+        def compared():
+            status = self.ctl("status", f"app={app}")[-1]
+            return status if any(status[f"rules_{what}"] for what in RULES) else None
+        return wait_until(f"the rules of {app} are compared", 5, compared)
 
     def paths(self):
         """The router's stored paths, in whichever release: {destination: {datapath: port}}."""

@@ -31,7 +31,24 @@ impl Lab {
         wait_until("all hosts reach each other", UPGRADE, || {
             Ok(lab.ping_all()?.is_empty().then_some(()))
         })?;
+        lab.wait_at_rest()?;
         Ok(lab)
+    }
+
+    /// Waits until there is a path from every switch to every host, and no event waits: hosts reach
+    /// each other before, by the router's own hand.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn wait_at_rest(&self) -> Result<()> {
+        let (hosts, switches) = (self.shape().hosts.len(), self.shape().switches);
+        wait_until("the network is at rest", Duration::from_secs(20), || {
+            let paths = self.paths()?;
+            let whole = paths.values().filter(|path| path.len() == switches).count();
+            let apps = self.morpheus()?.do_(&["apps"])?;
+            let mut apps = apps["apps"].as_array().context("apps")?.iter();
+            Ok((whole >= hosts && apps.all(|app| app["backlog"] == 0)).then_some(()))
+        })
     }
 
     /// Waits until topology knows every link, in both directions.

@@ -5,6 +5,7 @@ mod fields;
 use std::fmt::{self, Display, Formatter};
 
 use crate::rule::{RuleBody, RuleKey};
+use crate::v13::nicira::{self, Resubmit};
 use crate::v13::{Action, FlowStats, Instruction, Match, port};
 
 /// A port by its number, or by its name if it is a reserved one.
@@ -119,6 +120,7 @@ impl Display for Action {
                 fields::value_and_mask(oxm, f)?;
                 write!(f, "->{}", oxm.field)
             }
+            Action::Resubmit(resubmit) => write_resubmit(f, resubmit),
             Action::Experimenter { experimenter, body } => {
                 write!(f, "experimenter(0x{experimenter:08x},")?;
                 hex(f, body)?;
@@ -130,6 +132,21 @@ impl Display for Action {
                 f.write_str(")")
             }
         }
+    }
+}
+
+/// What is as before is left out.
+fn write_resubmit(f: &mut Formatter<'_>, resubmit: &Resubmit) -> fmt::Result {
+    let keeps_port = resubmit.in_port == nicira::IN_PORT;
+    match (keeps_port, resubmit.table) {
+        (false, None) => return write!(f, "resubmit:{}", resubmit.in_port),
+        (true, None) => return f.write_str("resubmit:IN_PORT"),
+        (false, _) => write!(f, "resubmit({},", resubmit.in_port)?,
+        (true, _) => f.write_str("resubmit(,")?,
+    }
+    match resubmit.table {
+        None | Some(nicira::TABLE_PRESENT) => f.write_str(")"),
+        Some(table) => write!(f, "{table})"),
     }
 }
 
@@ -262,8 +279,12 @@ mod tests {
             (Match::new().vlan_none(), "vlan_tci=0x0000/0x1fff"),
             (Match::new().metadata_masked(1, 0xff), "metadata=0x1/0xff"),
             (
-                Match::new().with(Oxm::masked(OxmField(1, 5), &[1, 2], &[0xff, 0])),
-                "oxm_0001_5=0x0102/0xff00",
+                Match::new().with(Oxm::masked(OxmField(1, 105), &[1, 2], &[0xff, 0])),
+                "oxm_0001_105=0x0102/0xff00",
+            ),
+            (
+                Match::new().with(Oxm::exact(OxmField::reg(5), &[0, 0, 1, 2])),
+                "reg5=0x102",
             ),
         ] {
             assert_eq!(match_.to_string(), text);
@@ -297,6 +318,23 @@ mod tests {
                     },
                 ],
                 "write_actions(group:4),write_metadata:0x1/0x3",
+            ),
+            (
+                vec![Instruction::ApplyActions(vec![
+                    Action::Resubmit(Resubmit {
+                        in_port: nicira::IN_PORT,
+                        table: Some(20),
+                    }),
+                    Action::Resubmit(Resubmit {
+                        in_port: 3,
+                        table: Some(nicira::TABLE_PRESENT),
+                    }),
+                    Action::Resubmit(Resubmit {
+                        in_port: 3,
+                        table: None,
+                    }),
+                ])],
+                "resubmit(,20),resubmit(3,),resubmit:3",
             ),
         ] {
             assert_eq!(Instructions(&instructions).to_string(), text);

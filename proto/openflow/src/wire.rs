@@ -4,6 +4,7 @@
 //! they have into a [`Writer`], which notes a length that does not fit into its field.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::addr::MacAddr;
@@ -24,32 +25,43 @@ pub trait Wire {
     type Repr;
     /// The host value.
     fn get(repr: &Self::Repr) -> Self;
+    /// As it lies on the wire.
+    fn put(self) -> Self::Repr;
 }
 
 macro_rules! wire {
-    ($($host:ty => $repr:ty: $get:expr),* $(,)?) => {$(
+    ($($host:ty => $repr:ty: $get:expr, $put:expr;)*) => {$(
         impl Wire for $host {
             type Repr = $repr;
             #[inline]
             fn get(repr: &Self::Repr) -> Self {
                 $get(*repr)
             }
+            #[inline]
+            fn put(self) -> Self::Repr {
+                $put(self)
+            }
         }
     )*};
 }
 
 wire! {
-    u8 => u8: |v| v,
-    u16 => zerocopy::big_endian::U16: |v: zerocopy::big_endian::U16| v.get(),
-    u32 => zerocopy::big_endian::U32: |v: zerocopy::big_endian::U32| v.get(),
-    u64 => zerocopy::big_endian::U64: |v: zerocopy::big_endian::U64| v.get(),
-    MacAddr => MacAddr: |v| v,
+    u8 => u8: |v| v, |v| v;
+    u16 => U16: |v: U16| v.get(), U16::new;
+    u32 => U32: |v: U32| v.get(), U32::new;
+    u64 => U64: |v: U64| v.get(), U64::new;
+    MacAddr => MacAddr: |v| v, |v| v;
+    [u32; 2] => [U32; 2]: |v: [U32; 2]| v.map(U32::get), |v: [u32; 2]| v.map(U32::new);
+    [u32; 4] => [U32; 4]: |v: [U32; 4]| v.map(U32::get), |v: [u32; 4]| v.map(U32::new);
 }
 
 impl<const N: usize> Wire for [u8; N] {
     type Repr = [u8; N];
     fn get(repr: &Self::Repr) -> Self {
         *repr
+    }
+    fn put(self) -> Self::Repr {
+        self
     }
 }
 
@@ -88,6 +100,46 @@ macro_rules! fixed {
     };
 }
 pub(crate) use fixed;
+
+/// Declares a structure that is nothing but its fixed part, as a value and as it lies on the wire: fields in wire order,
+/// each with the padding that follows it.
+macro_rules! plain {
+    ($(#[$meta:meta])* pub struct $name:ident: $fixed:ident = $what:literal {
+        $($(#[$doc:meta])* $field:ident: $type:ty $(, $pad:ident: $n:literal)?;)*
+    }) => {
+        $crate::wire::fixed! {
+            /// As it lies on the wire.
+            struct $fixed = $what {
+                $($field: $type, $($pad: [u8; $n],)?)*
+            }
+        }
+
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            pub(crate) fn decode(
+                reader: &mut $crate::wire::Reader<'_>,
+            ) -> Result<Self, $crate::error::DecodeError> {
+                let fixed = reader.fixed::<$fixed>()?;
+                Ok($name { $($field: fixed.$field(),)* })
+            }
+
+            pub(crate) fn encode(&self, w: &mut $crate::wire::Writer<'_>) {
+                w.fixed(&$fixed {
+                    $(
+                        $field: $crate::wire::Wire::put(self.$field),
+                        $($pad: [0; $n],)?
+                    )*
+                });
+            }
+        }
+    };
+}
+pub(crate) use plain;
 
 /// A place within a frame, and the end of the structure that is being read. Copies are cheap: they are views.
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +215,38 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The next structure, as long as its fixed part says: this part, and a reader of what follows it. `at` is where in
+    /// the fixed part the length is.
+    pub(crate) fn entry<T: Fixed>(
+        &mut self,
+        what: &'static str,
+        at: usize,
+        length: fn(&T) -> u16,
+    ) -> Result<(&'a T, Self), DecodeError> {
+        let offset = self.at + at;
+        let fixed = { *self }.fixed::<T>()?;
+        let (found, least) = (usize::from(length(fixed)), size_of::<T>());
+        if found < least {
+            let small = Problem::TooSmall { found, least };
+            return Err(DecodeError::new(what, offset, small));
+        }
+        let mut entry = self.sub(what, found)?;
+        entry.skip(T::NAME, least)?;
+        Ok((fixed, entry))
+    }
+
+    /// Elements of a list, up to the end. Each takes at least a byte, so it ends.
+    pub(crate) fn all<T>(
+        &mut self,
+        decode: fn(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let mut elements = Vec::new();
+        while !self.is_empty() {
+            elements.push(decode(self)?);
+        }
+        Ok(elements)
+    }
+
     /// Nothing may be left.
     pub(crate) fn finish(self, what: &'static str) -> Result<(), DecodeError> {
         match self.left() {
@@ -191,13 +275,23 @@ pub(crate) struct Tlv<'a> {
     pub(crate) body: Reader<'a>,
 }
 
+/// Where the padding of a type-length-value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// Its length counts it, and is aligned.
+    Counted,
+    /// It follows uncounted, and may be missing at the end.
+    Follows,
+    /// There is none.
+    None,
+}
+
 /// Walks over type-length-values. Ends at the first error, and always goes forward.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tlvs<'a> {
     reader: Reader<'a>,
     what: &'static str,
-    /// Lengths count the padding and must be aligned; else the padding follows uncounted, and may be missing at the end.
-    aligned: bool,
+    padding: Padding,
 }
 
 impl<'a> Tlvs<'a> {
@@ -205,7 +299,7 @@ impl<'a> Tlvs<'a> {
         Tlvs {
             reader,
             what,
-            aligned: true,
+            padding: Padding::Counted,
         }
     }
 
@@ -213,7 +307,15 @@ impl<'a> Tlvs<'a> {
         Tlvs {
             reader,
             what,
-            aligned: false,
+            padding: Padding::Follows,
+        }
+    }
+
+    pub(crate) fn packed(what: &'static str, reader: Reader<'a>) -> Self {
+        Tlvs {
+            reader,
+            what,
+            padding: Padding::None,
         }
     }
 
@@ -227,17 +329,18 @@ impl<'a> Tlvs<'a> {
             .fixed::<TlvHeader>()
             .map_err(|e| DecodeError { what, ..e })?;
         let length = usize::from(header.length());
-        let least = if self.aligned { ALIGN } else { header_length };
+        let counted = self.padding == Padding::Counted;
+        let least = if counted { ALIGN } else { header_length };
         if length < least {
             let found = length;
             return Err(wrong(Problem::TooSmall { found, least }));
         }
-        if self.aligned && padding(length) != 0 {
+        if counted && padding(length) != 0 {
             let found = length;
             return Err(wrong(Problem::Unaligned { found, of: ALIGN }));
         }
         let body = ahead.sub(what, length - header_length)?;
-        if !self.aligned {
+        if self.padding == Padding::Follows {
             ahead.skip(what, padding(length).min(ahead.left()))?;
         }
         self.reader = ahead;
@@ -326,14 +429,30 @@ impl<'a> Writer<'a> {
 
     /// A type-length-value whose length counts its padding.
     pub(crate) fn tlv(&mut self, what: &'static str, kind: u16, body: impl FnOnce(&mut Self)) {
+        self.tlv_with(Padding::Counted, what, kind, body);
+    }
+
+    /// A type-length-value.
+    pub(crate) fn tlv_with(
+        &mut self,
+        padding: Padding,
+        what: &'static str,
+        kind: u16,
+        body: impl FnOnce(&mut Self),
+    ) {
         let start = self.position();
         self.fixed(&TlvHeader {
             kind: kind.into(),
             length: 0.into(),
         });
         body(self);
-        self.pad_from(start);
+        if padding == Padding::Counted {
+            self.pad_from(start);
+        }
         self.set_length(what, start + 2, self.position() - start);
+        if padding == Padding::Follows {
+            self.pad_from(start);
+        }
     }
 
     /// Ends the message: its bytes stay, or none of them.

@@ -80,7 +80,7 @@ fn a_match_that_lies() {
             "oxm.length at byte 55: length 1 where it is 4",
         ),
         (
-            &[0, 1, 0, 11, 0, 1, 1, 3, 1, 2, 3, 0, 0, 0, 0, 0],
+            &[0, 1, 0, 11, 0, 9, 1, 3, 1, 2, 3, 0, 0, 0, 0, 0],
             "oxm.length at byte 55: length 3 is not a multiple of 2",
         ),
         (
@@ -223,7 +223,7 @@ fn what_fits_into_no_frame_is_not_written() {
             .unwrap_err()
             .to_string()
     };
-    let field = OxmField(1, 1);
+    let field = OxmField(9, 1);
     assert_eq!(
         with(Oxm::exact(field, &[0; 256])),
         "oxm: a length of 256 does not fit (at most 255)"

@@ -230,6 +230,9 @@ impl Supervisor {
 
     fn report(&mut self, app: &str, id: &str, report: report::Report) {
         let side = self.side_of(app, id);
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.pulse.heard();
+        }
         let input = match report {
             report::Report::Ready(ready) => {
                 if let Some(instance) = self.instances.get_mut(id) {

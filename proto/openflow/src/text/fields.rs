@@ -167,9 +167,9 @@ fn value(field: OxmField, bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, "{}", Ipv4Addr::from(number as u32))
         }
         OxmField::ETH_TYPE => write!(f, "0x{number:04x}"),
-        OxmField::METADATA | OxmField::TUNNEL_ID | OxmField::IPV6_FLABEL => {
-            write!(f, "{number:#x}")
-        }
+        OxmField::IPV6_FLABEL => write!(f, "0x{number:05x}"),
+        OxmField::METADATA | OxmField::TUNNEL_ID => write!(f, "{number:#x}"),
+        OxmField(OxmField::NXM_1, _) => write!(f, "{number:#x}"),
         _ => write!(f, "{number}"),
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::experimenter::NICIRA;
+use super::nicira::Resubmit;
 use super::oxm::Oxm;
 use super::port;
 use crate::error::{DecodeError, Problem};
@@ -100,6 +102,8 @@ pub enum Action {
     PopPbb,
     /// Sets a header field.
     SetField(Oxm),
+    /// Nicira's: looks the packet up again.
+    Resubmit(Resubmit),
     /// An experimenter's own.
     Experimenter {
         /// Whose.
@@ -164,10 +168,7 @@ impl Action {
             SET_FIELD => set_field(&tlv, &mut body)?,
             PUSH_PBB => Action::PushPbb(body.fixed::<Half>()?.value()),
             POP_PBB => empty(&mut body, Action::PopPbb)?,
-            EXPERIMENTER => Action::Experimenter {
-                experimenter: body.fixed::<Word>()?.value(),
-                body: body.rest(),
-            },
+            EXPERIMENTER => experimenter(&mut body)?,
             kind => Action::Unknown {
                 kind,
                 body: body.rest(),
@@ -201,6 +202,10 @@ impl Action {
             Action::PushPbb(ethertype) => half(w, PUSH_PBB, *ethertype),
             Action::PopPbb => w.tlv("action", POP_PBB, |_| ()),
             Action::SetField(oxm) => w.tlv("action.set_field", SET_FIELD, |w| oxm.encode(w)),
+            Action::Resubmit(resubmit) => w.tlv("action", EXPERIMENTER, |w| {
+                w.bytes(&NICIRA.to_be_bytes());
+                resubmit.encode(w);
+            }),
             Action::Experimenter { experimenter, body } => w.tlv("action", EXPERIMENTER, |w| {
                 w.bytes(&experimenter.to_be_bytes());
                 w.bytes(body);
@@ -214,6 +219,18 @@ impl Action {
 fn empty(body: &mut Reader<'_>, action: Action) -> Result<Action, DecodeError> {
     body.skip("action.pad", 4)?;
     Ok(action)
+}
+
+/// One that is modelled, or as it is.
+fn experimenter(body: &mut Reader<'_>) -> Result<Action, DecodeError> {
+    let experimenter = body.fixed::<Word>()?.value();
+    let nicira = experimenter == NICIRA;
+    let resubmit = nicira.then(|| Resubmit::decode(*body)).flatten();
+    let body = body.rest();
+    Ok(match resubmit {
+        Some(resubmit) => Action::Resubmit(resubmit),
+        None => Action::Experimenter { experimenter, body },
+    })
 }
 
 /// The action is as long as its field, padded.

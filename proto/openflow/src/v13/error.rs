@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::experimenter::ONF;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
@@ -49,155 +50,105 @@ pub mod kind {
     pub const EXPERIMENTER: u16 = 0xffff;
 }
 
-/// The specification's names of types, and of the codes of each, without their prefixes; both count from 0.
-const NAMES: &[(&str, &[&str])] = &[
-    ("HELLO_FAILED", &["INCOMPATIBLE", "EPERM"]),
-    (
-        "BAD_REQUEST",
-        &[
-            "BAD_VERSION",
-            "BAD_TYPE",
-            "BAD_MULTIPART",
-            "BAD_EXPERIMENTER",
-            "BAD_EXP_TYPE",
-            "EPERM",
-            "BAD_LEN",
-            "BUFFER_EMPTY",
-            "BUFFER_UNKNOWN",
-            "BAD_TABLE_ID",
-            "IS_SLAVE",
-            "BAD_PORT",
-            "BAD_PACKET",
-            "MULTIPART_BUFFER_OVERFLOW",
-        ],
-    ),
-    (
-        "BAD_ACTION",
-        &[
-            "BAD_TYPE",
-            "BAD_LEN",
-            "BAD_EXPERIMENTER",
-            "BAD_EXP_TYPE",
-            "BAD_OUT_PORT",
-            "BAD_ARGUMENT",
-            "EPERM",
-            "TOO_MANY",
-            "BAD_QUEUE",
-            "BAD_OUT_GROUP",
-            "MATCH_INCONSISTENT",
-            "UNSUPPORTED_ORDER",
-            "BAD_TAG",
-            "BAD_SET_TYPE",
-            "BAD_SET_LEN",
-            "BAD_SET_ARGUMENT",
-        ],
-    ),
-    (
-        "BAD_INSTRUCTION",
-        &[
-            "UNKNOWN_INST",
-            "UNSUP_INST",
-            "BAD_TABLE_ID",
-            "UNSUP_METADATA",
-            "UNSUP_METADATA_MASK",
-            "BAD_EXPERIMENTER",
-            "BAD_EXP_TYPE",
-            "BAD_LEN",
-            "EPERM",
-        ],
-    ),
-    (
-        "BAD_MATCH",
-        &[
-            "BAD_TYPE",
-            "BAD_LEN",
-            "BAD_TAG",
-            "BAD_DL_ADDR_MASK",
-            "BAD_NW_ADDR_MASK",
-            "BAD_WILDCARDS",
-            "BAD_FIELD",
-            "BAD_VALUE",
-            "BAD_MASK",
-            "BAD_PREREQ",
-            "DUP_FIELD",
-            "EPERM",
-        ],
-    ),
-    (
-        "FLOW_MOD_FAILED",
-        &[
-            "UNKNOWN",
-            "TABLE_FULL",
-            "BAD_TABLE_ID",
-            "OVERLAP",
-            "EPERM",
-            "BAD_TIMEOUT",
-            "BAD_COMMAND",
-            "BAD_FLAGS",
-        ],
-    ),
-    (
-        "GROUP_MOD_FAILED",
-        &[
-            "GROUP_EXISTS",
-            "INVALID_GROUP",
-            "WEIGHT_UNSUPPORTED",
-            "OUT_OF_GROUPS",
-            "OUT_OF_BUCKETS",
-            "CHAINING_UNSUPPORTED",
-            "WATCH_UNSUPPORTED",
-            "LOOP",
-            "UNKNOWN_GROUP",
-            "CHAINED_GROUP",
-            "BAD_TYPE",
-            "BAD_COMMAND",
-            "BAD_BUCKET",
-            "BAD_WATCH",
-            "EPERM",
-        ],
-    ),
-    (
-        "PORT_MOD_FAILED",
-        &[
-            "BAD_PORT",
-            "BAD_HW_ADDR",
-            "BAD_CONFIG",
-            "BAD_ADVERTISE",
-            "EPERM",
-        ],
-    ),
-    ("TABLE_MOD_FAILED", &["BAD_TABLE", "BAD_CONFIG", "EPERM"]),
-    ("QUEUE_OP_FAILED", &["BAD_PORT", "BAD_QUEUE", "EPERM"]),
-    ("SWITCH_CONFIG_FAILED", &["BAD_FLAGS", "BAD_LEN", "EPERM"]),
-    ("ROLE_REQUEST_FAILED", &["STALE", "UNSUP", "BAD_ROLE"]),
-    (
-        "METER_MOD_FAILED",
-        &[
-            "UNKNOWN",
-            "METER_EXISTS",
-            "INVALID_METER",
-            "UNKNOWN_METER",
-            "BAD_COMMAND",
-            "BAD_FLAGS",
-            "BAD_RATE",
-            "BAD_BURST",
-            "BAD_BAND",
-            "BAD_BAND_DETAIL",
-            "OUT_OF_METERS",
-            "OUT_OF_BANDS",
-        ],
-    ),
-    (
-        "TABLE_FEATURES_FAILED",
-        &[
-            "BAD_TABLE",
-            "BAD_METADATA",
-            "BAD_TYPE",
-            "BAD_LEN",
-            "BAD_ARGUMENT",
-            "EPERM",
-        ],
-    ),
+/// Declares the codes of each type, and names of both. Types and codes count from 0.
+macro_rules! codes {
+    ($($module:ident = $kind:ident: $($code:ident = $number:literal),*;)*) => {
+        /// What exactly is wrong, by type.
+        pub mod code {$(
+            #[doc = concat!("Codes of `OFPET_", stringify!($kind), "`.")]
+            pub mod $module {$(
+                #[doc = concat!("`", stringify!($code), "`.")]
+                pub const $code: u16 = $number;
+            )*}
+        )*}
+
+        /// All types that have codes, and their codes: names and numbers.
+        pub const ALL: &[(u16, &str, &[(u16, &str)])] = &[$(
+            (kind::$kind, stringify!($kind), &[$(($number, stringify!($code)),)*]),
+        )*];
+    };
+}
+
+codes! {
+    hello_failed = HELLO_FAILED:
+        INCOMPATIBLE = 0, EPERM = 1;
+    bad_request = BAD_REQUEST:
+        BAD_VERSION = 0, BAD_TYPE = 1, BAD_MULTIPART = 2, BAD_EXPERIMENTER = 3, BAD_EXP_TYPE = 4,
+        EPERM = 5, BAD_LEN = 6, BUFFER_EMPTY = 7, BUFFER_UNKNOWN = 8, BAD_TABLE_ID = 9,
+        IS_SLAVE = 10, BAD_PORT = 11, BAD_PACKET = 12, MULTIPART_BUFFER_OVERFLOW = 13;
+    bad_action = BAD_ACTION:
+        BAD_TYPE = 0, BAD_LEN = 1, BAD_EXPERIMENTER = 2, BAD_EXP_TYPE = 3, BAD_OUT_PORT = 4,
+        BAD_ARGUMENT = 5, EPERM = 6, TOO_MANY = 7, BAD_QUEUE = 8, BAD_OUT_GROUP = 9,
+        MATCH_INCONSISTENT = 10, UNSUPPORTED_ORDER = 11, BAD_TAG = 12, BAD_SET_TYPE = 13,
+        BAD_SET_LEN = 14, BAD_SET_ARGUMENT = 15;
+    bad_instruction = BAD_INSTRUCTION:
+        UNKNOWN_INST = 0, UNSUP_INST = 1, BAD_TABLE_ID = 2, UNSUP_METADATA = 3,
+        UNSUP_METADATA_MASK = 4, BAD_EXPERIMENTER = 5, BAD_EXP_TYPE = 6, BAD_LEN = 7, EPERM = 8;
+    bad_match = BAD_MATCH:
+        BAD_TYPE = 0, BAD_LEN = 1, BAD_TAG = 2, BAD_DL_ADDR_MASK = 3, BAD_NW_ADDR_MASK = 4,
+        BAD_WILDCARDS = 5, BAD_FIELD = 6, BAD_VALUE = 7, BAD_MASK = 8, BAD_PREREQ = 9,
+        DUP_FIELD = 10, EPERM = 11;
+    flow_mod_failed = FLOW_MOD_FAILED:
+        UNKNOWN = 0, TABLE_FULL = 1, BAD_TABLE_ID = 2, OVERLAP = 3, EPERM = 4, BAD_TIMEOUT = 5,
+        BAD_COMMAND = 6, BAD_FLAGS = 7;
+    group_mod_failed = GROUP_MOD_FAILED:
+        GROUP_EXISTS = 0, INVALID_GROUP = 1, WEIGHT_UNSUPPORTED = 2, OUT_OF_GROUPS = 3,
+        OUT_OF_BUCKETS = 4, CHAINING_UNSUPPORTED = 5, WATCH_UNSUPPORTED = 6, LOOP = 7,
+        UNKNOWN_GROUP = 8, CHAINED_GROUP = 9, BAD_TYPE = 10, BAD_COMMAND = 11, BAD_BUCKET = 12,
+        BAD_WATCH = 13, EPERM = 14;
+    port_mod_failed = PORT_MOD_FAILED:
+        BAD_PORT = 0, BAD_HW_ADDR = 1, BAD_CONFIG = 2, BAD_ADVERTISE = 3, EPERM = 4;
+    table_mod_failed = TABLE_MOD_FAILED:
+        BAD_TABLE = 0, BAD_CONFIG = 1, EPERM = 2;
+    queue_op_failed = QUEUE_OP_FAILED:
+        BAD_PORT = 0, BAD_QUEUE = 1, EPERM = 2;
+    switch_config_failed = SWITCH_CONFIG_FAILED:
+        BAD_FLAGS = 0, BAD_LEN = 1, EPERM = 2;
+    role_request_failed = ROLE_REQUEST_FAILED:
+        STALE = 0, UNSUP = 1, BAD_ROLE = 2;
+    meter_mod_failed = METER_MOD_FAILED:
+        UNKNOWN = 0, METER_EXISTS = 1, INVALID_METER = 2, UNKNOWN_METER = 3, BAD_COMMAND = 4,
+        BAD_FLAGS = 5, BAD_RATE = 6, BAD_BURST = 7, BAD_BAND = 8, BAD_BAND_VALUE = 9,
+        OUT_OF_METERS = 10, OUT_OF_BANDS = 11;
+    table_features_failed = TABLE_FEATURES_FAILED:
+        BAD_TABLE = 0, BAD_METADATA = 1, BAD_TYPE = 2, BAD_LEN = 3, BAD_ARGUMENT = 4, EPERM = 5;
+}
+
+/// The specification's name of a type without `OFPET_`, where it has one.
+pub fn kind_name(kind: u16) -> Option<&'static str> {
+    match kind {
+        kind::EXPERIMENTER => Some("EXPERIMENTER"),
+        kind => ALL.get(usize::from(kind)).map(|(_, name, _)| *name),
+    }
+}
+
+/// The specification's name of a code without its prefix, where it has one.
+pub fn code_name(kind: u16, code: u16) -> Option<&'static str> {
+    let (_, _, codes) = ALL.get(usize::from(kind))?;
+    codes.get(usize::from(code)).map(|(_, name)| *name)
+}
+
+/// The first of the types in experimenters' errors that say what is wrong with a bundle (extension 230 of the ONF).
+const BUNDLE_FAILED: u16 = 2300;
+
+/// `ONFBFC_*`, from [`BUNDLE_FAILED`] on.
+pub const BUNDLE_FAILED_NAMES: [&str; 16] = [
+    "UNKNOWN",
+    "EPERM",
+    "BAD_ID",
+    "BUNDLE_EXIST",
+    "BUNDLE_CLOSED",
+    "OUT_OF_BUNDLES",
+    "BAD_TYPE",
+    "BAD_FLAGS",
+    "MSG_BAD_LEN",
+    "MSG_BAD_XID",
+    "MSG_UNSUP",
+    "MSG_CONFLICT",
+    "MSG_TOO_MANY",
+    "MSG_FAILED",
+    "TIMEOUT",
+    "BUNDLE_IN_PROGRESS",
 ];
 
 /// Something was refused.
@@ -230,18 +181,40 @@ impl ErrorMsg {
     }
 }
 
+impl ErrorMsg {
+    /// Of an experimenter's error: the type, which is in the place of the code; the experimenter; what follows it.
+    pub fn experimenter(&self) -> Option<(u16, u32, Bytes)> {
+        if self.kind != kind::EXPERIMENTER {
+            return None;
+        }
+        let experimenter: [u8; 4] = self.data.get(..4)?.try_into().ok()?;
+        let experimenter = u32::from_be_bytes(experimenter);
+        Some((self.code, experimenter, self.data.slice(4..)))
+    }
+
+    /// What is wrong with a bundle.
+    fn bundle_failed(&self) -> Option<&'static str> {
+        match self.experimenter()? {
+            (code, ONF, _) => {
+                let code = usize::from(code.checked_sub(BUNDLE_FAILED)?);
+                BUNDLE_FAILED_NAMES.get(code).copied()
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ErrorMsg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, code) = (self.kind, self.code);
-        let Some((name, codes)) = NAMES.get(usize::from(kind)) else {
-            return match kind {
-                kind::EXPERIMENTER => write!(f, "EXPERIMENTER/{code}"),
-                _ => write!(f, "type {kind}/code {code}"),
-            };
-        };
-        match codes.get(usize::from(code)) {
-            Some(code) => write!(f, "{name}/{code}"),
-            None => write!(f, "{name}/code {code}"),
+        if let Some(code) = self.bundle_failed() {
+            return write!(f, "BUNDLE_FAILED/{code}");
+        }
+        match (kind_name(kind), code_name(kind, code)) {
+            (Some(kind), Some(code)) => write!(f, "{kind}/{code}"),
+            (Some(name), None) if kind == kind::EXPERIMENTER => write!(f, "{name}/{code}"),
+            (Some(kind), None) => write!(f, "{kind}/code {code}"),
+            (None, _) => write!(f, "type {kind}/code {code}"),
         }
     }
 }
@@ -262,5 +235,21 @@ mod tests {
             let data = Bytes::new();
             assert_eq!(ErrorMsg { kind, code, data }.to_string(), text);
         }
+        let bundle = ErrorMsg {
+            kind: kind::EXPERIMENTER,
+            code: 2303,
+            data: Bytes::from_static(b"ONF\0refused"),
+        };
+        assert_eq!(bundle.to_string(), "BUNDLE_FAILED/BUNDLE_EXIST");
+    }
+
+    #[test]
+    fn numbers_of_types_and_codes_are_their_places() {
+        for (place, (kind, _, codes)) in ALL.iter().enumerate() {
+            assert_eq!(usize::from(*kind), place);
+            let numbers: Vec<usize> = codes.iter().map(|(n, _)| usize::from(*n)).collect();
+            assert_eq!(numbers, (0..codes.len()).collect::<Vec<_>>());
+        }
+        assert_eq!(code::bad_match::BAD_PREREQ, 9);
     }
 }

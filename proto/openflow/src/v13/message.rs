@@ -2,9 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::bundle::{self, BundleAdd, BundleControl};
+use super::experimenter::{ExperimenterFixed, ONF};
 use super::{
-    ErrorMsg, FeaturesReply, FlowMod, FlowRemoved, Hello, MultipartReply, MultipartRequest,
-    PacketIn, PacketOut, PortStatus, Role, SwitchConfig, VERSION,
+    AsyncConfig, ErrorMsg, Experimenter, FeaturesReply, FlowMod, FlowRemoved, GroupMod, Hello,
+    MeterMod, MultipartReply, MultipartRequest, PacketIn, PacketOut, PortMod, PortStatus,
+    QueueGetConfigReply, QueueGetConfigRequest, Role, SwitchConfig, TableMod, VERSION,
 };
 use crate::error::{DecodeError, EncodeError, Problem};
 use crate::header::{Header, HeaderFixed, MessageType};
@@ -53,6 +56,30 @@ pub enum Message {
     MultipartRequest(MultipartRequest),
     /// A part of what was asked for.
     MultipartReply(MultipartReply),
+    /// Adds, changes or deletes a group.
+    GroupMod(GroupMod),
+    /// Changes how a port behaves.
+    PortMod(PortMod),
+    /// Configures a table.
+    TableMod(TableMod),
+    /// Adds, changes or deletes a meter.
+    MeterMod(MeterMod),
+    /// Asks for the queues of a port.
+    QueueGetConfigRequest(QueueGetConfigRequest),
+    /// The queues of a port.
+    QueueGetConfigReply(QueueGetConfigReply),
+    /// Asks which messages the switch sends unasked.
+    GetAsyncRequest,
+    /// Which messages the switch sends unasked.
+    GetAsyncReply(AsyncConfig),
+    /// Sets which messages the switch sends unasked.
+    SetAsync(AsyncConfig),
+    /// Opens, closes, carries out or forgets a bundle.
+    BundleControl(BundleControl),
+    /// Adds a message to a bundle.
+    BundleAdd(BundleAdd),
+    /// An experimenter's own.
+    Experimenter(Experimenter),
     /// One that this module does not know.
     Unknown {
         /// Which.
@@ -110,11 +137,46 @@ impl Message {
             MessageType::MULTIPART_REPLY => {
                 Message::MultipartReply(MultipartReply::decode(reader)?)
             }
+            MessageType::GROUP_MOD => Message::GroupMod(GroupMod::decode(reader)?),
+            MessageType::PORT_MOD => Message::PortMod(PortMod::decode(reader)?),
+            MessageType::TABLE_MOD => Message::TableMod(TableMod::decode(reader)?),
+            MessageType::METER_MOD => Message::MeterMod(MeterMod::decode(reader)?),
+            MessageType::QUEUE_GET_CONFIG_REQUEST => {
+                Message::QueueGetConfigRequest(QueueGetConfigRequest::decode(reader)?)
+            }
+            MessageType::QUEUE_GET_CONFIG_REPLY => {
+                Message::QueueGetConfigReply(QueueGetConfigReply::decode(reader)?)
+            }
+            MessageType::GET_ASYNC_REQUEST => Message::GetAsyncRequest,
+            MessageType::GET_ASYNC_REPLY => Message::GetAsyncReply(AsyncConfig::decode(reader)?),
+            MessageType::SET_ASYNC => Message::SetAsync(AsyncConfig::decode(reader)?),
+            MessageType::EXPERIMENTER => Message::experimenter(reader)?,
             kind => Message::Unknown {
                 kind,
                 body: reader.rest(),
             },
         })
+    }
+
+    /// A bundle's, or as it is.
+    fn experimenter(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
+        let mut inside = *reader;
+        let Ok(fixed) = inside.fixed::<ExperimenterFixed>() else {
+            // Without a type it is a message of before 1.3.
+            let (kind, body) = (MessageType::EXPERIMENTER, reader.rest());
+            return Ok(Message::Unknown { kind, body });
+        };
+        match (fixed.experimenter(), fixed.exp_type()) {
+            (ONF, bundle::CONTROL) => {
+                *reader = inside;
+                Ok(Message::BundleControl(BundleControl::decode(reader)?))
+            }
+            (ONF, bundle::ADD_MESSAGE) => {
+                *reader = inside;
+                Ok(Message::BundleAdd(BundleAdd::decode(reader)?))
+            }
+            _ => Ok(Message::Experimenter(Experimenter::decode(reader)?)),
+        }
     }
 
     /// Which message it is.
@@ -140,6 +202,18 @@ impl Message {
             Message::RoleReply(_) => MessageType::ROLE_REPLY,
             Message::MultipartRequest(_) => MessageType::MULTIPART_REQUEST,
             Message::MultipartReply(_) => MessageType::MULTIPART_REPLY,
+            Message::GroupMod(_) => MessageType::GROUP_MOD,
+            Message::PortMod(_) => MessageType::PORT_MOD,
+            Message::TableMod(_) => MessageType::TABLE_MOD,
+            Message::MeterMod(_) => MessageType::METER_MOD,
+            Message::QueueGetConfigRequest(_) => MessageType::QUEUE_GET_CONFIG_REQUEST,
+            Message::QueueGetConfigReply(_) => MessageType::QUEUE_GET_CONFIG_REPLY,
+            Message::GetAsyncRequest => MessageType::GET_ASYNC_REQUEST,
+            Message::GetAsyncReply(_) => MessageType::GET_ASYNC_REPLY,
+            Message::SetAsync(_) => MessageType::SET_ASYNC,
+            Message::BundleControl(_) | Message::BundleAdd(_) | Message::Experimenter(_) => {
+                MessageType::EXPERIMENTER
+            }
             Message::Unknown { kind, .. } => *kind,
         }
     }
@@ -185,7 +259,8 @@ impl Message {
             Message::FeaturesRequest
             | Message::GetConfigRequest
             | Message::BarrierRequest
-            | Message::BarrierReply => (),
+            | Message::BarrierReply
+            | Message::GetAsyncRequest => (),
             Message::FeaturesReply(features) => features.encode(w),
             Message::GetConfigReply(config) | Message::SetConfig(config) => config.encode(w),
             Message::PacketIn(packet_in) => packet_in.encode(w),
@@ -196,6 +271,16 @@ impl Message {
             Message::RoleRequest(role) | Message::RoleReply(role) => role.encode(w),
             Message::MultipartRequest(request) => request.encode(w),
             Message::MultipartReply(reply) => reply.encode(w),
+            Message::GroupMod(group_mod) => group_mod.encode(w),
+            Message::PortMod(port_mod) => port_mod.encode(w),
+            Message::TableMod(table_mod) => table_mod.encode(w),
+            Message::MeterMod(meter_mod) => meter_mod.encode(w),
+            Message::QueueGetConfigRequest(request) => request.encode(w),
+            Message::QueueGetConfigReply(reply) => reply.encode(w),
+            Message::GetAsyncReply(config) | Message::SetAsync(config) => config.encode(w),
+            Message::BundleControl(control) => control.encode(w),
+            Message::BundleAdd(add) => add.encode(w),
+            Message::Experimenter(experimenter) => experimenter.encode(w),
             Message::Unknown { body, .. } => w.bytes(body),
         }
     }

@@ -32,11 +32,18 @@ pub struct OxmField(
 impl OxmField {
     /// `OFPXMC_OPENFLOW_BASIC`.
     pub const BASIC: u16 = 0x8000;
+    /// `OFPXMC_NXM_1`: Nicira's extensions, of which the registers are known here.
+    pub const NXM_1: u16 = 1;
     /// `OFPXMC_EXPERIMENTER`.
     pub const EXPERIMENTER: u16 = 0xffff;
+
+    /// `NXM_NX_REG0` to `NXM_NX_REG7`, by their number. A higher one gives a field that is not known here.
+    pub const fn reg(number: u8) -> OxmField {
+        OxmField(OxmField::NXM_1, number & 0x7f)
+    }
 }
 
-/// What the specification says of a basic field.
+/// What the specification says of a basic field, or Nicira of a register.
 #[derive(Debug)]
 pub(crate) struct FieldKind {
     pub(crate) name: &'static str,
@@ -46,6 +53,22 @@ pub(crate) struct FieldKind {
     pub(crate) bits: usize,
 }
 
+const fn register(name: &'static str) -> FieldKind {
+    let (bytes, bits) = (4, 32);
+    FieldKind { name, bytes, bits }
+}
+
+static REGISTERS: [FieldKind; 8] = [
+    register("reg0"),
+    register("reg1"),
+    register("reg2"),
+    register("reg3"),
+    register("reg4"),
+    register("reg5"),
+    register("reg6"),
+    register("reg7"),
+];
+
 macro_rules! basic_fields {
     ($($name:ident = $number:literal, $text:literal, $bytes:literal, $bits:literal;)*) => {
         impl OxmField {
@@ -54,12 +77,15 @@ macro_rules! basic_fields {
                 pub const $name: OxmField = OxmField(OxmField::BASIC, $number);
             )*
 
+            /// All fields of `OFPXMC_OPENFLOW_BASIC`.
+            pub const ALL_BASIC: &[OxmField] = &[$(OxmField::$name,)*];
+
             pub(crate) const fn kind(self) -> Option<&'static FieldKind> {
-                if self.0 != OxmField::BASIC {
-                    return None;
-                }
-                match self.1 {
-                    $($number => Some(&FieldKind { name: $text, bytes: $bytes, bits: $bits }),)*
+                match (self.0, self.1) {
+                    $((OxmField::BASIC, $number) => {
+                        Some(&FieldKind { name: $text, bytes: $bytes, bits: $bits })
+                    })*
+                    (OxmField::NXM_1, number @ 0..8) => Some(&REGISTERS[number as usize]),
                     _ => None,
                 }
             }

@@ -2,32 +2,15 @@
 
 use crate::error::{DecodeError, Problem};
 use crate::header::{Header, MessageType};
-use crate::wire::{Fixed, fixed};
+use crate::wire::Fixed;
 
 pub use super::error::ErrorFixed;
 pub use super::flow_mod::FlowModFixed;
 pub use super::flow_removed::FlowRemovedFixed;
+pub use super::group::GroupModFixed;
+pub use super::meter::MeterModFixed;
 pub use super::multipart::MultipartFixed;
 pub use super::packet_in::PacketInFixed;
-
-fixed! {
-    /// `ofp_group_mod` from its header to its buckets.
-    pub struct GroupModFixed = "group_mod" {
-        pub command: u16,
-        pub kind: u8,
-        pad: u8,
-        pub group_id: u32,
-    }
-}
-
-fixed! {
-    /// `ofp_meter_mod` from its header to its bands.
-    pub struct MeterModFixed = "meter_mod" {
-        pub command: u16,
-        pub flags: u16,
-        pub meter_id: u32,
-    }
-}
 
 /// The structure after the header, if the frame holds one of these messages and is long enough.
 fn view<'a, T: Fixed>(frame: &'a [u8], kinds: &[MessageType]) -> Result<&'a T, DecodeError> {

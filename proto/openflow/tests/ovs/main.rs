@@ -9,6 +9,7 @@
 )]
 
 mod cases;
+mod groups;
 mod switch;
 
 use std::io::Write;

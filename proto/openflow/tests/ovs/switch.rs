@@ -181,9 +181,19 @@ impl Connection {
         }
     }
 
+    /// That of the message that is sent next.
+    pub(crate) fn next_xid(&self) -> u32 {
+        self.xid + 1
+    }
+
     /// Sends a flow-mod and waits until it is done, or refused.
     pub(crate) fn flow_mod(&mut self, flow_mod: &FlowMod) -> Result<(), ErrorMsg> {
-        self.send(&Message::FlowMod(flow_mod.clone()));
+        self.change(&Message::FlowMod(flow_mod.clone()))
+    }
+
+    /// Sends a message that is not answered and waits until it is done, or refused.
+    pub(crate) fn change(&mut self, message: &Message) -> Result<(), ErrorMsg> {
+        self.send(message);
         let barrier = self.send(&Message::BarrierRequest);
         let mut result = Ok(());
         loop {

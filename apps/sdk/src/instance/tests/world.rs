@@ -326,6 +326,16 @@ impl<A: App> World<A> {
         }
     }
 
+    /// The watch of the own rows breaks.
+    pub(super) fn break_watch(&mut self) {
+        let (generation, ..) = self.watches[&Source::Own];
+        self.feed(Input::Watch {
+            source: Source::Own,
+            generation,
+            reply: Err("for the test".into()),
+        });
+    }
+
     /// Ends the watches of spaces that were dropped.
     fn gone(&mut self) {
         let spaces = &self.store.state.spaces;

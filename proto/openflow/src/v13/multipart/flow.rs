@@ -1,6 +1,6 @@
 //! `OFPMP_FLOW` and `OFPMP_AGGREGATE` (sections 7.3.5.2 and 7.3.5.3): rules, one by one and summed up.
 
-use crate::error::{DecodeError, Problem};
+use crate::error::DecodeError;
 use crate::v13::instruction::{self, Instruction};
 use crate::v13::{GROUP_ANY, Match, TABLE_ALL, port};
 use crate::wire::{Fixed, Reader, Writer, fixed};
@@ -139,17 +139,8 @@ pub struct FlowStats {
 
 impl FlowStats {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let offset = reader.offset();
-        let mut ahead = *reader;
-        let fixed = ahead.fixed::<FlowStatsFixed>()?;
-        let (length, least) = (usize::from(fixed.length()), size_of::<FlowStatsFixed>());
-        if length < least {
-            let found = length;
-            let small = Problem::TooSmall { found, least };
-            return Err(DecodeError::new("multipart.flow.length", offset, small));
-        }
-        let mut entry = reader.sub("multipart.flow.length", length)?;
-        entry.skip(FlowStatsFixed::NAME, least)?;
+        let length = FlowStatsFixed::length;
+        let (fixed, mut entry) = reader.entry("multipart.flow.length", 0, length)?;
         let match_ = Match::decode(&mut entry)?;
         Ok(FlowStats {
             table_id: fixed.table_id(),

@@ -2,15 +2,27 @@
 
 mod desc;
 mod flow;
+mod group;
+mod meter;
 mod port_stats;
+mod queue;
+mod table;
+mod table_features;
 
 pub use desc::Desc;
 pub use flow::{AggregateStats, FlowStats, FlowStatsRequest};
+pub use group::{
+    BucketCounter, GroupDesc, GroupFeatures, GroupStats, capability as group_capability,
+};
+pub use meter::{MeterBandStats, MeterConfig, MeterFeatures, MeterStats};
 pub use port_stats::PortStats;
+pub use queue::{QueueStats, QueueStatsRequest};
+pub use table::TableStats;
+pub use table_features::{ExperimenterFeature, FeatureId, OxmId, TableFeature, TableFeatures};
 
 use bytes::Bytes;
 
-use super::Port;
+use super::{Experimenter, Port};
 use crate::error::{DecodeError, EncodeError};
 use crate::frame;
 use crate::header::Header;
@@ -24,13 +36,33 @@ pub mod kind {
     pub const FLOW: u16 = 1;
     /// Rules, summed up.
     pub const AGGREGATE: u16 = 2;
+    /// Counters of tables.
+    pub const TABLE: u16 = 3;
     /// Counters of ports.
     pub const PORT_STATS: u16 = 4;
+    /// Counters of queues.
+    pub const QUEUE: u16 = 5;
+    /// Counters of groups.
+    pub const GROUP: u16 = 6;
+    /// Groups.
+    pub const GROUP_DESC: u16 = 7;
+    /// What groups the switch can have.
+    pub const GROUP_FEATURES: u16 = 8;
+    /// Counters of meters.
+    pub const METER: u16 = 9;
+    /// Meters.
+    pub const METER_CONFIG: u16 = 10;
+    /// What meters the switch can have.
+    pub const METER_FEATURES: u16 = 11;
+    /// What tables can do.
+    pub const TABLE_FEATURES: u16 = 12;
     /// Ports.
     pub const PORT_DESC: u16 = 13;
+    /// An experimenter's own.
+    pub const EXPERIMENTER: u16 = 0xffff;
 }
 
-/// `OFPMPF_REPLY_MORE`: more parts follow.
+/// `OFPMPF_REQ_MORE`, `OFPMPF_REPLY_MORE`: more parts follow.
 const MORE: u16 = 1;
 
 fixed! {
@@ -43,9 +75,9 @@ fixed! {
 }
 
 fixed! {
-    /// `ofp_port_stats_request`.
-    struct PortStatsRequestFixed = "multipart.port_stats_request" {
-        port_no: u32,
+    /// `ofp_port_stats_request`, `ofp_group_stats_request` and `ofp_meter_multipart_request`: whose.
+    struct WhichFixed = "multipart.request" {
+        id: u32,
         pad: [u8; 4],
     }
 }
@@ -66,6 +98,45 @@ pub enum MultipartRequest {
     },
     /// Ports.
     PortDesc,
+    /// Counters of tables.
+    Table,
+    /// Counters of queues.
+    Queue(QueueStatsRequest),
+    /// Counters of groups.
+    Group {
+        /// Which, or `group::ALL`.
+        group_id: u32,
+    },
+    /// Groups.
+    GroupDesc,
+    /// What groups the switch can have.
+    GroupFeatures,
+    /// Counters of meters.
+    Meter {
+        /// Which, or `meter::ALL`.
+        meter_id: u32,
+    },
+    /// Meters.
+    MeterConfig {
+        /// Which, or `meter::ALL`.
+        meter_id: u32,
+    },
+    /// What meters the switch can have.
+    MeterFeatures,
+    /// What tables can do; with features, what they shall.
+    TableFeatures {
+        /// More parts of the request follow.
+        more: bool,
+        /// None: asks only.
+        tables: Vec<TableFeatures>,
+    },
+    /// An experimenter's own.
+    Experimenter {
+        /// More parts of the request follow.
+        more: bool,
+        /// What it says.
+        body: Experimenter,
+    },
     /// One that this module does not know.
     Unknown {
         /// Its type.
@@ -86,51 +157,109 @@ impl MultipartRequest {
             MultipartRequest::Aggregate(_) => kind::AGGREGATE,
             MultipartRequest::PortStats { .. } => kind::PORT_STATS,
             MultipartRequest::PortDesc => kind::PORT_DESC,
+            MultipartRequest::Table => kind::TABLE,
+            MultipartRequest::Queue(_) => kind::QUEUE,
+            MultipartRequest::Group { .. } => kind::GROUP,
+            MultipartRequest::GroupDesc => kind::GROUP_DESC,
+            MultipartRequest::GroupFeatures => kind::GROUP_FEATURES,
+            MultipartRequest::Meter { .. } => kind::METER,
+            MultipartRequest::MeterConfig { .. } => kind::METER_CONFIG,
+            MultipartRequest::MeterFeatures => kind::METER_FEATURES,
+            MultipartRequest::TableFeatures { .. } => kind::TABLE_FEATURES,
+            MultipartRequest::Experimenter { .. } => kind::EXPERIMENTER,
             MultipartRequest::Unknown { kind, .. } => *kind,
         }
     }
 
-    /// None of the known requests comes in parts: with flags they are kept as they are.
+    /// Of the known requests, two can come in parts. Any other with flags is kept as it is.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
-        let flags = fixed.flags();
-        Ok(match fixed.kind() {
-            kind::DESC if flags == 0 => MultipartRequest::Desc,
-            kind::FLOW if flags == 0 => MultipartRequest::Flow(FlowStatsRequest::decode(reader)?),
-            kind::AGGREGATE if flags == 0 => {
-                MultipartRequest::Aggregate(FlowStatsRequest::decode(reader)?)
-            }
-            kind::PORT_STATS if flags == 0 => MultipartRequest::PortStats {
-                port_no: reader.fixed::<PortStatsRequestFixed>()?.port_no(),
+        let (kind, flags) = (fixed.kind(), fixed.flags());
+        let more = flags & MORE != 0;
+        Ok(match kind {
+            kind::TABLE_FEATURES if flags & !MORE == 0 => MultipartRequest::TableFeatures {
+                more,
+                tables: reader.all(TableFeatures::decode)?,
             },
-            kind::PORT_DESC if flags == 0 => MultipartRequest::PortDesc,
-            kind => MultipartRequest::Unknown {
-                kind,
-                flags,
-                body: reader.rest(),
+            kind::EXPERIMENTER if flags & !MORE == 0 => MultipartRequest::Experimenter {
+                more,
+                body: Experimenter::decode(reader)?,
             },
+            _ if flags == 0 => Self::decode_plain(kind, reader)?,
+            _ => Self::unknown(kind, flags, reader),
         })
     }
 
-    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
-        let flags = match self {
+    fn unknown(kind: u16, flags: u16, reader: &mut Reader<'_>) -> Self {
+        let body = reader.rest();
+        MultipartRequest::Unknown { kind, flags, body }
+    }
+
+    fn decode_plain(kind: u16, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let which = |reader: &mut Reader<'_>| Ok(reader.fixed::<WhichFixed>()?.id());
+        Ok(match kind {
+            kind::DESC => MultipartRequest::Desc,
+            kind::FLOW => MultipartRequest::Flow(FlowStatsRequest::decode(reader)?),
+            kind::AGGREGATE => MultipartRequest::Aggregate(FlowStatsRequest::decode(reader)?),
+            kind::TABLE => MultipartRequest::Table,
+            kind::PORT_STATS => MultipartRequest::PortStats {
+                port_no: which(reader)?,
+            },
+            kind::QUEUE => MultipartRequest::Queue(QueueStatsRequest::decode(reader)?),
+            kind::GROUP => MultipartRequest::Group {
+                group_id: which(reader)?,
+            },
+            kind::GROUP_DESC => MultipartRequest::GroupDesc,
+            kind::GROUP_FEATURES => MultipartRequest::GroupFeatures,
+            kind::METER => MultipartRequest::Meter {
+                meter_id: which(reader)?,
+            },
+            kind::METER_CONFIG => MultipartRequest::MeterConfig {
+                meter_id: which(reader)?,
+            },
+            kind::METER_FEATURES => MultipartRequest::MeterFeatures,
+            kind::PORT_DESC => MultipartRequest::PortDesc,
+            kind => Self::unknown(kind, 0, reader),
+        })
+    }
+
+    fn flags(&self) -> u16 {
+        match self {
+            MultipartRequest::TableFeatures { more, .. }
+            | MultipartRequest::Experimenter { more, .. } => u16::from(*more),
             MultipartRequest::Unknown { flags, .. } => *flags,
             _ => 0,
-        };
+        }
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
         w.fixed(&MultipartFixed {
             kind: self.kind().into(),
-            flags: flags.into(),
+            flags: self.flags().into(),
             pad: [0; 4],
         });
         match self {
-            MultipartRequest::Desc | MultipartRequest::PortDesc => (),
+            MultipartRequest::Desc
+            | MultipartRequest::Table
+            | MultipartRequest::GroupDesc
+            | MultipartRequest::GroupFeatures
+            | MultipartRequest::MeterFeatures
+            | MultipartRequest::PortDesc => (),
             MultipartRequest::Flow(request) | MultipartRequest::Aggregate(request) => {
                 request.encode(w);
             }
-            MultipartRequest::PortStats { port_no } => w.fixed(&PortStatsRequestFixed {
-                port_no: (*port_no).into(),
+            MultipartRequest::PortStats { port_no: id }
+            | MultipartRequest::Group { group_id: id }
+            | MultipartRequest::Meter { meter_id: id }
+            | MultipartRequest::MeterConfig { meter_id: id } => w.fixed(&WhichFixed {
+                id: (*id).into(),
                 pad: [0; 4],
             }),
+            MultipartRequest::Queue(request) => request.encode(w),
+            MultipartRequest::TableFeatures { tables, .. } => {
+                tables.iter().for_each(|table| table.encode(w));
+            }
+            MultipartRequest::Experimenter { body, .. } => body.encode(w),
             MultipartRequest::Unknown { body, .. } => w.bytes(body),
         }
     }
@@ -158,6 +287,26 @@ pub enum MultipartBody {
     PortStats(Vec<PortStats>),
     /// Ports.
     PortDesc(Vec<Port>),
+    /// Counters of tables.
+    Table(Vec<TableStats>),
+    /// Counters of queues.
+    Queue(Vec<QueueStats>),
+    /// Counters of groups.
+    Group(Vec<GroupStats>),
+    /// Groups.
+    GroupDesc(Vec<GroupDesc>),
+    /// What groups the switch can have.
+    GroupFeatures(GroupFeatures),
+    /// Counters of meters.
+    Meter(Vec<MeterStats>),
+    /// Meters.
+    MeterConfig(Vec<MeterConfig>),
+    /// What meters the switch can have.
+    MeterFeatures(MeterFeatures),
+    /// What tables can do.
+    TableFeatures(Vec<TableFeatures>),
+    /// An experimenter's own.
+    Experimenter(Experimenter),
     /// One that this module does not know.
     Unknown {
         /// Its type.
@@ -171,17 +320,7 @@ impl MultipartReply {
     /// Flags that have no meaning yet are not kept.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
-        let body = match fixed.kind() {
-            kind::DESC => MultipartBody::Desc(Desc::decode(reader)?),
-            kind::FLOW => MultipartBody::Flow(all(reader, FlowStats::decode)?),
-            kind::AGGREGATE => MultipartBody::Aggregate(AggregateStats::decode(reader)?),
-            kind::PORT_STATS => MultipartBody::PortStats(all(reader, PortStats::decode)?),
-            kind::PORT_DESC => MultipartBody::PortDesc(all(reader, Port::decode)?),
-            kind => MultipartBody::Unknown {
-                kind,
-                body: reader.rest(),
-            },
-        };
+        let body = MultipartBody::decode(fixed.kind(), reader)?;
         Ok(MultipartReply {
             more: fixed.flags() & MORE != 0,
             body,
@@ -205,10 +344,46 @@ impl MultipartBody {
             MultipartBody::Desc(_) => kind::DESC,
             MultipartBody::Flow(_) => kind::FLOW,
             MultipartBody::Aggregate(_) => kind::AGGREGATE,
+            MultipartBody::Table(_) => kind::TABLE,
             MultipartBody::PortStats(_) => kind::PORT_STATS,
+            MultipartBody::Queue(_) => kind::QUEUE,
+            MultipartBody::Group(_) => kind::GROUP,
+            MultipartBody::GroupDesc(_) => kind::GROUP_DESC,
+            MultipartBody::GroupFeatures(_) => kind::GROUP_FEATURES,
+            MultipartBody::Meter(_) => kind::METER,
+            MultipartBody::MeterConfig(_) => kind::METER_CONFIG,
+            MultipartBody::MeterFeatures(_) => kind::METER_FEATURES,
+            MultipartBody::TableFeatures(_) => kind::TABLE_FEATURES,
             MultipartBody::PortDesc(_) => kind::PORT_DESC,
+            MultipartBody::Experimenter(_) => kind::EXPERIMENTER,
             MultipartBody::Unknown { kind, .. } => *kind,
         }
+    }
+
+    fn decode(kind: u16, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            kind::DESC => MultipartBody::Desc(Desc::decode(reader)?),
+            kind::FLOW => MultipartBody::Flow(reader.all(FlowStats::decode)?),
+            kind::AGGREGATE => MultipartBody::Aggregate(AggregateStats::decode(reader)?),
+            kind::TABLE => MultipartBody::Table(reader.all(TableStats::decode)?),
+            kind::PORT_STATS => MultipartBody::PortStats(reader.all(PortStats::decode)?),
+            kind::QUEUE => MultipartBody::Queue(reader.all(QueueStats::decode)?),
+            kind::GROUP => MultipartBody::Group(reader.all(GroupStats::decode)?),
+            kind::GROUP_DESC => MultipartBody::GroupDesc(reader.all(GroupDesc::decode)?),
+            kind::GROUP_FEATURES => MultipartBody::GroupFeatures(GroupFeatures::decode(reader)?),
+            kind::METER => MultipartBody::Meter(reader.all(MeterStats::decode)?),
+            kind::METER_CONFIG => MultipartBody::MeterConfig(reader.all(MeterConfig::decode)?),
+            kind::METER_FEATURES => MultipartBody::MeterFeatures(MeterFeatures::decode(reader)?),
+            kind::TABLE_FEATURES => {
+                MultipartBody::TableFeatures(reader.all(TableFeatures::decode)?)
+            }
+            kind::PORT_DESC => MultipartBody::PortDesc(reader.all(Port::decode)?),
+            kind::EXPERIMENTER => MultipartBody::Experimenter(Experimenter::decode(reader)?),
+            kind => MultipartBody::Unknown {
+                kind,
+                body: reader.rest(),
+            },
+        })
     }
 
     fn encode(&self, w: &mut Writer<'_>) {
@@ -216,8 +391,18 @@ impl MultipartBody {
             MultipartBody::Desc(desc) => desc.encode(w),
             MultipartBody::Flow(rules) => rules.iter().for_each(|rule| rule.encode(w)),
             MultipartBody::Aggregate(sum) => sum.encode(w),
+            MultipartBody::Table(tables) => tables.iter().for_each(|table| table.encode(w)),
             MultipartBody::PortStats(ports) => ports.iter().for_each(|port| port.encode(w)),
+            MultipartBody::Queue(queues) => queues.iter().for_each(|queue| queue.encode(w)),
+            MultipartBody::Group(groups) => groups.iter().for_each(|group| group.encode(w)),
+            MultipartBody::GroupDesc(groups) => groups.iter().for_each(|group| group.encode(w)),
+            MultipartBody::GroupFeatures(features) => features.encode(w),
+            MultipartBody::Meter(meters) => meters.iter().for_each(|meter| meter.encode(w)),
+            MultipartBody::MeterConfig(meters) => meters.iter().for_each(|meter| meter.encode(w)),
+            MultipartBody::MeterFeatures(features) => features.encode(w),
+            MultipartBody::TableFeatures(tables) => tables.iter().for_each(|table| table.encode(w)),
             MultipartBody::PortDesc(ports) => ports.iter().for_each(|port| port.encode(w)),
+            MultipartBody::Experimenter(experimenter) => experimenter.encode(w),
             MultipartBody::Unknown { body, .. } => w.bytes(body),
         }
     }
@@ -225,12 +410,20 @@ impl MultipartBody {
     /// As many parts as it takes for each to fit into a frame; all but the last say that more follow. Only lists can be
     /// cut; an element that fits into no frame is an error.
     pub fn into_parts(self) -> Result<Vec<MultipartReply>, EncodeError> {
+        type Body = MultipartBody;
         let bodies = match self {
-            MultipartBody::Flow(rules) => parts(rules, FlowStats::encode, MultipartBody::Flow)?,
-            MultipartBody::PortStats(ports) => {
-                parts(ports, PortStats::encode, MultipartBody::PortStats)?
+            Body::Flow(rules) => parts(rules, FlowStats::encode, Body::Flow)?,
+            Body::Table(tables) => parts(tables, TableStats::encode, Body::Table)?,
+            Body::PortStats(ports) => parts(ports, PortStats::encode, Body::PortStats)?,
+            Body::Queue(queues) => parts(queues, QueueStats::encode, Body::Queue)?,
+            Body::Group(groups) => parts(groups, GroupStats::encode, Body::Group)?,
+            Body::GroupDesc(groups) => parts(groups, GroupDesc::encode, Body::GroupDesc)?,
+            Body::Meter(meters) => parts(meters, MeterStats::encode, Body::Meter)?,
+            Body::MeterConfig(meters) => parts(meters, MeterConfig::encode, Body::MeterConfig)?,
+            Body::TableFeatures(tables) => {
+                parts(tables, TableFeatures::encode, Body::TableFeatures)?
             }
-            MultipartBody::PortDesc(ports) => parts(ports, Port::encode, MultipartBody::PortDesc)?,
+            Body::PortDesc(ports) => parts(ports, Port::encode, Body::PortDesc)?,
             whole => vec![whole],
         };
         let last = bodies.len() - 1;
@@ -243,18 +436,6 @@ impl MultipartBody {
             })
             .collect())
     }
-}
-
-/// Elements of a list, up to the end of the message. Each takes at least a byte, so it ends.
-fn all<T>(
-    reader: &mut Reader<'_>,
-    decode: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let mut elements = Vec::new();
-    while !reader.is_empty() {
-        elements.push(decode(reader)?);
-    }
-    Ok(elements)
 }
 
 /// Lists that fit into a frame each: at least one, and it may be empty.

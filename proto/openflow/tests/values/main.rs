@@ -1,5 +1,7 @@
 //! Any value that can be written is read back as it was.
 
+mod more;
+
 use bytes::Bytes;
 use morph_openflow::MacAddr;
 use morph_openflow::rule::{self, RuleBody, RuleKey, RuleSet};
@@ -28,9 +30,10 @@ fn oxm() -> impl Strategy<Value = Oxm> {
         Just((OxmField::ARP_SPA, 4)),
         Just((OxmField::IPV6_DST, 16)),
         Just((OxmField::PBB_ISID, 3)),
+        Just((OxmField::reg(7), 4)),
     ];
     let known = basic.prop_flat_map(|(field, length)| oxm_of(field, length, length));
-    let foreign = (0_u16..2, 0_u8..128, 0_usize..9)
+    let foreign = (2_u16..4, 0_u8..128, 0_usize..9)
         .prop_flat_map(|(class, field, n)| oxm_of(OxmField(class, field), n, n));
     let experimenter = (0_u8..128, 0_usize..9)
         .prop_flat_map(|(field, n)| oxm_of(OxmField(OxmField::EXPERIMENTER, field), n + 4, n));
@@ -69,6 +72,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => oxm().prop_map(Action::SetField),
         1 => (any::<u32>(), padded_blob(8))
             .prop_map(|(experimenter, body)| Action::Experimenter { experimenter, body }),
+        1 => more::resubmit(),
         1 => (30_u16..0xffff, padded_blob(4))
             .prop_map(|(kind, body)| Action::Unknown { kind, body }),
     ]
@@ -165,12 +169,13 @@ fn request() -> impl Strategy<Value = MultipartRequest> {
         )
     };
     prop_oneof![
-        Just(MultipartRequest::Desc),
-        Just(MultipartRequest::PortDesc),
-        any::<u32>().prop_map(|port_no| MultipartRequest::PortStats { port_no }),
-        rules().prop_map(MultipartRequest::Flow),
-        rules().prop_map(MultipartRequest::Aggregate),
-        (14_u16.., any::<u16>(), blob(40))
+        1 => Just(MultipartRequest::Desc),
+        1 => Just(MultipartRequest::PortDesc),
+        1 => any::<u32>().prop_map(|port_no| MultipartRequest::PortStats { port_no }),
+        1 => rules().prop_map(MultipartRequest::Flow),
+        1 => rules().prop_map(MultipartRequest::Aggregate),
+        6 => more::question(),
+        1 => (14_u16..0xffff, any::<u16>(), blob(40))
             .prop_map(|(kind, flags, body)| { MultipartRequest::Unknown { kind, flags, body } }),
     ]
 }
@@ -196,12 +201,13 @@ fn reply() -> impl Strategy<Value = MultipartReply> {
         flow_count: n.2,
     });
     let body = prop_oneof![
-        desc.prop_map(MultipartBody::Desc),
-        vec(flow_stats(), 0..5).prop_map(MultipartBody::Flow),
-        sum.prop_map(MultipartBody::Aggregate),
-        vec(stats, 0..5).prop_map(MultipartBody::PortStats),
-        vec(a_port(), 0..5).prop_map(MultipartBody::PortDesc),
-        (14_u16.., blob(40)).prop_map(|(kind, body)| MultipartBody::Unknown { kind, body }),
+        1 => desc.prop_map(MultipartBody::Desc),
+        1 => vec(flow_stats(), 0..5).prop_map(MultipartBody::Flow),
+        1 => sum.prop_map(MultipartBody::Aggregate),
+        1 => vec(stats, 0..5).prop_map(MultipartBody::PortStats),
+        1 => vec(a_port(), 0..5).prop_map(MultipartBody::PortDesc),
+        1 => (14_u16..0xffff, blob(40)).prop_map(|(kind, body)| MultipartBody::Unknown { kind, body }),
+        8 => more::answer(),
     ];
     (any::<bool>(), body).prop_map(|(more, body)| MultipartReply { more, body })
 }
@@ -288,7 +294,7 @@ fn message() -> impl Strategy<Value = Message> {
         config().prop_map(Message::SetConfig),
         role().prop_map(Message::RoleRequest),
         role().prop_map(Message::RoleReply),
-        (26_u8.., blob(90)).prop_map(|(kind, body)| Message::Unknown {
+        (30_u8.., blob(90)).prop_map(|(kind, body)| Message::Unknown {
             kind: morph_openflow::MessageType(kind),
             body,
         }),
@@ -300,8 +306,9 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (any::<u8>(), a_port()).prop_map(|(reason, port)| Message::PortStatus(PortStatus { reason, port })),
         1 => packet_out().prop_map(Message::PacketOut),
         1 => flow_mod().prop_map(Message::FlowMod),
+        3 => more::change(),
         1 => request().prop_map(Message::MultipartRequest),
-        1 => reply().prop_map(Message::MultipartReply),
+        2 => reply().prop_map(Message::MultipartReply),
     ]
 }
 
@@ -315,6 +322,13 @@ proptest! {
         prop_assert_eq!((header.xid, header.kind), (xid, message.kind()));
         prop_assert_eq!(usize::from(header.length), frame.len());
         prop_assert_eq!(back, message);
+    }
+
+    #[test]
+    fn whether_a_match_conforms_does_not_depend_on_what_it_is(match_ in a_match()) {
+        if match_.check().is_ok() {
+            prop_assert_eq!(match_.normal().check(), Ok(()), "{}", match_);
+        }
     }
 
     #[test]
