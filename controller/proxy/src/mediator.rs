@@ -13,6 +13,7 @@
 mod control;
 mod observe;
 mod questions;
+mod replies;
 mod session;
 mod sessions;
 mod switches;
