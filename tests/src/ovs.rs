@@ -77,14 +77,14 @@ impl Ovs {
         format!("unix:{}", self.dir.join(format!("{bridge}.mgmt")).display())
     }
 
-    /// Runs ovs-ofctl's `verb` on a bridge.
+    /// Runs ovs-ofctl's `verb` on a bridge, in the highest version that the bridge speaks of those that Morpheus does.
     ///
     /// # Errors
     /// With what it says.
     pub fn ofctl(&self, verb: &str, bridge: &str, args: &[&str]) -> Result<String> {
         let target = self.management(bridge);
         run(Command::new("ovs-ofctl")
-            .args(["-O", "OpenFlow13", verb, &target])
+            .args(["-O", "OpenFlow10,OpenFlow13", verb, &target])
             .args(args))
     }
 

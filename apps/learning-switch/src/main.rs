@@ -3,6 +3,9 @@
 //! 1. A packet whose source is not known at the port it came in by is punted. Its source is learned: `macs/DPID/MAC = port`.
 //! 2. The packet itself is sent on, to where its destination is known to be, or to all other ports.
 //! 3. What comes from a known source stays in the switch: it goes where its destination is known to be, or to all other ports.
+//!
+//! This takes two tables, one rule a host in each. A switch that has only one (OpenFlow 1.0) gets a rule for each pair of
+//! known hosts instead.
 
 use std::process::ExitCode;
 
@@ -28,7 +31,7 @@ struct LearningSwitch;
 enum Group {
     /// What holds on a switch before anything is learned.
     Switch(Dpid),
-    /// One host, as one switch sees it.
+    /// One host, as one switch sees it; on a switch with one table, all packets to that host.
     Host(Dpid, MacAddr),
 }
 
@@ -50,10 +53,21 @@ impl App for LearningSwitch {
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, _: &View<'_>) -> Vec<Group> {
+    fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Group> {
         match what {
-            Touched::Switch(dpid) => vec![Group::Switch(*dpid)],
+            // How many tables it has is known from now on.
+            Touched::Switch(dpid) => {
+                let hosts = hosts(*dpid, view).map(|(mac, _)| Group::Host(*dpid, mac));
+                [Group::Switch(*dpid)].into_iter().chain(hosts).collect()
+            }
             Touched::Row(row) => match row.of(&MACS) {
+                // In one table all other hosts have a rule for packets from this one.
+                Some(((dpid, mac), ..)) if has_one_table(dpid, view) => {
+                    let others = hosts(dpid, view).map(|(other, _)| other);
+                    let others = others.filter(|other| *other != mac);
+                    let all = [mac].into_iter().chain(others);
+                    all.map(|mac| Group::Host(dpid, mac)).collect()
+                }
                 Some(((dpid, mac), ..)) => vec![Group::Host(dpid, mac)],
                 None => Vec::new(),
             },
@@ -64,6 +78,9 @@ impl App for LearningSwitch {
         match *group {
             Group::Switch(dpid) if view.switch(dpid).is_some() => {
                 rules.on(dpid).table(SOURCES).punt();
+                if has_one_table(dpid, view) {
+                    return;
+                }
                 let flood = vec![Action::output(port::FLOOD)];
                 rules.on(dpid).table(DESTINATIONS).actions(flood);
             }
@@ -72,6 +89,9 @@ impl App for LearningSwitch {
                 let Some(port) = view.get(&MACS, &(dpid, mac)) else {
                     return;
                 };
+                if has_one_table(dpid, view) {
+                    return pairs(dpid, (mac, port), view, rules);
+                }
                 let from = Match::new().in_port(port).eth_src(mac);
                 let source = rules.on(dpid).table(SOURCES).priority(1).matching(from);
                 source.actions_then_table(Vec::new(), DESTINATIONS);
@@ -80,6 +100,30 @@ impl App for LearningSwitch {
                 destination.actions(vec![Action::output(port)]);
             }
         }
+    }
+}
+
+/// How many tables a switch has that is not connected shows when it is.
+fn has_one_table(dpid: Dpid, view: &View<'_>) -> bool {
+    view.switch(dpid).is_some_and(|switch| switch.tables == 1)
+}
+
+/// The hosts that a switch knows, and the ports behind which they are.
+fn hosts<'a>(dpid: Dpid, view: &View<'a>) -> impl Iterator<Item = (MacAddr, u32)> + use<'a> {
+    let of = move |((on, mac), port)| (on == dpid).then_some((mac, port));
+    view.iter(&MACS).filter_map(of)
+}
+
+/// A host's rules in a single table: what it sends to nobody known goes to all other ports, and what others send to it
+/// goes to its port.
+fn pairs(dpid: Dpid, (mac, port): (MacAddr, u32), view: &View<'_>, rules: &mut Rules) {
+    let from = Match::new().in_port(port).eth_src(mac);
+    let flood = rules.on(dpid).priority(1).matching(from);
+    flood.actions(vec![Action::output(port::FLOOD)]);
+    for (source, in_port) in hosts(dpid, view).filter(|(source, _)| *source != mac) {
+        let pair = Match::new().in_port(in_port).eth_src(source).eth_dst(mac);
+        let to = rules.on(dpid).priority(2).matching(pair);
+        to.actions(vec![Action::output(port)]);
     }
 }
 

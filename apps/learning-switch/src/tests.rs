@@ -6,7 +6,7 @@ use morph_sdk::bench::Bench;
 use morph_sdk::packet::{ether_type, frame};
 use morph_sdk::{
     Action, Bytes, Dpid, Event, FlowModCommand, Instruction, MacAddr, Match, Pipeline, PortInfo,
-    PortReason, RuleSet, port,
+    PortReason, RuleSet, Switch, port,
 };
 
 use crate::{LearningSwitch, MACS};
@@ -14,6 +14,7 @@ use crate::{LearningSwitch, MACS};
 const S: Dpid = Dpid(1);
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+const C: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xc]);
 const PIPELINE: Pipeline = Pipeline {
     app: 1,
     first: 10,
@@ -67,6 +68,63 @@ fn an_unknown_source_is_punted_learned_and_its_packet_sent_on() {
     assert_eq!(outcome.packet_outs[0].actions, [Action::output(1)]);
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(2)]);
     assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(1)]);
+}
+
+/// A switch that speaks OpenFlow 1.0.
+fn one_table() -> Bench<LearningSwitch> {
+    let mut bench = Bench::new(LearningSwitch, PIPELINE);
+    let mut switch = Switch::new(S, [1, 2, 3]);
+    switch.tables = 1;
+    bench.event(Event::SwitchUp(switch));
+    bench
+}
+
+#[test]
+fn one_table_is_enough() {
+    let mut bench = one_table();
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
+    bench.packet_in(S, 1, packet(A, B));
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(port::FLOOD)]);
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
+    bench.packet_in(S, 2, packet(B, A));
+    bench.packet_in(S, 3, packet(C, A));
+    for (in_port, src, dst, out) in [(1, A, B, 2), (2, B, A, 1), (3, C, A, 1), (1, A, C, 3)] {
+        assert_eq!(
+            walk(bench.rules(), in_port, src, dst),
+            [Action::output(out)]
+        );
+    }
+    assert_eq!(
+        walk(bench.rules(), 2, A, B),
+        [Action::to_controller()],
+        "it moved"
+    );
+    let broadcast = walk(bench.rules(), 1, A, MacAddr::BROADCAST);
+    assert_eq!(broadcast, [Action::output(port::FLOOD)]);
+    let first = PIPELINE.first;
+    assert!(bench.rules()[&S].keys().all(|key| key.table == first));
+    assert_eq!(bench.rules()[&S].len(), 1 + 3 + 6);
+}
+
+#[test]
+fn one_table_forgets_and_moves() {
+    let mut bench = one_table();
+    for (port, src) in [(1, A), (2, B), (1, C)] {
+        bench.packet_in(S, port, packet(src, MacAddr::BROADCAST));
+    }
+    bench.packet_in(S, 3, packet(B, A));
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(3)]);
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
+    // Both behind one port, at once.
+    let mut port = PortInfo::new(1);
+    port.state = 1;
+    let reason = PortReason::Modify;
+    bench.event(Event::PortStatus {
+        dpid: S,
+        reason,
+        port,
+    });
+    assert_eq!(bench.rules()[&S].len(), 2, "the punt, and what B floods");
 }
 
 #[test]

@@ -100,7 +100,8 @@ pub enum PortReason {
 pub struct Switch {
     /// Its datapath id.
     pub dpid: Dpid,
-    /// How many tables it has.
+    /// How many tables it has; 1 where it speaks OpenFlow 1.0: then all rules go into the app's first table, and none goes on
+    /// to another.
     pub tables: u32,
     /// Its ports, by number; with LOCAL.
     pub ports: BTreeMap<u32, PortInfo>,

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Up to `Ready` there are 10 s. From then on a switch that is silent for 5 s is probed by an echo, and one that is silent for
-//! 15 s is dropped; so is one whose queue stays full for 5 s. What goes out is collected in one buffer.
+//! 15 s is dropped; so is one whose queue stays full for 5 s. What goes out is collected in one buffer. All speaks
+//! OpenFlow 1.3 here: a channel of 1.0 has an `Edge` that translates.
 
+mod edge;
 mod handshake;
 mod hello;
 mod out;
@@ -26,10 +28,12 @@ use morph_openflow::v13::{
     self, Desc, FeaturesReply, Hello, Message, MultipartBody, MultipartReply, MultipartRequest,
     Port, PortStatus, SwitchConfig,
 };
-use morph_openflow::{Header, MessageType, frame};
+use morph_openflow::{Header, MessageType, frame, v10};
 use tracing::Level;
 
 use crate::wire::NotOpenFlow;
+use edge::Edge;
+pub(crate) use out::Refused;
 use xids::Xids;
 pub(crate) use xids::{Asked, Asker, Expects};
 
@@ -122,6 +126,11 @@ enum State {
 pub(crate) struct Channel {
     pub(crate) remote: String,
     state: State,
+    /// Of a channel that speaks OpenFlow 1.0.
+    edge: Option<Edge>,
+    table: u8,
+    /// What could not be said in 1.0, to be answered as by the switch.
+    refused: Vec<Refused>,
     connected: Instant,
     heard: Instant,
     /// An echo request was sent since something was heard.
@@ -149,6 +158,9 @@ impl Channel {
         let mut channel = Channel {
             remote,
             state: State::Hello,
+            edge: None,
+            table: 0,
+            refused: Vec::new(),
             connected: now,
             heard: now,
             probed: false,
@@ -300,11 +312,11 @@ impl Channel {
         if self.state == State::Hello {
             return self.hello(header, &frame, now, out);
         }
-        if header.version != v13::VERSION {
+        if header.version != self.version() {
             let reason = format!(
                 "a message of wire version {} on a channel of version {}",
                 header.version,
-                v13::VERSION
+                self.version()
             );
             return self.close(Level::WARN, reason, out);
         }
@@ -312,12 +324,29 @@ impl Channel {
             MessageType::ECHO_REQUEST => self.echo(&frame),
             MessageType::ECHO_REPLY => self.xids.done(header.xid),
             MessageType::HELLO => {}
-            _ => match self.state {
-                State::Ready => self.message(header, frame, out),
-                State::Features => self.features(header, &frame, out),
-                State::Admission | State::Describing { .. } => self.described(header, frame, out),
-                State::Hello | State::Closed => {}
+            _ => match self.edge.as_mut().map(|edge| edge.receive(&frame)) {
+                None => self.classify(header, frame, out),
+                Some(Ok(frames)) => {
+                    for frame in frames {
+                        if let Ok(header) = Header::read(&frame) {
+                            self.classify(header, frame, out);
+                        }
+                    }
+                }
+                Some(Err(error)) => {
+                    let name = v10::kind::name(header.kind).unwrap_or("message");
+                    self.close(Level::WARN, format!("malformed {name}: {error}"), out);
+                }
             },
+        }
+    }
+
+    fn classify(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
+        match self.state {
+            State::Ready => self.message(header, frame, out),
+            State::Features => self.features(header, &frame, out),
+            State::Admission | State::Describing { .. } => self.described(header, frame, out),
+            State::Hello | State::Closed => {}
         }
     }
 

@@ -83,6 +83,14 @@ impl Apps {
         self.0.iter().find(|app| app.name == name)
     }
 
+    /// The one that is present, where there is no other.
+    pub(crate) fn only(&self) -> Option<&Present> {
+        match &self.0[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// The highest table that a switch needs.
     pub(crate) fn last_table(&self) -> u8 {
         self.0.last().map_or(0, |app| app.last_table)

@@ -13,6 +13,7 @@
 mod control;
 mod observe;
 mod questions;
+mod replies;
 mod session;
 mod sessions;
 mod switches;
@@ -231,6 +232,7 @@ impl Mediator {
 
     /// Everything collected since the last flush.
     pub(crate) fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.refusals(now, out);
         for conn in std::mem::take(&mut self.dirty_switches) {
             let Some(switch) = self.switches.get_mut(&conn) else {
                 continue;

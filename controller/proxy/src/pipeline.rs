@@ -11,6 +11,9 @@
 //! 3. Send the difference: additions and changes first, so that a bypass is there before the range it bypasses goes.
 //!
 //! So nothing that is right is sent again, and an exit of a range that is no more is deleted.
+//!
+//! A switch that speaks OpenFlow 1.0 has one table and one app, whose it is: there nothing is wanted, and what is deleted are
+//! the rules of ours that are not that app's, since nothing else would bypass them.
 
 use std::time::{Duration, Instant};
 
@@ -110,14 +113,19 @@ pub(crate) enum Reconcile {
 }
 
 impl Reconcile {
-    /// The two questions of a read.
-    pub(crate) fn questions() -> [Message; 2] {
+    /// The questions of a read.
+    pub(crate) fn questions(one_table: bool) -> Vec<Message> {
         let (morpheus, mask) = Cookie::all_of(0);
+        if one_table {
+            let ours = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
+            return vec![Message::MultipartRequest(MultipartRequest::Flow(ours))];
+        }
         let of_morpheus = FlowStatsRequest::by_cookie(morpheus, mask);
         let mut of_table_0 = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
         of_table_0.table_id = 0;
         [of_morpheus, of_table_0]
             .map(|stats| Message::MultipartRequest(MultipartRequest::Flow(stats)))
+            .to_vec()
     }
 
     /// The questions are out under these xids.

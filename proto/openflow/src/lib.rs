@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`frame`] | cuts a byte stream into frames, without copying |
+//! | [`v10`] | the messages of OpenFlow 1.0 |
 //! | [`v13`] | the messages of OpenFlow 1.3, and peeks at the fixed parts of frames that are only passed on |
 //! | [`rule`] | rules as values: their normal form, their difference, and the flow-mods that make it |
 //! | [`text`] | rules as people read them |
@@ -15,6 +16,7 @@ pub mod frame;
 mod header;
 pub mod rule;
 pub mod text;
+pub mod v10;
 pub mod v13;
 mod wire;
 

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use morph_api::session::{Event as Announcement, Hello, Pipeline as Place, SwitchUp, Welcome};
 use morph_api::session::{Resume, event::What, from_app, to_app};
 use morph_api::store::Seq;
-use morph_openflow::v13;
+use morph_openflow::{v10, v13};
 
 use super::switches::Answer;
 use super::{Fatal, HEALTH, Instance, Live, Now, Output, Role, TICK};
 use crate::wanted::Stale;
 use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
 
-/// The wire version of OpenFlow 1.3.
-const OPENFLOW_13: u32 = v13::VERSION as u32;
+/// Wire versions of switches that the proxy makes speak 1.3: those that do, and those of 1.0, which have one table.
+const SPOKEN: [u32; 2] = [v13::VERSION as u32, v10::VERSION as u32];
 
 /// A control record whose OpenFlow message comes next.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl<A: App> Instance<A> {
     }
 
     fn switch_up(&mut self, up: &SwitchUp) {
-        if up.version != OPENFLOW_13 {
+        if !SPOKEN.contains(&up.version) {
             tracing::warn!(
                 "switch {} is left out: it speaks OpenFlow version {}",
                 Dpid(up.dpid),
@@ -190,7 +190,7 @@ impl<A: App> Instance<A> {
                 self.announced = Some(Announced::Event { seq, dpid });
                 return;
             }
-            Some(What::SwitchUp(up)) if up.version == OPENFLOW_13 => {
+            Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
                 let (dpid, channel) = (Dpid(up.dpid), up.channel);
                 let link = Link::Up { dpid, channel };
                 (Some(Event::SwitchUp(Switch::from_session(&up))), Some(link))

@@ -15,7 +15,9 @@ impl Channel {
             return self.close(Level::WARN, reason, out);
         }
         match hello::negotiate(frame) {
-            Ok(_) => {
+            Ok(version) => {
+                self.edge = (version == v10::VERSION).then(Edge::default);
+                self.place(self.table);
                 self.state = State::Features;
                 self.say(
                     &Message::FeaturesRequest,

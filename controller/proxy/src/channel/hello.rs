@@ -1,12 +1,12 @@
 //! Which version of OpenFlow a channel speaks (OpenFlow 1.3.5, section 6.3.1).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use morph_openflow::v13;
+use morph_openflow::{v10, v13};
 
 /// `OFPHET_VERSIONBITMAP`.
 const VERSION_BITMAP: u16 = 1;
 /// The versions that we speak, as a bitmap of wire versions.
-pub(super) const OURS: u32 = 1 << v13::VERSION;
+pub(super) const OURS: u32 = 1 << v13::VERSION | 1 << v10::VERSION;
 /// `OFPT_ERROR`; `OFPET_HELLO_FAILED` and `OFPHFC_INCOMPATIBLE` are both 0.
 const ERROR: u8 = 1;
 
@@ -24,13 +24,15 @@ pub(super) fn negotiate(hello: &[u8]) -> Result<u8, Incompatible> {
     let theirs = hello.first().copied().unwrap_or_default();
     let version = theirs.min(v13::VERSION);
     if let Some(bitmap) = bitmap(hello) {
-        if bitmap & OURS != 0 {
-            return Ok(v13::VERSION);
+        for ours in [v13::VERSION, v10::VERSION] {
+            if bitmap & 1 << ours != 0 {
+                return Ok(ours);
+            }
         }
         let spoken: Vec<&str> = (1..=6).filter(|v| bitmap & 1 << v != 0).map(name).collect();
         return Err(incompatible(&spoken.join(", "), version));
     }
-    if version == v13::VERSION {
+    if OURS & 1 << version != 0 {
         return Ok(version);
     }
     Err(incompatible(name(theirs), version))
@@ -39,7 +41,7 @@ pub(super) fn negotiate(hello: &[u8]) -> Result<u8, Incompatible> {
 fn incompatible(spoken: &str, version: u8) -> Incompatible {
     Incompatible {
         text: format!(
-            "speaks OpenFlow {spoken} only, and Morpheus 1.3: set protocols=OpenFlow13 on the bridge"
+            "speaks OpenFlow {spoken} only, and Morpheus 1.3 and 1.0: set protocols=OpenFlow13 on the bridge"
         ),
         version,
     }
@@ -108,9 +110,14 @@ mod tests {
             (hello(6, None), Ok(4)),
             (hello(6, Some(0b0111_1110)), Ok(4)),
             (hello(4, None), Ok(4)),
-            (hello(1, None), Err("OpenFlow 1.0 only")),
+            (hello(1, None), Ok(1)),
+            (hello(1, Some(1 << 1)), Ok(1)),
+            (hello(4, Some(0b0001_0010)), Ok(4)),
+            (hello(2, None), Err("OpenFlow 1.1 only")),
+            (hello(0, None), Err("of an unknown version only")),
             (hello(3, None), Err("OpenFlow 1.2 only")),
-            (hello(5, Some(0b0010_0010)), Err("OpenFlow 1.0, 1.4 only")),
+            (hello(5, Some(0b0010_0010)), Ok(1)),
+            (hello(5, Some(0b0010_0100)), Err("OpenFlow 1.1, 1.4 only")),
             (hello(6, Some(1 << 6)), Err("OpenFlow 1.5 only")),
         ] {
             match (negotiate(&hello), result) {

@@ -15,6 +15,27 @@ impl Channel {
             .map_or(0, |features| features.datapath_id)
     }
 
+    /// Of the wire.
+    pub(crate) fn version(&self) -> u8 {
+        match self.edge {
+            Some(_) => v10::VERSION,
+            None => v13::VERSION,
+        }
+    }
+
+    /// It speaks OpenFlow 1.0: all rules are in one table.
+    pub(crate) fn has_one_table(&self) -> bool {
+        self.edge.is_some()
+    }
+
+    /// Which of the apps' tables the one table of such a switch is.
+    pub(crate) fn place(&mut self, table: u8) {
+        self.table = table;
+        if let Some(edge) = &mut self.edge {
+            edge.place(table);
+        }
+    }
+
     /// How many tables the switch has.
     pub(crate) fn tables(&self) -> u8 {
         self.features
@@ -27,7 +48,7 @@ impl Channel {
         session::SwitchUp {
             channel,
             dpid: self.dpid(),
-            version: u32::from(v13::VERSION),
+            version: u32::from(self.version()),
             tables: u32::from(self.tables()),
             capabilities: self.features.as_ref().map_or(0, |f| f.capabilities),
             ports: self.ports.values().map(port_record).collect(),
@@ -53,7 +74,7 @@ impl Channel {
         morph_api::supervisor::Switch {
             dpid: self.dpid(),
             remote: self.remote.clone(),
-            version: u32::from(v13::VERSION),
+            version: u32::from(self.version()),
             tables: u32::from(self.tables()),
             ports: self.ports.len() as u32,
             manufacturer: desc(|d| &d.mfr_desc),

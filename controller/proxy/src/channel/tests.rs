@@ -209,10 +209,10 @@ fn each_stage_has_ten_seconds_in_all() {
 
 #[test]
 fn wrong_beginnings_are_closed_with_a_word() {
-    let hello_10 = Bytes::from_static(&[1, 0, 0, 8, 0, 0, 0, 1]);
+    let hello_11 = Bytes::from_static(&[2, 0, 0, 8, 0, 0, 0, 1]);
     let echo = Message::EchoRequest(Bytes::new()).encode(1);
     for (frame, said) in [
-        (hello_10, "WARN: speaks OpenFlow 1.0 only"),
+        (hello_11, "WARN: speaks OpenFlow 1.1 only"),
         (echo, "WARN: the first message is ECHO_REQUEST"),
     ] {
         let mut bench = Bench::new();
@@ -221,9 +221,9 @@ fn wrong_beginnings_are_closed_with_a_word() {
     }
     let mut bench = Bench::new();
     bench.sent();
-    bench.put(Input::Frame(Bytes::from_static(&[1, 0, 0, 8, 0, 0, 0, 9])));
+    bench.put(Input::Frame(Bytes::from_static(&[2, 0, 0, 8, 0, 0, 0, 9])));
     let refusal = bench.channel.take_out(bench.now).unwrap();
-    assert_eq!(refusal[..12], [1, 1, 0, refusal[3], 0, 0, 0, 9, 0, 0, 0, 0]);
+    assert_eq!(refusal[..12], [2, 1, 0, refusal[3], 0, 0, 0, 9, 0, 0, 0, 0]);
     assert!(String::from_utf8_lossy(&refusal[12..]).contains("protocols=OpenFlow13"));
 }
 

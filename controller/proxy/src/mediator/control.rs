@@ -120,6 +120,10 @@ impl Mediator {
             self.list_switches(app.id);
         }
         self.apps = Some(apps);
+        let table = self.one_table();
+        for switch in self.switches.values_mut() {
+            switch.channel.place(table);
+        }
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
             if !self
                 .switches

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::supervisor::{CleanReply, CleanRequest, Flow, FlowsReply, PortRow, PortsReply};
-use morph_openflow::Dpid;
 use morph_openflow::v13::{
     self, FlowMod, FlowStats, FlowStatsRequest, Message, MultipartBody, MultipartReply,
     MultipartRequest, PortStats, TABLE_ALL, port,
 };
+use morph_openflow::{Dpid, rule};
 
 use super::*;
 use crate::channel::{Asker, Expects};
@@ -138,7 +138,15 @@ impl Mediator {
         let delete = Message::FlowMod(FlowMod::delete(TABLE_ALL, cookie, mask));
         let announced = |(conn, switch): (&u32, &Switch)| switch.announced.then_some(*conn);
         let waiting: BTreeSet<u32> = self.switches.iter().filter_map(announced).collect();
+        let find = FlowStatsRequest::by_cookie(cookie, mask);
+        let find = Message::MultipartRequest(MultipartRequest::Flow(find));
         for conn in &waiting {
+            let switch = self.switches.get(conn);
+            if switch.is_some_and(|switch| switch.channel.has_one_table()) {
+                // It deletes by match only: its rules are asked for, and deleted one by one.
+                self.say_to(*conn, &find, ticket, Expects::Reply, now);
+                continue;
+            }
             self.say_to(*conn, &delete, ticket, Expects::Nothing, now);
             self.say_to(*conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
         }
@@ -182,6 +190,7 @@ impl Mediator {
         let Some(question) = self.questions.get_mut(&ticket) else {
             return;
         };
+        let mut found = None;
         let more = match v13::decode(frame) {
             Ok((_, Message::MultipartReply(MultipartReply { more, body }))) => {
                 let channel = self.switches.get(&conn).map(|switch| &switch.channel);
@@ -192,6 +201,7 @@ impl Mediator {
                     (Gathered::Flows(flows), MultipartBody::Flow(stats)) => {
                         flows.extend(stats.iter().map(flow_row));
                     }
+                    (Gathered::Clean { .. }, MultipartBody::Flow(stats)) => found = Some(stats),
                     _ => {}
                 }
                 more
@@ -204,9 +214,30 @@ impl Mediator {
                 return self.fail(ticket, &format!("its answer is malformed: {error}"), out);
             }
         };
+        if let Some(rules) = found {
+            return self.delete_each(ticket, conn, &rules, more, now);
+        }
         if !more {
             question.waiting.remove(&conn);
             self.conclude(ticket, now, out);
+        }
+    }
+
+    fn delete_each(
+        &mut self,
+        ticket: u64,
+        conn: u32,
+        rules: &[FlowStats],
+        more: bool,
+        now: Instant,
+    ) {
+        for stats in rules {
+            let (key, body) = rule::from_stats(stats);
+            let delete = Message::FlowMod(FlowMod::delete_strict(&key, body.cookie));
+            self.say_to(conn, &delete, ticket, Expects::Nothing, now);
+        }
+        if !more {
+            self.say_to(conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
         }
     }
 

@@ -3,22 +3,18 @@
 use bytes::Bytes;
 use morph_api::session::{self, to_app};
 use morph_api::supervisor::{SwitchChange, observation};
-use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
+use morph_openflow::v13::peek;
 use morph_openflow::{Dpid, Header, MessageType};
 use tracing::Level;
 
 use super::session::Known;
 use super::*;
-use crate::channel::{
-    Asked, Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput,
-};
+use crate::channel::{Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput};
 use crate::dispatch::Present;
 use crate::slot::What;
 
 /// Connections at once; each costs two descriptors' worth of buffers before it has said a word.
 const CONNECTIONS: usize = 4096;
-/// Bit 0 of a multipart reply's flags: `OFPMPF_REPLY_MORE`.
-const MORE: u16 = 1;
 
 impl Mediator {
     pub(super) fn connected(
@@ -35,8 +31,10 @@ impl Mediator {
             return;
         }
         tracing::debug!(conn, %remote, "connection");
+        let mut channel = Channel::new(remote, now);
+        channel.place(self.one_table());
         let switch = Switch {
-            channel: Channel::new(remote, now),
+            channel,
             reconcile: Reconcile::default(),
             challenger: None,
             announced: false,
@@ -243,9 +241,26 @@ impl Mediator {
         }
     }
 
+    /// The table that the one table of a switch which speaks OpenFlow 1.0 stands for: 0, if it is no app's.
+    pub(super) fn one_table(&self) -> u8 {
+        let only = self.apps.as_ref().and_then(Apps::only);
+        only.map_or(0, |app| app.first_table)
+    }
+
     pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
-        let tables = self.switches.get(&conn)?.channel.tables();
-        let last = self.apps.as_ref()?.last_table();
+        let channel = &self.switches.get(&conn)?.channel;
+        let apps = self.apps.as_ref()?;
+        if channel.has_one_table() {
+            let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+            return (names.len() > 1).then(|| {
+                format!(
+                    "speaks OpenFlow 1.0, whose one table has room for the rules of one app, and present are {}",
+                    names.join(", ")
+                )
+            });
+        }
+        let tables = channel.tables();
+        let last = apps.last_table();
         (last >= tables && last > 0).then(|| {
             format!(
                 "has {tables} tables, and the apps' pipeline needs {}",
@@ -262,12 +277,13 @@ impl Mediator {
         if self.apps.is_none() || !switch.channel.is_ready() {
             return;
         }
+        let questions = Reconcile::questions(switch.channel.has_one_table());
         let ask = |question| {
             switch
                 .channel
-                .say(&question, Asker::Pipeline, Expects::Reply, now)
+                .say(question, Asker::Pipeline, Expects::Reply, now)
         };
-        let waiting = Reconcile::questions().map(ask).to_vec();
+        let waiting = questions.iter().map(ask).collect();
         switch.reconcile.begin(waiting, now);
         let deadline = switch.reconcile.next_deadline();
         self.arm(deadline);
@@ -331,7 +347,7 @@ impl Mediator {
         self.inform(conn, dpid, true);
     }
 
-    fn malformed(
+    pub(super) fn malformed(
         &mut self,
         conn: u32,
         header: Header,
@@ -341,107 +357,6 @@ impl Mediator {
     ) {
         let reason = format!("malformed {}: {error}", header.kind);
         self.channel(conn, ChannelInput::Refuse(reason), now, out);
-    }
-
-    /// A reply or an error: for whoever asked.
-    fn reply(
-        &mut self,
-        conn: u32,
-        header: Header,
-        frame: Bytes,
-        now: Instant,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(switch) = self.switches.get_mut(&conn) else {
-            return;
-        };
-        let is_error = header.kind == MessageType::ERROR;
-        let asked = switch.channel.asked(header.xid);
-        match header.kind {
-            MessageType::BARRIER_REPLY => switch.channel.barrier(header.xid),
-            MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
-                Ok(fixed) if fixed.flags() & MORE != 0 => {}
-                Ok(_) => switch.channel.answered(header.xid),
-                Err(error) => return self.malformed(conn, header, &error, now, out),
-            },
-            _ => switch.channel.answered(header.xid),
-        }
-        if is_error {
-            self.log_error(conn, &frame, asked);
-        }
-        match asked.map(|asked| asked.asker) {
-            Some(Asker::Session { session, token }) => {
-                self.reply_to_session(session, conn, &frame, token)
-            }
-            Some(Asker::Pipeline) if !is_error => {
-                self.pipeline_reply(conn, header.xid, &frame, now)
-            }
-            Some(Asker::Ticket(ticket)) => self.question_reply(ticket, conn, &frame, now, out),
-            Some(Asker::Pipeline | Asker::Channel) | None => {}
-        }
-    }
-
-    fn log_error(&self, conn: u32, frame: &Bytes, asked: Option<Asked>) {
-        let Some(switch) = self.switches.get(&conn) else {
-            return;
-        };
-        let error = match v13::decode(frame) {
-            Ok((_, Message::Error(error))) => error.to_string(),
-            Ok(_) => String::new(),
-            Err(error) => error.to_string(),
-        };
-        let whose = match asked.map(|asked| asked.asker) {
-            Some(Asker::Session { session, .. }) => self
-                .sessions
-                .get(&session)
-                .map_or("an instance that is gone".to_owned(), Session::name),
-            Some(Asker::Pipeline) => "table 0 and the exits".to_owned(),
-            Some(Asker::Channel) => "the channel".to_owned(),
-            Some(Asker::Ticket(_)) => "morphd".to_owned(),
-            None => "a message that is no longer known".to_owned(),
-        };
-        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %whose, "error from the switch: {error}");
-    }
-
-    fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
-        // Token 0 wants no reply; the instance that asked may be gone, and its replies with it.
-        let Some(session) = self.sessions.get_mut(&id).filter(|_| token != 0) else {
-            return;
-        };
-        if session.is_full() {
-            return;
-        }
-        session.put(to_app::Record::Reply(session::Reply { channel }));
-        session.put_message(channel, frame, Some(token));
-        self.dirty_sessions.push(id);
-    }
-
-    fn pipeline_reply(&mut self, conn: u32, xid: u32, frame: &Bytes, now: Instant) {
-        let Some(switch) = self.switches.get_mut(&conn) else {
-            return;
-        };
-        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame)
-        else {
-            return;
-        };
-        let MultipartBody::Flow(stats) = body else {
-            return;
-        };
-        let Some((mods, sent)) = switch.reconcile.reply(xid, more, &stats, &self.wanted) else {
-            return;
-        };
-        for flow in mods {
-            let message = Message::FlowMod(flow);
-            switch
-                .channel
-                .say(&message, Asker::Pipeline, Expects::Nothing, now);
-        }
-        tracing::info!(
-            dpid = %Dpid(switch.channel.dpid()),
-            added = sent.added, changed = sent.changed, removed = sent.removed, unchanged = sent.unchanged,
-            "table 0 and the exits are in step"
-        );
-        self.touch(conn);
     }
 }
 

@@ -104,17 +104,17 @@ async fn a_switch_of_another_version_is_told_why_it_is_refused() {
         TcpStream::connect(house.address).await.ok()
     })
     .await;
-    stream.write_all(&[1, 0, 0, 8, 0, 0, 0, 5]).await.unwrap();
+    stream.write_all(&[2, 0, 0, 8, 0, 0, 0, 5]).await.unwrap();
     let mut answer = Vec::new();
     soon("a refusal", stream.read_to_end(&mut answer))
         .await
         .unwrap();
     // Our hello, then an error of the peer's version: HELLO_FAILED, INCOMPATIBLE, and a text.
     let error = &answer[16..];
-    assert_eq!((error[0], error[1], &error[8..12]), (1, 1, &[0u8; 4][..]));
+    assert_eq!((error[0], error[1], &error[8..12]), (2, 1, &[0u8; 4][..]));
     let text = String::from_utf8_lossy(&error[12..]);
     assert!(
-        text.contains("speaks OpenFlow 1.0 only") && text.contains("OpenFlow13"),
+        text.contains("speaks OpenFlow 1.1 only") && text.contains("OpenFlow13"),
         "{text}"
     );
 }

@@ -13,4 +13,5 @@ mod house;
 mod instance;
 mod ovs;
 mod switch;
+mod switch10;
 mod turns;

@@ -1,0 +1,88 @@
+//! `OFPT_FLOW_REMOVED` (section 5.4.2): a rule has gone.
+
+use super::Match;
+use crate::error::DecodeError;
+use crate::wire::{Reader, Writer, fixed};
+
+/// Why a rule has gone: `OFPRR_*`.
+pub mod reason {
+    /// No packet came.
+    pub const IDLE_TIMEOUT: u8 = 0;
+    /// Its time was over.
+    pub const HARD_TIMEOUT: u8 = 1;
+    /// It was deleted.
+    pub const DELETE: u8 = 2;
+}
+
+fixed! {
+    /// `ofp_flow_removed` after its match.
+    struct FlowRemovedFixed = "flow_removed" {
+        cookie: u64,
+        priority: u16,
+        reason: u8,
+        pad: u8,
+        duration_sec: u32,
+        duration_nsec: u32,
+        idle_timeout: u16,
+        pad2: [u8; 2],
+        packet_count: u64,
+        byte_count: u64,
+    }
+}
+
+/// A rule that asked for it has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowRemoved {
+    /// The rule's.
+    pub match_: Match,
+    /// The rule's.
+    pub cookie: u64,
+    /// The rule's.
+    pub priority: u16,
+    /// Why.
+    pub reason: u8,
+    /// How long the rule lived: seconds,
+    pub duration_sec: u32,
+    /// and nanoseconds beyond them.
+    pub duration_nsec: u32,
+    /// The rule's.
+    pub idle_timeout: u16,
+    /// Packets that it handled.
+    pub packet_count: u64,
+    /// Bytes that it handled.
+    pub byte_count: u64,
+}
+
+impl FlowRemoved {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let match_ = Match::decode(reader)?;
+        let fixed = reader.fixed::<FlowRemovedFixed>()?;
+        Ok(FlowRemoved {
+            match_,
+            cookie: fixed.cookie(),
+            priority: fixed.priority(),
+            reason: fixed.reason(),
+            duration_sec: fixed.duration_sec(),
+            duration_nsec: fixed.duration_nsec(),
+            idle_timeout: fixed.idle_timeout(),
+            packet_count: fixed.packet_count(),
+            byte_count: fixed.byte_count(),
+        })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        self.match_.encode(w);
+        w.fixed(&FlowRemovedFixed {
+            cookie: self.cookie.into(),
+            priority: self.priority.into(),
+            reason: self.reason,
+            pad: 0,
+            duration_sec: self.duration_sec.into(),
+            duration_nsec: self.duration_nsec.into(),
+            idle_timeout: self.idle_timeout.into(),
+            pad2: [0; 2],
+            packet_count: self.packet_count.into(),
+            byte_count: self.byte_count.into(),
+        });
+    }
+}

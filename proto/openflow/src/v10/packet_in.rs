@@ -1,0 +1,64 @@
+//! `OFPT_PACKET_IN` (section 5.4.1): a packet for the controller.
+
+use bytes::Bytes;
+
+use crate::error::DecodeError;
+use crate::wire::{Reader, Writer, fixed};
+
+/// Why a packet was sent: `OFPR_*`.
+pub mod reason {
+    /// No rule matched.
+    pub const NO_MATCH: u8 = 0;
+    /// An action of a rule.
+    pub const ACTION: u8 = 1;
+}
+
+fixed! {
+    /// `ofp_packet_in` from its header to its data.
+    struct PacketInFixed = "packet_in" {
+        buffer_id: u32,
+        total_len: u16,
+        in_port: u16,
+        reason: u8,
+        pad: u8,
+    }
+}
+
+/// A packet for the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketIn {
+    /// Where the switch keeps it, or `NO_BUFFER`.
+    pub buffer_id: u32,
+    /// Of the whole packet, also if only its beginning was sent.
+    pub total_len: u16,
+    /// The port it came in by.
+    pub in_port: u16,
+    /// Why it was sent.
+    pub reason: u8,
+    /// The packet, or its beginning.
+    pub data: Bytes,
+}
+
+impl PacketIn {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let fixed = reader.fixed::<PacketInFixed>()?;
+        Ok(PacketIn {
+            buffer_id: fixed.buffer_id(),
+            total_len: fixed.total_len(),
+            in_port: fixed.in_port(),
+            reason: fixed.reason(),
+            data: reader.rest(),
+        })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        w.fixed(&PacketInFixed {
+            buffer_id: self.buffer_id.into(),
+            total_len: self.total_len.into(),
+            in_port: self.in_port.into(),
+            reason: self.reason,
+            pad: 0,
+        });
+        w.bytes(&self.data);
+    }
+}

@@ -1,0 +1,58 @@
+//! `OFPT_PACKET_OUT` (section 5.3.6): a packet from the controller.
+
+use bytes::Bytes;
+
+use super::action::{self, Action};
+use crate::error::DecodeError;
+use crate::wire::{Reader, Writer, fixed};
+
+fixed! {
+    /// `ofp_packet_out` from its header to its actions.
+    struct PacketOutFixed = "packet_out" {
+        buffer_id: u32,
+        in_port: u16,
+        actions_len: u16,
+    }
+}
+
+/// Where in the message `actions_len` is.
+const ACTIONS_LEN_AT: usize = 14;
+
+/// A packet from the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketOut {
+    /// Where the switch keeps it, or `NO_BUFFER`.
+    pub buffer_id: u32,
+    /// The port it counts as come in by, or `port::NONE`.
+    pub in_port: u16,
+    /// What is done to it.
+    pub actions: Vec<Action>,
+    /// The packet, where the switch does not keep it.
+    pub data: Bytes,
+}
+
+impl PacketOut {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let fixed = reader.fixed::<PacketOutFixed>()?;
+        let length = usize::from(fixed.actions_len());
+        let actions = action::decode_all(reader.sub("packet_out.actions_len", length)?)?;
+        Ok(PacketOut {
+            buffer_id: fixed.buffer_id(),
+            in_port: fixed.in_port(),
+            actions,
+            data: reader.rest(),
+        })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        w.fixed(&PacketOutFixed {
+            buffer_id: self.buffer_id.into(),
+            in_port: self.in_port.into(),
+            actions_len: 0.into(),
+        });
+        let start = w.position();
+        action::encode_all(&self.actions, w);
+        w.set_length("packet_out.actions", ACTIONS_LEN_AT, w.position() - start);
+        w.bytes(&self.data);
+    }
+}

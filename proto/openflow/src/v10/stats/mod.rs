@@ -1,0 +1,307 @@
+//! Statistics (section 5.3.5): requests, and replies in parts.
+
+mod counters;
+mod flow;
+
+pub use counters::{PortStats, QueueStats, TableStats};
+pub use flow::{AggregateStats, FlowStats, FlowStatsRequest};
+
+use bytes::Bytes;
+
+use super::Desc;
+use crate::error::DecodeError;
+use crate::wire::{Reader, Writer, fixed};
+
+/// Which statistics: `OFPST_*`.
+pub mod kind {
+    /// The description of the switch.
+    pub const DESC: u16 = 0;
+    /// Rules, one by one.
+    pub const FLOW: u16 = 1;
+    /// Rules, summed up.
+    pub const AGGREGATE: u16 = 2;
+    /// Counters of tables.
+    pub const TABLE: u16 = 3;
+    /// Counters of ports.
+    pub const PORT: u16 = 4;
+    /// Counters of queues.
+    pub const QUEUE: u16 = 5;
+    /// A vendor's own.
+    pub const VENDOR: u16 = 0xffff;
+}
+
+/// `OFPSF_REPLY_MORE`: more parts follow.
+const MORE: u16 = 1;
+
+fixed! {
+    /// `ofp_stats_request` and `ofp_stats_reply` from their header to their body.
+    struct StatsFixed = "stats" {
+        kind: u16,
+        flags: u16,
+    }
+}
+
+fixed! {
+    /// `ofp_port_stats_request`.
+    struct PortRequestFixed = "stats.port_request" {
+        port_no: u16,
+        pad: [u8; 6],
+    }
+}
+
+fixed! {
+    /// `ofp_queue_stats_request`.
+    struct QueueRequestFixed = "stats.queue_request" {
+        port_no: u16,
+        pad: [u8; 2],
+        queue_id: u32,
+    }
+}
+
+fixed! {
+    /// What a vendor's statistics begin with.
+    struct VendorFixed = "stats.vendor" {
+        vendor: u32,
+    }
+}
+
+/// Asks for statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatsRequest {
+    /// The description of the switch.
+    Desc,
+    /// Rules, one by one.
+    Flow(FlowStatsRequest),
+    /// Rules, summed up.
+    Aggregate(FlowStatsRequest),
+    /// Counters of tables.
+    Table,
+    /// Counters of ports.
+    Port {
+        /// Which, or `port::NONE` for all.
+        port_no: u16,
+    },
+    /// Counters of queues.
+    Queue {
+        /// Of which port, or `port::ALL`.
+        port_no: u16,
+        /// Which, or all ones for all.
+        queue_id: u32,
+    },
+    /// A vendor's own.
+    Vendor {
+        /// Whose.
+        vendor: u32,
+        /// After the vendor's id.
+        body: Bytes,
+    },
+    /// One that this module does not know, or that has flags.
+    Unknown {
+        /// Its type.
+        kind: u16,
+        /// Its flags.
+        flags: u16,
+        /// After `ofp_stats_request`.
+        body: Bytes,
+    },
+}
+
+impl StatsRequest {
+    /// Its type, a constant of [`kind`].
+    pub fn kind(&self) -> u16 {
+        match self {
+            StatsRequest::Desc => kind::DESC,
+            StatsRequest::Flow(_) => kind::FLOW,
+            StatsRequest::Aggregate(_) => kind::AGGREGATE,
+            StatsRequest::Table => kind::TABLE,
+            StatsRequest::Port { .. } => kind::PORT,
+            StatsRequest::Queue { .. } => kind::QUEUE,
+            StatsRequest::Vendor { .. } => kind::VENDOR,
+            StatsRequest::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    /// No flag of a request has a meaning: with flags it is kept as it is.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let fixed = reader.fixed::<StatsFixed>()?;
+        let (kind, flags) = (fixed.kind(), fixed.flags());
+        if flags != 0 {
+            let body = reader.rest();
+            return Ok(StatsRequest::Unknown { kind, flags, body });
+        }
+        Ok(match kind {
+            kind::DESC => StatsRequest::Desc,
+            kind::FLOW => StatsRequest::Flow(FlowStatsRequest::decode(reader)?),
+            kind::AGGREGATE => StatsRequest::Aggregate(FlowStatsRequest::decode(reader)?),
+            kind::TABLE => StatsRequest::Table,
+            kind::PORT => StatsRequest::Port {
+                port_no: reader.fixed::<PortRequestFixed>()?.port_no(),
+            },
+            kind::QUEUE => {
+                let fixed = reader.fixed::<QueueRequestFixed>()?;
+                StatsRequest::Queue {
+                    port_no: fixed.port_no(),
+                    queue_id: fixed.queue_id(),
+                }
+            }
+            kind::VENDOR => StatsRequest::Vendor {
+                vendor: reader.fixed::<VendorFixed>()?.vendor(),
+                body: reader.rest(),
+            },
+            kind => StatsRequest::Unknown {
+                kind,
+                flags,
+                body: reader.rest(),
+            },
+        })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        let flags = match self {
+            StatsRequest::Unknown { flags, .. } => *flags,
+            _ => 0,
+        };
+        w.fixed(&StatsFixed {
+            kind: self.kind().into(),
+            flags: flags.into(),
+        });
+        match self {
+            StatsRequest::Desc | StatsRequest::Table => (),
+            StatsRequest::Flow(request) | StatsRequest::Aggregate(request) => request.encode(w),
+            StatsRequest::Port { port_no } => w.fixed(&PortRequestFixed {
+                port_no: (*port_no).into(),
+                pad: [0; 6],
+            }),
+            StatsRequest::Queue { port_no, queue_id } => w.fixed(&QueueRequestFixed {
+                port_no: (*port_no).into(),
+                pad: [0; 2],
+                queue_id: (*queue_id).into(),
+            }),
+            StatsRequest::Vendor { vendor, body } => {
+                vendor_body(w, *vendor, body);
+            }
+            StatsRequest::Unknown { body, .. } => w.bytes(body),
+        }
+    }
+}
+
+fn vendor_body(w: &mut Writer<'_>, vendor: u32, body: &[u8]) {
+    w.fixed(&VendorFixed {
+        vendor: vendor.into(),
+    });
+    w.bytes(body);
+}
+
+/// Statistics, or a part of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsReply {
+    /// More parts follow.
+    pub more: bool,
+    /// What this part says.
+    pub body: StatsBody,
+}
+
+/// What a reply, or a part of it, says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatsBody {
+    /// The description of the switch.
+    Desc(Desc),
+    /// Rules, one by one.
+    Flow(Vec<FlowStats>),
+    /// Rules, summed up.
+    Aggregate(AggregateStats),
+    /// Counters of tables.
+    Table(Vec<TableStats>),
+    /// Counters of ports.
+    Port(Vec<PortStats>),
+    /// Counters of queues.
+    Queue(Vec<QueueStats>),
+    /// A vendor's own.
+    Vendor {
+        /// Whose.
+        vendor: u32,
+        /// After the vendor's id.
+        body: Bytes,
+    },
+    /// One that this module does not know.
+    Unknown {
+        /// Its type.
+        kind: u16,
+        /// After `ofp_stats_reply`.
+        body: Bytes,
+    },
+}
+
+impl StatsReply {
+    /// Flags that have no meaning are not kept.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let fixed = reader.fixed::<StatsFixed>()?;
+        let body = match fixed.kind() {
+            kind::DESC => StatsBody::Desc(Desc::decode(reader)?),
+            kind::FLOW => StatsBody::Flow(all(reader, FlowStats::decode)?),
+            kind::AGGREGATE => StatsBody::Aggregate(AggregateStats::decode(reader)?),
+            kind::TABLE => StatsBody::Table(all(reader, TableStats::decode)?),
+            kind::PORT => StatsBody::Port(all(reader, PortStats::decode)?),
+            kind::QUEUE => StatsBody::Queue(all(reader, QueueStats::decode)?),
+            kind::VENDOR => StatsBody::Vendor {
+                vendor: reader.fixed::<VendorFixed>()?.vendor(),
+                body: reader.rest(),
+            },
+            kind => StatsBody::Unknown {
+                kind,
+                body: reader.rest(),
+            },
+        };
+        let more = fixed.flags() & MORE != 0;
+        Ok(StatsReply { more, body })
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
+        w.fixed(&StatsFixed {
+            kind: self.body.kind().into(),
+            flags: u16::from(self.more).into(),
+        });
+        self.body.encode(w);
+    }
+}
+
+impl StatsBody {
+    /// Its type, a constant of [`kind`].
+    pub fn kind(&self) -> u16 {
+        match self {
+            StatsBody::Desc(_) => kind::DESC,
+            StatsBody::Flow(_) => kind::FLOW,
+            StatsBody::Aggregate(_) => kind::AGGREGATE,
+            StatsBody::Table(_) => kind::TABLE,
+            StatsBody::Port(_) => kind::PORT,
+            StatsBody::Queue(_) => kind::QUEUE,
+            StatsBody::Vendor { .. } => kind::VENDOR,
+            StatsBody::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    fn encode(&self, w: &mut Writer<'_>) {
+        match self {
+            StatsBody::Desc(desc) => desc.encode(w),
+            StatsBody::Flow(rules) => rules.iter().for_each(|rule| rule.encode(w)),
+            StatsBody::Aggregate(sum) => sum.encode(w),
+            StatsBody::Table(tables) => tables.iter().for_each(|table| table.encode(w)),
+            StatsBody::Port(ports) => ports.iter().for_each(|port| port.encode(w)),
+            StatsBody::Queue(queues) => queues.iter().for_each(|queue| queue.encode(w)),
+            StatsBody::Vendor { vendor, body } => vendor_body(w, *vendor, body),
+            StatsBody::Unknown { body, .. } => w.bytes(body),
+        }
+    }
+}
+
+/// Elements of a list, up to the end of the message. Each takes at least a byte, so it ends.
+fn all<T>(
+    reader: &mut Reader<'_>,
+    decode: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let mut elements = Vec::new();
+    while !reader.is_empty() {
+        elements.push(decode(reader)?);
+    }
+    Ok(elements)
+}

@@ -1,0 +1,141 @@
+//! Frames that other implementations wrote (of10/*.packet, beside the repository): all are read, and written again just
+//! as they were, with no exception.
+//!
+//! They are looked for in `$MORPH_VECTORS` and in `shared/vectors/openflow` in or beside the repository's folder. Where
+//! they are not there the test says so and passes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use morph_openflow::frame;
+use morph_openflow::v10::{self, Message};
+
+fn folder() -> Result<PathBuf, Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().unwrap();
+    let named = std::env::var_os("MORPH_VECTORS").map(PathBuf::from);
+    if let Some(named) = &named {
+        assert!(
+            named.is_dir(),
+            "MORPH_VECTORS={} is no folder",
+            named.display()
+        );
+    }
+    let inside = root.join("shared/vectors/openflow");
+    let beside = root
+        .parent()
+        .map(|parent| parent.join("shared/vectors/openflow"));
+    let places: Vec<PathBuf> = named
+        .into_iter()
+        .chain([inside])
+        .chain(beside)
+        .map(|place| place.join("of10"))
+        .collect();
+    match places.iter().find(|place| place.is_dir()) {
+        Some(place) => Ok(place.clone()),
+        None => Err(places),
+    }
+}
+
+#[test]
+fn frames_of_others_are_read_and_written_again() {
+    let folder = match folder() {
+        Ok(folder) => folder,
+        Err(places) => {
+            // Past the capture of tests' output, so that it is seen.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED frames of others in OpenFlow 1.0: none of {places:?} is there"
+            );
+            return;
+        }
+    };
+    let files = std::fs::read_dir(&folder).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "packet"))
+        .collect();
+    files.sort();
+    for path in &files {
+        let bytes = std::fs::read(path).unwrap();
+        let json = path.with_extension("packet.json");
+        let name = path.display();
+        let mut buffer = BytesMut::from(&bytes[..]);
+        while let Some(frame) = frame::split(&mut buffer).unwrap() {
+            let (header, message) = v10::decode(&frame).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(!matches!(message, Message::Unknown { .. }), "{name}");
+            assert_eq!(message.encode(header.xid), frame, "{name}");
+            if let Ok(json) = std::fs::read_to_string(json.clone()) {
+                let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+                agree(&message, &json).unwrap_or_else(|why| panic!("{name}: {why}"));
+            }
+        }
+        assert!(buffer.is_empty(), "{name}");
+    }
+    assert!(!files.is_empty(), "{}", folder.display());
+    // Past the capture of tests' output, so that it is seen.
+    let said = format!("{} files of others in OpenFlow 1.0 checked\n", files.len());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+}
+
+/// The numbers that the other implementation saw.
+fn agree(message: &Message, json: &serde_json::Value) -> Result<(), String> {
+    let is = |what: &str, found: u64, path: &str| match json.pointer(path).map(|v| v.as_u64()) {
+        Some(Some(wanted)) if wanted == found => Ok(()),
+        other => Err(format!("{what} {found}, not {other:?}")),
+    };
+    match message {
+        Message::FlowMod(m) => {
+            let at = |field: &str| format!("/OFPFlowMod/{field}");
+            let in_match = |field: &str| format!("/OFPFlowMod/match/OFPMatch/{field}");
+            is("buffer_id", m.buffer_id.into(), &at("buffer_id"))?;
+            is("command", m.command as u64, &at("command"))?;
+            is("cookie", m.cookie, &at("cookie"))?;
+            is("priority", m.priority.into(), &at("priority"))?;
+            is("out_port", m.out_port.into(), &at("out_port"))?;
+            is(
+                "wildcards",
+                m.match_.wildcards.into(),
+                &in_match("wildcards"),
+            )?;
+            is("dl_type", m.match_.dl_type.into(), &in_match("dl_type"))?;
+            let dst = json.pointer(&in_match("dl_dst")).and_then(|v| v.as_str());
+            if dst != Some(&m.match_.dl_dst.to_string()) {
+                return Err(format!("dl_dst {dst:?}"));
+            }
+            let actions = json.pointer(&at("actions")).and_then(|v| v.as_array());
+            match actions.map(Vec::len) == Some(m.actions.len()) {
+                true => Ok(()),
+                false => Err(format!("{:?}, not {actions:?}", m.actions)),
+            }
+        }
+        Message::PacketIn(m) => {
+            let at = |field: &str| format!("/OFPPacketIn/{field}");
+            is("buffer_id", m.buffer_id.into(), &at("buffer_id"))?;
+            is("in_port", m.in_port.into(), &at("in_port"))?;
+            is("reason", m.reason.into(), &at("reason"))?;
+            is("total_len", m.total_len.into(), &at("total_len"))
+        }
+        Message::PacketOut(m) => {
+            is("in_port", m.in_port.into(), "/OFPPacketOut/in_port")?;
+            is("buffer_id", m.buffer_id.into(), "/OFPPacketOut/buffer_id")
+        }
+        Message::FeaturesReply(m) => {
+            let at = |field: &str| format!("/OFPSwitchFeatures/{field}");
+            is("datapath_id", m.datapath_id, &at("datapath_id"))?;
+            is("capabilities", m.capabilities.into(), &at("capabilities"))?;
+            is("actions", m.actions.into(), &at("actions"))?;
+            is("n_tables", m.n_tables.into(), &at("n_tables"))?;
+            for port in &m.ports {
+                let at = |f: &str| format!("{}/{}/OFPPhyPort/{f}", at("ports"), port.port_no);
+                is("state", port.state.into(), &at("state"))?;
+                is("curr", port.curr.into(), &at("curr"))?;
+                is("peer", port.peer.into(), &at("peer"))?;
+            }
+            Ok(())
+        }
+        Message::FeaturesRequest => Ok(()),
+        other => Err(format!("{other:?} is compared with nothing")),
+    }
+}

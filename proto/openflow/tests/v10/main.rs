@@ -1,0 +1,10 @@
+//! OpenFlow 1.0: vectors, frames of others, what others print of ours, properties, and lengths that lie.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod cases;
+mod foreign;
+mod malformed;
+mod printed;
+mod properties;
+mod vectors;

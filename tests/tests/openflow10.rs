@@ -1,0 +1,111 @@
+//! A switch that speaks OpenFlow 1.0 alone, with its one table: packets pass through learning-switch as a process.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{Lab, Shape, wait_until};
+use std::time::Duration;
+
+const APP: &str = "learning-switch";
+/// Its id, in the cookies of its rules.
+const ID: u8 = 1;
+
+fn shape(protocols: Option<&'static str>) -> Shape {
+    Shape {
+        protocols,
+        ..Shape::single(3)
+    }
+}
+
+fn lab(protocols: Option<&'static str>) -> Result<Lab> {
+    let lab = Lab::with_morpheus(shape(protocols), &["--app", APP])?;
+    lab.morpheus()?.wait_running(APP, None)?;
+    Ok(lab)
+}
+
+fn logs(lab: &Lab) -> String {
+    lab.logs().into_iter().map(|(_, text)| text).collect()
+}
+
+fn version(lab: &Lab) -> Result<String> {
+    let switches = lab.morpheus()?.wait_switches(1)?;
+    let version = switches["switches"][0]["openflow"].as_str();
+    Ok(version.with_context(|| switches.to_string())?.to_owned())
+}
+
+#[test]
+fn hosts_reach_each_other_in_every_version() -> Result<()> {
+    for (protocols, spoken) in [
+        (Some("OpenFlow10"), "1.0"),
+        (Some("OpenFlow10,OpenFlow12"), "1.0"),
+        (None, "1.3"),
+    ] {
+        let lab = lab(protocols)?;
+        lab.wait_ping(1, 2)?;
+        let failed = lab.ping_all()?;
+        ensure!(failed.is_empty(), "{protocols:?}: {failed:?}");
+        let summary = lab.ping(1, 2, 10, 100)?.finish()?;
+        ensure!(
+            summary.lost.is_empty() && summary.duplicates == 0,
+            "{protocols:?}: {summary:?}"
+        );
+        ensure!(
+            version(&lab)? == spoken,
+            "{protocols:?}: {}",
+            version(&lab)?
+        );
+        let refused = logs(&lab).lines().any(|line| line.contains("not sent:"));
+        ensure!(!refused, "something could not be said");
+        lab.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_app_finds_its_rules_as_they_were() -> Result<()> {
+    let lab = lab(Some("OpenFlow10"))?;
+    lab.wait_ping(1, 2)?;
+    let failed = lab.ping_all()?;
+    ensure!(failed.is_empty(), "{failed:?}");
+    // A punt, three hosts that flood, and six pairs; all in the one table.
+    let before = wait_until("all rules", Duration::from_secs(5), || {
+        let rules = lab.rules(ID)?;
+        Ok((rules.len() == 10).then_some(rules))
+    })?;
+    ensure!(before.keys().all(|(_, key)| key.table == 0), "{before:?}");
+    let ping = lab.ping_on(1, 2, 1)?;
+    for _ in 0..3 {
+        let pid = lab.morpheus()?.app(APP)?["pid"].as_u64().context("pid")? as u32;
+        lab.process(APP)?.kill()?;
+        lab.morpheus()?.wait_running(APP, Some(pid))?;
+    }
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
+    let after = lab.rules(ID)?;
+    ensure!(after.len() == before.len(), "{after:?}");
+    for (key, (_, added)) in &before {
+        let (_, again) = after.get(key).with_context(|| format!("{key:?} is gone"))?;
+        let moved = again.saturating_duration_since(*added);
+        ensure!(
+            moved < Duration::from_millis(300),
+            "{key:?} is younger by {moved:?}"
+        );
+    }
+    lab.finish()
+}
+
+#[test]
+fn a_second_app_has_no_room_and_that_is_said() -> Result<()> {
+    let mut lab = Lab::new(shape(Some("OpenFlow10")))?;
+    lab.start_morpheus(&["--app", APP, "--app", "topology"])?;
+    lab.attach()?;
+    let words =
+        "one table has room for the rules of one app, and present are topology, learning-switch";
+    wait_until("it is said", Duration::from_secs(15), || {
+        Ok(logs(&lab).contains(words).then_some(()))
+    })?;
+    let switches = lab.morpheus()?.do_(&["switches"])?;
+    ensure!(
+        switches["switches"].as_array().is_none_or(Vec::is_empty),
+        "{switches}"
+    );
+    lab.finish()
+}
