@@ -13,7 +13,7 @@ cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
 # The network tests and the demo make namespaces, which takes root.
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
-end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests
+end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
 .PHONY: all build bundles defects demo test unit e2e test-long fuzz fmt lint clean dependencies
 

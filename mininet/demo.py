@@ -24,10 +24,13 @@ import time
 
 PREFIX = "morpheus-demo-"
 CONTROL_SECONDS = 5
-PHASE_SECONDS = 5
+PHASE_SECONDS = 4
 # The action begins when traffic has run for so long.
 LEAD_SECONDS = 1
 MAX_GAP_MS = 1000
+# What their MAC addresses begin with.
+HOSTS = "02:00:00:00:00:"
+FIRST_FLOWS = "06:4d:00:00:00:"
 LAG_SECONDS = 6  # OVS writes sec_since_connect every five seconds
 
 
@@ -112,7 +115,7 @@ class Demo:
         self.phase("upgrade", self.upgrade)
         self.phase("rollback", self.roll_back)
         self.phase("upgrade, commit", self.upgrade_and_commit)
-        after = self.morpheus.paths()
+        after = self.paths()
         changed = [mac for mac, path in paths.items() if after.get(mac) != path]
         if changed:
             self.failures.append(f"{len(changed)} of {len(paths)} stored paths changed: {changed}")
@@ -139,7 +142,18 @@ class Demo:
         wait_until("all links found", 20, lambda: len(self.morpheus.ctl("topology")) == links)
         self.servers = Servers(echo_on=3, tcp_on=4)
         wait_until("all hosts reach each other", 20, reach_each_other)
+        wait_until("the network is at rest", 20, self.at_rest)
         self.connects = self.network.connects()
+
+    def at_rest(self):
+        """Whether there is a path from every switch to every host, and no event waits."""
+        whole = [path for path in self.morpheus.paths(HOSTS).values() if len(path) == 4]
+        backlog = sum(app["backlog"] for app in self.morpheus.ctl("apps"))
+        return len(whole) >= 4 and not backlog
+
+    def paths(self):
+        """The stored paths to the hosts and to the sources of the first 256 new flows."""
+        return {**self.morpheus.paths(HOSTS), **self.morpheus.paths(FIRST_FLOWS)}
 
     def control(self):
         """Without an upgrade nothing may be lost, else the environment loses; the stored paths."""
@@ -155,7 +169,7 @@ class Demo:
         self.rows.append(row)
         if lost:
             self.failures.append(f"control: {lost} lost without any upgrade, three times")
-        return self.morpheus.paths()
+        return self.paths()
 
     def phase(self, name, action):
         """Runs traffic and, in the middle of it, the action; judges."""
@@ -176,6 +190,7 @@ class Demo:
         say(f"{name}: traffic for {seconds} s")
         traffic = Traffic(seconds, [(1, 4), (2, 3)], flows=(2, 3), tcp=(1, 4))
         time.sleep(LEAD_SECONDS)
+        began = time.time()
         row = {"name": name, **action()}
         if not traffic.runs():
             self.failures.append(f"{name}: took longer than the traffic")
@@ -183,6 +198,9 @@ class Demo:
         connects = self.network.connects()
         row["disconnects"] = connects - self.connects
         self.connects = connects
+        if name != "cut" and row["lost_at"]:
+            after = ", ".join(f"{at - began:+.3f} s" for at in row["lost_at"] if at)
+            say(f"{name}: pings were lost after {after}, seen from the beginning of the action")
         say(f"{name}: {row['pings_lost']} of {row['pings']} pings and {row['flows_lost']} of "
             f"{row['flows']} new flows lost, longest gap {row['gap_ms']:.0f} ms")
         return row
@@ -194,6 +212,8 @@ class Demo:
         self.morpheus.ctl("upgrade", "app=router@2.0.0", "--probation", "5m", "--no-wait")
         status = self.morpheus.wait_step("router", "UPGRADED")
         say_status(status)
+        # It compares the rules beside the traffic, after the hand-over.
+        status = self.morpheus.wait_compared("router")
         return {"handover_us": status["handover_us"], **figures(status)}
 
     def roll_back(self):
@@ -207,12 +227,12 @@ class Demo:
         self.upgrade()
         status = self.morpheus.ctl("commit", "app=router")[-1]
         say_status(status)
-        return {"handover_us": status["handover_us"], **figures(status)}
+        return {**figures(status), **rules(status)}
 
     def cut(self):
         """Cuts the link by which h1 reaches h4."""
         from network import mac
-        port = self.morpheus.paths()[mac(4)][f"{1:016x}"]
+        port = self.morpheus.paths(HOSTS)[mac(4)][f"{1:016x}"]
         self.cut_link = next(
             ends for ends, number in self.network.ports.items() if ends[0] == 1 and number == port)
         say("cutting s{} - s{}".format(*self.cut_link))
@@ -252,12 +272,14 @@ class Demo:
 
 def figures(status):
     """What an upgrade says of its hand-over."""
-    return {"held": status["events_held"], "replayed": status["events_replayed"], **rules(status)}
+    return {"handover_us": status["handover_us"], "held": status["events_held"],
+            "replayed": status["events_replayed"]}
 
 
 def rules(status):
     """What it did to the rules in the switches."""
-    return {what: status[f"rules_{what}"] for what in ("added", "changed", "removed", "unchanged")}
+    from morphctl import RULES
+    return {what: status[f"rules_{what}"] for what in RULES}
 
 
 def reach_each_other():

@@ -8,6 +8,8 @@ import subprocess
 from network import wait_until
 
 START_SECONDS = 20
+# What a status counts of rules: `rules_added` and so on.
+RULES = ("added", "changed", "removed", "unchanged")
 
 
 class Morpheus:
@@ -61,6 +63,8 @@ class Morpheus:
         rows = []
         for line in done.stdout.splitlines():
             answer = json.loads(line)
+            if answer.get("more"):
+                raise RuntimeError(f"morphctl {' '.join(words)}: there is more")
             rows += next((value for value in answer.values() if isinstance(value, list)), [])
         return rows
 
@@ -82,13 +86,21 @@ class Morpheus:
             return None
         return wait_until(f"{app} is {step.lower()}", seconds, reached)
 
-    def paths(self):
+    def wait_compared(self, app):
+        """Waits until the running upgrade of an app has compared rules in the switches."""
+        def compared():
+            status = self.ctl("status", f"app={app}")[-1]
+            return status if any(status[f"rules_{what}"] for what in RULES) else None
+        return wait_until(f"the rules of {app} are compared", 5, compared)
+
+    def paths(self, prefix):
         """The router's stored paths, in whichever release: {destination: {datapath: port}}."""
         paths = {}
-        for row in self.ctl("store", "list", "app=router", "--limit", "100000"):
-            if row["table"] == "trees":
-                paths[row["key"]] = row["value"]
-            elif row["table"] == "hops":
-                destination, datapath = row["key"].split("/")
-                paths.setdefault(destination, {})[datapath] = row["value"]["port"]
+        for table in ("trees", "hops"):
+            for row in self.ctl("store", "list", "app=router", table, prefix, "--limit", "10000"):
+                if table == "trees":
+                    paths[row["key"]] = row["value"]
+                else:
+                    destination, datapath = row["key"].split("/")
+                    paths.setdefault(destination, {})[datapath] = row["value"]["port"]
         return paths

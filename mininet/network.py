@@ -69,7 +69,8 @@ class Network:
         run("ovsdb-tool", "create", database, SCHEMA)
         self._daemon(environment, "ovsdb-server", database, f"--remote=p{remote}")
         wait_until("ovsdb-server listens", 10, lambda: os.path.exists(remote[5:]))
-        self._daemon(environment, "ovs-vswitchd", remote)
+        # A switch in user space loses packets when it has to wait for a processor.
+        self._daemon(environment, "nice", "-n", "-10", "ovs-vswitchd", remote)
         self.vsctl("--no-wait", "init")
         words = []
         for switch in self.switches:

@@ -5,7 +5,8 @@ Every flow sends one ARP request for the target, and when that is answered one U
 echo port; nothing is sent twice, so what the network loses is lost. Established pings prove little
 about a controller: a rule that stays forwards them whatever it does. A new flow has to be learned,
 placed and answered. At the end (--count, --seconds, SIGTERM or SIGINT) no more flows begin, those
-under way finish or time out, and one line of JSON says what became of them.
+under way finish or time out, and one line of JSON says what became of them; a line before the first flow
+says that it is ready.
 """
 
 import argparse
@@ -151,6 +152,7 @@ def run(args):
     stopped = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.append(True))
+    print(json.dumps({"ready": True}), flush=True)
     poll = select.poll()
     poll.register(generator.arps, select.POLLIN)
     poll.register(generator.udps, select.POLLIN)

@@ -11,7 +11,7 @@ from network import address, echo_address, enter
 HERE = os.path.dirname(os.path.abspath(__file__))
 PING_MS = 10
 FLOW_MS = 20
-TCP_RATE = "50M"
+TCP_RATE = "20M"
 
 
 def start(host, *command, **options):
@@ -65,11 +65,12 @@ class Traffic:
 
     def finish(self):
         """Waits for its end; what was sent and lost."""
-        summary = {"pings": 0, "pings_lost": 0, "gap_ms": 0.0}
+        summary = {"pings": 0, "pings_lost": 0, "gap_ms": 0.0, "lost_at": []}
         for process in self.pings:
             sent, lost, gap = read_ping(process.communicate()[0])
             summary["pings"] += sent
-            summary["pings_lost"] += lost
+            summary["pings_lost"] += len(lost)
+            summary["lost_at"] += lost
             summary["gap_ms"] = max(summary["gap_ms"], gap)
         said = self.flows.communicate()[0]
         try:
@@ -84,14 +85,21 @@ class Traffic:
 
 
 def read_ping(text):
-    """(sent, lost, longest gap in ms) of `ping -D`."""
+    """(sent, for each lost one when the last before it was answered, longest gap in ms) of `ping -D`."""
     answers = re.findall(r"^\[([\d.]+)\] \d+ bytes from .*?icmp_seq=(\d+)", text, re.MULTILINE)
     sent = re.search(r"(\d+) packets transmitted", text)
     if not sent:
         raise RuntimeError(f"ping: {text}")
-    times = [float(time) for time, _ in answers]
-    gap = max((b - a for a, b in zip(times, times[1:])), default=0.0)
-    return int(sent[1]), int(sent[1]) - len({seq for _, seq in answers}), gap * 1000
+    times = {int(seq): float(time) for time, seq in reversed(answers)}
+    lost = []
+    last = None
+    for seq in range(1, int(sent[1]) + 1):
+        last = times.get(seq, last)
+        if seq not in times:
+            lost.append(last)
+    received = sorted(times.values())
+    gap = max((b - a for a, b in zip(received, received[1:])), default=0.0)
+    return int(sent[1]), lost, gap * 1000
 
 
 def read_iperf(text):

@@ -67,6 +67,27 @@ fn a_file_that_is_no_store_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let home = TempDir::new().unwrap();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let run_dir = home.path().join("run");
+    let mut child = command(&home.path().join("store"), &run_dir)
+        .env("MORPH_LOG", "trace")
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let client = morph_store::Client::new(run_dir.join("store.sock"));
+    client.ready(daemon::SOON).await.unwrap();
+    client.status().await.unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_format_is_refused_by_its_number() {
     let mut daemon = Daemon::start().await;
     daemon.terminate();

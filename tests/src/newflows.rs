@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 /// Debian's own, which has all that the scripts need.
 const PYTHON: &str = "/usr/bin/python3";
@@ -41,7 +41,10 @@ impl Drop for Echo {
 }
 
 /// A generator that runs.
-pub struct NewFlows(Child);
+pub struct NewFlows {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
 
 /// What became of the flows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,7 +81,7 @@ impl NewFlows {
         timeout_s: f64,
     ) -> Result<Self> {
         let script = repository().join("mininet/newflows.py");
-        let child = sandbox
+        let mut child = sandbox
             .host_command(host, PYTHON)
             .arg(script)
             .args(["--interface", "eth0", "--target", target])
@@ -88,7 +91,9 @@ impl NewFlows {
             .stdout(Stdio::piped())
             .spawn()
             .context("newflows.py")?;
-        Ok(Self(child))
+        let mut output = BufReader::new(child.stdout.take().context("no output")?);
+        output.read_line(&mut String::new())?;
+        Ok(Self { child, output })
     }
 
     /// Begins no more flows, waits for those under way.
@@ -96,16 +101,12 @@ impl NewFlows {
     /// # Errors
     /// When it has failed meanwhile.
     pub fn stop(mut self) -> Result<NewFlowsSummary> {
-        if let Some(pid) = Pid::from_raw(i32::try_from(self.0.id())?) {
+        if let Some(pid) = Pid::from_raw(i32::try_from(self.child.id())?) {
             kill_process(pid, Signal::TERM)?;
         }
         let mut text = String::new();
-        self.0
-            .stdout
-            .take()
-            .context("no output")?
-            .read_to_string(&mut text)?;
-        self.0.wait()?;
+        self.output.read_to_string(&mut text)?;
+        self.child.wait()?;
         let line = text
             .lines()
             .last()
@@ -135,7 +136,7 @@ impl NewFlows {
 
 impl Drop for NewFlows {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

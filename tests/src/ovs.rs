@@ -48,7 +48,9 @@ impl Ovs {
         wait_until("ovsdb-server listens", Duration::from_secs(10), || {
             Ok(socket.exists().then_some(()))
         })?;
-        let mut switch = sandbox.command("ovs-vswitchd");
+        // A switch in user space loses packets when it has to wait for a processor.
+        let mut switch = sandbox.command("nice");
+        switch.args(["-n", "-10", "ovs-vswitchd"]);
         own_directories(&mut switch, &dir).arg(format!("unix:{}", socket.display()));
         let switch = sandbox.daemon("ovs-vswitchd", daemon_flags(&mut switch))?;
         let ovs = Self {

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Paths by destination: on each switch the port.
 pub type Paths = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// What the hosts' MAC addresses begin with.
+const HOSTS: &str = "02:";
+
 /// How long an upgrade may take to its probation.
 const UPGRADE: Duration = Duration::from_secs(20);
 
@@ -31,7 +34,24 @@ impl Lab {
         wait_until("all hosts reach each other", UPGRADE, || {
             Ok(lab.ping_all()?.is_empty().then_some(()))
         })?;
+        lab.wait_at_rest()?;
         Ok(lab)
+    }
+
+    /// Waits until there is a path from every switch to every host, and no event waits: hosts reach
+    /// each other before, by the router's own hand.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn wait_at_rest(&self) -> Result<()> {
+        let (hosts, switches) = (self.shape().hosts.len(), self.shape().switches);
+        wait_until("the network is at rest", Duration::from_secs(20), || {
+            let paths = self.paths()?;
+            let whole = paths.values().filter(|path| path.len() == switches).count();
+            let apps = self.morpheus()?.do_(&["apps"])?;
+            let mut apps = apps["apps"].as_array().context("apps")?.iter();
+            Ok((whole >= hosts && apps.all(|app| app["backlog"] == 0)).then_some(()))
+        })
     }
 
     /// Waits until topology knows every link, in both directions.
@@ -47,17 +67,28 @@ impl Lab {
         })
     }
 
-    /// The stored paths, whichever release stores them.
+    /// The stored paths to the hosts, whichever release stores them. Not those to the sources of
+    /// new flows, of which there may be more than one answer holds.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn paths(&self) -> Result<Paths> {
-        let list = ["store", "list", "app=router", "--limit", "1000000"];
-        let answer = self.morpheus()?.do_(&list)?;
-        ensure!(answer["more"] != true, "not all rows were given");
         let mut paths = Paths::new();
-        for row in answer["store"].as_array().context("store")? {
-            read_row(row, &mut paths).with_context(|| row.to_string())?;
+        for table in ["trees", "hops"] {
+            let list = [
+                "store",
+                "list",
+                "app=router",
+                table,
+                HOSTS,
+                "--limit",
+                "10000",
+            ];
+            let answer = self.morpheus()?.do_(&list)?;
+            ensure!(answer["more"] != true, "not all rows were given");
+            for row in answer["store"].as_array().context("store")? {
+                read_row(row, &mut paths).with_context(|| row.to_string())?;
+            }
         }
         Ok(paths)
     }

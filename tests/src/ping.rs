@@ -6,7 +6,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+/// How many were started in this process.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Requests that may be on their way when a ping is stopped.
 const IN_FLIGHT: u64 = 20;
@@ -44,7 +48,11 @@ impl Ping {
         interval_ms: u32,
         count: Option<u32>,
     ) -> Result<Self> {
-        let output = sandbox.dir().join(format!("ping-{host}-{address}.out"));
+        // Several may run between the same two.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let output = sandbox
+            .dir()
+            .join(format!("ping-{number}-{host}-{address}.out"));
         let mut command = sandbox.host_command(host, "ping");
         command.args(["-D", "-n", "-W", "1", "-i"]);
         command.arg(format!("{:.3}", f64::from(interval_ms) / 1000.0));

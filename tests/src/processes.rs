@@ -62,6 +62,27 @@ pub(crate) fn in_namespace_of(init: i32) -> Result<Vec<Process>> {
     Ok(found)
 }
 
+/// Kills every nsenter by which something was started in the namespace of `init`; those that are to
+/// be waited for.
+pub(crate) fn kill_entrances(init: i32) -> Vec<Pid> {
+    let target = init.to_string();
+    let mut killed = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let args: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        if args.starts_with(&[b"nsenter", b"-t", target.as_bytes()])
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+            killed.push(pid);
+        }
+    }
+    killed
+}
+
 /// `None` when it went away meanwhile.
 fn look(pid: i32) -> Option<Process> {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -2,6 +2,7 @@
 
 use crate::processes::{self, Process};
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -152,10 +153,16 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        // A namespace ends when all in it are reaped. Where a process was stopped, its nsenter is
+        // stopped too, and reaps nothing.
+        let entrances = processes::kill_entrances(self.init);
         if let Some(init) = rustix::process::Pid::from_raw(self.init) {
             let _ = rustix::process::kill_process(init, rustix::process::Signal::KILL);
         }
         let _ = self.keeper.wait();
+        for entrance in entrances {
+            let _ = waitpid(Some(entrance), WaitOptions::empty());
+        }
         if std::env::var_os("MORPH_KEEP").is_some() {
             self.dir.disable_cleanup(true);
             eprintln!("kept: {}", self.dir.path().display());

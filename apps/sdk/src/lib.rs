@@ -7,7 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`packet`] | packets, as far as most apps look at them |
-//! | [`bench`] | a bench for an app's tests |
+//! | [`mod@bench`] | a bench for an app's tests |
 
 mod app;
 mod engine;

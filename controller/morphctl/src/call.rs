@@ -7,8 +7,9 @@ use std::time::Duration;
 use morph_api::management::{
     AppsRequest, CommitRequest, ConfigEntry, ConfigGetRequest, ConfigSetRequest, FlowsRequest,
     HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest, RemoveAppRequest,
-    RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest, StoreListRequest,
-    SwitchesRequest, TopologyRequest, VersionRequest, management_client::ManagementClient,
+    RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest, StoreListReply,
+    StoreListRequest, SwitchesRequest, TopologyRequest, VersionRequest,
+    management_client::ManagementClient,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -25,6 +26,8 @@ pub(crate) type Client = ManagementClient<Channel>;
 
 /// The rules of a large switch are beyond the 4 MiB that a message may have by default.
 const MESSAGE: usize = 256 << 20;
+/// Rows of the store that are listed where no limit is named.
+const ROWS: u32 = 1000;
 /// How long an answer to a look may take.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long morphd may be silent in a change or a stream before it is asked whether it lives, and then may take to say so.
@@ -198,15 +201,38 @@ async fn run_store(verb: StoreVerb, client: &mut Client, out: &mut Output) -> Re
                 app: or_all(app),
                 table: table.unwrap_or_default(),
                 prefix: prefix.unwrap_or_default(),
-                limit: limit.unwrap_or_default(),
+                limit: limit.unwrap_or(ROWS),
+                ..StoreListRequest::default()
             };
-            let reply = looked(client.store_list(request)).await?;
+            let reply = rows(client, request).await?;
             if all {
                 return out.list("store", &reply.spaces);
             }
             out.part("store", &reply.rows, reply.more)
         }
     }
+}
+
+/// As many rows as the request's limit says, page by page: an answer is bounded in size.
+async fn rows(
+    client: &mut Client,
+    mut request: StoreListRequest,
+) -> Result<StoreListReply, Failure> {
+    let limit = request.limit as usize;
+    let mut whole = looked(client.store_list(request.clone())).await?;
+    while whole.more && whole.rows.len() < limit {
+        let Some(last) = whole.rows.last() else {
+            break;
+        };
+        request.after_table.clone_from(&last.table);
+        request.after_key.clone_from(&last.key);
+        // Not above `limit`, which is 32 bits.
+        request.limit = (limit - whole.rows.len()) as u32;
+        let page = looked(client.store_list(request.clone())).await?;
+        whole.more = page.more && !page.rows.is_empty();
+        whole.rows.extend(page.rows);
+    }
+    Ok(whole)
 }
 
 /// A path for morphd, whose working directory is another.

@@ -7,7 +7,7 @@
 //! | [`lock`], [`process`], [`log`] | processes that outlive their parent |
 //! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
 //! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
-//! | [`app`], [`upgrade`], [`restarts`] | the machines: no clock, no async |
+//! | [`app`], [`upgrade`], [`restarts`], [`pulse`] | the machines: no clock, no async |
 //! | [`supervisor`] | the driver |
 //! | [`management`] | the API for people and programs |
 
@@ -19,6 +19,7 @@ pub mod log;
 pub mod management;
 pub mod process;
 pub mod proxy;
+pub mod pulse;
 pub mod records;
 pub mod release;
 pub mod restarts;

@@ -51,26 +51,38 @@ fn bound(path: &Path, bound: u64) -> io::Result<()> {
 
 /// The last lines of a log, oldest first; none where there is no log.
 pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
+    tail_since(path, 0, lines)
+}
+
+fn tail_since(path: &Path, since: u64, lines: usize) -> io::Result<Vec<String>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    let start = length.saturating_sub(TAIL);
+    // Shorter than that: it was copied and truncated meanwhile.
+    let since = if since <= length { since } else { 0 };
+    let start = length.saturating_sub(TAIL).max(since);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     // The first line is cut where the reading began in its middle.
-    let all: Vec<&str> = text.lines().skip(usize::from(start > 0)).collect();
+    let all: Vec<&str> = text.lines().skip(usize::from(start > since)).collect();
     let first = all.len().saturating_sub(lines);
     Ok(all[first..].iter().map(|line| (*line).to_owned()).collect())
 }
 
-/// What a process that has ended said last. Of one that panicked that is not the last line: a backtrace may follow.
-pub fn last_words(path: &Path, panicked: bool) -> Option<String> {
-    let lines = tail(path, 200).ok()?;
+/// How long a log is: where a process that is started now begins to write.
+pub fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// What a process that has ended said last, if it said anything after the log was `since` long: what stands before is of
+/// others. Of one that panicked that is not the last line: a backtrace may follow.
+pub fn last_words(path: &Path, since: u64, panicked: bool) -> Option<String> {
+    let lines = tail_since(path, since, 200).ok()?;
     if panicked && let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
         // The message stands in the next line, before what may be a long backtrace.
         let said = lines.get(at + 1).map_or("", String::as_str);
@@ -108,7 +120,11 @@ mod tests {
         assert_eq!(tail(&path, 9).unwrap(), Vec::<String>::new());
         writeln!(log, "second\nthird\n").unwrap();
         assert_eq!(tail(&path, 2).unwrap(), ["third", ""]);
-        assert_eq!(last_words(&path, false).as_deref(), Some("third"));
+        assert_eq!(last_words(&path, 0, false).as_deref(), Some("third"));
+        // Of a process that was started after all this, and of one that was started before the truncation.
+        assert_eq!(last_words(&path, length(&path), false), None);
+        assert_eq!(last_words(&path, 999, false).as_deref(), Some("third"));
+        assert_eq!(last_words(&path, 7, false).as_deref(), Some("third"));
         let old = std::fs::read_to_string(path.with_extension("log.1")).unwrap();
         assert_eq!(old, "first\n");
     }
@@ -120,13 +136,13 @@ mod tests {
         let log = "started\n\nthread 'main' (7) panicked at src/x.rs:1:2:\nno such port\nstack backtrace:\n   0: x\n";
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, log).unwrap();
-        let words = last_words(&path, true).unwrap();
+        let words = last_words(&path, 0, true).unwrap();
         assert_eq!(
             words,
             "thread 'main' (7) panicked at src/x.rs:1:2: no such port"
         );
         // Another instance's panic before it is not this one's.
-        assert_eq!(last_words(&path, false).unwrap(), "   0: x");
+        assert_eq!(last_words(&path, 0, false).unwrap(), "   0: x");
     }
 
     #[test]

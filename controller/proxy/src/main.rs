@@ -32,6 +32,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would be told on standard error, with a panic: a full disk under the log would end the process.
+        .log_internal_errors(false)
         .with_target(false)
         .with_env_filter(filter)
         .init();

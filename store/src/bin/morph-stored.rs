@@ -1,5 +1,6 @@
 //! `morph-stored`: serves the versioned store on `RUN_DIR/store.sock`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,13 +34,16 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would be told on standard error, with a panic: a full disk under the log would end the process.
+        .log_internal_errors(false)
         .init();
     // What the store makes is for its owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("morph-stored: {error}");
+            // Nobody reads a message that cannot be written.
+            let _ = writeln!(std::io::stderr(), "morph-stored: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,10 @@
 //! Turns that were sent, until they are durable.
 //!
-//! 1. Accepted: the rows and the cursor are committed, if there are any.
-//! 2. Committed: the proxy may forget the event.
-//! 3. The store is away, or has no space: the turn is kept and sent again until its outcome is known.
+//! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile; each
+//!    transaction names the turn it follows, so that none is applied without those before it.
+//! 2. Committed, and all before it: the proxy may forget the event.
+//! 3. The store is away, or has no space: the turns are kept and sent again until their outcome is known. First the one that
+//!    failed, alone; once it is durable all those behind it, together, so that the store has groups to write again.
 //! 4. Refused: see [`Instance::refused`].
 
 use std::time::Duration;
@@ -11,11 +13,10 @@ use morph_api::session::{Durable, from_app};
 use morph_api::store::{Reason, Seq, Transaction, Turn};
 use morph_store::{Refusal, op};
 
+use super::hands::{Hand, Stage};
 use super::session::Delivered;
-use super::turns::{Hand, Stage};
 use super::{Fatal, Instance, Now, Outcome, Output, Role};
 use crate::App;
-use crate::turn::Journal;
 
 /// How soon a transaction is sent again when its outcome is not known, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -23,14 +24,16 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 impl<A: App> Instance<A> {
     /// The proxy has the turn's commands on their way.
     pub(super) fn accepted(&mut self, turn: u64, out: &mut Vec<Output>) {
-        let Some(mut hand) = self
-            .hand
-            .take_if(|hand| hand.stage == Stage::Accepting && hand.follows + 1 == turn)
-        else {
+        let is_it = |hand: &mut Hand| hand.follows + 1 == turn;
+        let Some(mut hand) = self.hands.accepting.take_if(is_it) else {
             tracing::debug!("turn {turn} was accepted late");
             return;
         };
         self.say_synced(std::mem::take(&mut hand.synced), out);
+        if hand.hollow {
+            self.answer_again([hand]);
+            return;
+        }
         let cursor = match &self.role {
             Role::Live(live) => live.cursor,
             Role::Waiting | Role::Paused => Seq::ZERO,
@@ -41,21 +44,20 @@ impl<A: App> Instance<A> {
             out.push(durable(cursor));
         }
         if (past || hand.seq().is_none()) && hand.writes.is_empty() {
-            self.touch_copy(&hand.journal);
             return;
         }
         self.last_commit += 1;
-        hand.stage = Stage::Committing {
-            id: self.last_commit,
-        };
-        out.push(Output::Commit {
-            id: self.last_commit,
-            transaction: self.transaction(&hand),
-        });
-        self.hand = Some(hand);
+        hand.id = self.last_commit;
+        if self.hands.are_held_up() {
+            // Where those before it are not sent yet, it could only be refused.
+            hand.stage = Stage::Again;
+        } else {
+            out.push(self.commit(&hand));
+        }
+        self.hands.committing.push_back(hand);
     }
 
-    fn transaction(&self, hand: &Hand) -> Transaction {
+    fn commit(&self, hand: &Hand) -> Output {
         let app = &self.config.manifest.name;
         let space = self.truth.space.as_ref().map_or(0, |space| space.id);
         let turn = Turn {
@@ -72,7 +74,11 @@ impl<A: App> Instance<A> {
                 None => op::delete(row),
             }
         });
-        op::turn(turn, ops)
+        let transaction: Transaction = op::turn(turn, ops);
+        Output::Commit {
+            id: hand.id,
+            transaction,
+        }
     }
 
     /// The proxy sent nothing of the turn.
@@ -88,39 +94,21 @@ impl<A: App> Instance<A> {
 
     /// Takes back a turn that the proxy has not accepted, and will not.
     pub(super) fn drop_unaccepted(&mut self) {
-        if let Some(hand) = self.hand.take_if(|hand| hand.stage == Stage::Accepting) {
-            self.undo(hand.journal);
+        if let Some(mut hand) = self.hands.accepting.take() {
+            self.undo(&mut hand);
         }
     }
 
-    fn undo(&mut self, journal: Journal) {
+    fn undo(&mut self, hand: &mut Hand) {
+        let journal = std::mem::take(&mut hand.journal);
         let ids: Vec<_> = journal.keys().cloned().collect();
         self.engine.undo(journal);
         self.truth.note(ids.iter(), &self.engine.tables);
+        self.truth.apply(std::mem::take(&mut hand.before));
         self.settle();
     }
 
-    /// Sends the transaction in hand again, when it is time.
-    pub(super) fn commit_again(&mut self, now: Now, out: &mut Vec<Output>) {
-        let Some(hand) = &mut self.hand else {
-            return;
-        };
-        let Stage::Waiting { id, at } = hand.stage else {
-            return;
-        };
-        if at > now.instant {
-            return;
-        }
-        hand.stage = Stage::Committing { id };
-        if let Some(hand) = &self.hand {
-            out.push(Output::Commit {
-                id,
-                transaction: self.transaction(hand),
-            });
-        }
-    }
-
-    /// What came of a transaction: of the turn's in hand, or of the copy's.
+    /// What came of a transaction: of a turn's, or of the copy's.
     pub(super) fn committed(
         &mut self,
         id: u64,
@@ -128,18 +116,26 @@ impl<A: App> Instance<A> {
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), Fatal> {
-        let is_it = |hand: &mut Hand| hand.stage == Stage::Committing { id };
-        let Some(mut hand) = self.hand.take_if(is_it) else {
+        let mut hands = self.hands.committing.iter_mut();
+        let Some((at, hand)) = hands.by_ref().enumerate().find(|(_, hand)| hand.id == id) else {
             self.copy_committed(id, &outcome, now, out);
             return Ok(());
         };
         let away = match outcome {
             Outcome::Committed(committed) => {
-                self.durable(hand, committed.revision, out);
+                let revision = committed.revision;
+                hand.stage = Stage::Durable { revision };
                 return Ok(());
             }
+            // What it means is seen once those before it are known.
+            _ if at > 0 => {
+                hand.stage = Stage::Again;
+                return Ok(());
+            }
+            // It came before those that are durable now.
+            Outcome::Refused(refusal) if is_behind(&refusal, hand.follows) => refusal.to_string(),
             Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
-                return self.refused(hand, &refusal, out);
+                return self.refused(&refusal);
             }
             Outcome::Refused(refusal) => refusal.to_string(),
             Outcome::Unknown(away) => away,
@@ -150,15 +146,44 @@ impl<A: App> Instance<A> {
         let (least, most) = AGAIN;
         hand.patience = (hand.patience * 2).clamp(least, most);
         let at = now.instant + hand.patience;
-        hand.stage = Stage::Waiting { id, at };
-        self.hand = Some(hand);
+        hand.stage = Stage::Waiting { at };
         Ok(())
+    }
+
+    /// Lets go of the turns that are durable, in order, and asks again about those that are not, if it is time.
+    pub(super) fn go_on_committing(&mut self, now: Now, out: &mut Vec<Output>) {
+        while let Some(hand) = self.hands.committing.front_mut() {
+            match hand.stage {
+                Stage::Durable { revision } => {
+                    if let Some(hand) = self.hands.committing.pop_front() {
+                        self.durable(hand, revision, out);
+                    }
+                }
+                Stage::Waiting { at } if at > now.instant => return,
+                Stage::Asked => return,
+                Stage::Waiting { .. } => {
+                    hand.stage = Stage::Again;
+                    return self.ask_again(1, out);
+                }
+                Stage::Again => return self.ask_again(usize::MAX, out),
+            }
+        }
+    }
+
+    /// Sends the first ones of those that are to be sent again, in order.
+    fn ask_again(&mut self, most: usize, out: &mut Vec<Output>) {
+        let mut hands = std::mem::take(&mut self.hands.committing);
+        let again = hands.iter_mut().filter(|hand| hand.stage == Stage::Again);
+        for hand in again.take(most) {
+            hand.stage = Stage::Asked;
+            out.push(self.commit(hand));
+        }
+        self.hands.committing = hands;
     }
 
     fn durable(&mut self, hand: Hand, revision: u64, out: &mut Vec<Output>) {
         let seq = hand.seq();
         self.truth.committed(revision, hand.writes);
-        self.touch_copy(&hand.journal);
         let Role::Live(live) = &mut self.role else {
             return;
         };
@@ -173,35 +198,33 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// The store refused a turn that the proxy had accepted.
-    fn refused(
-        &mut self,
-        hand: Hand,
-        refusal: &Refusal,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Fatal> {
-        let turn = hand.follows + 1;
+    /// The store refused the first of the turns that the proxy had accepted; so it does those behind it.
+    fn refused(&mut self, refusal: &Refusal) -> Result<(), Fatal> {
+        let Some(first) = self.hands.committing.front_mut() else {
+            return Ok(());
+        };
+        let (turn, epoch) = (first.follows + 1, first.epoch);
         match refusal.reason {
             // Sent before, and its answer was lost. At which revision it was applied, a new snapshot shows.
             Reason::Already => {
                 let revision = self.truth.revision;
-                self.durable(hand, revision, out);
+                first.stage = Stage::Durable { revision };
                 self.reload();
             }
             // Another instance has been let in.
             Reason::StaleEpoch => {
                 tracing::info!("turn {turn} was refused: {refusal}");
-                let current = matches!(&self.role, Role::Live(live) if live.epoch == hand.epoch);
-                self.undo(hand.journal);
-                if current {
+                for mut hand in self.hands.take_back() {
+                    self.undo(&mut hand);
+                }
+                if matches!(&self.role, Role::Live(live) if live.epoch == epoch) {
                     self.pause();
                 }
             }
-            // The view was not what is stored: load it again, and answer the event again from there.
+            // The view was not what is stored: load it again, and answer the events again from there.
             Reason::Conflict | Reason::Gap => {
                 tracing::warn!("turn {turn} was refused: {refusal}");
-                self.undo(hand.journal);
-                self.answer_again(hand.epoch, hand.answers, refusal);
+                self.replay(epoch, refusal);
                 self.reload();
             }
             _ => return Err(Fatal(format!("turn {turn} was refused: {refusal}"))),
@@ -209,7 +232,12 @@ impl<A: App> Instance<A> {
         Ok(())
     }
 
-    fn answer_again(&mut self, epoch: u64, answers: Option<Delivered>, refusal: &Refusal) {
+    fn replay(&mut self, epoch: u64, refusal: &Refusal) {
+        let unaccepted = self.hands.accepting.is_some();
+        let mut hands = self.hands.take_back();
+        for hand in &mut hands {
+            self.undo(hand);
+        }
         let Role::Live(live) = &mut self.role else {
             return;
         };
@@ -220,14 +248,39 @@ impl<A: App> Instance<A> {
             live.turn = lane.turn;
             live.cursor = lane.cursor.unwrap_or(live.cursor);
         }
-        if let Some(delivered) = answers.filter(|delivered| delivered.seq > live.cursor) {
-            // Its packets have left.
-            self.queue.push_front(Delivered {
+        if unaccepted {
+            // The proxy will still answer it.
+            let mut latest = hands.remove(0);
+            latest.hollow = true;
+            latest.groups.clear();
+            self.hands.accepting = Some(latest);
+        }
+        self.answer_again(hands.into_iter().rev());
+    }
+
+    /// Puts the events of accepted turns, in order, before those that were not answered yet. Their packets have left.
+    fn answer_again(&mut self, hands: impl IntoIterator<Item = Hand>) {
+        let Role::Live(live) = &self.role else {
+            return;
+        };
+        let cursor = live.cursor;
+        let place = self.queue.iter().take_while(|queued| queued.again).count();
+        let answered = hands.into_iter().filter_map(|hand| hand.answers);
+        let answered = answered.filter(|delivered| delivered.seq > cursor);
+        for (place, delivered) in (place..).zip(answered) {
+            let delivered = Delivered {
                 again: true,
                 ..delivered
-            });
+            };
+            self.queue.insert(place, delivered);
         }
     }
+}
+
+/// A gap that was found when a turn before this one was not stored yet.
+fn is_behind(refusal: &Refusal, follows: u64) -> bool {
+    let lane = refusal.lane.as_ref();
+    refusal.reason == Reason::Gap && lane.is_some_and(|lane| lane.turn < follows)
 }
 
 fn durable(cursor: Seq) -> Output {

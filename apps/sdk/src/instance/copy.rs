@@ -1,8 +1,8 @@
 //! A copy of the truth in the neighbouring schema version, made beside the turns and kept up.
 //!
 //! 1. At first every group of the view is stale. Later those are that a turn or others changed.
-//! 2. While no turn is in hand, the rows of some stale groups are computed and what differs from the copy is written, in one
-//!    transaction with the mark.
+//! 2. The rows of some stale groups, except those that a turn in hand changed, are computed, and what differs from the copy
+//!    is written, in one transaction with the mark.
 //! 3. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ use morph_store::op;
 use serde_json::Value;
 
 use super::Outcome;
+use super::hands::Hands;
 use super::truth::{Truth, Write};
 use crate::turn::RowId;
 use crate::view::Tables;
@@ -44,6 +45,8 @@ struct Sent {
     id: u64,
     mark: u64,
     transaction: Transaction,
+    /// All groups are in it or were before, but for those that turns in hand changed.
+    whole: bool,
     /// When it is sent again.
     again: Option<Instant>,
 }
@@ -88,6 +91,7 @@ impl Copy {
         &mut self,
         truth: &Truth,
         tables: &Tables,
+        hands: &Hands,
         id: &mut u64,
         now: Instant,
     ) -> Result<Option<(u64, Transaction)>, MigrationError> {
@@ -99,17 +103,28 @@ impl Copy {
             return Ok(Some((sent.id, sent.transaction.clone())));
         }
         let reached = truth.revision;
+        let settled = |group: &&String| !hands.changed(group);
+        let next: Vec<String> = self
+            .stale
+            .iter()
+            .filter(settled)
+            .take(CHUNK)
+            .cloned()
+            .collect();
         let behind = self.mark < truth.modified && reached >= truth.modified;
-        if self.stale.is_empty() && !behind && self.complete {
+        let idle = self.stale.is_empty() && hands.is_empty() && (behind || !self.complete);
+        if next.is_empty() && !idle {
             return Ok(None);
         }
         let mut ops = Vec::new();
-        while let Some(group) = self.stale.first().filter(|_| ops.len() < CHUNK).cloned() {
+        let mut rest = next.into_iter().peekable();
+        while let Some(group) = rest.next_if(|_| ops.len() < CHUNK) {
             self.write_group(&group, truth, tables, &mut ops)?;
             self.stale.remove(&group);
         }
+        let whole = rest.peek().is_none() && !self.stale.iter().any(|group| settled(&group));
         // Until all is in it, the copy reflects what it did.
-        let mark = if self.stale.is_empty() {
+        let mark = if self.stale.is_empty() && hands.is_empty() {
             self.mark.max(reached)
         } else {
             self.mark
@@ -120,6 +135,7 @@ impl Copy {
         self.sent = Some(Sent {
             id: *id,
             mark,
+            whole,
             transaction: transaction.clone(),
             again: None,
         });
@@ -163,8 +179,8 @@ impl Copy {
         match outcome {
             Outcome::Committed(_) => {
                 self.mark = sent.mark;
+                self.complete |= sent.whole;
                 self.sent = None;
-                self.complete |= self.stale.is_empty();
                 Some(Ok(()))
             }
             Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {

@@ -10,11 +10,11 @@
 //!      ^                                                                   |
 //!      +------------------------------- Resume ----------------------------+
 //!
-//!   Live, with its view at the revision of the Resume, makes turns, one at a time:
+//!   Live, with its view at the revision of the Resume, makes turns:
 //!
-//!     (nothing in hand) -- changes | rules | tick | event --> Accepting -- Accepted --> Committing --> (nothing in hand)
-//!                                                             (the proxy's answer)   (the store's; asked again
-//!                                                                                     until it is known)
+//!     changes | rules | tick | event --> accepting -- Accepted --> committing --> durable
+//!                                        (one turn)               (some, in order; the store is
+//!                                                                  asked until it has answered)
 //! ```
 //!
 //! | file | its part |
@@ -24,12 +24,13 @@
 //! | `watches` | the view's sources in the store |
 //! | `truth` | the app's own rows, natively or through a migration |
 //! | `turns` | making turns |
-//! | `commits` | turns that were sent, until they are durable |
+//! | `hands`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
 //! | `copy` | a copy in the neighbouring schema version |
 
 mod commits;
 mod copy;
+mod hands;
 mod io;
 mod orders;
 mod session;
@@ -41,12 +42,12 @@ mod watches;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use morph_api::manifest::Manifest;
 use morph_api::session::from_app;
-use morph_api::store::Seq;
+use morph_api::store::{Seq, watch_reply};
 use morph_api::supervisor::{Report, report};
 use prost::Message as _;
 
@@ -57,10 +58,10 @@ use crate::migration::Mapping;
 use crate::wanted::Stale;
 use crate::{App, Changes, MigrationError, Pipeline};
 use copy::Copy;
+use hands::Hands;
 use session::{Announced, Delivered};
 use switches::Switches;
 use truth::Truth;
-use turns::Hand;
 use watches::Follow;
 
 /// How often a live app ticks.
@@ -150,12 +151,17 @@ pub(crate) struct Instance<A: App> {
     ready_said: bool,
     announced: Option<Announced>,
     role: Role,
-    hand: Option<Hand>,
+    hands: Hands,
     /// Events not yet handled. The proxy delivers the next one once the former was accepted: two at most.
     queue: VecDeque<Delivered>,
     /// What others changed that the app was not told yet.
     changes: Option<Changes>,
     switches: Switches,
+    /// What the own watch said about rows that turns in hand changed, and of which watch it is. No turn is made until it is
+    /// taken up.
+    deferred: Option<(u64, watch_reply::Reply)>,
+    /// The epochs in which this instance was live: turns of these are its own.
+    lived: BTreeSet<u64>,
     copy: Option<Copy>,
     /// Space and schema version of a copy that is to be made once the view is loaded.
     copy_order: Option<(u32, u32)>,
@@ -184,10 +190,12 @@ impl<A: App> Instance<A> {
             ready_said: false,
             announced: None,
             role: Role::Waiting,
-            hand: None,
+            hands: Hands::default(),
             queue: VecDeque::new(),
             changes: None,
             switches: Switches::new(config.manifest.id),
+            deferred: None,
+            lived: BTreeSet::new(),
             copy: None,
             copy_order: None,
             last_commit: 0,
@@ -243,9 +251,9 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Whether words of watches may come now. A turn in hand may yet be taken back, and must not mix with them.
+    /// Whether words of watches may come now: one that concerns turns in hand waits for these, and others for it.
     pub(crate) fn takes_watches(&self) -> bool {
-        self.hand.is_none()
+        self.deferred.is_none()
     }
 
     /// When `Input::Time` is due.
@@ -265,8 +273,8 @@ impl<A: App> Instance<A> {
             .filter_map(Follow::next_deadline)
             .chain(live.into_iter().flatten())
             .chain(reading.flatten())
-            .chain(self.hand.as_ref().and_then(Hand::next_deadline))
-            .chain(self.copy.as_ref().and_then(Copy::next_deadline))
+            .chain(self.hands.next_deadline())
+            .chain(self.copy_deadline())
             .min()
     }
 
@@ -275,9 +283,10 @@ impl<A: App> Instance<A> {
         if self.ended {
             return Ok(());
         }
+        self.go_on_committing(now, out);
+        self.undefer()?;
         self.settle();
         self.follow_due(now, out);
-        self.commit_again(now, out);
         self.read_switches(now, out);
         self.go_on(now, out);
         loop {

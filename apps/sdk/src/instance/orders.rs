@@ -1,5 +1,7 @@
 //! What morphd says, and is told.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use morph_api::session::{Quiesced, from_app};
 use morph_api::supervisor::{
@@ -108,9 +110,15 @@ impl<A: App> Instance<A> {
         self.say(report::Report::Copy(progress), out);
     }
 
-    /// Writes the next part of the copy, if one is to be made and no turn is in hand.
+    /// When the copy has something to do.
+    pub(super) fn copy_deadline(&self) -> Option<Instant> {
+        let copy = self.copy.as_ref().filter(|_| self.own_loaded());
+        copy.and_then(Copy::next_deadline)
+    }
+
+    /// Writes the next part of the copy, if one is to be made.
     pub(super) fn make_copy(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
-        if self.hand.is_some() || !self.own_loaded() {
+        if !self.own_loaded() {
             return Ok(());
         }
         if let Some((space, schema)) = self.copy_order.take() {
@@ -123,14 +131,16 @@ impl<A: App> Instance<A> {
             tracing::info!("makes copy {space} in schema version {schema}");
             let app = &self.config.manifest.name;
             let owner = &self.config.instance;
+            // A turn in hand may yet be taken back, and its rows be there again.
             let groups = self.truth.groups().cloned();
+            let groups = groups.chain(self.hands.groups());
             self.copy = Some(Copy::new(app, owner, space, own_schema, groups));
         }
         let Some(copy) = &mut self.copy else {
             return Ok(());
         };
         let (tables, id) = (&self.engine.tables, &mut self.last_commit);
-        match copy.next(&self.truth, tables, id, now.instant) {
+        match copy.next(&self.truth, tables, &self.hands, id, now.instant) {
             Ok(Some((id, transaction))) => out.push(Output::Commit { id, transaction }),
             Ok(None) => {}
             // Through the migration, what fails here fails every turn as well.
@@ -176,7 +186,7 @@ impl<A: App> Instance<A> {
 
     /// Once all turns are durable, and a copy that was ordered reflects them.
     pub(super) fn answer_quiesce(&mut self, out: &mut Vec<Output>) {
-        let done = self.hand.is_none() && self.copy_is_current();
+        let done = self.hands.is_empty() && self.copy_is_current();
         let Role::Live(live) = &self.role else {
             return;
         };
@@ -192,7 +202,7 @@ impl<A: App> Instance<A> {
     }
 
     pub(super) fn answer_flush(&mut self, out: &mut Vec<Output>) {
-        let done = self.hand.is_none() && self.copy_is_current();
+        let done = self.hands.is_empty() && self.copy_is_current();
         let (Role::Live(live), Some(copy)) = (&mut self.role, &self.copy) else {
             return;
         };

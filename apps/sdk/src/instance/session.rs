@@ -173,6 +173,7 @@ impl<A: App> Instance<A> {
             health: now.instant + HEALTH,
             all_synced: false,
         });
+        self.lived.insert(resume.epoch);
         self.changes = Some(Changes::all());
         self.switches.unread();
         if !self.own_loaded() {

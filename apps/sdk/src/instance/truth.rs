@@ -199,8 +199,23 @@ impl Truth {
             let ids = writes.iter().map(|(id, _)| (id.clone(), revision));
             self.written.extend(ids);
         }
-        if let Some(mapping) = self.mapping.filter(|_| self.through) {
-            self.apply_raw(mapping, writes);
+    }
+
+    /// Through: applies a turn's writes to the truth's rows as they are known here; what takes that back.
+    pub(super) fn apply(&mut self, writes: Vec<Write>) -> Vec<Write> {
+        let Some(mapping) = self.mapping.filter(|_| self.through) else {
+            return Vec::new();
+        };
+        let before = |(id, _): &Write| (id.clone(), self.raw.get(id).cloned());
+        let before = writes.iter().map(before).collect();
+        self.apply_raw(mapping, writes);
+        before
+    }
+
+    /// A turn of this instance has come by on the watch: the view has it.
+    pub(super) fn echoed(&mut self, revision: u64, rows: &[RowValue]) {
+        if !rows.is_empty() {
+            self.modified = self.modified.max(revision);
         }
     }
 
@@ -217,12 +232,22 @@ impl Truth {
         }
     }
 
-    /// The groups of rows of the view.
+    /// The groups of rows of the view. Without a migration each row is its own.
     pub(super) fn groups_of(&self, journal: &Journal) -> BTreeSet<String> {
-        let mapping = self.mapping.into_iter();
-        mapping
-            .flat_map(|m| journal.keys().map(move |(t, k)| m.own_group(t, k)))
-            .collect()
+        let group = |(table, key): &RowId| match self.mapping {
+            Some(mapping) => mapping.own_group(table, key),
+            None => format!("{table}/{key}"),
+        };
+        journal.keys().map(group).collect()
+    }
+
+    /// The group of a row of the truth. It has the same name on either side.
+    pub(super) fn group_of(&self, row: &RowValue) -> String {
+        match self.mapping {
+            Some(mapping) if self.through => mapping.other_group(&row.table, &row.key),
+            Some(mapping) => mapping.own_group(&row.table, &row.key),
+            None => format!("{}/{}", row.table, row.key),
+        }
     }
 
     /// All groups that the view has rows of.

@@ -6,59 +6,20 @@
 //!
 //! How a turn that was sent becomes durable is in `commits`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use morph_api::session::{TurnEnd, from_app};
-use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
 use morph_openflow::rule::Difference;
 use morph_openflow::v13::{self, Message, NO_BUFFER};
 
+use super::hands::{Hand, Stage};
 use super::session::{Delivered, Link};
 use super::switches::{FLOW_MOD, PACKET_OUT};
-use super::truth::Write;
 use super::{Fatal, Instance, Live, Now, Output, Role, TICK};
 use crate::engine::{Cause, Made};
 use crate::turn::Journal;
 use crate::{App, Changes, Dpid, PacketOut};
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The proxy has not answered yet.
-    Accepting,
-    /// The store has not.
-    Committing { id: u64 },
-    /// It could not; asked again then.
-    Waiting { id: u64, at: Instant },
-}
-
-/// A turn that is not durable yet.
-#[derive(Debug)]
-pub(super) struct Hand {
-    pub(super) epoch: u64,
-    /// The lane's turn before it.
-    pub(super) follows: u64,
-    pub(super) answers: Option<Delivered>,
-    pub(super) journal: Journal,
-    pub(super) writes: Vec<Write>,
-    /// Switches that are in step once it is accepted.
-    pub(super) synced: Vec<(Dpid, RuleDifference)>,
-    pub(super) stage: Stage,
-    pub(super) patience: Duration,
-}
-
-impl Hand {
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Waiting { at, .. } => Some(at),
-            Stage::Accepting | Stage::Committing { .. } => None,
-        }
-    }
-
-    pub(super) fn seq(&self) -> Option<Seq> {
-        self.answers.as_ref().map(|delivered| delivered.seq)
-    }
-}
 
 /// What a turn is made of, beside what the machine knows by itself: rules to be sent.
 enum Input {
@@ -74,13 +35,16 @@ impl<A: App> Instance<A> {
         let Role::Live(live) = &self.role else {
             return false;
         };
-        self.hand.is_none()
+        self.hands.have_room(live.epoch)
+            && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
             && self.view_reached(live.revision)
+            // Whoever is made live before it was ready: what it does not see yet it would take for gone.
+            && self.others_settled()
     }
 
-    /// Makes the next turn; whether there was one to make, and nothing is in hand because of it.
+    /// Makes the next turn; whether there was one to make, and none has to be accepted because of it.
     pub(super) fn step(&mut self, now: Now, out: &mut Vec<Output>) -> Result<bool, Fatal> {
         if !self.may_turn() {
             return Ok(false);
@@ -90,7 +54,7 @@ impl<A: App> Instance<A> {
             return Ok(false);
         };
         self.make(input, now, out)?;
-        Ok(self.hand.is_none())
+        Ok(self.hands.accepting.is_none())
     }
 
     /// Events come last, as there may always be another one; all others come seldom.
@@ -184,7 +148,9 @@ impl<A: App> Instance<A> {
         let Role::Live(live) = &self.role else {
             return Ok(());
         };
-        let (epoch, follows) = (live.epoch, live.turn);
+        let epoch = live.epoch;
+        // Those on their way to the store are all of this epoch, or no turn would be made.
+        let follows = live.turn + self.hands.committing.len() as u64;
         let reinstall = self.config.reinstall;
         let wanted = self.engine.wanted();
         let differences = self.switches.take(wanted, epoch, reinstall);
@@ -198,8 +164,11 @@ impl<A: App> Instance<A> {
         }
         self.packet_outs(packet_outs, &mut commands);
         let writes = self.truth.writes(&journal, &self.engine.tables)?;
+        let groups = self.truth.groups_of(&journal);
+        if let Some(copy) = &mut self.copy {
+            copy.touch(groups.iter().cloned());
+        }
         if commands.is_empty() && writes.is_empty() && answers.is_none() {
-            self.touch_copy(&journal);
             self.say_synced(synced, out);
             return Ok(());
         }
@@ -211,15 +180,19 @@ impl<A: App> Instance<A> {
             turn: follows + 1,
             event: event.map(|delivered| delivered.seq),
         })));
-        self.hand = Some(Hand {
+        self.hands.accepting = Some(Hand {
             epoch,
             follows,
             answers,
             journal,
+            before: self.truth.apply(writes.clone()),
             writes,
+            groups,
             synced,
-            stage: Stage::Accepting,
+            id: 0,
+            stage: Stage::Asked,
             patience: Duration::ZERO,
+            hollow: false,
         });
         Ok(())
     }
@@ -295,12 +268,6 @@ impl<A: App> Instance<A> {
             last,
         };
         self.say(report::Report::Rules(rules), out);
-    }
-
-    pub(super) fn touch_copy(&mut self, journal: &Journal) {
-        if let Some(copy) = &mut self.copy {
-            copy.touch(self.truth.groups_of(journal));
-        }
     }
 }
 

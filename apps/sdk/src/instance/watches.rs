@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
-use morph_api::store::{Space, StatusReply, Synced, WatchReply, WatchRequest, watch_reply};
+use morph_api::store::{Change, Space, StatusReply, Synced, WatchReply, WatchRequest, watch_reply};
 use serde_json::Value;
 
 use super::truth::{self, Write};
@@ -140,7 +140,12 @@ impl<A: App> Instance<A> {
 
     /// All of the view is there, as far as the store has it.
     pub(super) fn view_settled(&self) -> bool {
-        self.own.is_settled() && self.others.values().all(Follow::is_settled)
+        self.own.is_settled() && self.others_settled()
+    }
+
+    /// So are the tables of other apps.
+    pub(super) fn others_settled(&self) -> bool {
+        self.others.values().all(Follow::is_settled)
     }
 
     /// The answer to [`Output::Status`]: which space to follow.
@@ -287,6 +292,10 @@ impl<A: App> Instance<A> {
                 Ok(())
             }
             Some(reply) => match source {
+                Source::Own if self.must_wait(&reply) => {
+                    self.deferred = Some((generation, reply));
+                    Ok(())
+                }
                 Source::Own => self.own_reply(reply),
                 Source::Other(app) => {
                     self.other_reply(&app, reply);
@@ -294,6 +303,39 @@ impl<A: App> Instance<A> {
                 }
             },
             None => Ok(()),
+        }
+    }
+
+    /// A snapshot may or may not have what turns in hand wrote; and what others wrote to the same groups counts before or after
+    /// them. Both are clear once the turns are durable.
+    fn must_wait(&self, reply: &watch_reply::Reply) -> bool {
+        match reply {
+            watch_reply::Reply::Synced(_) => !self.hands.is_empty(),
+            watch_reply::Reply::Changes(changes) => {
+                let foreign = changes.changes.iter().filter(|change| !self.is_own(change));
+                let mut rows = foreign.flat_map(|change| &change.rows);
+                rows.any(|row| self.hands.changed(&self.truth.group_of(row)))
+            }
+            watch_reply::Reply::Snapshot(_) | watch_reply::Reply::Ended(_) => false,
+        }
+    }
+
+    /// Whether a change is a turn of this instance.
+    fn is_own(&self, change: &Change) -> bool {
+        change
+            .origin
+            .as_ref()
+            .is_some_and(|turn| turn.node == self.config.node && self.lived.contains(&turn.epoch))
+    }
+
+    /// Takes up what had to wait.
+    pub(super) fn undefer(&mut self) -> Result<(), Fatal> {
+        if !self.hands.is_empty() {
+            return Ok(());
+        }
+        match self.deferred.take() {
+            Some((generation, reply)) if generation == self.own.generation => self.own_reply(reply),
+            _ => Ok(()),
         }
     }
 
@@ -313,6 +355,10 @@ impl<A: App> Instance<A> {
             }
             watch_reply::Reply::Changes(changes) => {
                 for change in changes.changes {
+                    if self.is_own(&change) {
+                        self.truth.echoed(change.revision, &change.rows);
+                        continue;
+                    }
                     let writes = self.truth.changed(change.revision, change.rows)?;
                     self.apply_own(writes);
                 }

@@ -42,6 +42,8 @@ fn main<A: App>(app: impl FnOnce() -> A, mapping: impl FnOnce(u32) -> Option<Map
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would be told on standard error, with a panic: a full disk under the log would end the process.
+        .log_internal_errors(false)
         .with_target(false)
         .with_env_filter(filter)
         .init();

@@ -349,8 +349,17 @@ impl Management for Morphd {
     }
 
     async fn store_list(&self, request: Request<StoreListRequest>) -> Answer<StoreListReply> {
-        let StoreListRequest { app, limit, .. } = request.get_ref().clone();
+        let StoreListRequest {
+            app,
+            table,
+            limit,
+            after_key,
+            ..
+        } = request.get_ref().clone();
         self.asked(&app, &request)?;
+        if table == "paged" {
+            return Ok(Response::new(page(&after_key, limit)));
+        }
         let space = StoreSpace {
             app: "router".into(),
             id: 3,
@@ -365,5 +374,20 @@ impl Management for Morphd {
             more: limit == 1,
             spaces: vec![space],
         }))
+    }
+}
+
+/// Of rows `k1` to `k5`, two at most in an answer.
+fn page(after: &str, limit: u32) -> StoreListReply {
+    let keys = (1..=5).map(|n| format!("k{n}"));
+    let mut keys: Vec<_> = keys.filter(|key| key.as_str() > after).collect();
+    let size = 2.min(limit as usize);
+    let more = keys.len() > size;
+    keys.truncate(size);
+    let rows = keys.into_iter().map(|key| StoreRow { key, ..row() });
+    StoreListReply {
+        rows: rows.collect(),
+        more,
+        spaces: vec![],
     }
 }

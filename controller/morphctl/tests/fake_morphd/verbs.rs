@@ -300,7 +300,8 @@ fn store() {
     );
     assert_eq!(
         fake.asked(),
-        "StoreListRequest { app: \"router\", table: \"hops\", prefix: \"00:\", limit: 0 }"
+        "StoreListRequest { app: \"router\", table: \"hops\", prefix: \"00:\", limit: 1000, \
+         after_table: \"\", after_key: \"\" }"
     );
     assert_eq!(
         object(&fake, "store list app=router"),
@@ -314,6 +315,19 @@ fn store() {
         ]
     );
     assert_eq!(object(&fake, "store list")["store"][0]["role"], "truth");
+}
+
+#[test]
+fn rows_are_listed_page_by_page() {
+    let fake = Fake::start();
+    for (limit, rows, more) in [(5, 5, false), (9, 5, false), (4, 4, true), (1, 1, true)] {
+        let verb = format!("store list app=router paged --limit {limit}");
+        let answer = object(&fake, &verb);
+        let keys = answer["store"].as_array().unwrap().iter();
+        let keys: Vec<_> = keys.map(|row| row["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, ["k1", "k2", "k3", "k4", "k5"][..rows], "{limit}");
+        assert_eq!(answer["more"], more, "{limit}");
+    }
 }
 
 #[test]

@@ -78,7 +78,8 @@ pub(super) async fn list(
         }),
         prefix: true,
         limit: request.limit,
-        ..ReadRequest::default()
+        after_table: request.after_table,
+        after_key: request.after_key,
     });
     let reply = reply.await.map_err(away)?;
     let rows = reply.rows.into_iter().map(|row| StoreRow {

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use morph_api::supervisor::{Stop, instruction};
+use morph_api::supervisor::{Ping, Stop, instruction};
 use rustix::process::Signal;
 use semver::Version;
 
@@ -12,6 +12,7 @@ use super::{Event, Feed, Supervisor};
 use crate::app::{self, InstanceId};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
+use crate::pulse::{Beat, Pulse};
 use crate::upgrade::{self, Side};
 
 /// From `Stop` to SIGTERM.
@@ -27,6 +28,8 @@ pub(super) struct Instance {
     pub(super) app: String,
     pub(super) release: Version,
     pub(super) process: Arc<Process>,
+    /// How long the app's log was when it was started.
+    log_since: u64,
     /// It has a session with the proxy.
     pub(super) attached: bool,
     /// It has said that it is ready.
@@ -37,6 +40,15 @@ pub(super) struct Instance {
     pub(super) live: bool,
     /// It is being ended: its end is no failure.
     pub(super) ending: bool,
+    /// Whether it answers.
+    pub(super) pulse: Pulse,
+}
+
+impl Instance {
+    /// It should answer.
+    fn is_asked(&self) -> bool {
+        self.attached && self.ready && !self.ending
+    }
 }
 
 impl Supervisor {
@@ -67,10 +79,14 @@ impl Supervisor {
             args.extend(["--space".into(), space.to_string().into()]);
         }
         let log = crate::log::path(&settings.state_dir, app);
+        let log_since = crate::log::length(&log);
         let process = Process::spawn(&exec, &args, &log)
             .map_err(|error| format!("could not be started: {}: {error}", exec.display()))?;
         tracing::info!(app, release = %version, instance = id, pid = process.pid(), "started");
         self.add_instance(id.clone(), app, version, Arc::new(process));
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.log_since = log_since;
+        }
         Ok(id)
     }
 
@@ -91,13 +107,52 @@ impl Supervisor {
             app: app.to_owned(),
             release: version.clone(),
             process,
+            log_since: 0,
             attached: false,
             ready: false,
             said: String::new(),
             live: false,
             ending: false,
+            pulse: Pulse::new(Instant::now()),
         };
         self.instances.insert(id, instance);
+    }
+
+    /// When an instance is to be asked next.
+    pub(super) fn next_pulse(&self) -> Option<Instant> {
+        let asked = self.instances.values().filter(|i| i.is_asked());
+        asked.map(|instance| instance.pulse.next_deadline()).min()
+    }
+
+    /// Asks whoever is due whether it still answers. One that hangs is ended as if it had crashed.
+    pub(super) fn feel_pulses(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (id, instance) in &mut self.instances {
+            if instance.is_asked() {
+                due.push((id.clone(), instance.app.clone(), instance.pulse.beat(now)));
+            }
+        }
+        for (id, app, beat) in due {
+            match beat {
+                Beat::Rest => {}
+                Beat::Ask => self.ask(app, id),
+                Beat::Hung => self.kill_instance(&id, "does not answer any longer".into()),
+            }
+        }
+    }
+
+    fn ask(&self, app: String, id: InstanceId) {
+        let (proxy, token) = (self.proxy.clone(), super::unix_ms());
+        let call = async move {
+            let ping = instruction::Instruction::Ping(Ping { token });
+            let handed_over = proxy.tell(&app, &id, ping).await.is_ok();
+            (id, handed_over)
+        };
+        self.after(call, |supervisor, (id, handed_over)| {
+            if let Some(instance) = supervisor.instances.get_mut(&id) {
+                instance.pulse.asked(handed_over);
+            }
+        });
     }
 
     /// Ends an instance: told first, then SIGTERM, then SIGKILL.
@@ -119,12 +174,14 @@ impl Supervisor {
             return;
         };
         let app = instance.app.clone();
+        // One that ended by itself has done so. The name was its own, and no other instance gets it.
+        let _ = std::fs::remove_file(self.settings.run("instances").join(format!("{app}-{id}")));
         if instance.ending {
             tracing::info!(app, instance = id, "{ending}");
             return self.gone(&app, id, &ending.to_string());
         }
         let log = crate::log::path(&self.settings.state_dir, &app);
-        let why = match crate::log::last_words(&log, ending.panicked()) {
+        let why = match crate::log::last_words(&log, instance.log_since, ending.panicked()) {
             Some(words) if ending != Ending::Killed(9) => format!("{ending}: {words}"),
             Some(_) | None => ending.to_string(),
         };
@@ -162,11 +219,19 @@ impl Supervisor {
         if instance.attached || instance.ending {
             return;
         }
+        self.kill_instance(id, format!("lost its session: {reason}"));
+    }
+
+    /// It is of no use any longer.
+    fn kill_instance(&mut self, id: &str, why: String) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
         instance.ending = true;
         instance.process.signal(Signal::KILL);
-        let app = instance.app.clone();
-        tracing::warn!(app, instance = id, reason, "lost its session and is killed");
-        self.gone(&app, id, &format!("lost its session: {reason}"));
+        let (app, pid) = (instance.app.clone(), instance.process.pid());
+        tracing::warn!(app, instance = id, pid, "{why}, and is killed");
+        self.gone(&app, id, &why);
     }
 
     /// Tells whoever owns the slot that an instance is gone.

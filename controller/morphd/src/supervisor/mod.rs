@@ -186,7 +186,11 @@ impl Supervisor {
                 .and_then(|running| running.machine.next_deadline());
             [managed.machine.next_deadline(), upgrade]
         });
-        let parts = [self.store_part.start_at(), self.proxy_part.start_at()];
+        let parts = [
+            self.store_part.start_at(),
+            self.proxy_part.start_at(),
+            self.next_pulse(),
+        ];
         let first = machines.chain(parts).flatten().min();
         first.map_or(self.bound_logs_at, |at| at.min(self.bound_logs_at))
     }
@@ -198,6 +202,7 @@ impl Supervisor {
             crate::log::bound_all(&self.settings.state_dir.join("log"));
         }
         self.restart_due_parts(now);
+        self.feel_pulses(now);
         for (name, managed) in &self.apps {
             if managed.machine.next_deadline().is_some_and(|at| at <= now) {
                 self.feeds

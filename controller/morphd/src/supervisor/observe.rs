@@ -230,6 +230,9 @@ impl Supervisor {
 
     fn report(&mut self, app: &str, id: &str, report: report::Report) {
         let side = self.side_of(app, id);
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.pulse.heard();
+        }
         let input = match report {
             report::Report::Ready(ready) => {
                 if let Some(instance) = self.instances.get_mut(id) {
@@ -260,7 +263,10 @@ impl Supervisor {
                 let (space, complete) = (copy.space, copy.complete);
                 side.map(|_| upgrade::Input::CopyGrew { space, complete })
             }
-            report::Report::Copy(copy) => side.map(|_| upgrade::Input::SpaceFailed(copy.error)),
+            report::Report::Copy(copy) => {
+                let (space, why) = (copy.space, copy.error);
+                side.map(|_| upgrade::Input::CopyFailed { space, why })
+            }
             report::Report::Flushed(_) => side.map(|_| upgrade::Input::Flushed),
             report::Report::Rules(rules) => side.map(|side| {
                 let difference = rules.difference.unwrap_or_default();

@@ -126,7 +126,7 @@ fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {
 /// What a part that ended said last.
 pub(super) fn last_words(name: PartName, settings: &Settings, ending: Ending) -> String {
     let log = crate::log::path(&settings.state_dir, name.executable());
-    match crate::log::last_words(&log, ending.panicked()) {
+    match crate::log::last_words(&log, 0, ending.panicked()) {
         Some(words) => format!(": {words} (see {})", log.display()),
         None => format!(" (see {})", log.display()),
     }

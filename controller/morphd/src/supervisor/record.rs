@@ -9,10 +9,28 @@ use super::Supervisor;
 use crate::records::{
     APPS, AppRow, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, UPGRADES, UpgradeRow, Write,
 };
-use crate::upgrade::{Input, Side};
+use crate::upgrade::{Input, Numbers, Side};
 
 /// For the fence of a hand-over: well within the hold.
 const FENCE: Duration = Duration::from_secs(2);
+
+/// Puts into a record what the upgrade has counted by now.
+pub(super) fn count(row: &mut UpgradeRow, numbers: &Numbers) {
+    if let Some(forward) = numbers.forward {
+        row.handover_us = forward.held_us;
+        row.events_held = forward.queued;
+        row.events_replayed = forward.replayed;
+    }
+    let mut rules = numbers.forward_rules;
+    if let Some(back) = numbers.back {
+        row.back_handover_us = back.held_us;
+        rules = numbers.back_rules;
+    }
+    row.rules_added = rules.added;
+    row.rules_changed = rules.changed;
+    row.rules_removed = rules.removed;
+    row.rules_unchanged = rules.unchanged;
+}
 
 impl Supervisor {
     /// The record with everything that is known by now.
@@ -24,7 +42,10 @@ impl Supervisor {
         row.step_unix_ms = super::unix_ms();
         row.since_start_us =
             u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        row.newcomer = running.new.clone().unwrap_or_default();
+        // One that is gone since another morphd started it stays recorded: what it made is told by its name.
+        if let Some(new) = &running.new {
+            row.newcomer.clone_from(new);
+        }
         row.old = running.old.clone().unwrap_or_default();
         row.space = machine.space().unwrap_or(0);
         row.swapped = machine.swapped();
@@ -32,20 +53,7 @@ impl Supervisor {
             row.message.clone_from(&cause.message);
             row.by = cause.by.to_owned();
         }
-        if let Some(forward) = numbers.forward {
-            row.handover_us = forward.held_us;
-            row.events_held = forward.queued;
-            row.events_replayed = forward.replayed;
-        }
-        let mut rules = numbers.forward_rules;
-        if let Some(back) = numbers.back {
-            row.back_handover_us = back.held_us;
-            rules = numbers.back_rules;
-        }
-        row.rules_added = rules.added;
-        row.rules_changed = rules.changed;
-        row.rules_removed = rules.removed;
-        row.rules_unchanged = rules.unchanged;
+        count(row, &numbers);
         Some(row.clone())
     }
 
@@ -56,10 +64,10 @@ impl Supervisor {
         let writes = vec![Write::new(UPGRADES, app, &row)];
         self.write_in_order(app, writes, None, move |result| match result {
             Ok(()) => Input::Recorded(step),
-            // It cannot be refused but by another morphd, and the lock says that there is none.
+            // No space: the lock says that there is no other morphd.
             Err(why) => {
                 tracing::error!(why, "the record of an upgrade was refused");
-                Input::Recorded(step)
+                Input::NotRecorded(step, why)
             }
         });
     }
@@ -229,7 +237,7 @@ impl Supervisor {
         }
         self.write_in_order(app, writes, swap, |result| match result {
             Ok(()) => Input::Finished,
-            Err(why) => Input::SwapRefused(why),
+            Err(why) => Input::FinishRefused(why),
         });
     }
 }

@@ -4,6 +4,7 @@ use morph_api::management::{Step, UpgradeStatus};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Supervisor;
+use super::record::count;
 use super::upgrades::Running;
 use crate::records::UpgradeRow;
 
@@ -68,7 +69,11 @@ impl Supervisor {
             .iter()
             .filter(|(name, _)| only.is_none_or(|only| only == *name));
         apps.filter_map(|(name, managed)| match &managed.upgrade {
-            Some(running) => Some(status_of(name, &running.row)),
+            Some(running) => {
+                let mut row = running.row.clone();
+                count(&mut row, running.machine.numbers());
+                Some(status_of(name, &row))
+            }
             None => managed.last.as_ref().map(|row| status_of(name, row)),
         })
         .collect()

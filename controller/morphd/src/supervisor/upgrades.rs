@@ -249,6 +249,8 @@ impl Supervisor {
             self.releases
                 .set_status(app, &to, running.row.was.unwrap_or(ReleaseStatus::Staged));
         }
+        // Of one that another morphd left and that is gone since, the record knows.
+        let maker = running.new.clone().unwrap_or(running.row.newcomer.clone());
         self.last_status(app, running.row.clone(), running.asker, running.waiting);
         let (stays, goes) = match committed {
             true => (running.new, running.old),
@@ -256,9 +258,9 @@ impl Supervisor {
         };
         if let Some(goes) = goes {
             self.end_instance(&goes);
-            if !committed {
-                self.drop_copies(app, Some(goes));
-            }
+        }
+        if !committed {
+            self.drop_copies(app, Some(maker));
         }
         if yielded {
             let there = stays.and_then(|id| {

@@ -42,6 +42,8 @@ impl Upgrade {
             (Back::Settling, Input::Rules { .. }) if self.facts.rules_synced => self.close(out),
             (Back::Settling, Input::Time) if self.due(now) => self.close(out),
             (Back::Closing, Input::Finished) => self.rolled_back(out),
+            (Back::Closing, Input::FinishRefused(_)) => self.deadline = Some(now + AGAIN),
+            (Back::Closing, Input::Time) if self.due(now) => self.close(out),
             (
                 Back::Recording
                 | Back::Waiting
@@ -138,7 +140,7 @@ impl Upgrade {
                 self.enter(State::Restoring(Phase::Swapping), None);
             }
             (Phase::Flushing, Input::Time) if self.due(now) => self.flush_back(now, out),
-            (Phase::Swapping, Input::SwapRefused(_)) => self.flush_back(now, out),
+            (Phase::Swapping, Input::FinishRefused(_)) => self.flush_back(now, out),
             (Phase::Swapping, Input::Finished) => {
                 out.push(Output::Tell(Side::Old, Order::Go));
                 self.rolled_back(out);

@@ -56,6 +56,8 @@ pub(super) struct Facts {
     pub(super) copied: bool,
     /// All switches are in step since the last resume.
     pub(super) rules_synced: bool,
+    /// It has answered the probe that precedes a commit.
+    pub(super) answered: bool,
     /// Whom the proxy resumed by itself.
     pub(super) proxy_resumed: Option<Side>,
     mark: Option<Mark>,
@@ -82,6 +84,7 @@ impl Default for Facts {
             space: None,
             copied: false,
             rules_synced: false,
+            answered: false,
             proxy_resumed: None,
             mark: None,
             numbers: Numbers::default(),
@@ -122,19 +125,21 @@ impl Facts {
                 self.rules_synced = *last;
             }
             Input::HoldExpired(side) => self.proxy_resumed = *side,
+            Input::Pong => self.answered = true,
             Input::Unobserved => self.mark = None,
             Input::Time if self.slot_is_ours => self.look_after_old(now, out),
             Input::Gone(Side::Old, _)
             | Input::Ready(..)
             | Input::ProxyLost
             | Input::CopyGrew { .. }
+            | Input::CopyFailed { .. }
             | Input::Rules { .. }
             | Input::Time
             | Input::Recorded(_)
+            | Input::NotRecorded(..)
             | Input::Finished
-            | Input::SwapRefused(_)
+            | Input::FinishRefused(_)
             | Input::SpaceFailed(_)
-            | Input::Pong
             | Input::Flushed
             | Input::Failed(..)
             | Input::Health { .. }

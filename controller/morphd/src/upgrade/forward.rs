@@ -5,8 +5,8 @@ use std::time::Instant;
 use morph_api::management::Step;
 
 use super::{
-    Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase, SAMPLE,
-    SETTLE, STARTING, Side, State, TRIES, Upgrade,
+    AGAIN, Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase,
+    SAMPLE, SETTLE, STARTING, Side, State, TRIES, Upgrade,
 };
 
 impl Upgrade {
@@ -85,13 +85,7 @@ impl Upgrade {
                 out.push(Output::Record(Step::Ready));
                 self.enter(State::Ready, None);
             }
-            Input::Time if self.due(now) => {
-                let why = format!(
-                    "the new instance did not answer a probe within {} s",
-                    PROBE.as_secs()
-                );
-                self.leave(Cause::failure(why), out);
-            }
+            Input::Time if self.due(now) => self.leave(Cause::failure(unanswered()), out),
             _ => self.on_space(input, out),
         }
     }
@@ -248,12 +242,20 @@ impl Upgrade {
 
     fn settle(&mut self, cause: Cause, now: Instant, out: &mut Vec<Output>) {
         self.cause = Some(cause);
+        self.facts.answered = false;
+        out.push(Output::Tell(Side::New, Order::Ping));
         self.enter(State::Settling, Some(now + SETTLE));
-        self.settling(&Input::Time, now, out);
     }
 
     pub(super) fn settling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         self.on_space(input, out);
+        // Rules may stay away with a switch; a newcomer that hangs is not made permanent, however quiet its probation was.
+        if !self.facts.answered {
+            if self.due(now) {
+                self.back(Cause::failure(unanswered()), out);
+            }
+            return;
+        }
         if !(self.facts.rules_synced || self.due(now)) {
             return;
         }
@@ -292,11 +294,17 @@ impl Upgrade {
             }
             (Phase::Flushing, Input::Time) if self.due(now) => self.flush(now, out),
             (Phase::Swapping, Input::Finished) => self.committed(out),
-            (Phase::Swapping, Input::SwapRefused(why)) => match self.trouble.take() {
+            (Phase::Swapping, Input::FinishRefused(why)) => match self.trouble.take() {
                 Some(cause) => self.back(cause, out),
+                // There is no copy that could have been behind: no space for the record, which is waited for.
+                None if self.plan.mode != Mode::Through => self.deadline = Some(now + AGAIN),
                 None if self.tries < TRIES => self.flush(now, out),
                 None => self.back(Cause::failure(format!("the swap was refused: {why}")), out),
             },
+            (Phase::Swapping, Input::Time) if self.due(now) => {
+                out.push(Output::Finish(Step::Committed, None));
+                self.deadline = None;
+            }
             (Phase::Making | Phase::Copying | Phase::Flushing | Phase::Swapping, _) => {}
         }
     }
@@ -347,7 +355,7 @@ impl Upgrade {
         self.facts.copied = false;
     }
 
-    pub(super) fn leaving(&mut self, input: &Input, out: &mut Vec<Output>) {
+    pub(super) fn leaving(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             // The space was asked for before it failed.
             Input::SpaceMade(space) => {
@@ -355,6 +363,11 @@ impl Upgrade {
                 self.facts.space = None;
             }
             Input::Finished => self.rolled_back(out),
+            Input::FinishRefused(_) => self.deadline = Some(now + AGAIN),
+            Input::Time if self.due(now) => {
+                out.push(Output::Finish(Step::RolledBack, None));
+                self.deadline = None;
+            }
             _ => {}
         }
     }
@@ -375,4 +388,9 @@ impl Upgrade {
         out.push(Output::Record(Step::RollingBack));
         self.enter(State::Back(Back::Recording), None);
     }
+}
+
+fn unanswered() -> String {
+    let seconds = PROBE.as_secs();
+    format!("the new instance did not answer a probe within {seconds} s")
 }

@@ -48,8 +48,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 /// Between two looks at the load during probation.
 const SAMPLE: Duration = Duration::from_millis(500);
-/// A commit waits this long for the rules to be in step; then it is done with what is known.
-const SETTLE: Duration = Duration::from_secs(2);
+/// A commit waits this long for the rules to be in step; then it is done with what is known. By then the newcomer must
+/// have answered a probe.
+const SETTLE: Duration = PROBE;
 /// A rollback waits this long for them.
 const SETTLE_BACK: Duration = Duration::from_millis(500);
 /// Before something that failed is tried again, on the way back.
@@ -189,9 +190,30 @@ impl Upgrade {
             return;
         }
         self.facts.note(&input, now, out);
-        match self.trouble_in(&input, now) {
-            Some(cause) => self.fail(cause, now, out),
-            None => self.step(input, now, out),
+        match (self.trouble_in(&input, now), input) {
+            (Some(cause), _) => self.fail(cause, now, out),
+            (None, Input::NotRecorded(step, why)) => self.not_recorded(step, &why, now, out),
+            (None, Input::CopyFailed { space, why }) => {
+                // Else it is an earlier one, whose space was dropped for the present one.
+                if self.facts.space == Some(space) {
+                    self.step(Input::SpaceFailed(why), now, out);
+                }
+            }
+            (None, input) => self.step(input, now, out),
+        }
+    }
+
+    /// Before the hold there is nothing that could not wait for another day. Afterwards the fence has a record already,
+    /// and the next one takes the place of the one that is missing.
+    fn not_recorded(&mut self, step: Step, why: &str, now: Instant, out: &mut Vec<Output>) {
+        match self.state {
+            State::Staged | State::Copying | State::Starting | State::Probing | State::Ready => {
+                self.leave(
+                    Cause::failure(format!("its record was refused: {why}")),
+                    out,
+                );
+            }
+            _ => self.step(Input::Recorded(step), now, out),
         }
     }
 
@@ -223,13 +245,15 @@ impl Upgrade {
             | Input::Load { .. }
             | Input::Unobserved
             | Input::Recorded(_)
+            | Input::NotRecorded(..)
             | Input::Finished
-            | Input::SwapRefused(_)
+            | Input::FinishRefused(_)
             | Input::SpaceMade(_)
             | Input::SpaceFailed(_)
             | Input::Ready(..)
             | Input::Pong
             | Input::CopyGrew { .. }
+            | Input::CopyFailed { .. }
             | Input::Flushed
             | Input::Rules { .. }
             | Input::Yielded(_)
@@ -290,7 +314,7 @@ impl Upgrade {
             State::Upgraded => self.upgraded(&input, now, out),
             State::Settling => self.settling(&input, now, out),
             State::Finishing(phase) => self.finishing(phase, input, now, out),
-            State::Leaving => self.leaving(&input, out),
+            State::Leaving => self.leaving(&input, now, out),
             State::Back(back) => self.going_back(back, input, now, out),
             State::Restoring(phase) => self.restoring(phase, input, now, out),
             State::Committed | State::RolledBack => {}

@@ -131,7 +131,7 @@ fn at(mode: Mode, state: State) -> Bench {
     match state {
         State::Settling => way.push(Input::Commit),
         State::Finishing(phase) => {
-            way.extend([in_step(Side::New), Input::Commit]);
+            way.extend([in_step(Side::New), Input::Commit, Input::Pong]);
             if matches!(phase, Phase::Flushing | Phase::Swapping) && mode == Mode::Through {
                 way.extend([whole(7), Input::Flushed]);
             }
@@ -160,6 +160,7 @@ fn at(mode: Mode, state: State) -> Bench {
         State::Committed => way.extend([
             in_step(Side::New),
             Input::Commit,
+            Input::Pong,
             whole(7),
             Input::Flushed,
             Input::Finished,
@@ -187,11 +188,19 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("upgraded", recorded(Step::Upgraded)),
         ("rolling", recorded(Step::RollingBack)),
         ("finished", Input::Finished),
-        ("swap-refused", Input::SwapRefused(text())),
+        ("swap-refused", Input::FinishRefused(text())),
+        ("not-recorded", Input::NotRecorded(Step::Staged, text())),
         ("space", Input::SpaceMade(7)),
         ("no-space", Input::SpaceFailed(text())),
         ("new-ready", ready(Side::New)),
         ("old-ready", ready(Side::Old)),
+        (
+            "earlier-copy-failed",
+            Input::CopyFailed {
+                space: 6,
+                why: text(),
+            },
+        ),
         ("pong", Input::Pong),
         ("copied", whole(7)),
         ("flushed", Input::Flushed),
@@ -253,7 +262,8 @@ fn row(mode: Mode, state: State, moves: &[(&str, State)]) {
     }
 }
 
-const LEAVING: [(&str, State); 4] = [
+const LEAVING: [(&str, State); 5] = [
+    ("not-recorded", State::Leaving),
     ("new-failed", State::Leaving),
     ("new-gone", State::Leaving),
     ("proxy-lost", State::Leaving),
@@ -346,30 +356,15 @@ fn table_of_probation_and_commit() {
                 ("no-space", RECORDING),
             ]),
         );
-        row(
-            mode,
-            State::Settling,
-            &with(&[("new-rules", swapping), ("old-rules", swapping)]),
-        );
-        row(
-            mode,
-            swapping,
-            &[
-                ("finished", State::Committed),
-                ("swap-refused", State::Finishing(Phase::Flushing)),
-            ],
-        );
+        row(mode, State::Settling, &BACK);
+        row(mode, swapping, &[("finished", State::Committed)]);
     }
     let mode = Mode::Through;
     let (copying, flushing) = (
         State::Finishing(Phase::Copying),
         State::Finishing(Phase::Flushing),
     );
-    row(
-        mode,
-        State::Settling,
-        &with(&[("new-rules", copying), ("old-rules", copying)]),
-    );
+    row(mode, State::Settling, &BACK);
     row(
         mode,
         copying,
@@ -481,12 +476,7 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
             Duration::from_secs(30),
             State::Settling,
         ),
-        (
-            Mode::Plain,
-            State::Settling,
-            SETTLE,
-            State::Finishing(Phase::Swapping),
-        ),
+        (Mode::Plain, State::Settling, SETTLE, RECORDING),
         (
             Mode::Through,
             State::Finishing(Phase::Copying),
@@ -507,6 +497,81 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
         b.pass(Duration::from_millis(1));
         assert_eq!(b.upgrade.state(), to, "{mode:?} {state:?}");
     }
+}
+
+#[test]
+fn a_commit_needs_an_answered_probe_and_rules_in_step_where_they_can_be() {
+    for (mode, next) in [
+        (Mode::Plain, Phase::Swapping),
+        (Mode::Through, Phase::Copying),
+        (Mode::CopyFirst, Phase::Swapping),
+    ] {
+        let start = at(mode, State::Settling);
+        assert_eq!(start.out, [Output::Tell(Side::New, Order::Ping)]);
+        let next = State::Finishing(next);
+        let mut b = start.clone();
+        b.all([Input::Pong, in_step(Side::New)]);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}");
+        let mut b = start.clone();
+        b.all([in_step(Side::New), Input::Pong]);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}");
+        let mut b = start.clone();
+        b.feed(Input::Pong).pass(SETTLE);
+        assert_eq!(b.upgrade.state(), next, "{mode:?}: a switch is slow");
+        let mut b = start.clone();
+        b.feed(in_step(Side::New)).pass(SETTLE);
+        assert_eq!(b.upgrade.state(), RECORDING, "{mode:?}: it hangs");
+    }
+}
+
+#[test]
+fn the_last_record_is_written_again_until_there_is_space() {
+    for (mode, state, step, end) in [
+        (
+            Mode::Plain,
+            State::Finishing(Phase::Swapping),
+            Step::Committed,
+            State::Committed,
+        ),
+        (
+            Mode::Plain,
+            State::Leaving,
+            Step::RolledBack,
+            State::RolledBack,
+        ),
+        (
+            Mode::Plain,
+            State::Back(Back::Closing),
+            Step::RolledBack,
+            State::RolledBack,
+        ),
+    ] {
+        let mut b = at(mode, state);
+        for _ in 0..9 {
+            b.feed(Input::FinishRefused("NO_SPACE".into()));
+            assert_eq!((b.upgrade.state(), &b.out[..]), (state, &[][..]));
+            b.pass(AGAIN);
+            assert_eq!(b.out, [Output::Finish(step, None)]);
+            b.pass(AGAIN);
+            assert_eq!(b.out, [], "one at a time");
+        }
+        b.feed(Input::Finished);
+        assert_eq!(b.upgrade.state(), end);
+    }
+}
+
+#[test]
+fn only_the_present_copy_can_fail_an_upgrade() {
+    let mut b = at(Mode::Through, State::Upgraded);
+    let failed = |space| Input::CopyFailed {
+        space,
+        why: "no such space".into(),
+    };
+    // Another morphd's copy was dropped, and its maker says so before it is told of the next one.
+    b.feed(failed(6));
+    assert_eq!(b.upgrade.state(), State::Upgraded);
+    b.feed(failed(7));
+    assert_eq!(b.upgrade.state(), RECORDING);
 }
 
 #[test]
@@ -542,6 +607,7 @@ fn statuses_come_in_order_and_only_once_true() {
         recorded(Step::Upgraded),
         in_step(Side::New),
         Input::Commit,
+        Input::Pong,
         Input::Finished,
     ] {
         seen.extend(b.feed(input).published());
@@ -665,6 +731,9 @@ fn what_another_morphd_left_is_finished() {
     assert_eq!(out, [Output::MakeSpace(Side::New, 2)], "{through:?}");
     out.clear();
     adopted.handle(Input::Commit, now, &mut out);
+    assert_eq!(out, [Output::Tell(Side::New, Order::Ping)]);
+    out.clear();
+    adopted.handle(Input::Pong, now, &mut out);
     assert_eq!(out, [Output::Finish(Step::Committed, None)]);
     let mut out = Vec::new();
     let why = Cause::failure("the new instance is gone".into());
@@ -805,7 +874,7 @@ impl World {
                 }
                 Output::Sample => Some(Input::Unobserved),
                 Output::Finish(_, Some(_)) if !well => {
-                    Some(Input::SwapRefused("not current".into()))
+                    Some(Input::FinishRefused("not current".into()))
                 }
                 Output::Finish(..) => Some(Input::Finished),
             };

@@ -121,10 +121,12 @@ pub struct Difference {
 pub enum Input {
     /// The record says so, on disk.
     Recorded(Step),
+    /// The record of this step was refused: there is no space for it.
+    NotRecorded(Step, String),
     /// The last record, with its swap, is on disk.
     Finished,
-    /// The swap was refused: the copy is not current.
-    SwapRefused(String),
+    /// They were refused: the copy is not current, or there is no space.
+    FinishRefused(String),
     /// The space for the copy exists.
     SpaceMade(u32),
     /// It could not be made.
@@ -139,6 +141,13 @@ pub enum Input {
         space: u32,
         /// It is whole, and follows.
         complete: bool,
+    },
+    /// The maker of a copy cannot go on with it.
+    CopyFailed {
+        /// Which space.
+        space: u32,
+        /// For people.
+        why: String,
     },
     /// The copy holds everything and its writer waits for `Go`.
     Flushed,
@@ -200,7 +209,7 @@ pub enum Input {
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Write the record: answer `Recorded`.
+    /// Write the record: answer `Recorded` or `NotRecorded`.
     Record(Step),
     /// Tell everyone: this is true now.
     Publish(Step, String),
@@ -223,7 +232,7 @@ pub enum Output {
     Resume(Side),
     /// Look at the load: answer `Load` or `Unobserved`.
     Sample,
-    /// Write the last record, and swap to this copy if there is one: answer `Finished` or `SwapRefused`.
+    /// Write the last record, and swap to this copy if there is one: answer `Finished` or `FinishRefused`.
     Finish(Step, Option<u32>),
 }
 

@@ -51,14 +51,31 @@ enum Step {
     Restart,
     /// The copy is ordered.
     Copy,
+    /// The store takes its time from here on.
+    Hold,
+    /// It answers what was asked.
+    Answer,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Step::Packet([l, c, v]));
     let weight = (0..3u32, 0..3u32).prop_map(|(key, value)| Step::Weight(key, value));
-    let step =
-        prop_oneof![8 => packet, 2 => weight, 1 => Just(Step::Restart), 1 => Just(Step::Copy)];
+    let step = prop_oneof![
+        8 => packet,
+        2 => weight,
+        1 => Just(Step::Restart),
+        1 => Just(Step::Copy),
+        2 => Just(Step::Hold),
+        2 => Just(Step::Answer),
+    ];
     proptest::collection::vec(step, 0..40)
+}
+
+fn answer<A: App>(world: &mut World<A>) {
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    world.commits_at_once = true;
 }
 
 /// Runs them on a truth of a schema version, and makes the copy at the latest at the end.
@@ -73,7 +90,10 @@ fn run(schema: u32, steps: &[Step]) -> World<Cells> {
                 world.store.set("cells", "weights", &key, &value);
                 world.news();
             }
+            Step::Hold => world.commits_at_once = false,
+            Step::Answer => answer(&mut world),
             Step::Restart if !ordered => {
+                answer(&mut world);
                 let mut next = World::new(
                     Cells,
                     config::<V1ToV2>("i1"),
@@ -93,6 +113,7 @@ fn run(schema: u32, steps: &[Step]) -> World<Cells> {
             Step::Restart | Step::Copy => {}
         }
     }
+    answer(&mut world);
     if !ordered {
         make_copy(&mut world, 3 - schema);
     }

@@ -89,12 +89,18 @@ fn a_turn_that_was_applied_though_its_answer_was_lost_goes_on() {
 }
 
 #[test]
-fn while_the_store_is_away_or_full_the_turn_waits_and_no_other_is_made() {
+fn while_the_store_is_away_or_full_turns_wait_and_are_stored_in_order() {
     let mut world = live(2);
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
     world.packet([1, 2, 4]);
     let sent = world.words().len();
+    let (second, _) = world.commits.pop_back().unwrap();
+    let outcome = Outcome::Unknown("the store is away".into());
+    world.feed(Input::Committed {
+        id: second,
+        outcome,
+    });
     refuse(&mut world, Reason::NoSpace);
     for _ in 0..20 {
         world.pass(Duration::from_millis(500));
@@ -149,11 +155,13 @@ fn quiesced_is_said_when_the_last_turn_is_durable_and_nothing_follows() {
     world.control(to_app::Record::Quiesce(quiesce));
     assert!(!world.words().iter().any(|word| word.contains("Quiesced")));
     world.commit();
-    assert_eq!(world.words().last().unwrap(), "Quiesced 1:1 after 2");
+    assert!(!world.words().iter().any(|word| word.contains("Quiesced")));
+    world.commit();
+    assert_eq!(world.words().last().unwrap(), "Quiesced 1:2 after 3");
     world.pass(Duration::from_secs(2));
     world.store.set("cells", "weights", "1", "1");
     world.news();
-    assert_eq!(world.words().last().unwrap(), "Quiesced 1:1 after 2");
+    assert_eq!(world.words().last().unwrap(), "Quiesced 1:2 after 3");
 }
 
 #[test]
@@ -238,4 +246,159 @@ fn of_a_reading_nothing_stands_within_a_turn() {
         })
         .collect();
     assert_eq!(kinds, ["begin", "request", "request", "end"]);
+}
+
+#[test]
+fn turns_that_overtook_each_other_on_the_way_are_stored_in_order() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    for value in [3, 4, 5] {
+        world.packet([1, 2, value]);
+    }
+    world.forget();
+    world.commits.rotate_right(1);
+    world.commit(); // the third comes first: a gap
+    world.commits.rotate_right(1);
+    world.commit(); // so does the second
+    assert!(world.words().is_empty(), "{:?}", world.words());
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    assert_eq!(world.words(), ["Durable 1:1", "Durable 1:2", "Durable 1:3"]);
+    assert_eq!(cell(&world).as_deref(), Some("5"));
+}
+
+#[test]
+fn only_so_many_turns_are_on_their_way() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    for value in 0..200 {
+        world.packet([1, value, 3]);
+    }
+    assert_eq!(world.commits.len(), 64);
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    assert_eq!(world.store.space("cells", 1).len(), 201);
+    assert_eq!(world.rules.len(), 200);
+}
+
+#[test]
+fn all_turns_on_their_way_are_taken_back_with_a_stale_one() {
+    let mut world = live(2);
+    world.packet([1, 2, 3]);
+    world.commits_at_once = false;
+    world.packet([1, 2, 4]);
+    world.packet([1, 2, 0]);
+    world.packet([1, 2, 5]);
+    world.store.must([op::fence("cells", "node1", 1, "3.0.0")]);
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    world.commits_at_once = true;
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(cell(&world).as_deref(), Some("3"));
+    let rule = world.rules.values().next().unwrap();
+    let to = [crate::Action::output(3)];
+    assert_eq!(
+        rule.instructions,
+        [crate::Instruction::ApplyActions(to.into())]
+    );
+}
+
+#[test]
+fn what_others_change_is_seen_while_turns_are_on_their_way() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.store.set("cells", "cells", "2/2", "7");
+    world.news();
+    assert_eq!(world.flow_mods.len(), 2);
+}
+
+#[test]
+fn who_wrote_a_row_last_is_clear_once_the_turns_are_durable() {
+    for theirs_first in [true, false] {
+        let mut world = live(2);
+        world.packet([1, 2, 3]);
+        world.commits_at_once = false;
+        world.packet([1, 2, 4]);
+        let (id, transaction) = world.commits.pop_front().unwrap();
+        let (outcome, last) = if theirs_first {
+            world.store.set("cells", "cells", "1/2", "7");
+            (world.store.commit(transaction), "4")
+        } else {
+            let outcome = world.store.commit(transaction);
+            world.store.set("cells", "cells", "1/2", "7");
+            (outcome, "7")
+        };
+        world.news();
+        world.packet([2, 2, 9]); // waits until it is clear
+        assert!(world.commits.is_empty());
+        world.commits_at_once = true;
+        world.feed(Input::Committed { id, outcome });
+        world.pass(Duration::from_millis(50));
+        assert_eq!(cell(&world).as_deref(), Some(last));
+        let rule = world.rules.values().next().unwrap();
+        let to = [crate::Action::output(last.parse().unwrap())];
+        assert_eq!(
+            rule.instructions,
+            [crate::Instruction::ApplyActions(to.into())]
+        );
+        assert_eq!(world.rules.len(), 2);
+    }
+}
+
+#[test]
+fn a_snapshot_that_lacks_turns_on_their_way_does_not_take_them_back() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    world.break_watch();
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.rules.len(), 1);
+    world.commit();
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.rules.len(), 1);
+    assert_eq!(world.flow_mods.len(), 1);
+}
+
+#[test]
+fn after_an_outage_the_turns_that_waited_are_stored_together() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    for value in 0..20 {
+        world.packet([1, value, 3]);
+    }
+    refuse(&mut world, Reason::NoSpace);
+    // One that is held up by others is not sent either.
+    world.packet([1, 20, 3]);
+    assert_eq!(world.commits.len(), 19);
+    // Those behind it were refused as well; the answer about the second one comes late.
+    let (second, transaction) = world.commits.pop_front().unwrap();
+    let gap = world.store.commit(transaction);
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.commits.len(), 1, "the first one alone");
+    world.commit();
+    assert_eq!(world.commits.len(), 0);
+    world.feed(Input::Committed {
+        id: second,
+        outcome: gap,
+    });
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.commits.len(), 1);
+    world.commit();
+    assert_eq!(world.commits.len(), 19, "all others at once");
+    while !world.commits.is_empty() {
+        world.commit();
+    }
+    let words = world.words();
+    assert_eq!(words.last().unwrap(), "Durable 1:21");
+    let packets = words.iter().filter(|word| *word == "PacketOut").count();
+    assert_eq!(packets, 21, "nothing was answered again");
+    assert_eq!(world.store.space("cells", 1).len(), 22);
 }

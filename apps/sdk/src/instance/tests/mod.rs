@@ -80,16 +80,22 @@ fn without_any_space_it_is_ready_and_waits_for_the_first() {
 }
 
 #[test]
-fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_before_the_next() {
+fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_in_its_order() {
     let mut world = live(2);
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
+    world.accepts = false;
     world.packet([1, 2, 4]);
-    assert_eq!(world.words(), ["Add", "PacketOut", "Turn 2 of 1:1"]);
-    world.commit();
-    let second = ["Durable 1:1", "Add", "PacketOut", "Turn 3 of 1:2"];
+    world.packet([1, 2, 5]);
+    let first = ["Add", "PacketOut", "Turn 2 of 1:1"];
+    assert_eq!(world.words()[..3], first);
+    let second = ["Add", "PacketOut", "Turn 3 of 1:2"];
     assert_eq!(world.words()[3..], second);
+    world.accept(3);
+    world.forget();
     world.commit();
+    world.commit();
+    assert_eq!(world.words(), ["Durable 1:1", "Durable 1:2"]);
     let lane = world.store.lane();
     assert_eq!((lane.turn, lane.cursor.unwrap().n), (3, 2));
     assert_eq!(world.store.space("cells", 1)["cells/1/2"], "4");
@@ -139,6 +145,23 @@ fn rules_wanted_before_and_after_a_resume_are_not_sent_again() {
     };
     let reports: Vec<_> = world.reports().iter().filter_map(synced).collect();
     assert_eq!(reports, [(2, true, Some(unchanged))]);
+}
+
+/// The aid for the test of the tests: what the test above would notice.
+#[test]
+fn only_the_testing_aid_deletes_and_adds_again() {
+    let mut settings = config::<V1ToV2>("i1");
+    settings.reinstall = true;
+    let mut world = World::new(Cells, settings, store(2));
+    world.store.set("cells", "cells", "1/2", "3");
+    world.attach();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    world.forget();
+    world.resume();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.words()[..2], ["DeleteStrict", "Add"]);
+    assert_eq!(world.rules.len(), 1);
 }
 
 #[test]
@@ -233,6 +256,25 @@ fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
     world.store.set("cells", "weights", "1", "1");
     world.news();
     assert!(world.words().contains(&"Turn 2 of 1:1".to_owned()));
+}
+
+#[test]
+fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
+    let mut store = store(2);
+    store.must([op::create_truth("topo", 9, 1)]);
+    store.set("topo", "ports", "1", "1");
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+    world.others_late = true;
+    world.attach();
+    world.resume();
+    world.packet([1, 2, 3]);
+    world.pass(Duration::from_secs(2));
+    let turns = |world: &World<Cells>| world.words().iter().any(|word| word.contains("Turn"));
+    assert!(!turns(&world), "{:?}", world.words());
+    world.others_come();
+    world.pass(Duration::from_millis(50));
+    assert!(turns(&world));
+    assert_eq!(world.store.space("cells", 1)["count/0"], "1");
 }
 
 #[test]

@@ -173,6 +173,9 @@ pub(super) struct World<A: App> {
     pub(super) accepts: bool,
     pub(super) commits_at_once: bool,
     pub(super) reads_switch: bool,
+    /// The tables of other apps come only when `others_come`.
+    pub(super) others_late: bool,
+    late: Vec<(Source, u64, WatchRequest)>,
     pub(super) rules: RuleSet,
     /// The flow-mods that the switch got.
     pub(super) flow_mods: Vec<FlowMod>,
@@ -193,6 +196,8 @@ impl<A: App> World<A> {
             accepts: true,
             commits_at_once: true,
             reads_switch: true,
+            others_late: false,
+            late: Vec::new(),
             rules: RuleSet::new(),
             flow_mods: Vec::new(),
             turn: Vec::new(),
@@ -326,6 +331,16 @@ impl<A: App> World<A> {
         }
     }
 
+    /// The watch of the own rows breaks.
+    pub(super) fn break_watch(&mut self) {
+        let (generation, ..) = self.watches[&Source::Own];
+        self.feed(Input::Watch {
+            source: Source::Own,
+            generation,
+            reply: Err("for the test".into()),
+        });
+    }
+
     /// Ends the watches of spaces that were dropped.
     fn gone(&mut self) {
         let spaces = &self.store.state.spaces;
@@ -375,7 +390,19 @@ impl<A: App> World<A> {
         }
     }
 
+    pub(super) fn others_come(&mut self) {
+        self.others_late = false;
+        for (source, generation, request) in std::mem::take(&mut self.late) {
+            self.watch(source, generation, request);
+        }
+        self.news();
+    }
+
     fn watch(&mut self, source: Source, generation: u64, request: WatchRequest) {
+        if self.others_late && matches!(source, Source::Other(_)) {
+            self.late.push((source, generation, request));
+            return;
+        }
         let app = request.app;
         let id = match request.which {
             Some(Which::Space(id)) => Some(id),

@@ -1,0 +1,109 @@
+//! The turns in hand: made, and not durable yet.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use morph_api::store::Seq;
+use morph_api::supervisor::RuleDifference;
+
+use super::session::Delivered;
+use super::truth::Write;
+use crate::Dpid;
+use crate::turn::Journal;
+
+/// Accepted turns that are on their way to the store. It makes what waits durable in groups; with more than a group or two on
+/// their way they would only wait there.
+const PIPELINE: usize = 64;
+
+/// Where an accepted turn stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The store has been asked.
+    Asked,
+    /// The store committed it; an earlier one is not answered yet.
+    Durable { revision: u64 },
+    /// It is to be asked, for the first time or again, once the earlier ones are durable.
+    Again,
+    /// The first one: asked again then.
+    Waiting { at: Instant },
+}
+
+/// A turn that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) epoch: u64,
+    /// The lane's turn before it.
+    pub(super) follows: u64,
+    pub(super) answers: Option<Delivered>,
+    pub(super) journal: Journal,
+    pub(super) writes: Vec<Write>,
+    /// Through a migration: what the truth's rows were before.
+    pub(super) before: Vec<Write>,
+    /// The groups of rows that it changed.
+    pub(super) groups: BTreeSet<String>,
+    /// Switches that are in step once it is accepted.
+    pub(super) synced: Vec<(Dpid, RuleDifference)>,
+    /// Of its transaction.
+    pub(super) id: u64,
+    pub(super) stage: Stage,
+    pub(super) patience: Duration,
+    /// It was taken back before it was accepted; its event is to be answered again.
+    pub(super) hollow: bool,
+}
+
+impl Hand {
+    pub(super) fn seq(&self) -> Option<Seq> {
+        self.answers.as_ref().map(|delivered| delivered.seq)
+    }
+}
+
+/// At most one that the proxy has not accepted yet, and behind it those that the store has not made durable yet.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    pub(super) accepting: Option<Hand>,
+    pub(super) committing: VecDeque<Hand>,
+}
+
+impl Hands {
+    pub(super) fn is_empty(&self) -> bool {
+        self.accepting.is_none() && self.committing.is_empty()
+    }
+
+    /// Whether another turn may be made in this epoch.
+    pub(super) fn have_room(&self, epoch: u64) -> bool {
+        self.accepting.is_none()
+            && self.committing.len() < PIPELINE
+            && self.committing.iter().all(|hand| hand.epoch == epoch)
+    }
+
+    /// Whether any of them is still to be sent to the store.
+    pub(super) fn are_held_up(&self) -> bool {
+        let held = |hand: &Hand| matches!(hand.stage, Stage::Again | Stage::Waiting { .. });
+        self.committing.iter().any(held)
+    }
+
+    /// Whether any of them changed rows of this group.
+    pub(super) fn changed(&self, group: &str) -> bool {
+        let all = self.accepting.iter().chain(&self.committing);
+        all.into_iter().any(|hand| hand.groups.contains(group))
+    }
+
+    /// The groups of rows that they changed.
+    pub(super) fn groups(&self) -> impl Iterator<Item = String> {
+        let all = self.accepting.iter().chain(&self.committing);
+        all.flat_map(|hand| hand.groups.iter().cloned())
+    }
+
+    /// All of them, the latest first.
+    pub(super) fn take_back(&mut self) -> Vec<Hand> {
+        let latest = self.accepting.take().into_iter();
+        latest.chain(self.committing.drain(..).rev()).collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.committing.front()?.stage {
+            Stage::Waiting { at } => Some(at),
+            Stage::Asked | Stage::Durable { .. } | Stage::Again => None,
+        }
+    }
+}
