@@ -2,6 +2,7 @@
 # make demo       upgrade a router under live traffic, and see that nothing is lost
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
 # make test-long  the end-to-end tests with many more rounds
+# make fuzz       OpenFlow's decoders on random input, for SECONDS=60
 # PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
 #                 in a fraction of the time, and what they start is what users run.
 
@@ -14,7 +15,7 @@ as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
-.PHONY: all build bundles defects demo test unit e2e test-long fmt lint clean dependencies
+.PHONY: all build bundles defects demo test unit e2e test-long fuzz fmt lint clean dependencies
 
 all: bundles
 
@@ -51,6 +52,18 @@ test: lint unit e2e
 
 test-long: dependencies bundles defects
 	MORPH_LONG=1 $(end_to_end) -- --test-threads 1
+
+# With libFuzzer (cargo-fuzz and a nightly toolchain) where it is there; else a stand-in from the same corpus.
+SECONDS ?= 60
+fuzz_targets = framer v13 match action
+
+fuzz:
+	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then \
+	    proto/openflow/fuzz/run $(SECONDS) $(fuzz_targets); \
+	else \
+	    echo "no cargo-fuzz: the stand-in"; \
+	    FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release -p morph-openflow --test fuzz; \
+	fi
 
 clean:
 	$(CARGO) clean

@@ -392,18 +392,22 @@ impl<'a> Writer<'a> {
     }
 
     /// From the start of the message.
+    #[inline]
     pub(crate) fn position(&self) -> usize {
         self.out.len() - self.start
     }
 
+    #[inline]
     pub(crate) fn fixed<T: Fixed>(&mut self, value: &T) {
         self.out.extend_from_slice(value.as_bytes());
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
+    #[inline]
     pub(crate) fn zeros(&mut self, n: usize) {
         self.out.put_bytes(0, n);
     }
@@ -414,6 +418,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes into the two bytes at a position how long something is.
+    #[inline]
     pub(crate) fn set_length(&mut self, what: &'static str, at: usize, length: usize) {
         let most = usize::from(u16::MAX);
         match u16::try_from(length) {
@@ -428,6 +433,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Notes that the message cannot be written; the first reason counts.
+    #[cold]
     pub(crate) fn refuse(&mut self, problem: EncodeError) {
         self.problem.get_or_insert(problem);
     }
@@ -438,6 +444,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A type-length-value.
+    #[inline]
     pub(crate) fn tlv_with(
         &mut self,
         padding: Padding,

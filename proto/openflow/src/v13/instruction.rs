@@ -202,6 +202,7 @@ fn list(w: &mut Writer<'_>, kind: u16, actions: &[Action]) {
 }
 
 /// Actions that are carried out at once; no instruction where there are none.
+#[inline]
 pub(crate) fn write_apply(actions: &[Action], w: &mut Writer<'_>) {
     if !actions.is_empty() {
         list(w, APPLY_ACTIONS, actions);

@@ -114,6 +114,7 @@ pub(crate) fn view<'a>(reader: &mut Reader<'a>) -> Result<Oxms<'a>, DecodeError>
 }
 
 /// Writes fields that must have exactly these values.
+#[inline]
 pub(crate) fn write_exact(fields: &[(OxmField, &[u8])], w: &mut Writer<'_>) {
     let start = w.position();
     w.fixed(&MatchHeader {

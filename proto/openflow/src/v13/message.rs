@@ -111,6 +111,7 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
 }
 
 /// Appends a frame with this body to a buffer, or leaves the buffer as it was.
+#[inline]
 pub(super) fn write(
     kind: MessageType,
     xid: u32,

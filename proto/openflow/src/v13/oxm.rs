@@ -272,6 +272,7 @@ impl Oxm {
 }
 
 /// Writes a field that must have exactly this value.
+#[inline]
 pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
     let Ok(length) = u8::try_from(value.len()) else {
         let (what, length, most) = ("oxm", value.len(), 255);

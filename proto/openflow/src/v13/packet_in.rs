@@ -100,7 +100,11 @@ impl<'a> PacketInView<'a> {
     /// Of a frame that is a packet-in of this version.
     pub fn new(frame: &'a Bytes) -> Result<Self, DecodeError> {
         let header = Header::read(frame)?;
-        if (header.version, header.kind) != (VERSION, MessageType::PACKET_IN) {
+        if header.version != VERSION {
+            let found = header.version.into();
+            return Err(DecodeError::value("header.version", 0, found));
+        }
+        if header.kind != MessageType::PACKET_IN {
             let found = header.kind.0.into();
             return Err(DecodeError::value("header.type", 1, found));
         }

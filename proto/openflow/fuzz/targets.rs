@@ -1,0 +1,121 @@
+//! What is done with any bytes: what the targets of libFuzzer and the stand-in share. A panic is a finding.
+
+use bytes::{Bytes, BytesMut};
+use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, PacketInView};
+use morph_openflow::{frame, text};
+
+/// A target: its name, and what it does.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+#[allow(dead_code, reason = "libFuzzer's targets name theirs")]
+pub(crate) const TARGETS: [Target; 4] = [
+    ("framer", framer),
+    ("v13", v13),
+    ("match", match_),
+    ("action", action),
+];
+
+/// A stream is cut into frames in which nothing is lost, whatever pieces it comes in.
+pub(crate) fn framer(data: &[u8]) {
+    let piece = usize::from(data.first().copied().unwrap_or(1)).max(1);
+    let (mut buffer, mut length) = (BytesMut::new(), 0);
+    for chunk in data.chunks(piece) {
+        buffer.extend_from_slice(chunk);
+        loop {
+            let first = frame::first(&buffer).map(|first| first.map(|f| f.frame.to_vec()));
+            let split = frame::split(&mut buffer);
+            match (first, split) {
+                (Ok(Some(first)), Ok(Some(frame))) => {
+                    assert_eq!(first, frame);
+                    length += frame.len();
+                }
+                (Ok(None), Ok(None)) => break,
+                (Err(first), Err(split)) => {
+                    assert_eq!(first, split);
+                    return;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(length + buffer.len(), data.len());
+}
+
+/// What is read is written so that it reads the same.
+pub(crate) fn v13(data: &[u8]) {
+    let frame = Bytes::copy_from_slice(data);
+    let view = PacketInView::new(&frame).map(|view| view.in_port());
+    let Ok((header, message)) = v13::decode(&frame) else {
+        return;
+    };
+    let Ok(again) = message.try_encode(header.xid) else {
+        panic!("not written: {message:?}");
+    };
+    let Ok((_, twice)) = v13::decode(&again) else {
+        panic!("not read again: {message:?}");
+    };
+    assert_eq!(twice, message);
+    assert_eq!(twice.try_encode(header.xid), Ok(again));
+    look(&message, view.ok().flatten());
+}
+
+/// What is made of a message, for people and for rules.
+fn look(message: &Message, in_port: Option<u32>) {
+    match message {
+        Message::FlowMod(m) => {
+            let normal = m.match_.normal();
+            assert!(normal.is_normal());
+            if m.match_.check().is_ok() {
+                assert_eq!(normal.check(), Ok(()));
+            }
+            let _ = m.match_.to_string();
+            let _ = text::Instructions(&m.instructions).to_string();
+        }
+        Message::PacketIn(m) => assert_eq!(m.in_port(), in_port),
+        Message::PacketOut(m) => drop(text::Actions(&m.actions).to_string()),
+        Message::Error(m) => drop(m.to_string()),
+        Message::BundleAdd(m) => drop(m.message()),
+        Message::MultipartReply(MultipartReply { body, .. }) => {
+            if let MultipartBody::Flow(rules) = body {
+                rules.iter().for_each(|rule| drop(rule.to_string()));
+            }
+            assert!(body.clone().into_parts().is_ok());
+        }
+        _ => (),
+    }
+}
+
+/// A frame of a type with this body, whose length is right.
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let most = frame::MAX - 8;
+    let body = &body[..body.len().min(most)];
+    let length = (body.len() + 8) as u16;
+    let mut frame = vec![v13::VERSION, kind];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// A flow-mod's match.
+pub(crate) fn match_(data: &[u8]) {
+    let fields = &data[..data.len().min(60000)];
+    let length = fields.len() + 4;
+    let mut body = vec![0; 40];
+    body.extend_from_slice(&[0, 1]);
+    body.extend_from_slice(&(length as u16).to_be_bytes());
+    body.extend_from_slice(fields);
+    body.resize(40 + length.next_multiple_of(8), 0);
+    v13(&framed(14, &body));
+}
+
+/// A packet-out's actions.
+pub(crate) fn action(data: &[u8]) {
+    let actions = &data[..data.len().min(60000)];
+    let mut body = vec![0; 8];
+    body.extend_from_slice(&(actions.len() as u16).to_be_bytes());
+    body.resize(16, 0);
+    body.extend_from_slice(actions);
+    v13(&framed(13, &body));
+}
