@@ -214,7 +214,7 @@ class Demo:
         say_status(status)
         # It compares the rules beside the traffic, after the hand-over.
         status = self.morpheus.wait_compared("router")
-        return {"handover_us": status["handover_us"], **figures(status)}
+        return {**figures(status), **rules(status)}
 
     def roll_back(self):
         """Back to 1.0.0."""
