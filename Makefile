@@ -46,12 +46,12 @@ unit: dependencies
 	$(CARGO) test --workspace --exclude morph-tests
 
 e2e: dependencies bundles defects
-	$(end_to_end) -- --test-threads 1
+	$(end_to_end) -- --test-threads 1 --show-output
 
 test: lint unit e2e
 
 test-long: dependencies bundles defects
-	MORPH_LONG=1 $(end_to_end) -- --test-threads 1
+	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output
 
 # With libFuzzer (cargo-fuzz and a nightly toolchain) where it is there; else a stand-in from the same corpus.
 SECONDS ?= 60

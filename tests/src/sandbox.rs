@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
+/// What the directories are called, before the test's process id.
+const PREFIX: &str = "morph-lab-";
+
 /// What runs as process 1 of the sandbox: it reaps what loses its parent.
 const INIT: &str = "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up \
                     && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
@@ -32,7 +35,9 @@ impl Sandbox {
     /// # Errors
     /// When the kernel refuses (not root), or a tool is missing.
     pub fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("morph-lab-").tempdir()?;
+        remove_stale();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         // It also complains, in some versions, when all is over.
         let said = dir.path().join("keeper.out");
         let mut keeper = Command::new("setpriv")
@@ -166,6 +171,22 @@ impl Drop for Sandbox {
         if std::env::var_os("MORPH_KEEP").is_some() {
             self.dir.disable_cleanup(true);
             eprintln!("kept: {}", self.dir.path().display());
+        }
+    }
+}
+
+/// Removes the directories of tests that were killed so hard that they could not.
+fn remove_stale() {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let of = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let pid = of.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
