@@ -1,6 +1,7 @@
 //! The router on a lab: its stored paths, and its upgrades.
 
-use crate::lab::{Lab, Shape};
+use crate::lab::Lab;
+use crate::shape::Shape;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
