@@ -215,7 +215,7 @@ mod tests {
         assert_eq!([one.due("a"), other.due("a")], [Some(Action::Hang), None]);
         assert!(!file.exists());
         std::fs::write(&file, "").unwrap();
-        assert_eq!([other.due("a"), other.due("a")], [None, Some(Action::Hang)]);
+        assert_eq!([one.due("a"), one.due("a")], [None, Some(Action::Hang)]);
     }
 
     #[test]
