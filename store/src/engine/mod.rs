@@ -1,18 +1,21 @@
-//! The embedded engine: the core over one redb file, with a writer of its own thread.
+//! The engine: the core over a view, which a backend makes durable, with a writer of its own thread.
 //!
 //! ```text
-//!  server tasks --Job--> [ writer thread ] --fsync--> store.redb <--views-- readers (blocking pool)
+//!  server tasks --Job--> [ writer thread ] --fsync--> view: store.redb <--reads-- readers (blocking pool)
 //!       ^                      |
 //!       +----- mailboxes <-----+   one for each watcher
 //! ```
 
+mod backend;
 mod crc;
+mod embedded;
 pub(crate) mod error;
 mod file;
 mod layout;
 mod mailbox;
 mod reader;
 mod tables;
+mod watchers;
 mod writer;
 
 use std::io;
@@ -24,11 +27,13 @@ use prost::Message;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::limits;
+use backend::Backend;
+use embedded::Embedded;
 pub(crate) use error::EngineError;
 pub(crate) use file::File;
 pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use reader::Walk;
-pub(crate) use writer::Watching;
+pub(crate) use watchers::Watching;
 use writer::{Commit, Job, Watch, Writer};
 
 /// Jobs that may wait: twice the largest group, so that the next one is always there when a group is done.
@@ -52,18 +57,25 @@ impl Engine {
         let (file, state, incarnation) = File::open(directory)?;
         let (revision, file) = (state.revision, Arc::new(file));
         let (jobs, queue) = mpsc::channel(JOBS);
-        let writer = Writer::new(Arc::clone(&file), state, incarnation);
+        let backend = Backend::Embedded(Embedded::new(Arc::clone(&file)));
+        let writer = Writer::new(backend, state, incarnation);
+        let open = |source| EngineError::Open {
+            path: directory.to_owned(),
+            source,
+        };
+        // Of the thread's own: what the backend waits for must not wait for the server's tasks, nor they for it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(open)?;
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
                 let _end = end; // goes when the thread goes, however it goes
-                writer.run(queue);
+                runtime.block_on(writer.run(queue));
             })
-            .map_err(|source| EngineError::Open {
-                path: directory.to_owned(),
-                source,
-            })?;
+            .map_err(open)?;
         tracing::info!(directory = %directory.display(), revision, incarnation, "store open");
         let engine = Engine {
             jobs,
@@ -107,7 +119,7 @@ impl Engine {
     pub(crate) async fn watch(
         &self,
         request: WatchRequest,
-    ) -> Result<writer::Started, EngineError> {
+    ) -> Result<watchers::Started, EngineError> {
         let (answer, answered) = oneshot::channel();
         self.ask(Job::Watch(Watch { request, answer })).await?;
         answered.await.map_err(|_| EngineError::Stopped)?
