@@ -1,7 +1,7 @@
 # make            build everything in release, and the bundles of our apps
 # make demo       upgrade a router under live traffic, and see that nothing is lost
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
-# make test-long  the end-to-end tests with many more rounds
+# make test-long  the store's and the end-to-end tests with many more rounds
 # make fuzz       OpenFlow's decoders on random input, for SECONDS=60
 # PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
 #                 in a fraction of the time, and what they start is what users run.
@@ -51,6 +51,7 @@ e2e: dependencies bundles defects
 test: lint unit e2e
 
 test-long: dependencies bundles defects
+	MORPH_LONG=1 $(CARGO) test -p morph-store --no-fail-fast -- --test-threads 1 --show-output
 	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output
 
 # With libFuzzer (cargo-fuzz and a nightly toolchain) where it is there; else a stand-in from the same corpus.

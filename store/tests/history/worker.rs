@@ -1,0 +1,353 @@
+//! A client that reads and writes rows that all share, by change and by turn, and fences another's lane now and then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use morph_api::store::{ReadRequest, Reason, Seq, Transaction, Turn};
+use morph_store::client::Refusal;
+use morph_store::{Client, op};
+
+use super::checker::Operation;
+use super::models::{Answer, LaneOp, RowOp, Value};
+use super::{History, Seen};
+
+pub const APP: &str = "kv";
+/// Rows that are written at a time. Few, so that clients meet; others after each fault, so that what was never
+/// answered does not burden the search for ever.
+const ROWS: u64 = 3;
+/// Between two tries while the store is away.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// What all workers of a run have in common.
+pub struct Shared {
+    pub start: Instant,
+    pub round: AtomicU64,
+    pub stop: AtomicBool,
+    pub answered: AtomicU64,
+    /// Of each lane, as far as anyone knows.
+    pub epochs: Vec<AtomicU64>,
+}
+
+impl Shared {
+    pub fn new(workers: usize) -> Arc<Shared> {
+        Arc::new(Shared {
+            start: Instant::now(),
+            round: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
+            epochs: (0..workers).map(|_| AtomicU64::new(1)).collect(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
+/// An app that all share, and a lane for each.
+pub async fn prepare(client: &Client, workers: usize) {
+    let mut ops = vec![op::create_truth(APP, 1, 1)];
+    ops.extend((0..workers).map(|n| op::fence(APP, node(n), 0, "1.0.0")));
+    client.commit(op::shared([], ops)).await.unwrap().unwrap();
+}
+
+fn node(n: usize) -> String {
+    format!("node{n}")
+}
+
+pub struct Worker {
+    id: usize,
+    client: Client,
+    shared: Arc<Shared>,
+    /// Whether what it reads is bound to be the newest: so of one daemon.
+    reads: bool,
+    random: u64,
+    values: Value,
+    epoch: u64,
+    turns: u64,
+    /// What it last saw of a row: value and revision.
+    known: BTreeMap<String, (Option<Value>, u64)>,
+    history: History,
+}
+
+/// What came of a commit.
+enum Outcome {
+    Done(u64),
+    Refused(Refusal),
+    Unknown,
+}
+
+impl Worker {
+    pub fn new(id: usize, client: Client, shared: &Arc<Shared>, reads: bool) -> Worker {
+        Worker {
+            id,
+            client,
+            shared: Arc::clone(shared),
+            reads,
+            random: 0x9E37_79B9_7F4A_7C15 ^ (id as u64 + 1) << 32,
+            values: (id as u64 + 1) << 32,
+            epoch: 1,
+            turns: 0,
+            known: BTreeMap::new(),
+            history: History::default(),
+        }
+    }
+
+    /// Works until it is told to stop. What it has begun then, it ends.
+    pub async fn run(mut self) -> History {
+        while !self.shared.stop.load(Ordering::SeqCst) {
+            let row = self.row();
+            let answered = match self.draw(20) {
+                0..8 => self.read(row).await,
+                8..13 => self.change(row, true).await,
+                13..15 => self.change(row, false).await,
+                15..19 => self.turn(row).await,
+                _ => self.fence().await,
+            };
+            match answered {
+                true => {
+                    self.shared.answered.fetch_add(1, Ordering::SeqCst);
+                }
+                false => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        self.history
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    fn row(&mut self) -> String {
+        let round = self.shared.round.load(Ordering::SeqCst);
+        format!("{round:04}-{}", self.draw(ROWS))
+    }
+
+    fn value(&mut self) -> Value {
+        self.values += 1;
+        self.values
+    }
+
+    /// A read that fails says nothing, so it is not noted.
+    async fn read(&mut self, key: String) -> bool {
+        let request = ReadRequest {
+            row: Some(op::row(APP, "t", &key)),
+            ..ReadRequest::default()
+        };
+        let called = self.shared.now();
+        let Ok(reply) = self.client.read(request).await else {
+            return false;
+        };
+        let answered = self.shared.now();
+        let row = reply.rows.into_iter().next();
+        let found = row.map(|row| (row.value.unwrap().parse().unwrap(), row.revision));
+        let value = found.map(|(value, _)| value);
+        let revision = found.map_or(0, |(_, revision)| revision);
+        self.known.insert(key.clone(), (value, revision));
+        if self.reads {
+            self.seen(called, answered, reply.revision, false);
+            self.note(key, called, Some(answered), RowOp::Read(value));
+        }
+        true
+    }
+
+    /// Writes or deletes a row if it is what it was when last seen.
+    async fn change(&mut self, key: String, put: bool) -> bool {
+        let (from, revision) = self.known.get(&key).copied().unwrap_or((None, 0));
+        if from.is_none() && !put {
+            return self.read(key).await;
+        }
+        let to = put.then(|| self.value());
+        let row = op::row(APP, "t", &key);
+        let write = match to {
+            Some(value) => op::put(row.clone(), value.to_string()),
+            None => op::delete(row.clone()),
+        };
+        let transaction = op::shared([op::expect(&row, revision)], [write]);
+        let called = self.shared.now();
+        let outcome = self.commit(transaction).await;
+        let answered = self.shared.now();
+        let (answered, done) = match outcome {
+            Outcome::Done(revision) => {
+                self.known
+                    .insert(key.clone(), (to, to.map_or(0, |_| revision)));
+                (Some(answered), Some(true))
+            }
+            Outcome::Refused(refusal) => {
+                assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
+                self.known.remove(&key);
+                (Some(answered), Some(false))
+            }
+            Outcome::Unknown => {
+                self.known.remove(&key);
+                (None, None)
+            }
+        };
+        self.note(key, called, answered, RowOp::Change { from, to, done });
+        answered.is_some()
+    }
+
+    /// Writes a row by a turn of its own lane, which it sends again until it knows what came of it.
+    async fn turn(&mut self, key: String) -> bool {
+        let value = self.value();
+        let put = op::put(op::row(APP, "t", &key), value.to_string());
+        let turn = Turn {
+            app: APP.into(),
+            node: node(self.id),
+            epoch: self.epoch,
+            follows: self.turns,
+            cursor: Some(Seq {
+                stream: 1,
+                n: self.turns + 1,
+            }),
+        };
+        let called = self.shared.now();
+        loop {
+            let asked = self.shared.now();
+            let outcome = self.commit(op::turn(turn.clone(), [put.clone()])).await;
+            let answered = self.shared.now();
+            let answer = match &outcome {
+                Outcome::Done(_) => Some(Answer::Done),
+                Outcome::Refused(refusal) => Some(answer(refusal)),
+                Outcome::Unknown => None,
+            };
+            let (epoch, follows) = (turn.epoch, turn.follows);
+            let of_lane = LaneOp::Turn {
+                epoch,
+                follows,
+                answer,
+            };
+            self.note_lane(self.id, asked, answer.map(|_| answered), of_lane);
+            let landed = match outcome {
+                Outcome::Done(_) => true,
+                Outcome::Refused(refusal) => self.refused(&turn, &refusal),
+                Outcome::Unknown => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            if landed {
+                self.turns = follows + 1;
+                self.note(key, called, Some(answered), RowOp::Write(Some(value)));
+            }
+            if self.epoch == 0 {
+                self.enter().await;
+            }
+            return true;
+        }
+    }
+
+    /// Whether the turn has landed all the same. After a fence nothing of it can land any more: the lane says.
+    fn refused(&mut self, turn: &Turn, refusal: &Refusal) -> bool {
+        let lane = refusal.lane.as_ref().unwrap();
+        match answer(refusal) {
+            Answer::Already => true,
+            Answer::Stale => {
+                self.epoch = 0;
+                self.shared.epochs[self.id].fetch_max(lane.epoch, Ordering::SeqCst);
+                assert!(
+                    lane.turn == turn.follows || lane.turn == turn.follows + 1,
+                    "{refusal}"
+                );
+                lane.turn == turn.follows + 1
+            }
+            answer => panic!("{answer:?}: {refusal}"),
+        }
+    }
+
+    /// Fences its own lane, to write in it again.
+    async fn enter(&mut self) {
+        loop {
+            let expect = self.shared.epochs[self.id].load(Ordering::SeqCst);
+            if self.fence_at(self.id, expect).await == Some(Answer::Done) {
+                self.epoch = expect + 1;
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Shuts out another.
+    async fn fence(&mut self) -> bool {
+        let lanes = self.shared.epochs.len();
+        let lane = self.draw(lanes as u64) as usize;
+        if lane == self.id {
+            return true;
+        }
+        let expect = self.shared.epochs[lane].load(Ordering::SeqCst);
+        self.fence_at(lane, expect).await.is_some()
+    }
+
+    async fn fence_at(&mut self, lane: usize, expect: u64) -> Option<Answer> {
+        let fence = op::shared([], [op::fence(APP, node(lane), expect, "1.0.0")]);
+        let called = self.shared.now();
+        let outcome = self.commit(fence).await;
+        let answered = self.shared.now();
+        let (answer, epoch) = match &outcome {
+            Outcome::Done(_) => (Some(Answer::Done), expect + 1),
+            Outcome::Refused(refusal) => {
+                let epoch = refusal.lane.as_ref().unwrap().epoch;
+                (Some(answer(refusal)), epoch)
+            }
+            Outcome::Unknown => (None, 0),
+        };
+        self.shared.epochs[lane].fetch_max(epoch, Ordering::SeqCst);
+        let of_lane = LaneOp::Fence { expect, answer };
+        self.note_lane(lane, called, answer.map(|_| answered), of_lane);
+        answer
+    }
+
+    async fn commit(&mut self, transaction: Transaction) -> Outcome {
+        let called = self.shared.now();
+        match self.client.commit(transaction).await {
+            Ok(Ok(committed)) => {
+                self.seen(called, self.shared.now(), committed.revision, true);
+                Outcome::Done(committed.revision)
+            }
+            Ok(Err(refusal)) => Outcome::Refused(refusal),
+            Err(_) => Outcome::Unknown,
+        }
+    }
+
+    fn seen(&mut self, called: u64, answered: u64, revision: u64, wrote: bool) {
+        self.history.seen.push(Seen {
+            called,
+            answered,
+            revision,
+            wrote,
+        });
+    }
+
+    fn note(&mut self, key: String, called: u64, answered: Option<u64>, op: RowOp) {
+        self.history.rows.entry(key).or_default().push(Operation {
+            client: self.id,
+            called,
+            answered,
+            op,
+        });
+    }
+
+    fn note_lane(&mut self, lane: usize, called: u64, answered: Option<u64>, op: LaneOp) {
+        let lane = self.history.lanes.entry(node(lane)).or_default();
+        lane.push(Operation {
+            client: self.id,
+            called,
+            answered,
+            op,
+        });
+    }
+}
+
+fn answer(refusal: &Refusal) -> Answer {
+    match refusal.reason {
+        Reason::StaleEpoch => Answer::Stale,
+        Reason::Gap => Answer::Gap,
+        Reason::Already => Answer::Already,
+        reason => panic!("{reason:?}: {refusal}"),
+    }
+}
