@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use morph_api::Role;
 use serde::Deserialize;
 
 /// The supervisor of Morpheus: starts, watches and swaps all other processes.
@@ -43,6 +44,10 @@ pub struct Flags {
     /// This node's name in the store [default: node1]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Which role to ask the switches for: equal; master (a former one becomes a slave); or slave: nothing is written,
+    /// and apps see no switch [default: equal]
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Role>,
 }
 
 /// The same as a file.
@@ -60,6 +65,7 @@ struct File {
     apps: Vec<String>,
     bundles: Option<PathBuf>,
     node: Option<String>,
+    role: Option<String>,
 }
 
 /// An app, and perhaps which of its releases: `NAME` or `NAME@VERSION`.
@@ -122,6 +128,8 @@ pub struct Settings {
     pub bundles: PathBuf,
     /// This node's lanes.
     pub node: String,
+    /// Asked for at every switch.
+    pub role: Role,
     /// Where morph-proxy and morph-stored stand.
     pub executables: PathBuf,
     /// How long an upgrade's probation lasts where nothing else is said.
@@ -244,6 +252,11 @@ impl Settings {
                 message,
             });
         }
+        let in_file = file.role.map(|role| role.parse::<Role>()).transpose();
+        let role = in_file.map_err(|message| ConfigError::Value {
+            key: "role",
+            message,
+        })?;
         let state_dir = match flags.state_dir.or(file.state_dir) {
             Some(dir) => dir,
             None => around.state_dir()?,
@@ -264,6 +277,7 @@ impl Settings {
                 bundles.unwrap_or_else(|| around.executables.join("bundles")),
             )?,
             node,
+            role: flags.role.or(role).unwrap_or_default(),
             executables: around.executables.clone(),
             probation: Duration::from_secs(30),
         })
@@ -383,6 +397,9 @@ mod tests {
             error.contains("line 2") && error.contains("colour"),
             "{error}"
         );
+        std::fs::write(&path, "role = 'primary'").unwrap();
+        let error = settings(&["--config", path.to_str().unwrap()], &user()).unwrap_err();
+        assert!(error.contains("role: \"primary\" is no role"), "{error}");
         for (args, said) in [
             (["--app", "@1.0.0"], "name is missing"),
             (["--app", "router@new"], "\"new\" is no version"),
@@ -392,6 +409,7 @@ mod tests {
             ),
             (["--config", "/none"], "cannot read /none"),
             (["--node", ""], "node: "),
+            (["--role", "primary"], "equal, master or slave"),
         ] {
             let error = settings(&args, &user()).unwrap_err();
             assert!(error.contains(said), "{args:?}: {error}");

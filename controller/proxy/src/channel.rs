@@ -15,6 +15,7 @@ mod handshake;
 mod hello;
 mod out;
 mod report;
+mod role;
 #[cfg(test)]
 mod tests;
 mod xids;
@@ -34,6 +35,8 @@ use tracing::Level;
 use crate::wire::NotOpenFlow;
 use edge::Edge;
 pub(crate) use out::Refused;
+pub(crate) use role::Election;
+use role::Roles;
 use xids::Xids;
 pub(crate) use xids::{Asked, Asker, Expects};
 
@@ -91,6 +94,8 @@ pub(crate) enum Output {
     Identified { dpid: u64 },
     /// The switch is described and may be used.
     Ready,
+    /// Whether it may be written to has changed.
+    Role,
     /// A message for whom it concerns.
     Message(Header, Bytes),
     /// Answers `Challenge`.
@@ -141,6 +146,7 @@ pub(crate) struct Channel {
     unwritten: usize,
     full_since: Option<Instant>,
     xids: Xids,
+    roles: Roles,
     features: Option<FeaturesReply>,
     desc: Option<Desc>,
     ports: BTreeMap<u32, Port>,
@@ -154,7 +160,7 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// A connection that has just been made; says hello.
-    pub(crate) fn new(remote: String, now: Instant) -> Self {
+    pub(crate) fn new(remote: String, election: Election, now: Instant) -> Self {
         let mut channel = Channel {
             remote,
             state: State::Hello,
@@ -169,6 +175,7 @@ impl Channel {
             unwritten: 0,
             full_since: None,
             xids: Xids::default(),
+            roles: Roles::new(election),
             features: None,
             desc: None,
             ports: BTreeMap::new(),
@@ -221,13 +228,19 @@ impl Channel {
             }
         };
         let full = self.full_since.map(|since| since + FULL);
-        [Some(life), full, self.challenged]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            Some(life),
+            full,
+            self.challenged,
+            self.roles.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn timer(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.role_timer(now, out);
         if self.full_since.is_some_and(|since| since + FULL <= now) {
             let queued = self.queued();
             self.close(
@@ -325,11 +338,11 @@ impl Channel {
             MessageType::ECHO_REPLY => self.xids.done(header.xid),
             MessageType::HELLO => {}
             _ => match self.edge.as_mut().map(|edge| edge.receive(&frame)) {
-                None => self.classify(header, frame, out),
+                None => self.classify(header, frame, now, out),
                 Some(Ok(frames)) => {
                     for frame in frames {
                         if let Ok(header) = Header::read(&frame) {
-                            self.classify(header, frame, out);
+                            self.classify(header, frame, now, out);
                         }
                     }
                 }
@@ -341,11 +354,13 @@ impl Channel {
         }
     }
 
-    fn classify(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
+    fn classify(&mut self, header: Header, frame: Bytes, now: Instant, out: &mut Vec<Output>) {
         match self.state {
-            State::Ready => self.message(header, frame, out),
+            State::Ready => self.message(header, frame, now, out),
             State::Features => self.features(header, &frame, out),
-            State::Admission | State::Describing { .. } => self.described(header, frame, out),
+            State::Admission | State::Describing { .. } => {
+                self.described(header, frame, now, out);
+            }
             State::Hello | State::Closed => {}
         }
     }
@@ -361,9 +376,15 @@ impl Channel {
         self.messages_out += 1;
     }
 
-    fn message(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
+    fn message(&mut self, header: Header, frame: Bytes, now: Instant, out: &mut Vec<Output>) {
         match header.kind {
-            MessageType::ERROR => self.errors += 1,
+            MessageType::ERROR => {
+                if self.role_refused(header, &frame, now, out) {
+                    return;
+                }
+                self.errors += 1;
+            }
+            MessageType::ROLE_REPLY => return self.role_reply(header, &frame, now, out),
             MessageType::PORT_STATUS => match v13::decode(&frame) {
                 Ok((_, Message::PortStatus(status))) => self.note_port(status),
                 Ok(_) => {}

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use morph_api::Role;
 use morph_api::session::sessions_server::SessionsServer;
 use morph_api::supervisor::Observation;
 use morph_api::supervisor::proxy_server::ProxyServer;
@@ -64,6 +65,8 @@ pub struct Options {
     pub openflow: Vec<SocketAddr>,
     /// Bytes of events kept for one app; none: 64 MiB.
     pub quota: Option<usize>,
+    /// Asked for at every switch.
+    pub role: Role,
 }
 
 /// Why a proxy does not start.
@@ -154,6 +157,7 @@ impl Proxy {
         let settings = Settings {
             stream,
             quota: self.options.quota.unwrap_or(QUOTA),
+            role: self.options.role,
         };
         let hands = Hands::new(events, store);
         run_loop(Mediator::new(settings), hands, inbox, shutdown).await;

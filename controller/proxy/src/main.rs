@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use morph_api::Role;
 use morph_proxy::{Options, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +25,10 @@ struct Args {
     /// The name of this node, as in the store's lanes.
     #[arg(long, value_name = "NAME", default_value = "node1")]
     node: String,
+    /// Which role to ask the switches for: equal, master (a former one becomes a slave) or slave (nothing is written, and
+    /// apps see no switch).
+    #[arg(long, value_name = "ROLE", default_value_t)]
+    role: Role,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,7 @@ fn run(args: Args) -> anyhow::Result<()> {
             node: args.node,
             openflow: args.openflow,
             quota: None,
+            role: args.role,
         })?;
         proxy
             .run(async {

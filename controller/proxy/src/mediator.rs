@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use morph_api::Role;
 use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
 use morph_openflow::rule::RuleSet;
@@ -121,6 +122,8 @@ pub(crate) struct Settings {
     pub(crate) stream: u64,
     /// Bytes of events kept for one app.
     pub(crate) quota: usize,
+    /// Asked for at every switch.
+    pub(crate) role: Role,
 }
 
 /// The default quota of bytes of an app's backlog: some 300 000 small packet-ins.

@@ -13,10 +13,12 @@ pub mod cookie;
 pub mod fail;
 pub mod manifest;
 mod record;
+mod role;
 mod seq;
 pub mod unix;
 
 pub use record::{Record, RecordError, Records, put_control, put_message};
+pub use role::Role;
 
 #[allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 mod generated {

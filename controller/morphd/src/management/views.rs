@@ -61,6 +61,7 @@ pub(super) fn switch(switch: supervisor::Switch) -> Switch {
         messages_in: switch.messages_in,
         messages_out: switch.messages_out,
         errors: switch.errors,
+        role: switch.role,
     }
 }
 

@@ -53,6 +53,7 @@ impl PartName {
                     args.extend(["--openflow".into(), address.into()]);
                 }
                 args.extend(["--node".into(), settings.node.clone().into()]);
+                args.extend(["--role".into(), settings.role.name().into()]);
             }
         }
         args

@@ -111,6 +111,7 @@ impl Edge {
             Message::FeaturesRequest => (v10::Message::FeaturesRequest, None),
             Message::SetConfig(config) => (v10::Message::SetConfig(*config), None),
             Message::BarrierRequest => (v10::Message::BarrierRequest, None),
+            Message::RoleRequest(role) => (role_request(role.role)?, None),
             Message::PacketOut(out) => (packet_out(out)?, None),
             Message::FlowMod(flow) => (self.flow_mod(flow)?, None),
             Message::MultipartRequest(request) => return statistics(request),
@@ -168,6 +169,14 @@ fn applied(instructions: &[Instruction]) -> Result<Vec<v10::Action>, Inexpressib
             );
             no(UNSUPPORTED_INSTRUCTION, what)
         }
+    }
+}
+
+/// 1.0 has no roles; Nicira's are one less than those of 1.3, and none of them asks for the present one.
+fn role_request(role: u32) -> Result<v10::Message, Inexpressible> {
+    match role.checked_sub(1) {
+        Some(role) => Ok(v10::Message::Vendor(v10::Vendor::NxRoleRequest(role))),
+        None => no(BAD_TYPE, "question for the present role"),
     }
 }
 
@@ -267,6 +276,10 @@ impl Edge {
             }
             v10::Message::GetConfigReply(config) => Message::GetConfigReply(config),
             v10::Message::BarrierReply => Message::BarrierReply,
+            v10::Message::Vendor(v10::Vendor::NxRoleReply(role)) => Message::RoleReply(v13::Role {
+                role: role.saturating_add(1),
+                generation_id: 0,
+            }),
             other => {
                 tracing::debug!(kind = ?v10::kind::name(other.kind()), "not asked for, and ignored");
                 return None;

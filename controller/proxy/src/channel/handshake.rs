@@ -82,6 +82,7 @@ impl Channel {
             miss_send_len: 0xffff,
         });
         self.say(&config, Asker::Channel, Expects::Nothing, now);
+        self.ask_role(now);
         let mut ask = |message| Some(self.say(&message, Asker::Channel, Expects::Reply, now));
         self.state = State::Describing {
             ports: ask(Message::MultipartRequest(MultipartRequest::PortDesc)),
@@ -90,12 +91,23 @@ impl Channel {
         };
     }
 
-    pub(super) fn described(&mut self, header: Header, frame: Bytes, out: &mut Vec<Output>) {
+    pub(super) fn described(
+        &mut self,
+        header: Header,
+        frame: Bytes,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let mut answered = false;
         match v13::decode(&frame) {
             Ok((_, Message::MultipartReply(reply))) => answered = self.description(reply),
-            Ok((_, Message::BarrierReply)) => answered = true,
+            Ok((_, Message::BarrierReply)) => {
+                self.role_passed_by(header.xid);
+                answered = true;
+            }
+            Ok((_, Message::RoleReply(_))) => self.role_reply(header, &frame, now, out),
             Ok((_, Message::PortStatus(status))) => self.note_port(status),
+            Ok((_, Message::Error(_))) if self.role_refused(header, &frame, now, out) => {}
             Ok((_, Message::Error(error))) => {
                 self.errors += 1;
                 answered = true;
@@ -107,10 +119,15 @@ impl Channel {
             Ok(_) => {}
             Err(error) => return self.malformed(header, &error, out),
         }
-        if !answered {
-            return;
+        if answered {
+            self.xids.done(header.xid);
+            self.described_by(header.xid);
         }
-        self.xids.done(header.xid);
+        self.ready_if_all_is_known(out);
+    }
+
+    /// The answer to this question is whole.
+    fn described_by(&mut self, xid: u32) {
         let State::Describing {
             ports,
             desc,
@@ -120,9 +137,17 @@ impl Channel {
             return;
         };
         for waiting in [&mut *ports, &mut *desc, &mut *barrier] {
-            waiting.take_if(|xid| *xid == header.xid);
+            waiting.take_if(|asked| *asked == xid);
         }
-        if ports.is_none() && desc.is_none() && barrier.is_none() {
+    }
+
+    pub(super) fn ready_if_all_is_known(&mut self, out: &mut Vec<Output>) {
+        let described = State::Describing {
+            ports: None,
+            desc: None,
+            barrier: None,
+        };
+        if self.state == described && self.roles.is_settled() {
             self.state = State::Ready;
             out.push(Output::Ready);
             let early = std::mem::take(&mut self.early);

@@ -87,6 +87,7 @@ impl Channel {
             messages_in: self.messages_in,
             messages_out: self.messages_out,
             errors: self.errors,
+            role: self.role_name(),
         }
     }
 }

@@ -1,10 +1,21 @@
 //! One connection by tables of messages and times.
 
+mod roles;
+
+use morph_api::Role;
 use morph_openflow::v13::{ErrorMsg, port_reason};
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn error(kind: u16, code: u16) -> Message {
+    Message::Error(ErrorMsg {
+        kind,
+        code,
+        data: Bytes::new(),
+    })
+}
 
 struct Bench {
     channel: Channel,
@@ -41,25 +52,41 @@ fn port(port_no: u32) -> Port {
 
 impl Bench {
     fn new() -> Self {
+        Bench::of_role(Role::Equal)
+    }
+
+    fn of_role(role: Role) -> Self {
         let now = Instant::now();
-        let channel = Channel::new("10.0.0.1:5".into(), now);
+        let election = Election {
+            role,
+            generation: 7,
+        };
+        let channel = Channel::new("10.0.0.1:5".into(), election, now);
         Bench { channel, now }
     }
 
-    /// Described: its hello, features, ports in two parts, description and barrier are in.
+    /// Described: its hello, features, ports in two parts, description and barrier are in. It knows no roles.
     fn ready() -> Self {
         let mut bench = Bench::new();
-        bench.sent();
-        bench.message(Message::Hello(Hello::V13), 1);
-        let xid = bench.sent()[0].0.xid;
-        assert_eq!(bench.message(features(0), xid), ["identified 2a"]);
-        bench.put(Input::Admit);
-        let sent = bench.sent();
+        let questions = bench.admitted();
+        assert_eq!(bench.describe(&questions), ["ready"]);
+        bench
+    }
+
+    /// What a switch is asked once its datapath id is free.
+    fn admitted(&mut self) -> Vec<(Header, Message)> {
+        self.sent();
+        self.message(Message::Hello(Hello::V13), 1);
+        let xid = self.sent()[0].0.xid;
+        assert_eq!(self.message(features(0), xid), ["identified 2a"]);
+        self.put(Input::Admit);
+        let sent = self.sent();
         let kinds: Vec<_> = sent.iter().map(|(header, _)| header.kind).collect();
         assert_eq!(
             kinds,
             [
                 MessageType::SET_CONFIG,
+                MessageType::ROLE_REQUEST,
                 MessageType::MULTIPART_REQUEST,
                 MessageType::MULTIPART_REQUEST,
                 MessageType::BARRIER_REQUEST
@@ -70,28 +97,21 @@ impl Bench {
             miss_send_len: 0xffff,
         };
         assert_eq!(sent[0].1, Message::SetConfig(config), "whole packets");
+        sent
+    }
+
+    /// Answers all of these questions but the one about roles.
+    fn describe(&mut self, questions: &[(Header, Message)]) -> Vec<String> {
+        let xid = |index: usize| questions[index].0.xid;
         let ports = |more, port_no| {
             let body = MultipartBody::PortDesc(vec![port(port_no)]);
             Message::MultipartReply(MultipartReply { more, body })
         };
-        assert!(bench.message(ports(true, 1), sent[1].0.xid).is_empty());
-        assert!(bench.message(ports(false, 2), sent[1].0.xid).is_empty());
+        assert!(self.message(ports(true, 1), xid(2)).is_empty());
+        assert!(self.message(ports(false, 2), xid(2)).is_empty());
         // It does not know descriptions.
-        let error = ErrorMsg {
-            kind: 1,
-            code: 2,
-            data: Bytes::new(),
-        };
-        assert!(
-            bench
-                .message(Message::Error(error), sent[2].0.xid)
-                .is_empty()
-        );
-        assert_eq!(
-            bench.message(Message::BarrierReply, sent[3].0.xid),
-            ["ready"]
-        );
-        bench
+        assert!(self.message(error(1, 2), xid(3)).is_empty());
+        self.message(Message::BarrierReply, xid(4))
     }
 
     fn put(&mut self, input: Input) -> Vec<String> {
@@ -100,6 +120,7 @@ impl Bench {
         let text = |output| match output {
             Output::Identified { dpid } => format!("identified {dpid:x}"),
             Output::Ready => "ready".into(),
+            Output::Role => "role".into(),
             Output::Message(header, _) => header.kind.to_string(),
             Output::Alive => "alive".into(),
             Output::Closed(closing) => format!("{}: {}", closing.level, closing.reason),
@@ -147,12 +168,7 @@ fn a_switch_is_described_before_it_is_ready() {
 #[test]
 fn what_comes_before_it_is_ready_is_not_lost() {
     let mut bench = Bench::new();
-    bench.sent();
-    bench.message(Message::Hello(Hello::V13), 1);
-    let xid = bench.sent()[0].0.xid;
-    bench.message(features(0), xid);
-    bench.put(Input::Admit);
-    let sent = bench.sent();
+    let questions = bench.admitted();
     let removed = Bytes::from_static(&[4, 11, 0, 56, 0, 0, 0, 0]);
     let mut removed = removed.to_vec();
     removed.resize(54, 0);
@@ -160,24 +176,7 @@ fn what_comes_before_it_is_ready_is_not_lost() {
     // A match without fields: type 1, length 4, padded.
     removed[48..52].copy_from_slice(&[0, 1, 0, 4]);
     bench.put(Input::Frame(removed.into()));
-    let ports = MultipartBody::PortDesc(vec![port(1)]);
-    let ports = Message::MultipartReply(MultipartReply {
-        more: false,
-        body: ports,
-    });
-    bench.message(ports, sent[1].0.xid);
-    bench.message(
-        Message::Error(ErrorMsg {
-            kind: 1,
-            code: 2,
-            data: Bytes::new(),
-        }),
-        sent[2].0.xid,
-    );
-    assert_eq!(
-        bench.message(Message::BarrierReply, sent[3].0.xid),
-        ["ready", "FLOW_REMOVED"]
-    );
+    assert_eq!(bench.describe(&questions), ["ready", "FLOW_REMOVED"]);
 }
 
 #[test]

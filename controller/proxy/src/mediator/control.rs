@@ -238,7 +238,7 @@ impl Mediator {
                 .channel
                 .report(disconnects.copied().unwrap_or_default(), now)
         };
-        let connected = self.switches.values().filter(|switch| switch.announced);
+        let connected = self.switches.values().filter(|s| s.channel.is_ready());
         let mut switches: Vec<_> = connected.map(report).collect();
         switches.sort_by_key(|switch| switch.dpid);
         SwitchesReply { switches }

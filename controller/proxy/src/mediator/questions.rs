@@ -73,7 +73,7 @@ impl Mediator {
         let known = conn.filter(|conn| {
             self.switches
                 .get(conn)
-                .is_some_and(|switch| switch.announced)
+                .is_some_and(|switch| switch.channel.is_ready())
         });
         let Some(conn) = known else {
             let why = format!("no switch {} is connected", Dpid(dpid));

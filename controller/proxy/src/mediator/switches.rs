@@ -9,7 +9,9 @@ use tracing::Level;
 
 use super::session::Known;
 use super::*;
-use crate::channel::{Asker, Closing, Expects, Input as ChannelInput, Output as ChannelOutput};
+use crate::channel::{
+    Asker, Closing, Election, Expects, Input as ChannelInput, Output as ChannelOutput,
+};
 use crate::dispatch::Present;
 use crate::slot::What;
 
@@ -31,7 +33,11 @@ impl Mediator {
             return;
         }
         tracing::debug!(conn, %remote, "connection");
-        let mut channel = Channel::new(remote, now);
+        let election = Election {
+            role: self.settings.role,
+            generation: self.settings.stream,
+        };
+        let mut channel = Channel::new(remote, election, now);
         channel.place(self.one_table());
         let switch = Switch {
             channel,
@@ -70,7 +76,8 @@ impl Mediator {
         for output in outputs.drain(..) {
             match output {
                 ChannelOutput::Identified { dpid } => self.identified(conn, dpid, now, out),
-                ChannelOutput::Ready => self.switch_up(conn, now, out),
+                ChannelOutput::Ready => self.ready(conn, now, out),
+                ChannelOutput::Role => self.role_changed(conn, now, out),
                 ChannelOutput::Message(header, frame) => {
                     self.message(conn, header, frame, now, out)
                 }
@@ -142,6 +149,36 @@ impl Mediator {
         }
     }
 
+    /// It is described. Where Morpheus is a slave that is all: the switch is shown, and waits for another role.
+    fn ready(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        let Some(switch) = self.switches.get(&conn) else {
+            return;
+        };
+        let (channel, dpid) = (&switch.channel, Dpid(switch.channel.dpid()));
+        if channel.may_write() {
+            return self.switch_up(conn, now, out);
+        }
+        tracing::warn!(%dpid, remote = %channel.remote, "switch connected, and Morpheus is its slave: nothing is written to it, and no app sees it");
+    }
+
+    fn role_changed(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return;
+        };
+        match (switch.channel.may_write(), switch.announced) {
+            (true, false) => self.switch_up(conn, now, out),
+            (false, true) => {
+                switch.announced = false;
+                // What was asked is not compared any longer: no difference could be sent.
+                switch.reconcile = Reconcile::default();
+                let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
+                let reason = "Morpheus is its slave now".to_owned();
+                self.withdraw(conn, dpid, remote, reason, now, out);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
     fn switch_up(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         if let Some(reason) = self.too_few_tables(conn) {
             return self.channel(conn, ChannelInput::Refuse(reason), now, out);
@@ -181,6 +218,20 @@ impl Mediator {
         if self.disconnects.len() < COUNTED_DATAPATHS || self.disconnects.contains_key(&dpid) {
             *self.disconnects.entry(dpid).or_default() += 1;
         }
+        self.fail_questions(conn, now, out);
+        self.withdraw(conn, dpid, remote, reason, now, out);
+    }
+
+    /// Apps no longer have it.
+    fn withdraw(
+        &mut self,
+        conn: u32,
+        dpid: u64,
+        remote: String,
+        reason: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         self.observe(out, || {
             observation::What::Switch(SwitchChange {
                 dpid,
@@ -189,7 +240,6 @@ impl Mediator {
                 reason,
             })
         });
-        self.fail_questions(conn, now, out);
         self.switch_event(conn, dpid, What::SwitchDown, now, out);
         self.inform(conn, dpid, false);
     }
@@ -274,7 +324,7 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        if self.apps.is_none() || !switch.channel.is_ready() {
+        if self.apps.is_none() || !switch.announced {
             return;
         }
         let questions = Reconcile::questions(switch.channel.has_one_table());

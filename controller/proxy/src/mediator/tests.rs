@@ -36,7 +36,11 @@ struct Bench {
 
 impl Bench {
     fn new(quota: usize) -> Self {
-        let settings = Settings { stream: 3, quota };
+        let settings = Settings {
+            stream: 3,
+            quota,
+            role: Role::Equal,
+        };
         let mut bench = Bench {
             mediator: Mediator::new(settings),
             now: Instant::now(),
@@ -97,7 +101,10 @@ impl Bench {
     fn wire(&mut self, conn: u32, frame: &Bytes) -> Option<Input> {
         let (header, message) = v13::decode(frame).unwrap();
         let body = match message {
-            Message::Hello(_) | Message::SetConfig(_) | Message::FeaturesRequest => return None,
+            Message::Hello(_)
+            | Message::SetConfig(_)
+            | Message::FeaturesRequest
+            | Message::RoleRequest(_) => return None,
             Message::BarrierRequest => None,
             Message::MultipartRequest(MultipartRequest::Desc) => {
                 Some(MultipartBody::Desc(Default::default()))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use morph_api::Role;
 use morph_api::cookie::Cookie;
 use morph_api::supervisor::{CleanRequest, FlowsRequest, PortsRequest, observation};
 use morph_openflow::rule::{RuleBody, RuleKey};
@@ -22,7 +23,7 @@ async fn connected(house: &House, count: usize) {
 
 #[tokio::test]
 async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
-    let mut house = House::new().await;
+    let house = House::new().await;
     let mut observer = house.observe().await;
     let switch = Switch::connect(house.address, 0x2a).await;
     let up = observer
@@ -230,6 +231,7 @@ async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
         node: "node1".into(),
         openflow: vec!["127.0.0.1:0".parse().unwrap()],
         quota: None,
+        role: Role::Equal,
     });
     let error = second.unwrap_err().to_string();
     assert!(error.contains("another morph-proxy runs in"), "{error}");

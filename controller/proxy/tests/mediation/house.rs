@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use morph_api::Role;
 use morph_api::store::Seq;
 use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
@@ -63,6 +64,7 @@ pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) control: ProxyClient<Channel>,
     pub(crate) store: Client,
+    role: Role,
     proxy: Option<Running>,
     daemon: Option<Running>,
 }
@@ -76,21 +78,33 @@ pub(crate) const APP: &str = "learning-switch";
 impl House {
     /// With both apps configured and the lane of `APP` at epoch 1.
     pub(crate) async fn new() -> Self {
-        let mut house = House::bare().await;
+        let house = House::bare().await;
         house.configure(&APPS).await;
         house.fence(0, "1.0.0").await;
         house
     }
 
+    /// The same, with a proxy that asks for this role.
+    pub(crate) async fn of_role(role: Role) -> Self {
+        let house = House::start(role).await;
+        house.configure(&APPS).await;
+        house
+    }
+
     /// Not configured.
     pub(crate) async fn bare() -> Self {
+        House::start(Role::Equal).await
+    }
+
+    async fn start(role: Role) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let daemon = start_store(dir.path());
-        let (proxy, address) = start_proxy(dir.path(), None);
+        let (proxy, address) = start_proxy(dir.path(), None, role);
         House {
             control: ProxyClient::new(morph_api::unix::connect_lazy(dir.path().join("proxy.sock"))),
             store: Client::new(dir.path().join("store.sock")),
             address,
+            role,
             proxy: Some(proxy),
             daemon: Some(daemon),
             dir,
@@ -103,7 +117,7 @@ impl House {
 
     /// Another proxy process, as far as anybody can see, on the same port.
     pub(crate) async fn start_proxy(&mut self) {
-        let (proxy, _) = start_proxy(self.dir.path(), Some(self.address));
+        let (proxy, _) = start_proxy(self.dir.path(), Some(self.address), self.role);
         self.proxy = Some(proxy);
     }
 
@@ -115,7 +129,7 @@ impl House {
         self.daemon = Some(start_store(self.dir.path()));
     }
 
-    pub(crate) async fn configure(&mut self, apps: &[(&str, u32, u32, u32)]) {
+    pub(crate) async fn configure(&self, apps: &[(&str, u32, u32, u32)]) {
         let present = |&(name, id, first_table, last_table): &(&str, u32, u32, u32)| PresentApp {
             name: name.into(),
             id,
@@ -250,13 +264,14 @@ fn start_store(dir: &Path) -> Running {
     Running { stop, task }
 }
 
-fn start_proxy(dir: &Path, address: Option<SocketAddr>) -> (Running, SocketAddr) {
+fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Running, SocketAddr) {
     let any = "127.0.0.1:0".parse().unwrap();
     let proxy = Proxy::bind(Options {
         run_dir: dir.to_owned(),
         node: "node1".into(),
         openflow: vec![address.unwrap_or(any)],
         quota: None,
+        role,
     })
     .unwrap();
     let address = proxy.openflow_addresses()[0];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use morph_api::Role;
 use morph_api::supervisor::FlowsRequest;
 
 use crate::house::{APPS, House, until};
@@ -203,6 +204,7 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
             .all(|switch| switch.disconnects == 0 && switch.connected_ms > 3000)
     );
     assert!(switches[0].manufacturer.contains("Nicira"), "{switches:?}");
+    assert!(switches.iter().all(|switch| switch.role == "equal"));
     // Replaced, and nothing is sent again.
     let before = durations(&ovs.flows("br1"));
     house.stop_proxy().await;
@@ -230,4 +232,85 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
         "{before:?} {after:?}"
     );
     assert_eq!(after.len(), 4);
+}
+
+impl Ovs {
+    /// A bridge that attaches at these proxies, and tells about them every second.
+    fn bridge(&self, name: &str, dpid: u64, protocols: &str, targets: &[String]) {
+        let id = format!("other_config:datapath-id={dpid:016x}");
+        let protocols = format!("protocols={protocols}");
+        let row = ["set", "bridge", name, "datapath_type=dummy"];
+        let add = [
+            &["add-br", name, "--"],
+            &row[..],
+            &["fail_mode=secure", &id, &protocols],
+        ];
+        self.vsctl(&add.concat());
+        let targets = targets.iter().map(String::as_str);
+        let set: Vec<&str> = ["set-controller", name]
+            .into_iter()
+            .chain(targets)
+            .collect();
+        self.vsctl(&set);
+    }
+
+    /// What the switch says of the controller at this address: master, slave or other.
+    fn role(&self, target: &str) -> String {
+        let target = format!("target={}", target.replace(':', "\\:"));
+        let found = self.vsctl(&["--bare", "--columns=role", "find", "controller", &target]);
+        found.trim().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn the_switch_says_the_role_that_the_proxy_asked_for() {
+    let ovs = Ovs::start().await;
+    let equal = House::new().await;
+    let mut master = House::of_role(Role::Master).await;
+    // The second election of its node.
+    master.stop_proxy().await;
+    master.start_proxy().await;
+    master.configure(&APPS).await;
+    let slave = House::of_role(Role::Slave).await;
+    let houses = [
+        (&equal, "other", "equal"),
+        (&master, "master", "master"),
+        (&slave, "slave", "slave"),
+    ];
+    let target = |house: &House| format!("tcp:{}", house.address);
+    let targets = houses.map(|(house, ..)| target(house));
+    ovs.bridge("br0", 1, "[OpenFlow13]", &targets);
+    // Of 1.0, by Nicira's words.
+    let old = House::of_role(Role::Master).await;
+    old.configure(&[("learning-switch", 1, 10, 19)]).await;
+    ovs.bridge("br1", 2, "[OpenFlow10]", &[target(&old)]);
+    for (house, there, here) in houses.into_iter().chain([(&old, "master", "master")]) {
+        until(&format!("role {here}"), async || {
+            let switches = house.switches().await;
+            switches.first().filter(|s| s.role == here).map(drop)
+        })
+        .await;
+        until(&format!("role {there} at the switch"), async || {
+            (ovs.role(&target(house)) == there).then_some(())
+        })
+        .await;
+    }
+    // The slave reads, and waits with its rules.
+    let slave_sees = slave.control.clone().flows(FlowsRequest { dpid: 1 }).await;
+    assert_eq!(slave_sees.unwrap().into_inner().flows.len(), 4);
+    assert_eq!(slave.switches().await[0].errors, 0, "it has tried nothing");
+
+    // Another one becomes master with an older election: it reads the newest and takes over. The former one
+    // notices when a write is refused, and stops.
+    let usurper = House::of_role(Role::Master).await;
+    ovs.vsctl(&["set-controller", "br0", &target(&master), &target(&usurper)]);
+    until("the usurper", async || {
+        (ovs.role(&target(&usurper)) == "master").then_some(())
+    })
+    .await;
+    master.configure(&[("topology", 2, 2, 9)]).await;
+    until("the fall", async || {
+        (master.switches().await.first()?.role == "slave").then_some(())
+    })
+    .await;
 }

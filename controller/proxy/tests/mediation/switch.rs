@@ -192,6 +192,7 @@ impl Inside {
             }),
             Message::EchoRequest(data) => Message::EchoReply(data),
             Message::BarrierRequest => Message::BarrierReply,
+            Message::RoleRequest(role) => Message::RoleReply(role),
             Message::FlowMod(flow) => return self.flow_mod(flow),
             Message::MultipartRequest(request) => {
                 return self.multipart(request, header.xid, out);

@@ -8,7 +8,7 @@ use morph_api::cookie::Cookie;
 use morph_api::session::{event, to_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{CleanRequest, FlowsRequest};
-use morph_openflow::v10::{self, Message, StatsBody, StatsReply, StatsRequest};
+use morph_openflow::v10::{self, Message, StatsBody, StatsReply, StatsRequest, Vendor};
 use morph_openflow::v13::{self, Action, FlowMod, FlowStatsRequest, Instruction, Match};
 use morph_openflow::{MacAddr, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,6 +133,9 @@ fn reply(message: Message, rules: &mut Vec<v10::FlowMod>) -> Vec<Message> {
         Message::EchoRequest(data) => vec![Message::EchoReply(data)],
         Message::BarrierRequest => vec![Message::BarrierReply],
         Message::SetConfig(_) => vec![],
+        Message::Vendor(Vendor::NxRoleRequest(role)) => {
+            vec![Message::Vendor(Vendor::NxRoleReply(role))]
+        }
         Message::FlowMod(flow) => {
             let same = |r: &v10::FlowMod| (r.priority, r.match_) == (flow.priority, flow.match_);
             rules.retain(|rule| !same(rule));
@@ -325,7 +328,7 @@ async fn rules_of_absent_apps_go_and_those_of_the_app_when_it_is_cleaned() {
 
 #[tokio::test]
 async fn a_second_app_has_no_room_on_it() {
-    let (mut house, mut switch, _instance) = live(vec![]).await;
+    let (house, mut switch, _instance) = live(vec![]).await;
     house
         .configure(&[("topology", 2, 2, 9), ("learning-switch", 1, 10, 19)])
         .await;

@@ -299,7 +299,7 @@ async fn who_may_not_attach_is_told_why() {
 
 #[tokio::test]
 async fn before_the_first_configuration_instances_wait() {
-    let mut house = House::bare().await;
+    let house = House::bare().await;
     let mut early = Instance::open(house.dir.path(), APP, "a", "1.0.0").await;
     let switch = Switch::connect(house.address, 7).await;
     let waited = tokio::time::timeout(Duration::from_millis(300), early.control()).await;

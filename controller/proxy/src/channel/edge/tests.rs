@@ -339,9 +339,39 @@ fn a_packet_in_is_of_the_apps_table_and_of_no_rule() {
 }
 
 #[test]
+fn roles_are_asked_for_in_niciras_words() {
+    use morph_openflow::v13::role::{EQUAL, MASTER, NOCHANGE, SLAVE};
+    let request = |role| {
+        Message::RoleRequest(v13::Role {
+            role,
+            generation_id: 9,
+        })
+    };
+    for (role, nicira) in [
+        (EQUAL, v10::vendor::role::OTHER),
+        (MASTER, v10::vendor::role::MASTER),
+        (SLAVE, v10::vendor::role::SLAVE),
+    ] {
+        let asked = sent(&mut edge(), 3, request(role)).unwrap();
+        let wanted = v10::Message::Vendor(v10::Vendor::NxRoleRequest(nicira));
+        assert_eq!(asked, wanted);
+        let reply = v10::Message::Vendor(v10::Vendor::NxRoleReply(nicira));
+        match received(&mut edge(), 3, reply)[..] {
+            [Message::RoleReply(reply)] => assert_eq!(reply.role, role),
+            ref other => panic!("{other:?}"),
+        }
+    }
+    assert!(sent(&mut edge(), 3, request(NOCHANGE)).is_err());
+    // Absurd, and so it stays.
+    let absurd = v10::Message::Vendor(v10::Vendor::NxRoleReply(u32::MAX));
+    let absurd = received(&mut edge(), 3, absurd);
+    assert!(matches!(&absurd[..], [Message::RoleReply(role)] if role.role > SLAVE));
+}
+
+#[test]
 fn what_1_3_does_not_know_is_not_passed_on_and_an_error_ends_a_question() {
     let mut edge = edge();
-    let vendor = v10::Message::Vendor(v10::Vendor::NxRoleReply(1));
+    let vendor = v10::Message::Vendor(v10::Vendor::NxRoleRequest(1));
     assert!(received(&mut edge, 0, vendor).is_empty());
     ask(
         &mut edge,
