@@ -13,3 +13,7 @@ pub const NAME: usize = 128;
 /// Bytes of one message on the wire. A transaction at its limit, sent to a watcher, stays well below it; an overlarge
 /// one still arrives, so that it is refused with a reason and not with a broken stream.
 pub const MESSAGE: usize = 16 << 20;
+/// Rows that may be bound to one lease.
+pub const LEASED: usize = 256;
+/// Milliseconds of a lease, from 100 ms to a day.
+pub const TTL_MS: std::ops::RangeInclusive<u32> = 100..=86_400_000;

@@ -7,9 +7,12 @@
 //! assert_eq!(transaction.ops.len(), 1);
 //! ```
 
+use std::time::Duration;
+
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{
-    CreateSpace, DropSpace, Expect, Fence, Mark, Op, Put, Row, Swap, Transaction, Turn,
+    CreateSpace, DropSpace, Durability, Expect, Fence, GrantLease, KeepLease, Mark, Op, Put,
+    RevokeLease, Row, Swap, Transaction, Turn,
 };
 
 /// A row of the app's truth, whichever space that is.
@@ -47,9 +50,15 @@ pub fn absent(row: &Row) -> Expect {
 
 /// Writes a row; the value is a JSON document.
 pub fn put(row: Row, value: impl Into<String>) -> Op {
+    put_leased(row, value, "")
+}
+
+/// Writes a row that goes with a lease.
+pub fn put_leased(row: Row, value: impl Into<String>, lease: impl Into<String>) -> Op {
     wrap(Kind::Put(Put {
         row: Some(row),
         value: value.into(),
+        lease: lease.into(),
     }))
 }
 
@@ -122,15 +131,51 @@ pub fn swap(app: impl Into<String>, truth: u32, copy: u32) -> Op {
     }))
 }
 
+/// Makes a lease: rows bound to it are deleted when nobody has kept it for `ttl`.
+pub fn grant(lease: impl Into<String>, ttl: Duration) -> Op {
+    wrap(Kind::Grant(GrantLease {
+        lease: lease.into(),
+        ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
+    }))
+}
+
+/// Lets a lease's time begin anew.
+pub fn keep(lease: impl Into<String>) -> Op {
+    wrap(Kind::Keep(KeepLease {
+        lease: lease.into(),
+    }))
+}
+
+/// Ends a lease and deletes its rows; one that is not there is no failure.
+pub fn revoke(lease: impl Into<String>) -> Op {
+    revoke_at(lease, 0)
+}
+
+/// Ends a lease unless it was granted, kept or changed after this revision.
+pub fn revoke_at(lease: impl Into<String>, revision: u64) -> Op {
+    wrap(Kind::Revoke(RevokeLease {
+        lease: lease.into(),
+        revision,
+    }))
+}
+
+/// The same transaction, acknowledged before it is on disk.
+pub fn unsynced(transaction: Transaction) -> Transaction {
+    Transaction {
+        durability: Durability::Async.into(),
+        ..transaction
+    }
+}
+
 /// A transaction that is no app's turn: records, fences, copies, what people set.
 pub fn shared(
     expect: impl IntoIterator<Item = Expect>,
     ops: impl IntoIterator<Item = Op>,
 ) -> Transaction {
     Transaction {
-        turn: None,
         expect: expect.into_iter().collect(),
         ops: ops.into_iter().collect(),
+        ..Transaction::default()
     }
 }
 
@@ -138,8 +183,8 @@ pub fn shared(
 pub fn turn(turn: Turn, ops: impl IntoIterator<Item = Op>) -> Transaction {
     Transaction {
         turn: Some(turn),
-        expect: Vec::new(),
         ops: ops.into_iter().collect(),
+        ..Transaction::default()
     }
 }
 

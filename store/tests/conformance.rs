@@ -294,7 +294,7 @@ async fn a_watch_of_what_is_not_there_says_so_and_ends() {
     let space = WatchRequest {
         app: "a".into(),
         which: Some(watch_request::Which::Space(7)),
-        tables: Vec::new(),
+        ..WatchRequest::default()
     };
     for request in [of_schema("nobody", 1), of_schema("a", 2), space] {
         let mut watch = daemon.client.watch(request).await.unwrap();

@@ -267,6 +267,7 @@ impl Records {
                 return Ok(Committed {
                     revision,
                     lanes: Vec::new(),
+                    durable: revision,
                 });
             }
         }

@@ -40,6 +40,9 @@ fn op(op: &Op) -> Checked {
         None => Err(invalid("an operation that says nothing")),
         Some(Kind::Put(put)) => {
             row("put", put.row.as_ref())?;
+            if !put.lease.is_empty() {
+                name("put.lease", &put.lease)?;
+            }
             value(put.row.as_ref(), &put.value)
         }
         Some(Kind::Delete(delete)) => row("delete", Some(delete)),
@@ -62,6 +65,18 @@ fn op(op: &Op) -> Checked {
             name("mark.owner", &mark.owner)
         }
         Some(Kind::Swap(swap)) => name("swap.app", &swap.app),
+        Some(Kind::Grant(grant)) => {
+            let (ttl, allowed) = (grant.ttl_ms, limits::TTL_MS);
+            if !allowed.contains(&ttl) {
+                let (least, most) = (allowed.start(), allowed.end());
+                return Err(invalid(format!(
+                    "grant.ttl_ms: {ttl}; {least} to {most} are taken"
+                )));
+            }
+            name("grant.lease", &grant.lease)
+        }
+        Some(Kind::Keep(keep)) => name("keep.lease", &keep.lease),
+        Some(Kind::Revoke(revoke)) => name("revoke.lease", &revoke.lease),
     }
 }
 

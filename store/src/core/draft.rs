@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{Expect, Lane, Reason, Refused, Row, Seq, Space, Transaction, Turn};
 
+use super::lease::{self, Lease};
 use super::refuse::{Stop, conflict, invalid, of_lane};
 use super::{At, Effects, LaneKey, Rows, SpaceKey, State};
 
@@ -34,6 +35,10 @@ pub(super) struct Draft<'a, R> {
     marked: BTreeSet<SpaceKey>,
     expected: BTreeSet<At>,
     writes: BTreeMap<At, Write>,
+    /// Those that are touched; none: ended.
+    pub(super) leases: BTreeMap<String, Option<Lease>>,
+    /// Rows whose lease the transaction changes, and which it is now.
+    pub(super) bindings: BTreeMap<At, Option<String>>,
 }
 
 impl<'a, R: Rows> Draft<'a, R> {
@@ -52,6 +57,8 @@ impl<'a, R: Rows> Draft<'a, R> {
             marked: marks.collect(),
             expected: BTreeSet::new(),
             writes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            bindings: BTreeMap::new(),
         }
     }
 
@@ -175,10 +182,21 @@ impl<'a, R: Rows> Draft<'a, R> {
         })
     }
 
-    /// Puts (some) or deletes (none) a row, if it is the writer's to write.
-    pub(super) fn write(&mut self, row: &Row, after: Option<String>) -> Result<(), Stop<R::Error>> {
+    /// Puts (some) or deletes (none) a row, if it is the writer's to write. A put binds it to a lease, or to none.
+    pub(super) fn write(
+        &mut self,
+        row: &Row,
+        after: Option<String>,
+        lease: &str,
+    ) -> Result<(), Stop<R::Error>> {
         let at = self.resolve(row)?;
         self.may_write(&at)?;
+        self.bind(&at, lease)?;
+        self.set(at, after)
+    }
+
+    /// Whoever may.
+    pub(super) fn set(&mut self, at: At, after: Option<String>) -> Result<(), Stop<R::Error>> {
         match self.writes.get_mut(&at) {
             Some(write) => write.after = after,
             None => {
@@ -192,6 +210,12 @@ impl<'a, R: Rows> Draft<'a, R> {
     fn may_write(&self, at: &At) -> Result<(), Box<Refused>> {
         let key = (at.app.clone(), at.space);
         let truth = self.space(&at.app, at.space).is_some_and(|s| s.truth);
+        if lease::is_at(at) {
+            let name = &at.key;
+            return Err(invalid(format!(
+                "lease {name:?}: it is granted, kept and revoked, and not written"
+            )));
+        }
         let allowed = match (&self.turn, truth) {
             (Some(turn), true) => turn.app == at.app,
             (Some(_), false) => false,
@@ -222,6 +246,12 @@ impl<'a, R: Rows> Draft<'a, R> {
 
     pub(super) fn finish(mut self) -> Effects {
         let next = self.state.revision + 1;
+        let leases = std::mem::take(&mut self.leases);
+        for (name, lease) in &leases {
+            let before = self.state.leases.get(name).map(|lease| lease.revision);
+            let after = lease.as_ref().map(Lease::to_json);
+            self.writes.insert(lease::at(name), Write { before, after });
+        }
         let mut rows = Vec::with_capacity(self.writes.len());
         for (at, write) in std::mem::take(&mut self.writes) {
             let space = self.space(&at.app, at.space);
@@ -250,6 +280,7 @@ impl<'a, R: Rows> Draft<'a, R> {
             spaces: kept.into_iter().filter_map(|(_, space)| space).collect(),
             dropped: gone.into_iter().map(|(key, _)| key).collect(),
             used: self.created.into_iter().collect(),
+            leases: leases.into_iter().collect(),
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod check;
 mod draft;
+mod lease;
 mod ops;
 mod refuse;
 mod state;
@@ -26,6 +27,7 @@ mod tests;
 use morph_api::store::{Lane, Refused, Space, Transaction, Turn};
 
 use draft::Draft;
+pub use lease::{LEASES, Lease};
 use refuse::Stop;
 pub use state::{LaneKey, SpaceKey, State};
 
@@ -79,6 +81,8 @@ pub struct Effects {
     pub dropped: Vec<SpaceKey>,
     /// Spaces that were created, even if dropped by the same transaction: their ids are used for good.
     pub used: Vec<SpaceKey>,
+    /// Leases as they are afterwards, each that is touched; none: ended. Their rows are among `rows`.
+    pub leases: Vec<(String, Option<Lease>)>,
 }
 
 /// Judges one transaction. Nothing changes until [`State::advance`].

@@ -15,15 +15,18 @@ impl<R: Rows> Draft<'_, R> {
         let done = match kind {
             Kind::Put(put) => {
                 let row = put.row.ok_or_else(|| invalid("put: no row"))?;
-                return self.write(&row, Some(put.value));
+                return self.write(&row, Some(put.value), &put.lease);
             }
-            Kind::Delete(row) => return self.write(&row, None),
+            Kind::Delete(row) => return self.write(&row, None, ""),
             _ if self.turn.is_some() => Err(invalid("a turn puts and deletes, and no more")),
             Kind::Fence(fence) => self.fence(&fence),
             Kind::CreateSpace(create) => self.create(&create),
             Kind::DropSpace(drop) => self.drop(&drop),
             Kind::Mark(mark) => self.mark(&mark),
             Kind::Swap(swap) => self.swap(&swap),
+            Kind::Grant(grant) => self.grant(&grant),
+            Kind::Keep(keep) => self.keep(&keep),
+            Kind::Revoke(revoke) => return self.revoke(&revoke),
         };
         Ok(done?)
     }
@@ -157,6 +160,7 @@ impl<R: Rows> Draft<'_, R> {
             mark: 0,
             ..copy.clone()
         };
+        self.unbind_all(app, swap.truth)?;
         self.spaces.insert((app.clone(), swap.truth), None);
         self.spaces.insert((app.clone(), swap.copy), Some(new));
         Ok(())

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::store::{Lane, Space};
 
-use super::Effects;
+use super::lease::{self, Lease};
+use super::{At, Effects};
 
 /// App and node.
 pub type LaneKey = (String, String);
@@ -22,6 +23,10 @@ pub struct State {
     pub spaces: BTreeMap<SpaceKey, Space>,
     /// Every space there ever was.
     pub used: BTreeSet<SpaceKey>,
+    /// Every lease there is, by name.
+    pub leases: BTreeMap<String, Lease>,
+    /// The lease that a row is bound to, of each that is.
+    pub bound: BTreeMap<At, String>,
 }
 
 impl State {
@@ -40,6 +45,46 @@ impl State {
             self.spaces.remove(key);
         }
         self.used.extend(effects.used.iter().cloned());
+        for (name, lease) in &effects.leases {
+            let lease = lease.clone().map(|lease| Lease {
+                revision: effects.revision,
+                ..lease
+            });
+            self.set_lease(name, lease);
+        }
+    }
+
+    /// Takes over a lease's row as a backend has it: a lease is a row of table [`LEASES`](super::LEASES) of Morpheus's
+    /// records, and of what else there is of it nothing is stored. `None`: the row was deleted. Other rows are no matter.
+    ///
+    /// # Errors
+    ///
+    /// The row of a lease that makes no sense: what is wrong with it.
+    pub fn take_row(&mut self, at: &At, row: Option<(u64, &str)>) -> Result<(), String> {
+        if !lease::is_at(at) {
+            return Ok(());
+        }
+        let lease = match row {
+            Some((revision, json)) => Some(Lease::from_json(json, revision)?),
+            None => None,
+        };
+        self.set_lease(&at.key, lease);
+        Ok(())
+    }
+
+    fn set_lease(&mut self, name: &str, lease: Option<Lease>) {
+        for at in self.leases.remove(name).into_iter().flat_map(|l| l.rows) {
+            // It may be another's by now, which came first in the order of names.
+            if self.bound.get(&at).is_some_and(|bound| bound == name) {
+                self.bound.remove(&at);
+            }
+        }
+        if let Some(lease) = lease {
+            let rows = lease.rows.iter();
+            self.bound
+                .extend(rows.map(|at| (at.clone(), name.to_owned())));
+            self.leases.insert(name.to_owned(), lease);
+        }
     }
 
     /// The spaces of an app, by id: its truth, and a copy at most.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use morph_api::store::op::Op as Kind;
-use morph_api::store::{CreateSpace, Lane, Op, Space, Transaction};
+use morph_api::store::{CreateSpace, Lane, Op, RowValue, Space, Transaction};
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
     StorageError, WriteTransaction,
@@ -13,7 +13,7 @@ use redb::{
 use super::error::EngineError;
 use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
 use super::tables::Tables;
-use crate::core::{State, Verdict, apply};
+use crate::core::{At, LEASES, State, Verdict, apply};
 
 /// Bytes of the engine's page cache. The state of a large network is some ten megabytes.
 const CACHE: usize = 64 << 20;
@@ -202,7 +202,37 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
         layout::unseal(key.value(), value.value())?;
         state.used.insert(layout::space_of_key(key.value())?);
     }
+    for (name, row) in leases(transaction)? {
+        let at = At {
+            app: morph_api::RECORDS.to_owned(),
+            space: 1,
+            table: LEASES.to_owned(),
+            key: name,
+        };
+        let json = row.value.as_deref().unwrap_or_default();
+        state
+            .take_row(&at, Some((row.revision, json)))
+            .map_err(|_| EngineError::Damaged(format!("{LEASES}/{}", at.key)))?;
+    }
     Ok(state)
+}
+
+fn leases(transaction: &ReadTransaction) -> Result<Vec<(String, RowValue)>, EngineError> {
+    let prefix = layout::table_key(morph_api::RECORDS, 1, LEASES);
+    let space = layout::space_key(morph_api::RECORDS, 1).len();
+    let mut found = Vec::new();
+    for entry in transaction
+        .open_table(ROWS)?
+        .range::<&[u8]>(&prefix[..]..)?
+    {
+        let (key, value) = entry?;
+        if !key.value().starts_with(&prefix) {
+            break;
+        }
+        let row = layout::row_value(space, key.value(), value.value())?;
+        found.push((row.key.clone(), row));
+    }
+    Ok(found)
 }
 
 pub(super) fn meta(transaction: &ReadTransaction, key: &str) -> Result<u64, EngineError> {

@@ -185,6 +185,7 @@ impl Mailbox {
         drop(inner);
         Some(Mail::Changes(Changes {
             revision,
+            durable: revision,
             changes: changes.iter().map(|p| self.selection.change(p)).collect(),
         }))
     }

@@ -10,6 +10,7 @@ mod backend;
 mod crc;
 mod embedded;
 pub(crate) mod error;
+mod expiry;
 mod file;
 mod layout;
 mod mailbox;
@@ -109,7 +110,7 @@ impl Engine {
         self.ask(Job::Commit(Commit {
             transaction,
             answer,
-            share,
+            share: Some(share),
         }))
         .await?;
         answered.await.map_err(|_| EngineError::Stopped)?

@@ -1,5 +1,6 @@
 //! Reading, each from one consistent view. Everything here may wait for the disk: call it where that is no harm.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use morph_api::store::{ReadReply, ReadRequest, RowValue, Space, StatusReply};
@@ -8,6 +9,8 @@ use redb::{ReadOnlyTable, ReadTransaction};
 use super::error::EngineError;
 use super::file::{File, load, meta};
 use super::layout::{self, Bytes, FORMAT, ROWS, SPACES};
+use crate::core::{At, Lease};
+use crate::op;
 
 /// Rows of a read that names no limit, and rows of any read at most.
 const LIMIT: usize = 1000;
@@ -132,12 +135,25 @@ impl File {
         Ok(StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format: FORMAT as u32,
-            incarnation: 0,
             revision: state.revision,
+            durable: state.revision,
             lanes: state.lanes.into_values().collect(),
             spaces: state.spaces.into_values().collect(),
+            leases: leases(&state.leases),
+            ..StatusReply::default()
         })
     }
+}
+
+fn leases(leases: &BTreeMap<String, Lease>) -> Vec<morph_api::store::Lease> {
+    let row = |at: &At| op::row_in(&at.app, at.space, &at.table, &at.key);
+    let told = leases.iter().map(|(name, lease)| morph_api::store::Lease {
+        name: name.clone(),
+        ttl_ms: lease.ttl_ms,
+        revision: lease.revision,
+        rows: lease.rows.iter().map(row).collect(),
+    });
+    told.collect()
 }
 
 impl Walk {

@@ -94,6 +94,7 @@ impl Watchers {
             revision: state.revision,
             incarnation: self.incarnation,
             space: Some(space),
+            resumed: false,
         };
         Ok(Ok(Watching {
             walk,

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use morph_api::store::{
     CommitReply, Committed, Reason, Refused, Transaction, WatchRequest, commit_reply,
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::backend::{Backend, Group, Settled};
 use super::error::EngineError;
+use super::expiry::Expiry;
 use super::mailbox::Published;
 use super::tables::Tables;
 use super::watchers::{Started, Watchers};
@@ -37,7 +39,7 @@ pub(super) struct Commit {
     pub(super) transaction: Transaction,
     pub(super) answer: oneshot::Sender<Result<CommitReply, EngineError>>,
     /// Its share of the memory that waiting transactions may take.
-    pub(super) share: OwnedSemaphorePermit,
+    pub(super) share: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) struct Watch {
@@ -49,6 +51,7 @@ pub(super) struct Writer {
     backend: Backend,
     state: State,
     watchers: Watchers,
+    leases: Expiry,
     /// Taken from the queue and not judged yet; a group at most.
     waiting: VecDeque<Commit>,
     /// The backend failed, and so did the attempt to go on.
@@ -59,7 +62,7 @@ pub(super) struct Writer {
 /// Who waits for the verdict on a transaction.
 type Waiter = (
     oneshot::Sender<Result<CommitReply, EngineError>>,
-    OwnedSemaphorePermit,
+    Option<OwnedSemaphorePermit>,
 );
 
 impl Writer {
@@ -67,6 +70,7 @@ impl Writer {
         Writer {
             backend,
             watchers: Watchers::new(incarnation, state.revision),
+            leases: Expiry::default(),
             state,
             waiting: VecDeque::new(),
             broken: false,
@@ -77,13 +81,16 @@ impl Writer {
     /// Works until it is told to end or every sender is gone, then closes the backend.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while self.open {
+            self.leases.follow(&self.state.leases, Instant::now());
             let watches = match self.waiting.is_empty() {
-                true => match jobs.recv().await {
-                    Some(first) => self.gather(Some(first), &mut jobs),
-                    None => break,
+                true => match next(&mut jobs, self.leases.next_deadline()).await {
+                    Woken::Job(first) => self.gather(Some(first), &mut jobs),
+                    Woken::Gone => break,
+                    Woken::Deadline => Vec::new(),
                 },
                 false => self.gather(None, &mut jobs),
             };
+            self.expire();
             self.group().await;
             for watch in watches {
                 let started = self.watch(watch.request);
@@ -96,6 +103,17 @@ impl Writer {
         }
         self.watchers.shut_down();
         self.backend.close().await;
+    }
+
+    /// Leases whose time is over are revoked, as if someone had asked for it.
+    fn expire(&mut self) {
+        for transaction in self.leases.due(Instant::now()) {
+            self.waiting.push_back(Commit {
+                transaction,
+                answer: oneshot::channel().0,
+                share: None,
+            });
+        }
     }
 
     /// Takes what is there without waiting, up to a group.
@@ -137,6 +155,8 @@ impl Writer {
                 // What was not reached fails the same way: the next group would find the same trouble.
                 waiters.extend(self.waiting.drain(..).map(|c| (c.answer, c.share)));
                 tracing::error!(%error, transactions = waiters.len(), "nothing was written");
+                // Nor could anyone keep a lease.
+                self.leases.start_over();
                 for (answer, _) in waiters {
                     let _ = answer.send(failed(&error));
                 }
@@ -232,12 +252,32 @@ impl Writer {
     }
 }
 
+/// What the writer wakes up with.
+enum Woken {
+    Job(Job),
+    /// Nobody can ask any more.
+    Gone,
+    Deadline,
+}
+
+async fn next(jobs: &mut mpsc::Receiver<Job>, deadline: Option<Instant>) -> Woken {
+    let job = match deadline {
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), jobs.recv()).await {
+            Ok(job) => job,
+            Err(_) => return Woken::Deadline,
+        },
+        None => jobs.recv().await,
+    };
+    job.map_or(Woken::Gone, Woken::Job)
+}
+
 fn reply(verdict: &Verdict) -> CommitReply {
     CommitReply {
         result: Some(match verdict {
             Verdict::Accepted(effects) => commit_reply::Result::Committed(Committed {
                 revision: effects.revision,
                 lanes: effects.lanes.clone(),
+                durable: effects.revision,
             }),
             Verdict::Refused(refused) => commit_reply::Result::Refused(refused.clone()),
         }),

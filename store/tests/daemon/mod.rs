@@ -112,6 +112,16 @@ impl Daemon {
         self.commit(op::shared([], ops)).await;
     }
 
+    /// Waits until a row is not there.
+    pub async fn gone(&self, app: &str, table: &str, key: &str) {
+        let gone = async {
+            while self.client.get(app, table, key).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(SOON, gone).await.unwrap();
+    }
+
     pub async fn revision(&self) -> u64 {
         self.client.status().await.unwrap().revision
     }
@@ -142,7 +152,7 @@ pub fn of_schema(app: &str, schema: u32) -> WatchRequest {
     WatchRequest {
         app: app.into(),
         which: Some(watch_request::Which::Schema(schema)),
-        tables: Vec::new(),
+        ..WatchRequest::default()
     }
 }
 

@@ -1,4 +1,7 @@
 //! The sources of the view: the app's own space, and the truths of the apps that it reads.
+//!
+//! A watch that broke goes on after the revision that the view has got to, if the store still knows what came since;
+//! else (`COMPACTED`) the rows are loaded again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -41,6 +44,8 @@ pub(super) struct Follow {
     absent: bool,
     /// How soon it is tried again when the store is away.
     patience: Duration,
+    /// How far the view has it, and in which incarnation of the store: where its next watch goes on.
+    reached: Option<(u64, u64)>,
     /// Another app's rows, while a snapshot is on its way.
     snapshot: BTreeMap<RowId, Value>,
 }
@@ -66,15 +71,46 @@ impl Follow {
         }
     }
 
-    fn watch(&mut self, source: Source, request: WatchRequest) -> Output {
+    /// All of `which`, or what came since it was last followed.
+    fn watch(&mut self, source: Source, app: String, which: Option<Which>) -> Output {
         self.generation += 1;
         self.state = State::Watching;
         self.snapshot.clear();
+        let reached = self.reached.filter(|_| self.loaded);
+        let (from_revision, incarnation) = reached.unwrap_or_default();
+        let request = WatchRequest {
+            app,
+            which,
+            from_revision,
+            incarnation,
+            ..WatchRequest::default()
+        };
         Output::Watch {
             source,
             generation: self.generation,
             request,
         }
+    }
+
+    /// The rows at this point are in the view.
+    fn synced(&mut self, synced: &Synced) {
+        self.loaded = true;
+        self.absent = false;
+        self.patience = Duration::ZERO;
+        self.reached = Some((synced.revision, synced.incarnation));
+    }
+
+    /// So is all that changed up to this revision.
+    fn progress(&mut self, revision: u64) {
+        if let Some((reached, _)) = &mut self.reached {
+            *reached = revision.max(*reached);
+        }
+    }
+
+    /// The next watch starts with a snapshot.
+    fn forget(&mut self) {
+        self.reached = None;
+        self.state = State::Idle;
     }
 
     /// The store is away.
@@ -100,12 +136,8 @@ impl<A: App> Instance<A> {
         for (app, follow) in &mut self.others {
             if follow.is_due(now.instant) {
                 let schema = self.config.manifest.reads.get(app).copied();
-                let request = WatchRequest {
-                    app: app.clone(),
-                    which: schema.map(Which::Schema),
-                    tables: Vec::new(),
-                };
-                out.push(follow.watch(Source::Other(app.clone()), request));
+                let (source, which) = (Source::Other(app.clone()), schema.map(Which::Schema));
+                out.push(follow.watch(source, app.clone(), which));
             }
         }
     }
@@ -192,12 +224,9 @@ impl<A: App> Instance<A> {
         };
         let id = space.id;
         self.adopt(space, through);
-        let request = WatchRequest {
-            app: self.config.manifest.name.clone(),
-            which: Some(Which::Space(id)),
-            tables: Vec::new(),
-        };
-        out.push(self.own.watch(Source::Own, request));
+        let app = self.config.manifest.name.clone();
+        let which = Some(Which::Space(id));
+        out.push(self.own.watch(Source::Own, app, which));
         Ok(())
     }
 
@@ -286,7 +315,8 @@ impl<A: App> Instance<A> {
                         }
                         follow.look_again(now.instant);
                     }
-                    (Why::SpaceGone, Source::Own) | (Why::TooSlow, _) => follow.state = State::Idle,
+                    (Why::SpaceGone, Source::Own) => follow.state = State::Idle,
+                    (Why::TooSlow | Why::Compacted, _) => follow.forget(),
                     (Why::Shutdown | Why::Unspecified, _) => follow.retry(now.instant),
                 }
                 Ok(())
@@ -310,7 +340,7 @@ impl<A: App> Instance<A> {
     /// them. Both are clear once the turns are durable.
     fn must_wait(&self, reply: &watch_reply::Reply) -> bool {
         match reply {
-            watch_reply::Reply::Synced(_) => !self.hands.is_empty(),
+            watch_reply::Reply::Synced(synced) => !synced.resumed && !self.hands.is_empty(),
             watch_reply::Reply::Changes(changes) => {
                 let foreign = changes.changes.iter().filter(|change| !self.is_own(change));
                 let mut rows = foreign.flat_map(|change| &change.rows);
@@ -342,15 +372,12 @@ impl<A: App> Instance<A> {
     fn own_reply(&mut self, reply: watch_reply::Reply) -> Result<(), Fatal> {
         match reply {
             watch_reply::Reply::Snapshot(rows) => self.truth.load(rows.rows),
-            watch_reply::Reply::Synced(Synced {
-                revision, space, ..
-            }) => {
-                let modified = space.map_or(0, |space| space.modified);
+            watch_reply::Reply::Synced(synced) if synced.resumed => self.own.synced(&synced),
+            watch_reply::Reply::Synced(synced) => {
+                let modified = synced.space.as_ref().map_or(0, |space| space.modified);
                 let tables = &self.engine.tables;
-                let writes = self.truth.loaded(revision, modified, tables)?;
-                self.own.loaded = true;
-                self.own.absent = false;
-                self.own.patience = Duration::ZERO;
+                let writes = self.truth.loaded(synced.revision, modified, tables)?;
+                self.own.synced(&synced);
                 self.apply_own(writes);
             }
             watch_reply::Reply::Changes(changes) => {
@@ -363,6 +390,7 @@ impl<A: App> Instance<A> {
                     self.apply_own(writes);
                 }
                 self.truth.progress(changes.revision);
+                self.own.progress(changes.revision);
             }
             watch_reply::Reply::Ended(_) => {}
         }
@@ -398,14 +426,14 @@ impl<A: App> Instance<A> {
                 let rows = rows.filter_map(|row| Some((truth::id(row), truth::value(row)?)));
                 follow.snapshot.extend(rows);
             }
-            watch_reply::Reply::Synced(_) => {
-                follow.loaded = true;
-                follow.absent = false;
-                follow.patience = Duration::ZERO;
+            watch_reply::Reply::Synced(synced) if synced.resumed => follow.synced(&synced),
+            watch_reply::Reply::Synced(synced) => {
+                follow.synced(&synced);
                 let rows = std::mem::take(&mut follow.snapshot);
                 writes = truth::differences(self.engine.tables.space(Some(app)), rows);
             }
             watch_reply::Reply::Changes(changes) => {
+                follow.progress(changes.revision);
                 let rows = changes.changes.iter().flat_map(|change| &change.rows);
                 writes = rows
                     .map(|row| (truth::id(row), truth::value(row)))

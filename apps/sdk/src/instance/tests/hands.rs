@@ -353,6 +353,7 @@ fn who_wrote_a_row_last_is_clear_once_the_turns_are_durable() {
 #[test]
 fn a_snapshot_that_lacks_turns_on_their_way_does_not_take_them_back() {
     let mut world = live(2);
+    world.store.compacted = true;
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
     world.break_watch();
@@ -401,4 +402,28 @@ fn after_an_outage_the_turns_that_waited_are_stored_together() {
     let packets = words.iter().filter(|word| *word == "PacketOut").count();
     assert_eq!(packets, 21, "nothing was answered again");
     assert_eq!(world.store.space("cells", 1).len(), 22);
+}
+
+/// A watch breaks, others write, and the view has it: from what came since, or from a new snapshot.
+#[test]
+fn what_others_wrote_while_a_watch_was_broken_is_in_the_view_afterwards() {
+    for compacted in [false, true] {
+        let mut world = live(2);
+        world.packet([1, 2, 3]);
+        world.store.compacted = compacted;
+        world.break_watch();
+        world.store.set("cells", "cells", "7/8", "9");
+        world.store.set("cells", "cells", "1/2", "5");
+        world.pass(Duration::from_millis(100));
+        let engine = &world.instance.engine;
+        let value = |key| {
+            engine
+                .tables
+                .get(None, "cells", key)
+                .map(ToString::to_string)
+        };
+        assert_eq!(value("7/8").as_deref(), Some("9"));
+        assert_eq!(value("1/2").as_deref(), Some("5"));
+        assert_eq!(world.resumed, usize::from(!compacted));
+    }
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use morph_api::manifest::Manifest;
 use morph_api::session::{self, event, from_app, to_app};
+use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Committed, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq, StatusReply,
-    Synced, Transaction, WatchReply, WatchRequest, ended, watch_reply,
+    Change, Changes, Committed, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq, Space,
+    StatusReply, Synced, Transaction, WatchReply, WatchRequest, watch_reply,
 };
 use morph_api::supervisor::{Instruction, Report, instruction, report};
 use morph_openflow::rule::{RuleSet, from_stats};
@@ -32,6 +33,12 @@ pub(super) struct Store {
     rows: BTreeMap<At, (u64, String)>,
     /// Changes that watchers have not been told of.
     news: Vec<(u32, Change)>,
+    /// All of them, for watches that go on.
+    past: Vec<(u32, Change)>,
+    /// When the spaces of an app were last changed.
+    respaced: BTreeMap<String, u64>,
+    /// No watch goes on: all load again.
+    pub(super) compacted: bool,
 }
 
 struct Revisions<'a>(&'a BTreeMap<At, (u64, String)>);
@@ -63,7 +70,8 @@ impl Store {
                 revision: effects.revision,
                 rows: vec![row],
             };
-            self.news.push((at.space, change));
+            self.news.push((at.space, change.clone()));
+            self.past.push((at.space, change));
             match value {
                 Some(value) => self.rows.insert(at, (effects.revision, value)),
                 None => self.rows.remove(&at),
@@ -73,9 +81,13 @@ impl Store {
         self.rows
             .retain(|at, _| !dropped.contains(&(at.app.clone(), at.space)));
         self.state.advance(&effects);
+        for (app, _) in effects.used.iter().chain(dropped) {
+            self.respaced.insert(app.clone(), effects.revision);
+        }
         Outcome::Committed(Committed {
             revision: effects.revision,
             lanes: effects.lanes,
+            durable: effects.revision,
         })
     }
 
@@ -183,6 +195,8 @@ pub(super) struct World<A: App> {
     watches: BTreeMap<Source, (u64, String, u32)>,
     replies: VecDeque<(Source, u64, WatchReply)>,
     next_event: u64,
+    /// Watches that went on without a snapshot.
+    pub(super) resumed: usize,
 }
 
 impl<A: App> World<A> {
@@ -204,6 +218,7 @@ impl<A: App> World<A> {
             watches: BTreeMap::new(),
             replies: VecDeque::new(),
             next_event: 1,
+            resumed: 0,
         }
     }
 
@@ -310,6 +325,7 @@ impl<A: App> World<A> {
             let changes = Changes {
                 revision,
                 changes: changes.map(|(_, change)| change.clone()).collect(),
+                durable: revision,
             };
             let reply = watch_reply::Reply::Changes(changes);
             self.replies
@@ -417,6 +433,9 @@ impl<A: App> World<A> {
             self.replies.push_back((source, generation, space_gone()));
             return;
         };
+        if request.from_revision != 0 {
+            return self.go_on(source, generation, request.from_revision, space);
+        }
         let rows = RowsReply {
             rows: self.store.snapshot(&app, space.id),
         };
@@ -426,8 +445,43 @@ impl<A: App> World<A> {
             revision: self.store.state.revision,
             incarnation: 1,
             space: Some(space),
+            resumed: false,
         });
         for reply in [snapshot, synced] {
+            self.replies
+                .push_back((source.clone(), generation, wrap(reply)));
+        }
+        self.watches.insert(source, (generation, app, id));
+    }
+
+    /// A watch goes on after a revision.
+    fn go_on(&mut self, source: Source, generation: u64, from: u64, space: Space) {
+        let respaced = self.store.respaced.get(&space.app).copied();
+        if self.store.compacted || respaced.is_some_and(|at| at > from) {
+            let ended = watch_reply::Reply::Ended(Ended {
+                why: Why::Compacted.into(),
+                message: "for the test".into(),
+            });
+            self.replies.push_back((source, generation, wrap(ended)));
+            return;
+        }
+        self.resumed += 1;
+        let (app, id) = (space.app.clone(), space.id);
+        let synced = watch_reply::Reply::Synced(Synced {
+            revision: from,
+            incarnation: 1,
+            space: Some(space),
+            resumed: true,
+        });
+        let since = self.store.past.iter();
+        let since = since.filter(|(space, change)| *space == id && change.revision > from);
+        let revision = self.store.state.revision;
+        let changes = watch_reply::Reply::Changes(Changes {
+            revision,
+            changes: since.map(|(_, change)| change.clone()).collect(),
+            durable: revision,
+        });
+        for reply in [synced, changes] {
             self.replies
                 .push_back((source.clone(), generation, wrap(reply)));
         }
@@ -579,7 +633,7 @@ fn wrap(reply: watch_reply::Reply) -> WatchReply {
 
 fn space_gone() -> WatchReply {
     let mut ended = Ended::default();
-    ended.set_why(ended::Why::SpaceGone);
+    ended.set_why(Why::SpaceGone);
     wrap(watch_reply::Reply::Ended(ended))
 }
 
