@@ -25,9 +25,9 @@ build:
 bundles: build
 	scripts/bundles $(OUT)
 
-# Releases that misbehave, for the end-to-end tests.
+# Releases that misbehave, and an app that keeps books, for the end-to-end tests.
 defects:
-	$(CARGO) build $(cargo_profile) -p router --examples
+	$(CARGO) build $(cargo_profile) -p router -p ledger --examples
 
 dependencies:
 	@scripts/dependencies

@@ -24,6 +24,19 @@ impl Bundle {
         Ok(Self(to))
     }
 
+    /// Makes one in `dir` as `name` from a manifest and its executable.
+    ///
+    /// # Errors
+    /// When it is not made.
+    pub fn made(manifest: &Path, executable: &Path, dir: &Path, name: &str) -> Result<Self> {
+        let to = dir.join(name);
+        fs::create_dir_all(&to)?;
+        fs::copy(manifest, to.join("app.toml"))?;
+        let program = executable.file_name().context("no executable")?;
+        fs::copy(executable, to.join(program))?;
+        Ok(Self(to))
+    }
+
     /// Sets a key of its manifest to this TOML value; a key that is not there is added.
     ///
     /// # Errors

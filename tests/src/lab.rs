@@ -37,11 +37,16 @@ impl Lab {
     /// When a tool is missing, or not root.
     pub fn new(shape: Shape) -> Result<Self> {
         let sandbox = Sandbox::new()?;
-        let ovs = Ovs::start(&sandbox)?;
         let (script, vsctl, wires) = plan(&shape);
-        sandbox.script(&script)?;
-        let args: Vec<&str> = vsctl.split_whitespace().collect();
-        ovs.vsctl(&args)?;
+        let ovs = if shape.switches == 0 {
+            Ovs::absent(&sandbox)
+        } else {
+            let ovs = Ovs::start(&sandbox)?;
+            sandbox.script(&script)?;
+            let args: Vec<&str> = vsctl.split_whitespace().collect();
+            ovs.vsctl(&args)?;
+            ovs
+        };
         Ok(Self {
             morpheus: None,
             ovs,

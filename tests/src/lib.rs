@@ -17,6 +17,7 @@
 mod bundle;
 mod flows;
 mod lab;
+mod ledger;
 mod morpheus;
 mod newflows;
 mod ovs;
@@ -27,11 +28,13 @@ mod processes;
 mod rules;
 mod sandbox;
 mod shape;
+mod switches;
 mod wait;
 
 pub use bundle::Bundle;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
+pub use ledger::{Books, LedgerLab, Strictness};
 pub use morpheus::{Answer, Morpheus, bin, bundles, repository};
 pub use newflows::{Echo, NewFlows, NewFlowsSummary};
 pub use ovs::{ControllerRow, Ovs};
@@ -42,4 +45,5 @@ pub use processes::Process;
 pub use rules::{Rules, touched};
 pub use sandbox::Sandbox;
 pub use shape::{Links, Shape};
+pub use switches::{Load, Percentiles, Switches, Tally};
 pub use wait::{pause, wait_until};

@@ -15,7 +15,7 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// ovsdb-server and ovs-vswitchd of one sandbox.
 pub struct Ovs {
     dir: PathBuf,
-    _daemons: [Child; 2],
+    _daemons: Option<[Child; 2]>,
 }
 
 /// What the database says about a bridge's controller.
@@ -28,6 +28,15 @@ pub struct ControllerRow {
 }
 
 impl Ovs {
+    /// None, in a lab without real switches: whatever is asked of it fails.
+    pub(crate) fn absent(sandbox: &Sandbox) -> Self {
+        let dir = sandbox.dir().join("ovs");
+        Self {
+            dir,
+            _daemons: None,
+        }
+    }
+
     /// Starts the two daemons.
     ///
     /// # Errors
@@ -55,7 +64,7 @@ impl Ovs {
         let switch = sandbox.daemon("ovs-vswitchd", daemon_flags(&mut switch))?;
         let ovs = Self {
             dir,
-            _daemons: [server, switch],
+            _daemons: Some([server, switch]),
         };
         ovs.vsctl(&["--no-wait", "init"])?;
         Ok(ovs)

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 
 /// What the directories are called, before the test's process id.
@@ -145,6 +146,26 @@ impl Sandbox {
         };
         let joined = std::thread::scope(|scope| scope.spawn(within).join());
         joined.unwrap_or_else(|_| bail!("panicked in the sandbox"))
+    }
+
+    /// Runs `work` on a thread of its own in the sandbox's network, to be joined when it ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn thread<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.init))?;
+        let within = move || {
+            let kind = LinkNameSpaceType::Network;
+            move_into_link_name_space(network.as_fd(), Some(kind))?;
+            work()
+        };
+        Ok(std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(within)?)
     }
 
     /// Every process inside.

@@ -38,6 +38,11 @@ impl Shape {
         }
     }
 
+    /// No real switch and no host: for fake ones.
+    pub fn none() -> Self {
+        Self::of(0, Vec::new())
+    }
+
     /// One host on each of these switches.
     fn of(switches: usize, links: Vec<(usize, usize)>) -> Self {
         Self {

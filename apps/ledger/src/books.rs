@@ -1,0 +1,131 @@
+//! Where the books are kept, in each schema, and how one becomes the other.
+//!
+//! ```text
+//! schema 1: books/DPID       = [[first, last], ...]
+//! schema 2: runs/DPID/INDEX  = {"first": N, "last": N}     the same, a row a run
+//! ```
+
+use std::collections::BTreeMap;
+
+use morph_sdk::{Dpid, Migration, MigrationError, Rows, Table, Turn};
+use serde::{Deserialize, Serialize};
+
+use crate::TOLD;
+
+/// Consecutive numbers, both ends included.
+pub type Run = (u64, u64);
+
+pub(crate) const BOOKS: Table<Dpid, Vec<Run>> = Table::new("books");
+const RUNS: Table<(Dpid, u32), RunRow> = Table::new("runs");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunRow {
+    first: u64,
+    last: u64,
+}
+
+/// A way to keep books.
+pub trait Books: Send + 'static {
+    /// Writes a number to the end of a switch's book.
+    fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>);
+}
+
+/// Schema 1.
+#[derive(Debug)]
+pub struct Rows1;
+
+/// Schema 2.
+#[derive(Debug)]
+pub struct Rows2;
+
+impl Books for Rows1 {
+    fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
+        let mut runs = turn.get(&BOOKS, &dpid).unwrap_or_default();
+        append(&mut runs, number);
+        turn.put(&BOOKS, &dpid, &runs);
+    }
+}
+
+impl Books for Rows2 {
+    fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
+        let rows = turn.view().prefix(&RUNS, &format!("{dpid}/"));
+        // In the order of their text, not of their numbers.
+        let last = rows.max_by_key(|((_, index), _)| *index);
+        let (index, row) = match last {
+            Some(((_, index), row)) if row.last.checked_add(1) == Some(number) => {
+                let first = row.first;
+                let last = number;
+                (index, RunRow { first, last })
+            }
+            Some(((_, index), _)) => (index + 1, RunRow::of(number)),
+            None => (0, RunRow::of(number)),
+        };
+        turn.put(&RUNS, &(dpid, index), &row);
+    }
+}
+
+impl RunRow {
+    fn of(number: u64) -> Self {
+        RunRow {
+            first: number,
+            last: number,
+        }
+    }
+}
+
+/// Adds a number to the end of a book: to the last run where it follows it, else as a run of its own.
+pub fn append(runs: &mut Vec<Run>, number: u64) {
+    match runs.last_mut() {
+        Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+        Some(_) | None => runs.push((number, number)),
+    }
+}
+
+/// The migration that 2.0.0 brings.
+#[derive(Debug)]
+pub struct V1ToV2;
+
+impl Migration for V1ToV2 {
+    const OLD: u32 = 1;
+    const NEW: u32 = 2;
+
+    fn group_of_old(table: &str, key: &str) -> String {
+        if table == BOOKS.name() {
+            return format!("book/{key}");
+        }
+        format!("{table}/{key}")
+    }
+
+    fn group_of_new(table: &str, key: &str) -> String {
+        match key.split_once('/') {
+            Some((dpid, _)) if table == RUNS.name() => format!("book/{dpid}"),
+            Some(_) | None => format!("{table}/{key}"),
+        }
+    }
+
+    fn up(old: &Rows) -> Result<Rows, MigrationError> {
+        let mut new = Rows::new();
+        new.pass(old, TOLD.name());
+        for (dpid, runs) in old.of(&BOOKS)? {
+            for (index, (first, last)) in (0..).zip(runs) {
+                new.put(&RUNS, &(dpid, index), &RunRow { first, last })?;
+            }
+        }
+        Ok(new)
+    }
+
+    fn down(new: &Rows) -> Result<Rows, MigrationError> {
+        let mut books: BTreeMap<Dpid, BTreeMap<u32, Run>> = BTreeMap::new();
+        for ((dpid, index), row) in new.of(&RUNS)? {
+            let book = books.entry(dpid).or_default();
+            book.insert(index, (row.first, row.last));
+        }
+        let mut old = Rows::new();
+        old.pass(new, TOLD.name());
+        for (dpid, runs) in books {
+            old.put(&BOOKS, &dpid, &runs.into_values().collect())?;
+        }
+        Ok(old)
+    }
+}

@@ -1,0 +1,153 @@
+//! The connections of the fake switches: each connects, answers, sends what is due, and connects again when it is lost.
+
+use super::{Switch, lock};
+use anyhow::{Context, Result};
+use bytes::{Bytes, BytesMut};
+use morph_openflow::v13::packet_in::reason;
+use morph_openflow::v13::{self, Hello, Match, Message, NO_BUFFER, PacketIn, VERSION};
+use morph_openflow::{MessageType, frame};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+const CONTROLLER: &str = "127.0.0.1:6653";
+/// How soon a lost connection is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How often a switch looks what is due.
+const TICK: Duration = Duration::from_millis(4);
+/// As Open vSwitch: an idle connection is probed, and given up when that is not answered.
+const PROBE: Duration = Duration::from_secs(5);
+/// A switch that cannot send any more stops to take packets from its hosts.
+const UNSENT: usize = 256 << 10;
+
+/// Runs all switches until they are told to stop.
+pub(super) fn run(switches: Vec<Arc<Mutex<Switch>>>, stopped: watch::Receiver<bool>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut lines = tokio::task::JoinSet::new();
+        for switch in switches {
+            let mut stopped = stopped.clone();
+            lines.spawn(async move {
+                tokio::select! {
+                    result = stay_connected(&switch) => result,
+                    _ = stopped.wait_for(|stop| *stop) => Ok(()),
+                }
+            });
+        }
+        while let Some(ended) = lines.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
+}
+
+async fn stay_connected(switch: &Mutex<Switch>) -> Result<()> {
+    loop {
+        if let Ok(stream) = TcpStream::connect(CONTROLLER).await {
+            stream.set_nodelay(true)?;
+            connection(switch, stream).await?;
+            let mut switch = lock(switch);
+            // One that was refused at once has not been connected.
+            if std::mem::replace(&mut switch.connected, false) {
+                switch.disconnects += 1;
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Until it is lost. An error: Morpheus said what cannot be understood.
+async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream) -> Result<()> {
+    let (mut input, mut output) = stream.split();
+    let (mut unread, mut unsent) = (BytesMut::new(), BytesMut::new());
+    let versions = Some(1 << VERSION);
+    Message::Hello(Hello { versions }).encode_into(0, &mut unsent);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    let mut probed = false;
+    loop {
+        tokio::select! {
+            read = input.read_buf(&mut unread) => {
+                if read.unwrap_or(0) == 0 {
+                    return Ok(());
+                }
+                (heard, probed) = (Instant::now(), false);
+                take(switch, &mut unread, &mut unsent)?;
+            }
+            written = output.write_buf(&mut unsent), if !unsent.is_empty() => {
+                if written.is_err() {
+                    return Ok(());
+                }
+            }
+            _ = ticks.tick() => {
+                let silent = heard.elapsed();
+                if silent > PROBE && !probed {
+                    probed = true;
+                    Message::EchoRequest(Bytes::new()).encode_into(0, &mut unsent);
+                }
+                if silent > 2 * PROBE {
+                    return Ok(());
+                }
+                send_due(switch, &mut unsent);
+            }
+        }
+    }
+}
+
+/// Answers all whole messages that have come.
+fn take(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut) -> Result<()> {
+    let now = Instant::now();
+    let mut switch = lock(switch);
+    while let Some(frame) = frame::split(unread)? {
+        let (header, message) = v13::decode(&frame).context("a message from Morpheus")?;
+        if let Message::PacketOut(out) = &message {
+            switch
+                .tallies
+                .entry(out.in_port)
+                .or_default()
+                .answer(&out.data, now);
+            continue;
+        }
+        switch.note(now, message.kind());
+        // From here on it knows the switch, and the switch would notice its loss.
+        switch.connected |= message.kind() == MessageType::FEATURES_REQUEST;
+        switch.datapath.answer(&frame, header, message, unsent);
+    }
+    Ok(())
+}
+
+/// Numbered packets whose time has come, and what the test wants said.
+fn send_due(switch: &Mutex<Switch>, unsent: &mut BytesMut) {
+    let now = Instant::now();
+    let switch = &mut *lock(switch);
+    if !switch.connected || unsent.len() > UNSENT {
+        return;
+    }
+    for message in switch.say.drain(..) {
+        message.encode_into(0, unsent);
+    }
+    for (&port, tally) in &mut switch.tallies {
+        let Some(punt) = switch.datapath.punt(port) else {
+            continue;
+        };
+        for _ in 0..tally.due(now) {
+            let data = Bytes::copy_from_slice(&tally.packet(now));
+            let packet = PacketIn {
+                buffer_id: NO_BUFFER,
+                total_len: data.len() as u16,
+                reason: reason::ACTION,
+                table_id: punt.table,
+                cookie: punt.cookie,
+                match_: Match::new().in_port(port),
+                data,
+            };
+            Message::PacketIn(packet).encode_into(0, unsent);
+        }
+    }
+}
