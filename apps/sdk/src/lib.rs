@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`packet`] | packets, as far as most apps look at them |
+//! | [`lldp`] | probes of links |
 //! | [`mod@bench`] | a bench for an app's tests |
 
 mod app;
@@ -37,6 +38,7 @@ pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 
 pub use bytes::Bytes;
+pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{Action, FlowMod, FlowModCommand, Instruction, Match, port};
 pub use morph_openflow::{Dpid, MacAddr};

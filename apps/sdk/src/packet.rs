@@ -22,7 +22,7 @@ pub mod ether_type {
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// LLDP.
-    pub const LLDP: u16 = 0x88cc;
+    pub const LLDP: u16 = crate::lldp::ETHER_TYPE;
 }
 
 /// An Ethernet frame's header and payload.

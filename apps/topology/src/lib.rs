@@ -10,7 +10,6 @@
 
 pub mod hosts;
 pub mod links;
-pub mod lldp;
 pub mod ports;
 pub mod probing;
 pub mod rules;
@@ -21,10 +20,10 @@ use std::time::Instant;
 
 use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, Touched, Turn, View};
 
-use crate::lldp::Probe;
 use crate::probing::Probing;
 use crate::rules::Group;
 use crate::tables::End;
+use morph_sdk::lldp::{self, Probe};
 
 /// The app.
 #[derive(Debug, Default)]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use morph_sdk::{Action, Turn, port, tracing};
 
 use crate::Topology;
-use crate::lldp::Probe;
 use crate::probing::{Due, Probing, QUIET, Standing};
 use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
+use morph_sdk::lldp::Probe;
 
 impl Topology {
     /// A probe that left by `from` arrived at `here`: that is a link, whatever was thought before.

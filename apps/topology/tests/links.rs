@@ -5,10 +5,10 @@
 mod lab;
 
 use lab::{Lab, at, mac};
+use morph_sdk::lldp::Probe;
 use morph_sdk::packet::ether_type::{ARP, IPV4};
 use morph_sdk::{Bytes, Dpid, Event, PortInfo, PortReason, Switch, port};
 use proptest::prelude::*;
-use topology::lldp::Probe;
 use topology::tables::{End, Kind, PORTS};
 
 const DROP: (bool, bool) = (false, false);

@@ -1,19 +1,22 @@
 //! What is done with any bytes: what the targets of libFuzzer and the stand-in share. A panic is a finding.
 
 use bytes::{Bytes, BytesMut};
+use morph_openflow::lldp::{self, Probe};
 use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, PacketInView};
-use morph_openflow::{frame, text};
+use morph_openflow::{MacAddr, frame, text, v10};
 
 /// A target: its name, and what it does.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "libFuzzer's targets name theirs")]
-pub(crate) const TARGETS: [Target; 4] = [
+pub(crate) const TARGETS: [Target; 6] = [
     ("framer", framer),
+    ("v10", v10),
     ("v13", v13),
     ("match", match_),
     ("action", action),
+    ("lldp", lldp),
 ];
 
 /// A stream is cut into frames in which nothing is lost, whatever pieces it comes in.
@@ -58,6 +61,38 @@ pub(crate) fn v13(data: &[u8]) {
     assert_eq!(twice, message);
     assert_eq!(twice.try_encode(header.xid), Ok(again));
     look(&message, view.ok().flatten());
+}
+
+/// As [`v13`], for OpenFlow 1.0; and what goes over to 1.3 and back is the same when it goes again.
+pub(crate) fn v10(data: &[u8]) {
+    let frame = Bytes::copy_from_slice(data);
+    let Ok((header, message)) = v10::decode(&frame) else {
+        return;
+    };
+    let Ok(again) = message.try_encode(header.xid) else {
+        panic!("not written: {message:?}");
+    };
+    let Ok((_, twice)) = v10::decode(&again) else {
+        panic!("not read again: {message:?}");
+    };
+    assert_eq!(twice, message);
+    assert_eq!(twice.try_encode(header.xid), Ok(again));
+    match &message {
+        v10::Message::FlowMod(m) => over_and_back(&m.match_, &m.actions),
+        v10::Message::PacketOut(m) => over_and_back(&v10::Match::default(), &m.actions),
+        v10::Message::PortStatus(m) => drop(v10::convert::port_desc_to_v13(&m.desc)),
+        v10::Message::Error(m) => drop(v10::convert::error_to_v13(m).to_string()),
+        _ => (),
+    }
+}
+
+fn over_and_back(match_: &v10::Match, actions: &[v10::Action]) {
+    let over = v10::convert::match_to_v13(match_);
+    if let Ok(back) = v10::convert::match_from_v13(&over) {
+        assert_eq!(v10::convert::match_to_v13(&back), over);
+    }
+    let over = v10::convert::actions_to_v13(actions, &over);
+    drop(v10::convert::actions_from_v13(&over));
 }
 
 /// What is made of a message, for people and for rules.
@@ -118,4 +153,13 @@ pub(crate) fn action(data: &[u8]) {
     body.resize(16, 0);
     body.extend_from_slice(actions);
     v13(&framed(13, &body));
+}
+
+/// A probe that is read is written so that it reads the same.
+pub(crate) fn lldp(data: &[u8]) {
+    let Some(probe) = Probe::read(data) else {
+        return;
+    };
+    assert!(lldp::is_lldp(data));
+    assert_eq!(Probe::read(&probe.frame(MacAddr([2; 6]))), Some(probe));
 }

@@ -5,15 +5,18 @@
 //! | [`frame`] | cuts a byte stream into frames, without copying |
 //! | [`v10`] | the messages of OpenFlow 1.0 |
 //! | [`v13`] | the messages of OpenFlow 1.3, and peeks at the fixed parts of frames that are only passed on |
+//! | [`lldp`] | the probes that find links |
 //! | [`rule`] | rules as values: their normal form, their difference, and the flow-mods that make it |
 //! | [`text`] | rules as people read them |
 //!
 //! Section numbers in the documentation are those of the OpenFlow Switch Specification 1.3.5.
 
 mod addr;
+mod alike;
 mod error;
 pub mod frame;
 mod header;
+pub mod lldp;
 pub mod rule;
 pub mod text;
 pub mod v10;

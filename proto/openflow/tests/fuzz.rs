@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod hex;
+mod recorded;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use morph_openflow::lldp::Probe;
+use morph_openflow::{Dpid, MacAddr};
 use targets::TARGETS;
 
 /// A small generator: what it gives depends on its seed alone (xorshift64*).
@@ -72,17 +75,81 @@ fn mend(input: &mut [u8], random: &mut Random) {
     }
 }
 
+/// Ours and those of others, as bytes.
+fn frames(folder: hex::Folder) -> Vec<Vec<u8>> {
+    let names = folder.names().into_iter();
+    let ours = names.map(|name| folder.load(&name).to_vec());
+    let others = recorded::files(folder.0).unwrap_or_default();
+    let others = others.iter().map(|path| std::fs::read(path).unwrap());
+    ours.chain(others).collect()
+}
+
 /// Frames, and for the targets of parts what is in them.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let frame = |name: &String| hex::load(name).to_vec();
-    let all: Vec<Vec<u8>> = hex::names().iter().map(frame).collect();
+    let part = |name: &str, from: usize| hex::OF13.load(name)[from..].to_vec();
     match target {
-        "match" => vec![
-            hex::load("oxm")[52..].to_vec(),
-            hex::load("flow_mod")[52..80].to_vec(),
+        "framer" => [frames(hex::OF10), frames(hex::OF13)].concat(),
+        "v10" => frames(hex::OF10),
+        "v13" => frames(hex::OF13),
+        "match" => vec![part("oxm", 52), part("flow_mod", 52)[..28].to_vec()],
+        "action" => vec![part("actions", 24)],
+        "lldp" => vec![
+            Probe {
+                dpid: Dpid(0xa1),
+                port: 7,
+                sent_ms: 0x0102,
+            }
+            .frame(MacAddr([2; 6]))
+            .to_vec(),
         ],
-        "action" => vec![hex::load("actions")[24..].to_vec()],
-        _ => all,
+        other => panic!("no corpus of {other}"),
+    }
+}
+
+/// What was found once: `fuzz/found/TARGET/*`, as libFuzzer writes them.
+fn found(target: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/found");
+    let Ok(entries) = std::fs::read_dir(folder.join(target)) else {
+        return Vec::new();
+    };
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn each_target_of_libfuzzer_has_its_corpus_and_stand_in() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = names
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    let mut there: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    there.sort_unstable();
+    assert_eq!(names, there);
+    // `fuzz/run` asks for the seeds as files: FUZZ_CORPUS/TARGET/NUMBER.
+    for name in there {
+        let seeds = corpus(name);
+        assert!(!seeds.is_empty(), "{name}");
+        let Some(to) = std::env::var_os("FUZZ_CORPUS") else {
+            continue;
+        };
+        let to = Path::new(&to).join(name);
+        std::fs::create_dir_all(&to).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(to.join(format!("seed-{number:03}")), seed).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    for (name, target) in TARGETS {
+        for path in found(name) {
+            let input = std::fs::read(&path).unwrap();
+            let held = std::panic::catch_unwind(|| target(&input));
+            assert!(held.is_ok(), "{name}: {}", path.display());
+        }
     }
 }
 
@@ -92,25 +159,31 @@ fn any_input_is_read_or_refused() {
     let seconds = seconds.map(|s| s.parse::<u64>().unwrap());
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = seconds.map_or(1, |_| clock.as_nanos() as u64 | 1);
-    let each = Duration::from_millis(seconds.map_or(300, |s| s * 1000 / TARGETS.len() as u64));
+    let each = Duration::from_millis(seconds.map_or(200, |s| s * 1000 / TARGETS.len() as u64));
     for (name, target) in TARGETS {
-        let (corpus, mut random) = (corpus(name), Random(seed));
-        let (start, mut runs) = (Instant::now(), 0_u64);
-        while start.elapsed() < each {
-            let mut input = corpus[random.below(corpus.len())].clone();
-            for _ in 0..random.below(6) {
-                change(&mut input, &corpus, &mut random);
-            }
-            if name == "v13" {
-                mend(&mut input, &mut random);
-            }
-            let held = std::panic::catch_unwind(|| target(&input));
-            assert!(held.is_ok(), "{name}: {input:02x?}");
-            runs += 1;
-        }
+        let runs = fuzz(name, target, Random(seed), each);
         if seconds.is_some() {
             let line = format!("{name}: {runs} inputs from seed {seed}, nothing found");
-            let _ = writeln!(std::io::stderr(), "{line}");
+            recorded::say(&line);
         }
     }
+}
+
+/// For so long; how many inputs.
+fn fuzz(name: &str, target: fn(&[u8]), mut random: Random, time: Duration) -> u64 {
+    let corpus = corpus(name);
+    let (start, mut runs) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        let mut input = corpus[random.below(corpus.len())].clone();
+        for _ in 0..random.below(6) {
+            change(&mut input, &corpus, &mut random);
+        }
+        if name == "v10" || name == "v13" {
+            mend(&mut input, &mut random);
+        }
+        let held = std::panic::catch_unwind(|| target(&input));
+        assert!(held.is_ok(), "{name}: {input:02x?}");
+        runs += 1;
+    }
+    runs
 }

@@ -4,13 +4,13 @@ use crate::error::{DecodeError, Problem};
 use crate::header::{Header, MessageType};
 use crate::wire::Fixed;
 
-pub use super::error::ErrorFixed;
 pub use super::flow_mod::FlowModFixed;
 pub use super::flow_removed::FlowRemovedFixed;
 pub use super::group::GroupModFixed;
 pub use super::meter::MeterModFixed;
 pub use super::multipart::MultipartFixed;
 pub use super::packet_in::PacketInFixed;
+pub use crate::alike::error::ErrorFixed;
 
 /// The structure after the header, if the frame holds one of these messages and is long enough.
 fn view<'a, T: Fixed>(frame: &'a [u8], kinds: &[MessageType]) -> Result<&'a T, DecodeError> {

@@ -1,46 +1,18 @@
 //! Frames that other implementations wrote (of13/*.packet, beside the repository): all are read, their fields are those that are
 //! written down beside them (*.json), and they are written again just as they were, with no exception.
-//!
-//! They are looked for in `$MORPH_VECTORS` and in `shared/vectors/openflow` in or beside the repository's folder. Where
-//! they are not there the test says so and passes.
+//! Newer versions are refused as such.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod fields;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::v13::{self, Message, MultipartBody, MultipartRequest};
 use morph_openflow::{MessageType, frame};
-
-fn folder(version: &str) -> Result<PathBuf, Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().unwrap();
-    let named = std::env::var_os("MORPH_VECTORS").map(PathBuf::from);
-    let beside = root
-        .parent()
-        .map(|parent| parent.join("shared/vectors/openflow"));
-    if let Some(named) = &named {
-        assert!(
-            named.is_dir(),
-            "MORPH_VECTORS={} is no folder",
-            named.display()
-        );
-    }
-    let inside = root.join("shared/vectors/openflow");
-    let places: Vec<PathBuf> = named
-        .into_iter()
-        .chain([inside])
-        .chain(beside)
-        .map(|place| place.join(version))
-        .collect();
-    match places.iter().find(|place| place.is_dir()) {
-        Some(place) => Ok(place.clone()),
-        None => Err(places),
-    }
-}
 
 fn is_modelled(message: &Message) -> bool {
     !matches!(
@@ -54,35 +26,15 @@ fn is_modelled(message: &Message) -> bool {
     )
 }
 
-/// The frames of a version, or none, which is said.
-fn files(version: &str, test: &str) -> Option<Vec<PathBuf>> {
-    let folder = match folder(version) {
-        Ok(folder) => folder,
-        Err(places) => {
-            // Past the capture of tests' output, so that it is seen.
-            let line = format!("SKIPPED {test}: none of {places:?} is there");
-            let _ = writeln!(std::io::stderr(), "{line}");
-            return None;
-        }
-    };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e.to_string_lossy().starts_with("packet"))
-        })
-        .collect();
-    files.sort();
-    Some(files)
-}
-
 #[test]
 fn frames_of_newer_versions_are_refused_as_such() {
     for version in ["of14", "of15"] {
-        let Some(files) = files(version, "frames_of_newer_versions_are_refused_as_such") else {
+        let test = "frames_of_newer_versions_are_refused_as_such";
+        let Some(files) = recorded::files_or_skip(version, test) else {
             continue;
         };
+        let all = files.len();
+        assert!(all > 0);
         for path in files {
             let frame = Bytes::from(std::fs::read(&path).unwrap());
             match v13::decode(&frame) {
@@ -92,12 +44,16 @@ fn frames_of_newer_versions_are_refused_as_such() {
                 Ok((_, other)) => panic!("{path:?}: {other:?}"),
             }
         }
+        recorded::say(&format!(
+            "{version}: {all} vectors of others refused, of {all} there"
+        ));
     }
 }
 
 #[test]
 fn frames_of_others_are_read_and_written_again() {
-    let Some(files) = files("of13", "frames_of_others_are_read_and_written_again") else {
+    let test = "frames_of_others_are_read_and_written_again";
+    let Some(files) = recorded::files_or_skip("of13", test) else {
         return;
     };
     let (mut modelled, mut values, mut failures) = (0, 0, Vec::new());
@@ -118,10 +74,10 @@ fn frames_of_others_are_read_and_written_again() {
     assert!(failures.is_empty(), "{} of {}", failures.len(), files.len());
     let known = files.len() - modelled;
     assert!(known <= 1, "{known} of {} are not modelled", files.len());
-    // Past the capture of tests' output, so that it is seen.
     let all = files.len();
-    let line = format!("{all} vectors of others checked, of {all} there; {values} values compared");
-    let _ = writeln!(std::io::stderr(), "{line}");
+    recorded::say(&format!(
+        "of13: {all} vectors of others checked, of {all} there; {values} values compared"
+    ));
 }
 
 /// Compares the fields with those beside the file; how many values they have.

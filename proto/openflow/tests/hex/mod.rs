@@ -1,31 +1,53 @@
-//! The annotated frames in `vectors`.
+//! The annotated frames in `vectors`, a folder a version.
 //!
 //! A line of a vector is bytes in hexadecimal, `BYTE x N` for N times the same, and a comment after `#`.
+
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
-}
+/// Those of a version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folder(pub(crate) &'static str);
 
-/// The names of all frames, sorted.
-pub(crate) fn names() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .filter_map(|entry| {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            Some(name.strip_suffix(".hex")?.to_owned())
-        })
-        .collect();
-    names.sort();
-    names
-}
+pub(crate) const OF10: Folder = Folder("of10");
+pub(crate) const OF13: Folder = Folder("of13");
 
-pub(crate) fn load(name: &str) -> Bytes {
-    let path = folder().join(format!("{name}.hex"));
-    parse(&std::fs::read_to_string(path).unwrap()).into()
+impl Folder {
+    pub(crate) fn path(self) -> PathBuf {
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+        vectors.join(self.0)
+    }
+
+    /// The names of all frames, sorted.
+    pub(crate) fn names(self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.path())
+            .unwrap()
+            .filter_map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                Some(name.strip_suffix(".hex")?.to_owned())
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn load(self, name: &str) -> Bytes {
+        let path = self.path().join(format!("{name}.hex"));
+        parse(&std::fs::read_to_string(path).unwrap()).into()
+    }
+
+    /// Type and code of each error as on the wire, and their names as they are shown.
+    pub(crate) fn errors(self) -> Vec<(Vec<u8>, String)> {
+        let text = std::fs::read_to_string(self.path().join("errors.list")).unwrap();
+        let line = |line: &str| {
+            let (bytes, names) = line.split_once("  ").unwrap();
+            (parse(bytes), names.to_owned())
+        };
+        text.lines().map(line).collect()
+    }
 }
 
 pub(crate) fn parse(text: &str) -> Vec<u8> {

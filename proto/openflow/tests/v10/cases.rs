@@ -20,6 +20,25 @@ fn web() -> Match {
     }
 }
 
+/// Every field counts.
+fn exact() -> Match {
+    Match {
+        wildcards: 0,
+        in_port: 7,
+        dl_src: MacAddr([2, 0, 0, 0, 0, 1]),
+        dl_dst: MacAddr([2, 0, 0, 0, 0, 2]),
+        dl_vlan: 5,
+        dl_vlan_pcp: 3,
+        dl_type: 0x800,
+        nw_tos: 0xb8,
+        nw_proto: 17,
+        nw_src: [10, 0, 0, 1].into(),
+        nw_dst: [10, 0, 0, 2].into(),
+        tp_src: 1024,
+        tp_dst: 53,
+    }
+}
+
 fn port() -> PhyPort {
     PhyPort {
         port_no: 2,
@@ -165,6 +184,16 @@ fn packets_and_rules() -> Vec<(&'static str, Message)> {
                 priority: 100,
                 flags: flow_mod::flag::SEND_FLOW_REM,
                 actions: actions(),
+                ..FlowMod::default()
+            }),
+        ),
+        (
+            "match",
+            Message::FlowMod(FlowMod {
+                match_: exact(),
+                command: FlowModCommand::Delete,
+                priority: 0,
+                out_port: 2,
                 ..FlowMod::default()
             }),
         ),

@@ -1,62 +1,20 @@
 //! Frames that other implementations wrote (of10/*.packet, beside the repository): all are read, and written again just
 //! as they were, with no exception.
-//!
-//! They are looked for in `$MORPH_VECTORS` and in `shared/vectors/openflow` in or beside the repository's folder. Where
-//! they are not there the test says so and passes.
-
-use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use morph_openflow::frame;
 use morph_openflow::v10::{self, Message};
 
-fn folder() -> Result<PathBuf, Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().unwrap();
-    let named = std::env::var_os("MORPH_VECTORS").map(PathBuf::from);
-    if let Some(named) = &named {
-        assert!(
-            named.is_dir(),
-            "MORPH_VECTORS={} is no folder",
-            named.display()
-        );
-    }
-    let inside = root.join("shared/vectors/openflow");
-    let beside = root
-        .parent()
-        .map(|parent| parent.join("shared/vectors/openflow"));
-    let places: Vec<PathBuf> = named
-        .into_iter()
-        .chain([inside])
-        .chain(beside)
-        .map(|place| place.join("of10"))
-        .collect();
-    match places.iter().find(|place| place.is_dir()) {
-        Some(place) => Ok(place.clone()),
-        None => Err(places),
-    }
-}
+use crate::recorded;
 
 #[test]
 fn frames_of_others_are_read_and_written_again() {
-    let folder = match folder() {
-        Ok(folder) => folder,
-        Err(places) => {
-            // Past the capture of tests' output, so that it is seen.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED frames of others in OpenFlow 1.0: none of {places:?} is there"
-            );
-            return;
-        }
+    let Some(files) =
+        recorded::files_or_skip("of10", "frames_of_others_are_read_and_written_again")
+    else {
+        return;
     };
-    let files = std::fs::read_dir(&folder).unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "packet"))
-        .collect();
-    files.sort();
+    let mut messages = 0;
     for path in &files {
         let bytes = std::fs::read(path).unwrap();
         let json = path.with_extension("packet.json");
@@ -66,6 +24,7 @@ fn frames_of_others_are_read_and_written_again() {
             let (header, message) = v10::decode(&frame).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert!(!matches!(message, Message::Unknown { .. }), "{name}");
             assert_eq!(message.encode(header.xid), frame, "{name}");
+            messages += 1;
             if let Ok(json) = std::fs::read_to_string(json.clone()) {
                 let json: serde_json::Value = serde_json::from_str(&json).unwrap();
                 agree(&message, &json).unwrap_or_else(|why| panic!("{name}: {why}"));
@@ -73,10 +32,11 @@ fn frames_of_others_are_read_and_written_again() {
         }
         assert!(buffer.is_empty(), "{name}");
     }
-    assert!(!files.is_empty(), "{}", folder.display());
-    // Past the capture of tests' output, so that it is seen.
-    let said = format!("{} files of others in OpenFlow 1.0 checked\n", files.len());
-    let _ = std::io::stderr().write_all(said.as_bytes());
+    let all = files.len();
+    assert!(all > 0);
+    recorded::say(&format!(
+        "of10: {all} vectors of others checked ({messages} messages), of {all} there"
+    ));
 }
 
 /// The numbers that the other implementation saw.

@@ -4,7 +4,11 @@
 
 mod cases;
 mod foreign;
+#[path = "../hex/mod.rs"]
+mod hex;
 mod malformed;
 mod printed;
 mod properties;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 mod vectors;

@@ -1,46 +1,16 @@
-//! The annotated frames in `vectors10`, both ways, each with its truncated and over-long twins; and the table of what
-//! there is, in the module's README.
-//!
-//! A line of a vector is bytes in hexadecimal, `BYTE x N` for N times the same, and a comment after `#`.
+//! The annotated frames in `vectors/of10`, both ways, each with its truncated and over-long twins.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use morph_openflow::v10::*;
 
-use crate::cases;
+use crate::{cases, hex};
 
 const XID: u32 = 42;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn folder() -> PathBuf {
-    root().join("vectors10")
-}
-
-fn parse(text: &str) -> Vec<u8> {
-    let byte = |word: &str| u8::from_str_radix(word, 16).unwrap();
-    let mut bytes = Vec::new();
-    for line in text.lines() {
-        let words = line.split('#').next().unwrap();
-        let words: Vec<&str> = words.split_whitespace().collect();
-        match words[..] {
-            [value, "x", count] => {
-                let count: usize = count.parse().unwrap();
-                bytes.resize(bytes.len() + count, byte(value));
-            }
-            _ => bytes.extend(words.into_iter().map(byte)),
-        }
-    }
-    bytes
-}
-
 pub(crate) fn frame(name: &str) -> Bytes {
-    let path = folder().join(format!("{name}.hex"));
-    parse(&std::fs::read_to_string(path).unwrap()).into()
+    hex::OF10.load(name)
 }
 
 #[test]
@@ -57,19 +27,13 @@ fn each_vector_is_its_value_and_each_value_its_vector() {
 
 #[test]
 fn no_vector_is_left_out_and_no_message_without_one() {
-    let files: BTreeSet<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    let values = cases::all()
-        .into_iter()
-        .map(|(name, _)| format!("{name}.hex"));
+    let files: BTreeSet<String> = hex::OF10.names().into_iter().collect();
+    let values = cases::all().into_iter().map(|(name, _)| name.to_owned());
     assert_eq!(files, values.collect());
     let seen: BTreeSet<u8> = cases::all().iter().map(|(_, m)| m.kind().0).collect();
     for kind in kind::ALL {
         assert!(seen.contains(&kind.0), "{:?}", kind::name(*kind));
     }
-    println!("{} vectors of OpenFlow 1.0", files.len());
 }
 
 /// With another length in the header, and just as many bytes.
@@ -121,33 +85,6 @@ fn a_truncated_and_an_over_long_twin_is_refused_or_is_another_value() {
         assert!(
             decode(&bytes.slice(..bytes.len() - 1)).is_err(),
             "{name} cut short"
-        );
-    }
-}
-
-/// Rows are `| name | decode | encode | vectors |`.
-#[test]
-fn the_table_in_the_readme_names_every_vector_and_has_no_empty_cell() {
-    let text = std::fs::read_to_string(root().join("src/v10/README.md")).unwrap();
-    let mut named = BTreeSet::new();
-    let mut names = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, decode, encode, vectors] = cells[..] else {
-            panic!("{line}");
-        };
-        assert_eq!((decode, encode), ("yes", "yes"), "{line}");
-        assert!(!vectors.is_empty(), "{line}");
-        names.push(name.trim_matches('`').to_owned());
-        named.extend(vectors.split(", ").map(|v| v.trim_matches('`').to_owned()));
-    }
-    let there = cases::all().into_iter().map(|(name, _)| name.to_owned());
-    assert_eq!(named, there.collect());
-    for kind in kind::ALL {
-        let name = kind::name(*kind).unwrap();
-        assert!(
-            names.iter().any(|row| row.split(' ').next() == Some(name)),
-            "{name}"
         );
     }
 }

@@ -288,7 +288,7 @@ fn all() -> Vec<(&'static str, Message)> {
 #[test]
 fn each_vector_is_its_value_and_each_value_its_vector() {
     for (name, value) in all() {
-        let bytes = hex::load(name);
+        let bytes = hex::OF13.load(name);
         let (header, decoded) = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((header.version, header.xid), (VERSION, XID), "{name}");
         assert_eq!(decoded, value, "{name}");
@@ -349,31 +349,31 @@ fn twins_cut_short_and_over_long_are_refused() {
 
 #[test]
 fn no_vector_is_left_out() {
-    let files: BTreeSet<String> = hex::names().into_iter().collect();
+    let files: BTreeSet<String> = hex::OF13.names().into_iter().collect();
     let values = all().into_iter().map(|(name, _)| name.to_owned());
     assert_eq!(files, values.collect());
 }
 
 #[test]
 fn peeks_see_what_decoding_sees() {
-    let bytes = hex::load("flow_mod");
+    let bytes = hex::OF13.load("flow_mod");
     let view = peek::flow_mod(&bytes).unwrap();
     assert_eq!((view.cookie(), view.cookie_mask()), (COOKIE, 0));
     assert_eq!((view.table_id(), view.command()), (10, 0));
-    let bytes = hex::load("packet_in");
+    let bytes = hex::OF13.load("packet_in");
     let view = peek::packet_in(&bytes).unwrap();
     assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
     assert_eq!((view.reason(), view.total_len()), (1, 64));
-    let bytes = hex::load("flow_removed");
+    let bytes = hex::OF13.load("flow_removed");
     let view = peek::flow_removed(&bytes).unwrap();
     assert_eq!((view.cookie(), view.table_id()), (COOKIE, 10));
-    let bytes = hex::load("flow_reply");
+    let bytes = hex::OF13.load("flow_reply");
     let view = peek::multipart(&bytes).unwrap();
     assert_eq!((view.kind(), view.flags()), (multipart_kind::FLOW, 1));
-    let bytes = hex::load("error");
+    let bytes = hex::OF13.load("error");
     let view = peek::error(&bytes).unwrap();
     assert_eq!((view.kind(), view.code()), (4, 9));
-    let bytes = hex::load("group_mod");
+    let bytes = hex::OF13.load("group_mod");
     assert_eq!(peek::group_mod(&bytes).unwrap().group_id(), 5);
 
     let error = peek::group_mod(&bytes[..15]).unwrap_err();

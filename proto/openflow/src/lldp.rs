@@ -11,8 +11,14 @@
 //!
 //! Frames without the fourth are other people's and say nothing about our links.
 
-use morph_sdk::packet::{self, ether_type};
-use morph_sdk::{Bytes, Dpid, MacAddr};
+use bytes::Bytes;
+
+use crate::addr::{Dpid, MacAddr};
+
+/// Of an Ethernet frame that carries LLDP.
+pub const ETHER_TYPE: u16 = 0x88cc;
+/// Length of the shortest Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
+const LEAST: usize = 60;
 
 /// The nearest bridge: no bridge passes it on.
 const DESTINATION: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]);
@@ -56,7 +62,11 @@ impl Probe {
             &[MAGIC, &self.sent_ms.to_be_bytes()].concat(),
         );
         put(&mut tlvs, END, &[]);
-        packet::frame(DESTINATION, source, ether_type::LLDP, &tlvs)
+        let mut frame = [DESTINATION.0, source.0].concat();
+        frame.extend_from_slice(&ETHER_TYPE.to_be_bytes());
+        frame.extend_from_slice(&tlvs);
+        frame.resize(frame.len().max(LEAST), 0);
+        frame.into()
     }
 
     /// Reads a frame; `None` where it is not one of our probes, whole and well-formed.
@@ -87,7 +97,7 @@ impl Probe {
 
 /// Is an LLDP frame, whosever.
 pub fn is_lldp(frame: &[u8]) -> bool {
-    frame.get(12..ETHERNET_HEADER) == Some(&ether_type::LLDP.to_be_bytes())
+    frame.get(12..ETHERNET_HEADER) == Some(&ETHER_TYPE.to_be_bytes())
 }
 
 /// A TLV's header: seven bits of type, nine of length. Ours are all far shorter than 512.
