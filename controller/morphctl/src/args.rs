@@ -19,7 +19,7 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store; `app start|stop|remove` say apps;
+(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations; `app start|stop|remove` say apps;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
 status in its list, a line as each status comes.";
 
@@ -223,6 +223,15 @@ pub(crate) enum StoreVerb {
         /// At most so many rows [default: 1000]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
+    },
+    /// The copies of apps' states in another schema version: how far each is, and what a way back would lose
+    ///
+    /// STATUS: copying, following (whole, and kept up), failed, swapped (it is the truth now), dropped. GROUPS are mapped
+    /// there and back one by one; LOSING counts those that do not come back as they were.
+    Migrations {
+        /// Only those of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
     },
 }
 

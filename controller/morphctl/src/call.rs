@@ -8,7 +8,7 @@ use morph_api::management::{
     AppsRequest, CommitRequest, ConfigEntry, ConfigGetRequest, ConfigSetRequest, FlowsRequest,
     HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest, RemoveAppRequest,
     RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest, StoreListReply,
-    StoreListRequest, SwitchesRequest, TopologyRequest, VersionRequest,
+    StoreListRequest, StoreMigrationsRequest, SwitchesRequest, TopologyRequest, VersionRequest,
     management_client::ManagementClient,
 };
 use tonic::transport::Channel;
@@ -209,6 +209,11 @@ async fn run_store(verb: StoreVerb, client: &mut Client, out: &mut Output) -> Re
                 return out.list("store", &reply.spaces);
             }
             out.part("store", &reply.rows, reply.more)
+        }
+        StoreVerb::Migrations { app } => {
+            let app = or_all(app);
+            let reply = looked(client.store_migrations(StoreMigrationsRequest { app })).await?;
+            out.list("migrations", &reply.migrations)
         }
     }
 }

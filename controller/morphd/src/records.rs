@@ -144,6 +144,12 @@ pub struct UpgradeRow {
     pub events_replayed: u64,
     /// The same of the way back.
     pub back_handover_us: u64,
+    /// Groups of rows of its copy that were mapped there and back.
+    pub groups_checked: u64,
+    /// Of them, those that did not come back as they were.
+    pub groups_losing: u64,
+    /// The first of these, for people.
+    pub losses: Vec<String>,
     /// Rules, by what was done with them.
     pub rules_added: u64,
     /// Rules, by what was done with them.

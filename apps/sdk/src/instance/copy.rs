@@ -3,7 +3,8 @@
 //! 1. At first every group of the view is stale. Later those are that a turn or others changed.
 //! 2. The rows of some stale groups, except those that a turn in hand changed, are computed, and what differs from the copy
 //!    is written, in one transaction with the mark.
-//! 3. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
+//! 3. Each of these groups is mapped there and back: those that are not the same then are counted, see [`super::losses`].
+//! 4. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::hands::Hands;
+use super::losses::{Losses, loss};
 use super::truth::{Truth, Write};
 use crate::turn::RowId;
 use crate::view::Tables;
@@ -35,6 +37,10 @@ pub(super) struct Copy {
     stale: BTreeSet<String>,
     /// What the copy's rows are, by group.
     rows: BTreeMap<String, BTreeMap<RowId, Value>>,
+    /// How many these are.
+    written: u64,
+    /// What would be lost on the way back.
+    losses: Losses,
     mark: u64,
     complete: bool,
     sent: Option<Sent>,
@@ -66,6 +72,8 @@ impl Copy {
             own_schema,
             stale: groups.collect(),
             rows: BTreeMap::new(),
+            written: 0,
+            losses: Losses::default(),
             mark: 0,
             complete: false,
             sent: None,
@@ -151,8 +159,17 @@ impl Copy {
     ) -> Result<(), MigrationError> {
         let own = truth.own_group(group, tables);
         let target = match truth.mapping() {
-            Some(mapping) if !self.own_schema => mapping.to_other(group, &own)?,
-            _ => own,
+            Some(mapping) if !self.own_schema => {
+                let other = mapping.to_other(group, &own)?;
+                self.losses.note(group, loss(mapping, group, &own, &other));
+                other
+            }
+            Some(mapping) => {
+                let other = truth.raw_group(group);
+                self.losses.note(group, loss(mapping, group, &own, &other));
+                own
+            }
+            None => own,
         };
         let there = self.rows.remove(group).unwrap_or_default();
         for ((table, key), value) in between(&there, &target) {
@@ -162,6 +179,8 @@ impl Copy {
                 None => op::delete(row),
             });
         }
+        self.written += target.0.len() as u64;
+        self.written -= there.len() as u64;
         if !target.0.is_empty() {
             self.rows.insert(group.to_owned(), target.0);
         }
@@ -193,13 +212,19 @@ impl Copy {
         }
     }
 
-    pub(super) fn progress(&self) -> CopyProgress {
+    pub(super) fn progress(&self, truth: &Truth) -> CopyProgress {
+        let groups_total = truth.groups().len() as u64;
         CopyProgress {
             space: self.space,
             mark: self.mark,
-            rows: self.rows.values().map(|rows| rows.len() as u64).sum(),
+            rows: self.written,
             complete: self.complete,
-            ..CopyProgress::default()
+            error: String::new(),
+            groups: groups_total.saturating_sub(self.stale.len() as u64),
+            groups_total,
+            source_rows: truth.rows(),
+            losing: self.losses.count(),
+            losses: self.losses.first(),
         }
     }
 

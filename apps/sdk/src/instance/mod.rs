@@ -26,12 +26,13 @@
 //! | `turns` | making turns |
 //! | `hands`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
-//! | `copy` | a copy in the neighbouring schema version |
+//! | `copy`, `losses` | a copy in the neighbouring schema version, and what a way back from it would lose |
 
 mod commits;
 mod copy;
 mod hands;
 mod io;
+mod losses;
 mod orders;
 mod session;
 mod switches;

@@ -165,7 +165,7 @@ impl<A: App> Instance<A> {
         };
         match copy.committed(id, outcome, now.instant) {
             Some(Ok(())) => {
-                let progress = copy.progress();
+                let progress = copy.progress(&self.truth);
                 self.say(report::Report::Copy(progress), out);
             }
             Some(Err(error)) => {

@@ -31,6 +31,8 @@ pub(super) struct Truth {
     raw_groups: Members,
     /// With a mapping: the view's rows, by group.
     own_groups: Members,
+    /// How many these are.
+    own_rows: u64,
     /// Rows of the truth written by this instance, with their revision, until the watch has got there.
     written: BTreeMap<RowId, u64>,
     /// How far the watch has got.
@@ -50,6 +52,7 @@ impl Truth {
             raw: BTreeMap::new(),
             raw_groups: Members::new(),
             own_groups: Members::new(),
+            own_rows: 0,
             written: BTreeMap::new(),
             revision: 0,
             modified: 0,
@@ -228,7 +231,11 @@ impl Truth {
             let group = mapping.own_group(table, key);
             let id = (table.clone(), key.clone());
             let there = tables.get(None, table, key).is_some();
-            member(&mut self.own_groups, group, id, there);
+            match member(&mut self.own_groups, group, id, there) {
+                true if there => self.own_rows += 1,
+                true => self.own_rows -= 1,
+                false => {}
+            }
         }
     }
 
@@ -251,8 +258,13 @@ impl Truth {
     }
 
     /// All groups that the view has rows of.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn groups(&self) -> impl ExactSizeIterator<Item = &String> {
         self.own_groups.keys()
+    }
+
+    /// How many rows the view has.
+    pub(super) fn rows(&self) -> u64 {
+        self.own_rows
     }
 
     /// The view's rows of a group.
@@ -262,7 +274,8 @@ impl Truth {
         Rows(ids.filter_map(row).collect())
     }
 
-    fn raw_group(&self, group: &str) -> Rows {
+    /// Through: the truth's rows of a group.
+    pub(super) fn raw_group(&self, group: &str) -> Rows {
         let ids = self.raw_groups.get(group).into_iter().flatten();
         let row = |id: &RowId| Some((id.clone(), self.raw.get(id)?.clone()));
         Rows(ids.filter_map(row).collect())
@@ -287,15 +300,19 @@ impl Truth {
     }
 }
 
-fn member(groups: &mut Members, group: String, id: RowId, there: bool) {
+/// Notes whether a row is there; true where that is new.
+fn member(groups: &mut Members, group: String, id: RowId, there: bool) -> bool {
     if there {
-        groups.entry(group).or_default().insert(id);
-    } else if let Some(ids) = groups.get_mut(&group) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            groups.remove(&group);
-        }
+        return groups.entry(group).or_default().insert(id);
     }
+    let Some(ids) = groups.get_mut(&group) else {
+        return false;
+    };
+    let new = ids.remove(&id);
+    if ids.is_empty() {
+        groups.remove(&group);
+    }
+    new
 }
 
 /// What leads from the app's rows to these.

@@ -3,8 +3,8 @@
 //! Every field is named here, and a field that is missing does not compile: what the API says, scripts can read.
 
 use morph_api::management::{
-    App, ConfigEntry, Flow, Host, Link, LogLine, Port, Release, StoreRow, StoreSpace, Switch,
-    UpgradeStatus,
+    App, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss, Port, Release, StoreRow,
+    StoreSpace, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -87,7 +87,8 @@ objects! {
     Release { app, version, status, digest, schema, installed_unix_ms }
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
-        rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by,
+        rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
+        groups_losing, losses,
     }
     LogLine { line }
     Switch {
@@ -106,11 +107,21 @@ objects! {
     ConfigEntry { key, value as document }
     StoreRow { table, key, value as document, revision }
     StoreSpace { app, id, schema, role, mark, modified, keys, owner }
+    Migration {
+        app, space, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, mark, lag, complete,
+        losing, losses as objects, error, readers, unix_ms,
+    }
+    MigrationLoss { group, row, before as document, after as document, error }
 }
 
 /// A step by its name in the API, as grpcurl prints it.
 fn named(step: &i32) -> String {
     name_in_api(*step)
+}
+
+/// Objects within an object.
+fn objects<T: Object>(rows: &[T]) -> Vec<Row<'_, T>> {
+    rows.iter().map(Row).collect()
 }
 
 /// A stored value as what it is; nothing where there is none; text where it is not JSON after all.

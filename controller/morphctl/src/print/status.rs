@@ -86,9 +86,22 @@ pub(crate) fn summary(status: &UpgradeStatus) -> String {
         status.rules_removed,
         status.rules_unchanged,
     );
+    if status.groups_losing != 0 {
+        text += &losses(status);
+    }
     if status.back_handover_us != 0 {
         let back = milliseconds(status.back_handover_us);
         text += &format!("and back:    {back} ms\n");
+    }
+    text
+}
+
+/// What a way back would lose, a line each.
+fn losses(status: &UpgradeStatus) -> String {
+    let (losing, checked) = (status.groups_losing, status.groups_checked);
+    let mut text = format!("way back:    loses in {losing} of {checked} groups\n");
+    for loss in &status.losses {
+        text += &format!("             {}\n", plain(loss));
     }
     text
 }

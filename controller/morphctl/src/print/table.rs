@@ -3,7 +3,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    App, ConfigEntry, Flow, Host, Link, Port, Release, StoreRow, StoreSpace, Switch, UpgradeStatus,
+    App, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreRow, StoreSpace, Switch,
+    UpgradeStatus,
 };
 
 use super::plain;
@@ -55,6 +56,24 @@ fn some(number: u64) -> String {
     match number {
         0 => String::new(),
         number => number.to_string(),
+    }
+}
+
+/// Why it failed, or what would be lost first.
+fn first_loss(copy: &Migration) -> String {
+    let Some(loss) = copy.losses.first().filter(|_| copy.error.is_empty()) else {
+        return copy.error.clone();
+    };
+    let or_none = |text: &str| match text {
+        "" => "no row".to_owned(),
+        text => text.to_owned(),
+    };
+    match loss.error.as_str() {
+        "" => {
+            let (before, after) = (or_none(&loss.before), or_none(&loss.after));
+            format!("{}: {before} comes back as {after}", loss.row)
+        }
+        error => error.to_owned(),
     }
 }
 
@@ -120,6 +139,12 @@ tables! {
     StoreSpace = |space| {
         "APP": space.app, ">SPACE": space.id, ">SCHEMA": space.schema, "ROLE": space.role, ">MARK": space.mark,
         ">MODIFIED": space.modified, ">KEYS": space.keys, "OWNER": space.owner,
+    }
+    Migration = |copy| {
+        "APP": copy.app, ">SPACE": copy.space, ">FROM": some(copy.from_schema.into()), ">TO": copy.to_schema,
+        "STATUS": copy.status, "GROUPS": format!("{}/{}", copy.groups, copy.groups_total), ">ROWS": copy.rows,
+        ">MARK": copy.mark, ">LAG": copy.lag, ">LOSING": copy.losing, "READERS": copy.readers.join(","),
+        "INSTANCE": copy.instance, "MESSAGE": first_loss(copy),
     }
 }
 

@@ -375,6 +375,37 @@ impl Management for Morphd {
             spaces: vec![space],
         }))
     }
+
+    async fn store_migrations(
+        &self,
+        request: Request<StoreMigrationsRequest>,
+    ) -> Answer<StoreMigrationsReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let loss = MigrationLoss {
+            group: "path/a".into(),
+            row: "hops/a/1".into(),
+            before: "{\"port\":1}".into(),
+            ..MigrationLoss::default()
+        };
+        let migration = Migration {
+            app: "router".into(),
+            space: 2,
+            from_schema: 1,
+            to_schema: 2,
+            status: "copying".into(),
+            instance: "9".into(),
+            groups: 5,
+            groups_total: 7,
+            rows: 20,
+            lag: 3,
+            losing: 1,
+            losses: vec![loss],
+            readers: vec!["reader@1.0.0".into()],
+            ..Migration::default()
+        };
+        let migrations = vec![migration];
+        Ok(Response::new(StoreMigrationsReply { migrations }))
+    }
 }
 
 /// Of rows `k1` to `k5`, two at most in an answer.

@@ -382,6 +382,26 @@ fn refusals_have_their_codes() {
 }
 
 #[test]
+fn store_migrations() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "store migrations app=router"),
+        [
+            "APP SPACE FROM TO STATUS GROUPS ROWS MARK LAG LOSING READERS INSTANCE MESSAGE",
+            "router 2 1 2 copying 5/7 20 0 3 1 reader@1.0.0 9 hops/a/1: {\"port\":1} comes back as no row",
+        ]
+    );
+    assert_eq!(fake.asked(), "StoreMigrationsRequest { app: \"router\" }");
+    let copies = object(&fake, "store migrations");
+    let copy = &copies["migrations"][0];
+    assert_eq!((&copy["losing"], &copy["lag"]), (&json!(1), &json!(3)));
+    let loss = json!({
+        "group": "path/a", "row": "hops/a/1", "before": {"port": 1}, "after": null, "error": "",
+    });
+    assert_eq!(copy["losses"], json!([loss]));
+}
+
+#[test]
 fn wrong_usage_asks_nothing() {
     let fake = Fake::start();
     for line in [

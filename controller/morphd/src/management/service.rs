@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{rows, state, views};
+use super::{migrations, rows, state, views};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
@@ -416,5 +416,22 @@ impl Management for Service {
         Ok(Response::new(
             state::list(&self.store, call.into_inner()).await?,
         ))
+    }
+
+    async fn store_migrations(
+        &self,
+        call: Call<StoreMigrationsRequest>,
+    ) -> Answer<StoreMigrationsReply> {
+        let app = call.into_inner().app;
+        if !app.is_empty() {
+            self.app_now(&app).await?;
+        }
+        let told = self.ask(|reply| Request::Migrations(app, reply)).await?;
+        let spaces = self.store.status().await.map_err(state::away)?.spaces;
+        let migrations = told.into_iter();
+        let migrations = migrations.map(|told| migrations::shown(told, &spaces));
+        Ok(Response::new(StoreMigrationsReply {
+            migrations: migrations.collect(),
+        }))
     }
 }

@@ -219,6 +219,7 @@ impl Managed {
             machine: crate::app::App::default(),
             upgrade: None,
             last: None,
+            migration: None,
             order: Arc::default(),
             writes: 0,
         }

@@ -16,11 +16,15 @@ impl Supervisor {
             return self.answer(app, Input::SpaceFailed("its maker is not there".into()));
         };
         let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let maker = owner.clone();
         let call = async move { make_space(&records, &name, schema, &owner).await };
         let name = app.to_owned();
         self.after(call, move |supervisor, result| {
             let input = match result {
-                Ok(space) => Input::SpaceMade(space),
+                Ok(space) => {
+                    supervisor.copy_begins(&name, &maker, space, schema);
+                    Input::SpaceMade(space)
+                }
                 Err(why) => Input::SpaceFailed(why),
             };
             supervisor.feed_upgrade(&name, input);

@@ -15,6 +15,7 @@ mod apps;
 mod copies;
 mod first;
 mod instances;
+mod migrations;
 mod observe;
 mod parts;
 mod present;
@@ -31,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use morph_api::management::UpgradeStatus;
+use morph_api::management::{Migration, UpgradeStatus};
 use morph_store::Client;
 use tokio::sync::mpsc;
 
@@ -97,6 +98,8 @@ pub(crate) struct Managed {
     machine: App,
     upgrade: Option<Running>,
     last: Option<UpgradeRow>,
+    /// The last copy of its state in another schema, as far as its maker has told.
+    migration: Option<Migration>,
     /// The writes of one app keep their order; the number is that of the newest one written.
     order: Arc<tokio::sync::Mutex<u64>>,
     writes: u64,

@@ -260,10 +260,16 @@ impl Supervisor {
             }
             report::Report::Pong(_) => (side == Some(Side::New)).then_some(upgrade::Input::Pong),
             report::Report::Copy(copy) if copy.error.is_empty() => {
-                let (space, complete) = (copy.space, copy.complete);
-                side.map(|_| upgrade::Input::CopyGrew { space, complete })
+                self.copy_goes_on(app, id, &copy);
+                let (space, complete, losing) = (copy.space, copy.complete, copy.losing);
+                side.map(|_| upgrade::Input::CopyGrew {
+                    space,
+                    complete,
+                    losing,
+                })
             }
             report::Report::Copy(copy) => {
+                self.copy_goes_on(app, id, &copy);
                 let (space, why) = (copy.space, copy.error);
                 side.map(|_| upgrade::Input::CopyFailed { space, why })
             }

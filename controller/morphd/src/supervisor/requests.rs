@@ -55,6 +55,8 @@ pub enum Request {
         Option<String>,
         Reply<(Vec<UpgradeStatus>, mpsc::Receiver<UpgradeStatus>)>,
     ),
+    /// The last copy of each app's state, or of one app's.
+    Migrations(String, Reply<Vec<management::Migration>>),
     /// The config tables of an app's running release.
     Config(String, Reply<Vec<String>>),
 }
@@ -114,6 +116,7 @@ impl Supervisor {
                 self.followers.push((app, sender));
                 drop(reply.send(Ok((statuses, receiver))));
             }
+            Request::Migrations(app, reply) => drop(reply.send(Ok(self.migrations(&app)))),
             Request::Config(app, reply) => drop(reply.send(self.config_tables(&app))),
         }
     }

@@ -120,6 +120,9 @@ pub(super) fn status_of(app: &str, row: &UpgradeRow) -> UpgradeStatus {
         rules_unchanged: row.rules_unchanged,
         back_handover_us: row.back_handover_us,
         by: row.by.clone(),
+        groups_checked: row.groups_checked,
+        groups_losing: row.groups_losing,
+        losses: row.losses.clone(),
     }
 }
 

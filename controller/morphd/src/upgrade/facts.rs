@@ -54,6 +54,8 @@ pub(super) struct Facts {
     pub(super) new_live: bool,
     pub(super) space: Option<u32>,
     pub(super) copied: bool,
+    /// Groups of its rows that would not come back as they are from the other schema.
+    pub(super) losing: u64,
     /// All switches are in step since the last resume.
     pub(super) rules_synced: bool,
     /// It has answered the probe that precedes a commit.
@@ -83,6 +85,7 @@ impl Default for Facts {
             new_live: false,
             space: None,
             copied: false,
+            losing: 0,
             rules_synced: false,
             answered: false,
             proxy_resumed: None,
@@ -113,8 +116,13 @@ impl Facts {
                 };
             }
             Input::SpaceMade(space) => self.space = Some(*space),
-            Input::CopyGrew { space, complete } if self.space == Some(*space) => {
+            Input::CopyGrew {
+                space,
+                complete,
+                losing,
+            } if self.space == Some(*space) => {
                 self.copied |= complete;
+                self.losing = *losing;
             }
             Input::Rules {
                 side,

@@ -157,6 +157,11 @@ impl Upgrade {
         self.facts.space
     }
 
+    /// Groups of rows that its copy would lose on the way back, as far as it is made.
+    pub fn losing(&self) -> u64 {
+        self.facts.losing
+    }
+
     /// The fence swapped truth and copy, for the record.
     pub fn swapped(&self) -> bool {
         self.swapped

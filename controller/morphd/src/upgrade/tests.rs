@@ -88,6 +88,7 @@ fn whole(space: u32) -> Input {
     Input::CopyGrew {
         space,
         complete: true,
+        losing: 0,
     }
 }
 

@@ -141,6 +141,8 @@ pub enum Input {
         space: u32,
         /// It is whole, and follows.
         complete: bool,
+        /// Groups of rows that would not come back as they are from the other schema.
+        losing: u64,
     },
     /// The maker of a copy cannot go on with it.
     CopyFailed {

@@ -288,3 +288,58 @@ fn a_copy_of_many_rows_is_made_in_parts_between_the_turns() {
     let copy = copied(&world).unwrap();
     assert!(copy.complete && copy.rows == 2002, "{copy:?}");
 }
+
+/// [`V1ToV2`], but the old schema keeps no more than 100 in a cell.
+struct Lossy;
+
+impl crate::Migration for Lossy {
+    const OLD: u32 = 1;
+    const NEW: u32 = 2;
+
+    fn group_of_old(table: &str, key: &str) -> String {
+        V1ToV2::group_of_old(table, key)
+    }
+
+    fn group_of_new(table: &str, key: &str) -> String {
+        V1ToV2::group_of_new(table, key)
+    }
+
+    fn up(old: &Rows) -> Result<Rows, crate::MigrationError> {
+        V1ToV2::up(old)
+    }
+
+    fn down(new: &Rows) -> Result<Rows, crate::MigrationError> {
+        let mut new = new.clone();
+        for value in new.0.values_mut() {
+            if value.as_u64().is_some_and(|value| value > 100) {
+                *value = 100.into();
+            }
+        }
+        V1ToV2::down(&new)
+    }
+}
+
+#[test]
+fn what_a_way_back_would_lose_is_counted_and_told_on_either_way() {
+    for (truth, copy) in [(1, 2), (2, 1)] {
+        let mut world = World::new(Cells, config::<Lossy>("i1"), store(truth));
+        world.attach();
+        world.resume();
+        world.packet([1, 2, 3]);
+        world.packet([2, 2, 3]);
+        make_copy(&mut world, copy);
+        let none = copied(&world).unwrap();
+        assert_eq!((none.groups, none.groups_total, none.losing), (3, 3, 0)); // with count.0
+        world.packet([1, 3, 200]);
+        world.pass(Duration::from_millis(100));
+        let one = copied(&world).unwrap();
+        assert_eq!((one.losing, one.losses.len()), (1, 1), "{one:?}");
+        let loss = &one.losses[0];
+        let told = [&loss.row, &loss.before, &loss.after].map(String::as_str);
+        assert_eq!(told, ["cells/1/3", "200", "100"], "from {truth}");
+        // Once it is gone, nothing would be lost.
+        world.packet([1, 3, 0]);
+        world.pass(Duration::from_millis(100));
+        assert_eq!(copied(&world).unwrap().losing, 0);
+    }
+}

@@ -1,0 +1,130 @@
+//! Groups that do not come back as they were: what a way back from a migration would lose.
+//!
+//! A group loses nothing if each of its sides is what the other one maps to: then the old release finds all that it wrote
+//! and that the new one wrote, and so does the new release when it comes again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morph_api::supervisor::Loss;
+use serde_json::Value;
+
+use crate::migration::Mapping;
+use crate::{MigrationError, Rows};
+
+/// Losses that are told in full.
+const TOLD: usize = 3;
+/// Bytes of a value that are told.
+const BYTES: usize = 200;
+
+/// The groups of a copy that lose something.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    groups: BTreeSet<String>,
+    told: BTreeMap<String, Loss>,
+}
+
+impl Losses {
+    /// What was found of a group, now.
+    pub(super) fn note(&mut self, group: &str, found: Option<Loss>) {
+        self.told.remove(group);
+        match found {
+            None => {
+                self.groups.remove(group);
+            }
+            Some(loss) => {
+                self.groups.insert(group.to_owned());
+                if self.told.len() < TOLD {
+                    self.told.insert(group.to_owned(), loss);
+                }
+            }
+        }
+    }
+
+    /// How many groups lose something.
+    pub(super) fn count(&self) -> u64 {
+        self.groups.len() as u64
+    }
+
+    /// Some of them.
+    pub(super) fn first(&self) -> Vec<Loss> {
+        self.told.values().cloned().collect()
+    }
+}
+
+/// What is lost of a group between these rows of the app's own schema version and those of the other one.
+pub(super) fn loss(mapping: Mapping, group: &str, own: &Rows, other: &Rows) -> Option<Loss> {
+    let back = lost(group, own, mapping.to_own(group, other));
+    back.or_else(|| lost(group, other, mapping.to_other(group, own)))
+}
+
+fn lost(group: &str, before: &Rows, after: Result<Rows, MigrationError>) -> Option<Loss> {
+    let group = group.to_owned();
+    let after = match after {
+        Ok(after) => after,
+        Err(error) => {
+            let error = error.to_string();
+            return Some(Loss {
+                group,
+                error,
+                ..Loss::default()
+            });
+        }
+    };
+    let (before, after) = (&before.0, &after.0);
+    let mut ids = before.keys().chain(after.keys());
+    let id = ids.find(|id| before.get(*id) != after.get(*id))?;
+    Some(Loss {
+        group,
+        row: format!("{}/{}", id.0, id.1),
+        before: text(before.get(id)),
+        after: text(after.get(id)),
+        error: String::new(),
+    })
+}
+
+fn text(value: Option<&Value>) -> String {
+    let mut text = value.map(Value::to_string).unwrap_or_default();
+    if text.len() > BYTES {
+        let end = (0..=BYTES).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn loss_of(n: u32) -> Option<Loss> {
+        let group = n.to_string();
+        Some(Loss {
+            group,
+            ..Loss::default()
+        })
+    }
+
+    #[test]
+    fn many_are_counted_and_few_are_told() {
+        let mut losses = Losses::default();
+        for n in 0..9 {
+            losses.note(&n.to_string(), loss_of(n));
+        }
+        assert_eq!((losses.count(), losses.first().len()), (9, TOLD));
+        for n in 0..8 {
+            losses.note(&n.to_string(), None);
+        }
+        assert_eq!((losses.count(), losses.first().len()), (1, 0));
+        losses.note("8", loss_of(8));
+        assert_eq!((losses.count(), losses.first().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_letters() {
+        let value = json!("ä".repeat(300));
+        let text = text(Some(&value));
+        assert!(text.len() < 210 && text.ends_with('…'), "{text}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What the makers of copies say of them: for people, and for the record of an upgrade.
+
+use morph_api::management::{Migration, MigrationLoss};
+use morph_api::supervisor::{CopyProgress, Loss};
+
+use super::Supervisor;
+use crate::records::UpgradeRow;
+
+impl Supervisor {
+    /// A copy is going to be made by this instance, in this space and schema.
+    pub(super) fn copy_begins(&mut self, app: &str, instance: &str, space: u32, schema: u32) {
+        let Some(managed) = self.apps.get_mut(app) else {
+            return;
+        };
+        let row = managed.upgrade.as_ref().map(|running| &running.row);
+        let from = row.map_or(0, |row| match row.new_schema == schema {
+            true => row.old_schema,
+            false => row.new_schema,
+        });
+        managed.migration = Some(Migration {
+            app: app.to_owned(),
+            space,
+            from_schema: from,
+            to_schema: schema,
+            instance: instance.to_owned(),
+            unix_ms: super::unix_ms(),
+            ..Migration::default()
+        });
+    }
+
+    /// Its maker says how far it is.
+    pub(super) fn copy_goes_on(&mut self, app: &str, instance: &str, said: &CopyProgress) {
+        let Some(managed) = self.apps.get_mut(app) else {
+            return;
+        };
+        if let Some(running) = &mut managed.upgrade
+            && said.error.is_empty()
+        {
+            note(&mut running.row, said);
+        }
+        let known = managed.migration.take();
+        // One that another morphd ordered has not told which schemas it is between.
+        let known = known.filter(|migration| migration.space == said.space);
+        managed.migration = Some(Migration {
+            app: app.to_owned(),
+            space: said.space,
+            instance: instance.to_owned(),
+            groups: said.groups,
+            groups_total: said.groups_total,
+            rows: said.rows,
+            source_rows: said.source_rows,
+            mark: said.mark,
+            complete: said.complete,
+            losing: said.losing,
+            losses: said.losses.iter().map(loss).collect(),
+            error: said.error.clone(),
+            unix_ms: super::unix_ms(),
+            ..known.unwrap_or_default()
+        });
+    }
+
+    /// Each app's last copy, as far as its maker has told.
+    pub(super) fn migrations(&self, only: &str) -> Vec<Migration> {
+        let apps = self.apps.iter();
+        let apps = apps.filter(|(name, _)| only.is_empty() || *name == only);
+        apps.filter_map(|(_, managed)| managed.migration.clone())
+            .collect()
+    }
+}
+
+fn loss(loss: &Loss) -> MigrationLoss {
+    MigrationLoss {
+        group: loss.group.clone(),
+        row: loss.row.clone(),
+        before: loss.before.clone(),
+        after: loss.after.clone(),
+        error: loss.error.clone(),
+    }
+}
+
+/// Puts into a record what its copy would lose.
+fn note(row: &mut UpgradeRow, said: &CopyProgress) {
+    row.groups_checked = said.groups;
+    row.groups_losing = said.losing;
+    row.losses = said.losses.iter().map(words).collect();
+}
+
+/// A loss in a line, for people.
+fn words(loss: &Loss) -> String {
+    if !loss.error.is_empty() {
+        return loss.error.clone();
+    }
+    let or_none = |text: &str| match text {
+        "" => "no row".to_owned(),
+        text => text.to_owned(),
+    };
+    let (before, after) = (or_none(&loss.before), or_none(&loss.after));
+    format!("{}: {before} comes back as {after}", loss.row)
+}
