@@ -74,6 +74,12 @@ from_redb!(
     CommitError
 );
 
+impl From<morph_api::fail::Failed> for EngineError {
+    fn from(failed: morph_api::fail::Failed) -> Self {
+        EngineError::Storage(redb::Error::Io(io::Error::other(failed)))
+    }
+}
+
 fn storage(error: redb::Error) -> EngineError {
     let full = |error: &io::Error| {
         matches!(

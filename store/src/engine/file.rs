@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use morph_api::fail;
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{CreateSpace, Lane, Op, RowValue, Space, Transaction};
 use redb::{
@@ -10,6 +11,7 @@ use redb::{
     StorageError, WriteTransaction,
 };
 
+use super::disk::Disk;
 use super::error::EngineError;
 use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
 use super::tables::Tables;
@@ -35,11 +37,14 @@ impl File {
             path,
             database: RwLock::new(Some(database)),
         };
+        fail::point("store.open.opened")?;
         let mut state = file.format()?;
+        fail::point("store.open.formatted")?;
         if state.revision == 0 {
             state = file.create_records(state)?;
         }
         let incarnation = file.begin_incarnation()?;
+        fail::point("store.open.begun")?;
         Ok((file, state, incarnation))
     }
 
@@ -151,7 +156,11 @@ fn closed() -> EngineError {
 }
 
 fn database(path: &Path) -> Result<Database, EngineError> {
-    let opened = Builder::new().set_cache_size(CACHE).create(path);
+    let opened = Disk::open(path).and_then(|disk| {
+        Builder::new()
+            .set_cache_size(CACHE)
+            .create_with_backend(disk)
+    });
     opened.map_err(|error| {
         let path = path.to_owned();
         match error {

@@ -8,6 +8,7 @@
 
 mod backend;
 mod crc;
+mod disk;
 mod embedded;
 pub(crate) mod error;
 mod expiry;
@@ -15,6 +16,7 @@ mod file;
 mod layout;
 mod mailbox;
 mod reader;
+mod sweep;
 mod tables;
 mod watchers;
 mod writer;

@@ -100,7 +100,7 @@ impl File {
         let row = request.row.clone().unwrap_or_default();
         let space = match row.space {
             0 => truth(&view, &row.app)?.map(|space| space.id),
-            id => Some(id),
+            id => exists(&view, &row.app, id)?.then_some(id),
         };
         let Some(space) = space else {
             return Ok(reply);
@@ -178,6 +178,12 @@ impl Walk {
             self.key_prefix = prefix.to_owned();
         }
     }
+}
+
+/// Rows of a space that was dropped may not all have been swept up yet.
+fn exists(view: &ReadTransaction, app: &str, id: u32) -> Result<bool, EngineError> {
+    let spaces = view.open_table(SPACES)?;
+    Ok(spaces.get(&layout::space_key(app, id)[..])?.is_some())
 }
 
 fn truth(view: &ReadTransaction, app: &str) -> Result<Option<Space>, EngineError> {

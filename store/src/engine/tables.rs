@@ -96,17 +96,28 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// Its rows stay until they are swept: nobody can name them any more, as an id is never used again.
     fn drop_space(&mut self, app: &str, id: u32) -> Result<(), EngineError> {
-        let first = layout::space_key(app, id);
-        // Ids sort right behind each other, and the last one of all has no next.
-        match id.checked_add(1).map(|next| layout::space_key(app, next)) {
-            Some(end) => self.rows.retain_in(&first[..]..&end[..], |_, _| false)?,
-            None => self.rows.retain_in(
-                &first[..]..=&[&first[..], &[0xFF; 8]].concat()[..],
-                |_, _| false,
-            )?,
-        }
-        self.spaces.remove(&first[..])?;
+        self.spaces.remove(&layout::space_key(app, id)[..])?;
         Ok(())
+    }
+
+    /// Takes away up to `most` rows of a space that was dropped; how many.
+    pub(super) fn sweep(&mut self, app: &str, id: u32, most: usize) -> Result<usize, EngineError> {
+        let first = layout::space_key(app, id);
+        let mut last = None;
+        let mut count = 0;
+        for entry in self.rows.range::<&[u8]>(&first[..]..)?.take(most) {
+            let (key, _) = entry?;
+            if !key.value().starts_with(&first) {
+                break;
+            }
+            last = Some(key.value().to_vec());
+            count += 1;
+        }
+        if let Some(last) = last {
+            self.rows.retain_in(&first[..]..=&last[..], |_, _| false)?;
+        }
+        Ok(count)
     }
 }

@@ -11,15 +11,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use morph_api::fail;
 use morph_api::store::{
     CommitReply, Committed, Reason, Refused, Transaction, WatchRequest, commit_reply,
 };
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::backend::{Backend, Group, Settled};
 use super::error::EngineError;
 use super::expiry::Expiry;
 use super::mailbox::Published;
+use super::sweep::Sweep;
 use super::tables::Tables;
 use super::watchers::{Started, Watchers};
 use crate::core::{State, Verdict, apply};
@@ -54,6 +57,7 @@ pub(super) struct Writer {
     leases: Expiry,
     /// Taken from the queue and not judged yet; a group at most.
     waiting: VecDeque<Commit>,
+    sweep: Sweep,
     /// The backend failed, and so did the attempt to go on.
     broken: bool,
     open: bool,
@@ -71,6 +75,7 @@ impl Writer {
             backend,
             watchers: Watchers::new(incarnation, state.revision),
             leases: Expiry::default(),
+            sweep: Sweep::everything(&state),
             state,
             waiting: VecDeque::new(),
             broken: false,
@@ -83,7 +88,7 @@ impl Writer {
         while self.open {
             self.leases.follow(&self.state.leases, Instant::now());
             let watches = match self.waiting.is_empty() {
-                true => match next(&mut jobs, self.leases.next_deadline()).await {
+                true => match self.next(&mut jobs).await {
                     Woken::Job(first) => self.gather(Some(first), &mut jobs),
                     Woken::Gone => break,
                     Woken::Deadline => Vec::new(),
@@ -114,6 +119,38 @@ impl Writer {
                 share: None,
             });
         }
+    }
+
+    /// The next job. While there is none, what was dropped is swept up.
+    async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Woken {
+        let deadline = self.leases.next_deadline();
+        while !self.broken
+            && !self.sweep.is_done()
+            && deadline.is_none_or(|deadline| Instant::now() < deadline)
+        {
+            match jobs.try_recv() {
+                Ok(job) => return Woken::Job(job),
+                Err(TryRecvError::Disconnected) => return Woken::Gone,
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Err(error) = self.sweep.idle(self.backend.view()) {
+                self.not_swept(error).await;
+                break;
+            }
+        }
+        next(jobs, deadline).await
+    }
+
+    /// Nothing of a group is concerned, but the backend has to go on. The rest waits for the next transaction.
+    async fn not_swept(&mut self, error: EngineError) {
+        tracing::warn!(%error, "cannot sweep up what was dropped");
+        let told = self.watchers.told();
+        match self.backend.settle(error, told, told).await {
+            Settled::Landed => {}
+            Settled::Nothing(state, _) => self.state = state,
+            Settled::Unknown(_) => self.broken = true,
+        }
+        self.sweep = Sweep::everything(&self.state);
     }
 
     /// Takes what is there without waiting, up to a group.
@@ -147,6 +184,8 @@ impl Writer {
             Ok(verdicts) => {
                 let replies: Vec<_> = verdicts.iter().map(reply).collect();
                 self.publish(verdicts);
+                // Whether they are told or not, it has happened.
+                let _ = fail::point("store.group.told");
                 for ((answer, _), reply) in waiters.into_iter().zip(replies) {
                     let _ = answer.send(Ok(reply)); // the caller may have given up
                 }
@@ -178,6 +217,7 @@ impl Writer {
                 match self.backend.settle(error, target, told).await {
                     Settled::Landed => {}
                     Settled::Nothing(state, error) => {
+                        self.sweep = Sweep::everything(&state);
                         self.state = state;
                         return Err(error);
                     }
@@ -213,17 +253,21 @@ impl Writer {
             }
             group.take(verdict);
         }
-        drop(tables);
-        match group.state.revision > self.state.revision {
-            true => self.backend.commit(write, group).await?,
-            false => write.abort()?,
+        if group.state.revision == self.state.revision {
+            drop(tables);
+            return Ok(write.abort()?);
         }
-        Ok(())
+        self.sweep.along(&mut tables)?;
+        drop(tables);
+        fail::point("store.group.judged")?;
+        self.backend.commit(write, group).await?;
+        Ok(fail::point("store.group.durable")?)
     }
 
     /// What is found holds; who watches and was not told of it has to load again.
     async fn recover(&mut self) -> Result<(), EngineError> {
         self.state = self.backend.recover().await?;
+        self.sweep = Sweep::everything(&self.state);
         self.broken = false;
         if self.state.revision != self.watchers.told() {
             let message = "the disk failed; what came of it is not known";
@@ -233,6 +277,11 @@ impl Writer {
     }
 
     fn publish(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in &verdicts {
+            if let Verdict::Accepted(effects) = verdict {
+                self.sweep.add(effects);
+            }
+        }
         let published: Vec<Arc<Published>> = verdicts
             .into_iter()
             .filter_map(|verdict| match verdict {

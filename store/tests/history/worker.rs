@@ -17,8 +17,8 @@ pub const APP: &str = "kv";
 /// Rows that are written at a time. Few, so that clients meet; others after each fault, so that what was never
 /// answered does not burden the search for ever.
 const ROWS: u64 = 3;
-/// Between two tries while the store is away.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long the store may be away.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// What all workers of a run have in common.
 pub struct Shared {
@@ -110,10 +110,15 @@ impl Worker {
                 true => {
                     self.shared.answered.fetch_add(1, Ordering::SeqCst);
                 }
-                false => tokio::time::sleep(PAUSE).await,
+                false => self.back().await,
             }
         }
         self.history
+    }
+
+    /// Until the store answers again: trying on would only add to what is never answered.
+    async fn back(&self) {
+        self.client.ready(AWAY).await.unwrap();
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -207,54 +212,46 @@ impl Worker {
             }),
         };
         let called = self.shared.now();
-        loop {
-            let asked = self.shared.now();
-            let outcome = self.commit(op::turn(turn.clone(), [put.clone()])).await;
-            let answered = self.shared.now();
-            let answer = match &outcome {
-                Outcome::Done(_) => Some(Answer::Done),
-                Outcome::Refused(refusal) => Some(answer(refusal)),
-                Outcome::Unknown => None,
-            };
-            let (epoch, follows) = (turn.epoch, turn.follows);
-            let of_lane = LaneOp::Turn {
-                epoch,
-                follows,
-                answer,
-            };
-            self.note_lane(self.id, asked, answer.map(|_| answered), of_lane);
-            let landed = match outcome {
-                Outcome::Done(_) => true,
-                Outcome::Refused(refusal) => self.refused(&turn, &refusal),
-                Outcome::Unknown => {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            if landed {
-                self.turns = follows + 1;
-                self.note(key, called, Some(answered), RowOp::Write(Some(value)));
+        let mut unknown = false;
+        let landed = loop {
+            match self.commit(op::turn(turn.clone(), [put.clone()])).await {
+                Outcome::Done(_) => break true,
+                Outcome::Refused(refusal) => break self.refused(&turn, &refusal, unknown),
+                Outcome::Unknown => self.back().await,
             }
-            if self.epoch == 0 {
-                self.enter().await;
-            }
-            return true;
+            unknown = true;
+        };
+        let answered = Some(self.shared.now());
+        let (epoch, follows) = (turn.epoch, turn.follows);
+        let answer = Some(if landed { Answer::Done } else { Answer::Stale });
+        let of_lane = LaneOp::Turn {
+            epoch,
+            follows,
+            answer,
+        };
+        self.note_lane(self.id, called, answered, of_lane);
+        if landed {
+            self.turns = follows + 1;
+            self.note(key, called, answered, RowOp::Write(Some(value)));
         }
+        if self.epoch == 0 {
+            self.enter().await;
+        }
+        true
     }
 
-    /// Whether the turn has landed all the same. After a fence nothing of it can land any more: the lane says.
-    fn refused(&mut self, turn: &Turn, refusal: &Refusal) -> bool {
+    /// Whether the turn has landed all the same, when it was sent before. After a fence nothing of it can land any more:
+    /// the lane says.
+    fn refused(&mut self, turn: &Turn, refusal: &Refusal, sent: bool) -> bool {
         let lane = refusal.lane.as_ref().unwrap();
         match answer(refusal) {
-            Answer::Already => true,
+            Answer::Already if sent => true,
             Answer::Stale => {
                 self.epoch = 0;
                 self.shared.epochs[self.id].fetch_max(lane.epoch, Ordering::SeqCst);
-                assert!(
-                    lane.turn == turn.follows || lane.turn == turn.follows + 1,
-                    "{refusal}"
-                );
-                lane.turn == turn.follows + 1
+                let landed = lane.turn > turn.follows;
+                assert!(lane.turn - turn.follows <= u64::from(sent), "{refusal}");
+                landed
             }
             answer => panic!("{answer:?}: {refusal}"),
         }
@@ -264,11 +261,14 @@ impl Worker {
     async fn enter(&mut self) {
         loop {
             let expect = self.shared.epochs[self.id].load(Ordering::SeqCst);
-            if self.fence_at(self.id, expect).await == Some(Answer::Done) {
-                self.epoch = expect + 1;
-                return;
+            match self.fence_at(self.id, expect).await {
+                Some(Answer::Done) => {
+                    self.epoch = expect + 1;
+                    return;
+                }
+                Some(_) => {}
+                None => self.back().await,
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
