@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use daemon::{Daemon, SOON, changes_to, next, of_schema, snapshot, turn};
 use morph_api::store::ended::Why;
-use morph_api::store::{RowValue, watch_reply};
+use morph_api::store::{Ended, RowValue, Synced, WatchRequest, watch_reply};
 use morph_store::{Client, op};
 
 type View = BTreeMap<(String, String), (String, u64)>;
@@ -202,4 +202,136 @@ async fn the_end_of_the_daemon_is_told() {
     let daemon = daemon.crash().await;
     let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
     assert!(snapshot(&mut watch).await.1.incarnation > before);
+}
+
+fn resumed(app: &str, synced: &Synced, from_revision: u64) -> WatchRequest {
+    WatchRequest {
+        from_revision,
+        incarnation: synced.incarnation,
+        ..of_schema(app, 1)
+    }
+}
+
+async fn why_ended(client: &Client, request: WatchRequest) -> Ended {
+    let mut watch = client.watch(request).await.unwrap();
+    match next(&mut watch).await {
+        watch_reply::Reply::Ended(ended) => ended,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_comes_back_gets_what_it_missed_and_nothing_else() {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    daemon.app("b").await;
+    let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
+    let synced = snapshot(&mut watch).await.1;
+    assert!(!synced.resumed);
+    drop(watch);
+    let mut missed = Vec::new();
+    for n in 0..10 {
+        for app in ["a", "b"] {
+            let put = op::put(op::row(app, "t", n.to_string()), "1");
+            let revision = daemon
+                .commit(op::turn(turn(app, 1, n), [put]))
+                .await
+                .revision;
+            missed.extend(Some(revision).filter(|_| app == "a"));
+        }
+    }
+    let now = daemon.revision().await;
+    for (from, seen) in [(synced.revision, 0), (missed[3], 4), (now, 10)] {
+        let mut watch = daemon
+            .client
+            .watch(resumed("a", &synced, from))
+            .await
+            .unwrap();
+        let (rows, again) = snapshot(&mut watch).await;
+        assert!(rows.is_empty() && again.resumed && again.revision == from);
+        let put = op::put(op::row("b", "t", from.to_string()), "1");
+        let lane = daemon.lane("b").await;
+        let last = daemon
+            .commit(op::turn(turn("b", 1, lane.turn), [put]))
+            .await
+            .revision;
+        let changes = changes_to(&mut watch, last).await;
+        let found: Vec<u64> = changes.iter().map(|change| change.revision).collect();
+        assert_eq!(found, missed[seen..]);
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_was_away_for_too_long_has_to_load_again() {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
+    let synced = snapshot(&mut watch).await.1;
+    drop(watch);
+    let ahead = why_ended(&daemon.client, resumed("a", &synced, synced.revision + 1)).await;
+    assert_eq!(ahead.why(), Why::Compacted);
+    let value = format!("\"{}\"", "x".repeat(1_000_000));
+    for n in 0..20 {
+        let put = op::put(op::row("a", "t", "k"), value.clone());
+        daemon.commit(op::turn(turn("a", 1, n), [put])).await;
+    }
+    let old = why_ended(&daemon.client, resumed("a", &synced, synced.revision)).await;
+    assert_eq!(old.why(), Why::Compacted);
+    assert!(old.message.contains("load again"), "{}", old.message);
+    let revision = daemon.revision().await;
+    let daemon = daemon.crash().await;
+    let other = why_ended(&daemon.client, resumed("a", &synced, revision)).await;
+    assert_eq!(other.why(), Why::Compacted);
+    assert!(other.message.contains("incarnation"), "{}", other.message);
+}
+
+#[tokio::test]
+async fn a_watcher_does_not_take_a_new_truth_for_the_old_one() {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
+    let synced = snapshot(&mut watch).await.1;
+    drop(watch);
+    // To another schema and back: the version is the same, the space is not.
+    for (old, new, schema) in [(1, 2, 2), (2, 3, 1)] {
+        let create = op::create_copy("a", new, schema, "me");
+        let revision = daemon.commit(op::shared([], [create])).await.revision;
+        let mark = op::mark("a", new, "me", revision);
+        daemon.commit(op::shared([], [mark])).await;
+        daemon
+            .commit(op::shared([], [op::swap("a", old, new)]))
+            .await;
+    }
+    let ended = why_ended(&daemon.client, resumed("a", &synced, synced.revision)).await;
+    assert_eq!(ended.why(), Why::Compacted);
+}
+
+#[tokio::test]
+async fn a_client_that_opens_a_thousand_watches_is_refused_and_harms_nobody() {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    let mut open = Vec::new();
+    let mut refused = Vec::new();
+    for _ in 0..1000 {
+        match daemon.client.watch(of_schema("a", 1)).await {
+            Ok(watch) => open.push(watch),
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    assert_eq!((open.len(), refused.len()), (512, 488));
+    assert!(
+        refused
+            .iter()
+            .all(|said| said.contains("512 watches are open")),
+        "{refused:?}"
+    );
+    assert_eq!(daemon.client.status().await.unwrap().watches, 512);
+    daemon.commit(op::turn(turn("a", 1, 0), [])).await;
+    open.truncate(500);
+    let again = async {
+        while daemon.client.watch(of_schema("a", 1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, again).await.unwrap();
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use morph_store::server::{ServeError, Store};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         .init();
     // What the store makes is for its owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    raise_file_limit();
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,6 +48,15 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "morph-stored: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// As many connections as the system lets us have: each watch is one, and one too many is to be refused, not left waiting.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

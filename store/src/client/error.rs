@@ -72,9 +72,10 @@ impl Unavailable {
             None => status.message().to_owned(),
         };
         match status.code() {
-            tonic::Code::Internal | tonic::Code::DataLoss | tonic::Code::InvalidArgument => {
-                Unavailable::Failed { socket, message }
-            }
+            tonic::Code::Internal
+            | tonic::Code::DataLoss
+            | tonic::Code::InvalidArgument
+            | tonic::Code::ResourceExhausted => Unavailable::Failed { socket, message },
             _ => Unavailable::Away { socket, message },
         }
     }

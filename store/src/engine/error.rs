@@ -52,6 +52,11 @@ pub enum EngineError {
     /// A group of transactions could not be written.
     #[error("cannot write: {0}")]
     Unwritten(String),
+    /// No further watch is begun.
+    #[error(
+        "{0} watches are open, and no more are taken; a client watches an app once, and ends watches that it does not read"
+    )]
+    TooManyWatches(usize),
     /// The engine has stopped.
     #[error("the store is shutting down")]
     Stopped,

@@ -27,6 +27,21 @@ pub(crate) struct Published {
     dropped: Vec<SpaceKey>,
 }
 
+impl Published {
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        let row = |(at, value): &(At, Option<String>)| {
+            at.app.len() + at.table.len() + at.key.len() + value.as_ref().map_or(0, String::len)
+        };
+        self.rows.iter().map(|r| row(r) + 128).sum::<usize>() + 256
+    }
+
+    /// Whether a space of the app is gone by it.
+    pub(super) fn drops_of(&self, app: &str) -> bool {
+        self.dropped.iter().any(|(dropped, _)| dropped == app)
+    }
+}
+
 impl From<Effects> for Published {
     fn from(effects: Effects) -> Self {
         Published {
@@ -54,11 +69,12 @@ impl Selection {
             && (self.tables.is_empty() || self.tables.contains(&at.table))
     }
 
+    /// Bytes that are kept alive for it: all of a transaction that it wants anything of.
     fn size(&self, published: &Published) -> usize {
-        let wanted = published.rows.iter().filter(|(at, _)| self.wants(at));
-        wanted
-            .map(|(at, value)| at.key.len() + value.as_ref().map_or(0, String::len) + 64)
-            .sum()
+        match published.rows.iter().any(|(at, _)| self.wants(at)) {
+            true => published.size(),
+            false => 0,
+        }
     }
 
     fn change(&self, published: &Published) -> Change {

@@ -13,6 +13,7 @@ mod embedded;
 pub(crate) mod error;
 mod expiry;
 mod file;
+mod history;
 mod layout;
 mod mailbox;
 mod reader;

@@ -1,4 +1,5 @@
-//! All who watch: told of every group, and begun between two groups, when state, view and mailboxes agree.
+//! All who watch: told of every group, and begun between two groups, when state, view and mailboxes agree. One who comes
+//! back goes on after what it knows, if the history still has what came since.
 
 use std::sync::Arc;
 
@@ -7,17 +8,22 @@ use morph_api::store::{Ended, Space, Synced, WatchRequest, watch_request};
 
 use super::error::EngineError;
 use super::file::File;
+use super::history::History;
 use super::mailbox::{Mailbox, Published, Selection, ended};
 use super::reader::Walk;
 use crate::core::State;
 
+/// Watches that may be open: some for each instance of each app. Each may keep [`mailbox`](super::mailbox)'s bound of rows
+/// alive, and those of one app share them.
+const WATCHES: usize = 512;
+
 /// A watch begins, or ends at once.
 pub(super) type Started = Result<Watching, Ended>;
 
-/// A watch that has begun: the walk over the snapshot, and the mailbox with all that comes after it.
+/// A watch that has begun: the walk over the snapshot, if it needs one, and the mailbox with all that comes after it.
 #[derive(Debug)]
 pub(crate) struct Watching {
-    pub(crate) walk: Walk,
+    pub(crate) walk: Option<Walk>,
     pub(crate) synced: Synced,
     pub(crate) mailbox: Arc<Mailbox>,
 }
@@ -25,6 +31,7 @@ pub(crate) struct Watching {
 pub(super) struct Watchers {
     incarnation: u64,
     mailboxes: Vec<Arc<Mailbox>>,
+    history: History,
     /// Up to where they have been told.
     told: u64,
 }
@@ -34,6 +41,7 @@ impl Watchers {
         Watchers {
             incarnation,
             mailboxes: Vec::new(),
+            history: History::after(told),
             told,
         }
     }
@@ -47,6 +55,7 @@ impl Watchers {
     pub(super) fn publish(&mut self, published: &[Arc<Published>], revision: u64) {
         self.forget_the_gone();
         self.told = revision;
+        self.history.take(published);
         if !published.is_empty() {
             for mailbox in &self.mailboxes {
                 mailbox.push(published, revision);
@@ -57,6 +66,7 @@ impl Watchers {
     /// The data is at a revision that nobody was told of: who watches has to load again.
     pub(super) fn start_over(&mut self, revision: u64, message: &str) {
         self.told = revision;
+        self.history = History::after(revision);
         for mailbox in self.mailboxes.drain(..) {
             mailbox.end(Why::TooSlow, message);
         }
@@ -80,27 +90,64 @@ impl Watchers {
             Ok(space) => space.clone(),
             Err(message) => return Ok(Err(ended(Why::SpaceGone, message))),
         };
-        let view = view.begin_read()?;
-        let walk = Walk::tables(&view, &request.app, space.id, &request.tables)?;
+        self.forget_the_gone();
+        if self.mailboxes.len() >= WATCHES {
+            return Err(EngineError::TooManyWatches(WATCHES));
+        }
+        let resumed = request.from_revision != 0;
+        let since = match resumed.then(|| self.since(state, &request)).transpose() {
+            Ok(since) => since.unwrap_or_default(),
+            Err(message) => return Ok(Err(ended(Why::Compacted, message))),
+        };
+        let walk = match resumed {
+            true => None,
+            false => {
+                let (app, tables) = (&request.app, &request.tables);
+                Some(Walk::tables(&view.begin_read()?, app, space.id, tables)?)
+            }
+        };
         let selection = Selection {
             app: request.app,
             space: space.id,
             tables: request.tables,
         };
-        let mailbox = Arc::new(Mailbox::new(selection, state.revision));
-        self.forget_the_gone();
+        let revision = match resumed {
+            true => request.from_revision,
+            false => state.revision,
+        };
+        let mailbox = Arc::new(Mailbox::new(selection, revision));
+        if resumed {
+            mailbox.push(&since, state.revision);
+        }
         self.mailboxes.push(Arc::clone(&mailbox));
         let synced = Synced {
-            revision: state.revision,
+            revision,
             incarnation: self.incarnation,
             space: Some(space),
-            resumed: false,
+            resumed,
         };
         Ok(Ok(Watching {
             walk,
             synced,
             mailbox,
         }))
+    }
+
+    /// What came since a watcher was last told, or why that is not known.
+    fn since(&self, state: &State, request: &WatchRequest) -> Result<Vec<Arc<Published>>, String> {
+        let (from, now) = (request.from_revision, state.revision);
+        if request.incarnation != self.incarnation {
+            let (then, this) = (request.incarnation, self.incarnation);
+            return Err(format!(
+                "revision {from} was seen in incarnation {then}, this is {this}: load again"
+            ));
+        }
+        if from > now {
+            return Err(format!(
+                "revision {from} has not been yet, the store is at {now}: load again"
+            ));
+        }
+        self.history.since(&request.app, from)
     }
 
     /// A watcher is gone when its task has let go of the mailbox.

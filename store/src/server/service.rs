@@ -21,13 +21,19 @@ const AHEAD: usize = 2;
 
 pub(super) struct Service {
     engine: Engine,
+    /// Of which each watch has one.
+    watches: Arc<()>,
     /// True when the daemon ends.
     ended: watching::Receiver<bool>,
 }
 
 impl Service {
     pub(super) fn new(engine: Engine, ended: watching::Receiver<bool>) -> Self {
-        Service { engine, ended }
+        Service {
+            engine,
+            watches: Arc::new(()),
+            ended,
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -60,7 +66,11 @@ impl store_server::Store for Service {
         let started = self.engine.watch(request.into_inner()).await;
         let started = started.map_err(|error| status(&error))?;
         let (replies, stream) = mpsc::channel(AHEAD);
-        tokio::spawn(watch::run(started, replies, self.ended.clone()));
+        let (open, ended) = (Arc::clone(&self.watches), self.ended.clone());
+        tokio::spawn(async move {
+            watch::run(started, replies, ended).await;
+            drop(open);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -73,8 +83,10 @@ impl store_server::Store for Service {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let incarnation = self.engine.incarnation();
         let reply = self.blocking(|file| file.status()).await?;
+        let watches = Arc::strong_count(&self.watches) - 1;
         Ok(Response::new(StatusReply {
             incarnation,
+            watches: u32::try_from(watches).unwrap_or(u32::MAX),
             ..reply
         }))
     }
@@ -83,6 +95,7 @@ impl store_server::Store for Service {
 pub(super) fn status(error: &EngineError) -> Status {
     match error {
         EngineError::Damaged(_) => Status::data_loss(error.to_string()),
+        EngineError::TooManyWatches(_) => Status::resource_exhausted(error.to_string()),
         _ => Status::unavailable(error.to_string()),
     }
 }

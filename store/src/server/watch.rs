@@ -44,17 +44,12 @@ async fn tell(started: Result<Watching, Ended>, replies: &Replies) {
         Ok(watching) => watching,
         Err(ended) => return end(replies, ended).await,
     };
-    if let ControlFlow::Continue(()) = snapshot(walk, synced, &mailbox, replies).await {
+    if let ControlFlow::Continue(()) = begun(walk, synced, &mailbox, replies).await {
         follow(&mailbox, replies).await;
     }
 }
 
-async fn snapshot(
-    mut walk: Walk,
-    synced: Synced,
-    mailbox: &Mailbox,
-    replies: &Replies,
-) -> ControlFlow<()> {
+async fn snapshot(mut walk: Walk, mailbox: &Mailbox, replies: &Replies) -> ControlFlow<()> {
     loop {
         let page = tokio::task::spawn_blocking(move || {
             let page = walk.page(ROWS);
@@ -82,10 +77,20 @@ async fn snapshot(
             }
         }
         if !more {
-            break;
+            return ControlFlow::Continue(());
         }
     }
-    drop(walk);
+}
+
+async fn begun(
+    walk: Option<Walk>,
+    synced: Synced,
+    mailbox: &Mailbox,
+    replies: &Replies,
+) -> ControlFlow<()> {
+    if let Some(walk) = walk {
+        snapshot(walk, mailbox, replies).await?;
+    }
     let synced = reply(watch_reply::Reply::Synced(synced));
     match replies.send(synced).await {
         Ok(()) => ControlFlow::Continue(()),

@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use morph_api::store::{
-    Change, Committed, Reason, RowValue, Seq, Synced, Transaction, Turn, WatchReply, WatchRequest,
-    watch_reply, watch_request,
+    Change, Committed, Lane, Reason, RowValue, Seq, Synced, Transaction, Turn, WatchReply,
+    WatchRequest, watch_reply, watch_request,
 };
 use morph_store::{Client, op};
 use tempfile::TempDir;
@@ -120,6 +120,11 @@ impl Daemon {
             }
         };
         tokio::time::timeout(SOON, gone).await.unwrap();
+    }
+
+    pub async fn lane(&self, app: &str) -> Lane {
+        let lanes = self.client.status().await.unwrap().lanes;
+        lanes.into_iter().find(|lane| lane.app == app).unwrap()
     }
 
     pub async fn revision(&self) -> u64 {
