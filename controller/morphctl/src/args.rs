@@ -19,9 +19,10 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations; `app start|stop|remove` say apps;
+(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations; `app start|stop|remove` say
+apps; `switch clean` says cleaned;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
-status in its list, a line as each status comes.";
+status in its list, a line as each status comes; so does `logs --follow` with lines.";
 
 /// Looks at Morpheus and changes it: apps, upgrades, switches, configuration and state.
 #[derive(Debug, Parser)]
@@ -82,6 +83,9 @@ pub(crate) enum Verb {
         /// How many lines, from the end [default: 200]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         tail: Option<u32>,
+        /// Go on with every later line, whichever instance writes it, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
     },
     /// Replaces an app's release while the network runs; returns when it is committed or rolled back
     ///
@@ -121,6 +125,9 @@ pub(crate) enum Verb {
     },
     /// The switches that are connected
     Switches,
+    /// Cleans a switch
+    #[command(subcommand)]
+    Switch(SwitchVerb),
     /// The ports of a switch, with their counters
     Ports {
         /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
@@ -173,6 +180,24 @@ pub(crate) enum AppVerb {
         /// Which app
         #[arg(value_parser = argument::name)]
         name: String,
+        /// Leave its rules in the switches: no packet reaches them, and the app finds them when it is started again.
+        /// (On a switch of OpenFlow 1.0, whose one table cannot be bypassed, they go all the same.)
+        #[arg(long)]
+        keep_rules: bool,
+    },
+}
+
+/// Verbs of `morphctl switch`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SwitchVerb {
+    /// Deletes all of Morpheus's rules on a switch; foreign rules stay
+    ///
+    /// Apps that run compare the switch anew and put back what they want there, so forwarding stops for a moment; rules of
+    /// apps that are stopped or removed stay away.
+    Clean {
+        /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
+        #[arg(value_name = "DPID", value_parser = argument::dpid)]
+        dpid: String,
     },
 }
 

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use morph_api::management::{
-    AppsRequest, CommitRequest, ConfigEntry, ConfigGetRequest, ConfigSetRequest, FlowsRequest,
-    HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest, RemoveAppRequest,
-    RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest, StoreListReply,
-    StoreListRequest, StoreMigrationsRequest, SwitchesRequest, TopologyRequest, VersionRequest,
-    management_client::ManagementClient,
+    AppsRequest, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
+    ConfigSetRequest, FlowsRequest, HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest,
+    RemoveAppRequest, RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest,
+    StoreListReply, StoreListRequest, StoreMigrationsRequest, SwitchesRequest, TopologyRequest,
+    VersionRequest, management_client::ManagementClient,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::args::{AppVerb, ConfigVerb, StoreVerb, Verb};
+use crate::args::{AppVerb, ConfigVerb, StoreVerb, SwitchVerb, Verb};
 use crate::argument::{App, Entry, Release};
 use crate::failure::{Effect, Failure};
 use crate::follow;
@@ -51,7 +51,13 @@ pub(crate) async fn run(verb: Verb, channel: Channel, mut out: Output) -> Result
         Verb::Logs {
             app: App(app),
             tail,
+            follow: false,
         } => follow::logs(client, out, app, tail).await,
+        Verb::Logs {
+            app: App(app),
+            tail,
+            follow: true,
+        } => follow::later_logs(client, out, app, tail).await,
         Verb::Upgrade {
             release,
             probation,
@@ -72,6 +78,12 @@ pub(crate) async fn run(verb: Verb, channel: Channel, mut out: Output) -> Result
         Verb::Switches => {
             let reply = looked(client.switches(SwitchesRequest {})).await?;
             out.list("switches", &reply.switches)
+        }
+        Verb::Switch(SwitchVerb::Clean { dpid }) => {
+            let lives = client.clone();
+            let request = CleanSwitchRequest { dpid };
+            let reply = changed(&lives, client.clean_switch(request)).await?;
+            out.list("cleaned", &reply.cleaned)
         }
         Verb::Ports { dpid } => {
             let reply = looked(client.ports(PortsRequest { dpid })).await?;
@@ -123,9 +135,10 @@ async fn run_app(verb: AppVerb, client: &mut Client, out: &mut Output) -> Result
             changed(&lives, client.stop_app(StopAppRequest { app })).await?;
             out.list("apps", &[Stopped { name }])
         }
-        AppVerb::Remove { name } => {
+        AppVerb::Remove { name, keep_rules } => {
             let app = name.clone();
-            let reply = changed(&lives, client.remove_app(RemoveAppRequest { app })).await?;
+            let request = RemoveAppRequest { app, keep_rules };
+            let reply = changed(&lives, client.remove_app(request)).await?;
             let switches = reply.switches;
             out.list("apps", &[Removed { name, switches }])
         }

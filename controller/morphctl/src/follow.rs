@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use morph_api::management::{LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus};
+use morph_api::management::{
+    LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus,
+};
 use tonic::Streaming;
 
 use crate::argument::Release;
@@ -158,18 +160,51 @@ pub(crate) async fn logs(
     app: String,
     tail: Option<u32>,
 ) -> Result<(), Failure> {
-    let lives = client.clone();
-    let tail = tail.unwrap_or(TAIL);
-    let mut stream = match waited(&lives, client.logs(LogsRequest { app, tail })).await {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
-        Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
-    };
+    let mut stream = open_logs(client, app, tail, false).await?;
     let mut lines = Vec::new();
     while let Some(line) = next(client, &mut stream).await? {
         lines.push(line);
     }
     out.lines("logs", &lines)
+}
+
+/// `logs --follow`: what is there and what comes, until Ctrl-C or nobody reads it any more.
+pub(crate) async fn later_logs(
+    client: &mut Client,
+    out: &mut Output,
+    app: String,
+    tail: Option<u32>,
+) -> Result<(), Failure> {
+    let mut stream = open_logs(client, app, tail, true).await?;
+    loop {
+        let line = match waited(client, stream.message()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return Err(Failure::Unreachable("morphd ended the stream".into())),
+            Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
+            Err(Gone::Interrupted) => return Ok(()),
+            Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
+        };
+        out.lines("logs", std::slice::from_ref(&line))?;
+        if out.nobody_reads() {
+            return Ok(());
+        }
+    }
+}
+
+async fn open_logs(
+    client: &mut Client,
+    app: String,
+    tail: Option<u32>,
+    follow: bool,
+) -> Result<Streaming<LogLine>, Failure> {
+    let lives = client.clone();
+    let tail = tail.unwrap_or(TAIL);
+    let request = LogsRequest { app, tail, follow };
+    match waited(&lives, client.logs(request)).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads)),
+        Err(gone) => Err(Failure::Unreachable(gone.why().into())),
+    }
 }
 
 /// The next message of a stream that has an end.

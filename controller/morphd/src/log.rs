@@ -3,9 +3,14 @@
 //! A file, because a pipe would kill the child with EPIPE when morphd dies. Opened with O_APPEND, because then a file
 //! that was truncated is written on from its new end.
 
+mod follow;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+pub use follow::Follower;
+use rustix::fs::{FlockOperation, flock};
 
 /// A log is copied to `NAME.log.1` and truncated beyond this. What is written between the copy and the truncation
 /// is lost; that is the price of a file that its writers hold open.
@@ -45,28 +50,42 @@ fn bound(path: &Path, bound: u64) -> io::Result<()> {
     if std::fs::metadata(path)?.len() <= bound {
         return Ok(());
     }
-    std::fs::copy(path, path.with_extension("log.1"))?;
-    OpenOptions::new().write(true).open(path)?.set_len(0)
+    let log = OpenOptions::new().write(true).open(path)?;
+    // Who follows it looks before or after this.
+    flock(&log, FlockOperation::LockExclusive)?;
+    std::fs::copy(path, follow::copy_of(path))?;
+    log.set_len(0)
 }
 
 /// The last lines of a log, oldest first; none where there is no log.
 pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
-    tail_since(path, 0, lines)
+    tail_within(path, 0, None, lines)
 }
 
-fn tail_since(path: &Path, since: u64, lines: usize) -> io::Result<Vec<String>> {
+/// The same of what stands before `until`.
+pub fn tail_until(path: &Path, until: Option<u64>, lines: usize) -> io::Result<Vec<String>> {
+    tail_within(path, 0, until, lines)
+}
+
+fn tail_within(
+    path: &Path,
+    since: u64,
+    until: Option<u64>,
+    lines: usize,
+) -> io::Result<Vec<String>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
+    let length = until.map_or(length, |until| until.min(length));
     // Shorter than that: it was copied and truncated meanwhile.
     let since = if since <= length { since } else { 0 };
     let start = length.saturating_sub(TAIL).max(since);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
+    file.take(length - start).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     // The first line is cut where the reading began in its middle.
     let all: Vec<&str> = text.lines().skip(usize::from(start > since)).collect();
@@ -82,7 +101,7 @@ pub fn length(path: &Path) -> u64 {
 /// What a process that has ended said last, if it said anything after the log was `since` long: what stands before is of
 /// others. Of one that panicked that is not the last line: a backtrace may follow.
 pub fn last_words(path: &Path, since: u64, panicked: bool) -> Option<String> {
-    let lines = tail_since(path, since, 200).ok()?;
+    let lines = tail_within(path, since, None, 200).ok()?;
     if panicked && let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
         // The message stands in the next line, before what may be a long backtrace.
         let said = lines.get(at + 1).map_or("", String::as_str);

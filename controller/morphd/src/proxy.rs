@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
-    CleanReply, CleanRequest, Configuration, FlowsReply, FlowsRequest, HoldReply, HoldRequest,
-    Instruction, Observation, ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
-    SlotsReply, SlotsRequest, SwitchesReply, SwitchesRequest, TellRequest, instruction,
+    CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, FlowsReply,
+    FlowsRequest, HoldReply, HoldRequest, Instruction, Observation, ObserveRequest, PortsReply,
+    PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SlotsRequest, SwitchesReply,
+    SwitchesRequest, TellRequest, instruction,
 };
 use prost::Message;
 use tonic::transport::Channel;
@@ -134,5 +135,11 @@ impl Proxy {
             id: u32::from(id),
         };
         within(SWITCHES, self.client.clone().clean(request)).await
+    }
+
+    /// Deletes all of our rules on a switch.
+    pub async fn clean_switch(&self, dpid: u64) -> Result<CleanSwitchReply, Status> {
+        let request = CleanSwitchRequest { dpid };
+        within(SWITCHES, self.client.clone().clean_switch(request)).await
     }
 }

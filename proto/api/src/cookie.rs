@@ -37,6 +37,11 @@ impl Cookie {
         })
     }
 
+    /// Cookie and mask that select every rule of ours.
+    pub const fn all() -> (u64, u64) {
+        (FIRST, 0xFF << 56)
+    }
+
     /// Cookie and mask that select every rule of an app, whatever its epoch.
     pub const fn all_of(app: u8) -> (u64, u64) {
         (FIRST | (app as u64) << 48, OF_APP)

@@ -9,6 +9,7 @@
 //!
 //! The `.proto` files carry the documentation. Changes are additive: a number, once used, keeps its meaning.
 
+pub mod check;
 pub mod cookie;
 pub mod fail;
 pub mod manifest;

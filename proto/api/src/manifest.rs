@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::check::Check;
+
 /// The manifest of one release.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub struct Manifest {
     /// Its tables that people may write with `morphctl config set`.
     #[serde(default)]
     pub config: Vec<String>,
+    /// What the entries of these tables have to be.
+    #[serde(default)]
+    pub checks: BTreeMap<String, Check>,
 }
 
 /// A manifest that cannot be used.
@@ -139,7 +144,14 @@ impl Manifest {
                 format!("[{first}, {last}] is not a range within 1 to 254 of two tables or more"),
             ));
         }
-        None
+        self.checks.iter().find_map(|(table, check)| {
+            if !self.config.contains(table) {
+                return Some(("checks", format!("{table:?} is not among config")));
+            }
+            check
+                .wrong()
+                .map(|why| ("checks", format!("{table}: {why}")))
+        })
     }
 }
 
@@ -208,6 +220,21 @@ mod tests {
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
             ("id = 3", "", "missing field `id`"),
             ("\"2.0.0\"", "\"two\"", "two"),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.trees = {}",
+                "checks: \"trees\" is not among config",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { value = \"text\", min = 1 }",
+                "checks: weights: min and max",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { value = \"colour\" }",
+                "unknown variant `colour`",
+            ),
         ] {
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(

@@ -206,6 +206,7 @@ impl<A: App> Instance<A> {
             }
             Some(What::Resync(resync)) => {
                 let dpid = (resync.dpid != 0).then_some(Dpid(resync.dpid));
+                self.switches.unread_again(dpid);
                 (Some(Event::Resync { dpid }), None)
             }
             Some(What::SwitchUp(_)) | None => (None, None),

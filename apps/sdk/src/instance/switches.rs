@@ -147,6 +147,19 @@ impl Switches {
         }
     }
 
+    /// Others may have written to this switch, or to all of them.
+    pub(super) fn unread_again(&mut self, dpid: Option<Dpid>) {
+        match dpid {
+            None => self.unread(),
+            Some(dpid) => {
+                if let Some(known) = self.known.get_mut(&dpid) {
+                    known.state = State::Unread { not_before: None };
+                    known.failures = 0;
+                }
+            }
+        }
+    }
+
     /// Starts the readings that are due; the requests, by channel.
     pub(super) fn read(&mut self, now: Instant) -> Vec<(u32, Vec<Bytes>)> {
         let mut requests = Vec::new();

@@ -3,8 +3,8 @@
 //! Every field is named here, and a field that is missing does not compile: what the API says, scripts can read.
 
 use morph_api::management::{
-    App, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss, Port, Release, StoreRow,
-    StoreSpace, Switch, UpgradeStatus,
+    App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss, Port,
+    Release, StoreRow, StoreSpace, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -102,6 +102,7 @@ objects! {
     Flow {
         app, table, priority, cookie, r#match, instructions, idle_timeout, hard_timeout, packets, bytes, duration_s, epoch,
     }
+    CleanedRules { app, rules, comes_back }
     Link { from_dpid, from_port, to_dpid, to_port }
     Host { mac, dpid, port, ips }
     ConfigEntry { key, value as document }

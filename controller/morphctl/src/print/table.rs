@@ -3,8 +3,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    App, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreRow, StoreSpace, Switch,
-    UpgradeStatus,
+    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreRow,
+    StoreSpace, Switch, UpgradeStatus,
 };
 
 use super::plain;
@@ -128,6 +128,9 @@ tables! {
         ">EPOCH": flow.epoch, ">PACKETS": flow.packets, ">BYTES": flow.bytes,
         ">DURATION_S": format!("{:.3}", flow.duration_s), ">IDLE": flow.idle_timeout, ">HARD": flow.hard_timeout,
         "MATCH": flow.r#match, "INSTRUCTIONS": flow.instructions,
+    }
+    CleanedRules = |rules| {
+        "APP": rules.app, ">DELETED": rules.rules, "THEN": if rules.comes_back { "put back" } else { "gone" },
     }
     Link = |link| {
         "FROM_DPID": link.from_dpid, ">FROM_PORT": link.from_port, "TO_DPID": link.to_dpid, ">TO_PORT": link.to_port,

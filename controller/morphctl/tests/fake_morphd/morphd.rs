@@ -224,7 +224,11 @@ impl Management for Morphd {
         self.asked(&request.get_ref().app, &request)?;
         let lines = ["INFO ready", "WARN \u{1b}[31mred"];
         let lines = lines.map(|line| Ok(LogLine { line: line.into() }));
-        Ok(Response::new(Box::pin(tokio_stream::iter(lines))))
+        let lines = tokio_stream::iter(lines);
+        Ok(Response::new(match request.get_ref().follow {
+            true => Box::pin(lines.chain(tokio_stream::pending())),
+            false => Box::pin(lines),
+        }))
     }
 
     async fn upgrade(&self, request: Request<UpgradeRequest>) -> Answer<Statuses> {
@@ -305,6 +309,18 @@ impl Management for Morphd {
             _ => return Err(Status::not_found(format!("no switch {dpid} is connected"))),
         };
         Ok(Response::new(FlowsReply { flows }))
+    }
+
+    async fn clean_switch(&self, request: Request<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {
+        self.asked("", &request)?;
+        let of = |app: &str, comes_back| CleanedRules {
+            app: app.into(),
+            rules: 3,
+            comes_back,
+        };
+        Ok(Response::new(CleanSwitchReply {
+            cleaned: vec![of("router", true), of("app 9", false)],
+        }))
     }
 
     async fn topology(&self, _: Request<TopologyRequest>) -> Answer<TopologyReply> {

@@ -125,10 +125,54 @@ fn logs() {
         table(&fake, "logs app=router --tail 5"),
         ["INFO ready", "WARN \\u{1b}[31mred"]
     );
-    assert_eq!(fake.asked(), "LogsRequest { app: \"router\", tail: 5 }");
+    assert_eq!(
+        fake.asked(),
+        "LogsRequest { app: \"router\", tail: 5, follow: false }"
+    );
     assert_eq!(
         object(&fake, "logs app=router"),
         json!({"logs": [{"line": "INFO ready"}, {"line": "WARN \u{1b}[31mred"}]})
+    );
+}
+
+#[test]
+fn followed_logs_come_line_by_line_until_nobody_reads() {
+    let fake = Fake::start();
+    for (form, first) in [
+        ("table", "INFO ready"),
+        ("json", "{\"logs\":[{\"line\":\"INFO ready\"}]}"),
+    ] {
+        let line = format!("--output {form} logs app=router --follow");
+        let mut child = fake.command(&line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut read = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(read.next().unwrap().unwrap(), first);
+        assert!(child.try_wait().unwrap().is_none(), "it goes on");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(fake.asked_ever("LogsRequest { app: \"router\", tail: 200, follow: true }"));
+}
+
+#[test]
+fn a_switch_is_cleaned_and_who_puts_rules_back_is_said() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "switch clean 1"),
+        ["APP DELETED THEN", "router 3 put back", "app 9 3 gone"]
+    );
+    assert_eq!(
+        fake.asked(),
+        "CleanSwitchRequest { dpid: \"0000000000000001\" }"
+    );
+    let cleaned = object(&fake, "switch clean 0x1");
+    assert_eq!(
+        cleaned["cleaned"][1],
+        json!({"app": "app 9", "rules": 3, "comes_back": false})
+    );
+    fake.run("app remove router --keep-rules");
+    assert_eq!(
+        fake.asked(),
+        "RemoveAppRequest { app: \"router\", keep_rules: true }"
     );
 }
 

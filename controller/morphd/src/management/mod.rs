@@ -2,6 +2,7 @@
 //! where it is asked for, read-only.
 
 mod config;
+mod logs;
 mod migrations;
 mod routes;
 mod rows;

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{migrations, rows, state, views};
+use super::{logs, migrations, rows, state, views};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
@@ -90,6 +90,12 @@ impl Service {
             views::app(view, slot)
         });
         Ok(apps.collect())
+    }
+
+    /// Of the apps, by their ids.
+    async fn names(&self) -> Result<BTreeMap<u8, String>, Status> {
+        let views = self.ask(Request::Apps).await?;
+        Ok(views.into_iter().map(|view| (view.id, view.name)).collect())
     }
 
     async fn app_now(&self, name: &str) -> Result<AppView, Status> {
@@ -223,41 +229,35 @@ impl Management for Service {
 
     async fn remove_app(&self, call: Call<RemoveAppRequest>) -> Answer<RemoveAppReply> {
         self.may_write()?;
-        let app = call.into_inner().app;
+        let RemoveAppRequest { app, keep_rules } = call.into_inner();
         let id = self
             .ask(|reply| Request::Remove(app.clone(), reply))
             .await?;
         self.stopped(&app).await?;
-        let switches = self.proxy.clean(&app, id).await?.switches;
+        let switches = match keep_rules {
+            true => 0,
+            false => self.proxy.clean(&app, id).await?.switches,
+        };
         Ok(Response::new(RemoveAppReply { switches }))
     }
 
     type LogsStream = ReceiverStream<Result<LogLine, Status>>;
 
     async fn logs(&self, call: Call<LogsRequest>) -> Answer<Self::LogsStream> {
-        let LogsRequest { app, tail } = call.into_inner();
+        let LogsRequest { app, tail, follow } = call.into_inner();
         let name = plain_name(&app)?;
         // The parts of Morpheus have logs as well.
         if !name.starts_with("morph-") {
-            self.app_now(name).await?;
+            let known = name.to_owned();
+            self.ask(|reply| Request::Known(known, reply)).await?;
         }
         let path = crate::log::path(&self.settings.state_dir, name);
         let lines = if tail == 0 { TAIL } else { tail };
-        let read = move || crate::log::tail(&path, usize::try_from(lines).unwrap_or(usize::MAX));
-        let lines = tokio::task::spawn_blocking(read).await;
-        let lines = lines.map_err(|_| Status::internal("the log could not be read"))?;
-        let lines = lines
+        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        let stream = logs::lines(path, lines, follow).await;
+        let stream = stream
             .map_err(|error| Status::internal(format!("the log could not be read: {error}")))?;
-        // As fast as it is read; the queue is only what is under way.
-        let (sender, receiver) = mpsc::channel(64);
-        tokio::spawn(async move {
-            for line in lines {
-                if sender.send(Ok(LogLine { line })).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(stream))
     }
 
     type UpgradeStream = Statuses;
@@ -332,7 +332,7 @@ impl Management for Service {
     async fn status(&self, call: Call<StatusRequest>) -> Answer<Self::StatusStream> {
         let StatusRequest { app, follow } = call.into_inner();
         if !app.is_empty() {
-            self.app_now(&app).await?;
+            self.ask(|reply| Request::Known(app.clone(), reply)).await?;
         }
         let only = (!app.is_empty()).then_some(app);
         let (now, later) = self.ask(|reply| Request::Status(only, reply)).await?;
@@ -359,15 +359,27 @@ impl Management for Service {
     async fn flows(&self, call: Call<FlowsRequest>) -> Answer<FlowsReply> {
         let FlowsRequest { dpid, app } = call.into_inner();
         let dpid = views::dpid(&dpid)?;
-        let views = self.ask(Request::Apps).await?;
-        let names: BTreeMap<u8, String> =
-            views.into_iter().map(|view| (view.id, view.name)).collect();
+        if !app.is_empty() && !views::is_owner(&app) {
+            self.ask(|reply| Request::Known(app.clone(), reply)).await?;
+        }
+        let names = self.names().await?;
         let flows = self.proxy.flows(dpid).await?.flows.into_iter();
         let flows = flows.map(|flow| views::flow(flow, &names));
         let flows = flows
             .filter(|flow| app.is_empty() || flow.app == app)
             .collect();
         Ok(Response::new(FlowsReply { flows }))
+    }
+
+    async fn clean_switch(&self, call: Call<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {
+        self.may_write()?;
+        let dpid = views::dpid(&call.into_inner().dpid)?;
+        let cleaned = self.proxy.clean_switch(dpid).await?.apps;
+        let apps = self.ask(Request::Apps).await?;
+        let cleaned = cleaned.iter().map(|rules| views::cleaned(rules, &apps));
+        Ok(Response::new(CleanSwitchReply {
+            cleaned: cleaned.collect(),
+        }))
     }
 
     async fn topology(&self, _: Call<TopologyRequest>) -> Answer<TopologyReply> {
@@ -390,7 +402,7 @@ impl Management for Service {
             .ask(|reply| Request::Config(app.clone(), reply))
             .await?;
         Ok(Response::new(
-            state::config_get(&self.store, &app, &tables).await?,
+            state::config_get(&self.store, &app, &tables.0).await?,
         ))
     }
 

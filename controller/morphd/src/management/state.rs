@@ -8,7 +8,7 @@ use morph_api::store::{ReadRequest, Reason, Row, RowValue};
 use morph_store::{Client, op};
 use tonic::Status;
 
-use super::config;
+use super::config::{self, Checks};
 
 /// How often a write is tried again when someone else wrote the row meanwhile.
 const TRIES: u32 = 5;
@@ -121,14 +121,14 @@ pub(super) async fn config_get(
 pub(super) async fn config_set(
     store: &Client,
     app: &str,
-    tables: &[String],
+    (tables, checks): &(Vec<String>, Checks),
     entries: &[ConfigEntry],
 ) -> Result<ConfigSetReply, Status> {
     let mut places = Vec::with_capacity(entries.len());
     for entry in entries {
         let place = config::place(&entry.key, app, tables).map_err(Status::invalid_argument)?;
         if !entry.value.is_empty() {
-            config::check_value(&entry.value).map_err(Status::invalid_argument)?;
+            config::check(&place, &entry.value, checks).map_err(Status::invalid_argument)?;
         }
         if places.iter().any(|(other, _)| *other == place) {
             return Err(Status::invalid_argument(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use morph_api::cookie::Cookie;
-use morph_api::management::{App, Flow, Port, Switch};
+use morph_api::management::{App, CleanedRules, Flow, Port, Switch};
 use morph_api::supervisor;
 use morph_openflow::Dpid;
 use tonic::Status;
@@ -100,6 +100,25 @@ pub(super) fn port(row: supervisor::PortRow) -> Port {
         tx_dropped: row.tx_dropped,
         rx_errors: row.rx_errors,
         tx_errors: row.tx_errors,
+    }
+}
+
+/// Rules have owners that are no apps.
+pub(super) fn is_owner(name: &str) -> bool {
+    name == "foreign" || name == morph_api::RECORDS || name.starts_with("app ")
+}
+
+/// Rules that were deleted, and whether somebody puts them back.
+pub(super) fn cleaned(rules: &supervisor::CleanedApp, apps: &[AppView]) -> CleanedRules {
+    let known = apps.iter().find(|app| u32::from(app.id) == rules.id);
+    CleanedRules {
+        app: match (rules.id, known) {
+            (0, _) => morph_api::RECORDS.to_owned(),
+            (_, Some(app)) => app.name.clone(),
+            (id, None) => format!("app {id}"),
+        },
+        rules: rules.rules,
+        comes_back: rules.id == 0 || known.is_some_and(|app| app.present && app.pid != 0),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What people ask for through the management API: checked, refused with a reason, or begun.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use morph_api::check::Check;
 use morph_api::management::{self, UpgradeStatus};
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +25,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Status>>;
 pub enum Request {
     /// All apps.
     Apps(Reply<Vec<AppView>>),
+    /// Whether there is such an app.
+    Known(String, Reply<()>),
     /// All releases, or those of one app.
     Releases(String, Reply<Vec<management::Release>>),
     /// Whether a bundle may be installed: false where it is known already.
@@ -57,8 +61,8 @@ pub enum Request {
     ),
     /// The last copy of each app's state, or of one app's.
     Migrations(String, Reply<Vec<management::Migration>>),
-    /// The config tables of an app's running release.
-    Config(String, Reply<Vec<String>>),
+    /// The config tables of an app's running release, and what their entries have to be.
+    Config(String, Reply<(Vec<String>, BTreeMap<String, Check>)>),
 }
 
 /// An app, as the supervisor knows it.
@@ -94,6 +98,7 @@ impl Supervisor {
         // Who no longer waits for the answer does not need it.
         match request {
             Request::Apps(reply) => drop(reply.send(Ok(self.app_views()))),
+            Request::Known(app, reply) => drop(reply.send(self.known(&app).map(drop))),
             Request::Releases(app, reply) => drop(reply.send(self.release_list(&app))),
             Request::MayInstall(bundle, reply) => drop(reply.send(self.may_install(&bundle))),
             Request::Stage(bundle, folder, reply) => self.stage(bundle, folder, reply),
@@ -129,7 +134,13 @@ impl Supervisor {
             } else {
                 names.join(", ")
             };
-            Status::not_found(format!("there is no app {app}; there are: {names}"))
+            match self.releases.newest(app) {
+                Some(_) => refused(format!(
+                    "{app} is installed ({}) and was never started; `morphctl app start {app}` starts it",
+                    self.releases.versions(app)
+                )),
+                None => Status::not_found(format!("there is no app {app}; there are: {names}")),
+            }
         })
     }
 
@@ -390,14 +401,15 @@ impl Supervisor {
         });
     }
 
-    fn config_tables(&self, app: &str) -> Result<Vec<String>, Status> {
+    fn config_tables(&self, app: &str) -> Result<(Vec<String>, BTreeMap<String, Check>), Status> {
         let managed = self.known(app)?;
         let view = self.app_view(app, managed);
         let version = view
             .release
             .parse()
             .unwrap_or_else(|_| managed.row.release.clone());
-        Ok(self.release(app, &version)?.manifest.config.clone())
+        let manifest = &self.release(app, &version)?.manifest;
+        Ok((manifest.config.clone(), manifest.checks.clone()))
     }
 }
 

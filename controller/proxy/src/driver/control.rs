@@ -2,9 +2,10 @@
 
 use morph_api::supervisor::proxy_server::Proxy;
 use morph_api::supervisor::{
-    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply,
-    HoldRequest, Observation, ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
-    SlotsReply, SlotsRequest, SwitchesReply, SwitchesRequest, TellReply, TellRequest,
+    CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, ConfigureReply,
+    FlowsReply, FlowsRequest, HoldReply, HoldRequest, Observation, ObserveRequest, PortsReply,
+    PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SlotsRequest, SwitchesReply,
+    SwitchesRequest, TellReply, TellRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -115,5 +116,13 @@ impl Proxy for ControlService {
 
     async fn clean(&self, request: Request<CleanRequest>) -> Result<Response<CleanReply>, Status> {
         ask!(self, Clean, Ask::Clean(request.into_inner()))
+    }
+
+    async fn clean_switch(
+        &self,
+        request: Request<CleanSwitchRequest>,
+    ) -> Result<Response<CleanSwitchReply>, Status> {
+        let dpid = request.into_inner().dpid;
+        ask!(self, CleanSwitch, Ask::CleanSwitch { dpid })
     }
 }

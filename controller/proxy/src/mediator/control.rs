@@ -2,9 +2,9 @@
 
 use morph_api::session::to_app;
 use morph_api::supervisor::{
-    CleanReply, CleanRequest, Configuration, ConfigureReply, FlowsReply, FlowsRequest, HoldReply,
-    HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SwitchesReply,
-    TellReply, TellRequest,
+    CleanReply, CleanRequest, CleanSwitchReply, Configuration, ConfigureReply, FlowsReply,
+    FlowsRequest, HoldReply, HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
+    SlotsReply, SwitchesReply, TellReply, TellRequest,
 };
 
 use super::*;
@@ -22,6 +22,7 @@ pub(crate) enum Ask {
     Ports(PortsRequest),
     Flows(FlowsRequest),
     Clean(CleanRequest),
+    CleanSwitch { dpid: u64 },
 }
 
 /// Its answer.
@@ -36,6 +37,7 @@ pub(crate) enum Answer {
     Ports(PortsReply),
     Flows(FlowsReply),
     Clean(CleanReply),
+    CleanSwitch(CleanSwitchReply),
 }
 
 /// Why there is no answer; in each case nothing was changed.
@@ -86,6 +88,7 @@ impl Mediator {
             Ask::Ports(request) => self.ask_ports(ticket, request.dpid, now),
             Ask::Flows(request) => self.ask_flows(ticket, request.dpid, now),
             Ask::Clean(request) => self.clean(ticket, &request, now, out),
+            Ask::CleanSwitch { dpid } => self.clean_switch(ticket, dpid, now),
         };
         if let Some(answer) = answer {
             out.push(Output::Answer { ticket, answer });

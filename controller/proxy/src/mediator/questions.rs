@@ -1,10 +1,12 @@
 //! Questions of morphd's that switches have to answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
-use morph_api::supervisor::{CleanReply, CleanRequest, Flow, FlowsReply, PortRow, PortsReply};
+use morph_api::supervisor::{
+    CleanReply, CleanRequest, CleanSwitchReply, CleanedApp, Flow, FlowsReply, PortRow, PortsReply,
+};
 use morph_openflow::v13::{
     self, FlowMod, FlowStats, FlowStatsRequest, Message, MultipartBody, MultipartReply,
     MultipartRequest, PortStats, TABLE_ALL, port,
@@ -32,6 +34,11 @@ enum Gathered {
         app: String,
         switches: u32,
     },
+    /// Our rules on one switch, found and deleted, by app.
+    CleanSwitch {
+        dpid: u64,
+        found: BTreeMap<u8, u64>,
+    },
 }
 
 impl Question {
@@ -44,6 +51,14 @@ impl Question {
             Gathered::Ports(ports) => Answer::Ports(PortsReply { ports }),
             Gathered::Flows(flows) => Answer::Flows(FlowsReply { flows }),
             Gathered::Clean { switches, .. } => Answer::Clean(CleanReply { switches }),
+            Gathered::CleanSwitch { found, .. } => {
+                let app = |(id, rules): (u8, u64)| CleanedApp {
+                    id: u32::from(id),
+                    rules,
+                };
+                let apps = found.into_iter().map(app).collect();
+                Answer::CleanSwitch(CleanSwitchReply { apps })
+            }
         }
     }
 }
@@ -159,6 +174,36 @@ impl Mediator {
         None
     }
 
+    /// Asks which rules of ours there are, deletes them, and has them put back by who wants them.
+    pub(super) fn clean_switch(&mut self, ticket: u64, dpid: u64, now: Instant) -> Pending {
+        let switch = self.by_dpid.get(&dpid);
+        let switch = switch.and_then(|conn| self.switches.get(conn));
+        if switch.is_some_and(|switch| !switch.channel.may_write()) {
+            let why = format!("Morpheus is the slave of {}, and may not write", Dpid(dpid));
+            return Some(Err(Refusal::Precondition(why)));
+        }
+        let (cookie, mask) = Cookie::all();
+        let question = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
+        let found = BTreeMap::new();
+        self.ask_switch(
+            ticket,
+            dpid,
+            question,
+            Gathered::CleanSwitch { dpid, found },
+            now,
+        )
+    }
+
+    /// All is deleted: what is wanted there is compared anew.
+    fn cleaned(&mut self, dpid: u64, now: Instant, out: &mut Vec<Output>) {
+        let Some(conn) = self.by_dpid.get(&dpid).copied() else {
+            return;
+        };
+        tracing::warn!(dpid = %Dpid(dpid), "all rules of ours are deleted; apps that run put theirs back");
+        self.reconcile(conn, now);
+        self.switch_event(conn, dpid, slot::What::Resync { list: false }, now, out);
+    }
+
     /// Answers, if all have.
     fn conclude(&mut self, ticket: u64, now: Instant, out: &mut Vec<Output>) {
         let done = |question: &Question| question.waiting.is_empty();
@@ -174,6 +219,9 @@ impl Mediator {
             for conn in self.switches.keys().copied().collect::<Vec<_>>() {
                 self.reconcile(conn, now);
             }
+        }
+        if let Gathered::CleanSwitch { dpid, .. } = question.answer {
+            self.cleaned(dpid, now, out);
         }
         let answer = Ok(question.answer());
         out.push(Output::Answer { ticket, answer });
@@ -202,6 +250,12 @@ impl Mediator {
                         flows.extend(stats.iter().map(flow_row));
                     }
                     (Gathered::Clean { .. }, MultipartBody::Flow(stats)) => found = Some(stats),
+                    (Gathered::CleanSwitch { found: count, .. }, MultipartBody::Flow(stats)) => {
+                        for cookie in stats.iter().filter_map(|s| Cookie::from_u64(s.cookie)) {
+                            *count.entry(cookie.app).or_default() += 1;
+                        }
+                        found = Some(stats);
+                    }
                     _ => {}
                 }
                 more
@@ -215,7 +269,7 @@ impl Mediator {
             }
         };
         if let Some(rules) = found {
-            return self.delete_each(ticket, conn, &rules, more, now);
+            return self.delete_found(ticket, conn, &rules, more, now);
         }
         if !more {
             question.waiting.remove(&conn);
@@ -223,7 +277,8 @@ impl Mediator {
         }
     }
 
-    fn delete_each(
+    /// Deletes what was found: by cookie at the end, or, where a switch deletes by match only, each.
+    fn delete_found(
         &mut self,
         ticket: u64,
         conn: u32,
@@ -231,10 +286,26 @@ impl Mediator {
         more: bool,
         now: Instant,
     ) {
-        for stats in rules {
-            let (key, body) = rule::from_stats(stats);
-            let delete = Message::FlowMod(FlowMod::delete_strict(&key, body.cookie));
-            self.say_to(conn, &delete, ticket, Expects::Nothing, now);
+        let switch = self.switches.get(&conn);
+        let mut deletes = Vec::new();
+        if switch.is_some_and(|switch| switch.channel.has_one_table()) {
+            let ours = |stats: &&FlowStats| Cookie::from_u64(stats.cookie).is_some();
+            deletes.extend(rules.iter().filter(ours).map(|stats| {
+                let (key, body) = rule::from_stats(stats);
+                FlowMod::delete_strict(&key, body.cookie)
+            }));
+        } else if !more {
+            let (cookie, mask) = Cookie::all();
+            deletes.push(FlowMod::delete(TABLE_ALL, cookie, mask));
+        }
+        for delete in deletes {
+            self.say_to(
+                conn,
+                &Message::FlowMod(delete),
+                ticket,
+                Expects::Nothing,
+                now,
+            );
         }
         if !more {
             self.say_to(conn, &Message::BarrierRequest, ticket, Expects::Reply, now);

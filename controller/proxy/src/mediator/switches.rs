@@ -245,7 +245,7 @@ impl Mediator {
     }
 
     /// An event for every app.
-    fn switch_event(
+    pub(super) fn switch_event(
         &mut self,
         channel: u32,
         dpid: u64,

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use morph_api::Role;
 use morph_api::cookie::Cookie;
-use morph_api::supervisor::{CleanRequest, FlowsRequest, PortsRequest, observation};
+use morph_api::session::event;
+use morph_api::store::Seq;
+use morph_api::supervisor::{
+    CleanRequest, CleanSwitchRequest, FlowsRequest, PortsRequest, observation,
+};
 use morph_openflow::rule::{RuleBody, RuleKey};
 use morph_openflow::v13::Match;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -219,6 +223,62 @@ async fn an_app_is_cleaned_off_all_switches() {
         .map(|key| (key.table, key.priority))
         .collect();
     assert_eq!(tables, [(0, 0), (0, 0xffff), (9, 0), (11, 1), (19, 0)]);
+}
+
+#[tokio::test]
+async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
+    let mut house = House::new().await;
+    let ours = |app| Cookie {
+        app,
+        epoch: 3,
+        own: 0,
+    };
+    let rule = |priority, cookie| {
+        let key = RuleKey {
+            table: 11,
+            priority,
+            match_: Match::new(),
+        };
+        let body = RuleBody {
+            instructions: Vec::new(),
+            idle_timeout: 0,
+            hard_timeout: 0,
+            flags: 0,
+            cookie,
+        };
+        (key, body)
+    };
+    // Of a present app, of an absent one, and two foreign ones.
+    let there = [
+        rule(1, ours(1).to_u64()),
+        rule(9, ours(9).to_u64()),
+        rule(98, 5),
+        rule(99, u64::MAX),
+    ];
+    let switch = Switch::with_rules(house.address, 7, there.into_iter().collect()).await;
+    switch.has_rules(8).await;
+    let mut instance = house.instance("a").await;
+    house.resume("a", 1, Seq::ZERO).await;
+    instance.resumed().await;
+    for _ in 0..2 {
+        let (event, _) = instance.event().await;
+        instance.answer(&event).await;
+    }
+    let request = CleanSwitchRequest { dpid: 7 };
+    let reply = soon("clean", house.control.clone().clean_switch(request)).await;
+    let cleaned = reply.unwrap().into_inner().apps;
+    let counts: Vec<_> = cleaned.iter().map(|app| (app.id, app.rules)).collect();
+    assert_eq!(counts, [(0, 3), (1, 1), (2, 1), (9, 1)]);
+    // Table 0 and the exits are Morpheus's own; the app is told to compare.
+    switch.has_rules(6).await;
+    let foreign = switch.rules().into_values();
+    let foreign = foreign.filter(|rule| Cookie::from_u64(rule.cookie).is_none());
+    assert_eq!(foreign.count(), 2);
+    let (event, _) = instance.event().await;
+    assert!(matches!(event.what, Some(event::What::Resync(resync)) if resync.dpid == 7));
+    let missing = CleanSwitchRequest { dpid: 8 };
+    let missing = house.control.clone().clean_switch(missing).await;
+    assert_eq!(missing.unwrap_err().code(), tonic::Code::NotFound);
 }
 
 #[tokio::test]

@@ -1,0 +1,157 @@
+//! What an operator does beside upgrades: looks, cleans, takes apps out and in.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{Lab, Shape, wait_until};
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+const TOPOLOGY: u8 = 2;
+const ROUTER: u8 = 3;
+const SOON: Duration = Duration::from_secs(15);
+
+/// Refused, with these words, and nothing else.
+fn refused(lab: &Lab, args: &[&str], said: &str) -> Result<()> {
+    let answer = lab.morpheus()?.ask(args)?;
+    ensure!(
+        answer.code == 1 && answer.err.contains(said),
+        "{args:?}: {answer:?}"
+    );
+    Ok(())
+}
+
+/// How many rules bear this app's cookie, over all switches.
+fn rules(lab: &Lab, app: u8) -> Result<usize> {
+    Ok(lab.rules(app)?.len())
+}
+
+fn wait_rules(lab: &Lab, app: u8, count: usize) -> Result<()> {
+    wait_until(&format!("{count} rules of app {app}"), SOON, || {
+        Ok((rules(lab, app)? == count).then_some(()))
+    })
+}
+
+#[test]
+fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> {
+    let lab = Lab::with_router(Shape::line(2), "2.0.0")?;
+    let morpheus = lab.morpheus()?;
+    let switches = morpheus.do_(&["switches"])?;
+    ensure!(switches["switches"][0]["role"] == "equal", "{switches}");
+    // A mistyped name is no empty answer, and a value that the app could not use is not stored.
+    refused(
+        &lab,
+        &["flows", "1", "app=ruoter"],
+        "there is no app ruoter",
+    )?;
+    let never = "learning-switch is installed (1.0.0) and was never started";
+    refused(&lab, &["app", "stop", "learning-switch"], never)?;
+    refused(
+        &lab,
+        &["config", "set", "app=router", "weights.1/2=heavy"],
+        "a whole number",
+    )?;
+    refused(
+        &lab,
+        &["config", "set", "app=router", "weights.s1=5"],
+        "DPID/PORT",
+    )?;
+
+    // All of ours go and come back; the foreign rule stays, untouched.
+    lab.ovs().ofctl(
+        "add-flow",
+        "s1",
+        &["cookie=7,table=200,priority=9,actions=drop"],
+    )?;
+    lab.wait_ping(1, 2)?;
+    let counts = (rules(&lab, TOPOLOGY)?, rules(&lab, ROUTER)?);
+    let before = lab.rules(ROUTER)?;
+    let cleaned = morpheus.do_(&["switch", "clean", "1"])?;
+    let rows = cleaned["cleaned"].as_array().context("cleaned")?;
+    ensure!(
+        rows.len() == 3 && rows.iter().all(|row| row["comes_back"] == true),
+        "{cleaned}"
+    );
+    wait_rules(&lab, TOPOLOGY, counts.0)?;
+    wait_rules(&lab, ROUTER, counts.1)?;
+    lab.wait_ping(1, 2)?;
+    let (touched, _) = morph_tests::touched(&before, &lab.rules(ROUTER)?);
+    ensure!(
+        !touched.is_empty() && touched.iter().all(|rule| rule.contains("s1")),
+        "{touched:?}"
+    );
+    let flows = morpheus.do_(&["flows", "1", "app=foreign"])?;
+    ensure!(
+        flows["flows"].as_array().map(Vec::len) == Some(1),
+        "{flows}"
+    );
+    refused(
+        &lab,
+        &["switch", "clean", "77"],
+        "no switch 000000000000004d",
+    )?;
+
+    // Taken out, its rules stay; started again, it adopts them.
+    let kept = lab.rules(ROUTER)?;
+    morpheus.do_(&["app", "remove", "router", "--keep-rules"])?;
+    wait_until("the bypass", SOON, || {
+        let failed = lab.ping(1, 2, 100, 1)?.finish()?.received == 0;
+        Ok(failed.then_some(()))
+    })?;
+    ensure!(
+        rules(&lab, ROUTER)? == counts.1,
+        "its rules have not stayed"
+    );
+    // Those of an app that is out do not come back.
+    let cleaned = morpheus.do_(&["switch", "clean", "2"])?;
+    let router = cleaned["cleaned"].as_array().context("cleaned")?.iter();
+    let router = router
+        .clone()
+        .find(|row| row["app"] == "router")
+        .context("router")?;
+    ensure!(router["comes_back"] == false, "{cleaned}");
+    morpheus.do_(&["app", "start", "router"])?;
+    morpheus.wait_running("router", None)?;
+    wait_rules(&lab, ROUTER, counts.1)?;
+    lab.wait_ping(1, 2)?;
+    let (touched, both) = morph_tests::touched(&kept, &lab.rules(ROUTER)?);
+    ensure!(
+        both > 0 && touched.iter().all(|rule| rule.contains("s2")),
+        "{touched:?}"
+    );
+    lab.finish()
+}
+
+#[test]
+fn a_followed_log_goes_on_with_the_next_instance() -> Result<()> {
+    let lab = Lab::with_morpheus(Shape::single(2), &["--app", "learning-switch"])?;
+    let morpheus = lab.morpheus()?;
+    let first = morpheus.wait_running("learning-switch", None)?;
+    let mut child =
+        morpheus.ask_beside(&["logs", "app=learning-switch", "--tail", "1", "--follow"])?;
+    let out = child.stdout.take().context("stdout")?;
+    // A test reads on; the reader waits with one line more.
+    let (sender, lines) = std::sync::mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines.recv_timeout(SOON).context("the last line")?;
+    let pid = u32::try_from(first["pid"].as_u64().context("pid")?)?;
+    lab.process("learning-switch")?.kill()?;
+    let second = morpheus.wait_running("learning-switch", Some(pid))?;
+    let epoch = second["epoch"].as_u64().context("epoch")?;
+    let said = format!("epoch {epoch}");
+    loop {
+        let line = lines
+            .recv_timeout(SOON)
+            .with_context(|| format!("no {said:?}"))?;
+        if line.contains(&said) {
+            break;
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    lab.finish()
+}
