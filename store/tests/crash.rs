@@ -1,108 +1,11 @@
-//! What was acknowledged stays, whatever happens to the daemon.
+//! A daemon that comes back means the same as before.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use daemon::{Daemon, turn};
 use morph_api::store::{Reason, Seq};
-use morph_store::{Client, op};
-
-const ROUNDS: u64 = 20;
-const WRITERS: usize = 8;
-
-/// One app's client, as the SDK is one: keeps a turn until it is durable, and sends it again when the outcome is unknown.
-struct Writer {
-    client: Client,
-    app: String,
-    acknowledged: Arc<AtomicU64>,
-}
-
-impl Writer {
-    async fn run(self) {
-        let mut follows = 0;
-        loop {
-            let put = op::put(
-                op::row(&self.app, "turns", format!("{follows:06}")),
-                follows.to_string(),
-            );
-            match self
-                .client
-                .commit(op::turn(turn(&self.app, 1, follows), [put]))
-                .await
-            {
-                Ok(Ok(committed)) => assert_eq!(committed.lanes[0].turn, follows + 1),
-                // Applied by the daemon that died before it could say so.
-                Ok(Err(refusal)) if refusal.reason == Reason::Already => {}
-                Ok(Err(refusal)) => panic!("{refusal}"),
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                    continue;
-                }
-            }
-            follows += 1;
-            self.acknowledged.store(follows, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Moments that differ from round to round, the same in every run.
-fn moment(round: u64) -> Duration {
-    Duration::from_micros(5_000 + round.wrapping_mul(2_654_435_761) % 60_000)
-}
-
-#[tokio::test]
-async fn no_acknowledged_write_is_lost_when_the_daemon_is_killed() {
-    let mut daemon = Daemon::start().await;
-    let mut writers = Vec::new();
-    for n in 0..WRITERS {
-        let app = format!("app{n}");
-        daemon.app(&app).await;
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            client: daemon.client.clone(),
-            app: app.clone(),
-            acknowledged: Arc::clone(&acknowledged),
-        };
-        writers.push((app, acknowledged, tokio::spawn(writer.run())));
-    }
-    let mut incarnation = 0;
-    for round in 0..ROUNDS {
-        tokio::time::sleep(moment(round)).await;
-        daemon.kill();
-        let promised: Vec<u64> = writers.iter().map(|w| w.1.load(Ordering::SeqCst)).collect();
-        daemon = daemon.crash().await;
-        let status = daemon.client.status().await.unwrap();
-        assert!(status.incarnation > incarnation, "round {round}");
-        incarnation = status.incarnation;
-        for (n, (app, _, task)) in writers.iter().enumerate() {
-            assert!(!task.is_finished(), "the writer of {app} gave up");
-            let rows = daemon.client.list(app, "turns", "").await.unwrap();
-            let count = rows.len() as u64;
-            assert!(
-                count >= promised[n],
-                "round {round}: {app} lost {} turns",
-                promised[n] - count
-            );
-            // Whole: no gap, and the lane counts what is there.
-            for (n, row) in rows.iter().enumerate() {
-                assert_eq!(row.key, format!("{n:06}"));
-            }
-        }
-    }
-    for (_, _, task) in &writers {
-        task.abort();
-    }
-    let status = daemon.client.status().await.unwrap();
-    for (app, acknowledged, _) in &writers {
-        let count = daemon.client.list(app, "turns", "").await.unwrap().len() as u64;
-        let lane = status.lanes.iter().find(|lane| lane.app == *app).unwrap();
-        assert!(acknowledged.load(Ordering::SeqCst) > 0 && count >= lane.turn);
-    }
-}
+use morph_store::op;
 
 #[tokio::test]
 async fn lanes_mean_the_same_after_a_crash_and_after_an_orderly_end() {

@@ -1,5 +1,6 @@
 //! The file: opened, checked, loaded, opened again after the disk failed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -32,11 +33,20 @@ impl File {
     /// Opens or formats the store in a directory, and begins a new incarnation.
     pub(super) fn open(directory: &Path) -> Result<(File, State, u64), EngineError> {
         let path = directory.join("store.redb");
-        let database = database(&path)?;
-        let file = File {
-            path,
-            database: RwLock::new(Some(database)),
-        };
+        if !path.exists() {
+            File::make(directory, &path)?;
+        }
+        // On some damages the engine panics: that is its way to say so, and ours to tell.
+        std::panic::catch_unwind(|| File::begin(&path)).unwrap_or_else(|_| {
+            Err(EngineError::NoStore {
+                path: path.clone(),
+                message: "what is in it makes no sense; restore a backup".to_owned(),
+            })
+        })
+    }
+
+    fn begin(path: &Path) -> Result<(File, State, u64), EngineError> {
+        let file = File::at(path.to_owned())?;
         fail::point("store.open.opened")?;
         let mut state = file.format()?;
         fail::point("store.open.formatted")?;
@@ -46,6 +56,34 @@ impl File {
         let incarnation = file.begin_incarnation()?;
         fail::point("store.open.begun")?;
         Ok((file, state, incarnation))
+    }
+
+    fn at(path: PathBuf) -> Result<File, EngineError> {
+        let database = database(&path)?;
+        Ok(File {
+            path,
+            database: RwLock::new(Some(database)),
+        })
+    }
+
+    /// Beside its place, and moved there when it is whole: half a first file would be no store to anyone.
+    fn make(directory: &Path, path: &Path) -> Result<(), EngineError> {
+        let begun = directory.join("store.redb.new");
+        let failed = |source| EngineError::Open {
+            path: begun.clone(),
+            source,
+        };
+        match std::fs::remove_file(&begun) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let file = File::at(begun.clone())?;
+        file.format()?;
+        file.close();
+        std::fs::rename(&begun, path).map_err(failed)?;
+        let entry = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+        entry.map_err(failed)
     }
 
     /// A view of everything as it is now.
@@ -166,13 +204,13 @@ fn database(path: &Path) -> Result<Database, EngineError> {
         match error {
             DatabaseError::DatabaseAlreadyOpen => EngineError::InUse { path, by: None },
             DatabaseError::Storage(StorageError::Io(source))
-                if source.kind() == std::io::ErrorKind::InvalidData =>
+                if source.kind() == io::ErrorKind::InvalidData =>
             {
                 let message = source.to_string();
                 EngineError::NoStore { path, message }
             }
             DatabaseError::Storage(StorageError::Io(source))
-                if source.kind() != std::io::ErrorKind::StorageFull =>
+                if source.kind() != io::ErrorKind::StorageFull =>
             {
                 EngineError::Open { path, source }
             }

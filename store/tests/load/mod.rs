@@ -1,0 +1,274 @@
+//! Apps that write while the daemon dies, and what must be there afterwards.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use morph_api::store::{Op, ReadRequest, Reason, RowValue, Space, StatusReply, Transaction};
+use morph_store::client::Refusal;
+use morph_store::{Client, op};
+use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
+
+use super::daemon::turn;
+
+/// Rows of an app: turn n writes row n modulo this.
+const SLOTS: u64 = 300;
+/// Rows of a space that is swapped.
+const COPIED: usize = 150;
+const SWAPPED: &str = "swapped";
+/// How long the daemon may be away.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// Writers, until this is dropped.
+pub struct Load {
+    client: Client,
+    /// Held by each attempt to write, and taken as a whole to look at what is there.
+    gate: Arc<RwLock<()>>,
+    apps: Vec<(String, Arc<AtomicU64>)>,
+    swaps: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What came of an attempt. As the SDK does, the client keeps what it has sent until it knows.
+enum Outcome {
+    Done,
+    Refused(Refusal),
+    Unknown,
+}
+
+#[derive(Clone)]
+struct Writer {
+    client: Client,
+    gate: Arc<RwLock<()>>,
+}
+
+impl Writer {
+    async fn attempt(&self, transaction: &Transaction) -> Outcome {
+        let outcome = {
+            let _gate = self.gate.read().await;
+            self.client.commit(transaction.clone()).await
+        };
+        match outcome {
+            Ok(Ok(_)) => Outcome::Done,
+            Ok(Err(refusal)) => Outcome::Refused(refusal),
+            Err(_) => {
+                self.client.ready(AWAY).await.unwrap();
+                Outcome::Unknown
+            }
+        }
+    }
+
+    /// One app: turn after turn.
+    async fn turns(self, app: String, acknowledged: Arc<AtomicU64>) {
+        loop {
+            let follows = acknowledged.load(Ordering::SeqCst);
+            let row = op::row(&app, "turns", format!("{:04}", follows % SLOTS));
+            let put = op::put(row, follows.to_string());
+            match self.attempt(&op::turn(turn(&app, 1, follows), [put])).await {
+                Outcome::Done => {}
+                // Applied by the daemon that died before it could say so.
+                Outcome::Refused(refusal) if refusal.reason == Reason::Already => {}
+                Outcome::Refused(refusal) => panic!("{refusal}"),
+                Outcome::Unknown => continue,
+            }
+            acknowledged.store(follows + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// A copy is made, then one transaction swaps, fences and says so in a record; again and again.
+    async fn swaps(self, swaps: Arc<AtomicU64>) {
+        loop {
+            let truth = swaps.load(Ordering::SeqCst) as u32;
+            // Nobody else changes the truth, so it is as it was then.
+            let Ok(status) = self.client.status().await else {
+                self.client.ready(AWAY).await.unwrap();
+                continue;
+            };
+            match self.attempt(&copy(truth + 1, status.revision)).await {
+                Outcome::Done => {}
+                Outcome::Refused(refusal) if refusal.reason == Reason::Conflict => {}
+                Outcome::Refused(refusal) => panic!("{refusal}"),
+                Outcome::Unknown => continue,
+            }
+            while let Outcome::Unknown = self.swap(truth).await {}
+            swaps.store(u64::from(truth) + 1, Ordering::SeqCst);
+        }
+    }
+
+    async fn swap(&self, truth: u32) -> Outcome {
+        let record = op::row(morph_api::RECORDS, "swaps", "a");
+        let revision = match self.client.get(morph_api::RECORDS, "swaps", "a").await {
+            Ok(found) => found.map_or(0, |(_, revision)| revision),
+            Err(_) => {
+                self.client.ready(AWAY).await.unwrap();
+                return Outcome::Unknown;
+            }
+        };
+        let ops = [
+            op::swap(SWAPPED, truth, truth + 1),
+            op::fence(SWAPPED, "node1", u64::from(truth), "1.0.0"),
+            op::put(record.clone(), (truth + 1).to_string()),
+        ];
+        let swap = op::shared([op::expect(&record, revision)], ops);
+        let outcome = self.attempt(&swap).await;
+        if let Outcome::Refused(refusal) = &outcome {
+            // Done before, or the row is not what was read: by that attempt, which was not answered.
+            let before = [Reason::Conflict, Reason::StaleEpoch].contains(&refusal.reason);
+            assert!(before, "{refusal}");
+        }
+        outcome
+    }
+}
+
+fn copy(id: u32, mark: u64) -> Transaction {
+    let mut ops = vec![op::create_copy(SWAPPED, id, id, "me")];
+    ops.extend((0..COPIED).map(|n| {
+        let row = op::row_in(SWAPPED, id, "t", format!("{n:04}"));
+        op::put(row, id.to_string())
+    }));
+    ops.push(op::mark(SWAPPED, id, "me", mark));
+    op::shared([], ops)
+}
+
+impl Load {
+    /// So many apps that write turns, and one that is swapped.
+    pub async fn start(client: &Client, apps: usize) -> Load {
+        let gate = Arc::new(RwLock::new(()));
+        let writer = Writer {
+            client: client.clone(),
+            gate: Arc::clone(&gate),
+        };
+        let mut first: Vec<Op> = vec![
+            op::create_truth(SWAPPED, 1, 1),
+            op::fence(SWAPPED, "node1", 0, "1.0.0"),
+        ];
+        let names: Vec<String> = (0..apps).map(|n| format!("app{n}")).collect();
+        for app in &names {
+            first.push(op::create_truth(app, 1, 1));
+            first.push(op::fence(app, "node1", 0, "1.0.0"));
+        }
+        client.commit(op::shared([], first)).await.unwrap().unwrap();
+        let swaps = Arc::new(AtomicU64::new(1));
+        let mut tasks = vec![tokio::spawn(writer.clone().swaps(Arc::clone(&swaps)))];
+        let mut of_apps = Vec::new();
+        for app in names {
+            let acknowledged = Arc::new(AtomicU64::new(0));
+            let turns = writer.clone().turns(app.clone(), Arc::clone(&acknowledged));
+            tasks.push(tokio::spawn(turns));
+            of_apps.push((app, acknowledged));
+        }
+        Load {
+            client: client.clone(),
+            gate,
+            apps: of_apps,
+            swaps,
+            tasks,
+        }
+    }
+
+    /// Turns that were acknowledged.
+    pub fn turns(&self) -> u64 {
+        let turns = self.apps.iter().map(|(_, n)| n.load(Ordering::SeqCst));
+        turns.sum()
+    }
+
+    pub fn swaps(&self) -> u64 {
+        self.swaps.load(Ordering::SeqCst)
+    }
+
+    /// Holds all writers and looks: everything acknowledged is there, and nothing twice, in part or from nowhere.
+    pub async fn check(&self, when: &str) {
+        let _gate = self.gate.write().await;
+        assert!(
+            !self.tasks.iter().any(JoinHandle::is_finished),
+            "{when}: a writer gave up"
+        );
+        let status = self.client.status().await.unwrap();
+        for (app, acknowledged) in &self.apps {
+            let acknowledged = acknowledged.load(Ordering::SeqCst);
+            self.app(&status, app, acknowledged, when).await;
+        }
+        self.swapped(&status, when).await;
+    }
+
+    async fn app(&self, status: &StatusReply, app: &str, acknowledged: u64, when: &str) {
+        let lane = status.lanes.iter().find(|lane| lane.app == app).unwrap();
+        let turns = lane.turn;
+        // One turn may have landed without an answer.
+        assert!(
+            turns == acknowledged || turns == acknowledged + 1,
+            "{when}: {app} has {turns} turns, {acknowledged} were acknowledged"
+        );
+        assert_eq!(lane.cursor.unwrap().n, turns, "{when}: {app}");
+        let rows = self.client.list(app, "turns", "").await.unwrap();
+        let found: Vec<(String, String)> = rows.into_iter().map(text).collect();
+        let last = |slot| (0..turns).rev().find(|turn| turn % SLOTS == slot).unwrap();
+        let right: Vec<(String, String)> = (0..turns.min(SLOTS))
+            .map(|slot| (format!("{slot:04}"), last(slot).to_string()))
+            .collect();
+        assert_eq!(found, right, "{when}: {app} after turn {turns}");
+    }
+
+    /// Swap, fence and record are one: there is one truth, whole, and the lane and the record say the same.
+    async fn swapped(&self, status: &StatusReply, when: &str) {
+        let swaps = self.swaps();
+        let spaces: Vec<&Space> = status.spaces.iter().filter(|s| s.app == SWAPPED).collect();
+        let truths: Vec<&&Space> = spaces.iter().filter(|space| space.truth).collect();
+        let [truth] = truths[..] else {
+            panic!("{when}: {spaces:?}");
+        };
+        let id = u64::from(truth.id);
+        assert!(id == swaps || id == swaps + 1, "{when}: {id}, of {swaps}");
+        let lane = status.lanes.iter().find(|lane| lane.app == SWAPPED);
+        assert_eq!(lane.unwrap().epoch, id, "{when}");
+        let record = self
+            .client
+            .get(morph_api::RECORDS, "swaps", "a")
+            .await
+            .unwrap();
+        let record = record.map_or(1, |(value, _)| value.parse().unwrap());
+        assert_eq!(record, id, "{when}");
+        for space in &spaces {
+            let rows = self.rows(space.id).await;
+            let whole = rows.len() as u64 == space.keys && (space.id == 1 || rows.len() == COPIED);
+            assert!(whole, "{when}: {} rows of {space:?}", rows.len());
+            let right = space.id.to_string();
+            assert!(
+                rows.into_iter().all(|row| text(row).1 == right),
+                "{when}: {space:?}"
+            );
+        }
+        let before = self.rows(truth.id - 1).await;
+        assert!(
+            before.is_empty(),
+            "{when}: {} rows of a space that is gone",
+            before.len()
+        );
+    }
+
+    async fn rows(&self, space: u32) -> Vec<RowValue> {
+        if space == 0 {
+            return Vec::new(); // means the truth
+        }
+        let request = ReadRequest {
+            row: Some(op::row_in(SWAPPED, space, "", "")),
+            prefix: true,
+            limit: 10_000,
+            ..ReadRequest::default()
+        };
+        self.client.read(request).await.unwrap().rows
+    }
+}
+
+fn text(row: RowValue) -> (String, String) {
+    (row.key, row.value.unwrap())
+}
