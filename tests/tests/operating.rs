@@ -1,7 +1,7 @@
 //! What an operator does beside upgrades: looks, cleans, takes apps out and in.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, wait_until};
+use morph_tests::{Lab, Shape, bin, wait_until};
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
@@ -153,5 +153,129 @@ fn a_followed_log_goes_on_with_the_next_instance() -> Result<()> {
     }
     child.kill()?;
     child.wait()?;
+    lab.finish()
+}
+
+/// The state of a check, what it found, and what mends that.
+type Check = (String, String, String);
+
+/// `morphctl doctor` within the lab's network: its exit code, and its checks that are not ok.
+fn doctor(lab: &Lab) -> Result<(i32, Vec<Check>)> {
+    let endpoint = lab.dir().join("run/api.sock");
+    let db = lab.dir().join("ovs/db.sock");
+    let mut command = lab.sandbox().command(bin("morphctl")?);
+    command
+        .arg("--endpoint")
+        .arg(format!("unix:{}", endpoint.display()));
+    command.args(["--output", "json", "doctor", "--ovs-db"]);
+    command.arg(format!("unix:{}", db.display()));
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&said).with_context(|| format!("{output:?}"))?;
+    let text =
+        |check: &serde_json::Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    let checks = json["checks"].as_array().context("checks")?.iter();
+    let checks = checks.filter(|check| check["state"] != "ok");
+    let checks = checks.map(|check| {
+        (
+            text(check, "state"),
+            text(check, "found"),
+            text(check, "mend"),
+        )
+    });
+    Ok((output.status.code().context("code")?, checks.collect()))
+}
+
+/// Listens where Morpheus is to, as long as its file is there.
+const SQUATTER: &str = "
+import os, socket, sys, time
+listener = socket.socket()
+listener.bind(('0.0.0.0', 6653))
+listener.listen()
+while os.path.exists(sys.argv[1]):
+    time.sleep(0.1)
+";
+
+/// The doctor finds this, and says that this mends it.
+fn finds(lab: &Lab, state: &str, said: &str, mended_by: &str) -> Result<()> {
+    let mut last = None;
+    let found = wait_until(&format!("{said:?} is found"), SOON, || {
+        let (code, checks) = doctor(lab)?;
+        let is = |(s, found, mend): &Check| {
+            s == state && found.contains(said) && mend.contains(mended_by)
+        };
+        let there = checks.iter().any(is) && (code == 1 || state != "trouble");
+        last = Some((code, checks));
+        Ok(there.then_some(()))
+    });
+    found.with_context(|| format!("the last: {last:?}"))
+}
+
+#[test]
+fn the_doctor_finds_what_stops_a_switch_and_says_what_mends_it() -> Result<()> {
+    let mut lab = Lab::new(Shape::line(2))?;
+    // Before Morpheus: a foreign controller holds the port.
+    let there = lab.dir().join("squatter");
+    std::fs::write(&there, "")?;
+    let mut python = lab.sandbox().command("/usr/bin/python3");
+    python.args(["-c", SQUATTER]).arg(&there);
+    let mut squatter = lab.sandbox().daemon("squatter", &mut python)?;
+    finds(&lab, "trouble", "python3 (pid", "--openflow")?;
+    finds(&lab, "trouble", "cannot reach morphd", "start morphd")?;
+    finds(
+        &lab,
+        "warning",
+        "has no controller",
+        "ovs-vsctl set-controller s1",
+    )?;
+    std::fs::remove_file(&there)?;
+    squatter.wait()?;
+    lab.start_morpheus(&["--app", "learning-switch"])?;
+    lab.attach()?;
+    lab.morpheus()?.wait_switches(2)?;
+    lab.morpheus()?.wait_running("learning-switch", None)?;
+    for bridge in ["s1", "s2"] {
+        lab.ovs().vsctl(&["set-fail-mode", bridge, "secure"])?;
+    }
+    wait_until("nothing is amiss", SOON, || {
+        let (code, checks) = doctor(&lab)?;
+        Ok((code == 0 && checks.is_empty()).then_some(()))
+    })
+    .with_context(|| format!("{:?}", doctor(&lab)))?;
+    lab.ovs().vsctl(&["set-fail-mode", "s1", "standalone"])?;
+    finds(
+        &lab,
+        "warning",
+        "fail_mode is standalone",
+        "set-fail-mode s1 secure",
+    )?;
+    lab.ovs()
+        .vsctl(&["set", "bridge", "s2", "protocols=OpenFlow11"])?;
+    finds(
+        &lab,
+        "trouble",
+        "speaks OpenFlow11 only",
+        "protocols=OpenFlow13",
+    )?;
+    finds(
+        &lab,
+        "trouble",
+        "was refused: speaks OpenFlow 1.1 only",
+        "protocols=OpenFlow13",
+    )?;
+    lab.ovs().vsctl(&[
+        "set",
+        "bridge",
+        "s2",
+        "protocols=OpenFlow13",
+        "other_config:datapath-id=0000000000000001",
+    ])?;
+    finds(
+        &lab,
+        "trouble",
+        "have the same datapath id",
+        "other_config:datapath-id=",
+    )?;
     lab.finish()
 }

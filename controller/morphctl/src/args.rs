@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::argument::{self, App, Entry, Release};
+use crate::doctor::Doctor;
 use crate::endpoint::Endpoint;
 
 const AFTER: &str = "\
@@ -20,7 +21,7 @@ Exit codes:
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
 (also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations; `app start|stop|remove` say
-apps; `switch clean` says cleaned;
+apps; `switch clean` says cleaned, `doctor` checks;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
 status in its list, a line as each status comes; so does `logs --follow` with lines.";
 
@@ -143,6 +144,12 @@ pub(crate) enum Verb {
         #[arg(value_name = "app=NAME")]
         app: Option<App>,
     },
+    /// What would stop a switch from attaching here, and what mends it; also without morphd
+    ///
+    /// Each check is ok, a warning (a switch attaches all the same) or trouble (it does not); the exit code is 1 where there
+    /// is trouble. The checks: morphd, its apps, switches that were refused of late, the ports, folders, disk, descriptors,
+    /// the clock, and the bridges of Open vSwitch on this machine.
+    Doctor(Doctor),
     /// The links between switches, each direction by itself
     Topology,
     /// The hosts that were learned, and where they are

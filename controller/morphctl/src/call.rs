@@ -16,6 +16,7 @@ use tonic::{Response, Status};
 
 use crate::args::{AppVerb, ConfigVerb, StoreVerb, SwitchVerb, Verb};
 use crate::argument::{App, Entry, Release};
+use crate::doctor;
 use crate::failure::{Effect, Failure};
 use crate::follow;
 use crate::print::rows::{Installed, Removed, Stopped, Written};
@@ -34,10 +35,19 @@ const ANSWER: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Does what a verb says.
-pub(crate) async fn run(verb: Verb, channel: Channel, mut out: Output) -> Result<(), Failure> {
+pub(crate) async fn run(
+    verb: Verb,
+    reached: Result<Channel, Failure>,
+    mut out: Output,
+) -> Result<(), Failure> {
     let out = &mut out;
-    let client = &mut Client::new(channel).max_decoding_message_size(MESSAGE);
+    if let Verb::Doctor(what) = &verb {
+        return doctor::run(what, reached, out).await;
+    }
+    let client = &mut Client::new(reached?).max_decoding_message_size(MESSAGE);
     match verb {
+        // Done already: it needs no morphd.
+        Verb::Doctor(_) => Ok(()),
         Verb::Apps => {
             let reply = looked(client.apps(AppsRequest {})).await?;
             out.list("apps", &reply.apps)

@@ -112,6 +112,15 @@ async fn search(xdg_runtime_dir: Option<OsString>) -> Result<Channel, Failure> {
     )))
 }
 
+/// Where morphd keeps its sockets if nothing else is said to it.
+pub(crate) fn default_run_dir() -> PathBuf {
+    let [users, system] = run_dirs(std::env::var_os("XDG_RUNTIME_DIR"));
+    if rustix::process::geteuid().is_root() {
+        return system;
+    }
+    users
+}
+
 fn run_dirs(xdg_runtime_dir: Option<OsString>) -> [PathBuf; 2] {
     let users = match xdg_runtime_dir.filter(|dir| !dir.is_empty()) {
         Some(dir) => Path::new(&dir).join("morpheus"),

@@ -3,6 +3,7 @@
 mod args;
 mod argument;
 mod call;
+mod doctor;
 mod endpoint;
 mod failure;
 mod follow;
@@ -41,7 +42,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Unreachable(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
-        let channel = endpoint::reach(cli.endpoint).await?;
-        Box::pin(call::run(cli.verb, channel, Output::new(cli.output))).await
+        let reached = endpoint::reach(cli.endpoint).await;
+        Box::pin(call::run(cli.verb, reached, Output::new(cli.output))).await
     })
 }

@@ -13,8 +13,10 @@ use morph_api::management::LogLine;
 
 use crate::args::Format;
 use crate::failure::Failure;
-use json::{List, Object};
-use table::Cells;
+use json::List;
+pub(crate) use json::Object;
+pub(crate) use table::Cells;
+pub(crate) use time::utc;
 
 /// Standard output, in the form that was asked for.
 pub(crate) struct Output {
