@@ -19,14 +19,14 @@ end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tes
 
 all: bundles
 
-build:
+build: dependencies
 	$(CARGO) build $(cargo_profile) --workspace --exclude morph-tests --bins
 
 bundles: build
 	scripts/bundles $(OUT)
 
 # Releases that misbehave, and an app that keeps books, for the end-to-end tests.
-defects:
+defects: dependencies
 	$(CARGO) build $(cargo_profile) -p router -p ledger --examples
 
 dependencies:
@@ -38,7 +38,7 @@ demo: dependencies bundles
 fmt:
 	$(CARGO) fmt --all
 
-lint:
+lint: dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 

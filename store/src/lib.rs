@@ -14,3 +14,5 @@ pub mod op;
 pub mod server;
 
 pub use client::{Client, Refusal, Unavailable};
+#[cfg(feature = "server")]
+pub use engine::etcd::EtcdUrl;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use morph_store::server::{ServeError, Store};
+use morph_store::EtcdUrl;
+use morph_store::server::{ServeError, Source, Store};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -15,14 +16,21 @@ const READERS: usize = 4;
 
 /// The versioned store of Morpheus.
 ///
-/// Keeps the state of all applications in one file and serves it to morphd, the proxy and the applications on
-/// RUN_DIR/store.sock. Started by morphd.
+/// Keeps the state of all applications in one file, or in etcd, and serves it to morphd, the proxy and the
+/// applications on RUN_DIR/store.sock. Started by morphd.
 #[derive(Debug, Parser)]
 #[command(name = "morph-stored", version)]
 struct Arguments {
     /// Where the store is kept; made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "backend")]
+    dir: Option<PathBuf>,
+    /// Keep the store in etcd instead: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...], for TLS etcds://
+    ///
+    /// PREFIX is what keys start with, /morpheus/ if none is given. Options: user=NAME, with the password in the first
+    /// line of password-file=FILE or in $MORPH_ETCD_PASSWORD; ca=FILE, the certificate to trust (for etcds, PEM);
+    /// cert=FILE and key=FILE, our own; compact=SECONDS, how much of etcd's history is kept (300), or off.
+    #[arg(long, value_name = "URL")]
+    backend: Option<EtcdUrl>,
     /// Where the socket and the lock are; made if it does not exist
     #[arg(long, value_name = "DIR")]
     run_dir: PathBuf,
@@ -66,7 +74,11 @@ fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         .max_blocking_threads(READERS)
         .build()
         .map_err(ServeError::Runtime)?;
-    let store = Store::open(&arguments.dir, &arguments.run_dir)?;
+    let source = match (&arguments.backend, &arguments.dir) {
+        (Some(url), _) => Source::Etcd(url.clone()),
+        (None, directory) => Source::Directory(directory.clone().unwrap_or_default()),
+    };
+    let store = Store::open_from(source, &arguments.run_dir)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;

@@ -14,6 +14,9 @@ pub enum EngineError {
         /// Why not.
         source: io::Error,
     },
+    /// The writer cannot be started.
+    #[error("cannot start the writer: {0}")]
+    Thread(io::Error),
     /// Someone else has it open.
     #[error("{} is in use by another morph-stored{}", path.display(), by.as_deref().unwrap_or_default())]
     InUse {
@@ -49,6 +52,15 @@ pub enum EngineError {
     /// The disk or the engine fails otherwise.
     #[error("{0}")]
     Storage(redb::Error),
+    /// etcd cannot be reached, has no quorum, or does not do what it is asked.
+    #[error("{0}")]
+    Away(String),
+    /// etcd knows us not.
+    #[error("{0}")]
+    NotLetIn(String),
+    /// Other daemons on the same etcd were always faster.
+    #[error("overtaken again and again by other daemons on the same etcd")]
+    Overtaken,
     /// A group of transactions could not be written.
     #[error("cannot write: {0}")]
     Unwritten(String),

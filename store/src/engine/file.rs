@@ -15,11 +15,14 @@ use redb::{
 use super::disk::Disk;
 use super::error::EngineError;
 use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
+use super::step::Step;
 use super::tables::Tables;
-use crate::core::{At, LEASES, State, Verdict, apply};
+use crate::core::{At, Effects, LEASES, State, Verdict, apply};
 
 /// Bytes of the engine's page cache. The state of a large network is some ten megabytes.
 const CACHE: usize = 64 << 20;
+/// The same where the pages themselves are in memory.
+const CACHE_OF_MEMORY: usize = 8 << 20;
 
 /// The file of a store, shared by the writer and all readers.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl File {
         let mut state = file.format()?;
         fail::point("store.open.formatted")?;
         if state.revision == 0 {
-            state = file.create_records(state)?;
+            state = file.create_records()?;
         }
         let incarnation = file.begin_incarnation()?;
         fail::point("store.open.begun")?;
@@ -84,6 +87,25 @@ impl File {
         std::fs::rename(&begun, path).map_err(failed)?;
         let entry = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
         entry.map_err(failed)
+    }
+
+    /// A store that nothing lasts of, for a backend that keeps the data elsewhere.
+    pub(super) fn in_memory() -> Result<File, EngineError> {
+        let memory = redb::backends::InMemoryBackend::new();
+        let database = Builder::new()
+            .set_cache_size(CACHE_OF_MEMORY)
+            .create_with_backend(memory)?;
+        let file = File {
+            path: PathBuf::new(),
+            database: RwLock::new(Some(database)),
+        };
+        file.format()?;
+        Ok(file)
+    }
+
+    /// Everything but rows, as it is now.
+    pub(super) fn state(&self) -> Result<State, EngineError> {
+        load(&self.begin_read()?)
     }
 
     /// A view of everything as it is now.
@@ -153,7 +175,17 @@ impl File {
     }
 
     /// Morpheus's own records have a space from the beginning.
-    fn create_records(&self, mut state: State) -> Result<State, EngineError> {
+    fn create_records(&self) -> Result<State, EngineError> {
+        let (transaction, effects) = self.first()?;
+        let mut tables = Tables::open(&transaction)?;
+        tables.write(&Step::of(&effects))?;
+        drop(tables);
+        transaction.commit()?;
+        self.state()
+    }
+
+    /// What the first transaction of an empty store changes, and within what it would be written.
+    pub(super) fn first(&self) -> Result<(WriteTransaction, Effects), EngineError> {
         let create = Kind::CreateSpace(CreateSpace {
             app: morph_api::RECORDS.to_owned(),
             id: 1,
@@ -166,14 +198,11 @@ impl File {
             ..Transaction::default()
         };
         let transaction = self.begin_write()?;
-        let mut tables = Tables::open(&transaction)?;
-        if let Verdict::Accepted(effects) = apply(&state, first, &tables)? {
-            tables.write(&effects)?;
-            state.advance(&effects);
+        let verdict = apply(&State::default(), first, &Tables::open(&transaction)?)?;
+        match verdict {
+            Verdict::Accepted(effects) => Ok((transaction, effects)),
+            Verdict::Refused(refused) => Err(EngineError::Unwritten(refused.message)),
         }
-        drop(tables);
-        transaction.commit()?;
-        Ok(state)
     }
 
     fn begin_incarnation(&self) -> Result<u64, EngineError> {

@@ -102,6 +102,36 @@ pub(super) fn space_of_key(key: &[u8]) -> Result<(String, u32), EngineError> {
     named.ok_or_else(|| damaged(key))
 }
 
+pub(super) fn lane_of_key(key: &[u8]) -> Result<(String, String), EngineError> {
+    let named = split_at_zero(key).and_then(|(app, node)| {
+        let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
+        Some((text(app)?, text(node)?))
+    });
+    named.ok_or_else(|| damaged(key))
+}
+
+/// Where the row of this key is.
+pub(super) fn at_of_key(key: &[u8]) -> Result<At, EngineError> {
+    let parts = || {
+        let (app, rest) = split_at_zero(key)?;
+        let (space, rest) = rest.split_first_chunk::<4>()?;
+        let (table, key) = split_at_zero(rest)?;
+        let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
+        Some(At {
+            app: text(app)?,
+            space: u32::from_be_bytes(*space),
+            table: text(table)?,
+            key: text(key)?,
+        })
+    };
+    parts().ok_or_else(|| damaged(key))
+}
+
+fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let zero = bytes.iter().position(|byte| *byte == 0)?;
+    Some((&bytes[..zero], &bytes[zero + 1..]))
+}
+
 fn split_row<'v>(key: &[u8], value: &'v [u8]) -> Result<(u64, &'v [u8]), EngineError> {
     let content = unseal(key, value)?;
     let (revision, json) = content.split_first_chunk().ok_or_else(|| damaged(key))?;
@@ -137,6 +167,9 @@ mod tests {
         ];
         assert!(rows.is_sorted());
         assert!(rows.iter().map(row_key).is_sorted());
+        for row in rows {
+            assert_eq!(at_of_key(&row_key(&row)).unwrap(), row);
+        }
     }
 
     #[test]
@@ -164,6 +197,7 @@ mod tests {
             let bytes = vec![0xFF; length];
             assert!(row_value(99, &bytes, &bytes).is_err());
             assert!(space_of_key(&bytes).is_err());
+            assert!(at_of_key(&bytes).is_err());
         }
     }
 }

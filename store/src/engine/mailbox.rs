@@ -22,9 +22,9 @@ const MESSAGE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(super) revision: u64,
-    origin: Option<Turn>,
-    rows: Vec<(At, Option<String>)>,
-    dropped: Vec<SpaceKey>,
+    pub(super) origin: Option<Turn>,
+    pub(super) rows: Vec<(At, Option<String>)>,
+    pub(super) dropped: Vec<SpaceKey>,
 }
 
 impl Published {

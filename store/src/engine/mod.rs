@@ -1,7 +1,8 @@
 //! The engine: the core over a view, which a backend makes durable, with a writer of its own thread.
 //!
 //! ```text
-//!  server tasks --Job--> [ writer thread ] --fsync--> view: store.redb <--reads-- readers (blocking pool)
+//!                                        .--> etcd
+//!  server tasks --Job--> [ writer thread ] --> view: store.redb, or memory <--reads-- readers (blocking pool)
 //!       ^                      |
 //!       +----- mailboxes <-----+   one for each watcher
 //! ```
@@ -11,29 +12,33 @@ mod crc;
 mod disk;
 mod embedded;
 pub(crate) mod error;
+pub(crate) mod etcd;
 mod expiry;
 mod file;
 mod history;
 mod layout;
 mod mailbox;
 mod reader;
+mod step;
 mod sweep;
 mod tables;
 mod watchers;
 mod writer;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use morph_api::store::{CommitReply, Transaction, WatchRequest};
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::limits;
 use backend::Backend;
 use embedded::Embedded;
 pub(crate) use error::EngineError;
+use etcd::{Etcd, EtcdUrl, Health};
 pub(crate) use file::File;
 pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use reader::Walk;
@@ -45,6 +50,24 @@ const JOBS: usize = 1024;
 /// KiB that waiting transactions may take together: sixteen of the largest.
 const WAITING_KIB: usize = 16 * limits::TRANSACTION / 1024;
 
+/// Where the data is.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In this directory.
+    Directory(PathBuf),
+    /// In etcd.
+    Etcd(EtcdUrl),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Directory(directory) => write!(f, "{}", directory.display()),
+            Source::Etcd(url) => write!(f, "{url}"),
+        }
+    }
+}
+
 /// A handle to the engine; the writer ends when the last one is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
@@ -52,26 +75,36 @@ pub(crate) struct Engine {
     room: Arc<Semaphore>,
     file: Arc<File>,
     incarnation: u64,
+    source: Arc<str>,
+    health: Health,
 }
 
 impl Engine {
-    /// Opens the store in a directory. The receiver is ready when the writer has ended: after the last handle, or by a
-    /// defect.
-    pub(crate) fn open(directory: &Path) -> Result<(Engine, oneshot::Receiver<()>), EngineError> {
-        let (file, state, incarnation) = File::open(directory)?;
-        let (revision, file) = (state.revision, Arc::new(file));
-        let (jobs, queue) = mpsc::channel(JOBS);
-        let backend = Backend::Embedded(Embedded::new(Arc::clone(&file)));
-        let writer = Writer::new(backend, state, incarnation);
-        let open = |source| EngineError::Open {
-            path: directory.to_owned(),
-            source,
-        };
+    /// Opens the store. The receiver is ready when the writer has ended: after the last handle, or by a defect.
+    /// Not within a runtime: it may wait.
+    pub(crate) fn open(source: Source) -> Result<(Engine, oneshot::Receiver<()>), EngineError> {
         // Of the thread's own: what the backend waits for must not wait for the server's tasks, nor they for it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(open)?;
+            .map_err(EngineError::Thread)?;
+        let health = Health::default();
+        let name = source.to_string();
+        let (backend, state, incarnation) = match source {
+            Source::Directory(directory) => {
+                let (file, state, incarnation) = File::open(&directory)?;
+                let backend = Backend::Embedded(Embedded::new(Arc::new(file)));
+                (backend, state, incarnation)
+            }
+            Source::Etcd(url) => {
+                let opened = runtime.block_on(Etcd::open(url, health.clone()));
+                let (etcd, state, incarnation) = opened?;
+                (Backend::Etcd(Box::new(etcd)), state, incarnation)
+            }
+        };
+        let (revision, file) = (state.revision, Arc::clone(backend.view()));
+        let (jobs, queue) = mpsc::channel(JOBS);
+        let writer = Writer::new(backend, state, incarnation);
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("writer".into())
@@ -79,15 +112,27 @@ impl Engine {
                 let _end = end; // goes when the thread goes, however it goes
                 runtime.block_on(writer.run(queue));
             })
-            .map_err(open)?;
-        tracing::info!(directory = %directory.display(), revision, incarnation, "store open");
+            .map_err(EngineError::Thread)?;
+        tracing::info!(source = name, revision, incarnation, "store open");
         let engine = Engine {
             jobs,
             room: Arc::new(Semaphore::new(WAITING_KIB)),
             file,
             incarnation,
+            source: name.into(),
+            health,
         };
         Ok((engine, ended))
+    }
+
+    /// Where the data is, in words.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What is wrong with the backend, in words; nothing where all is well.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.health.trouble()
     }
 
     /// Differs after every start.
@@ -105,6 +150,7 @@ impl Engine {
         &self,
         transaction: Transaction,
     ) -> Result<CommitReply, EngineError> {
+        let since = Instant::now();
         // What is over its limit waits as if at it: it is refused without being kept.
         let size = transaction.encoded_len().min(limits::TRANSACTION) / 1024 + 1;
         let room = Arc::clone(&self.room).acquire_many_owned(size as u32).await;
@@ -113,7 +159,8 @@ impl Engine {
         self.ask(Job::Commit(Commit {
             transaction,
             answer,
-            share: Some(share),
+            _share: Some(share),
+            since,
         }))
         .await?;
         answered.await.map_err(|_| EngineError::Stopped)?

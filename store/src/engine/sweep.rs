@@ -77,6 +77,7 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::super::layout::ROWS;
+    use super::super::step::Step;
     use super::*;
     use crate::core::{Verdict, apply};
     use crate::op;
@@ -90,7 +91,7 @@ mod tests {
         let Verdict::Accepted(effects) = verdict else {
             panic!("{verdict:?}");
         };
-        tables.write(&effects).unwrap();
+        tables.write(&Step::of(&effects)).unwrap();
         drop(tables);
         write.commit().unwrap();
         state.advance(&effects);

@@ -1,20 +1,19 @@
 //! One write transaction of the engine, as the core reads it and its effects are written.
 
-use morph_api::store::{Lane, Space};
-use prost::Message;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::error::EngineError;
 use super::layout::{self, Bytes, LANES, META, ROWS, SPACES, USED};
-use crate::core::{At, Effects, Rows};
+use super::step::{Step, Table};
+use crate::core::{At, Rows};
 
 /// The tables within one write transaction: reads see what was written before in it.
 pub(super) struct Tables<'t> {
-    meta: Table<'t, &'static str, u64>,
-    rows: Table<'t, Bytes, Bytes>,
-    lanes: Table<'t, Bytes, Bytes>,
-    spaces: Table<'t, Bytes, Bytes>,
-    used: Table<'t, Bytes, Bytes>,
+    meta: redb::Table<'t, &'static str, u64>,
+    rows: redb::Table<'t, Bytes, Bytes>,
+    lanes: redb::Table<'t, Bytes, Bytes>,
+    spaces: redb::Table<'t, Bytes, Bytes>,
+    used: redb::Table<'t, Bytes, Bytes>,
 }
 
 impl Rows for Tables<'_> {
@@ -40,25 +39,33 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// An error in the middle is no harm: the engine's transaction is then given up as a whole.
-    pub(super) fn write(&mut self, effects: &Effects) -> Result<(), EngineError> {
-        for (at, value) in &effects.rows {
-            self.row(at, effects.revision, value.as_deref())?;
+    /// An error in the middle is no harm: the engine's transaction is then given up as a whole. The rows of a dropped
+    /// space stay until they are swept: nobody can name them any more, as an id is never used again.
+    pub(super) fn write(&mut self, step: &Step) -> Result<(), EngineError> {
+        for write in &step.writes {
+            self.entry(write.table(), &write.key, write.value.as_deref())?;
         }
-        for (app, id) in &effects.dropped {
-            self.drop_space(app, *id)?;
+        self.meta.insert("revision", step.revision)?;
+        Ok(())
+    }
+
+    /// Writes an entry as it is, or deletes it.
+    pub(super) fn entry(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), EngineError> {
+        let table = match table {
+            Table::Rows => &mut self.rows,
+            Table::Lanes => &mut self.lanes,
+            Table::Spaces => &mut self.spaces,
+            Table::Used => &mut self.used,
+        };
+        match value {
+            Some(value) => drop(table.insert(key, value)?),
+            None => drop(table.remove(key)?),
         }
-        for lane in &effects.lanes {
-            self.lane(lane)?;
-        }
-        for space in &effects.spaces {
-            self.space(space)?;
-        }
-        for (app, id) in &effects.used {
-            let key = layout::space_key(app, *id);
-            self.used.insert(&key[..], &layout::seal(&key, &[])[..])?;
-        }
-        self.meta.insert("revision", effects.revision)?;
         Ok(())
     }
 
@@ -68,37 +75,16 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn row(&mut self, at: &At, revision: u64, value: Option<&str>) -> Result<(), EngineError> {
-        let key = layout::row_key(at);
-        match value {
-            Some(value) => {
-                let sealed = layout::seal_row(&key, revision, value);
-                self.rows.insert(&key[..], &sealed[..])?;
-            }
-            None => {
-                self.rows.remove(&key[..])?;
-            }
+    /// Deletes all entries of all tables.
+    pub(super) fn clear(&mut self) -> Result<(), EngineError> {
+        for table in [
+            &mut self.rows,
+            &mut self.lanes,
+            &mut self.spaces,
+            &mut self.used,
+        ] {
+            table.retain(|_, _| false)?;
         }
-        Ok(())
-    }
-
-    fn lane(&mut self, lane: &Lane) -> Result<(), EngineError> {
-        let key = layout::lane_key(&lane.app, &lane.node);
-        let sealed = layout::seal(&key, &lane.encode_to_vec());
-        self.lanes.insert(&key[..], &sealed[..])?;
-        Ok(())
-    }
-
-    fn space(&mut self, space: &Space) -> Result<(), EngineError> {
-        let key = layout::space_key(&space.app, space.id);
-        let sealed = layout::seal(&key, &space.encode_to_vec());
-        self.spaces.insert(&key[..], &sealed[..])?;
-        Ok(())
-    }
-
-    /// Its rows stay until they are swept: nobody can name them any more, as an id is never used again.
-    fn drop_space(&mut self, app: &str, id: u32) -> Result<(), EngineError> {
-        self.spaces.remove(&layout::space_key(app, id)[..])?;
         Ok(())
     }
 

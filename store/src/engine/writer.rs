@@ -4,12 +4,12 @@
 //! ```text
 //!  jobs (bounded) --> waiting --> group: core::apply each --> view --> Backend::commit --> watchers told --> answers
 //!                        ^                   |                             |
-//!                        '-- no room --------'                           error --> Backend::settle: which was it?
+//!                        +-- no room --------'                             |
+//!                        '-- overtaken by another daemon ------------------'
 //! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use morph_api::fail;
 use morph_api::store::{
@@ -17,11 +17,13 @@ use morph_api::store::{
 };
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::backend::{Backend, Group, Settled};
 use super::error::EngineError;
 use super::expiry::Expiry;
 use super::mailbox::Published;
+use super::step::Step;
 use super::sweep::Sweep;
 use super::tables::Tables;
 use super::watchers::{Started, Watchers};
@@ -41,8 +43,10 @@ pub(super) enum Job {
 pub(super) struct Commit {
     pub(super) transaction: Transaction,
     pub(super) answer: oneshot::Sender<Result<CommitReply, EngineError>>,
-    /// Its share of the memory that waiting transactions may take.
-    pub(super) share: Option<OwnedSemaphorePermit>,
+    /// Its share of the memory that waiting transactions may take; let go with the answer.
+    pub(super) _share: Option<OwnedSemaphorePermit>,
+    /// When it was asked for.
+    pub(super) since: Instant,
 }
 
 pub(super) struct Watch {
@@ -58,16 +62,8 @@ pub(super) struct Writer {
     /// Taken from the queue and not judged yet; a group at most.
     waiting: VecDeque<Commit>,
     sweep: Sweep,
-    /// The backend failed, and so did the attempt to go on.
-    broken: bool,
     open: bool,
 }
-
-/// Who waits for the verdict on a transaction.
-type Waiter = (
-    oneshot::Sender<Result<CommitReply, EngineError>>,
-    Option<OwnedSemaphorePermit>,
-);
 
 impl Writer {
     pub(super) fn new(backend: Backend, state: State, incarnation: u64) -> Self {
@@ -78,7 +74,6 @@ impl Writer {
             sweep: Sweep::everything(&state),
             state,
             waiting: VecDeque::new(),
-            broken: false,
             open: true,
         }
     }
@@ -86,15 +81,18 @@ impl Writer {
     /// Works until it is told to end or every sender is gone, then closes the backend.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while self.open {
-            self.leases.follow(&self.state.leases, Instant::now());
-            let watches = match self.waiting.is_empty() {
-                true => match self.next(&mut jobs).await {
-                    Woken::Job(first) => self.gather(Some(first), &mut jobs),
+            self.leases
+                .follow(&self.state.leases, Instant::now().into_std());
+            let mut first = None;
+            if self.waiting.is_empty() {
+                match self.next(&mut jobs).await {
+                    Woken::Job(job) => first = Some(job),
                     Woken::Gone => break,
-                    Woken::Deadline => Vec::new(),
-                },
-                false => self.gather(None, &mut jobs),
-            };
+                    Woken::Deadline => {}
+                    Woken::News => self.catch_up().await,
+                }
+            }
+            let watches = self.gather(first, &mut jobs);
             self.expire();
             self.group().await;
             for watch in watches {
@@ -107,16 +105,24 @@ impl Writer {
             self.group().await;
         }
         self.watchers.shut_down();
-        self.backend.close().await;
+        self.backend.close();
+    }
+
+    /// Others have written. If the view cannot follow, the next group says why.
+    async fn catch_up(&mut self) {
+        let deadline = Instant::now() + self.backend.patience();
+        let _ = self.backend.prepare(deadline).await;
+        self.take_news();
     }
 
     /// Leases whose time is over are revoked, as if someone had asked for it.
     fn expire(&mut self) {
-        for transaction in self.leases.due(Instant::now()) {
+        for transaction in self.leases.due(Instant::now().into_std()) {
             self.waiting.push_back(Commit {
                 transaction,
                 answer: oneshot::channel().0,
-                share: None,
+                _share: None,
+                since: Instant::now(),
             });
         }
     }
@@ -124,9 +130,9 @@ impl Writer {
     /// The next job. While there is none, what was dropped is swept up.
     async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Woken {
         let deadline = self.leases.next_deadline();
-        while !self.broken
+        while !self.backend.is_broken()
             && !self.sweep.is_done()
-            && deadline.is_none_or(|deadline| Instant::now() < deadline)
+            && deadline.is_none_or(|deadline| Instant::now().into_std() < deadline)
         {
             match jobs.try_recv() {
                 Ok(job) => return Woken::Job(job),
@@ -134,21 +140,32 @@ impl Writer {
                 Err(TryRecvError::Empty) => {}
             }
             if let Err(error) = self.sweep.idle(self.backend.view()) {
-                self.not_swept(error).await;
+                self.not_swept(error);
                 break;
             }
         }
-        next(jobs, deadline).await
+        let over = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            job = jobs.recv() => job.map_or(Woken::Gone, Woken::Job),
+            () = over => Woken::Deadline,
+            () = self.backend.wait_for_news() => Woken::News,
+        }
     }
 
     /// Nothing of a group is concerned, but the backend has to go on. The rest waits for the next transaction.
-    async fn not_swept(&mut self, error: EngineError) {
+    fn not_swept(&mut self, error: EngineError) {
         tracing::warn!(%error, "cannot sweep up what was dropped");
         let told = self.watchers.told();
-        match self.backend.settle(error, told, told).await {
-            Settled::Landed => {}
-            Settled::Nothing(state, _) => self.state = state,
-            Settled::Unknown(_) => self.broken = true,
+        match self.backend.give_up(error, told, told) {
+            Settled::Nothing { found, .. } => {
+                self.state = found.unwrap_or_else(|| self.state.clone());
+            }
+            Settled::Landed | Settled::Overtaken | Settled::Unknown(_) => {}
         }
         self.sweep = Sweep::everything(&self.state);
     }
@@ -176,104 +193,144 @@ impl Writer {
 
     /// Judges what waits, as much as goes into one group, and answers it.
     async fn group(&mut self) {
-        if self.waiting.is_empty() {
+        let Some(oldest) = self.waiting.front() else {
             return;
-        }
-        let mut waiters = Vec::with_capacity(self.waiting.len());
-        match self.write(&mut waiters).await {
-            Ok(verdicts) => {
+        };
+        let deadline = oldest.since + self.backend.patience();
+        let mut judged = Vec::with_capacity(self.waiting.len());
+        match self.write(&mut judged, deadline).await {
+            Ok(Some(verdicts)) => {
                 let replies: Vec<_> = verdicts.iter().map(reply).collect();
                 self.publish(verdicts);
                 // Whether they are told or not, it has happened.
                 let _ = fail::point("store.group.told");
-                for ((answer, _), reply) in waiters.into_iter().zip(replies) {
-                    let _ = answer.send(Ok(reply)); // the caller may have given up
+                for (commit, reply) in judged.into_iter().zip(replies) {
+                    let _ = commit.answer.send(Ok(reply)); // the caller may have given up
                 }
             }
-            Err(error) => {
-                // What was not reached fails the same way: the next group would find the same trouble.
-                waiters.extend(self.waiting.drain(..).map(|c| (c.answer, c.share)));
-                tracing::error!(%error, transactions = waiters.len(), "nothing was written");
-                // Nor could anyone keep a lease.
-                self.leases.start_over();
-                for (answer, _) in waiters {
-                    let _ = answer.send(failed(&error));
+            Ok(None) => {
+                judged
+                    .into_iter()
+                    .rev()
+                    .for_each(|commit| self.waiting.push_front(commit));
+                if Instant::now() >= deadline {
+                    self.fail(Vec::new(), &EngineError::Overtaken);
                 }
             }
+            Err(error) => self.fail(judged, &error),
         }
     }
 
-    /// All of the group is durable, or nothing of it has happened.
-    async fn write(&mut self, waiters: &mut Vec<Waiter>) -> Result<Vec<Verdict>, EngineError> {
-        if self.broken {
-            self.recover().await?;
+    /// Tells those judged, and those not reached who have waited for long enough: the next group would find the same
+    /// trouble.
+    fn fail(&mut self, mut judged: Vec<Commit>, error: &EngineError) {
+        let (now, patience) = (Instant::now(), self.backend.patience());
+        while let Some(commit) = self
+            .waiting
+            .pop_front_if(|commit| commit.since + patience <= now)
+        {
+            judged.push(commit);
         }
+        tracing::error!(%error, transactions = judged.len(), "nothing was written");
+        // Nor could anyone keep a lease.
+        self.leases.start_over();
+        for commit in judged {
+            let _ = commit.answer.send(failed(error));
+        }
+    }
+
+    /// All of the group is durable, or nothing of it has happened. None: it is to be judged again.
+    async fn write(
+        &mut self,
+        judged: &mut Vec<Commit>,
+        deadline: Instant,
+    ) -> Result<Option<Vec<Verdict>>, EngineError> {
+        let prepared = self.backend.prepare(deadline).await;
+        self.take_news();
+        prepared?;
         let mut group = Group::after(self.state.clone(), self.waiting.len());
-        match self.attempt(waiters, &mut group).await {
-            Ok(()) => {}
+        let settled = match self.attempt(judged, &mut group, deadline).await {
+            Ok(settled) => settled,
             Err(error @ EngineError::Damaged(_)) => return Err(error),
             Err(error) => {
                 let (target, told) = (group.state.revision, self.watchers.told());
-                match self.backend.settle(error, target, told).await {
-                    Settled::Landed => {}
-                    Settled::Nothing(state, error) => {
-                        self.sweep = Sweep::everything(&state);
-                        self.state = state;
-                        return Err(error);
-                    }
-                    Settled::Unknown(error) => {
-                        self.broken = true;
-                        return Err(error);
-                    }
-                }
+                self.backend.give_up(error, target, told)
             }
+        };
+        match settled {
+            Settled::Landed => {
+                self.state = group.state;
+                Ok(Some(group.verdicts))
+            }
+            Settled::Overtaken => Ok(None),
+            Settled::Nothing { found, error } => {
+                if let Some(found) = found {
+                    self.sweep = Sweep::everything(&found);
+                    self.state = found;
+                }
+                Err(error)
+            }
+            Settled::Unknown(error) => Err(error),
         }
-        self.state = group.state;
-        Ok(group.verdicts)
     }
 
     async fn attempt(
         &mut self,
-        waiters: &mut Vec<Waiter>,
+        judged: &mut Vec<Commit>,
         group: &mut Group,
-    ) -> Result<(), EngineError> {
+        deadline: Instant,
+    ) -> Result<Settled, EngineError> {
         let write = self.backend.view().begin_write()?;
         let mut tables = Tables::open(&write)?;
         while let Some(next) = self.waiting.front()
             && (group.verdicts.is_empty() || self.backend.has_room(group, &next.transaction))
-            && let Some(commit) = self.waiting.pop_front()
+            && let Some(mut commit) = self.waiting.pop_front()
         {
-            let (transaction, waiter) = (commit.transaction, (commit.answer, commit.share));
-            waiters.push(waiter);
+            let transaction = match self.backend.is_shared() {
+                true => commit.transaction.clone(),
+                false => std::mem::take(&mut commit.transaction),
+            };
+            judged.push(commit);
             let verdict = apply(&group.state, transaction, &tables)?;
             if let Verdict::Accepted(effects) = &verdict
                 && effects.changed
             {
-                tables.write(effects)?;
+                let step = Step::of(effects);
+                tables.write(&step)?;
+                group.state.advance(effects);
+                self.backend.add(group, step);
             }
-            group.take(verdict);
+            group.verdicts.push(verdict);
         }
         if group.state.revision == self.state.revision {
             drop(tables);
-            return Ok(write.abort()?);
+            write.abort()?;
+            return Ok(Settled::Landed);
         }
         self.sweep.along(&mut tables)?;
         drop(tables);
         fail::point("store.group.judged")?;
-        self.backend.commit(write, group).await?;
-        Ok(fail::point("store.group.durable")?)
+        let told = self.watchers.told();
+        Ok(self.backend.commit(write, group, told, deadline).await)
     }
 
-    /// What is found holds; who watches and was not told of it has to load again.
-    async fn recover(&mut self) -> Result<(), EngineError> {
-        self.state = self.backend.recover().await?;
-        self.sweep = Sweep::everything(&self.state);
-        self.broken = false;
-        if self.state.revision != self.watchers.told() {
-            let message = "the disk failed; what came of it is not known";
-            self.watchers.start_over(self.state.revision, message);
+    /// What others have done holds; who watches and cannot be told of it has to load again.
+    fn take_news(&mut self) {
+        let news = self.backend.take_news();
+        let Some(state) = news.state else {
+            return;
+        };
+        self.state = state;
+        if news.start_over || news.published.iter().any(|p| !p.dropped.is_empty()) {
+            self.sweep = Sweep::everything(&self.state);
         }
-        Ok(())
+        let revision = self.state.revision;
+        if !news.start_over {
+            self.watchers.publish(&news.published, revision);
+        } else if revision != self.watchers.told() {
+            let message = "the store was away; what came of it meanwhile is not known";
+            self.watchers.start_over(revision, message);
+        }
     }
 
     fn publish(&mut self, verdicts: Vec<Verdict>) {
@@ -293,7 +350,7 @@ impl Writer {
     }
 
     fn watch(&mut self, request: WatchRequest) -> Result<Started, EngineError> {
-        if self.broken {
+        if self.backend.is_broken() {
             return Err(EngineError::Storage(redb::Error::PreviousIo));
         }
         self.watchers
@@ -306,18 +363,10 @@ enum Woken {
     Job(Job),
     /// Nobody can ask any more.
     Gone,
+    /// A lease may be over.
     Deadline,
-}
-
-async fn next(jobs: &mut mpsc::Receiver<Job>, deadline: Option<Instant>) -> Woken {
-    let job = match deadline {
-        Some(deadline) => match tokio::time::timeout_at(deadline.into(), jobs.recv()).await {
-            Ok(job) => job,
-            Err(_) => return Woken::Deadline,
-        },
-        None => jobs.recv().await,
-    };
-    job.map_or(Woken::Gone, Woken::Job)
+    /// Another daemon has written.
+    News,
 }
 
 fn reply(verdict: &Verdict) -> CommitReply {

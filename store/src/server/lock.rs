@@ -12,7 +12,7 @@ pub(super) struct Lock(#[allow(dead_code, reason = "open is what it has to be")]
 
 impl Lock {
     /// Takes the lock now or says who has it.
-    pub(super) fn take(path: &Path, directory: &Path) -> Result<Lock, EngineError> {
+    pub(super) fn take(path: &Path, store: &str) -> Result<Lock, EngineError> {
         let open = |source| EngineError::Open {
             path: path.to_owned(),
             source,
@@ -29,16 +29,16 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Err(in_use(path)),
             Err(TryLockError::Error(source)) => return Err(open(source)),
         }
-        describe(&file, directory).map_err(open)?;
+        describe(&file, store).map_err(open)?;
         Ok(Lock(file))
     }
 }
 
-fn describe(mut file: &File, directory: &Path) -> io::Result<()> {
+fn describe(mut file: &File, store: &str) -> io::Result<()> {
     let who = serde_json::json!({
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
-        "dir": directory,
+        "store": store,
     });
     file.set_len(0)?;
     writeln!(file, "{who}")

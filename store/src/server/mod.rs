@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch as watching};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+pub use crate::engine::Source;
 pub use crate::engine::error::EngineError;
 use crate::engine::{Engine, make_directory};
 use crate::limits;
@@ -69,23 +70,22 @@ pub struct Store {
     writer: oneshot::Receiver<()>,
     run_dir: PathBuf,
     /// Held as long as the store is open.
-    _locks: [Lock; 2],
+    _locks: Vec<Lock>,
 }
 
 impl Store {
     /// Opens the store in `directory` for the run directory, and formats it where it is new.
     pub fn open(directory: &Path, run_dir: &Path) -> Result<Store, ServeError> {
-        for path in [run_dir, directory] {
-            make_directory(path).map_err(|source| EngineError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+        Store::open_from(Source::Directory(directory.to_owned()), run_dir)
+    }
+
+    /// Opens the store, wherever its data is. Not within a runtime where that is etcd: it waits.
+    pub fn open_from(source: Source, run_dir: &Path) -> Result<Store, ServeError> {
+        let mut locks = vec![lock(run_dir, "stored.lock", &source)?];
+        if let Source::Directory(directory) = &source {
+            locks.push(lock(directory, "lock", &source)?);
         }
-        let locks = [
-            Lock::take(&run_dir.join("stored.lock"), directory)?,
-            Lock::take(&directory.join("lock"), directory)?,
-        ];
-        let (engine, writer) = Engine::open(directory)?;
+        let (engine, writer) = Engine::open(source)?;
         Ok(Store {
             engine,
             writer,
@@ -143,6 +143,14 @@ impl Store {
         }
         Ok(served.unwrap_or(Ok(()))?)
     }
+}
+
+fn lock(directory: &Path, name: &str, source: &Source) -> Result<Lock, EngineError> {
+    make_directory(directory).map_err(|source| EngineError::Open {
+        path: directory.to_owned(),
+        source,
+    })?;
+    Lock::take(&directory.join(name), &source.to_string())
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

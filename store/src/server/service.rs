@@ -87,6 +87,8 @@ impl store_server::Store for Service {
         Ok(Response::new(StatusReply {
             incarnation,
             watches: u32::try_from(watches).unwrap_or(u32::MAX),
+            backend: self.engine.source().to_owned(),
+            trouble: self.engine.trouble().unwrap_or_default(),
             ..reply
         }))
     }

@@ -1,4 +1,4 @@
-//! A real daemon in a directory of its own.
+//! A real daemon in a directory of its own; within the tests `on_etcd` with its data in etcd, under a prefix of its own.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -6,6 +6,9 @@
     clippy::panic,
     reason = "a test ends there"
 )]
+
+#[path = "../etcd/mod.rs"]
+pub mod etcd;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +34,11 @@ pub fn command(dir: &Path, run_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
     command.arg("--dir").arg(dir).arg("--run-dir").arg(run_dir);
     command.env("MORPH_LOG", "warn").stdin(Stdio::null());
+    if module_path!().starts_with("on_etcd") {
+        let home = dir.parent().and_then(Path::file_name).unwrap();
+        let prefix = home.to_str().unwrap().trim_start_matches('.');
+        command.arg("--backend").arg(etcd::shared().url(prefix));
+    }
     command
 }
 

@@ -1,0 +1,171 @@
+//! The calls that we make to etcd.
+
+use etcd_client::{
+    CompactionOptions, Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp,
+    TxnOpResponse,
+};
+
+use super::link::{Link, Trouble};
+use crate::engine::error::EngineError;
+
+/// Bytes of an answer. A page of rows is asked for in such numbers that it stays far below.
+const ANSWER: usize = 64 << 20;
+/// Bytes of a page, about.
+const PAGE: usize = 1 << 20;
+/// Keys of a page.
+const MOST: usize = 2000;
+const FEWEST: usize = 16;
+
+/// A key's value and the revision of etcd that wrote it.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) value: Vec<u8>,
+    pub(super) at: i64,
+}
+
+/// What a guarded transaction comes to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It is in etcd, at this revision.
+    Done(i64),
+    /// The guarding key is not at the revision that was compared: this is what it is.
+    Behind(Option<Found>),
+}
+
+impl Link {
+    /// A transaction that happens if `guard` is at revision `at` (0: if it does not exist).
+    pub(super) async fn guarded(
+        &mut self,
+        guard: &str,
+        at: i64,
+        more: &[Compare],
+        ops: Vec<TxnOp>,
+    ) -> Result<Answer, Trouble> {
+        let mut compares = vec![Compare::mod_revision(guard, CompareOp::Equal, at)];
+        compares.extend_from_slice(more);
+        let txn = Txn::new()
+            .when(compares)
+            .and_then(ops)
+            .or_else([TxnOp::get(guard, None)]);
+        let answer = self.call(async |client| client.txn(txn).await).await?;
+        if answer.succeeded() {
+            return Ok(Answer::Done(answer.header().map_or(0, |h| h.revision())));
+        }
+        let found = answer.op_responses().into_iter().find_map(|op| match op {
+            TxnOpResponse::Get(get) => get.kvs().first().map(found),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+        });
+        Ok(Answer::Behind(found))
+    }
+
+    /// A key as it is now, and the revision of etcd that says so.
+    pub(super) async fn get(&mut self, key: &str) -> Result<(Option<Found>, i64), Trouble> {
+        let answer = self
+            .call(async |client| client.get(key, None).await)
+            .await?;
+        let now = answer.header().map_or(0, |h| h.revision());
+        Ok((answer.kvs().first().map(found), now))
+    }
+
+    /// A key as it was at a revision of etcd.
+    pub(super) async fn get_at(&mut self, key: &str, at: i64) -> Result<Option<Found>, Trouble> {
+        let options = GetOptions::new().with_revision(at);
+        let answer = self
+            .call(async |client| client.get(key, Some(options)).await)
+            .await?;
+        Ok(answer.kvs().first().map(found))
+    }
+
+    /// Everything under a prefix as it was at a revision of etcd, page by page, in order.
+    pub(super) async fn walk(
+        &mut self,
+        prefix: &str,
+        at: i64,
+        mut each: impl FnMut(&KeyValue) -> Result<(), EngineError>,
+    ) -> Result<(), Trouble> {
+        let end = after_prefix(prefix);
+        let mut from = prefix.as_bytes().to_vec();
+        let mut limit = FEWEST;
+        loop {
+            let options = GetOptions::new()
+                .with_range(end.clone())
+                .with_limit(limit as i64)
+                .with_revision(at);
+            let page = self
+                .call(async |client| {
+                    let mut kv = client.kv_client().max_decoding_message_size(ANSWER);
+                    kv.get(from.clone(), Some(options)).await
+                })
+                .await;
+            let page = match page {
+                Ok(page) => page,
+                // Rows much larger than those before: the answer may be too large to be taken.
+                Err(Trouble::Away(_)) if limit > FEWEST => {
+                    limit = FEWEST;
+                    continue;
+                }
+                Err(trouble) => return Err(trouble),
+            };
+            let mut bytes = 0;
+            for kv in page.kvs() {
+                bytes += kv.key().len() + kv.value().len();
+                each(kv).map_err(Trouble::Refused)?;
+            }
+            let Some(last) = page.kvs().last().filter(|_| page.more()) else {
+                return Ok(());
+            };
+            from = [last.key(), &[0]].concat();
+            let usual = bytes / page.kvs().len().max(1);
+            limit = (PAGE / usual.max(1)).clamp(FEWEST, MOST);
+        }
+    }
+
+    /// Deletes some keys under a prefix, the first ones; says whether there may be more.
+    pub(super) async fn delete_some(&mut self, prefix: &str, some: usize) -> Result<bool, Trouble> {
+        let end = after_prefix(prefix);
+        let options = GetOptions::new()
+            .with_range(end)
+            .with_limit(some as i64)
+            .with_keys_only();
+        let keys = self
+            .call(async |client| client.get(prefix, Some(options)).await)
+            .await?;
+        let (Some(first), Some(last)) = (keys.kvs().first(), keys.kvs().last()) else {
+            return Ok(false);
+        };
+        let options = DeleteOptions::new().with_range([last.key(), &[0]].concat());
+        let first = first.key().to_vec();
+        self.call(async |client| client.delete(first, Some(options)).await)
+            .await?;
+        Ok(keys.more())
+    }
+
+    /// Forgets etcd's history before a revision.
+    pub(super) async fn compact(&mut self, before: i64) -> Result<(), Trouble> {
+        let options = CompactionOptions::default();
+        let done = self
+            .call(async |client| client.compact(before, Some(options)).await)
+            .await;
+        match done {
+            // Someone else was first.
+            Ok(_) | Err(Trouble::Compacted) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+}
+
+/// The first key that does not start with the prefix. Ours end with a `/`.
+pub(super) fn after_prefix(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end
+}
+
+fn found(kv: &KeyValue) -> Found {
+    Found {
+        value: kv.value().to_vec(),
+        at: kv.mod_revision(),
+    }
+}

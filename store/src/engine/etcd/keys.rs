@@ -1,0 +1,166 @@
+//! Where entries lie in etcd: `PREFIX rows/router/1/trees/KEY`, `PREFIX lanes/router/node1`,
+//! `PREFIX spaces/router/1`, `PREFIX used/router/1`; for people to find. Values are sealed as on disk; a row's is 12
+//! bytes and then its JSON.
+
+use crate::core::At;
+use crate::engine::error::EngineError;
+use crate::engine::layout;
+use crate::engine::step::Table;
+
+/// Names of keys under one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Keys {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// The one key that every write compares.
+    pub(super) fn head(&self) -> String {
+        format!("{}head", self.prefix)
+    }
+
+    /// Counts the starts of daemons.
+    pub(super) fn incarnation(&self) -> String {
+        format!("{}incarnation", self.prefix)
+    }
+
+    /// Of transactions that are too large for one of etcd's.
+    pub(super) fn redo(&self) -> String {
+        format!("{}redo/", self.prefix)
+    }
+
+    /// All entries of a table start with this.
+    pub(super) fn table(&self, table: Table) -> String {
+        format!("{}{}/", self.prefix, folder(table))
+    }
+
+    /// All rows of a space start with this.
+    pub(super) fn space(&self, app: &str, id: u32) -> String {
+        format!("{}{}/{id}/", self.table(Table::Rows), escape(app))
+    }
+
+    /// An entry, by its key in the layout.
+    pub(super) fn entry(&self, table: Table, key: &[u8]) -> Result<String, EngineError> {
+        let name = match table {
+            Table::Rows => {
+                let at = layout::at_of_key(key)?;
+                let (app, table) = (escape(&at.app), escape(&at.table));
+                format!("{app}/{}/{table}/{}", at.space, at.key)
+            }
+            Table::Lanes => {
+                let (app, node) = layout::lane_of_key(key)?;
+                format!("{}/{}", escape(&app), escape(&node))
+            }
+            Table::Spaces | Table::Used => {
+                let (app, id) = layout::space_of_key(key)?;
+                format!("{}/{id}", escape(&app))
+            }
+        };
+        Ok(self.table(table) + &name)
+    }
+
+    /// The other way round: the key in the layout of an entry of this table.
+    pub(super) fn layout_key(&self, table: Table, key: &[u8]) -> Result<Vec<u8>, EngineError> {
+        let parse = || {
+            let text = str::from_utf8(key).ok()?;
+            let name = text.strip_prefix(&self.table(table))?;
+            let mut parts = name.splitn(
+                match table {
+                    Table::Rows => 4,
+                    Table::Lanes | Table::Spaces | Table::Used => 2,
+                },
+                '/',
+            );
+            let app = unescape(parts.next()?)?;
+            match table {
+                Table::Rows => Some(layout::row_key(&At {
+                    app,
+                    space: parts.next()?.parse().ok()?,
+                    table: unescape(parts.next()?)?,
+                    key: parts.next()?.to_owned(),
+                })),
+                Table::Lanes => Some(layout::lane_key(&app, &unescape(parts.next()?)?)),
+                Table::Spaces | Table::Used => {
+                    Some(layout::space_key(&app, parts.next()?.parse().ok()?))
+                }
+            }
+        };
+        parse().ok_or_else(|| EngineError::Damaged(key.escape_ascii().to_string()))
+    }
+}
+
+fn folder(table: Table) -> &'static str {
+    match table {
+        Table::Rows => "rows",
+        Table::Lanes => "lanes",
+        Table::Spaces => "spaces",
+        Table::Used => "used",
+    }
+}
+
+fn escape(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
+
+fn unescape(name: &str) -> Option<String> {
+    let plain = name.replace("%2F", "/").replace("%25", "%");
+    // What we did not write is not guessed at.
+    (escape(&plain) == name).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_comes_back_whatever_is_in_it() {
+        let keys = Keys::new("/m/");
+        for name in ["a", "a/b", "%", "%2F", "ü %25/", "/", "%252F"] {
+            let row = layout::row_key(&At {
+                app: name.into(),
+                space: 258,
+                table: name.into(),
+                key: name.into(),
+            });
+            let entries = [
+                (Table::Rows, row),
+                (Table::Lanes, layout::lane_key(name, name)),
+                (Table::Spaces, layout::space_key(name, u32::MAX)),
+                (Table::Used, layout::space_key(name, 1)),
+            ];
+            for (table, key) in entries {
+                let text = keys.entry(table, &key).unwrap();
+                let back = keys.layout_key(table, text.as_bytes());
+                assert_eq!(back.unwrap(), key, "{text}");
+            }
+        }
+        let row = layout::row_key(&At {
+            app: "router".into(),
+            space: 1,
+            table: "trees".into(),
+            key: "00:01/2".into(),
+        });
+        let text = keys.entry(Table::Rows, &row).unwrap();
+        assert_eq!(text, "/m/rows/router/1/trees/00:01/2");
+        assert!(text.starts_with(&keys.space("router", 1)));
+    }
+
+    #[test]
+    fn foreign_keys_are_an_error_and_no_panic() {
+        let keys = Keys::new("/m/");
+        for key in ["", "/m/rows/", "/m/rows/a/b/c/d", "/m/rows/a%/1/c/d", "/x"] {
+            assert!(
+                keys.layout_key(Table::Rows, key.as_bytes()).is_err(),
+                "{key}"
+            );
+        }
+        assert!(keys.layout_key(Table::Lanes, b"/m/lanes/\xFF/a").is_err());
+        assert!(keys.layout_key(Table::Spaces, b"/m/spaces/a/-1").is_err());
+    }
+}

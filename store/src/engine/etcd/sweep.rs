@@ -1,0 +1,61 @@
+//! Tidying up beside the work: rows of dropped spaces, whose ids are never used again, and etcd's history.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::link::{Link, Trouble};
+
+/// Keys that are deleted at once: etcd does nothing else meanwhile.
+const SLICE: usize = 500;
+
+/// Deletes everything under these prefixes. What is left when that fails is found at the next start.
+pub(super) fn rows(mut link: Link, prefixes: impl IntoIterator<Item = String>) {
+    let prefixes: Vec<String> = prefixes.into_iter().collect();
+    if prefixes.is_empty() {
+        return;
+    }
+    tokio::spawn(async move {
+        for prefix in prefixes {
+            if let Err(trouble) = all(&mut link, &prefix).await {
+                tracing::warn!(prefix, ?trouble, "rows of a dropped space are left in etcd");
+            }
+        }
+    });
+}
+
+async fn all(link: &mut Link, prefix: &str) -> Result<(), Trouble> {
+    while link.delete_some(prefix, SLICE).await? {}
+    Ok(())
+}
+
+/// Lets etcd forget, again and again, what is older than `keep`; ends with its handle.
+pub(super) struct History(JoinHandle<()>);
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl History {
+    pub(super) fn start(mut link: Link, keep: Duration, known: Arc<AtomicI64>) -> History {
+        History(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(keep);
+            let mut before = 0;
+            loop {
+                ticks.tick().await;
+                let now = known.load(Ordering::Relaxed);
+                if before > 0
+                    && before < now
+                    && let Err(trouble) = link.compact(before).await
+                {
+                    tracing::warn!(?trouble, "etcd's history was not compacted");
+                }
+                before = now;
+            }
+        }))
+    }
+}
