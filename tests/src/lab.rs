@@ -166,6 +166,11 @@ impl Lab {
         &self.sandbox
     }
 
+    /// The namespaces, before something is started in them.
+    pub fn sandbox_mut(&mut self) -> &mut Sandbox {
+        &mut self.sandbox
+    }
+
     /// The directory of everything.
     pub fn dir(&self) -> &Path {
         self.sandbox.dir()

@@ -3,6 +3,7 @@
 use crate::bundle::Bundle;
 use crate::lab::Lab;
 use crate::morpheus::{bin, repository};
+use crate::processes::Process;
 use crate::shape::Shape;
 use crate::switches::{Load, Switches};
 use crate::wait::wait_until;
@@ -33,6 +34,7 @@ pub struct LedgerLab {
     lab: Lab,
     /// What the app was told before the test began: a new proxy says that it knows nothing of what was before it.
     told: BTreeMap<String, u64>,
+    flags: Vec<String>,
 }
 
 impl LedgerLab {
@@ -81,12 +83,14 @@ impl LedgerLab {
             "--app",
             "other",
         ];
-        lab.start_morpheus(&[&ours, flags].concat())?;
+        let flags = [&ours, flags].concat();
+        lab.start_morpheus(&flags)?;
         let switches = Switches::start(lab.sandbox(), switches)?;
         let mut ledger = Self {
             switches,
             lab,
             told: BTreeMap::new(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         };
         for app in Self::APPS {
             ledger.lab.morpheus()?.wait_running(app, None)?;
@@ -111,6 +115,24 @@ impl LedgerLab {
     /// The lab, to start Morpheus again.
     pub fn lab_mut(&mut self) -> &mut Lab {
         &mut self.lab
+    }
+
+    /// Starts another morphd with the flags of the first one.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn start_again(&mut self) -> Result<()> {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        self.lab.start_morpheus(&flags)
+    }
+
+    /// The process of a release of the ledger.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub fn instance(&self, version: &str) -> Result<Process> {
+        let major = version.split('.').next().unwrap_or(version);
+        self.lab.process(&format!("ledger-{major}"))
     }
 
     /// The switches.

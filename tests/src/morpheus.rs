@@ -4,7 +4,7 @@ use crate::processes::Process;
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -226,6 +226,27 @@ impl Morpheus {
         Ok(())
     }
 
+    /// The morphd that the test has started last runs.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn runs(&mut self) -> Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// Lets a morphd that was stopped go on, and what it was started through, which stops with it.
+    pub fn go_on(&self, morphd: &Process) {
+        let _ = morphd.signal(Signal::CONT);
+        if let Some(child) = &self.child
+            && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
     /// The morphd that the test has started last is gone, whatever its end.
     ///
     /// # Errors
@@ -234,7 +255,14 @@ impl Morpheus {
         let Some(mut child) = self.child.take() else {
             bail!("no morphd")
         };
-        wait_until("morphd ends", START, || Ok(child.try_wait()?))
+        let entrance = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        wait_until("morphd ends", START, || {
+            // What it was started through may have been stopped with it.
+            if let Some(pid) = entrance {
+                let _ = kill_process(pid, Signal::CONT);
+            }
+            Ok(child.try_wait()?)
+        })
     }
 }
 

@@ -1,8 +1,12 @@
 //! What runs in a sandbox, as /proc tells it.
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::net::{SocketAddrUnix, getpeername};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// A process of the sandbox.
@@ -35,6 +39,48 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("signal to {}", self.name()))
     }
 
+    /// It is stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The name may contain brackets itself; the state follows the last one.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|rest| rest.starts_with('T'))
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1024)
+    }
+
+    /// The sockets by which it is connected to the unix socket of this name: as copies, which share their state.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn connections(&self, name: &str) -> Result<Vec<OwnedFd>> {
+        let pid = Pid::from_raw(self.pid).context("process 0")?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid))? {
+            let entry = entry?;
+            let is_socket = fs::read_link(entry.path())
+                .is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
+            let number = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            if let Some(number) = number.filter(|_| is_socket)
+                && let Ok(copy) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())
+                && is_connected_to(&copy, name)
+            {
+                found.push(copy);
+            }
+        }
+        Ok(found)
+    }
+
     /// `kill -9`.
     ///
     /// # Errors
@@ -42,6 +88,17 @@ impl Process {
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
+}
+
+fn is_connected_to(socket: &OwnedFd, name: &str) -> bool {
+    let Ok(Some(peer)) = getpeername(socket) else {
+        return false;
+    };
+    let Ok(peer) = SocketAddrUnix::try_from(peer) else {
+        return false;
+    };
+    let path = peer.path_bytes().unwrap_or_default();
+    path.ends_with(format!("/{name}").as_bytes())
 }
 
 /// Every process whose process namespace is that of `init`. Zombies are left out.

@@ -28,6 +28,7 @@ pub struct Sandbox {
     dir: TempDir,
     keeper: Child,
     init: i32,
+    environment: Vec<(String, String)>,
 }
 
 impl Sandbox {
@@ -67,7 +68,17 @@ impl Sandbox {
             fs::read_to_string(&said)?
         );
         let init = child_of(keeper.id())?;
-        Ok(Self { dir, keeper, init })
+        Ok(Self {
+            dir,
+            keeper,
+            init,
+            environment: Vec::new(),
+        })
+    }
+
+    /// What is started inside from here on has this variable in its environment.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// A directory for sockets, state and logs, gone with the sandbox.
@@ -81,6 +92,7 @@ impl Sandbox {
         command
             .args(["-t", &self.init.to_string(), "-n", "-m", "-p", "--"])
             .arg(program)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
         command
     }

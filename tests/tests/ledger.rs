@@ -79,14 +79,13 @@ fn kills_between_and_during_upgrades_lose_double_and_disorder_nothing() -> Resul
 
 /// Kills one, in the probation of an upgrade: the live instance is the newcomer until it is rolled back.
 fn kill(ledger: &mut LedgerLab, victim: Victim, from: &str, to: &str) -> Result<()> {
-    let program = |version: &str| format!("ledger-{}", &version[..1]);
     match victim {
-        Victim::Newcomer => ledger.lab().process(&program(to))?.kill(),
+        Victim::Newcomer => ledger.instance(to)?.kill(),
         // Between upgrades, so that there is nothing to go back to.
         Victim::Live => {
             ledger.lab().morpheus()?.do_(&["rollback", "app=ledger"])?;
             let live = wait_until("one instance is left", BACK, || {
-                Ok(ledger.lab().process(&program(from)).ok())
+                Ok(ledger.instance(from).ok())
             })?;
             live.kill()
         }
@@ -94,7 +93,7 @@ fn kill(ledger: &mut LedgerLab, victim: Victim, from: &str, to: &str) -> Result<
         Victim::Morphd => {
             ledger.lab().process("morphd")?.kill()?;
             ledger.lab_mut().morpheus_mut()?.wait_gone()?;
-            ledger.lab_mut().start_morpheus(&[])
+            ledger.start_again()
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Input {
     ResumeFailed(InstanceId),
     /// The proxy, or the sessions with it, went away; the processes run.
     ProxyLost,
+    /// The live instance's session broke; its process runs.
+    SessionLost,
     /// An upgrade wants the slot.
     Yield,
     /// The upgrade is over: this instance is there, and live or not.
@@ -186,7 +188,7 @@ impl App {
             Input::Gone(id) => self.gone(&id, now, out),
             Input::Resumed(id) => self.resumed(id, out),
             Input::ResumeFailed(id) => self.resume_failed(id, now, out),
-            Input::ProxyLost => self.proxy_lost(now),
+            Input::ProxyLost | Input::SessionLost => self.session_lost(now),
             Input::Yield => self.yield_slot(out),
             Input::Take(instance) => self.take(instance, now, out),
             Input::Time => self.time(now, out),
@@ -323,7 +325,7 @@ impl App {
         self.state = State::Again { instance: id, at };
     }
 
-    fn proxy_lost(&mut self, now: Instant) {
+    fn session_lost(&mut self, now: Instant) {
         match &self.state {
             State::Resuming { .. } | State::Running { .. } | State::Again { .. } => {
                 let instance = self.instance().cloned();
@@ -478,6 +480,16 @@ mod tests {
         b.feed(Input::Ready(id(1)));
         b.feed(Input::Resumed(id(1)));
         b.feed(Input::ProxyLost);
+        assert_eq!(b.feed(Input::Ready(id(1))), [Output::Resume(id(1))]);
+    }
+
+    #[test]
+    fn an_instance_whose_session_broke_is_resumed_when_it_has_another_one() {
+        let mut b = Bench::new();
+        b.feed(Input::Start);
+        b.feed(Input::Ready(id(1)));
+        b.feed(Input::Resumed(id(1)));
+        assert_eq!(b.feed(Input::SessionLost), []);
         assert_eq!(b.feed(Input::Ready(id(1))), [Output::Resume(id(1))]);
     }
 

@@ -245,11 +245,16 @@ impl<A: App> Instance<A> {
         };
         let result = result.and_then(|()| self.advance(now, out));
         if let Err(Fatal(message)) = result {
-            tracing::error!("{message}");
-            let failed = morph_api::supervisor::Failed { message };
-            self.say(report::Report::Failed(failed), out);
-            self.exit(1, out);
+            self.fail(message, out);
         }
+    }
+
+    /// It cannot go on: says why, and ends.
+    pub(crate) fn fail(&mut self, message: String, out: &mut Vec<Output>) {
+        tracing::error!("{message}");
+        let failed = morph_api::supervisor::Failed { message };
+        self.say(report::Report::Failed(failed), out);
+        self.exit(1, out);
     }
 
     /// Whether words of watches may come now: one that concerns turns in hand waits for these, and others for it.

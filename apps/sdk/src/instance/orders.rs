@@ -218,7 +218,8 @@ impl<A: App> Instance<A> {
 
     /// Once per session: the view is loaded, the switches are read.
     pub(super) fn say_ready(&mut self, out: &mut Vec<Output>) {
-        let waits = self.welcomed && !self.ready_said && !matches!(self.role, Role::Live(_));
+        // Also one that was resumed before: whoever started it waits for this word.
+        let waits = self.welcomed && !self.ready_said;
         if !waits || !self.view_settled() || !self.switches.all_read() {
             return;
         }

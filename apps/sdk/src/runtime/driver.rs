@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use morph_api::fail;
 use morph_api::session::Blob;
 use morph_api::store::WatchRequest;
 use morph_store::Client;
@@ -49,6 +50,8 @@ pub(super) struct Driver<A: App> {
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
+    /// A place where tests make an instance of this release fail: `app.VERSION.input`.
+    fails_at: String,
 }
 
 /// What the driver wakes up with.
@@ -61,7 +64,7 @@ enum Woken {
 
 impl<A: App> Driver<A> {
     /// Needs a runtime around it.
-    pub(super) fn new(instance: Instance<A>, run_dir: &Path) -> io::Result<Self> {
+    pub(super) fn new(instance: Instance<A>, version: &str, run_dir: &Path) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let (sender, said) = mpsc::channel(QUEUE);
         tasks.spawn(session::attach(run_dir.join("sessions.sock"), sender));
@@ -77,6 +80,7 @@ impl<A: App> Driver<A> {
             tasks,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            fails_at: format!("app.{version}.input"),
         })
     }
 
@@ -114,8 +118,12 @@ impl<A: App> Driver<A> {
             for input in inputs {
                 let instance = &mut self.instance;
                 // A panic of the app ends the process, and nothing of what it was at goes out.
-                let fed =
-                    catch_unwind(AssertUnwindSafe(|| instance.handle(input, now(), &mut out)));
+                let fed = catch_unwind(AssertUnwindSafe(|| {
+                    if let Err(failed) = fail::point(&self.fails_at) {
+                        instance.fail(failed.to_string(), &mut out);
+                    }
+                    instance.handle(input, now(), &mut out);
+                }));
                 if fed.is_err() {
                     return PANICKED;
                 }

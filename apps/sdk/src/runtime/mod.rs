@@ -83,13 +83,15 @@ fn start<A: App>(
         space: flags.space,
         reinstall: std::env::var_os(REINSTALL).is_some_and(|set| set == "1"),
     };
+    let version = config.manifest.version.to_string();
     let instance = Instance::new(app(), config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let status = runtime.block_on(async {
-        let driver = Driver::new(instance, &start.run_dir).context("cannot take signals")?;
+        let driver =
+            Driver::new(instance, &version, &start.run_dir).context("cannot take signals")?;
         anyhow::Ok(driver.run().await)
     });
     runtime.shutdown_background();

@@ -186,7 +186,7 @@ fn serve(dir: &Path) -> (oneshot::Sender<()>, JoinHandle<()>) {
 
 fn start(dir: &Path) -> JoinHandle<u8> {
     let instance = Instance::new(Cells, config::<V1ToV2>("i1"));
-    let driver = Driver::new(instance, dir).unwrap();
+    let driver = Driver::new(instance, "1.0.0", dir).unwrap();
     tokio::spawn(driver.run())
 }
 

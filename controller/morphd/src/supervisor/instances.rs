@@ -8,7 +8,7 @@ use morph_api::supervisor::{Ping, Stop, instruction};
 use rustix::process::Signal;
 use semver::Version;
 
-use super::{Event, Feed, Supervisor};
+use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
@@ -195,31 +195,39 @@ impl Supervisor {
             return;
         };
         instance.attached = false;
-        instance.live = false;
+        let was_live = std::mem::replace(&mut instance.live, false);
         if instance.ending {
             return;
         }
-        let process = Arc::clone(&instance.process);
+        let (process, app) = (Arc::clone(&instance.process), instance.app.clone());
+        let yielded = |managed: &Managed| *managed.machine.state() == app::State::Yielded;
+        let on_trial = was_live && self.apps.get(&app).is_some_and(yielded);
+        if was_live && !on_trial {
+            // If it attaches again it is resumed: nobody is live meanwhile.
+            self.feed(Feed::App(app, app::Input::SessionLost));
+        }
         let id = id.to_owned();
         self.after(
             async move { process.ended_within(LAST_WORDS).await },
             move |supervisor, ended| {
                 if !ended {
-                    supervisor.lost_session(&id, &reason);
+                    supervisor.lost_session(&id, on_trial, &reason);
                 }
             },
         );
     }
 
-    fn lost_session(&mut self, id: &str, reason: &str) {
-        let Some(instance) = self.instances.get_mut(id) else {
+    fn lost_session(&mut self, id: &str, on_trial: bool, reason: &str) {
+        let Some(instance) = self.instances.get(id) else {
             return;
         };
-        // It may have attached again meanwhile, to a proxy that was started again.
-        if instance.attached || instance.ending {
+        if instance.ending || instance.live {
             return;
         }
-        self.kill_instance(id, format!("lost its session: {reason}"));
+        // It may have attached again meanwhile. In an upgrade, where it was live and on trial, this is as a crash.
+        if !instance.attached || on_trial {
+            self.kill_instance(id, format!("lost its session: {reason}"));
+        }
     }
 
     /// It is of no use any longer.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use morph_api::fail;
 use morph_api::management::Step;
 
 use super::Supervisor;
@@ -30,6 +31,12 @@ pub(super) fn count(row: &mut UpgradeRow, numbers: &Numbers) {
     row.rules_changed = rules.changed;
     row.rules_removed = rules.removed;
     row.rules_unchanged = rules.unchanged;
+}
+
+/// A place where tests have the record of a step refused, as a full disk does: `morphd.record.STEP`.
+fn record_refused(step: Step) -> Result<(), String> {
+    let name = format!("morphd.record.{}", step.as_str_name().to_lowercase());
+    fail::point(&name).map_err(|failed| failed.to_string())
 }
 
 impl Supervisor {
@@ -62,7 +69,7 @@ impl Supervisor {
             return;
         };
         let writes = vec![Write::new(UPGRADES, app, &row)];
-        self.write_in_order(app, writes, None, move |result| match result {
+        self.write_in_order(app, step, writes, None, move |result| match result {
             Ok(()) => Input::Recorded(step),
             // No space: the lock says that there is no other morphd.
             Err(why) => {
@@ -76,6 +83,7 @@ impl Supervisor {
     fn write_in_order(
         &mut self,
         app: &str,
+        step: Step,
         writes: Vec<Write>,
         swap: Option<u32>,
         then: impl FnOnce(Result<(), String>) -> Input + Send + 'static,
@@ -92,6 +100,7 @@ impl Supervisor {
                 return Ok(());
             }
             *newest = number;
+            record_refused(step)?;
             let mut more = Vec::new();
             if let Some(copy) = swap {
                 more.push(
@@ -148,6 +157,7 @@ impl Supervisor {
         };
         let (records, name) = (Arc::clone(&self.records), app.to_owned());
         let call = async move {
+            record_refused(step)?;
             let writes = |epoch| {
                 let app = Write::new(
                     APPS,
@@ -235,7 +245,7 @@ impl Supervisor {
         } else {
             writes.extend(self.release_write(app, &row.to, was));
         }
-        self.write_in_order(app, writes, swap, |result| match result {
+        self.write_in_order(app, step, writes, swap, |result| match result {
             Ok(()) => Input::Finished,
             Err(why) => Input::FinishRefused(why),
         });

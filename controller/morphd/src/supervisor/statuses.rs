@@ -1,5 +1,6 @@
 //! The statuses of upgrades, for those who watch.
 
+use morph_api::fail;
 use morph_api::management::{Step, UpgradeStatus};
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,7 @@ pub(super) const FOLLOWED: usize = 256;
 impl Supervisor {
     /// Says a status that has become true.
     pub(super) fn publish(&mut self, app: &str, step: Step, message: String) {
+        step_reached(step);
         // The last one is said once the app is itself again: see `last_status`.
         if matches!(step, Step::Committed | Step::RolledBack) {
             return;
@@ -78,6 +80,16 @@ impl Supervisor {
         })
         .collect()
     }
+}
+
+/// A place where tests make morphd fail: what the status says is on disk, and nothing of what follows has been done.
+/// `morphd.upgrade.STEP`, as `morphd.upgrade.quiescing`.
+fn step_reached(step: Step) {
+    // There is nothing here that could fail with an error: that is what the record is for.
+    let _ = fail::point(&format!(
+        "morphd.upgrade.{}",
+        step.as_str_name().to_lowercase()
+    ));
 }
 
 fn tell_asker(running: &mut Running, status: &UpgradeStatus) {
