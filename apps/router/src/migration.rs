@@ -1,12 +1,9 @@
 //! Between schema 1, a tree in one row, and schema 2, a row for each switch of it. Weights stay as they are.
 
-use std::collections::BTreeMap;
-
-use morph_sdk::{MacAddr, Migration, MigrationError, Rows};
+use morph_sdk::{Migration, MigrationError, Rows};
 
 use crate::release::{HOPS, Hop, TREES};
 use crate::tables::{APPLIED, WEIGHTS};
-use crate::tree::Tree;
 
 /// The migration that router 2.0.0 brings.
 #[derive(Debug)]
@@ -38,28 +35,25 @@ impl Migration for V1ToV2 {
 
     fn up(old: &Rows) -> Result<Rows, MigrationError> {
         let mut new = passed(old);
-        for (destination, tree) in old.of(&TREES)? {
+        old.split_each(&TREES, &mut new, &HOPS, |destination, tree| {
             if tree.is_empty() {
                 return Err(MigrationError::new(format!(
                     "the tree of {destination} is empty"
                 )));
             }
-            for (dpid, port) in tree {
-                new.put(&HOPS, &(destination, dpid), &Hop { port })?;
-            }
-        }
+            let hop = move |(dpid, port)| ((destination, dpid), Hop { port });
+            Ok(tree.into_iter().map(hop))
+        })?;
         Ok(new)
     }
 
     fn down(new: &Rows) -> Result<Rows, MigrationError> {
-        let mut trees: BTreeMap<MacAddr, Tree> = BTreeMap::new();
-        for ((destination, dpid), hop) in new.of(&HOPS)? {
-            trees.entry(destination).or_default().insert(dpid, hop.port);
-        }
         let mut old = passed(new);
-        for (destination, tree) in trees {
-            old.put(&TREES, &destination, &tree)?;
-        }
+        let destination = |key: &(_, _), _: &Hop| key.0;
+        new.join_by(&HOPS, &mut old, &TREES, destination, |_, hops| {
+            let ports = hops.into_iter().map(|((_, dpid), hop)| (dpid, hop.port));
+            Ok(ports.collect())
+        })?;
         Ok(old)
     }
 }

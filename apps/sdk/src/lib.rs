@@ -30,7 +30,7 @@ pub mod packet;
 pub use app::{App, AppError, ChangedRow, Changes, RowChange, Touched};
 pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
 pub use key::Key;
-pub use migration::{Migration, MigrationError, Rows};
+pub use migration::{Migration, MigrationError, Migrations, Rows, group_by};
 pub use rules::{RuleBuilder, Rules};
 pub use runtime::{run, run_with_migration};
 pub use table::Table;

@@ -135,17 +135,17 @@ pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     if old == new {
         return Ok(Mode::Plain);
     }
-    if old.abs_diff(new) != 1 {
-        return Err(format!(
-            "the state of {name} has schema {old} and {name}@{} wants {new}: upgrade by way of the releases between",
-            to.version
-        ));
-    }
     if to.migrates.contains(&old) {
         return Ok(Mode::Through);
     }
     if from.migrates.contains(&new) {
         return Ok(Mode::CopyFirst);
+    }
+    if old.abs_diff(new) != 1 {
+        return Err(format!(
+            "the state of {name} has schema {old} and {name}@{} wants {new}, and neither release's migrations lead over              all steps between: upgrade by way of the releases between",
+            to.version
+        ));
     }
     Err(format!(
         "neither {name}@{} nor {name}@{} can migrate between schema {old} and {new}",
@@ -197,6 +197,9 @@ mod tests {
         assert_eq!(way(&two, &bare), Ok(Mode::Plain));
         assert!(way(&one, &bare).unwrap_err().contains("can migrate"));
         assert!(way(&one, &three).unwrap_err().contains("between"));
+        let far = router("3.1.0", "schema = 3\nmigrates = [1, 2]");
+        assert_eq!(way(&one, &far), Ok(Mode::Through));
+        assert_eq!(way(&far, &one), Ok(Mode::CopyFirst));
         let mut moved = two.clone();
         moved.tables = [30, 39];
         assert!(way(&one, &moved).unwrap_err().contains("other tables"));

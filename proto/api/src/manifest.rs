@@ -21,7 +21,7 @@ pub struct Manifest {
     pub exec: PathBuf,
     /// Version of the schema of its tables, from 1.
     pub schema: u32,
-    /// Neighbouring schema versions that it can read and write through its `up` and `down`.
+    /// Schema versions that it can read and write through its `up` and `down`: neighbours, and those that these lead to.
     #[serde(default)]
     pub migrates: Vec<u32>,
     /// First and last OpenFlow table. The last one is its exit, which belongs to Morpheus.
@@ -132,10 +132,13 @@ impl Manifest {
                 "0 is not a schema version; they count from 1".into(),
             ));
         }
-        if let Some(other) = self.migrates.iter().find(|m| m.abs_diff(self.schema) != 1) {
+        if let Some(other) = self.migrates.iter().find(|m| !self.leads_to(**m)) {
             return Some((
                 "migrates",
-                format!("{other} is no neighbour of schema {}", self.schema),
+                format!(
+                    "{other} is no neighbour of schema {}, nor of one that is named here and leads to it",
+                    self.schema
+                ),
             ));
         }
         if !(TABLES.contains(&first) && TABLES.contains(&last) && first < last) {
@@ -152,6 +155,15 @@ impl Manifest {
                 .wrong()
                 .map(|why| ("checks", format!("{table}: {why}")))
         })
+    }
+
+    /// Whether its migrations lead to this schema version, step by step.
+    fn leads_to(&self, other: u32) -> bool {
+        let (low, high) = match other < self.schema {
+            true => (other + 1, self.schema),
+            false => (self.schema + 1, other),
+        };
+        other >= 1 && other != self.schema && (low..high).all(|at| self.migrates.contains(&at))
     }
 }
 
@@ -214,7 +226,9 @@ mod tests {
                 "exec: \"../router\"",
             ),
             ("schema = 2", "schema = 0", "schema: 0"),
-            ("[1]", "[3, 4]", "migrates: 4"),
+            ("[1]", "[1, 3, 5]", "migrates: 5"),
+            ("[1]", "[2]", "migrates: 2"),
+            ("[1]", "[0, 1]", "migrates: 0"),
             ("[20, 29]", "[29, 20]", "tables: [29, 20]"),
             ("[20, 29]", "[0, 9]", "tables: [0, 9]"),
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),

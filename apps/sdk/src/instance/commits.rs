@@ -104,7 +104,7 @@ impl<A: App> Instance<A> {
         let ids: Vec<_> = journal.keys().cloned().collect();
         self.engine.undo(journal);
         self.truth.note(ids.iter(), &self.engine.tables);
-        self.truth.apply(std::mem::take(&mut hand.before));
+        self.truth.undo(std::mem::take(&mut hand.undo));
         self.settle();
     }
 
@@ -252,7 +252,7 @@ impl<A: App> Instance<A> {
             // The proxy will still answer it.
             let mut latest = hands.remove(0);
             latest.hollow = true;
-            latest.groups.clear();
+            latest.touched.clear();
             self.hands.accepting = Some(latest);
         }
         self.answer_again(hands.into_iter().rev());

@@ -1,8 +1,9 @@
-//! A copy of the truth in the neighbouring schema version, made beside the turns and kept up.
+//! A copy of the truth in another schema version, made beside the turns and kept up.
 //!
 //! 1. At first every group of the view is stale. Later those are that a turn or others changed.
 //! 2. The rows of some stale groups, except those that a turn in hand changed, are computed, and what differs from the copy
-//!    is written, in one transaction with the mark.
+//!    is written, in one transaction with the mark. Over several steps, what differs after the first makes groups of the next
+//!    one stale, and so on to the last.
 //! 3. Each of these groups is mapped there and back: those that are not the same then are counted, see [`super::losses`].
 //! 4. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
 
@@ -16,29 +17,38 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::hands::Hands;
+use super::layers::{Layers, Touched, between};
 use super::losses::{Losses, loss};
 use super::truth::{Truth, Write};
+use crate::MigrationError;
+use crate::migration::Hop;
 use crate::turn::RowId;
 use crate::view::Tables;
-use crate::{MigrationError, Rows};
 
 /// Rows in one transaction: small enough to pass between two turns unnoticed.
 const CHUNK: usize = 500;
 /// When a transaction whose outcome is not known, or for which there was no space, is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// What it is made of.
+#[derive(Debug)]
+enum Made {
+    /// In the app's own schema version: of the view, which is read through the migrations. What the copy's rows are, by group.
+    OfView(BTreeMap<String, BTreeMap<RowId, Value>>),
+    /// In another one: of the layers from the view to it.
+    OfLayers(Layers),
+}
+
 #[derive(Debug)]
 pub(super) struct Copy {
     app: String,
     owner: String,
     pub(super) space: u32,
-    /// Its schema version is the app's own; else the neighbouring one.
-    own_schema: bool,
-    stale: BTreeSet<String>,
-    /// What the copy's rows are, by group.
-    rows: BTreeMap<String, BTreeMap<RowId, Value>>,
-    /// How many these are.
-    written: u64,
+    made: Made,
+    /// Groups to be mapped, by step.
+    stale: Touched,
+    /// How many rows it has.
+    rows: u64,
     /// What would be lost on the way back.
     losses: Losses,
     mark: u64,
@@ -58,21 +68,47 @@ struct Sent {
 }
 
 impl Copy {
-    pub(super) fn new(
+    /// In the app's own schema version, where the truth has another one.
+    pub(super) fn of_view(
         app: &str,
         owner: &str,
         space: u32,
-        own_schema: bool,
-        groups: impl Iterator<Item = String>,
+        truth: &Truth,
+        hands: &Hands,
     ) -> Self {
+        let mut stale = first(truth, hands);
+        let layers = truth.layers();
+        stale.resize(layers.len(), BTreeSet::new());
+        for (at, stale) in stale.iter_mut().enumerate() {
+            // Also those that have no rows on the near side: they are to be checked.
+            stale.extend(layers.groups(at));
+        }
+        Copy::new(app, owner, space, Made::OfView(BTreeMap::new()), stale)
+    }
+
+    /// In another one, that these steps lead to.
+    pub(super) fn over(
+        app: &str,
+        owner: &str,
+        space: u32,
+        way: Vec<Hop>,
+        truth: &Truth,
+        hands: &Hands,
+    ) -> Self {
+        let mut stale = first(truth, hands);
+        stale.resize(way.len(), BTreeSet::new());
+        let made = Made::OfLayers(Layers::new(way));
+        Copy::new(app, owner, space, made, stale)
+    }
+
+    fn new(app: &str, owner: &str, space: u32, made: Made, stale: Touched) -> Self {
         Copy {
             app: app.to_owned(),
             owner: owner.to_owned(),
             space,
-            own_schema,
-            stale: groups.collect(),
-            rows: BTreeMap::new(),
-            written: 0,
+            made,
+            stale,
+            rows: 0,
             losses: Losses::default(),
             mark: 0,
             complete: false,
@@ -80,14 +116,29 @@ impl Copy {
         }
     }
 
-    /// Groups of the view changed.
-    pub(super) fn touch(&mut self, groups: impl IntoIterator<Item = String>) {
-        self.stale.extend(groups);
+    /// Groups changed, by step.
+    pub(super) fn touch(&mut self, touched: &Touched) {
+        for (stale, touched) in self.stale.iter_mut().zip(touched) {
+            stale.extend(touched.iter().cloned());
+        }
+    }
+
+    /// The truth was loaded again: what is known of it beyond the view may be other rows.
+    pub(super) fn look_again(&mut self, truth: &Truth) {
+        if let Made::OfView(_) = self.made {
+            for (at, stale) in self.stale.iter_mut().enumerate().skip(1) {
+                stale.extend(truth.layers().groups(at));
+            }
+        }
     }
 
     /// Whether it reflects all that is known of the truth.
     pub(super) fn is_current(&self, truth: &Truth) -> bool {
-        self.stale.is_empty() && self.sent.is_none() && self.mark >= truth.modified && self.complete
+        self.is_done() && self.sent.is_none() && self.mark >= truth.modified && self.complete
+    }
+
+    fn is_done(&self) -> bool {
+        self.stale.iter().all(BTreeSet::is_empty)
     }
 
     pub(super) fn mark(&self) -> u64 {
@@ -110,32 +161,35 @@ impl Copy {
             sent.again = None;
             return Ok(Some((sent.id, sent.transaction.clone())));
         }
-        let reached = truth.revision;
-        let settled = |group: &&String| !hands.changed(group);
-        let next: Vec<String> = self
-            .stale
-            .iter()
-            .filter(settled)
-            .take(CHUNK)
-            .cloned()
-            .collect();
-        let behind = self.mark < truth.modified && reached >= truth.modified;
-        let idle = self.stale.is_empty() && hands.is_empty() && (behind || !self.complete);
-        if next.is_empty() && !idle {
+        let behind = self.mark < truth.modified && truth.revision >= truth.modified;
+        let idle = self.is_done() && hands.is_empty() && (behind || !self.complete);
+        let mut ops = Vec::new();
+        let mut mapped = 0;
+        while ops.len() < CHUNK && mapped < CHUNK {
+            let Some((at, group)) = self.take(hands) else {
+                break;
+            };
+            mapped += 1;
+            self.write_group(at, &group, truth, tables, &mut ops)?;
+        }
+        if mapped == 0 && !idle {
             return Ok(None);
         }
-        let mut ops = Vec::new();
-        let mut rest = next.into_iter().peekable();
-        while let Some(group) = rest.next_if(|_| ops.len() < CHUNK) {
-            self.write_group(&group, truth, tables, &mut ops)?;
-            self.stale.remove(&group);
-        }
-        let whole = rest.peek().is_none() && !self.stale.iter().any(|group| settled(&group));
+        Ok(Some(self.send(ops, truth, hands, id)))
+    }
+
+    fn send(
+        &mut self,
+        mut ops: Vec<Op>,
+        truth: &Truth,
+        hands: &Hands,
+        id: &mut u64,
+    ) -> (u64, Transaction) {
+        let whole = self.settled(hands).is_none();
         // Until all is in it, the copy reflects what it did.
-        let mark = if self.stale.is_empty() && hands.is_empty() {
-            self.mark.max(reached)
-        } else {
-            self.mark
+        let mark = match self.is_done() && hands.is_empty() {
+            true => self.mark.max(truth.revision),
+            false => self.mark,
         };
         ops.push(op::mark(&self.app, self.space, &self.owner, mark));
         let transaction = op::shared([], ops);
@@ -147,44 +201,92 @@ impl Copy {
             transaction: transaction.clone(),
             again: None,
         });
-        Ok(Some((*id, transaction)))
+        (*id, transaction)
+    }
+
+    /// A stale group that no turn in hand changed, of the first step that has one.
+    fn settled(&self, hands: &Hands) -> Option<(usize, &String)> {
+        let steps = self.stale.iter().enumerate();
+        let mut all = steps.flat_map(|(at, stale)| stale.iter().map(move |group| (at, group)));
+        match &self.made {
+            Made::OfView(_) => all.find(|(at, group)| !hands.changed(*at, group)),
+            // Beyond the first step only what was settled is known.
+            Made::OfLayers(_) => all.find(|(at, group)| *at > 0 || !hands.changed(0, group)),
+        }
+    }
+
+    fn take(&mut self, hands: &Hands) -> Option<(usize, String)> {
+        let (at, group) = self.settled(hands)?;
+        let group = group.clone();
+        self.stale.get_mut(at)?.remove(&group);
+        Some((at, group))
     }
 
     fn write_group(
         &mut self,
+        at: usize,
         group: &str,
         truth: &Truth,
         tables: &Tables,
         ops: &mut Vec<Op>,
     ) -> Result<(), MigrationError> {
-        let own = truth.own_group(group, tables);
-        let target = match truth.mapping() {
-            Some(mapping) if !self.own_schema => {
-                let other = mapping.to_other(group, &own)?;
-                self.losses.note(group, loss(mapping, group, &own, &other));
-                other
-            }
-            Some(mapping) => {
-                let other = truth.raw_group(group);
-                self.losses.note(group, loss(mapping, group, &own, &other));
-                own
-            }
-            None => own,
+        let near = |layers: &Layers| match at {
+            0 => truth.own_group(group, tables),
+            _ => layers.near_rows(at, group),
         };
-        let there = self.rows.remove(group).unwrap_or_default();
-        for ((table, key), value) in between(&there, &target) {
-            let row = op::row_in(&self.app, self.space, table, key);
-            ops.push(match value {
-                Some(value) => op::put(row, value.to_string()),
-                None => op::delete(row),
-            });
-        }
-        self.written += target.0.len() as u64;
-        self.written -= there.len() as u64;
-        if !target.0.is_empty() {
-            self.rows.insert(group.to_owned(), target.0);
-        }
+        let writes = match &mut self.made {
+            Made::OfView(there) => {
+                let layers = truth.layers();
+                let (near, far) = (near(layers), layers.far_rows(at, group));
+                let found = layers.hop(at).and_then(|hop| loss(hop, group, &near, &far));
+                self.losses.note(at, group, found);
+                if at > 0 {
+                    return Ok(());
+                }
+                let before = there.remove(group).unwrap_or_default();
+                if !near.0.is_empty() {
+                    there.insert(group.to_owned(), near.0.clone());
+                }
+                self.rows = (self.rows + near.0.len() as u64).saturating_sub(before.len() as u64);
+                between(&before, near)
+            }
+            Made::OfLayers(layers) => {
+                let Some(hop) = layers.hop(at) else {
+                    return Ok(());
+                };
+                let near = near(layers);
+                let target = hop.to_far(group, &near)?;
+                let found = loss(hop, group, &near, &target);
+                self.losses.note(at, group, found);
+                let writes = layers.differences(at, group, target);
+                let last = at + 1 == layers.len();
+                for (id, value) in &writes {
+                    let before = layers.set(at, id, value.clone());
+                    if last {
+                        let (more, less) = (value.is_some() as u64, before.is_some() as u64);
+                        self.rows = (self.rows + more).saturating_sub(less);
+                    }
+                }
+                if let Some(next) = layers.hop(at + 1)
+                    && let Some(stale) = self.stale.get_mut(at + 1)
+                {
+                    let groups = writes.iter().map(|((t, k), _)| next.near_group(t, k));
+                    stale.extend(groups);
+                    return Ok(());
+                }
+                writes
+            }
+        };
+        ops.extend(writes.into_iter().map(|write| self.op(write)));
         Ok(())
+    }
+
+    fn op(&self, ((table, key), value): Write) -> Op {
+        let row = op::row_in(&self.app, self.space, table, key);
+        match value {
+            Some(value) => op::put(row, value.to_string()),
+            None => op::delete(row),
+        }
     }
 
     /// A transaction's outcome, if it is one of this copy. An error: the copy cannot be made.
@@ -213,14 +315,19 @@ impl Copy {
     }
 
     pub(super) fn progress(&self, truth: &Truth) -> CopyProgress {
-        let groups_total = truth.groups().len() as u64;
+        let further = match &self.made {
+            Made::OfView(_) => truth.layers().further_groups(),
+            Made::OfLayers(layers) => layers.further_groups(),
+        };
+        let groups_total = truth.groups().len() as u64 + further;
+        let stale: usize = self.stale.iter().map(BTreeSet::len).sum();
         CopyProgress {
             space: self.space,
             mark: self.mark,
-            rows: self.written,
+            rows: self.rows,
             complete: self.complete,
             error: String::new(),
-            groups: groups_total.saturating_sub(self.stale.len() as u64),
+            groups: groups_total.saturating_sub(stale as u64),
             groups_total,
             source_rows: truth.rows(),
             losing: self.losses.count(),
@@ -233,12 +340,7 @@ impl Copy {
     }
 }
 
-/// What leads from these rows to those.
-fn between(there: &BTreeMap<RowId, Value>, target: &Rows) -> Vec<Write> {
-    let gone = there.keys().filter(|id| !target.0.contains_key(*id));
-    let gone = gone.map(|id| (id.clone(), None));
-    let new = target.0.iter();
-    let new = new.filter(|(id, value)| there.get(*id) != Some(value));
-    gone.chain(new.map(|(id, value)| (id.clone(), Some(value.clone()))))
-        .collect()
+/// All groups at the first step: a turn in hand may yet be taken back, and its rows be there again.
+fn first(truth: &Truth, hands: &Hands) -> Touched {
+    vec![truth.groups().cloned().chain(hands.groups()).collect()]
 }

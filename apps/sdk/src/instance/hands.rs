@@ -1,11 +1,12 @@
 //! The turns in hand: made, and not durable yet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use morph_api::store::Seq;
 use morph_api::supervisor::RuleDifference;
 
+use super::layers::{Touched, Undo};
 use super::session::Delivered;
 use super::truth::Write;
 use crate::Dpid;
@@ -37,10 +38,10 @@ pub(super) struct Hand {
     pub(super) answers: Option<Delivered>,
     pub(super) journal: Journal,
     pub(super) writes: Vec<Write>,
-    /// Through a migration: what the truth's rows were before.
-    pub(super) before: Vec<Write>,
-    /// The groups of rows that it changed.
-    pub(super) groups: BTreeSet<String>,
+    /// Takes it back from the layers.
+    pub(super) undo: Undo,
+    /// The groups of rows that it changed, by step.
+    pub(super) touched: Touched,
     /// Switches that are in step once it is accepted.
     pub(super) synced: Vec<(Dpid, RuleDifference)>,
     /// Of its transaction.
@@ -82,16 +83,18 @@ impl Hands {
         self.committing.iter().any(held)
     }
 
-    /// Whether any of them changed rows of this group.
-    pub(super) fn changed(&self, group: &str) -> bool {
+    /// Whether any of them changed rows of this group of a step.
+    pub(super) fn changed(&self, step: usize, group: &str) -> bool {
         let all = self.accepting.iter().chain(&self.committing);
-        all.into_iter().any(|hand| hand.groups.contains(group))
+        let mut touched = all.filter_map(|hand| hand.touched.get(step));
+        touched.any(|groups| groups.contains(group))
     }
 
-    /// The groups of rows that they changed.
+    /// The groups of the view's rows that they changed.
     pub(super) fn groups(&self) -> impl Iterator<Item = String> {
         let all = self.accepting.iter().chain(&self.committing);
-        all.flat_map(|hand| hand.groups.iter().cloned())
+        let touched = all.filter_map(|hand| hand.touched.first());
+        touched.flat_map(|groups| groups.iter().cloned())
     }
 
     /// All of them, the latest first.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_api::supervisor::Loss;
 use serde_json::Value;
 
-use crate::migration::Mapping;
+use crate::migration::Hop;
 use crate::{MigrationError, Rows};
 
 /// Losses that are told in full.
@@ -19,22 +19,24 @@ const BYTES: usize = 200;
 /// The groups of a copy that lose something.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    groups: BTreeSet<String>,
-    told: BTreeMap<String, Loss>,
+    /// By step and group.
+    groups: BTreeSet<(usize, String)>,
+    told: BTreeMap<(usize, String), Loss>,
 }
 
 impl Losses {
-    /// What was found of a group, now.
-    pub(super) fn note(&mut self, group: &str, found: Option<Loss>) {
-        self.told.remove(group);
+    /// What was found of a group of a step, now.
+    pub(super) fn note(&mut self, step: usize, group: &str, found: Option<Loss>) {
+        let id = (step, group.to_owned());
+        self.told.remove(&id);
         match found {
             None => {
-                self.groups.remove(group);
+                self.groups.remove(&id);
             }
             Some(loss) => {
-                self.groups.insert(group.to_owned());
+                self.groups.insert(id.clone());
                 if self.told.len() < TOLD {
-                    self.told.insert(group.to_owned(), loss);
+                    self.told.insert(id, loss);
                 }
             }
         }
@@ -51,10 +53,10 @@ impl Losses {
     }
 }
 
-/// What is lost of a group between these rows of the app's own schema version and those of the other one.
-pub(super) fn loss(mapping: Mapping, group: &str, own: &Rows, other: &Rows) -> Option<Loss> {
-    let back = lost(group, own, mapping.to_own(group, other));
-    back.or_else(|| lost(group, other, mapping.to_other(group, own)))
+/// What is lost of a group between its rows on the two sides of a step.
+pub(super) fn loss(hop: Hop, group: &str, near: &Rows, far: &Rows) -> Option<Loss> {
+    let back = lost(group, near, hop.to_near(group, far));
+    back.or_else(|| lost(group, far, hop.to_far(group, near)))
 }
 
 fn lost(group: &str, before: &Rows, after: Result<Rows, MigrationError>) -> Option<Loss> {
@@ -110,14 +112,14 @@ mod tests {
     fn many_are_counted_and_few_are_told() {
         let mut losses = Losses::default();
         for n in 0..9 {
-            losses.note(&n.to_string(), loss_of(n));
+            losses.note(0, &n.to_string(), loss_of(n));
         }
         assert_eq!((losses.count(), losses.first().len()), (9, TOLD));
         for n in 0..8 {
-            losses.note(&n.to_string(), None);
+            losses.note(0, &n.to_string(), None);
         }
         assert_eq!((losses.count(), losses.first().len()), (1, 0));
-        losses.note("8", loss_of(8));
+        losses.note(0, "8", loss_of(8));
         assert_eq!((losses.count(), losses.first().len()), (1, 1));
     }
 

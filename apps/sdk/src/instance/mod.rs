@@ -22,16 +22,17 @@
 //! | `session` | what the proxy says |
 //! | `orders` | what morphd says, and is told |
 //! | `watches` | the view's sources in the store |
-//! | `truth` | the app's own rows, natively or through a migration |
+//! | `truth`, `layers` | the app's own rows, natively or through migrations |
 //! | `turns` | making turns |
 //! | `hands`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
-//! | `copy`, `losses` | a copy in the neighbouring schema version, and what a way back from it would lose |
+//! | `copy`, `losses` | a copy in another schema version, and what a way back from it would lose |
 
 mod commits;
 mod copy;
 mod hands;
 mod io;
+mod layers;
 mod losses;
 mod orders;
 mod session;
@@ -55,7 +56,7 @@ use prost::Message as _;
 pub(crate) use io::{Input, Now, Outcome, Output, Source};
 
 use crate::engine::Engine;
-use crate::migration::Mapping;
+use crate::migration::Chain;
 use crate::wanted::Stale;
 use crate::{App, Changes, MigrationError, Pipeline};
 use copy::Copy;
@@ -82,7 +83,8 @@ pub(crate) struct Config {
     pub(crate) pid: u32,
     /// The space to read natively, where it is not the truth yet.
     pub(crate) space: Option<u32>,
-    pub(crate) mapping: Option<Mapping>,
+    /// The migrations that the release brings.
+    pub(crate) chain: Chain,
     /// For a test of the tests only: on a resume, delete all rules and add them again.
     pub(crate) reinstall: bool,
 }
@@ -181,7 +183,7 @@ impl<A: App> Instance<A> {
         let reads = &config.manifest.reads;
         Instance {
             engine: Engine::new(app, pipeline),
-            truth: Truth::new(config.mapping),
+            truth: Truth::new(config.chain.clone()),
             own: Follow::default(),
             others: reads
                 .keys()

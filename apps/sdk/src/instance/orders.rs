@@ -87,10 +87,7 @@ impl<A: App> Instance<A> {
     }
 
     fn order_copy(&mut self, order: MakeCopy, out: &mut Vec<Output>) {
-        let mapping = self.truth.mapping();
-        let own = self.config.manifest.schema;
-        let possible = mapping.is_some_and(|m| [own, m.other].contains(&order.schema));
-        if possible {
+        if self.truth.way(order.schema).is_some() {
             self.copy_order = Some((order.space, order.schema));
         } else {
             let (version, schema) = (&self.config.manifest.version, order.schema);
@@ -122,19 +119,7 @@ impl<A: App> Instance<A> {
             return Ok(());
         }
         if let Some((space, schema)) = self.copy_order.take() {
-            let own_schema = schema == self.config.manifest.schema;
-            if own_schema != self.truth.is_through() {
-                let error = format!("the truth has schema version {schema} already");
-                self.no_copy(space, error, out);
-                return Ok(());
-            }
-            tracing::info!("makes copy {space} in schema version {schema}");
-            let app = &self.config.manifest.name;
-            let owner = &self.config.instance;
-            // A turn in hand may yet be taken back, and its rows be there again.
-            let groups = self.truth.groups().cloned();
-            let groups = groups.chain(self.hands.groups());
-            self.copy = Some(Copy::new(app, owner, space, own_schema, groups));
+            self.begin_copy(space, schema, out);
         }
         let Some(copy) = &mut self.copy else {
             return Ok(());
@@ -151,6 +136,25 @@ impl<A: App> Instance<A> {
             }
         }
         Ok(())
+    }
+
+    fn begin_copy(&mut self, space: u32, schema: u32, out: &mut Vec<Output>) {
+        let app = &self.config.manifest.name;
+        let owner = &self.config.instance;
+        let way = self.truth.way(schema).unwrap_or_default();
+        let of_view = way.is_empty();
+        if of_view != self.truth.is_through() {
+            let now = self.truth.space.as_ref().map_or(0, |space| space.schema);
+            let error = format!("the truth has schema version {now}, the copy is to have {schema}");
+            return self.no_copy(space, error, out);
+        }
+        tracing::info!("makes copy {space} in schema version {schema}");
+        self.truth
+            .group_by(way.first().copied(), &self.engine.tables);
+        self.copy = Some(match of_view {
+            true => Copy::of_view(app, owner, space, &self.truth, &self.hands),
+            false => Copy::over(app, owner, space, way, &self.truth, &self.hands),
+        });
     }
 
     pub(super) fn copy_committed(

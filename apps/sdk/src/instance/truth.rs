@@ -1,15 +1,16 @@
-//! The app's own rows as the store has them, in the app's own schema or *through* its migration from a neighbouring one.
+//! The app's own rows as the store has them, in the app's own schema or *through* its migrations from another one.
 //!
 //! Two terms: the *truth's* rows are those of the space that the store calls the truth; the *view's* rows are those that the
-//! app sees. Natively they are the same and are kept once, in the engine's tables. Through a migration the truth's rows
-//! are kept here as well, and groups of them are mapped both ways.
+//! app sees. Natively they are the same and are kept once, in the engine's tables. Through migrations the rows of each schema
+//! version on the way are kept here as well, and groups of them are mapped both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::store::{RowValue, Space};
 use serde_json::Value;
 
-use crate::migration::{Mapping, Members};
+use super::layers::{Layers, Touched, Undo, member};
+use crate::migration::{Chain, Hop, Members};
 use crate::turn::{Journal, RowId};
 use crate::view::{self, Tables};
 use crate::{MigrationError, Rows};
@@ -17,19 +18,27 @@ use crate::{MigrationError, Rows};
 /// A row and what it is to be; absent: deleted.
 pub(super) type Write = (RowId, Option<Value>);
 
+/// What a turn comes to.
+#[derive(Debug, Default)]
+pub(super) struct Effect {
+    /// In the truth.
+    pub(super) writes: Vec<Write>,
+    /// Takes it back from the layers.
+    pub(super) undo: Undo,
+    pub(super) touched: Touched,
+}
+
 #[derive(Debug)]
 pub(super) struct Truth {
-    /// How the app's groups are mapped, if the release brings a migration.
-    mapping: Option<Mapping>,
+    /// The migrations that the release brings.
+    chain: Chain,
     /// The space that is followed.
     pub(super) space: Option<Space>,
-    /// The truth has the other schema.
-    through: bool,
-    /// Through: the truth's rows.
-    raw: BTreeMap<RowId, Value>,
-    /// Through: the truth's rows, by group.
-    raw_groups: Members,
-    /// With a mapping: the view's rows, by group.
+    /// Through: from the view's rows to the truth's.
+    layers: Layers,
+    /// By which step the view's rows are grouped.
+    grouping: Option<Hop>,
+    /// The view's rows, by group.
     own_groups: Members,
     /// How many these are.
     own_rows: u64,
@@ -44,13 +53,12 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    pub(super) fn new(mapping: Option<Mapping>) -> Self {
+    pub(super) fn new(chain: Chain) -> Self {
         Truth {
-            mapping,
+            grouping: chain.nearest(),
+            chain,
             space: None,
-            through: false,
-            raw: BTreeMap::new(),
-            raw_groups: Members::new(),
+            layers: Layers::default(),
             own_groups: Members::new(),
             own_rows: 0,
             written: BTreeMap::new(),
@@ -60,26 +68,54 @@ impl Truth {
         }
     }
 
-    pub(super) fn mapping(&self) -> Option<Mapping> {
-        self.mapping
+    /// The way from the app's own schema version to another one, if its migrations lead there.
+    pub(super) fn way(&self, schema: u32) -> Option<Vec<Hop>> {
+        self.chain.to(schema)
     }
 
-    /// Whether the truth has the other schema.
+    /// Whether the truth has another schema.
     pub(super) fn is_through(&self) -> bool {
-        self.through
+        self.layers.len() > 0
     }
 
-    /// Another space is going to be followed; its snapshot comes next.
-    pub(super) fn follow(&mut self, space: Space, through: bool) {
+    /// Through: the rows of each schema version on the way.
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Another space is going to be followed, over these steps; its snapshot comes next. What was known of the former way.
+    pub(super) fn follow(&mut self, space: Space, way: Vec<Hop>, tables: &Tables) -> Layers {
+        let mut former = Layers::default();
         if self.space.as_ref().map(|s| s.id) != Some(space.id) {
             // Row ids of another space mean other rows.
             self.written.clear();
-            self.raw.clear();
-            self.raw_groups.clear();
+            self.group_by(way.first().copied(), tables);
+            former = std::mem::replace(&mut self.layers, Layers::new(way));
         }
         self.snapshot.clear();
-        self.through = through;
         self.space = Some(space);
+        former
+    }
+
+    /// The view's rows are to be grouped by this step, if there is one.
+    pub(super) fn group_by(&mut self, hop: Option<Hop>, tables: &Tables) {
+        let version = |hop: Option<Hop>| hop.map(|hop| hop.far);
+        let Some(hop) = hop.filter(|hop| version(self.grouping) != Some(hop.far)) else {
+            return;
+        };
+        self.grouping = Some(hop);
+        self.own_groups.clear();
+        for (table, rows) in tables.space(None).into_iter().flatten() {
+            for key in rows.keys() {
+                let group = hop.near_group(table, key);
+                member(
+                    &mut self.own_groups,
+                    group,
+                    (table.clone(), key.clone()),
+                    true,
+                );
+            }
+        }
     }
 
     /// Part of a snapshot.
@@ -106,32 +142,15 @@ impl Truth {
         }
         self.progress(revision);
         self.modified = self.modified.max(modified);
-        let view = match self.mapping {
-            Some(mapping) if self.through => {
-                self.raw_groups.clear();
-                for (table, key) in rows.keys() {
-                    let group = mapping.other_group(table, key);
-                    let group = self.raw_groups.entry(group).or_default();
-                    group.insert((table.clone(), key.clone()));
-                }
-                self.raw = rows;
-                let mut view = BTreeMap::new();
-                for group in self.raw_groups.keys() {
-                    view.extend(mapping.to_own(group, &self.raw_group(group))?.0);
-                }
-                view
-            }
-            _ => rows,
-        };
-        Ok(differences(tables.space(None), view))
+        Ok(differences(tables.space(None), self.layers.load(rows)?))
     }
 
-    /// Others changed rows of the truth: what changes in the view by that.
+    /// Others changed rows of the truth: what changes in the view by that, and the groups that this touches.
     pub(super) fn changed(
         &mut self,
         revision: u64,
         rows: Vec<RowValue>,
-    ) -> Result<Vec<Write>, MigrationError> {
+    ) -> Result<(Vec<Write>, Touched), MigrationError> {
         let mut writes = Vec::new();
         for row in &rows {
             let id = id(row);
@@ -140,24 +159,11 @@ impl Truth {
                 writes.push((id, value(row)));
             }
         }
-        let Some(mapping) = self.mapping.filter(|_| self.through) else {
-            return Ok(writes);
-        };
-        let mut groups = BTreeSet::new();
-        for ((table, key), _) in &writes {
-            groups.insert(mapping.other_group(table, key));
+        if self.is_through() {
+            return self.layers.inwards(writes, &self.own_groups);
         }
-        self.apply_raw(mapping, writes);
-        let mut changes = Vec::new();
-        for group in groups {
-            let mut now = mapping.to_own(&group, &self.raw_group(&group))?.0;
-            for id in self.own_groups.get(&group).into_iter().flatten() {
-                let value = now.remove(id);
-                changes.push((id.clone(), value));
-            }
-            changes.extend(now.into_iter().map(|(id, value)| (id, Some(value))));
-        }
-        Ok(changes)
+        let touched = self.groups_of(writes.iter().map(|(id, _)| id));
+        Ok((writes, vec![touched]))
     }
 
     /// The watch has got this far.
@@ -167,29 +173,29 @@ impl Truth {
         self.written.retain(|_, at| *at > reached);
     }
 
-    /// What a turn's changes of the view come to in the truth.
-    pub(super) fn writes(
-        &self,
+    /// What a turn's changes of the view come to; the layers have them then.
+    pub(super) fn turn(
+        &mut self,
         journal: &Journal,
         tables: &Tables,
-    ) -> Result<Vec<Write>, MigrationError> {
-        let Some(mapping) = self.mapping.filter(|_| self.through) else {
+    ) -> Result<Effect, MigrationError> {
+        if !self.is_through() {
             let now = |(table, key): &RowId| tables.get(None, table, key).cloned();
-            return Ok(journal.keys().map(|id| (id.clone(), now(id))).collect());
-        };
-        let mut writes = Vec::new();
-        for group in self.groups_of(journal) {
-            let mut target = mapping.to_other(&group, &self.own_group(&group, tables))?.0;
-            for id in self.raw_groups.get(&group).into_iter().flatten() {
-                match target.remove(id) {
-                    None => writes.push((id.clone(), None)),
-                    Some(value) if self.raw.get(id) == Some(&value) => {}
-                    Some(value) => writes.push((id.clone(), Some(value))),
-                }
-            }
-            writes.extend(target.into_iter().map(|(id, value)| (id, Some(value))));
+            let writes = journal.keys().map(|id| (id.clone(), now(id)));
+            return Ok(Effect {
+                writes: writes.collect(),
+                undo: Undo::new(),
+                touched: vec![self.groups_of(journal.keys())],
+            });
         }
-        Ok(writes)
+        let groups = &self.own_groups;
+        let view = |group: &str| rows_of(groups, group, tables);
+        let (writes, undo, touched) = self.layers.outwards(journal.keys().cloned(), view)?;
+        Ok(Effect {
+            writes,
+            undo,
+            touched,
+        })
     }
 
     /// A turn's writes are durable at this revision.
@@ -204,15 +210,9 @@ impl Truth {
         }
     }
 
-    /// Through: applies a turn's writes to the truth's rows as they are known here; what takes that back.
-    pub(super) fn apply(&mut self, writes: Vec<Write>) -> Vec<Write> {
-        let Some(mapping) = self.mapping.filter(|_| self.through) else {
-            return Vec::new();
-        };
-        let before = |(id, _): &Write| (id.clone(), self.raw.get(id).cloned());
-        let before = writes.iter().map(before).collect();
-        self.apply_raw(mapping, writes);
-        before
+    /// Takes back what a turn did to the layers.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        self.layers.undo(undo);
     }
 
     /// A turn of this instance has come by on the watch: the view has it.
@@ -224,11 +224,11 @@ impl Truth {
 
     /// Notes which rows of the view there are.
     pub(super) fn note<'a>(&mut self, ids: impl Iterator<Item = &'a RowId>, tables: &Tables) {
-        let Some(mapping) = self.mapping else {
+        let Some(hop) = self.grouping else {
             return;
         };
         for (table, key) in ids {
-            let group = mapping.own_group(table, key);
+            let group = hop.near_group(table, key);
             let id = (table.clone(), key.clone());
             let there = tables.get(None, table, key).is_some();
             match member(&mut self.own_groups, group, id, there) {
@@ -240,20 +240,24 @@ impl Truth {
     }
 
     /// The groups of rows of the view. Without a migration each row is its own.
-    pub(super) fn groups_of(&self, journal: &Journal) -> BTreeSet<String> {
-        let group = |(table, key): &RowId| match self.mapping {
-            Some(mapping) => mapping.own_group(table, key),
-            None => format!("{table}/{key}"),
-        };
-        journal.keys().map(group).collect()
+    pub(super) fn groups_of<'a>(&self, ids: impl Iterator<Item = &'a RowId>) -> BTreeSet<String> {
+        ids.map(|(table, key)| self.group(table, key)).collect()
     }
 
-    /// The group of a row of the truth. It has the same name on either side.
-    pub(super) fn group_of(&self, row: &RowValue) -> String {
-        match self.mapping {
-            Some(mapping) if self.through => mapping.other_group(&row.table, &row.key),
-            Some(mapping) => mapping.own_group(&row.table, &row.key),
-            None => format!("{}/{}", row.table, row.key),
+    fn group(&self, table: &str, key: &str) -> String {
+        match self.grouping {
+            Some(hop) => hop.near_group(table, key),
+            None => format!("{table}/{key}"),
+        }
+    }
+
+    /// The group of a row of the truth among those of the view, which has the same name there. None where there are further
+    /// steps between them: then it may touch any.
+    pub(super) fn group_of(&self, row: &RowValue) -> Option<String> {
+        match self.layers.len() {
+            0 => Some(self.group(&row.table, &row.key)),
+            1 => self.layers.last_group(&row.table, &row.key),
+            _ => None,
         }
     }
 
@@ -269,50 +273,21 @@ impl Truth {
 
     /// The view's rows of a group.
     pub(super) fn own_group(&self, group: &str, tables: &Tables) -> Rows {
-        let ids = self.own_groups.get(group).into_iter().flatten();
-        let row = |id: &RowId| Some((id.clone(), tables.get(None, &id.0, &id.1)?.clone()));
-        Rows(ids.filter_map(row).collect())
-    }
-
-    /// Through: the truth's rows of a group.
-    pub(super) fn raw_group(&self, group: &str) -> Rows {
-        let ids = self.raw_groups.get(group).into_iter().flatten();
-        let row = |id: &RowId| Some((id.clone(), self.raw.get(id)?.clone()));
-        Rows(ids.filter_map(row).collect())
+        rows_of(&self.own_groups, group, tables)
     }
 
     fn row<'a>(&'a self, id: &RowId, tables: &'a Tables) -> Option<&'a Value> {
-        if self.through {
-            return self.raw.get(id);
+        if self.is_through() {
+            return self.layers.last(id);
         }
         tables.get(None, &id.0, &id.1)
     }
-
-    fn apply_raw(&mut self, mapping: Mapping, writes: Vec<Write>) {
-        for (id, value) in writes {
-            let group = mapping.other_group(&id.0, &id.1);
-            member(&mut self.raw_groups, group, id.clone(), value.is_some());
-            match value {
-                Some(value) => self.raw.insert(id, value),
-                None => self.raw.remove(&id),
-            };
-        }
-    }
 }
 
-/// Notes whether a row is there; true where that is new.
-fn member(groups: &mut Members, group: String, id: RowId, there: bool) -> bool {
-    if there {
-        return groups.entry(group).or_default().insert(id);
-    }
-    let Some(ids) = groups.get_mut(&group) else {
-        return false;
-    };
-    let new = ids.remove(&id);
-    if ids.is_empty() {
-        groups.remove(&group);
-    }
-    new
+fn rows_of(groups: &Members, group: &str, tables: &Tables) -> Rows {
+    let ids = groups.get(group).into_iter().flatten();
+    let row = |id: &RowId| Some((id.clone(), tables.get(None, &id.0, &id.1)?.clone()));
+    Rows(ids.filter_map(row).collect())
 }
 
 /// What leads from the app's rows to these.

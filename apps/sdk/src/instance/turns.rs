@@ -16,6 +16,7 @@ use morph_openflow::v13::{self, Message, NO_BUFFER};
 use super::hands::{Hand, Stage};
 use super::session::{Delivered, Link};
 use super::switches::{FLOW_MOD, PACKET_OUT};
+use super::truth::Effect;
 use super::{Fatal, Instance, Live, Now, Output, Role, TICK};
 use crate::engine::{Cause, Made};
 use crate::turn::Journal;
@@ -163,10 +164,13 @@ impl<A: App> Instance<A> {
             }
         }
         self.packet_outs(packet_outs, &mut commands);
-        let writes = self.truth.writes(&journal, &self.engine.tables)?;
-        let groups = self.truth.groups_of(&journal);
+        let Effect {
+            writes,
+            undo,
+            touched,
+        } = self.truth.turn(&journal, &self.engine.tables)?;
         if let Some(copy) = &mut self.copy {
-            copy.touch(groups.iter().cloned());
+            copy.touch(&touched);
         }
         if commands.is_empty() && writes.is_empty() && answers.is_none() {
             self.say_synced(synced, out);
@@ -185,9 +189,9 @@ impl<A: App> Instance<A> {
             follows,
             answers,
             journal,
-            before: self.truth.apply(writes.clone()),
+            undo,
             writes,
-            groups,
+            touched,
             synced,
             id: 0,
             stage: Stage::Asked,

@@ -11,8 +11,10 @@ use morph_api::store::watch_request::Which;
 use morph_api::store::{Change, Space, StatusReply, Synced, WatchReply, WatchRequest, watch_reply};
 use serde_json::Value;
 
+use super::layers::Touched;
 use super::truth::{self, Write};
 use super::{Fatal, Instance, Now, Output, Role, Source};
+use crate::migration::Hop;
 use crate::turn::RowId;
 use crate::{App, ChangedRow, Changes};
 
@@ -210,8 +212,8 @@ impl<A: App> Instance<A> {
             return Ok(());
         };
         let space = space.clone();
-        let through = match self.reading_of(&space) {
-            Ok(through) => through,
+        let way = match self.way_to(&space) {
+            Ok(way) => way,
             Err(fatal) if matches!(self.role, Role::Waiting) && !self.ready_said => {
                 return Err(fatal);
             }
@@ -223,23 +225,20 @@ impl<A: App> Instance<A> {
             }
         };
         let id = space.id;
-        self.adopt(space, through);
+        self.adopt(space, way);
         let app = self.config.manifest.name.clone();
         let which = Some(Which::Space(id));
         out.push(self.own.watch(Source::Own, app, which));
         Ok(())
     }
 
-    /// Whether a space is read through the migration, or natively.
-    fn reading_of(&self, space: &Space) -> Result<bool, Fatal> {
+    /// The steps over which a space is read; none: natively.
+    fn way_to(&self, space: &Space) -> Result<Vec<Hop>, Fatal> {
         let manifest = &self.config.manifest;
-        if space.schema == manifest.schema {
-            return Ok(false);
-        }
-        let mapping = self.truth.mapping();
-        let mapping = mapping.filter(|mapping| mapping.other == space.schema);
-        if mapping.is_some() && manifest.migrates.contains(&space.schema) {
-            return Ok(true);
+        let (own, schema) = (manifest.schema, space.schema);
+        let may = schema == own || manifest.migrates.contains(&schema);
+        if let Some(way) = self.truth.way(schema).filter(|_| may) {
+            return Ok(way);
         }
         Err(Fatal(format!(
             "the tables of {} have schema version {}, and release {} understands {}{}",
@@ -249,18 +248,18 @@ impl<A: App> Instance<A> {
             manifest.schema,
             match manifest.migrates.len() {
                 0 => String::new(),
-                _ => format!(" and, through its migration, {:?}", manifest.migrates),
+                _ => format!(" and, through its migrations, {:?}", manifest.migrates),
             },
         )))
     }
 
-    fn adopt(&mut self, space: Space, through: bool) {
+    fn adopt(&mut self, space: Space, way: Vec<Hop>) {
         let before = self.truth.space.as_ref().map(|space| space.id);
         if before != Some(space.id) {
-            let how = if through {
-                "through its migration"
-            } else {
-                "natively"
+            let how = match way.len() {
+                0 => "natively",
+                1 => "through its migration",
+                _ => "through its migrations",
             };
             let (id, schema) = (space.id, space.schema);
             tracing::info!("follows space {id} of schema version {schema}, {how}");
@@ -271,7 +270,7 @@ impl<A: App> Instance<A> {
                 self.copy_order = None;
             }
         }
-        self.truth.follow(space, through);
+        self.truth.follow(space, way, &self.engine.tables);
     }
 
     /// What a watch says.
@@ -344,7 +343,10 @@ impl<A: App> Instance<A> {
             watch_reply::Reply::Changes(changes) => {
                 let foreign = changes.changes.iter().filter(|change| !self.is_own(change));
                 let mut rows = foreign.flat_map(|change| &change.rows);
-                rows.any(|row| self.hands.changed(&self.truth.group_of(row)))
+                rows.any(|row| match self.truth.group_of(row) {
+                    Some(group) => self.hands.changed(0, &group),
+                    None => !self.hands.is_empty(),
+                })
             }
             watch_reply::Reply::Snapshot(_) | watch_reply::Reply::Ended(_) => false,
         }
@@ -378,7 +380,10 @@ impl<A: App> Instance<A> {
                 let tables = &self.engine.tables;
                 let writes = self.truth.loaded(synced.revision, modified, tables)?;
                 self.own.synced(&synced);
-                self.apply_own(writes);
+                self.apply_own(writes, None);
+                if let Some(copy) = &mut self.copy {
+                    copy.look_again(&self.truth);
+                }
             }
             watch_reply::Reply::Changes(changes) => {
                 for change in changes.changes {
@@ -386,8 +391,8 @@ impl<A: App> Instance<A> {
                         self.truth.echoed(change.revision, &change.rows);
                         continue;
                     }
-                    let writes = self.truth.changed(change.revision, change.rows)?;
-                    self.apply_own(writes);
+                    let (writes, touched) = self.truth.changed(change.revision, change.rows)?;
+                    self.apply_own(writes, Some(touched));
                 }
                 self.truth.progress(changes.revision);
                 self.own.progress(changes.revision);
@@ -397,20 +402,19 @@ impl<A: App> Instance<A> {
         Ok(())
     }
 
-    /// Rows of the view that others changed.
-    fn apply_own(&mut self, writes: Vec<Write>) {
-        let mut touched = Vec::new();
+    /// Rows of the view that others changed, and the groups that this touches, where they are more than these rows'.
+    fn apply_own(&mut self, writes: Vec<Write>, touched: Option<Touched>) {
+        let mut ids = Vec::new();
         for ((table, key), value) in writes {
             if self.engine.set_row(None, &table, &key, value) {
-                touched.push((table, key));
+                ids.push((table, key));
             }
         }
-        let tables = &self.engine.tables;
-        self.truth.note(touched.iter(), tables);
-        if let (Some(copy), Some(mapping)) = (&mut self.copy, self.truth.mapping()) {
-            copy.touch(touched.iter().map(|(t, k)| mapping.own_group(t, k)));
+        self.truth.note(ids.iter(), &self.engine.tables);
+        if let Some(copy) = &mut self.copy {
+            copy.touch(&touched.unwrap_or_else(|| vec![self.truth.groups_of(ids.iter())]));
         }
-        for (table, key) in touched {
+        for (table, key) in ids {
             self.tell_later(None, table, key);
         }
     }

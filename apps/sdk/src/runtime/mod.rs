@@ -16,8 +16,8 @@ use morph_api::manifest::Manifest;
 use tracing_subscriber::EnvFilter;
 
 use crate::instance::{Config, Instance};
-use crate::migration::Mapping;
-use crate::{App, Migration};
+use crate::migration::Chain;
+use crate::{App, Migrations};
 use driver::Driver;
 use flags::Flags;
 use lock::Lock;
@@ -28,15 +28,16 @@ const REINSTALL: &str = "MORPH_SDK_REINSTALL";
 
 /// The `main` of an app whose tables have but one schema version.
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
-    main(app, |_| None)
+    main(app, Chain::none)
 }
 
-/// The `main` of an app that can also run on its tables' neighbouring schema version.
-pub fn run_with_migration<A: App, M: Migration>(app: impl FnOnce() -> A) -> ExitCode {
-    main(app, Mapping::of::<M>)
+/// The `main` of an app that can also run on other schema versions of its tables: through one migration, or a tuple of
+/// neighbouring ones.
+pub fn run_with_migration<A: App, M: Migrations>(app: impl FnOnce() -> A) -> ExitCode {
+    main(app, Chain::of::<M>)
 }
 
-fn main<A: App>(app: impl FnOnce() -> A, mapping: impl FnOnce(u32) -> Option<Mapping>) -> ExitCode {
+fn main<A: App>(app: impl FnOnce() -> A, chain: impl FnOnce(u32) -> Chain) -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -47,7 +48,7 @@ fn main<A: App>(app: impl FnOnce() -> A, mapping: impl FnOnce(u32) -> Option<Map
         .with_target(false)
         .with_env_filter(filter)
         .init();
-    match start(app, mapping, &flags) {
+    match start(app, chain, &flags) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             tracing::error!("{error:#}");
@@ -58,7 +59,7 @@ fn main<A: App>(app: impl FnOnce() -> A, mapping: impl FnOnce(u32) -> Option<Map
 
 fn start<A: App>(
     app: impl FnOnce() -> A,
-    mapping: impl FnOnce(u32) -> Option<Mapping>,
+    chain: impl FnOnce(u32) -> Chain,
     flags: &Flags,
 ) -> anyhow::Result<u8> {
     let Some(start) = flags.start() else {
@@ -75,7 +76,7 @@ fn start<A: App>(
         "starts"
     );
     let config = Config {
-        mapping: mapping(manifest.schema),
+        chain: chain(manifest.schema),
         manifest,
         instance: start.instance,
         node: flags.node.clone(),

@@ -31,7 +31,7 @@ fn copied<A: App>(world: &World<A>) -> Option<CopyProgress> {
 }
 
 /// As [`Rows`], to be mapped.
-fn rows(space: BTreeMap<String, String>) -> Rows {
+pub(super) fn rows(space: BTreeMap<String, String>) -> Rows {
     let row = |(id, value): (String, String)| {
         let (table, key) = id.split_once('/').unwrap();
         let value = serde_json::from_str(&value).unwrap();

@@ -1,6 +1,7 @@
 //! The machine among a real store's core, a proxy and a switch that are a few lines each.
 
 pub(crate) mod app;
+mod chains;
 mod copies;
 mod hands;
 pub(crate) mod world;
@@ -17,6 +18,14 @@ use world::{Store, World, config};
 
 use crate::RuleKey;
 use crate::instance::{Input, Output};
+
+/// How many random runs: many more where there is time.
+fn cases(few: u32) -> u32 {
+    match std::env::var_os("MORPH_LONG") {
+        Some(_) => few * 100,
+        None => few,
+    }
+}
 
 /// A store with an empty truth of this schema version.
 fn store(schema: u32) -> Store {

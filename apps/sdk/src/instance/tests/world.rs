@@ -23,15 +23,15 @@ use prost::Message as _;
 
 use super::app::S;
 use crate::instance::{Config, Input, Instance, Now, Outcome, Output, Source};
-use crate::migration::Mapping;
-use crate::{App, Migration};
+use crate::migration::Chain;
+use crate::{App, Migrations};
 
 /// A store: what a transaction means is the store's own code.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) state: State,
     rows: BTreeMap<At, (u64, String)>,
-    /// Changes that watchers have not been told of.
+    /// All changes so far; each world knows how many of them it has told.
     news: Vec<(u32, Change)>,
     /// All of them, for watches that go on.
     past: Vec<(u32, Change)>,
@@ -161,14 +161,14 @@ pub(super) fn manifest(schema: u32) -> Manifest {
     Manifest::parse(Path::new("app.toml"), &text).unwrap()
 }
 
-pub(crate) fn config<M: Migration>(instance: &str) -> Config {
+pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
     Config {
         manifest: manifest(2),
         instance: instance.into(),
         node: "node1".into(),
         pid: 1,
         space: None,
-        mapping: Mapping::of::<M>(2),
+        chain: Chain::of::<M>(2),
         reinstall: false,
     }
 }
@@ -192,7 +192,10 @@ pub(super) struct World<A: App> {
     /// The flow-mods that the switch got.
     pub(super) flow_mods: Vec<FlowMod>,
     turn: Vec<FlowMod>,
-    watches: BTreeMap<Source, (u64, String, u32)>,
+    /// Generation, app, space, and how many of the store's news were there before.
+    watches: BTreeMap<Source, (u64, String, u32, usize)>,
+    /// How many of the store's news it was told.
+    heard: usize,
     replies: VecDeque<(Source, u64, WatchReply)>,
     next_event: u64,
     /// Watches that went on without a snapshot.
@@ -202,6 +205,7 @@ pub(super) struct World<A: App> {
 impl<A: App> World<A> {
     pub(super) fn new(app: A, config: Config, store: Store) -> Self {
         World {
+            heard: store.news.len(),
             instance: Instance::new(app, config),
             store,
             now: Instant::now(),
@@ -318,10 +322,13 @@ impl<A: App> World<A> {
 
     /// Tells the watchers what has changed in the store.
     pub(super) fn news(&mut self) {
-        let news = std::mem::take(&mut self.store.news);
+        let heard = std::mem::replace(&mut self.heard, self.store.news.len());
+        let news = self.store.news.iter().enumerate().skip(heard);
         let revision = self.store.state.revision;
-        for (source, (generation, _, id)) in &self.watches {
-            let changes = news.iter().filter(|(space, _)| space == id);
+        for (source, (generation, _, id, from)) in &self.watches {
+            let news = news.clone().filter(|(at, _)| at >= from);
+            let changes = news.map(|(_, news)| news);
+            let changes = changes.filter(|(space, _)| space == id);
             let changes = Changes {
                 revision,
                 changes: changes.map(|(_, change)| change.clone()).collect(),
@@ -361,7 +368,7 @@ impl<A: App> World<A> {
     fn gone(&mut self) {
         let spaces = &self.store.state.spaces;
         let replies = &mut self.replies;
-        self.watches.retain(|source, (generation, app, id)| {
+        self.watches.retain(|source, (generation, app, id, _)| {
             let there = spaces.contains_key(&(app.clone(), *id));
             if !there {
                 replies.push_back((source.clone(), *generation, space_gone()));
@@ -451,7 +458,8 @@ impl<A: App> World<A> {
             self.replies
                 .push_back((source.clone(), generation, wrap(reply)));
         }
-        self.watches.insert(source, (generation, app, id));
+        let from = self.store.news.len();
+        self.watches.insert(source, (generation, app, id, from));
     }
 
     /// A watch goes on after a revision.
@@ -485,7 +493,8 @@ impl<A: App> World<A> {
             self.replies
                 .push_back((source.clone(), generation, wrap(reply)));
         }
-        self.watches.insert(source, (generation, app, id));
+        let from = self.store.news.len();
+        self.watches.insert(source, (generation, app, id, from));
     }
 
     /// Commits the oldest transaction that waits.
