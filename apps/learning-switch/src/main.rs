@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use morph_sdk::packet::Ethernet;
 use morph_sdk::{
     Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, Rules,
-    Table, Touched, Turn, View, port,
+    Table, TableShape, Touched, Turn, View, port,
 };
 
 #[cfg(test)]
@@ -37,6 +37,10 @@ enum Group {
 
 impl App for LearningSwitch {
     type Group = Group;
+
+    fn tables() -> Vec<TableShape> {
+        vec![MACS.shape()]
+    }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         match event {

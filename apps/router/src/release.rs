@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use morph_sdk::{Dpid, MacAddr, Table, Touched, Turn, View};
+use morph_sdk::{Dpid, MacAddr, Table, TableShape, Touched, Turn, View};
 use serde::{Deserialize, Serialize};
 
 use crate::tree::Tree;
@@ -12,6 +12,8 @@ pub trait Release: Send + 'static {
     /// Least cost over weights; otherwise fewest hops.
     const WEIGHTED: bool;
 
+    /// The shapes of the tables that are its own, beside those that all releases have.
+    fn tables() -> Vec<TableShape>;
     /// The destination whose tree a row of the app is part of.
     fn destination_of(what: &Touched<'_>) -> Option<MacAddr>;
     /// All destinations that have a tree.
@@ -42,6 +44,10 @@ pub struct V1;
 impl Release for V1 {
     const WEIGHTED: bool = false;
 
+    fn tables() -> Vec<TableShape> {
+        vec![TREES.shape()]
+    }
+
     fn destination_of(what: &Touched<'_>) -> Option<MacAddr> {
         what.key(&TREES)
     }
@@ -69,6 +75,10 @@ pub struct V2;
 
 impl Release for V2 {
     const WEIGHTED: bool = true;
+
+    fn tables() -> Vec<TableShape> {
+        vec![HOPS.shape()]
+    }
 
     fn destination_of(what: &Touched<'_>) -> Option<MacAddr> {
         what.key(&HOPS).map(|(mac, _)| mac)

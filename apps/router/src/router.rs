@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use morph_sdk::{App, AppError, Changes, Event, MacAddr, Rules, Touched, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, MacAddr, Rules, TableShape, Touched, Turn, View};
 
 use crate::deliver;
 use crate::graph::{DEFAULT_COST, End, Graph};
 use crate::release::Release;
 use crate::rules::{self, Group};
-use crate::tables::{self, APPLIED, HOSTS, LINKS, SWITCHES};
+use crate::tables::{self, APPLIED, HOSTS, LINKS, SWITCHES, WEIGHTS};
 use crate::tree::{self, Tree};
 
 /// How many hops one turn changes at most, but for the last tree: well below what one transaction takes.
@@ -51,6 +51,12 @@ impl<R> fmt::Debug for Router<R> {
 
 impl<R: Release> App for Router<R> {
     type Group = Group;
+
+    fn tables() -> Vec<TableShape> {
+        let mut tables = R::tables();
+        tables.extend([WEIGHTS.shape(), APPLIED.shape()]);
+        tables
+    }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         // All else is topology's to learn; what it learned comes as changes of its tables.

@@ -5,7 +5,7 @@ use std::fmt::{self, Debug};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Dpid, Event, Key, Rules, Table, Turn, View};
+use crate::{Dpid, Event, Key, Rules, Table, TableShape, Turn, View};
 
 /// An application: events and the view go in, state changes and packet-outs come out; and what the rules are is a
 /// function of the view.
@@ -32,6 +32,14 @@ pub trait App: Send + 'static {
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let _ = turn;
         Ok(())
+    }
+
+    /// The shapes of its tables, for `morphctl schema diff`: `vec![MACS.shape()]`. An app that names none has nothing to compare.
+    fn tables() -> Vec<TableShape>
+    where
+        Self: Sized,
+    {
+        Vec::new()
     }
 
     /// The groups whose rules depend on a row or a switch. Called for each one that changed or, at the start, is there.

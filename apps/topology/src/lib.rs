@@ -18,11 +18,11 @@ pub mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, Touched, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, TableShape, Touched, Turn, View};
 
 use crate::probing::Probing;
 use crate::rules::Group;
-use crate::tables::End;
+use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
 use morph_sdk::lldp::{self, Probe};
 
 /// The app.
@@ -59,6 +59,11 @@ impl Topology {
 
 impl App for Topology {
     type Group = Group;
+
+    fn tables() -> Vec<TableShape> {
+        let (ports, links) = (PORTS.shape(), LINKS.shape());
+        vec![SWITCHES.shape(), ports, links, HOSTS.shape(), IPS.shape()]
+    }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         self.last_event = Some(turn.now());

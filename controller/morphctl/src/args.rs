@@ -20,8 +20,8 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations; `app start|stop|remove` say
-apps; `switch clean` says cleaned, `doctor` checks;
+(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations, schema; `app
+start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
 status in its list, a line as each status comes; so does `logs --follow` with lines.";
 
@@ -160,6 +160,9 @@ pub(crate) enum Verb {
     /// The stored state of the apps, to look at
     #[command(subcommand)]
     Store(StoreVerb),
+    /// The shapes of releases' tables
+    #[command(subcommand)]
+    Schema(SchemaVerb),
 }
 
 /// Verbs of `morphctl app`.
@@ -227,6 +230,20 @@ pub(crate) enum ConfigVerb {
         /// VALUE is JSON; a bare word is text; nothing after the = deletes the entry
         #[arg(value_name = "TABLE.KEY=VALUE", required = true)]
         entries: Vec<Entry>,
+    },
+}
+
+/// Verbs of `morphctl schema`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemaVerb {
+    /// Compares the tables of two bundles, and begins the source of the migration between them
+    ///
+    /// Runs the executable of each with --schema, which a release built with the SDK answers. Needs no morphd.
+    Diff {
+        /// The older release's bundle, a folder with app.toml and executables
+        old: PathBuf,
+        /// The newer release's bundle
+        new: PathBuf,
     },
 }
 

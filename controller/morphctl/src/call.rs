@@ -14,13 +14,14 @@ use morph_api::management::{
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::args::{AppVerb, ConfigVerb, StoreVerb, SwitchVerb, Verb};
+use crate::args::{AppVerb, ConfigVerb, SchemaVerb, StoreVerb, SwitchVerb, Verb};
 use crate::argument::{App, Entry, Release};
 use crate::doctor;
 use crate::failure::{Effect, Failure};
 use crate::follow;
 use crate::print::rows::{Installed, Removed, Stopped, Written};
 use crate::print::{Output, plain};
+use crate::schema;
 
 /// The way to morphd.
 pub(crate) type Client = ManagementClient<Channel>;
@@ -114,6 +115,7 @@ pub(crate) async fn run(
         }
         Verb::Config(verb) => run_config(verb, client, out).await,
         Verb::Store(verb) => run_store(verb, client, out).await,
+        Verb::Schema(SchemaVerb::Diff { old, new }) => schema::diff(&old, &new, out).await,
     }
 }
 

@@ -8,13 +8,14 @@ mod endpoint;
 mod failure;
 mod follow;
 mod print;
+mod schema;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::args::{Cli, SchemaVerb, Verb};
 use crate::failure::Failure;
 use crate::print::Output;
 
@@ -42,6 +43,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Unreachable(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
+        // Of two folders: no morphd is asked.
+        if let Verb::Schema(SchemaVerb::Diff { old, new }) = &cli.verb {
+            return schema::diff(old, new, &mut Output::new(cli.output)).await;
+        }
         let reached = endpoint::reach(cli.endpoint).await;
         Box::pin(call::run(cli.verb, reached, Output::new(cli.output))).await
     })

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, setsid, waitid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open,
+    pidfd_send_signal, prlimit, setsid, waitid,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -65,6 +66,18 @@ impl Process {
         in_own_session(&mut command);
         // `Child` is dropped: std neither waits for it nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
+    }
+
+    /// Bounds what memory the process may take for its own (`RLIMIT_DATA`): one that wants more aborts, and the machine has
+    /// enough for all others.
+    pub fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        prlimit(pid, Resource::Data, limit)?;
+        Ok(())
     }
 
     /// Takes hold of a running process by its pid.
@@ -129,6 +142,16 @@ impl Process {
     pub async fn ended_within(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.ended()).await.is_ok()
     }
+}
+
+/// The machine's memory in bytes (proc(5), /proc/meminfo).
+pub fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 #[allow(unsafe_code)]

@@ -32,6 +32,9 @@ pub struct Manifest {
     /// Apps whose tables it reads, and the schema version that it understands.
     #[serde(default)]
     pub reads: BTreeMap<String, u32>,
+    /// MiB of memory that an instance may take; beyond that it ends. Default: half of the machine's.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
     /// Its tables that people may write with `morphctl config set`.
     #[serde(default)]
     pub config: Vec<String>,
@@ -141,6 +144,9 @@ impl Manifest {
                 ),
             ));
         }
+        if let Some(mib) = self.memory_mib.filter(|mib| !(16..=1 << 20).contains(mib)) {
+            return Some(("memory_mib", format!("{mib} is not from 16 to 1048576")));
+        }
         if !(TABLES.contains(&first) && TABLES.contains(&last) && first < last) {
             return Some((
                 "tables",
@@ -249,6 +255,7 @@ mod tests {
                 "[\"weights\"]\nchecks.weights = { value = \"colour\" }",
                 "unknown variant `colour`",
             ),
+            ("id = 3", "id = 3\nmemory_mib = 1", "memory_mib: 1"),
         ] {
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(

@@ -10,13 +10,13 @@ use morph_api::manifest::Manifest;
 #[command(disable_version_flag = true)]
 pub(super) struct Flags {
     /// The release's manifest, app.toml of its bundle
-    #[arg(long, value_name = "FILE", required_unless_present = "version")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["version", "schema"])]
     manifest: Option<PathBuf>,
     /// The instance's id
-    #[arg(long, value_name = "ID", required_unless_present = "version")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["version", "schema"])]
     instance: Option<String>,
     /// Where the sockets of the store and of the proxy are
-    #[arg(long, value_name = "DIR", required_unless_present = "version")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["version", "schema"])]
     run_dir: Option<PathBuf>,
     /// The node's name
     #[arg(long, value_name = "NAME", default_value = "node1")]
@@ -27,6 +27,9 @@ pub(super) struct Flags {
     /// Print the version
     #[arg(long, short = 'V')]
     version: bool,
+    /// Print the shapes of the app's tables as JSON
+    #[arg(long)]
+    pub(super) schema: bool,
 }
 
 /// What an instance is started with.
@@ -40,7 +43,7 @@ pub(super) struct Start {
 impl Flags {
     /// What an instance needs, or `None` where only the version was asked for.
     pub(super) fn start(&self) -> Option<Start> {
-        if self.version {
+        if self.version || self.schema {
             return None;
         }
         Some(Start {

@@ -62,6 +62,11 @@ fn start<A: App>(
     chain: impl FnOnce(u32) -> Chain,
     flags: &Flags,
 ) -> anyhow::Result<u8> {
+    if flags.schema {
+        let schema = serde_json::json!({ "tables": A::tables() });
+        writeln!(std::io::stdout(), "{schema}")?;
+        return Ok(0);
+    }
     let Some(start) = flags.start() else {
         writeln!(std::io::stdout(), "{}", flags::version())?;
         return Ok(0);

@@ -9,7 +9,7 @@ use morph_api::management::{
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::rows::{Installed, Removed, Stopped, Written};
+use super::rows::{Installed, Removed, Stopped, TableChange, Written};
 use super::status::name_in_api;
 
 /// Something with fields.
@@ -152,6 +152,20 @@ impl Object for Removed {
         object.serialize_entry("name", &self.name)?;
         object.serialize_entry("status", "removed")?;
         object.serialize_entry("switches", &self.switches)
+    }
+}
+
+impl Object for TableChange {
+    fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
+        object.serialize_entry("table", &self.table)?;
+        object.serialize_entry("change", self.change)?;
+        for (side, table) in [("old", &self.old), ("new", &self.new)] {
+            let side_of = table.as_ref().map(|table| {
+                serde_json::json!({ "key": table.key, "value": table.value, "shape": table.shape })
+            });
+            object.serialize_entry(side, &side_of)?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use morph_api::management::{ConfigEntry, Release};
 
+use crate::schema::Table;
+
 /// After `app install`.
 pub(crate) struct Installed {
     pub(crate) release: Release,
@@ -26,4 +28,13 @@ pub(crate) struct Written {
     pub(crate) entry: ConfigEntry,
     /// The store's, of the transaction.
     pub(crate) revision: u64,
+}
+
+/// Of `schema diff`: a table in two releases.
+pub(crate) struct TableChange {
+    pub(crate) table: String,
+    /// same, changed, added, removed.
+    pub(crate) change: &'static str,
+    pub(crate) old: Option<Table>,
+    pub(crate) new: Option<Table>,
 }

@@ -8,9 +8,10 @@ use morph_api::management::{
 };
 
 use super::plain;
-use super::rows::{Installed, Removed, Stopped, Written};
+use super::rows::{Installed, Removed, Stopped, TableChange, Written};
 use super::status::{milliseconds, rules, word};
 use super::time::utc;
+use crate::schema;
 
 /// A row of a table.
 pub(crate) trait Cells {
@@ -57,6 +58,12 @@ fn some(number: u64) -> String {
         0 => String::new(),
         number => number.to_string(),
     }
+}
+
+/// The types of a table, without blanks: a cell is a word.
+fn types(table: Option<&schema::Table>) -> String {
+    let types = table.map(|table| format!("{}->{}", table.key, table.value));
+    types.unwrap_or_default().replace(' ', "")
 }
 
 /// Why it failed, or what would be lost first.
@@ -138,6 +145,9 @@ tables! {
     Host = |host| { "MAC": host.mac, "DPID": host.dpid, ">PORT": host.port, "IPS": host.ips.join(",") }
     ConfigEntry = |entry| { "KEY": entry.key, "VALUE": entry.value }
     Written = |done| { ">REVISION": done.revision, "KEY": done.entry.key, "VALUE": done.entry.value }
+    TableChange = |table| {
+        "TABLE": table.table, "CHANGE": table.change, "OLD": types(table.old.as_ref()), "NEW": types(table.new.as_ref()),
+    }
     StoreRow = |row| { "TABLE": row.table, "KEY": row.key, ">REVISION": row.revision, "VALUE": row.value }
     StoreSpace = |space| {
         "APP": space.app, ">SPACE": space.id, ">SCHEMA": space.schema, "ROLE": space.role, ">MARK": space.mark,

@@ -10,7 +10,7 @@ use semver::Version;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
-use crate::process::{Ending, Process};
+use crate::process::{Ending, Process, machine_memory};
 use crate::proxy::Proxy;
 use crate::pulse::{Beat, Pulse};
 use crate::upgrade::{self, Side};
@@ -69,6 +69,8 @@ impl Supervisor {
         let release =
             release.ok_or_else(|| format!("{app}@{version} is not installed any longer"))?;
         let (exec, folder) = (release.exec(), release.folder.clone());
+        let memory = release.manifest.memory_mib.map(|mib| mib << 20);
+        let memory = memory.or_else(|| Some(machine_memory()? / 2));
         let id = self.next_instance_id();
         let settings = &self.settings;
         let mut args: Vec<OsString> = vec!["--manifest".into(), folder.join("app.toml").into()];
@@ -83,6 +85,10 @@ impl Supervisor {
         let process = Process::spawn(&exec, &args, &log)
             .map_err(|error| format!("could not be started: {}: {error}", exec.display()))?;
         tracing::info!(app, release = %version, instance = id, pid = process.pid(), "started");
+        if let Some(Err(error)) = memory.map(|bytes| process.limit_memory(bytes)) {
+            // It is bounded by the machine only.
+            tracing::warn!(app, instance = id, %error, "its memory is not limited");
+        }
         self.add_instance(id.clone(), app, version, Arc::new(process));
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.log_since = log_since;

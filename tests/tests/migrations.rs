@@ -1,0 +1,129 @@
+//! Changes of the schema with real processes: what they tell, and migrations that misbehave and harm nothing but their own
+//! upgrade.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{Answer, Bundle, Lab, Shape, bin, bundles, wait_until};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// morphctl's exit code.
+const ROLLED_BACK: i32 = 4;
+/// For an instance that uses too much of it.
+const MEMORY: &str = "256";
+
+/// Installs and tries a release whose migration misbehaves; what morphctl said.
+fn try_defect(lab: &Lab, defect: &str) -> Result<Answer> {
+    let version = format!("2.0.0-{defect}");
+    let bundle = Bundle::copy("router-2.0.0", lab.dir(), defect)?
+        .set("version", &format!("\"{version}\""))?
+        .set("memory_mib", MEMORY)?
+        .program(&bin("examples/migrates_badly")?)?;
+    lab.morpheus()?.do_(&["app", "install", bundle.path()?])?;
+    let release = format!("app=router@{version}");
+    lab.morpheus()?
+        .ask(&["upgrade", &release, "--probation", "20s"])
+}
+
+fn trees(lab: &Lab) -> Result<Value> {
+    lab.morpheus()?
+        .do_(&["store", "list", "app=router", "trees"])
+        .map(|list| {
+            let rows = list["store"].as_array().cloned().unwrap_or_default();
+            let row = |row: &Value| serde_json::json!([row["key"], row["value"]]);
+            rows.iter().map(row).collect()
+        })
+}
+
+/// Upgrades that misbehave, one after the other, in a network in use: it keeps its pings, its state and its old instance.
+fn harm_nothing(defects: &[(&str, &str)]) -> Result<()> {
+    let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
+    let before = trees(&lab)?;
+    let pid = lab.morpheus()?.app("router")?["pid"].clone();
+    let ping = lab.ping_on(1, 2, 2)?;
+    for (defect, word) in defects {
+        let began = Instant::now();
+        let answer = try_defect(&lab, defect)?;
+        eprintln!("{defect}: {:.1} s", began.elapsed().as_secs_f32());
+        ensure!(answer.code == ROLLED_BACK, "{defect}: {answer:?}");
+        let said = format!("{} {}", answer.out, answer.err);
+        ensure!(said.contains(word), "{defect}: no {word:?} in {answer:?}");
+        let app = lab.morpheus()?.wait_running("router", None)?;
+        ensure!(
+            app["release"] == "1.0.0" && app["pid"] == pid,
+            "{defect}: {app}"
+        );
+        ensure!(trees(&lab)? == before, "{defect}: the state is another");
+        // What it had begun is gone.
+        wait_until("its copy is dropped", Duration::from_secs(5), || {
+            let list = lab.morpheus()?.do_(&["store", "list"])?;
+            let spaces = list["store"].as_array().context("store")?;
+            let copies = spaces.iter().filter(|s| s["role"] == "copy").count();
+            Ok((copies == 0).then_some(()))
+        })?;
+    }
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
+    lab.finish()
+}
+
+#[test]
+fn a_migration_that_panics_loops_or_eats_memory_harms_only_its_own_upgrade() -> Result<()> {
+    harm_nothing(&[
+        ("up-panics", "panicked"),
+        ("up-eats", "signal 6"),
+        ("down-loops", "answer"),
+        ("down-eats", "signal 6"),
+    ])
+}
+
+/// Nobody is asked before it is ready, so this one has the whole time to get there.
+#[test]
+fn a_newcomer_that_never_gets_its_view_is_given_up() -> Result<()> {
+    if std::env::var_os("MORPH_LONG").is_none() {
+        return Ok(());
+    }
+    harm_nothing(&[("up-loops", "ready")])
+}
+
+#[test]
+fn a_change_of_the_schema_tells_its_copy_and_that_a_way_back_loses_nothing() -> Result<()> {
+    let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
+    let morpheus = lab.morpheus()?;
+    let bundle = bundles("router-2.0.0")?;
+    let bundle = bundle.to_str().context("a path that is no text")?;
+    morpheus.do_(&["app", "install", bundle])?;
+    for (version, from, to) in [("2.0.0", 1, 2), ("1.0.0", 2, 1)] {
+        let release = format!("app=router@{version}");
+        let upgraded = morpheus.do_(&["upgrade", &release, "--probation", "1s"])?;
+        let list = morpheus.do_(&["store", "migrations", "app=router"])?;
+        let copy = list["migrations"][0].clone();
+        let schemas = (&copy["to_schema"], &copy["status"], &copy["complete"]);
+        ensure!(
+            schemas == (&to.into(), &"swapped".into(), &true.into()),
+            "{copy}"
+        );
+        ensure!(
+            copy["losing"] == 0 && copy["groups"] == copy["groups_total"],
+            "{copy}"
+        );
+        ensure!(copy["groups"].as_u64() > Some(2), "from {from}: {copy}");
+        let status = morpheus.do_(&["status", "app=router"])?;
+        let status = &status["upgrades"][0];
+        ensure!(
+            status["groups_checked"] == copy["groups"],
+            "{upgraded} {status}"
+        );
+    }
+    let old = bundles("router-1.0.0")?;
+    let old = old.to_str().context("a path that is no text")?;
+    let diff = morpheus.do_(&["schema", "diff", old, bundle])?;
+    let change = |table: &str| {
+        let list = diff["schema"].as_array().into_iter().flatten();
+        let mut found = list.filter(|change| change["table"] == table);
+        found.next().map(|change| change["change"].clone())
+    };
+    let changes = ["trees", "hops", "weights"].map(change);
+    let expected = ["removed", "added", "same"].map(|word| Some(word.into()));
+    ensure!(changes == expected, "{diff}");
+    lab.finish()
+}
