@@ -21,7 +21,7 @@ Exit codes:
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
 (also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations, schema; `app
-start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks;
+start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks, `decode` messages;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
 status in its list, a line as each status comes; so does `logs --follow` with lines.";
 
@@ -154,6 +154,16 @@ pub(crate) enum Verb {
     Topology,
     /// The hosts that were learned, and where they are
     Hosts,
+    /// Prints OpenFlow messages that are given as bytes; asks nobody
+    ///
+    /// Reads hexadecimal digits, dumps with offsets (xxd, hexdump -C, od, ovs-ofctl, Wireshark), raw bytes, and several
+    /// messages one after the other, of OpenFlow 1.0 and 1.3. An error says which field, at which byte, and why; the other
+    /// messages are printed all the same.
+    Decode {
+        /// Digits, a file, or - for standard input, which is read too where nothing is named
+        #[arg(value_name = "HEX|FILE|-", num_args = 0..)]
+        message: Vec<String>,
+    },
     /// An app's tables that people may write
     #[command(subcommand)]
     Config(ConfigVerb),

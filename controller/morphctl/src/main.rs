@@ -1,8 +1,10 @@
 //! morphctl, the command line of Morpheus: parses ([`args`]), calls morphd ([`call`], [`follow`]) and prints ([`print`]).
+//! [`decode`] needs no morphd.
 
 mod args;
 mod argument;
 mod call;
+mod decode;
 mod doctor;
 mod endpoint;
 mod failure;
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    if let Verb::Decode { message } = &cli.verb {
+        return decode::run(message, cli.output);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -53,6 +53,12 @@ pub enum Problem {
         /// How many.
         found: usize,
     },
+    /// A version that is not known here, or not the one that was to be read.
+    #[error("version {found} is not supported")]
+    Version {
+        /// The value on the wire.
+        found: u8,
+    },
     /// A value that the specification does not allow.
     #[error("value {found} is not allowed")]
     Value {
@@ -68,6 +74,10 @@ impl DecodeError {
             offset,
             problem,
         }
+    }
+
+    pub(crate) const fn version(found: u8) -> Self {
+        Self::new("header.version", 0, Problem::Version { found })
     }
 
     pub(crate) const fn value(what: &'static str, offset: usize, found: u64) -> Self {

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::rule::{RuleBody, RuleKey};
 use crate::v13::nicira::{self, Resubmit};
-use crate::v13::{Action, FlowStats, Instruction, Match, port};
+use crate::v13::{Action, FlowStats, Instruction, Match, Oxm, port};
 
 /// A port by its number, or by its name if it is a reserved one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,19 @@ fn list<T: Display>(f: &mut Formatter<'_>, items: &[T]) -> fmt::Result {
 fn hex(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     f.write_str("0x")?;
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// A field's value, and behind a slash its mask.
+#[derive(Debug, Clone, Copy)]
+pub struct OxmValue<'a>(
+    /// The field.
+    pub &'a Oxm,
+);
+
+impl Display for OxmValue<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        fields::value_and_mask(self.0, f)
+    }
 }
 
 impl Display for Match {

@@ -115,7 +115,7 @@ macro_rules! plain {
         }
 
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
         pub struct $name {
             $($(#[$doc])* pub $field: $type,)*
         }

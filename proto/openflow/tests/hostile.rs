@@ -305,7 +305,7 @@ fn versions_and_types_that_there_are_not() {
         let error = said(&barrier.clone().into());
         assert_eq!(
             error,
-            format!("header.version at byte 0: value {version} is not allowed")
+            format!("header.version at byte 0: version {version} is not supported")
         );
     }
     for kind in 30..=255 {

@@ -40,7 +40,7 @@ fn a_header_that_does_not_fit_its_frame() {
     let newer = framed(6, MessageType::BARRIER_REQUEST, &[]);
     assert_eq!(
         decode(&newer).unwrap_err().to_string(),
-        "header.version at byte 0: value 6 is not allowed"
+        "header.version at byte 0: version 6 is not supported"
     );
 }
 

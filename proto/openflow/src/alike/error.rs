@@ -83,6 +83,12 @@ macro_rules! errors {
             pub data: bytes::Bytes,
         }
 
+        impl serde::Serialize for ErrorMsg {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::serial::error((self.kind, self.code), self, &self.data, serializer)
+            }
+        }
+
         impl ErrorMsg {
             pub(crate) fn decode(
                 reader: &mut $crate::wire::Reader<'_>,

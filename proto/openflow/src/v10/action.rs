@@ -79,7 +79,7 @@ fixed! {
 }
 
 /// What is done to a packet. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Action {
     /// Sends it out.
     Output {
@@ -120,13 +120,16 @@ pub enum Action {
         /// Whose.
         vendor: u32,
         /// After the vendor's id, padding included.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that OpenFlow 1.0 does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After its header, padding included.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

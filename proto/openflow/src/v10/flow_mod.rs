@@ -33,7 +33,7 @@ fixed! {
 const COMMAND_AT: usize = 56;
 
 /// What a flow-mod does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[repr(u16)]
 pub enum FlowModCommand {
     /// Adds a rule, instead of one with the same match and priority.
@@ -64,11 +64,13 @@ impl FlowModCommand {
 }
 
 /// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowMod {
     /// Which packets.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// The rule's; it does not select what is changed or deleted.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// What to do.
     pub command: FlowModCommand,

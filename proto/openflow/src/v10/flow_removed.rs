@@ -31,11 +31,13 @@ fixed! {
 }
 
 /// A rule that asked for it has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FlowRemoved {
     /// The rule's.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// The rule's.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// The rule's.
     pub priority: u16,

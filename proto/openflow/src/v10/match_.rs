@@ -61,7 +61,7 @@ fixed! {
 
 /// Which packets: those that have all the fields that are not wildcarded. As on the wire, also where a field does not
 /// count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Match {
     /// Which fields do not count: `wildcard::*`.
     pub wildcards: u32,

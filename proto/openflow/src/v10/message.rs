@@ -12,16 +12,16 @@ use crate::header::{Header, HeaderFixed, MessageType};
 use crate::wire::{Fixed, Reader, Writer};
 
 /// One message of OpenFlow 1.0. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Message {
     /// The first message of each side; what follows its header has no meaning.
-    Hello(Bytes),
+    Hello(#[serde(serialize_with = "crate::serial::hex")] Bytes),
     /// Something was refused.
     Error(ErrorMsg),
     /// Asks for the same bytes back.
-    EchoRequest(Bytes),
+    EchoRequest(#[serde(serialize_with = "crate::serial::hex")] Bytes),
     /// The same bytes back.
-    EchoReply(Bytes),
+    EchoReply(#[serde(serialize_with = "crate::serial::hex")] Bytes),
     /// A vendor's own.
     Vendor(Vendor),
     /// Asks who the switch is.
@@ -64,8 +64,10 @@ pub enum Message {
     /// One that this module does not know.
     Unknown {
         /// Which.
+        #[serde(rename = "type")]
         kind: MessageType,
         /// After the header.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
@@ -74,8 +76,7 @@ pub enum Message {
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     let header = Header::read(frame)?;
     if header.version != VERSION {
-        let found = header.version.into();
-        return Err(DecodeError::value("header.version", 0, found));
+        return Err(DecodeError::version(header.version));
     }
     let (found, expected) = (usize::from(header.length), frame.len());
     if found != expected {

@@ -25,7 +25,7 @@ fixed! {
 }
 
 /// A packet for the controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketIn {
     /// Where the switch keeps it, or `NO_BUFFER`.
     pub buffer_id: u32,
@@ -36,6 +36,7 @@ pub struct PacketIn {
     /// Why it was sent.
     pub reason: u8,
     /// The packet, or its beginning.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 

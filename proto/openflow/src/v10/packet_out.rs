@@ -19,7 +19,7 @@ fixed! {
 const ACTIONS_LEN_AT: usize = 14;
 
 /// A packet from the controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketOut {
     /// Where the switch keeps it, or `NO_BUFFER`.
     pub buffer_id: u32,
@@ -28,6 +28,7 @@ pub struct PacketOut {
     /// What is done to it.
     pub actions: Vec<Action>,
     /// The packet, where the switch does not keep it.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 

@@ -107,7 +107,7 @@ fixed! {
 }
 
 /// A port of a switch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PhyPort {
     /// Its number.
     pub port_no: u16,
@@ -161,7 +161,7 @@ impl PhyPort {
 }
 
 /// A port has come, gone or changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PortStatus {
     /// `port_reason::*`.
     pub reason: u8,
@@ -186,7 +186,7 @@ impl PortStatus {
 }
 
 /// Changes a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct PortMod {
     /// Which.
     pub port_no: u16,

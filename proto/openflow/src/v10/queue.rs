@@ -45,7 +45,7 @@ fixed! {
 }
 
 /// The queues of a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueConfig {
     /// Which port.
     pub port: u16,
@@ -54,7 +54,7 @@ pub struct QueueConfig {
 }
 
 /// A queue of a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketQueue {
     /// Its id.
     pub queue_id: u32,
@@ -63,7 +63,7 @@ pub struct PacketQueue {
 }
 
 /// What is known of a queue. Properties that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum QueueProperty {
     /// Nothing.
     None,
@@ -72,8 +72,10 @@ pub enum QueueProperty {
     /// One that this module does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After its type and length, padding included.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

@@ -39,7 +39,7 @@ fixed! {
 }
 
 /// A vendor's own. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Vendor {
     /// `NXT_ROLE_REQUEST`: asks for a role, of `role::*`.
     NxRoleRequest(u32),
@@ -50,6 +50,7 @@ pub enum Vendor {
         /// Whose.
         vendor: u32,
         /// After the vendor's id.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

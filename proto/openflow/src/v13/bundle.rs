@@ -61,11 +61,12 @@ fixed! {
 }
 
 /// Opens, closes, carries out or forgets a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleControl {
     /// Which.
     pub bundle_id: u32,
     /// `control::*`.
+    #[serde(rename = "type")]
     pub kind: u16,
     /// `flag::*`.
     pub flags: u16,
@@ -96,13 +97,14 @@ impl BundleControl {
 }
 
 /// Adds a message to a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleAdd {
     /// Which.
     pub bundle_id: u32,
     /// As when it was opened.
     pub flags: u16,
     /// The frame that is added; it has the xid of the message that adds it.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub frame: Bytes,
     /// All of them experimenters', so far.
     pub properties: Vec<BundleProperty>,
@@ -170,11 +172,13 @@ impl BundleAdd {
 }
 
 /// A property of a bundle or of an addition, as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleProperty {
     /// Its type; 0xffff is an experimenter's.
+    #[serde(rename = "type")]
     pub kind: u16,
     /// After type and length.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub body: Bytes,
 }
 

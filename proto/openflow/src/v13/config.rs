@@ -12,7 +12,7 @@ fixed! {
 }
 
 /// How a switch handles fragments, and how much of a packet it sends to the controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct SwitchConfig {
     /// `OFPC_FRAG_*`; 0: as any packet.
     pub flags: u16,

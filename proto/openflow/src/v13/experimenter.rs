@@ -19,13 +19,14 @@ fixed! {
 }
 
 /// An experimenter's own message, or the body of its multipart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Experimenter {
     /// Whose.
     pub experimenter: u32,
     /// What it means depends on whose it is.
     pub exp_type: u32,
     /// After its type.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 

@@ -17,9 +17,10 @@ fixed! {
 }
 
 /// Who the switch is and what it can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FeaturesReply {
     /// Identifies the switch.
+    #[serde(serialize_with = "crate::serial::datapath")]
     pub datapath_id: u64,
     /// How many packets it can keep.
     pub n_buffers: u32,

@@ -48,7 +48,7 @@ fixed! {
 const COMMAND_AT: usize = 25;
 
 /// What a flow-mod does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[repr(u8)]
 pub enum FlowModCommand {
     /// Adds a rule, instead of one with the same match and priority.
@@ -79,11 +79,13 @@ impl FlowModCommand {
 }
 
 /// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0 in table 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowMod {
     /// The rule's; of changes and deletions, what the rules' cookies must be where `cookie_mask` has ones.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// Not used when adding.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie_mask: u64,
     /// Which table; `TABLE_ALL` for deletions.
     pub table_id: u8,
@@ -104,6 +106,7 @@ pub struct FlowMod {
     /// `flag::*`.
     pub flags: u16,
     /// Which packets.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// What happens to them.
     pub instructions: Vec<Instruction>,

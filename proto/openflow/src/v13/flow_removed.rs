@@ -33,9 +33,10 @@ fixed! {
 }
 
 /// A rule that asked for it has gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowRemoved {
     /// The rule's.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// The rule's.
     pub priority: u16,
@@ -56,6 +57,7 @@ pub struct FlowRemoved {
     /// Bytes that it handled.
     pub byte_count: u64,
     /// The rule's.
+    #[serde(rename = "match")]
     pub match_: Match,
 }
 

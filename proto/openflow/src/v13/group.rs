@@ -54,11 +54,12 @@ fixed! {
 }
 
 /// Adds, changes or deletes a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GroupMod {
     /// `command::*`.
     pub command: u16,
     /// `kind::*`.
+    #[serde(rename = "type")]
     pub kind: u8,
     /// Which group.
     pub group_id: u32,
@@ -89,7 +90,7 @@ impl GroupMod {
 }
 
 /// One of the lists of actions that a group has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Bucket {
     /// Of a select group: its share.
     pub weight: u16,

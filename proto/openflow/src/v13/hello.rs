@@ -15,7 +15,7 @@ fixed! {
 }
 
 /// The first message of each side. Its header bears the highest version that the sender speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Hello {
     /// All versions that it speaks, bit n for version n of the wire, where it says so.
     pub versions: Option<u32>,

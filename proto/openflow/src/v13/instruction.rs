@@ -39,15 +39,17 @@ fixed! {
 }
 
 /// What happens to the packets that match. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Instruction {
     /// Goes on in a later table.
     GotoTable(u8),
     /// Writes metadata for later tables.
     WriteMetadata {
         /// What.
+        #[serde(serialize_with = "crate::serial::hex_number")]
         metadata: u64,
         /// Which bits of it.
+        #[serde(serialize_with = "crate::serial::hex_number")]
         mask: u64,
     },
     /// Adds to the action set, which is carried out at the end.
@@ -63,13 +65,16 @@ pub enum Instruction {
         /// Whose.
         experimenter: u32,
         /// After the experimenter's id, padding included.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that OpenFlow 1.3 does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After its header, padding included.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

@@ -21,7 +21,8 @@ fixed! {
 }
 
 /// Which packets: those that have all the fields. In the order of the wire, if it came from there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
 pub struct Match {
     /// The fields.
     pub fields: Vec<Oxm>,

@@ -14,16 +14,16 @@ use crate::header::{Header, HeaderFixed, MessageType};
 use crate::wire::{Fixed, Reader, Writer};
 
 /// One message of OpenFlow 1.3. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Message {
     /// The first message of each side.
     Hello(Hello),
     /// Something was refused.
     Error(ErrorMsg),
     /// Asks for the same bytes back.
-    EchoRequest(Bytes),
+    EchoRequest(#[serde(serialize_with = "crate::serial::hex")] Bytes),
     /// The same bytes back.
-    EchoReply(Bytes),
+    EchoReply(#[serde(serialize_with = "crate::serial::hex")] Bytes),
     /// Asks who the switch is.
     FeaturesRequest,
     /// Who the switch is.
@@ -83,8 +83,10 @@ pub enum Message {
     /// One that this module does not know.
     Unknown {
         /// Which.
+        #[serde(rename = "type")]
         kind: MessageType,
         /// After the header.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
@@ -95,8 +97,7 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     let header = Header::read(frame)?;
     let any_version = matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
     if header.version != VERSION && !any_version {
-        let found = header.version.into();
-        return Err(DecodeError::value("header.version", 0, found));
+        return Err(DecodeError::version(header.version));
     }
     let (found, expected) = (usize::from(header.length), frame.len());
     if found != expected {

@@ -76,7 +76,7 @@ fixed! {
 }
 
 /// Adds, changes or deletes a meter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MeterMod {
     /// `command::*`.
     pub command: u16,
@@ -111,7 +111,7 @@ impl MeterMod {
 }
 
 /// What a meter does with packets above a rate. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MeterBand {
     /// Drops them.
     Drop {
@@ -138,13 +138,16 @@ pub enum MeterBand {
         /// Whose.
         experimenter: u32,
         /// After the experimenter's id.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that OpenFlow 1.3 does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After type and length.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

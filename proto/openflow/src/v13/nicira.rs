@@ -39,7 +39,7 @@ fixed! {
 }
 
 /// Looks the packet up again, as if it had come in by a port, and comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Resubmit {
     /// By which port, or [`IN_PORT`].
     pub in_port: u16,

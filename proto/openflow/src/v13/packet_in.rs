@@ -34,7 +34,7 @@ fixed! {
 }
 
 /// A packet for the controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketIn {
     /// Where the switch keeps it, or `NO_BUFFER`.
     pub buffer_id: u32,
@@ -45,10 +45,13 @@ pub struct PacketIn {
     /// The table in which it was decided.
     pub table_id: u8,
     /// Of the rule that sent it.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// The packet's metadata: its port in any case.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// The packet, or its beginning.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 
@@ -101,8 +104,7 @@ impl<'a> PacketInView<'a> {
     pub fn new(frame: &'a Bytes) -> Result<Self, DecodeError> {
         let header = Header::read(frame)?;
         if header.version != VERSION {
-            let found = header.version.into();
-            return Err(DecodeError::value("header.version", 0, found));
+            return Err(DecodeError::version(header.version));
         }
         if header.kind != MessageType::PACKET_IN {
             let found = header.kind.0.into();

@@ -89,7 +89,7 @@ fixed! {
 }
 
 /// A port of a switch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Port {
     /// Its number.
     pub port_no: u32,
@@ -158,7 +158,7 @@ impl Port {
 }
 
 /// A port has come, gone or changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PortStatus {
     /// `port_reason::*`.
     pub reason: u8,

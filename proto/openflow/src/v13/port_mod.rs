@@ -55,7 +55,7 @@ fixed! {
 }
 
 /// Changes how a port behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct PortMod {
     /// Which.
     pub port_no: u32,

@@ -62,7 +62,7 @@ fixed! {
 }
 
 /// The queues of a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueGetConfigReply {
     /// The port that was asked for.
     pub port: u32,
@@ -87,7 +87,7 @@ impl QueueGetConfigReply {
 }
 
 /// A queue of a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketQueue {
     /// Which.
     pub queue_id: u32,
@@ -127,7 +127,7 @@ impl PacketQueue {
 }
 
 /// What a queue promises. Those that are not known are kept as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum QueueProperty {
     /// At least this much, in tenths of a percent.
     MinRate(u16),
@@ -138,13 +138,16 @@ pub enum QueueProperty {
         /// Whose.
         experimenter: u32,
         /// After its padding.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that OpenFlow 1.3 does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After type and length.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

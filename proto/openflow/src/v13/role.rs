@@ -22,7 +22,7 @@ fixed! {
 }
 
 /// What a controller is to the switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Role {
     /// One of this module's constants.
     pub role: u32,

@@ -26,7 +26,7 @@ fn a_header_that_does_not_fit_its_frame_or_version() {
         let other = framed(version, kind::BARRIER_REQUEST, &[]);
         assert_eq!(
             decode(&other).unwrap_err().to_string(),
-            format!("header.version at byte 0: value {version} is not allowed")
+            format!("header.version at byte 0: version {version} is not supported")
         );
     }
 }

@@ -21,7 +21,7 @@ fixed! {
 }
 
 /// What a table is and has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TableStats {
     /// Which.
     pub table_id: u8,
@@ -80,7 +80,7 @@ macro_rules! port_stats {
         }
 
         /// Counters of a port; all ones where the switch does not count.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
         pub struct PortStats {
             /// Which port.
             pub port_no: u16,
@@ -147,7 +147,7 @@ fixed! {
 }
 
 /// Counters of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct QueueStats {
     /// Of which port.
     pub port_no: u16,

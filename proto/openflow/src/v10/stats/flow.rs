@@ -49,9 +49,10 @@ fixed! {
 }
 
 /// Which rules to tell of: those that all of this is true of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStatsRequest {
     /// Selecting no packets but these.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// In this table, or `TABLE_ALL`.
     pub table_id: u8,
@@ -90,11 +91,12 @@ impl FlowStatsRequest {
 }
 
 /// A rule as a switch has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStats {
     /// Where it is.
     pub table_id: u8,
     /// Which packets.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// How long it lives: seconds,
     pub duration_sec: u32,
@@ -107,6 +109,7 @@ pub struct FlowStats {
     /// Seconds until it goes.
     pub hard_timeout: u16,
     /// Its cookie.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// Packets that it handled.
     pub packet_count: u64,
@@ -174,7 +177,7 @@ impl FlowStats {
 }
 
 /// Rules, summed up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct AggregateStats {
     /// Packets that they handled.
     pub packet_count: u64,

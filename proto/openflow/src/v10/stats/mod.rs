@@ -66,7 +66,7 @@ fixed! {
 }
 
 /// Asks for statistics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum StatsRequest {
     /// The description of the switch.
     Desc,
@@ -93,15 +93,18 @@ pub enum StatsRequest {
         /// Whose.
         vendor: u32,
         /// After the vendor's id.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that this module does not know, or that has flags.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// Its flags.
         flags: u16,
         /// After `ofp_stats_request`.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
@@ -193,7 +196,7 @@ fn vendor_body(w: &mut Writer<'_>, vendor: u32, body: &[u8]) {
 }
 
 /// Statistics, or a part of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StatsReply {
     /// More parts follow.
     pub more: bool,
@@ -202,7 +205,7 @@ pub struct StatsReply {
 }
 
 /// What a reply, or a part of it, says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum StatsBody {
     /// The description of the switch.
     Desc(Desc),
@@ -221,13 +224,16 @@ pub enum StatsBody {
         /// Whose.
         vendor: u32,
         /// After the vendor's id.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
     /// One that this module does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After `ofp_stats_reply`.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

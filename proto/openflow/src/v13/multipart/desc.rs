@@ -20,7 +20,7 @@ fixed! {
 }
 
 /// The description of a switch, for people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Desc {
     /// The manufacturer.
     pub mfr_desc: String,

@@ -48,7 +48,7 @@ fixed! {
 }
 
 /// Which rules to tell of: those that all of this is true of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStatsRequest {
     /// In this table, or `TABLE_ALL`.
     pub table_id: u8,
@@ -57,10 +57,13 @@ pub struct FlowStatsRequest {
     /// Pointing at this group, or `GROUP_ANY`.
     pub out_group: u32,
     /// With this cookie where the mask has ones.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// Which bits of the cookie.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie_mask: u64,
     /// Selecting no packets but these.
+    #[serde(rename = "match")]
     pub match_: Match,
 }
 
@@ -109,7 +112,7 @@ impl FlowStatsRequest {
 }
 
 /// A rule as a switch has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStats {
     /// Where it is.
     pub table_id: u8,
@@ -126,12 +129,14 @@ pub struct FlowStats {
     /// `flow_mod::flag::*`.
     pub flags: u16,
     /// Its cookie.
+    #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
     /// Packets that it handled.
     pub packet_count: u64,
     /// Bytes that it handled.
     pub byte_count: u64,
     /// Which packets.
+    #[serde(rename = "match")]
     pub match_: Match,
     /// What happens to them.
     pub instructions: Vec<Instruction>,
@@ -182,7 +187,7 @@ impl FlowStats {
 }
 
 /// Rules, summed up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct AggregateStats {
     /// Packets that they handled.
     pub packet_count: u64,

@@ -67,7 +67,7 @@ plain! {
 }
 
 /// Counters of a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct GroupStats {
     /// Which.
     pub group_id: u32,
@@ -119,9 +119,10 @@ impl GroupStats {
 }
 
 /// A group as a switch has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GroupDesc {
     /// `group::kind::*`.
+    #[serde(rename = "type")]
     pub kind: u8,
     /// Which.
     pub group_id: u32,

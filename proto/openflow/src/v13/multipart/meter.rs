@@ -58,7 +58,7 @@ plain! {
 }
 
 /// Counters of a meter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MeterStats {
     /// Which.
     pub meter_id: u32,
@@ -110,7 +110,7 @@ impl MeterStats {
 }
 
 /// A meter as a switch has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MeterConfig {
     /// `meter::flag::*`.
     pub flags: u16,

@@ -83,7 +83,7 @@ fixed! {
 }
 
 /// Asks for something that may not fit into one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MultipartRequest {
     /// The description of the switch.
     Desc,
@@ -140,10 +140,12 @@ pub enum MultipartRequest {
     /// One that this module does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// Its flags.
         flags: u16,
         /// After `ofp_multipart_request`.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
@@ -266,7 +268,7 @@ impl MultipartRequest {
 }
 
 /// A part of a reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MultipartReply {
     /// More parts follow.
     pub more: bool,
@@ -275,7 +277,7 @@ pub struct MultipartReply {
 }
 
 /// What a reply, or a part of it, says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MultipartBody {
     /// The description of the switch.
     Desc(Desc),
@@ -310,8 +312,10 @@ pub enum MultipartBody {
     /// One that this module does not know.
     Unknown {
         /// Its type.
+        #[serde(rename = "type")]
         kind: u16,
         /// After `ofp_multipart_reply`.
+        #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }

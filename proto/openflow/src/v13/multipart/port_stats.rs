@@ -18,7 +18,7 @@ macro_rules! port_stats {
         }
 
         /// Counters of a port; all ones where the switch does not count.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
         pub struct PortStats {
             /// Which port.
             pub port_no: u32,

@@ -41,7 +41,7 @@ fixed! {
 }
 
 /// What a table can do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TableFeatures {
     /// Which table.
     pub table_id: u8,
@@ -97,11 +97,13 @@ impl TableFeatures {
 }
 
 /// An instruction or an action, by its type alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FeatureId {
     /// Its type.
+    #[serde(rename = "type")]
     pub kind: u16,
     /// After type and length: nothing, but of an experimenter's, which begins with the experimenter's id.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub body: Bytes,
 }
 
@@ -114,7 +116,7 @@ impl FeatureId {
 }
 
 /// A field, by its OXM header alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct OxmId {
     /// Which field.
     pub field: OxmField,
@@ -154,13 +156,14 @@ impl OxmId {
 }
 
 /// An experimenter's own property of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExperimenterFeature {
     /// Whose.
     pub experimenter: u32,
     /// What it means depends on whose it is.
     pub exp_type: u32,
     /// After its type.
+    #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 
@@ -229,17 +232,19 @@ impl Body for ExperimenterFeature {
 
 /// Declares the properties: each its number and what is in it.
 macro_rules! properties {
-    ($($(#[$doc:meta])* $name:ident($body:ty) = $number:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident($(#[$as:meta])? $body:ty) = $number:literal;)*) => {
         /// What the rules of a table can do; `Miss` says it of the rule for packets that match no other, where that can do
         /// something else. Those that are not known are kept as they are.
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
         pub enum TableFeature {
-            $($(#[$doc])* $name($body),)*
+            $($(#[$doc])* $name($(#[$as])? $body),)*
             /// One that OpenFlow 1.3 does not know.
             Unknown {
                 /// Its type.
+                #[serde(rename = "type")]
                 kind: u16,
                 /// After type and length.
+                #[serde(serialize_with = "crate::serial::hex")]
                 body: Bytes,
             },
         }
@@ -281,9 +286,9 @@ properties! {
     /// Instructions.
     InstructionsMiss(Vec<FeatureId>) = 1;
     /// Tables to go to: a byte each.
-    NextTables(Bytes) = 2;
+    NextTables(#[serde(serialize_with = "crate::serial::hex")] Bytes) = 2;
     /// Tables to go to: a byte each.
-    NextTablesMiss(Bytes) = 3;
+    NextTablesMiss(#[serde(serialize_with = "crate::serial::hex")] Bytes) = 3;
     /// Actions that can be written into the action set.
     WriteActions(Vec<FeatureId>) = 4;
     /// Actions that can be written into the action set.
