@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use etherparse::Ethernet2HeaderSlice;
 use morph_openflow::v13::*;
-use morph_openflow::{MacAddr, MessageType, frame};
+use morph_openflow::{MacAddr, MessageType, frame, v10};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -125,6 +125,38 @@ fn write_packet_out(bencher: Bencher<'_, '_>) {
                 black_box(&data),
                 &mut out,
             ));
+        }
+        out.len()
+    });
+}
+
+#[divan::bench]
+fn decode_packet_in_of_1_0_as_a_value(bencher: Bencher<'_, '_>) {
+    let packet_in = v10::PacketIn {
+        buffer_id: v10::NO_BUFFER,
+        total_len: 60,
+        in_port: 7,
+        reason: v10::packet_in::reason::ACTION,
+        data: Bytes::from_static(&[0x5a; 60]),
+    };
+    let frame = v10::Message::PacketIn(packet_in).encode(1);
+    bencher
+        .counter(ItemsCount::new(1_usize))
+        .bench_local(|| v10::decode(black_box(&frame)));
+}
+
+#[divan::bench]
+fn write_flow_mod_of_1_0(bencher: Bencher<'_, '_>) {
+    let flow_mod = v10::Message::FlowMod(v10::FlowMod {
+        priority: 100,
+        actions: vec![v10::Action::output(2)],
+        ..v10::FlowMod::default()
+    });
+    let mut out = BytesMut::with_capacity(4096);
+    bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| {
+        for xid in 0..MESSAGES as u32 {
+            out.clear();
+            black_box(&flow_mod).encode_into(xid, &mut out);
         }
         out.len()
     });

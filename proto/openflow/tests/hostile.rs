@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::v13::*;
-use morph_openflow::{DecodeError, Header, MessageType, frame};
+use morph_openflow::{DecodeError, Header, MessageType, frame, v10};
 
 /// Counts what a thread has in use, and what it had at most.
 struct Counting;
@@ -58,6 +58,13 @@ const TIME: Duration = match cfg!(debug_assertions) {
 const MEMORY: isize = 64;
 
 fn measured(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
+    measured_by(decode, frame)
+}
+
+fn measured_by<T>(
+    decode: fn(&Bytes) -> Result<T, DecodeError>,
+    frame: &Bytes,
+) -> Result<T, DecodeError> {
     let before = NOW.get();
     MOST.set(before);
     let mut result = decode(frame);
@@ -386,6 +393,33 @@ fn the_longest_frames() {
     }
     let (_, message) = measured(&inside).unwrap();
     assert_eq!(message.encode(0), inside);
+}
+
+#[test]
+fn the_longest_frames_of_1_0() {
+    use v10::kind as k;
+    let entry = [&[0, 88][..], &[0; 86]].concat();
+    for (kind, head, element) in [
+        (k::FLOW_MOD, &[0; 64][..], &[0, 3, 0, 8, 0, 0, 0, 0][..]),
+        (k::FLOW_MOD, &[0; 64], &[0, 77, 0, 8, 0, 0, 0, 0]),
+        (k::FEATURES_REPLY, &[0; 24], &[0x41; 48]),
+        (k::STATS_REPLY, &[0, 1, 0, 0], &entry),
+        (k::STATS_REPLY, &[0, 3, 0, 0], &[0x41; 64]),
+        (k::STATS_REPLY, &[0, 5, 0, 0], &[0; 32]),
+        (
+            k::QUEUE_GET_CONFIG_REPLY,
+            &[0; 8],
+            &[0, 0, 0, 1, 0, 8, 0, 0],
+        ),
+        (k::ECHO_REQUEST, &[], &[0xff]),
+    ] {
+        let room = frame::MAX - Header::LEN - head.len();
+        let body = [head, &element.repeat(room / element.len())].concat();
+        let mut frame = framed(kind, &body).to_vec();
+        frame[0] = v10::VERSION;
+        let result = measured_by(v10::decode, &frame.into());
+        assert!(result.is_ok(), "{kind:?}: {result:?}");
+    }
 }
 
 #[test]

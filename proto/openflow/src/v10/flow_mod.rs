@@ -2,6 +2,7 @@
 
 use super::action::{self, Action};
 use super::{Match, NO_BUFFER, port};
+pub use crate::alike::flow_mod::FlowModCommand;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
@@ -31,37 +32,6 @@ fixed! {
 
 /// Where in the message `command` is.
 const COMMAND_AT: usize = 56;
-
-/// What a flow-mod does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-#[repr(u16)]
-pub enum FlowModCommand {
-    /// Adds a rule, instead of one with the same match and priority.
-    #[default]
-    Add = 0,
-    /// Changes the actions of all rules that match; where there is none, adds one.
-    Modify = 1,
-    /// Changes the actions of the rule with just this match and priority; where there is none, adds it.
-    ModifyStrict = 2,
-    /// Deletes all rules that match.
-    Delete = 3,
-    /// Deletes the rule with just this match and priority.
-    DeleteStrict = 4,
-}
-
-impl FlowModCommand {
-    /// From the wire's number.
-    pub const fn from_u16(command: u16) -> Option<FlowModCommand> {
-        Some(match command {
-            0 => FlowModCommand::Add,
-            1 => FlowModCommand::Modify,
-            2 => FlowModCommand::ModifyStrict,
-            3 => FlowModCommand::Delete,
-            4 => FlowModCommand::DeleteStrict,
-            _ => return None,
-        })
-    }
-}
 
 /// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -112,7 +82,8 @@ impl FlowMod {
         let match_ = Match::decode(reader)?;
         let fixed = reader.fixed::<FlowModFixed>()?;
         let command = fixed.command();
-        let Some(command) = FlowModCommand::from_u16(command) else {
+        let known = u8::try_from(command).ok();
+        let Some(command) = known.and_then(FlowModCommand::from_u8) else {
             let found = command.into();
             return Err(DecodeError::value("flow_mod.command", COMMAND_AT, found));
         };

@@ -1,15 +1,16 @@
 //! A message: its header and one of the structs of this module.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::queue::{QueueConfig, QueueConfigRequestFixed};
 use super::{
     ErrorMsg, FeaturesReply, FlowMod, FlowRemoved, PacketIn, PacketOut, PortMod, PortStatus,
     StatsReply, StatsRequest, SwitchConfig, VERSION, Vendor, kind,
 };
-use crate::error::{DecodeError, EncodeError, Problem};
-use crate::header::{Header, HeaderFixed, MessageType};
-use crate::wire::{Fixed, Reader, Writer};
+use crate::alike::message::{read, written};
+use crate::error::DecodeError;
+use crate::header::{Header, MessageType};
+use crate::wire::{Reader, Writer};
 
 /// One message of OpenFlow 1.0. Those that are not known are kept as they are.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -74,21 +75,13 @@ pub enum Message {
 
 /// Reads one whole frame.
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
-    let header = Header::read(frame)?;
-    if header.version != VERSION {
-        return Err(DecodeError::version(header.version));
-    }
-    let (found, expected) = (usize::from(header.length), frame.len());
-    if found != expected {
-        let problem = Problem::Length { found, expected };
-        return Err(DecodeError::new("header.length", 2, problem));
-    }
-    let mut reader = Reader::new(frame);
-    reader.skip(HeaderFixed::NAME, Header::LEN)?;
-    let message = Message::decode(header.kind, &mut reader)?;
-    reader.finish("message")?;
-    Ok((header, message))
+    let known = |header: Header| header.version == VERSION;
+    read(frame, known, |header, reader| {
+        Message::decode(header.kind, reader)
+    })
 }
+
+written!(Message);
 
 impl Message {
     fn decode(kind: MessageType, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
@@ -153,33 +146,6 @@ impl Message {
             Message::QueueGetConfigReply(_) => kind::QUEUE_GET_CONFIG_REPLY,
             Message::Unknown { kind, .. } => *kind,
         }
-    }
-
-    /// As a frame of its own. A message that does not fit into a frame gives no bytes at all; where that may be, use
-    /// [`Message::try_encode`].
-    pub fn encode(&self, xid: u32) -> Bytes {
-        self.try_encode(xid).unwrap_or_default()
-    }
-
-    /// As a frame of its own.
-    pub fn try_encode(&self, xid: u32) -> Result<Bytes, EncodeError> {
-        let mut out = BytesMut::new();
-        self.try_encode_into(xid, &mut out)?;
-        Ok(out.freeze())
-    }
-
-    /// Appends a frame to a buffer; after an error the buffer is as it was.
-    pub fn try_encode_into(&self, xid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let mut w = Writer::new(out);
-        w.fixed(&HeaderFixed {
-            version: VERSION,
-            kind: self.kind().0,
-            length: 0.into(),
-            xid: xid.into(),
-        });
-        self.encode_body(&mut w);
-        w.set_length("message", 2, w.position());
-        w.end()
     }
 
     fn encode_body(&self, w: &mut Writer<'_>) {

@@ -19,7 +19,8 @@ pub mod queue;
 mod stats;
 pub mod vendor;
 
-pub use crate::v13::{Desc, SwitchConfig};
+pub use crate::alike::config::SwitchConfig;
+pub use crate::alike::desc::Desc;
 pub use action::Action;
 pub use error::ErrorMsg;
 pub use features::{FeaturesReply, capability};

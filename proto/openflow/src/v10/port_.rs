@@ -1,8 +1,10 @@
 //! Ports (section 5.2.1), `OFPT_PORT_STATUS` (section 5.4.3) and `OFPT_PORT_MOD` (section 5.3.3).
 
 use crate::addr::MacAddr;
+pub use crate::alike::port::port_reason;
+use crate::alike::port::{NAME_LEN, PortStatusFixed};
 use crate::error::DecodeError;
-use crate::wire::{Reader, Writer, fixed, read_text, write_text};
+use crate::wire::{Reader, Writer, fixed, plain, read_text, write_text};
 
 /// Port numbers that mean something: `OFPP_*`.
 pub mod port {
@@ -58,19 +60,6 @@ pub mod port_state {
     pub const STP_BLOCK: u32 = 3 << 8;
 }
 
-/// Why a port status is sent: `OFPPR_*`.
-pub mod port_reason {
-    /// The port is new.
-    pub const ADD: u8 = 0;
-    /// The port has gone.
-    pub const DELETE: u8 = 1;
-    /// The port has changed.
-    pub const MODIFY: u8 = 2;
-}
-
-/// `OFP_MAX_PORT_NAME_LEN`.
-const NAME_LEN: usize = 16;
-
 fixed! {
     /// `ofp_phy_port`.
     struct PhyPortFixed = "phy_port" {
@@ -83,26 +72,6 @@ fixed! {
         advertised: u32,
         supported: u32,
         peer: u32,
-    }
-}
-
-fixed! {
-    /// `ofp_port_status` from its header to its port.
-    struct PortStatusFixed = "port_status" {
-        reason: u8,
-        pad: [u8; 7],
-    }
-}
-
-fixed! {
-    /// `ofp_port_mod` after its header.
-    struct PortModFixed = "port_mod" {
-        port_no: u16,
-        hw_addr: MacAddr,
-        config: u32,
-        mask: u32,
-        advertise: u32,
-        pad: [u8; 4],
     }
 }
 
@@ -177,49 +146,23 @@ impl PortStatus {
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&PortStatusFixed {
-            reason: self.reason,
-            pad: [0; 7],
-        });
+        w.fixed(&PortStatusFixed::of(self.reason));
         self.desc.encode(w);
     }
 }
 
-/// Changes a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct PortMod {
-    /// Which.
-    pub port_no: u16,
-    /// Its address, so that no other port is meant.
-    pub hw_addr: MacAddr,
-    /// `port_config::*`,
-    pub config: u32,
-    /// of which only these bits are changed.
-    pub mask: u32,
-    /// Features that it is to advertise; 0: as before.
-    pub advertise: u32,
-}
-
-impl PortMod {
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let fixed = reader.fixed::<PortModFixed>()?;
-        Ok(PortMod {
-            port_no: fixed.port_no(),
-            hw_addr: fixed.hw_addr(),
-            config: fixed.config(),
-            mask: fixed.mask(),
-            advertise: fixed.advertise(),
-        })
-    }
-
-    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&PortModFixed {
-            port_no: self.port_no.into(),
-            hw_addr: self.hw_addr,
-            config: self.config.into(),
-            mask: self.mask.into(),
-            advertise: self.advertise.into(),
-            pad: [0; 4],
-        });
+plain! {
+    /// Changes a port.
+    pub struct PortMod: PortModFixed = "port_mod" {
+        /// Which.
+        port_no: u16;
+        /// Its address, so that no other port is meant.
+        hw_addr: MacAddr;
+        /// `port_config::*`,
+        config: u32;
+        /// of which only these bits are changed.
+        mask: u32;
+        /// Features that it is to advertise; 0: as before.
+        advertise: u32, pad: 4;
     }
 }

@@ -7,6 +7,7 @@ use super::{GROUP_ANY, Match, NO_BUFFER, port};
 use super::{match_, message};
 use bytes::BytesMut;
 
+pub use crate::alike::flow_mod::FlowModCommand;
 use crate::error::{DecodeError, EncodeError};
 use crate::header::MessageType;
 use crate::rule::{RuleBody, RuleKey};
@@ -46,37 +47,6 @@ fixed! {
 
 /// Where in the message `command` is.
 const COMMAND_AT: usize = 25;
-
-/// What a flow-mod does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-#[repr(u8)]
-pub enum FlowModCommand {
-    /// Adds a rule, instead of one with the same match and priority.
-    #[default]
-    Add = 0,
-    /// Changes the instructions of all rules that match.
-    Modify = 1,
-    /// Changes the instructions of the rule with just this match and priority.
-    ModifyStrict = 2,
-    /// Deletes all rules that match.
-    Delete = 3,
-    /// Deletes the rule with just this match and priority.
-    DeleteStrict = 4,
-}
-
-impl FlowModCommand {
-    /// From the wire's number.
-    pub const fn from_u8(command: u8) -> Option<FlowModCommand> {
-        Some(match command {
-            0 => FlowModCommand::Add,
-            1 => FlowModCommand::Modify,
-            2 => FlowModCommand::ModifyStrict,
-            3 => FlowModCommand::Delete,
-            4 => FlowModCommand::DeleteStrict,
-            _ => return None,
-        })
-    }
-}
 
 /// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0 in table 0.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

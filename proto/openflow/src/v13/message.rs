@@ -9,9 +9,11 @@ use super::{
     MeterMod, MultipartReply, MultipartRequest, PacketIn, PacketOut, PortMod, PortStatus,
     QueueGetConfigReply, QueueGetConfigRequest, Role, SwitchConfig, TableMod, VERSION,
 };
-use crate::error::{DecodeError, EncodeError, Problem};
-use crate::header::{Header, HeaderFixed, MessageType};
-use crate::wire::{Fixed, Reader, Writer};
+use crate::alike;
+use crate::alike::message::{read, written};
+use crate::error::{DecodeError, EncodeError};
+use crate::header::{Header, MessageType};
+use crate::wire::{Reader, Writer};
 
 /// One message of OpenFlow 1.3. Those that are not known are kept as they are.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -94,21 +96,10 @@ pub enum Message {
 /// Reads one whole frame. Hello and error, which must be understood before there is an agreed version, are read whatever
 /// version their header says; all others only of this one.
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
-    let header = Header::read(frame)?;
-    let any_version = matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
-    if header.version != VERSION && !any_version {
-        return Err(DecodeError::version(header.version));
-    }
-    let (found, expected) = (usize::from(header.length), frame.len());
-    if found != expected {
-        let problem = Problem::Length { found, expected };
-        return Err(DecodeError::new("header.length", 2, problem));
-    }
-    let mut reader = Reader::new(frame);
-    reader.skip(HeaderFixed::NAME, Header::LEN)?;
-    let message = Message::decode(header, &mut reader)?;
-    reader.finish("message")?;
-    Ok((header, message))
+    let any_version =
+        |header: Header| matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
+    let known = |header: Header| header.version == VERSION || any_version(header);
+    read(frame, known, Message::decode)
 }
 
 /// Appends a frame with this body to a buffer, or leaves the buffer as it was.
@@ -119,17 +110,10 @@ pub(super) fn write(
     out: &mut BytesMut,
     body: impl FnOnce(&mut Writer<'_>),
 ) -> Result<(), EncodeError> {
-    let mut w = Writer::new(out);
-    w.fixed(&HeaderFixed {
-        version: VERSION,
-        kind: kind.0,
-        length: 0.into(),
-        xid: xid.into(),
-    });
-    body(&mut w);
-    w.set_length("message", 2, w.position());
-    w.end()
+    alike::message::write((VERSION, kind), xid, out, body)
 }
+
+written!(Message);
 
 impl Message {
     fn decode(header: Header, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
@@ -237,30 +221,6 @@ impl Message {
             }
             Message::Unknown { kind, .. } => *kind,
         }
-    }
-
-    /// As a frame of its own. A message that does not fit into a frame gives no bytes at all; where that may be, use
-    /// [`Message::try_encode`].
-    pub fn encode(&self, xid: u32) -> Bytes {
-        self.try_encode(xid).unwrap_or_default()
-    }
-
-    /// Appends a frame to a buffer, or nothing if the message does not fit into one.
-    pub fn encode_into(&self, xid: u32, out: &mut BytesMut) {
-        // What does not fit leaves the buffer as it was; `try_encode_into` tells.
-        let _ = self.try_encode_into(xid, out);
-    }
-
-    /// As a frame of its own.
-    pub fn try_encode(&self, xid: u32) -> Result<Bytes, EncodeError> {
-        let mut out = BytesMut::new();
-        self.try_encode_into(xid, &mut out)?;
-        Ok(out.freeze())
-    }
-
-    /// Appends a frame to a buffer; after an error the buffer is as it was.
-    pub fn try_encode_into(&self, xid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
-        write(self.kind(), xid, out, |w| self.encode_body(w))
     }
 
     fn encode_body(&self, w: &mut Writer<'_>) {

@@ -3,7 +3,6 @@
 pub mod action;
 mod async_config;
 pub mod bundle;
-mod config;
 mod conformity;
 pub mod error;
 pub mod experimenter;
@@ -28,10 +27,10 @@ pub mod queue;
 pub mod role;
 mod table_mod;
 
+pub use crate::alike::config::SwitchConfig;
 pub use action::Action;
 pub use async_config::AsyncConfig;
 pub use bundle::{BundleAdd, BundleControl, BundleProperty};
-pub use config::SwitchConfig;
 pub use conformity::MatchProblem;
 pub use error::ErrorMsg;
 pub use experimenter::Experimenter;

@@ -1,6 +1,8 @@
 //! Ports (section 7.2.1) and `OFPT_PORT_STATUS` (section 7.4.3).
 
 use crate::addr::MacAddr;
+pub use crate::alike::port::port_reason;
+use crate::alike::port::{NAME_LEN, PortStatusFixed};
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed, read_text, write_text};
 
@@ -48,19 +50,6 @@ pub mod port_state {
     pub const LIVE: u32 = 4;
 }
 
-/// Why a port status is sent: `OFPPR_*`.
-pub mod port_reason {
-    /// The port is new.
-    pub const ADD: u8 = 0;
-    /// The port has gone.
-    pub const DELETE: u8 = 1;
-    /// The port has changed.
-    pub const MODIFY: u8 = 2;
-}
-
-/// `OFP_MAX_PORT_NAME_LEN`.
-const NAME_LEN: usize = 16;
-
 fixed! {
     /// `ofp_port`.
     struct PortFixed = "port" {
@@ -77,14 +66,6 @@ fixed! {
         peer: u32,
         curr_speed: u32,
         max_speed: u32,
-    }
-}
-
-fixed! {
-    /// `ofp_port_status` from its header to its port.
-    struct PortStatusFixed = "port_status" {
-        reason: u8,
-        pad: [u8; 7],
     }
 }
 
@@ -174,10 +155,7 @@ impl PortStatus {
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&PortStatusFixed {
-            reason: self.reason,
-            pad: [0; 7],
-        });
+        w.fixed(&PortStatusFixed::of(self.reason));
         self.port.encode(w);
     }
 }

@@ -10,7 +10,8 @@ mod of10;
 mod of13;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use morph_openflow::v13::error;
@@ -112,6 +113,15 @@ fn errors(
     assert!(listed.is_empty(), "of no type: {listed:?}");
 }
 
+/// Says how many there are past the capture of tests' output, so that it is seen.
+fn say_counts() {
+    for (version, folder) in [("1.0", hex::OF10), ("1.3", hex::OF13)] {
+        let (frames, errors) = (folder.names().len(), folder.errors().len());
+        let line = format!("{version}: {frames} vectors of ours checked, and {errors} errors\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
 fn table() -> String {
     let head = "| version | what | name | decode | encode | vector |\n|---|---|---|---|---|---|\n";
     [head, &of10::lines(), &of13::lines()].concat()
@@ -124,6 +134,7 @@ fn the_readme_lists_all_and_lacks_nothing() {
     let (before, rest) = readme.split_once(BEGIN).unwrap();
     let (there, after) = rest.split_once(END).unwrap();
     let table = table();
+    say_counts();
     if std::env::var_os("UPDATE_README").is_some() {
         let readme = format!("{before}{BEGIN}{table}{END}{after}");
         std::fs::write(&path, readme).unwrap();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod asked;
 mod messages;
 
 use std::io::Write;
@@ -167,7 +168,7 @@ fn rules_that_others_wrote_are_read_as_what_was_asked() {
     if missing("rules_that_others_wrote_are_read_as_what_was_asked") {
         return;
     }
-    for (asked, wanted) in messages::asked() {
+    for (asked, wanted) in asked::asked() {
         let words = ["-mmmmm", "-O", "OpenFlow13", "parse-flow", asked];
         let frame = dumped(&ofctl(&words, &[]));
         let (header, message) = decode(&frame).unwrap_or_else(|e| panic!("{asked}: {e}"));

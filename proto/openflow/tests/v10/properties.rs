@@ -102,7 +102,10 @@ fn flow_mod() -> impl Strategy<Value = FlowMod> {
     (flow_stats(), 0_u16..5, any::<(u32, u16, u16)>()).prop_map(|(rule, command, n)| FlowMod {
         match_: rule.match_,
         cookie: rule.cookie,
-        command: FlowModCommand::from_u16(command).unwrap_or_default(),
+        command: u8::try_from(command)
+            .ok()
+            .and_then(FlowModCommand::from_u8)
+            .unwrap_or_default(),
         idle_timeout: rule.idle_timeout,
         hard_timeout: rule.hard_timeout,
         priority: rule.priority,

@@ -53,7 +53,7 @@ fn a_rule_of_the_apps_first_table_is_a_rule_of_the_one_table() {
     match sent(&mut edge(), 5, Message::FlowMod(rule())).unwrap() {
         v10::Message::FlowMod(flow) => {
             assert_eq!((flow.cookie, flow.priority), (COOKIE, 2));
-            assert_eq!(flow.command, v10::FlowModCommand::Add);
+            assert_eq!(flow.command, FlowModCommand::Add);
             assert_eq!(flow.out_port, v10::port::NONE);
             assert_eq!(
                 (flow.match_.in_port, flow.match_.dl_dst),

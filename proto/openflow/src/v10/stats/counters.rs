@@ -1,7 +1,8 @@
 //! `OFPST_TABLE`, `OFPST_PORT` and `OFPST_QUEUE`: counters of tables, ports and queues.
 
+use crate::alike::counters::port_stats;
 use crate::error::DecodeError;
-use crate::wire::{Reader, Writer, fixed, read_text, write_text};
+use crate::wire::{Reader, Writer, fixed, plain, read_text, write_text};
 
 /// `OFP_MAX_TABLE_NAME_LEN`.
 const NAME_LEN: usize = 32;
@@ -67,120 +68,20 @@ impl TableStats {
     }
 }
 
-/// Declares `ofp_port_stats`: the port, then counters in wire order.
-macro_rules! port_stats {
-    ($($(#[$meta:meta])* $counter:ident),* $(,)?) => {
-        fixed! {
-            /// `ofp_port_stats`.
-            struct PortStatsFixed = "stats.port" {
-                port_no: u16,
-                pad: [u8; 6],
-                $($counter: u64,)*
-            }
-        }
+port_stats! { "stats.port", u16, 6, {} }
 
-        /// Counters of a port; all ones where the switch does not count.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-        pub struct PortStats {
-            /// Which port.
-            pub port_no: u16,
-            $($(#[$meta])* pub $counter: u64,)*
-        }
-
-        impl PortStats {
-            pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-                let fixed = reader.fixed::<PortStatsFixed>()?;
-                Ok(PortStats {
-                    port_no: fixed.port_no(),
-                    $($counter: fixed.$counter(),)*
-                })
-            }
-
-            pub(super) fn encode(&self, w: &mut Writer<'_>) {
-                w.fixed(&PortStatsFixed {
-                    port_no: self.port_no.into(),
-                    pad: [0; 6],
-                    $($counter: self.$counter.into(),)*
-                });
-            }
-        }
-    };
-}
-
-port_stats! {
-    /// Packets that came in.
-    rx_packets,
-    /// Packets that went out.
-    tx_packets,
-    /// Bytes that came in.
-    rx_bytes,
-    /// Bytes that went out.
-    tx_bytes,
-    /// Dropped on the way in.
-    rx_dropped,
-    /// Dropped on the way out.
-    tx_dropped,
-    /// All errors on the way in, of which
-    rx_errors,
-    /// All errors on the way out.
-    tx_errors,
-    /// frame alignment errors,
-    rx_frame_err,
-    /// overruns,
-    rx_over_err,
-    /// and checksum errors.
-    rx_crc_err,
-    /// Collisions.
-    collisions,
-}
-
-fixed! {
-    /// `ofp_queue_stats`.
-    struct QueueStatsFixed = "stats.queue" {
-        port_no: u16,
-        pad: [u8; 2],
-        queue_id: u32,
-        tx_bytes: u64,
-        tx_packets: u64,
-        tx_errors: u64,
-    }
-}
-
-/// Counters of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct QueueStats {
-    /// Of which port.
-    pub port_no: u16,
-    /// Which queue.
-    pub queue_id: u32,
-    /// Bytes that went out.
-    pub tx_bytes: u64,
-    /// Packets that went out.
-    pub tx_packets: u64,
-    /// Packets dropped because the queue was full.
-    pub tx_errors: u64,
-}
-
-impl QueueStats {
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let fixed = reader.fixed::<QueueStatsFixed>()?;
-        Ok(QueueStats {
-            port_no: fixed.port_no(),
-            queue_id: fixed.queue_id(),
-            tx_bytes: fixed.tx_bytes(),
-            tx_packets: fixed.tx_packets(),
-            tx_errors: fixed.tx_errors(),
-        })
-    }
-
-    pub(super) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&QueueStatsFixed {
-            port_no: self.port_no.into(),
-            pad: [0; 2],
-            queue_id: self.queue_id.into(),
-            tx_bytes: self.tx_bytes.into(),
-            tx_packets: self.tx_packets.into(),
-            tx_errors: self.tx_errors.into(),
-        });
+plain! {
+    /// Counters of a queue.
+    pub struct QueueStats: QueueStatsFixed = "stats.queue" {
+        /// Of which port.
+        port_no: u16, pad: 2;
+        /// Which queue.
+        queue_id: u32;
+        /// Bytes that went out.
+        tx_bytes: u64;
+        /// Packets that went out.
+        tx_packets: u64;
+        /// Packets dropped because the queue was full.
+        tx_errors: u64;
     }
 }

@@ -3,8 +3,9 @@
 mod counters;
 mod flow;
 
+pub use crate::alike::counters::AggregateStats;
 pub use counters::{PortStats, QueueStats, TableStats};
-pub use flow::{AggregateStats, FlowStats, FlowStatsRequest};
+pub use flow::{FlowStats, FlowStatsRequest};
 
 use bytes::Bytes;
 

@@ -37,16 +37,6 @@ fixed! {
     }
 }
 
-fixed! {
-    /// `ofp_aggregate_stats_reply`.
-    struct AggregateFixed = "multipart.aggregate" {
-        packet_count: u64,
-        byte_count: u64,
-        flow_count: u32,
-        pad: [u8; 4],
-    }
-}
-
 /// Which rules to tell of: those that all of this is true of.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStatsRequest {
@@ -183,36 +173,5 @@ impl FlowStats {
         self.match_.encode(w);
         instruction::encode_all(&self.instructions, w);
         w.set_length(FlowStatsFixed::NAME, start, w.position() - start);
-    }
-}
-
-/// Rules, summed up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct AggregateStats {
-    /// Packets that they handled.
-    pub packet_count: u64,
-    /// Bytes that they handled.
-    pub byte_count: u64,
-    /// How many rules.
-    pub flow_count: u32,
-}
-
-impl AggregateStats {
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let fixed = reader.fixed::<AggregateFixed>()?;
-        Ok(AggregateStats {
-            packet_count: fixed.packet_count(),
-            byte_count: fixed.byte_count(),
-            flow_count: fixed.flow_count(),
-        })
-    }
-
-    pub(super) fn encode(&self, w: &mut Writer<'_>) {
-        w.fixed(&AggregateFixed {
-            packet_count: self.packet_count.into(),
-            byte_count: self.byte_count.into(),
-            flow_count: self.flow_count.into(),
-            pad: [0; 4],
-        });
     }
 }

@@ -1,4 +1,4 @@
-//! `OFPMP_DESC` (section 7.3.5.1): the description of a switch.
+//! `OFPST_DESC`, `OFPMP_DESC`: the description of a switch.
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed, read_text, write_text};
@@ -10,7 +10,7 @@ const SERIAL_LEN: usize = 32;
 
 fixed! {
     /// `ofp_desc`.
-    struct DescFixed = "multipart.desc" {
+    struct DescFixed = "desc" {
         mfr_desc: [u8; STR_LEN],
         hw_desc: [u8; STR_LEN],
         sw_desc: [u8; STR_LEN],

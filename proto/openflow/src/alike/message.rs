@@ -1,0 +1,86 @@
+//! A whole message: what is around its body.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::{DecodeError, EncodeError, Problem};
+use crate::header::{Header, HeaderFixed, MessageType};
+use crate::wire::{Fixed, Reader, Writer};
+
+/// Reads one whole frame: its header, whose version must be `known`, and its body, which must take all of it.
+pub(crate) fn read<T>(
+    frame: &Bytes,
+    known: impl FnOnce(Header) -> bool,
+    body: impl FnOnce(Header, &mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<(Header, T), DecodeError> {
+    let header = Header::read(frame)?;
+    if !known(header) {
+        return Err(DecodeError::version(header.version));
+    }
+    let (found, expected) = (usize::from(header.length), frame.len());
+    if found != expected {
+        let problem = Problem::Length { found, expected };
+        return Err(DecodeError::new("header.length", 2, problem));
+    }
+    let mut reader = Reader::new(frame);
+    reader.skip(HeaderFixed::NAME, Header::LEN)?;
+    let message = body(header, &mut reader)?;
+    reader.finish("message")?;
+    Ok((header, message))
+}
+
+/// Appends a frame with this body to a buffer, or leaves the buffer as it was.
+#[inline]
+pub(crate) fn write(
+    (version, kind): (u8, MessageType),
+    xid: u32,
+    out: &mut BytesMut,
+    body: impl FnOnce(&mut Writer<'_>),
+) -> Result<(), EncodeError> {
+    let mut w = Writer::new(out);
+    w.fixed(&HeaderFixed {
+        version,
+        kind: kind.0,
+        length: 0.into(),
+        xid: xid.into(),
+    });
+    body(&mut w);
+    w.set_length("message", 2, w.position());
+    w.end()
+}
+
+/// Declares how a version's messages are written; they have a `kind` and an `encode_body`.
+macro_rules! written {
+    ($message:ident) => {
+        impl $message {
+            /// As a frame of its own. A message that does not fit into a frame gives no bytes at all; where that may be,
+            /// use `try_encode`.
+            pub fn encode(&self, xid: u32) -> bytes::Bytes {
+                self.try_encode(xid).unwrap_or_default()
+            }
+
+            /// Appends a frame to a buffer, or nothing if the message does not fit into one.
+            pub fn encode_into(&self, xid: u32, out: &mut bytes::BytesMut) {
+                // What does not fit leaves the buffer as it was; `try_encode_into` tells.
+                let _ = self.try_encode_into(xid, out);
+            }
+
+            /// As a frame of its own.
+            pub fn try_encode(&self, xid: u32) -> Result<bytes::Bytes, $crate::EncodeError> {
+                let mut out = bytes::BytesMut::new();
+                self.try_encode_into(xid, &mut out)?;
+                Ok(out.freeze())
+            }
+
+            /// Appends a frame to a buffer; after an error the buffer is as it was.
+            pub fn try_encode_into(
+                &self,
+                xid: u32,
+                out: &mut bytes::BytesMut,
+            ) -> Result<(), $crate::EncodeError> {
+                let kind = (VERSION, self.kind());
+                $crate::alike::message::write(kind, xid, out, |w| self.encode_body(w))
+            }
+        }
+    };
+}
+pub(crate) use written;

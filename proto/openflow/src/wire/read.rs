@@ -1,0 +1,219 @@
+//! What all decoders take from.
+
+use bytes::Bytes;
+
+use super::{ALIGN, Fixed, Padding, TlvHeader, padding};
+use crate::error::{DecodeError, Problem};
+
+/// A place within a frame, and the end of the structure that is being read. Copies are cheap: they are views.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    frame: &'a Bytes,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(frame: &'a Bytes) -> Self {
+        Reader {
+            frame,
+            at: 0,
+            end: frame.len(),
+        }
+    }
+
+    /// From the start of the frame.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.end - self.at
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left() == 0
+    }
+
+    pub(crate) fn slice(&mut self, what: &'static str, n: usize) -> Result<&'a [u8], DecodeError> {
+        let left = self.left();
+        if n > left {
+            let short = Problem::Short { needed: n, left };
+            return Err(DecodeError::new(what, self.at, short));
+        }
+        let slice = &self.frame[self.at..self.at + n];
+        self.at += n;
+        Ok(slice)
+    }
+
+    /// The next bytes as a view of a fixed structure.
+    pub(crate) fn fixed<T: Fixed>(&mut self) -> Result<&'a T, DecodeError> {
+        let offset = self.at;
+        let needed = size_of::<T>();
+        let bytes = self.slice(T::NAME, needed)?;
+        T::ref_from_bytes(bytes).map_err(|_| {
+            let left = bytes.len();
+            DecodeError::new(T::NAME, offset, Problem::Short { needed, left })
+        })
+    }
+
+    /// All that is left, in the frame.
+    pub(crate) fn as_slice(&self) -> &'a [u8] {
+        &self.frame[self.at..self.end]
+    }
+
+    /// All that is left, shared with the frame.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        let rest = self.frame.slice(self.at..self.end);
+        self.at = self.end;
+        rest
+    }
+
+    pub(crate) fn skip(&mut self, what: &'static str, n: usize) -> Result<(), DecodeError> {
+        self.slice(what, n).map(drop)
+    }
+
+    /// A reader of just the next bytes, which are passed over here.
+    pub(crate) fn sub(&mut self, what: &'static str, n: usize) -> Result<Self, DecodeError> {
+        let at = self.at;
+        self.slice(what, n)?;
+        Ok(Reader {
+            frame: self.frame,
+            at,
+            end: self.at,
+        })
+    }
+
+    /// The next structure, as long as its fixed part says: this part, and a reader of what follows it. `at` is where in
+    /// the fixed part the length is.
+    pub(crate) fn entry<T: Fixed>(
+        &mut self,
+        what: &'static str,
+        at: usize,
+        length: fn(&T) -> u16,
+    ) -> Result<(&'a T, Self), DecodeError> {
+        let offset = self.at + at;
+        let fixed = { *self }.fixed::<T>()?;
+        let (found, least) = (usize::from(length(fixed)), size_of::<T>());
+        if found < least {
+            let small = Problem::TooSmall { found, least };
+            return Err(DecodeError::new(what, offset, small));
+        }
+        let mut entry = self.sub(what, found)?;
+        entry.skip(T::NAME, least)?;
+        Ok((fixed, entry))
+    }
+
+    /// Elements of a list, up to the end. Each takes at least a byte, so it ends.
+    pub(crate) fn all<T>(
+        &mut self,
+        decode: fn(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let mut elements = Vec::new();
+        while !self.is_empty() {
+            elements.push(decode(self)?);
+        }
+        Ok(elements)
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn finish(self, what: &'static str) -> Result<(), DecodeError> {
+        match self.left() {
+            0 => Ok(()),
+            found => Err(DecodeError::new(what, self.at, Problem::Trailing { found })),
+        }
+    }
+}
+
+/// One type-length-value, its header taken off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tlv<'a> {
+    pub(crate) kind: u16,
+    /// Where its header is.
+    pub(crate) offset: usize,
+    /// Header included.
+    pub(crate) length: usize,
+    pub(crate) body: Reader<'a>,
+}
+
+/// Walks over type-length-values. Ends at the first error, and always goes forward.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tlvs<'a> {
+    reader: Reader<'a>,
+    what: &'static str,
+    padding: Padding,
+}
+
+impl<'a> Tlvs<'a> {
+    pub(crate) fn aligned(what: &'static str, reader: Reader<'a>) -> Self {
+        Tlvs {
+            reader,
+            what,
+            padding: Padding::Counted,
+        }
+    }
+
+    pub(crate) fn padded(what: &'static str, reader: Reader<'a>) -> Self {
+        Tlvs {
+            reader,
+            what,
+            padding: Padding::Follows,
+        }
+    }
+
+    pub(crate) fn packed(what: &'static str, reader: Reader<'a>) -> Self {
+        Tlvs {
+            reader,
+            what,
+            padding: Padding::None,
+        }
+    }
+
+    fn take(&mut self) -> Result<Tlv<'a>, DecodeError> {
+        let what = self.what;
+        let header_length = size_of::<TlvHeader>();
+        let offset = self.reader.offset();
+        let wrong = |problem| DecodeError::new(what, offset + 2, problem);
+        let mut ahead = self.reader;
+        let header = ahead
+            .fixed::<TlvHeader>()
+            .map_err(|e| DecodeError { what, ..e })?;
+        let length = usize::from(header.length());
+        let counted = self.padding == Padding::Counted;
+        let least = if counted { ALIGN } else { header_length };
+        if length < least {
+            let found = length;
+            return Err(wrong(Problem::TooSmall { found, least }));
+        }
+        if counted && padding(length) != 0 {
+            let found = length;
+            return Err(wrong(Problem::Unaligned { found, of: ALIGN }));
+        }
+        let body = ahead.sub(what, length - header_length)?;
+        if self.padding == Padding::Follows {
+            ahead.skip(what, padding(length).min(ahead.left()))?;
+        }
+        self.reader = ahead;
+        Ok(Tlv {
+            kind: header.kind(),
+            offset,
+            length,
+            body,
+        })
+    }
+}
+
+impl<'a> Iterator for Tlvs<'a> {
+    type Item = Result<Tlv<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.is_empty() {
+            return None;
+        }
+        let next = self.take();
+        if next.is_err() {
+            self.reader.rest();
+        }
+        Some(next)
+    }
+}
