@@ -1,5 +1,5 @@
 # make            build everything in release, and the bundles of our apps
-# make demo       upgrade a router under live traffic, and see that nothing is lost
+# make demo       upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
 # make test-long  the store's and the end-to-end tests with many more rounds
 # make fuzz       OpenFlow's decoders on random input, for SECONDS=60
@@ -7,6 +7,7 @@
 #                 in a fraction of the time, and what they start is what users run.
 
 PROFILE ?= release
+STORE ?= embedded
 CARGO ?= cargo
 OUT = target/$(PROFILE)
 cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
@@ -33,7 +34,7 @@ dependencies:
 	@scripts/dependencies
 
 demo: dependencies bundles
-	$(as_root) /usr/bin/python3 -B mininet/demo.py --bin-dir $(OUT)
+	$(as_root) /usr/bin/python3 -B mininet/demo.py --bin-dir $(OUT) --store $(STORE)
 
 fmt:
 	$(CARGO) fmt --all

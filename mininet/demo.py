@@ -37,13 +37,13 @@ LAG_SECONDS = 6  # OVS writes sec_since_connect every five seconds
 # ---- outside: namespaces and a directory, gone whatever happens ----
 
 
-def outside(bin_dir):
+def outside(bin_dir, store):
     """Runs the demo in namespaces of its own and clears up after it."""
     remove_stale()
     directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
                "--kill-child=KILL", "--mount-proc", sys.executable, "-B", os.path.abspath(__file__),
-               "--bin-dir", bin_dir, "--inside", directory]
+               "--bin-dir", bin_dir, "--store", store, "--inside", directory]
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupted)
@@ -98,10 +98,12 @@ def remove_stale():
 class Demo:
     """The network, Morpheus, and what was measured."""
 
-    def __init__(self, directory, bin_dir):
+    def __init__(self, directory, bin_dir, store):
+        from etcd import Etcd
         from morpheus import diamond_links
         from morphctl import Morpheus
         from network import Network
+        self.etcd = Etcd(directory) if store == "etcd" else None
         self.network = Network(directory, diamond_links())
         self.morpheus = Morpheus(directory, bin_dir)
         self.rows = []
@@ -123,6 +125,8 @@ class Demo:
         self.phase("mend", self.mend)
         self.check_channels()
         self.morpheus.stop()
+        if self.etcd:
+            self.etcd.stop()
         print_table(self.rows)
         self.report(paths)
         return not self.failures
@@ -134,8 +138,12 @@ class Demo:
         say("starting Open vSwitch: four switches, four hosts")
         own_namespaces()
         self.network.start()
+        flags = ["--app", "topology", "--app", "router@1.0.0"]
+        if self.etcd:
+            say("starting etcd, for the store")
+            flags += ["--store", self.etcd.start()]
         say("starting morphd: topology, router 1.0.0")
-        self.morpheus.start("--app", "topology", "--app", "router@1.0.0")
+        self.morpheus.start(*flags)
         self.network.attach()
         wait_until("four switches", 20, lambda: len(self.morpheus.ctl("switches")) == 4)
         links = 2 * len(self.network.links)
@@ -344,13 +352,13 @@ def print_table(rows):
     print("rules: + added, ~ changed, - removed, = unchanged by the hand-over\n", flush=True)
 
 
-def inside(directory, bin_dir):
+def inside(directory, bin_dir, store):
     """The demo; 0 if all was well."""
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     # Some versions of unshare leave signals blocked.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.environ["TMPDIR"] = tempfile.tempdir = directory
-    demo = Demo(directory, bin_dir)
+    demo = Demo(directory, bin_dir, store)
     try:
         return 0 if demo.run() else 1
     except (RuntimeError, OSError) as problem:
@@ -370,16 +378,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin-dir", default=built, help="where morphd and morphctl are")
+    parser.add_argument("--store", default="embedded", choices=("embedded", "etcd"),
+                        help="where Morpheus keeps its state")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     args = parser.parse_args()
     bin_dir = os.path.abspath(args.bin_dir)
     if args.inside:
-        return inside(args.inside, bin_dir)
+        return inside(args.inside, bin_dir, args.store)
     if os.geteuid() != 0:
         parser.error("it makes network namespaces, which takes root: sudo")
     if not os.path.exists(os.path.join(bin_dir, "morphd")):
         parser.error(f"{bin_dir}/morphd is not there: run make")
-    return outside(bin_dir)
+    return outside(bin_dir, args.store)
 
 
 if __name__ == "__main__":

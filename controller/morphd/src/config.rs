@@ -29,6 +29,10 @@ pub struct Flags {
     /// Where the sockets and lock files stand
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Keep the store in etcd: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...], for TLS etcds://; options as in
+    /// morph-stored --help [default: in the state directory]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
     /// Listen for switches here (may be repeated) [default: ports 6653 and 6633 of 0.0.0.0 and [::]]
     #[arg(long, value_name = "ADDR")]
     pub openflow: Vec<String>,
@@ -58,6 +62,7 @@ struct File {
     state_dir: Option<PathBuf>,
     #[serde(alias = "run_dir")]
     run_dir: Option<PathBuf>,
+    store: Option<String>,
     #[serde(default)]
     openflow: Vec<String>,
     api: Option<SocketAddr>,
@@ -118,6 +123,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Absolute.
     pub run_dir: PathBuf,
+    /// Handed to the store as it is; none: it is kept in the state directory.
+    pub store: Option<String>,
     /// Handed to the proxy as they are; none: its default.
     pub openflow: Vec<String>,
     /// Read-only management over TCP.
@@ -257,6 +264,10 @@ impl Settings {
             key: "role",
             message,
         })?;
+        let store = flags.store.or(file.store);
+        if let Some(store) = &store {
+            check_store(store)?;
+        }
         let state_dir = match flags.state_dir.or(file.state_dir) {
             Some(dir) => dir,
             None => around.state_dir()?,
@@ -269,6 +280,7 @@ impl Settings {
         Ok(Settings {
             state_dir: absolute("state-dir", state_dir)?,
             run_dir: absolute("run-dir", run_dir)?,
+            store,
             openflow,
             api: flags.api.or(file.api),
             apps,
@@ -298,6 +310,18 @@ fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     std::path::absolute(&path).map_err(|error| ConfigError::Value {
         key,
         message: format!("{}: {error}", path.display()),
+    })
+}
+
+/// The rest is for the store to understand.
+fn check_store(store: &str) -> Result<(), ConfigError> {
+    let known = ["etcd://", "etcds://"];
+    if known.iter().any(|scheme| store.starts_with(scheme)) {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        key: "store",
+        message: format!("{store:?} is not etcd://HOST:PORT or etcds://HOST:PORT"),
     })
 }
 
@@ -366,11 +390,12 @@ mod tests {
     fn a_flag_wins_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("morphd.toml");
-        let text = "state-dir = '/a'\nrun-dir = '/b'\napps = ['router@1.0.0']\nopenflow = ['127.0.0.1:1']\n";
+        let text = "state-dir = '/a'\nrun-dir = '/b'\nstore = 'etcd://h'\napps = ['router@1.0.0']\nopenflow = ['127.0.0.1:1']\n";
         std::fs::write(&path, text).unwrap();
         let file = ["--config", path.to_str().unwrap()];
         let from_file = settings(&file, &user()).unwrap();
         assert_eq!(from_file.state_dir, Path::new("/a"));
+        assert_eq!(from_file.store.as_deref(), Some("etcd://h"));
         assert_eq!(from_file.apps[0].to_string(), "router@1.0.0");
         let flags = [
             "--state-dir",
@@ -409,6 +434,7 @@ mod tests {
             ),
             (["--config", "/none"], "cannot read /none"),
             (["--node", ""], "node: "),
+            (["--store", "redis://h"], "is not etcd://HOST:PORT"),
             (["--role", "primary"], "equal, master or slave"),
         ] {
             let error = settings(&args, &user()).unwrap_err();

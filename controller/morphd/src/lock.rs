@@ -24,6 +24,9 @@ pub struct Holder {
         alias = "started"
     )]
     pub start_time: Option<u64>,
+    /// Of morph-stored: where its data is, as it was told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub store: String,
     /// Of an app's instance: the app.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub app: String,
@@ -63,6 +66,7 @@ impl Lock {
         let holder = Holder {
             pid,
             start_time: crate::process::start_time(pid),
+            store: String::new(),
             app: String::new(),
             release: String::new(),
             instance: String::new(),

@@ -223,6 +223,7 @@ mod tests {
         let mut holder = Holder {
             pid: process.pid(),
             start_time: start_time(process.pid()),
+            store: String::new(),
             app: String::new(),
             release: String::new(),
             instance: String::new(),

@@ -168,6 +168,14 @@ impl Backend {
         }
     }
 
+    /// For a group that changes nothing: whether it was judged on what holds. A refusal is as definite as a commit.
+    pub(super) async fn confirm(&mut self, deadline: Instant) -> Settled {
+        match self {
+            Backend::Embedded(_) => Settled::Landed,
+            Backend::Etcd(etcd) => etcd.confirm(deadline).await,
+        }
+    }
+
     /// After an error on the way to [`commit`](Self::commit) of a group that would have ended at revision `target`.
     pub(super) fn give_up(&mut self, error: EngineError, target: u64, told: u64) -> Settled {
         match self {

@@ -305,7 +305,7 @@ impl Writer {
         if group.state.revision == self.state.revision {
             drop(tables);
             write.abort()?;
-            return Ok(Settled::Landed);
+            return Ok(self.backend.confirm(deadline).await);
         }
         self.sweep.along(&mut tables)?;
         drop(tables);

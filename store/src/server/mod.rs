@@ -150,7 +150,12 @@ fn lock(directory: &Path, name: &str, source: &Source) -> Result<Lock, EngineErr
         path: directory.to_owned(),
         source,
     })?;
-    Lock::take(&directory.join(name), &source.to_string())
+    // As it was given: whoever gave it knows it again.
+    let said = match source {
+        Source::Directory(directory) => directory.display().to_string(),
+        Source::Etcd(url) => url.text.clone(),
+    };
+    Lock::take(&directory.join(name), &said)
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

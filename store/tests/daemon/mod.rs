@@ -28,6 +28,8 @@ pub struct Daemon {
     child: Child,
     pub client: Client,
     pub home: TempDir,
+    /// Of the etcd that it was started on.
+    url: Option<String>,
 }
 
 pub fn command(dir: &Path, run_dir: &Path) -> Command {
@@ -48,14 +50,35 @@ impl Daemon {
     }
 
     pub async fn start_in(home: TempDir) -> Daemon {
+        Daemon::begin(home, None, &[]).await
+    }
+
+    /// On this etcd and prefix.
+    pub async fn start_on(url: &str) -> Daemon {
+        Daemon::start_with(url, &[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub async fn start_with(url: &str, environment: &[(&str, &str)]) -> Daemon {
+        let home = TempDir::new().unwrap();
+        Daemon::begin(home, Some(url.to_owned()), environment).await
+    }
+
+    async fn begin(home: TempDir, url: Option<String>, environment: &[(&str, &str)]) -> Daemon {
         let (dir, run_dir) = (home.path().join("store"), home.path().join("run"));
-        let child = command(&dir, &run_dir).spawn().unwrap();
+        let mut command = command(&dir, &run_dir);
+        if let Some(url) = &url {
+            command.args(["--backend", url]);
+        }
+        command.envs(environment.iter().copied());
+        let child = command.spawn().unwrap();
         let client = Client::new(run_dir.join("store.sock"));
         client.ready(SOON).await.unwrap();
         Daemon {
             child,
             client,
             home,
+            url,
         }
     }
 
@@ -97,8 +120,9 @@ impl Daemon {
 
     async fn again(mut self) -> Daemon {
         let home = std::mem::replace(&mut self.home, TempDir::new().unwrap());
+        let url = self.url.take();
         drop(self);
-        Daemon::start_in(home).await
+        Daemon::begin(home, url, &[]).await
     }
 
     pub async fn commit(&self, transaction: Transaction) -> Committed {

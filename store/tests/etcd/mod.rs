@@ -23,7 +23,10 @@ pub struct Etcd {
     child: Option<Child>,
     pub port: u16,
     peer_port: u16,
+    /// Where it says without TLS whether it is well.
+    health_port: u16,
     options: Vec<String>,
+    tls: bool,
     home: TempDir,
 }
 
@@ -54,7 +57,26 @@ impl Etcd {
             child: None,
             port: free_port(),
             peer_port: free_port(),
+            health_port: free_port(),
             options: options.iter().map(|o| (*o).to_owned()).collect(),
+            tls: false,
+            home: TempDir::new().unwrap(),
+        };
+        etcd.again();
+        etcd
+    }
+
+    /// Starts one that speaks TLS to its clients, and asks for it until it is well.
+    pub fn start_tls(cert: &str, key: &str) -> Etcd {
+        let mut etcd = Etcd {
+            child: None,
+            port: free_port(),
+            peer_port: free_port(),
+            health_port: free_port(),
+            options: ["--cert-file", cert, "--key-file", key]
+                .map(str::to_owned)
+                .into(),
+            tls: true,
             home: TempDir::new().unwrap(),
         };
         etcd.again();
@@ -67,7 +89,8 @@ impl Etcd {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// kill -9.
@@ -82,7 +105,7 @@ impl Etcd {
     pub fn again(&mut self) {
         self.spawn();
         let until = Instant::now() + SOON;
-        while !healthy(&format!("127.0.0.1:{}", self.port)) {
+        while !healthy(&format!("127.0.0.1:{}", self.health_port)) {
             let child = self.child.as_mut().unwrap();
             if let Some(status) = child.try_wait().unwrap() {
                 // Somebody else may have taken a port before it did.
@@ -117,6 +140,10 @@ impl Etcd {
                 &peer,
             ])
             .args(["--initial-cluster", &format!("one={peer}")])
+            .args([
+                "--listen-metrics-urls",
+                &format!("http://127.0.0.1:{}", self.health_port),
+            ])
             .args(&self.options)
             .stderr(log);
         self.child = Some(command.spawn().expect("etcd is installed"));

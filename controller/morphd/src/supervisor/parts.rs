@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::{Event, Supervisor};
 use crate::config::Settings;
-use crate::lock::{self, Found};
+use crate::lock::{self, Found, Holder};
 use crate::process::{Ending, Process};
 use crate::restarts::Restarts;
 
@@ -46,7 +46,10 @@ impl PartName {
         let mut args: Vec<OsString> = vec!["--run-dir".into(), settings.run_dir.clone().into()];
         match self {
             PartName::Store => {
-                args.extend(["--dir".into(), settings.state_dir.join("store").into()])
+                args.extend(["--dir".into(), settings.state_dir.join("store").into()]);
+                if let Some(url) = &settings.store {
+                    args.extend(["--backend".into(), url.into()]);
+                }
             }
             PartName::Proxy => {
                 for address in &settings.openflow {
@@ -98,6 +101,7 @@ pub(super) async fn find_or_start(
         match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
             Found::Free => return Ok((Arc::new(spawn(name, settings)?), true)),
             Found::Held(holder) => {
+                same_store(name, settings, &holder)?;
                 // One that ends at this moment lets go of its lock: look again.
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
@@ -113,6 +117,20 @@ pub(super) async fn find_or_start(
             );
         }
     }
+}
+
+/// A store that runs and has its data elsewhere than it is to be now is not taken for the one that is wanted.
+fn same_store(name: PartName, settings: &Settings, holder: &Holder) -> anyhow::Result<()> {
+    let directory = || settings.state_dir.join("store").display().to_string();
+    let wanted = settings.store.clone().unwrap_or_else(directory);
+    if name != PartName::Store || holder.store.is_empty() || holder.store == wanted {
+        return Ok(());
+    }
+    let (pid, found) = (holder.pid, &holder.store);
+    bail!(
+        "morph-stored, pid {pid}, runs with its data in {found}, not in {wanted}: end it first, or start morphd with the \
+         --store or --state-dir that it has"
+    )
 }
 
 fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::health::Health;
-use super::link::{Link, Trouble};
+use super::link::{Link, Trouble, words};
 
 /// Heads that may wait for the writer; it looks at them between two groups. Each is a group, of 600 KiB at most.
 const QUEUE: usize = 32;
@@ -143,7 +143,7 @@ impl Watch {
             let message = match stream.message().await {
                 Ok(Some(message)) => message,
                 Ok(None) => return Stop::Again("etcd has ended the watch".into()),
-                Err(error) => return Stop::Again(error.to_string()),
+                Err(error) => return Stop::Again(words(&error)),
             };
             if message.compact_revision() > 0 {
                 return Stop::Gap("etcd's history was compacted before it was seen".into());

@@ -143,7 +143,7 @@ impl Link {
 
     fn trouble(&mut self, error: &Error) -> Trouble {
         let Error::GRpcStatus(status) = error else {
-            return Trouble::Away(format!("{}: {}", self.endpoint(), chain(error)));
+            return Trouble::Away(format!("{}: {}", self.endpoint(), words(error)));
         };
         let message = status.message();
         match status.code() {
@@ -158,7 +158,7 @@ impl Link {
             Code::InvalidArgument | Code::FailedPrecondition => {
                 Trouble::Refused(EngineError::Away(format!("etcd refuses: {message}")))
             }
-            _ => Trouble::Away(format!("{}: {}", self.endpoint(), chain(status))),
+            _ => Trouble::Away(format!("{}: {}", self.endpoint(), words(error))),
         }
     }
 
@@ -206,11 +206,11 @@ fn tls(url: &EtcdUrl) -> Result<TlsOptions, EngineError> {
 }
 
 /// An error with its causes, which is where TLS says what it does not like.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = match error.downcast_ref::<Error>() {
-        Some(Error::TransportError(error)) => error.source(),
-        Some(_) | None => error.source(),
+pub(super) fn words(error: &Error) -> String {
+    let (mut text, mut cause) = match error {
+        Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
+        Error::TransportError(error) => (error.to_string(), error.source()),
+        other => (other.to_string(), None),
     };
     while let Some(error) = cause {
         let more = error.to_string();

@@ -19,7 +19,7 @@ use crate::engine::step::{Step, Table};
 use crate::engine::tables::Tables;
 
 /// How long a start waits for etcd.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -173,6 +173,7 @@ async fn applied(link: &mut Link, keys: &Keys) -> Result<(Head, i64, i64), Troub
         }
         let steps = redo::read(link, keys, found.at, &head).await?;
         // If somebody else is at it as well, one of both is first, and the loop finds out.
-        redo::finish(link, keys, found.at, &Redo { head, steps }).await?;
+        let mut redo = Redo::of(head, &steps, keys).map_err(Trouble::Refused)?;
+        redo::finish(link, keys, found.at, &mut redo).await?;
     }
 }

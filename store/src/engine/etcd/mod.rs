@@ -143,8 +143,14 @@ impl Etcd {
         &self.view
     }
 
-    /// Waits until another daemon has written something.
+    /// Waits until another daemon has written something, or there is something to be done here.
     pub(super) async fn wait_for_news(&mut self) {
+        if self.gap.is_some() || self.redo.is_some() {
+            if self.away {
+                tokio::time::sleep(PAUSE).await;
+            }
+            return;
+        }
         loop {
             let fed = self.feed.next().await;
             self.take(fed);
@@ -266,7 +272,10 @@ impl Etcd {
         self.news.state = Some(self.view.state()?);
         self.seen.pop_front();
         self.reached(at, head.revision);
-        self.redo = (head.redo > 0).then_some(Redo { head, steps });
+        self.redo = match head.redo {
+            0 => None,
+            _ => Some(Redo::of(head, &steps, &self.keys)?),
+        };
         Ok(())
     }
 
@@ -300,7 +309,7 @@ impl Etcd {
 
     /// Applies what a head has named.
     async fn finish(&mut self) -> Result<(), EngineError> {
-        let Some(redo) = &self.redo else {
+        let Some(redo) = &mut self.redo else {
             return Ok(());
         };
         let answer = redo::finish(&mut self.link, &self.keys, self.known, redo).await?;
@@ -357,14 +366,30 @@ impl Etcd {
         }
         self.sweep(group);
         if redo {
-            let head = self.head(&id, group, 0);
-            let steps = group.steps.clone();
-            self.redo = Some(Redo { head, steps });
-            // If not now, then before the next group.
-            let finished = Box::pin(self.finish()).await;
-            self.tell(finished.as_ref().err());
+            // Applied before the next group, or as soon as nothing else is to be done.
+            let redo = Redo::of(self.head(&id, group, 0), &group.steps, &self.keys);
+            match redo {
+                Ok(redo) => self.redo = Some(redo),
+                Err(error) => self.gap = Some(error.to_string()),
+            }
         }
         Settled::Landed
+    }
+
+    /// Is what was judged on still what holds? Asked where nothing is written that would tell.
+    pub(super) async fn confirm(&mut self, deadline: Instant) -> Settled {
+        self.link.set_deadline(deadline);
+        let known = self.known;
+        match self.probe().await {
+            Ok(()) if self.gap.is_none() && self.behind.is_none_or(|at| at <= known) => {
+                Settled::Landed
+            }
+            Ok(()) => Settled::Overtaken,
+            Err(error) => {
+                self.tell(Some(&error));
+                Settled::Nothing { found: None, error }
+            }
+        }
     }
 
     fn head(&self, id: &GroupId, group: &Group, redo: u32) -> Head {

@@ -23,6 +23,8 @@ const HISTORY: Duration = Duration::from_secs(5 * 60);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdUrl {
+    /// As it was given.
+    pub text: String,
     /// `HOST:PORT` of each.
     pub endpoints: Vec<String>,
     /// `etcds`.
@@ -66,6 +68,7 @@ impl FromStr for EtcdUrl {
         }
         let endpoints: Result<Vec<String>, String> = hosts.split(',').map(endpoint).collect();
         let mut url = EtcdUrl {
+            text: text.to_owned(),
             endpoints: endpoints.map_err(|e| wrong(&e))?,
             tls,
             prefix: match path.trim_matches('/') {

@@ -3,6 +3,8 @@
 //! Whoever finds parts that are not applied does that before anything else; it may be done twice, as each part is
 //! guarded by the head that names it.
 
+use std::collections::VecDeque;
+
 use etcd_client::{Compare, CompareOp, DeleteOptions, TxnOp};
 use prost::Message;
 
@@ -17,8 +19,16 @@ use crate::engine::step::Step;
 /// What a head says is to be done.
 #[derive(Debug)]
 pub(super) struct Redo {
-    pub(super) head: Head,
-    pub(super) steps: Vec<Step>,
+    head: Head,
+    /// What is still to be applied.
+    left: VecDeque<Vec<TxnOp>>,
+}
+
+impl Redo {
+    pub(super) fn of(head: Head, steps: &[Step], keys: &Keys) -> Result<Redo, EngineError> {
+        let left = plan::batches(keys, steps)?.into();
+        Ok(Redo { head, left })
+    }
 }
 
 /// The parts that were written, as the head's transaction has to find them.
@@ -74,17 +84,16 @@ pub(super) async fn read(
     Ok(steps.map_err(damaged)?.steps)
 }
 
-/// Applies the parts, and writes a head that does not name them any more.
+/// Applies the parts, and writes a head that does not name them any more. After an error it goes on where it was.
 pub(super) async fn finish(
     link: &mut Link,
     keys: &Keys,
     at: i64,
-    redo: &Redo,
+    redo: &mut Redo,
 ) -> Result<Answer, Trouble> {
-    let batches = plan::batches(keys, &redo.steps).map_err(Trouble::Refused)?;
-    for batch in batches {
-        match link.guarded(&keys.head(), at, &[], batch).await? {
-            Answer::Done(_) => {}
+    while let Some(batch) = redo.left.front() {
+        match link.guarded(&keys.head(), at, &[], batch.clone()).await? {
+            Answer::Done(_) => drop(redo.left.pop_front()),
             behind @ Answer::Behind(_) => return Ok(behind),
         }
     }
