@@ -1,17 +1,18 @@
 //! What comes in streams: the statuses of upgrades, and logs.
 
+use std::io::Write;
 use std::time::Duration;
 
 use morph_api::management::{
-    LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus,
+    LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus, VersionRequest,
 };
 use tonic::Streaming;
 
 use crate::argument::Release;
 use crate::call::{Client, Gone, incomplete, waited};
 use crate::failure::{Effect, Failure};
-use crate::print::Output;
 use crate::print::status::{line, outcome, summary};
+use crate::print::{Output, plain};
 
 /// Lines that morphd is asked for where `--tail` says nothing; its own default is the same.
 const TAIL: u32 = 200;
@@ -115,7 +116,29 @@ pub(crate) async fn status(
     while let Some(status) = next(client, &mut stream).await? {
         statuses.push(status);
     }
-    out.list(UPGRADES, &statuses)
+    out.list(UPGRADES, &statuses)?;
+    say_parts(client).await;
+    Ok(())
+}
+
+/// What every app needs and does not answer: no upgrade gets far without it.
+async fn say_parts(client: &mut Client) {
+    let Ok(Ok(reply)) = waited(&client.clone(), client.version(VersionRequest {})).await else {
+        return;
+    };
+    for part in reply.into_inner().parts {
+        let said = match part.state.as_str() {
+            "hung" => "does not answer",
+            "gone" => "has ended, and is started again",
+            _ => continue,
+        };
+        let (name, pid) = (plain(&part.name), part.pid);
+        // Nobody reads a message that cannot be written.
+        let _ = writeln!(
+            std::io::stderr(),
+            "morphctl: {name} (pid {pid}) {said}: see `morphctl logs app={name}`"
+        );
+    }
 }
 
 /// `status --follow`: what is known now and what comes, until Ctrl-C or nobody reads it any more.

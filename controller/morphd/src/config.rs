@@ -39,6 +39,9 @@ pub struct Flags {
     /// Serve the management API on TCP as well, read-only
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,
+    /// Serve figures for Prometheus here, at http://ADDR/metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
     /// The first apps on an empty store (may be repeated) [default: topology and the newest router]
     #[arg(long = "app", value_name = "NAME[@VERSION]")]
     pub apps: Vec<AppRef>,
@@ -66,6 +69,7 @@ struct File {
     #[serde(default)]
     openflow: Vec<String>,
     api: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
     #[serde(default)]
     apps: Vec<String>,
     bundles: Option<PathBuf>,
@@ -129,6 +133,8 @@ pub struct Settings {
     pub openflow: Vec<String>,
     /// Read-only management over TCP.
     pub api: Option<SocketAddr>,
+    /// Figures for Prometheus.
+    pub metrics: Option<SocketAddr>,
     /// First apps, where they were named.
     pub apps: Vec<AppRef>,
     /// Where bundles are looked for.
@@ -283,6 +289,7 @@ impl Settings {
             store,
             openflow,
             api: flags.api.or(file.api),
+            metrics: flags.metrics.or(file.metrics),
             apps,
             bundles: absolute(
                 "bundles",

@@ -7,16 +7,20 @@
 //! | [`lock`], [`process`], [`log`] | processes that outlive their parent |
 //! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
 //! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
-//! | [`app`], [`upgrade`], [`restarts`], [`pulse`] | the machines: no clock, no async |
+//! | [`app`], [`upgrade`], [`restarts`], [`pulse`], [`answers`] | the machines: no clock, no async |
 //! | [`supervisor`] | the driver |
 //! | [`management`] | the API for people and programs |
+//! | [`metrics`], [`counts`] | figures for Prometheus |
 
+pub mod answers;
 pub mod app;
 pub mod bundle;
 pub mod config;
+pub mod counts;
 pub mod lock;
 pub mod log;
 pub mod management;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod pulse;

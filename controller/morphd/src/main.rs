@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use morphd::config::{Flags, Settings, Surroundings};
 use morphd::management::{self, Service};
+use morphd::metrics::{self, Source};
 use morphd::supervisor::{self, Shutdown};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -51,6 +52,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         Some(address) => Some(management::bind_tcp(address).await?),
         None => None,
     };
+    let figures = match settings.metrics {
+        Some(address) => Some(metrics::bind(address).await?),
+        None => None,
+    };
     let supervisor = supervisor::start(settings).await?;
     let unix = management::bind_unix(&socket)?;
     tracing::info!(api = %socket.display(), "morphd is ready");
@@ -64,6 +69,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             listener,
             Service::new(&supervisor, true),
         ));
+    }
+    if let Some(listener) = figures {
+        tracing::info!(metrics = %listener.local_addr()?, "figures for Prometheus");
+        tokio::spawn(metrics::serve(listener, Source::new(&supervisor)));
     }
     let shutdown = async move {
         tokio::select! {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use morph_api::management::{
-    App, AppsRequest, LogsRequest, Switch, SwitchesRequest, VersionReply, VersionRequest,
+    App, AppsRequest, LogsRequest, Part, Switch, SwitchesRequest, VersionReply, VersionRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -74,6 +74,7 @@ pub(super) async fn look(reached: Result<Channel, Failure>, found: &mut Vec<Find
                 .iter()
                 .filter_map(|a| a.parse().ok())
                 .collect();
+            found.extend(version.parts.iter().filter_map(judge_part));
             seen.version = Some(version);
         }
         Err(why) => {
@@ -116,6 +117,23 @@ async fn within<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> R
         Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads).to_string()),
         Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
     }
+}
+
+/// A process that every switch needs.
+fn judge_part(part: &Part) -> Option<Finding> {
+    let Part { name, pid, .. } = part;
+    let (said, mend) = match part.state.as_str() {
+        "hung" => (
+            format!("{name} (pid {pid}) does not answer"),
+            format!("`kill -9 {pid}`: morphd starts another, and switches connect anew"),
+        ),
+        "gone" => (
+            format!("{name} has ended, and is started again"),
+            format!("see `morphctl logs app={name}`"),
+        ),
+        _ => return None,
+    };
+    Some(Finding::bad(name.clone(), State::Trouble, said, mend))
 }
 
 fn judge_apps(apps: &[App]) -> Vec<Finding> {
@@ -268,6 +286,19 @@ mod tests {
             "closed: closed by the switch remote=10.0.0.7:4242 dpid=1",
         );
         assert!(refusals(&[noise, "torn".into()], now, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_part_that_hangs_is_trouble() {
+        let part = |state: &str| Part {
+            name: "morph-proxy".into(),
+            pid: 7,
+            state: state.into(),
+            restarts: 0,
+        };
+        assert_eq!(judge_part(&part("running")), None);
+        assert!(judge_part(&part("hung")).is_some_and(|f| f.mend.contains("kill -9 7")));
+        assert!(judge_part(&part("gone")).is_some_and(|f| f.state == State::Trouble));
     }
 
     #[test]

@@ -162,6 +162,8 @@ impl Management for Service {
     async fn version(&self, _: Call<VersionRequest>) -> Answer<VersionReply> {
         let default = ["0.0.0.0:6653", "[::]:6653", "0.0.0.0:6633", "[::]:6633"].map(str::to_owned);
         let named = self.settings.openflow.clone();
+        // Who asks whether morphd lives gets an answer in any case.
+        let figures = self.ask(Request::Figures).await.unwrap_or_default();
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -172,6 +174,7 @@ impl Management for Service {
             } else {
                 named
             },
+            parts: figures.parts.into_iter().map(views::part).collect(),
         }))
     }
 

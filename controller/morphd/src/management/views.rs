@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use morph_api::cookie::Cookie;
-use morph_api::management::{App, CleanedRules, Flow, Port, Switch};
+use morph_api::management::{App, CleanedRules, Flow, Part, Port, Switch};
 use morph_api::supervisor;
 use morph_openflow::Dpid;
 use tonic::Status;
 
-use crate::supervisor::AppView;
+use crate::supervisor::{AppView, PartView};
 
 /// `OFPPC_PORT_DOWN` (OpenFlow 1.3.5, section 7.2.1).
 const PORT_DOWN: u32 = 1;
@@ -100,6 +100,15 @@ pub(super) fn port(row: supervisor::PortRow) -> Port {
         tx_dropped: row.tx_dropped,
         rx_errors: row.rx_errors,
         tx_errors: row.tx_errors,
+    }
+}
+
+pub(super) fn part(view: PartView) -> Part {
+    Part {
+        name: view.name.to_owned(),
+        pid: view.pid,
+        state: view.state.to_owned(),
+        restarts: view.restarts,
     }
 }
 

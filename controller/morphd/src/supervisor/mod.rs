@@ -38,6 +38,7 @@ use tokio::sync::mpsc;
 
 use crate::app::{self, App, InstanceId};
 use crate::config::Settings;
+use crate::counts::Counts;
 use crate::lock::Lock;
 use crate::process::Ending;
 use crate::proxy::Proxy;
@@ -48,8 +49,8 @@ use crate::upgrade;
 use instances::Instance;
 pub use observe::Observed;
 use parts::Part;
-pub use parts::PartName;
-pub use requests::{AppView, Reply, Request};
+pub use parts::{PartName, PartView};
+pub use requests::{AppView, Figures, Reply, Request};
 pub use start::start;
 use upgrades::Running;
 
@@ -122,6 +123,7 @@ pub struct Supervisor {
     stream: Option<u64>,
     feeds: VecDeque<Feed>,
     followers: Vec<(Option<String>, mpsc::Sender<UpgradeStatus>)>,
+    counts: Counts,
     last_id: u64,
     bound_logs_at: Instant,
     /// Held for as long as this morphd lives.
@@ -193,6 +195,8 @@ impl Supervisor {
             self.store_part.start_at(),
             self.proxy_part.start_at(),
             self.next_pulse(),
+            self.store_part.answers.next_deadline(),
+            self.proxy_part.answers.next_deadline(),
         ];
         let first = machines.chain(parts).flatten().min();
         first.map_or(self.bound_logs_at, |at| at.min(self.bound_logs_at))
@@ -206,6 +210,7 @@ impl Supervisor {
         }
         self.restart_due_parts(now);
         self.feel_pulses(now);
+        self.ask_parts(now);
         for (name, managed) in &self.apps {
             if managed.machine.next_deadline().is_some_and(|at| at <= now) {
                 self.feeds

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 
 use super::{Event, Supervisor};
+use crate::answers::{ANSWER, Answers, News, Outcome};
 use crate::config::Settings;
 use crate::lock::{self, Found, Holder};
 use crate::process::{Ending, Process};
@@ -70,6 +72,21 @@ pub(super) struct Part {
     pub(super) process: Option<Arc<Process>>,
     restarts: Restarts,
     start_at: Option<Instant>,
+    /// Whether it answers.
+    pub(super) answers: Answers,
+}
+
+/// A part, as the supervisor knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartView {
+    /// Its executable.
+    pub name: &'static str,
+    /// 0: no process.
+    pub pid: u32,
+    /// running, hung (it does not answer) or gone.
+    pub state: &'static str,
+    /// Deaths since morphd's start.
+    pub restarts: u64,
 }
 
 impl Part {
@@ -80,6 +97,20 @@ impl Part {
             // Two deaths are answered at once; from the third one within ten seconds on there are waits between.
             restarts: Restarts::new(2),
             start_at: None,
+            answers: Answers::new(Instant::now()),
+        }
+    }
+
+    fn view(&self) -> PartView {
+        PartView {
+            name: self.name.executable(),
+            pid: self.process.as_ref().map_or(0, |process| process.pid()),
+            state: match &self.process {
+                None => "gone",
+                Some(_) if self.answers.hangs() => "hung",
+                Some(_) => "running",
+            },
+            restarts: self.restarts.total(),
         }
     }
 
@@ -161,6 +192,72 @@ impl Supervisor {
                 .send(Event::PartEnded(name, process.pid(), ending))
                 .await;
         });
+    }
+
+    pub(super) fn part_views(&self) -> Vec<PartView> {
+        vec![self.store_part.view(), self.proxy_part.view()]
+    }
+
+    /// Asks each part whose turn it is whether it answers.
+    pub(super) fn ask_parts(&mut self, now: Instant) {
+        if self.store_part.answers.is_due(now) {
+            let store = self.store.clone();
+            self.ask_part(PartName::Store, async move { store.status().await.is_ok() });
+        }
+        if self.proxy_part.answers.is_due(now) {
+            let proxy = self.proxy.clone();
+            self.ask_part(PartName::Proxy, async move { proxy.slots().await.is_ok() });
+        }
+    }
+
+    fn ask_part(&mut self, name: PartName, answer: impl Future<Output = bool> + Send + 'static) {
+        let pid = self.part(name).view().pid;
+        let call = async move { tokio::time::timeout(ANSWER, answer).await };
+        self.after(call, move |supervisor, answered| {
+            let part = supervisor.part(name);
+            let same = pid != 0 && part.view().pid == pid;
+            let outcome = match answered {
+                Ok(true) => Outcome::Answered,
+                Err(_) if same => Outcome::Silent,
+                Ok(false) | Err(_) => Outcome::Away,
+            };
+            if let Some(news) = part.answers.outcome(outcome, Instant::now()) {
+                supervisor.part_news(name, pid, news);
+            }
+        });
+    }
+
+    /// The store daemon can be replaced: what was acknowledged is on disk, and who writes asks again. The proxy cannot: its
+    /// end would be that of all channels, and of the events that they brought.
+    fn part_news(&mut self, name: PartName, pid: u32, news: News) {
+        let part = name.executable();
+        match (news, name) {
+            (News::Back, _) => tracing::warn!(part, pid, "answers again"),
+            (News::Hangs, PartName::Store) => {
+                tracing::error!(
+                    part,
+                    pid,
+                    "does not answer: nothing is stored; it is ended if that lasts"
+                );
+            }
+            (News::Hangs, PartName::Proxy) => {
+                tracing::error!(
+                    part,
+                    pid,
+                    "does not answer: switches and apps wait. It is not ended, since switches would lose their channels; \
+                     `kill -9 {pid}` makes morphd start another"
+                );
+            }
+            (News::GivenUp, PartName::Store) => {
+                tracing::error!(part, pid, "still does not answer, and is killed");
+                if let Some(process) = &self.part(name).process {
+                    process.signal(Signal::KILL);
+                }
+            }
+            (News::GivenUp, PartName::Proxy) => {
+                tracing::error!(part, pid, "still does not answer");
+            }
+        }
     }
 
     fn part(&mut self, name: PartName) -> &mut Part {

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::statuses::followed;
-use super::{Feed, Managed, Supervisor};
+use super::{Feed, Managed, PartView, Supervisor};
 use crate::app::{self, State};
 use crate::bundle::Bundle;
+use crate::counts::Counts;
 use crate::records::{AppRow, Desired, RELEASES, ReleaseRow, ReleaseStatus, Write};
 use crate::release::{self, Release};
 
@@ -25,6 +26,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Status>>;
 pub enum Request {
     /// All apps.
     Apps(Reply<Vec<AppView>>),
+    /// What there is and what was counted, for metrics.
+    Figures(Reply<Figures>),
     /// Whether there is such an app.
     Known(String, Reply<()>),
     /// All releases, or those of one app.
@@ -65,6 +68,19 @@ pub enum Request {
     Config(String, Reply<(Vec<String>, BTreeMap<String, Check>)>),
 }
 
+/// What the supervisor knows, in figures.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// The apps.
+    pub apps: Vec<AppView>,
+    /// The proxy and the store daemon.
+    pub parts: Vec<PartView>,
+    /// The running upgrades and the last one of each app.
+    pub upgrades: Vec<UpgradeStatus>,
+    /// Upgrades that ended, since its start.
+    pub counts: Counts,
+}
+
 /// An app, as the supervisor knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppView {
@@ -98,6 +114,7 @@ impl Supervisor {
         // Who no longer waits for the answer does not need it.
         match request {
             Request::Apps(reply) => drop(reply.send(Ok(self.app_views()))),
+            Request::Figures(reply) => drop(reply.send(Ok(self.figures()))),
             Request::Known(app, reply) => drop(reply.send(self.known(&app).map(drop))),
             Request::Releases(app, reply) => drop(reply.send(self.release_list(&app))),
             Request::MayInstall(bundle, reply) => drop(reply.send(self.may_install(&bundle))),
@@ -142,6 +159,15 @@ impl Supervisor {
                 None => Status::not_found(format!("there is no app {app}; there are: {names}")),
             }
         })
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            apps: self.app_views(),
+            parts: self.part_views(),
+            upgrades: self.statuses(None),
+            counts: self.counts.clone(),
+        }
     }
 
     fn app_views(&self) -> Vec<AppView> {

@@ -17,6 +17,7 @@ use super::{Event, Feed, INBOX, Managed, Supervisor};
 use crate::app;
 use crate::bundle;
 use crate::config::Settings;
+use crate::counts::Counts;
 use crate::lock::{Lock, LockError};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
@@ -53,6 +54,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         stream: Some(snapshot.stream),
         feeds: VecDeque::new(),
         followers: Vec::new(),
+        counts: Counts::default(),
         last_id: 0,
         bound_logs_at: Instant::now(),
         settings,

@@ -49,6 +49,7 @@ impl Supervisor {
             let _ = waiting.send(status.clone());
         }
         self.tell_followers(&status);
+        self.counts.ended(&status);
         if let Some(managed) = self.apps.get_mut(app) {
             managed.last = Some(row);
         }

@@ -1,0 +1,402 @@
+//! Which figures there are. Names and labels are for others to build on: only add.
+
+use morph_api::management::{Step, UpgradeStatus};
+use morph_api::store::StatusReply;
+use morph_api::supervisor::{Slot, Switch};
+use morph_openflow::Dpid;
+
+use super::page::Page;
+use crate::counts::{BOUNDS, Counts};
+use crate::supervisor::{AppView, PartView};
+
+/// What the page is made of. What did not answer in time is not there, and so are its figures.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) apps: Vec<AppView>,
+    pub(super) parts: Vec<PartView>,
+    pub(super) upgrades: Vec<UpgradeStatus>,
+    pub(super) counts: Counts,
+    pub(super) slots: Option<Vec<Slot>>,
+    pub(super) switches: Option<Vec<Switch>>,
+    pub(super) store: Option<StatusReply>,
+}
+
+impl Facts {
+    pub(super) fn page(&self) -> String {
+        let mut page = Page::default();
+        self.parts(&mut page);
+        self.apps(&mut page);
+        self.slots(&mut page);
+        self.switches(&mut page);
+        self.upgrades(&mut page);
+        self.handovers(&mut page);
+        self.store(&mut page);
+        page.text()
+    }
+
+    fn parts(&self, page: &mut Page) {
+        page.family("morpheus_build_info", "gauge", "The version of morphd.");
+        page.sample(
+            "morpheus_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1,
+        );
+        let up = "morpheus_part_up";
+        page.family(
+            up,
+            "gauge",
+            "1 where a part runs and answers; 0 where it hangs or is gone.",
+        );
+        for part in &self.parts {
+            let runs = u8::from(part.state == "running");
+            page.sample(up, &[("part", part.name)], runs);
+        }
+        let restarts = "morpheus_part_restarts_total";
+        page.family(
+            restarts,
+            "counter",
+            "Deaths of a part since morphd's start.",
+        );
+        for part in &self.parts {
+            page.sample(restarts, &[("part", part.name)], part.restarts);
+        }
+    }
+
+    fn apps(&self, page: &mut Page) {
+        let info = "morpheus_app_info";
+        page.family(
+            info,
+            "gauge",
+            "The release and the status of an app, as in `morphctl apps`.",
+        );
+        let present = || self.apps.iter().filter(|app| app.present);
+        for app in present() {
+            let labels = [
+                ("app", app.name.as_str()),
+                ("release", &app.release),
+                ("status", app.status),
+            ];
+            page.sample(info, &labels, 1);
+        }
+        type Of = fn(&AppView) -> u64;
+        let figures: [(&str, &str, &str, Of); 3] = [
+            (
+                "morpheus_app_running",
+                "gauge",
+                "1 where an instance is live.",
+                |app| u64::from(matches!(app.status, "running" | "upgrading") && app.pid != 0),
+            ),
+            ("morpheus_app_epoch", "gauge", "Of the last fence.", |app| {
+                app.epoch
+            }),
+            (
+                "morpheus_app_restarts_total",
+                "counter",
+                "Starts after crashes, since morphd's start.",
+                |app| app.restarts,
+            ),
+        ];
+        for (name, kind, help, of) in figures {
+            page.family(name, kind, help);
+            for app in present() {
+                page.sample(name, &[("app", &app.name)], of(app));
+            }
+        }
+    }
+
+    fn slots(&self, page: &mut Page) {
+        let Some(slots) = &self.slots else {
+            return;
+        };
+        type Of = fn(&Slot) -> u64;
+        let figures: [(&str, &str, &str, Of); 7] = [
+            (
+                "morpheus_slot_held",
+                "gauge",
+                "1 while events are held for a hand-over.",
+                |s| u64::from(s.held),
+            ),
+            (
+                "morpheus_backlog_events",
+                "gauge",
+                "Events that are not yet durable.",
+                |s| s.backlog,
+            ),
+            ("morpheus_backlog_bytes", "gauge", "Their size.", |s| {
+                s.backlog_bytes
+            }),
+            (
+                "morpheus_events_total",
+                "counter",
+                "Events for an app, since the proxy's start.",
+                |s| s.events,
+            ),
+            (
+                "morpheus_events_lost_total",
+                "counter",
+                "Events that were shed.",
+                |s| s.lost,
+            ),
+            (
+                "morpheus_events_replayed_total",
+                "counter",
+                "Events that were delivered again.",
+                |s| s.replayed,
+            ),
+            (
+                "morpheus_turns_rejected_total",
+                "counter",
+                "Turns that the proxy did not take.",
+                |s| s.rejected,
+            ),
+        ];
+        for (name, kind, help, of) in figures {
+            page.family(name, kind, help);
+            for slot in slots {
+                page.sample(name, &[("app", &slot.app)], of(slot));
+            }
+        }
+        let commands = "morpheus_commands_total";
+        page.family(
+            commands,
+            "counter",
+            "Commands forwarded to switches, since the proxy's start.",
+        );
+        for slot in slots {
+            for (kind, count) in [
+                ("flow_mod", slot.flow_mods),
+                ("group_mod", slot.group_mods),
+                ("meter_mod", slot.meter_mods),
+                ("packet_out", slot.packet_outs),
+            ] {
+                page.sample(commands, &[("app", &slot.app), ("kind", kind)], count);
+            }
+        }
+    }
+
+    fn switches(&self, page: &mut Page) {
+        let Some(switches) = &self.switches else {
+            return;
+        };
+        page.family(
+            "morpheus_switches_connected",
+            "gauge",
+            "Switches with a channel.",
+        );
+        page.sample("morpheus_switches_connected", &[], switches.len());
+        let info = "morpheus_switch_info";
+        page.family(
+            info,
+            "gauge",
+            "The wire version and Morpheus's role, as in `morphctl switches`.",
+        );
+        for switch in switches {
+            let (dpid, version) = (Dpid(switch.dpid).to_string(), switch.version.to_string());
+            let labels = [
+                ("dpid", dpid.as_str()),
+                ("wire_version", &version),
+                ("role", &switch.role),
+            ];
+            page.sample(info, &labels, 1);
+        }
+        type Of = fn(&Switch) -> f64;
+        let figures: [(&str, &str, &str, Of); 5] = [
+            (
+                "morpheus_switch_connected_seconds",
+                "gauge",
+                "For how long.",
+                |s| s.connected_ms as f64 / 1e3,
+            ),
+            (
+                "morpheus_switch_disconnects_total",
+                "counter",
+                "Of this datapath, since the proxy's start.",
+                |s| s.disconnects as f64,
+            ),
+            (
+                "morpheus_switch_messages_in_total",
+                "counter",
+                "Messages from it, on this channel.",
+                |s| s.messages_in as f64,
+            ),
+            (
+                "morpheus_switch_messages_out_total",
+                "counter",
+                "Messages to it, on this channel.",
+                |s| s.messages_out as f64,
+            ),
+            (
+                "morpheus_switch_errors_total",
+                "counter",
+                "Error messages from it, on this channel.",
+                |s| s.errors as f64,
+            ),
+        ];
+        for (name, kind, help, of) in figures {
+            page.family(name, kind, help);
+            for switch in switches {
+                page.sample(
+                    name,
+                    &[("dpid", &Dpid(switch.dpid).to_string())],
+                    of(switch),
+                );
+            }
+        }
+    }
+
+    fn upgrades(&self, page: &mut Page) {
+        let step = "morpheus_upgrade_step";
+        page.family(step, "gauge", "The step of an upgrade that is under way.");
+        for status in &self.upgrades {
+            let ended = matches!(
+                status.step(),
+                Step::Committed | Step::RolledBack | Step::Unspecified
+            );
+            if !ended {
+                let labels = [
+                    ("app", status.app.as_str()),
+                    ("from", &status.from),
+                    ("to", &status.to),
+                    ("step", status.step().as_str_name()),
+                ];
+                page.sample(step, &labels, 1);
+            }
+        }
+        let upgrades = "morpheus_upgrades_total";
+        page.family(
+            upgrades,
+            "counter",
+            "Upgrades that ended, since morphd's start.",
+        );
+        for (app, count) in &self.counts.0 {
+            page.sample(
+                upgrades,
+                &[("app", app), ("outcome", "committed")],
+                count.committed,
+            );
+            page.sample(
+                upgrades,
+                &[("app", app), ("outcome", "rolled_back")],
+                count.rolled_back,
+            );
+        }
+        let events = "morpheus_upgrade_events_total";
+        page.family(
+            events,
+            "counter",
+            "Events that waited during hand-overs, and those of them delivered before.",
+        );
+        for (app, count) in &self.counts.0 {
+            page.sample(events, &[("app", app), ("what", "held")], count.held);
+            page.sample(
+                events,
+                &[("app", app), ("what", "replayed")],
+                count.replayed,
+            );
+        }
+    }
+
+    fn handovers(&self, page: &mut Page) {
+        let name = "morpheus_handover_seconds";
+        page.family(
+            name,
+            "histogram",
+            "From the hold of the events to the resume with the other instance.",
+        );
+        for (app, count) in &self.counts.0 {
+            let histogram = &count.handovers;
+            let mut below = 0;
+            for (bound, bucket) in BOUNDS.iter().zip(histogram.buckets) {
+                below += bucket;
+                let labels = [("app", app.as_str()), ("le", &bound.to_string())];
+                page.sample(&format!("{name}_bucket"), &labels, below);
+            }
+            let all = [("app", app.as_str()), ("le", "+Inf")];
+            page.sample(&format!("{name}_bucket"), &all, histogram.count);
+            page.sample(&format!("{name}_sum"), &[("app", app)], histogram.sum);
+            page.sample(&format!("{name}_count"), &[("app", app)], histogram.count);
+        }
+    }
+
+    fn store(&self, page: &mut Page) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        page.family(
+            "morpheus_store_revision",
+            "counter",
+            "Of the last transaction.",
+        );
+        page.sample("morpheus_store_revision", &[], store.revision);
+        let keys = "morpheus_store_keys";
+        page.family(keys, "gauge", "Rows of a space.");
+        for space in &store.spaces {
+            let (id, schema) = (space.id.to_string(), space.schema.to_string());
+            let role = if space.truth { "truth" } else { "copy" };
+            let labels = [
+                ("app", space.app.as_str()),
+                ("space", &id),
+                ("schema", &schema),
+                ("role", role),
+            ];
+            page.sample(keys, &labels, space.keys);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_adds_up_and_every_sample_has_its_family() {
+        let mut facts = Facts {
+            slots: Some(vec![Slot {
+                app: "router".into(),
+                lost: 3,
+                ..Slot::default()
+            }]),
+            switches: Some(vec![Switch {
+                dpid: 0x2a,
+                role: "equal".into(),
+                ..Switch::default()
+            }]),
+            store: Some(StatusReply::default()),
+            ..Facts::default()
+        };
+        for handover_us in [900, 4_000, 60_000_000] {
+            facts.counts.ended(&UpgradeStatus {
+                app: "router".into(),
+                step: Step::Committed.into(),
+                handover_us,
+                ..UpgradeStatus::default()
+            });
+        }
+        let page = facts.page();
+        for line in [
+            "morpheus_events_lost_total{app=\"router\"} 3",
+            "morpheus_switch_info{dpid=\"000000000000002a\",wire_version=\"0\",role=\"equal\"} 1",
+            "morpheus_handover_seconds_bucket{app=\"router\",le=\"0.001\"} 1",
+            "morpheus_handover_seconds_bucket{app=\"router\",le=\"10\"} 2",
+            "morpheus_handover_seconds_bucket{app=\"router\",le=\"+Inf\"} 3",
+            "morpheus_handover_seconds_count{app=\"router\"} 3",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}:\n{page}");
+        }
+        let mut family = "";
+        for line in page.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(of) => family = of.split(' ').next().unwrap(),
+                None => assert!(line.starts_with('#') || line.starts_with(family), "{line}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_did_not_answer_has_no_figures() {
+        let page = Facts::default().page();
+        assert!(
+            page.contains("morpheus_build_info") && !page.contains("morpheus_switches_connected")
+        );
+    }
+}

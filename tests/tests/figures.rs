@@ -1,0 +1,126 @@
+//! What Morpheus says of itself in figures, also while an upgrade is under way and while a part of it hangs.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{Lab, Shape, wait_until};
+use rustix::process::Signal;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(40);
+const FLAGS: [&str; 6] = [
+    "--app",
+    "topology",
+    "--app",
+    "router@1.0.0",
+    "--metrics",
+    "127.0.0.1:9099",
+];
+
+/// The page, as any HTTP client gets it.
+fn page(lab: &Lab) -> Result<String> {
+    const READ: &str = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())";
+    let mut command = lab.sandbox().command("/usr/bin/python3");
+    command.args(["-c", READ, "http://127.0.0.1:9099/metrics"]);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The value of a sample, by its name and labels.
+fn value(page: &str, sample: &str) -> Option<f64> {
+    let value = page.lines().find_map(|line| line.strip_prefix(sample))?;
+    value.trim().parse().ok()
+}
+
+fn wait_value(lab: &Lab, sample: &str, wanted: f64) -> Result<()> {
+    wait_until(&format!("{sample} is {wanted}"), SOON, || {
+        Ok((value(&page(lab)?, sample) == Some(wanted)).then_some(()))
+    })
+}
+
+#[test]
+fn figures_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
+    let lab = Lab::with_morpheus(Shape::line(2), &FLAGS)?;
+    let morpheus = lab.morpheus()?;
+    morpheus.wait_running("router", None)?;
+    wait_value(&lab, "morpheus_switches_connected", 2.0)?;
+    wait_value(&lab, "morpheus_app_running{app=\"router\"}", 1.0)?;
+    // Readers that never ask, and never go: more than are served at once.
+    const IDLE: &str = "import socket, time; s = [socket.create_connection(('127.0.0.1', 9099)) for _ in range(12)]; time.sleep(60)";
+    let mut idle = lab.sandbox().command("/usr/bin/python3");
+    let mut idle = lab.sandbox().daemon("idle", idle.args(["-c", IDLE]))?;
+    let upgrade = morpheus.ask_beside(&["upgrade", "app=router", "--probation", "3s"])?;
+    let step =
+        "morpheus_upgrade_step{app=\"router\",from=\"1.0.0\",to=\"2.0.0\",step=\"UPGRADED\"}";
+    wait_value(&lab, step, 1.0)?;
+    let output = upgrade.wait_with_output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let text = page(&lab)?;
+    ensure!(value(&text, step).is_none(), "it is over: {text}");
+    for (sample, wanted) in [
+        (
+            "morpheus_upgrades_total{app=\"router\",outcome=\"committed\"}",
+            1.0,
+        ),
+        ("morpheus_handover_seconds_count{app=\"router\"}", 1.0),
+        (
+            "morpheus_handover_seconds_bucket{app=\"router\",le=\"+Inf\"}",
+            1.0,
+        ),
+        ("morpheus_part_up{part=\"morph-proxy\"}", 1.0),
+        ("morpheus_part_up{part=\"morph-stored\"}", 1.0),
+        ("morpheus_events_lost_total{app=\"router\"}", 0.0),
+        (
+            "morpheus_app_info{app=\"router\",release=\"2.0.0\",status=\"running\"}",
+            1.0,
+        ),
+    ] {
+        ensure!(value(&text, sample) == Some(wanted), "{sample}: {text}");
+    }
+    let said = String::from_utf8(output.stdout)?;
+    let last = said.lines().last().context("no status")?;
+    let last: serde_json::Value = serde_json::from_str(last)?;
+    let took = last["upgrades"][0]["handover_us"]
+        .as_f64()
+        .context("handover_us")?
+        / 1e6;
+    let sum = value(&text, "morpheus_handover_seconds_sum{app=\"router\"}").context("sum")?;
+    ensure!((took - sum).abs() < 1e-6, "{took} {sum}");
+    idle.kill()?;
+    idle.wait()?;
+    lab.finish()
+}
+
+#[test]
+fn a_proxy_that_hangs_is_told_of_and_left_alone() -> Result<()> {
+    let lab = Lab::with_morpheus(Shape::single(1), &FLAGS)?;
+    let morpheus = lab.morpheus()?;
+    morpheus.wait_running("router", None)?;
+    let proxy = lab.process("morph-proxy")?;
+    proxy.signal(Signal::STOP)?;
+    let told = |wanted: bool| {
+        wait_until(&format!("told: {wanted}"), SOON, || {
+            let answer = morpheus.ask(&["status"])?;
+            let told =
+                answer.err.contains("morph-proxy (pid") && answer.err.contains("does not answer");
+            Ok((answer.code == 0 && told == wanted).then_some(()))
+        })
+    };
+    let hung = told(true);
+    let up = page(&lab).map(|text| value(&text, "morpheus_part_up{part=\"morph-proxy\"}"));
+    proxy.signal(Signal::CONT)?;
+    hung?;
+    ensure!(up? == Some(0.0), "the page says that it is up");
+    told(false)?;
+    ensure!(
+        lab.process("morph-proxy")?.inner == proxy.inner,
+        "it was replaced"
+    );
+    let log = lab.sandbox().log("morphd");
+    ensure!(
+        log.contains("does not answer: switches and apps wait"),
+        "{log}"
+    );
+    ensure!(log.contains("answers again"), "{log}");
+    wait_value(&lab, "morpheus_part_up{part=\"morph-proxy\"}", 1.0)?;
+    lab.finish()
+}
