@@ -124,3 +124,27 @@ fn a_proxy_that_hangs_is_told_of_and_left_alone() -> Result<()> {
     wait_value(&lab, "morpheus_part_up{part=\"morph-proxy\"}", 1.0)?;
     lab.finish()
 }
+
+#[test]
+fn a_store_daemon_that_hangs_is_replaced_and_the_apps_go_on() -> Result<()> {
+    if std::env::var_os("MORPH_LONG").is_none() {
+        println!("half a minute of waiting: `make test-long`");
+        return Ok(());
+    }
+    let lab = Lab::with_router(Shape::line(2), "2.0.0")?;
+    let morpheus = lab.morpheus()?;
+    let store = lab.process("morph-stored")?;
+    store.signal(Signal::STOP)?;
+    wait_until("another store daemon", SOON, || {
+        let another = lab.process("morph-stored").ok();
+        Ok(another
+            .filter(|process| process.inner != store.inner)
+            .map(drop))
+    })?;
+    morpheus.wait_running("router", None)?;
+    morpheus.do_(&["config", "set", "app=router", "weights.1/2=7"])?;
+    lab.wait_ping(1, 2)?;
+    let restarts = morpheus.app("router")?["restarts"].clone();
+    ensure!(restarts == 0, "the router was restarted: {restarts}");
+    lab.finish()
+}

@@ -328,6 +328,13 @@ impl Facts {
             "Of the last transaction.",
         );
         page.sample("morpheus_store_revision", &[], store.revision);
+        let trouble = "morpheus_store_trouble";
+        page.family(
+            trouble,
+            "gauge",
+            "1 while the store cannot write, as when its etcd is away.",
+        );
+        page.sample(trouble, &[], u8::from(!store.trouble.is_empty()));
         let keys = "morpheus_store_keys";
         page.family(keys, "gauge", "Rows of a space.");
         for space in &store.spaces {
