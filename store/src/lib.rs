@@ -3,6 +3,8 @@
 //! [`Client`] speaks to `morph-stored` over `RUN_DIR/store.sock`; [`op`] builds what it sends. What a transaction
 //! means is written in `store.proto`, and decided in one place, the core.
 
+#[cfg(feature = "server")]
+mod backup;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod core;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use morph_api::store::Finding;
 use morph_store::EtcdUrl;
-use morph_store::server::{ServeError, Source, Store};
+use morph_store::server::{Restored, ServeError, Source, Store, check, restore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -32,8 +33,19 @@ struct Arguments {
     #[arg(long, value_name = "URL")]
     backend: Option<EtcdUrl>,
     /// Where the socket and the lock are; made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    run_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["check", "restore"])]
+    run_dir: Option<PathBuf>,
+    /// Look at everything in DIR, of a store that is stopped, say what is wrong, and end; code 1 if anything is
+    #[arg(long, requires = "dir", conflicts_with_all = ["backend", "restore"])]
+    check: bool,
+    /// Make the store in DIR, where there is none, of this backup, and end
+    #[arg(
+        long,
+        requires = "dir",
+        value_name = "FILE",
+        conflicts_with = "backend"
+    )]
+    restore: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -49,8 +61,8 @@ fn main() -> ExitCode {
     // What the store makes is for its owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&arguments) {
+        Ok(code) => code,
         Err(error) => {
             // Nobody reads a message that cannot be written.
             let _ = writeln!(std::io::stderr(), "morph-stored: {error}");
@@ -68,6 +80,34 @@ fn raise_file_limit() {
     }
 }
 
+fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let directory = &arguments.dir.clone().unwrap_or_default();
+    if let Some(backup) = &arguments.restore {
+        let restored = restore(directory, backup).map_err(|error| error.to_string())?;
+        let Restored { revision, rows } = restored;
+        say(&format!("restored {rows} rows, at revision {revision}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.check {
+        let tell = |finding: &Finding| say(&format!("{}: {}", finding.r#where, finding.message));
+        let (rows, wrong) = check(directory, tell).map_err(|error| error.to_string())?;
+        say(&format!(
+            "looked at {rows} rows, found {wrong} wrong things"
+        ));
+        return Ok(match wrong {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        });
+    }
+    serve(arguments).map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(line: &str) {
+    // Nobody reads a line that cannot be written.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,7 +118,8 @@ fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         (Some(url), _) => Source::Etcd(url.clone()),
         (None, directory) => Source::Directory(directory.clone().unwrap_or_default()),
     };
-    let store = Store::open_from(source, &arguments.run_dir)?;
+    let run_dir = arguments.run_dir.clone().unwrap_or_default();
+    let store = Store::open_from(source, &run_dir)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use morph_api::store::store_client::StoreClient;
 use morph_api::store::{
-    Committed, ReadReply, ReadRequest, Reason, RowValue, StatusReply, StatusRequest, Transaction,
-    WatchReply, WatchRequest, commit_reply,
+    BackupPart, BackupRequest, CheckProgress, CheckRequest, Committed, ReadReply, ReadRequest,
+    Reason, RowValue, StatusReply, StatusRequest, Transaction, WatchReply, WatchRequest,
+    commit_reply,
 };
 use prost::Message;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -142,6 +143,19 @@ impl Client {
     pub async fn status(&self) -> Result<StatusReply, Unavailable> {
         let mut calls = self.calls();
         self.call(calls.status(StatusRequest {})).await
+    }
+
+    /// Everything as it is now, as the bytes of a backup; the last part says that it is whole.
+    pub async fn backup(&self) -> Result<Streaming<BackupPart>, Unavailable> {
+        // A connection of its own, as for a watch.
+        let mut connection = connect(&self.socket);
+        self.call(connection.backup(BackupRequest {})).await
+    }
+
+    /// Looks at everything; the last message says that it has seen all.
+    pub async fn check(&self) -> Result<Streaming<CheckProgress>, Unavailable> {
+        let mut connection = connect(&self.socket);
+        self.call(connection.check(CheckRequest {})).await
     }
 
     /// Waits until the daemon answers, for `deadline` at most.

@@ -23,7 +23,7 @@ const TABLE: [u32; 256] = {
 };
 
 /// Of the parts, as if they were one.
-pub(super) fn crc32(parts: &[&[u8]]) -> u32 {
+pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     !bytes.fold(u32::MAX, |crc, byte| {
         crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)]

@@ -40,12 +40,7 @@ impl File {
             File::make(directory, &path)?;
         }
         // On some damages the engine panics: that is its way to say so, and ours to tell.
-        std::panic::catch_unwind(|| File::begin(&path)).unwrap_or_else(|_| {
-            Err(EngineError::NoStore {
-                path: path.clone(),
-                message: "what is in it makes no sense; restore a backup".to_owned(),
-            })
-        })
+        std::panic::catch_unwind(|| File::begin(&path)).unwrap_or_else(|_| Err(senseless(&path)))
     }
 
     fn begin(path: &Path) -> Result<(File, State, u64), EngineError> {
@@ -108,6 +103,41 @@ impl File {
         load(&self.begin_read()?)
     }
 
+    /// Opens what is there, changes nothing of it and begins no incarnation.
+    pub(crate) fn open_to_check(directory: &Path) -> Result<File, EngineError> {
+        let path = directory.join("store.redb");
+        let opened = std::panic::catch_unwind(|| {
+            let file = File::at(path.clone())?;
+            let found = meta(&file.begin_read()?, "format")?;
+            file.known(found)?;
+            Ok(file)
+        });
+        opened.unwrap_or_else(|_| Err(senseless(&path)))
+    }
+
+    /// Looks at every page; mends what can be mended where one is not what was written.
+    pub(crate) fn is_sound(&self) -> Result<bool, EngineError> {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &mut *slot {
+            Some(database) => Ok(database.check_integrity()?),
+            None => Err(closed()),
+        }
+    }
+
+    fn known(&self, found: u64) -> Result<(), EngineError> {
+        match found > FORMAT {
+            true => Err(EngineError::Format {
+                path: self.path.clone(),
+                found,
+                known: FORMAT,
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// A view of everything as it is now.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, EngineError> {
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
@@ -163,13 +193,7 @@ impl File {
             }
             found.unwrap_or(FORMAT)
         };
-        if found > FORMAT {
-            return Err(EngineError::Format {
-                path: self.path.clone(),
-                found,
-                known: FORMAT,
-            });
-        }
+        self.known(found)?;
         transaction.commit()?;
         load(&self.begin_read()?)
     }
@@ -215,6 +239,13 @@ impl File {
         };
         transaction.commit()?;
         Ok(incarnation)
+    }
+}
+
+fn senseless(path: &Path) -> EngineError {
+    EngineError::NoStore {
+        path: path.to_owned(),
+        message: "what is in it makes no sense; restore a backup".to_owned(),
     }
 }
 

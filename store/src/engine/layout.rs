@@ -132,7 +132,8 @@ fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..zero], &bytes[zero + 1..]))
 }
 
-fn split_row<'v>(key: &[u8], value: &'v [u8]) -> Result<(u64, &'v [u8]), EngineError> {
+/// A row's revision and JSON.
+pub(super) fn split_row<'v>(key: &[u8], value: &'v [u8]) -> Result<(u64, &'v [u8]), EngineError> {
     let content = unseal(key, value)?;
     let (revision, json) = content.split_first_chunk().ok_or_else(|| damaged(key))?;
     Ok((u64::from_be_bytes(*revision), json))

@@ -8,17 +8,20 @@
 //! ```
 
 mod backend;
-mod crc;
+mod check;
+pub(crate) mod crc;
 mod disk;
 mod embedded;
 pub(crate) mod error;
 pub(crate) mod etcd;
 mod expiry;
+mod export;
 mod file;
 mod history;
 mod layout;
 mod mailbox;
 mod reader;
+mod restore;
 mod step;
 mod sweep;
 mod tables;
@@ -36,12 +39,16 @@ use tokio::time::Instant;
 
 use crate::limits;
 use backend::Backend;
+pub(crate) use check::Check;
 use embedded::Embedded;
 pub(crate) use error::EngineError;
 use etcd::{Etcd, EtcdUrl, Health};
+pub(crate) use export::Export;
 pub(crate) use file::File;
 pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use reader::Walk;
+pub(crate) use restore::restore;
+pub use restore::{RestoreError, Restored};
 pub(crate) use watchers::Watching;
 use writer::{Commit, Job, Watch, Writer};
 

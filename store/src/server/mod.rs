@@ -8,6 +8,8 @@
 //! ```
 
 mod lock;
+mod offline;
+mod outflow;
 mod service;
 mod watch;
 
@@ -25,8 +27,10 @@ use tonic::transport::Server;
 pub use crate::engine::Source;
 pub use crate::engine::error::EngineError;
 use crate::engine::{Engine, make_directory};
+pub use crate::engine::{RestoreError, Restored};
 use crate::limits;
 use lock::Lock;
+pub use offline::{check, restore};
 use service::Service;
 
 /// How long open calls may take after the end was asked for. Watches end at once; a commit is milliseconds; a client

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use morph_api::store::store_server;
 use morph_api::store::{
-    CommitReply, ReadReply, ReadRequest, StatusReply, StatusRequest, Transaction, WatchReply,
-    WatchRequest,
+    BackupPart, BackupRequest, CheckProgress, CheckRequest, CommitReply, ReadReply, ReadRequest,
+    StatusReply, StatusRequest, Transaction, WatchReply, WatchRequest,
 };
 use tokio::sync::{mpsc, watch as watching};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::outflow::{self, Parts};
 use super::watch;
 use crate::engine::{Engine, EngineError, File};
 
@@ -78,6 +79,23 @@ impl store_server::Store for Service {
         let request = request.into_inner();
         let reply = self.blocking(move |file| file.read(&request)).await?;
         Ok(Response::new(reply))
+    }
+
+    type BackupStream = Parts<BackupPart>;
+
+    async fn backup(
+        &self,
+        _: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let export = self.blocking(|file| file.export()).await?;
+        Ok(Response::new(outflow::tell(export)))
+    }
+
+    type CheckStream = Parts<CheckProgress>;
+
+    async fn check(&self, _: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
+        let check = self.blocking(|file| file.check()).await?;
+        Ok(Response::new(outflow::tell(check)))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

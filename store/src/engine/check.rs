@@ -1,0 +1,278 @@
+//! A walk over everything, that goes on where others stop: at what is damaged.
+//!
+//! 1. Lanes, spaces and used ids: their checksums, and that they fit together.
+//! 2. Each row: its checksum, its revision, that its value is JSON and its space is there.
+//! 3. Each space: as many rows as it counts. Each lease: that its rows are there.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use morph_api::store::{Finding, Lane, Space};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
+use serde::de::IgnoredAny;
+
+use super::error::EngineError;
+use super::file::{File, meta};
+use super::layout::{self, Bytes, LANES, ROWS, SPACES, USED};
+use crate::core::{At, SpaceKey, State};
+
+/// Rows that are looked at before something is told.
+const STEP: usize = 20_000;
+/// Findings that are told; the rest is counted.
+const MOST: usize = 1000;
+
+/// A walk under way.
+pub(crate) struct Check {
+    rows: ReadOnlyTable<Bytes, Bytes>,
+    after: Option<Vec<u8>>,
+    /// What is there, as far as it can be read; with the leases found on the way.
+    state: State,
+    /// Rows found, and the highest of their revisions.
+    found: BTreeMap<SpaceKey, (u64, u64)>,
+    findings: Vec<Finding>,
+    told: usize,
+    looked_at: u64,
+    ended: bool,
+}
+
+impl File {
+    /// Begins to look at everything as it is now.
+    pub(crate) fn check(&self) -> Result<Check, EngineError> {
+        let view = self.begin_read()?;
+        let mut check = Check {
+            rows: view.open_table(ROWS)?,
+            after: None,
+            state: State {
+                revision: meta(&view, "revision")?,
+                ..State::default()
+            },
+            found: BTreeMap::new(),
+            findings: Vec::new(),
+            told: 0,
+            looked_at: 0,
+            ended: false,
+        };
+        check.heads(&view)?;
+        Ok(check)
+    }
+}
+
+impl Check {
+    /// The revision of what is looked at.
+    pub(crate) fn revision(&self) -> u64 {
+        self.state.revision
+    }
+
+    /// How many rows were looked at.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// Looks further: what was found, and whether there is more to look at.
+    pub(crate) fn step(&mut self) -> Result<(Vec<Finding>, bool), EngineError> {
+        let from = match &self.after {
+            Some(after) => Bound::Excluded(&after[..]),
+            None => Bound::Unbounded,
+        };
+        let mut next = Vec::with_capacity(STEP);
+        for entry in self
+            .rows
+            .range::<&[u8]>((from, Bound::Unbounded))?
+            .take(STEP)
+        {
+            let (key, value) = entry?;
+            next.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        let more = next.len() == STEP;
+        for (key, value) in &next {
+            self.row(key, value);
+        }
+        self.after = next.pop().map(|(key, _)| key).or(self.after.take());
+        if !more && !self.ended {
+            self.ended = true;
+            self.sums();
+        }
+        let mut findings = std::mem::take(&mut self.findings);
+        let left = MOST.saturating_sub(self.told);
+        self.told += findings.len();
+        findings.truncate(left);
+        if !more && self.told > MOST {
+            let message = format!("{} more findings are not told", self.told - MOST);
+            findings.push(finding("everything", message));
+        }
+        Ok((findings, more))
+    }
+
+    fn heads(&mut self, view: &ReadTransaction) -> Result<(), EngineError> {
+        for (key, lane) in self.messages::<Lane>(view, LANES, "lane")? {
+            if key != layout::lane_key(&lane.app, &lane.node) {
+                self.tell(place("lane", &key), "it says that it is another lane");
+            }
+            let key = (lane.app.clone(), lane.node.clone());
+            self.state.lanes.insert(key, lane);
+        }
+        for (key, space) in self.messages::<Space>(view, SPACES, "space")? {
+            if key != layout::space_key(&space.app, space.id) {
+                self.tell(place("space", &key), "it says that it is another space");
+            }
+            self.state
+                .spaces
+                .insert((space.app.clone(), space.id), space);
+        }
+        for entry in view.open_table(USED)?.iter()? {
+            let (key, value) = entry?;
+            let space = layout::unseal(key.value(), value.value())
+                .and_then(|_| layout::space_of_key(key.value()));
+            match space {
+                Ok(space) => drop(self.state.used.insert(space)),
+                Err(_) => self.tell(place("used id", key.value()), "it fails its checksum"),
+            }
+        }
+        self.spaces();
+        Ok(())
+    }
+
+    fn messages<M: prost::Message + Default>(
+        &mut self,
+        view: &ReadTransaction,
+        table: TableDefinition<'_, Bytes, Bytes>,
+        what: &str,
+    ) -> Result<Vec<(Vec<u8>, M)>, EngineError> {
+        let mut all = Vec::new();
+        for entry in view.open_table(table)?.iter()? {
+            let (key, value) = entry?;
+            match layout::message(key.value(), value.value()) {
+                Ok(message) => all.push((key.value().to_vec(), message)),
+                Err(_) => self.tell(place(what, key.value()), "it fails its checksum"),
+            }
+        }
+        Ok(all)
+    }
+
+    fn spaces(&mut self) {
+        let revision = self.state.revision;
+        let mut wrong = Vec::new();
+        let mut of_app: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        for ((app, id), space) in &self.state.spaces {
+            let at = || format!("space {id} of app {app}");
+            if !self.state.used.contains(&(app.clone(), *id)) {
+                wrong.push((at(), "its id is not among those that were used".to_owned()));
+            }
+            if space.modified > revision || space.mark > revision {
+                let what = format!("it is ahead of the store, which is at revision {revision}");
+                wrong.push((at(), what));
+            }
+            let (truths, copies) = of_app.entry(app).or_default();
+            *(if space.truth { truths } else { copies }) += 1;
+        }
+        for (app, (truths, copies)) in of_app {
+            if truths != 1 || copies > 1 {
+                let what =
+                    format!("it has {truths} truths and {copies} copies, not 1 and at most 1");
+                wrong.push((format!("app {app}"), what));
+            }
+        }
+        for (at, what) in wrong {
+            self.tell(at, what);
+        }
+    }
+
+    fn row(&mut self, key: &[u8], value: &[u8]) {
+        self.looked_at += 1;
+        let Ok(at) = layout::at_of_key(key) else {
+            return self.tell(place("row", key), "its key makes no sense");
+        };
+        let space = (at.app.clone(), at.space);
+        let name = format!(
+            "row {}/{}/{} of space {}",
+            at.app, at.table, at.key, at.space
+        );
+        match (
+            self.state.spaces.contains_key(&space),
+            self.state.used.contains(&space),
+        ) {
+            (true, _) => {}
+            // Of a space that was dropped: it goes by itself.
+            (false, true) => return,
+            (false, false) => self.tell(name.clone(), "it dangles: there was never such a space"),
+        }
+        let found = self.found.entry(space).or_default();
+        found.0 += 1;
+        let (revision, json) = match layout::split_row(key, value) {
+            Ok(split) => split,
+            Err(_) => return self.tell(
+                name,
+                "it fails its checksum: reading it is refused, put it again or restore a backup",
+            ),
+        };
+        found.1 = found.1.max(revision);
+        if revision > self.state.revision {
+            let now = self.state.revision;
+            self.tell(
+                name.clone(),
+                format!("it is of revision {revision}, ahead of the store at {now}"),
+            );
+        }
+        if let Err(error) = serde_json::from_slice::<IgnoredAny>(json) {
+            return self.tell(name, format!("its value is no JSON document: {error}"));
+        }
+        let json = str::from_utf8(json).unwrap_or_default();
+        if let Err(error) = self.state.take_row(&at, Some((revision, json))) {
+            self.tell(name, format!("it is no lease: {error}"));
+        }
+    }
+
+    /// What can be said once all rows were seen.
+    fn sums(&mut self) {
+        let mut wrong = Vec::new();
+        for (key, space) in &self.state.spaces {
+            let (rows, newest) = self.found.get(key).copied().unwrap_or_default();
+            let at = || format!("space {} of app {}", key.1, key.0);
+            if rows != space.keys {
+                wrong.push((
+                    at(),
+                    format!("it has {rows} rows, and counts {}", space.keys),
+                ));
+            }
+            if newest > space.modified {
+                let modified = space.modified;
+                wrong.push((at(), format!("a row is of revision {newest}, after the last change it knows of, {modified}")));
+            }
+        }
+        for (at, name) in &self.state.bound {
+            if !self.there(at).unwrap_or(false) {
+                let what = format!(
+                    "row {}/{}/{}, which is bound to it, is not there",
+                    at.app, at.table, at.key
+                );
+                wrong.push((format!("lease {name}"), what));
+            }
+        }
+        for (at, what) in wrong {
+            self.tell(at, what);
+        }
+    }
+
+    fn there(&self, at: &At) -> Result<bool, EngineError> {
+        Ok(self.rows.get(&layout::row_key(at)[..])?.is_some())
+    }
+
+    fn tell(&mut self, at: impl Into<String>, message: impl Into<String>) {
+        // Beyond what will be told, only how many there are.
+        match self.told + self.findings.len() < MOST {
+            true => self.findings.push(finding(at, message)),
+            false => self.told += 1,
+        }
+    }
+}
+
+fn finding(at: impl Into<String>, message: impl Into<String>) -> Finding {
+    Finding {
+        r#where: at.into(),
+        message: message.into(),
+    }
+}
+
+fn place(what: &str, key: &[u8]) -> String {
+    format!("{what} {}", key.escape_ascii())
+}

@@ -1,0 +1,121 @@
+//! A backup as it is made: one view, told part by part, so that it holds up nobody and takes little memory.
+
+use std::collections::VecDeque;
+
+use redb::ReadTransaction;
+
+use super::error::EngineError;
+use super::file::{File, load};
+use super::reader::Walk;
+use crate::backup::{Entry, Writer};
+use crate::core::{At, SpaceKey};
+
+/// Rows that are read at once.
+const ROWS: usize = 1000;
+
+/// What is left of a backup.
+pub(crate) struct Export {
+    view: ReadTransaction,
+    writer: Writer,
+    /// Before the rows.
+    first: Vec<Entry>,
+    spaces: VecDeque<SpaceKey>,
+    /// The space that is being told.
+    walk: Option<(SpaceKey, Walk)>,
+    revision: u64,
+    rows: u64,
+    ended: bool,
+}
+
+impl File {
+    /// Begins a backup of everything as it is now.
+    pub(crate) fn export(&self) -> Result<Export, EngineError> {
+        let view = self.begin_read()?;
+        let state = load(&view)?;
+        let mut first = vec![Entry::Begin {
+            revision: state.revision,
+        }];
+        first.extend(state.lanes.into_values().map(Entry::Lane));
+        first.extend(state.used.into_iter().map(Entry::Used));
+        first.extend(state.spaces.values().cloned().map(Entry::Space));
+        Ok(Export {
+            view,
+            writer: Writer::default(),
+            first,
+            spaces: state.spaces.into_keys().collect(),
+            walk: None,
+            revision: state.revision,
+            rows: 0,
+            ended: false,
+        })
+    }
+}
+
+impl Export {
+    /// The revision that all is of.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Rows told until now.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The next bytes of the file; none after the last.
+    pub(crate) fn part(&mut self) -> Result<Option<Vec<u8>>, EngineError> {
+        let mut out = Vec::new();
+        for entry in std::mem::take(&mut self.first) {
+            self.write(entry, &mut out)?;
+        }
+        while out.is_empty() && !self.ended {
+            match self.page()? {
+                Some(rows) => {
+                    for row in rows {
+                        self.write(row, &mut out)?;
+                    }
+                }
+                None => {
+                    self.write(Entry::End, &mut out)?;
+                    self.ended = true;
+                }
+            }
+        }
+        Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+
+    /// The next rows; none after the last space.
+    fn page(&mut self) -> Result<Option<Vec<Entry>>, EngineError> {
+        let ((app, id), mut walk) = match self.walk.take() {
+            Some(walking) => walking,
+            None => {
+                let Some((app, id)) = self.spaces.pop_front() else {
+                    return Ok(None);
+                };
+                let walk = Walk::tables(&self.view, &app, id, &[])?;
+                ((app, id), walk)
+            }
+        };
+        let (rows, more) = walk.page(ROWS)?;
+        let entry = |row: morph_api::store::RowValue| {
+            let at = At {
+                app: app.clone(),
+                space: id,
+                table: row.table,
+                key: row.key,
+            };
+            Entry::Row(at, row.revision, row.value.unwrap_or_default())
+        };
+        let rows: Vec<Entry> = rows.into_iter().map(entry).collect();
+        self.rows += rows.len() as u64;
+        if more {
+            self.walk = Some(((app, id), walk));
+        }
+        Ok(Some(rows))
+    }
+
+    fn write(&mut self, entry: Entry, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        let written = self.writer.write(entry, out);
+        written.map_err(|error| EngineError::Unwritten(error.to_string()))
+    }
+}

@@ -1,0 +1,228 @@
+//! A store made of a backup: beside the place where it is to be, and moved there when it is whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use morph_api::store::Space;
+use prost::Message;
+use redb::{Database, WriteTransaction};
+
+use super::error::EngineError;
+use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
+use crate::backup::{BackupError, Entry, Reader};
+use crate::core::SpaceKey;
+
+/// Entries of one transaction.
+const BATCH: usize = 10_000;
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// The store's revision.
+    pub revision: u64,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+/// Why nothing was restored. The place where the store was to be is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is a store already.
+    #[error("{} is a store already, and nothing is written over it: move it away, or name another directory", .0.display())]
+    NotEmpty(PathBuf),
+    /// The backup cannot be read.
+    #[error("{}: {error}", path.display())]
+    Backup {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: BackupError,
+    },
+    /// The backup is whole, and does not fit together.
+    #[error("{}: {message}", path.display())]
+    Nonsense {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        message: String,
+    },
+    /// The store cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Makes the store in `directory` of a backup. Whoever calls this holds the directory's lock.
+pub(crate) fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
+    let target = directory.join("store.redb");
+    if target.exists() {
+        return Err(RestoreError::NotEmpty(target));
+    }
+    let beside = directory.join("store.restoring");
+    let restored = fill(&beside, backup);
+    let moved = restored.and_then(|restored| {
+        fs::rename(&beside, &target)
+            .and_then(|()| fs::File::open(directory)?.sync_all())
+            .map_err(|source| EngineError::Open {
+                path: target,
+                source,
+            })?;
+        Ok(restored)
+    });
+    if moved.is_err() {
+        let _ = fs::remove_file(&beside); // what is left of it says why
+    }
+    moved
+}
+
+fn fill(beside: &Path, backup: &Path) -> Result<Restored, RestoreError> {
+    let open = |path: &Path, source| EngineError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(open(beside, error).into());
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let input = fs::File::open(backup).map_err(|error| RestoreError::Backup {
+        path: backup.to_owned(),
+        error: error.into(),
+    })?;
+    let database = Database::create(beside).map_err(EngineError::from)?;
+    let mut filling = Filling {
+        backup,
+        reader: Reader::new(BufReader::new(input)),
+        spaces: BTreeMap::new(),
+        revision: 0,
+        rows: 0,
+        ended: false,
+    };
+    while !filling.ended {
+        let transaction = database.begin_write().map_err(EngineError::from)?;
+        filling.batch(&transaction)?;
+        transaction.commit().map_err(EngineError::from)?;
+    }
+    filling.check()
+}
+
+struct Filling<'a, R> {
+    backup: &'a Path,
+    reader: Reader<R>,
+    /// Those that were named, and the rows that came of each.
+    spaces: BTreeMap<SpaceKey, (Space, u64)>,
+    revision: u64,
+    rows: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> Filling<'_, R> {
+    fn next(&mut self) -> Result<Option<Entry>, RestoreError> {
+        self.reader.next().map_err(|error| RestoreError::Backup {
+            path: self.backup.to_owned(),
+            error,
+        })
+    }
+
+    fn batch(&mut self, transaction: &WriteTransaction) -> Result<(), RestoreError> {
+        for _ in 0..BATCH {
+            match self.next()? {
+                Some(entry) => self.take(transaction, entry)?,
+                None => {
+                    self.ended = true;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, transaction: &WriteTransaction, entry: Entry) -> Result<(), RestoreError> {
+        match entry {
+            Entry::Begin { revision } => {
+                self.revision = revision;
+                begin(transaction, revision)?;
+            }
+            Entry::Lane(lane) => {
+                let key = layout::lane_key(&lane.app, &lane.node);
+                put(transaction, LANES, &key, &lane.encode_to_vec())?;
+            }
+            Entry::Used((app, id)) => put(transaction, USED, &layout::space_key(&app, id), &[])?,
+            Entry::Space(space) => {
+                let key = layout::space_key(&space.app, space.id);
+                put(transaction, SPACES, &key, &space.encode_to_vec())?;
+                self.spaces
+                    .insert((space.app.clone(), space.id), (space, 0));
+            }
+            Entry::Row(at, revision, value) => {
+                let Some((_, rows)) = self.spaces.get_mut(&(at.app.clone(), at.space)) else {
+                    let (app, space) = (&at.app, at.space);
+                    return Err(self.nonsense(format!(
+                        "rows of space {space} of app {app:?}, which it has not"
+                    )));
+                };
+                *rows += 1;
+                self.rows += 1;
+                let key = layout::row_key(&at);
+                let sealed = layout::seal_row(&key, revision, &value);
+                let mut table = transaction.open_table(ROWS).map_err(EngineError::from)?;
+                table
+                    .insert(&key[..], &sealed[..])
+                    .map_err(EngineError::from)?;
+            }
+            Entry::End => {}
+        }
+        Ok(())
+    }
+
+    /// As many rows came as were said.
+    fn check(&self) -> Result<Restored, RestoreError> {
+        for (space, rows) in self.spaces.values() {
+            if space.keys != *rows {
+                let (app, id, keys) = (&space.app, space.id, space.keys);
+                return Err(self.nonsense(format!(
+                    "space {id} of app {app:?} has {rows} rows, and says that it has {keys}"
+                )));
+            }
+        }
+        Ok(Restored {
+            revision: self.revision,
+            rows: self.rows,
+        })
+    }
+
+    fn nonsense(&self, message: String) -> RestoreError {
+        RestoreError::Nonsense {
+            path: self.backup.to_owned(),
+            message,
+        }
+    }
+}
+
+fn begin(transaction: &WriteTransaction, revision: u64) -> Result<(), EngineError> {
+    let mut meta = transaction.open_table(META)?;
+    for (key, value) in [
+        ("format", FORMAT),
+        ("revision", revision),
+        ("incarnation", 0),
+    ] {
+        meta.insert(key, value)?;
+    }
+    for table in [ROWS, LANES, SPACES, USED] {
+        transaction.open_table(table)?;
+    }
+    Ok(())
+}
+
+fn put(
+    transaction: &WriteTransaction,
+    table: redb::TableDefinition<'_, layout::Bytes, layout::Bytes>,
+    key: &[u8],
+    content: &[u8],
+) -> Result<(), EngineError> {
+    let mut table = transaction.open_table(table)?;
+    table.insert(key, &layout::seal(key, content)[..])?;
+    Ok(())
+}

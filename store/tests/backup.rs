@@ -1,0 +1,267 @@
+//! Backups of a running store, restoring them, and looking for what is wrong.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod daemon;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use daemon::{Daemon, turn};
+use morph_api::store::{Finding, StatusReply};
+use morph_store::{Client, op};
+use tempfile::TempDir;
+
+/// What the store says it is, but for what a start changes.
+fn lasting(status: StatusReply) -> StatusReply {
+    StatusReply {
+        incarnation: 0,
+        backend: String::new(),
+        watches: 0,
+        ..status
+    }
+}
+
+async fn backup(client: &Client) -> Vec<u8> {
+    let mut parts = client.backup().await.unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let part = parts.message().await.unwrap().unwrap();
+        bytes.extend_from_slice(&part.data);
+        if part.done {
+            return bytes;
+        }
+    }
+}
+
+async fn check(client: &Client) -> (u64, Vec<Finding>) {
+    let mut told = client.check().await.unwrap();
+    let mut findings = Vec::new();
+    loop {
+        let progress = told.message().await.unwrap().unwrap();
+        findings.extend(progress.findings);
+        if progress.done {
+            return (progress.rows, findings);
+        }
+    }
+}
+
+/// `morph-stored --dir DIR` with these; exit code, stdout and stderr.
+fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
+    let output = command.arg("--dir").arg(dir).args(arguments);
+    let output = output.env("MORPH_LOG", "error").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn restore(dir: &Path, file: &Path) -> (Option<i32>, String, String) {
+    offline(dir, &["--restore", file.to_str().unwrap()])
+}
+
+/// A store with everything in it that there is.
+async fn full() -> Daemon {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    let put = |n: u64| op::put(op::row("a", "t", n.to_string()), format!("{{\"n\": {n}}}"));
+    daemon
+        .commit(op::turn(turn("a", 1, 0), (0..3000).map(put)))
+        .await;
+    let lease = op::grant("l", Duration::from_secs(3600));
+    daemon.commit(op::shared([], [lease])).await;
+    let bound = op::put_leased(op::row("a", "t", "bound"), "1", "l");
+    daemon.commit(op::turn(turn("a", 1, 1), [bound])).await;
+    for id in [2, 3] {
+        let create = op::create_copy("a", id, 2, "me");
+        let revision = daemon.commit(op::shared([], [create])).await.revision;
+        let copy = [
+            op::put(op::row_in("a", id, "t", "\u{1}ü\n"), "\"line\\n\""),
+            op::mark("a", id, "me", revision),
+        ];
+        daemon.commit(op::shared([], copy)).await;
+        if id == 2 {
+            daemon
+                .commit(op::shared([], [op::drop_space("a", 2)]))
+                .await;
+        }
+    }
+    daemon
+}
+
+#[tokio::test]
+async fn a_restored_store_is_the_one_that_was_backed_up() {
+    let daemon = full().await;
+    let before = lasting(daemon.client.status().await.unwrap());
+    let bytes = backup(&daemon.client).await;
+    // What comes later is not in it.
+    daemon
+        .commit(op::turn(
+            turn("a", 1, 2),
+            [op::put(op::row("a", "t", "late"), "1")],
+        ))
+        .await;
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("backup");
+    std::fs::write(&file, &bytes).unwrap();
+    let (code, said, error) = restore(&home.path().join("store"), &file);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(said.contains("restored 3003 rows"), "{said}");
+    let again = Daemon::start_in(home).await;
+    assert_eq!(lasting(again.client.status().await.unwrap()), before);
+    assert_eq!(backup(&again.client).await, bytes);
+    // It goes on where the other was: ids stay used, the lease still binds.
+    let refused = again
+        .refused(op::shared([], [op::create_copy("a", 2, 2, "me")]))
+        .await;
+    assert_eq!(refused, morph_api::store::Reason::Conflict);
+    again.commit(op::shared([], [op::revoke("l")])).await;
+    assert_eq!(again.client.get("a", "t", "bound").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_backup_is_of_one_revision_while_others_write() {
+    let daemon = Daemon::start().await;
+    daemon.app("a").await;
+    // Two rows that are always equal.
+    let client = daemon.client.clone();
+    let writer = tokio::spawn(async move {
+        for n in 0..u64::MAX {
+            let put = |key| op::put(op::row("a", key, "k"), n.to_string());
+            let both = op::turn(turn("a", 1, n), [put("first"), put("last")]);
+            client.commit(both).await.unwrap().unwrap();
+        }
+    });
+    for _ in 0..20 {
+        let text = String::from_utf8(backup(&daemon.client).await).unwrap();
+        let of = |table: &str| {
+            let name = format!("\"table\":\"{table}\"");
+            let line = text.lines().find(|line| line.contains(&name))?;
+            Some(line.split("\"value\":").nth(1)?.to_owned())
+        };
+        assert_eq!(of("first"), of("last"));
+    }
+    assert!(!writer.is_finished());
+    writer.abort();
+}
+
+#[tokio::test]
+async fn a_store_that_is_there_is_never_written_over() {
+    let mut daemon = full().await;
+    let file = daemon.home.path().join("backup");
+    std::fs::write(&file, backup(&daemon.client).await).unwrap();
+    let (code, _, said) = restore(&daemon.dir(), &file);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("in use by another morph-stored"), "{said}");
+    daemon.terminate();
+    let (code, _, said) = restore(&daemon.dir(), &file);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("move it away"), "{said}");
+}
+
+#[tokio::test]
+async fn a_backup_that_is_not_whole_restores_nothing() {
+    let daemon = full().await;
+    let whole = backup(&daemon.client).await;
+    let home = TempDir::new().unwrap();
+    let (file, dir) = (home.path().join("backup"), home.path().join("store"));
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    for (bytes, said) in [
+        (&whole[..whole.len() / 3], "is torn"),
+        (&whole[..whole.len() - 1], "is torn"),
+        (&flipped, "is damaged"),
+        (b"my diary\n", "not a backup"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let (code, _, error) = restore(&dir, &file);
+        assert_eq!(code, Some(1));
+        assert!(error.contains(said), "{error}");
+        let left = std::fs::read_dir(&dir)
+            .unwrap()
+            .map(|f| f.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["lock"]);
+    }
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(restore(&dir, &file).0, Some(0));
+}
+
+#[tokio::test]
+async fn a_sound_store_has_nothing_wrong_with_it() {
+    let mut daemon = full().await;
+    let (rows, findings) = check(&daemon.client).await;
+    assert!(rows >= 3003, "{rows}");
+    assert_eq!(findings, []);
+    let (code, _, said) = offline(&daemon.dir(), &["--check"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("in use"), "{said}");
+    daemon.kill();
+    let (code, said, _) = offline(&daemon.dir(), &["--check"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("found 0 wrong things"), "{said}");
+    let (code, _, said) = offline(&daemon.home.path().join("nowhere"), &["--check"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("no store.redb"), "{said}");
+}
+
+/// Changes an entry of the file, as a failing disk would.
+fn meddle(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
+    let database = redb::Database::open(daemon.dir().join("store.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let name = redb::TableDefinition::<&[u8], &[u8]>::new(table);
+        let mut entries = transaction.open_table(name).unwrap();
+        match value {
+            Some(value) => drop(entries.insert(key, value).unwrap()),
+            None => drop(entries.remove(key).unwrap()),
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_named_online_and_offline() {
+    let mut daemon = full().await;
+    daemon.terminate();
+    meddle(
+        &daemon,
+        "rows",
+        b"a\0\0\0\0\x01t\0damaged",
+        Some(b"12345678{}"),
+    );
+    meddle(&daemon, "rows", b"a\0\0\0\0\x01t\0bound", None);
+    meddle(&daemon, "rows", b"a\0\0\0\0\x09t\0dangling", Some(b"x"));
+    meddle(&daemon, "rows", b"no key at all", Some(b"x"));
+    let wanted = [
+        ("row a/t/damaged of space 1", "fails its checksum"),
+        ("row a/t/dangling of space 9", "never such a space"),
+        ("row no key at all", "makes no sense"),
+        (
+            "lease l",
+            "row a/t/bound, which is bound to it, is not there",
+        ),
+    ];
+    let (code, said, _) = offline(&daemon.dir(), &["--check"]);
+    assert_eq!(code, Some(1));
+    let daemon = daemon.crash().await;
+    let (_, findings) = check(&daemon.client).await;
+    for (place, what) in wanted {
+        let told = |text: &str| text.contains(place) && text.contains(what);
+        assert!(said.lines().any(told), "{place}: {said}");
+        let named = |f: &Finding| f.r#where.contains(place) && f.message.contains(what);
+        assert!(findings.iter().any(named), "{place}: {findings:?}");
+    }
+    // A backup would not be one.
+    let mut parts = daemon.client.backup().await.unwrap();
+    let error = loop {
+        match parts.message().await {
+            Ok(Some(part)) => assert!(!part.done),
+            Ok(None) => panic!("it ends without saying why"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(error.code(), tonic::Code::DataLoss);
+}
