@@ -84,6 +84,15 @@ impl Lab {
         }
     }
 
+    /// Ends Morpheus in order.
+    ///
+    /// # Errors
+    /// When something of it stays.
+    pub fn stop_morpheus(&mut self) -> Result<()> {
+        let morpheus = self.morpheus.as_mut().context("no Morpheus in this lab")?;
+        morpheus.stop(&self.sandbox)
+    }
+
     /// Names Morpheus as the controller of every switch.
     ///
     /// # Errors

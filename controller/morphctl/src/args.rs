@@ -20,7 +20,8 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations, schema; `app
+(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations, schema,
+stats, changes (of `store watch`, a line each), findings (of `store check`), backups; `app
 start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks, `decode` messages;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
 status in its list, a line as each status comes; so does `logs --follow` with lines.";
@@ -292,6 +293,35 @@ pub(crate) enum StoreVerb {
         #[arg(value_name = "app=NAME")]
         app: Option<App>,
     },
+    /// The store's figures: backend, revision, how much it holds
+    Stats,
+    /// Prints each row of an app's state when it changes, until Ctrl-C: revision, table, key, value
+    Watch {
+        /// Of which app
+        #[arg(value_name = "app=NAME")]
+        app: App,
+        /// Only this table
+        table: Option<String>,
+    },
+    /// Writes all that the store holds, at one revision, into a file; everything goes on meanwhile
+    Backup {
+        /// A file that is not there yet, on this machine
+        file: PathBuf,
+    },
+    /// Makes the store of a backup again, in the state directory of a morphd that is stopped, where there is none
+    ///
+    /// Stop morphd, move STATE_DIR/store away, restore, start morphd. It is done by morph-stored, which has to stand
+    /// beside morphctl or in $PATH.
+    Restore {
+        /// The backup, on this machine
+        file: PathBuf,
+        /// The state directory, as morphd is started with it
+        #[arg(long, value_name = "DIR")]
+        state_dir: PathBuf,
+    },
+    /// Looks at everything in the store and names what is wrong: damaged or dangling rows, schema versions that no release
+    /// declares, counts that differ. Exit code 1 if anything is
+    Check,
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use morph_api::management::{
     AppsRequest, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
     ConfigSetRequest, FlowsRequest, HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest,
     RemoveAppRequest, RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest,
-    StoreListReply, StoreListRequest, StoreMigrationsRequest, SwitchesRequest, TopologyRequest,
-    VersionRequest, management_client::ManagementClient,
+    StoreListReply, StoreListRequest, StoreMigrationsRequest, StoreStatsRequest, SwitchesRequest,
+    TopologyRequest, VersionRequest, management_client::ManagementClient,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -22,6 +22,7 @@ use crate::follow;
 use crate::print::rows::{Installed, Removed, Stopped, Written};
 use crate::print::{Output, plain};
 use crate::schema;
+use crate::store;
 
 /// The way to morphd.
 pub(crate) type Client = ManagementClient<Channel>;
@@ -44,6 +45,10 @@ pub(crate) async fn run(
     let out = &mut out;
     if let Verb::Doctor(what) = &verb {
         return doctor::run(what, reached, out).await;
+    }
+    if let Verb::Store(StoreVerb::Restore { file, state_dir }) = &verb {
+        let client = reached.ok().map(Client::new);
+        return store::restore(client, out, file, state_dir).await;
     }
     let client = &mut Client::new(reached?).max_decoding_message_size(MESSAGE);
     match verb {
@@ -242,6 +247,18 @@ async fn run_store(verb: StoreVerb, client: &mut Client, out: &mut Output) -> Re
             let reply = looked(client.store_migrations(StoreMigrationsRequest { app })).await?;
             out.list("migrations", &reply.migrations)
         }
+        StoreVerb::Stats => {
+            let reply = looked(client.store_stats(StoreStatsRequest {})).await?;
+            out.list(
+                "stats",
+                &[reply.stats.ok_or_else(|| incomplete("the figures"))?],
+            )
+        }
+        StoreVerb::Watch { app, table } => store::watch(client, out, app, table).await,
+        StoreVerb::Backup { file } => store::backup(client, out, file).await,
+        // Done already: it needs no morphd.
+        StoreVerb::Restore { .. } => Ok(()),
+        StoreVerb::Check => store::check(client, out).await,
     }
 }
 

@@ -231,7 +231,10 @@ async fn open_logs(
 }
 
 /// The next message of a stream that has an end.
-async fn next<T>(client: &Client, stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+pub(crate) async fn next<T>(
+    client: &Client,
+    stream: &mut Streaming<T>,
+) -> Result<Option<T>, Failure> {
     match waited(client, stream.message()).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads)),

@@ -11,6 +11,7 @@ mod failure;
 mod follow;
 mod print;
 mod schema;
+mod store;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,12 +4,12 @@
 
 use morph_api::management::{
     App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss, Port,
-    Release, StoreRow, StoreSpace, Switch, UpgradeStatus,
+    Release, StoreChange, StoreFinding, StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::rows::{Installed, Removed, Stopped, TableChange, Written};
+use super::rows::{Installed, Kept, Removed, Stopped, TableChange, Written};
 use super::status::name_in_api;
 
 /// Something with fields.
@@ -108,6 +108,12 @@ objects! {
     ConfigEntry { key, value as document }
     StoreRow { table, key, value as document, revision }
     StoreSpace { app, id, schema, role, mark, modified, keys, owner }
+    StoreStats {
+        version, backend, trouble, format, incarnation, revision, durable, apps, spaces, keys, lanes, leases, watches,
+    }
+    StoreChange { revision, table, key, value as document, deleted, by }
+    StoreFinding { place, message }
+    Kept { file, revision, rows, bytes }
     Migration {
         app, space, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, mark, lag, complete,
         losing, losses as objects, error, readers, unix_ms,

@@ -23,6 +23,14 @@ pub(crate) struct Removed {
     pub(crate) switches: u32,
 }
 
+/// After `store backup`.
+pub(crate) struct Kept {
+    pub(crate) file: String,
+    pub(crate) revision: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
 /// After `config set`.
 pub(crate) struct Written {
     pub(crate) entry: ConfigEntry,

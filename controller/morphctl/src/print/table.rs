@@ -3,12 +3,12 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreRow,
-    StoreSpace, Switch, UpgradeStatus,
+    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreFinding,
+    StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
 };
 
 use super::plain;
-use super::rows::{Installed, Removed, Stopped, TableChange, Written};
+use super::rows::{Installed, Kept, Removed, Stopped, TableChange, Written};
 use super::status::{milliseconds, rules, word};
 use super::time::utc;
 use crate::schema;
@@ -110,6 +110,13 @@ tables! {
         "APP": done.release.app, "VERSION": done.release.version, "STATUS": done.release.status,
         ">SCHEMA": done.release.schema, "NEW": if done.already { "no" } else { "yes" }, "DIGEST": done.release.digest,
     }
+    StoreStats = |stats| {
+        ">REVISION": stats.revision, ">DURABLE": stats.durable, ">INCARNATION": stats.incarnation, ">FORMAT": stats.format,
+        ">APPS": stats.apps, ">SPACES": stats.spaces, ">KEYS": stats.keys, ">LANES": stats.lanes, ">LEASES": stats.leases,
+        ">WATCHES": stats.watches, "BACKEND": stats.backend, "TROUBLE": stats.trouble,
+    }
+    StoreFinding = |finding| { "PLACE": finding.place, "MESSAGE": finding.message }
+    Kept = |kept| { ">REVISION": kept.revision, ">ROWS": kept.rows, ">BYTES": kept.bytes, "FILE": kept.file }
     Stopped = |done| { "NAME": done.name, "STATUS": "stopped" }
     Removed = |done| { "NAME": done.name, "STATUS": "removed", "SWITCHES": done.switches }
     UpgradeStatus = |status| {

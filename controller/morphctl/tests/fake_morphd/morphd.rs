@@ -392,6 +392,65 @@ impl Management for Morphd {
         }))
     }
 
+    async fn store_stats(&self, request: Request<StoreStatsRequest>) -> Answer<StoreStatsReply> {
+        self.asked("", &request)?;
+        let stats = StoreStats {
+            revision: 42,
+            backend: "/state/store".into(),
+            ..StoreStats::default()
+        };
+        let stats = Some(stats);
+        Ok(Response::new(StoreStatsReply { stats }))
+    }
+
+    type StoreWatchStream = Pin<Box<dyn Stream<Item = Result<StoreChange, Status>> + Send>>;
+
+    async fn store_watch(
+        &self,
+        request: Request<StoreWatchRequest>,
+    ) -> Answer<Self::StoreWatchStream> {
+        self.asked(&request.get_ref().app, &request)?;
+        let change = StoreChange {
+            revision: 7,
+            table: "hops".into(),
+            key: "a".into(),
+            deleted: true,
+            ..StoreChange::default()
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(change)]))))
+    }
+
+    type StoreBackupStream = Pin<Box<dyn Stream<Item = Result<StoreBackupPart, Status>> + Send>>;
+
+    async fn store_backup(
+        &self,
+        request: Request<StoreBackupRequest>,
+    ) -> Answer<Self::StoreBackupStream> {
+        self.asked("", &request)?;
+        let parts = [Ok(StoreBackupPart::default())];
+        Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
+    }
+
+    type StoreCheckStream = Pin<Box<dyn Stream<Item = Result<StoreCheckProgress, Status>> + Send>>;
+
+    async fn store_check(
+        &self,
+        request: Request<StoreCheckRequest>,
+    ) -> Answer<Self::StoreCheckStream> {
+        self.asked("", &request)?;
+        let finding = StoreFinding {
+            place: "row a/t/k of space 1".into(),
+            message: "it fails its checksum".into(),
+        };
+        let progress = StoreCheckProgress {
+            rows: 3,
+            findings: vec![finding],
+            done: true,
+            revision: 42,
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(progress)]))))
+    }
+
     async fn store_migrations(
         &self,
         request: Request<StoreMigrationsRequest>,

@@ -446,6 +446,46 @@ fn store_migrations() {
 }
 
 #[test]
+fn the_store_as_a_whole() {
+    let fake = Fake::start();
+    assert_eq!(
+        table(&fake, "store stats"),
+        [
+            "REVISION DURABLE INCARNATION FORMAT APPS SPACES KEYS LANES LEASES WATCHES BACKEND TROUBLE",
+            "42 0 0 0 0 0 0 0 0 0 /state/store -",
+        ]
+    );
+    let stats = object(&fake, "store stats");
+    assert_eq!(stats["stats"][0]["revision"], json!(42));
+    // Something is wrong: that is told, and is no success.
+    let check = fake.run("store check");
+    assert_eq!(check.code, 1, "{check:?}");
+    assert!(check.out.contains("it fails its checksum"), "{check:?}");
+    assert!(
+        check.err.contains("1 of what is in it is wrong"),
+        "{check:?}"
+    );
+    // The stream ends, as it does when the store restarts.
+    let watch = fake.run("store watch app=router");
+    assert_eq!(
+        (watch.code, watch.out.as_str()),
+        (3, "7 hops a deleted\n"),
+        "{watch:?}"
+    );
+}
+
+/// A backup that breaks off leaves nothing that looks like one.
+#[test]
+fn a_backup_without_its_end_is_no_file() {
+    let fake = Fake::start();
+    let home = tempfile::TempDir::new().unwrap();
+    let file = home.path().join("backup");
+    let kept = fake.run(&format!("store backup {}", file.display()));
+    assert_eq!(kept.code, 5, "{kept:?}");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn wrong_usage_asks_nothing() {
     let fake = Fake::start();
     for line in [

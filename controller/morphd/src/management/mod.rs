@@ -9,6 +9,7 @@ mod rows;
 mod service;
 mod state;
 mod views;
+mod whole;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;

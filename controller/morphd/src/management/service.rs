@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{logs, migrations, rows, state, views};
+use super::{logs, migrations, rows, state, views, whole};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
@@ -448,5 +448,34 @@ impl Management for Service {
         Ok(Response::new(StoreMigrationsReply {
             migrations: migrations.collect(),
         }))
+    }
+
+    async fn store_stats(&self, _: Call<StoreStatsRequest>) -> Answer<StoreStatsReply> {
+        let status = self.store.status().await.map_err(state::away)?;
+        let stats = Some(whole::stats(status));
+        Ok(Response::new(StoreStatsReply { stats }))
+    }
+
+    type StoreWatchStream = whole::Parts<StoreChange>;
+
+    async fn store_watch(&self, call: Call<StoreWatchRequest>) -> Answer<Self::StoreWatchStream> {
+        let changes = whole::watch(&self.store, call.into_inner()).await?;
+        Ok(Response::new(changes))
+    }
+
+    type StoreBackupStream = whole::Parts<StoreBackupPart>;
+
+    async fn store_backup(&self, _: Call<StoreBackupRequest>) -> Answer<Self::StoreBackupStream> {
+        Ok(Response::new(whole::backup(&self.store).await?))
+    }
+
+    type StoreCheckStream = whole::Parts<StoreCheckProgress>;
+
+    async fn store_check(&self, _: Call<StoreCheckRequest>) -> Answer<Self::StoreCheckStream> {
+        let releases = |reply| Request::Releases(String::new(), reply);
+        let releases = self.ask(releases).await?;
+        let status = self.store.status().await.map_err(state::away)?;
+        let unread = whole::unread(&status, &releases);
+        Ok(Response::new(whole::check(&self.store, unread).await?))
     }
 }
