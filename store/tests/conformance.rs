@@ -28,7 +28,7 @@ async fn records_have_a_space_from_the_beginning() {
         (space.app.as_str(), space.id, space.truth),
         ("morpheus", 1, true)
     );
-    assert_eq!((status.format, status.revision), (1, 1));
+    assert_eq!((status.format, status.revision), (2, 1));
     assert!(status.incarnation > 0 && !status.version.is_empty());
 }
 

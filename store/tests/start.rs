@@ -98,13 +98,13 @@ async fn a_newer_format_is_refused_by_its_number() {
     transaction
         .open_table(meta)
         .unwrap()
-        .insert("format", 2)
+        .insert("format", 3)
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
     let said = fails(&daemon.dir(), &daemon.run_dir());
     assert!(
-        said.contains("has format 2") && said.contains("up to 1"),
+        said.contains("has format 3") && said.contains("up to 2"),
         "{said}"
     );
 }

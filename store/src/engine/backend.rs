@@ -160,10 +160,11 @@ impl Backend {
         write: WriteTransaction,
         group: &Group,
         told: u64,
+        sync: bool,
         deadline: Instant,
     ) -> Settled {
         match self {
-            Backend::Embedded(embedded) => embedded.commit(write, group.state.revision, told),
+            Backend::Embedded(embedded) => embedded.commit(write, group.state.revision, told, sync),
             Backend::Etcd(etcd) => etcd.commit(write, group, deadline).await,
         }
     }
@@ -184,8 +185,35 @@ impl Backend {
         }
     }
 
+    /// When [`flush`](Self::flush) is due.
+    pub(super) fn next_sync(&self) -> Option<Instant> {
+        match self {
+            Backend::Embedded(embedded) => embedded.next_sync(),
+            Backend::Etcd(_) => None,
+        }
+    }
+
+    /// Makes durable what was committed and has waited.
+    pub(super) fn flush(&mut self) -> Result<(), EngineError> {
+        match self {
+            Backend::Embedded(embedded) => embedded.flush(),
+            Backend::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// Up to where all is durable, where all is committed up to `revision`.
+    pub(super) fn durable(&self, revision: u64) -> u64 {
+        match self {
+            Backend::Embedded(embedded) => embedded.view().durable().min(revision),
+            Backend::Etcd(_) => revision,
+        }
+    }
+
     /// The last call.
     pub(super) fn close(&mut self) {
-        self.view().close();
+        match self {
+            Backend::Embedded(embedded) => embedded.close(),
+            Backend::Etcd(_) => self.view().close(),
+        }
     }
 }

@@ -85,6 +85,7 @@ macro_rules! from_redb {
 }
 from_redb!(
     DatabaseError,
+    SetDurabilityError,
     TransactionError,
     TableError,
     StorageError,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use morph_api::fail;
@@ -30,6 +31,8 @@ pub(crate) struct File {
     path: PathBuf,
     /// None: the disk failed, and so did the attempt to open the file again.
     database: RwLock<Option<Database>>,
+    /// All up to this revision is on disk.
+    durable: AtomicU64,
 }
 
 impl File {
@@ -51,6 +54,8 @@ impl File {
         if state.revision == 0 {
             state = file.create_records()?;
         }
+        state.revision = file.above_the_ceiling(state.revision)?;
+        file.set_durable(state.revision);
         let incarnation = file.begin_incarnation()?;
         fail::point("store.open.begun")?;
         Ok((file, state, incarnation))
@@ -61,6 +66,7 @@ impl File {
         Ok(File {
             path,
             database: RwLock::new(Some(database)),
+            durable: AtomicU64::new(0),
         })
     }
 
@@ -93,6 +99,7 @@ impl File {
         let file = File {
             path: PathBuf::new(),
             database: RwLock::new(Some(database)),
+            durable: AtomicU64::new(u64::MAX),
         };
         file.format()?;
         Ok(file)
@@ -136,6 +143,36 @@ impl File {
             }),
             false => Ok(()),
         }
+    }
+
+    /// All up to this revision is on disk.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_durable(&self, revision: u64) {
+        self.durable.store(revision, Ordering::Release);
+    }
+
+    /// Revisions up to the ceiling may have been seen, though they are gone: none of them is given again.
+    fn above_the_ceiling(&self, revision: u64) -> Result<u64, EngineError> {
+        let transaction = self.begin_write()?;
+        let above = {
+            let mut meta = transaction.open_table(META)?;
+            let ceiling = meta.get("ceiling")?.map_or(0, |ceiling| ceiling.value());
+            if ceiling <= revision {
+                return Ok(revision);
+            }
+            meta.insert("revision", ceiling)?;
+            ceiling
+        };
+        transaction.commit()?;
+        tracing::info!(
+            revision,
+            above,
+            "the last end was a crash; it goes on above what may have been seen"
+        );
+        Ok(above)
     }
 
     /// A view of everything as it is now.
@@ -194,6 +231,10 @@ impl File {
             found.unwrap_or(FORMAT)
         };
         self.known(found)?;
+        if found < FORMAT {
+            // Each format so far reads as the one before it.
+            transaction.open_table(META)?.insert("format", FORMAT)?;
+        }
         transaction.commit()?;
         load(&self.begin_read()?)
     }

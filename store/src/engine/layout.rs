@@ -1,12 +1,14 @@
-//! How the store lies on disk. Format 1:
+//! How the store lies on disk. Format 2:
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | `format`, `revision`, `incarnation` | u64 |
+//! | `meta` | `format`, `revision`, `incarnation`, `ceiling` | u64 |
 //! | `rows` | app 0 space(4) table 0 key | sealed: revision(8) value |
 //! | `lanes` | app 0 node | sealed: `Lane` of store.proto |
 //! | `spaces` | app 0 space(4) | sealed: `Space` of store.proto |
 //! | `used` | app 0 space(4) | sealed: nothing |
+//!
+//! Format 1 has no `ceiling` and no leases; it is read, and becomes format 2 at once, which a daemon of format 1 refuses.
 //!
 //! Numbers are big-endian, so that bytes sort as rows do. *Sealed* is crc32(4) of key and content, then the content:
 //! the engine's own page checksums are only looked at when it opens a file that was not closed, so what is read
@@ -23,7 +25,7 @@ use crate::core::At;
 pub(super) type Bytes = &'static [u8];
 
 /// What this version writes, and the newest that it reads.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ROWS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rows");

@@ -115,24 +115,38 @@ struct Inner {
     /// Up to where the writer has told, and up to where the watcher knows.
     told: u64,
     known: u64,
+    /// Up to where all is on disk, and what of that the watcher knows.
+    durable: u64,
+    durable_known: u64,
     ended: Option<Ended>,
 }
 
 impl Mailbox {
-    pub(super) fn new(selection: Selection, revision: u64) -> Self {
+    /// The watcher knows all up to `revision`; of what is on disk it knows nothing unless that is all.
+    pub(super) fn new(selection: Selection, revision: u64, durable: u64) -> Self {
         Mailbox {
             selection,
             inner: Mutex::new(Inner {
                 told: revision,
                 known: revision,
+                durable,
+                durable_known: if durable < revision { 0 } else { revision },
                 ..Inner::default()
             }),
             wake: Notify::new(),
         }
     }
 
-    /// A group of transactions, and the revision that they end at.
-    pub(super) fn push(&self, group: &[Arc<Published>], revision: u64) {
+    /// All up to this revision is on disk.
+    pub(super) fn synced(&self, durable: u64) {
+        let mut inner = self.lock();
+        inner.durable = durable;
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// A group of transactions, the revision that they end at, and up to where all is on disk.
+    pub(super) fn push(&self, group: &[Arc<Published>], revision: u64, durable: u64) {
         let mut inner = self.lock();
         for published in group {
             if inner.ended.is_some() {
@@ -154,6 +168,7 @@ impl Mailbox {
             }
         }
         inner.told = revision;
+        inner.durable = durable;
         if inner.bytes > BOUND {
             let message = format!("more than {BOUND} bytes of changes are waiting to be read");
             inner.end(ended(Why::TooSlow, message));
@@ -192,16 +207,18 @@ impl Mailbox {
             inner.known = published.revision;
             changes.push(published);
         }
-        if inner.waiting.is_empty() && inner.known < inner.told {
+        let progress = inner.known < inner.told || inner.durable_known < inner.durable;
+        if inner.waiting.is_empty() && progress {
             inner.known = inner.told;
         } else if changes.is_empty() {
             return inner.ended.clone().map(Mail::Ended);
         }
-        let revision = inner.known;
+        let (revision, durable) = (inner.known, inner.durable);
+        inner.durable_known = durable;
         drop(inner);
         Some(Mail::Changes(Changes {
             revision,
-            durable: revision,
+            durable: durable.min(revision),
             changes: changes.iter().map(|p| self.selection.change(p)).collect(),
         }))
     }
@@ -216,6 +233,7 @@ impl Inner {
         self.waiting.clear();
         self.bytes = 0;
         self.told = self.known;
+        self.durable = self.durable_known;
         self.ended.get_or_insert(ended);
     }
 }

@@ -100,7 +100,7 @@ impl Engine {
         let (backend, state, incarnation) = match source {
             Source::Directory(directory) => {
                 let (file, state, incarnation) = File::open(&directory)?;
-                let backend = Backend::Embedded(Embedded::new(Arc::new(file)));
+                let backend = Backend::Embedded(Embedded::new(Arc::new(file), state.revision));
                 (backend, state, incarnation)
             }
             Source::Etcd(url) => {

@@ -136,7 +136,7 @@ impl File {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format: FORMAT as u32,
             revision: state.revision,
-            durable: state.revision,
+            durable: self.durable().min(state.revision),
             lanes: state.lanes.into_values().collect(),
             spaces: state.spaces.into_values().collect(),
             leases: leases(&state.leases),

@@ -75,6 +75,12 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// No revision beyond it is given before it is raised.
+    pub(super) fn set_ceiling(&mut self, ceiling: u64) -> Result<(), EngineError> {
+        self.meta.insert("ceiling", ceiling)?;
+        Ok(())
+    }
+
     /// Deletes all entries of all tables.
     pub(super) fn clear(&mut self) -> Result<(), EngineError> {
         for table in [

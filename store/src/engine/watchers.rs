@@ -52,14 +52,22 @@ impl Watchers {
     }
 
     /// Tells what a group has changed; it ends at `revision`.
-    pub(super) fn publish(&mut self, published: &[Arc<Published>], revision: u64) {
+    pub(super) fn publish(&mut self, published: &[Arc<Published>], revision: u64, durable: u64) {
         self.forget_the_gone();
         self.told = revision;
         self.history.take(published);
         if !published.is_empty() {
             for mailbox in &self.mailboxes {
-                mailbox.push(published, revision);
+                mailbox.push(published, revision, durable);
             }
+        }
+    }
+
+    /// All up to this revision is on disk.
+    pub(super) fn synced(&mut self, durable: u64) {
+        self.forget_the_gone();
+        for mailbox in &self.mailboxes {
+            mailbox.synced(durable);
         }
     }
 
@@ -115,9 +123,14 @@ impl Watchers {
             true => request.from_revision,
             false => state.revision,
         };
-        let mailbox = Arc::new(Mailbox::new(selection, revision));
+        let durable = if resumed {
+            0
+        } else {
+            view.durable().min(revision)
+        };
+        let mailbox = Arc::new(Mailbox::new(selection, revision, durable));
         if resumed {
-            mailbox.push(&since, state.revision);
+            mailbox.push(&since, state.revision, view.durable().min(state.revision));
         }
         self.mailboxes.push(Arc::clone(&mailbox));
         let synced = Synced {

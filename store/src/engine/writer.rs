@@ -12,8 +12,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use morph_api::fail;
+use morph_api::store::op::Op as Kind;
 use morph_api::store::{
-    CommitReply, Committed, Reason, Refused, Transaction, WatchRequest, commit_reply,
+    CommitReply, Committed, Durability, Op, Reason, Refused, Transaction, WatchRequest,
+    commit_reply,
 };
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -94,6 +96,7 @@ impl Writer {
             }
             let watches = self.gather(first, &mut jobs);
             self.expire();
+            self.flush_if_due();
             self.group().await;
             for watch in watches {
                 let started = self.watch(watch.request);
@@ -127,9 +130,37 @@ impl Writer {
         }
     }
 
+    /// What was acknowledged and has waited for long enough gets on disk.
+    fn flush_if_due(&mut self) {
+        if self
+            .backend
+            .next_sync()
+            .is_none_or(|at| at > Instant::now())
+        {
+            return;
+        }
+        match self.flush() {
+            Ok(()) => {
+                let durable = self.backend.durable(self.state.revision);
+                self.watchers.synced(durable);
+            }
+            Err(error) => {
+                tracing::error!(%error, "what was acknowledged last is not on disk");
+                self.give_up(error);
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        fail::point("store.flush.due")?;
+        self.backend.flush()
+    }
+
     /// The next job. While there is none, what was dropped is swept up.
     async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Woken {
-        let deadline = self.leases.next_deadline();
+        let over = self.leases.next_deadline();
+        let sync = self.backend.next_sync().map(Instant::into_std);
+        let deadline = over.into_iter().chain(sync).min();
         while !self.backend.is_broken()
             && !self.sweep.is_done()
             && deadline.is_none_or(|deadline| Instant::now().into_std() < deadline)
@@ -160,14 +191,32 @@ impl Writer {
     /// Nothing of a group is concerned, but the backend has to go on. The rest waits for the next transaction.
     fn not_swept(&mut self, error: EngineError) {
         tracing::warn!(%error, "cannot sweep up what was dropped");
+        self.give_up(error);
+        self.sweep = Sweep::everything(&self.state);
+    }
+
+    fn give_up(&mut self, error: EngineError) {
         let told = self.watchers.told();
         match self.backend.give_up(error, told, told) {
-            Settled::Nothing { found, .. } => {
-                self.state = found.unwrap_or_else(|| self.state.clone());
-            }
+            Settled::Nothing { found, .. } => self.find(found),
             Settled::Landed | Settled::Overtaken | Settled::Unknown(_) => {}
         }
-        self.sweep = Sweep::everything(&self.state);
+    }
+
+    /// What the backend still has, after something failed.
+    fn find(&mut self, found: Option<State>) {
+        let Some(mut state) = found else {
+            return;
+        };
+        let told = self.watchers.told();
+        if state.revision < told {
+            // Acknowledged without an fsync, and gone. Its revisions are not given again.
+            state.revision = told + 1;
+            let message = "the disk failed; what was acknowledged before it was on disk is gone";
+            self.watchers.start_over(state.revision, message);
+        }
+        self.sweep = Sweep::everything(&state);
+        self.state = state;
     }
 
     /// Takes what is there without waiting, up to a group.
@@ -200,7 +249,8 @@ impl Writer {
         let mut judged = Vec::with_capacity(self.waiting.len());
         match self.write(&mut judged, deadline).await {
             Ok(Some(verdicts)) => {
-                let replies: Vec<_> = verdicts.iter().map(reply).collect();
+                let durable = self.backend.durable(self.state.revision);
+                let replies: Vec<_> = verdicts.iter().map(|v| reply(v, durable)).collect();
                 self.publish(verdicts);
                 // Whether they are told or not, it has happened.
                 let _ = fail::point("store.group.told");
@@ -264,10 +314,7 @@ impl Writer {
             }
             Settled::Overtaken => Ok(None),
             Settled::Nothing { found, error } => {
-                if let Some(found) = found {
-                    self.sweep = Sweep::everything(&found);
-                    self.state = found;
-                }
+                self.find(found);
                 Err(error)
             }
             Settled::Unknown(error) => Err(error),
@@ -282,6 +329,7 @@ impl Writer {
     ) -> Result<Settled, EngineError> {
         let write = self.backend.view().begin_write()?;
         let mut tables = Tables::open(&write)?;
+        let mut sync = false;
         while let Some(next) = self.waiting.front()
             && (group.verdicts.is_empty() || self.backend.has_room(group, &next.transaction))
             && let Some(mut commit) = self.waiting.pop_front()
@@ -291,6 +339,7 @@ impl Writer {
                 false => std::mem::take(&mut commit.transaction),
             };
             judged.push(commit);
+            sync |= !may_wait(&transaction);
             let verdict = apply(&group.state, transaction, &tables)?;
             if let Verdict::Accepted(effects) = &verdict
                 && effects.changed
@@ -305,28 +354,39 @@ impl Writer {
         if group.state.revision == self.state.revision {
             drop(tables);
             write.abort()?;
+            if sync && self.backend.next_sync().is_some() {
+                // An answer may tell of what came before: that it was applied already.
+                self.flush()?;
+            }
             return Ok(self.backend.confirm(deadline).await);
         }
         self.sweep.along(&mut tables)?;
         drop(tables);
         fail::point("store.group.judged")?;
         let told = self.watchers.told();
-        Ok(self.backend.commit(write, group, told, deadline).await)
+        Ok(self
+            .backend
+            .commit(write, group, told, sync, deadline)
+            .await)
     }
 
     /// What others have done holds; who watches and cannot be told of it has to load again.
     fn take_news(&mut self) {
         let news = self.backend.take_news();
-        let Some(state) = news.state else {
+        let Some(mut state) = news.state else {
             return;
         };
+        if state.revision < self.watchers.told() {
+            state.revision = self.watchers.told() + 1; // see `find`
+        }
         self.state = state;
         if news.start_over || news.published.iter().any(|p| !p.dropped.is_empty()) {
             self.sweep = Sweep::everything(&self.state);
         }
         let revision = self.state.revision;
         if !news.start_over {
-            self.watchers.publish(&news.published, revision);
+            let durable = self.backend.durable(revision);
+            self.watchers.publish(&news.published, revision, durable);
         } else if revision != self.watchers.told() {
             let message = "the store was away; what came of it meanwhile is not known";
             self.watchers.start_over(revision, message);
@@ -346,7 +406,9 @@ impl Writer {
                 Verdict::Accepted(_) | Verdict::Refused(_) => None,
             })
             .collect();
-        self.watchers.publish(&published, self.state.revision);
+        let durable = self.backend.durable(self.state.revision);
+        self.watchers
+            .publish(&published, self.state.revision, durable);
     }
 
     fn watch(&mut self, request: WatchRequest) -> Result<Started, EngineError> {
@@ -369,13 +431,20 @@ enum Woken {
     News,
 }
 
-fn reply(verdict: &Verdict) -> CommitReply {
+/// Whether a transaction is acknowledged before it is on disk. Only what its sender can send again, or do without.
+fn may_wait(transaction: &Transaction) -> bool {
+    let keeps = |op: &Op| matches!(op.op, Some(Kind::Keep(_)));
+    let of_its_kind = transaction.turn.is_some() || transaction.ops.iter().all(keeps);
+    transaction.durability() == Durability::Async && of_its_kind
+}
+
+fn reply(verdict: &Verdict, durable: u64) -> CommitReply {
     CommitReply {
         result: Some(match verdict {
             Verdict::Accepted(effects) => commit_reply::Result::Committed(Committed {
                 revision: effects.revision,
                 lanes: effects.lanes.clone(),
-                durable: effects.revision,
+                durable,
             }),
             Verdict::Refused(refused) => commit_reply::Result::Refused(refused.clone()),
         }),
