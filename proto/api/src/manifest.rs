@@ -35,12 +35,26 @@ pub struct Manifest {
     /// MiB of memory that an instance may take; beyond that it ends. Default: half of the machine's.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+    /// When a turn counts as stored.
+    #[serde(default)]
+    pub durability: Durability,
     /// Its tables that people may write with `morphctl config set`.
     #[serde(default)]
     pub config: Vec<String>,
     /// What the entries of these tables have to be.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
+}
+
+/// When the store acknowledges an app's turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Each once it is on disk.
+    #[default]
+    Sync,
+    /// At once; on disk at most 100 ms later. What a crash of the store takes back is answered again.
+    Async,
 }
 
 /// A manifest that cannot be used.

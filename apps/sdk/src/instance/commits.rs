@@ -2,13 +2,16 @@
 //!
 //! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile; each
 //!    transaction names the turn it follows, so that none is applied without those before it.
-//! 2. Committed, and all before it: the proxy may forget the event.
+//! 2. Committed, and all before it: the proxy may forget the event. An app that is `async` is answered before its turns are on
+//!    disk; they are kept until they are, as if they were on their way. Whatever waits for them has them asked again:
+//!    what is asked a second time is answered from the disk.
 //! 3. The store is away, or has no space: the turns are kept and sent again until their outcome is known. First the one that
 //!    failed, alone; once it is durable all those behind it, together, so that the store has groups to write again.
 //! 4. Refused: see [`Instance::refused`].
 
 use std::time::Duration;
 
+use morph_api::manifest::Durability;
 use morph_api::session::{Durable, from_app};
 use morph_api::store::{Reason, Seq, Transaction, Turn};
 use morph_store::{Refusal, op};
@@ -52,12 +55,12 @@ impl<A: App> Instance<A> {
             // Where those before it are not sent yet, it could only be refused.
             hand.stage = Stage::Again;
         } else {
-            out.push(self.commit(&hand));
+            out.push(self.commit(&hand, self.config.manifest.durability));
         }
         self.hands.committing.push_back(hand);
     }
 
-    fn commit(&self, hand: &Hand) -> Output {
+    fn commit(&self, hand: &Hand, durability: Durability) -> Output {
         let app = &self.config.manifest.name;
         let space = self.truth.space.as_ref().map_or(0, |space| space.id);
         let turn = Turn {
@@ -75,6 +78,10 @@ impl<A: App> Instance<A> {
             }
         });
         let transaction: Transaction = op::turn(turn, ops);
+        let transaction = match durability {
+            Durability::Sync => transaction,
+            Durability::Async => op::unsynced(transaction),
+        };
         Output::Commit {
             id: hand.id,
             transaction,
@@ -124,7 +131,10 @@ impl<A: App> Instance<A> {
         let away = match outcome {
             Outcome::Committed(committed) => {
                 let revision = committed.revision;
-                hand.stage = Stage::Durable { revision };
+                hand.stage = Stage::Stored { revision };
+                hand.stored = Some(revision);
+                // It is of the lane's next turn, so all before it are there too.
+                self.hands.synced(committed.durable);
                 return Ok(());
             }
             // What it means is seen once those before it are known.
@@ -138,7 +148,10 @@ impl<A: App> Instance<A> {
                 return self.refused(&refusal);
             }
             Outcome::Refused(refusal) => refusal.to_string(),
-            Outcome::Unknown(away) => away,
+            Outcome::Unknown(away) => {
+                hand.stored = None;
+                away
+            }
         };
         if hand.patience.is_zero() {
             tracing::warn!("turn {} waits: {away}", hand.follows + 1);
@@ -152,6 +165,9 @@ impl<A: App> Instance<A> {
 
     /// Lets go of the turns that are durable, in order, and asks again about those that are not, if it is time.
     pub(super) fn go_on_committing(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.deferred.is_some() || self.copy.is_some() || self.is_ending() {
+            self.hands.hurry();
+        }
         while let Some(hand) = self.hands.committing.front_mut() {
             match hand.stage {
                 Stage::Durable { revision } => {
@@ -160,7 +176,7 @@ impl<A: App> Instance<A> {
                     }
                 }
                 Stage::Waiting { at } if at > now.instant => return,
-                Stage::Asked => return,
+                Stage::Asked | Stage::Stored { .. } => return,
                 Stage::Waiting { .. } => {
                     hand.stage = Stage::Again;
                     return self.ask_again(1, out);
@@ -170,13 +186,21 @@ impl<A: App> Instance<A> {
         }
     }
 
+    /// Somebody waits for the last turn.
+    fn is_ending(&self) -> bool {
+        match &self.role {
+            Role::Live(live) => live.quiesce || live.flush.is_some(),
+            Role::Waiting | Role::Paused => true,
+        }
+    }
+
     /// Sends the first ones of those that are to be sent again, in order.
     fn ask_again(&mut self, most: usize, out: &mut Vec<Output>) {
         let mut hands = std::mem::take(&mut self.hands.committing);
         let again = hands.iter_mut().filter(|hand| hand.stage == Stage::Again);
         for hand in again.take(most) {
             hand.stage = Stage::Asked;
-            out.push(self.commit(hand));
+            out.push(self.commit(hand, Durability::Sync));
         }
         self.hands.committing = hands;
     }
@@ -206,6 +230,10 @@ impl<A: App> Instance<A> {
         let (turn, epoch) = (first.follows + 1, first.epoch);
         match refusal.reason {
             // Sent before, and its answer was lost. At which revision it was applied, a new snapshot shows.
+            Reason::Already if first.stored.is_some() => {
+                let revision = first.stored.unwrap_or_default();
+                first.stage = Stage::Durable { revision };
+            }
             Reason::Already => {
                 let revision = self.truth.revision;
                 first.stage = Stage::Durable { revision };
@@ -214,6 +242,11 @@ impl<A: App> Instance<A> {
             // Another instance has been let in.
             Reason::StaleEpoch => {
                 tracing::info!("turn {turn} was refused: {refusal}");
+                // What was applied before the fence is on disk with it.
+                while let Some(hand) = self.hands.committing.pop_front_if(|h| h.stored.is_some()) {
+                    let revision = hand.stored.unwrap_or_default();
+                    self.truth.committed(revision, hand.writes);
+                }
                 for mut hand in self.hands.take_back() {
                     self.undo(&mut hand);
                 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use morph_api::manifest::Durability;
 use morph_api::store::Seq;
 use morph_api::supervisor::RuleDifference;
 
@@ -16,11 +17,16 @@ use crate::turn::Journal;
 /// their way they would only wait there.
 const PIPELINE: usize = 64;
 
+/// The same where the store does not write each group: as many as come until it does.
+const PIPELINE_UNSYNCED: usize = 4096;
+
 /// Where an accepted turn stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The store has been asked.
     Asked,
+    /// The store has applied it, and not yet on disk.
+    Stored { revision: u64 },
     /// The store committed it; an earlier one is not answered yet.
     Durable { revision: u64 },
     /// It is to be asked, for the first time or again, once the earlier ones are durable.
@@ -47,6 +53,8 @@ pub(super) struct Hand {
     /// Of its transaction.
     pub(super) id: u64,
     pub(super) stage: Stage,
+    /// The store said that it was applied at this revision, and has not been away since.
+    pub(super) stored: Option<u64>,
     pub(super) patience: Duration,
     /// It was taken back before it was accepted; its event is to be answered again.
     pub(super) hollow: bool,
@@ -71,10 +79,42 @@ impl Hands {
     }
 
     /// Whether another turn may be made in this epoch.
-    pub(super) fn have_room(&self, epoch: u64) -> bool {
+    pub(super) fn have_room(&self, epoch: u64, durability: Durability) -> bool {
+        let most = match durability {
+            Durability::Sync => PIPELINE,
+            Durability::Async => PIPELINE_UNSYNCED,
+        };
         self.accepting.is_none()
-            && self.committing.len() < PIPELINE
+            && self.committing.len() < most
             && self.committing.iter().all(|hand| hand.epoch == epoch)
+    }
+
+    /// All up to this revision is on disk.
+    pub(super) fn synced(&mut self, durable: u64) {
+        for hand in &mut self.committing {
+            if let Stage::Stored { revision } = hand.stage
+                && revision <= durable
+            {
+                hand.stage = Stage::Durable { revision };
+            }
+        }
+    }
+
+    /// Something waits for them: those that are not on disk are asked again, and answered once they are.
+    pub(super) fn hurry(&mut self) {
+        for hand in &mut self.committing {
+            if matches!(hand.stage, Stage::Stored { .. }) {
+                hand.stage = Stage::Again;
+            }
+        }
+    }
+
+    /// The store is another than the one that said what it had applied.
+    pub(super) fn doubt(&mut self) {
+        self.hurry();
+        for hand in &mut self.committing {
+            hand.stored = None;
+        }
     }
 
     /// Whether any of them is still to be sent to the store.
@@ -106,7 +146,7 @@ impl Hands {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.committing.front()?.stage {
             Stage::Waiting { at } => Some(at),
-            Stage::Asked | Stage::Durable { .. } | Stage::Again => None,
+            Stage::Asked | Stage::Stored { .. } | Stage::Durable { .. } | Stage::Again => None,
         }
     }
 }

@@ -36,7 +36,8 @@ impl<A: App> Instance<A> {
         let Role::Live(live) = &self.role else {
             return false;
         };
-        self.hands.have_room(live.epoch)
+        self.hands
+            .have_room(live.epoch, self.config.manifest.durability)
             && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
@@ -195,6 +196,7 @@ impl<A: App> Instance<A> {
             synced,
             id: 0,
             stage: Stage::Asked,
+            stored: None,
             patience: Duration::ZERO,
             hollow: false,
         });

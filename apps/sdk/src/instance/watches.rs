@@ -322,6 +322,9 @@ impl<A: App> Instance<A> {
             }
             Some(reply) => match source {
                 Source::Own if self.must_wait(&reply) => {
+                    if matches!(reply, watch_reply::Reply::Synced(_)) {
+                        self.hands.doubt();
+                    }
                     self.deferred = Some((generation, reply));
                     Ok(())
                 }
@@ -396,6 +399,7 @@ impl<A: App> Instance<A> {
                 }
                 self.truth.progress(changes.revision);
                 self.own.progress(changes.revision);
+                self.hands.synced(changes.durable);
             }
             watch_reply::Reply::Ended(_) => {}
         }

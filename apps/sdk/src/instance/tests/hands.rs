@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use morph_api::manifest::Durability;
 use morph_api::session::{self, from_app, to_app};
 use morph_api::store::{Lane, Reason, Seq};
 use morph_store::{Refusal, op};
 
-use super::live;
-use super::world::World;
+use super::app::{Cells, V1ToV2};
+use super::world::{World, config};
+use super::{live, store};
 use crate::App;
 use crate::instance::{Input, Outcome, Output};
 
@@ -425,5 +427,91 @@ fn what_others_wrote_while_a_watch_was_broken_is_in_the_view_afterwards() {
         assert_eq!(value("7/8").as_deref(), Some("9"));
         assert_eq!(value("1/2").as_deref(), Some("5"));
         assert_eq!(world.resumed, usize::from(!compacted));
+    }
+}
+
+/// Live, in an app whose turns are acknowledged before they are on disk.
+fn unsynced() -> World<Cells> {
+    let mut config = config::<V1ToV2>("i1");
+    config.manifest.durability = Durability::Async;
+    let mut world = World::new(Cells, config, store(2));
+    world.attach();
+    world.resume();
+    world.pass(Duration::from_millis(250));
+    world.forget();
+    world.store.lags = true;
+    world
+}
+
+fn durables(world: &mut World<Cells>) -> Vec<String> {
+    let words = world.words().into_iter();
+    words.filter(|word| word.starts_with("Durable")).collect()
+}
+
+/// The proxy lets go of an event that it is told of: a crash of the store may not take its turn back then.
+#[test]
+fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
+    let mut world = unsynced();
+    let first = world.store.lane().turn;
+    for value in 0..3 {
+        world.packet([1, value, 3]);
+    }
+    assert_eq!(world.store.lane().turn, first + 3);
+    assert_eq!(durables(&mut world), [] as [&str; 0]);
+    world.store.sync();
+    world.news();
+    world.pass(Duration::from_millis(10));
+    assert_eq!(
+        durables(&mut world),
+        ["Durable 1:1", "Durable 1:2", "Durable 1:3"]
+    );
+}
+
+#[test]
+fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
+    let mut world = unsynced();
+    world.packet([1, 2, 3]);
+    world.packet([1, 3, 3]);
+    world.forget();
+    let epoch = world.store.lane().epoch;
+    world.control(to_app::Record::Quiesce(session::Quiesce { epoch }));
+    let words = world.words();
+    let told = ["Durable 1:1", "Durable 1:2"].map(|word| words.iter().position(|w| w == word));
+    let quiesced = words.iter().position(|word| word.starts_with("Quiesced"));
+    assert!(
+        told.iter().all(|at| at.is_some() && *at < quiesced),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn unsynced_turns_that_a_crash_of_the_store_took_back_are_stored_again() {
+    for on_disk in 0..=3 {
+        let mut world = unsynced();
+        let first = world.store.lane().turn;
+        for value in 0..3 {
+            if value == on_disk {
+                world.store.sync();
+            }
+            world.packet([value, value, value]);
+        }
+        if on_disk == 3 {
+            world.store.sync();
+        }
+        let rows = world.store.space("cells", 1);
+        world.store.crash();
+        world.break_watch();
+        world.pass(Duration::from_millis(300));
+        assert_eq!(
+            world.store.space("cells", 1),
+            rows,
+            "{on_disk} were on disk"
+        );
+        assert_eq!(world.store.lane().turn, first + 3, "{on_disk} were on disk");
+        assert_eq!(durables(&mut world).last().unwrap(), "Durable 1:3");
+        // And it goes on.
+        world.store.lags = false;
+        world.packet([9, 9, 9]);
+        assert_eq!(world.store.lane().turn, first + 4);
     }
 }

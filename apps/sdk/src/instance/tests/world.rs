@@ -11,8 +11,8 @@ use morph_api::session::{self, event, from_app, to_app};
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Committed, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq, Space,
-    StatusReply, Synced, Transaction, WatchReply, WatchRequest, watch_reply,
+    Change, Changes, Committed, Durability, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq,
+    Space, StatusReply, Synced, Transaction, WatchReply, WatchRequest, watch_reply,
 };
 use morph_api::supervisor::{Instruction, Report, instruction, report};
 use morph_openflow::rule::{RuleSet, from_stats};
@@ -39,6 +39,9 @@ pub(super) struct Store {
     respaced: BTreeMap<String, u64>,
     /// No watch goes on: all load again.
     pub(super) compacted: bool,
+    /// What may wait for the disk does, until [`sync`](Store::sync).
+    pub(super) lags: bool,
+    on_disk: (State, BTreeMap<At, (u64, String)>),
 }
 
 struct Revisions<'a>(&'a BTreeMap<At, (u64, String)>);
@@ -53,6 +56,36 @@ impl Rows for Revisions<'_> {
 
 impl Store {
     pub(super) fn commit(&mut self, transaction: Transaction) -> Outcome {
+        let waits = self.lags && transaction.durability() == Durability::Async;
+        let outcome = self.apply(transaction);
+        if !waits {
+            self.sync();
+        }
+        match outcome {
+            Outcome::Committed(committed) => Outcome::Committed(Committed {
+                durable: self.on_disk.0.revision,
+                ..committed
+            }),
+            other => other,
+        }
+    }
+
+    /// All gets on disk.
+    pub(super) fn sync(&mut self) {
+        self.on_disk = (self.state.clone(), self.rows.clone());
+    }
+
+    /// What is not on disk is gone, and its revisions do not come again.
+    pub(super) fn crash(&mut self) {
+        let revision = self.state.revision + 1000;
+        (self.state, self.rows) = self.on_disk.clone();
+        self.state.revision = revision;
+        self.past.clear();
+        self.news.clear();
+        self.compacted = true;
+    }
+
+    fn apply(&mut self, transaction: Transaction) -> Outcome {
         let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
         let effects = match verdict {
             Verdict::Accepted(effects) => effects,
@@ -332,7 +365,7 @@ impl<A: App> World<A> {
             let changes = Changes {
                 revision,
                 changes: changes.map(|(_, change)| change.clone()).collect(),
-                durable: revision,
+                durable: self.store.on_disk.0.revision,
             };
             let reply = watch_reply::Reply::Changes(changes);
             self.replies
