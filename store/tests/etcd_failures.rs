@@ -383,7 +383,8 @@ async fn a_full_etcd_is_refused_and_the_daemon_goes_on() {
     let again = daemon.refused(put("a", turns, "k", "1")).await;
     assert_eq!(again, Reason::NoSpace);
     assert_eq!(daemon.client.list("a", "t", "").await.unwrap().len(), 1);
-    assert!(!trouble(&daemon.client).await.is_empty());
+    let told = trouble(&daemon.client).await;
+    assert!(told.contains("etcd is full"), "{told}");
     // What an operator does about it.
     let head = etcd.ctl(&["get", "/m/head", "-w", "fields"]);
     let at = head

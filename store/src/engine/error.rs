@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The disk is full.
     #[error("the disk is full")]
     NoSpace,
+    /// etcd's quota is used up.
+    #[error("etcd is full: compact and defragment it, then `etcdctl alarm disarm`")]
+    EtcdFull,
     /// The disk or the engine fails otherwise.
     #[error("{0}")]
     Storage(redb::Error),

@@ -454,7 +454,7 @@ fn reply(verdict: &Verdict, durable: u64) -> CommitReply {
 /// A full disk is the store's "no", not an outage.
 fn failed(error: &EngineError) -> Result<CommitReply, EngineError> {
     match error {
-        EngineError::NoSpace => Ok(CommitReply {
+        EngineError::NoSpace | EngineError::EtcdFull => Ok(CommitReply {
             result: Some(commit_reply::Result::Refused(Refused {
                 reason: Reason::NoSpace.into(),
                 message: error.to_string(),

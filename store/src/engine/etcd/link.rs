@@ -148,7 +148,7 @@ impl Link {
         let message = status.message();
         match status.code() {
             Code::ResourceExhausted if message.contains("space exceeded") => {
-                Trouble::Refused(EngineError::NoSpace)
+                Trouble::Refused(EngineError::EtcdFull)
             }
             Code::OutOfRange if message.contains("compacted") => Trouble::Compacted,
             Code::Unauthenticated | Code::PermissionDenied => self.not_let_in(message),

@@ -1,0 +1,108 @@
+//! Three members of etcd: one that leads dies, one that leads is cut off while the daemon is connected to it, two are
+//! gone. In the long tests (`MORPH_LONG=1`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod daemon;
+#[path = "etcd/three.rs"]
+mod three;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use daemon::{Daemon, turn};
+use morph_api::store::Reason;
+use morph_store::{Client, op};
+use three::Three;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Sends each turn until it is acknowledged or known to have been applied.
+async fn write(client: Client, acknowledged: Arc<AtomicU64>) {
+    let mut follows = 0;
+    loop {
+        let put = op::put(op::row("a", "t", format!("{follows:06}")), "1");
+        match client.commit(op::turn(turn("a", 1, follows), [put])).await {
+            Ok(Ok(committed)) => assert_eq!(committed.lanes[0].turn, follows + 1),
+            Ok(Err(refusal)) => assert_eq!(refusal.reason, Reason::Already, "{refusal}"),
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+        }
+        follows += 1;
+        acknowledged.store(follows, Ordering::SeqCst);
+    }
+}
+
+/// Until some more turns are acknowledged; how long that took.
+async fn progress(acknowledged: &AtomicU64, what: &str) {
+    let (before, began) = (acknowledged.load(Ordering::SeqCst), Instant::now());
+    while acknowledged.load(Ordering::SeqCst) < before + 20 {
+        assert!(began.elapsed() < SOON, "{what}: nothing is written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eprintln!("{what}: writes go on after {:?}", began.elapsed());
+}
+
+#[test]
+fn kills_and_partitions_of_leaders_lose_no_acknowledged_turn_and_double_none() {
+    if std::env::var_os("MORPH_LONG").is_none() {
+        return;
+    }
+    let name = "kills_and_partitions_of_leaders_lose_no_acknowledged_turn_and_double_none";
+    if three::inside(name) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(run());
+    }
+}
+
+async fn run() {
+    let mut three = Three::start();
+    let daemon = Daemon::start_on(&three.url("m")).await;
+    daemon.app("a").await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let writer = tokio::spawn(write(daemon.client.clone(), Arc::clone(&acknowledged)));
+    progress(&acknowledged, "at first").await;
+    for round in 0..3 {
+        let leader = three.leader();
+        three.kill(leader);
+        progress(
+            &acknowledged,
+            &format!("round {round}: leader {leader} killed"),
+        )
+        .await;
+        three.spawn(leader);
+        three.wait_healthy(&[leader]);
+        let leader = three.leader();
+        three.isolate(leader);
+        progress(
+            &acknowledged,
+            &format!("round {round}: leader {leader} cut off"),
+        )
+        .await;
+        three.heal();
+        three.wait_healthy(&[1, 2, 3]);
+    }
+    // No quorum: reads go on, and Status says what is wrong.
+    three.kill(1);
+    three.kill(2);
+    let began = Instant::now();
+    while daemon.client.status().await.unwrap().trouble.is_empty() {
+        assert!(began.elapsed() < SOON, "no trouble is told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rows = daemon.client.list("a", "t", "").await.unwrap().len() as u64;
+    assert!(rows >= acknowledged.load(Ordering::SeqCst));
+    three.spawn(1);
+    three.spawn(2);
+    progress(&acknowledged, "the quorum is back").await;
+    writer.abort();
+    assert!(writer.await.unwrap_err().is_cancelled());
+    // What etcd has, by a daemon that has not seen any of it.
+    let done = acknowledged.load(Ordering::SeqCst);
+    let fresh = Daemon::start_on(&three.url("m")).await;
+    let rows = fresh.client.list("a", "t", "").await.unwrap().len() as u64;
+    let lane = fresh.client.status().await.unwrap().lanes[0].clone();
+    assert!(rows >= done && lane.turn == rows, "{done} {rows} {lane:?}");
+}
