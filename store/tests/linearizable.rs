@@ -1,27 +1,15 @@
 //! Whatever happens, clients see one store that does one thing at a time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test ends there, and says what it saw"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
 mod history;
 
-use std::sync::Arc;
+use std::slice::from_ref;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use daemon::Daemon;
-use history::History;
-use history::worker::{Shared, Worker, prepare};
-use morph_store::Client;
-use tokio::task::JoinHandle;
-
-const WORKERS: usize = 6;
-/// A disk that others write to makes a commit wait for seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+use history::run::{WORKERS, answered, end, judge, start};
+use history::worker::{Shared, prepare};
 
 fn rounds() -> u64 {
     match std::env::var_os("MORPH_LONG") {
@@ -30,53 +18,12 @@ fn rounds() -> u64 {
     }
 }
 
-/// Workers over these daemons, one after the other.
-fn start(clients: &[Client], shared: &Arc<Shared>, reads: bool) -> Vec<JoinHandle<History>> {
-    let worker = |n| Worker::new(n, clients[n % clients.len()].clone(), shared, reads);
-    (0..WORKERS)
-        .map(|n| tokio::spawn(worker(n).run()))
-        .collect()
-}
-
-async fn end(workers: Vec<JoinHandle<History>>, shared: &Shared) -> History {
-    shared.stop.store(true, Ordering::SeqCst);
-    let mut history = History::default();
-    for worker in workers {
-        let ended = tokio::time::timeout(PATIENCE, worker).await;
-        history.merge(ended.unwrap().unwrap());
-    }
-    history
-}
-
-/// Until as many more operations were answered, so that each round has work on both sides of its fault.
-async fn answered(shared: &Shared, more: u64) {
-    let until = shared.answered.load(Ordering::SeqCst) + more;
-    let wait = async {
-        while shared.answered.load(Ordering::SeqCst) < until {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
-}
-
-fn judge(history: &History, rounds: u64) {
-    println!(
-        "{rounds} faults: {} operations on {} rows and {} lanes, {} never answered",
-        history.operations(),
-        history.rows.len(),
-        history.lanes.len(),
-        history.pending()
-    );
-    history.assert_linearizable();
-    history.assert_one_order();
-}
-
 #[tokio::test]
 async fn rows_and_lanes_are_linearizable_while_the_daemon_is_killed() {
     let mut daemon = Daemon::start().await;
     prepare(&daemon.client, WORKERS).await;
     let shared = Shared::new(WORKERS);
-    let workers = start(std::slice::from_ref(&daemon.client), &shared, true);
+    let workers = start(from_ref(&daemon.client), &shared, true);
     for round in 0..rounds() {
         answered(&shared, 60 + round % 7 * 5).await;
         daemon = daemon.crash().await;
@@ -96,7 +43,7 @@ async fn rows_and_lanes_are_linearizable_with_nothing_wrong() {
     let daemon = Daemon::start().await;
     prepare(&daemon.client, WORKERS).await;
     let shared = Shared::new(WORKERS);
-    let workers = start(std::slice::from_ref(&daemon.client), &shared, true);
+    let workers = start(from_ref(&daemon.client), &shared, true);
     answered(&shared, 400).await;
     let history = end(workers, &shared).await;
     assert_eq!(history.pending(), 0);

@@ -4,6 +4,7 @@
 
 pub mod checker;
 pub mod models;
+pub mod run;
 pub mod worker;
 
 use std::collections::BTreeMap;
