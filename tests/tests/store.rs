@@ -23,7 +23,7 @@ fn first_change(lab: &Lab, cause: impl FnOnce() -> Result<()>) -> Result<Value> 
         lab.morpheus()?
             .ask_beside(&["store", "watch", "app=learning-switch", "macs"])?;
     let output = watch.stdout.take().context("no output")?;
-    let (lines, told) = mpsc::channel();
+    let (lines, told) = mpsc::sync_channel(1); // the one line
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(output).read_line(&mut line);
