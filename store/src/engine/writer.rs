@@ -281,7 +281,9 @@ impl Writer {
         {
             judged.push(commit);
         }
-        tracing::error!(%error, transactions = judged.len(), "nothing was written");
+        if !judged.is_empty() {
+            tracing::error!(%error, transactions = judged.len(), "nothing was written");
+        }
         // Nor could anyone keep a lease.
         self.leases.start_over();
         for commit in judged {

@@ -170,6 +170,10 @@ impl Etcd {
         self.link.set_deadline(deadline);
         let prepared = Box::pin(self.catch_up(deadline)).await;
         self.tell(prepared.as_ref().err());
+        if prepared.is_err() {
+            // Those who can still wait are tried again at once.
+            tokio::time::sleep_until(deadline.min(Instant::now() + PAUSE)).await;
+        }
         prepared
     }
 
