@@ -135,6 +135,19 @@ impl LedgerLab {
         self.lab.process(&format!("ledger-{major}"))
     }
 
+    /// Waits until this release has the only instance: what it displaced is gone.
+    ///
+    /// # Errors
+    /// When another one stays.
+    pub fn wait_alone(&self, version: &str) -> Result<()> {
+        let other = Self::other_release(version);
+        let alone = wait_until("one instance is left", AT_REST, || {
+            let alone = self.instance(version).is_ok() && self.instance(other).is_err();
+            Ok(alone.then_some(()))
+        });
+        alone.with_context(|| format!("{:?}", self.lab.processes()))
+    }
+
     /// The switches.
     pub fn switches(&self) -> &Switches {
         &self.switches

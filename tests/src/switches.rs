@@ -148,12 +148,14 @@ impl Switches {
         self.all.iter().map(of).sum()
     }
 
-    /// Percentiles of the answering times of the packets sent between two moments, over all switches.
-    pub fn latencies(&self, port: u32, from: Instant, to: Instant) -> Percentiles {
+    /// Percentiles of the answering times of the packets sent within these times, over all switches.
+    pub fn latencies(&self, port: u32, within: &[(Instant, Instant)]) -> Percentiles {
         let mut times = Vec::new();
         for switch in &self.all {
             if let Some(tally) = lock(switch).tallies.get(&port) {
-                tally.latencies(from, to, &mut times);
+                for (from, to) in within {
+                    tally.latencies(*from, *to, &mut times);
+                }
             }
         }
         Percentiles::of(times)

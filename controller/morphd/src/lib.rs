@@ -14,6 +14,7 @@
 
 pub mod answers;
 pub mod app;
+pub mod boot;
 pub mod bundle;
 pub mod config;
 pub mod counts;

@@ -12,6 +12,8 @@ use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::boot::Moment;
+
 /// Table of [`AppRow`], by name.
 pub const APPS: &str = "apps";
 /// Table of [`ReleaseRow`], by `NAME/VERSION`.
@@ -110,6 +112,8 @@ pub struct UpgradeRow {
     pub started_unix_ms: u64,
     /// When the step was reached.
     pub step_unix_ms: u64,
+    /// The same, for counting: the wall clock may be set.
+    pub step_at: Option<Moment>,
     /// How long after the start.
     pub since_start_us: u64,
     /// `plain`, `through` or `copy_first`.

@@ -13,6 +13,10 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long SIGSTOP stops, and what never answers is left alone before its operator kills it.
 const PAUSE: Duration = Duration::from_secs(2);
+/// An instance that hangs is found out after six seconds: five questions, one a second, unanswered.
+const PULSE: Duration = Duration::from_secs(6);
+/// A newcomer that never gets ready.
+const STARTING: Duration = Duration::from_secs(20);
 /// So long a place in an instance under load may take to be reached.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -155,7 +159,7 @@ impl Place {
         }
         for action in ["panic", "error", "hang"] {
             for version in ["1.0.0", "2.0.0"] {
-                add(format!("app.{version}.input"), action);
+                add(format!("ledger.{version}.input"), action);
             }
             add("store.group.judged".to_owned(), action);
         }
@@ -197,6 +201,15 @@ pub(crate) struct Outcome {
 impl Cell {
     fn to(self) -> &'static str {
         LedgerLab::other_release(self.from)
+    }
+
+    /// After what time what hangs is found out at the latest: the pause that this fault is.
+    pub(crate) fn found_out_after(self) -> Duration {
+        match (self.fault, self.victim) {
+            (Fault::Hang, Victim::New) if self.step == Step::Starting => STARTING,
+            (Fault::Hang, Victim::Old | Victim::New) => PULSE,
+            _ => Duration::ZERO,
+        }
     }
 
     /// Runs it.
@@ -317,7 +330,7 @@ impl Cell {
         match self.victim {
             Victim::Old => self.fail_instance(&instance(self.from)?, self.from, place),
             Victim::New if matches!(self.fault, Fault::Panic | Fault::Error | Fault::Hang) => {
-                fail_soon(&format!("app.{}.input", self.to()), self.fault, place)?;
+                fail_soon(&format!("ledger.{}.input", self.to()), self.fault, place)?;
                 Ok(None)
             }
             Victim::New => self.fail_instance(&instance(self.to())?, self.to(), place),
@@ -341,7 +354,7 @@ impl Cell {
                 Ok(Some(process.clone()))
             }
             Fault::Panic | Fault::Error | Fault::Hang => {
-                fail_soon(&format!("app.{version}.input"), self.fault, place)?;
+                fail_soon(&format!("ledger.{version}.input"), self.fault, place)?;
                 Ok(None)
             }
         }
@@ -399,20 +412,10 @@ impl Cell {
         let answered = ledger.switches().wait_answers(LedgerLab::PORT, PATIENCE);
         answered.with_context(|| last)?;
         let took = since.elapsed();
-        let one = wait_until("one instance is left", PATIENCE, || {
-            Ok(
-                (ledger.instance(release).is_ok() && ledger.instance(other(release)).is_err())
-                    .then_some(()),
-            )
-        });
-        one.with_context(|| format!("{:?}", ledger.lab().processes()))?;
+        ledger.wait_alone(release)?;
         ledger.switches().never_disconnected()?;
         Ok(Outcome { release, took })
     }
-}
-
-fn other(version: &str) -> &'static str {
-    LedgerLab::other_release(version)
 }
 
 fn wait_gone(file: &Path) -> Result<()> {

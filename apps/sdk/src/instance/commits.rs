@@ -94,6 +94,10 @@ impl<A: App> Instance<A> {
             return Err(Fatal(format!("turn {turn} was rejected: {message}")));
         }
         tracing::info!("turn {turn} was rejected: {message}");
+        if self.hands.given_up == Some(turn) {
+            self.hands.given_up = None;
+            return Ok(());
+        }
         self.drop_unaccepted();
         self.pause();
         Ok(())

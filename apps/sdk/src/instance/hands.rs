@@ -70,6 +70,9 @@ impl Hand {
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     pub(super) accepting: Option<Hand>,
+    /// A turn of an earlier epoch, unaccepted when this instance was made live again: the proxy's word that it is stale is
+    /// still to come, and says nothing about the present epoch.
+    pub(super) given_up: Option<u64>,
     pub(super) committing: VecDeque<Hand>,
 }
 

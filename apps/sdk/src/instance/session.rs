@@ -56,6 +56,7 @@ impl<A: App> Instance<A> {
     /// Whoever is live next is told so anew; a turn on its way to the store goes on there.
     pub(super) fn session_down(&mut self) {
         self.drop_unaccepted();
+        self.hands.given_up = None;
         self.stop();
         self.role = Role::Waiting;
         self.welcomed = false;
@@ -158,6 +159,8 @@ impl<A: App> Instance<A> {
     }
 
     fn resume(&mut self, resume: &Resume, now: Now) {
+        let unaccepted = self.hands.accepting.as_ref();
+        self.hands.given_up = unaccepted.map(|hand| hand.follows + 1);
         self.drop_unaccepted();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);

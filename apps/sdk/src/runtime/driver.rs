@@ -50,7 +50,7 @@ pub(super) struct Driver<A: App> {
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
-    /// A place where tests make an instance of this release fail: `app.VERSION.input`.
+    /// A place where tests make an instance of this release fail: `APP.VERSION.input`.
     fails_at: String,
 }
 
@@ -64,7 +64,7 @@ enum Woken {
 
 impl<A: App> Driver<A> {
     /// Needs a runtime around it.
-    pub(super) fn new(instance: Instance<A>, version: &str, run_dir: &Path) -> io::Result<Self> {
+    pub(super) fn new(instance: Instance<A>, release: &str, run_dir: &Path) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let (sender, said) = mpsc::channel(QUEUE);
         tasks.spawn(session::attach(run_dir.join("sessions.sock"), sender));
@@ -80,7 +80,7 @@ impl<A: App> Driver<A> {
             tasks,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            fails_at: format!("app.{version}.input"),
+            fails_at: format!("{release}.input"),
         })
     }
 

@@ -89,7 +89,7 @@ fn start<A: App>(
         space: flags.space,
         reinstall: std::env::var_os(REINSTALL).is_some_and(|set| set == "1"),
     };
-    let version = config.manifest.version.to_string();
+    let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,7 +97,7 @@ fn start<A: App>(
         .context("cannot start the runtime")?;
     let status = runtime.block_on(async {
         let driver =
-            Driver::new(instance, &version, &start.run_dir).context("cannot take signals")?;
+            Driver::new(instance, &release, &start.run_dir).context("cannot take signals")?;
         anyhow::Ok(driver.run().await)
     });
     runtime.shutdown_background();

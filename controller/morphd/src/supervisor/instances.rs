@@ -207,7 +207,9 @@ impl Supervisor {
         }
         let (process, app) = (Arc::clone(&instance.process), instance.app.clone());
         let yielded = |managed: &Managed| *managed.machine.state() == app::State::Yielded;
-        let on_trial = was_live && self.apps.get(&app).is_some_and(yielded);
+        let live_in_upgrade = was_live && self.apps.get(&app).is_some_and(yielded);
+        // What a newcomer was told may have been lost with the session.
+        let on_trial = live_in_upgrade || self.side_of(&app, id) == Some(Side::New);
         if was_live && !on_trial {
             // If it attaches again it is resumed: nobody is live meanwhile.
             self.feed(Feed::App(app, app::Input::SessionLost));
@@ -230,7 +232,7 @@ impl Supervisor {
         if instance.ending || instance.live {
             return;
         }
-        // It may have attached again meanwhile. In an upgrade, where it was live and on trial, this is as a crash.
+        // It may have attached again meanwhile. In an upgrade, where it is on trial, this is as a crash.
         if !instance.attached || on_trial {
             self.kill_instance(id, format!("lost its session: {reason}"));
         }

@@ -7,6 +7,7 @@ use morph_api::fail;
 use morph_api::management::Step;
 
 use super::Supervisor;
+use crate::boot::Moment;
 use crate::records::{
     APPS, AppRow, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, UPGRADES, UpgradeRow, Write,
 };
@@ -47,6 +48,7 @@ impl Supervisor {
         let (numbers, row) = (*machine.numbers(), &mut running.row);
         row.step = step.as_str_name().to_owned();
         row.step_unix_ms = super::unix_ms();
+        row.step_at = Moment::now();
         row.since_start_us =
             u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         // One that is gone since another morphd started it stays recorded: what it made is told by its name.

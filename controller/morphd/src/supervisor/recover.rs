@@ -10,6 +10,7 @@ use semver::Version;
 use super::upgrades::Running;
 use super::{Feed, Managed, Supervisor};
 use crate::app::{self, App, InstanceId};
+use crate::boot::Moment;
 use crate::lock::{self, Found, Holder};
 use crate::process::Process;
 use crate::records::{RELEASES, ReleaseRow, UPGRADES, UpgradeRow, Write};
@@ -295,13 +296,14 @@ fn plan_of(row: &UpgradeRow) -> Plan {
         _ => Mode::Plain,
     };
     let gone = match Step::from_str_name(&row.step) {
-        Some(Step::Upgraded) => super::unix_ms().saturating_sub(row.step_unix_ms),
-        _ => 0,
+        // After a start of the machine, and where nobody wrote it down, it begins anew.
+        Some(Step::Upgraded) => row.step_at.as_ref().and_then(Moment::elapsed),
+        _ => None,
     };
     Plan {
         mode,
         old_schema: row.old_schema,
         new_schema: row.new_schema,
-        probation: Duration::from_millis(row.probation_ms.saturating_sub(gone)),
+        probation: Duration::from_millis(row.probation_ms).saturating_sub(gone.unwrap_or_default()),
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Supervisor;
 use super::record::count;
 use super::upgrades::Running;
+use crate::boot::Moment;
 use crate::records::UpgradeRow;
 
 /// Statuses under way to one watcher of all upgrades. One that does not read so many is not watching: it is let go.
@@ -107,6 +108,7 @@ fn tell_asker(running: &mut Running, status: &UpgradeStatus) {
 fn status(app: &str, step: Step, running: &mut Running) -> UpgradeStatus {
     running.row.step = step.as_str_name().to_owned();
     running.row.step_unix_ms = super::unix_ms();
+    running.row.step_at = Moment::now();
     running.row.since_start_us =
         u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     status_of(app, &running.row)

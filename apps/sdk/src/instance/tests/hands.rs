@@ -148,6 +148,24 @@ fn a_rejected_turn_ends_it_unless_it_is_stale() {
 }
 
 #[test]
+fn a_stale_turn_of_an_epoch_before_does_not_pause_one_that_is_live_again() {
+    let mut world = live(2);
+    world.accepts = false;
+    world.packet([1, 2, 3]);
+    world.accepts = true;
+    // It was stopped for so long that the slot was held without it, and it is the one that is resumed.
+    world.resume();
+    world.control(to_app::Record::Rejected(session::Rejected {
+        turn: 2,
+        stale: true,
+        message: "for the test".into(),
+    }));
+    let before = world.words().len();
+    world.packet([1, 2, 4]);
+    assert!(world.words().len() > before, "{:?}", world.words());
+}
+
+#[test]
 fn quiesced_is_said_when_the_last_turn_is_durable_and_nothing_follows() {
     let mut world = live(2);
     world.commits_at_once = false;

@@ -1,0 +1,146 @@
+//! Many upgrades under load: how long each hand-over takes, what grows, and what the neighbours notice.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{LedgerLab, Load, Percentiles, Strictness, pause, wait_until};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The parts of Morpheus that stay while releases come and go.
+const PARTS: [&str; 3] = ["morphd", "morph-proxy", "morph-stored"];
+
+fn long() -> bool {
+    std::env::var_os("MORPH_LONG").is_some()
+}
+
+fn either<T>(short: T, long_: T) -> T {
+    if long() { long_ } else { short }
+}
+
+/// Upgrades the ledger to its other release and back again, to the commit; the hand-over's time.
+fn upgrade(ledger: &LedgerLab, to: &str) -> Result<u32> {
+    let release = format!("app=ledger@{to}");
+    let probation = ["upgrade", &release, "--probation", "50ms"];
+    let statuses = ledger.lab().morpheus()?.do_(&probation)?;
+    let last = statuses.as_array().and_then(|list| list.last());
+    let last = &last.context("no status")?["upgrades"][0];
+    ensure!(last["step"] == "COMMITTED", "{last}");
+    Ok(u32::try_from(
+        last["handover_us"].as_u64().context("handover_us")?,
+    )?)
+}
+
+/// Memory in KiB and descriptors of a part.
+type Sizes = BTreeMap<&'static str, (u64, usize)>;
+
+/// What Morpheus takes, once the displaced instance is gone.
+fn sizes(ledger: &LedgerLab, release: &str) -> Result<(usize, Sizes)> {
+    wait_until("one ledger is left", Duration::from_secs(10), || {
+        let one = ledger.instance(release).is_ok()
+            && ledger.instance(LedgerLab::other_release(release)).is_err();
+        Ok(one.then_some(()))
+    })?;
+    let mut sizes = Sizes::new();
+    for part in PARTS {
+        let process = ledger.lab().process(part)?;
+        sizes.insert(part, (process.memory()? / 1024, process.descriptors));
+    }
+    Ok((ledger.lab().processes()?.len(), sizes))
+}
+
+#[test]
+fn a_thousand_upgrades_under_load_hand_over_quickly_and_leave_nothing_behind() -> Result<()> {
+    let (switches, upgrades) = (16, either(50, 1000));
+    // The store's cache and all pools have their size by then.
+    let warm_up = either(20, 100);
+    let ledger = LedgerLab::new(switches)?;
+    // Of each switch; a machine that cannot is not drowned.
+    ledger
+        .switches()
+        .load(LedgerLab::PORT, Load::Window(1000, 16));
+    let (mut release, mut times) = ("1.0.0", Vec::new());
+    let (mut before, mut began) = (None, (Instant::now(), 0));
+    for round in 0..warm_up + upgrades {
+        if round == warm_up {
+            before = Some(sizes(&ledger, release)?);
+            began = (Instant::now(), ledger.switches().answered(LedgerLab::PORT));
+        }
+        release = LedgerLab::other_release(release);
+        let time = upgrade(&ledger, release).with_context(|| format!("upgrade {round}"))?;
+        if round >= warm_up {
+            times.push(time);
+        }
+    }
+    let answered = ledger.switches().answered(LedgerLab::PORT) - began.1;
+    let rate = answered as f64 / began.0.elapsed().as_secs_f64();
+    let (processes, after) = sizes(&ledger, release)?;
+    let sent = ledger.settle(Strictness::Once)?;
+    let (processes_before, before) = before.context("no upgrade was counted")?;
+    println!(
+        "{upgrades} upgrades under {switches} switches, {rate:.0} packet-ins/s in all, {sent} of them exact"
+    );
+    let handovers = Percentiles::of(times);
+    println!("hand-over in us: {handovers:?}");
+    println!("memory in KiB and descriptors before {before:?}, after {after:?}");
+    ensure!(
+        processes == processes_before,
+        "{processes} processes, which were {processes_before}"
+    );
+    for (part, (memory, descriptors)) in before {
+        let (now, now_descriptors) = after[part];
+        ensure!(
+            now_descriptors <= descriptors,
+            "{part} has {now_descriptors} descriptors, and had {descriptors}"
+        );
+        // After so few upgrades the store's cache is not full yet.
+        let allowed = memory * either(125, 105) / 100;
+        ensure!(now <= allowed, "{part} takes {now} KiB, and took {memory}");
+    }
+    // A short run shares its two processors with whatever else a CI machine does.
+    let bound = either(250_000, 50_000);
+    ensure!(handovers.p99 < bound, "{handovers:?}");
+    ledger.finish()
+}
+
+#[test]
+fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
+    let ledger = LedgerLab::new(4)?;
+    let switches = ledger.switches();
+    switches.load(LedgerLab::PORT, Load::Window(50, 4));
+    switches.load(LedgerLab::OTHER_PORT, Load::Window(100, 4));
+    let (mut quiet, mut during) = (Vec::new(), Vec::new());
+    let mut release = "1.0.0";
+    pause(Duration::from_secs(1));
+    // In turns, so that what else the machine does is in both.
+    for _ in 0..either(10, 100) {
+        let from = Instant::now();
+        pause(Duration::from_millis(500));
+        let to = Instant::now();
+        quiet.push((from, to));
+        release = LedgerLab::other_release(release);
+        upgrade(&ledger, release)?;
+        during.push((to, Instant::now()));
+        // The displaced instance ends in this time.
+        pause(Duration::from_millis(700));
+    }
+    switches.load(LedgerLab::OTHER_PORT, Load::Silent);
+    pause(Duration::from_millis(500));
+    let quiet = switches.latencies(LedgerLab::OTHER_PORT, &quiet);
+    let during = switches.latencies(LedgerLab::OTHER_PORT, &during);
+    let ratio = |a: u32, b: u32| f64::from(a) / f64::from(b.max(1));
+    let (p50, p99) = (ratio(during.p50, quiet.p50), ratio(during.p99, quiet.p99));
+    println!(
+        "second app, in us: quiet {quiet:?}, during upgrades {during:?}: p50 x {p50:.2}, p99 x {p99:.2}"
+    );
+    for (dpid, tally) in switches.tallies(LedgerLab::OTHER_PORT) {
+        let missing = tally.unanswered().len();
+        ensure!(missing == 0, "switch {dpid}: {missing} unanswered");
+    }
+    ledger.settle(Strictness::Once)?;
+    // Two processors, on which a newcomer starts: a short run on a loaded machine is held to less.
+    let (most50, most99) = either((2.0, 5.0), (1.05, 1.5));
+    ensure!(
+        p50 <= most50 && p99 <= most99,
+        "p50 x {p50:.2}, p99 x {p99:.2}"
+    );
+    ledger.finish()
+}
