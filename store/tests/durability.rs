@@ -136,10 +136,10 @@ async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good(
         for (n, row) in rows.iter().enumerate() {
             assert_eq!(row.key, format!("{n:06}"));
         }
-        let old = acknowledged
+        let mut old = acknowledged
             .iter()
             .filter(|(_, at)| killed - *at > 5 * BOUND);
-        if let Some((turn, _)) = old.last() {
+        if let Some((turn, _)) = old.next_back() {
             assert!(lane.turn >= *turn, "a turn was lost after its bound");
         }
         assert!(daemon.revision().await >= highest);

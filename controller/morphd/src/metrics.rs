@@ -53,7 +53,7 @@ impl Source {
     async fn page(&self) -> String {
         let own = async {
             let (sender, receiver) = oneshot::channel();
-            let asked = Event::Asked(Request::Figures(sender));
+            let asked = Event::Asked(Box::new(Request::Figures(sender)));
             self.post.send(asked).await.ok()?;
             receiver.await.ok()?.ok()
         };

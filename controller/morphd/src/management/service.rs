@@ -61,7 +61,7 @@ impl Service {
         let (sender, receiver) = oneshot::channel();
         let ending = || Status::unavailable("morphd is ending");
         self.post
-            .send(Event::Asked(request(sender)))
+            .send(Event::Asked(Box::new(request(sender))))
             .await
             .map_err(|_| ending())?;
         receiver.await.map_err(|_| ending())?

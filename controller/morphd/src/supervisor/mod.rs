@@ -66,7 +66,7 @@ type Then = Box<dyn FnOnce(&mut Supervisor) + Send>;
 /// What happened.
 pub enum Event {
     /// Someone asks for something.
-    Asked(Request),
+    Asked(Box<Request>),
     /// The proxy says something.
     Observed(Observed),
     /// A part of Morpheus ended.
@@ -166,7 +166,7 @@ impl Supervisor {
 
     fn on(&mut self, event: Event) {
         match event {
-            Event::Asked(request) => self.asked(request),
+            Event::Asked(request) => self.asked(*request),
             Event::Observed(observed) => self.observed(observed),
             Event::PartEnded(part, pid, ending) => self.part_ended(part, pid, ending),
             Event::InstanceEnded(instance, ending) => self.instance_ended(&instance, ending),
