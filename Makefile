@@ -2,6 +2,7 @@
 # make demo       upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
 # make test-long  the store's and the end-to-end tests with many more rounds
+# make bench-store  what the store costs, as ratios within one run
 # make fuzz       OpenFlow's decoders on random input, for SECONDS=60
 # PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
 #                 in a fraction of the time, and what they start is what users run.
@@ -16,7 +17,7 @@ as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
-.PHONY: all build bundles defects demo test unit e2e test-long fuzz fmt lint clean dependencies
+.PHONY: all build bundles defects demo test unit e2e test-long bench-store fuzz fmt lint clean dependencies
 
 all: bundles
 
@@ -66,6 +67,10 @@ fuzz:
 	    echo "no cargo-fuzz: the stand-in"; \
 	    FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release -p morph-openflow --test fuzz; \
 	fi
+
+bench-store:
+	$(CARGO) build --release -p morph-store --bins --example bench
+	target/release/examples/bench target/release/morph-stored
 
 clean:
 	$(CARGO) clean

@@ -1,0 +1,158 @@
+//! Clients at work, for a time: what they did a second.
+
+use std::time::{Duration, Instant};
+
+use morph_api::store::{Seq, Turn};
+use morph_store::{Client, op};
+
+use crate::{Failed, Result};
+
+/// Rows of each client.
+pub(crate) const ROWS: u64 = 1000;
+pub(crate) const VALUE: &str = "{\"dpid\":\"0000000000000001\",\"port\":12}";
+
+/// One client: an app, or a part of the one that all share.
+#[derive(Clone)]
+struct One {
+    client: Client,
+    app: String,
+    turns: u64,
+    changes: u64,
+    /// Of the rows that it changes.
+    revisions: Vec<u64>,
+}
+
+pub(crate) struct Apps(Vec<One>);
+
+fn table_key(n: u64) -> String {
+    format!("{:012x}", n % ROWS)
+}
+
+impl One {
+    async fn new(client: Client, n: usize) -> Result<One> {
+        let app = format!("bench-{n:04}");
+        let first = [
+            op::create_truth(&app, 1, 1),
+            op::fence(&app, "node1", 0, "1.0.0"),
+        ];
+        client.commit(op::shared([], first)).await??;
+        Ok(One {
+            client,
+            app,
+            turns: 0,
+            changes: 0,
+            revisions: vec![0; ROWS as usize],
+        })
+    }
+
+    async fn turn(&mut self) -> Result<()> {
+        let turn = Turn {
+            app: self.app.clone(),
+            node: "node1".into(),
+            epoch: 1,
+            follows: self.turns,
+            cursor: Some(Seq {
+                stream: 1,
+                n: self.turns + 1,
+            }),
+        };
+        let put = op::put(op::row(&self.app, "hosts", table_key(self.turns)), VALUE);
+        self.client.commit(op::turn(turn, [put])).await??;
+        self.turns += 1;
+        Ok(())
+    }
+
+    /// Rows of the same size and as many, written by compare-and-set: no lane, no cursor.
+    async fn change(&mut self) -> Result<()> {
+        let row = op::row(&self.app, "set", table_key(self.changes));
+        let revision = &mut self.revisions[(self.changes % ROWS) as usize];
+        let expect = op::expect(&row, *revision);
+        let change = op::shared([expect], [op::put(row, VALUE)]);
+        *revision = self.client.commit(change).await??.revision;
+        self.changes += 1;
+        Ok(())
+    }
+
+    async fn get(&mut self) -> Result<()> {
+        self.client.get(&self.app, "hosts", &table_key(0)).await?;
+        Ok(())
+    }
+}
+
+/// What a client does.
+#[derive(Clone, Copy)]
+enum Work {
+    Turn,
+    Change,
+    Get,
+}
+
+impl Apps {
+    pub(crate) async fn new(client: &Client, clients: usize) -> Result<Apps> {
+        let mut all = Vec::new();
+        for n in 0..clients {
+            all.push(One::new(client.clone(), n).await?);
+        }
+        Ok(Apps(all))
+    }
+
+    pub(crate) async fn turns(&mut self, time: Duration) -> Result<f64> {
+        Ok(self.work(self.0.len(), time, Work::Turn).await?.0)
+    }
+
+    pub(crate) async fn changes(&mut self, time: Duration) -> Result<f64> {
+        Ok(self.work(self.0.len(), time, Work::Change).await?.0)
+    }
+
+    pub(crate) async fn gets(&mut self, time: Duration) -> Result<f64> {
+        Ok(self.work(self.0.len(), time, Work::Get).await?.0)
+    }
+
+    /// One of them only.
+    pub(crate) async fn alone(&mut self, time: Duration) -> Result<f64> {
+        Ok(self.work(1, time, Work::Turn).await?.0)
+    }
+
+    /// Turns, and how long each waited, ordered.
+    pub(crate) async fn waits(&mut self, time: Duration) -> Result<(f64, Vec<Duration>)> {
+        self.work(self.0.len(), time, Work::Turn).await
+    }
+
+    async fn work(
+        &mut self,
+        clients: usize,
+        time: Duration,
+        work: Work,
+    ) -> Result<(f64, Vec<Duration>)> {
+        let start = Instant::now();
+        let rest = self.0.split_off(clients);
+        let tasks: Vec<_> = self
+            .0
+            .drain(..)
+            .map(|mut one| {
+                tokio::spawn(async move {
+                    let mut waits = Vec::new();
+                    while start.elapsed() < time {
+                        let begun = Instant::now();
+                        match work {
+                            Work::Turn => one.turn().await?,
+                            Work::Change => one.change().await?,
+                            Work::Get => one.get().await?,
+                        }
+                        waits.push(begun.elapsed());
+                    }
+                    Ok::<_, Failed>((one, waits))
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for task in tasks {
+            let (one, waits) = task.await??;
+            self.0.push(one);
+            all.extend(waits);
+        }
+        self.0.extend(rest);
+        all.sort_unstable();
+        Ok((all.len() as f64 / start.elapsed().as_secs_f64(), all))
+    }
+}
