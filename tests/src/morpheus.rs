@@ -54,6 +54,8 @@ pub struct Morpheus {
     state_dir: PathBuf,
     ctl: PathBuf,
     child: Option<Child>,
+    /// For the next morphd.
+    env: Vec<(String, String)>,
 }
 
 /// What morphctl said.
@@ -78,6 +80,7 @@ impl Morpheus {
             state_dir: sandbox.dir().join("state"),
             ctl: bin("morphctl")?,
             child: None,
+            env: Vec::new(),
         };
         morpheus.start_again(sandbox, flags)?;
         Ok(morpheus)
@@ -110,7 +113,14 @@ impl Morpheus {
         let mut command = sandbox.command(bin("morphd")?);
         command.arg("--state-dir").arg(&self.state_dir);
         command.arg("--run-dir").arg(&self.run_dir).args(flags);
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
         Ok(command)
+    }
+
+    /// A variable of the environment of every morphd that is started from now on.
+    pub fn set_env(&mut self, key: &str, value: &str) {
+        self.env.retain(|(known, _)| known != key);
+        self.env.push((key.to_owned(), value.to_owned()));
     }
 
     /// Where it keeps its state.

@@ -91,12 +91,15 @@ pub(crate) enum Verb {
     },
     /// Replaces an app's release while the network runs; returns when it is committed or rolled back
     ///
+    /// Several apps are upgraded as one: all are ready before any is held, then all hand over, their first changes of rules
+    /// leave together, and one that fails takes all back.
+    ///
     /// Prints each status when it has become true, with its time. The commit comes by itself when the probation ends;
     /// `morphctl commit` ends it at once, and `morphctl rollback` goes back. Ctrl-C detaches: the upgrade goes on.
     Upgrade {
         /// The app and the release to go to, also an older one; without @VERSION the newest staged
-        #[arg(value_name = "app=NAME[@VERSION]")]
-        release: Release,
+        #[arg(value_name = "app=NAME[@VERSION]", required = true)]
+        releases: Vec<Release>,
         /// How long the old release stands by, with its unit: 500ms, 30s, 5m [default: 30s]
         #[arg(long, value_name = "TIME", value_parser = argument::duration)]
         probation: Option<Duration>,
@@ -346,15 +349,15 @@ mod tests {
         let cli = parse("upgrade app=router@2.0.0 --probation 5s --output json").unwrap();
         assert_eq!(cli.output, Format::Json);
         let Verb::Upgrade {
-            release,
+            releases,
             probation,
             no_wait,
         } = cli.verb
         else {
             panic!("{:?}", cli.verb);
         };
-        assert_eq!(release.app, "router");
-        assert_eq!(release.version.unwrap().to_string(), "2.0.0");
+        assert_eq!(releases[0].app, "router");
+        assert_eq!(releases[0].version.clone().unwrap().to_string(), "2.0.0");
         assert_eq!(probation, Some(Duration::from_secs(5)));
         assert!(!no_wait);
     }
@@ -367,7 +370,7 @@ mod tests {
             ("upgrade router", "app=router"),
             ("upgrade app=", "app=NAME"),
             ("upgrade app=router@two", "semantic version"),
-            ("upgrade app=router app=topology", "unexpected argument"),
+            ("upgrade app=router topology", "app=topology"),
             ("upgrade app=router --probation 30", "30s"),
             ("upgrade app=router --probation 0s", "morphctl commit"),
             ("commit app=router@2.0.0", "without a version"),

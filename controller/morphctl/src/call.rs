@@ -75,10 +75,10 @@ pub(crate) async fn run(
             follow: true,
         } => follow::later_logs(client, out, app, tail).await,
         Verb::Upgrade {
-            release,
+            releases,
             probation,
             no_wait,
-        } => follow::upgrade(client, out, release, probation, no_wait).await,
+        } => follow::upgrade(client, out, releases, probation, no_wait).await,
         Verb::Commit { app: App(app) } => {
             let lives = client.clone();
             let reply = changed(&lives, client.commit(CommitRequest { app })).await?;

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use morph_api::management::{
-    LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus, VersionRequest,
+    AppRelease, LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus,
+    VersionRequest,
 };
 use tonic::Streaming;
 
@@ -23,18 +24,15 @@ const UPGRADES: &str = "upgrades";
 pub(crate) async fn upgrade(
     client: &mut Client,
     out: &mut Output,
-    release: Release,
+    releases: Vec<Release>,
     probation: Option<Duration>,
     no_wait: bool,
 ) -> Result<(), Failure> {
-    let app = release.app;
-    let request = UpgradeRequest {
-        app: app.clone(),
-        version: release.version.map(|v| v.to_string()).unwrap_or_default(),
-        // The parser allows no more than fits; 0 is the API's default.
-        probation_ms: probation.map_or(0, |p| u32::try_from(p.as_millis()).unwrap_or(u32::MAX)),
-        no_wait,
-    };
+    let (app, count) = (
+        releases.first().map(|r| r.app.clone()).unwrap_or_default(),
+        releases.len(),
+    );
+    let request = request(releases, probation, no_wait);
     let lives = client.clone();
     let opened = waited(&lives, client.upgrade(request)).await;
     let mut stream = match opened {
@@ -43,6 +41,7 @@ pub(crate) async fn upgrade(
         Err(gone) => return Err(detached(&app, gone.why())),
     };
     let mut begun = false;
+    let mut ended = Vec::new();
     loop {
         let status = match waited(&lives, stream.message()).await {
             Ok(Ok(Some(status))) => status,
@@ -58,11 +57,40 @@ pub(crate) async fn upgrade(
         begun = true;
         out.item(UPGRADES, &status, &line(&status))?;
         match status.step() {
-            Step::Committed | Step::RolledBack => return committed_or_not(out, &status),
+            Step::Committed | Step::RolledBack => ended.push(status),
             _ if no_wait => return out.text(&format!("{}\n", goes_on(&app))),
             _ => {}
         }
+        if ended.len() == count {
+            return all_committed_or_not(out, &ended);
+        }
     }
+}
+
+fn request(releases: Vec<Release>, probation: Option<Duration>, no_wait: bool) -> UpgradeRequest {
+    let mut releases = releases.into_iter().map(|release| AppRelease {
+        app: release.app,
+        version: release.version.map(|v| v.to_string()).unwrap_or_default(),
+    });
+    // The parser takes no less than one.
+    let AppRelease { app, version } = releases.next().unwrap_or_default();
+    UpgradeRequest {
+        app,
+        version,
+        // The parser allows no more than fits; 0 is the API's default.
+        probation_ms: probation.map_or(0, |p| u32::try_from(p.as_millis()).unwrap_or(u32::MAX)),
+        no_wait,
+        also: releases.collect(),
+    }
+}
+
+/// The ends of all that were upgraded as one; they are alike.
+fn all_committed_or_not(out: &mut Output, ended: &[UpgradeStatus]) -> Result<(), Failure> {
+    let each: Vec<_> = ended
+        .iter()
+        .map(|status| committed_or_not(out, status))
+        .collect();
+    each.into_iter().collect()
 }
 
 /// The upgrade is somebody else's now.

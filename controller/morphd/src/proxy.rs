@@ -83,9 +83,14 @@ impl Proxy {
         within(quiesce + LOCAL, self.client.clone().hold(request)).await
     }
 
-    /// Makes an instance live.
+    /// Makes an instance live; together with others, once the turns of all pass.
     pub async fn resume(&self, request: ResumeRequest) -> Result<ResumeReply, Status> {
-        within(LOCAL, self.client.clone().resume(request)).await
+        let wait = request
+            .together
+            .as_ref()
+            .map_or(0, |together| together.wait_ms);
+        let limit = LOCAL + Duration::from_millis(wait.into());
+        within(limit, self.client.clone().resume(request)).await
     }
 
     /// Tells an instance something.

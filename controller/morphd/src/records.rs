@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use morph_api::store::{Committed, Op, Reason, Row, Seq, Transaction};
+use morph_api::store::{Committed, Lane, Op, Reason, Row, Seq, Transaction};
 use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,10 @@ pub struct ReleaseRow {
 pub struct UpgradeRow {
     /// Unique.
     pub id: String,
+    /// Several apps are upgraded as one: the same in the record of each. Empty: it is upgraded alone.
+    pub group: String,
+    /// The other apps of the group.
+    pub with: Vec<String>,
     /// From which release.
     pub from: String,
     /// To which.
@@ -276,48 +280,61 @@ impl Records {
             if let Some(revision) = self.read_back(writes).await {
                 return Ok(Committed {
                     revision,
-                    lanes: Vec::new(),
                     durable: revision,
+                    lanes: Vec::new(),
                 });
             }
         }
     }
 
-    /// Raises a lane's epoch together with the rows that `writes` makes of it, for as long as it takes.
+    /// Raises the epochs of lanes together with the rows that `writes` makes of them, in one transaction, for as long as
+    /// it takes. The answers are in the order of the lanes that were asked for.
     pub async fn fence(
         &self,
-        mut fencing: Fencing,
-        writes: impl Fn(u64) -> Vec<Write>,
-    ) -> Result<Fenced, Refusal> {
+        mut fencings: Vec<Fencing>,
+        writes: impl Fn(&[u64]) -> Vec<Write>,
+    ) -> Result<Vec<Fenced>, Refusal> {
         loop {
-            let rows = writes(fencing.epoch + 1);
-            let mut more = vec![op::fence(
-                &fencing.app,
-                &fencing.node,
-                fencing.epoch,
-                &fencing.release,
-            )];
-            if let Some(copy) = fencing.swap {
-                more.push(self.swap(&fencing.app, copy).await?);
-            }
+            let epochs: Vec<u64> = fencings.iter().map(|fencing| fencing.epoch + 1).collect();
+            let rows = writes(&epochs);
+            let more = self.fence_ops(&fencings).await?;
             match self.write(&rows, &more).await {
-                Ok(committed) => match committed.lanes.into_iter().next() {
-                    Some(lane) => return Ok(fenced(&lane, committed.revision)),
-                    None => return self.fenced_before(&fencing, committed.revision).await,
-                },
+                Ok(committed) if committed.lanes.len() == fencings.len() => {
+                    let lanes = fenced(&fencings, &committed.lanes, committed.revision);
+                    return lanes.map_err(no_lane);
+                }
+                Ok(committed) => return self.fenced_before(&fencings, committed.revision).await,
                 Err(refusal) if refusal.reason == Reason::StaleEpoch => {
                     if let Some(revision) = self.read_back(&rows).await {
-                        return self.fenced_before(&fencing, revision).await;
+                        return self.fenced_before(&fencings, revision).await;
                     }
-                    let lane = refusal.lane.as_ref().map_or(0, |lane| lane.epoch);
-                    if !fencing.force || lane == fencing.epoch {
-                        return Err(refusal);
+                    let stale = refusal.lane.as_ref();
+                    let is_it = |f: &&mut Fencing| {
+                        f.force && stale.is_none_or(|l| l.app == f.app && l.node == f.node)
+                    };
+                    let epoch = stale.map_or(0, |lane| lane.epoch);
+                    match fencings.iter_mut().find(is_it) {
+                        Some(fencing) if fencing.epoch != epoch => fencing.epoch = epoch,
+                        Some(_) | None => return Err(refusal),
                     }
-                    fencing.epoch = lane;
                 }
                 Err(refusal) => return Err(refusal),
             }
         }
+    }
+
+    async fn fence_ops(&self, fencings: &[Fencing]) -> Result<Vec<Op>, Refusal> {
+        let mut ops = Vec::new();
+        for fencing in fencings {
+            let Fencing {
+                app, node, release, ..
+            } = fencing;
+            ops.push(op::fence(app, node, fencing.epoch, release));
+            if let Some(copy) = fencing.swap {
+                ops.push(self.swap(app, copy).await?);
+            }
+        }
+        Ok(ops)
     }
 
     /// The operation that swaps an app's truth to a copy.
@@ -337,6 +354,17 @@ impl Records {
         }
     }
 
+    /// The operations that swap the truths of those apps that a copy is named of.
+    pub async fn swaps(&self, apps: &[(String, Option<u32>)]) -> Result<Vec<Op>, Refusal> {
+        let mut ops = Vec::new();
+        for (app, copy) in apps {
+            if let Some(copy) = copy {
+                ops.push(self.swap(app, *copy).await?);
+            }
+        }
+        Ok(ops)
+    }
+
     /// The store's status, for as long as it takes.
     pub async fn status(&self) -> morph_api::store::StatusReply {
         loop {
@@ -348,18 +376,13 @@ impl Records {
         }
     }
 
-    /// The fence is there, though its answer was lost: what the lane says now.
-    async fn fenced_before(&self, fencing: &Fencing, revision: u64) -> Result<Fenced, Refusal> {
-        let status = self.status().await;
-        let mut lanes = status.lanes.iter();
-        match lanes.find(|lane| lane.app == fencing.app && lane.node == fencing.node) {
-            Some(lane) => Ok(fenced(lane, revision)),
-            None => Err(Refusal {
-                reason: Reason::Invalid,
-                message: format!("{} has no lane on {}", fencing.app, fencing.node),
-                lane: None,
-            }),
-        }
+    /// The fence is there, though its answer was lost: what the lanes say now.
+    async fn fenced_before(
+        &self,
+        fencings: &[Fencing],
+        revision: u64,
+    ) -> Result<Vec<Fenced>, Refusal> {
+        fenced(fencings, &self.status().await.lanes, revision).map_err(no_lane)
     }
 
     fn transaction(&self, writes: &[Write], more: &[Op]) -> Transaction {
@@ -422,12 +445,31 @@ impl Records {
     }
 }
 
-fn fenced(lane: &morph_api::store::Lane, revision: u64) -> Fenced {
-    Fenced {
-        epoch: lane.epoch,
-        cursor: lane.cursor.unwrap_or_default(),
-        turn: lane.turn,
-        revision,
+/// What these lanes say of those that were fenced; the first that has none is the error.
+fn fenced<'a>(
+    fencings: &'a [Fencing],
+    lanes: &[Lane],
+    revision: u64,
+) -> Result<Vec<Fenced>, &'a Fencing> {
+    let of = |fencing: &'a Fencing| {
+        let mut lanes = lanes.iter();
+        let found = lanes.find(|lane| lane.app == fencing.app && lane.node == fencing.node);
+        let lane = found.ok_or(fencing)?;
+        Ok(Fenced {
+            epoch: lane.epoch,
+            cursor: lane.cursor.unwrap_or_default(),
+            turn: lane.turn,
+            revision,
+        })
+    };
+    fencings.iter().map(of).collect()
+}
+
+fn no_lane(fencing: &Fencing) -> Refusal {
+    Refusal {
+        reason: Reason::Invalid,
+        message: format!("{} has no lane on {}", fencing.app, fencing.node),
+        lane: None,
     }
 }
 

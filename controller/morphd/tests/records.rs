@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use morph_store::server::Store;
-use morph_store::{Client, op};
-use morphd::records::{APPS, AppRow, Desired, Fencing, Records, UPGRADES, UpgradeRow, Write};
+use morph_store::{Client, Refusal, op};
+use morphd::records::{
+    APPS, AppRow, Desired, Fenced, Fencing, Records, UPGRADES, UpgradeRow, Write,
+};
 use tokio::sync::oneshot;
 
 /// A store that serves until the test lets go of it.
@@ -48,13 +50,23 @@ fn fencing(epoch: u64, force: bool) -> Fencing {
     }
 }
 
-fn rows(epoch: u64) -> Vec<Write> {
-    vec![Write::new(APPS, "router", &app(epoch))]
+fn rows(epochs: &[u64]) -> Vec<Write> {
+    let row = |epoch: &u64| Write::new(APPS, "router", &app(*epoch));
+    epochs.iter().map(row).collect()
+}
+
+/// Fences one lane.
+async fn fence(
+    records: &Records,
+    fencing: Fencing,
+    writes: impl Fn(&[u64]) -> Vec<Write>,
+) -> Result<Fenced, Refusal> {
+    Ok(records.fence(vec![fencing], writes).await?[0])
 }
 
 async fn first_app(records: &Records) {
     let space = op::create_truth("router", 1, 1);
-    records.write(&rows(0), &[space]).await.unwrap();
+    records.write(&rows(&[0]), &[space]).await.unwrap();
 }
 
 #[tokio::test]
@@ -72,7 +84,7 @@ async fn what_is_written_is_loaded_by_the_next_morphd() {
         .write(&[Write::new(UPGRADES, "router", &row)], &[])
         .await
         .unwrap();
-    records.write(&rows(0), &[]).await.unwrap();
+    records.write(&rows(&[0]), &[]).await.unwrap();
     let next = Records::new(served.client.clone());
     assert_eq!(
         next.load::<AppRow>(APPS).await.unwrap(),
@@ -90,7 +102,7 @@ async fn a_writer_that_does_not_know_the_revision_finds_it_out() {
     let served = serve(dir.path());
     first_app(&Records::new(served.client.clone())).await;
     let stranger = Records::new(served.client.clone());
-    stranger.write(&rows(7), &[]).await.unwrap();
+    stranger.write(&rows(&[7]), &[]).await.unwrap();
     assert_eq!(stranger.load::<AppRow>(APPS).await.unwrap()[0].1.epoch, 7);
 }
 
@@ -100,24 +112,23 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
-    let first = records.fence(fencing(0, false), rows).await.unwrap();
+    let first = fence(&records, fencing(0, false), rows).await.unwrap();
     assert_eq!((first.epoch, first.turn), (1, 0));
     assert_eq!(records.load::<AppRow>(APPS).await.unwrap()[0].1, app(1));
     // Its answer was lost, and it is asked for again: it is recognized.
-    let again = records.fence(fencing(0, false), rows).await.unwrap();
+    let again = fence(&records, fencing(0, false), rows).await.unwrap();
     assert_eq!(again, first);
     // Another writer was let in before this one.
-    let other = |epoch| {
-        vec![Write::new(
-            APPS,
-            "router",
-            &AppRow {
-                id: 9,
-                ..app(epoch)
-            },
-        )]
+    let other = |epochs: &[u64]| {
+        let row = AppRow {
+            id: 9,
+            ..app(epochs[0])
+        };
+        vec![Write::new(APPS, "router", &row)]
     };
-    let refusal = records.fence(fencing(0, false), other).await.unwrap_err();
+    let refusal = fence(&records, fencing(0, false), &other)
+        .await
+        .unwrap_err();
     assert_eq!(refusal.lane.unwrap().epoch, 1);
     assert_eq!(
         records.load::<AppRow>(APPS).await.unwrap()[0].1,
@@ -125,7 +136,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
         "nothing was written"
     );
     // The way back goes on from whatever there is.
-    let forced = records.fence(fencing(0, true), other).await.unwrap();
+    let forced = fence(&records, fencing(0, true), &other).await.unwrap();
     assert_eq!(forced.epoch, 2);
     assert!(forced.revision > first.revision);
     assert_eq!(records.load::<AppRow>(APPS).await.unwrap()[0].1.epoch, 2);
@@ -137,7 +148,7 @@ async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
-    let fence = records.fence(fencing(0, false), rows).await.unwrap();
+    let first = fence(&records, fencing(0, false), rows).await.unwrap();
     records
         .write(&[], &[op::create_copy("router", 2, 2, "i9")])
         .await
@@ -147,16 +158,16 @@ async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
     let change = served.client.commit(put).await.unwrap().unwrap().revision;
     let swapping = Fencing {
         swap: Some(2),
-        ..fencing(fence.epoch, false)
+        ..fencing(first.epoch, false)
     };
-    records.fence(swapping.clone(), rows).await.unwrap_err();
+    fence(&records, swapping.clone(), rows).await.unwrap_err();
     let status = records.status().await;
-    assert_eq!(status.lanes[0].epoch, fence.epoch, "refused whole");
+    assert_eq!(status.lanes[0].epoch, first.epoch, "refused whole");
     let mark = op::shared([], [op::mark("router", 2, "i9", change)]);
     served.client.commit(mark).await.unwrap().unwrap();
     assert_eq!(
-        records.fence(swapping, rows).await.unwrap().epoch,
-        fence.epoch + 1
+        fence(&records, swapping, rows).await.unwrap().epoch,
+        first.epoch + 1
     );
     let spaces = records.status().await.spaces;
     let truth = spaces
@@ -164,4 +175,63 @@ async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
         .find(|space| space.app == "router" && space.truth)
         .unwrap();
     assert_eq!((truth.id, truth.schema), (2, 2));
+}
+
+#[tokio::test]
+async fn two_lanes_are_fenced_as_one_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let records = Records::new(served.client.clone());
+    first_app(&records).await;
+    let space = op::create_truth("topology", 1, 1);
+    records.write(&[], &[space]).await.unwrap();
+    let topology = |epoch| Fencing {
+        app: "topology".into(),
+        ..fencing(epoch, false)
+    };
+    let both = |epochs: &[u64]| {
+        let names = ["router", "topology"].into_iter().zip(epochs);
+        names
+            .map(|(name, epoch)| Write::new(APPS, name, &app(*epoch)))
+            .collect()
+    };
+    fence(&records, fencing(0, false), rows).await.unwrap();
+    // Asked for in another order than that of the store's answer.
+    let fenced = records
+        .fence(vec![topology(0), fencing(1, false)], both)
+        .await
+        .unwrap();
+    assert_eq!(
+        fenced.iter().map(|lane| lane.epoch).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    assert_eq!(fenced[0].revision, fenced[1].revision, "one transaction");
+    let before = records.load::<AppRow>(APPS).await.unwrap();
+    let other = |_: &[u64]| vec![Write::new(APPS, "topology", &app(9))];
+    let stale = vec![topology(1), fencing(1, false)];
+    records.fence(stale, other).await.unwrap_err();
+    assert_eq!(records.load::<AppRow>(APPS).await.unwrap(), before);
+    let lanes = records.status().await.lanes;
+    assert!(
+        lanes
+            .iter()
+            .all(|lane| lane.epoch == if lane.app == "router" { 2 } else { 1 })
+    );
+}
+
+#[tokio::test]
+async fn a_record_of_an_older_morphd_is_of_one_app_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let old = r#"{"id":"u1","from":"1.0.0","to":"2.0.0","step":"UPGRADED","fenced":true,"probation_ms":5}"#;
+    let row = op::row(morph_api::RECORDS, UPGRADES, "router");
+    let put = op::shared([op::absent(&row)], [op::put(row.clone(), old)]);
+    served.client.commit(put).await.unwrap().unwrap();
+    let records = Records::new(served.client.clone());
+    let read = &records.load::<UpgradeRow>(UPGRADES).await.unwrap()[0].1;
+    assert_eq!(
+        (read.step.as_str(), read.fenced, read.probation_ms),
+        ("UPGRADED", true, 5)
+    );
+    assert!(read.group.is_empty() && read.with.is_empty());
 }

@@ -9,6 +9,7 @@ mod driver;
 mod mediator;
 mod pipeline;
 mod slot;
+mod together;
 mod turn;
 mod wire;
 

@@ -34,6 +34,7 @@ use crate::channel::{self, Channel, End};
 use crate::dispatch::Apps;
 use crate::pipeline::Reconcile;
 use crate::slot::{self, Slot};
+use crate::together::Together;
 use crate::wire::NotOpenFlow;
 pub(crate) use control::{Answer, Ask, Refusal};
 use questions::Question;
@@ -160,6 +161,8 @@ pub(crate) struct Mediator {
     /// The next event's number of slots that were removed: numbers are never used again in a stream.
     removed: HashMap<u8, u64>,
     sessions: HashMap<u64, Session>,
+    /// Apps whose turns wait for each other, by the upgrade's id.
+    together: BTreeMap<String, Together>,
     questions: HashMap<u64, Question>,
     observed: bool,
     dirty_switches: Vec<u32>,
@@ -189,6 +192,7 @@ impl Mediator {
             slots: BTreeMap::new(),
             removed: HashMap::new(),
             sessions: HashMap::new(),
+            together: BTreeMap::new(),
             questions: HashMap::new(),
             observed: false,
             dirty_switches: Vec::new(),
@@ -295,6 +299,7 @@ impl Mediator {
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
             self.slot(app, slot::Input::Timer, now, out);
         }
+        self.together(|together, out| together.time(now, out), now, out);
         let late = |(id, session): (&u64, &Session)| due(session.next_deadline()).then_some(*id);
         for id in self.sessions.iter().filter_map(late).collect::<Vec<_>>() {
             self.refuse(
@@ -320,11 +325,13 @@ impl Mediator {
         let slots = self.slots.values().filter_map(Slot::next_deadline);
         let sessions = self.sessions.values().filter_map(Session::next_deadline);
         let questions = self.questions.values().map(Question::deadline);
+        let together = self.together.values().filter_map(Together::next_deadline);
         channels
             .chain(reads)
             .chain(slots)
             .chain(sessions)
             .chain(questions)
+            .chain(together)
             .min()
     }
 

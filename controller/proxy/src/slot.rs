@@ -70,6 +70,10 @@ pub(crate) enum Input {
     },
     /// What came of the proxy's own fence.
     Fenced(Fenced),
+    /// All apps that were resumed as one have their first rules: turns pass.
+    Open,
+    /// Some of them are late, and turns still wait: why.
+    Late(String),
     /// A deadline may have passed.
     Timer,
 }
@@ -85,6 +89,8 @@ pub(crate) struct Resume {
     pub(crate) cursor: Seq,
     pub(crate) turn: u64,
     pub(crate) revision: u64,
+    /// Its turns wait until `Open`.
+    pub(crate) shut: bool,
 }
 
 /// What came of the proxy's own fence.
@@ -118,6 +124,8 @@ pub(crate) enum Output {
     Sync { session: u64 },
     /// Queue a `SwitchUp` for every connected switch.
     ListSwitches,
+    /// What became of the session's waiting turn is known: judge it now.
+    Release { session: u64 },
     /// Answer morphd.
     Answer { ticket: u64, answer: Answer },
     /// Raise the epoch in the store, for the release that the lane names.
@@ -159,6 +167,19 @@ struct Live {
     unanswered: Option<u64>,
     /// The number of the next event for it.
     next: u64,
+    /// Its turns wait for other apps.
+    shut: Option<Shut>,
+}
+
+/// Resumed, and its turns do not pass yet.
+#[derive(Debug, Clone)]
+struct Shut {
+    /// Who waits for the resume.
+    ticket: Option<u64>,
+    reply: ResumeReply,
+    since: Option<Instant>,
+    cursor: Seq,
+    turn: u64,
 }
 
 #[derive(Debug)]
@@ -242,6 +263,8 @@ impl Slot {
                 reason,
             } => self.session_lost(session, instance, reason, now, out),
             Input::Fenced(fenced) => self.fenced(fenced, now, out),
+            Input::Open => self.open(now, out),
+            Input::Late(why) => self.late(why, out),
             Input::Timer => self.timer(now, out),
         }
     }

@@ -124,6 +124,8 @@ struct Live {
     health: Instant,
     /// It was said that all switches are in step.
     all_synced: bool,
+    /// Resumed together with other apps: its rules have to be known before the first turn, and are said to be.
+    together: bool,
 }
 
 #[derive(Debug)]

@@ -175,6 +175,7 @@ impl<A: App> Instance<A> {
             tick: now.instant + TICK,
             health: now.instant + HEALTH,
             all_synced: false,
+            together: resume.together,
         });
         self.lived.insert(resume.epoch);
         self.changes = Some(Changes::all());

@@ -41,6 +41,7 @@ impl<A: App> Instance<A> {
             && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
+            && (!live.together || self.switches.all_read())
             && self.view_reached(live.revision)
             // Whoever is made live before it was ready: what it does not see yet it would take for gone.
             && self.others_settled()
@@ -51,12 +52,24 @@ impl<A: App> Instance<A> {
         if !self.may_turn() {
             return Ok(false);
         }
+        self.say_rules_ready(out);
         let Some(input) = self.next_input(now) else {
             self.say_all_synced(out);
             return Ok(false);
         };
         self.make(input, now, out)?;
         Ok(self.hands.accepting.is_none())
+    }
+
+    /// Resumed together with others: the rules go out in the turn that is made next.
+    fn say_rules_ready(&mut self, out: &mut Vec<Output>) {
+        if let Role::Live(live) = &mut self.role
+            && std::mem::take(&mut live.together)
+        {
+            let epoch = live.epoch;
+            let ready = morph_api::session::RulesReady { epoch };
+            out.push(Output::Control(from_app::Record::RulesReady(ready)));
+        }
     }
 
     /// Events come last, as there may always be another one; all others come seldom.

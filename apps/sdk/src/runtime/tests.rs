@@ -163,6 +163,7 @@ impl Session {
         let fenced = store.commit(op::shared([], ops)).await.unwrap().unwrap();
         let lane = &fenced.lanes[0];
         let resume = session::Resume {
+            together: false,
             epoch: lane.epoch,
             cursor: lane.cursor,
             turn: lane.turn,

@@ -88,7 +88,7 @@ objects! {
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
         rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
-        groups_losing, losses,
+        groups_losing, losses, with,
     }
     LogLine { line }
     Switch {

@@ -232,9 +232,14 @@ impl Management for Morphd {
     }
 
     async fn upgrade(&self, request: Request<UpgradeRequest>) -> Answer<Statuses> {
-        let UpgradeRequest { app, no_wait, .. } = request.get_ref().clone();
+        let UpgradeRequest {
+            app, no_wait, also, ..
+        } = request.get_ref().clone();
         self.asked(&app, &request)?;
         let (mut statuses, stays) = script(&app);
+        for other in also {
+            statuses.extend(script(&other.app).0);
+        }
         if no_wait {
             statuses.truncate(1);
         }

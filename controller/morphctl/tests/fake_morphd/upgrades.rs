@@ -74,7 +74,7 @@ fn a_committed_upgrade_ends_with_0_and_its_figures() {
     );
     assert_eq!(
         fake.asked(),
-        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false }"
+        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [] }"
     );
 }
 
@@ -84,7 +84,7 @@ fn in_json_each_status_is_an_object_of_its_own() {
     let objects = fake.json("upgrade app=router");
     assert_eq!(
         fake.asked(),
-        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false }"
+        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [] }"
     );
     assert_eq!(objects.len(), 7);
     assert!(
@@ -101,6 +101,24 @@ fn in_json_each_status_is_an_object_of_its_own() {
         (&last["rules_unchanged"], &last["events_held"]),
         (&40.into(), &3.into())
     );
+}
+
+#[test]
+fn several_apps_as_one_end_when_each_has_ended() {
+    let fake = Fake::start();
+    let ran = fake.run("upgrade app=router@2.0.0 app=topology");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(ran.out.matches("Committed").count(), 2);
+    for app in ["router", "topology"] {
+        let said = format!("{app} 2.0.0 is committed");
+        assert!(ran.out.contains(&said), "{ran:?}");
+    }
+    assert!(
+        fake.asked()
+            .ends_with("also: [AppRelease { app: \"topology\", version: \"\" }] }")
+    );
+    let ran = fake.run("upgrade app=crashy app=topology");
+    assert_eq!(ran.code, 4, "{ran:?}");
 }
 
 #[test]

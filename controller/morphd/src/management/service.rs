@@ -18,7 +18,7 @@ use super::{logs, migrations, rows, state, views, whole};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
-use crate::supervisor::{AppView, Event, Request, Supervisor};
+use crate::supervisor::{AppView, Asked, Event, Last, Request, Supervisor};
 
 /// Lines of a log where no number is named.
 const TAIL: u32 = 200;
@@ -148,6 +148,18 @@ fn bundle_status(error: &BundleError) -> Status {
     Status::failed_precondition(error.to_string())
 }
 
+/// The last statuses of all that goes together: that of the first.
+async fn last_of(ends: Vec<Last>) -> Result<UpgradeStatus, Status> {
+    let mut first = None;
+    for end in ends {
+        let status = end
+            .await
+            .map_err(|_| Status::unavailable("morphd is ending"))?;
+        first.get_or_insert(status);
+    }
+    first.ok_or_else(|| Status::internal("the upgrade is gone"))
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
 ) -> Result<T, Status> {
@@ -272,17 +284,17 @@ impl Management for Service {
             version: text,
             probation_ms,
             no_wait,
+            also,
         } = call.into_inner();
-        let version = version(&text)?;
-        let probation = (probation_ms != 0).then(|| Duration::from_millis(u64::from(probation_ms)));
-        let statuses = self
-            .ask(|reply| Request::Upgrade {
-                app,
-                version,
-                probation,
-                reply,
-            })
-            .await?;
+        let mut releases = vec![(app, version(&text)?)];
+        for other in also {
+            releases.push((other.app, version(&other.version)?));
+        }
+        let asked = Asked {
+            releases,
+            probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
+        };
+        let statuses = self.ask(|reply| Request::Upgrade(asked, reply)).await?;
         let statuses = ReceiverStream::new(statuses).map(Ok);
         Ok(Response::new(match no_wait {
             true => Box::pin(statuses.take(1)),
@@ -296,9 +308,7 @@ impl Management for Service {
         let end = self
             .ask(|reply| Request::Commit(app.clone(), reply))
             .await?;
-        let status = end
-            .await
-            .map_err(|_| Status::unavailable("morphd is ending"))?;
+        let status = last_of(end).await?;
         match status.step() {
             Step::Committed => Ok(Response::new(CommitReply {
                 status: Some(status),
@@ -316,9 +326,7 @@ impl Management for Service {
         let end = self
             .ask(|reply| Request::Rollback(app.clone(), reply))
             .await?;
-        let status = end
-            .await
-            .map_err(|_| Status::unavailable("morphd is ending"))?;
+        let status = last_of(end).await?;
         match status.step() {
             Step::RolledBack => Ok(Response::new(RollbackReply {
                 status: Some(status),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use morph_api::supervisor::{ResumeReply, ResumeRequest};
+use morph_api::supervisor::{ResumeReply, ResumeRequest, Together};
 
 use super::{Feed, Managed, Supervisor};
 use crate::app::{Input, InstanceId, Output};
@@ -79,21 +79,20 @@ impl Supervisor {
         );
         let id = instance.clone();
         let call = async move {
-            let writes = |epoch| {
-                vec![Write::new(
-                    APPS,
-                    name.as_str(),
-                    &AppRow {
-                        epoch,
-                        ..row.clone()
-                    },
-                )]
+            let writes = |epochs: &[u64]| {
+                let row = |epoch: &u64| AppRow {
+                    epoch: *epoch,
+                    ..row.clone()
+                };
+                let write = |epoch| Write::new(APPS, name.as_str(), &row(epoch));
+                epochs.iter().map(write).collect()
             };
             let fenced = records
-                .fence(fencing, writes)
+                .fence(vec![fencing], writes)
                 .await
                 .map_err(|refusal| refusal.to_string())?;
-            let resumed = resume(&proxy, &name, &id, fenced).await;
+            let fenced = fenced.first().copied().ok_or("no lane was fenced")?;
+            let resumed = resume(&proxy, &name, &id, fenced, None).await;
             Ok((fenced, resumed))
         };
         let name = app.to_owned();
@@ -237,6 +236,7 @@ pub(super) async fn resume(
     app: &str,
     instance: &str,
     fenced: Fenced,
+    together: Option<Together>,
 ) -> Result<ResumeReply, String> {
     let request = ResumeRequest {
         app: app.to_owned(),
@@ -245,6 +245,7 @@ pub(super) async fn resume(
         cursor: Some(fenced.cursor),
         turn: fenced.turn,
         revision: fenced.revision,
+        together,
     };
     proxy
         .resume(request)

@@ -25,6 +25,7 @@ mod requests;
 mod start;
 mod statuses;
 mod stop;
+mod together;
 mod upgrades;
 mod upgrading;
 
@@ -50,7 +51,7 @@ use instances::Instance;
 pub use observe::Observed;
 use parts::Part;
 pub use parts::{PartName, PartView};
-pub use requests::{AppView, Figures, Reply, Request};
+pub use requests::{AppView, Asked, Figures, Last, Reply, Request};
 pub use start::start;
 use upgrades::Running;
 
@@ -117,6 +118,8 @@ pub struct Supervisor {
     releases: Releases,
     apps: BTreeMap<String, Managed>,
     instances: BTreeMap<InstanceId, Instance>,
+    /// Upgrades of several apps as one, by the group's id.
+    together: BTreeMap<String, upgrade::Together>,
     store_part: Part,
     proxy_part: Part,
     /// The proxy's incarnation, as it was last observed.

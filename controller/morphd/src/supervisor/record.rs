@@ -7,6 +7,8 @@ use morph_api::fail;
 use morph_api::management::Step;
 
 use super::Supervisor;
+use super::statuses::may_fail;
+use crate::app::InstanceId;
 use crate::boot::Moment;
 use crate::records::{
     APPS, AppRow, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, UPGRADES, UpgradeRow, Write,
@@ -40,6 +42,25 @@ fn record_refused(step: Step) -> Result<(), String> {
     fail::point(&name).map_err(|failed| failed.to_string())
 }
 
+/// The step whose record goes with the fence for this side.
+fn fence_step(side: Side) -> Step {
+    match side {
+        Side::New => Step::Resuming,
+        Side::Old => Step::RollingBack,
+    }
+}
+
+/// One app's part of a fence.
+struct FencePart {
+    /// Who is let in.
+    instance: InstanceId,
+    /// What the release is from then on.
+    status: ReleaseStatus,
+    fencing: Fencing,
+    writes: Vec<Write>,
+    row: AppRow,
+}
+
 impl Supervisor {
     /// The record with everything that is known by now.
     fn renew_row(&mut self, app: &str, step: Step) -> Option<UpgradeRow> {
@@ -71,72 +92,119 @@ impl Supervisor {
             return;
         };
         let writes = vec![Write::new(UPGRADES, app, &row)];
-        self.write_in_order(app, step, writes, None, move |result| match result {
+        let then = move |result| match result {
             Ok(()) => Input::Recorded(step),
             // No space: the lock says that there is no other morphd.
             Err(why) => {
                 tracing::error!(why, "the record of an upgrade was refused");
                 Input::NotRecorded(step, why)
             }
-        });
+        };
+        self.write_in_order(vec![(app.to_owned(), None)], step, writes, then);
     }
 
-    /// Writes after all earlier writes of this app, unless a later one came first.
+    /// Writes after all earlier writes of these apps, and swaps to those copies; where it is one app's, unless a later
+    /// one came first. Each of them is told.
     fn write_in_order(
         &mut self,
-        app: &str,
+        apps: Vec<(String, Option<u32>)>,
         step: Step,
         writes: Vec<Write>,
-        swap: Option<u32>,
-        then: impl FnOnce(Result<(), String>) -> Input + Send + 'static,
+        then: impl Fn(Result<(), String>) -> Input + Send + 'static,
     ) {
-        let Some(managed) = self.apps.get_mut(app) else {
-            return;
-        };
-        managed.writes += 1;
-        let (number, order) = (managed.writes, Arc::clone(&managed.order));
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
+        let mut orders = Vec::new();
+        for (app, _) in &apps {
+            let Some(managed) = self.apps.get_mut(app) else {
+                return;
+            };
+            managed.writes += 1;
+            orders.push((managed.writes, Arc::clone(&managed.order)));
+        }
+        let alone = apps.len() == 1;
+        let (records, swaps) = (Arc::clone(&self.records), apps.clone());
         let call = async move {
-            let mut newest = order.lock().await;
-            if *newest > number {
-                return Ok(());
+            // Always in the apps' order, so that no two wait for each other.
+            let mut held = Vec::new();
+            for (number, order) in orders {
+                let mut newest = order.lock_owned().await;
+                if alone && *newest > number {
+                    return Ok(());
+                }
+                *newest = (*newest).max(number);
+                held.push(newest);
             }
-            *newest = number;
             record_refused(step)?;
-            let mut more = Vec::new();
-            if let Some(copy) = swap {
-                more.push(
-                    records
-                        .swap(&name, copy)
-                        .await
-                        .map_err(|refusal| refusal.to_string())?,
-                );
-            }
-            records
-                .write(&writes, &more)
-                .await
-                .map(drop)
-                .map_err(|refusal| refusal.to_string())
+            let more = records.swaps(&swaps).await;
+            let more = more.map_err(|refusal| refusal.to_string())?;
+            let written = records.write(&writes, &more).await;
+            written.map(drop).map_err(|refusal| refusal.to_string())
         };
-        let name = app.to_owned();
-        self.after(call, move |supervisor, result| {
-            supervisor.feed_upgrade(&name, then(result))
+        self.after(call, move |supervisor, result: Result<(), String>| {
+            let (several, last) = (apps.len() > 1, matches!(then(Ok(())), Input::Finished));
+            if several && last {
+                may_fail("morphd.upgrade.committed_as_one");
+            }
+            for (app, _) in apps {
+                supervisor.feed_upgrade(&app, then(result.clone()));
+            }
         });
     }
 
-    /// The fence: one transaction with the record, the app's row and the release's status.
     pub(super) fn fence(&mut self, app: &str, side: Side, swap: Option<u32>) {
-        let step = match side {
-            Side::New => Step::Resuming,
-            Side::Old => Step::RollingBack,
+        self.fence_all(&[(app.to_owned(), swap)], side);
+    }
+
+    /// The fence: one transaction for all these apps, with their records, rows and the releases' statuses.
+    pub(super) fn fence_all(&mut self, members: &[(String, Option<u32>)], side: Side) {
+        let parts = members
+            .iter()
+            .map(|(app, swap)| self.fence_part(app, side, *swap));
+        let Some(parts) = parts.collect::<Option<Vec<FencePart>>>() else {
+            return;
         };
+        let fencings: Vec<Fencing> = parts.iter().map(|part| part.fencing.clone()).collect();
+        let records = Arc::clone(&self.records);
+        let rows: Vec<_> = parts
+            .iter()
+            .map(|p| (p.writes.clone(), p.row.clone()))
+            .collect();
+        may_fail("morphd.upgrade.fencing");
+        let step = fence_step(side);
+        let call = async move {
+            record_refused(step)?;
+            let apps: Vec<String> = fencings.iter().map(|fencing| fencing.app.clone()).collect();
+            let writes = |epochs: &[u64]| {
+                let mut all = Vec::new();
+                for (((writes, row), app), epoch) in rows.iter().zip(&apps).zip(epochs) {
+                    all.extend(writes.iter().cloned());
+                    let row = AppRow {
+                        epoch: *epoch,
+                        ..row.clone()
+                    };
+                    all.push(Write::new(APPS, app.as_str(), &row));
+                }
+                all
+            };
+            let fence = records.fence(fencings, writes);
+            if side == Side::Old {
+                // The way back has no failure exit: it waits for the store.
+                return fence.await.map_err(|refusal| refusal.to_string());
+            }
+            match tokio::time::timeout(FENCE, fence).await {
+                Ok(result) => result.map_err(|refusal| refusal.to_string()),
+                Err(_) => Err("the store did not answer in time".into()),
+            }
+        };
+        self.after(call, move |supervisor, result| {
+            supervisor.fence_answered(parts, result)
+        });
+    }
+
+    fn fence_part(&mut self, app: &str, side: Side, swap: Option<u32>) -> Option<FencePart> {
+        let step = fence_step(side);
         let instance = self.instance_of(app, side).unwrap_or_default();
-        let Some(mut row) = self.renew_row(app, step) else {
-            return;
-        };
-        let Some(managed) = self.apps.get(app) else {
-            return;
-        };
+        let mut row = self.renew_row(app, step)?;
+        let managed = self.apps.get(app)?;
         row.fenced = true;
         row.swapped |= swap.is_some();
         let (release, status) = match side {
@@ -151,63 +219,44 @@ impl Supervisor {
             force: side == Side::Old,
             swap,
         };
-        let mut others = vec![Write::new(UPGRADES, app, &row)];
-        others.extend(self.release_write(app, &row.to, status));
-        let row = AppRow {
-            instance: instance.clone(),
-            ..managed.row.clone()
-        };
-        let (records, name) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move {
-            record_refused(step)?;
-            let writes = |epoch| {
-                let app = Write::new(
-                    APPS,
-                    name.as_str(),
-                    &AppRow {
-                        epoch,
-                        ..row.clone()
-                    },
-                );
-                [&others[..], &[app]].concat()
-            };
-            let fence = records.fence(fencing, writes);
-            if side == Side::Old {
-                // The way back has no failure exit: it waits for the store.
-                return fence.await.map_err(|refusal| refusal.to_string());
-            }
-            match tokio::time::timeout(FENCE, fence).await {
-                Ok(result) => result.map_err(|refusal| refusal.to_string()),
-                Err(_) => Err("the store did not answer in time".into()),
-            }
-        };
-        let name = app.to_owned();
-        self.after(call, move |supervisor, result| {
-            supervisor.fence_answered(&name, &instance, status, result)
-        });
+        let mut writes = vec![Write::new(UPGRADES, app, &row)];
+        writes.extend(self.release_write(app, &row.to, status));
+        Some(FencePart {
+            row: AppRow {
+                instance: instance.clone(),
+                ..managed.row.clone()
+            },
+            instance,
+            status,
+            fencing,
+            writes,
+        })
     }
 
-    fn fence_answered(
-        &mut self,
-        app: &str,
-        instance: &str,
-        status: ReleaseStatus,
-        result: Result<Fenced, String>,
-    ) {
-        let input = match result {
-            Ok(fenced) => {
-                self.lane_is(app, instance, fenced);
-                if let Some(running) = self.running(app) {
-                    running.fenced = Some(fenced);
-                    running.row.fenced = true;
-                    let to = running.to.clone();
-                    self.releases.set_status(app, &to, status);
+    fn fence_answered(&mut self, parts: Vec<FencePart>, result: Result<Vec<Fenced>, String>) {
+        may_fail("morphd.upgrade.fenced");
+        let fenced = match result {
+            Ok(fenced) => fenced,
+            Err(why) => {
+                for part in parts {
+                    self.feed_upgrade(&part.fencing.app, Input::FenceRefused(why.clone()));
                 }
-                Input::Fenced
+                return;
             }
-            Err(why) => Input::FenceRefused(why),
         };
-        self.feed_upgrade(app, input);
+        for (part, fenced) in parts.iter().zip(&fenced) {
+            let app = &part.fencing.app;
+            self.lane_is(app, &part.instance, *fenced);
+            if let Some(running) = self.running(app) {
+                running.fenced = Some(*fenced);
+                running.row.fenced = true;
+                let to = running.to.clone();
+                self.releases.set_status(app, &to, part.status);
+            }
+        }
+        for part in parts {
+            self.feed_upgrade(&part.fencing.app, Input::Fenced);
+        }
     }
 
     fn release_write(&self, app: &str, version: &str, status: ReleaseStatus) -> Option<Write> {
@@ -219,14 +268,28 @@ impl Supervisor {
         Some(Write::new(RELEASES, format!("{app}/{version}"), &row))
     }
 
-    /// The last record, with what the end makes of the app and of the two releases.
     pub(super) fn finish(&mut self, app: &str, step: Step, swap: Option<u32>) {
-        let Some(row) = self.renew_row(app, step) else {
-            return;
-        };
-        let Some(managed) = self.apps.get(app) else {
-            return;
-        };
+        self.finish_all(vec![(app.to_owned(), swap)], step);
+    }
+
+    /// The last records, with what the end makes of the apps and of their releases.
+    pub(super) fn finish_all(&mut self, members: Vec<(String, Option<u32>)>, step: Step) {
+        let mut writes = Vec::new();
+        for (app, _) in &members {
+            match self.last_writes(app, step) {
+                Some(more) => writes.extend(more),
+                None => return,
+            }
+        }
+        self.write_in_order(members, step, writes, |result| match result {
+            Ok(()) => Input::Finished,
+            Err(why) => Input::FinishRefused(why),
+        });
+    }
+
+    fn last_writes(&mut self, app: &str, step: Step) -> Option<Vec<Write>> {
+        let row = self.renew_row(app, step)?;
+        let managed = self.apps.get(app)?;
         let mut writes = vec![Write::new(UPGRADES, app, &row)];
         let was = row.was.unwrap_or(ReleaseStatus::Staged);
         if step == Step::Committed {
@@ -234,22 +297,16 @@ impl Supervisor {
                 .to
                 .parse()
                 .unwrap_or_else(|_| managed.row.release.clone());
-            writes.push(Write::new(
-                APPS,
-                app,
-                &AppRow {
-                    release,
-                    ..managed.row.clone()
-                },
-            ));
+            let app_row = AppRow {
+                release,
+                ..managed.row.clone()
+            };
+            writes.push(Write::new(APPS, app, &app_row));
             writes.extend(self.release_write(app, &row.to, ReleaseStatus::Permanent));
             writes.extend(self.release_write(app, &row.from, ReleaseStatus::Old));
         } else {
             writes.extend(self.release_write(app, &row.to, was));
         }
-        self.write_in_order(app, step, writes, swap, |result| match result {
-            Ok(()) => Input::Finished,
-            Err(why) => Input::FinishRefused(why),
-        });
+        Some(writes)
     }
 }

@@ -83,6 +83,7 @@ impl Supervisor {
                 self.drop_copies(name, None);
             }
         }
+        self.rejoin();
         let strangers: Vec<InstanceId> = self
             .instances
             .iter()
@@ -97,7 +98,7 @@ impl Supervisor {
     fn recover_app(&mut self, name: &str) {
         let last = self.apps.get(name).and_then(|managed| managed.last.clone());
         let left = match &last {
-            Some(row) => self.left(row),
+            Some(row) => self.left_with_others(row),
             None => Left::Ended,
         };
         match (left, last) {
@@ -124,6 +125,23 @@ impl Supervisor {
             .get(&row.newcomer)
             .is_some_and(|new| new.attached && new.live);
         match live && step != Step::RollingBack {
+            true => Left::InProbation,
+            false => Left::GoingBack,
+        }
+    }
+
+    /// Of several apps as one none stays where one of them goes back.
+    fn left_with_others(&self, row: &UpgradeRow) -> Left {
+        let left = self.left(row);
+        if left != Left::InProbation {
+            return left;
+        }
+        let mut others = row
+            .with
+            .iter()
+            .filter_map(|app| self.apps.get(app)?.last.as_ref());
+        match others.all(|other| other.group != row.group || self.left(other) == Left::InProbation)
+        {
             true => Left::InProbation,
             false => Left::GoingBack,
         }

@@ -42,21 +42,12 @@ pub enum Request {
     Stop(String, Reply<()>),
     /// Bypasses an app and ends its instance; answers its id, whose rules are then to be deleted.
     Remove(String, Reply<u8>),
-    /// Upgrades an app: the receiver gets every status.
-    Upgrade {
-        /// Which app.
-        app: String,
-        /// To which release; none: the newest staged.
-        version: Option<Version>,
-        /// How long the probation lasts.
-        probation: Option<Duration>,
-        /// The statuses.
-        reply: Reply<mpsc::Receiver<UpgradeStatus>>,
-    },
-    /// Ends a probation; the receiver gets the last status.
-    Commit(String, Reply<oneshot::Receiver<UpgradeStatus>>),
-    /// Goes back; the receiver gets the last status.
-    Rollback(String, Reply<oneshot::Receiver<UpgradeStatus>>),
+    /// Upgrades apps as one: the receiver gets every status of each.
+    Upgrade(Asked, Reply<mpsc::Receiver<UpgradeStatus>>),
+    /// Ends a probation; the receivers get the last statuses, first that of the app.
+    Commit(String, Reply<Vec<Last>>),
+    /// Goes back; the receivers get the last statuses, first that of the app.
+    Rollback(String, Reply<Vec<Last>>),
     /// Statuses that are, and a receiver for those to come.
     Status(
         Option<String>,
@@ -79,6 +70,18 @@ pub struct Figures {
     pub upgrades: Vec<UpgradeStatus>,
     /// Upgrades that ended, since its start.
     pub counts: Counts,
+}
+
+/// Gets the last status of one app's upgrade.
+pub type Last = oneshot::Receiver<UpgradeStatus>;
+
+/// An upgrade that is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Apps, and to which release of each; none: the newest staged.
+    pub releases: Vec<(String, Option<Version>)>,
+    /// How long the probation lasts.
+    pub probation: Option<Duration>,
 }
 
 /// An app, as the supervisor knows it.
@@ -122,14 +125,7 @@ impl Supervisor {
             Request::Start(app, version, reply) => self.start_app(&app, version, reply),
             Request::Stop(app, reply) => self.stop_app(&app, reply),
             Request::Remove(app, reply) => self.remove_app(&app, reply),
-            Request::Upgrade {
-                app,
-                version,
-                probation,
-                reply,
-            } => {
-                drop(reply.send(self.begin_upgrade(&app, version, probation)));
-            }
+            Request::Upgrade(asked, reply) => drop(reply.send(self.begin_upgrade(&asked))),
             Request::Commit(app, reply) => drop(reply.send(self.commit(&app))),
             Request::Rollback(app, reply) => drop(reply.send(self.roll_back(&app))),
             Request::Status(app, reply) => {
@@ -362,7 +358,16 @@ impl Supervisor {
 
     pub(super) fn not_upgrading(&self, app: &str, managed: &Managed) -> Result<(), Status> {
         match &managed.upgrade {
-            None => Ok(()),
+            None => match self.unfinished_group(app) {
+                Some(together) => {
+                    let apps: Vec<&str> = together.apps().map(String::as_str).collect();
+                    Err(refused(format!(
+                        "the upgrade of {} as one is not over yet: try again when it is; see `morphctl status`",
+                        apps.join(" and ")
+                    )))
+                }
+                None => Ok(()),
+            },
             Some(running) => Err(refused(format!(
                 "{app} is being upgraded from {} to {}: commit it or roll it back first",
                 running.from, running.to

@@ -49,6 +49,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         releases: Releases::default(),
         apps: BTreeMap::new(),
         instances: BTreeMap::new(),
+        together: BTreeMap::new(),
         store_part: Part::new(PartName::Store, Arc::clone(&store_process)),
         proxy_part: Part::new(PartName::Proxy, Arc::clone(&proxy_process)),
         stream: Some(snapshot.stream),

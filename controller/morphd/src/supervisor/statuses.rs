@@ -84,6 +84,11 @@ impl Supervisor {
     }
 }
 
+/// A place where a test can end, stop or hang morphd; nothing here could fail with an error.
+pub(super) fn may_fail(place: &str) {
+    let _ = fail::point(place);
+}
+
 /// A place where tests make morphd fail: what the status says is on disk, and nothing of what follows has been done.
 /// `morphd.upgrade.STEP`, as `morphd.upgrade.quiescing`.
 fn step_reached(step: Step) {
@@ -138,6 +143,7 @@ pub(super) fn status_of(app: &str, row: &UpgradeRow) -> UpgradeStatus {
         groups_checked: row.groups_checked,
         groups_losing: row.groups_losing,
         losses: row.losses.clone(),
+        with: row.with.clone(),
     }
 }
 

@@ -53,8 +53,13 @@ impl Supervisor {
     }
 
     pub(super) fn carry_out_upgrade(&mut self, app: &str, out: Vec<Output>) {
-        for output in out {
-            self.carry_out(app, output);
+        match self.group_of(app) {
+            Some(group) => self.pass_together(&group, app, out),
+            None => {
+                for output in out {
+                    self.carry_out(app, output);
+                }
+            }
         }
         if self
             .running(app)
@@ -68,7 +73,7 @@ impl Supervisor {
         self.feed(Feed::Upgrade(app.to_owned(), input));
     }
 
-    fn carry_out(&mut self, app: &str, output: Output) {
+    pub(super) fn carry_out(&mut self, app: &str, output: Output) {
         match output {
             Output::Record(step) => self.record(app, step),
             Output::Publish(step, message) => self.publish(app, step, message),
@@ -187,7 +192,8 @@ impl Supervisor {
             return self.answer(app, Input::ResumeFailed("it is not there".into()));
         };
         let (proxy, name, id) = (self.proxy.clone(), app.to_owned(), instance.clone());
-        let call = async move { resume(&proxy, &name, &id, fenced).await };
+        let together = self.resumed_together(app, side);
+        let call = async move { resume(&proxy, &name, &id, fenced, together).await };
         let name = app.to_owned();
         self.after(call, move |supervisor, result| {
             let input = match result {
@@ -251,6 +257,7 @@ impl Supervisor {
         }
         // Of one that another morphd left and that is gone since, the record knows.
         let maker = running.new.clone().unwrap_or(running.row.newcomer.clone());
+        self.leave_group(&running.row.group);
         self.last_status(app, running.row.clone(), running.asker, running.waiting);
         let (stays, goes) = match committed {
             true => (running.new, running.old),

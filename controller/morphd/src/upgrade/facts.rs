@@ -159,6 +159,7 @@ impl Facts {
             | Input::Resumed(_)
             | Input::ResumeFailed(_)
             | Input::Commit
+            | Input::OtherGoesBack(_)
             | Input::Rollback => {}
         }
     }

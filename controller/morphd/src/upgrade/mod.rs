@@ -26,6 +26,7 @@ mod facts;
 mod forward;
 #[cfg(test)]
 mod tests;
+mod together;
 mod types;
 
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ use morph_api::management::Step;
 
 pub use facts::Numbers;
 use facts::{Facts, Standby};
+pub use together::{Act, Together};
 pub use types::*;
 
 /// To load the view and read the switches back.
@@ -172,6 +174,11 @@ impl Upgrade {
         matches!(self.state, State::Committed | State::RolledBack)
     }
 
+    /// Trouble was met whose answer waits for that of something else.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// When it wants `Input::Time`.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.ended() {
@@ -237,6 +244,7 @@ impl Upgrade {
             )),
             Input::ProxyLost => Some(Cause::failure("the proxy went away".into())),
             Input::Rollback => Some(Cause::operator("asked for by the operator")),
+            Input::OtherGoesBack(cause) => Some(cause.clone()),
             Input::Health { events, errors } if self.state == State::Upgraded => {
                 facts::unhealthy(*events, *errors).map(Cause::failure)
             }

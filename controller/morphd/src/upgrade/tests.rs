@@ -244,6 +244,10 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("proxy-lost", Input::ProxyLost),
         ("commit", Input::Commit),
         ("rollback", Input::Rollback),
+        (
+            "other-goes-back",
+            Input::OtherGoesBack(Cause::operator("because")),
+        ),
         ("time", Input::Time),
     ]
 }
@@ -263,7 +267,8 @@ fn row(mode: Mode, state: State, moves: &[(&str, State)]) {
     }
 }
 
-const LEAVING: [(&str, State); 5] = [
+const LEAVING: [(&str, State); 6] = [
+    ("other-goes-back", State::Leaving),
     ("not-recorded", State::Leaving),
     ("new-failed", State::Leaving),
     ("new-gone", State::Leaving),
@@ -271,7 +276,8 @@ const LEAVING: [(&str, State); 5] = [
     ("rollback", State::Leaving),
 ];
 const RECORDING: State = State::Back(Back::Recording);
-const BACK: [(&str, State); 4] = [
+const BACK: [(&str, State); 5] = [
+    ("other-goes-back", RECORDING),
     ("new-failed", RECORDING),
     ("new-gone", RECORDING),
     ("proxy-lost", RECORDING),

@@ -204,6 +204,8 @@ pub enum Input {
     Commit,
     /// The operator wants the old release back.
     Rollback,
+    /// Another app's upgrade, of which this is a part, goes back.
+    OtherGoesBack(Cause),
     /// `next_deadline` has come.
     Time,
 }

@@ -8,7 +8,7 @@ use morph_api::supervisor::{
 };
 
 use super::*;
-use crate::pipeline;
+use crate::{pipeline, together};
 
 /// A question of morphd's.
 #[derive(Debug)]
@@ -202,6 +202,13 @@ impl Mediator {
         let Some(session) = self.session_of(&request.app, &request.instance) else {
             return Some(Err(unknown_instance(&request.app, &request.instance)));
         };
+        let mut others = Vec::new();
+        for name in request.together.iter().flat_map(|together| &together.apps) {
+            match self.app_id(name) {
+                Some(id) => others.push((id, name.clone())),
+                None => return Some(Err(unknown_app(name))),
+            }
+        }
         let resume = slot::Resume {
             ticket: Some(ticket),
             session,
@@ -210,9 +217,51 @@ impl Mediator {
             cursor: request.cursor.unwrap_or(Seq::ZERO),
             turn: request.turn,
             revision: request.revision,
+            shut: request.together.is_some(),
         };
         self.slot(app, slot::Input::Resume(resume), now, out);
+        let shut = |slot: &Slot| slot.is_shut(session, request.epoch);
+        if let Some(together) = request.together
+            && self.slots.get(&app).is_some_and(shut)
+        {
+            let wait = Duration::from_millis(together.wait_ms.into());
+            // One that this app has left waits for nobody any longer.
+            self.together
+                .retain(|id, other| *id == together.id || !other.has(app));
+            let begun = || Together::new(others, wait, now);
+            self.together.entry(together.id).or_insert_with(begun);
+            let resumed = |t: &mut Together, out: &mut Vec<_>| t.resumed(app, request.epoch, out);
+            self.together(resumed, now, out);
+        }
         None
+    }
+
+    /// Feeds the apps that wait for each other, and carries out what comes of it.
+    pub(super) fn together(
+        &mut self,
+        mut feed: impl FnMut(&mut Together, &mut Vec<together::Output>),
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let mut outputs = Vec::new();
+        for together in self.together.values_mut() {
+            feed(together, &mut outputs);
+        }
+        self.together.retain(|_, together| !together.ended());
+        self.arm(
+            self.together
+                .values()
+                .filter_map(Together::next_deadline)
+                .min(),
+        );
+        for output in outputs {
+            match output {
+                together::Output::Open(app) => self.slot(app, slot::Input::Open, now, out),
+                together::Output::Late(app, why) => {
+                    self.slot(app, slot::Input::Late(why), now, out);
+                }
+            }
+        }
     }
 
     fn tell(&mut self, request: TellRequest) -> Result<Answer, Refusal> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use morph_api::session::{Hello, ToApp, to_app};
+use morph_api::session::{Hello, ToApp, TurnEnd, to_app};
 use morph_api::store::Seq;
 use morph_api::{Records, put_control, put_message};
 use morph_openflow::frame;
@@ -32,6 +32,8 @@ pub(super) struct Session {
     /// The turn that is being made.
     pub(super) commands: Vec<(u32, Bytes)>,
     pub(super) command_bytes: usize,
+    /// A turn that waits for other apps, with its commands.
+    pub(super) parked: Option<(TurnEnd, Vec<(u32, Bytes)>)>,
     /// Between `ReadBegin` and `ReadEnd`.
     pub(super) reading: bool,
     /// Its records wait until these channels have room.

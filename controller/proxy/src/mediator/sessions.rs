@@ -193,6 +193,7 @@ impl Mediator {
                 } => self.deliver(app, session, n, replayed),
                 SlotOutput::Sync { session } => self.sync(session),
                 SlotOutput::ListSwitches => self.list_switches(app),
+                SlotOutput::Release { session } => self.unpark(session, app, now, out),
                 SlotOutput::Answer { ticket, answer } => out.push(Output::Answer {
                     ticket,
                     answer: control::of_slot(answer),
@@ -344,6 +345,7 @@ impl Mediator {
                     cursor,
                     turn,
                     revision,
+                    shut: false,
                 }),
                 None => {
                     tracing::error!(app = %name, %release, "no instance of the lane's release is attached: the slot stays empty");

@@ -13,6 +13,8 @@ use morph_openflow::v13::{
 };
 use prost::Message as _;
 
+mod together;
+
 use super::*;
 use crate::dispatch::tests::configuration;
 
@@ -200,6 +202,7 @@ impl Bench {
 
     fn resume(&mut self, name: &str, epoch: u64, n: u64) {
         self.ask(Ask::Resume(ResumeRequest {
+            together: None,
             app: "ls".into(),
             instance: name.into(),
             epoch,

@@ -92,6 +92,15 @@ impl Mediator {
                 self.refuse(id, "ReadBegin in the middle of a turn".into(), now, out);
             }
             (Some(_), Some(From::ReadEnd(_))) => session.reading = false,
+            (Some(app), Some(From::RulesReady(ready))) => {
+                let is_it = self
+                    .slots
+                    .get(&app)
+                    .is_some_and(|s| s.is_shut(id, ready.epoch));
+                if is_it {
+                    self.together(|t, out| t.ready(app, ready.epoch, out), now, out);
+                }
+            }
             // Of a newer SDK: nothing that this proxy needs to know.
             (Some(_), None) => {}
         }
@@ -179,6 +188,36 @@ impl Mediator {
             return;
         };
         let commands = session.clear_turn();
+        let Some(slot) = self.slots.get(&app) else {
+            return;
+        };
+        if !slot.is_shut(id, end.epoch) {
+            return self.turn(id, app, end, commands, now, out);
+        }
+        // An instance makes one turn at a time.
+        if session.parked.replace((end, commands)).is_some() {
+            let why = "a second turn while the first one waits for other apps";
+            self.refuse(id, why.into(), now, out);
+        }
+    }
+
+    /// The turn that waited for other apps is judged now.
+    pub(super) fn unpark(&mut self, id: u64, app: u8, now: Instant, out: &mut Vec<Output>) {
+        let parked = self.sessions.get_mut(&id).and_then(|s| s.parked.take());
+        if let Some((end, commands)) = parked {
+            self.turn(id, app, end, commands, now, out);
+        }
+    }
+
+    fn turn(
+        &mut self,
+        id: u64,
+        app: u8,
+        end: TurnEnd,
+        commands: Vec<(u32, Bytes)>,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let Some(slot) = self.slots.get(&app) else {
             return;
         };

@@ -86,6 +86,18 @@ impl Slot {
             State::Live(live) => {
                 begun.instance = Some(live.instance.clone());
                 begun.session = Some(live.session);
+                if let Some(shut) = &live.shut {
+                    // No turn of it has passed: it stands where it was resumed.
+                    let quiesced = session::Quiesced {
+                        epoch: self.epoch,
+                        cursor: Some(shut.cursor),
+                        turn: shut.turn,
+                    };
+                    live.not_opened("the slot is held", out);
+                    begun.settle(Outcome::Quiesced, Some(quiesced), out);
+                    self.state = State::Held(begun);
+                    return;
+                }
                 out.push(Output::Send {
                     session: live.session,
                     record: to_app::Record::Quiesce(session::Quiesce { epoch: self.epoch }),
@@ -224,10 +236,14 @@ impl Slot {
                 session: None,
                 since,
             },
-            State::Live(live) => Left {
-                session: Some(live.session),
-                since: None,
-            },
+            State::Live(live) => {
+                live.not_opened("another resume", out);
+                Left {
+                    session: Some(live.session),
+                    // Nothing has passed since the hold before it.
+                    since: live.shut.and_then(|shut| shut.since),
+                }
+            }
             State::Draining(live, mut hold) => {
                 hold.settle(Outcome::Expired, None, out);
                 Left {

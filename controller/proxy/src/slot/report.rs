@@ -53,7 +53,8 @@ impl Slot {
         };
         let held = match &self.state {
             State::Draining(..) | State::Held(_) | State::Fencing { .. } => true,
-            State::Empty { .. } | State::Live(_) => false,
+            State::Live(live) => live.shut.is_some(),
+            State::Empty { .. } => false,
         };
         morph_api::supervisor::Slot {
             app: self.app.clone(),

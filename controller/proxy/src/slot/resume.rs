@@ -17,18 +17,67 @@ impl Slot {
             pause(session, out);
         }
         self.backlog.forget(resume.cursor);
-        let held = left.since.map(|since| now.saturating_duration_since(since));
         let reply = ResumeReply {
             queued: self.backlog.len() as u64,
             replayed: self.backlog.delivered(),
-            held_us: held.map_or(0, |held| held.as_micros() as u64),
+            held_us: held_us(left.since, now),
         };
-        self.go_live(resume, out);
-        if let Some(ticket) = ticket {
+        let shut = resume.shut.then_some(Shut {
+            ticket,
+            reply,
+            since: left.since,
+            cursor: resume.cursor,
+            turn: resume.turn,
+        });
+        let answered = ticket.filter(|_| shut.is_none());
+        self.go_live(resume, shut, out);
+        if let Some(ticket) = answered {
             let answer = Answer::Resume(reply);
             out.push(Output::Answer { ticket, answer });
         }
         self.deliver(out);
+    }
+
+    /// Whether turns of this session in this epoch wait for other apps.
+    pub(crate) fn is_shut(&self, session: u64, epoch: u64) -> bool {
+        match &self.state {
+            State::Live(live) => {
+                live.session == session && self.epoch == epoch && live.shut.is_some()
+            }
+            State::Draining(..) | State::Empty { .. } | State::Held(_) | State::Fencing { .. } => {
+                false
+            }
+        }
+    }
+
+    /// All apps that were resumed as one have their first rules.
+    pub(super) fn open(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let State::Live(live) = &mut self.state else {
+            return;
+        };
+        let Some(shut) = live.shut.take() else {
+            return;
+        };
+        let session = live.session;
+        if let Some(ticket) = shut.ticket {
+            let reply = ResumeReply {
+                held_us: held_us(shut.since, now),
+                ..shut.reply
+            };
+            let answer = Answer::Resume(reply);
+            out.push(Output::Answer { ticket, answer });
+        }
+        out.push(Output::Release { session });
+    }
+
+    /// They are late: whoever asked is told, and decides before the turns pass.
+    pub(super) fn late(&mut self, why: String, out: &mut Vec<Output>) {
+        if let State::Live(live) = &mut self.state
+            && let Some(ticket) = live.shut.as_mut().and_then(|shut| shut.ticket.take())
+        {
+            let answer = Answer::Refused(why);
+            out.push(Output::Answer { ticket, answer });
+        }
     }
 
     fn may_resume(&self, resume: &Resume) -> Result<(), String> {
@@ -60,7 +109,7 @@ impl Slot {
         }
     }
 
-    fn go_live(&mut self, resume: Resume, out: &mut Vec<Output>) {
+    fn go_live(&mut self, resume: Resume, shut: Option<Shut>, out: &mut Vec<Output>) {
         let session = resume.session;
         self.epoch = resume.epoch;
         out.push(Output::Sync { session });
@@ -71,6 +120,7 @@ impl Slot {
                 cursor: Some(resume.cursor),
                 turn: resume.turn,
                 revision: resume.revision,
+                together: resume.shut,
             }),
         });
         out.push(Output::Observe(observation::What::Resumed(Resumed {
@@ -83,6 +133,7 @@ impl Slot {
             instance: resume.instance,
             unanswered: None,
             next: self.backlog.first(),
+            shut,
         });
     }
 
@@ -100,6 +151,7 @@ impl Slot {
             State::Live(live) if live.session == session => {
                 was_live = true;
                 in_hand = live.unanswered;
+                live.not_opened("its session ended", out);
                 State::Empty { since: Some(now) }
             }
             State::Draining(live, mut hold) if live.session == session => {
@@ -127,4 +179,26 @@ impl Slot {
             in_hand: in_hand.map(|n| self.backlog.seq(n)),
         })));
     }
+}
+
+impl Live {
+    /// It is live no longer: whoever waits for its turns to pass is told so, and a waiting turn is judged.
+    pub(super) fn not_opened(&self, why: &str, out: &mut Vec<Output>) {
+        let Some(shut) = &self.shut else {
+            return;
+        };
+        if let Some(ticket) = shut.ticket {
+            let answer = Answer::Refused(format!("its turns did not come to pass: {why}"));
+            out.push(Output::Answer { ticket, answer });
+        }
+        out.push(Output::Release {
+            session: self.session,
+        });
+    }
+}
+
+/// For how long nothing passed.
+fn held_us(since: Option<Instant>, now: Instant) -> u64 {
+    let held = since.map(|since| now.saturating_duration_since(since));
+    held.map_or(0, |held| held.as_micros() as u64)
 }

@@ -115,6 +115,7 @@ fn resume(ticket: Option<u64>, session: u64, epoch: u64, cursor: Seq) -> Resume 
         cursor,
         turn: 0,
         revision: 0,
+        shut: false,
     }
 }
 
@@ -137,6 +138,7 @@ fn text(output: &Output) -> Option<String> {
         Output::Deliver { session, n, .. } => format!("{session}: event {n} again"),
         Output::Sync { session } => format!("{session}: sync"),
         Output::ListSwitches => "list".into(),
+        Output::Release { session } => format!("{session}: release"),
         Output::Fence => "fence".into(),
         Output::Answer { answer, .. } => match answer {
             Answer::Hold(reply) => format!("hold {:?} {}", reply.outcome(), reply.turn),
@@ -470,4 +472,85 @@ fn the_report_counts() {
     bench.hold();
     assert!(bench.slot.report(bench.now).held);
     assert_eq!(Outcome::Quiesced as i32, 1);
+}
+
+/// Live with session 1 in epoch 1; session 2 is resumed in epoch 2 after a hold, and waits for other apps.
+fn shut() -> Bench {
+    let mut bench = Bench::live();
+    bench.hold();
+    bench.quiesced(1, 1, 1);
+    bench.packet_in();
+    bench.now += SECOND;
+    let waits = Resume {
+        shut: true,
+        ..resume(Some(9), 2, 2, seq(1))
+    };
+    let said = bench.put(Input::Resume(waits));
+    assert_eq!(
+        said,
+        [
+            "1: pause",
+            "1: sync",
+            "2: sync",
+            "2: resume 2",
+            "2: event 2"
+        ]
+    );
+    assert!(bench.slot.is_shut(2, 2) && !bench.slot.is_shut(2, 1) && !bench.slot.is_shut(1, 2));
+    bench
+}
+
+#[test]
+fn an_app_that_waits_for_others_is_answered_when_its_turns_pass() {
+    let mut bench = shut();
+    bench.now += SECOND;
+    let mut out = Vec::new();
+    bench.slot.handle(Input::Open, bench.now, &mut out);
+    let Some(Output::Answer {
+        answer: Answer::Resume(reply),
+        ..
+    }) = out.first()
+    else {
+        panic!("{out:?}");
+    };
+    assert_eq!(
+        (reply.queued, reply.held_us),
+        (1, 2_000_000),
+        "held until now"
+    );
+    assert_eq!(out.last(), Some(&Output::Release { session: 2 }));
+    assert!(!bench.slot.is_shut(2, 2));
+    assert_eq!(bench.judge(2, 2, 2), PASS);
+    assert!(bench.put(Input::Open).is_empty(), "once");
+}
+
+#[test]
+fn an_app_that_waits_for_others_in_vain_can_be_held_replaced_and_lost() {
+    let mut bench = shut();
+    assert_eq!(bench.put(Input::Late("router is late".into())), ["refused"]);
+    assert!(bench.slot.is_shut(2, 2), "it still waits");
+    assert_eq!(bench.hold(), ["2: release", "hold Quiesced 0"]);
+    assert_eq!(bench.judge(2, 2, 2), STALE, "what waited does not pass");
+    let said = bench.resume(1, 3, seq(1));
+    assert_eq!(
+        said,
+        [
+            "2: pause",
+            "2: sync",
+            "1: sync",
+            "1: resume 3",
+            "resumed 1/1",
+            "1: event 2 again"
+        ]
+    );
+    let mut bench = shut();
+    let said = bench.resume(1, 3, seq(1));
+    assert_eq!(said[..3], ["refused", "2: release", "2: pause"]);
+    let mut bench = shut();
+    let said = bench.lose(2);
+    assert_eq!(
+        said,
+        ["refused", "2: release", "detached live=true in hand 2"]
+    );
+    assert!(bench.put(Input::Open).is_empty() && bench.put(Input::Late(String::new())).is_empty());
 }

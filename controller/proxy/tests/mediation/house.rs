@@ -176,6 +176,7 @@ impl House {
 
     pub(crate) async fn resume(&mut self, name: &str, epoch: u64, cursor: Seq) -> ResumeReply {
         let request = ResumeRequest {
+            together: None,
             app: APP.into(),
             instance: name.into(),
             epoch,

@@ -297,6 +297,7 @@ impl<A: App> World<A> {
     pub(super) fn resume_at(&mut self, revision: u64) {
         let lane = self.store.lane();
         self.control(to_app::Record::Resume(session::Resume {
+            together: false,
             epoch: lane.epoch,
             cursor: lane.cursor,
             turn: lane.turn,
