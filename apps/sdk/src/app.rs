@@ -42,6 +42,13 @@ pub trait App: Send + 'static {
         Vec::new()
     }
 
+    /// Asked every second while this instance is the live one: an error says what is wrong with it as a whole. In the
+    /// probation of an upgrade it takes the upgrade back; else it is logged.
+    fn healthy(&self, view: &View<'_>) -> Result<(), AppError> {
+        let _ = view;
+        Ok(())
+    }
+
     /// The groups whose rules depend on a row or a switch. Called for each one that changed or, at the start, is there.
     fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Self::Group>;
 

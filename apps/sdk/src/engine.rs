@@ -54,6 +54,11 @@ impl<A: App> Engine<A> {
         }
     }
 
+    /// What the app says of itself.
+    pub(crate) fn healthy(&self) -> Result<(), AppError> {
+        self.app.healthy(&self.view())
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         View {
             tables: &self.tables,

@@ -103,6 +103,22 @@ pub(crate) enum Verb {
         /// How long the old release stands by, with its unit: 500ms, 30s, 5m [default: 30s]
         #[arg(long, value_name = "TIME", value_parser = argument::duration)]
         probation: Option<Duration>,
+        /// Go back by itself, unless `morphctl commit` is said within this time; instead of a probation that ends in the
+        /// commit. It goes on over a restart of morphd, and begins anew after one of the machine
+        #[arg(long, value_name = "TIME", value_parser = argument::duration, conflicts_with = "probation")]
+        confirm_within: Option<Duration>,
+        /// How long a step may take, once for each; `[upgrade]` in app.toml says it for a release, and the defaults are
+        /// copy=60s (without progress), start=20s, probe=2s, quiesce=1s (then the old instance is treated as crashed),
+        /// hold=5s (the proxy ends it by itself), fence=2s, rules=3s (of several apps as one); at the end of any other
+        /// one the old release stays or comes back
+        #[arg(long = "deadline", value_name = "STEP=TIME", value_parser = argument::deadline)]
+        deadlines: Vec<(String, Duration)>,
+        /// Go to an older release even where rows of the state would lose something, see `morphctl store migrations`
+        #[arg(long)]
+        allow_loss: bool,
+        /// Only say what would be done: steps, change of the state, readers, tables and switches, and what is refused
+        #[arg(long, conflicts_with = "no_wait")]
+        dry_run: bool,
         /// Return once the upgrade has begun
         #[arg(long)]
         no_wait: bool,
@@ -118,6 +134,15 @@ pub(crate) enum Verb {
         /// Of which app
         #[arg(value_name = "app=NAME")]
         app: App,
+    },
+    /// The upgrades that have ended: who, when, from, to, how they ended, and what they cost; oldest first
+    Upgrades {
+        /// Only those of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+        /// Only the newest so many [default: all that are kept, 100 of each app]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
     },
     /// The upgrades that run, and each app's last one
     Status {
@@ -352,6 +377,7 @@ mod tests {
             releases,
             probation,
             no_wait,
+            ..
         } = cli.verb
         else {
             panic!("{:?}", cli.verb);
@@ -373,6 +399,13 @@ mod tests {
             ("upgrade app=router topology", "app=topology"),
             ("upgrade app=router --probation 30", "30s"),
             ("upgrade app=router --probation 0s", "morphctl commit"),
+            ("upgrade app=router --deadline commit=5s", "copy, start"),
+            ("upgrade app=router --deadline start", "STEP=TIME"),
+            ("upgrade app=router --deadline start=9h", "1 h"),
+            (
+                "upgrade app=router --probation 5s --confirm-within 5m",
+                "cannot be used with",
+            ),
             ("commit app=router@2.0.0", "without a version"),
             ("rollback app=router@2.0.0", "without a version"),
             ("app stop app=router", "the name alone"),

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use morph_api::deadlines::Deadlines;
 use semver::Version;
 use serde_json::Value;
 
@@ -92,6 +93,16 @@ pub(crate) fn duration(word: &str) -> Result<Duration, String> {
         Some(ms) if ms <= u32::MAX.into() => Ok(Duration::from_millis(ms)),
         _ => Err("longer than 49 days".into()),
     }
+}
+
+/// `STEP=TIME`, a step of an upgrade and how long it may take.
+pub(crate) fn deadline(word: &str) -> Result<(String, Duration), String> {
+    let (name, time) = word
+        .split_once('=')
+        .ok_or("the form is STEP=TIME, as in start=40s")?;
+    let time = morph_api::deadlines::duration(time)?;
+    Deadlines::default().set(name, time)?;
+    Ok((name.to_owned(), time))
 }
 
 /// A datapath id in any of the usual forms, as 16 hex digits. All are hexadecimal, but for fewer than 16 characters

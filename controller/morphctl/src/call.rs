@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use morph_api::management::{
     AppsRequest, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
-    ConfigSetRequest, FlowsRequest, HostsRequest, InstallAppRequest, PortsRequest, ReleasesRequest,
-    RemoveAppRequest, RollbackRequest, StartAppRequest, StopAppRequest, StoreGetRequest,
-    StoreListReply, StoreListRequest, StoreMigrationsRequest, StoreStatsRequest, SwitchesRequest,
-    TopologyRequest, VersionRequest, management_client::ManagementClient,
+    ConfigSetRequest, FlowsRequest, HostsRequest, InstallAppRequest, PlannedUpgrade, PortsRequest,
+    ReleasesRequest, RemoveAppRequest, RollbackRequest, StartAppRequest, StopAppRequest,
+    StoreGetRequest, StoreListReply, StoreListRequest, StoreMigrationsRequest, StoreStatsRequest,
+    SwitchesRequest, TopologyRequest, UpgradesRequest, VersionRequest,
+    management_client::ManagementClient,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -77,8 +78,36 @@ pub(crate) async fn run(
         Verb::Upgrade {
             releases,
             probation,
+            confirm_within,
+            deadlines,
+            allow_loss,
+            dry_run,
             no_wait,
-        } => follow::upgrade(client, out, releases, probation, no_wait).await,
+        } => {
+            let wish = follow::Wish {
+                probation,
+                confirm_within,
+                deadlines,
+                allow_loss,
+                no_wait,
+            };
+            match dry_run {
+                true => {
+                    let request = follow::request(releases, wish);
+                    let plan = looked(client.plan(request)).await?;
+                    plans(out, &plan.upgrades)
+                }
+                false => follow::upgrade(client, out, releases, wish).await,
+            }
+        }
+        Verb::Upgrades { app, limit } => {
+            let request = UpgradesRequest {
+                app: or_all(app),
+                limit: limit.unwrap_or(0),
+            };
+            let reply = looked(client.upgrades(request)).await?;
+            out.list("upgrades", &reply.upgrades)
+        }
         Verb::Commit { app: App(app) } => {
             let lives = client.clone();
             let reply = changed(&lives, client.commit(CommitRequest { app })).await?;
@@ -200,6 +229,20 @@ async fn run_config(
                 .collect();
             out.list("config", &written)
         }
+    }
+}
+
+/// What would be done; refused where any of it would be.
+fn plans(out: &mut Output, plans: &[PlannedUpgrade]) -> Result<(), Failure> {
+    out.list("plan", plans)?;
+    let refused: Vec<&str> = plans
+        .iter()
+        .map(|plan| plan.refused.as_str())
+        .filter(|why| !why.is_empty())
+        .collect();
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Refused(plain(&refused.join("; ")).into_owned())),
     }
 }
 

@@ -20,19 +20,28 @@ const TAIL: u32 = 200;
 /// The noun of upgrades in JSON.
 const UPGRADES: &str = "upgrades";
 
+/// How an upgrade is wanted.
+pub(crate) struct Wish {
+    pub(crate) probation: Option<Duration>,
+    pub(crate) confirm_within: Option<Duration>,
+    pub(crate) deadlines: Vec<(String, Duration)>,
+    pub(crate) allow_loss: bool,
+    pub(crate) no_wait: bool,
+}
+
 /// `upgrade`: each status as it comes; ends with the upgrade, or after its first status with `no_wait`.
 pub(crate) async fn upgrade(
     client: &mut Client,
     out: &mut Output,
     releases: Vec<Release>,
-    probation: Option<Duration>,
-    no_wait: bool,
+    wish: Wish,
 ) -> Result<(), Failure> {
+    let no_wait = wish.no_wait;
     let (app, count) = (
         releases.first().map(|r| r.app.clone()).unwrap_or_default(),
         releases.len(),
     );
-    let request = request(releases, probation, no_wait);
+    let request = request(releases, wish);
     let lives = client.clone();
     let opened = waited(&lives, client.upgrade(request)).await;
     let mut stream = match opened {
@@ -67,20 +76,29 @@ pub(crate) async fn upgrade(
     }
 }
 
-fn request(releases: Vec<Release>, probation: Option<Duration>, no_wait: bool) -> UpgradeRequest {
+/// What is asked of morphd.
+pub(crate) fn request(releases: Vec<Release>, wish: Wish) -> UpgradeRequest {
     let mut releases = releases.into_iter().map(|release| AppRelease {
         app: release.app,
         version: release.version.map(|v| v.to_string()).unwrap_or_default(),
     });
     // The parser takes no less than one.
     let AppRelease { app, version } = releases.next().unwrap_or_default();
+    // The parser allows no more than fits; 0 is the API's default.
+    let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     UpgradeRequest {
         app,
         version,
-        // The parser allows no more than fits; 0 is the API's default.
-        probation_ms: probation.map_or(0, |p| u32::try_from(p.as_millis()).unwrap_or(u32::MAX)),
-        no_wait,
+        probation_ms: wish.probation.map_or(0, ms),
+        no_wait: wish.no_wait,
         also: releases.collect(),
+        confirm_within_ms: wish.confirm_within.map_or(0, ms),
+        allow_loss: wish.allow_loss,
+        deadlines_ms: wish
+            .deadlines
+            .into_iter()
+            .map(|(name, time)| (name, ms(time)))
+            .collect(),
     }
 }
 

@@ -21,6 +21,9 @@ pub const RELEASES: &str = "releases";
 /// Table of [`UpgradeRow`], the last one of each app, by the app's name.
 pub const UPGRADES: &str = "upgrades";
 
+/// Table of [`UpgradeRow`], of upgrades that ended: the app's name, the start's time and the id are the key.
+pub const HISTORY: &str = "history";
+
 /// Between two tries while the store is away.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often a refused expectation is read again before it is taken as a refusal.
@@ -128,6 +131,14 @@ pub struct UpgradeRow {
     pub new_schema: u32,
     /// How long the probation lasts.
     pub probation_ms: u64,
+    /// At its end the upgrade goes back, unless it was committed.
+    pub confirm: bool,
+    /// An older release may lose rows.
+    pub allow_loss: bool,
+    /// How long the steps may take, in milliseconds, by name.
+    pub deadlines_ms: std::collections::BTreeMap<String, u64>,
+    /// Who asked for it.
+    pub who: String,
     /// The fence for the newcomer is done.
     pub fenced: bool,
     /// That fence swapped truth and copy.

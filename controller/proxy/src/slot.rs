@@ -169,6 +169,11 @@ struct Live {
     next: u64,
     /// Its turns wait for other apps.
     shut: Option<Shut>,
+    /// When the event in hand was delivered.
+    asked_at: Option<Instant>,
+    /// Events answered, and how long that took in all.
+    answered: u64,
+    answer_us: u64,
 }
 
 /// Resumed, and its turns do not pass yet.
@@ -254,7 +259,7 @@ impl Slot {
                 session,
                 turn,
                 event,
-            } => self.settled(session, turn, event, out),
+            } => self.settled(session, turn, event, now, out),
             Input::Durable(cursor) => self.backlog.forget(cursor),
             Input::Quiesced { session, quiesced } => self.quiesced(session, quiesced, out),
             Input::SessionLost {
@@ -331,7 +336,7 @@ impl Slot {
         self.rate.count(now);
         self.backlog.push(channel, dpid, what);
         match &self.state {
-            State::Live(_) => self.deliver(out),
+            State::Live(_) => self.deliver(now, out),
             State::Draining(_, hold) | State::Held(hold)
                 if !hold.full_before && self.backlog.is_full() =>
             {
@@ -347,7 +352,7 @@ impl Slot {
     }
 
     /// Delivers the next event, where there is one and the window is open.
-    fn deliver(&mut self, out: &mut Vec<Output>) {
+    fn deliver(&mut self, now: Instant, out: &mut Vec<Output>) {
         let State::Live(live) = &mut self.state else {
             return;
         };
@@ -359,6 +364,7 @@ impl Slot {
             return;
         };
         live.unanswered = Some(n);
+        live.asked_at = Some(now);
         live.next = n + 1;
         if let What::Resync { list } = &mut queued.what
             && std::mem::take(list)
@@ -380,7 +386,14 @@ impl Slot {
         }
     }
 
-    fn settled(&mut self, session: u64, turn: u64, event: Option<Seq>, out: &mut Vec<Output>) {
+    fn settled(
+        &mut self,
+        session: u64,
+        turn: u64,
+        event: Option<Seq>,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
         let live = match &mut self.state {
             State::Live(live) | State::Draining(live, _) if live.session == session => live,
             // Its epoch has ended meanwhile; the store refuses the turn, and its event is replayed.
@@ -388,12 +401,16 @@ impl Slot {
         };
         if event.is_some() {
             live.unanswered = None;
+            if let Some(asked) = live.asked_at.take() {
+                live.answered += 1;
+                live.answer_us += now.saturating_duration_since(asked).as_micros() as u64;
+            }
         }
         out.push(Output::Send {
             session,
             record: to_app::Record::Accepted(session::Accepted { turn }),
         });
-        self.deliver(out);
+        self.deliver(now, out);
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod cookie;
+pub mod deadlines;
 pub mod fail;
 pub mod manifest;
 mod record;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::check::Check;
+use crate::deadlines::{Deadlines, duration};
 
 /// The manifest of one release.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Manifest {
     /// What the entries of these tables have to be.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
+    /// How long the steps of an upgrade to this release may take, by name: `start = "40s"`.
+    #[serde(default)]
+    pub upgrade: BTreeMap<String, String>,
 }
 
 /// When the store acknowledges an app's turns.
@@ -120,6 +124,16 @@ impl Manifest {
         }
     }
 
+    /// How long the steps of an upgrade to this release may take.
+    pub fn deadlines(&self) -> Result<Deadlines, String> {
+        let mut deadlines = Deadlines::default();
+        for (name, time) in &self.upgrade {
+            deadlines.set(name, duration(time)?)?;
+        }
+        deadlines.check()?;
+        Ok(deadlines)
+    }
+
     fn wrong_value(&self) -> Option<(&'static str, String)> {
         let [first, last] = self.tables;
         if !is_name(&self.name) {
@@ -166,6 +180,9 @@ impl Manifest {
                 "tables",
                 format!("[{first}, {last}] is not a range within 1 to 254 of two tables or more"),
             ));
+        }
+        if let Err(why) = self.deadlines() {
+            return Some(("upgrade", why));
         }
         self.checks.iter().find_map(|(table, check)| {
             if !self.config.contains(table) {
@@ -251,6 +268,16 @@ mod tests {
             ("[1]", "[0, 1]", "migrates: 0"),
             ("[20, 29]", "[29, 20]", "tables: [29, 20]"),
             ("[20, 29]", "[0, 9]", "tables: [0, 9]"),
+            (
+                "config = [\"weights\"]",
+                "[upgrade]\nstrat = \"1s\"",
+                "upgrade: \"strat\" is no step",
+            ),
+            (
+                "config = [\"weights\"]",
+                "[upgrade]\nhold = \"1s\"",
+                "upgrade: hold",
+            ),
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
             ("id = 3", "", "missing field `id`"),
             ("\"2.0.0\"", "\"two\"", "two"),

@@ -263,11 +263,17 @@ impl<A: App> Instance<A> {
             return;
         }
         live.health = now.instant + HEALTH;
+        let cursor = Some(live.cursor);
+        let unwell = self.engine.healthy().err().map(|error| error.to_string());
+        if let Some(why) = &unwell {
+            tracing::warn!("the app is not well: {why}");
+        }
         let health = Health {
             events: self.counters.events,
             errors: self.counters.errors,
             rule_failures: self.counters.rule_failures,
-            cursor: Some(live.cursor),
+            cursor,
+            unwell: unwell.unwrap_or_default(),
         };
         self.say(report::Report::Health(health), out);
     }

@@ -3,8 +3,9 @@
 //! Every field is named here, and a field that is missing does not compile: what the API says, scripts can read.
 
 use morph_api::management::{
-    App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss, Port,
-    Release, StoreChange, StoreFinding, StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
+    App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
+    PastUpgrade, PlannedUpgrade, Port, Release, StoreChange, StoreFinding, StoreRow, StoreSpace,
+    StoreStats, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -89,6 +90,13 @@ objects! {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
         rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
         groups_losing, losses, with,
+    }
+    PastUpgrade {
+        app, from, to, step as named, who, started_unix_ms, ended_unix_ms, took_us, by, message, handover_us, back_handover_us,
+        events_held, events_replayed, rules_added, rules_changed, rules_removed, rules_unchanged, id, with,
+    }
+    PlannedUpgrade {
+        app, from, to, mode, old_schema, new_schema, keys, readers, tables, switches, rules, deadlines, steps, refused,
     }
     LogLine { line }
     Switch {

@@ -3,8 +3,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, Port, Release, StoreFinding,
-    StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
+    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade, PlannedUpgrade, Port,
+    Release, StoreFinding, StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
 };
 
 use super::plain;
@@ -124,6 +124,20 @@ tables! {
         ">HANDOVER_MS": if status.handover_us == 0 { String::new() } else { milliseconds(status.handover_us) },
         ">HELD": status.events_held, ">REPLAYED": status.events_replayed, "RULES": rules(status), "BY": status.by,
         "MESSAGE": status.message,
+    }
+    PastUpgrade = |past| {
+        "ENDED": utc(past.ended_unix_ms), "APP": past.app, "FROM": past.from, "TO": past.to, "OUTCOME": word(past.step),
+        "WHO": past.who.replace(' ', ""), "BY": past.by,
+        ">HANDOVER_MS": if past.handover_us == 0 { String::new() } else { milliseconds(past.handover_us) },
+        ">HELD": past.events_held, ">REPLAYED": past.events_replayed,
+        "RULES": format!("+{},~{},-{}", past.rules_added, past.rules_changed, past.rules_removed),
+        "MESSAGE": past.message,
+    }
+    PlannedUpgrade = |plan| {
+        "APP": plan.app, "FROM": plan.from, "TO": plan.to, "MODE": plan.mode,
+        "SCHEMA": format!("{}->{}", plan.old_schema, plan.new_schema), ">KEYS": plan.keys,
+        "READERS": plan.readers.join(","), "TABLES": plan.tables, ">SWITCHES": plan.switches.len(), ">RULES": plan.rules,
+        "STEPS": plan.steps.join("; "),
     }
     Switch = |switch| {
         "DPID": switch.dpid, "REMOTE": switch.remote, "OPENFLOW": switch.openflow, ">TABLES": switch.tables,

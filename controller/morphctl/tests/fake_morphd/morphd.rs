@@ -246,6 +246,41 @@ impl Management for Morphd {
         Ok(stream(statuses, stays && !no_wait))
     }
 
+    async fn plan(&self, request: Request<UpgradeRequest>) -> Answer<PlanReply> {
+        let app = request.get_ref().app.clone();
+        self.asked(&app, &request)?;
+        let broken = app == "broken";
+        let plan = PlannedUpgrade {
+            refused: if broken {
+                "no migration".into()
+            } else {
+                String::new()
+            },
+            app,
+            keys: 40,
+            steps: vec!["it starts".into()],
+            ..PlannedUpgrade::default()
+        };
+        let upgrades = vec![plan];
+        Ok(Response::new(PlanReply { upgrades }))
+    }
+
+    async fn upgrades(&self, request: Request<UpgradesRequest>) -> Answer<UpgradesReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let past = PastUpgrade {
+            app: "router".into(),
+            from: "1.0.0".into(),
+            to: "2.0.0".into(),
+            step: Step::RolledBack.into(),
+            who: "ana (1000)".into(),
+            by: "operator".into(),
+            handover_us: 4_210,
+            ..PastUpgrade::default()
+        };
+        let upgrades = vec![past];
+        Ok(Response::new(UpgradesReply { upgrades }))
+    }
+
     async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitReply> {
         let app = &request.get_ref().app;
         self.asked(app, &request)?;

@@ -74,7 +74,7 @@ fn a_committed_upgrade_ends_with_0_and_its_figures() {
     );
     assert_eq!(
         fake.asked(),
-        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [] }"
+        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {} }"
     );
 }
 
@@ -84,7 +84,7 @@ fn in_json_each_status_is_an_object_of_its_own() {
     let objects = fake.json("upgrade app=router");
     assert_eq!(
         fake.asked(),
-        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [] }"
+        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {} }"
     );
     assert_eq!(objects.len(), 7);
     assert!(
@@ -115,10 +115,56 @@ fn several_apps_as_one_end_when_each_has_ended() {
     }
     assert!(
         fake.asked()
-            .ends_with("also: [AppRelease { app: \"topology\", version: \"\" }] }")
+            .contains("also: [AppRelease { app: \"topology\", version: \"\" }], ")
     );
     let ran = fake.run("upgrade app=crashy app=topology");
     assert_eq!(ran.code, 4, "{ran:?}");
+}
+
+#[test]
+fn the_wishes_of_an_upgrade_are_handed_on() {
+    let fake = Fake::start();
+    let line = "upgrade app=router --confirm-within 10m --deadline start=40s --allow-loss";
+    assert_eq!(fake.run(line).code, 0);
+    let asked = fake.asked();
+    let said = "confirm_within_ms: 600000, allow_loss: true, deadlines_ms: {\"start\": 40000} }";
+    assert!(
+        asked.contains("probation_ms: 0") && asked.ends_with(said),
+        "{asked}"
+    );
+}
+
+#[test]
+fn a_plan_is_printed_and_one_that_would_be_refused_ends_with_1() {
+    let fake = Fake::start();
+    let plans = &fake.json("upgrade app=router --dry-run")[0]["plan"];
+    assert_eq!(
+        (&plans[0]["keys"], &plans[0]["steps"][0]),
+        (&40.into(), &"it starts".into())
+    );
+    assert!(!fake.asked_ever("UpgradeRequest { app: \"broken\""));
+    let ran = fake.run("upgrade app=broken --dry-run");
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err.contains("no migration") && ran.out.starts_with("APP"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn upgrades_that_ended_are_listed() {
+    let fake = Fake::start();
+    let ran = fake.run("upgrades app=router --limit 5");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.contains("RolledBack  ana(1000)  operator"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        fake.asked(),
+        "UpgradesRequest { app: \"router\", limit: 5 }"
+    );
+    assert_eq!(fake.json("upgrades")[0]["upgrades"][0]["who"], "ana (1000)");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod config;
 mod logs;
 mod migrations;
+mod peer;
+mod plans;
 mod routes;
 mod rows;
 mod service;

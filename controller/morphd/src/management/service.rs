@@ -14,11 +14,12 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{logs, migrations, rows, state, views, whole};
+use super::{logs, migrations, plans, rows, state, views, whole};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
-use crate::supervisor::{AppView, Asked, Event, Last, Request, Supervisor};
+use crate::records::Records;
+use crate::supervisor::{AppView, Event, Last, Request, Supervisor};
 
 /// Lines of a log where no number is named.
 const TAIL: u32 = 200;
@@ -123,7 +124,7 @@ impl Service {
     }
 }
 
-fn version(text: &str) -> Result<Option<Version>, Status> {
+pub(super) fn version(text: &str) -> Result<Option<Version>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -277,23 +278,34 @@ impl Management for Service {
 
     type UpgradeStream = Statuses;
 
+    async fn plan(&self, call: Call<UpgradeRequest>) -> Answer<PlanReply> {
+        let asked = plans::asked(call)?;
+        let mut upgrades = self.ask(|reply| Request::Plan(asked, reply)).await?;
+        for plan in &mut upgrades {
+            plans::look(plan, &self.store, &self.proxy).await?;
+        }
+        Ok(Response::new(PlanReply { upgrades }))
+    }
+
+    async fn upgrades(&self, call: Call<UpgradesRequest>) -> Answer<UpgradesReply> {
+        let UpgradesRequest { app, limit } = call.into_inner();
+        if !app.is_empty() {
+            self.app_now(&app).await?;
+        }
+        let records = Records::new(self.store.clone());
+        let past = crate::supervisor::history::past(&records, &app).await;
+        let mut upgrades = past.map_err(Status::unavailable)?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        if limit != 0 && upgrades.len() > most {
+            upgrades.drain(..upgrades.len() - most);
+        }
+        Ok(Response::new(UpgradesReply { upgrades }))
+    }
+
     async fn upgrade(&self, call: Call<UpgradeRequest>) -> Answer<Self::UpgradeStream> {
         self.may_write()?;
-        let UpgradeRequest {
-            app,
-            version: text,
-            probation_ms,
-            no_wait,
-            also,
-        } = call.into_inner();
-        let mut releases = vec![(app, version(&text)?)];
-        for other in also {
-            releases.push((other.app, version(&other.version)?));
-        }
-        let asked = Asked {
-            releases,
-            probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
-        };
+        let no_wait = call.get_ref().no_wait;
+        let asked = plans::asked(call)?;
         let statuses = self.ask(|reply| Request::Upgrade(asked, reply)).await?;
         let statuses = ReceiverStream::new(statuses).map(Ok);
         Ok(Response::new(match no_wait {

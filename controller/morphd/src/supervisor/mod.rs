@@ -14,10 +14,12 @@
 mod apps;
 mod copies;
 mod first;
+pub(crate) mod history;
 mod instances;
 mod migrations;
 mod observe;
 mod parts;
+mod planning;
 mod present;
 mod record;
 mod recover;

@@ -292,6 +292,8 @@ impl Supervisor {
                 (side == Some(Side::New)).then_some(upgrade::Input::Health {
                     events: health.events,
                     errors: health.errors,
+                    refused_rules: health.rule_failures,
+                    unwell: Some(health.unwell).filter(|why| !why.is_empty()),
                 })
             }
         };

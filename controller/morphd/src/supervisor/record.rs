@@ -1,22 +1,19 @@
 //! The record of an upgrade: written before every step, with the fence, and with the end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use morph_api::deadlines::Deadlines;
 use morph_api::fail;
 use morph_api::management::Step;
 
-use super::Supervisor;
 use super::statuses::may_fail;
+use super::{Supervisor, history};
 use crate::app::InstanceId;
 use crate::boot::Moment;
 use crate::records::{
     APPS, AppRow, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, UPGRADES, UpgradeRow, Write,
 };
 use crate::upgrade::{Input, Numbers, Side};
-
-/// For the fence of a hand-over: well within the hold.
-const FENCE: Duration = Duration::from_secs(2);
 
 /// Puts into a record what the upgrade has counted by now.
 pub(super) fn count(row: &mut UpgradeRow, numbers: &Numbers) {
@@ -163,6 +160,10 @@ impl Supervisor {
             return;
         };
         let fencings: Vec<Fencing> = parts.iter().map(|part| part.fencing.clone()).collect();
+        let limits = parts
+            .iter()
+            .map(|part| self.deadlines(&part.fencing.app).fence);
+        let limit = limits.min().unwrap_or(Deadlines::DEFAULT.fence);
         let records = Arc::clone(&self.records);
         let rows: Vec<_> = parts
             .iter()
@@ -190,7 +191,7 @@ impl Supervisor {
                 // The way back has no failure exit: it waits for the store.
                 return fence.await.map_err(|refusal| refusal.to_string());
             }
-            match tokio::time::timeout(FENCE, fence).await {
+            match tokio::time::timeout(limit, fence).await {
                 Ok(result) => result.map_err(|refusal| refusal.to_string()),
                 Err(_) => Err("the store did not answer in time".into()),
             }
@@ -281,6 +282,12 @@ impl Supervisor {
                 None => return,
             }
         }
+        let rows = members.iter().filter_map(|(app, _)| {
+            let running = self.apps.get(app)?.upgrade.as_ref()?;
+            Some((app.clone(), running.row.clone()))
+        });
+        let rows: Vec<_> = rows.collect();
+        writes.extend(rows.iter().map(|(app, row)| history::write(app, row)));
         self.write_in_order(members, step, writes, |result| match result {
             Ok(()) => Input::Finished,
             Err(why) => Input::FinishRefused(why),

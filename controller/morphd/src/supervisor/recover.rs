@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
 use semver::Version;
 
@@ -222,7 +223,10 @@ impl Supervisor {
         row.step_unix_ms = super::unix_ms();
         row.message = "morphd was started again before the hand-over".into();
         row.by = "failure".into();
-        let mut writes = vec![Write::new(UPGRADES, name, &row)];
+        let mut writes = vec![
+            Write::new(UPGRADES, name, &row),
+            super::history::write(name, &row),
+        ];
         let to = row.to.parse::<Version>().ok();
         if let (Some(to), Some(status)) = (to, row.was)
             && let Some(release) = self.releases.get(name, &to)
@@ -313,15 +317,24 @@ fn plan_of(row: &UpgradeRow) -> Plan {
         "copy_first" => Mode::CopyFirst,
         _ => Mode::Plain,
     };
+    // Whatever was done to the wall clock meanwhile; after a start of the machine the time begins anew.
     let gone = match Step::from_str_name(&row.step) {
         // After a start of the machine, and where nobody wrote it down, it begins anew.
         Some(Step::Upgraded) => row.step_at.as_ref().and_then(Moment::elapsed),
         _ => None,
     };
+    let mut deadlines = Deadlines::default();
+    for (name, ms) in &row.deadlines_ms {
+        // A name that this morphd does not know is of no step that it could take.
+        let _ = deadlines.set(name, Duration::from_millis(*ms));
+    }
     Plan {
         mode,
         old_schema: row.old_schema,
         new_schema: row.new_schema,
         probation: Duration::from_millis(row.probation_ms).saturating_sub(gone.unwrap_or_default()),
+        confirm: row.confirm,
+        allow_loss: row.allow_loss,
+        deadlines,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use morph_api::check::Check;
-use morph_api::management::{self, UpgradeStatus};
+use morph_api::management::{self, PlannedUpgrade, UpgradeStatus};
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -44,6 +44,8 @@ pub enum Request {
     Remove(String, Reply<u8>),
     /// Upgrades apps as one: the receiver gets every status of each.
     Upgrade(Asked, Reply<mpsc::Receiver<UpgradeStatus>>),
+    /// What an upgrade would do.
+    Plan(Asked, Reply<Vec<PlannedUpgrade>>),
     /// Ends a probation; the receivers get the last statuses, first that of the app.
     Commit(String, Reply<Vec<Last>>),
     /// Goes back; the receivers get the last statuses, first that of the app.
@@ -82,6 +84,14 @@ pub struct Asked {
     pub releases: Vec<(String, Option<Version>)>,
     /// How long the probation lasts.
     pub probation: Option<Duration>,
+    /// At its end the upgrade goes back, unless it was committed.
+    pub confirm: bool,
+    /// An older release may lose rows.
+    pub allow_loss: bool,
+    /// How long steps may take, in the place of what the release says.
+    pub deadlines: Vec<(String, Duration)>,
+    /// Who asks.
+    pub who: String,
 }
 
 /// An app, as the supervisor knows it.
@@ -126,6 +136,7 @@ impl Supervisor {
             Request::Stop(app, reply) => self.stop_app(&app, reply),
             Request::Remove(app, reply) => self.remove_app(&app, reply),
             Request::Upgrade(asked, reply) => drop(reply.send(self.begin_upgrade(&asked))),
+            Request::Plan(asked, reply) => drop(reply.send(Ok(self.plan_upgrade(&asked)))),
             Request::Commit(app, reply) => drop(reply.send(self.commit(&app))),
             Request::Rollback(app, reply) => drop(reply.send(self.roll_back(&app))),
             Request::Status(app, reply) => {

@@ -1,15 +1,10 @@
 //! Carries out what stands above the upgrades of several apps as one.
 
-use std::time::Duration;
-
 use morph_api::management::Step;
 use morph_api::supervisor::Together as Joint;
 
 use super::{Feed, Supervisor};
 use crate::upgrade::{Act, Output, Side, Together};
-
-/// For the first rules of all, from the first resume on.
-const RULES: Duration = Duration::from_secs(3);
 
 impl Supervisor {
     /// The group that an app is upgraded in, as long as that goes on.
@@ -43,10 +38,11 @@ impl Supervisor {
     pub(super) fn resumed_together(&self, app: &str, side: Side) -> Option<Joint> {
         let group = self.group_of(app).filter(|_| side == Side::New)?;
         let apps = self.together.get(&group)?.apps().cloned().collect();
+        let wait = self.deadlines(app).rules;
         Some(Joint {
             id: group,
             apps,
-            wait_ms: u32::try_from(RULES.as_millis()).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         })
     }
 

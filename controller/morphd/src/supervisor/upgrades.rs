@@ -1,7 +1,8 @@
 //! Carries out what the machine of an upgrade asks for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use morph_api::deadlines::Deadlines;
 use morph_api::management::UpgradeStatus;
 use morph_api::supervisor::{
     Flush, Go, HoldReply, MakeCopy, Ping, StopCopy, hold_reply, instruction,
@@ -13,12 +14,7 @@ use super::apps::resume;
 use super::{Feed, Supervisor};
 use crate::app::{InstanceId, State as AppState};
 use crate::records::{Fenced, ReleaseStatus, UpgradeRow};
-use crate::upgrade::{HoldOutcome, Input, Order, Output, Resumption, Side, Upgrade};
-
-/// For the old instance to finish its turns.
-const QUIESCE: Duration = Duration::from_secs(1);
-/// For the whole hold; the proxy keeps it.
-const HOLD: Duration = Duration::from_secs(5);
+use crate::upgrade::{Answers, HoldOutcome, Input, Order, Output, Resumption, Side, Upgrade};
 
 /// An upgrade in hand.
 pub(crate) struct Running {
@@ -41,6 +37,17 @@ pub(crate) struct Running {
 impl Supervisor {
     pub(super) fn running(&mut self, app: &str) -> Option<&mut Running> {
         self.apps.get_mut(app)?.upgrade.as_mut()
+    }
+
+    /// How long the steps of an app's upgrade may take.
+    pub(super) fn deadlines(&self, app: &str) -> Deadlines {
+        let running = self
+            .apps
+            .get(app)
+            .and_then(|managed| managed.upgrade.as_ref());
+        running.map_or(Deadlines::DEFAULT, |running| {
+            running.machine.plan().deadlines
+        })
     }
 
     pub(super) fn feed_upgrade(&mut self, app: &str, input: Input) {
@@ -173,8 +180,9 @@ impl Supervisor {
 
     /// Holds the slot, which is the upgrade's.
     pub(super) fn hold(&mut self, app: &str) {
+        let deadlines = self.deadlines(app);
         let (proxy, name) = (self.proxy.clone(), app.to_owned());
-        let call = async move { proxy.hold(&name, QUIESCE, HOLD).await };
+        let call = async move { proxy.hold(&name, deadlines.quiesce, deadlines.hold).await };
         let name = app.to_owned();
         self.after(call, move |supervisor, result| {
             let input = match result {
@@ -224,12 +232,20 @@ impl Supervisor {
                 .find(|lane| lane.app == name && lane.node == node)?
                 .cursor
                 .unwrap_or_default();
-            Some((slot.backlog, (cursor.stream, cursor.n)))
+            let answers = Answers {
+                count: slot.answered,
+                us: slot.answer_us,
+            };
+            Some((slot.backlog, (cursor.stream, cursor.n), answers))
         };
         let name = app.to_owned();
         self.after(call, move |supervisor, load| {
             let input = match load {
-                Some((backlog, durable)) => Input::Load { backlog, durable },
+                Some((backlog, durable, answers)) => Input::Load {
+                    backlog,
+                    durable,
+                    answers,
+                },
                 None => Input::Unobserved,
             };
             supervisor.feed_upgrade(&name, input);
@@ -258,6 +274,7 @@ impl Supervisor {
         // Of one that another morphd left and that is gone since, the record knows.
         let maker = running.new.clone().unwrap_or(running.row.newcomer.clone());
         self.leave_group(&running.row.group);
+        self.bound_history(app);
         self.last_status(app, running.row.clone(), running.asker, running.waiting);
         let (stays, goes) = match committed {
             true => (running.new, running.old),

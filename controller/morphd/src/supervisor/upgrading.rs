@@ -1,7 +1,8 @@
 //! Requests about upgrades: checked, refused with a reason, or begun.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use morph_api::deadlines::Deadlines;
 use morph_api::management::{Step, UpgradeStatus};
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
@@ -16,11 +17,12 @@ use crate::release::{self, Release};
 use crate::upgrade::{Input, Mode, Output, Plan, State, Together, Upgrade};
 
 /// A checked upgrade of one app.
-struct Way {
-    app: String,
-    from: Release,
-    to: Release,
-    mode: Mode,
+pub(super) struct Way {
+    pub(super) app: String,
+    pub(super) from: Release,
+    pub(super) to: Release,
+    pub(super) mode: Mode,
+    pub(super) deadlines: Deadlines,
 }
 
 impl Supervisor {
@@ -75,6 +77,7 @@ impl Supervisor {
             from,
             to,
             mode,
+            deadlines,
         } = way;
         let probation = asked.probation.unwrap_or(self.settings.probation);
         let plan = Plan {
@@ -82,7 +85,11 @@ impl Supervisor {
             old_schema: from.manifest.schema,
             new_schema: to.manifest.schema,
             probation,
+            confirm: asked.confirm,
+            allow_loss: asked.allow_loss,
+            deadlines,
         };
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let row = UpgradeRow {
             from: from.manifest.version.to_string(),
             to: to.manifest.version.to_string(),
@@ -90,7 +97,14 @@ impl Supervisor {
             mode: mode_name(mode).to_owned(),
             old_schema: plan.old_schema,
             new_schema: plan.new_schema,
-            probation_ms: u64::try_from(probation.as_millis()).unwrap_or(u64::MAX),
+            probation_ms: ms(probation),
+            confirm: asked.confirm,
+            allow_loss: asked.allow_loss,
+            deadlines_ms: deadlines
+                .all()
+                .map(|(name, time)| (name.to_owned(), ms(time)))
+                .into(),
+            who: asked.who.clone(),
             was: Some(to.row.status),
             ..row
         };
@@ -116,7 +130,7 @@ impl Supervisor {
     }
 
     /// Checks all of them, alone and together: nothing is changed before each may go.
-    fn may_upgrade(&self, asked: &Asked) -> Result<Vec<Way>, Status> {
+    pub(super) fn may_upgrade(&self, asked: &Asked) -> Result<Vec<Way>, Status> {
         let mut ways: Vec<Way> = Vec::new();
         for (app, version) in &asked.releases {
             if ways.iter().any(|way| way.app == *app) {
@@ -124,11 +138,19 @@ impl Supervisor {
             }
             let (from, to) = self.releases_of(app, version.as_ref())?;
             let mode = release::way(&from.manifest, &to.manifest).map_err(refused)?;
+            let mut deadlines = to.manifest.deadlines().map_err(refused)?;
+            for (name, time) in &asked.deadlines {
+                deadlines
+                    .set(name, *time)
+                    .map_err(Status::invalid_argument)?;
+            }
+            deadlines.check().map_err(Status::invalid_argument)?;
             ways.push(Way {
                 app: app.clone(),
                 from: from.clone(),
                 to: to.clone(),
                 mode,
+                deadlines,
             });
         }
         let mut together = self.present("");

@@ -5,7 +5,7 @@ use std::time::Instant;
 use morph_api::management::Step;
 
 use super::{
-    AGAIN, Back, COPYING, FLUSH, Input, Order, Output, Phase, SETTLE_BACK, Side, State, Upgrade,
+    AGAIN, Back, FLUSH, Input, Order, Output, Phase, SETTLE_BACK, Side, State, Upgrade,
     facts::Standby,
 };
 
@@ -125,7 +125,10 @@ impl Upgrade {
                     Side::Old,
                     Order::MakeCopy(space, self.plan.old_schema),
                 ));
-                self.enter(State::Restoring(Phase::Copying), Some(now + COPYING));
+                self.enter(
+                    State::Restoring(Phase::Copying),
+                    Some(now + self.plan.deadlines.copy),
+                );
             }
             (Phase::Making, Input::SpaceFailed(_)) => self.deadline = Some(now + AGAIN),
             (Phase::Making, Input::Time) | (Phase::Copying, Input::Time) if self.due(now) => {
@@ -134,7 +137,9 @@ impl Upgrade {
             (Phase::Copying, Input::CopyGrew { .. }) if self.facts.copied => {
                 self.flush_back(now, out)
             }
-            (Phase::Copying, Input::CopyGrew { .. }) => self.deadline = Some(now + COPYING),
+            (Phase::Copying, Input::CopyGrew { .. }) => {
+                self.deadline = Some(now + self.plan.deadlines.copy)
+            }
             (Phase::Flushing, Input::Flushed) => {
                 out.push(Output::Finish(Step::RolledBack, self.facts.space));
                 self.enter(State::Restoring(Phase::Swapping), None);

@@ -2,11 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::types::{Difference, Input, OldIs, Output, Resumption, Side};
+use super::types::{Answers, Difference, Input, OldIs, Output, Resumption, Side};
 use crate::restarts::Restarts;
 
 /// A newcomer whose cursor stands still for so long while its backlog grows has stalled.
 const STALL: Duration = Duration::from_secs(2);
+/// A newcomer whose answers take so many times as long as the old instance's took is too slow.
+const SLOWER: u64 = 10;
+/// And longer than this, so that it matters.
+const SLOW_US: u64 = 50_000;
+/// Fewer answers than this are no measure.
+const ANSWERS: u64 = 20;
 /// Fewer errors than this are no rate.
 const ERRORS: u64 = 3;
 
@@ -63,6 +69,8 @@ pub(super) struct Facts {
     /// Whom the proxy resumed by itself.
     pub(super) proxy_resumed: Option<Side>,
     mark: Option<Mark>,
+    /// How fast the old instance was, as far as that was seen.
+    old_answers: Answers,
     pub(super) numbers: Numbers,
 }
 
@@ -90,6 +98,7 @@ impl Default for Facts {
             answered: false,
             proxy_resumed: None,
             mark: None,
+            old_answers: Answers::default(),
             numbers: Numbers::default(),
         }
     }
@@ -135,6 +144,7 @@ impl Facts {
             Input::HoldExpired(side) => self.proxy_resumed = *side,
             Input::Pong => self.answered = true,
             Input::Unobserved => self.mark = None,
+            Input::Load { answers, .. } if !self.slot_is_ours => self.old_answers = *answers,
             Input::Time if self.slot_is_ours => self.look_after_old(now, out),
             Input::Gone(Side::Old, _)
             | Input::Ready(..)
@@ -238,6 +248,18 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Its answers take much longer than those of the old instance did.
+    pub(super) fn slow(&self, new: Answers) -> Option<String> {
+        let old = self.old_answers;
+        let mean = |answers: Answers| answers.us.checked_div(answers.count);
+        let (was, is) = (mean(old)?, mean(new)?);
+        let counts = old.count >= ANSWERS && new.count >= ANSWERS;
+        let slow = counts && is >= SLOW_US && is / SLOWER >= was.max(1);
+        slow.then(|| format!("it answers an event in {is} us, and the old instance did in {was}"))
+    }
+}
+
 impl Numbers {
     fn add(&mut self, side: Side, more: Difference) {
         let sum = match side {
@@ -251,8 +273,10 @@ impl Numbers {
     }
 }
 
-/// More than one event in ten ended in an error.
-pub(super) fn unhealthy(events: u64, errors: u64) -> Option<String> {
-    let many = errors >= ERRORS && errors.saturating_mul(10) > events;
-    many.then(|| format!("{errors} of its {events} events ended in errors"))
+/// More than one event in ten ended in an error, or switches refuse its rules again and again.
+pub(super) fn unhealthy(events: u64, errors: u64, refused_rules: u64) -> Option<String> {
+    if errors >= ERRORS && errors.saturating_mul(10) > events {
+        return Some(format!("{errors} of its {events} events ended in errors"));
+    }
+    (refused_rules >= ERRORS).then(|| format!("switches refused {refused_rules} of its rules"))
 }

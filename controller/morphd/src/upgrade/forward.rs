@@ -5,8 +5,8 @@ use std::time::Instant;
 use morph_api::management::Step;
 
 use super::{
-    AGAIN, Back, COPYING, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, PROBE, Phase,
-    SAMPLE, SETTLE, STARTING, Side, State, TRIES, Upgrade,
+    AGAIN, Back, Cause, FLUSH, HoldOutcome, Input, Mode, Order, Output, Phase, SAMPLE, Side, State,
+    TRIES, Upgrade,
 };
 
 impl Upgrade {
@@ -22,7 +22,7 @@ impl Upgrade {
                     Mode::Plain | Mode::Through => self.start(None, now, out),
                     Mode::CopyFirst => {
                         out.push(Output::MakeSpace(Side::Old, self.plan.new_schema));
-                        self.enter(State::Copying, Some(now + COPYING));
+                        self.enter(State::Copying, Some(now + self.plan.deadlines.copy));
                     }
                 }
             }
@@ -33,7 +33,7 @@ impl Upgrade {
     fn start(&mut self, space: Option<u32>, now: Instant, out: &mut Vec<Output>) {
         self.facts.new_alive = true;
         out.push(Output::Spawn(Side::New, space));
-        self.enter(State::Starting, Some(now + STARTING));
+        self.enter(State::Starting, Some(now + self.plan.deadlines.start));
     }
 
     pub(super) fn copying(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
@@ -47,8 +47,11 @@ impl Upgrade {
             Input::SpaceFailed(why) => {
                 self.leave(Cause::failure(format!("no space for the copy: {why}")), out)
             }
-            Input::CopyGrew { .. } if self.facts.copied => self.start(self.facts.space, now, out),
-            Input::CopyGrew { .. } => self.deadline = Some(now + COPYING),
+            Input::CopyGrew { .. } if self.facts.copied => match self.forbidden_loss() {
+                Some(cause) => self.leave(cause, out),
+                None => self.start(self.facts.space, now, out),
+            },
+            Input::CopyGrew { .. } => self.deadline = Some(now + self.plan.deadlines.copy),
             Input::Time if self.due(now) => {
                 let why =
                     "the running instance did not get its state copied to the older schema".into();
@@ -58,6 +61,19 @@ impl Upgrade {
         }
     }
 
+    /// An older release takes over the copy: what is not in it is lost.
+    fn forbidden_loss(&self) -> Option<Cause> {
+        let losing = self.facts.losing;
+        let forbidden = self.plan.mode == Mode::CopyFirst && losing > 0 && !self.plan.allow_loss;
+        forbidden.then(|| {
+            let schema = self.plan.new_schema;
+            Cause::failure(format!(
+                "{losing} groups of rows would lose something in schema {schema}: see `morphctl store migrations`, and \
+                 --allow-loss if that may be"
+            ))
+        })
+    }
+
     pub(super) fn starting(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             Input::Ready(Side::New, said) => {
@@ -65,14 +81,13 @@ impl Upgrade {
                 if self.plan.mode == Mode::Through {
                     out.push(Output::MakeSpace(Side::New, self.plan.new_schema));
                 }
+                out.push(Output::Sample);
                 out.push(Output::Tell(Side::New, Order::Ping));
-                self.enter(State::Probing, Some(now + PROBE));
+                self.enter(State::Probing, Some(now + self.plan.deadlines.probe));
             }
             Input::Time if self.due(now) => {
-                let why = format!(
-                    "the new instance was not ready within {} s",
-                    STARTING.as_secs()
-                );
+                let time = self.plan.deadlines.start;
+                let why = format!("the new instance was not ready within {time:?}");
                 self.leave(Cause::failure(why), out);
             }
             _ => {}
@@ -85,13 +100,19 @@ impl Upgrade {
                 out.push(Output::Record(Step::Ready));
                 self.enter(State::Ready, None);
             }
-            Input::Time if self.due(now) => self.leave(Cause::failure(unanswered()), out),
+            Input::Time if self.due(now) => self.leave(Cause::failure(self.unanswered()), out),
             _ => self.on_space(input, out),
         }
     }
 
     pub(super) fn ready(&mut self, input: &Input, out: &mut Vec<Output>) {
         match input {
+            // Rows have been written meanwhile.
+            Input::Recorded(Step::Ready) if self.forbidden_loss().is_some() => {
+                if let Some(cause) = self.forbidden_loss() {
+                    self.leave(cause, out);
+                }
+            }
             Input::Recorded(Step::Ready) => {
                 out.push(Output::Publish(Step::Ready, self.facts.ready_said.clone()));
                 out.push(Output::Record(Step::Quiescing));
@@ -212,7 +233,11 @@ impl Upgrade {
     pub(super) fn upgraded(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             Input::Recorded(Step::Upgraded) => {
-                let message = format!("probation of {} s", self.plan.probation.as_secs_f64());
+                let time = self.plan.probation;
+                let message = match self.plan.confirm {
+                    true => format!("goes back in {time:?} unless it is committed until then"),
+                    false => format!("probation of {} s", time.as_secs_f64()),
+                };
                 out.push(Output::Publish(Step::Upgraded, message));
             }
             Input::Commit => self.settle(Cause::operator("committed by the operator"), now, out),
@@ -220,7 +245,13 @@ impl Upgrade {
                 self.back(Cause::failure(format!("no space for the copy: {why}")), out)
             }
             Input::Time => {
-                if self.probation_end.is_some_and(|end| end <= now) {
+                let over = self.probation_end.is_some_and(|end| end <= now);
+                if over && self.plan.confirm {
+                    let message = format!("not committed within {:?}", self.plan.probation);
+                    let by = "confirmation";
+                    return self.back(Cause { message, by }, out);
+                }
+                if over {
                     let message = "the probation ended without trouble".into();
                     return self.settle(
                         Cause {
@@ -244,7 +275,7 @@ impl Upgrade {
         self.cause = Some(cause);
         self.facts.answered = false;
         out.push(Output::Tell(Side::New, Order::Ping));
-        self.enter(State::Settling, Some(now + SETTLE));
+        self.enter(State::Settling, Some(now + self.plan.deadlines.probe));
     }
 
     pub(super) fn settling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
@@ -252,7 +283,7 @@ impl Upgrade {
         // Rules may stay away with a switch; a newcomer that hangs is not made permanent, however quiet its probation was.
         if !self.facts.answered {
             if self.due(now) {
-                self.back(Cause::failure(unanswered()), out);
+                self.back(Cause::failure(self.unanswered()), out);
             }
             return;
         }
@@ -265,7 +296,10 @@ impl Upgrade {
                 self.enter(State::Finishing(Phase::Swapping), None);
             }
             Mode::Through => {
-                self.enter(State::Finishing(Phase::Copying), Some(now + COPYING));
+                self.enter(
+                    State::Finishing(Phase::Copying),
+                    Some(now + self.plan.deadlines.copy),
+                );
                 self.finishing(Phase::Copying, Input::Time, now, out);
             }
         }
@@ -281,7 +315,9 @@ impl Upgrade {
         self.on_space(&input, out);
         match (phase, input) {
             (Phase::Copying, _) if self.facts.copied => self.flush(now, out),
-            (Phase::Copying, Input::CopyGrew { .. }) => self.deadline = Some(now + COPYING),
+            (Phase::Copying, Input::CopyGrew { .. }) => {
+                self.deadline = Some(now + self.plan.deadlines.copy)
+            }
             (Phase::Copying | Phase::Making, Input::SpaceFailed(why)) => {
                 self.back(Cause::failure(format!("no space for the copy: {why}")), out);
             }
@@ -381,6 +417,11 @@ impl Upgrade {
         ));
     }
 
+    fn unanswered(&self) -> String {
+        let time = self.plan.deadlines.probe;
+        format!("the new instance did not answer a probe within {time:?}")
+    }
+
     /// Back by the path that a crash takes.
     pub(super) fn back(&mut self, cause: Cause, out: &mut Vec<Output>) {
         out.push(Output::Publish(Step::RollingBack, cause.message.clone()));
@@ -388,9 +429,4 @@ impl Upgrade {
         out.push(Output::Record(Step::RollingBack));
         self.enter(State::Back(Back::Recording), None);
     }
-}
-
-fn unanswered() -> String {
-    let seconds = PROBE.as_secs();
-    format!("the new instance did not answer a probe within {seconds} s")
 }

@@ -38,21 +38,14 @@ use facts::{Facts, Standby};
 pub use together::{Act, Together};
 pub use types::*;
 
-/// To load the view and read the switches back.
+/// For a paused old instance that died to get ready again.
 const STARTING: Duration = Duration::from_secs(20);
-/// For the answer to a probe.
-const PROBE: Duration = Duration::from_secs(2);
-/// Without progress of a copy.
-const COPYING: Duration = Duration::from_secs(60);
 /// For the answer to a flush: after that the instance goes on by itself.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How often a flush or swap is tried before the newcomer is given up.
 const TRIES: u32 = 5;
 /// Between two looks at the load during probation.
 const SAMPLE: Duration = Duration::from_millis(500);
-/// A commit waits this long for the rules to be in step; then it is done with what is known. By then the newcomer must
-/// have answered a probe.
-const SETTLE: Duration = PROBE;
 /// A rollback waits this long for them.
 const SETTLE_BACK: Duration = Duration::from_millis(500);
 /// Before something that failed is tried again, on the way back.
@@ -142,6 +135,11 @@ impl Upgrade {
     /// What is happening.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// What was settled before it began.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// What is known so far: for the statuses.
@@ -245,13 +243,27 @@ impl Upgrade {
             Input::ProxyLost => Some(Cause::failure("the proxy went away".into())),
             Input::Rollback => Some(Cause::operator("asked for by the operator")),
             Input::OtherGoesBack(cause) => Some(cause.clone()),
-            Input::Health { events, errors } if self.state == State::Upgraded => {
-                facts::unhealthy(*events, *errors).map(Cause::failure)
+            Input::Health {
+                events,
+                errors,
+                refused_rules,
+                unwell,
+            } if self.state == State::Upgraded => {
+                let unwell = unwell
+                    .as_ref()
+                    .map(|why| format!("it says of itself: {why}"));
+                let unhealthy = || facts::unhealthy(*events, *errors, *refused_rules);
+                unwell.or_else(unhealthy).map(Cause::failure)
             }
-            Input::Load { backlog, durable } if self.state == State::Upgraded => self
-                .facts
-                .stalled(*backlog, *durable, now)
-                .map(Cause::failure),
+            Input::Load {
+                backlog,
+                durable,
+                answers,
+            } if self.state == State::Upgraded => {
+                let stalled = self.facts.stalled(*backlog, *durable, now);
+                let slow = || self.facts.slow(*answers);
+                stalled.or_else(slow).map(Cause::failure)
+            }
             Input::Gone(Side::Old, _)
             | Input::Failed(Side::Old, _)
             | Input::Health { .. }

@@ -6,6 +6,9 @@ use morph_api::management::Step;
 use proptest::prelude::*;
 
 use super::*;
+use morph_api::deadlines::Deadlines;
+
+const LIMITS: Deadlines = Deadlines::DEFAULT;
 
 fn plan(mode: Mode) -> Plan {
     let (old_schema, new_schema) = match mode {
@@ -18,6 +21,9 @@ fn plan(mode: Mode) -> Plan {
         old_schema,
         new_schema,
         probation: Duration::from_secs(30),
+        confirm: false,
+        allow_loss: false,
+        deadlines: Deadlines::default(),
     }
 }
 
@@ -214,6 +220,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
             Input::Health {
                 events: 10,
                 errors: 1,
+                refused_rules: 2,
+                unwell: None,
             },
         ),
         (
@@ -221,6 +229,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
             Input::Health {
                 events: 10,
                 errors: 9,
+                refused_rules: 0,
+                unwell: None,
             },
         ),
         (
@@ -228,6 +238,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
             Input::Load {
                 backlog: 1,
                 durable: (1, 1),
+                answers: Answers::default(),
             },
         ),
         ("unobserved", Input::Unobserved),
@@ -474,20 +485,20 @@ fn table_of_restoring_the_older_schema() {
 #[test]
 fn every_wait_of_the_machine_itself_has_a_deadline() {
     for (mode, state, after, to) in [
-        (Mode::CopyFirst, State::Copying, COPYING, State::Leaving),
-        (Mode::Plain, State::Starting, STARTING, State::Leaving),
-        (Mode::Plain, State::Probing, PROBE, State::Leaving),
+        (Mode::CopyFirst, State::Copying, LIMITS.copy, State::Leaving),
+        (Mode::Plain, State::Starting, LIMITS.start, State::Leaving),
+        (Mode::Plain, State::Probing, LIMITS.probe, State::Leaving),
         (
             Mode::Plain,
             State::Upgraded,
             Duration::from_secs(30),
             State::Settling,
         ),
-        (Mode::Plain, State::Settling, SETTLE, RECORDING),
+        (Mode::Plain, State::Settling, LIMITS.probe, RECORDING),
         (
             Mode::Through,
             State::Finishing(Phase::Copying),
-            COPYING,
+            LIMITS.copy,
             RECORDING,
         ),
         (
@@ -523,10 +534,10 @@ fn a_commit_needs_an_answered_probe_and_rules_in_step_where_they_can_be() {
         b.all([in_step(Side::New), Input::Pong]);
         assert_eq!(b.upgrade.state(), next, "{mode:?}");
         let mut b = start.clone();
-        b.feed(Input::Pong).pass(SETTLE);
+        b.feed(Input::Pong).pass(LIMITS.probe);
         assert_eq!(b.upgrade.state(), next, "{mode:?}: a switch is slow");
         let mut b = start.clone();
-        b.feed(in_step(Side::New)).pass(SETTLE);
+        b.feed(in_step(Side::New)).pass(LIMITS.probe);
         assert_eq!(b.upgrade.state(), RECORDING, "{mode:?}: it hangs");
     }
 }
@@ -674,6 +685,7 @@ fn a_growing_backlog_behind_a_cursor_that_stands_still_is_a_stall() {
     let load = |backlog| Input::Load {
         backlog,
         durable: (1, 5),
+        answers: Answers::default(),
     };
     b.feed(load(0));
     b.now += Duration::from_millis(1900);
@@ -985,6 +997,93 @@ proptest! {
                 prop_assert_eq!(world.lane, Side::Old);
                 prop_assert_ne!(world.live, Some(Side::New));
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_confirmed_goes_back_at_the_end_of_its_time() {
+    let mut b = at(Mode::Plain, State::Upgraded);
+    b.upgrade.plan.confirm = true;
+    let mut confirmed = b.clone();
+    b.pass(Duration::from_secs(30));
+    assert_eq!(b.published(), [Step::RollingBack]);
+    assert_eq!(b.upgrade.cause().unwrap().by, "confirmation");
+    confirmed.feed(Input::Commit);
+    assert_eq!(confirmed.upgrade.state(), State::Settling);
+}
+
+#[test]
+fn an_older_release_takes_over_only_what_loses_nothing_or_may() {
+    let grew = |losing| Input::CopyGrew {
+        space: 7,
+        complete: true,
+        losing,
+    };
+    for (losing, allowed, state) in [
+        (0, false, State::Starting),
+        (1, false, State::Leaving),
+        (1, true, State::Starting),
+    ] {
+        let mut b = at(Mode::CopyFirst, State::Copying);
+        b.upgrade.plan.allow_loss = allowed;
+        b.feed(Input::SpaceMade(7)).feed(grew(losing));
+        assert_eq!(b.upgrade.state(), state, "{losing} {allowed}");
+    }
+    // A row that was written since the copy was whole.
+    let mut b = at(Mode::CopyFirst, State::Ready);
+    b.feed(grew(1)).feed(recorded(Step::Ready));
+    assert_eq!(b.upgrade.state(), State::Leaving);
+    assert!(b.upgrade.cause().unwrap().message.contains("--allow-loss"));
+}
+
+#[test]
+fn one_that_is_slow_unwell_or_whose_rules_are_refused_goes_back() {
+    let load = |count, us| Input::Load {
+        backlog: 0,
+        durable: (1, 1),
+        answers: Answers { count, us },
+    };
+    let health = |refused_rules, unwell: Option<&str>| Input::Health {
+        events: 100,
+        errors: 0,
+        refused_rules,
+        unwell: unwell.map(str::to_owned),
+    };
+    let mut probing = at(Mode::Plain, State::Probing);
+    probing.feed(load(100, 100_000));
+    let way = [
+        Input::Pong,
+        recorded(Step::Ready),
+        recorded(Step::Quiescing),
+        Input::Yielded(OldIs::Ready),
+        Input::Held(HoldOutcome::Quiesced),
+        Input::Fenced,
+        Input::Resumed(Resumption::default()),
+        recorded(Step::Upgraded),
+    ];
+    let live = probing.all(way).clone();
+    for (input, word) in [
+        (load(19, 19 * 90_000), ""),
+        (load(20, 20 * 40_000), ""),
+        (load(20, 20 * 90_000), "answers an event in 90000 us"),
+        (health(2, None), ""),
+        (health(3, None), "refused 3 of its rules"),
+        (health(0, Some("no uplink")), "no uplink"),
+    ] {
+        let mut b = live.clone();
+        b.feed(input.clone());
+        let cause = b.upgrade.cause().map(|cause| cause.message.clone());
+        match word {
+            "" => assert_eq!(
+                (b.upgrade.state(), cause),
+                (State::Upgraded, None),
+                "{input:?}"
+            ),
+            word => assert!(
+                cause.as_ref().is_some_and(|c| c.contains(word)),
+                "{cause:?}"
+            ),
         }
     }
 }

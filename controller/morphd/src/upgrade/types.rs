@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
 
 /// Which instance of the two.
@@ -35,6 +36,12 @@ pub struct Plan {
     pub new_schema: u32,
     /// How long the newcomer has to prove itself.
     pub probation: Duration,
+    /// At the end of the probation it goes back, unless the operator has committed.
+    pub confirm: bool,
+    /// Go on where rows would be lost.
+    pub allow_loss: bool,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
 }
 
 /// What a morphd found that goes on with another's upgrade.
@@ -116,6 +123,15 @@ pub struct Difference {
     pub unchanged: u64,
 }
 
+/// How fast events are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answers {
+    /// Events.
+    pub count: u64,
+    /// The sum of the times that their answers took.
+    pub us: u64,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
@@ -170,6 +186,10 @@ pub enum Input {
         events: u64,
         /// Of them, with an error.
         errors: u64,
+        /// Rules that switches refused.
+        refused_rules: u64,
+        /// What the app itself says is wrong with it.
+        unwell: Option<String>,
     },
     /// A look at the app's backlog and durable cursor.
     Load {
@@ -177,6 +197,8 @@ pub enum Input {
         backlog: u64,
         /// The cursor.
         durable: (u64, u64),
+        /// What whoever was resumed last has answered since.
+        answers: Answers,
     },
     /// The look failed, or the store is away: nothing can be said about the app.
     Unobserved,

@@ -56,7 +56,13 @@ impl Slot {
             State::Live(live) => live.shut.is_some(),
             State::Empty { .. } => false,
         };
+        let (answered, answer_us) = match &self.state {
+            State::Live(live) | State::Draining(live, _) => (live.answered, live.answer_us),
+            State::Empty { .. } | State::Held(_) | State::Fencing { .. } => (0, 0),
+        };
         morph_api::supervisor::Slot {
+            answered,
+            answer_us,
             app: self.app.clone(),
             instance,
             epoch: self.epoch,

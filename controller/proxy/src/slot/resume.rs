@@ -35,7 +35,7 @@ impl Slot {
             let answer = Answer::Resume(reply);
             out.push(Output::Answer { ticket, answer });
         }
-        self.deliver(out);
+        self.deliver(now, out);
     }
 
     /// Whether turns of this session in this epoch wait for other apps.
@@ -134,6 +134,9 @@ impl Slot {
             unanswered: None,
             next: self.backlog.first(),
             shut,
+            asked_at: None,
+            answered: 0,
+            answer_us: 0,
         });
     }
 

@@ -33,6 +33,9 @@ fn plan(mode: Mode) -> Plan {
         old_schema: 1,
         new_schema: 1,
         probation: Duration::from_secs(30),
+        confirm: false,
+        allow_loss: false,
+        deadlines: Default::default(),
     }
 }
 
