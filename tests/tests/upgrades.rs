@@ -1,0 +1,119 @@
+//! What stands around an upgrade: its plan, its confirmation, its history, and the page that promises all of it.
+
+use anyhow::{Context, Result, ensure};
+use morph_tests::{Lab, Shape, repository, wait_until};
+use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(15);
+
+#[test]
+fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
+    let mut lab = Lab::with_router(Shape::diamond(), "1.0.0")?;
+    let epoch = lab.morpheus()?.app("router")?["epoch"].clone();
+    let plan = lab
+        .morpheus()?
+        .do_(&["upgrade", "app=router@2.0.0", "--dry-run"])?;
+    let plan = plan["plan"][0].clone();
+    ensure!(
+        plan["mode"] == "through" && plan["switches"].as_array().map(Vec::len) == Some(4),
+        "{plan}"
+    );
+    ensure!(
+        plan["keys"].as_u64() > Some(0) && plan["rules"].as_u64() > Some(0),
+        "{plan}"
+    );
+    ensure!(plan["refused"] == "", "{plan}");
+    let refused = lab
+        .morpheus()?
+        .ask(&["upgrade", "app=router@9.0.0", "--dry-run"])?;
+    ensure!(
+        refused.code == 1 && refused.err.contains("9.0.0"),
+        "{refused:?}"
+    );
+    ensure!(
+        lab.morpheus()?.app("router")?["epoch"] == epoch,
+        "a plan has changed something"
+    );
+
+    let args = [
+        "upgrade",
+        "app=router@2.0.0",
+        "--confirm-within",
+        "6s",
+        "--no-wait",
+    ];
+    lab.morpheus()?.do_(&args)?;
+    let stands = |lab: &Lab, step: &str| {
+        wait_until(step, SOON, || {
+            let status = lab.status("router")?;
+            Ok((status["step"] == step).then_some(status))
+        })
+    };
+    stands(&lab, "UPGRADED")?;
+    lab.process("morphd")?.kill()?;
+    lab.morpheus_mut()?.wait_gone()?;
+    lab.start_morpheus(&[])?;
+    let status = stands(&lab, "ROLLED_BACK")?;
+    ensure!(status["by"] == "confirmation", "{status}");
+    lab.morpheus()?.wait_running("router", None)?;
+    lab.morpheus()?.do_(&[
+        "upgrade",
+        "app=router@2.0.0",
+        "--confirm-within",
+        "60s",
+        "--no-wait",
+    ])?;
+    stands(&lab, "UPGRADED")?;
+    lab.morpheus()?.do_(&["commit", "app=router"])?;
+
+    let past = lab.morpheus()?.do_(&["upgrades", "app=router"])?;
+    let past = past["upgrades"].as_array().context("upgrades")?;
+    let ends: Vec<_> = past.iter().map(|row| (&row["step"], &row["by"])).collect();
+    ensure!(past.len() == 2, "{past:?}");
+    ensure!(
+        ends[0].1 == "confirmation" && ends[1].0 == "COMMITTED",
+        "{past:?}"
+    );
+    ensure!(past[0]["who"] == "root (0)", "{past:?}");
+    ensure!(past[1]["handover_us"].as_u64() > Some(0), "{past:?}");
+    lab.finish()
+}
+
+#[test]
+fn each_test_that_docs_upgrade_names_exists() -> Result<()> {
+    let page = std::fs::read_to_string(repository().join("docs/upgrade.md"))?;
+    let promises = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.ends_with("` |"));
+    let names: Vec<&str> = promises
+        .filter_map(|line| line.rsplit('`').nth(1))
+        .filter(|name| name.contains('_'))
+        .collect();
+    ensure!(names.len() >= 15, "the table was not found: {names:?}");
+    let mut sources = String::new();
+    for folder in ["controller", "tests/tests"] {
+        read_rust(&repository().join(folder), &mut sources)?;
+    }
+    for name in names {
+        ensure!(
+            sources.contains(&format!("#[test]\nfn {name}(")),
+            "there is no test {name}"
+        );
+    }
+    Ok(())
+}
+
+fn read_rust(folder: &Path, sources: &mut String) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_rust(&path, sources)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path)?;
+            let lines = text.lines().map(str::trim_start);
+            sources.push_str(&lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    Ok(())
+}
