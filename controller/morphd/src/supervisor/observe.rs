@@ -169,6 +169,7 @@ impl Supervisor {
                     }
                 }
                 tracing::info!(app = attached.app, instance = attached.instance, "attached");
+                self.tell_again(&attached.app, &attached.instance);
                 self.tell_ready(&attached.instance);
             }
             Some(observation::What::Detached(detached)) => {

@@ -198,6 +198,7 @@ impl Supervisor {
             old: old.clone(),
             started,
             fenced: None,
+            untold: None,
             asker: None,
             waiting: Vec::new(),
         };

@@ -28,6 +28,8 @@ pub(crate) struct Running {
     pub(super) old: Option<InstanceId>,
     pub(super) started: Instant,
     pub(super) fenced: Option<Fenced>,
+    /// A copy that an instance could not be told to make, as its session was away: it is told when it is back.
+    pub(super) untold: Option<(Side, Order)>,
     /// Whoever asked for this upgrade, for each of its statuses.
     pub(super) asker: Option<mpsc::Sender<UpgradeStatus>>,
     /// Whoever waits for its end.
@@ -164,8 +166,19 @@ impl Supervisor {
         };
         let (proxy, name) = (self.proxy.clone(), app.to_owned());
         let call = async move { (proxy.tell(&name, &instance, what).await, name, instance) };
-        self.after(call, move |_, (result, app, instance)| {
+        self.after(call, move |supervisor, (result, app, instance)| {
             if let Err(status) = result {
+                if let (Order::MakeCopy(..), Some(running)) = (order, supervisor.running(&app)) {
+                    running.untold = Some((side, order));
+                    // It may have come back before this answer.
+                    if supervisor
+                        .instances
+                        .get(&instance)
+                        .is_some_and(|i| i.attached)
+                    {
+                        supervisor.tell_again(&app, &instance);
+                    }
+                }
                 // What waits for the answer has a deadline.
                 tracing::warn!(
                     app,
@@ -176,6 +189,20 @@ impl Supervisor {
                 );
             }
         });
+    }
+
+    /// Tells an instance that has attached again what it missed, unless that is of no use any longer.
+    pub(super) fn tell_again(&mut self, app: &str, id: &str) {
+        let side = self.side_of(app, id);
+        let Some(running) = self.running(app) else {
+            return;
+        };
+        let missed = running.untold.take_if(|(missed, _)| Some(*missed) == side);
+        if let Some((side, Order::MakeCopy(space, schema))) = missed
+            && running.machine.space() == Some(space)
+        {
+            self.tell(app, side, Order::MakeCopy(space, schema));
+        }
     }
 
     /// Holds the slot, which is the upgrade's.

@@ -118,6 +118,7 @@ impl Supervisor {
             old: None,
             started: Instant::now(),
             fenced: None,
+            untold: None,
             asker: Some(asker),
             waiting: Vec::new(),
         };
