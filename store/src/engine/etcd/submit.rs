@@ -93,6 +93,17 @@ impl Etcd {
                 Ok(Answer::Behind(found)) => {
                     return self.judge(id, found, doubt, deadline).await;
                 }
+                // etcd says so of the very write that fills it too, which it has done: look.
+                Err(Trouble::Refused(error @ EngineError::EtcdFull)) => {
+                    match self.link.get(&key).await {
+                        Ok((found, _)) if found.as_ref().map_or(0, |f| f.at) != self.known => {
+                            return self.judge(id, found, true, deadline).await;
+                        }
+                        Ok(_) if !doubt => return Submitted::Nothing(error),
+                        Ok(_) => error,
+                        Err(trouble) => EngineError::from(trouble),
+                    }
+                }
                 Err(Trouble::Refused(error)) if !doubt => return Submitted::Nothing(error),
                 Err(trouble) => EngineError::from(trouble),
             };
