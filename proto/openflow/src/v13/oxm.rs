@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use zerocopy::IntoBytes;
 
 use crate::error::{DecodeError, EncodeError, Problem};
 use crate::wire::{Reader, Writer, fixed};
@@ -278,12 +279,34 @@ pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
         let (what, length, most) = ("oxm", value.len(), 255);
         return w.refuse(EncodeError { what, length, most });
     };
-    w.fixed(&OxmHeader {
+    let header = OxmHeader {
         class: field.0.into(),
         field_mask: field.1 << 1,
         length,
-    });
-    w.bytes(value);
+    };
+    // Header and value in one piece, of a length that the compiler knows.
+    match value.len() {
+        1 => w.bytes(&joined::<5>(&header, value)),
+        2 => w.bytes(&joined::<6>(&header, value)),
+        4 => w.bytes(&joined::<8>(&header, value)),
+        6 => w.bytes(&joined::<10>(&header, value)),
+        8 => w.bytes(&joined::<12>(&header, value)),
+        16 => w.bytes(&joined::<20>(&header, value)),
+        _ => {
+            w.fixed(&header);
+            w.bytes(value);
+        }
+    }
+}
+
+/// `N` is the length of both.
+#[inline]
+fn joined<const N: usize>(header: &OxmHeader, value: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let (head, rest) = bytes.split_at_mut(size_of::<OxmHeader>());
+    head.copy_from_slice(header.as_bytes());
+    rest.copy_from_slice(value);
+    bytes
 }
 
 /// A field where it lies in a frame.

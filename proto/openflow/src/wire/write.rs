@@ -41,7 +41,15 @@ impl<'a> Writer<'a> {
 
     #[inline]
     pub(crate) fn zeros(&mut self, n: usize) {
-        self.out.put_bytes(0, n);
+        // A padding, mostly: one store of a known length is quicker than a loop.
+        match n {
+            0 => {}
+            1..8 => {
+                self.out.extend_from_slice(&[0; 8]);
+                self.out.truncate(self.out.len() - 8 + n);
+            }
+            n => self.out.put_bytes(0, n),
+        }
     }
 
     /// Zeros up to the next multiple of 8, counted from a position.
