@@ -124,10 +124,16 @@ pub fn mark(app: impl Into<String>, id: u32, owner: impl Into<String>, mark: u64
 
 /// Makes the copy the truth and drops the old truth.
 pub fn swap(app: impl Into<String>, truth: u32, copy: u32) -> Op {
+    swap_keeping(app, truth, copy, "")
+}
+
+/// Makes the copy the truth and the old truth the copy, which only `keep` may write; with an empty one it is dropped.
+pub fn swap_keeping(app: impl Into<String>, truth: u32, copy: u32, keep: impl Into<String>) -> Op {
     wrap(Kind::Swap(Swap {
         app: app.into(),
         truth,
         copy,
+        keep: keep.into(),
     }))
 }
 

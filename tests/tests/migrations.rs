@@ -127,3 +127,89 @@ fn a_change_of_the_schema_tells_its_copy_and_that_a_way_back_loses_nothing() -> 
     ensure!(changes == expected, "{diff}");
     lab.finish()
 }
+
+/// The router's copy in schema 1, once it is whole and up to date; in another space than `not`.
+fn kept(lab: &Lab, not: &Value) -> Result<Value> {
+    let mut last = Value::Null;
+    let found = wait_until("a copy is kept", Duration::from_secs(20), || {
+        let list = lab
+            .morpheus()?
+            .do_(&["store", "migrations", "app=router"])?;
+        last = list["migrations"][0].clone();
+        let follows = last["status"] == "following" && last["lag"] == 0;
+        let is = follows && last["to_schema"] == 1 && last["space"] != *not;
+        Ok(is.then(|| last.clone()))
+    });
+    found.with_context(|| format!("the last that was seen: {last}"))
+}
+
+/// The reader of schema 1 sees as many hops as the router has in schema 2.
+fn sees_all(lab: &Lab) -> Result<()> {
+    let rows = |app: &str, table: &str| {
+        let list = lab.morpheus()?.do_(&["store", "list", app, table])?;
+        anyhow::Ok(list["store"].as_array().cloned().unwrap_or_default())
+    };
+    wait_until("the reader sees all", Duration::from_secs(10), || {
+        let trees = rows("app=reader", "seen")?;
+        let ports = trees
+            .iter()
+            .filter_map(|row| Some(row["value"].as_object()?.len()));
+        let hops = rows("app=router", "hops")?.len();
+        Ok((hops > 0 && ports.sum::<usize>() == hops).then_some(()))
+    })
+}
+
+#[test]
+fn a_copy_is_kept_while_the_former_schema_is_read() -> Result<()> {
+    let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
+    let morpheus = lab.morpheus()?;
+    let reader = Bundle::copy("learning-switch-1.0.0", lab.dir(), "reader")?
+        .set("name", "\"reader\"")?
+        .set("id", "9")?
+        .set("tables", "[40, 41]")?
+        .set("forwards", "false")?
+        .set("reads", "{ router = 1 }")?
+        .program(&bin("examples/reads_trees")?)?;
+    morpheus.do_(&["app", "install", reader.path()?])?;
+    morpheus.do_(&["app", "start", "reader"])?;
+    morpheus.wait_running("reader", None)?;
+    let bundle = bundles("router-2.0.0")?;
+    let bundle = bundle.to_str().context("a path that is no text")?;
+    morpheus.do_(&["app", "install", bundle])?;
+    morpheus.do_(&["upgrade", "app=router@2.0.0", "--probation", "1s"])?;
+    let copy = kept(&lab, &Value::Null)?;
+    ensure!(
+        copy["readers"] == serde_json::json!(["reader@1.0.0"]),
+        "{copy}"
+    );
+    sees_all(&lab)?;
+    // One that could not keep it up is refused, with the name of the reader.
+    let bare = Bundle::copy("router-2.0.0", lab.dir(), "bare")?
+        .set("version", "\"2.1.0\"")?
+        .without("migrates")?;
+    morpheus.do_(&["app", "install", bare.path()?])?;
+    let answer = morpheus.ask(&["upgrade", "app=router@2.1.0"])?;
+    ensure!(
+        answer.code == 1 && answer.err.contains("upgrade reader first"),
+        "{answer:?}"
+    );
+    // Its keeper dies: another one makes it anew.
+    let pid = morpheus.app("router")?["pid"].as_u64().context("pid")?;
+    let processes = lab.processes()?;
+    let router = processes
+        .iter()
+        .find(|p| u64::from(p.inner) == pid || p.name() == "router-2");
+    router
+        .context("no router")?
+        .signal(rustix::process::Signal::KILL)?;
+    kept(&lab, &copy["space"])?;
+    sees_all(&lab)?;
+    // Without a reader it goes.
+    morpheus.do_(&["app", "remove", "reader"])?;
+    wait_until("the copy is dropped", Duration::from_secs(20), || {
+        let list = morpheus.do_(&["store", "list"])?;
+        let spaces = list["store"].as_array().context("store")?;
+        Ok((!spaces.iter().any(|s| s["role"] == "copy")).then_some(()))
+    })?;
+    lab.finish()
+}

@@ -3,7 +3,7 @@
 //! They stand outside any app's schema, and every write names the revision that it replaces. The supervisor is their
 //! only writer (its lock says so); a write whose outcome is unknown is read back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::app::InstanceId;
 use crate::boot::Moment;
 
 /// Table of [`AppRow`], by name.
@@ -136,7 +137,7 @@ pub struct UpgradeRow {
     /// An older release may lose rows.
     pub allow_loss: bool,
     /// How long the steps may take, in milliseconds, by name.
-    pub deadlines_ms: std::collections::BTreeMap<String, u64>,
+    pub deadlines_ms: BTreeMap<String, u64>,
     /// Who asked for it.
     pub who: String,
     /// The fence for the newcomer is done.
@@ -342,21 +343,21 @@ impl Records {
             } = fencing;
             ops.push(op::fence(app, node, fencing.epoch, release));
             if let Some(copy) = fencing.swap {
-                ops.push(self.swap(app, copy).await?);
+                ops.push(self.swap(app, copy, "").await?);
             }
         }
         Ok(ops)
     }
 
-    /// The operation that swaps an app's truth to a copy.
-    pub async fn swap(&self, app: &str, copy: u32) -> Result<Op, Refusal> {
+    /// The operation that swaps an app's truth to a copy. The former truth is dropped, or kept as a copy of the instance `keep`.
+    pub async fn swap(&self, app: &str, copy: u32, keep: &str) -> Result<Op, Refusal> {
         let status = self.status().await;
         let truth = status
             .spaces
             .iter()
             .find(|space| space.app == app && space.truth);
         match truth {
-            Some(truth) => Ok(op::swap(app, truth.id, copy)),
+            Some(truth) => Ok(op::swap_keeping(app, truth.id, copy, keep)),
             None => Err(Refusal {
                 reason: Reason::Invalid,
                 message: format!("{app} has no truth"),
@@ -365,12 +366,17 @@ impl Records {
         }
     }
 
-    /// The operations that swap the truths of those apps that a copy is named of.
-    pub async fn swaps(&self, apps: &[(String, Option<u32>)]) -> Result<Vec<Op>, Refusal> {
+    /// The operations that swap the truths of those apps that a copy is named of. Whose former truth is read is kept.
+    pub async fn swaps(
+        &self,
+        apps: &[(String, Option<u32>)],
+        keeps: &BTreeMap<String, InstanceId>,
+    ) -> Result<Vec<Op>, Refusal> {
         let mut ops = Vec::new();
         for (app, copy) in apps {
             if let Some(copy) = copy {
-                ops.push(self.swap(app, *copy).await?);
+                let keep = keeps.get(app).map_or("", String::as_str);
+                ops.push(self.swap(app, *copy, keep).await?);
             }
         }
         Ok(ops)

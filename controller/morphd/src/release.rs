@@ -153,17 +153,56 @@ pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     ))
 }
 
-/// Apps that read this one's tables and would not understand its new schema.
-pub fn readers_left_behind(to: &Manifest, present: &[&Manifest]) -> Result<(), String> {
+/// Apps that read this one's tables in a schema that could not be had any longer: two versions there are at a time, the
+/// release's own and one that its migrations lead to, which was its own before or is kept for readers.
+pub fn readers_left_behind(
+    from: &Manifest,
+    to: &Manifest,
+    present: &[&Manifest],
+) -> Result<(), String> {
     for reader in present {
-        match reader.reads.get(&to.name) {
-            Some(schema) if *schema != to.schema => {
-                return Err(format!(
-                    "{} reads schema {schema} of {}, and {}@{} has schema {}: upgrade {} first",
-                    reader.name, to.name, to.name, to.version, to.schema, reader.name
-                ));
-            }
-            Some(_) | None => {}
+        let Some(schema) = reader.reads.get(&to.name).filter(|s| **s != to.schema) else {
+            continue;
+        };
+        let held = *schema != from.schema;
+        let can = to.migrates.contains(schema) && (!held || from.schema == to.schema);
+        if can {
+            continue;
+        }
+        let why = match held {
+            true => "which is kept for it as a copy until then",
+            false => "which that release cannot keep up",
+        };
+        return Err(format!(
+            "{} reads schema {schema} of {}, {why}, and {}@{} has schema {}: upgrade {} first",
+            reader.name, to.name, to.name, to.version, to.schema, reader.name
+        ));
+    }
+    Ok(())
+}
+
+/// Whether what an app reads can be had from the present ones.
+pub fn can_read(reader: &Manifest, present: &[&Manifest]) -> Result<(), String> {
+    for (name, schema) in &reader.reads {
+        let Some(read) = present.iter().find(|other| other.name == *name) else {
+            continue;
+        };
+        let others = present.iter().filter(|other| other.name != reader.name);
+        let mut others = others.filter_map(|o| Some((o, o.reads.get(name)?)));
+        let taken = others.find(|(_, other)| **other != *schema && **other != read.schema);
+        let own = *schema == read.schema;
+        if !own && !read.migrates.contains(schema) {
+            return Err(format!(
+                "{} reads schema {schema} of {name}, and {name}@{} has {} and no migration to that: upgrade one of them first",
+                reader.name, read.version, read.schema
+            ));
+        }
+        if let Some((other, other_schema)) = taken.filter(|_| !own) {
+            return Err(format!(
+                "{} reads schema {schema} of {name}, and {} holds schema {other_schema} of it already, beside {}: there are \
+                 two at most; upgrade one of them first",
+                reader.name, other.name, read.schema
+            ));
         }
     }
     Ok(())
@@ -225,8 +264,44 @@ mod tests {
         let topology =
             manifest("name = 'topology'\nversion = '2.0.0'\nid = 2\ntables = [2, 9]\nschema = 2");
         let reader = router("1.0.0", "schema = 1\nreads = { topology = 1 }");
-        let told = readers_left_behind(&topology, &[&reader]).unwrap_err();
+        let before =
+            manifest("name = 'topology'\nversion = '1.0.0'\nid = 2\ntables = [2, 9]\nschema = 1");
+        let told = readers_left_behind(&before, &topology, &[&reader]).unwrap_err();
         assert!(told.contains("router reads schema 1 of topology"), "{told}");
+    }
+
+    #[test]
+    fn one_former_schema_is_kept_for_readers_and_no_more() {
+        let topology = |version: &str, schema: &str| {
+            let schema = format!("schema = {schema}");
+            manifest(&format!(
+                "name = 'topology'\nversion = '{version}'\nid = 2\ntables = [2, 9]\n{schema}"
+            ))
+        };
+        let one = topology("1.0.0", "1");
+        let two = topology("2.0.0", "2\nmigrates = [1]");
+        let again = topology("2.1.0", "2\nmigrates = [1]");
+        let bare = topology("2.2.0", "2");
+        let three = topology("3.0.0", "3\nmigrates = [1, 2]");
+        let reader = router("1.0.0", "schema = 1\nreads = { topology = 1 }");
+        let readers = [&reader];
+        assert_eq!(readers_left_behind(&one, &two, &readers), Ok(()));
+        assert_eq!(readers_left_behind(&two, &again, &readers), Ok(()));
+        assert_eq!(readers_left_behind(&two, &one, &readers), Ok(()));
+        let told = |to: &Manifest| readers_left_behind(&two, to, &readers).unwrap_err();
+        assert!(told(&bare).contains("upgrade router first"));
+        assert!(told(&three).contains("kept for it as a copy"));
+        assert_eq!(can_read(&reader, &[&two]), Ok(()));
+        assert!(
+            can_read(&reader, &[&bare])
+                .unwrap_err()
+                .contains("no migration")
+        );
+        let other = manifest(
+            "name = 'other'\nversion = '1.0.0'\nid = 9\ntables = [20, 21]\nschema = 1\nreads = { topology = 2 }",
+        );
+        let told = can_read(&other, &[&three, &reader]).unwrap_err();
+        assert!(told.contains("two at most"), "{told}");
     }
 
     #[test]

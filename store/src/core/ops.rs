@@ -160,8 +160,15 @@ impl<R: Rows> Draft<'_, R> {
             mark: 0,
             ..copy.clone()
         };
+        let kept = (!swap.keep.is_empty()).then(|| Space {
+            truth: false,
+            owner: swap.keep.clone(),
+            // By now it is what the new truth maps to.
+            mark: self.state.revision,
+            ..truth.clone()
+        });
         self.unbind_all(app, swap.truth)?;
-        self.spaces.insert((app.clone(), swap.truth), None);
+        self.spaces.insert((app.clone(), swap.truth), kept);
         self.spaces.insert((app.clone(), swap.copy), Some(new));
         Ok(())
     }

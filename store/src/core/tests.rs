@@ -493,3 +493,17 @@ fn rows_are_counted_and_a_new_truth_needs_no_expectations() {
     assert_eq!(world.state.truth("a").unwrap().keys, 2);
     assert_eq!(world.rows.len(), 2);
 }
+
+#[test]
+fn a_swap_that_keeps_the_old_truth_makes_it_a_copy_that_is_current() {
+    let mut memory = Memory::default();
+    memory.shared([op::create_truth("a", 1, 1)]);
+    memory.shared([op::create_copy("a", 2, 2, "i1")]);
+    let revision = memory.state.revision;
+    memory.shared([op::mark("a", 2, "i1", revision)]);
+    memory.shared([op::swap_keeping("a", 1, 2, "i1")]);
+    let space = |id| &memory.state.spaces[&("a".to_owned(), id)];
+    assert!(space(2).truth && !space(1).truth);
+    assert_eq!((space(1).schema, space(1).owner.as_str()), (1, "i1"));
+    assert!(space(1).mark >= space(2).modified);
+}

@@ -183,11 +183,18 @@ fn space_of<'s>(state: &'s State, request: &WatchRequest) -> Result<&'s Space, S
         }
         Some(watch_request::Which::Schema(schema)) => match truth {
             Some(truth) if truth.schema == schema => Ok(truth),
+            // A copy is read once it has been whole.
             Some(truth) => {
+                let mut others = state.spaces_of(app);
+                let copy = others.find(|space| !space.truth && space.schema == schema);
                 let now = truth.schema;
-                Err(format!(
-                    "the truth of app {app:?} has schema {now}, not {schema}"
-                ))
+                copy.filter(|copy| copy.mark > 0).ok_or_else(|| {
+                    let copied = match copy {
+                        Some(_) => ", whose copy in that one is not whole yet",
+                        None => ", and there is no copy in that one",
+                    };
+                    format!("the truth of app {app:?} has schema {now}, not {schema}{copied}")
+                })
             }
             None => Err(format!("app {app:?} has no truth")),
         },

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use morph_api::store::{Op, Reason, Transaction};
+use morph_api::store::{Op, Reason, Space, Transaction};
 use morph_api::supervisor::CopyProgress;
 use morph_store::op;
 use serde_json::Value;
@@ -99,6 +99,18 @@ impl Copy {
         stale.resize(way.len(), BTreeSet::new());
         let made = Made::OfLayers(Layers::new(way));
         Copy::new(app, owner, space, made, stale)
+    }
+
+    /// The former truth, which stays beside the one that it was swapped with: what it has stands in these layers.
+    pub(super) fn kept(app: &str, owner: &str, space: &Space, layers: Layers) -> Self {
+        let stale = vec![BTreeSet::new(); layers.len()];
+        let rows = space.keys;
+        Copy {
+            rows,
+            mark: space.mark,
+            complete: true,
+            ..Copy::new(app, owner, space.id, Made::OfLayers(layers), stale)
+        }
     }
 
     fn new(app: &str, owner: &str, space: u32, made: Made, stale: Touched) -> Self {

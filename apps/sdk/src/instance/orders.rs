@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::session::{Quiesced, from_app};
+use morph_api::store::Space;
 use morph_api::supervisor::{
     CopyProgress, Flushed, Health, Instruction, MakeCopy, Pong, Ready, RuleDifference, instruction,
     report,
@@ -12,6 +13,7 @@ use morph_openflow::rule::RuleSet;
 use prost::Message as _;
 
 use super::copy::Copy;
+use super::layers::Layers;
 use super::turns::counts;
 use super::{Fatal, Flush, GO, HEALTH, Instance, Now, Outcome, Output, Role};
 use crate::{App, install, view};
@@ -87,7 +89,10 @@ impl<A: App> Instance<A> {
     }
 
     fn order_copy(&mut self, order: MakeCopy, out: &mut Vec<Output>) {
-        if self.truth.way(order.schema).is_some() {
+        if let Some(copy) = self.copy.as_ref().filter(|copy| copy.space == order.space) {
+            let progress = copy.progress(&self.truth);
+            self.say(report::Report::Copy(progress), out);
+        } else if self.truth.way(order.schema).is_some() {
             self.copy_order = Some((order.space, order.schema));
         } else {
             let (version, schema) = (&self.config.manifest.version, order.schema);
@@ -155,6 +160,16 @@ impl<A: App> Instance<A> {
             true => Copy::of_view(app, owner, space, &self.truth, &self.hands),
             false => Copy::over(app, owner, space, way, &self.truth, &self.hands),
         });
+    }
+
+    /// The former truth stays, for those that read its schema version.
+    pub(super) fn keep_copy(&mut self, space: &Space, layers: Layers, out: &mut Vec<Output>) {
+        tracing::info!("keeps copy {} in schema version {}", space.id, space.schema);
+        let (app, owner) = (&self.config.manifest.name, &self.config.instance);
+        let copy = Copy::kept(app, owner, space, layers);
+        let progress = copy.progress(&self.truth);
+        self.copy = Some(copy);
+        self.say(report::Report::Copy(progress), out);
     }
 
     pub(super) fn copy_committed(

@@ -212,6 +212,10 @@ impl<A: App> Instance<A> {
             return Ok(());
         };
         let space = space.clone();
+        let instance = &self.config.instance;
+        let followed = self.truth.space.as_ref().map(|space| space.id);
+        let mut kept = spaces().filter(|space| !space.truth && space.owner == *instance);
+        let kept = kept.find(|space| Some(space.id) == followed).cloned();
         let way = match self.way_to(&space) {
             Ok(way) => way,
             Err(fatal) if matches!(self.role, Role::Waiting) && !self.ready_said => {
@@ -225,7 +229,7 @@ impl<A: App> Instance<A> {
             }
         };
         let id = space.id;
-        self.adopt(space, way);
+        self.adopt(space, way, kept, out);
         let app = self.config.manifest.name.clone();
         let which = Some(Which::Space(id));
         out.push(self.own.watch(Source::Own, app, which));
@@ -253,7 +257,8 @@ impl<A: App> Instance<A> {
         )))
     }
 
-    fn adopt(&mut self, space: Space, way: Vec<Hop>) {
+    /// Follows a space over these steps. `kept`: the one that was followed, if it stays as a copy of this instance.
+    fn adopt(&mut self, space: Space, way: Vec<Hop>, kept: Option<Space>, out: &mut Vec<Output>) {
         let before = self.truth.space.as_ref().map(|space| space.id);
         if before != Some(space.id) {
             let how = match way.len() {
@@ -270,7 +275,10 @@ impl<A: App> Instance<A> {
                 self.copy_order = None;
             }
         }
-        self.truth.follow(space, way, &self.engine.tables);
+        let former = self.truth.follow(space, way, &self.engine.tables);
+        if let Some(kept) = kept.filter(|_| former.len() > 0) {
+            self.keep_copy(&kept, former, out);
+        }
     }
 
     /// What a watch says.

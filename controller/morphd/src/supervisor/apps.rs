@@ -219,6 +219,7 @@ impl Managed {
             upgrade: None,
             last: None,
             migration: None,
+            keeping: (0, semver::Version::new(0, 0, 0), 0),
             order: Arc::default(),
             writes: 0,
         }

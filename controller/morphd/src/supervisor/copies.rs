@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use morph_api::store::{Op, Reason};
+use morph_api::store::{Op, Reason, Space};
 use morph_store::op;
 
 use super::Supervisor;
@@ -69,13 +69,22 @@ impl Supervisor {
 }
 
 /// Makes a copy's space under an id that the app never used, in the place of a copy that nobody needs any longer.
-async fn make_space(records: &Records, app: &str, schema: u32, owner: &str) -> Result<u32, String> {
+pub(super) async fn make_space(
+    records: &Records,
+    app: &str,
+    schema: u32,
+    owner: &str,
+) -> Result<u32, String> {
     let status = records.status().await;
     let spaces: Vec<_> = status
         .spaces
         .iter()
         .filter(|space| space.app == app)
         .collect();
+    let kept = |space: &&&Space| !space.truth && space.schema == schema && space.owner == owner;
+    if let Some(space) = spaces.iter().find(kept) {
+        return Ok(space.id);
+    }
     let drops: Vec<Op> = spaces
         .iter()
         .filter(|space| !space.truth)

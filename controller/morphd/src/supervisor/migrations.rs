@@ -63,8 +63,24 @@ impl Supervisor {
     pub(super) fn migrations(&self, only: &str) -> Vec<Migration> {
         let apps = self.apps.iter();
         let apps = apps.filter(|(name, _)| only.is_empty() || *name == only);
-        apps.filter_map(|(_, managed)| managed.migration.clone())
-            .collect()
+        let mut migrations = Vec::new();
+        for (name, managed) in apps {
+            let Some(mut migration) = managed.migration.clone() else {
+                continue;
+            };
+            let release = self.releases.get(name, &managed.row.release);
+            let own = release.map_or(0, |release| release.manifest.schema);
+            // The schema of one that stayed after a commit is known to the store alone; it is not the release's own.
+            let read = |schema: u32| match migration.to_schema {
+                0 => schema != own,
+                to => schema == to,
+            };
+            let readers = self.readers(name).into_iter();
+            let readers = readers.filter(|(_, schema)| read(*schema));
+            migration.readers = readers.map(|(reader, _)| reader).collect();
+            migrations.push(migration);
+        }
+        migrations
     }
 }
 

@@ -16,6 +16,7 @@ mod copies;
 mod first;
 pub(crate) mod history;
 mod instances;
+mod keeping;
 mod migrations;
 mod observe;
 mod parts;
@@ -57,7 +58,7 @@ pub use requests::{AppView, Asked, Figures, Last, Reply, Request};
 pub use start::start;
 use upgrades::Running;
 
-/// Between two looks at the sizes of the logs.
+/// Between two looks at the sizes of the logs, and at the copies that readers need.
 const LOGS: Duration = Duration::from_secs(5);
 /// Events under way to the supervisor. It drains them without waiting for anything, so this is only a burst; a sender
 /// that finds it full waits.
@@ -104,6 +105,8 @@ pub(crate) struct Managed {
     last: Option<UpgradeRow>,
     /// The last copy of its state in another schema, as far as its maker has told.
     migration: Option<Migration>,
+    /// For readers: in which schema a copy was made, by which release, and how often.
+    keeping: (u32, semver::Version, u32),
     /// The writes of one app keep their order; the number is that of the newest one written.
     order: Arc<tokio::sync::Mutex<u64>>,
     writes: u64,
@@ -212,6 +215,7 @@ impl Supervisor {
         if self.bound_logs_at <= now {
             self.bound_logs_at = now + LOGS;
             crate::log::bound_all(&self.settings.state_dir.join("log"));
+            self.keep_copies();
         }
         self.restart_due_parts(now);
         self.feel_pulses(now);

@@ -1,5 +1,6 @@
 //! The record of an upgrade: written before every step, with the fence, and with the end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use morph_api::deadlines::Deadlines;
@@ -118,6 +119,10 @@ impl Supervisor {
             orders.push((managed.writes, Arc::clone(&managed.order)));
         }
         let alone = apps.len() == 1;
+        let keeps = match step {
+            Step::Committed => self.keepers(&apps),
+            _ => BTreeMap::new(),
+        };
         let (records, swaps) = (Arc::clone(&self.records), apps.clone());
         let call = async move {
             // Always in the apps' order, so that no two wait for each other.
@@ -131,7 +136,7 @@ impl Supervisor {
                 held.push(newest);
             }
             record_refused(step)?;
-            let more = records.swaps(&swaps).await;
+            let more = records.swaps(&swaps, &keeps).await;
             let more = more.map_err(|refusal| refusal.to_string())?;
             let written = records.write(&writes, &more).await;
             written.map(drop).map_err(|refusal| refusal.to_string())
@@ -292,6 +297,17 @@ impl Supervisor {
             Ok(()) => Input::Finished,
             Err(why) => Input::FinishRefused(why),
         });
+    }
+
+    /// Of the apps whose former schema somebody reads: the newcomers, who keep it up.
+    fn keepers(&self, members: &[(String, Option<u32>)]) -> BTreeMap<String, InstanceId> {
+        let read = |app: &String| {
+            let row = &self.apps.get(app)?.upgrade.as_ref()?.row;
+            let mut readers = self.readers(app).into_iter();
+            readers.find(|(_, schema)| *schema == row.old_schema)?;
+            Some((app.clone(), self.instance_of(app, Side::New)?))
+        };
+        members.iter().filter_map(|(app, _)| read(app)).collect()
     }
 
     fn last_writes(&mut self, app: &str, step: Step) -> Option<Vec<Write>> {

@@ -347,6 +347,7 @@ impl Supervisor {
             )));
         }
         let mut together = self.present(app);
+        release::can_read(manifest, &together).map_err(refused)?;
         together.push(manifest);
         release::fit_together(&together).map_err(refused)?;
         Ok(AppRow {

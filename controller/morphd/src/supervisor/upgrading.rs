@@ -158,7 +158,9 @@ impl Supervisor {
         together.retain(|manifest| ways.iter().all(|way| way.app != manifest.name));
         together.extend(ways.iter().map(|way| &way.to.manifest));
         for way in &ways {
-            release::readers_left_behind(&way.to.manifest, &together).map_err(refused)?;
+            let (from, to) = (&way.from.manifest, &way.to.manifest);
+            release::readers_left_behind(from, to, &together).map_err(refused)?;
+            release::can_read(to, &together).map_err(refused)?;
         }
         release::fit_together(&together).map_err(refused)?;
         Ok(ways)

@@ -275,6 +275,8 @@ struct Run {
     committed: bool,
     /// The newcomer's truth was swapped in with the fence.
     swapped: bool,
+    /// Somebody reads the former schema version: the former truth is kept up after the commit.
+    read: bool,
     packets: Vec<[u8; 3]>,
     weights: BTreeMap<u32, u32>,
     instances: u32,
@@ -282,7 +284,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(from: u32, to: u32) -> Self {
+    fn new(from: u32, to: u32, read: bool) -> Self {
         let mut run = Run {
             store: Store::default(),
             old: None,
@@ -291,6 +293,7 @@ impl Run {
             live: Old,
             committed: false,
             swapped: false,
+            read,
             packets: Vec::new(),
             weights: BTreeMap::new(),
             instances: 0,
@@ -475,8 +478,14 @@ impl Run {
             let flushed = |said: &report::Report| matches!(said, report::Report::Flushed(_));
             world.reports().iter().any(flushed)
         });
+        let keep = match self.read && !self.copies_first() {
+            true => self.lend(live, |world| world.instance.config.instance.clone()),
+            false => None,
+        };
         let swap = match (self.space(true), self.space(false)) {
-            (Some(truth), Some(copy)) => op::swap("cells", truth.id, copy.id),
+            (Some(truth), Some(copy)) => {
+                op::swap_keeping("cells", truth.id, copy.id, keep.unwrap_or_default())
+            }
             _ => return false,
         };
         let done = flushed == Some(true)
@@ -532,6 +541,10 @@ impl Run {
         }
         self.spawn(live, None);
         self.resume(live);
+        if self.committed && self.read {
+            // Its maker is gone: it is made anew.
+            self.order_copy(live, self.schemas.0);
+        }
     }
 
     fn kill_other(&mut self) {
@@ -616,10 +629,11 @@ proptest! {
     fn at_every_instant_the_truth_is_what_acknowledged_turns_make_of_it(
         (from, to) in (1..=3u32, 1..=3u32).prop_filter("a change", |(from, to)| from != to),
         groups in (0..3u32, 0..3u32),
+        read: bool,
         steps in steps(),
     ) {
         GROUPS.set(groups);
-        let mut run = Run::new(from, to);
+        let mut run = Run::new(from, to, read);
         for step in &steps {
             run.step(step);
             run.check()?;
@@ -638,6 +652,9 @@ proptest! {
         run.check()?;
         prop_assert_eq!(run.cursor(), run.packets.len(), "all is durable");
         prop_assert!(run.committed || !run.swapped, "it has come to an end");
+        if run.committed && read && from < to {
+            prop_assert!(run.is_current() && run.space(false).is_some(), "and is read in the former schema");
+        }
     }
 
     #[test]

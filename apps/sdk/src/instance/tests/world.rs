@@ -465,7 +465,10 @@ impl<A: App> World<A> {
             Some(Which::Space(id)) => Some(id),
             Some(Which::Schema(schema)) => {
                 let truth = self.store.state.truth(&app);
-                truth.filter(|s| s.schema == schema).map(|s| s.id)
+                let copy = self.store.state.spaces_of(&app);
+                let mut copy = copy.filter(|s| s.schema == schema && !s.truth && s.mark > 0);
+                let truth = truth.filter(|s| s.schema == schema);
+                truth.or_else(|| copy.next()).map(|s| s.id)
             }
             None => None,
         };
