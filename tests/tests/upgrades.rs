@@ -77,6 +77,18 @@ fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
     );
     ensure!(past[0]["who"] == "root (0)", "{past:?}");
     ensure!(past[1]["handover_us"].as_u64() > Some(0), "{past:?}");
+
+    // What says that it is committed takes the next one: nothing of the end is still under way.
+    for version in ["1.0.0", "2.0.0", "1.0.0", "2.0.0"] {
+        let release = format!("app=router@{version}");
+        let args = ["upgrade", &release, "--probation", "100ms", "--no-wait"];
+        lab.morpheus()?.do_(&args)?;
+        wait_until("it is committed", SOON, || {
+            let status = lab.status("router")?;
+            let there = status["step"] == "COMMITTED" && status["to"] == version;
+            Ok(there.then_some(()))
+        })?;
+    }
     lab.finish()
 }
 

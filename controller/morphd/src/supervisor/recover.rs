@@ -199,6 +199,7 @@ impl Supervisor {
             started,
             fenced: None,
             untold: None,
+            said: None,
             asker: None,
             waiting: Vec::new(),
         };

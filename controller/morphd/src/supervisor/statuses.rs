@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Supervisor;
 use super::record::count;
-use super::upgrades::Running;
+use super::upgrades::{Running, Said};
 use crate::boot::Moment;
 use crate::records::UpgradeRow;
 
@@ -76,7 +76,12 @@ impl Supervisor {
             Some(running) => {
                 let mut row = running.row.clone();
                 count(&mut row, running.machine.numbers());
-                Some(status_of(name, &row))
+                let mut status = status_of(name, &row);
+                if let Some(said) = running.said {
+                    status.set_step(said.step);
+                    (status.unix_ms, status.since_start_us) = (said.unix_ms, said.since_start_us);
+                }
+                Some(status)
             }
             None => managed.last.as_ref().map(|row| status_of(name, row)),
         })
@@ -116,6 +121,11 @@ fn status(app: &str, step: Step, running: &mut Running) -> UpgradeStatus {
     running.row.step_at = Moment::now();
     running.row.since_start_us =
         u64::try_from(running.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    running.said = Some(Said {
+        step,
+        unix_ms: running.row.step_unix_ms,
+        since_start_us: running.row.since_start_us,
+    });
     status_of(app, &running.row)
 }
 

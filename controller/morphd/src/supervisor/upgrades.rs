@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use morph_api::deadlines::Deadlines;
-use morph_api::management::UpgradeStatus;
+use morph_api::management::{Step, UpgradeStatus};
 use morph_api::supervisor::{
     Flush, Go, HoldReply, MakeCopy, Ping, StopCopy, hold_reply, instruction,
 };
@@ -30,10 +30,21 @@ pub(crate) struct Running {
     pub(super) fenced: Option<Fenced>,
     /// A copy that an instance could not be told to make, as its session was away: it is told when it is back.
     pub(super) untold: Option<(Side, Order)>,
+    /// The step that was last said. The record is ahead of it while it is being written.
+    pub(super) said: Option<Said>,
     /// Whoever asked for this upgrade, for each of its statuses.
     pub(super) asker: Option<mpsc::Sender<UpgradeStatus>>,
     /// Whoever waits for its end.
     pub(super) waiting: Vec<oneshot::Sender<UpgradeStatus>>,
+}
+
+/// A step of an upgrade that has become true.
+#[derive(Clone, Copy)]
+pub(super) struct Said {
+    pub(super) step: Step,
+    /// Since the epoch of the wall clock.
+    pub(super) unix_ms: u64,
+    pub(super) since_start_us: u64,
 }
 
 impl Supervisor {

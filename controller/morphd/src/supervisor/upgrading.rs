@@ -119,6 +119,7 @@ impl Supervisor {
             started: Instant::now(),
             fenced: None,
             untold: None,
+            said: None,
             asker: Some(asker),
             waiting: Vec::new(),
         };
