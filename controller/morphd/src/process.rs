@@ -45,6 +45,15 @@ impl std::fmt::Display for Ending {
     }
 }
 
+/// What a process does, as the kernel sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Toil {
+    /// Clock ticks (10 ms) that its threads have run.
+    pub cpu: u64,
+    /// It could run, or waits for a disk.
+    pub waits_its_turn: bool,
+}
+
 /// A process, whether started or adopted. Dropping this lets go of it and ends nothing.
 #[derive(Debug)]
 pub struct Process {
@@ -102,6 +111,11 @@ impl Process {
             )),
             _ => Ok(process),
         }
+    }
+
+    /// What it has done so far; none: it is gone.
+    pub fn toil(&self) -> Option<Toil> {
+        toil_in(&std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
     }
 
     /// Process id.
@@ -176,9 +190,26 @@ pub fn start_time(pid: u32) -> Option<u64> {
 }
 
 fn start_time_in(stat: &str) -> Option<u64> {
-    // Field 2, the name, may itself contain blanks and brackets; the last bracket ends it.
+    after_name(stat)?.nth(19)?.parse().ok()
+}
+
+/// Fields 3, 14 and 15: its state, and the time in user and kernel mode.
+fn toil_in(stat: &str) -> Option<Toil> {
+    let mut fields = after_name(stat)?;
+    let state = fields.next()?;
+    let mut times = fields.skip(10);
+    let user: u64 = times.next()?.parse().ok()?;
+    let kernel: u64 = times.next()?.parse().ok()?;
+    Some(Toil {
+        cpu: user.saturating_add(kernel),
+        waits_its_turn: matches!(state, "R" | "D"),
+    })
+}
+
+/// Field 3 and those after it. Field 2, the name, may itself contain blanks and brackets; the last bracket ends it.
+fn after_name(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some(after_name.split_ascii_whitespace())
 }
 
 #[cfg(test)]
@@ -245,10 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_found_behind_any_name() {
+    fn what_stands_behind_the_name_is_found_behind_any() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
         assert_eq!(start_time_in(stat), Some(4711));
         assert_eq!(start_time_in("7 (x) S"), None);
         assert!(start_time(std::process::id()).is_some());
+        let toil = |cpu, waits_its_turn| {
+            Some(Toil {
+                cpu,
+                waits_its_turn,
+            })
+        };
+        let stat = "7 (a) b (c)) R 1 7 7 0 -1 4194560 1 0 0 0 30 12 5 6 20 0 1 0 4711 0 0";
+        assert_eq!(toil_in(stat), toil(42, true));
+        assert_eq!(toil_in(&stat.replace("R", "S")), toil(42, false));
+        assert_eq!(toil_in("7 (x) S 1"), None);
     }
 }

@@ -13,10 +13,6 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long SIGSTOP stops, and what never answers is left alone before its operator kills it.
 const PAUSE: Duration = Duration::from_secs(2);
-/// An instance that hangs is found out after six seconds: five questions, one a second, unanswered.
-const PULSE: Duration = Duration::from_secs(6);
-/// A newcomer that never gets ready.
-const STARTING: Duration = Duration::from_secs(20);
 /// So long a place in an instance under load may take to be reached.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -201,15 +197,6 @@ pub(crate) struct Outcome {
 impl Cell {
     fn to(self) -> &'static str {
         LedgerLab::other_release(self.from)
-    }
-
-    /// After what time what hangs is found out at the latest: the pause that this fault is.
-    pub(crate) fn found_out_after(self) -> Duration {
-        match (self.fault, self.victim) {
-            (Fault::Hang, Victim::New) if self.step == Step::Starting => STARTING,
-            (Fault::Hang, Victim::Old | Victim::New) => PULSE,
-            _ => Duration::ZERO,
-        }
     }
 
     /// Runs it.

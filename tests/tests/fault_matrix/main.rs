@@ -16,7 +16,8 @@ use table::Table;
 
 /// Of each switch.
 const LOAD: Load = Load::Window(100, 8);
-/// How long an upgrade may take to its end after a fault, beside the pause that the fault itself is.
+/// How long an upgrade may take to its end after a fault, beside the pause that the fault itself is. An instance that never
+/// answers has none: to find it out is part of it.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The release from which an upgrade begins: to the newer schema, and to the older one.
 const FROM: [&str; 2] = ["1.0.0", "2.0.0"];
@@ -50,7 +51,7 @@ fn every_fault_at_every_step_ends_in_the_old_release_or_the_new_one() -> Result<
         match outcome {
             Ok(outcome) => {
                 release = outcome.release;
-                if outcome.took > LIMIT + cell.found_out_after() {
+                if outcome.took > LIMIT {
                     failures.push(format!("{cell:?}: {:?}", outcome.took));
                 }
             }

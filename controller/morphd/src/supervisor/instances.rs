@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use morph_api::supervisor::{Ping, Stop, instruction};
 use rustix::process::Signal;
 use semver::Version;
+use tonic::Code;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
 use crate::process::{Ending, Process, machine_memory};
 use crate::proxy::Proxy;
-use crate::pulse::{Beat, Pulse};
+use crate::pulse::{Beat, Pulse, Question};
 use crate::upgrade::{self, Side};
 
 /// From `Stop` to SIGTERM.
@@ -45,9 +46,9 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// It should answer.
+    /// It should answer. One that is not ready yet should come to a session soon, and answers while it gets ready.
     fn is_asked(&self) -> bool {
-        self.attached && self.ready && !self.ending
+        !self.ending && (self.attached || !self.ready)
     }
 }
 
@@ -135,14 +136,20 @@ impl Supervisor {
         let mut due = Vec::new();
         for (id, instance) in &mut self.instances {
             if instance.is_asked() {
-                due.push((id.clone(), instance.app.clone(), instance.pulse.beat(now)));
+                let (process, ready) = (&instance.process, instance.ready);
+                let beat = instance.pulse.beat(now, ready, || process.toil());
+                due.push((id.clone(), instance.app.clone(), ready, beat));
             }
         }
-        for (id, app, beat) in due {
+        for (id, app, ready, beat) in due {
+            let why = match ready {
+                true => "does not answer any longer",
+                false => "is not ready, and does not answer",
+            };
             match beat {
                 Beat::Rest => {}
                 Beat::Ask => self.ask(app, id),
-                Beat::Hung => self.kill_instance(&id, "does not answer any longer".into()),
+                Beat::Hung => self.kill_instance(&id, why.into()),
             }
         }
     }
@@ -151,12 +158,16 @@ impl Supervisor {
         let (proxy, token) = (self.proxy.clone(), super::unix_ms());
         let call = async move {
             let ping = instruction::Instruction::Ping(Ping { token });
-            let handed_over = proxy.tell(&app, &id, ping).await.is_ok();
-            (id, handed_over)
+            let question = match proxy.tell(&app, &id, ping).await {
+                Ok(()) => Question::HandedOver,
+                Err(status) if status.code() == Code::Unavailable => Question::Lost,
+                Err(_) => Question::NoSession,
+            };
+            (id, question)
         };
-        self.after(call, |supervisor, (id, handed_over)| {
+        self.after(call, |supervisor, (id, question)| {
             if let Some(instance) = supervisor.instances.get_mut(&id) {
-                instance.pulse.asked(handed_over);
+                instance.pulse.asked(question, instance.ready);
             }
         });
     }
