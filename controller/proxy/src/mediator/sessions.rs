@@ -123,10 +123,10 @@ impl Mediator {
             session: id,
             records,
         }));
-        out.push(Output::EndSession { session: id });
         self.drop_session(id, why, now, out);
     }
 
+    /// Lets go of a session, whichever side ended it: an instance that closed its own waits for the proxy's end of it.
     pub(super) fn drop_session(
         &mut self,
         id: u64,
@@ -137,6 +137,7 @@ impl Mediator {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        out.push(Output::EndSession { session: id });
         let (Some(app), Some(hello)) = (session.app, session.hello) else {
             return;
         };

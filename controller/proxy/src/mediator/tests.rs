@@ -409,6 +409,17 @@ fn a_session_that_is_not_read_is_given_up() {
 }
 
 #[test]
+fn a_session_that_its_instance_closed_is_let_go_of() {
+    let mut bench = Bench::live(1000);
+    bench.put(Input::SessionEnded {
+        session: 1,
+        reason: "closed".into(),
+    });
+    let end = "EndSession { session: 1 }".to_owned();
+    assert!(bench.others.contains(&end), "{:?}", bench.others);
+}
+
+#[test]
 fn beyond_the_quota_losses_are_told_in_order() {
     let mut bench = Bench::live(1000);
     for _ in 0..9 {
