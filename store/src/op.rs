@@ -12,7 +12,7 @@ use std::time::Duration;
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{
     CreateSpace, DropSpace, Durability, Expect, Fence, GrantLease, KeepLease, Mark, Op, Put,
-    RevokeLease, Row, Swap, Transaction, Turn,
+    RevokeLease, Row, Seq, Skip, Swap, Transaction, Turn,
 };
 
 /// A row of the app's truth, whichever space that is.
@@ -79,6 +79,16 @@ pub fn fence(
         node: node.into(),
         expect_epoch,
         release: release.into(),
+    }))
+}
+
+/// Moves the cursor of a lane from `from` to `to`; after the lane's fence, in the same transaction.
+pub fn skip(app: impl Into<String>, node: impl Into<String>, from: Seq, to: Seq) -> Op {
+    wrap(Kind::Skip(Skip {
+        app: app.into(),
+        node: node.into(),
+        from: Some(from),
+        to: Some(to),
     }))
 }
 

@@ -20,7 +20,7 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
 snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, switches, ports, flows, topology, hosts, config, store, migrations, schema,
+(also of `app install`), logs, events, switches, ports, flows, topology, hosts, config, store, migrations, schema,
 stats, changes (of `store watch`, a line each), findings (of `store check`), backups; `app
 start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks, `decode` messages;
 `upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
@@ -153,6 +153,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         follow: bool,
     },
+    /// Events that killed their app three times and were set aside, so that it goes on with the others
+    #[command(subcommand)]
+    Events(EventsVerb),
     /// The switches that are connected
     Switches,
     /// Cleans a switch
@@ -233,6 +236,32 @@ pub(crate) enum AppVerb {
         /// (On a switch of OpenFlow 1.0, whose one table cannot be bypassed, they go all the same.)
         #[arg(long)]
         keep_rules: bool,
+    },
+}
+
+/// Verbs of `morphctl events`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsVerb {
+    /// Those that are set aside: which release died of each, when, how, and what it is
+    Quarantined {
+        /// Only those of this app
+        #[arg(value_name = "app=NAME")]
+        app: Option<App>,
+        /// Print each message too, as `morphctl decode` does, and its bytes
+        #[arg(long)]
+        message: bool,
+    },
+    /// Delivers one again, behind all others of its app, best after an upgrade that mends it
+    ///
+    /// It goes from the list once the app has applied it, and is set aside again if it kills three times more.
+    Retry {
+        /// As `morphctl events quarantined` lists it
+        id: String,
+    },
+    /// Forgets one: its app never hears of it
+    Drop {
+        /// As `morphctl events quarantined` lists it
+        id: String,
     },
 }
 

@@ -18,6 +18,7 @@ use tonic::{Response, Status};
 use crate::args::{AppVerb, ConfigVerb, SchemaVerb, StoreVerb, SwitchVerb, Verb};
 use crate::argument::{App, Entry, Release};
 use crate::doctor;
+use crate::events;
 use crate::failure::{Effect, Failure};
 use crate::follow;
 use crate::print::rows::{Installed, Removed, Stopped, Written};
@@ -120,6 +121,7 @@ pub(crate) async fn run(
         }
         Verb::Status { app, follow: true } => follow::statuses(client, out, or_all(app)).await,
         Verb::Status { app, follow: false } => follow::status(client, out, or_all(app)).await,
+        Verb::Events(verb) => events::run(verb, client, out).await,
         Verb::Switches => {
             let reply = looked(client.switches(SwitchesRequest {})).await?;
             out.list("switches", &reply.switches)
@@ -341,7 +343,9 @@ pub(crate) fn incomplete(what: &str) -> Failure {
 }
 
 /// The answer to a call that only looks.
-async fn looked<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+pub(crate) async fn looked<T>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
     match tokio::time::timeout(ANSWER, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads)),
@@ -353,7 +357,7 @@ async fn looked<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> R
 }
 
 /// The answer to a call that changes something. Ctrl-C and silence leave the outcome open.
-async fn changed<T>(
+pub(crate) async fn changed<T>(
     client: &Client,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Failure> {

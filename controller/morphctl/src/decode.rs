@@ -76,6 +76,28 @@ pub(crate) fn run(words: &[String], format: Format) -> Result<(), Failure> {
     }
 }
 
+/// One message for a person: a line for the header, then a line a field.
+pub(crate) fn text(message: &Bytes) -> String {
+    let mut out = Vec::new();
+    let (read, _) = print(message, |message| person(message, &mut out));
+    let text = String::from_utf8_lossy(&out).into_owned();
+    match read {
+        Ok(()) => text,
+        Err(why) if text.is_empty() => format!("{why}\n"),
+        Err(_) => text,
+    }
+}
+
+/// One message for a program; null where it cannot be read.
+pub(crate) fn value(message: &Bytes) -> serde_json::Value {
+    let mut value = serde_json::Value::Null;
+    let _ = print(message, |message| {
+        value = serde_json::to_value(message)?;
+        Ok(())
+    });
+    value
+}
+
 /// What the words name: digits, a file, or standard input.
 fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
     let usage = |text: String| Err(Failure::Usage(text));

@@ -7,6 +7,7 @@ mod call;
 mod decode;
 mod doctor;
 mod endpoint;
+mod events;
 mod failure;
 mod follow;
 mod print;

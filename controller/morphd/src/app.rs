@@ -53,6 +53,8 @@ pub enum Input {
     Yield,
     /// The upgrade is over: this instance is there, and live or not.
     Take(Option<(InstanceId, bool)>),
+    /// The last death counts against an event, not against the app.
+    Forgiven,
     /// `next_deadline` has come.
     Time,
 }
@@ -191,6 +193,7 @@ impl App {
             Input::ProxyLost | Input::SessionLost => self.session_lost(now),
             Input::Yield => self.yield_slot(out),
             Input::Take(instance) => self.take(instance, now, out),
+            Input::Forgiven => self.restarts.forgive(),
             Input::Time => self.time(now, out),
         }
     }

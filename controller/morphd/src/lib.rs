@@ -29,4 +29,5 @@ pub mod records;
 pub mod release;
 pub mod restarts;
 pub mod supervisor;
+pub mod suspicion;
 pub mod upgrade;

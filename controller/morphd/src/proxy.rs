@@ -7,8 +7,8 @@ use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, FlowsReply,
     FlowsRequest, HoldReply, HoldRequest, Instruction, Observation, ObserveRequest, PortsReply,
-    PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SlotsRequest, SwitchesReply,
-    SwitchesRequest, TellRequest, instruction,
+    PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SlotsRequest,
+    SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest, TellRequest, instruction,
 };
 use prost::Message;
 use tonic::transport::Channel;
@@ -111,6 +111,20 @@ impl Proxy {
         within(LOCAL, self.client.clone().tell(request))
             .await
             .map(drop)
+    }
+
+    /// The event that an instance died with, if there is one to blame.
+    pub async fn suspect(&self, app: &str, instance: &str) -> Result<SuspectReply, Status> {
+        let request = SuspectRequest {
+            app: app.to_owned(),
+            instance: instance.to_owned(),
+        };
+        within(LOCAL, self.client.clone().suspect(request)).await
+    }
+
+    /// Queues an event that was set aside; says where.
+    pub async fn retry(&self, request: RetryRequest) -> Result<RetryReply, Status> {
+        within(LOCAL, self.client.clone().retry(request)).await
     }
 
     /// All slots.

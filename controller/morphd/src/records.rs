@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::InstanceId;
 use crate::boot::Moment;
+use crate::suspicion::Suspicion;
 
 /// Table of [`AppRow`], by name.
 pub const APPS: &str = "apps";
@@ -24,6 +25,9 @@ pub const UPGRADES: &str = "upgrades";
 
 /// Table of [`UpgradeRow`], of upgrades that ended: the app's name, the start's time and the id are the key.
 pub const HISTORY: &str = "history";
+
+/// Table of [`crate::suspicion::EventRow`], events that were set aside, by id.
+pub const EVENTS: &str = "events";
 
 /// Between two tries while the store is away.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -57,6 +61,9 @@ pub struct AppRow {
     /// Of the last fence.
     #[serde(default)]
     pub epoch: u64,
+    /// The event that its instances die of, perhaps.
+    #[serde(default)]
+    pub suspicion: Option<Suspicion>,
 }
 
 /// How far a release has come.
@@ -185,7 +192,8 @@ pub struct UpgradeRow {
 pub struct Write {
     table: &'static str,
     key: String,
-    value: String,
+    /// None: the row goes.
+    value: Option<String>,
 }
 
 impl Write {
@@ -196,7 +204,16 @@ impl Write {
         Write {
             table,
             key: key.into(),
-            value,
+            value: Some(value),
+        }
+    }
+
+    /// A row that goes.
+    pub fn gone(table: &'static str, key: impl Into<String>) -> Self {
+        Write {
+            table,
+            key: key.into(),
+            value: None,
         }
     }
 
@@ -233,6 +250,8 @@ pub struct Fencing {
     pub force: bool,
     /// Swap the truth to this copy.
     pub swap: Option<u32>,
+    /// Move the cursor from here to there: what is between is set aside.
+    pub skip: Option<(Seq, Seq)>,
 }
 
 /// The records and the revisions at which they were last seen.
@@ -342,6 +361,9 @@ impl Records {
                 app, node, release, ..
             } = fencing;
             ops.push(op::fence(app, node, fencing.epoch, release));
+            if let Some((from, to)) = fencing.skip {
+                ops.push(op::skip(app, node, from, to));
+            }
             if let Some(copy) = fencing.swap {
                 ops.push(self.swap(app, copy, "").await?);
             }
@@ -414,7 +436,10 @@ impl Records {
             .iter()
             .map(|w| op::expect(&w.row(), known(w)))
             .collect::<Vec<_>>();
-        let puts = writes.iter().map(|w| op::put(w.row(), w.value.as_str()));
+        let puts = writes.iter().map(|w| match &w.value {
+            Some(value) => op::put(w.row(), value.as_str()),
+            None => op::delete(w.row()),
+        });
         op::shared(
             expects,
             more.iter().cloned().chain(puts).collect::<Vec<_>>(),
@@ -424,6 +449,7 @@ impl Records {
     fn seen(&self, writes: &[Write], revision: u64) {
         let mut revisions = self.revisions();
         for write in writes {
+            let revision = write.value.as_ref().map_or(0, |_| revision);
             revisions.insert((write.table, write.key.clone()), revision);
         }
     }
@@ -445,12 +471,15 @@ impl Records {
                 }
                 tokio::time::sleep(AGAIN).await;
             };
-            let (value, revision) = found.unwrap_or_default();
+            let revision = found.as_ref().map_or(0, |(_, revision)| *revision);
             self.revisions()
                 .insert((write.table, write.key.clone()), revision);
-            newest = newest
-                .filter(|_| same_json(&value, &write.value))
-                .map(|n| n.max(revision));
+            let same = match (&found, &write.value) {
+                (Some((found, _)), Some(value)) => same_json(found, value),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            newest = newest.filter(|_| same).map(|n| n.max(revision));
         }
         newest
     }

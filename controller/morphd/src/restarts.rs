@@ -51,6 +51,11 @@ impl Restarts {
         now + wait
     }
 
+    /// The last death was nobody's fault here: it does not count.
+    pub fn forgive(&mut self) {
+        self.row = self.row.saturating_sub(1);
+    }
+
     /// Deaths in the present row.
     pub fn in_row(&self) -> u32 {
         self.row
@@ -82,6 +87,18 @@ mod tests {
         let later = now + WINDOW + LONGEST;
         assert_eq!(restarts.died(later), later, "a long life ends the row");
         assert_eq!(restarts.total(), 10);
+    }
+
+    #[test]
+    fn what_is_forgiven_does_not_make_the_next_one_wait() {
+        let mut restarts = Restarts::new(1);
+        let now = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(restarts.died(now), now);
+            restarts.forgive();
+        }
+        assert_eq!(restarts.died(now), now);
+        assert!(restarts.died(now) > now);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use morph_api::store::{Reason, Seq, Turn};
 use morph_store::server::Store;
 use morph_store::{Client, Refusal, op};
 use morphd::records::{
-    APPS, AppRow, Desired, Fenced, Fencing, Records, UPGRADES, UpgradeRow, Write,
+    APPS, AppRow, Desired, EVENTS, Fenced, Fencing, Records, UPGRADES, UpgradeRow, Write,
 };
 use tokio::sync::oneshot;
 
@@ -36,6 +37,7 @@ fn app(epoch: u64) -> AppRow {
         desired: Desired::Running,
         instance: format!("i{epoch}"),
         epoch,
+        suspicion: None,
     }
 }
 
@@ -47,6 +49,7 @@ fn fencing(epoch: u64, force: bool) -> Fencing {
         epoch,
         force,
         swap: None,
+        skip: None,
     }
 }
 
@@ -234,4 +237,53 @@ async fn a_record_of_an_older_morphd_is_of_one_app_alone() {
         ("UPGRADED", true, 5)
     );
     assert!(read.group.is_empty() && read.with.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let records = Records::new(served.client.clone());
+    first_app(&records).await;
+    let at = |n| Seq { stream: 7, n };
+    fence(&records, fencing(0, true), rows).await.unwrap();
+    let turn = |epoch, follows, n| {
+        let turn = Turn {
+            app: "router".into(),
+            node: "node1".into(),
+            epoch,
+            follows,
+            cursor: Some(at(n)),
+        };
+        op::turn(turn, [])
+    };
+    let applied = served.client.commit(turn(1, 0, 4)).await.unwrap();
+    assert!(applied.is_ok(), "{applied:?}");
+    let skip = |from, to| Fencing {
+        skip: Some((at(from), at(to))),
+        ..fencing(1, true)
+    };
+    let written = |epochs: &[u64]| {
+        let mut writes = rows(epochs);
+        writes.push(Write::new(EVENTS, "router-1", &"an event"));
+        writes
+    };
+    let refusal = fence(&records, skip(3, 4), written).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Conflict);
+    let none = records.load::<String>(EVENTS).await.unwrap();
+    assert!(none.is_empty(), "{none:?}");
+    let fenced = fence(&records, skip(4, 5), written).await.unwrap();
+    assert_eq!((fenced.epoch, fenced.cursor, fenced.turn), (2, at(5), 1));
+    let kept = records.load::<String>(EVENTS).await.unwrap();
+    assert_eq!(kept, [("router-1".to_owned(), "an event".to_owned())]);
+    let late = served.client.commit(turn(2, 1, 5)).await.unwrap();
+    assert_eq!(late.unwrap_err().reason, Reason::Invalid, "it is past");
+    // Dropped, by one who knows the record and by one who has never seen it.
+    for records in [&records, &Records::new(served.client.clone())] {
+        let gone = [Write::gone(EVENTS, "router-1")];
+        records.write(&gone, &[]).await.unwrap();
+        assert!(records.load::<String>(EVENTS).await.unwrap().is_empty());
+        let again = [Write::new(EVENTS, "router-1", &"an event")];
+        records.write(&again, &[]).await.unwrap();
+    }
 }

@@ -11,6 +11,7 @@
 //! do. What goes out on channels and sessions is collected until [`Mediator::flush`], so that many inputs make one write.
 
 mod control;
+mod deaths;
 mod observe;
 mod questions;
 mod replies;

@@ -15,6 +15,7 @@
 //! the former was accepted. Turns pass in `Live` and `Draining`. A resume starts again after the durable cursor.
 
 mod backlog;
+mod careful;
 mod hold;
 mod rate;
 mod report;
@@ -31,6 +32,7 @@ use morph_api::supervisor::{
 };
 
 pub(crate) use backlog::{Backlog, Queued, What};
+use careful::Careful;
 use hold::Hold;
 use rate::Rate;
 
@@ -74,8 +76,21 @@ pub(crate) enum Input {
     Open,
     /// Some of them are late, and turns still wait: why.
     Late(String),
+    /// An event that was set aside is queued again.
+    Retry(Retry),
     /// A deadline may have passed.
     Timer,
+}
+
+/// An event that was set aside, and comes back.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    pub(crate) ticket: u64,
+    /// The record's id, and how often it was tried with this one.
+    pub(crate) try_: (String, u64),
+    pub(crate) channel: u32,
+    pub(crate) dpid: u64,
+    pub(crate) what: What,
 }
 
 /// Who is to be live, and from where.
@@ -119,6 +134,8 @@ pub(crate) enum Output {
         session: u64,
         n: u64,
         replayed: bool,
+        /// Nothing follows before it is durable.
+        alone: bool,
     },
     /// Tell the session, by information, which switches are connected.
     Sync { session: u64 },
@@ -139,6 +156,8 @@ pub(crate) enum Output {
 pub(crate) enum Answer {
     Hold(HoldReply),
     Resume(ResumeReply),
+    /// Where the event stands now.
+    Retry(Seq),
     /// Nothing was changed, and why.
     Refused(String),
 }
@@ -215,6 +234,7 @@ pub(crate) struct Slot {
     app: String,
     backlog: Backlog,
     state: State,
+    careful: Careful,
     epoch: u64,
     events: u64,
     replayed: u64,
@@ -232,6 +252,7 @@ impl Slot {
             app: app.to_owned(),
             backlog,
             state: State::Empty { since: None },
+            careful: Careful::default(),
             epoch: 0,
             events: 1,
             replayed: 0,
@@ -260,7 +281,12 @@ impl Slot {
                 turn,
                 event,
             } => self.settled(session, turn, event, now, out),
-            Input::Durable(cursor) => self.backlog.forget(cursor),
+            Input::Durable(cursor) => {
+                self.backlog.forget(cursor);
+                if self.careful.is_on() {
+                    self.deliver(now, out);
+                }
+            }
             Input::Quiesced { session, quiesced } => self.quiesced(session, quiesced, out),
             Input::SessionLost {
                 session,
@@ -270,6 +296,7 @@ impl Slot {
             Input::Fenced(fenced) => self.fenced(fenced, now, out),
             Input::Open => self.open(now, out),
             Input::Late(why) => self.late(why, out),
+            Input::Retry(retry) => self.retry(retry, now, out),
             Input::Timer => self.timer(now, out),
         }
     }
@@ -360,6 +387,9 @@ impl Slot {
             return;
         }
         let n = live.next.max(self.backlog.first());
+        if self.careful.waits(n, self.backlog.first()) {
+            return;
+        }
         let Some(queued) = self.backlog.get_mut(n) else {
             return;
         };
@@ -377,6 +407,7 @@ impl Slot {
             session: live.session,
             n,
             replayed,
+            alone: self.careful.is_on(),
         });
     }
 

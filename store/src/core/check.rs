@@ -51,6 +51,10 @@ fn op(op: &Op) -> Checked {
             name("fence.node", &fence.node)?;
             name("fence.release", &fence.release)
         }
+        Some(Kind::Skip(skip)) => {
+            name("skip.app", &skip.app)?;
+            name("skip.node", &skip.node)
+        }
         Some(Kind::CreateSpace(create)) => {
             name("create_space.app", &create.app)?;
             match (create.truth, create.owner.is_empty()) {

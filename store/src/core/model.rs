@@ -162,6 +162,20 @@ impl Naive {
                     .or_insert((0, 0, Seq::ZERO))
                     .0 += 1;
             }
+            Kind::Skip(skip) => {
+                let before = old.lanes.get(&skip.app).map_or(0, |lane| lane.0);
+                let lane = self.lanes.get_mut(&skip.app);
+                let lane = lane.filter(|lane| lane.0 > before);
+                let lane = lane.ok_or(Reason::Invalid)?;
+                let (from, to) = (skip.from.unwrap(), skip.to.unwrap());
+                if lane.2 != from {
+                    return Err(Reason::Conflict);
+                }
+                if to <= from {
+                    return Err(Reason::Invalid);
+                }
+                lane.2 = to;
+            }
             Kind::CreateSpace(new) => {
                 let key = (new.app.clone(), new.id);
                 if self.used.contains(&key) {
@@ -245,6 +259,10 @@ fn operation() -> impl Strategy<Value = Op> {
         6 => (row(), 0..9u32).prop_map(|(row, value)| op::put(row, value.to_string())),
         2 => row().prop_map(op::delete),
         1 => (app(), 0..4u64).prop_map(|(app, epoch)| op::fence(APPS[app], "n", epoch, "r")),
+        1 => (app(), 0..3u64, 0..9u64).prop_map(|(app, stream, n)| {
+            let seq = Seq { stream, n };
+            op::skip(APPS[app], "n", seq, seq)
+        }),
         1 => (app(), id()).prop_map(|(app, id)| op::create_truth(APPS[app], id, 1)),
         2 => (app(), id(), owner()).prop_map(|(app, id, o)| op::create_copy(APPS[app], id, 2, format!("o{o}"))),
         1 => (app(), id()).prop_map(|(app, id)| op::drop_space(APPS[app], id)),
@@ -321,6 +339,9 @@ fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
         match &mut op.op {
             Some(Kind::Fence(fence)) => {
                 fence.expect_epoch = model.lanes.get(&fence.app).map_or(0, |lane| lane.0);
+            }
+            Some(Kind::Skip(skip)) => {
+                skip.from = Some(model.lanes.get(&skip.app).map_or(Seq::ZERO, |lane| lane.2));
             }
             Some(Kind::Mark(mark)) => {
                 mark.id = model.find(&mark.app, false).unwrap_or(mark.id);

@@ -1,7 +1,9 @@
 //! The operations, one by one.
 
 use morph_api::store::op::Op as Kind;
-use morph_api::store::{CreateSpace, DropSpace, Fence, Mark, Op, Reason, Refused, Space, Swap};
+use morph_api::store::{
+    CreateSpace, DropSpace, Fence, Mark, Op, Reason, Refused, Seq, Skip, Space, Swap,
+};
 
 use super::Rows;
 use super::draft::Draft;
@@ -20,6 +22,7 @@ impl<R: Rows> Draft<'_, R> {
             Kind::Delete(row) => return self.write(&row, None, ""),
             _ if self.turn.is_some() => Err(invalid("a turn puts and deletes, and no more")),
             Kind::Fence(fence) => self.fence(&fence),
+            Kind::Skip(skip) => self.skip(&skip),
             Kind::CreateSpace(create) => self.create(&create),
             Kind::DropSpace(drop) => self.drop(&drop),
             Kind::Mark(mark) => self.mark(&mark),
@@ -43,6 +46,34 @@ impl<R: Rows> Draft<'_, R> {
         lane.release.clone_from(&fence.release);
         self.lanes
             .insert((lane.app.clone(), lane.node.clone()), lane);
+        Ok(())
+    }
+
+    /// The fence before it is what makes it sure that none of the skipped events is answered meanwhile.
+    fn skip(&mut self, skip: &Skip) -> Result<(), Box<Refused>> {
+        let (app, node) = (&skip.app, &skip.node);
+        let key = (app.clone(), node.clone());
+        let before = self.state.lanes.get(&key).map_or(0, |lane| lane.epoch);
+        let mut lane = self.lane(app, node);
+        if lane.epoch == before {
+            return Err(invalid(format!(
+                "the cursor of lane {app}@{node} is moved together with its fence only"
+            )));
+        }
+        let (from, to) = (skip.from.unwrap_or(Seq::ZERO), skip.to.unwrap_or(Seq::ZERO));
+        let now = lane.cursor.unwrap_or(Seq::ZERO);
+        if now != from {
+            return Err(conflict(format!(
+                "the cursor of lane {app}@{node} is {now}, not {from}"
+            )));
+        }
+        if to <= from {
+            return Err(invalid(format!(
+                "cursor {to} is not past {from}, where lane {app}@{node} is"
+            )));
+        }
+        lane.cursor = Some(to);
+        self.lanes.insert(key, lane);
         Ok(())
     }
 

@@ -247,6 +247,32 @@ fn turns_and_fences_out_of_line_are_refused_with_the_lane() {
 }
 
 #[test]
+fn events_are_skipped_with_the_fence_only_and_from_where_the_cursor_is() {
+    let at = |n| Seq { stream: 1, n };
+    let skip = |from, to| op::skip("a", "n", at(from), at(to));
+    let fence = || op::fence("a", "n", 2, "1.1.0");
+    for (ops, reason, said) in [
+        (vec![skip(5, 6)], Reason::Invalid, "with its fence only"),
+        (vec![skip(5, 6), fence()], Reason::Invalid, "with its fence"),
+        (vec![fence(), skip(4, 6)], Reason::Conflict, "1:5, not 1:4"),
+        (vec![fence(), skip(6, 7)], Reason::Conflict, "1:5, not 1:6"),
+        (vec![fence(), skip(5, 5)], Reason::Invalid, "is not past"),
+    ] {
+        refused(shared(ops), reason, said);
+    }
+    refused(now([skip(5, 6)]), Reason::Invalid, "puts and deletes");
+    let mut world = world();
+    let lane = world.shared([fence(), skip(5, 6)]).lanes.remove(0);
+    assert_eq!(
+        (lane.epoch, lane.cursor, lane.turn),
+        (3, Some(at(6)), 1),
+        "no turn of the app's"
+    );
+    let next = op::turn(turn(3, 1, Some((1, 7))), [put("x")]);
+    world.accept(next);
+}
+
+#[test]
 fn expectations_that_fail_are_conflicts() {
     let elsewhere = op::row("nobody", "t", "k");
     for (expect, said) in [

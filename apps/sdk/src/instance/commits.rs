@@ -55,7 +55,12 @@ impl<A: App> Instance<A> {
             // Where those before it are not sent yet, it could only be refused.
             hand.stage = Stage::Again;
         } else {
-            out.push(self.commit(&hand, self.config.manifest.durability));
+            let alone = hand.answers.as_ref().is_some_and(|event| event.alone);
+            let durability = match alone {
+                true => Durability::Sync,
+                false => self.config.manifest.durability,
+            };
+            out.push(self.commit(&hand, durability));
         }
         self.hands.committing.push_back(hand);
     }

@@ -19,7 +19,7 @@ const SPOKEN: [u32; 2] = [v13::VERSION as u32, v10::VERSION as u32];
 /// A control record whose OpenFlow message comes next.
 #[derive(Debug)]
 pub(super) enum Announced {
-    Event { seq: Seq, dpid: u64 },
+    Event { seq: Seq, dpid: u64, alone: bool },
     Reply,
 }
 
@@ -32,6 +32,8 @@ pub(super) struct Delivered {
     pub(super) link: Option<Link>,
     /// It was answered before, but the store refused the turn.
     pub(super) again: bool,
+    /// Nothing comes before it is durable.
+    pub(super) alone: bool,
 }
 
 /// A channel that came or went with an event.
@@ -187,11 +189,11 @@ impl<A: App> Instance<A> {
     }
 
     fn deliver(&mut self, event: Announcement) {
-        let seq = event.seq.unwrap_or(Seq::ZERO);
+        let (seq, alone) = (event.seq.unwrap_or(Seq::ZERO), event.alone);
         let (told, link) = match event.what {
             Some(What::Message(_)) => {
                 let dpid = event.dpid;
-                self.announced = Some(Announced::Event { seq, dpid });
+                self.announced = Some(Announced::Event { seq, dpid, alone });
                 return;
             }
             Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
@@ -215,10 +217,10 @@ impl<A: App> Instance<A> {
             }
             Some(What::SwitchUp(_)) | None => (None, None),
         };
-        self.enqueue(seq, told, link);
+        self.enqueue(seq, told, link, alone);
     }
 
-    fn enqueue(&mut self, seq: Seq, event: Option<Event>, link: Option<Link>) {
+    fn enqueue(&mut self, seq: Seq, event: Option<Event>, link: Option<Link>, alone: bool) {
         if !matches!(self.role, Role::Live(_)) {
             tracing::warn!("event {seq} is left to whoever is live");
             return;
@@ -228,16 +230,17 @@ impl<A: App> Instance<A> {
             event,
             link,
             again: false,
+            alone,
         });
     }
 
     pub(super) fn message(&mut self, channel: u32, message: Bytes, now: Now) {
         match self.announced.take() {
-            Some(Announced::Event { seq, dpid }) => {
+            Some(Announced::Event { seq, dpid, alone }) => {
                 let known = (dpid != 0).then_some(Dpid(dpid));
                 let dpid = known.or_else(|| self.switches.dpid(channel));
                 let event = self.read_event(dpid, &message);
-                self.enqueue(seq, event, None);
+                self.enqueue(seq, event, None, alone);
             }
             Some(Announced::Reply) => self.reply(channel, &message, now),
             None => tracing::warn!("a message of channel {channel} came unannounced"),

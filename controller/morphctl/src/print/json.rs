@@ -4,14 +4,15 @@
 
 use morph_api::management::{
     App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
-    PastUpgrade, PlannedUpgrade, Port, Release, StoreChange, StoreFinding, StoreRow, StoreSpace,
-    StoreStats, Switch, UpgradeStatus,
+    PastUpgrade, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange, StoreFinding,
+    StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::rows::{Installed, Kept, Removed, Stopped, TableChange, Written};
+use super::rows::{Installed, Kept, Quarantined, Removed, Stopped, TableChange, Written};
 use super::status::name_in_api;
+use crate::decode;
 
 /// Something with fields.
 pub(crate) trait Object {
@@ -83,7 +84,7 @@ macro_rules! objects {
 objects! {
     App {
         name, id, release, status, epoch, pid, backlog, rate, restarts, lost, events, flow_mods, group_mods, meter_mods,
-        packet_outs, instance,
+        packet_outs, instance, quarantined,
     }
     Release { app, version, status, digest, schema, installed_unix_ms }
     UpgradeStatus {
@@ -97,6 +98,9 @@ objects! {
     }
     PlannedUpgrade {
         app, from, to, mode, old_schema, new_schema, keys, readers, tables, switches, rules, deadlines, steps, refused,
+    }
+    QuarantinedEvent {
+        id, app, release, dpid, unix_ms, seq, how, deaths, kind, message as hex, count, attempts, state,
     }
     LogLine { line }
     Switch {
@@ -145,6 +149,18 @@ fn document(text: &str) -> Value {
         return Value::Null;
     }
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+/// Bytes as `morphctl decode` takes them.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Object for Quarantined {
+    fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
+        self.0.fields(object)?;
+        object.serialize_entry("decoded", &decode::value(&self.0.message))
+    }
 }
 
 impl Object for Installed {

@@ -1,8 +1,33 @@
 //! Rows that the API has no message for: what became of a request.
 
-use morph_api::management::{ConfigEntry, Release};
+use morph_api::management::{ConfigEntry, QuarantinedEvent, Release};
+use morph_openflow::text::PortName;
+use morph_openflow::{AnyMessage, decode, type_name, v13};
 
 use crate::schema::Table;
+
+/// An event that was set aside.
+pub(crate) struct Quarantined(pub(crate) QuarantinedEvent);
+
+impl Quarantined {
+    /// What it is, in a few words.
+    pub(crate) fn summary(&self) -> String {
+        let event = &self.0;
+        match (decode(&event.message), event.count) {
+            (Ok((_, AnyMessage::V13(v13::Message::PacketIn(packet)))), _) => {
+                let port = packet
+                    .in_port()
+                    .map(|port| format!(" by port {}", PortName(port)));
+                let (port, bytes) = (port.unwrap_or_default(), packet.data.len());
+                format!("packet_in{port}, {bytes} bytes")
+            }
+            (Ok((header, _)), _) => type_name(&header)
+                .map_or_else(|| event.kind.clone(), |name| name.to_ascii_lowercase()),
+            (Err(_), 0) => event.kind.clone(),
+            (Err(_), count) => format!("{} {count}", event.kind),
+        }
+    }
+}
 
 /// After `app install`.
 pub(crate) struct Installed {

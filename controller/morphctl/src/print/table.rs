@@ -8,7 +8,7 @@ use morph_api::management::{
 };
 
 use super::plain;
-use super::rows::{Installed, Kept, Removed, Stopped, TableChange, Written};
+use super::rows::{Installed, Kept, Quarantined, Removed, Stopped, TableChange, Written};
 use super::status::{milliseconds, rules, word};
 use super::time::utc;
 use crate::schema;
@@ -101,6 +101,7 @@ tables! {
     App = |app| {
         "NAME": app.name, "RELEASE": app.release, "STATUS": app.status, ">EPOCH": app.epoch,
         ">PID": some(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
+        ">QUARANTINED": app.quarantined,
     }
     Release = |release| {
         "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,
@@ -114,6 +115,11 @@ tables! {
         ">REVISION": stats.revision, ">DURABLE": stats.durable, ">INCARNATION": stats.incarnation, ">FORMAT": stats.format,
         ">APPS": stats.apps, ">SPACES": stats.spaces, ">KEYS": stats.keys, ">LANES": stats.lanes, ">LEASES": stats.leases,
         ">WATCHES": stats.watches, "BACKEND": stats.backend, "TROUBLE": stats.trouble,
+    }
+    Quarantined = |set| {
+        "ID": set.0.id, "APP": set.0.app, "RELEASE": set.0.release, "DPID": set.0.dpid, "TIME": utc(set.0.unix_ms),
+        "SEQ": set.0.seq, ">DEATHS": set.0.deaths, ">TRIES": set.0.attempts, "STATE": set.0.state, "EVENT": set.summary(),
+        "DIED": set.0.how,
     }
     StoreFinding = |finding| { "PLACE": finding.place, "MESSAGE": finding.message }
     Kept = |kept| { ">REVISION": kept.revision, ">ROWS": kept.rows, ">BYTES": kept.bytes, "FILE": kept.file }

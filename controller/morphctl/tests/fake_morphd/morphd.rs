@@ -37,6 +37,24 @@ fn refusal(app: &str) -> Result<(), Status> {
     })
 }
 
+/// A port-status would do as well: an echo request is the shortest message that there is.
+fn quarantined(id: &str) -> QuarantinedEvent {
+    QuarantinedEvent {
+        id: id.into(),
+        app: "router".into(),
+        release: "1.0.0".into(),
+        dpid: "0000000000000001".into(),
+        unix_ms: 1_700_000_000_000,
+        seq: "7:12".into(),
+        how: "ended with exit status 101: index out of bounds".into(),
+        deaths: 3,
+        kind: "message".into(),
+        message: vec![4, 2, 0, 8, 0, 0, 0, 9].into(),
+        state: "quarantined".into(),
+        ..QuarantinedEvent::default()
+    }
+}
+
 fn status(app: &str, step: Step) -> UpgradeStatus {
     let over = matches!(step, Step::Upgraded | Step::Committed | Step::RolledBack);
     UpgradeStatus {
@@ -349,6 +367,43 @@ impl Management for Morphd {
             _ => return Err(Status::not_found(format!("no switch {dpid} is connected"))),
         };
         Ok(Response::new(FlowsReply { flows }))
+    }
+
+    async fn quarantined_events(
+        &self,
+        request: Request<QuarantinedEventsRequest>,
+    ) -> Answer<QuarantinedEventsReply> {
+        self.asked(&request.get_ref().app, &request)?;
+        let lost = QuarantinedEvent {
+            kind: "lost".into(),
+            count: 7,
+            message: Vec::new().into(),
+            ..quarantined("router-2")
+        };
+        let unreadable = QuarantinedEvent {
+            message: vec![4, 10, 0, 9].into(),
+            ..quarantined("router-3")
+        };
+        let events = vec![quarantined("router-1"), lost, unreadable];
+        Ok(Response::new(QuarantinedEventsReply { events }))
+    }
+
+    async fn retry_event(&self, request: Request<RetryEventRequest>) -> Answer<RetryEventReply> {
+        let id = request.get_ref().id.clone();
+        self.asked(&id, &request)?;
+        let event = QuarantinedEvent {
+            attempts: 1,
+            state: "retrying".into(),
+            ..quarantined(&id)
+        };
+        Ok(Response::new(RetryEventReply { event: Some(event) }))
+    }
+
+    async fn drop_event(&self, request: Request<DropEventRequest>) -> Answer<DropEventReply> {
+        let id = request.get_ref().id.clone();
+        self.asked(&id, &request)?;
+        let event = Some(quarantined(&id));
+        Ok(Response::new(DropEventReply { event }))
     }
 
     async fn clean_switch(&self, request: Request<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {

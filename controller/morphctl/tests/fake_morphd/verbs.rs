@@ -31,16 +31,16 @@ fn apps() {
     assert_eq!(
         table(&fake, "apps"),
         [
-            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE",
-            "router 1.0.0 running 4 4242 0 12.3",
-            "topology - stopped 0 - 0 0.0",
+            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE QUARANTINED",
+            "router 1.0.0 running 4 4242 0 12.3 0",
+            "topology - stopped 0 - 0 0.0 0",
         ]
     );
     let apps = object(&fake, "apps");
     let router = json!({
         "name": "router", "id": 3, "release": "1.0.0", "status": "running", "epoch": 4, "pid": 4242, "backlog": 0,
         "rate": 12.34, "restarts": 0, "lost": 0, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
-        "packet_outs": 0, "instance": "9",
+        "packet_outs": 0, "instance": "9", "quarantined": 0,
     });
     assert_eq!(apps["apps"][0], router);
     assert_eq!(apps.as_object().map(serde_json::Map::len), Some(1));
@@ -89,7 +89,7 @@ fn app_start_stop_remove() {
     let fake = Fake::start();
     assert_eq!(
         table(&fake, "app start router@1.0.0")[1],
-        "router 1.0.0 running 4 4242 0 12.3"
+        "router 1.0.0 running 4 4242 0 12.3 0"
     );
     assert_eq!(
         fake.asked(),
@@ -174,6 +174,41 @@ fn a_switch_is_cleaned_and_who_puts_rules_back_is_said() {
         fake.asked(),
         "RemoveAppRequest { app: \"router\", keep_rules: true }"
     );
+}
+
+#[test]
+fn events_that_killed_their_app_are_shown_tried_and_dropped() {
+    let fake = Fake::start();
+    let header = "ID APP RELEASE DPID TIME SEQ DEATHS TRIES STATE EVENT DIED";
+    let row = |id: &str, tries: u32, state: &str, event: &str| {
+        format!(
+            "{id} router 1.0.0 0000000000000001 2023-11-14T22:13:20.000Z 7:12 3 {tries} {state} {event} ended with exit \
+             status 101: index out of bounds"
+        )
+    };
+    let list = table(&fake, "events quarantined app=router");
+    let expected = [
+        header.to_owned(),
+        row("router-1", 0, "quarantined", "echo_request"),
+        row("router-2", 0, "quarantined", "lost 7"),
+        row("router-3", 0, "quarantined", "message"),
+    ];
+    assert_eq!(list, expected);
+    assert_eq!(fake.asked(), "QuarantinedEventsRequest { app: \"router\" }");
+    let whole = table(&fake, "events quarantined --message").join("\n");
+    assert!(whole.contains("ECHO_REQUEST OpenFlow 1.3, xid 0x9, 8 bytes"));
+    assert!(whole.contains("0000 04 02 00 08 00 00 00 09"));
+    let events = object(&fake, "events quarantined");
+    let first = &events["events"][0];
+    assert_eq!(first["message"], "0402000800000009");
+    assert_eq!(first["decoded"]["type"], "ECHO_REQUEST");
+    assert_eq!(events["events"][2]["decoded"], Value::Null);
+    let tried = table(&fake, "events retry router-1");
+    assert_eq!(tried[1], row("router-1", 1, "retrying", "echo_request"));
+    assert_eq!(fake.asked(), "RetryEventRequest { id: \"router-1\" }");
+    let dropped = object(&fake, "events drop router-1");
+    assert_eq!(dropped["events"][0]["state"], "dropped");
+    assert_eq!(fake.run("events drop absent").code, 1);
 }
 
 #[test]

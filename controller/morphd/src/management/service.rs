@@ -366,6 +366,29 @@ impl Management for Service {
         }))
     }
 
+    async fn quarantined_events(
+        &self,
+        call: Call<QuarantinedEventsRequest>,
+    ) -> Answer<QuarantinedEventsReply> {
+        let app = call.into_inner().app;
+        let events = self.ask(|reply| Request::Quarantined(app, reply)).await?;
+        Ok(Response::new(QuarantinedEventsReply { events }))
+    }
+
+    async fn retry_event(&self, call: Call<RetryEventRequest>) -> Answer<RetryEventReply> {
+        self.may_write()?;
+        let id = call.into_inner().id;
+        let event = self.ask(|reply| Request::RetryEvent(id, reply)).await?;
+        Ok(Response::new(RetryEventReply { event: Some(event) }))
+    }
+
+    async fn drop_event(&self, call: Call<DropEventRequest>) -> Answer<DropEventReply> {
+        self.may_write()?;
+        let id = call.into_inner().id;
+        let event = self.ask(|reply| Request::DropEvent(id, reply)).await?;
+        Ok(Response::new(DropEventReply { event: Some(event) }))
+    }
+
     async fn switches(&self, _: Call<SwitchesRequest>) -> Answer<SwitchesReply> {
         let switches = self.proxy.switches().await?.switches;
         let switches = switches.into_iter().map(views::switch).collect();

@@ -43,6 +43,7 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         meter_mods: slot.meter_mods,
         packet_outs: slot.packet_outs,
         instance: view.instance,
+        quarantined: view.quarantined,
     }
 }
 

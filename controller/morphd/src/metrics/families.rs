@@ -79,7 +79,7 @@ impl Facts {
             page.sample(info, &labels, 1);
         }
         type Of = fn(&AppView) -> u64;
-        let figures: [(&str, &str, &str, Of); 3] = [
+        let figures: [(&str, &str, &str, Of); 4] = [
             (
                 "morpheus_app_running",
                 "gauge",
@@ -94,6 +94,12 @@ impl Facts {
                 "counter",
                 "Starts after crashes, since morphd's start.",
                 |app| app.restarts,
+            ),
+            (
+                "morpheus_events_quarantined",
+                "gauge",
+                "Events that killed their app three times and are set aside.",
+                |app| app.quarantined,
             ),
         ];
         for (name, kind, help, of) in figures {

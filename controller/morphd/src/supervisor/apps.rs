@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use morph_api::store::Reason;
 use morph_api::supervisor::{ResumeReply, ResumeRequest, Together};
 
+use super::quarantine::Finding;
 use super::{Feed, Managed, Supervisor};
 use crate::app::{Input, InstanceId, Output};
 use crate::proxy::Proxy;
-use crate::records::{APPS, AppRow, Desired, Fenced, Fencing, Write};
+use crate::records::{APPS, AppRow, Desired, Fenced, Fencing, Records, Write};
 use crate::upgrade::{self, OldIs};
 
 impl Supervisor {
@@ -57,7 +59,10 @@ impl Supervisor {
 
     /// The path of every crash, first start and return of the proxy.
     fn fence_and_resume(&mut self, app: &str, instance: InstanceId) {
-        let Some(managed) = self.apps.get_mut(app) else {
+        let Some(inquest) = self.inquest(app) else {
+            return;
+        };
+        let Some(managed) = self.apps.get(app) else {
             return;
         };
         let fencing = Fencing {
@@ -67,6 +72,7 @@ impl Supervisor {
             epoch: managed.row.epoch,
             force: true,
             swap: None,
+            skip: None,
         };
         let row = AppRow {
             instance: instance.clone(),
@@ -79,21 +85,10 @@ impl Supervisor {
         );
         let id = instance.clone();
         let call = async move {
-            let writes = |epochs: &[u64]| {
-                let row = |epoch: &u64| AppRow {
-                    epoch: *epoch,
-                    ..row.clone()
-                };
-                let write = |epoch| Write::new(APPS, name.as_str(), &row(epoch));
-                epochs.iter().map(write).collect()
-            };
-            let fenced = records
-                .fence(vec![fencing], writes)
-                .await
-                .map_err(|refusal| refusal.to_string())?;
-            let fenced = fenced.first().copied().ok_or("no lane was fenced")?;
+            let found = inquest.find(&proxy, &records).await;
+            let (fenced, found) = fence(&records, fencing, row, found).await?;
             let resumed = resume(&proxy, &name, &id, fenced, None).await;
-            Ok((fenced, resumed))
+            Ok((fenced, found, resumed))
         };
         let name = app.to_owned();
         self.after(call, move |supervisor, result| {
@@ -105,15 +100,17 @@ impl Supervisor {
         &mut self,
         app: &str,
         instance: InstanceId,
-        result: Result<(Fenced, Result<ResumeReply, String>), String>,
+        result: Result<(Fenced, Finding, Result<ResumeReply, String>), String>,
     ) {
         let input = match result {
             Err(why) => {
                 tracing::error!(app, instance, "the fence was refused: {why}");
                 Input::ResumeFailed(instance)
             }
-            Ok((fenced, resumed)) => {
+            Ok((fenced, finding, resumed)) => {
                 self.lane_is(app, &instance, fenced);
+                self.found(app, finding);
+                self.trials_at(app, fenced.cursor);
                 match resumed {
                     Ok(reply) => {
                         let (epoch, queued) = (fenced.epoch, reply.queued);
@@ -218,6 +215,7 @@ impl Managed {
             machine: crate::app::App::default(),
             upgrade: None,
             last: None,
+            death: None,
             migration: None,
             keeping: (0, semver::Version::new(0, 0, 0), 0),
             order: Arc::default(),
@@ -228,6 +226,44 @@ impl Managed {
     /// It takes part in the pipeline.
     pub(super) fn present(&self) -> bool {
         self.row.desired != Desired::Removed
+    }
+}
+
+/// The fence, with what was found of the death before it.
+async fn fence(
+    records: &Records,
+    fencing: Fencing,
+    row: AppRow,
+    mut found: Finding,
+) -> Result<(Fenced, Finding), String> {
+    loop {
+        let fencing = Fencing {
+            skip: found.skip(),
+            ..fencing.clone()
+        };
+        let writes = |epochs: &[u64]| {
+            let row = |epoch: &u64| AppRow {
+                epoch: *epoch,
+                suspicion: found.suspicion.clone(),
+                ..row.clone()
+            };
+            let write = |epoch| Write::new(APPS, fencing.app.as_str(), &row(epoch));
+            let apps = epochs.iter().map(write);
+            apps.chain(found.write()).collect()
+        };
+        let fenced = records.fence(vec![fencing.clone()], writes).await;
+        match fenced {
+            Ok(fenced) => {
+                let fenced = fenced.first().copied().ok_or("no lane was fenced")?;
+                return Ok((fenced, found));
+            }
+            // The event was applied after all, between the look at the lane and the fence.
+            Err(refusal) if refusal.reason == Reason::Conflict && found.skip().is_some() => {
+                tracing::warn!(app = fencing.app, %refusal, "the event is not set aside");
+                found.acquit();
+            }
+            Err(refusal) => return Err(refusal.to_string()),
+        }
     }
 }
 

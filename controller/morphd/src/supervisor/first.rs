@@ -138,6 +138,7 @@ impl Supervisor {
             desired: Desired::Running,
             instance: String::new(),
             epoch: 0,
+            suspicion: None,
         };
         let permanent = as_permanent(release);
         let writes = [

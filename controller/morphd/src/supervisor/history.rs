@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use morph_api::management::{PastUpgrade, Step};
-use morph_store::op;
 
 use super::Supervisor;
 use crate::records::{HISTORY, Records, UpgradeRow, Write};
@@ -70,16 +69,12 @@ impl Supervisor {
             keys.retain(|key| key.starts_with(&prefix));
             keys.sort();
             let over = keys.len().saturating_sub(KEPT);
-            let row = |key: &String| op::row(morph_api::RECORDS, HISTORY, key);
-            let drops: Vec<_> = keys
-                .iter()
-                .take(over)
-                .map(|key| op::delete(row(key)))
-                .collect();
+            let oldest = keys.into_iter().take(over);
+            let drops: Vec<Write> = oldest.map(|key| Write::gone(HISTORY, key)).collect();
             if drops.is_empty() {
                 return Ok(());
             }
-            let dropped = records.write(&[], &drops).await;
+            let dropped = records.write(&drops, &[]).await;
             dropped.map(drop).map_err(|refusal| refusal.to_string())
         };
         self.after(call, |_, result: Result<(), String>| {

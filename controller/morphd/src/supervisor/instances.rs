@@ -203,6 +203,7 @@ impl Supervisor {
             Some(_) | None => ending.to_string(),
         };
         tracing::warn!(app, instance = id, release = %instance.release, "{why}");
+        self.note_death(&app, id, &instance.release, &why);
         self.gone(&app, id, &why);
     }
 
@@ -257,7 +258,9 @@ impl Supervisor {
         instance.ending = true;
         instance.process.signal(Signal::KILL);
         let (app, pid) = (instance.app.clone(), instance.process.pid());
+        let release = instance.release.clone();
         tracing::warn!(app, instance = id, pid, "{why}, and is killed");
+        self.note_death(&app, id, &release, &why);
         self.gone(&app, id, &why);
     }
 

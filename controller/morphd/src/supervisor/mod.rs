@@ -22,6 +22,7 @@ mod observe;
 mod parts;
 mod planning;
 mod present;
+mod quarantine;
 mod record;
 mod recover;
 mod requests;
@@ -48,12 +49,14 @@ use crate::process::Ending;
 use crate::proxy::Proxy;
 use crate::records::{AppRow, Records, UpgradeRow};
 use crate::release::Releases;
+use crate::suspicion::Death;
 use crate::upgrade;
 
 use instances::Instance;
 pub use observe::Observed;
 use parts::Part;
 pub use parts::{PartName, PartView};
+use quarantine::Aside;
 pub use requests::{AppView, Asked, Figures, Last, Reply, Request};
 pub use start::start;
 use upgrades::Running;
@@ -103,6 +106,8 @@ pub(crate) struct Managed {
     machine: App,
     upgrade: Option<Running>,
     last: Option<UpgradeRow>,
+    /// The last death of an instance that may have been live, until it is judged.
+    death: Option<Death>,
     /// The last copy of its state in another schema, as far as its maker has told.
     migration: Option<Migration>,
     /// For readers: in which schema a copy was made, by which release, and how often.
@@ -125,6 +130,8 @@ pub struct Supervisor {
     instances: BTreeMap<InstanceId, Instance>,
     /// Upgrades of several apps as one, by the group's id.
     together: BTreeMap<String, upgrade::Together>,
+    /// Events that were set aside.
+    aside: Aside,
     store_part: Part,
     proxy_part: Part,
     /// The proxy's incarnation, as it was last observed.
@@ -205,6 +212,7 @@ impl Supervisor {
             self.next_pulse(),
             self.store_part.answers.next_deadline(),
             self.proxy_part.answers.next_deadline(),
+            self.aside.next_look(),
         ];
         let first = machines.chain(parts).flatten().min();
         first.map_or(self.bound_logs_at, |at| at.min(self.bound_logs_at))
@@ -220,6 +228,7 @@ impl Supervisor {
         self.restart_due_parts(now);
         self.feel_pulses(now);
         self.ask_parts(now);
+        self.look_at_trials(now);
         for (name, managed) in &self.apps {
             if managed.machine.next_deadline().is_some_and(|at| at <= now) {
                 self.feeds

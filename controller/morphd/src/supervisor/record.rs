@@ -224,6 +224,7 @@ impl Supervisor {
             epoch: managed.row.epoch,
             force: side == Side::Old,
             swap,
+            skip: None,
         };
         let mut writes = vec![Write::new(UPGRADES, app, &row)];
         writes.extend(self.release_write(app, &row.to, status));

@@ -259,6 +259,14 @@ impl Supervisor {
             return;
         };
         let wanted = managed.row.desired == crate::records::Desired::Running;
+        let died = &managed.row.instance;
+        if wanted && !died.is_empty() && !self.instances.contains_key(died) {
+            let (died, release) = (died.clone(), managed.row.release.clone());
+            self.note_death(name, &died, &release, "died while there was no morphd");
+        }
+        let Some(managed) = self.apps.get(name) else {
+            return;
+        };
         let release = managed.row.release.clone();
         let candidates = self
             .instances

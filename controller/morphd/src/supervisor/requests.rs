@@ -55,6 +55,12 @@ pub enum Request {
         Option<String>,
         Reply<(Vec<UpgradeStatus>, mpsc::Receiver<UpgradeStatus>)>,
     ),
+    /// The events that were set aside, or those of one app.
+    Quarantined(String, Reply<Vec<management::QuarantinedEvent>>),
+    /// Delivers one again.
+    RetryEvent(String, Reply<management::QuarantinedEvent>),
+    /// Forgets one.
+    DropEvent(String, Reply<management::QuarantinedEvent>),
     /// The last copy of each app's state, or of one app's.
     Migrations(String, Reply<Vec<management::Migration>>),
     /// The config tables of an app's running release, and what their entries have to be.
@@ -115,6 +121,8 @@ pub struct AppView {
     pub restarts: u64,
     /// It takes part in the pipeline.
     pub present: bool,
+    /// Events that killed it and were set aside.
+    pub quarantined: u64,
 }
 
 /// Refused, nothing changed.
@@ -145,6 +153,9 @@ impl Supervisor {
                 self.followers.push((app, sender));
                 drop(reply.send(Ok((statuses, receiver))));
             }
+            Request::Quarantined(app, reply) => drop(reply.send(self.quarantined(&app))),
+            Request::RetryEvent(id, reply) => self.retry_event(&id, reply),
+            Request::DropEvent(id, reply) => self.drop_event(&id, reply),
             Request::Migrations(app, reply) => drop(reply.send(Ok(self.migrations(&app)))),
             Request::Config(app, reply) => drop(reply.send(self.config_tables(&app))),
         }
@@ -212,6 +223,7 @@ impl Supervisor {
             instance: shown.map(|(id, _)| id.clone()).unwrap_or_default(),
             restarts: managed.machine.deaths(),
             present: managed.present(),
+            quarantined: self.aside.of(name),
         }
     }
 
@@ -356,6 +368,7 @@ impl Supervisor {
             desired: Desired::Running,
             instance: managed.map(|m| m.row.instance.clone()).unwrap_or_default(),
             epoch: managed.map_or(0, |m| m.row.epoch),
+            suspicion: managed.and_then(|m| m.row.suspicion.clone()),
         })
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::observe::{Observed, Snapshot, observe};
 use super::parts::{self, Part, PartName};
+use super::quarantine::Aside;
 use super::requests::release_write;
 use super::{Event, Feed, INBOX, Managed, Supervisor};
 use crate::app;
@@ -21,7 +22,9 @@ use crate::counts::Counts;
 use crate::lock::{Lock, LockError};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
-use crate::records::{APPS, AppRow, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write};
+use crate::records::{
+    APPS, AppRow, EVENTS, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
+};
 use crate::release::{self, Release, Releases};
 
 /// For a part to get ready.
@@ -50,6 +53,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         apps: BTreeMap::new(),
         instances: BTreeMap::new(),
         together: BTreeMap::new(),
+        aside: Aside::default(),
         store_part: Part::new(PartName::Store, Arc::clone(&store_process)),
         proxy_part: Part::new(PartName::Proxy, Arc::clone(&proxy_process)),
         stream: Some(snapshot.stream),
@@ -231,6 +235,7 @@ impl Supervisor {
         let apps = self.records.load::<AppRow>(APPS).await?;
         let upgrades = self.records.load(UPGRADES).await?;
         self.remember(apps, upgrades);
+        self.aside = Aside::new(self.records.load(EVENTS).await?);
         // A fence whose record was lost counts as well.
         for lane in self.records.status().await.lanes {
             if let Some(managed) = self

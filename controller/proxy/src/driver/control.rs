@@ -4,8 +4,8 @@ use morph_api::supervisor::proxy_server::Proxy;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, ConfigureReply,
     FlowsReply, FlowsRequest, HoldReply, HoldRequest, Observation, ObserveRequest, PortsReply,
-    PortsRequest, ResumeReply, ResumeRequest, SlotsReply, SlotsRequest, SwitchesReply,
-    SwitchesRequest, TellReply, TellRequest,
+    PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SlotsRequest,
+    SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest, TellReply, TellRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -93,6 +93,17 @@ impl Proxy for ControlService {
 
     async fn tell(&self, request: Request<TellRequest>) -> Result<Response<TellReply>, Status> {
         ask!(self, Tell, Ask::Tell(request.into_inner()))
+    }
+
+    async fn suspect(
+        &self,
+        request: Request<SuspectRequest>,
+    ) -> Result<Response<SuspectReply>, Status> {
+        ask!(self, Suspect, Ask::Suspect(request.into_inner()))
+    }
+
+    async fn retry(&self, request: Request<RetryRequest>) -> Result<Response<RetryReply>, Status> {
+        ask!(self, Retry, Ask::Retry(request.into_inner()))
     }
 
     async fn slots(&self, _: Request<SlotsRequest>) -> Result<Response<SlotsReply>, Status> {

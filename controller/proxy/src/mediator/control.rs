@@ -4,7 +4,8 @@ use morph_api::session::to_app;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, Configuration, ConfigureReply, FlowsReply,
     FlowsRequest, HoldReply, HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
-    SlotsReply, SwitchesReply, TellReply, TellRequest,
+    RetryReply, RetryRequest, SlotsReply, SuspectReply, SuspectRequest, SwitchesReply, TellReply,
+    TellRequest,
 };
 
 use super::*;
@@ -17,6 +18,8 @@ pub(crate) enum Ask {
     Hold(HoldRequest),
     Resume(ResumeRequest),
     Tell(TellRequest),
+    Suspect(SuspectRequest),
+    Retry(RetryRequest),
     Slots,
     Switches,
     Ports(PortsRequest),
@@ -32,6 +35,8 @@ pub(crate) enum Answer {
     Hold(HoldReply),
     Resume(ResumeReply),
     Tell(TellReply),
+    Suspect(SuspectReply),
+    Retry(RetryReply),
     Slots(SlotsReply),
     Switches(SwitchesReply),
     Ports(PortsReply),
@@ -60,11 +65,12 @@ pub(super) fn of_slot(answer: slot::Answer) -> Result<Answer, Refusal> {
     match answer {
         slot::Answer::Hold(reply) => Ok(Answer::Hold(reply)),
         slot::Answer::Resume(reply) => Ok(Answer::Resume(reply)),
+        slot::Answer::Retry(seq) => Ok(Answer::Retry(RetryReply { seq: Some(seq) })),
         slot::Answer::Refused(why) => Err(Refusal::Precondition(why)),
     }
 }
 
-fn unknown_app(app: &str) -> Refusal {
+pub(super) fn unknown_app(app: &str) -> Refusal {
     Refusal::NotFound(format!("{app} is not among the present apps"))
 }
 
@@ -76,6 +82,8 @@ impl Mediator {
             Ask::Hold(request) => self.hold(ticket, request, now, out),
             Ask::Resume(request) => self.resume(ticket, request, now, out),
             Ask::Tell(request) => Some(self.tell(request)),
+            Ask::Suspect(request) => Some(self.suspect(&request)),
+            Ask::Retry(request) => self.retry(ticket, request, now, out),
             Ask::Slots => {
                 let slots = self
                     .slots
@@ -272,7 +280,7 @@ impl Mediator {
         Ok(Answer::Tell(TellReply {}))
     }
 
-    fn app_id(&self, name: &str) -> Option<u8> {
+    pub(super) fn app_id(&self, name: &str) -> Option<u8> {
         Some(self.apps.as_ref()?.by_name(name)?.id)
     }
 

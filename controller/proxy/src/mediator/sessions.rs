@@ -191,7 +191,8 @@ impl Mediator {
                     session,
                     n,
                     replayed,
-                } => self.deliver(app, session, n, replayed),
+                    alone,
+                } => self.deliver(app, session, n, replayed, alone),
                 SlotOutput::Sync { session } => self.sync(session),
                 SlotOutput::ListSwitches => self.list_switches(app),
                 SlotOutput::Release { session } => self.unpark(session, app, now, out),
@@ -226,7 +227,7 @@ impl Mediator {
         }
     }
 
-    fn deliver(&mut self, app: u8, id: u64, n: u64, replayed: bool) {
+    fn deliver(&mut self, app: u8, id: u64, n: u64, replayed: bool, alone: bool) {
         let queued = self.slots.get(&app).and_then(|slot| slot.queued(n));
         let (Some((queued, seq)), Some(session)) = (queued, self.sessions.get_mut(&id)) else {
             return;
@@ -261,6 +262,7 @@ impl Mediator {
             replayed,
             dpid,
             what: Some(what),
+            alone,
         }));
         if let What::PacketIn(message) | What::Message(message) = &queued.what {
             session.put_message(channel, message, None);

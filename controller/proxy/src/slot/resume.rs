@@ -154,12 +154,14 @@ impl Slot {
             State::Live(live) if live.session == session => {
                 was_live = true;
                 in_hand = live.unanswered;
+                self.careful.died(&live, &self.backlog);
                 live.not_opened("its session ended", out);
                 State::Empty { since: Some(now) }
             }
             State::Draining(live, mut hold) if live.session == session => {
                 was_live = true;
                 in_hand = live.unanswered;
+                self.careful.died(&live, &self.backlog);
                 hold.session = None;
                 hold.settle(Outcome::Gone, None, out);
                 State::Held(hold)

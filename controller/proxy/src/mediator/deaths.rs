@@ -1,0 +1,97 @@
+//! Events that apps die of: which one it was, and one that was set aside comes back.
+
+use morph_api::supervisor::{RetryRequest, SetAside, SuspectReply, SuspectRequest, set_aside};
+use morph_openflow::Dpid;
+
+use super::control::unknown_app;
+use super::*;
+use crate::slot::{Queued, What};
+
+impl Mediator {
+    pub(super) fn suspect(&self, request: &SuspectRequest) -> Result<Answer, Refusal> {
+        let app = self
+            .app_id(&request.app)
+            .ok_or_else(|| unknown_app(&request.app))?;
+        let slot = self.slots.get(&app);
+        let suspect = slot.and_then(|slot| slot.suspect(&request.instance));
+        let reply = suspect.map_or_else(SuspectReply::default, |(queued, seq)| SuspectReply {
+            seq: Some(seq),
+            event: Some(content(queued)),
+        });
+        Ok(Answer::Suspect(reply))
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        ticket: u64,
+        request: RetryRequest,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Option<Result<Answer, Refusal>> {
+        let Some(app) = self.app_id(&request.app) else {
+            return Some(Err(unknown_app(&request.app)));
+        };
+        let event = request.event.unwrap_or_default();
+        let dpid = event.dpid;
+        let announced = |conn: &&u32| self.switches.get(*conn).is_some_and(|s| s.announced);
+        let conn = self.by_dpid.get(&dpid).filter(announced).copied();
+        let (channel, what) = match come_back(event, conn) {
+            Ok(what) => what,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let resync = matches!(what, What::Resync { .. });
+        let retry = slot::Retry {
+            ticket,
+            try_: (request.id, request.attempt),
+            channel,
+            dpid,
+            what,
+        };
+        self.slot(app, slot::Input::Retry(retry), now, out);
+        if let (true, Some(conn), Some(slot)) = (resync, conn, self.slots.get_mut(&app)) {
+            // What is stored of the switch is compared with this.
+            slot.list(conn, dpid);
+        }
+        None
+    }
+}
+
+/// An event as it is set aside.
+fn content(queued: &Queued) -> SetAside {
+    let what = match &queued.what {
+        What::PacketIn(message) => set_aside::What::PacketIn(message.clone()),
+        What::Message(message) => set_aside::What::Message(message.clone()),
+        What::SwitchUp => set_aside::What::SwitchUp(true),
+        What::SwitchDown => set_aside::What::SwitchDown(true),
+        What::Lost(count) => set_aside::What::Lost(*count),
+        What::Resync { .. } => set_aside::What::Resync(true),
+    };
+    SetAside {
+        dpid: queued.dpid,
+        what: Some(what),
+    }
+}
+
+/// What to queue of an event that was set aside, where its switch is connected by this channel now.
+fn come_back(event: SetAside, conn: Option<u32>) -> Result<(u32, What), Refusal> {
+    let dpid = event.dpid;
+    let connected = || {
+        conn.ok_or_else(|| {
+            Refusal::Precondition(format!(
+                "switch {} is not connected: try again when it is, or drop the event",
+                Dpid(dpid)
+            ))
+        })
+    };
+    Ok(match event.what {
+        Some(set_aside::What::PacketIn(message)) => (connected()?, What::PacketIn(message)),
+        Some(set_aside::What::Message(message)) => (connected()?, What::Message(message)),
+        Some(set_aside::What::SwitchUp(_)) => (connected()?, What::SwitchUp),
+        // It may have come back since: the app compares what it has stored with what is.
+        Some(set_aside::What::SwitchDown(_) | set_aside::What::Resync(_)) => {
+            (0, What::Resync { list: dpid == 0 })
+        }
+        Some(set_aside::What::Lost(count)) => (conn.unwrap_or(0), What::Lost(count)),
+        None => return Err(Refusal::Invalid("the event says nothing".into())),
+    })
+}

@@ -1,0 +1,99 @@
+//! After a death: which event it is counted against, and events one by one until those that may have done it are past.
+//!
+//! An event is to blame where it alone had been delivered and was not yet durable. Where there were several, nobody knows
+//! which; so from then on each is delivered only once the one before it is durable, until all of them are, and the next death
+//! has one event to blame.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// Tries that are remembered: morphd asks again only for the last ones, after its own death.
+const TRIES: usize = 256;
+
+/// What a slot knows of deaths.
+#[derive(Debug, Default)]
+pub(super) struct Careful {
+    /// The last event that an instance which died had got and that was not durable.
+    until: Option<u64>,
+    /// The live instance that was lost last, and the one event in its hands.
+    died: Option<(String, Option<u64>)>,
+    /// Events that came back, and where they are queued.
+    tries: VecDeque<((String, u64), Seq)>,
+}
+
+impl Careful {
+    /// Events are delivered one by one.
+    pub(super) fn is_on(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Whether event `n` waits, where `first` is the oldest one that is not durable.
+    pub(super) fn waits(&mut self, n: u64, first: u64) -> bool {
+        self.until = self.until.filter(|until| first <= *until);
+        self.is_on() && n != first
+    }
+
+    /// The live instance is lost.
+    pub(super) fn died(&mut self, live: &Live, backlog: &Backlog) {
+        let in_hand = live.in_hand(backlog);
+        if !in_hand.is_empty() {
+            self.until = self.until.max(Some(in_hand.end - 1));
+        }
+        self.died = Some((live.instance.clone(), only(in_hand)));
+    }
+}
+
+fn only(in_hand: std::ops::Range<u64>) -> Option<u64> {
+    (in_hand.end == in_hand.start + 1).then_some(in_hand.start)
+}
+
+impl Live {
+    /// The events that it got and that are not durable.
+    fn in_hand(&self, backlog: &Backlog) -> std::ops::Range<u64> {
+        backlog.first()..self.next
+    }
+}
+
+impl Slot {
+    /// The event to blame for the death of an instance. That its session has ended need not be known yet.
+    pub(crate) fn suspect(&self, instance: &str) -> Option<(&Queued, Seq)> {
+        let n = match (&self.state, &self.careful.died) {
+            (State::Live(live) | State::Draining(live, _), _) if live.instance == instance => {
+                only(live.in_hand(&self.backlog))
+            }
+            (_, Some((died, n))) if died == instance => *n,
+            _ => None,
+        };
+        self.queued(n?)
+    }
+
+    pub(super) fn retry(&mut self, retry: Retry, now: Instant, out: &mut Vec<Output>) {
+        let Retry {
+            ticket,
+            try_,
+            channel,
+            dpid,
+            what,
+        } = retry;
+        let mut before = self.careful.tries.iter();
+        let answer = match before.find(|(tried, _)| *tried == try_) {
+            Some((_, seq)) => Answer::Retry(*seq),
+            None if self.backlog.is_full() => Answer::Refused(format!(
+                "the backlog of {} is full: try again when it has caught up",
+                self.app
+            )),
+            None => {
+                let seq = self.backlog.seq(self.backlog.next());
+                self.backlog.append_what(channel, dpid, what);
+                self.careful.tries.push_back((try_, seq));
+                if self.careful.tries.len() > TRIES {
+                    self.careful.tries.pop_front();
+                }
+                Answer::Retry(seq)
+            }
+        };
+        out.push(Output::Answer { ticket, answer });
+        self.deliver(now, out);
+    }
+}

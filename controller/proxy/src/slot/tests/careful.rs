@@ -1,0 +1,109 @@
+//! Deaths: whom they are counted against, and how carefully it goes on.
+
+use super::*;
+
+impl Bench {
+    fn suspect(&self, session: u64) -> Option<u64> {
+        let suspect = self.slot.suspect(&format!("i{session}"));
+        suspect.map(|(_, seq)| seq.n)
+    }
+
+    fn retry(&mut self, id: &str, attempt: u64) -> Vec<String> {
+        self.put(Input::Retry(Retry {
+            ticket: 5,
+            try_: (id.to_owned(), attempt),
+            channel: 1,
+            dpid: 1,
+            what: What::PacketIn(Bytes::from_static(&[0; 100])),
+        }))
+    }
+}
+
+#[test]
+fn a_death_counts_against_the_one_event_that_is_not_durable() {
+    let mut bench = Bench::live();
+    assert_eq!(bench.suspect(1), None, "nothing in its hands");
+    for _ in 0..2 {
+        bench.packet_in();
+    }
+    assert_eq!(bench.suspect(1), Some(2), "its end is not known yet");
+    assert_eq!(bench.suspect(2), None, "of that one nothing is known");
+    bench.answer(1, 2);
+    assert_eq!(bench.suspect(1), None, "2 is not durable, 3 is in hand");
+    bench.durable(2);
+    assert_eq!(bench.suspect(1), Some(3));
+    bench.answer(1, 3);
+    assert_eq!(bench.suspect(1), Some(3), "the store may refuse its turn");
+    bench.lose(1);
+    assert_eq!(bench.suspect(1), Some(3));
+    bench.resume(2, 2, seq(2));
+    assert_eq!(bench.suspect(1), Some(3), "asked late");
+    bench.lose(2);
+    assert_eq!((bench.suspect(2), bench.suspect(1)), (Some(3), None));
+    bench.resume(3, 3, seq(3));
+    assert_eq!(bench.suspect(2), None, "set aside, or durable after all");
+}
+
+#[test]
+fn after_a_death_with_several_in_hand_the_window_is_one_until_they_are_past() {
+    let mut bench = Bench::live();
+    for _ in 0..4 {
+        bench.packet_in();
+    }
+    // 2 and 3 are accepted and not durable, 4 is in hand.
+    bench.answer(1, 2);
+    bench.answer(1, 3);
+    bench.lose(1);
+    assert_eq!(bench.suspect(1), None);
+    let resumed = bench.resume(2, 2, seq(1));
+    assert_eq!(resumed.last().unwrap(), "2: event 2 again");
+    assert_eq!(bench.answer(2, 2), ["2: accepted 2"]);
+    assert_eq!(bench.suspect(2), Some(2));
+    assert_eq!(bench.durable(2), ["2: event 3 again"]);
+    bench.lose(2);
+    assert_eq!(bench.suspect(2), Some(3));
+    let resumed = bench.resume(3, 3, seq(2));
+    assert_eq!(resumed.last().unwrap(), "3: event 3 again");
+    bench.answer(3, 3);
+    assert_eq!(bench.durable(3), ["3: event 4 again"]);
+    assert_eq!(bench.answer(3, 4), ["3: accepted 4"], "4 may have done it");
+    assert_eq!(bench.durable(4), ["3: event 5"]);
+    bench.packet_in();
+    assert_eq!(bench.answer(3, 5), ["3: accepted 5", "3: event 6"]);
+}
+
+#[test]
+fn an_event_that_is_set_aside_is_not_delivered_again() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    bench.packet_in();
+    bench.lose(1);
+    let resumed = bench.resume(2, 2, seq(2));
+    assert_eq!(resumed.last().unwrap(), "2: event 3");
+    bench.packet_in();
+    assert_eq!(bench.answer(2, 3), ["2: accepted 3", "2: event 4"]);
+}
+
+#[test]
+fn one_that_comes_back_is_queued_once_for_each_try() {
+    let mut bench = Bench::live();
+    bench.packet_in();
+    assert_eq!(bench.retry("a", 1), ["queued 3"]);
+    assert_eq!(bench.retry("a", 1), ["queued 3"], "asked again");
+    assert_eq!(bench.retry("a", 2), ["queued 4"], "tried again");
+    assert_eq!(bench.answer(1, 2), ["1: accepted 2", "1: event 3"]);
+    bench.answer(1, 3);
+    bench.durable(3);
+    assert_eq!(bench.retry("a", 1), ["queued 3"], "it was applied");
+    bench.answer(1, 4);
+    assert_eq!(bench.retry("b", 1), ["queued 5", "1: event 5"]);
+}
+
+#[test]
+fn none_comes_back_into_a_full_backlog() {
+    let mut bench = Bench::new(300);
+    while !bench.slot.backlog.is_full() {
+        bench.packet_in();
+    }
+    assert_eq!(bench.retry("a", 1), ["refused"]);
+}
