@@ -137,6 +137,7 @@ impl<A: App> Instance<A> {
             self.copy_committed(id, &outcome, now, out);
             return Ok(());
         };
+        hand.doubtful |= matches!(outcome, Outcome::Unknown(_));
         let away = match outcome {
             Outcome::Committed(committed) => {
                 let revision = committed.revision;
@@ -256,8 +257,13 @@ impl<A: App> Instance<A> {
                     let revision = hand.stored.unwrap_or_default();
                     self.truth.committed(revision, hand.writes);
                 }
+                // Others may have been too, and their answers lost: only a new snapshot shows.
+                let doubtful = self.hands.committing.iter().any(|hand| hand.doubtful);
                 for mut hand in self.hands.take_back() {
                     self.undo(&mut hand);
+                }
+                if doubtful {
+                    self.reload();
                 }
                 if matches!(&self.role, Role::Live(live) if live.epoch == epoch) {
                     self.pause();

@@ -55,6 +55,8 @@ pub(super) struct Hand {
     pub(super) stage: Stage,
     /// The store said that it was applied at this revision, and has not been away since.
     pub(super) stored: Option<u64>,
+    /// It may have been applied without an answer: one was lost, or the store was away since.
+    pub(super) doubtful: bool,
     pub(super) patience: Duration,
     /// It was taken back before it was accepted; its event is to be answered again.
     pub(super) hollow: bool,
@@ -116,7 +118,7 @@ impl Hands {
     pub(super) fn doubt(&mut self) {
         self.hurry();
         for hand in &mut self.committing {
-            hand.stored = None;
+            (hand.stored, hand.doubtful) = (None, true);
         }
     }
 

@@ -210,6 +210,7 @@ impl<A: App> Instance<A> {
             id: 0,
             stage: Stage::Asked,
             stored: None,
+            doubtful: false,
             patience: Duration::ZERO,
             hollow: false,
         });

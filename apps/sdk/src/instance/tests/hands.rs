@@ -51,6 +51,38 @@ fn a_stale_epoch_ends_its_being_live_and_the_turn_is_taken_back() {
     assert!(world.rules.is_empty());
 }
 
+/// The store had it before the fence, and never said so: the view may not lack it when this instance is live again.
+#[test]
+fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in_the_view() {
+    for schema in [1, 2] {
+        let mut world = live(schema);
+        world.commits_at_once = false;
+        world.packet([1, 2, 3]);
+        world.packet([1, 3, 3]);
+        for (id, transaction) in std::mem::take(&mut world.commits) {
+            world.store.must_commit(transaction);
+            let outcome = Outcome::Unknown("the store is away".into());
+            world.feed(Input::Committed { id, outcome });
+        }
+        world.store.must([op::fence("cells", "node1", 1, "1.0.0")]);
+        world.pass(Duration::from_millis(500));
+        world.commit();
+        world.commits_at_once = true;
+        world.resume();
+        world.pass(Duration::from_millis(50));
+        // What is written to the same group is written on top of them.
+        world.event(3, [1, 4, 4]);
+        let cells = world.instance.engine.tables.space(None).unwrap();
+        let cells: Vec<_> = cells["cells"].keys().cloned().collect();
+        assert_eq!(cells, ["1/2", "1/3", "1/4"], "schema {schema}");
+        let rows = world.store.space("cells", 1);
+        match schema {
+            1 => assert_eq!(rows["lines/1"], r#"{"2":3,"3":3,"4":4}"#),
+            _ => assert_eq!(rows.len(), 4, "{rows:?}"),
+        }
+    }
+}
+
 #[test]
 fn after_a_conflict_the_event_is_answered_again_without_its_packets() {
     for reason in [Reason::Conflict, Reason::Gap] {
