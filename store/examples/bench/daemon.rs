@@ -14,6 +14,8 @@ pub(crate) struct Daemon {
     pub(crate) client: Client,
     home: TempDir,
     binary: String,
+    /// Where its data is, if that is not in its directory.
+    backend: Option<String>,
 }
 
 impl Drop for Daemon {
@@ -24,17 +26,35 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(binary: &str, home: &Path) -> Result<Child> {
+/// Without a write for so long it has nothing to do.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Bytes of a process by a line of its status.
+pub(crate) fn resident(pid: u32, what: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with(what));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.ok_or("not in its status")?.parse::<u64>()? * 1024)
+}
+
+fn spawn(binary: &str, home: &Path, backend: Option<&str>) -> Result<Child> {
     let mut command = Command::new(binary);
-    command.arg("--dir").arg(home.join("store"));
+    match backend {
+        Some(url) => command.args(["--backend", url]),
+        None => command.arg("--dir").arg(home.join("store")),
+    };
     command.arg("--run-dir").arg(home.join("run"));
     Ok(command.env("MORPH_LOG", "warn").spawn()?)
 }
 
 impl Daemon {
     pub(crate) async fn start(binary: &str) -> Result<Daemon> {
+        Daemon::start_on(binary, None).await
+    }
+
+    pub(crate) async fn start_on(binary: &str, backend: Option<String>) -> Result<Daemon> {
         let home = TempDir::new()?;
-        let child = spawn(binary, home.path())?;
+        let child = spawn(binary, home.path(), backend.as_deref())?;
         let client = Client::new(home.path().join("run/store.sock"));
         let client = client.with_deadline(Duration::from_secs(60));
         client.ready(Duration::from_secs(60)).await?;
@@ -43,15 +63,39 @@ impl Daemon {
             client,
             home,
             binary: binary.to_owned(),
+            backend,
         })
     }
 
     /// Bytes that are resident now, of the process's own: pages of files are the system's.
     pub(crate) fn memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("RssAnon"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(kib.ok_or("no RssAnon")?.parse::<u64>()? * 1024)
+        resident(self.child.id(), "RssAnon")
+    }
+
+    /// Seconds of CPU that it has used, to a hundredth.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<u64> = fields.split_whitespace().flat_map(str::parse).collect();
+        // Without name and state, which are no numbers.
+        let ticks = fields.get(10).zip(fields.get(11)).map(|(u, s)| u + s);
+        Ok(ticks.ok_or("no times in stat")? as f64 / 100.0)
+    }
+
+    /// Waits until it writes nothing any more: what was dropped has been swept up.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        let mut looks = tokio::time::interval(QUIET);
+        let mut before = None;
+        for _ in 0..1200 {
+            looks.tick().await;
+            let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+            let writes = io.lines().find(|line| line.starts_with("syscw"));
+            let writes = writes.ok_or("no syscw in io")?.to_owned();
+            if before.replace(writes.clone()) == Some(writes) {
+                return Ok(());
+            }
+        }
+        Err("the daemon goes on writing".into())
     }
 
     /// Bytes of its file.
@@ -69,7 +113,7 @@ impl Daemon {
         }
         self.child.wait()?;
         let start = Instant::now();
-        self.child = spawn(&self.binary, self.home.path())?;
+        self.child = spawn(&self.binary, self.home.path(), self.backend.as_deref())?;
         self.client.ready(Duration::from_secs(60)).await?;
         Ok(start.elapsed())
     }

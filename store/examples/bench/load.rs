@@ -18,8 +18,6 @@ struct One {
     app: String,
     turns: u64,
     changes: u64,
-    /// Of the rows that it changes.
-    revisions: Vec<u64>,
 }
 
 pub(crate) struct Apps(Vec<One>);
@@ -33,6 +31,7 @@ impl One {
         let app = format!("bench-{n:04}");
         let first = [
             op::create_truth(&app, 1, 1),
+            op::create_copy(&app, 2, 2, "bench"),
             op::fence(&app, "node1", 0, "1.0.0"),
         ];
         client.commit(op::shared([], first)).await??;
@@ -41,7 +40,6 @@ impl One {
             app,
             turns: 0,
             changes: 0,
-            revisions: vec![0; ROWS as usize],
         })
     }
 
@@ -56,19 +54,19 @@ impl One {
                 n: self.turns + 1,
             }),
         };
-        let put = op::put(op::row(&self.app, "hosts", table_key(self.turns)), VALUE);
+        let row = op::row_in(&self.app, 1, "hosts", table_key(self.turns));
+        let put = op::put(row, VALUE);
         self.client.commit(op::turn(turn, [put])).await??;
         self.turns += 1;
         Ok(())
     }
 
-    /// Rows of the same size and as many, written by compare-and-set: no lane, no cursor.
+    /// The same write without lane and cursor: a row of the copy, whose space is written with it as a truth's is.
     async fn change(&mut self) -> Result<()> {
-        let row = op::row(&self.app, "set", table_key(self.changes));
-        let revision = &mut self.revisions[(self.changes % ROWS) as usize];
-        let expect = op::expect(&row, *revision);
-        let change = op::shared([expect], [op::put(row, VALUE)]);
-        *revision = self.client.commit(change).await??.revision;
+        let row = op::row_in(&self.app, 2, "hosts", table_key(self.changes));
+        let mark = op::mark(&self.app, 2, "bench", 1);
+        let change = op::shared([], [mark, op::put(row, VALUE)]);
+        self.client.commit(change).await??;
         self.changes += 1;
         Ok(())
     }

@@ -6,13 +6,18 @@ use morph_api::store::{Transaction, WatchRequest, watch_reply, watch_request};
 use morph_store::{Client, op};
 
 use crate::daemon::Daemon;
+use crate::etcd::Etcd;
 use crate::load::{self, VALUE};
-use crate::{CLIENTS, Result, bare, line, median, rate};
+use crate::{CLIENTS, Result, bare, line, median, no_etcd, rate};
 
 /// Rows of one transaction while an app is filled, or copied.
 const BATCH: u64 = 5_000;
+/// Rows of one transaction of a copy that the SDK makes, one on its way at a time.
+const CHUNK: u64 = 500;
 const SAMPLES: usize = 31;
-const SWAPS: usize = 3;
+/// How often all sizes are swapped, and how often the small ones for each time that the large one is.
+const SWAPS: usize = 5;
+const SMALL: usize = 3;
 
 /// An app with so many rows, and copies of as many.
 struct Sized {
@@ -23,18 +28,14 @@ struct Sized {
     epoch: u64,
 }
 
-pub(crate) async fn run(binary: &str, keys: u64) -> Result<()> {
-    flat(binary, keys).await?;
-    one_by_one(binary, keys).await
-}
-
 /// Fence and swap, with none, some and many keys, in turns.
-async fn flat(binary: &str, keys: u64) -> Result<()> {
+pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
     let daemon = Daemon::start(binary).await?;
     let mut apps = Vec::new();
     for keys in [0, keys / 100, keys] {
         apps.push(Sized::new(&daemon.client, keys).await?);
     }
+    daemon.settle().await?;
     let mut fences: Vec<Vec<f64>> = vec![Vec::new(); apps.len()];
     for _ in 0..SAMPLES {
         for (app, times) in apps.iter_mut().zip(&mut fences) {
@@ -42,29 +43,41 @@ async fn flat(binary: &str, keys: u64) -> Result<()> {
         }
     }
     let mut swaps: Vec<Vec<f64>> = vec![Vec::new(); apps.len()];
-    for _ in 0..SWAPS {
-        // All copies first: then the swaps meet the same disk.
-        for app in &apps {
-            app.copy().await?;
-        }
-        for (app, times) in apps.iter_mut().zip(&mut swaps) {
-            times.push(app.swap().await?);
+    let mut swept = Vec::new();
+    for round in 0..SWAPS * SMALL {
+        for (at, times) in swaps.iter_mut().enumerate() {
+            let large = at + 1 == apps.len();
+            if large && round % SMALL != 0 {
+                continue;
+            }
+            apps[at].copy(BATCH).await?;
+            daemon.settle().await?;
+            times.push(apps[at].swap().await?);
+            if large {
+                // What others wait for meanwhile.
+                for _ in 0..SAMPLES {
+                    swept.push(apps[0].fence().await?);
+                }
+            }
+            daemon.settle().await?;
         }
     }
+    let quiet = fences.first().cloned().map_or(0.0, median);
     for (what, times) in [("fence", fences), ("swap", swaps)] {
         let none = times.first().cloned().map_or(0.0, median);
         for (app, times) in apps.iter().zip(times) {
-            let time = median(times);
             let name = format!("{what} with {} keys", app.keys);
-            line(
-                &name,
-                &milliseconds(time),
-                &format!("none: {}", milliseconds(none)),
-                time / none,
-            );
+            times_against(&name, median(times), "none", none);
         }
     }
+    let name = format!("fence while {keys} dropped rows are swept up");
+    times_against(&name, median(swept), "quiet", quiet);
     Ok(())
+}
+
+fn times_against(name: &str, time: f64, against: &str, other: f64) {
+    let against = format!("{against}: {}", milliseconds(other));
+    line(name, &milliseconds(time), &against, time / other);
 }
 
 fn milliseconds(seconds: f64) -> String {
@@ -87,7 +100,7 @@ impl Sized {
             epoch: 1,
         };
         // The quickest way to a filled truth is a copy that is swapped.
-        sized.copy().await?;
+        sized.copy(BATCH).await?;
         sized.swap().await?;
         Ok(sized)
     }
@@ -99,7 +112,7 @@ impl Sized {
     }
 
     /// Writes the copy; then it is current.
-    async fn copy(&self) -> Result<Duration> {
+    async fn copy(&self, batch: u64) -> Result<Duration> {
         let start = Instant::now();
         let (app, id) = (&self.app, self.truth + 1);
         let create = op::create_copy(app, id, id, "bench");
@@ -107,7 +120,7 @@ impl Sized {
         let mark = self.client.status().await?.revision;
         let mut n = 0;
         loop {
-            let to = (n + BATCH).min(self.keys);
+            let to = (n + batch).min(self.keys);
             let mut ops = vec![op::mark(app, id, "bench", mark)];
             ops.extend((n..to).map(|n| {
                 let row = op::row_in(app, id, "hosts", format!("{n:012x}"));
@@ -135,7 +148,7 @@ async fn timed(client: &Client, transaction: Transaction) -> Result<f64> {
 }
 
 /// Range, memory, file, start, and a copy beside live writes.
-async fn one_by_one(binary: &str, keys: u64) -> Result<()> {
+pub(crate) async fn on_disk(binary: &str, keys: u64) -> Result<()> {
     let mut daemon = Daemon::start(binary).await?;
     let empty = daemon.restart(true).await?.as_secs_f64();
     let before = (daemon.memory()?, daemon.file()?);
@@ -143,36 +156,46 @@ async fn one_by_one(binary: &str, keys: u64) -> Result<()> {
     let bare = bare::Bare::open()?;
     let (all, raw) = (range(&daemon.client, &sized).await?, bare.range(keys)?);
     let name = format!("range of {keys} keys, over the socket");
-    line(
-        &name,
-        &rate(all),
-        &format!("redb, in the process: {}", rate(raw)),
-        all / raw,
-    );
-    let after = (daemon.memory()?, daemon.file()?);
-    let a_key = |after: u64, before: u64| after.saturating_sub(before) as f64 / keys as f64;
-    println!(
-        "| memory with {keys} keys | {} MiB | with none: {} MiB | {:.0} bytes a key |",
-        after.0 >> 20,
-        before.0 >> 20,
-        a_key(after.0, before.0)
-    );
-    println!(
-        "| file with {keys} keys | {} MiB | | {:.0} bytes a key |",
-        after.1 >> 20,
-        a_key(after.1, before.1)
-    );
+    let against = format!("redb, in the process: {}", rate(raw));
+    line(&name, &rate(all), &against, all / raw);
+    bytes("memory", keys, before.0, daemon.memory()?);
+    bytes("file", keys, before.1, daemon.file()?);
     for (how, in_order) in [("in order", true), ("after kill -9", false)] {
         let start = daemon.restart(in_order).await?.as_secs_f64();
         let name = format!("start with {keys} keys, {how}");
-        line(
-            &name,
-            &milliseconds(start),
-            &format!("none: {}", milliseconds(empty)),
-            start / empty,
-        );
+        times_against(&name, start, "none", empty);
     }
     beside(&daemon.client, sized).await
+}
+
+fn bytes(what: &str, keys: u64, before: u64, after: u64) {
+    println!(
+        "| {what} with {keys} keys | {} MiB | with none: {} MiB | {:.0} bytes a key |",
+        after >> 20,
+        before >> 20,
+        after.saturating_sub(before) as f64 / keys as f64
+    );
+}
+
+/// The same with etcd, whose own memory is told too.
+pub(crate) async fn on_etcd(binary: &str, keys: u64) -> Result<()> {
+    let Some(etcd) = Etcd::start().await? else {
+        no_etcd();
+        return Ok(());
+    };
+    let mut daemon = Daemon::start_on(binary, Some(etcd.url("bench"))).await?;
+    let empty = daemon.restart(true).await?.as_secs_f64();
+    let before = (daemon.memory()?, etcd.memory()?);
+    let start = Instant::now();
+    Sized::new(&daemon.client, keys).await?;
+    let filled = keys as f64 / start.elapsed().as_secs_f64();
+    println!("| on etcd: a copy of {keys} keys | {} | | |", rate(filled));
+    bytes("on etcd: memory", keys, before.0, daemon.memory()?);
+    bytes("etcd's own memory", keys, before.1, etcd.memory()?);
+    let start = daemon.restart(true).await?.as_secs_f64();
+    let name = format!("on etcd: start with {keys} keys");
+    times_against(&name, start, "none", empty);
+    Ok(())
 }
 
 /// Rows a second of a whole snapshot.
@@ -198,36 +221,45 @@ async fn range(client: &Client, sized: &Sized) -> Result<f64> {
     }
 }
 
-/// A copy is written while clients commit their turns.
+/// A copy is written as the SDK does it, while clients commit their turns.
 async fn beside(client: &Client, sized: Sized) -> Result<()> {
     let mut apps = load::Apps::new(client, CLIENTS).await?;
-    let slice = Duration::from_secs(3);
-    let (before, quiet) = apps.waits(slice).await?;
+    let slice = Duration::from_secs(1);
+    let (mut quiet, mut busy) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        quiet.push(apps.waits(slice).await?);
+    }
     let keys = sized.keys;
-    let copying = tokio::spawn(async move { sized.copy().await });
-    let (during, busy) = apps.waits(slice).await?;
+    let copying = tokio::spawn(async move { sized.copy(CHUNK).await });
+    loop {
+        let slice = apps.waits(slice).await?;
+        // The last one has a part without a copy.
+        if copying.is_finished() && !busy.is_empty() {
+            break;
+        }
+        busy.push(slice);
+    }
     let took = copying.await??.as_secs_f64();
-    let p50 = |waits: &[Duration]| {
-        waits
-            .get(waits.len() / 2)
-            .map_or(0.0, Duration::as_secs_f64)
-    };
+    for _ in 0..3 {
+        quiet.push(apps.waits(slice).await?);
+    }
     println!(
-        "| copy of {keys} keys beside {CLIENTS} clients | {} | | |",
+        "| copy of {keys} keys, {CHUNK} at a time, beside {CLIENTS} clients | {} | | |",
         rate(keys as f64 / took)
     );
+    let rates = |slices: &[(f64, Vec<Duration>)]| median(slices.iter().map(|s| s.0).collect());
+    let (during, before) = (rates(&busy), rates(&quiet));
+    let against = format!("quiet: {}", rate(before));
     line(
         "turns beside a copy",
         &rate(during),
-        &format!("quiet: {}", rate(before)),
+        &against,
         during / before,
     );
-    let (busy, quiet) = (p50(&busy), p50(&quiet));
-    line(
-        "their p50",
-        &milliseconds(busy),
-        &format!("quiet: {}", milliseconds(quiet)),
-        busy / quiet,
-    );
+    let p50 = |slices: Vec<(f64, Vec<Duration>)>| {
+        let all = slices.into_iter().flat_map(|slice| slice.1);
+        median(all.map(|wait| wait.as_secs_f64()).collect())
+    };
+    times_against("their p50", p50(busy), "quiet", p50(quiet));
     Ok(())
 }

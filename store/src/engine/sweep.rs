@@ -13,7 +13,7 @@ use crate::core::{Effects, SpaceKey, State};
 /// Rows that go along with a group: a fraction of a millisecond on top of its fsync.
 const ALONG: usize = 64;
 /// Rows at a time while nothing else is to be done: a transaction that comes meanwhile waits some milliseconds.
-const IDLE: usize = 1024;
+const IDLE: usize = 512;
 
 /// Spaces whose rows are still there, or may be.
 #[derive(Debug)]

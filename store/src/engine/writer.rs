@@ -9,7 +9,9 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use morph_api::fail;
 use morph_api::store::op::Op as Kind;
@@ -17,7 +19,6 @@ use morph_api::store::{
     CommitReply, Committed, Durability, Op, Reason, Refused, Transaction, WatchRequest,
     commit_reply,
 };
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -33,6 +34,9 @@ use crate::core::{State, Verdict, apply};
 
 /// Transactions of one group. Beyond some hundreds a group gains nothing and its first one waits longer.
 const GROUP: usize = 512;
+/// Without a job for so long, some of what was dropped is swept up. Whoever was just answered hears of it first, and others
+/// find the disk and the processor free as often as not.
+const REST: Duration = Duration::from_millis(5);
 
 /// What the writer is asked.
 pub(super) enum Job {
@@ -92,6 +96,7 @@ impl Writer {
                     Woken::Gone => break,
                     Woken::Deadline => {}
                     Woken::News => self.catch_up().await,
+                    Woken::Idle => self.sweep(),
                 }
             }
             let watches = self.gather(first, &mut jobs);
@@ -156,35 +161,35 @@ impl Writer {
         self.backend.flush()
     }
 
-    /// The next job. While there is none, what was dropped is swept up.
+    /// The next job, or what else is to be done where there is none.
     async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Woken {
         let over = self.leases.next_deadline();
         let sync = self.backend.next_sync().map(Instant::into_std);
         let deadline = over.into_iter().chain(sync).min();
-        while !self.backend.is_broken()
-            && !self.sweep.is_done()
-            && deadline.is_none_or(|deadline| Instant::now().into_std() < deadline)
-        {
-            match jobs.try_recv() {
-                Ok(job) => return Woken::Job(job),
-                Err(TryRecvError::Disconnected) => return Woken::Gone,
-                Err(TryRecvError::Empty) => {}
-            }
-            if let Err(error) = self.sweep.idle(self.backend.view()) {
-                self.not_swept(error);
-                break;
-            }
-        }
         let over = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
+                None => pending().await,
+            }
+        };
+        let sweeps = !self.backend.is_broken() && !self.sweep.is_done();
+        let idle = async {
+            match sweeps {
+                true => tokio::time::sleep(REST).await,
+                false => pending().await,
             }
         };
         tokio::select! {
             job = jobs.recv() => job.map_or(Woken::Gone, Woken::Job),
             () = over => Woken::Deadline,
             () = self.backend.wait_for_news() => Woken::News,
+            () = idle => Woken::Idle,
+        }
+    }
+
+    fn sweep(&mut self) {
+        if let Err(error) = self.sweep.idle(self.backend.view()) {
+            self.not_swept(error);
         }
     }
 
@@ -431,6 +436,8 @@ enum Woken {
     Deadline,
     /// Another daemon has written.
     News,
+    /// Nobody has asked for a moment, and something is to be swept up.
+    Idle,
 }
 
 /// Whether a transaction is acknowledged before it is on disk. Only what its sender can send again, or do without.
