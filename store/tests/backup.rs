@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use daemon::etcd::Etcd;
 use daemon::{Daemon, turn};
 use morph_api::store::{Finding, StatusReply};
 use morph_store::{Client, op};
@@ -51,6 +52,20 @@ fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
     let output = command.arg("--dir").arg(dir).args(arguments);
     let output = output.env("MORPH_LOG", "error").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// `morph-stored --backend URL --restore FILE`, where this is to fail; exit code, stdout and stderr.
+fn restore_on(url: &str, file: &Path, fails: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
+    command.args(["--backend", url, "--restore"]).arg(file);
+    command.env("MORPH_LOG", "off").env("MORPH_FAIL", fails);
+    let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code(),
@@ -205,6 +220,84 @@ async fn a_sound_store_has_nothing_wrong_with_it() {
     let (code, _, said) = offline(&daemon.home.path().join("nowhere"), &["--check"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("no store.redb"), "{said}");
+}
+
+/// All keys under a prefix.
+fn keys(etcd: &Etcd, prefix: &str) -> String {
+    etcd.ctl(&["get", "--prefix", "--keys-only", prefix])
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_into_an_empty_prefix_of_etcd_and_nowhere_else() {
+    let daemon = full().await;
+    let before = lasting(daemon.client.status().await.unwrap());
+    let bytes = backup(&daemon.client).await;
+    let file = daemon.home.path().join("backup");
+    std::fs::write(&file, &bytes).unwrap();
+    let etcd = Etcd::start(&[]);
+    etcd.ctl(&["put", "/theirs/diary", "mine"]);
+    etcd.ctl(&["put", "/empt", "a neighbour"]);
+    let (code, _, said) = restore_on(&etcd.url("theirs"), &file, "");
+    assert!(code == Some(1) && said.contains("is not empty"), "{said}");
+    assert_eq!(keys(&etcd, "/theirs").trim(), "/theirs/diary");
+
+    let url = etcd.url("empty");
+    let torn = daemon.home.path().join("torn");
+    std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, _, said) = restore_on(&url, &torn, "");
+    assert!(code == Some(1) && said.contains("is torn"), "{said}");
+    assert_eq!(keys(&etcd, "/empty/"), "");
+
+    let (code, said, error) = restore_on(&url, &file, "");
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(said.contains("restored 3003 rows"), "{said}");
+    let again = Daemon::start_on(&url).await;
+    assert_eq!(lasting(again.client.status().await.unwrap()), before);
+    assert_eq!(backup(&again.client).await, bytes);
+    assert_eq!(check(&again.client).await.1, []);
+    again.commit(op::shared([], [op::revoke("l")])).await;
+    assert_eq!(again.client.get("a", "t", "bound").await.unwrap(), None);
+
+    let (code, _, said) = restore_on(&url, &file, "");
+    assert!(code == Some(1) && said.contains("is not empty"), "{said}");
+    assert_eq!(
+        again.client.get("a", "t", "7").await.unwrap().unwrap().0,
+        "{\"n\": 7}"
+    );
+}
+
+#[tokio::test]
+async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_served() {
+    let daemon = full().await;
+    let file = daemon.home.path().join("backup");
+    std::fs::write(&file, backup(&daemon.client).await).unwrap();
+    let etcd = Etcd::start(&[]);
+    let url = etcd.url("half");
+    // It fails and can tidy up, or is killed and cannot.
+    let (code, _, said) = restore_on(&url, &file, "store.restore.batch:5=error");
+    assert!(code == Some(1) && said.contains("told to fail"), "{said}");
+    assert_eq!(keys(&etcd, "/half/"), "");
+    let (code, _, _) = restore_on(&url, &file, "store.restore.batch:5=kill");
+    assert_eq!(code, None);
+    let left = keys(&etcd, "/half/");
+    assert!(left.contains("/half/rows/a/1/t/"), "{left}");
+    let mut command = daemon::command(&daemon.dir(), &daemon.home.path().join("other"));
+    let started = command
+        .args(["--backend", &url])
+        .env("MORPH_LOG", "off")
+        .output();
+    let said = String::from_utf8(started.unwrap().stderr).unwrap();
+    let (_, _, again) = restore_on(&url, &file, "");
+    for said in [said, again] {
+        let mend = "etcdctl del --prefix /half/";
+        assert!(
+            said.contains("did not come to its end") && said.contains(mend),
+            "{said}"
+        );
+    }
+    assert_eq!(keys(&etcd, "/half/"), left);
+    etcd.ctl(&["del", "--prefix", "/half/"]);
+    assert_eq!(restore_on(&url, &file, "").0, Some(0));
 }
 
 /// Changes an entry of the file, as a failing disk would.

@@ -365,16 +365,19 @@ pub(crate) enum StoreVerb {
         /// A file that is not there yet, on this machine
         file: PathBuf,
     },
-    /// Makes the store of a backup again, in the state directory of a morphd that is stopped, where there is none
+    /// Makes the store of a backup again, in the state directory of a morphd that is stopped, or in etcd, where there is none
     ///
-    /// Stop morphd, move STATE_DIR/store away, restore, start morphd. It is done by morph-stored, which has to stand
-    /// beside morphctl or in $PATH.
+    /// Stop morphd, move STATE_DIR/store away, restore, start morphd. In etcd, stop each morphd on it and empty the prefix, or
+    /// name another one. It is done by morph-stored, which has to stand beside morphctl or in $PATH.
     Restore {
         /// The backup, on this machine
         file: PathBuf,
         /// The state directory, as morphd is started with it
-        #[arg(long, value_name = "DIR")]
-        state_dir: PathBuf,
+        #[arg(long, value_name = "DIR", required_unless_present = "store")]
+        state_dir: Option<PathBuf>,
+        /// etcd, as morphd is started with it: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...]
+        #[arg(long, value_name = "URL", conflicts_with = "state_dir")]
+        store: Option<String>,
     },
     /// Looks at everything in the store and names what is wrong: damaged or dangling rows, schema versions that no release
     /// declares, counts that differ. Exit code 1 if anything is

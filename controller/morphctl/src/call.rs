@@ -48,9 +48,20 @@ pub(crate) async fn run(
     if let Verb::Doctor(what) = &verb {
         return doctor::run(what, reached, out).await;
     }
-    if let Verb::Store(StoreVerb::Restore { file, state_dir }) = &verb {
+    if let Verb::Store(StoreVerb::Restore {
+        file,
+        state_dir,
+        store,
+    }) = &verb
+    {
         let client = reached.ok().map(Client::new);
-        return store::restore(client, out, file, state_dir).await;
+        return match (store, state_dir) {
+            (Some(url), _) => store::restore_on(out, file, url),
+            (None, directory) => {
+                let directory = directory.clone().unwrap_or_default();
+                store::restore(client, out, file, &directory).await
+            }
+        };
     }
     let client = &mut Client::new(reached?).max_decoding_message_size(MESSAGE);
     match verb {

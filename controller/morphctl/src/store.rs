@@ -167,10 +167,22 @@ pub(crate) async fn restore(
             directory.display()
         )));
     }
+    restored(out, backup, |command| command.arg("--dir").arg(&directory))
+}
+
+/// The same into etcd, where nothing may be under the prefix: so nobody runs on it.
+pub(crate) fn restore_on(out: &mut Output, backup: &Path, url: &str) -> Result<(), Failure> {
+    restored(out, backup, |command| command.args(["--backend", url]))
+}
+
+fn restored(
+    out: &mut Output,
+    backup: &Path,
+    place: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<(), Failure> {
     let stored = stored();
     let mut command = Command::new(&stored);
-    command.arg("--dir").arg(&directory);
-    let output = command.arg("--restore").arg(backup).output();
+    let output = place(&mut command).arg("--restore").arg(backup).output();
     let output = output
         .map_err(|error| Failure::Refused(format!("cannot start {}: {error}", stored.display())))?;
     match output.status.success() {

@@ -38,13 +38,8 @@ struct Arguments {
     /// Look at everything in DIR, of a store that is stopped, say what is wrong, and end; code 1 if anything is
     #[arg(long, requires = "dir", conflicts_with_all = ["backend", "restore"])]
     check: bool,
-    /// Make the store in DIR, where there is none, of this backup, and end
-    #[arg(
-        long,
-        requires = "dir",
-        value_name = "FILE",
-        conflicts_with = "backend"
-    )]
+    /// Make the store of this backup, in DIR or in etcd where there is none, and end
+    #[arg(long, value_name = "FILE")]
     restore: Option<PathBuf>,
 }
 
@@ -83,7 +78,7 @@ fn raise_file_limit() {
 fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let directory = &arguments.dir.clone().unwrap_or_default();
     if let Some(backup) = &arguments.restore {
-        let restored = restore(directory, backup).map_err(|error| error.to_string())?;
+        let restored = restore(source(arguments), backup).map_err(|error| error.to_string())?;
         let Restored { revision, rows } = restored;
         say(&format!("restored {rows} rows, at revision {revision}"));
         return Ok(ExitCode::SUCCESS);
@@ -103,6 +98,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn source(arguments: &Arguments) -> Source {
+    match (&arguments.backend, &arguments.dir) {
+        (Some(url), _) => Source::Etcd(url.clone()),
+        (None, directory) => Source::Directory(directory.clone().unwrap_or_default()),
+    }
+}
+
 fn say(line: &str) {
     // Nobody reads a line that cannot be written.
     let _ = writeln!(std::io::stdout(), "{line}");
@@ -114,12 +116,8 @@ fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         .max_blocking_threads(READERS)
         .build()
         .map_err(ServeError::Runtime)?;
-    let source = match (&arguments.backend, &arguments.dir) {
-        (Some(url), _) => Source::Etcd(url.clone()),
-        (None, directory) => Source::Directory(directory.clone().unwrap_or_default()),
-    };
     let run_dir = arguments.run_dir.clone().unwrap_or_default();
-    let store = Store::open_from(source, &run_dir)?;
+    let store = Store::open_from(source(arguments), &run_dir)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;

@@ -47,7 +47,6 @@ pub(crate) use export::Export;
 pub(crate) use file::File;
 pub(crate) use mailbox::{Mail, Mailbox};
 pub(crate) use reader::Walk;
-pub(crate) use restore::restore;
 pub use restore::{RestoreError, Restored};
 pub(crate) use watchers::Watching;
 use writer::{Commit, Job, Watch, Writer};
@@ -191,6 +190,14 @@ impl Engine {
 
     async fn ask(&self, job: Job) -> Result<(), EngineError> {
         self.jobs.send(job).await.map_err(|_| EngineError::Stopped)
+    }
+}
+
+/// Makes the store of a backup, where there is none. Whoever calls this holds a directory's lock. Not within a runtime.
+pub(crate) fn restore(source: Source, backup: &Path) -> Result<Restored, RestoreError> {
+    match source {
+        Source::Directory(directory) => restore::restore(&directory, backup),
+        Source::Etcd(url) => etcd::restore(url, backup),
     }
 }
 

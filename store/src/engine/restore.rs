@@ -26,12 +26,16 @@ pub struct Restored {
     pub rows: u64,
 }
 
-/// Why nothing was restored. The place where the store was to be is as it was.
+/// Why nothing was restored. The place where the store was to be is as it was, unless etcd went away in the middle: then the
+/// error says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is a store already.
     #[error("{} is a store already, and nothing is written over it: move it away, or name another directory", .0.display())]
     NotEmpty(PathBuf),
+    /// There is something in etcd already, or came there meanwhile.
+    #[error("{0}")]
+    Taken(String),
     /// The backup cannot be read.
     #[error("{}: {error}", path.display())]
     Backup {
@@ -54,7 +58,7 @@ pub enum RestoreError {
 }
 
 /// Makes the store in `directory` of a backup. Whoever calls this holds the directory's lock.
-pub(crate) fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
+pub(super) fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
     let target = directory.join("store.redb");
     if target.exists() {
         return Err(RestoreError::NotEmpty(target));
@@ -87,11 +91,16 @@ fn fill(beside: &Path, backup: &Path) -> Result<Restored, RestoreError> {
         }
         Ok(()) | Err(_) => {}
     }
+    let database = Database::create(beside).map_err(EngineError::from)?;
+    pour(&database, backup)
+}
+
+/// Reads a backup into a database that is empty. An error: the database is of no use.
+pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, RestoreError> {
     let input = fs::File::open(backup).map_err(|error| RestoreError::Backup {
         path: backup.to_owned(),
         error: error.into(),
     })?;
-    let database = Database::create(beside).map_err(EngineError::from)?;
     let mut filling = Filling {
         backup,
         reader: Reader::new(BufReader::new(input)),

@@ -5,13 +5,16 @@ use std::path::Path;
 use morph_api::store::Finding;
 
 use super::lock::Lock;
-use crate::engine::{self, EngineError, File, RestoreError, Restored, make_directory};
+use crate::engine::{self, EngineError, File, RestoreError, Restored, Source, make_directory};
 
-/// Makes the store in a directory of a backup. The directory is made if it is not there; a store that is there is left
-/// alone, and so is one that a daemon has open.
-pub fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
-    let _lock = lock(directory)?;
-    engine::restore(directory, backup)
+/// Makes the store of a backup. A directory is made if it is not there; a store that is there is left alone, and so is one
+/// that a daemon has open. In etcd nothing may be under the prefix.
+pub fn restore(source: Source, backup: &Path) -> Result<Restored, RestoreError> {
+    let _lock = match &source {
+        Source::Directory(directory) => Some(lock(directory)?),
+        Source::Etcd(_) => None,
+    };
+    engine::restore(source, backup)
 }
 
 /// Looks at everything in a directory: the pages of the file by their checksums, then all that they say. Tells each

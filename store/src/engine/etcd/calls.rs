@@ -120,6 +120,17 @@ impl Link {
         }
     }
 
+    /// The first key under a prefix, if there is one.
+    pub(super) async fn first(&mut self, prefix: &str) -> Result<Option<String>, Trouble> {
+        let options = GetOptions::new().with_range(after_prefix(prefix));
+        let options = options.with_limit(1).with_keys_only();
+        let found = self
+            .call(async |client| client.get(prefix, Some(options)).await)
+            .await?;
+        let text = |kv: &KeyValue| String::from_utf8_lossy(kv.key()).into_owned();
+        Ok(found.kvs().first().map(text))
+    }
+
     /// Deletes some keys under a prefix, the first ones; says whether there may be more.
     pub(super) async fn delete_some(&mut self, prefix: &str, some: usize) -> Result<bool, Trouble> {
         let end = after_prefix(prefix);

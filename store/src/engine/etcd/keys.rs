@@ -35,6 +35,16 @@ impl Keys {
         format!("{}redo/", self.prefix)
     }
 
+    /// There while a backup is being restored.
+    pub(super) fn restoring(&self) -> String {
+        format!("{}restoring", self.prefix)
+    }
+
+    /// What all keys start with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// All entries of a table start with this.
     pub(super) fn table(&self, table: Table) -> String {
         format!("{}{}/", self.prefix, folder(table))

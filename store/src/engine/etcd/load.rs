@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use etcd_client::TxnOp;
+use etcd_client::{Compare, CompareOp, TxnOp};
 use tokio::time::Instant;
 
 use super::calls::Answer;
@@ -12,6 +12,7 @@ use super::keys::Keys;
 use super::link::{Link, Trouble};
 use super::plan;
 use super::redo::{self, Redo};
+use super::restore;
 use crate::engine::error::EngineError;
 use crate::engine::file::File;
 use crate::engine::layout;
@@ -69,6 +70,9 @@ pub(super) async fn found(link: &mut Link, keys: &Keys) -> Result<(), Trouble> {
         Head::unseal(&key, &head.value).map_err(Trouble::Refused)?;
         return Ok(());
     }
+    if let (Some(_), _) = link.get(&keys.restoring()).await? {
+        return Err(Trouble::Refused(restore::unfinished(keys)));
+    }
     let first = first().map_err(Trouble::Refused)?;
     let steps = [first];
     let mut ops = plan::batches(keys, &steps)
@@ -83,7 +87,8 @@ pub(super) async fn found(link: &mut Link, keys: &Keys) -> Result<(), Trouble> {
     };
     ops.push(TxnOp::put(key.clone(), head.seal(&key), None));
     // If somebody else was first, it is a store as well.
-    link.guarded(&key, 0, &[], ops).await.map(drop)
+    let no_restore = [Compare::version(keys.restoring(), CompareOp::Equal, 0)];
+    link.guarded(&key, 0, &no_restore, ops).await.map(drop)
 }
 
 fn first() -> Result<Step, EngineError> {

@@ -23,6 +23,7 @@ mod load;
 mod options;
 mod plan;
 mod redo;
+mod restore;
 mod submit;
 mod sweep;
 
@@ -48,6 +49,7 @@ use link::{Link, Trouble};
 pub use options::EtcdUrl;
 pub(super) use plan::Weight;
 use redo::Redo;
+pub(super) use restore::restore;
 use submit::Submitted;
 use sweep::History;
 
