@@ -316,6 +316,45 @@ fn meddle(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
 }
 
 #[tokio::test]
+async fn spaces_and_lanes_that_nobody_can_use_are_named() {
+    let daemon = Daemon::start().await;
+    // As morphd adds an app: a record and a truth first, a lane with the first instance.
+    let record = op::row("morpheus", "apps", "new");
+    let added = [op::create_truth("new", 1, 1), op::put(record.clone(), "{}")];
+    daemon
+        .commit(op::shared([op::absent(&record)], added))
+        .await;
+    daemon.app("sound").await;
+    assert_eq!(check(&daemon.client).await.1, []);
+    let alone = [
+        op::fence("lane", "node1", 0, "1.0.0"),
+        op::create_truth("space", 1, 1),
+    ];
+    daemon.commit(op::shared([], alone)).await;
+    let create = op::create_copy("sound", 2, 2, "me");
+    let revision = daemon.commit(op::shared([], [create])).await.revision;
+    let put = op::put(op::row_in("sound", 2, "t", "k"), "1");
+    let copy = [put, op::mark("sound", 2, "me", revision)];
+    daemon.commit(op::shared([], copy)).await;
+    let findings = check(&daemon.client).await.1;
+    let told: Vec<String> = findings
+        .iter()
+        .map(|f| format!("{}: {}", f.r#where, f.message))
+        .collect();
+    for (at, wanted) in [
+        "space 2 of app sound: its 1 rows dangle",
+        "space 1 of app space: it dangles with 0 rows: no lane and no record",
+        "lane lane@node1: its app has no truth",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(told[at].starts_with(wanted), "{told:?}");
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[tokio::test]
 async fn all_that_is_wrong_is_named_online_and_offline() {
     let mut daemon = full().await;
     daemon.terminate();

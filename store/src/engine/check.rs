@@ -2,9 +2,13 @@
 //!
 //! 1. Lanes, spaces and used ids: their checksums, and that they fit together.
 //! 2. Each row: its checksum, its revision, that its value is JSON and its space is there.
-//! 3. Each space: as many rows as it counts. Each lease: that its rows are there.
+//! 3. Each space: as many rows as it counts, of an app that a lane or a record names; a copy that says that it is current has
+//!    none where the truth has none. Each lease: that its rows are there.
+//!
+//! Which rows of a copy belong to which of the truth only the app's migration knows: it looks at each group while the copy is
+//! made, and `store migrations` tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use morph_api::store::{Finding, Lane, Space};
@@ -16,6 +20,8 @@ use super::file::{File, meta};
 use super::layout::{self, Bytes, LANES, ROWS, SPACES, USED};
 use crate::core::{At, SpaceKey, State};
 
+/// Morpheus's own records: no app of it has a lane there, and its table with a row for each app.
+const RECORDS: (&str, &str) = ("morpheus", "apps");
 /// Rows that are looked at before something is told.
 const STEP: usize = 20_000;
 /// Findings that are told; the rest is counted.
@@ -29,6 +35,8 @@ pub(crate) struct Check {
     state: State,
     /// Rows found, and the highest of their revisions.
     found: BTreeMap<SpaceKey, (u64, u64)>,
+    /// Apps that a record names.
+    named: BTreeSet<String>,
     findings: Vec<Finding>,
     told: usize,
     looked_at: u64,
@@ -47,6 +55,7 @@ impl File {
                 ..State::default()
             },
             found: BTreeMap::new(),
+            named: BTreeSet::new(),
             findings: Vec::new(),
             told: 0,
             looked_at: 0,
@@ -91,6 +100,7 @@ impl Check {
         if !more && !self.ended {
             self.ended = true;
             self.sums();
+            self.orphans();
         }
         let mut findings = std::mem::take(&mut self.findings);
         let left = MOST.saturating_sub(self.told);
@@ -177,6 +187,46 @@ impl Check {
         }
     }
 
+    /// Spaces and lanes that nobody can use.
+    fn orphans(&mut self) {
+        let state = &self.state;
+        let lanes: BTreeSet<&str> = state.lanes.keys().map(|(app, _)| app.as_str()).collect();
+        let mut wrong = Vec::new();
+        for ((app, id), space) in &state.spaces {
+            let at = format!("space {id} of app {app}");
+            if app != RECORDS.0 && !lanes.contains(app.as_str()) && !self.named.contains(app) {
+                let rows = space.keys;
+                let what =
+                    format!("it dangles with {rows} rows: no lane and no record names its app");
+                wrong.push((at.clone(), what));
+            }
+            let Some(truth) = state.truth(app).filter(|_| !space.truth) else {
+                continue;
+            };
+            if space.owner.is_empty() {
+                wrong.push((at.clone(), "it is a copy that nobody may write".to_owned()));
+            }
+            let (rows, current) = (space.keys, space.mark >= truth.modified);
+            if current && truth.keys == 0 && rows > 0 {
+                let what = format!(
+                    "its {rows} rows dangle: it says that it is current, and the truth has none"
+                );
+                wrong.push((at, what));
+            }
+        }
+        for ((app, node), _) in state
+            .lanes
+            .iter()
+            .filter(|((app, _), _)| state.truth(app).is_none())
+        {
+            let what = "its app has no truth: its turns have nowhere to write".to_owned();
+            wrong.push((format!("lane {app}@{node}"), what));
+        }
+        for (at, what) in wrong {
+            self.tell(at, what);
+        }
+    }
+
     fn row(&mut self, key: &[u8], value: &[u8]) {
         self.looked_at += 1;
         let Ok(at) = layout::at_of_key(key) else {
@@ -195,6 +245,9 @@ impl Check {
             // Of a space that was dropped: it goes by itself.
             (false, true) => return,
             (false, false) => self.tell(name.clone(), "it dangles: there was never such a space"),
+        }
+        if (at.app.as_str(), at.table.as_str()) == RECORDS {
+            self.named.insert(at.key.clone());
         }
         let found = self.found.entry(space).or_default();
         found.0 += 1;
