@@ -296,15 +296,32 @@ async fn a_watch_of_what_is_not_there_says_so_and_ends() {
         which: Some(watch_request::Which::Space(7)),
         ..WatchRequest::default()
     };
-    for request in [of_schema("nobody", 1), of_schema("a", 2), space] {
+    let gone = Why::SpaceGone;
+    let requests = [
+        (of_schema("nobody", 1), gone),
+        (of_schema("a", 2), Why::OtherSchema),
+        (space, gone),
+    ];
+    for (request, why) in requests {
         let mut watch = daemon.client.watch(request).await.unwrap();
         let watch_reply::Reply::Ended(ended) = next(&mut watch).await else {
             panic!("a watch of nothing");
         };
-        assert_eq!(ended.why(), Why::SpaceGone);
+        assert_eq!(ended.why(), why);
         assert!(ended.message.contains("app"), "{}", ended.message);
         assert!(watch.message().await.unwrap().is_none());
     }
+    let create = op::create_copy("a", 2, 2, "me");
+    let revision = daemon.commit(op::shared([], [create])).await.revision;
+    let mut watch = daemon.client.watch(of_schema("a", 2)).await.unwrap();
+    let watch_reply::Reply::Ended(ended) = next(&mut watch).await else {
+        panic!("a watch of half a copy");
+    };
+    assert_eq!(ended.why(), Why::NotWhole);
+    let mark = op::shared([], [op::mark("a", 2, "me", revision)]);
+    daemon.commit(mark).await;
+    let mut watch = daemon.client.watch(of_schema("a", 2)).await.unwrap();
+    assert_eq!(snapshot(&mut watch).await.1.space.unwrap().id, 2);
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Watchers {
     ) -> Result<Started, EngineError> {
         let space = match space_of(state, &request) {
             Ok(space) => space.clone(),
-            Err(message) => return Ok(Err(ended(Why::SpaceGone, message))),
+            Err((why, message)) => return Ok(Err(ended(why, message))),
         };
         self.forget_the_gone();
         if self.mailboxes.len() >= WATCHES {
@@ -170,33 +170,36 @@ impl Watchers {
     }
 }
 
-fn space_of<'s>(state: &'s State, request: &WatchRequest) -> Result<&'s Space, String> {
+fn space_of<'s>(state: &'s State, request: &WatchRequest) -> Result<&'s Space, (Why, String)> {
     let app = &request.app;
     let truth = state.truth(app);
+    let truth = truth.ok_or_else(|| (Why::SpaceGone, format!("app {app:?} has no truth")));
     match request.which {
-        None | Some(watch_request::Which::Space(0)) => {
-            truth.ok_or_else(|| format!("app {app:?} has no truth"))
-        }
+        None | Some(watch_request::Which::Space(0)) => truth,
         Some(watch_request::Which::Space(id)) => {
             let space = state.spaces.get(&(app.clone(), id));
-            space.ok_or_else(|| format!("app {app:?} has no space {id}"))
+            space.ok_or_else(|| (Why::SpaceGone, format!("app {app:?} has no space {id}")))
         }
-        Some(watch_request::Which::Schema(schema)) => match truth {
-            Some(truth) if truth.schema == schema => Ok(truth),
-            // A copy is read once it has been whole.
-            Some(truth) => {
-                let mut others = state.spaces_of(app);
-                let copy = others.find(|space| !space.truth && space.schema == schema);
-                let now = truth.schema;
-                copy.filter(|copy| copy.mark > 0).ok_or_else(|| {
-                    let copied = match copy {
-                        Some(_) => ", whose copy in that one is not whole yet",
-                        None => ", and there is no copy in that one",
-                    };
-                    format!("the truth of app {app:?} has schema {now}, not {schema}{copied}")
-                })
-            }
-            None => Err(format!("app {app:?} has no truth")),
-        },
+        Some(watch_request::Which::Schema(schema)) => of_schema(state, truth?, schema),
     }
+}
+
+/// The truth if it has this schema version, else the copy. That is read once it has been whole.
+fn of_schema<'s>(
+    state: &'s State,
+    truth: &'s Space,
+    schema: u32,
+) -> Result<&'s Space, (Why, String)> {
+    if truth.schema == schema {
+        return Ok(truth);
+    }
+    let (app, now) = (&truth.app, truth.schema);
+    let mut others = state.spaces_of(app);
+    let (why, what) = match others.find(|space| !space.truth && space.schema == schema) {
+        Some(copy) if copy.mark > 0 => return Ok(copy),
+        Some(_) => (Why::NotWhole, "whose copy in that one is not whole yet"),
+        None => (Why::OtherSchema, "and there is no copy in that one"),
+    };
+    let message = format!("the truth of app {app:?} has schema {now}, not {schema}, {what}");
+    Err((why, message))
 }

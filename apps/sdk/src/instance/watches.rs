@@ -20,6 +20,9 @@ use crate::{App, ChangedRow, Changes};
 
 /// How soon a space that is not there is looked for again.
 const ABSENT: Duration = Duration::from_millis(200);
+/// How long an instance that starts waits for another app's tables in the schema version that it reads, where there is not even a
+/// copy to be made: morphd has one made where it can.
+const OTHER_SCHEMA: Duration = Duration::from_secs(8);
 /// How soon a store that is away is tried again, at first and at most.
 const AWAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -44,6 +47,8 @@ pub(super) struct Follow {
     loaded: bool,
     /// The store said that there is no such space.
     absent: bool,
+    /// Since when it is there in other schema versions only.
+    other_since: Option<Instant>,
     /// How soon it is tried again when the store is away.
     patience: Duration,
     /// How far the view has it, and in which incarnation of the store: where its next watch goes on.
@@ -98,6 +103,7 @@ impl Follow {
     fn synced(&mut self, synced: &Synced) {
         self.loaded = true;
         self.absent = false;
+        self.other_since = None;
         self.patience = Duration::ZERO;
         self.reached = Some((synced.revision, synced.incarnation));
     }
@@ -322,7 +328,13 @@ impl<A: App> Instance<A> {
                         }
                         follow.look_again(now.instant);
                     }
-                    (Why::SpaceGone, Source::Own) => follow.state = State::Idle,
+                    (Why::NotWhole | Why::OtherSchema, Source::Other(app)) => {
+                        let app = app.clone();
+                        return self.other_schema(&app, why, &ended.message, now);
+                    }
+                    (Why::SpaceGone | Why::NotWhole | Why::OtherSchema, Source::Own) => {
+                        follow.state = State::Idle;
+                    }
                     (Why::TooSlow | Why::Compacted, _) => follow.forget(),
                     (Why::Shutdown | Why::Unspecified, _) => follow.retry(now.instant),
                 }
@@ -344,6 +356,34 @@ impl<A: App> Instance<A> {
             },
             None => Ok(()),
         }
+    }
+
+    /// Another app's tables are there, and not as this one reads them. One that starts does not take that for no rows: it waits for
+    /// a copy that is being made, and says what is wrong where none is.
+    fn other_schema(&mut self, app: &str, why: Why, message: &str, now: Now) -> Result<(), Fatal> {
+        let starts = !self.ready_said;
+        let Some(follow) = self.others.get_mut(app) else {
+            return Ok(());
+        };
+        if follow.other_since.is_none() {
+            tracing::warn!("{app} cannot be read yet: {message}");
+        }
+        if why == Why::NotWhole {
+            follow.other_since = Some(now.instant);
+        }
+        let since = *follow.other_since.get_or_insert(now.instant);
+        follow.look_again(now.instant);
+        follow.absent &= !starts;
+        if !starts || why == Why::NotWhole || now.instant < since + OTHER_SCHEMA {
+            return Ok(());
+        }
+        let manifest = &self.config.manifest;
+        let schema = manifest.reads.get(app).copied().unwrap_or_default();
+        let (name, version) = (&manifest.name, &manifest.version);
+        Err(Fatal(format!(
+            "{name}@{version} reads schema {schema} of {app}, and {message}: upgrade {name} to a release that reads what \
+             there is, or {app} to one that migrates from {schema} (`reads` and `migrates` in app.toml)"
+        )))
     }
 
     /// A snapshot may or may not have what turns in hand wrote; and what others wrote to the same groups counts before or after

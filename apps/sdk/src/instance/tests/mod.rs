@@ -299,6 +299,70 @@ fn it_answers_a_probe_and_ends_when_told() {
 }
 
 #[test]
+fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_there() {
+    for comes in [true, false] {
+        let mut store = store(2);
+        store.must([op::create_truth("topo", 9, 2)]);
+        let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+        world.attach();
+        world.pass(Duration::from_secs(5));
+        // A copy that is made of it is waited for as long as that takes.
+        let revision = world
+            .store
+            .must([op::create_copy("topo", 10, 1, "t")])
+            .revision;
+        world.news();
+        world.pass(Duration::from_secs(20));
+        assert_eq!(
+            world.reports(),
+            [],
+            "it takes no rows for what it cannot read"
+        );
+        match comes {
+            true => world.store.must([op::mark("topo", 10, "t", revision)]),
+            false => world.store.must([op::drop_space("topo", 10)]),
+        };
+        world.pass(Duration::from_secs(9));
+        match &world.reports()[..] {
+            [report::Report::Ready(_)] if comes => {}
+            [report::Report::Failed(failed)] if !comes => {
+                let said = &failed.message;
+                assert!(
+                    said.contains("cells@2.0.0 reads schema 1 of topo"),
+                    "{said}"
+                );
+                assert!(said.contains("upgrade cells"), "{said}");
+                assert_eq!(world.sent.last(), Some(&Output::Exit(1)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What it has of another app it keeps, if that goes to another schema in spite of it.
+#[test]
+fn one_that_runs_goes_on_when_what_it_reads_gets_another_schema() {
+    let mut store = store(2);
+    store.must([op::create_truth("topo", 9, 1)]);
+    store.set("topo", "ports", "1", "1");
+    let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
+    world.attach();
+    world.resume();
+    let revision = world
+        .store
+        .must([op::create_copy("topo", 10, 2, "t")])
+        .revision;
+    world
+        .store
+        .must([op::mark("topo", 10, "t", revision), op::swap("topo", 9, 10)]);
+    world.news();
+    world.pass(Duration::from_secs(20));
+    world.packet([1, 2, 3]);
+    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
+    assert_eq!(world.store.space("cells", 1)["count/0"], "1");
+}
+
+#[test]
 fn a_schema_that_it_does_not_understand_ends_it_and_it_says_so() {
     let mut store = Store::default();
     store.must([op::create_truth("cells", 1, 3)]);

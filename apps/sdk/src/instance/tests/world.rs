@@ -233,6 +233,8 @@ pub(super) struct World<A: App> {
     next_event: u64,
     /// Watches that went on without a snapshot.
     pub(super) resumed: usize,
+    /// Time that the instance took.
+    pub(super) spent: Duration,
 }
 
 impl<A: App> World<A> {
@@ -256,6 +258,7 @@ impl<A: App> World<A> {
             replies: VecDeque::new(),
             next_event: 1,
             resumed: 0,
+            spent: Duration::ZERO,
         }
     }
 
@@ -338,7 +341,9 @@ impl<A: App> World<A> {
 
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
-        while let Some(deadline) = self.instance.next_deadline().filter(|at| *at <= until) {
+        while let Some(deadline) = self.instance.next_deadline().filter(|at| *at <= until)
+            && !matches!(self.sent.last(), Some(Output::Exit(_)))
+        {
             self.now = self.now.max(deadline);
             self.feed(Input::Time);
         }
@@ -347,11 +352,16 @@ impl<A: App> World<A> {
 
     /// Feeds one input, and then whatever comes of it.
     pub(super) fn feed(&mut self, input: Input) {
-        let mut out = Vec::new();
-        let now = self.at();
-        self.instance.handle(input, now, &mut out);
-        self.carry_out(out);
+        self.hand(input);
         self.news();
+    }
+
+    fn hand(&mut self, input: Input) {
+        let mut out = Vec::new();
+        let (now, began) = (self.at(), Instant::now());
+        self.instance.handle(input, now, &mut out);
+        self.spent += began.elapsed();
+        self.carry_out(out);
     }
 
     /// Tells the watchers what has changed in the store.
@@ -377,14 +387,11 @@ impl<A: App> World<A> {
             let Some((source, generation, reply)) = self.replies.pop_front() else {
                 return;
             };
-            let mut out = Vec::new();
-            let input = Input::Watch {
+            self.hand(Input::Watch {
                 source,
                 generation,
                 reply: Ok(reply),
-            };
-            self.instance.handle(input, self.at(), &mut out);
-            self.carry_out(out);
+            });
         }
     }
 
@@ -474,7 +481,14 @@ impl<A: App> World<A> {
         };
         let space = id.and_then(|id| self.store.state.spaces.get(&(app.clone(), id)));
         let Some(space) = space.cloned() else {
-            self.replies.push_back((source, generation, space_gone()));
+            let spaces = self.store.state.spaces_of(&app).collect::<Vec<_>>();
+            let asked = |space: &&&Space| request.which == Some(Which::Schema(space.schema));
+            let why = match (spaces.iter().find(asked), request.which) {
+                (Some(_), _) => Why::NotWhole,
+                (None, Some(Which::Schema(_))) if !spaces.is_empty() => Why::OtherSchema,
+                (None, _) => Why::SpaceGone,
+            };
+            self.replies.push_back((source, generation, ended(why)));
             return;
         };
         if request.from_revision != 0 {
@@ -678,8 +692,12 @@ fn wrap(reply: watch_reply::Reply) -> WatchReply {
 }
 
 fn space_gone() -> WatchReply {
+    ended(Why::SpaceGone)
+}
+
+fn ended(why: Why) -> WatchReply {
     let mut ended = Ended::default();
-    ended.set_why(Why::SpaceGone);
+    ended.set_why(why);
     wrap(watch_reply::Reply::Ended(ended))
 }
 
