@@ -71,6 +71,9 @@ fuzz:
 bench-store:
 	$(CARGO) build --release -p morph-store --bins --example bench
 	target/release/examples/bench target/release/morph-stored
+	@test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
+	    | sed '1,2d; s/^| /| without a disk: /'
+	@$(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs | grep '^| '
 
 clean:
 	$(CARGO) clean

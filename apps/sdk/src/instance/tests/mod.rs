@@ -3,6 +3,7 @@
 pub(crate) mod app;
 mod chains;
 mod copies;
+mod costs;
 mod hands;
 pub(crate) mod world;
 
