@@ -1,8 +1,10 @@
 //! Three members of etcd: one that leads dies, one that leads is cut off while the daemon is connected to it, two are
 //! gone. In the long tests (`MORPH_LONG=1`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+#![allow(clippy::print_stdout, reason = "it says what it saw")]
 
 mod daemon;
+mod history;
 #[path = "etcd/three.rs"]
 mod three;
 
@@ -11,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use daemon::{Daemon, turn};
+use history::run::{WORKERS, answered, end, judge, start};
+use history::worker::{APP, Shared, prepare};
 use morph_api::store::Reason;
 use morph_store::{Client, op};
 use three::Three;
@@ -105,4 +109,97 @@ async fn run() {
     let rows = fresh.client.list("a", "t", "").await.unwrap().len() as u64;
     let lane = fresh.client.status().await.unwrap().lanes[0].clone();
     assert!(rows >= done && lane.turn == rows, "{done} {rows} {lane:?}");
+}
+
+/// Faults of a run, of each kind as many.
+const FAULTS: u64 = 24;
+
+#[test]
+fn rows_and_lanes_are_linearizable_while_leaders_are_killed_and_cut_off() {
+    if std::env::var_os("MORPH_LONG").is_none() {
+        return;
+    }
+    let name = "rows_and_lanes_are_linearizable_while_leaders_are_killed_and_cut_off";
+    if three::inside(name) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut three = Three::start();
+            for daemons in [1, 2] {
+                under_faults(&mut three, daemons).await;
+            }
+        });
+    }
+}
+
+/// With several daemons a read may be behind what another one wrote, so reads are judged of one only.
+async fn under_faults(three: &mut Three, count: usize) {
+    let url = three.url(&format!("linearizable-{count}"));
+    let mut daemons = Vec::new();
+    for _ in 0..count {
+        daemons.push(Daemon::start_on(&url).await);
+    }
+    prepare(&daemons[0].client, WORKERS).await;
+    for daemon in &daemons {
+        knows(daemon).await;
+    }
+    let shared = Shared::new(WORKERS);
+    let clients: Vec<Client> = daemons.iter().map(|daemon| daemon.client.clone()).collect();
+    let workers = start(&clients, &shared, count == 1);
+    for round in 0..FAULTS {
+        answered(&shared, 40).await;
+        let leader = three.leader();
+        match round % 4 {
+            // It dies, and a new one is chosen.
+            0 => {
+                three.kill(leader);
+                answered(&shared, 20).await;
+                three.spawn(leader);
+            }
+            // It is cut off, with whoever is connected to it.
+            1 => {
+                three.isolate(leader);
+                answered(&shared, 20).await;
+                three.heal();
+            }
+            // No quorum for a moment.
+            2 => {
+                let other = leader % 3 + 1;
+                three.kill(leader);
+                three.kill(other);
+                three.spawn(leader);
+                three.spawn(other);
+            }
+            // A daemon dies with the leader.
+            _ => {
+                three.kill(leader);
+                daemons[0].kill();
+                three.spawn(leader);
+            }
+        }
+        three.wait_healthy(&[1, 2, 3]);
+        if round % 4 == 3 {
+            let daemon = daemons.remove(0);
+            daemons.insert(0, daemon.crash().await);
+        }
+        answered(&shared, 20).await;
+        shared.round.fetch_add(1, Ordering::SeqCst);
+    }
+    println!("{count} daemons on three members:");
+    judge(&end(workers, &shared).await, FAULTS);
+}
+
+async fn knows(daemon: &Daemon) {
+    let began = Instant::now();
+    loop {
+        let status = daemon.client.status().await.unwrap();
+        if status.spaces.iter().any(|space| space.app == APP) {
+            return;
+        }
+        assert!(
+            began.elapsed() < SOON,
+            "a daemon does not hear of another's app"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
