@@ -208,11 +208,16 @@ impl LedgerLab {
     /// With what is wrong.
     pub fn settle(&self, strictness: Strictness) -> Result<u64> {
         self.switches.load(Self::PORT, Load::Silent);
-        let mut last = Books::new();
+        let (mut last, mut away) = (Books::new(), None);
         let exact = wait_until("the books are exact", AT_REST, || {
-            last = self.books()?;
+            // A store that has just died does not answer yet.
+            match self.books() {
+                Ok(books) => last = books,
+                Err(error) => away = Some(error),
+            }
             Ok((last == self.expected()).then_some(()))
         });
+        let exact = exact.map_err(|late| away.map_or(late, |error| error.context("the books")));
         exact.with_context(|| wrong(&last, &self.expected()))?;
         let told = self.told()?;
         ensure!(

@@ -19,6 +19,10 @@ fn either<T>(short: T, long_: T) -> T {
     if long() { long_ } else { short }
 }
 
+/// Upgrades, and time, in which everything that fills once to a bound has done so: each app's last hundred upgrades (morphd), and
+/// what each channel remembers of the last minute's messages, 16 384 at most (the proxy). From then on nothing may grow.
+const WARM_UP: (usize, Duration) = (100, Duration::from_secs(90));
+
 /// Upgrades the ledger to its other release and back again, to the commit; the hand-over's time.
 fn upgrade(ledger: &LedgerLab, to: &str) -> Result<u32> {
     let release = format!("app=ledger@{to}");
@@ -53,31 +57,39 @@ fn sizes(ledger: &LedgerLab, release: &str) -> Result<(usize, Sizes)> {
 #[test]
 fn a_thousand_upgrades_under_load_hand_over_quickly_and_leave_nothing_behind() -> Result<()> {
     let (switches, upgrades) = (16, either(50, 1000));
-    // The store's cache and all pools have their size by then.
-    let warm_up = either(20, 100);
     let ledger = LedgerLab::new(switches)?;
     // Of each switch; a machine that cannot is not drowned.
     ledger
         .switches()
         .load(LedgerLab::PORT, Load::Window(1000, 16));
     let (mut release, mut times) = ("1.0.0", Vec::new());
-    let (mut before, mut began) = (None, (Instant::now(), 0));
-    for round in 0..warm_up + upgrades {
-        if round == warm_up {
-            before = Some(sizes(&ledger, release)?);
-            began = (Instant::now(), ledger.switches().answered(LedgerLab::PORT));
-        }
-        release = LedgerLab::other_release(release);
-        let time = upgrade(&ledger, release).with_context(|| format!("upgrade {round}"))?;
-        if round >= warm_up {
-            times.push(time);
+    let another = |release: &mut &'static str| {
+        *release = LedgerLab::other_release(release);
+        upgrade(&ledger, release)
+    };
+    let (mut warming, start) = (0, Instant::now());
+    let enough = either((20, Duration::ZERO), WARM_UP);
+    while warming < enough.0 || start.elapsed() < enough.1 {
+        another(&mut release).with_context(|| format!("upgrade {warming} of the warm-up"))?;
+        warming += 1;
+    }
+    let (processes_before, before) = sizes(&ledger, release)?;
+    println!("after {warming} upgrades: {before:?}");
+    let began = (Instant::now(), ledger.switches().answered(LedgerLab::PORT));
+    for round in 1..=upgrades {
+        times.push(another(&mut release).with_context(|| format!("upgrade {round}"))?);
+        if round % (upgrades / 10) == 0 {
+            println!(
+                "after {round} more: {:?}, {} in hand-over",
+                sizes(&ledger, release)?.1,
+                times.last().unwrap_or(&0)
+            );
         }
     }
     let answered = ledger.switches().answered(LedgerLab::PORT) - began.1;
     let rate = answered as f64 / began.0.elapsed().as_secs_f64();
     let (processes, after) = sizes(&ledger, release)?;
     let sent = ledger.settle(Strictness::Once)?;
-    let (processes_before, before) = before.context("no upgrade was counted")?;
     println!(
         "{upgrades} upgrades under {switches} switches, {rate:.0} packet-ins/s in all, {sent} of them exact"
     );

@@ -102,7 +102,8 @@ pub(crate) enum Output {
     Disconnect { conn: u32 },
     /// Send a blob of records.
     Blob { session: u64, records: Bytes },
-    /// Send what is queued, then close. Nothing more comes of this session.
+    /// Send what is queued, then close, and let go of all that belongs to it; said once of each session, also of one that ended
+    /// by itself.
     EndSession { session: u64 },
     /// One more blob may be read.
     Credit { session: u64 },

@@ -207,10 +207,17 @@ impl Cell {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // One that was never reached must not fail in a later cell.
+        // One that was never reached must not fail in a later cell, and this one has shown nothing.
+        let mut missed = Vec::new();
         for entry in std::fs::read_dir(place.0.path())? {
-            std::fs::remove_file(entry?.path())?;
+            let file = entry?.path();
+            std::fs::remove_file(&file)?;
+            missed.push(file);
         }
+        ensure!(
+            result.is_err() || missed.is_empty(),
+            "what was to fail was never reached: {missed:?}"
+        );
         result
     }
 

@@ -1,13 +1,13 @@
 //! Who asked: from the xid on the wire to whoever sent the message.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// What is remembered of one channel at most. Beyond it the oldest are forgotten, and an error that answers one of them
-/// is only logged.
+/// What is remembered of one channel at most: 384 KiB. Beyond it the oldest are forgotten, and an error that answers one of
+/// them is only logged.
 const BOUND: usize = 16_384;
-/// What is not answered by then never is.
-const AGE: Duration = Duration::from_secs(60);
+/// What is not answered after so many seconds never is.
+const AGE: u32 = 60;
 
 /// Who sent a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,9 @@ pub(crate) enum Expects {
 pub(crate) struct Asked {
     pub(crate) asker: Asker,
     pub(crate) expects: Expects,
-    at: Instant,
+    /// In seconds since the first message: a switch under load has a whole queue of these, and an `Instant` takes four times
+    /// the space.
+    at: u32,
 }
 
 /// The messages sent on one channel, by xid; xids count up by one.
@@ -45,18 +47,19 @@ pub(crate) struct Xids {
     /// The xid of the first entry.
     first: u32,
     entries: VecDeque<Option<Asked>>,
+    /// When the first message was sent.
+    since: Option<Instant>,
 }
 
 impl Xids {
     /// The xid for a message.
     pub(crate) fn next(&mut self, asker: Asker, expects: Expects, now: Instant) -> u32 {
-        self.trim(now);
+        let since = *self.since.get_or_insert(now);
+        let at = now.saturating_duration_since(since).as_secs();
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        self.trim(at);
         let xid = self.first.wrapping_add(self.entries.len() as u32);
-        self.entries.push_back(Some(Asked {
-            asker,
-            expects,
-            at: now,
-        }));
+        self.entries.push_back(Some(Asked { asker, expects, at }));
         xid
     }
 
@@ -86,9 +89,9 @@ impl Xids {
         self.done(xid);
     }
 
-    fn trim(&mut self, now: Instant) {
+    fn trim(&mut self, now: u32) {
         while let Some(front) = self.entries.front() {
-            let old = front.is_none_or(|asked| now.saturating_duration_since(asked.at) > AGE);
+            let old = front.is_none_or(|asked| now.saturating_sub(asked.at) > AGE);
             if !old && self.entries.len() < BOUND {
                 break;
             }
@@ -100,6 +103,8 @@ impl Xids {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn of(token: u32) -> Asker {
@@ -144,6 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn a_full_one_takes_no_more_memory_than_is_said() {
+        let mut xids = Xids::default();
+        let now = Instant::now();
+        for second in 0..3 * BOUND as u64 {
+            xids.next(of(0), Expects::Nothing, now + Duration::from_millis(second));
+        }
+        let bytes = xids.entries.capacity() * size_of::<Option<Asked>>();
+        assert!(bytes <= 384 << 10, "{bytes}");
+    }
+
+    #[test]
     fn it_is_bounded_by_number_and_age_and_survives_the_wrap() {
         let now = Instant::now();
         let mut xids = Xids {
@@ -159,7 +175,7 @@ mod tests {
             (asker(&xids, first), asker(&xids, second)),
             (None, Some(of(1)))
         );
-        let late = xids.next(of(9), Expects::Reply, now + AGE * 2);
+        let late = xids.next(of(9), Expects::Reply, now + Duration::from_secs(121));
         assert_eq!(xids.entries.len(), 1);
         assert_eq!(asker(&xids, late), Some(of(9)));
     }
