@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use morph_api::management::{
-    AppRelease, LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest, UpgradeStatus,
-    VersionRequest,
+    AppRelease, AppsRequest, LogLine, LogsRequest, StatusRequest, Step, UpgradeRequest,
+    UpgradeStatus, VersionRequest,
 };
 use tonic::Streaming;
 
@@ -164,6 +164,7 @@ pub(crate) async fn status(
     }
     out.list(UPGRADES, &statuses)?;
     say_parts(client).await;
+    say_apps(client).await;
     Ok(())
 }
 
@@ -184,6 +185,31 @@ async fn say_parts(client: &mut Client) {
             std::io::stderr(),
             "morphctl: {name} (pid {pid}) {said}: see `morphctl logs app={name}`"
         );
+    }
+}
+
+/// Apps that kept dying, or died of events.
+async fn say_apps(client: &mut Client) {
+    let Ok(Ok(reply)) = waited(&client.clone(), client.apps(AppsRequest {})).await else {
+        return;
+    };
+    for app in reply.into_inner().apps {
+        let name = plain(&app.name);
+        // Nobody reads a message that cannot be written.
+        if !app.trouble.is_empty() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "morphctl: {name} {}: see `morphctl logs app={name}`",
+                plain(&app.trouble)
+            );
+        }
+        if app.quarantined != 0 {
+            let count = app.quarantined;
+            let _ = writeln!(
+                std::io::stderr(),
+                "morphctl: {name} died of {count} events, which are set aside: see `morphctl events quarantined app={name}`"
+            );
+        }
     }
 }
 

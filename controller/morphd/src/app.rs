@@ -6,6 +6,7 @@
 //!     ^                  ^  | Gone                  | Gone, ResumeFailed    | Gone
 //!     |                  |  v                       v                       |
 //!     |                Waiting <--------------------+-----------------------+
+//!     |                  | too often: Looping -- Start --> Starting (perhaps of another release), or Stop
 //!     | Stop, from any: Ending -> Gone -> Stopped
 //!
 //!  Yield, from any: Yielded (an upgrade has the slot) -- Take --> Running or Starting or Waiting
@@ -72,6 +73,8 @@ pub enum Output {
     Yielded(Option<(InstanceId, bool)>),
     /// It keeps dying: say so. Deaths in a row, and how long it is waited.
     Looping(u32, Duration),
+    /// It has died too often: answer `Start` (of another release) or `Stop`. Deaths.
+    GivenUp(u32),
 }
 
 /// Where it stands.
@@ -108,6 +111,8 @@ pub enum State {
         /// When.
         at: Instant,
     },
+    /// It died too often: whoever drives this decides.
+    Looping,
     /// To be stopped, and not gone yet.
     Ending {
         /// Who.
@@ -122,6 +127,8 @@ pub enum State {
 pub struct App {
     state: State,
     restarts: Restarts,
+    /// Its instance has been live.
+    worked: bool,
     yield_wanted: bool,
 }
 
@@ -130,6 +137,7 @@ impl Default for App {
         App {
             state: State::Stopped,
             restarts: Restarts::new(1),
+            worked: false,
             yield_wanted: false,
         }
     }
@@ -161,7 +169,7 @@ impl App {
             | State::Running { instance }
             | State::Again { instance, .. }
             | State::Ending { instance } => Some(instance),
-            State::Stopped | State::Waiting { .. } | State::Yielded => None,
+            State::Stopped | State::Waiting { .. } | State::Looping | State::Yielded => None,
         }
     }
 
@@ -172,6 +180,7 @@ impl App {
                 Some(*at)
             }
             State::Stopped
+            | State::Looping
             | State::Resuming { .. }
             | State::Running { .. }
             | State::Ending { .. }
@@ -200,7 +209,10 @@ impl App {
 
     fn start(&mut self, now: Instant, out: &mut Vec<Output>) {
         match self.state {
-            State::Stopped => self.spawn(now, out),
+            State::Stopped | State::Looping => {
+                self.restarts.begin_anew();
+                self.spawn(now, out);
+            }
             // An instance that is ending was asked to: the next one starts when it is gone.
             State::Ending { .. }
             | State::Starting { .. }
@@ -225,6 +237,7 @@ impl App {
         match &self.state {
             State::Yielded | State::Ending { .. } => {}
             State::Stopped
+            | State::Looping
             | State::Starting { .. }
             | State::Resuming { .. }
             | State::Running { .. }
@@ -251,6 +264,7 @@ impl App {
             | State::Running { .. }
             | State::Again { .. }
             | State::Waiting { .. }
+            | State::Looping
             | State::Ending { .. }
             | State::Yielded => out.push(Output::End(id)),
         }
@@ -275,6 +289,7 @@ impl App {
             | State::Resuming { .. }
             | State::Running { .. }
             | State::Waiting { .. }
+            | State::Looping
             | State::Ending { .. }
             | State::Yielded => {}
         }
@@ -295,12 +310,20 @@ impl App {
                     self.give(None, out);
                 }
             }
-            State::Stopped | State::Waiting { .. } | State::Yielded => {}
+            State::Stopped | State::Waiting { .. } | State::Looping | State::Yielded => {}
         }
     }
 
     fn died(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let at = self.restarts.died(now);
+        let at = match std::mem::take(&mut self.worked) {
+            true => self.restarts.died(now),
+            false => self.restarts.died_unborn(now),
+        };
+        if self.restarts.is_loop() {
+            out.push(Output::GivenUp(self.restarts.in_run()));
+            self.state = State::Looping;
+            return;
+        }
         if self.restarts.in_row() >= 3 {
             out.push(Output::Looping(self.restarts.in_row(), at - now));
         }
@@ -311,6 +334,7 @@ impl App {
         if !matches!(&self.state, State::Resuming { instance } if *instance == id) {
             return;
         }
+        self.worked = true;
         if std::mem::take(&mut self.yield_wanted) {
             return self.give(Some((id, true)), out);
         }
@@ -340,7 +364,11 @@ impl App {
                 let until = now + STARTING;
                 self.state = State::Starting { instance, until };
             }
-            State::Stopped | State::Waiting { .. } | State::Ending { .. } | State::Yielded => {}
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Looping
+            | State::Ending { .. }
+            | State::Yielded => {}
         }
     }
 
@@ -356,9 +384,11 @@ impl App {
                 let instance = instance.clone().map(|id| (id, false));
                 self.give(instance, out);
             }
-            State::Stopped | State::Waiting { .. } | State::Ending { .. } | State::Yielded => {
-                self.give(None, out)
-            }
+            State::Stopped
+            | State::Waiting { .. }
+            | State::Looping
+            | State::Ending { .. }
+            | State::Yielded => self.give(None, out),
         }
     }
 
@@ -368,6 +398,8 @@ impl App {
     }
 
     fn take(&mut self, instance: Option<(InstanceId, bool)>, now: Instant, out: &mut Vec<Output>) {
+        self.restarts.begin_anew();
+        self.worked = matches!(instance, Some((_, true)));
         match instance {
             Some((instance, true)) => self.state = State::Running { instance },
             Some((instance, false)) => {
@@ -400,6 +432,7 @@ impl App {
             | State::Again { .. }
             | State::Starting { .. }
             | State::Stopped
+            | State::Looping
             | State::Resuming { .. }
             | State::Running { .. }
             | State::Ending { .. }
@@ -474,6 +507,64 @@ mod tests {
         }
         assert_eq!(waits, [0, 100, 200, 400, 800]);
         assert_eq!(b.app.deaths(), 5);
+    }
+
+    /// It starts and dies until it is given up; how long that took.
+    fn loops(b: &mut Bench) -> Duration {
+        let begun = b.now;
+        b.feed(Input::Start);
+        for _ in 0..50 {
+            let id = id(b.spawned);
+            b.feed(Input::Ready(id.clone()));
+            b.feed(Input::Resumed(id.clone()));
+            let out = b.feed(Input::Gone(id));
+            if matches!(out[..], [Output::GivenUp(_)]) {
+                return b.now - begun;
+            }
+            b.pass();
+            assert_eq!(b.feed(Input::Time), [Output::Spawn]);
+        }
+        panic!("it is never given up");
+    }
+
+    #[test]
+    fn a_crash_loop_ends_and_waits_for_a_decision() {
+        let mut b = Bench::new();
+        assert!(loops(&mut b) > Duration::from_secs(6));
+        assert_eq!(
+            (b.app.state(), b.app.next_deadline()),
+            (&State::Looping, None)
+        );
+        assert_eq!(b.feed(Input::Time), []);
+        // Of the former release; what was before does not count.
+        assert!(loops(&mut b) > Duration::from_secs(6));
+        assert_eq!(b.feed(Input::Stop), []);
+        assert_eq!(b.app.state(), &State::Stopped);
+        assert_eq!(b.feed(Input::Start), [Output::Spawn]);
+    }
+
+    #[test]
+    fn one_that_loops_can_be_upgraded() {
+        let mut b = Bench::new();
+        loops(&mut b);
+        assert_eq!(b.feed(Input::Yield), [Output::Yielded(None)]);
+        b.feed(Input::Take(Some((id(99), true))));
+        b.feed(Input::Gone(id(99)));
+        assert_eq!(b.pass(), Duration::ZERO, "as after a first death");
+    }
+
+    #[test]
+    fn deaths_that_are_forgiven_are_no_loop() {
+        let mut b = Bench::new();
+        b.feed(Input::Start);
+        for n in 1..100 {
+            b.feed(Input::Ready(id(n)));
+            b.feed(Input::Forgiven);
+            b.feed(Input::Resumed(id(n)));
+            b.feed(Input::Gone(id(n)));
+            b.pass();
+            assert_eq!(b.feed(Input::Time), [Output::Spawn]);
+        }
     }
 
     #[test]

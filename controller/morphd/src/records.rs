@@ -61,9 +61,29 @@ pub struct AppRow {
     /// Of the last fence.
     #[serde(default)]
     pub epoch: u64,
+    /// The release that was permanent before: an app that keeps dying goes back to it.
+    #[serde(default)]
+    pub former: Option<semver::Version>,
+    /// It kept dying.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
     /// The event that its instances die of, perhaps.
     #[serde(default)]
     pub suspicion: Option<Suspicion>,
+}
+
+/// A crash loop, and what was done about it. It stays on record until another release is committed, or somebody starts the
+/// app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// When it was given up.
+    pub unix_ms: u64,
+    /// Which release kept dying.
+    pub release: String,
+    /// The release that runs instead; none: the app is stopped.
+    pub to: Option<String>,
+    /// For people.
+    pub why: String,
 }
 
 /// How far a release has come.

@@ -10,6 +10,10 @@ const STEADY: Duration = Duration::from_millis(500);
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
+/// So many deaths in a row, each after a short life, are a loop: six seconds of waits at least.
+const SHORT: u32 = 8;
+/// So many are one too, where it works for a while between them.
+const MANY: u32 = 20;
 
 /// Counts deaths in a row.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Restarts {
     /// Deaths that are answered at once.
     free: u32,
     row: u32,
+    /// Deaths since it last lived for a whole window.
+    run: u32,
     last: Option<Instant>,
     total: u64,
 }
@@ -27,6 +33,7 @@ impl Restarts {
         Restarts {
             free,
             row: 0,
+            run: 0,
             last: None,
             total: 0,
         }
@@ -35,6 +42,20 @@ impl Restarts {
     /// It died: when to start it again.
     pub fn died(&mut self, now: Instant) -> Instant {
         let life = self.last.map(|last| now.saturating_duration_since(last));
+        self.died_after(life, now)
+    }
+
+    /// It died before it had worked at all, however long that took.
+    pub fn died_unborn(&mut self, now: Instant) -> Instant {
+        let life = self.last.map(|_| Duration::ZERO);
+        self.died_after(life, now)
+    }
+
+    fn died_after(&mut self, life: Option<Duration>, now: Instant) -> Instant {
+        self.run = match life {
+            Some(life) if life < WINDOW => self.run.saturating_add(1),
+            Some(_) | None => 1,
+        };
         self.row = match life {
             Some(life) if life < STEADY => self.row.saturating_add(1),
             Some(life) if life < WINDOW => self.row.saturating_add(1).min(self.free + 1),
@@ -54,6 +75,22 @@ impl Restarts {
     /// The last death was nobody's fault here: it does not count.
     pub fn forgive(&mut self) {
         self.row = self.row.saturating_sub(1);
+        self.run = self.run.saturating_sub(1);
+    }
+
+    /// It does nothing but die: starting it again is no use.
+    pub fn is_loop(&self) -> bool {
+        self.row >= SHORT || self.run >= MANY
+    }
+
+    /// Deaths of this loop.
+    pub fn in_run(&self) -> u32 {
+        self.run
+    }
+
+    /// Another release, or somebody who has mended something: what was before does not count.
+    pub fn begin_anew(&mut self) {
+        (self.row, self.run, self.last) = (0, 0, None);
     }
 
     /// Deaths in the present row.
@@ -87,6 +124,32 @@ mod tests {
         let later = now + WINDOW + LONGEST;
         assert_eq!(restarts.died(later), later, "a long life ends the row");
         assert_eq!(restarts.total(), 10);
+    }
+
+    #[test]
+    fn a_loop_is_many_deaths_in_a_row_and_more_where_it_works_in_between() {
+        let deaths = |life: Duration| {
+            let mut restarts = Restarts::new(1);
+            let mut now = Instant::now();
+            (1..100).find(|_| {
+                now = restarts.died(now) + life;
+                restarts.is_loop()
+            })
+        };
+        assert_eq!(deaths(Duration::from_millis(50)), Some(8));
+        assert_eq!(deaths(STEADY), Some(20));
+        assert_eq!(deaths(WINDOW), None);
+        let mut restarts = Restarts::new(1);
+        let mut now = Instant::now();
+        for _ in 0..7 {
+            // However long it took to start.
+            now = restarts.died_unborn(now) + WINDOW;
+            assert!(!restarts.is_loop());
+        }
+        restarts.died_unborn(now);
+        assert!(restarts.is_loop());
+        restarts.begin_anew();
+        assert_eq!((restarts.is_loop(), restarts.died(now)), (false, now));
     }
 
     #[test]

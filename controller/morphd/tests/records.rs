@@ -37,6 +37,8 @@ fn app(epoch: u64) -> AppRow {
         desired: Desired::Running,
         instance: format!("i{epoch}"),
         epoch,
+        former: None,
+        trouble: None,
         suspicion: None,
     }
 }

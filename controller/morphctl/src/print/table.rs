@@ -101,7 +101,7 @@ tables! {
     App = |app| {
         "NAME": app.name, "RELEASE": app.release, "STATUS": app.status, ">EPOCH": app.epoch,
         ">PID": some(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
-        ">QUARANTINED": app.quarantined,
+        ">QUARANTINED": app.quarantined, "TROUBLE": app.trouble,
     }
     Release = |release| {
         "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,

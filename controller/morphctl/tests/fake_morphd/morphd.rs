@@ -200,7 +200,8 @@ impl Management for Morphd {
     async fn apps(&self, _: Request<AppsRequest>) -> Answer<AppsReply> {
         let stopped = App {
             name: "topology".into(),
-            status: "stopped".into(),
+            status: "failed".into(),
+            trouble: "1.1.0 kept dying".into(),
             ..App::default()
         };
         let apps = vec![app(), stopped];

@@ -31,16 +31,16 @@ fn apps() {
     assert_eq!(
         table(&fake, "apps"),
         [
-            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE QUARANTINED",
-            "router 1.0.0 running 4 4242 0 12.3 0",
-            "topology - stopped 0 - 0 0.0 0",
+            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE QUARANTINED TROUBLE",
+            "router 1.0.0 running 4 4242 0 12.3 0 -",
+            "topology - failed 0 - 0 0.0 0 1.1.0 kept dying",
         ]
     );
     let apps = object(&fake, "apps");
     let router = json!({
         "name": "router", "id": 3, "release": "1.0.0", "status": "running", "epoch": 4, "pid": 4242, "backlog": 0,
         "rate": 12.34, "restarts": 0, "lost": 0, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
-        "packet_outs": 0, "instance": "9", "quarantined": 0,
+        "packet_outs": 0, "instance": "9", "quarantined": 0, "trouble": "",
     });
     assert_eq!(apps["apps"][0], router);
     assert_eq!(apps.as_object().map(serde_json::Map::len), Some(1));
@@ -89,7 +89,7 @@ fn app_start_stop_remove() {
     let fake = Fake::start();
     assert_eq!(
         table(&fake, "app start router@1.0.0")[1],
-        "router 1.0.0 running 4 4242 0 12.3 0"
+        "router 1.0.0 running 4 4242 0 12.3 0 -"
     );
     assert_eq!(
         fake.asked(),
@@ -214,8 +214,16 @@ fn events_that_killed_their_app_are_shown_tried_and_dropped() {
 #[test]
 fn status() {
     let fake = Fake::start();
+    let ran = fake.run("status");
     assert_eq!(
-        table(&fake, "status"),
+        (ran.code, ran.err.as_str()),
+        (
+            0,
+            "morphctl: topology 1.1.0 kept dying: see `morphctl logs app=topology`\n"
+        ),
+    );
+    assert_eq!(
+        rows(&ran.out),
         [
             "APP FROM TO STEP TIME HANDOVER_MS HELD REPLAYED RULES BY MESSAGE",
             "router 1.0.0 2.0.0 Committed 2023-11-14T22:13:20.007Z 4.210 3 1 +0,~2,-0,=40 operator -",

@@ -44,6 +44,7 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         packet_outs: slot.packet_outs,
         instance: view.instance,
         quarantined: view.quarantined,
+        trouble: view.trouble,
     }
 }
 

@@ -79,7 +79,7 @@ impl Facts {
             page.sample(info, &labels, 1);
         }
         type Of = fn(&AppView) -> u64;
-        let figures: [(&str, &str, &str, Of); 4] = [
+        let figures: [(&str, &str, &str, Of); 5] = [
             (
                 "morpheus_app_running",
                 "gauge",
@@ -100,6 +100,12 @@ impl Facts {
                 "gauge",
                 "Events that killed their app three times and are set aside.",
                 |app| app.quarantined,
+            ),
+            (
+                "morpheus_app_trouble",
+                "gauge",
+                "1 where an app kept dying and was stopped, or runs its former release instead.",
+                |app| u64::from(!app.trouble.is_empty()),
             ),
         ];
         for (name, kind, help, of) in figures {

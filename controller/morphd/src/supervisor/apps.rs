@@ -31,6 +31,7 @@ impl Supervisor {
             Output::Resume(instance) => self.fence_and_resume(app, instance),
             Output::End(instance) => self.end_instance(&instance),
             Output::Yielded(instance) => self.yielded(app, instance),
+            Output::GivenUp(deaths) => self.given_up(app, deaths),
             Output::Looping(deaths, wait) => {
                 tracing::error!(
                     app,
@@ -51,6 +52,9 @@ impl Supervisor {
             Ok(instance) => Input::Spawned(instance),
             Err(why) => {
                 tracing::error!(app, release = %version, "{why}");
+                if let Some(managed) = self.apps.get_mut(app) {
+                    managed.last_end = why;
+                }
                 Input::SpawnFailed
             }
         };
@@ -200,6 +204,8 @@ impl Supervisor {
                 if let Some(managed) = supervisor.apps.get_mut(&name) {
                     managed.row.release = row.release;
                     managed.row.desired = row.desired;
+                    managed.row.former = row.former;
+                    managed.row.trouble = row.trouble;
                 }
                 then(supervisor, Ok(()));
             }
@@ -216,6 +222,7 @@ impl Managed {
             upgrade: None,
             last: None,
             death: None,
+            last_end: String::new(),
             migration: None,
             keeping: (0, semver::Version::new(0, 0, 0), 0),
             order: Arc::default(),

@@ -138,6 +138,8 @@ impl Supervisor {
             desired: Desired::Running,
             instance: String::new(),
             epoch: 0,
+            former: None,
+            trouble: None,
             suspicion: None,
         };
         let permanent = as_permanent(release);

@@ -270,6 +270,9 @@ impl Supervisor {
             let input = upgrade::Input::Gone(side, why.to_owned());
             self.feed(Feed::Upgrade(app.to_owned(), input));
         }
+        if let Some(managed) = self.apps.get_mut(app) {
+            managed.last_end = why.to_owned();
+        }
         self.feed(Feed::App(app.to_owned(), app::Input::Gone(id.to_owned())));
     }
 

@@ -17,6 +17,7 @@ mod first;
 pub(crate) mod history;
 mod instances;
 mod keeping;
+mod looping;
 mod migrations;
 mod observe;
 mod parts;
@@ -108,6 +109,8 @@ pub(crate) struct Managed {
     last: Option<UpgradeRow>,
     /// The last death of an instance that may have been live, until it is judged.
     death: Option<Death>,
+    /// How its last instance ended.
+    last_end: String,
     /// The last copy of its state in another schema, as far as its maker has told.
     migration: Option<Migration>,
     /// For readers: in which schema a copy was made, by which release, and how often.

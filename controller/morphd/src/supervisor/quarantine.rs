@@ -194,7 +194,7 @@ impl Supervisor {
             State::Starting { instance, .. } => {
                 instance.as_deref() == Some(id) && managed.row.instance == id
             }
-            State::Waiting { .. } | State::Ending { .. } | State::Yielded => false,
+            State::Waiting { .. } | State::Looping | State::Ending { .. } | State::Yielded => false,
             // A morphd that has just begun.
             State::Stopped => managed.row.instance == id,
         };
@@ -306,6 +306,7 @@ impl Supervisor {
                         | State::Resuming { .. }
                         | State::Again { .. }
                         | State::Waiting { .. }
+                        | State::Looping
                         | State::Ending { .. },
                     )
                     | None => false,

@@ -322,7 +322,9 @@ impl Supervisor {
                 .parse()
                 .unwrap_or_else(|_| managed.row.release.clone());
             let app_row = AppRow {
+                former: managed.former_than(&release),
                 release,
+                trouble: None,
                 ..managed.row.clone()
             };
             writes.push(Write::new(APPS, app, &app_row));

@@ -11,6 +11,7 @@ use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+use super::looping::told;
 use super::statuses::followed;
 use super::{Feed, Managed, PartView, Supervisor};
 use crate::app::{self, State};
@@ -123,6 +124,8 @@ pub struct AppView {
     pub present: bool,
     /// Events that killed it and were set aside.
     pub quarantined: u64,
+    /// It kept dying, and what was done about it; empty: it did not.
+    pub trouble: String,
 }
 
 /// Refused, nothing changed.
@@ -208,8 +211,9 @@ impl Supervisor {
             (None, State::Starting { .. } | State::Resuming { .. } | State::Again { .. }) => {
                 "starting"
             }
+            (None, State::Stopped) if managed.gave_up() => "failed",
             (None, State::Stopped | State::Ending { .. } | State::Yielded) => "stopped",
-            (None, State::Waiting { .. }) => "crashed",
+            (None, State::Waiting { .. } | State::Looping) => "crashed",
         };
         AppView {
             name: name.to_owned(),
@@ -224,6 +228,7 @@ impl Supervisor {
             restarts: managed.machine.deaths(),
             present: managed.present(),
             quarantined: self.aside.of(name),
+            trouble: managed.row.trouble.as_ref().map(told).unwrap_or_default(),
         }
     }
 
@@ -368,6 +373,8 @@ impl Supervisor {
             desired: Desired::Running,
             instance: managed.map(|m| m.row.instance.clone()).unwrap_or_default(),
             epoch: managed.map_or(0, |m| m.row.epoch),
+            former: managed.and_then(|m| m.former_than(&manifest.version)),
+            trouble: None,
             suspicion: managed.and_then(|m| m.row.suspicion.clone()),
         })
     }

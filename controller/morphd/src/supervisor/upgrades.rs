@@ -302,6 +302,8 @@ impl Supervisor {
         let yielded = *managed.machine.state() == AppState::Yielded;
         let (from, to) = (running.from.clone(), running.to.clone());
         if committed {
+            managed.row.former = managed.former_than(&to);
+            managed.row.trouble = None;
             managed.row.release = to.clone();
             self.releases.set_status(app, &to, ReleaseStatus::Permanent);
             self.releases.set_status(app, &from, ReleaseStatus::Old);
