@@ -53,6 +53,15 @@ impl LedgerLab {
         Self::with(switches, |_| Ok(()), &[])
     }
 
+    /// As [`new`](Self::new), with a ledger whose turns are acknowledged before they are on disk.
+    ///
+    /// # Errors
+    /// When anything does not come.
+    pub fn unsynced(switches: usize) -> Result<Self> {
+        let unsynced = ("durability", "\"async\"");
+        Self::made(switches, |_| Ok(()), &[], Some(unsynced))
+    }
+
     /// As [`new`](Self::new); `prepare` does something to the lab before Morpheus starts, with these further flags.
     ///
     /// # Errors
@@ -61,6 +70,15 @@ impl LedgerLab {
         switches: usize,
         prepare: impl FnOnce(&mut Lab) -> Result<()>,
         flags: &[&str],
+    ) -> Result<Self> {
+        Self::made(switches, prepare, flags, None)
+    }
+
+    fn made(
+        switches: usize,
+        prepare: impl FnOnce(&mut Lab) -> Result<()>,
+        flags: &[&str],
+        also: Option<(&str, &str)>,
     ) -> Result<Self> {
         let mut lab = Lab::new(Shape::none())?;
         prepare(&mut lab)?;
@@ -72,7 +90,10 @@ impl LedgerLab {
         ] {
             let manifest = repository().join(format!("apps/ledger/bundles/{of}/app.toml"));
             let program = bin(&format!("examples/{program}"))?;
-            Bundle::made(&manifest, &program, &bundles, of)?;
+            let bundle = Bundle::made(&manifest, &program, &bundles, of)?;
+            if let Some((key, value)) = also {
+                bundle.set(key, value)?;
+            }
         }
         let bundles = bundles.to_str().context("a path that is no text")?;
         let ours = [

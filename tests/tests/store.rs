@@ -1,7 +1,7 @@
 //! What an operator does with the store: look at its figures, follow it, back it up, and bring it back.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, bin};
+use morph_tests::{Lab, LedgerLab, Load, Shape, Strictness, bin, pause};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
@@ -89,4 +89,36 @@ fn a_store_is_looked_at_backed_up_and_brought_back() -> Result<()> {
     ensure!(rows(&lab)? == before, "{} is not {before}", rows(&lab)?);
     lab.wait_ping(2, 1)?;
     lab.finish()
+}
+
+/// What a crash takes back is at most what came in the 100 ms before it (`store/tests/durability.rs`); the instance has it still,
+/// or the proxy the events.
+#[test]
+fn kills_of_the_store_lose_and_double_nothing_of_an_app_that_does_not_wait_for_the_disk()
+-> Result<()> {
+    let rounds = if std::env::var_os("MORPH_LONG").is_some() {
+        40
+    } else {
+        4
+    };
+    let ledger = LedgerLab::unsynced(2)?;
+    ledger
+        .switches()
+        .load(LedgerLab::PORT, Load::Window(250, 16));
+    for round in 0..rounds {
+        pause(Duration::from_millis(150 + 30 * (round % 4)));
+        let store = ledger.lab().process("morph-stored")?;
+        if round % 2 == 1 {
+            // Then nobody has what is not on disk but the proxy.
+            ledger.instance("1.0.0")?.kill()?;
+        }
+        store.kill()?;
+        ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+        // One that dies at once is started ever later.
+        pause(Duration::from_millis(600));
+    }
+    // Each event stands in the books once and in order: so rows and cursor always came back together.
+    let sent = ledger.settle(Strictness::AtMostOnce)?;
+    println!("{sent} packets over {rounds} kills, each applied once");
+    ledger.finish()
 }
