@@ -6,7 +6,7 @@ use std::time::Instant;
 use morph_api::store::Reason;
 use morph_api::supervisor::{ResumeReply, ResumeRequest, Together};
 
-use super::quarantine::Finding;
+use super::inquest::Finding;
 use super::{Feed, Managed, Supervisor};
 use crate::app::{Input, InstanceId, Output};
 use crate::proxy::Proxy;

@@ -15,6 +15,7 @@ mod apps;
 mod copies;
 mod first;
 pub(crate) mod history;
+mod inquest;
 mod instances;
 mod keeping;
 mod looping;

@@ -95,3 +95,51 @@ fn come_back(event: SetAside, conn: Option<u32>) -> Result<(u32, What), Refusal>
         None => return Err(Refusal::Invalid("the event says nothing".into())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    /// What comes back of an event of a switch that is connected by this channel, or not.
+    fn back(dpid: u64, what: set_aside::What, conn: Option<u32>) -> Option<(u32, What)> {
+        let what = Some(what);
+        come_back(SetAside { dpid, what }, conn).ok()
+    }
+
+    #[test]
+    fn what_belongs_to_a_channel_comes_back_by_the_present_one_only() {
+        let message = Bytes::from_static(&[4, 10]);
+        for (what, queued) in [
+            (
+                set_aside::What::PacketIn(message.clone()),
+                What::PacketIn(message.clone()),
+            ),
+            (
+                set_aside::What::Message(message.clone()),
+                What::Message(message),
+            ),
+            (set_aside::What::SwitchUp(true), What::SwitchUp),
+        ] {
+            assert_eq!(back(1, what.clone(), Some(7)), Some((7, queued)));
+            assert_eq!(back(1, what, None), None);
+        }
+        let nothing = SetAside {
+            dpid: 1,
+            what: None,
+        };
+        assert!(come_back(nothing, Some(7)).is_err());
+    }
+
+    #[test]
+    fn what_is_old_news_of_a_switch_comes_back_as_a_comparison_with_what_is() {
+        let resync = |list| Some((0, What::Resync { list }));
+        let down = set_aside::What::SwitchDown(true);
+        assert_eq!(back(1, down.clone(), Some(7)), resync(false));
+        assert_eq!(back(1, down, None), resync(false));
+        let all = set_aside::What::Resync(true);
+        assert_eq!(back(0, all, None), resync(true));
+        let lost = set_aside::What::Lost(9);
+        assert_eq!(back(1, lost, None), Some((0, What::Lost(9))));
+    }
+}
