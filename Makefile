@@ -1,7 +1,7 @@
 # make            build everything in release, and the bundles of our apps
 # make demo       upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
 # make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
-# make test-long  the store's and the end-to-end tests with many more rounds
+# make test-long  the store's, the model's and the end-to-end tests with many more rounds
 # make bench-store  what the store costs, as ratios within one run
 # make fuzz       OpenFlow's decoders on random input, for SECONDS=60
 # PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
@@ -45,7 +45,8 @@ lint: dependencies
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 unit: dependencies
-	$(CARGO) test --workspace --exclude morph-tests
+	$(CARGO) test --workspace --exclude morph-tests --exclude morph-model
+	$(CARGO) test -p morph-model -- --show-output
 
 e2e: dependencies bundles defects
 	$(end_to_end) -- --test-threads 1 --show-output
@@ -54,6 +55,7 @@ test: lint unit e2e
 
 test-long: dependencies bundles defects
 	MORPH_LONG=1 $(CARGO) test -p morph-store --no-fail-fast -- --test-threads 1 --show-output
+	MORPH_LONG=1 $(CARGO) test -p morph-model --no-fail-fast -- --test-threads 1 --show-output
 	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output
 
 # With libFuzzer where cargo-fuzz is installed (`cargo install cargo-fuzz`; a C++ compiler builds libFuzzer); else a

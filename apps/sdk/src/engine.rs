@@ -31,7 +31,7 @@ pub(crate) struct Made {
     pub(crate) error: Option<AppError>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Engine<A: App> {
     pub(crate) app: A,
     pub(crate) pipeline: Pipeline,

@@ -9,6 +9,7 @@
 //! | [`packet`] | packets, as far as most apps look at them |
 //! | [`lldp`] | probes of links |
 //! | [`mod@bench`] | a bench for an app's tests |
+//! | [`machine`] | the machine of an instance: for the model of the hand-over, not for apps |
 
 mod app;
 mod engine;
@@ -26,6 +27,7 @@ mod view;
 mod wanted;
 
 pub mod bench;
+pub mod machine;
 pub mod packet;
 
 pub use app::{App, AppError, ChangedRow, Changes, RowChange, Touched};

@@ -11,7 +11,7 @@ pub(crate) type Stale = BTreeMap<Dpid, BTreeSet<RuleKey>>;
 
 /// What each group wants, and what that comes to on each switch. Where two groups want a rule with the same table,
 /// priority and match, the lower group's counts, and the other's once that goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted<G> {
     by_group: BTreeMap<G, BTreeMap<Dpid, BTreeSet<RuleKey>>>,
     claims: BTreeMap<Dpid, BTreeMap<RuleKey, BTreeMap<G, RuleBody>>>,

@@ -123,7 +123,7 @@ pub enum State {
 }
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct App {
     state: State,
     restarts: Restarts,

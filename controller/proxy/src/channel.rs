@@ -56,7 +56,7 @@ const FULL: Duration = Duration::from_secs(5);
 const EARLY: usize = 256;
 
 /// What happened to the connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Input {
     /// A whole message came.
     Frame(Bytes),
@@ -79,8 +79,9 @@ pub(crate) enum Input {
 }
 
 /// How a connection ended by itself.
-#[derive(Debug)]
-pub(crate) enum End {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum End {
     /// By the peer; so many bytes of an unfinished message were left.
     Peer { left: usize },
     /// By an error.
@@ -88,7 +89,7 @@ pub(crate) enum End {
 }
 
 /// What the mediator has to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Output {
     /// The datapath id is known: `Admit` or `Refuse` it.
     Identified { dpid: u64 },
@@ -105,7 +106,7 @@ pub(crate) enum Output {
 }
 
 /// Why a connection was closed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Closing {
     pub(crate) level: Level,
     pub(crate) reason: String,
@@ -127,7 +128,7 @@ enum State {
 }
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) remote: String,
     state: State,

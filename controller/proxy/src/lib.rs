@@ -13,4 +13,13 @@ mod together;
 mod turn;
 mod wire;
 
+/// The mediator as it is, without its drivers: for the model of the hand-over (`tests/model`), which feeds it itself.
+pub mod machine {
+    pub use crate::channel::End;
+    pub use crate::mediator::{
+        Answer, Ask, FenceOutcome, Input, Mediator, Output, QUOTA, Refusal, Settings,
+    };
+    pub use crate::wire::NotOpenFlow;
+}
+
 pub use driver::{ListenError, Options, Proxy, RunDirError, StartError};

@@ -22,7 +22,7 @@ mod switches;
 pub(crate) mod tests;
 mod turns;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -37,13 +37,14 @@ use crate::pipeline::Reconcile;
 use crate::slot::{self, Slot};
 use crate::together::Together;
 use crate::wire::NotOpenFlow;
-pub(crate) use control::{Answer, Ask, Refusal};
+pub use control::{Answer, Ask, Refusal};
 use questions::Question;
 use session::Session;
 
 /// What the drivers saw.
-#[derive(Debug)]
-pub(crate) enum Input {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Input {
     /// A switch, or something else, has connected. Numbers count up and are never used again.
     Connected { conn: u32, remote: String },
     /// Whole messages came.
@@ -75,8 +76,9 @@ pub(crate) enum Input {
 }
 
 /// What the store answered to a fence.
-#[derive(Debug)]
-pub(crate) enum FenceOutcome {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum FenceOutcome {
     /// The lane as it is now.
     Won {
         epoch: u64,
@@ -94,8 +96,9 @@ pub(crate) enum FenceOutcome {
 }
 
 /// What the drivers have to do.
-#[derive(Debug)]
-pub(crate) enum Output {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Output {
     /// Write these bytes to the switch.
     Write { conn: u32, bytes: BytesMut },
     /// Write what is queued, then close. Nothing more comes of this connection.
@@ -120,20 +123,20 @@ pub(crate) enum Output {
 
 /// What does not change while the process lives.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The stream of all its events.
-    pub(crate) stream: u64,
+    pub stream: u64,
     /// Bytes of events kept for one app.
-    pub(crate) quota: usize,
+    pub quota: usize,
     /// Asked for at every switch.
-    pub(crate) role: Role,
+    pub role: Role,
 }
 
 /// The default quota of bytes of an app's backlog: some 300 000 small packet-ins.
-pub(crate) const QUOTA: usize = 64 << 20;
+pub const QUOTA: usize = 64 << 20;
 
 /// A connection and what belongs to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Switch {
     channel: Channel,
     reconcile: Reconcile,
@@ -146,26 +149,26 @@ struct Switch {
 }
 
 /// The machine of machines.
-#[derive(Debug)]
-pub(crate) struct Mediator {
+#[derive(Debug, Clone)]
+pub struct Mediator {
     settings: Settings,
     /// None before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
     wanted: RuleSet,
-    switches: HashMap<u32, Switch>,
+    switches: BTreeMap<u32, Switch>,
     /// The highest number of a connection so far.
     last_conn: u32,
     /// Which connection holds a datapath id.
-    by_dpid: HashMap<u64, u32>,
-    disconnects: HashMap<u64, u64>,
+    by_dpid: BTreeMap<u64, u32>,
+    disconnects: BTreeMap<u64, u64>,
     /// By the app's id.
     slots: BTreeMap<u8, Slot>,
     /// The next event's number of slots that were removed: numbers are never used again in a stream.
-    removed: HashMap<u8, u64>,
-    sessions: HashMap<u64, Session>,
+    removed: BTreeMap<u8, u64>,
+    sessions: BTreeMap<u64, Session>,
     /// Apps whose turns wait for each other, by the upgrade's id.
     together: BTreeMap<String, Together>,
-    questions: HashMap<u64, Question>,
+    questions: BTreeMap<u64, Question>,
     observed: bool,
     dirty_switches: Vec<u32>,
     dirty_sessions: Vec<u64>,
@@ -182,20 +185,21 @@ pub(crate) struct Mediator {
 const COUNTED_DATAPATHS: usize = 65_536;
 
 impl Mediator {
-    pub(crate) fn new(settings: Settings) -> Self {
+    /// Without apps, until it is configured.
+    pub fn new(settings: Settings) -> Self {
         Mediator {
             settings,
             apps: None,
             wanted: RuleSet::new(),
-            switches: HashMap::new(),
+            switches: BTreeMap::new(),
             last_conn: 0,
-            by_dpid: HashMap::new(),
-            disconnects: HashMap::new(),
+            by_dpid: BTreeMap::new(),
+            disconnects: BTreeMap::new(),
             slots: BTreeMap::new(),
-            removed: HashMap::new(),
-            sessions: HashMap::new(),
+            removed: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             together: BTreeMap::new(),
-            questions: HashMap::new(),
+            questions: BTreeMap::new(),
             observed: false,
             dirty_switches: Vec::new(),
             dirty_sessions: Vec::new(),
@@ -207,7 +211,7 @@ impl Mediator {
     }
 
     /// Takes one input.
-    pub(crate) fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
+    pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             Input::Connected { conn, remote } => self.connected(conn, remote, now, out),
             Input::Frames { conn, frames } => {
@@ -240,7 +244,7 @@ impl Mediator {
     }
 
     /// Everything collected since the last flush.
-    pub(crate) fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.refusals(now, out);
         for conn in std::mem::take(&mut self.dirty_switches) {
             let Some(switch) = self.switches.get_mut(&conn) else {
@@ -270,7 +274,7 @@ impl Mediator {
     }
 
     /// When `Timer` is next due; perhaps a little early.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         self.wake
     }
 

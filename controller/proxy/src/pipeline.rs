@@ -88,7 +88,7 @@ fn put(
 }
 
 /// What was done to a switch.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) added: usize,
     pub(crate) changed: usize,
@@ -97,7 +97,7 @@ pub(crate) struct Sent {
 }
 
 /// Where one switch stands.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Reconcile {
     /// Nothing is known of it.
     #[default]

@@ -37,7 +37,7 @@ use hold::Hold;
 use rate::Rate;
 
 /// What happened to the slot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Input {
     /// An event for the app.
     Event { channel: u32, dpid: u64, what: What },
@@ -83,7 +83,7 @@ pub(crate) enum Input {
 }
 
 /// An event that was set aside, and comes back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Retry {
     pub(crate) ticket: u64,
     /// The record's id, and how often it was tried with this one.
@@ -109,7 +109,7 @@ pub(crate) struct Resume {
 }
 
 /// What came of the proxy's own fence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Fenced {
     /// The epoch is raised; this instance of the lane's release is there.
     Won(Resume),
@@ -122,7 +122,7 @@ pub(crate) enum Fenced {
 }
 
 /// What has to be done.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
     /// Send a control record.
     Send {
@@ -178,7 +178,7 @@ pub(crate) struct Pass {
     pub(crate) drop_packet_outs: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Live {
     session: u64,
     instance: String,
@@ -206,7 +206,7 @@ struct Shut {
     turn: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     Empty { since: Option<Instant> },
     Live(Live),
@@ -229,7 +229,7 @@ pub(crate) struct Forwarded {
 const FENCE_RETRY: Duration = Duration::from_secs(1);
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Slot {
     app: String,
     backlog: Backlog,

@@ -14,7 +14,7 @@ const VERSIONS: std::ops::RangeInclusive<u8> = 1..=6;
 
 /// Bytes that are not OpenFlow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NotOpenFlow {
+pub enum NotOpenFlow {
     /// Text, up to the end of its first line.
     Text(String),
     /// The first record of TLS.

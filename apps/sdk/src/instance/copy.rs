@@ -31,7 +31,7 @@ const CHUNK: usize = 500;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// What it is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Made {
     /// In the app's own schema version: of the view, which is read through the migrations. What the copy's rows are, by group.
     OfView(BTreeMap<String, BTreeMap<RowId, Value>>),
@@ -39,7 +39,7 @@ enum Made {
     OfLayers(Layers),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Copy {
     app: String,
     owner: String,
@@ -56,7 +56,7 @@ pub(super) struct Copy {
     sent: Option<Sent>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Sent {
     id: u64,
     mark: u64,

@@ -21,7 +21,7 @@ const PIPELINE: usize = 64;
 const PIPELINE_UNSYNCED: usize = 4096;
 
 /// Where an accepted turn stands.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The store has been asked.
     Asked,
@@ -36,7 +36,7 @@ pub(super) enum Stage {
 }
 
 /// A turn that is not durable yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Hand {
     pub(super) epoch: u64,
     /// The lane's turn before it.
@@ -69,7 +69,7 @@ impl Hand {
 }
 
 /// At most one that the proxy has not accepted yet, and behind it those that the store has not made durable yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Hands {
     pub(super) accepting: Option<Hand>,
     /// A turn of an earlier epoch, unaccepted when this instance was made live again: the proxy's word that it is stale is

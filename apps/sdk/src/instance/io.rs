@@ -9,16 +9,16 @@ use morph_store::Refusal;
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
+pub struct Now {
     /// For deadlines.
-    pub(crate) instant: Instant,
+    pub instant: Instant,
     /// The time of day, for turns.
-    pub(crate) wall: SystemTime,
+    pub wall: SystemTime,
 }
 
 /// Whose rows a watch follows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
+pub enum Source {
     /// The app's own.
     Own,
     /// Another app's.
@@ -26,8 +26,8 @@ pub(crate) enum Source {
 }
 
 /// What came of a transaction.
-#[derive(Debug)]
-pub(crate) enum Outcome {
+#[derive(Debug, Clone)]
+pub enum Outcome {
     /// It is durable.
     Committed(Committed),
     /// It left no trace.
@@ -37,8 +37,9 @@ pub(crate) enum Outcome {
 }
 
 /// What happened.
-#[derive(Debug)]
-pub(crate) enum Input {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Input {
     /// There is a session with the proxy.
     SessionUp,
     /// There is none any more.
@@ -65,8 +66,9 @@ pub(crate) enum Input {
 }
 
 /// What to do.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Output {
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Output {
     /// Send this control record.
     Control(from_app::Record),
     /// Send this OpenFlow message.

@@ -25,7 +25,7 @@ pub(super) type Undo = Vec<(usize, Write)>;
 /// Rows of one group.
 type Grouped = BTreeMap<RowId, Value>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Layer {
     hop: Hop,
     /// Rows on the near side, by group; not of hop 0, where it is the view's keeper who knows.
@@ -35,7 +35,7 @@ struct Layer {
 }
 
 /// The rows of each schema version on a way.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Layers {
     all: Vec<Layer>,
 }

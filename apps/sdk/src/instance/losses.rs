@@ -17,7 +17,7 @@ const TOLD: usize = 3;
 const BYTES: usize = 200;
 
 /// The groups of a copy that lose something.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Losses {
     /// By step and group.
     groups: BTreeSet<(usize, String)>,

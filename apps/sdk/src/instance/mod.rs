@@ -53,7 +53,7 @@ use morph_api::store::{Seq, watch_reply};
 use morph_api::supervisor::{Report, report};
 use prost::Message as _;
 
-pub(crate) use io::{Input, Now, Outcome, Output, Source};
+pub use io::{Input, Now, Outcome, Output, Source};
 
 use crate::engine::Engine;
 use crate::migration::Chain;
@@ -74,23 +74,26 @@ const HEALTH: Duration = Duration::from_secs(1);
 const GO: Duration = Duration::from_secs(2);
 
 /// What an instance is started with.
-#[derive(Debug)]
-pub(crate) struct Config {
-    pub(crate) manifest: Manifest,
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Of the release.
+    pub manifest: Manifest,
     /// The instance's id.
-    pub(crate) instance: String,
-    pub(crate) node: String,
-    pub(crate) pid: u32,
+    pub instance: String,
+    /// The node that it runs on.
+    pub node: String,
+    /// Of its process, for people.
+    pub pid: u32,
     /// The space to read natively, where it is not the truth yet.
-    pub(crate) space: Option<u32>,
+    pub space: Option<u32>,
     /// The migrations that the release brings.
-    pub(crate) chain: Chain,
+    pub chain: Chain,
     /// For a test of the tests only: on a resume, delete all rules and add them again.
-    pub(crate) reinstall: bool,
+    pub reinstall: bool,
 }
 
 /// Why an instance cannot go on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Fatal(String);
 
 impl From<MigrationError> for Fatal {
@@ -99,7 +102,7 @@ impl From<MigrationError> for Fatal {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Role {
     /// Not yet made the live one, in this session.
     Waiting,
@@ -108,7 +111,7 @@ enum Role {
     Paused,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Live {
     epoch: u64,
     /// The last event whose effects are durable.
@@ -128,7 +131,7 @@ struct Live {
     together: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Flush {
     deadline: Instant,
     told: bool,
@@ -136,7 +139,7 @@ struct Flush {
     going: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Counters {
     events: u64,
     errors: u64,
@@ -144,8 +147,8 @@ struct Counters {
 }
 
 /// The machine: see the module.
-#[derive(Debug)]
-pub(crate) struct Instance<A: App> {
+#[derive(Debug, Clone)]
+pub struct Instance<A: App> {
     config: Config,
     engine: Engine<A>,
     truth: Truth,
@@ -176,7 +179,8 @@ pub(crate) struct Instance<A: App> {
 }
 
 impl<A: App> Instance<A> {
-    pub(crate) fn new(app: A, config: Config) -> Self {
+    /// Not started yet.
+    pub fn new(app: A, config: Config) -> Self {
         let pipeline = Pipeline {
             app: config.manifest.id,
             first: config.manifest.tables[0],
@@ -211,12 +215,12 @@ impl<A: App> Instance<A> {
     }
 
     /// The first outputs.
-    pub(crate) fn start(&mut self, now: Now, out: &mut Vec<Output>) {
+    pub fn start(&mut self, now: Now, out: &mut Vec<Output>) {
         self.follow_due(now, out);
     }
 
     /// Takes one input; what is to be done is added to `out`.
-    pub(crate) fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+    pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
         if self.ended {
             return;
         }
@@ -262,12 +266,12 @@ impl<A: App> Instance<A> {
     }
 
     /// Whether words of watches may come now: one that concerns turns in hand waits for these, and others for it.
-    pub(crate) fn takes_watches(&self) -> bool {
+    pub fn takes_watches(&self) -> bool {
         self.deferred.is_none()
     }
 
     /// When `Input::Time` is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         let live = match &self.role {
             Role::Live(live) => {
                 let tick = self.may_turn().then_some(live.tick);

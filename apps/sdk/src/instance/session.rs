@@ -17,14 +17,14 @@ use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
 const SPOKEN: [u32; 2] = [v13::VERSION as u32, v10::VERSION as u32];
 
 /// A control record whose OpenFlow message comes next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Announced {
     Event { seq: Seq, dpid: u64, alone: bool },
     Reply,
 }
 
 /// An event to be answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Delivered {
     pub(super) seq: Seq,
     /// What the app is told; absent: of no kind that it could be told.

@@ -35,7 +35,7 @@ pub(super) const PACKET_OUT: u32 = 2;
 /// The first token of a reading.
 const READING: u32 = 16;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     Unread {
         not_before: Option<Instant>,
@@ -54,7 +54,7 @@ enum State {
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     channel: u32,
     state: State,
@@ -63,7 +63,7 @@ struct Known {
 }
 
 /// The rules of the connected switches.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Switches {
     app: u8,
     known: BTreeMap<Dpid, Known>,
@@ -72,7 +72,7 @@ pub(super) struct Switches {
 }
 
 /// What a reply came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Nothing to note.
     Nothing,

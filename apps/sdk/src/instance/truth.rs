@@ -19,7 +19,7 @@ use crate::{MigrationError, Rows};
 pub(super) type Write = (RowId, Option<Value>);
 
 /// What a turn comes to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Effect {
     /// In the truth.
     pub(super) writes: Vec<Write>,
@@ -28,7 +28,7 @@ pub(super) struct Effect {
     pub(super) touched: Touched,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Truth {
     /// The migrations that the release brings.
     chain: Chain,

@@ -26,7 +26,7 @@ const OTHER_SCHEMA: Duration = Duration::from_secs(8);
 /// How soon a store that is away is tried again, at first and at most.
 const AWAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum State {
     /// To be started.
     #[default]
@@ -39,7 +39,7 @@ enum State {
 }
 
 /// How far one source is followed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Follow {
     state: State,
     generation: u64,

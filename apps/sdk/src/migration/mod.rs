@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Key, Table};
-pub(crate) use steps::{Chain, Hop};
+pub use steps::Chain;
+pub(crate) use steps::Hop;
 pub use steps::{Migrations, down, up};
 pub use typed::group_by;
 

@@ -113,20 +113,20 @@ impl Hop {
 
 /// The steps of a release whose own schema version is known.
 #[derive(Debug, Clone)]
-pub(crate) struct Chain {
+pub struct Chain {
     own: u32,
     steps: Vec<Step>,
 }
 
 impl Chain {
     /// Of a release of this schema version.
-    pub(crate) fn of<M: Migrations>(own: u32) -> Chain {
+    pub fn of<M: Migrations>(own: u32) -> Chain {
         let steps = M::steps();
         Chain { own, steps }
     }
 
     /// Of a release that brings no migration.
-    pub(crate) fn none(own: u32) -> Chain {
+    pub fn none(own: u32) -> Chain {
         Chain {
             own,
             steps: Vec::new(),

@@ -15,20 +15,7 @@ use crate::boot::Moment;
 use crate::lock::{self, Found, Holder};
 use crate::process::Process;
 use crate::records::{RELEASES, ReleaseRow, UPGRADES, UpgradeRow, Write};
-use crate::upgrade::{self, Cause, Mode, OldIs, Plan, Upgrade};
-
-/// What is to be done about an app's last upgrade.
-#[derive(Debug, PartialEq, Eq)]
-enum Left {
-    /// It ended.
-    Ended,
-    /// It had not come to the fence: nothing of it counts.
-    BeforeFence,
-    /// The newcomer is live: its probation goes on.
-    InProbation,
-    /// It is going back, or its newcomer is not live.
-    GoingBack,
-}
+use crate::upgrade::{self, Cause, Left, Mode, OldIs, Plan, Upgrade};
 
 impl Supervisor {
     /// Takes hold of every instance whose lock file is held.
@@ -115,20 +102,11 @@ impl Supervisor {
 
     fn left(&self, row: &UpgradeRow) -> Left {
         let step = Step::from_str_name(&row.step).unwrap_or_default();
-        if matches!(step, Step::Committed | Step::RolledBack | Step::Unspecified) {
-            return Left::Ended;
-        }
-        if !row.fenced {
-            return Left::BeforeFence;
-        }
         let live = self
             .instances
             .get(&row.newcomer)
             .is_some_and(|new| new.attached && new.live);
-        match live && step != Step::RollingBack {
-            true => Left::InProbation,
-            false => Left::GoingBack,
-        }
+        upgrade::left(step, row.fenced, live)
     }
 
     /// Of several apps as one none stays where one of them goes back.

@@ -24,6 +24,7 @@
 mod back;
 mod facts;
 mod forward;
+mod left;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -35,6 +36,7 @@ use morph_api::management::Step;
 
 pub use facts::Numbers;
 use facts::{Facts, Standby};
+pub use left::{Left, left};
 pub use together::{Act, Together};
 pub use types::*;
 

@@ -40,7 +40,7 @@ const BAD_COMMAND: (u16, u16) = (kind::FLOW_MOD_FAILED, 6);
 const BAD_FLAGS: (u16, u16) = (kind::FLOW_MOD_FAILED, 7);
 
 /// What is asked in another way than it was meant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Asked {
     /// The description of ports, by way of the features.
     Ports,
@@ -66,7 +66,7 @@ impl Sieve {
 }
 
 /// The machine.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Edge {
     /// The first table of the present app; 0 where there is none.
     table: u8,

@@ -11,7 +11,7 @@ const UNREADABLE: (u16, u16) = (1, 6);
 const REPEATED: usize = 64;
 
 /// A message that the channel's version has no words for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Refused {
     pub(crate) why: Inexpressible,
     /// The error, as if the switch had answered so.

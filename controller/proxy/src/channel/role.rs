@@ -51,7 +51,7 @@ struct Asked {
 }
 
 /// Where one channel stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Roles {
     election: Election,
     elections: u32,

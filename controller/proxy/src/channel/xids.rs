@@ -42,7 +42,7 @@ pub(crate) struct Asked {
 }
 
 /// The messages sent on one channel, by xid; xids count up by one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Xids {
     /// The xid of the first entry.
     first: u32,

@@ -12,8 +12,9 @@ use super::*;
 use crate::{pipeline, together};
 
 /// A question of morphd's.
-#[derive(Debug)]
-pub(crate) enum Ask {
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Ask {
     Configure(Configuration),
     Hold(HoldRequest),
     Resume(ResumeRequest),
@@ -30,7 +31,8 @@ pub(crate) enum Ask {
 
 /// Its answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
+#[expect(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Answer {
     Configure(ConfigureReply),
     Hold(HoldReply),
     Resume(ResumeReply),
@@ -47,7 +49,7 @@ pub(crate) enum Answer {
 
 /// Why there is no answer; in each case nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The question makes no sense.
     Invalid(String),
     /// No such app, instance or switch.

@@ -17,7 +17,7 @@ use super::*;
 use crate::channel::{Asker, Expects};
 
 /// A question under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Question {
     until: Instant,
     /// Channels that have not answered.
@@ -25,7 +25,7 @@ pub(super) struct Question {
     answer: Gathered,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Gathered {
     Ports(Vec<PortRow>),
     Flows(Vec<Flow>),

@@ -21,7 +21,7 @@ const FULL: Duration = Duration::from_secs(5);
 pub(super) const TURN: usize = 16 << 20;
 
 /// A session from its first record on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Session {
     /// Who is at the other end; none before its hello.
     pub(super) hello: Option<Hello>,
@@ -63,7 +63,7 @@ impl Known {
 }
 
 /// Why a session is not read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Blocked {
     /// Those that were full.
     pub(super) channels: Vec<u32>,

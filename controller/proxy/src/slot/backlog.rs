@@ -3,7 +3,7 @@
 //! Above the quota packet-ins are shed and told as `Lost`; port-status and flow-removed collapse into `Resync` of their
 //! switch, and above twice the quota switches coming and going collapse into `Resync` of all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use morph_api::store::Seq;
@@ -57,7 +57,7 @@ impl Queued {
 }
 
 /// The queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Backlog {
     stream: u64,
     /// The number of the first entry.
@@ -66,8 +66,8 @@ pub(crate) struct Backlog {
     bytes: usize,
     quota: usize,
     /// Numbers of the markers that further losses are added to while they are undelivered, by switch.
-    open_lost: HashMap<u64, u64>,
-    open_resync: HashMap<u64, u64>,
+    open_lost: BTreeMap<u64, u64>,
+    open_resync: BTreeMap<u64, u64>,
     lost: u64,
 }
 
@@ -79,8 +79,8 @@ impl Backlog {
             entries: VecDeque::new(),
             bytes: 0,
             quota,
-            open_lost: HashMap::new(),
-            open_resync: HashMap::new(),
+            open_lost: BTreeMap::new(),
+            open_resync: BTreeMap::new(),
             lost: 0,
         }
     }

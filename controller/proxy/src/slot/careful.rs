@@ -12,7 +12,7 @@ use super::*;
 const TRIES: usize = 256;
 
 /// What a slot knows of deaths.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Careful {
     /// The last event that an instance which died had got and that was not durable.
     until: Option<u64>,

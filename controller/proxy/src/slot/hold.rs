@@ -3,7 +3,7 @@
 use super::*;
 
 /// A hold under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Hold {
     pub(super) since: Instant,
     /// Who waits for the outcome.

@@ -6,7 +6,7 @@ use std::time::Instant;
 const SECONDS: usize = 6;
 
 /// A ring of counters, one a second.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rate {
     start: Instant,
     second: u64,

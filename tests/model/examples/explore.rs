@@ -1,0 +1,42 @@
+//! Explores the model: `explore packets=2 upgrades=1 faults=1 kinds=instances,morphd lazy two most=100000 mutation=fence`.
+#![allow(clippy::print_stdout, reason = "it says what it saw")]
+
+use morph_model::{Kinds, Mutation, Setup, explore};
+
+fn main() {
+    let (mut setup, mut most) = (Setup::SMALL, None);
+    for arg in std::env::args().skip(1) {
+        let (name, value) = arg.split_once('=').unwrap_or((&arg, ""));
+        let number = || value.parse().unwrap_or(0);
+        match name {
+            "packets" => setup.packets = number(),
+            "upgrades" => setup.upgrades = number(),
+            "faults" => setup.faults = number(),
+            "lazy" => setup.lazy = true,
+            "late" => setup.late = true,
+            "two" => setup.two_apps = true,
+            "most" => most = value.parse().ok(),
+            "mutation" => {
+                setup.mutation = match value {
+                    "accept" => Some(Mutation::CommitBeforeAccept),
+                    "resume" => Some(Mutation::ResumeBeforeFence),
+                    "fence" => Some(Mutation::UnflushedFence),
+                    _ => None,
+                }
+            }
+            "kinds" => {
+                let has = |kind| value == "all" || value.split(',').any(|named| named == kind);
+                setup.kinds = Kinds {
+                    instances: has("instances"),
+                    morphd: has("morphd"),
+                    store: has("store"),
+                    calls: has("calls"),
+                    deadlines: has("deadlines"),
+                    operator: has("operator"),
+                };
+            }
+            other => eprintln!("{other} is unknown"),
+        }
+    }
+    println!("{}", explore(setup, most));
+}

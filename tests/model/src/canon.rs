@@ -1,0 +1,286 @@
+//! States as the model checker compares them: a machine is what its `Debug` says of it, without figures that decide nothing,
+//! with points in time as distances from the machine's own clock, and with the store's revisions as their ranks: which is the
+//! later one counts, not by how much. An instance's are ranked among its own and those of the store, of morphd, and of what is
+//! on the way between them.
+//!
+//! Each part of a state is kept with the digest of that text, which is computed anew only when the part has changed.
+
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How `Debug` shows a point in time, on Linux.
+const INSTANT: &str = "Instant { tv_sec: ";
+
+/// What has a canonical form.
+pub(crate) trait Canon: Clone + Debug {
+    /// Fields that count what has happened, or say it to people.
+    const FIGURES: &'static [&'static str];
+
+    /// Its clock.
+    fn now(&self) -> Instant;
+
+    /// Of its canonical form without revisions, and these.
+    fn digest(&self) -> (u64, Vec<u64>) {
+        let mut revisions = Vec::new();
+        let text = canonical(
+            &format!("{self:?}"),
+            self.now(),
+            Self::FIGURES,
+            &mut revisions,
+        );
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        (hasher.finish(), revisions)
+    }
+}
+
+/// A part of a state.
+#[derive(Debug, Clone)]
+pub(crate) struct Part<T> {
+    value: Arc<T>,
+    digest: u64,
+    revisions: Arc<[u64]>,
+    dirty: bool,
+}
+
+impl<T: Canon> Part<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let mut part = Part {
+            digest: 0,
+            revisions: Arc::new([]),
+            value: Arc::new(value),
+            dirty: true,
+        };
+        part.seal();
+        part
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// For a change; [`Part::seal`] follows.
+    pub(crate) fn change(&mut self) -> &mut T {
+        self.dirty = true;
+        Arc::make_mut(&mut self.value)
+    }
+
+    /// It is compared from here on.
+    pub(crate) fn seal(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            let (digest, revisions) = self.value.digest();
+            (self.digest, self.revisions) = (digest, revisions.into());
+        }
+    }
+}
+
+/// The parts of a state, for its name.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    digests: Vec<u64>,
+    shared: Vec<u64>,
+    own: Vec<Arc<[u64]>>,
+}
+
+impl Parts {
+    /// Its revisions may be compared with those of any other part.
+    pub(crate) fn share<T>(&mut self, part: &Part<T>) {
+        self.digests.push(part.digest);
+        self.shared.extend_from_slice(&part.revisions);
+    }
+
+    /// Its revisions are not compared with those of another that is added so.
+    pub(crate) fn add<T>(&mut self, part: &Part<T>) {
+        self.digests.push(part.digest);
+        self.own.push(Arc::clone(&part.revisions));
+    }
+
+    /// The same for all states that are the same; `more`: what is no part.
+    pub(crate) fn name(&self, more: &impl Hash) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.digests.hash(&mut hasher);
+        rank(&[], &self.shared, &mut hasher);
+        for own in &self.own {
+            rank(&self.shared, own, &mut hasher);
+        }
+        more.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn rank(among: &[u64], revisions: &[u64], hasher: &mut DefaultHasher) {
+    let mut ranks = [among, revisions].concat();
+    ranks.sort_unstable();
+    ranks.dedup();
+    for revision in among.iter().chain(revisions) {
+        ranks.binary_search(revision).hash(hasher);
+    }
+}
+
+/// Fields that hold revisions, and no other numbers.
+const REVISIONS: [&str; 11] = [
+    "revision",
+    "from_revision",
+    "modified",
+    "mark",
+    "told",
+    "needs",
+    "durable",
+    "stored",
+    "reached",
+    "seen",
+    "written",
+];
+
+/// The text without these fields and without revisions, which are taken out of it; what has passed is 0, whatever is to come
+/// says when.
+pub(crate) fn canonical(
+    text: &str,
+    now: Instant,
+    figures: &[&str],
+    revisions: &mut Vec<u64>,
+) -> String {
+    let now = instant(&format!("{now:?}")).map_or(0, |(at, _)| at);
+    let mut canonical = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', ',', 'I', '"']) {
+        let (before, here) = rest.split_at(at);
+        canonical.push_str(before);
+        if let Some((when, after)) = instant(here) {
+            canonical.push_str(&format!("+{}", when.saturating_sub(now).max(0)));
+            rest = after;
+        } else if here.starts_with('"') {
+            let (quoted, after) = here.split_at(quoted(here));
+            canonical.push_str(quoted);
+            rest = after;
+        } else {
+            canonical.push_str(&here[..1]);
+            rest = without_figures(&here[1..], figures);
+            rest = without_revision(rest, revisions, &mut canonical);
+        }
+    }
+    canonical.push_str(rest);
+    canonical
+}
+
+/// Behind the fields that follow a brace or a comma and are figures.
+fn without_figures<'a>(text: &'a str, figures: &[&str]) -> &'a str {
+    let Some(field) = text.strip_prefix(' ') else {
+        return text;
+    };
+    let is_it = |name: &&&str| {
+        let value = field.strip_prefix(**name);
+        value.is_some_and(|value| value.starts_with(": "))
+    };
+    match figures.iter().find(is_it) {
+        Some(name) => &field[name.len() + value(&field[name.len()..])..],
+        None => text,
+    }
+}
+
+/// Behind a field that follows a brace or a comma and holds revisions.
+fn without_revision<'a>(
+    text: &'a str,
+    revisions: &mut Vec<u64>,
+    canonical: &mut String,
+) -> &'a str {
+    let Some(field) = text.strip_prefix(' ') else {
+        return text;
+    };
+    let is_it = |name: &&&str| {
+        let value = field.strip_prefix(**name);
+        value.is_some_and(|value| value.starts_with(": "))
+    };
+    let Some(name) = REVISIONS.iter().find(is_it) else {
+        return text;
+    };
+    let (value, rest) = field.split_at(name.len() + value(&field[name.len()..]));
+    for part in value.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let text = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        revisions.extend(part[..part.len() - text.len()].parse::<u64>());
+        canonical.push_str(if text.len() < part.len() { "#" } else { "" });
+        canonical.push_str(text);
+    }
+    rest
+}
+
+/// How long a value is, up to the comma or brace behind it.
+fn value(text: &str) -> usize {
+    let (mut depth, mut at) = (0u32, 0);
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => at += quoted(&text[at..]) - 1,
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' | b',' if depth == 0 => return at,
+            b'}' | b']' | b')' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// How long a quoted text is, its quotes included.
+fn quoted(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    while at < bytes.len() && bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
+}
+
+/// A point in time at the start of the text, in nanoseconds, and what follows.
+fn instant(text: &str) -> Option<(i128, &str)> {
+    let (seconds, rest) = text.strip_prefix(INSTANT)?.split_once(", tv_nsec: ")?;
+    let (nanoseconds, rest) = rest.split_once(" }")?;
+    let seconds: i128 = seconds.parse().ok()?;
+    let nanoseconds: i128 = nanoseconds.parse().ok()?;
+    Some((seconds * 1_000_000_000 + nanoseconds, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Debug)]
+    #[allow(dead_code)]
+    struct Thing {
+        count: Vec<u32>,
+        name: &'static str,
+        at: Option<Instant>,
+        message: (u32, &'static str),
+    }
+
+    #[test]
+    fn figures_go_and_time_is_a_distance() {
+        let now = Instant::now();
+        let thing = |count, ahead| Thing {
+            count,
+            name: "a, count: 5 \" }",
+            at: Some(now + ahead),
+            message: (1, "}"),
+        };
+        let text = |thing: &Thing, now| {
+            canonical(
+                &format!("{thing:?}"),
+                now,
+                &["count", "message"],
+                &mut Vec::new(),
+            )
+        };
+        let second = Duration::from_secs(1);
+        let one = text(&thing(vec![1, 2], second), now);
+        assert_eq!(
+            one,
+            r#"Thing {, name: "a, count: 5 \" }", at: Some(+1000000000),}"#
+        );
+        assert_eq!(one, text(&thing(vec![], 3 * second), now + 2 * second));
+        assert_ne!(one, text(&thing(vec![], second), now + second));
+    }
+}

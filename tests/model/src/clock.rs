@@ -1,0 +1,10 @@
+//! Where all clocks of the model start.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// The same for all states.
+pub(crate) fn base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now)
+}

@@ -1,0 +1,344 @@
+//! An instance of the app: the SDK's machine, its watch, and what is between it and the proxy and the store.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use morph_api::manifest::Manifest;
+use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
+use morph_api::store::Transaction;
+use morph_api::supervisor::{Report, report};
+use morph_api::{Record, Records, put_control, put_message};
+use morph_sdk::machine::{Chain, Config, Input, Now, Outcome, Output, Source};
+use prost::Message as _;
+
+use crate::canon::Canon;
+use crate::clock;
+use crate::records::NODE;
+use crate::scribe::Scribe;
+use crate::store::{Store, Watch};
+
+/// Longer than all that an instance waits for: one step of its clock, and all is due.
+const STEP: Duration = Duration::from_secs(1);
+
+/// What goes from an instance to the proxy. Nothing overtakes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Up {
+    Open,
+    Blob(Bytes),
+    End,
+}
+
+/// A process of an app. Its session may be there still when it is not.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    /// `None`: it has died.
+    machine: Option<morph_sdk::machine::Instance<Scribe>>,
+    pub(crate) app: String,
+    pub(crate) release: String,
+    now: Instant,
+    /// To be told to end.
+    pub(crate) ending: bool,
+    pub(crate) up: VecDeque<Up>,
+    pub(crate) down: VecDeque<Bytes>,
+    /// Transactions on their way to the store.
+    pub(crate) commits: VecDeque<(u64, Transaction)>,
+    /// Their answers.
+    pub(crate) answers: VecDeque<(u64, Outcome)>,
+    watch: Option<Watch>,
+    /// The revision that it was last told to have seen before it answers anything.
+    needs: u64,
+    /// In which it was made live last.
+    pub(crate) epoch: u64,
+    /// It was not made live yet, and nobody is about to.
+    prepares: bool,
+    /// The mutation: turns are taken as accepted when they are made.
+    accepts_itself: bool,
+}
+
+impl Canon for Instance {
+    const FIGURES: &'static [&'static str] = &["counters", "config", "health", "patience"];
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+}
+
+fn config(app: &str, id: &str, release: &str, lazy: bool) -> Result<Config, String> {
+    let number = if app == "a" { 1 } else { 2 };
+    let durability = if lazy { "async" } else { "sync" };
+    let text = format!(
+        "name = \"{app}\"\nversion = \"{release}\"\nid = {number}\nexec = \"scribe\"\nschema = 1\n\
+         tables = [{}, {}]\ndurability = \"{durability}\"\n",
+        10 * number,
+        10 * number + 2,
+    );
+    let manifest =
+        Manifest::parse(Path::new("app.toml"), &text).map_err(|error| error.to_string())?;
+    Ok(Config {
+        manifest,
+        instance: id.to_owned(),
+        node: NODE.to_owned(),
+        pid: 1,
+        space: None,
+        chain: Chain::none(1),
+        reinstall: false,
+    })
+}
+
+impl Instance {
+    /// Starts one.
+    pub(crate) fn new(
+        app: &str,
+        id: &str,
+        release: &str,
+        lazy: bool,
+        accepts_itself: bool,
+        store: &Store,
+    ) -> Self {
+        let machine = config(app, id, release, lazy)
+            .map(|config| morph_sdk::machine::Instance::new(Scribe, config));
+        let mut instance = Instance {
+            machine: machine.ok(),
+            app: app.to_owned(),
+            release: release.to_owned(),
+            now: clock::base(),
+            ending: false,
+            up: VecDeque::from([Up::Open]),
+            down: VecDeque::new(),
+            commits: VecDeque::new(),
+            answers: VecDeque::new(),
+            watch: None,
+            needs: 0,
+            epoch: 0,
+            prepares: true,
+            accepts_itself,
+        };
+        let mut out = Vec::new();
+        let now = instance.at();
+        if let Some(machine) = &mut instance.machine {
+            machine.start(now, &mut out);
+        }
+        instance.carry_out(out, store);
+        instance.feed(Input::SessionUp, store);
+        instance
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// It only gets ready.
+    pub(crate) fn prepares(&self) -> bool {
+        self.prepares && self.is_alive() && !self.ending
+    }
+
+    /// The proxy sends it something.
+    pub(crate) fn down(&mut self, blob: Bytes) {
+        let is_resume = |record| match record {
+            Record::Control(bytes) => ToApp::decode(bytes).ok().and_then(|told| told.record),
+            Record::Message { .. } => None,
+        };
+        let mut records = Records::new(blob.clone()).flatten().filter_map(is_resume);
+        self.prepares &= !records.any(|record| matches!(record, to_app::Record::Resume(_)));
+        self.down.push_back(blob);
+    }
+
+    /// Neither it nor its session is there any longer.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.machine.is_none() && self.up.is_empty() && self.commits.is_empty()
+    }
+
+    fn at(&self) -> Now {
+        Now {
+            instant: self.now,
+            wall: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Feeds one input.
+    pub(crate) fn feed(&mut self, input: Input, store: &Store) {
+        let mut out = Vec::new();
+        let now = self.at();
+        if let Some(machine) = &mut self.machine {
+            machine.handle(input, now, &mut out);
+        }
+        self.carry_out(out, store);
+    }
+
+    /// The next blob from the proxy.
+    pub(crate) fn receive(&mut self, store: &Store) {
+        let Some(blob) = self.down.pop_front() else {
+            return;
+        };
+        for record in Records::new(blob).flatten() {
+            let input = match record {
+                Record::Message { channel, message } => Input::Message { channel, message },
+                Record::Control(bytes) => {
+                    match ToApp::decode(bytes).ok().and_then(|told| told.record) {
+                        Some(record) => Input::Control(record),
+                        None => continue,
+                    }
+                }
+            };
+            if let Input::Control(to_app::Record::Resume(resume)) = &input {
+                self.needs = resume.revision;
+                self.epoch = resume.epoch;
+            }
+            self.feed(input, store);
+        }
+    }
+
+    fn carry_out(&mut self, out: Vec<Output>, store: &Store) {
+        let mut blob = BytesMut::new();
+        let mut inputs = Vec::new();
+        for output in out {
+            match output {
+                Output::Control(record) => {
+                    if let (from_app::Record::TurnEnd(end), true) = (&record, self.accepts_itself) {
+                        let accepted = session::Accepted { turn: end.turn };
+                        inputs.push(Input::Control(to_app::Record::Accepted(accepted)));
+                    }
+                    if !is_health(&record) {
+                        put_control(
+                            &mut blob,
+                            &FromApp {
+                                record: Some(record),
+                            },
+                        );
+                    }
+                }
+                Output::Message { channel, message } => put_message(&mut blob, channel, &message),
+                Output::Status => inputs.push(Input::Status(Ok(store.status()))),
+                Output::Watch {
+                    source,
+                    generation,
+                    request,
+                } => {
+                    let (replies, watch) = store.watch(generation, &request);
+                    self.watch = watch;
+                    inputs.extend(replies.into_iter().map(|reply| Input::Watch {
+                        source: source.clone(),
+                        generation,
+                        reply: Ok(reply),
+                    }));
+                }
+                Output::Commit { id, transaction } => self.commits.push_back((id, transaction)),
+                Output::Exit(_) => self.machine = None,
+            }
+        }
+        if !blob.is_empty() {
+            self.up.push_back(Up::Blob(blob.freeze()));
+        }
+        if self.machine.is_none() {
+            self.dies(true);
+        }
+        for input in inputs {
+            self.feed(input, store);
+        }
+    }
+
+    /// The oldest of the store's answers.
+    pub(crate) fn is_answered(&mut self, store: &Store) {
+        if let Some((id, outcome)) = self.answers.pop_front() {
+            self.feed(Input::Committed { id, outcome }, store);
+        }
+    }
+
+    /// The store says what is new.
+    pub(crate) fn is_told(&mut self, store: &Store) {
+        let Some(watch) = &mut self.watch else { return };
+        let (generation, reply) = (watch.generation, Ok(store.tell(watch)));
+        self.feed(
+            Input::Watch {
+                source: Source::Own,
+                generation,
+                reply,
+            },
+            store,
+        );
+    }
+
+    /// It has a watch that was not told all that matters here.
+    pub(crate) fn may_be_told(&self, store: &Store, late: bool) -> bool {
+        let takes = self
+            .machine
+            .as_ref()
+            .is_some_and(|machine| machine.takes_watches());
+        let behind = |watch: &Watch| watch.told < self.needs || store.has_news(watch, late);
+        takes && self.watch.as_ref().is_some_and(behind)
+    }
+
+    /// How far its watch is.
+    pub(crate) fn told(&self) -> Option<u64> {
+        self.machine
+            .as_ref()
+            .and(self.watch.as_ref())
+            .map(|watch| watch.told)
+    }
+
+    /// The store daemon died: watches break, and what was asked has no answer.
+    pub(crate) fn store_died(&mut self, store: &Store) {
+        let asked = std::mem::take(&mut self.commits);
+        let answered = std::mem::take(&mut self.answers);
+        if let Some(watch) = self.watch.take() {
+            let (generation, reply) = (watch.generation, Err("the store is away".to_owned()));
+            self.feed(
+                Input::Watch {
+                    source: Source::Own,
+                    generation,
+                    reply,
+                },
+                store,
+            );
+        }
+        let ids = answered
+            .into_iter()
+            .map(|(id, _)| id)
+            .chain(asked.into_iter().map(|(id, _)| id));
+        for id in ids.collect::<Vec<_>>() {
+            let outcome = Outcome::Unknown("the store is away".into());
+            self.feed(Input::Committed { id, outcome }, store);
+        }
+    }
+
+    /// There is a deadline.
+    pub(crate) fn waits(&self) -> bool {
+        self.machine
+            .as_ref()
+            .is_some_and(|machine| machine.next_deadline().is_some())
+    }
+
+    /// Its clock goes on.
+    pub(crate) fn time(&mut self, store: &Store) {
+        self.now += STEP;
+        self.feed(Input::Time, store);
+    }
+
+    /// It ends, with or without what it has sent and nobody has read. What the store was asked is asked.
+    pub(crate) fn dies(&mut self, delivers: bool) {
+        self.machine = None;
+        self.watch = None;
+        self.down.clear();
+        self.answers.clear();
+        if !delivers {
+            self.up.retain(|up| *up == Up::Open);
+            self.commits.clear();
+        }
+        if self.up.back() != Some(&Up::End) {
+            self.up.push_back(Up::End);
+        }
+    }
+}
+
+/// What it says every second decides nothing here.
+fn is_health(record: &from_app::Record) -> bool {
+    let from_app::Record::Say(bytes) = record else {
+        return false;
+    };
+    let report = Report::decode(bytes.clone())
+        .ok()
+        .and_then(|said| said.report);
+    matches!(report, Some(report::Report::Health(_)))
+}

@@ -1,0 +1,219 @@
+//! The proxy: its mediator, and the switch behind it, which answers at once and keeps what it was sent.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use morph_api::Role;
+use morph_api::supervisor::{Configuration, Observation, PresentApp};
+use morph_openflow::frame;
+use morph_openflow::v13::{
+    self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
+    PacketIn,
+};
+use morph_proxy::machine::{Answer, Ask, Input, Mediator, Output, QUOTA, Refusal, Settings};
+
+use crate::canon::Canon;
+use crate::clock;
+
+/// The one channel.
+const CHANNEL: u32 = 1;
+/// The one switch.
+pub(crate) const DPID: u64 = 7;
+
+/// The mediator and its clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    mediator: Mediator,
+    now: Instant,
+}
+
+/// What leaves it.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Blob(u64, Bytes),
+    Answer(u64, Result<Answer, Refusal>),
+    Observe(Observation),
+    Fence(String),
+    /// A packet of this app with this number has left a switch.
+    Packet(u8, u8),
+}
+
+impl Canon for Proxy {
+    const FIGURES: &'static [&'static str] = &[
+        "rate",
+        "forwarded",
+        "events",
+        "replayed",
+        "answered",
+        "answer_us",
+        "asked_at",
+        "messages_in",
+        "messages_out",
+        "xids",
+        "settings",
+        "wanted",
+        "roles",
+        "features",
+        "desc",
+        "connected",
+        "wake",
+        "since",
+        "length",
+        "reply",
+        "known",
+        "pid",
+        "observed",
+    ];
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+}
+
+impl Proxy {
+    /// With these apps and a switch.
+    pub(crate) fn new(apps: &[String], stream: u64) -> Self {
+        let settings = Settings {
+            stream,
+            quota: QUOTA,
+            role: Role::Equal,
+        };
+        let mut proxy = Proxy {
+            mediator: Mediator::new(settings),
+            now: clock::base(),
+        };
+        let present = |(name, id): (&String, u32)| PresentApp {
+            name: name.clone(),
+            id,
+            first_table: 10 * id,
+            last_table: 10 * id + 2,
+        };
+        let apps = apps.iter().zip(1..).map(present).collect();
+        let configure = Ask::Configure(Configuration { apps });
+        proxy.put(Input::Ask {
+            ticket: 0,
+            ask: configure,
+        });
+        proxy.put(Input::Connected {
+            conn: CHANNEL,
+            remote: "switch".into(),
+        });
+        proxy.frame(&Message::Hello(Hello::V13));
+        proxy.frame(&Message::FeaturesReply(FeaturesReply {
+            datapath_id: DPID,
+            n_buffers: 0,
+            n_tables: 254,
+            auxiliary_id: 0,
+            capabilities: 0,
+            reserved: 0,
+        }));
+        proxy
+    }
+
+    fn frame(&mut self, message: &Message) -> Vec<Effect> {
+        let frames = vec![message.encode(0)];
+        self.put(Input::Frames {
+            conn: CHANNEL,
+            frames,
+        })
+    }
+
+    /// A numbered packet comes in, for the app with this id.
+    pub(crate) fn packet_in(&mut self, app: u8, number: u8) -> Vec<Effect> {
+        self.frame(&Message::PacketIn(PacketIn {
+            buffer_id: v13::NO_BUFFER,
+            total_len: 2,
+            reason: 1,
+            table_id: 10 * app,
+            cookie: u64::MAX,
+            match_: Match::new().in_port(1),
+            data: Bytes::copy_from_slice(&[app, number]),
+        }))
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.mediator.next_deadline()
+    }
+
+    /// Its clock goes on to the next deadline.
+    pub(crate) fn time(&mut self) -> Vec<Effect> {
+        self.now = self
+            .mediator
+            .next_deadline()
+            .map_or(self.now, |at| at.max(self.now));
+        self.put(Input::Timer)
+    }
+
+    pub(crate) fn put(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            let mut outputs = Vec::new();
+            for input in inputs.drain(..) {
+                self.mediator.handle(input, self.now, &mut outputs);
+            }
+            self.mediator.flush(self.now, &mut outputs);
+            for output in outputs {
+                carry_out(output, &mut inputs, &mut effects);
+            }
+        }
+        effects
+    }
+}
+
+fn carry_out(output: Output, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
+    match output {
+        Output::Write { conn, bytes } => {
+            inputs.push(Input::Written {
+                conn,
+                bytes: bytes.len(),
+            });
+            inputs.extend(answer(conn, bytes, effects));
+        }
+        // No session is refused here, and the driver gives credit.
+        Output::Disconnect { .. } | Output::EndSession { .. } | Output::Credit { .. } => {}
+        Output::Blob { session, records } => {
+            inputs.push(Input::SessionWritten {
+                session,
+                bytes: records.len(),
+            });
+            effects.push(Effect::Blob(session, records));
+        }
+        Output::Answer { ticket, answer } => effects.push(Effect::Answer(ticket, answer)),
+        Output::Observe(observation) => effects.push(Effect::Observe(observation)),
+        Output::Fence { app } => effects.push(Effect::Fence(app)),
+    }
+}
+
+/// What the switch answers.
+fn answer(conn: u32, mut bytes: BytesMut, effects: &mut Vec<Effect>) -> Option<Input> {
+    let mut frames = Vec::new();
+    while let Ok(Some(frame)) = frame::split(&mut bytes) {
+        let Ok((header, message)) = v13::decode(&frame) else {
+            continue;
+        };
+        let multipart = |body| Message::MultipartReply(MultipartReply { more: false, body });
+        let reply = match message {
+            Message::BarrierRequest => Message::BarrierReply,
+            Message::EchoRequest(data) => Message::EchoReply(data),
+            Message::MultipartRequest(MultipartRequest::Desc) => {
+                multipart(MultipartBody::Desc(Default::default()))
+            }
+            Message::MultipartRequest(MultipartRequest::PortDesc) => {
+                multipart(MultipartBody::PortDesc(Vec::new()))
+            }
+            Message::MultipartRequest(MultipartRequest::Flow(_)) => {
+                multipart(MultipartBody::Flow(Vec::new()))
+            }
+            Message::PacketOut(packet) => {
+                if let [app, number] = packet.data[..] {
+                    effects.push(Effect::Packet(app, number));
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        frames.push(reply.encode(header.xid));
+    }
+    (!frames.is_empty()).then_some(Input::Frames { conn, frames })
+}

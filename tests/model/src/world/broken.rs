@@ -1,0 +1,125 @@
+//! What dies, is given up, or comes back.
+
+use super::*;
+
+impl World {
+    /// Raises the epoch of the app's lane, for the release that the lane names: as the proxy's driver does.
+    pub(super) fn proxy_fence(&mut self, setup: &Setup) {
+        let Some(app) = self.ways.change().proxy_fences.pop_front() else {
+            return;
+        };
+        let outcome = match self.store.get().lane(&app).cloned() {
+            None => FenceOutcome::NoLane,
+            Some(Lane { epoch, release, .. }) => {
+                let fence = op::shared([], [op::fence(&app, NODE, epoch, release)]);
+                let unflushed = setup.mutation == Some(crate::Mutation::UnflushedFence);
+                match self.store.change().commit(fence, unflushed) {
+                    Outcome::Committed(committed) => {
+                        let lane = self.store.get().lane(&app).cloned().unwrap_or_default();
+                        FenceOutcome::Won {
+                            epoch: lane.epoch,
+                            cursor: lane.cursor.unwrap_or(Seq::ZERO),
+                            turn: lane.turn,
+                            release: lane.release,
+                            revision: committed.revision,
+                        }
+                    }
+                    Outcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
+                        FenceOutcome::Raced
+                    }
+                    Outcome::Refused(refusal) => FenceOutcome::Away(refusal.to_string()),
+                    Outcome::Unknown(why) => FenceOutcome::Away(why),
+                }
+            }
+        };
+        self.feed_proxy(ProxyInput::Fenced { app, outcome }, None);
+    }
+
+    pub(super) fn kill_morphd(&mut self, calls_arrive: bool) {
+        self.morphd = None;
+        self.deaths.clear();
+        let ways = self.ways.change();
+        ways.answers.clear();
+        ways.observed.clear();
+        if !calls_arrive {
+            ways.calls.clear();
+        }
+        for (ticket, _) in &mut ways.calls {
+            *ticket = 0;
+        }
+        self.feed_proxy(ProxyInput::Observer { present: false }, None);
+    }
+
+    pub(super) fn morphd_starts(&mut self, setup: &Setup) {
+        let snapshot = self
+            .proxy
+            .change()
+            .put(ProxyInput::Observer { present: true });
+        let snapshot = snapshot.into_iter().filter_map(|effect| match effect {
+            proxy::Effect::Observe(observation) => Some(observation),
+            _ => None,
+        });
+        let snapshot = snapshot.collect();
+        let alive = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.get().is_alive());
+        let processes = alive.map(|(id, instance)| {
+            let instance = instance.get();
+            (
+                id.to_string(),
+                instance.app.clone(),
+                instance.release.clone(),
+            )
+        });
+        let finds = Finds {
+            store: self.store.get(),
+            processes: processes.collect(),
+            snapshot,
+        };
+        let mut hands = with(&mut self.next_id, setup);
+        let morphd = Morphd::recovers(&setup.apps(), finds, &mut hands);
+        let effects = hands.effects;
+        self.morphd = Some(Part::new(morphd));
+        self.carry_out(effects, setup);
+    }
+
+    pub(super) fn give_up(&mut self, ticket: u64, fate: Fate, setup: &Setup) {
+        let ways = self.ways.change();
+        let at = ways.calls.iter().position(|(of, _)| *of == ticket);
+        let call = at.and_then(|at| ways.calls.remove(at));
+        ways.answers.retain(|(of, _)| *of != ticket);
+        if let (Fate::Late, Some((_, ask))) = (fate, call) {
+            ways.strays.push_back(Stray::Call(ask));
+        }
+        let refusal = Err(Refusal::Deadline("given up".into()));
+        self.morphd(setup, |morphd, hands| morphd.answer(ticket, refusal, hands));
+    }
+
+    pub(super) fn give_up_fence(&mut self, fate: Fate, setup: &Setup) {
+        let Some(morphd) = &self.morphd else { return };
+        let records = morphd.get().records().clone();
+        let fencings = self
+            .morphd(setup, |morphd, hands| morphd.give_up_fence(hands))
+            .flatten();
+        let Some(fencings) = fencings else { return };
+        let transaction = records.transaction(&writes_of(&fencings), ops_of(&fencings));
+        match fate {
+            Fate::Lost => {}
+            Fate::Done => drop(self.store.change().commit(transaction, false)),
+            Fate::Late => self
+                .ways
+                .change()
+                .strays
+                .push_back(Stray::Fence(transaction)),
+        }
+    }
+
+    pub(super) fn stray(&mut self) {
+        match self.ways.change().strays.pop_front() {
+            Some(Stray::Call(ask)) => self.feed_proxy(ProxyInput::Ask { ticket: 0, ask }, None),
+            Some(Stray::Fence(transaction)) => drop(self.store.change().commit(transaction, false)),
+            None => {}
+        }
+    }
+}
