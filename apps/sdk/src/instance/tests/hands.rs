@@ -489,7 +489,7 @@ fn unsynced() -> World<Cells> {
     world.resume();
     world.pass(Duration::from_millis(250));
     world.forget();
-    world.store.lags = true;
+    world.store.lag();
     world
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Store {
     respaced: BTreeMap<String, u64>,
     /// No watch goes on: all load again.
     pub(super) compacted: bool,
-    /// What may wait for the disk does, until [`sync`](Store::sync).
+    /// What may wait for the disk does, until [`sync`](Store::sync): see [`lag`](Store::lag).
     pub(super) lags: bool,
     on_disk: (State, BTreeMap<At, (u64, String)>),
 }
@@ -58,15 +58,28 @@ impl Store {
     pub(super) fn commit(&mut self, transaction: Transaction) -> Outcome {
         let waits = self.lags && transaction.durability() == Durability::Async;
         let outcome = self.apply(transaction);
-        if !waits {
+        if self.lags && !waits {
             self.sync();
         }
         match outcome {
             Outcome::Committed(committed) => Outcome::Committed(Committed {
-                durable: self.on_disk.0.revision,
+                durable: self.durable(),
                 ..committed
             }),
             other => other,
+        }
+    }
+
+    /// From now on what may wait for the disk does.
+    pub(super) fn lag(&mut self) {
+        self.sync();
+        self.lags = true;
+    }
+
+    fn durable(&self) -> u64 {
+        match self.lags {
+            true => self.on_disk.0.revision,
+            false => self.state.revision,
         }
     }
 
@@ -376,7 +389,7 @@ impl<A: App> World<A> {
             let changes = Changes {
                 revision,
                 changes: changes.map(|(_, change)| change.clone()).collect(),
-                durable: self.store.on_disk.0.revision,
+                durable: self.store.durable(),
             };
             let reply = watch_reply::Reply::Changes(changes);
             self.replies
