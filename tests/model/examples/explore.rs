@@ -1,10 +1,11 @@
-//! Explores the model: `explore packets=2 upgrades=1 faults=1 kinds=instances,morphd lazy two most=100000 mutation=fence`.
+//! Explores the model: `explore packets=2 upgrades=1 faults=1 kinds=instances,morphd lazy two most=100000 mutation=fence`;
+//! with `ways=1000` so many random ways.
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 
-use morph_model::{Kinds, Mutation, Setup, explore};
+use morph_model::{Kinds, Mutation, Setup, explore, walk};
 
 fn main() {
-    let (mut setup, mut most) = (Setup::SMALL, None);
+    let (mut setup, mut most, mut ways) = (Setup::SMALL, None, None);
     for arg in std::env::args().skip(1) {
         let (name, value) = arg.split_once('=').unwrap_or((&arg, ""));
         let number = || value.parse().unwrap_or(0);
@@ -15,6 +16,7 @@ fn main() {
             "lazy" => setup.lazy = true,
             "late" => setup.late = true,
             "two" => setup.two_apps = true,
+            "ways" => ways = value.parse().ok(),
             "most" => most = value.parse().ok(),
             "mutation" => {
                 setup.mutation = match value {
@@ -38,5 +40,8 @@ fn main() {
             other => eprintln!("{other} is unknown"),
         }
     }
-    println!("{}", explore(setup, most));
+    match ways {
+        Some(ways) => println!("{}", walk(setup, ways)),
+        None => println!("{}", explore(setup, most)),
+    }
 }

@@ -20,11 +20,13 @@ mod proxy;
 mod records;
 mod scribe;
 mod store;
+mod walk;
 mod world;
 
 use std::fmt;
 
 pub use explore::{Explored, Handover, explore};
+pub use walk::{Walked, walk};
 pub use world::{Action, Breach, Fate, Seen, Who, World};
 
 /// What is broken on purpose.

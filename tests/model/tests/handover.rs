@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 
-use morph_model::{Explored, Kinds, Mutation, Setup, explore};
+use morph_model::{Explored, Kinds, Mutation, Setup, explore, walk};
 
 fn is_right(setup: Setup, most: Option<usize>) {
     let explored = explore(setup, most);
@@ -66,20 +66,32 @@ fn two_apps_as_one() {
     );
 }
 
+/// What is too large to be explored in a short time.
 #[test]
-fn one_fault_while_two_apps_are_upgraded_as_one_ends_with_both_old_or_both_new() {
-    let kinds = Kinds {
-        store: false,
-        ..Kinds::ALL
-    };
-    let setup = Setup {
-        packets: 0,
-        faults: 1,
-        two_apps: true,
+fn random_ways_with_several_faults_end_too() {
+    let ways = if is_long() { 5000 } else { 150 };
+    let kinds = Kinds::ALL;
+    let several = Setup {
+        packets: 3,
+        upgrades: 2,
+        faults: 3,
         kinds,
+        late: true,
+        lazy: true,
         ..Setup::SMALL
     };
-    is_right(setup, (!is_long()).then_some(40_000));
+    let two_apps = Setup {
+        packets: 2,
+        faults: 2,
+        two_apps: true,
+        lazy: false,
+        ..several
+    };
+    for setup in [several, two_apps] {
+        let walked = walk(setup, ways);
+        println!("{walked}");
+        assert!(walked.found.is_none(), "see above");
+    }
 }
 
 #[test]
@@ -107,7 +119,7 @@ fn much_more_of_it() {
         return;
     }
     let kinds = Kinds::ALL;
-    let many = Some(3_000_000);
+    let many = Some(600_000);
     is_right(
         Setup {
             faults: 1,
