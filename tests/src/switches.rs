@@ -178,6 +178,20 @@ impl Switches {
         })
     }
 
+    /// When each had an answer to a packet of this port that was sent after `since`.
+    ///
+    /// # Errors
+    /// When that does not come in time.
+    pub fn answered_again(&self, port: u32, since: Instant, within: Duration) -> Result<Instant> {
+        let what = format!("new packets of port {port} are answered");
+        wait_until(&what, within, || {
+            let first =
+                |switch: &Arc<Mutex<Switch>>| lock(switch).tallies.get(&port)?.first_answer(since);
+            let all: Option<Vec<Instant>> = self.all.iter().map(first).collect();
+            Ok(all.and_then(|all| all.into_iter().max()))
+        })
+    }
+
     /// How often any of them lost its connection.
     pub fn disconnects(&self) -> u64 {
         self.all.iter().map(|switch| lock(switch).disconnects).sum()

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(10);
 /// One that lived this long works: the wait after its death does not grow, so that an outage stays short.
 const STEADY: Duration = Duration::from_millis(500);
+/// One that lived this long is started again at once: whoever needs it should not wait, and it cannot spin.
+const LIVED: Duration = Duration::from_secs(1);
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
@@ -62,7 +64,8 @@ impl Restarts {
             Some(_) | None => 1,
         };
         self.total += 1;
-        let Some(over) = self.row.checked_sub(self.free + 1) else {
+        let over = self.row.checked_sub(self.free + 1);
+        let Some(over) = over.filter(|_| life.is_none_or(|life| life < LIVED)) else {
             self.last = Some(now);
             return now;
         };
@@ -177,5 +180,17 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [0, 100, 100, 100, 100]);
+    }
+
+    #[test]
+    fn one_that_lived_a_while_is_started_again_at_once_and_still_counts() {
+        let mut restarts = Restarts::new(1);
+        let mut now = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(restarts.died(now), now);
+            now += LIVED;
+        }
+        assert_eq!(restarts.in_row(), 2);
+        assert!(restarts.died(now - LIVED / 2) > now - LIVED / 2);
     }
 }

@@ -84,6 +84,7 @@ fn config(app: &str, id: &str, release: &str, lazy: bool) -> Result<Config, Stri
         space: None,
         chain: Chain::none(1),
         reinstall: false,
+        alone: false,
     })
 }
 

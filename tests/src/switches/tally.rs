@@ -130,6 +130,15 @@ impl Tally {
         self.newest = self.newest.max(number);
     }
 
+    /// When one of those sent after this was answered first.
+    pub(super) fn first_answer(&self, after: Instant) -> Option<Instant> {
+        let new = self.packets.iter().rev();
+        let new = new.take_while(|packet| packet.sent > after);
+        new.filter(|packet| packet.answered_us != u32::MAX)
+            .map(|packet| packet.sent + Duration::from_micros(packet.answered_us.into()))
+            .min()
+    }
+
     /// How many were sent; also the last one's number.
     pub fn sent(&self) -> u64 {
         self.packets.len() as u64
@@ -229,6 +238,19 @@ mod tests {
         assert_eq!((tally.sent(), tally.answered()), (4, 3));
         assert_eq!((tally.disordered(), tally.too_many()), (1, 2));
         assert_eq!(tally.unanswered(), [4]);
+    }
+
+    #[test]
+    fn an_answer_to_what_was_sent_before_is_not_the_first_after() {
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        let at = |ms| start + Duration::from_millis(ms);
+        let old = tally.packet(start);
+        let new = tally.packet(at(10));
+        tally.answer(&old, at(20));
+        assert_eq!(tally.first_answer(at(5)), None);
+        tally.answer(&new, at(30));
+        assert_eq!(tally.first_answer(at(5)), Some(at(30)));
     }
 
     #[test]

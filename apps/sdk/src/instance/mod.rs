@@ -1,7 +1,7 @@
 //! One instance of an app: the machine between the proxy's session, the store, and the app's code.
 //!
 //! ```text
-//!                 Welcome, view loaded, switches read: says Ready
+//!                 Welcome, view loaded, switches read (unless nobody serves the app): says Ready
 //!   Waiting <-------------------------------------------------------- session lost
 //!      |  ^                                                                ^
 //!  Resume |                                                                |
@@ -90,6 +90,8 @@ pub struct Config {
     pub chain: Chain,
     /// For a test of the tests only: on a resume, delete all rules and add them again.
     pub reinstall: bool,
+    /// Nobody serves the app meanwhile: it is ready once its view is loaded, and reads the switches when it is live.
+    pub alone: bool,
 }
 
 /// Why an instance cannot go on.
@@ -324,7 +326,8 @@ impl<A: App> Instance<A> {
     }
 
     fn reads_switches(&self) -> bool {
-        self.welcomed && (matches!(self.role, Role::Live(_)) || !self.ready_said)
+        let early = !self.ready_said && !self.config.alone;
+        self.welcomed && (matches!(self.role, Role::Live(_)) || early)
     }
 
     fn read_switches(&mut self, now: Now, out: &mut Vec<Output>) {

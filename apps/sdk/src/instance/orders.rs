@@ -235,11 +235,12 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Once per session: the view is loaded, the switches are read.
+    /// Once per session: the view is loaded, the switches are read, if anybody serves the app meanwhile.
     pub(super) fn say_ready(&mut self, out: &mut Vec<Output>) {
         // Also one that was resumed before: whoever started it waits for this word.
         let waits = self.welcomed && !self.ready_said;
-        if !waits || !self.view_settled() || !self.switches.all_read() {
+        let read = self.config.alone || self.switches.all_read();
+        if !waits || !self.view_settled() || !read {
             return;
         }
         self.ready_said = true;

@@ -25,6 +25,13 @@ use lock::Lock;
 /// For a test of the tests only: where it is set, a resume deletes all rules and adds them again, which Morpheus never does
 /// and its tests have to notice.
 const REINSTALL: &str = "MORPH_SDK_REINSTALL";
+/// morphd sets it where nobody serves the app meanwhile: after a death, or at the first start. A variable and no flag, so that a
+/// release of an older SDK starts too.
+const ALONE: &str = "MORPH_ALONE";
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|set| set == "1")
+}
 
 /// The `main` of an app whose tables have but one schema version.
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
@@ -87,7 +94,8 @@ fn start<A: App>(
         node: flags.node.clone(),
         pid: std::process::id(),
         space: flags.space,
-        reinstall: std::env::var_os(REINSTALL).is_some_and(|set| set == "1"),
+        reinstall: is_set(REINSTALL),
+        alone: is_set(ALONE),
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);

@@ -60,6 +60,24 @@ fn it_is_ready_once_the_view_is_loaded_and_the_switch_is_read() {
     assert_eq!((ready.schema, ready.rows), (2, 1));
 }
 
+/// A switch that is slow to say its rules holds up nobody's events.
+#[test]
+fn one_that_replaces_a_dead_one_reads_the_switches_when_it_is_live() {
+    let mut settings = config::<V1ToV2>("i1");
+    settings.alone = true;
+    let mut world = World::new(Cells, settings, store(2));
+    world.reads_switch = false;
+    world.attach();
+    assert!(matches!(world.reports()[..], [report::Report::Ready(_)]));
+    world.resume();
+    world.packet([1, 2, 3]);
+    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
+    assert_eq!(world.flow_mods.len(), 0, "it does not know what is there");
+    world.reads_switch = true;
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.flow_mods.len(), 1);
+}
+
 #[test]
 fn its_first_difference_says_what_it_would_change() {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));

@@ -216,6 +216,7 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         space: None,
         chain: Chain::of::<M>(2),
         reinstall: false,
+        alone: false,
     }
 }
 
