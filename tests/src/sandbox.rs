@@ -7,6 +7,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -40,6 +41,8 @@ impl Sandbox {
         remove_stale();
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        // As /var/lib and /run are: apps run as users of their own.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         // It also complains, in some versions, when all is over.
         let said = dir.path().join("keeper.out");
         let mut keeper = Command::new("setpriv")

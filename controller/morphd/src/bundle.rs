@@ -127,10 +127,34 @@ impl Bundle {
             let folder = to.parent().unwrap_or(draft);
             at(folder, fs::create_dir_all(folder))?;
             at(&from, fs::copy(&from, &to))?;
+            at(&to, open_to_all(&to))?;
             at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
         }
         Ok(())
     }
+}
+
+/// Whoever runs it may read it: it is no secret, and instances have users of their own.
+fn open_to_all(file: &Path) -> io::Result<()> {
+    let runs = fs::metadata(file)?.permissions().mode() & 0o111 != 0;
+    let mode = |runs| fs::Permissions::from_mode(if runs { 0o755 } else { 0o644 });
+    fs::set_permissions(file, mode(runs))?;
+    match file.parent() {
+        Some(folder) => fs::set_permissions(folder, mode(true)),
+        None => Ok(()),
+    }
+}
+
+/// The same for those that were installed before instances had users of their own.
+pub fn open_installed(bundles: &Path) -> Result<(), BundleError> {
+    for folder in found_in(bundles) {
+        let mut files = Vec::new();
+        list(&folder, Path::new(""), &mut files)?;
+        for file in files.iter().map(|file| folder.join(file)) {
+            at(&file, open_to_all(&file))?;
+        }
+    }
+    Ok(())
 }
 
 /// Clears away what an install that was cut off left.

@@ -9,6 +9,8 @@ use clap::Parser;
 use morph_api::Role;
 use serde::Deserialize;
 
+use crate::children::Children;
+
 /// The supervisor of Morpheus: starts, watches and swaps all other processes.
 ///
 /// Without any flag: the embedded store, OpenFlow on ports 6653 and 6633 of all addresses, and for root the
@@ -20,7 +22,8 @@ use serde::Deserialize;
 #[derive(Debug, Default, Parser)]
 #[command(name = "morphd", version)]
 pub struct Flags {
-    /// TOML file with the same keys as these flags (`apps` for --app); a flag wins over the file
+    /// TOML file with the same keys as these flags (`apps` for --app), and [children]: as whom instances run; a flag wins over
+    /// the file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where the store, the bundles and the logs stand
@@ -75,6 +78,8 @@ struct File {
     bundles: Option<PathBuf>,
     node: Option<String>,
     role: Option<String>,
+    #[serde(default)]
+    children: Children,
 }
 
 /// An app, and perhaps which of its releases: `NAME` or `NAME@VERSION`.
@@ -145,6 +150,8 @@ pub struct Settings {
     pub role: Role,
     /// Where morph-proxy and morph-stored stand.
     pub executables: PathBuf,
+    /// As whom instances run.
+    pub children: Children,
     /// How long an upgrade's probation lasts where nothing else is said.
     pub probation: Duration,
 }
@@ -270,6 +277,9 @@ impl Settings {
             key: "role",
             message,
         })?;
+        let key = "children";
+        let wrong = |message| ConfigError::Value { key, message };
+        file.children.check().map_err(wrong)?;
         let store = flags.store.or(file.store);
         if let Some(store) = &store {
             check_store(store)?;
@@ -297,6 +307,7 @@ impl Settings {
             )?,
             node,
             role: flags.role.or(role).unwrap_or_default(),
+            children: file.children,
             executables: around.executables.clone(),
             probation: Duration::from_secs(30),
         })

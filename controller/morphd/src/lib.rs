@@ -4,7 +4,7 @@
 //! | module | what stands there |
 //! |---|---|
 //! | [`config`] | flags, file, defaults |
-//! | [`lock`], [`process`], [`log`] | processes that outlive their parent |
+//! | [`lock`], [`process`], [`log`], [`children`] | processes that outlive their parent, and as whom they run |
 //! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
 //! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
 //! | [`app`], [`upgrade`], [`restarts`], [`pulse`], [`answers`] | the machines: no clock, no async |
@@ -16,6 +16,7 @@ pub mod answers;
 pub mod app;
 pub mod boot;
 pub mod bundle;
+pub mod children;
 pub mod config;
 pub mod counts;
 pub mod lock;

@@ -57,7 +57,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let supervisor = supervisor::start(settings).await?;
-    let unix = management::bind_unix(&socket)?;
+    let unix = management::bind_unix(&socket, supervisor.api_group())?;
     tracing::info!(api = %socket.display(), "morphd is ready");
     tokio::spawn(management::serve_unix(
         unix,

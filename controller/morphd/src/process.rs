@@ -10,11 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open,
-    pidfd_send_signal, prlimit, setsid, waitid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_open,
+    pidfd_send_signal, setrlimit, setsid, waitid,
 };
+use rustix::thread::set_no_new_privs;
 use tokio::io::unix::AsyncFd;
 
+use crate::children::Ids;
 use crate::lock::Holder;
 
 /// How a process ended, for people.
@@ -45,6 +47,17 @@ impl std::fmt::Display for Ending {
     }
 }
 
+/// What a child is given, and what it may have.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// As whom it runs; none: as we do. As another it cannot gain rights by what it executes.
+    pub user: Option<Ids>,
+    /// The most of these that it may have; less where we have less ourselves.
+    pub limits: Vec<(Resource, u64)>,
+    /// Further variables of its environment.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
 /// What a process does, as the kernel sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Toil {
@@ -64,29 +77,32 @@ pub struct Process {
 impl Process {
     /// Starts `exec` in a session of its own, with standard input and output null and standard error appended to `log`.
     pub fn spawn(exec: &Path, args: &[OsString], log: &Path) -> io::Result<Process> {
+        Process::spawn_on(&Terms::default(), exec, args, log)
+    }
+
+    /// The same, on these terms.
+    pub fn spawn_on(
+        terms: &Terms,
+        exec: &Path,
+        args: &[OsString],
+        log: &Path,
+    ) -> io::Result<Process> {
         let stderr = crate::log::open(log)?;
         let mut command = Command::new(exec);
         command
             .args(args)
+            .envs(terms.environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        in_own_session(&mut command);
+        if let Some(Ids { uid, gid }) = terms.user {
+            // Root's further groups are let go of with that.
+            command.uid(uid).gid(gid);
+        }
+        confined(&mut command, terms);
         // `Child` is dropped: std neither waits for it nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
-    }
-
-    /// Bounds what memory the process may take for its own (`RLIMIT_DATA`): one that wants more aborts, and the machine has
-    /// enough for all others.
-    pub fn limit_memory(&self, bytes: u64) -> io::Result<()> {
-        let limit = Rlimit {
-            current: Some(bytes),
-            maximum: Some(bytes),
-        };
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        prlimit(pid, Resource::Data, limit)?;
-        Ok(())
     }
 
     /// Takes hold of a running process by its pid.
@@ -174,12 +190,38 @@ fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? })
 }
 
+/// A session of its own, and limits.
 #[allow(unsafe_code)]
-fn in_own_session(command: &mut Command) {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is the one system call setsid(2),
-    // which allocates nothing and takes no lock.
+fn confined(command: &mut Command, terms: &Terms) {
+    let as_other = terms.user.is_some();
+    let limits: Vec<(Resource, Rlimit)> = terms
+        .limits
+        .iter()
+        .map(|(resource, most)| (*resource, at_most(*resource, *most)))
+        .collect();
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are the system calls setsid(2),
+    // setrlimit(2) and prctl(2), which allocate nothing and take no lock, over a list that was made before.
     unsafe {
-        command.pre_exec(|| setsid().map(drop).map_err(io::Error::from));
+        command.pre_exec(move || {
+            setsid()?;
+            for (resource, limit) in &limits {
+                setrlimit(*resource, *limit)?;
+            }
+            if as_other {
+                set_no_new_privs(true)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Nobody but root may have more than it has.
+fn at_most(resource: Resource, most: u64) -> Rlimit {
+    let ours = getrlimit(resource).maximum;
+    let most = ours.map_or(most, |ours| ours.min(most));
+    Rlimit {
+        current: Some(most),
+        maximum: Some(most),
     }
 }
 
@@ -236,6 +278,22 @@ mod tests {
             .split_whitespace()
             .collect();
         assert_eq!(fields[3], process.pid().to_string(), "session: {stat}");
+    }
+
+    #[tokio::test]
+    async fn a_child_has_the_limits_and_the_environment_that_it_was_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let terms = Terms {
+            user: None,
+            limits: vec![(Resource::Nofile, 77), (Resource::Core, 0)],
+            environment: vec![("MORPH_ALONE", "1")],
+        };
+        let script = "ulimit -n >&2; ulimit -Hn >&2; ulimit -c >&2; echo $MORPH_ALONE >&2";
+        let (sh, args) = (Path::new("/bin/sh"), ["-c".into(), script.into()]);
+        let log = dir.path().join("log");
+        let process = Process::spawn_on(&terms, sh, &args, &log).unwrap();
+        assert_eq!(process.wait().await, Ending::Exited(0));
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "77\n77\n0\n1\n");
     }
 
     #[tokio::test]

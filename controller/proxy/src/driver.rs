@@ -112,9 +112,11 @@ impl Proxy {
     pub fn bind(options: Options) -> Result<Self, StartError> {
         let lock = Lock::take(&options.run_dir)?;
         let listeners = listener::listen(&options.openflow)?;
+        let sessions = options.run_dir.join("sessions.sock");
+        let mode = morph_api::unix::mode_for_apps(&sessions);
         Ok(Proxy {
-            control: Socket::listen(options.run_dir.join("proxy.sock"))?,
-            sessions: Socket::listen(options.run_dir.join("sessions.sock"))?,
+            control: Socket::listen(options.run_dir.join("proxy.sock"), 0o600)?,
+            sessions: Socket::listen(sessions, mode)?,
             listeners,
             options,
             _lock: lock,

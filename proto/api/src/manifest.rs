@@ -36,6 +36,9 @@ pub struct Manifest {
     /// MiB of memory that an instance may take; beyond that it ends. Default: half of the machine's.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+    /// What else an instance may have.
+    #[serde(default)]
+    pub limits: Limits,
     /// When a turn counts as stored.
     #[serde(default)]
     pub durability: Durability,
@@ -48,6 +51,45 @@ pub struct Manifest {
     /// How long the steps of an upgrade to this release may take, by name: `start = "40s"`.
     #[serde(default)]
     pub upgrade: BTreeMap<String, String>,
+}
+
+/// The most that an instance may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Files and sockets that it has open.
+    pub open_files: u32,
+    /// Processes and threads of all instances of the app; kept where the app has a user of its own.
+    pub processes: u32,
+    /// MiB of memory that are written to a file when it crashes.
+    pub core_mib: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            open_files: 1024,
+            processes: 256,
+            core_mib: 0,
+        }
+    }
+}
+
+impl Limits {
+    fn wrong(&self) -> Option<String> {
+        let within = [
+            ("open_files", u64::from(self.open_files), 64, 1 << 20),
+            ("processes", u64::from(self.processes), 8, 1 << 16),
+            ("core_mib", self.core_mib, 0, 1 << 20),
+        ];
+        let wrong = |(_, value, least, most): &(_, u64, u64, u64)| !(least..=most).contains(&value);
+        within
+            .into_iter()
+            .find(wrong)
+            .map(|(name, value, least, most)| {
+                format!("{name}: {value} is not from {least} to {most}")
+            })
+    }
 }
 
 /// When the store acknowledges an app's turns.
@@ -175,6 +217,9 @@ impl Manifest {
         if let Some(mib) = self.memory_mib.filter(|mib| !(16..=1 << 20).contains(mib)) {
             return Some(("memory_mib", format!("{mib} is not from 16 to 1048576")));
         }
+        if let Some(why) = self.limits.wrong() {
+            return Some(("limits", why));
+        }
         if !(TABLES.contains(&first) && TABLES.contains(&last) && first < last) {
             return Some((
                 "tables",
@@ -257,6 +302,16 @@ mod tests {
                 "Morpheus's own",
             ),
             ("id = 3", "id = 0", "id: 0"),
+            (
+                "schema = 2",
+                "limits = { open_files = 3 }\n        schema = 2",
+                "open_files: 3 is not from 64",
+            ),
+            (
+                "schema = 2",
+                "limits = { threads = 3 }\n        schema = 2",
+                "threads",
+            ),
             (
                 "exec = \"router\"",
                 "exec = \"../router\"",

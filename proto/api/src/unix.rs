@@ -1,5 +1,6 @@
 //! gRPC over unix sockets.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ fn connector(
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     })
+}
+
+/// The mode of a socket for apps: their group's where the folder hands its group on (set-group-ID), else its owner's only.
+pub fn mode_for_apps(socket: &Path) -> u32 {
+    let folder = socket.parent().map(std::fs::metadata);
+    match folder {
+        Some(Ok(found)) if found.mode() & 0o2000 != 0 => 0o660,
+        Some(_) | None => 0o600,
+    }
 }
 
 /// Connects to a gRPC server on a unix socket now, or fails.

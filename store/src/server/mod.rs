@@ -168,6 +168,9 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(morph_api::unix::mode_for_apps(path)),
+    )?;
     Ok(listener)
 }

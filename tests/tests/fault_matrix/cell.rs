@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail, ensure};
 use morph_tests::{Lab, LedgerLab, Process, pause, wait_until};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use rustix::process::Signal;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -137,7 +139,10 @@ pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
+        let dir = tempfile::tempdir()?;
+        // Whoever finds its file there takes it away, also an instance, which has a user of its own.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
+        Ok(Self(dir))
     }
 
     /// Makes every process of the lab able to fail, once its file is there.

@@ -30,8 +30,8 @@ pub use service::Service;
 const MODE: u32 = 0o660;
 const NAME: &str = "morpheus.management.v1.Management";
 
-/// Binds the unix socket. Whoever calls this holds morphd's lock, so a file that is there is stale.
-pub fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
+/// Binds the unix socket, for this group where it is not the folder's matter. Whoever calls this holds morphd's lock, so a file that is there is stale.
+pub fn bind_unix(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -41,6 +41,10 @@ pub fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    if group.is_some() {
+        std::os::unix::fs::chown(path, None, group)
+            .with_context(|| format!("cannot set the group of {}", path.display()))?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     Ok(listener)

@@ -48,7 +48,7 @@ impl Supervisor {
             return;
         };
         let version = managed.row.release.clone();
-        let input = match self.spawn_instance(app, &version, None) {
+        let input = match self.spawn_instance(app, &version, None, true) {
             Ok(instance) => Input::Spawned(instance),
             Err(why) => {
                 tracing::error!(app, release = %version, "{why}");

@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use morph_api::manifest::Manifest;
 use morph_api::supervisor::{Ping, Stop, instruction};
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use semver::Version;
 use tonic::Code;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
-use crate::process::{Ending, Process, machine_memory};
+use crate::process::{Ending, Process, Terms, machine_memory};
 use crate::proxy::Proxy;
 use crate::pulse::{Beat, Pulse, Question};
 use crate::upgrade::{self, Side};
@@ -59,19 +60,19 @@ impl Supervisor {
         format!("{:x}", self.last_id)
     }
 
-    /// Starts an instance of a release. The message of a failure is for people.
+    /// Starts an instance of a release; `alone`: nobody serves the app meanwhile. The message of a failure is for people.
     pub(super) fn spawn_instance(
         &mut self,
         app: &str,
         version: &Version,
         space: Option<u32>,
+        alone: bool,
     ) -> Result<InstanceId, String> {
         let release = self.releases.get(app, version);
         let release =
             release.ok_or_else(|| format!("{app}@{version} is not installed any longer"))?;
         let (exec, folder) = (release.exec(), release.folder.clone());
-        let memory = release.manifest.memory_mib.map(|mib| mib << 20);
-        let memory = memory.or_else(|| Some(machine_memory()? / 2));
+        let terms = self.terms(&release.manifest, alone);
         let id = self.next_instance_id();
         let settings = &self.settings;
         let mut args: Vec<OsString> = vec!["--manifest".into(), folder.join("app.toml").into()];
@@ -83,18 +84,42 @@ impl Supervisor {
         }
         let log = crate::log::path(&settings.state_dir, app);
         let log_since = crate::log::length(&log);
-        let process = Process::spawn(&exec, &args, &log)
-            .map_err(|error| format!("could not be started: {}: {error}", exec.display()))?;
-        tracing::info!(app, release = %version, instance = id, pid = process.pid(), "started");
-        if let Some(Err(error)) = memory.map(|bytes| process.limit_memory(bytes)) {
-            // It is bounded by the machine only.
-            tracing::warn!(app, instance = id, %error, "its memory is not limited");
+        let lock = settings.run("instances").join(format!("{app}-{id}"));
+        if let Some(ids) = terms.user {
+            // In a folder where it may make none.
+            ids.make_file(&lock)
+                .map_err(|error| format!("could not be started: {}: {error}", lock.display()))?;
         }
+        let process = Process::spawn_on(&terms, &exec, &args, &log).map_err(|error| {
+            let _ = std::fs::remove_file(&lock);
+            format!("could not be started: {}: {error}", exec.display())
+        })?;
+        tracing::info!(app, release = %version, instance = id, pid = process.pid(), "started");
         self.add_instance(id.clone(), app, version, Arc::new(process));
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.log_since = log_since;
         }
         Ok(id)
+    }
+
+    /// As whom an instance runs, and what it may have.
+    fn terms(&self, manifest: &Manifest, alone: bool) -> Terms {
+        let user = self.owners.map(|owners| owners.of(manifest.id));
+        let (memory, more) = (manifest.memory_mib.map(|mib| mib << 20), &manifest.limits);
+        let memory = memory.or_else(|| Some(machine_memory()? / 2));
+        let mut limits = vec![
+            (Resource::Core, more.core_mib << 20),
+            (Resource::Nofile, more.open_files.into()),
+        ];
+        // One that wants more memory aborts, and the machine has enough for all others.
+        limits.extend(memory.map(|bytes| (Resource::Data, bytes)));
+        // It counts all that a user has: where the user is ours too, that is not the app's.
+        limits.extend(user.map(|_| (Resource::Nproc, more.processes.into())));
+        Terms {
+            user,
+            limits,
+            environment: alone.then_some(("MORPH_ALONE", "1")).into_iter().collect(),
+        }
     }
 
     /// Watches over a process, started or adopted.

@@ -44,6 +44,7 @@ use morph_store::Client;
 use tokio::sync::mpsc;
 
 use crate::app::{self, App, InstanceId};
+use crate::children::Owners;
 use crate::config::Settings;
 use crate::counts::Counts;
 use crate::lock::Lock;
@@ -124,6 +125,8 @@ pub(crate) struct Managed {
 /// All that morphd knows and has in hand.
 pub struct Supervisor {
     settings: Arc<Settings>,
+    /// As whom instances run; none: as morphd does.
+    owners: Option<Owners>,
     store: Client,
     records: Arc<Records>,
     proxy: Proxy,
@@ -153,6 +156,12 @@ impl Supervisor {
     /// Where requests and events go.
     pub fn post(&self) -> mpsc::Sender<Event> {
         self.post.clone()
+    }
+
+    /// Whose `api.sock` is, where the run directory would hand it to the apps' group: morphd's own.
+    pub fn api_group(&self) -> Option<u32> {
+        let own = self.owners.is_some();
+        own.then(|| rustix::process::getegid().as_raw())
     }
 
     /// For management's own questions.

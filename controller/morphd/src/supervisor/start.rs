@@ -34,6 +34,9 @@ const READY: Duration = Duration::from_secs(15);
 pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     make_folders(&settings)?;
     let lock = take_lock(&settings)?;
+    let owners = settings
+        .children
+        .settle(&settings.state_dir, &settings.run_dir)?;
     let settings = Arc::new(settings);
     let store = Client::new(settings.run("store.sock"));
     let mut started = Vec::new();
@@ -63,6 +66,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         last_id: 0,
         bound_logs_at: Instant::now(),
         settings,
+        owners,
         _lock: lock,
     };
     supervisor.watch_part(PartName::Store, &store_process);

@@ -146,7 +146,7 @@ impl Supervisor {
             Side::New => running.to.clone(),
             Side::Old => running.from.clone(),
         };
-        match self.spawn_instance(app, &version, space) {
+        match self.spawn_instance(app, &version, space, false) {
             Ok(id) => {
                 if let Some(running) = self.running(app) {
                     match side {

@@ -89,7 +89,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Listens; a file that is left over is removed first: the lock says that we are alone.
-    pub(super) fn listen(path: PathBuf) -> Result<(Self, UnixListener), RunDirError> {
+    pub(super) fn listen(path: PathBuf, mode: u32) -> Result<(Self, UnixListener), RunDirError> {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed(&path)(error));
@@ -97,7 +97,7 @@ impl Socket {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&path).map_err(failed(&path))?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed(&path))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed(&path))?;
         Ok((Socket { path }, listener))
     }
 }
