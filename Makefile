@@ -75,7 +75,7 @@ bench-store:
 	target/release/examples/bench target/release/morph-stored
 	@test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
 	    | sed '1,2d; s/^| /| without a disk: /'
-	@$(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs | grep '^| '
+	@$(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs | grep -o '| .* |$$'
 
 clean:
 	$(CARGO) clean
