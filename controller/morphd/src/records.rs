@@ -3,13 +3,13 @@
 //! They stand outside any app's schema, and every write names the revision that it replaces. The supervisor is their
 //! only writer (its lock says so); a write whose outcome is unknown is read back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use morph_api::store::{Committed, Lane, Op, Reason, Row, Seq, Transaction};
 use morph_store::{Client, Refusal, Unavailable, op};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::app::InstanceId;
@@ -278,7 +278,10 @@ pub struct Fencing {
 #[derive(Debug)]
 pub struct Records {
     store: Client,
+    /// Of the rows that are there: what is gone is forgotten.
     revisions: Mutex<HashMap<(&'static str, String), u64>>,
+    /// Tables whose rows are all known, as nobody else writes them.
+    whole: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Records {
@@ -287,6 +290,7 @@ impl Records {
         Records {
             store,
             revisions: Mutex::default(),
+            whole: Mutex::default(),
         }
     }
 
@@ -308,6 +312,19 @@ impl Records {
             }
         }
         Ok(found)
+    }
+
+    /// The keys of a table, in order. The store is asked the first time only.
+    pub async fn keys(&self, table: &'static str) -> Result<Vec<String>, Unavailable> {
+        if !self.whole().contains(table) {
+            self.load::<IgnoredAny>(table).await?;
+            self.whole().insert(table);
+        }
+        let revisions = self.revisions();
+        let of = revisions.keys().filter(|(known, _)| *known == table);
+        let mut keys: Vec<String> = of.map(|(_, key)| key.clone()).collect();
+        keys.sort();
+        Ok(keys)
     }
 
     /// Writes rows, with more in the same transaction, for as long as it takes; returns the revision.
@@ -467,11 +484,18 @@ impl Records {
     }
 
     fn seen(&self, writes: &[Write], revision: u64) {
-        let mut revisions = self.revisions();
         for write in writes {
-            let revision = write.value.as_ref().map_or(0, |_| revision);
-            revisions.insert((write.table, write.key.clone()), revision);
+            self.know(write, write.value.as_ref().map(|_| revision));
         }
+    }
+
+    /// At which revision the row is; `None`: it is not there.
+    fn know(&self, write: &Write, revision: Option<u64>) {
+        let (mut revisions, row) = (self.revisions(), (write.table, write.key.clone()));
+        match revision {
+            Some(revision) => revisions.insert(row, revision),
+            None => revisions.remove(&row),
+        };
     }
 
     /// Reads the rows again; if they are what was to be written, the revision at which they are.
@@ -491,9 +515,9 @@ impl Records {
                 }
                 tokio::time::sleep(AGAIN).await;
             };
-            let revision = found.as_ref().map_or(0, |(_, revision)| *revision);
-            self.revisions()
-                .insert((write.table, write.key.clone()), revision);
+            let there = found.as_ref().map(|(_, revision)| *revision);
+            self.know(write, there);
+            let revision = there.unwrap_or(0);
             let same = match (&found, &write.value) {
                 (Some((found, _)), Some(value)) => same_json(found, value),
                 (None, None) => true,
@@ -502,6 +526,10 @@ impl Records {
             newest = newest.filter(|_| same).map(|n| n.max(revision));
         }
         newest
+    }
+
+    fn whole(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn revisions(&self) -> MutexGuard<'_, HashMap<(&'static str, String), u64>> {

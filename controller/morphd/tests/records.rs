@@ -7,7 +7,7 @@ use morph_api::store::{Reason, Seq, Turn};
 use morph_store::server::Store;
 use morph_store::{Client, Refusal, op};
 use morphd::records::{
-    APPS, AppRow, Desired, EVENTS, Fenced, Fencing, Records, UPGRADES, UpgradeRow, Write,
+    APPS, AppRow, Desired, EVENTS, Fenced, Fencing, HISTORY, Records, UPGRADES, UpgradeRow, Write,
 };
 use tokio::sync::oneshot;
 
@@ -288,4 +288,39 @@ async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_mea
         let again = [Write::new(EVENTS, "router-1", &"an event")];
         records.write(&again, &[]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_row_that_is_gone_takes_no_memory_and_those_of_another_morphd_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let before = Records::new(served.client.clone());
+    let row = |key: &str| Write::new(HISTORY, key, &UpgradeRow::default());
+    let both = [row("router/1"), row("router/2")];
+    before.write(&both, &[]).await.unwrap();
+    let records = Records::new(served.client.clone());
+    assert_eq!(
+        records.keys(HISTORY).await.unwrap(),
+        ["router/1", "router/2"]
+    );
+    let gone = [Write::gone(HISTORY, "router/1")];
+    records
+        .write(&[&gone[..], &[row("router/3")]].concat(), &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        records.keys(HISTORY).await.unwrap(),
+        ["router/2", "router/3"]
+    );
+    assert!(!format!("{records:?}").contains("router/1"), "{records:?}");
+    // It may be written again, as one that was never there.
+    records.write(&[row("router/1")], &[]).await.unwrap();
+    // What another one has dropped meanwhile is dropped.
+    let other = [Write::gone(HISTORY, "router/2")];
+    before.write(&other, &[]).await.unwrap();
+    records.write(&other, &[]).await.unwrap();
+    assert_eq!(
+        records.keys(HISTORY).await.unwrap(),
+        ["router/1", "router/3"]
+    );
 }

@@ -62,12 +62,10 @@ impl Supervisor {
     pub(super) fn bound_history(&self, app: &str) {
         let (records, app) = (Arc::clone(&self.records), app.to_owned());
         let call = async move {
-            let rows = records.load::<serde_json::Value>(HISTORY).await;
-            let rows = rows.map_err(|away| away.to_string())?;
+            let keys = records.keys(HISTORY).await;
+            let mut keys = keys.map_err(|away| away.to_string())?;
             let prefix = format!("{app}/");
-            let mut keys: Vec<String> = rows.into_iter().map(|(key, _)| key).collect();
             keys.retain(|key| key.starts_with(&prefix));
-            keys.sort();
             let over = keys.len().saturating_sub(KEPT);
             let oldest = keys.into_iter().take(over);
             let drops: Vec<Write> = oldest.map(|key| Write::gone(HISTORY, key)).collect();
