@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use morph_api::store::{Op, Reason, Space};
-use morph_store::op;
+use morph_store::{Refusal, op};
 
 use super::Supervisor;
 use crate::app::InstanceId;
 use crate::records::Records;
 use crate::upgrade::{Input, Side};
+
+/// A copy of an upgrade that was taken back may come into being, or go, between a look and a write: then both are done again.
+const ATTEMPTS: u32 = 4;
 
 impl Supervisor {
     pub(super) fn make_space(&mut self, app: &str, side: Side, schema: u32) {
@@ -20,6 +23,13 @@ impl Supervisor {
         let call = async move { make_space(&records, &name, schema, &owner).await };
         let name = app.to_owned();
         self.after(call, move |supervisor, result| {
+            if supervisor.instance_of(&name, side).as_ref() != Some(&maker) {
+                // Its upgrade has ended meanwhile, and another one may have begun.
+                if let Ok(space) = result {
+                    supervisor.drop_space(&name, space);
+                }
+                return;
+            }
             let input = match result {
                 Ok(space) => {
                     supervisor.copy_begins(&name, &maker, space, schema);
@@ -75,30 +85,44 @@ pub(super) async fn make_space(
     schema: u32,
     owner: &str,
 ) -> Result<u32, String> {
-    let status = records.status().await;
-    let spaces: Vec<_> = status
-        .spaces
-        .iter()
-        .filter(|space| space.app == app)
-        .collect();
-    let kept = |space: &&&Space| !space.truth && space.schema == schema && space.owner == owner;
-    if let Some(space) = spaces.iter().find(kept) {
-        return Ok(space.id);
+    let mut refused = String::new();
+    for _ in 0..ATTEMPTS {
+        let status = records.status().await;
+        let spaces: Vec<_> = status
+            .spaces
+            .iter()
+            .filter(|space| space.app == app)
+            .collect();
+        let kept = |space: &&&Space| !space.truth && space.schema == schema && space.owner == owner;
+        if let Some(space) = spaces.iter().find(kept) {
+            return Ok(space.id);
+        }
+        let copies = spaces.iter().filter(|space| !space.truth);
+        let drops: Vec<Op> = copies.map(|space| op::drop_space(app, space.id)).collect();
+        let newest = spaces.iter().map(|space| space.id).max().unwrap_or(0);
+        match create(records, &drops, newest + 1, (app, schema, owner)).await {
+            Ok(id) => return Ok(id),
+            Err(refusal) => refused = refusal.to_string(),
+        }
     }
-    let drops: Vec<Op> = spaces
-        .iter()
-        .filter(|space| !space.truth)
-        .map(|space| op::drop_space(app, space.id))
-        .collect();
-    let mut id = spaces.iter().map(|space| space.id).max().unwrap_or(0) + 1;
+    Err(refused)
+}
+
+/// Drops these, and makes a copy's space under the first id from `id` on that was never used.
+async fn create(
+    records: &Records,
+    drops: &[Op],
+    mut id: u32,
+    (app, schema, owner): (&str, u32, &str),
+) -> Result<u32, Refusal> {
     loop {
-        let mut ops = drops.clone();
+        let mut ops = drops.to_vec();
         ops.push(op::create_copy(app, id, schema, owner));
         match records.write(&[], &ops).await {
             Ok(_) => return Ok(id),
             // Used before; ids are not used twice.
             Err(refusal) if refusal.reason == Reason::Conflict => id += 1,
-            Err(refusal) => return Err(refusal.to_string()),
+            Err(refusal) => return Err(refusal),
         }
     }
 }
