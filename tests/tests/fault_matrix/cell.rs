@@ -246,8 +246,10 @@ impl Cell {
         beside.push(ledger.lab().morpheus()?.ask_beside(&upgrade)?);
         if self.step == Step::Committed {
             wait_until("the probation", PATIENCE, || {
-                let step = ledger.lab().status("ledger")?["step"].clone();
-                Ok((step == "UPGRADED").then_some(()))
+                // The first one of all may not have begun.
+                let status = ledger.lab().status("ledger").ok();
+                let there = status.is_some_and(|status| status["step"] == "UPGRADED");
+                Ok(there.then_some(()))
             })?;
             let commit = ["commit", "app=ledger"];
             beside.push(ledger.lab().morpheus()?.ask_beside(&commit)?);
