@@ -407,7 +407,7 @@ impl Slot {
             session: live.session,
             n,
             replayed,
-            alone: self.careful.is_on(),
+            alone: self.careful.is_alone(n),
         });
     }
 

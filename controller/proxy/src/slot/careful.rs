@@ -1,8 +1,9 @@
 //! After a death: which event it is counted against, and events one by one until those that may have done it are past.
 //!
-//! An event is to blame where it alone had been delivered and was not yet durable. Where there were several, nobody knows
-//! which; so from then on each is delivered only once the one before it is durable, until all of them are, and the next death
-//! has one event to blame.
+//! An event is to blame where it alone had been delivered and was not yet durable. Where there were several it was most likely
+//! the last one, since the turns of the others had been accepted: that one is delivered once all before it are durable, and what
+//! follows it once it is durable itself. Should the app die again before that, with several in hand, it was one of the others (the
+//! store may refuse a turn): then each of them waits so for the one before it.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ const TRIES: usize = 256;
 pub(super) struct Careful {
     /// The last event that an instance which died had got and that was not durable.
     until: Option<u64>,
+    /// From this one on events are delivered one by one.
+    from: u64,
     /// The live instance that was lost last, and the one event in its hands.
     died: Option<(String, Option<u64>)>,
     /// Events that came back, and where they are queued.
@@ -23,22 +26,34 @@ pub(super) struct Careful {
 }
 
 impl Careful {
-    /// Events are delivered one by one.
+    /// Some events are delivered one by one.
     pub(super) fn is_on(&self) -> bool {
         self.until.is_some()
+    }
+
+    /// Nothing follows event `n` before it is durable.
+    pub(super) fn is_alone(&self, n: u64) -> bool {
+        self.is_on() && n >= self.from
     }
 
     /// Whether event `n` waits, where `first` is the oldest one that is not durable.
     pub(super) fn waits(&mut self, n: u64, first: u64) -> bool {
         self.until = self.until.filter(|until| first <= *until);
-        self.is_on() && n != first
+        self.is_alone(n) && n != first
     }
 
     /// The live instance is lost.
     pub(super) fn died(&mut self, live: &Live, backlog: &Backlog) {
         let in_hand = live.in_hand(backlog);
         if !in_hand.is_empty() {
-            self.until = self.until.max(Some(in_hand.end - 1));
+            let last = in_hand.end - 1;
+            let again = self.until.is_some_and(|until| in_hand.start <= until);
+            self.from = match again {
+                true if in_hand.start < last => in_hand.start,
+                true => self.from.min(last),
+                false => last,
+            };
+            self.until = self.until.max(Some(last));
         }
         self.died = Some((live.instance.clone(), only(in_hand)));
     }

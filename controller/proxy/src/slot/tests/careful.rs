@@ -44,32 +44,56 @@ fn a_death_counts_against_the_one_event_that_is_not_durable() {
     assert_eq!(bench.suspect(2), None, "set aside, or durable after all");
 }
 
-#[test]
-fn after_a_death_with_several_in_hand_the_window_is_one_until_they_are_past() {
+/// Died with 2 and 3 accepted and not durable, and 4 in hand.
+fn several_in_hand() -> Bench {
     let mut bench = Bench::live();
     for _ in 0..4 {
         bench.packet_in();
     }
-    // 2 and 3 are accepted and not durable, 4 is in hand.
     bench.answer(1, 2);
     bench.answer(1, 3);
     bench.lose(1);
     assert_eq!(bench.suspect(1), None);
     let resumed = bench.resume(2, 2, seq(1));
     assert_eq!(resumed.last().unwrap(), "2: event 2 again");
-    assert_eq!(bench.answer(2, 2), ["2: accepted 2"]);
-    assert_eq!(bench.suspect(2), Some(2));
-    assert_eq!(bench.durable(2), ["2: event 3 again"]);
-    bench.lose(2);
-    assert_eq!(bench.suspect(2), Some(3));
-    let resumed = bench.resume(3, 3, seq(2));
-    assert_eq!(resumed.last().unwrap(), "3: event 3 again");
-    bench.answer(3, 3);
-    assert_eq!(bench.durable(3), ["3: event 4 again"]);
-    assert_eq!(bench.answer(3, 4), ["3: accepted 4"], "4 may have done it");
-    assert_eq!(bench.durable(4), ["3: event 5"]);
+    bench
+}
+
+#[test]
+fn after_a_death_with_several_in_hand_the_last_one_is_delivered_alone() {
+    let mut bench = several_in_hand();
+    assert_eq!(bench.answer(2, 2), ["2: accepted 2", "2: event 3 again"]);
+    assert_eq!(bench.answer(2, 3), ["2: accepted 3"]);
+    assert!(bench.durable(2).is_empty());
+    assert_eq!(bench.durable(3), ["2: event 4 again"]);
+    assert_eq!(bench.suspect(2), Some(4));
+    assert_eq!(bench.answer(2, 4), ["2: accepted 4"], "4 may have done it");
+    assert_eq!(bench.durable(4), ["2: event 5"]);
     bench.packet_in();
-    assert_eq!(bench.answer(3, 5), ["3: accepted 5", "3: event 6"]);
+    assert_eq!(bench.answer(2, 5), ["2: accepted 5", "2: event 6"]);
+}
+
+#[test]
+fn after_a_second_one_the_window_is_one_until_all_are_past() {
+    let mut bench = several_in_hand();
+    assert_eq!(bench.answer(2, 2), ["2: accepted 2", "2: event 3 again"]);
+    bench.lose(2);
+    assert_eq!(bench.suspect(2), None);
+    let resumed = bench.resume(3, 3, seq(1));
+    assert_eq!(resumed.last().unwrap(), "3: event 2 again");
+    assert_eq!(bench.answer(3, 2), ["3: accepted 2"]);
+    assert_eq!(bench.suspect(3), Some(2), "the store may refuse its turn");
+    assert_eq!(bench.durable(2), ["3: event 3 again"]);
+    bench.lose(3);
+    assert_eq!(bench.suspect(3), Some(3));
+    let resumed = bench.resume(4, 4, seq(2));
+    assert_eq!(resumed.last().unwrap(), "4: event 3 again");
+    assert_eq!(bench.answer(4, 3), ["4: accepted 3"]);
+    assert_eq!(bench.durable(3), ["4: event 4 again"]);
+    assert_eq!(bench.answer(4, 4), ["4: accepted 4"]);
+    assert_eq!(bench.durable(4), ["4: event 5"]);
+    bench.packet_in();
+    assert_eq!(bench.answer(4, 5), ["4: accepted 5", "4: event 6"]);
 }
 
 #[test]
