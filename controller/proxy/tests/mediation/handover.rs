@@ -110,12 +110,15 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
     let reply = house.resume("b", lane.epoch, cursor).await;
     assert_eq!((reply.queued, reply.replayed), (2, 2));
     b.resumed().await;
-    for (event, out) in [(one, &b"for one"[..]), (two, b"for two")] {
+    for (event, out) in [(&one, &b"for one"[..]), (&two, b"for two")] {
         let (again, _) = b.packet_in().await;
         assert_eq!((again.seq, again.replayed), (event.seq, true));
         let out: &'static [u8] = out;
         b.turn(&[(channel, 0, packet_out(out))], again.seq).await;
         b.accepted().await;
+        // The last one in hand at a death comes once all before it are durable, to be the only one in hand at another.
+        assert_eq!(again.alone, again.seq == two.seq);
+        b.durable(again.seq.unwrap()).await;
     }
     assert_eq!(switch.packet_out().await, "for one");
     assert_eq!(
