@@ -15,7 +15,7 @@ const BATCH: u64 = 4000;
 /// The short form runs beside other tests, so there is more between two equal things.
 fn form() -> (u64, usize, Duration, f64) {
     match std::env::var_os("MORPH_LONG") {
-        Some(_) => (1_000_000, 9, Duration::from_secs(600), 1.2),
+        Some(_) => (1_000_000, 15, Duration::from_secs(600), 1.2),
         None => (10_000, 5, Duration::from_secs(60), 3.0),
     }
 }
