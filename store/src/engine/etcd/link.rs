@@ -52,6 +52,8 @@ pub(super) struct Link {
     at: usize,
     client: Option<Client>,
     deadline: Option<Instant>,
+    /// The last answer.
+    heard: Option<Instant>,
 }
 
 impl Link {
@@ -74,6 +76,7 @@ impl Link {
             at: 0,
             client: None,
             deadline: None,
+            heard: None,
         })
     }
 
@@ -85,6 +88,7 @@ impl Link {
             at: self.at,
             client: None,
             deadline: None,
+            heard: None,
         }
     }
 
@@ -96,6 +100,11 @@ impl Link {
     pub(super) fn endpoint(&self) -> &str {
         let at = self.at % self.url.endpoints.len().max(1);
         self.url.endpoints.get(at).map_or("", String::as_str)
+    }
+
+    /// When a call was answered last.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     /// Calls are given up at this instant, if they would not be before.
@@ -125,7 +134,10 @@ impl Link {
             call(client).await
         };
         let trouble = match tokio::time::timeout(limit, whole).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                self.heard = Some(Instant::now());
+                return Ok(answer);
+            }
             Ok(Err(error)) => self.trouble(&error),
             Err(_) => Trouble::Away(format!("{} does not answer", self.endpoint())),
         };

@@ -19,8 +19,10 @@ use crate::engine::layout;
 use crate::engine::step::{Step, Table};
 use crate::engine::tables::Tables;
 
-/// How long a start waits for etcd.
+/// How long a start waits for an answer of etcd: reading a large store may take longer.
 const START: Duration = Duration::from_secs(5);
+/// How long it takes at most, where some calls are answered and others never are.
+const MOST: Duration = Duration::from_secs(120);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -39,7 +41,7 @@ pub(super) async fn patiently<T>(
     link: &mut Link,
     mut attempt: impl AsyncFnMut(&mut Link) -> Result<T, Trouble>,
 ) -> Result<T, EngineError> {
-    let until = Instant::now() + START;
+    let begun = Instant::now();
     loop {
         let last = match attempt(link).await {
             Ok(done) => return Ok(done),
@@ -48,14 +50,16 @@ pub(super) async fn patiently<T>(
             Err(Trouble::Compacted) => "etcd compacts its history".to_owned(),
             Err(refused @ Trouble::Refused(_)) => return Err(refused.into()),
         };
-        if Instant::now() >= until {
+        let heard = link.heard().map_or(begun, |heard| heard.max(begun));
+        if heard.elapsed() >= START || begun.elapsed() >= MOST {
             let url = link.url();
             let mend = match url.tls {
                 true => "that it runs there, has a quorum, and that ca=, cert= and key= fit",
                 false => "that it runs there, has a quorum, and does not want TLS (etcds://)",
             };
             return Err(EngineError::Away(format!(
-                "cannot reach etcd at {url} within {START:?}: {last}; check {mend}"
+                "cannot reach etcd at {url}: no answer for {:.0?}: {last}; check {mend}",
+                heard.elapsed()
             )));
         }
         tokio::time::sleep(PAUSE).await;
