@@ -387,7 +387,7 @@ fn seen(memory: &Memory) -> Naive {
                 )
             })
             .collect(),
-        used: state.used.clone(),
+        used: (*state.used).clone(),
         rows: memory.rows.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! What the core keeps in memory: everything but rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use morph_api::store::{Lane, Space};
 
@@ -12,7 +13,8 @@ pub type LaneKey = (String, String);
 /// App and id.
 pub type SpaceKey = (String, u32);
 
-/// The store without its rows. A backend loads it when it opens and advances it by what it has written.
+/// The store without its rows. A backend loads it when it opens and advances it by what it has written. What grows with
+/// time, or by lease, is shared between clones until one of them changes it: a clone is made for each group.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
     /// Of the last transaction that changed anything.
@@ -22,11 +24,11 @@ pub struct State {
     /// Every space there is.
     pub spaces: BTreeMap<SpaceKey, Space>,
     /// Every space there ever was.
-    pub used: BTreeSet<SpaceKey>,
+    pub used: Arc<BTreeSet<SpaceKey>>,
     /// Every lease there is, by name.
-    pub leases: BTreeMap<String, Lease>,
+    pub leases: Arc<BTreeMap<String, Lease>>,
     /// The lease that a row is bound to, of each that is.
-    pub bound: BTreeMap<At, String>,
+    pub bound: Arc<BTreeMap<At, String>>,
 }
 
 impl State {
@@ -44,7 +46,9 @@ impl State {
         for key in &effects.dropped {
             self.spaces.remove(key);
         }
-        self.used.extend(effects.used.iter().cloned());
+        if !effects.used.is_empty() {
+            Arc::make_mut(&mut self.used).extend(effects.used.iter().cloned());
+        }
         for (name, lease) in &effects.leases {
             let lease = lease.clone().map(|lease| Lease {
                 revision: effects.revision,
@@ -73,17 +77,18 @@ impl State {
     }
 
     fn set_lease(&mut self, name: &str, lease: Option<Lease>) {
-        for at in self.leases.remove(name).into_iter().flat_map(|l| l.rows) {
+        let leases = Arc::make_mut(&mut self.leases);
+        let bound = Arc::make_mut(&mut self.bound);
+        for at in leases.remove(name).into_iter().flat_map(|l| l.rows) {
             // It may be another's by now, which came first in the order of names.
-            if self.bound.get(&at).is_some_and(|bound| bound == name) {
-                self.bound.remove(&at);
+            if bound.get(&at).is_some_and(|bound| bound == name) {
+                bound.remove(&at);
             }
         }
         if let Some(lease) = lease {
             let rows = lease.rows.iter();
-            self.bound
-                .extend(rows.map(|at| (at.clone(), name.to_owned())));
-            self.leases.insert(name.to_owned(), lease);
+            bound.extend(rows.map(|at| (at.clone(), name.to_owned())));
+            leases.insert(name.to_owned(), lease);
         }
     }
 

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use morph_api::store::{Finding, Lane, Space};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
@@ -134,7 +135,7 @@ impl Check {
             let space = layout::unseal(key.value(), value.value())
                 .and_then(|_| layout::space_of_key(key.value()));
             match space {
-                Ok(space) => drop(self.state.used.insert(space)),
+                Ok(space) => drop(Arc::make_mut(&mut self.state.used).insert(space)),
                 Err(_) => self.tell(place("used id", key.value()), "it fails its checksum"),
             }
         }
@@ -292,7 +293,7 @@ impl Check {
                 wrong.push((at(), format!("a row is of revision {newest}, after the last change it knows of, {modified}")));
             }
         }
-        for (at, name) in &self.state.bound {
+        for (at, name) in self.state.bound.iter() {
             if !self.there(at).unwrap_or(false) {
                 let what = format!(
                     "row {}/{}/{}, which is bound to it, is not there",

@@ -36,7 +36,7 @@ impl File {
             revision: state.revision,
         }];
         first.extend(state.lanes.into_values().map(Entry::Lane));
-        first.extend(state.used.into_iter().map(Entry::Used));
+        first.extend(state.used.iter().cloned().map(Entry::Used));
         first.extend(state.spaces.values().cloned().map(Entry::Space));
         Ok(Export {
             view,

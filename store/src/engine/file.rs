@@ -1,9 +1,10 @@
 //! The file: opened, checked, loaded, opened again after the disk failed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use morph_api::fail;
 use morph_api::store::op::Op as Kind;
@@ -345,11 +346,13 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
         let space: Space = layout::message(key.value(), value.value())?;
         state.spaces.insert((space.app.clone(), space.id), space);
     }
+    let mut used = BTreeSet::new();
     for entry in transaction.open_table(USED)?.iter()? {
         let (key, value) = entry?;
         layout::unseal(key.value(), value.value())?;
-        state.used.insert(layout::space_of_key(key.value())?);
+        used.insert(layout::space_of_key(key.value())?);
     }
+    state.used = Arc::new(used);
     for (name, row) in leases(transaction)? {
         let at = At {
             app: morph_api::RECORDS.to_owned(),

@@ -73,7 +73,7 @@ fn check(world: &Memory) {
         found.take_row(at, Some((*revision, json))).unwrap();
     }
     assert_eq!((&found.leases, &found.bound), (&state.leases, &state.bound));
-    for (at, name) in &state.bound {
+    for (at, name) in state.bound.iter() {
         assert!(state.leases[name].rows.contains(at));
         assert!(world.rows.contains_key(at), "{at:?} is bound and not there");
     }
