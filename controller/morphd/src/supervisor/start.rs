@@ -27,8 +27,10 @@ use crate::records::{
 };
 use crate::release::{self, Release, Releases};
 
-/// For a part to get ready.
-const READY: Duration = Duration::from_secs(15);
+/// For a part to get ready: a large store is read, or verified after a crash, before it serves.
+const READY: Duration = Duration::from_secs(150);
+/// Whoever waits for one is told so often.
+const STILL: Duration = Duration::from_secs(10);
 
 /// Starts or adopts everything. An error ends what was started.
 pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
@@ -162,12 +164,19 @@ async fn get_ready<T, E: std::fmt::Display>(
     ready: impl Future<Output = Result<T, E>>,
 ) -> anyhow::Result<T> {
     let executable = name.executable();
+    let told = async {
+        for waited in (STILL.as_secs()..READY.as_secs()).step_by(STILL.as_secs() as usize) {
+            tokio::time::sleep(STILL).await;
+            tracing::info!("{executable} has been starting for {waited} s");
+        }
+        tokio::time::sleep(STILL).await;
+    };
     tokio::select! {
         ready = ready => ready.map_err(|error| anyhow!("{executable} does not get ready: {error}")),
         () = process.ended() => {
             bail!("{executable} ended at its start{}", parts::last_words(name, settings, Ending::Unknown))
         }
-        () = tokio::time::sleep(READY) => bail!("{executable} is not ready after {} s", READY.as_secs()),
+        () = told => bail!("{executable} is not ready after {} s", READY.as_secs()),
     }
 }
 
