@@ -1,6 +1,7 @@
 //! What waits for one watcher: filled by the writer, emptied by the watcher's task.
 //!
-//! The writer never waits for a watcher. Progress without rows takes no room: it only moves the revision. Rows wait up
+//! The writer never waits for a watcher. Progress without rows takes no room: it only moves the revision; and where it
+//! comes of other apps' turns it waits for a while, so that an app's turns do not wake all others. Rows wait up
 //! to a bound, and beyond it the watch ends: a view that misses a change is worse than one that is loaded again.
 
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use morph_api::store::ended::Why;
 use morph_api::store::{Change, Changes, Ended, RowValue, Turn};
 use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::core::{At, Effects, SpaceKey};
 
@@ -17,6 +19,9 @@ use crate::core::{At, Effects, SpaceKey};
 const BOUND: usize = 16 << 20;
 /// Bytes of rows of one message; a transaction that is larger has one to itself.
 const MESSAGE: usize = 1 << 20;
+
+/// How long progress that matters to nobody but for its revision may wait.
+const LATER: Duration = Duration::from_millis(50);
 
 /// What a transaction changed, as watchers are told.
 #[derive(Debug)]
@@ -69,6 +74,13 @@ impl Selection {
             && (self.tables.is_empty() || self.tables.contains(&at.table))
     }
 
+    /// Whether somebody may wait to hear that it happened, rows or not: all but turns of other apps. Whoever takes over an app
+    /// waits until it has seen the fence.
+    fn concerns(&self, published: &Published) -> bool {
+        let turn = published.origin.as_ref();
+        turn.is_none_or(|turn| turn.app == self.app)
+    }
+
     /// Bytes that are kept alive for it: all of a transaction that it wants anything of.
     fn size(&self, published: &Published) -> usize {
         match published.rows.iter().any(|(at, _)| self.wants(at)) {
@@ -118,7 +130,17 @@ struct Inner {
     /// Up to where all is on disk, and what of that the watcher knows.
     durable: u64,
     durable_known: u64,
+    /// When progress without rows is told.
+    due: Option<Instant>,
     ended: Option<Ended>,
+}
+
+/// What the watcher's task finds.
+enum Found {
+    Mail(Mail),
+    /// Progress, to be told then.
+    Later(Instant),
+    Nothing,
 }
 
 impl Mailbox {
@@ -141,6 +163,7 @@ impl Mailbox {
     pub(super) fn synced(&self, durable: u64) {
         let mut inner = self.lock();
         inner.durable = durable;
+        inner.due = Some(Instant::now());
         drop(inner);
         self.wake.notify_one();
     }
@@ -148,12 +171,16 @@ impl Mailbox {
     /// A group of transactions, the revision that they end at, and up to where all is on disk.
     pub(super) fn push(&self, group: &[Arc<Published>], revision: u64, durable: u64) {
         let mut inner = self.lock();
+        // It waits to hear that what it knows is on disk.
+        let mut now = inner.durable_known < inner.known;
         for published in group {
             if inner.ended.is_some() {
                 break;
             }
+            now |= self.selection.concerns(published);
             let size = self.selection.size(published);
             if size > 0 {
+                now = true;
                 inner.bytes += size;
                 inner.waiting.push_back((size, Arc::clone(published)));
             }
@@ -173,8 +200,18 @@ impl Mailbox {
             let message = format!("more than {BOUND} bytes of changes are waiting to be read");
             inner.end(ended(Why::TooSlow, message));
         }
+        now |= inner.ended.is_some();
+        let later = match now {
+            true => Instant::now(),
+            false => Instant::now() + LATER,
+        };
+        // The task sleeps until what is due, if anything is.
+        let wake = now || inner.due.is_none();
+        inner.due = Some(inner.due.map_or(later, |due| due.min(later)));
         drop(inner);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
     }
 
     /// Ends the watch; what waits is not told any more.
@@ -186,14 +223,16 @@ impl Mailbox {
     /// Waits for news. For one task only.
     pub(crate) async fn next(&self) -> Mail {
         loop {
-            if let Some(mail) = self.take() {
-                return mail;
+            match self.take() {
+                Found::Mail(mail) => return mail,
+                // Woken before it is due or not, what is there tells.
+                Found::Later(due) => drop(timeout_at(due, self.wake.notified()).await),
+                Found::Nothing => self.wake.notified().await,
             }
-            self.wake.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Mail> {
+    fn take(&self) -> Found {
         let mut inner = self.lock();
         let mut changes = Vec::new();
         let mut bytes = 0;
@@ -208,15 +247,23 @@ impl Mailbox {
             changes.push(published);
         }
         let progress = inner.known < inner.told || inner.durable_known < inner.durable;
+        let later = inner.due.filter(|due| *due > Instant::now());
+        if let (true, true, Some(due)) = (progress, changes.is_empty(), later) {
+            return Found::Later(due);
+        }
+        if inner.waiting.is_empty() {
+            inner.due = None;
+        }
         if inner.waiting.is_empty() && progress {
             inner.known = inner.told;
         } else if changes.is_empty() {
-            return inner.ended.clone().map(Mail::Ended);
+            let ended = inner.ended.clone().map(Mail::Ended);
+            return ended.map_or(Found::Nothing, Found::Mail);
         }
         let (revision, durable) = (inner.known, inner.durable);
         inner.durable_known = durable;
         drop(inner);
-        Some(Mail::Changes(Changes {
+        Found::Mail(Mail::Changes(Changes {
             revision,
             durable: durable.min(revision),
             changes: changes.iter().map(|p| self.selection.change(p)).collect(),
@@ -242,5 +289,103 @@ pub(crate) fn ended(why: Why, message: impl Into<String>) -> Ended {
     Ended {
         why: why.into(),
         message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox() -> Mailbox {
+        let selection = Selection {
+            app: "router".into(),
+            space: 1,
+            tables: Vec::new(),
+        };
+        Mailbox::new(selection, 0, 0)
+    }
+
+    /// A transaction that changes no row of the selection: a turn of an app, or none.
+    fn published(revision: u64, app: Option<&str>) -> Arc<Published> {
+        let origin = app.map(|app| Turn {
+            app: app.into(),
+            ..Turn::default()
+        });
+        Arc::new(Published {
+            revision,
+            origin,
+            rows: Vec::new(),
+            dropped: Vec::new(),
+        })
+    }
+
+    fn push(mailbox: &Mailbox, revision: u64, app: Option<&str>) {
+        mailbox.push(&[published(revision, app)], revision, revision);
+    }
+
+    /// What its task finds, if that is told at once.
+    fn told(mailbox: &Mailbox) -> Option<(u64, u64)> {
+        match mailbox.take() {
+            Found::Mail(Mail::Changes(changes)) => Some((changes.revision, changes.durable)),
+            Found::Later(due) => {
+                assert!(due <= Instant::now() + LATER);
+                None
+            }
+            Found::Nothing | Found::Mail(Mail::Ended(_)) => panic!("nothing to be told"),
+        }
+    }
+
+    #[tokio::test]
+    async fn turns_of_other_apps_are_told_together_and_later() {
+        let (mailbox, begun) = (mailbox(), Instant::now());
+        for round in [0, 10] {
+            for revision in 1..=9 {
+                push(&mailbox, round + revision, Some("topology"));
+            }
+            let Mail::Changes(changes) = mailbox.next().await else {
+                panic!("ended");
+            };
+            assert_eq!(changes.revision, round + 9);
+        }
+        assert!(begun.elapsed() >= 2 * LATER);
+    }
+
+    #[test]
+    fn a_fence_and_the_apps_own_turns_are_told_at_once() {
+        for own in [None, Some("router")] {
+            let mailbox = mailbox();
+            push(&mailbox, 1, own);
+            assert_eq!(told(&mailbox), Some((1, 1)));
+            push(&mailbox, 2, Some("topology"));
+            assert_eq!(told(&mailbox), None);
+            push(&mailbox, 3, own);
+            assert_eq!(told(&mailbox), Some((3, 3)));
+        }
+    }
+
+    #[test]
+    fn what_was_told_and_is_on_disk_now_is_told_at_once() {
+        let mailbox = mailbox();
+        mailbox.push(&[published(1, Some("router"))], 1, 0);
+        assert_eq!(told(&mailbox), Some((1, 0)));
+        mailbox.push(&[published(2, Some("topology"))], 2, 2);
+        assert_eq!(told(&mailbox), Some((2, 2)));
+        mailbox.push(&[published(3, Some("router"))], 3, 2);
+        assert_eq!(told(&mailbox), Some((3, 2)));
+        mailbox.synced(3);
+        assert_eq!(told(&mailbox), Some((3, 3)));
+    }
+
+    #[tokio::test]
+    async fn that_there_was_nothing_to_tell_keeps_nothing_back() {
+        let mailbox = mailbox();
+        mailbox.synced(0);
+        assert!(matches!(mailbox.take(), Found::Nothing));
+        let wait = async {
+            tokio::task::yield_now().await;
+            push(&mailbox, 1, Some("topology"));
+        };
+        let (mail, ()) = tokio::join!(mailbox.next(), wait);
+        assert!(matches!(mail, Mail::Changes(changes) if changes.revision == 1));
     }
 }
