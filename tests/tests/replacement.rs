@@ -1,16 +1,11 @@
 //! An instance that dies is replaced at once: by a cold start of the same release, which loads all of its state.
 
 use anyhow::{Context, Result, ensure};
-use morph_api::store::op::Op as Kind;
-use morph_api::store::store_client::StoreClient;
-use morph_api::store::{Expect, Op, Put, Row, Transaction, commit_reply};
 use morph_tests::{LedgerLab, Load, Process, Strictness, pause, wait_until};
 use std::time::{Duration, Instant};
 
 /// Rows of the app, beside its books.
 const KEYS: u64 = 10_000;
-/// Rows of one transaction; each has an expectation too.
-const BATCH: u64 = 2_000;
 /// Of each switch: new packets all the time, also while nobody answers.
 const LOAD: Load = Load::Window(50, 20);
 /// What lived for so long is started again without a wait.
@@ -67,45 +62,13 @@ fn is_gone(process: &Process) -> bool {
 
 /// Rows of the ledger's own that it has to load with its books.
 fn fill(ledger: &LedgerLab) -> Result<()> {
-    let socket = ledger.lab().morpheus()?.run_dir().join("store.sock");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut store = StoreClient::new(morph_api::unix::connect_lazy(socket));
-        for from in (0..KEYS).step_by(usize::try_from(BATCH)?) {
-            let reply = store.commit(rows(from..from + BATCH)).await?.into_inner();
-            let stored = matches!(reply.result, Some(commit_reply::Result::Committed(_)));
-            ensure!(stored, "{reply:?}");
-        }
-        Ok(())
-    })
-}
-
-fn rows(numbers: std::ops::Range<u64>) -> Transaction {
-    let row = |n| Row {
-        app: "ledger".into(),
-        space: 0,
-        table: "ballast".into(),
-        key: format!("{n:016x}"),
+    let row = |n| {
+        let (key, port) = (format!("{n:016x}"), n % 48);
+        let value = format!(r#"{{"port":{port},"mac":"02:00:00:00:00:01","seen":{n}}}"#);
+        (key, value)
     };
-    let absent = |n| Expect {
-        row: Some(row(n)),
-        revision: 0,
-    };
-    let put = |n| Op {
-        op: Some(Kind::Put(Put {
-            row: Some(row(n)),
-            value: format!(
-                r#"{{"port":{},"mac":"02:00:00:00:00:01","seen":{n}}}"#,
-                n % 48
-            ),
-            ..Put::default()
-        })),
-    };
-    Transaction {
-        expect: numbers.clone().map(absent).collect(),
-        ops: numbers.map(put).collect(),
-        ..Transaction::default()
-    }
+    ledger
+        .lab()
+        .morpheus()?
+        .fill("ledger", "ballast", KEYS, row)
 }

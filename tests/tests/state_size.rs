@@ -1,15 +1,9 @@
 //! A hand-over takes as long with much state as with none: nothing in it walks over rows.
 
 use anyhow::{Context, Result, ensure};
-use morph_api::store::op::Op as Kind;
-use morph_api::store::store_client::StoreClient;
-use morph_api::store::{CommitReply, Expect, Op, Put, Row, Transaction, commit_reply};
 use morph_tests::{Lab, Shape, wait_until};
 use serde_json::Value;
 use std::time::Duration;
-
-/// Rows of one transaction; each has an expectation too.
-const BATCH: u64 = 4000;
 
 /// How many rows, how many hand-overs of each lab, how long one upgrade may prepare itself, and what is no difference.
 /// The short form runs beside other tests, so there is more between two equal things.
@@ -75,49 +69,8 @@ fn hand_over(lab: &Lab, version: &str, patience: Duration) -> Result<u64> {
 
 /// Weights that say what goes without saying, of ports that nobody has: rows of the router's own that it has to keep.
 fn fill(lab: &Lab, keys: u64) -> Result<()> {
-    let socket = lab.morpheus()?.run_dir().join("store.sock");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut store = StoreClient::new(morph_api::unix::connect_lazy(socket));
-        let mut n = 0;
-        while n < keys {
-            let to = (n + BATCH).min(keys);
-            let reply = store.commit(weights(n, to)).await?.into_inner();
-            let CommitReply {
-                result: Some(commit_reply::Result::Committed(_)),
-            } = reply
-            else {
-                anyhow::bail!("{reply:?}");
-            };
-            n = to;
-        }
-        Ok(())
+    lab.morpheus()?.fill("router", "weights", keys, |n| {
+        let key = format!("{:016x}/{}", 0x1000 + n / 1000, 1000 + n % 1000);
+        (key, "1".into())
     })
-}
-
-fn weights(from: u64, to: u64) -> Transaction {
-    let row = |n| Row {
-        app: "router".into(),
-        space: 0,
-        table: "weights".into(),
-        key: format!("{:016x}/{}", 0x1000 + n / 1000, 1000 + n % 1000),
-    };
-    let absent = |n| Expect {
-        row: Some(row(n)),
-        revision: 0,
-    };
-    let put = |n| Op {
-        op: Some(Kind::Put(Put {
-            row: Some(row(n)),
-            value: "1".into(),
-            ..Put::default()
-        })),
-    };
-    Transaction {
-        expect: (from..to).map(absent).collect(),
-        ops: (from..to).map(put).collect(),
-        ..Transaction::default()
-    }
 }
