@@ -441,6 +441,15 @@ impl Records {
         Ok(ops)
     }
 
+    /// The schema versions of these apps' truths, for as long as it takes.
+    pub async fn truths(&self, apps: &[String]) -> Vec<Option<u32>> {
+        let spaces = self.status().await.spaces;
+        let truth = |app: &String| spaces.iter().find(|space| space.truth && space.app == *app);
+        apps.iter()
+            .map(|app| truth(app).map(|t| t.schema))
+            .collect()
+    }
+
     /// The store's status, for as long as it takes.
     pub async fn status(&self) -> morph_api::store::StatusReply {
         loop {

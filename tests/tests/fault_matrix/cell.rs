@@ -277,7 +277,7 @@ impl Cell {
             ledger.lab().morpheus()?.go_on(&morphd);
         }
         if let Some(process) = paused {
-            pause(PAUSE);
+            pause(self.pause());
             match (self.victim, self.fault) {
                 (Victim::Store, Fault::Hang) => process.kill()?,
                 // Whoever found out first has killed it.
@@ -285,6 +285,16 @@ impl Cell {
             }
         }
         Ok(Instant::now())
+    }
+
+    /// The store comes back before a fence's deadline on the way to the newer schema, and after it to the older one, where the
+    /// fence swaps.
+    fn pause(self) -> Duration {
+        match (self.victim, self.fault, self.from) {
+            (Victim::Store, Fault::Stop, "2.0.0") => PAUSE + Duration::from_millis(500),
+            (Victim::Store, Fault::Stop, _) => PAUSE - Duration::from_millis(500),
+            _ => PAUSE,
+        }
     }
 
     fn fail_morphd(self, ledger: &mut LedgerLab, place: &Place) -> Result<Instant> {

@@ -194,10 +194,13 @@ impl Supervisor {
             let fence = records.fence(fencings, writes);
             if side == Side::Old {
                 // The way back has no failure exit: it waits for the store.
-                return fence.await.map_err(|refusal| refusal.to_string());
+                let fenced = fence.await.map_err(|refusal| refusal.to_string())?;
+                // Nothing of an earlier fence lands any more.
+                return Ok((fenced, records.truths(&apps).await));
             }
             match tokio::time::timeout(limit, fence).await {
-                Ok(result) => result.map_err(|refusal| refusal.to_string()),
+                Ok(Ok(fenced)) => Ok((fenced, Vec::new())),
+                Ok(Err(refusal)) => Err(refusal.to_string()),
                 Err(_) => Err("the store did not answer in time".into()),
             }
         };
@@ -240,12 +243,21 @@ impl Supervisor {
         })
     }
 
-    fn fence_answered(&mut self, parts: Vec<FencePart>, result: Result<Vec<Fenced>, String>) {
+    /// With the schema versions of the truths, in the order of the apps, where it was for the old releases.
+    fn fence_answered(
+        &mut self,
+        parts: Vec<FencePart>,
+        result: Result<(Vec<Fenced>, Vec<Option<u32>>), String>,
+    ) {
         may_fail("morphd.upgrade.fenced");
-        let fenced = match result {
+        let (fenced, truths) = match result {
             Ok(fenced) => fenced,
             Err(why) => {
                 for part in parts {
+                    if let Some(running) = self.running(&part.fencing.app) {
+                        // Maybe. Whoever finds the record fences for the old release, which settles it.
+                        running.row.fenced = true;
+                    }
                     self.feed_upgrade(&part.fencing.app, Input::FenceRefused(why.clone()));
                 }
                 return;
@@ -261,7 +273,11 @@ impl Supervisor {
                 self.releases.set_status(app, &to, part.status);
             }
         }
-        for part in parts {
+        let truths = truths.into_iter().chain(std::iter::repeat(None));
+        for (part, truth) in parts.into_iter().zip(truths) {
+            if let Some(schema) = truth {
+                self.feed_upgrade(&part.fencing.app, Input::Truth(schema));
+            }
             self.feed_upgrade(&part.fencing.app, Input::Fenced);
         }
     }

@@ -165,6 +165,7 @@ impl Facts {
             | Input::Held(_)
             | Input::HoldFailed(_)
             | Input::Fenced
+            | Input::Truth(_)
             | Input::FenceRefused(_)
             | Input::Resumed(_)
             | Input::ResumeFailed(_)

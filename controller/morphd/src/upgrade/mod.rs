@@ -201,6 +201,10 @@ impl Upgrade {
         if self.ended() {
             return;
         }
+        if let Input::Truth(schema) = input {
+            self.swapped = self.plan.mode == Mode::CopyFirst && schema == self.plan.new_schema;
+            return;
+        }
         self.facts.note(&input, now, out);
         match (self.trouble_in(&input, now), input) {
             (Some(cause), _) => self.fail(cause, now, out),
@@ -287,6 +291,7 @@ impl Upgrade {
             | Input::Held(_)
             | Input::HoldFailed(_)
             | Input::Fenced
+            | Input::Truth(_)
             | Input::FenceRefused(_)
             | Input::Resumed(_)
             | Input::ResumeFailed(_)

@@ -603,6 +603,32 @@ fn a_flush_that_is_not_answered_is_asked_for_again_and_then_given_up() {
     assert_eq!(b.upgrade.state(), RECORDING);
 }
 
+/// The store stopped while the fence was on its way, and answered too late.
+#[test]
+fn a_fence_that_swapped_without_an_answer_is_swapped_back() {
+    for landed in [false, true] {
+        let mut b = at(Mode::CopyFirst, State::Fencing);
+        b.feed(Input::FenceRefused("no answer in time".into()));
+        b.feed(recorded(Step::RollingBack));
+        assert_eq!(b.upgrade.state(), State::Back(Back::Fencing));
+        let plan = *b.upgrade.plan();
+        b.feed(Input::Truth(match landed {
+            true => plan.new_schema,
+            false => plan.old_schema,
+        }));
+        b.feed(Input::Fenced);
+        b.feed(Input::Resumed(Resumption::default()));
+        let makes = Output::MakeSpace(Side::Old, plan.old_schema);
+        assert_eq!(b.out.contains(&makes), landed, "{:?}", b.out);
+        assert_eq!(
+            b.out.contains(&Output::DropSpace(7)),
+            !landed,
+            "{:?}",
+            b.out
+        );
+    }
+}
+
 #[test]
 fn statuses_come_in_order_and_only_once_true() {
     let mut b = Bench::new(Mode::Plain);

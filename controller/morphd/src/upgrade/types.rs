@@ -212,6 +212,9 @@ pub enum Input {
     HoldFailed(String),
     /// The fence is on disk, with the record.
     Fenced,
+    /// The schema version of the truth behind a fence for the old release: it tells whether a fence whose answer never came
+    /// has swapped.
+    Truth(u32),
     /// It was refused or could not be made.
     FenceRefused(String),
     /// The instance is live.
