@@ -76,6 +76,8 @@ pub(super) struct Hands {
     /// still to come, and says nothing about the present epoch.
     pub(super) given_up: Option<u64>,
     pub(super) committing: VecDeque<Hand>,
+    /// All up to this revision is on disk: the watch may say so before the answer to a turn that came earlier.
+    synced: u64,
 }
 
 impl Hands {
@@ -96,13 +98,19 @@ impl Hands {
 
     /// All up to this revision is on disk.
     pub(super) fn synced(&mut self, durable: u64) {
+        self.synced = durable.max(self.synced);
         for hand in &mut self.committing {
             if let Stage::Stored { revision } = hand.stage
-                && revision <= durable
+                && revision <= self.synced
             {
                 hand.stage = Stage::Durable { revision };
             }
         }
+    }
+
+    /// The store may be another one, with other revisions.
+    pub(super) fn begin_anew(&mut self) {
+        self.synced = 0;
     }
 
     /// Something waits for them: those that are not on disk are asked again, and answered once they are.
@@ -117,6 +125,7 @@ impl Hands {
     /// The store is another than the one that said what it had applied.
     pub(super) fn doubt(&mut self) {
         self.hurry();
+        self.begin_anew();
         for hand in &mut self.committing {
             (hand.stored, hand.doubtful) = (None, true);
         }

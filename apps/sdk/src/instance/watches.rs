@@ -431,6 +431,7 @@ impl<A: App> Instance<A> {
                 let tables = &self.engine.tables;
                 let writes = self.truth.loaded(synced.revision, modified, tables)?;
                 self.own.synced(&synced);
+                self.hands.begin_anew();
                 self.apply_own(writes, None);
                 if let Some(copy) = &mut self.copy {
                     copy.look_again(&self.truth);

@@ -517,6 +517,21 @@ fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
     );
 }
 
+/// The answer and the news come by two ways.
+#[test]
+fn what_is_known_to_be_on_disk_before_its_answer_comes_is_durable_with_the_answer() {
+    let mut world = unsynced();
+    world.commits_at_once = false;
+    world.packet([1, 2, 3]);
+    let (id, transaction) = world.commits.pop_front().unwrap();
+    let outcome = world.store.commit(transaction);
+    world.store.sync();
+    world.news();
+    assert_eq!(durables(&mut world), [] as [&str; 0]);
+    world.feed(Input::Committed { id, outcome });
+    assert_eq!(durables(&mut world), ["Durable 1:1"]);
+}
+
 #[test]
 fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
     let mut world = unsynced();
