@@ -120,7 +120,7 @@ fn rank(among: &[u64], revisions: &[u64], hasher: &mut DefaultHasher) {
 }
 
 /// Fields that hold revisions, and no other numbers.
-const REVISIONS: [&str; 11] = [
+const REVISIONS: [&str; 12] = [
     "revision",
     "from_revision",
     "modified",
@@ -128,6 +128,7 @@ const REVISIONS: [&str; 11] = [
     "told",
     "needs",
     "durable",
+    "durable_to",
     "stored",
     "reached",
     "seen",

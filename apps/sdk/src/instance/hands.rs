@@ -77,7 +77,7 @@ pub(super) struct Hands {
     pub(super) given_up: Option<u64>,
     pub(super) committing: VecDeque<Hand>,
     /// All up to this revision is on disk: the watch may say so before the answer to a turn that came earlier.
-    synced: u64,
+    durable_to: u64,
 }
 
 impl Hands {
@@ -98,10 +98,10 @@ impl Hands {
 
     /// All up to this revision is on disk.
     pub(super) fn synced(&mut self, durable: u64) {
-        self.synced = durable.max(self.synced);
+        self.durable_to = durable.max(self.durable_to);
         for hand in &mut self.committing {
             if let Stage::Stored { revision } = hand.stage
-                && revision <= self.synced
+                && revision <= self.durable_to
             {
                 hand.stage = Stage::Durable { revision };
             }
@@ -110,7 +110,7 @@ impl Hands {
 
     /// The store may be another one, with other revisions.
     pub(super) fn begin_anew(&mut self) {
-        self.synced = 0;
+        self.durable_to = 0;
     }
 
     /// Something waits for them: those that are not on disk are asked again, and answered once they are.
