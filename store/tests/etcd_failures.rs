@@ -321,6 +321,42 @@ async fn a_large_transaction_that_was_named_is_finished_by_the_next_daemon() {
     assert_eq!(left.trim(), "");
 }
 
+/// Rows of all sizes, in tables of which some begin as others do: a start reads all of them, each once.
+#[tokio::test]
+async fn a_start_reads_every_row_of_tables_small_and_large() {
+    let url = etcd::shared().url("sizes");
+    let one = Daemon::start_on(&url).await;
+    one.app("a").await;
+    let tables = [
+        ("t", 3000, 10),
+        ("t-x", 40, 100_000),
+        ("t.x", 1, 10),
+        ("t/x", 700, 2000),
+        ("tx", 20, 500_000),
+    ];
+    let mut turns = 0;
+    for (table, rows, size) in tables {
+        let value = format!("\"{}\"", "x".repeat(size));
+        let step = (3_000_000 / size).min(500);
+        for from in (0..rows).step_by(step) {
+            let rows = (from..rows.min(from + step)).map(|n| format!("{n:04}/{n}"));
+            let puts = rows.map(|key| op::put(op::row("a", table, key), value.clone()));
+            one.commit(op::turn(turn("a", 1, turns), puts)).await;
+            turns += 1;
+        }
+    }
+    let two = Daemon::start_on(&url).await;
+    for (table, rows, size) in tables {
+        let found = two.client.list("a", table, "").await.unwrap();
+        assert_eq!(found.len(), rows, "{table}");
+        let lengths = found.iter().filter_map(|row| row.value.as_ref());
+        assert!(
+            lengths.into_iter().all(|value| value.len() == size + 2),
+            "{table}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn one_that_was_cut_off_beyond_etcds_history_loads_again() {
     let etcd = Etcd::start(&[]);

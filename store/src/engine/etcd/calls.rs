@@ -10,8 +10,8 @@ use crate::engine::error::EngineError;
 
 /// Bytes of an answer. A page of rows is asked for in such numbers that it stays far below.
 const ANSWER: usize = 64 << 20;
-/// Bytes of a page, about. For each page etcd walks over all keys that follow, to count them, so pages are to be few: with
-/// 2000 keys a page, a million took 40 s.
+/// Bytes of a page, about. For each page etcd walks over all keys that follow in its range, to count them, so pages are to be
+/// few: with 2000 keys a page, a million took 40 s.
 const PAGE: usize = 4 << 20;
 /// Keys of a page.
 const MOST: usize = 40_000;
@@ -77,19 +77,21 @@ impl Link {
         Ok(answer.kvs().first().map(found))
     }
 
-    /// Everything under a prefix as it was at a revision of etcd, page by page, in order.
+    /// Everything under a prefix as it was at a revision of etcd, page by page, in order. Entries in the same folder `depth` levels below
+    /// it are taken to be of about the same size: only of these are large pages asked for.
     pub(super) async fn walk(
         &mut self,
         prefix: &str,
+        depth: usize,
         at: i64,
         mut each: impl FnMut(&KeyValue) -> Result<(), EngineError>,
     ) -> Result<(), Trouble> {
         let end = after_prefix(prefix);
-        let mut from = prefix.as_bytes().to_vec();
+        let (mut from, mut to) = (prefix.as_bytes().to_vec(), end.clone());
         let mut limit = FEWEST;
         loop {
             let options = GetOptions::new()
-                .with_range(end.clone())
+                .with_range(to.clone())
                 .with_limit(limit as i64)
                 .with_revision(at);
             let page = self
@@ -112,12 +114,19 @@ impl Link {
                 bytes += kv.key().len() + kv.value().len();
                 each(kv).map_err(Trouble::Refused)?;
             }
-            let Some(last) = page.kvs().last().filter(|_| page.more()) else {
-                return Ok(());
-            };
-            from = [last.key(), &[0]].concat();
-            let usual = bytes / page.kvs().len().max(1);
-            limit = (PAGE / usual.max(1)).clamp(FEWEST, MOST);
+            match page.kvs().last().filter(|_| page.more()) {
+                Some(last) => {
+                    from = [last.key(), &[0]].concat();
+                    to = after_folder(prefix, depth, last.key()).unwrap_or_else(|| end.clone());
+                    let usual = bytes / page.kvs().len().max(1);
+                    limit = (PAGE / usual.max(1)).clamp(FEWEST, MOST);
+                }
+                None if to == end => return Ok(()),
+                None => {
+                    from = std::mem::replace(&mut to, end.clone());
+                    limit = FEWEST;
+                }
+            }
         }
     }
 
@@ -175,9 +184,35 @@ pub(super) fn after_prefix(prefix: &str) -> Vec<u8> {
     end
 }
 
+/// The first key behind the folder `depth` levels below the prefix that this key is in.
+fn after_folder(prefix: &str, depth: usize, key: &[u8]) -> Option<Vec<u8>> {
+    let below = key.get(prefix.len()..)?;
+    let slashes = below.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let ends = slashes.map(|(at, _)| prefix.len() + at + 1);
+    let folder = std::iter::once(prefix.len()).chain(ends).nth(depth)?;
+    Some(after_prefix(str::from_utf8(&key[..folder]).ok()?))
+}
+
 fn found(kv: &KeyValue) -> Found {
     Found {
         value: kv.value().to_vec(),
         at: kv.mod_revision(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_ends_behind_the_last_key_in_it() {
+        let key = b"/m/rows/router/1/trees/a/b";
+        let behind = |depth| after_folder("/m/rows/", depth, key);
+        let text = |depth| behind(depth).map(|key| String::from_utf8(key).unwrap());
+        assert_eq!(text(0).unwrap(), "/m/rows0");
+        assert_eq!(text(3).unwrap(), "/m/rows/router/1/trees0");
+        assert_eq!(text(9), None);
+        assert!(behind(3).unwrap() > key.to_vec());
+        assert_eq!(after_folder("/m/rows/", 1, b"/m"), None);
     }
 }

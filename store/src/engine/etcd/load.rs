@@ -135,7 +135,9 @@ pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Lo
     // Spaces before rows.
     for table in [Table::Spaces, Table::Used, Table::Lanes, Table::Rows] {
         let folder = keys.table(table);
-        let entries = link.walk(&folder, now, |kv| {
+        // Each table of an app may have rows of a size of its own.
+        let depth = if table == Table::Rows { 3 } else { 0 };
+        let entries = link.walk(&folder, depth, now, |kv| {
             let key = keys.layout_key(table, kv.key())?;
             match table {
                 Table::Spaces => drop(alive.insert(layout::space_of_key(&key)?)),
