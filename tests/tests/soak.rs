@@ -12,6 +12,8 @@ use tonic::transport::Channel;
 /// The parts of Morpheus that stay while releases come and go.
 const PARTS: [&str; 3] = ["morphd", "morph-proxy", "morph-stored"];
 
+/// From the request until the new instance has been live for some ten milliseconds: when most is to be done.
+const BEGINNING: Duration = Duration::from_millis(60);
 /// About as much for the processors to do as an upgrade is for all that take part in it, 20 to 25 ms.
 const BUSY: &str = "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done";
 
@@ -60,12 +62,13 @@ impl Caller {
         Ok(Self { runtime, morphd })
     }
 
-    /// As [`upgrade`].
+    /// Upgrades the ledger to its other release, to the commit. People give a new release more time to prove itself (30 s, if they do not
+    /// say): the rest of an upgrade is as quiet as that.
     fn upgrade(&mut self, to: &str) -> Result<()> {
         let request = UpgradeRequest {
             app: "ledger".into(),
             version: to.into(),
-            probation_ms: 50,
+            probation_ms: either(200, 1000),
             ..UpgradeRequest::default()
         };
         self.runtime.block_on(async {
@@ -171,7 +174,8 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
     switches.load(LedgerLab::PORT, Load::Window(50, 4));
     switches.load(LedgerLab::OTHER_PORT, Load::Window(100, 4));
     let mut caller = Caller::new(&ledger)?;
-    let (mut quiet, mut during, mut busy) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut quiet, mut during) = (Vec::new(), Vec::new());
+    let (mut begun, mut busy) = (Vec::new(), Vec::new());
     let mut release = "1.0.0";
     pause(Duration::from_secs(1));
     // In turns, so that what else the machine does is in all.
@@ -182,15 +186,14 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
         quiet.push((from, to));
         release = LedgerLab::other_release(release);
         caller.upgrade(release)?;
-        let upgraded = Instant::now();
-        during.push((to, upgraded));
+        during.push((to, Instant::now()));
+        begun.push((to, to + BEGINNING));
         // The displaced instance ends in this time.
         pause(Duration::from_millis(700));
         let from = Instant::now();
         ledger.lab().sandbox().script(BUSY)?;
-        pause((upgraded - to).saturating_sub(from.elapsed()));
-        busy.push((from, Instant::now()));
-        pause(Duration::from_millis(100));
+        busy.push((from, from + BEGINNING));
+        pause(Duration::from_millis(200));
     }
     switches.load(LedgerLab::OTHER_PORT, Load::Silent);
     pause(Duration::from_millis(500));
@@ -203,20 +206,26 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
         println!("second app {what}, in us: {times:?}: p50 x {p50:.2}, p99 x {p99:.2}");
         (p50, p99)
     };
-    let (p50, p99) = against_quiet("during upgrades", &during);
+    let whole = against_quiet("during upgrades", &during);
+    let beginning = against_quiet("while they begin", &begun);
     let (busy50, busy99) = against_quiet("while a shell counts", &busy);
     for (dpid, tally) in switches.tallies(LedgerLab::OTHER_PORT) {
         let missing = tally.unanswered().len();
         ensure!(missing == 0, "switch {dpid}: {missing} unanswered");
     }
     ledger.settle(Strictness::Once)?;
-    // On two processors any process that starts is noticed: an upgrade may be as well, but no more than one that only counts.
     // A short run on a loaded machine is held to less.
+    let loaded = (2.0, 5.0);
+    let within = |what, (p50, p99), (most50, most99)| {
+        ensure!(
+            p50 <= most50 && p99 <= most99,
+            "{what}: p50 x {p50:.2}, p99 x {p99:.2}"
+        );
+        Ok(())
+    };
+    within("during upgrades", whole, either(loaded, (1.05, 1.5)))?;
+    // On two processors any process that starts is noticed: so is an upgrade, but no more than one that only counts.
     let most = (1.05 * busy50.max(1.0), busy99.max(1.5));
-    let (most50, most99) = either((2.0, 5.0), most);
-    ensure!(
-        p50 <= most50 && p99 <= most99,
-        "p50 x {p50:.2}, p99 x {p99:.2}"
-    );
+    within("while they begin", beginning, either(loaded, most))?;
     ledger.finish()
 }
