@@ -1,19 +1,13 @@
 //! Many upgrades under load: how long each hand-over takes, what grows, and what the neighbours notice.
 
 use anyhow::{Context, Result, ensure};
-use morph_api::management::management_client::ManagementClient;
-use morph_api::management::{Step, UpgradeRequest, UpgradeStatus};
 use morph_tests::{LedgerLab, Load, Percentiles, Strictness, pause, wait_until};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
-use tonic::transport::Channel;
 
 /// The parts of Morpheus that stay while releases come and go.
 const PARTS: [&str; 3] = ["morphd", "morph-proxy", "morph-stored"];
 
-/// From the request until the new instance has been live for some ten milliseconds: when most is to be done.
-const BEGINNING: Duration = Duration::from_millis(60);
 /// About as much for the processors to do as an upgrade is for all that take part in it, 20 to 25 ms.
 const BUSY: &str = "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done";
 
@@ -43,44 +37,6 @@ fn upgrade(ledger: &LedgerLab, to: &str) -> Result<u32> {
     Ok(u32::try_from(
         last["handover_us"].as_u64().context("handover_us")?,
     )?)
-}
-
-/// Asks morphd by itself: a `morphctl` in a sandbox is two processes that start, and no part of an upgrade.
-struct Caller {
-    runtime: Runtime,
-    morphd: ManagementClient<Channel>,
-}
-
-impl Caller {
-    fn new(ledger: &LedgerLab) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let socket = ledger.lab().morpheus()?.run_dir().join("api.sock");
-        let connected = async { morph_api::unix::connect_lazy(socket) };
-        let morphd = ManagementClient::new(runtime.block_on(connected));
-        Ok(Self { runtime, morphd })
-    }
-
-    /// Upgrades the ledger to its other release, to the commit. People give a new release more time to prove itself (30 s, if they do not
-    /// say): the rest of an upgrade is as quiet as that.
-    fn upgrade(&mut self, to: &str) -> Result<()> {
-        let request = UpgradeRequest {
-            app: "ledger".into(),
-            version: to.into(),
-            probation_ms: either(200, 1000),
-            ..UpgradeRequest::default()
-        };
-        self.runtime.block_on(async {
-            let mut statuses = self.morphd.upgrade(request).await?.into_inner();
-            let mut last = UpgradeStatus::default();
-            while let Some(status) = statuses.message().await? {
-                last = status;
-            }
-            ensure!(last.step() == Step::Committed, "{last:?}");
-            Ok(())
-        })
-    }
 }
 
 /// Memory in KiB and descriptors of a part.
@@ -173,9 +129,7 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
     let switches = ledger.switches();
     switches.load(LedgerLab::PORT, Load::Window(50, 4));
     switches.load(LedgerLab::OTHER_PORT, Load::Window(100, 4));
-    let mut caller = Caller::new(&ledger)?;
-    let (mut quiet, mut during) = (Vec::new(), Vec::new());
-    let (mut begun, mut busy) = (Vec::new(), Vec::new());
+    let (mut quiet, mut during, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     let mut release = "1.0.0";
     pause(Duration::from_secs(1));
     // In turns, so that what else the machine does is in all.
@@ -185,15 +139,16 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
         let to = Instant::now();
         quiet.push((from, to));
         release = LedgerLab::other_release(release);
-        caller.upgrade(release)?;
-        during.push((to, Instant::now()));
-        begun.push((to, to + BEGINNING));
+        upgrade(&ledger, release)?;
+        let upgraded = Instant::now();
+        during.push((to, upgraded));
         // The displaced instance ends in this time.
         pause(Duration::from_millis(700));
         let from = Instant::now();
         ledger.lab().sandbox().script(BUSY)?;
-        busy.push((from, from + BEGINNING));
-        pause(Duration::from_millis(200));
+        pause((upgraded - to).saturating_sub(from.elapsed()));
+        busy.push((from, Instant::now()));
+        pause(Duration::from_millis(100));
     }
     switches.load(LedgerLab::OTHER_PORT, Load::Silent);
     pause(Duration::from_millis(500));
@@ -206,26 +161,19 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
         println!("second app {what}, in us: {times:?}: p50 x {p50:.2}, p99 x {p99:.2}");
         (p50, p99)
     };
-    let whole = against_quiet("during upgrades", &during);
-    let beginning = against_quiet("while they begin", &begun);
-    let (busy50, busy99) = against_quiet("while a shell counts", &busy);
+    let (p50, p99) = against_quiet("during upgrades", &during);
+    // What any process that starts does on this machine: it is told, and excuses nothing.
+    against_quiet("while a shell counts", &busy);
     for (dpid, tally) in switches.tallies(LedgerLab::OTHER_PORT) {
         let missing = tally.unanswered().len();
         ensure!(missing == 0, "switch {dpid}: {missing} unanswered");
     }
     ledger.settle(Strictness::Once)?;
-    // A short run on a loaded machine is held to less.
-    let loaded = (2.0, 5.0);
-    let within = |what, (p50, p99), (most50, most99)| {
-        ensure!(
-            p50 <= most50 && p99 <= most99,
-            "{what}: p50 x {p50:.2}, p99 x {p99:.2}"
-        );
-        Ok(())
-    };
-    within("during upgrades", whole, either(loaded, (1.05, 1.5)))?;
-    // On two processors any process that starts is noticed: so is an upgrade, but no more than one that only counts.
-    let most = (1.05 * busy50.max(1.0), busy99.max(1.5));
-    within("while they begin", beginning, either(loaded, most))?;
+    // Two processors, on which a newcomer starts: a short run on a loaded machine is held to less.
+    let (most50, most99) = either((2.0, 5.0), (1.05, 1.5));
+    ensure!(
+        p50 <= most50 && p99 <= most99,
+        "p50 x {p50:.2}, p99 x {p99:.2}"
+    );
     ledger.finish()
 }
