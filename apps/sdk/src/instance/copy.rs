@@ -27,6 +27,9 @@ use crate::view::Tables;
 
 /// Rows in one transaction: small enough to pass between two turns unnoticed.
 const CHUNK: usize = 500;
+/// A copy that is whole follows the truth in steps of at least this, so that its upkeep takes the store's time once for many
+/// turns. When somebody waits for it, it follows at once.
+const UPKEEP: Duration = Duration::from_millis(20);
 /// When a transaction whose outcome is not known, or for which there was no space, is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,8 @@ pub(super) struct Copy {
     losses: Losses,
     mark: u64,
     complete: bool,
+    /// When it is brought up to date next, unless somebody waits for it.
+    rests_until: Option<Instant>,
     sent: Option<Sent>,
 }
 
@@ -124,8 +129,14 @@ impl Copy {
             losses: Losses::default(),
             mark: 0,
             complete: false,
+            rests_until: None,
             sent: None,
         }
+    }
+
+    /// Somebody waits until it reflects all turns.
+    pub(super) fn hurry(&mut self) {
+        self.rests_until = None;
     }
 
     /// Groups changed, by step.
@@ -173,6 +184,10 @@ impl Copy {
             sent.again = None;
             return Ok(Some((sent.id, sent.transaction.clone())));
         }
+        if self.rests_until.is_some_and(|until| until > now) {
+            return Ok(None);
+        }
+        self.rests_until = None;
         let behind = self.mark < truth.modified && truth.revision >= truth.modified;
         let idle = self.is_done() && hands.is_empty() && (behind || !self.complete);
         let mut ops = Vec::new();
@@ -313,6 +328,7 @@ impl Copy {
             Outcome::Committed(_) => {
                 self.mark = sent.mark;
                 self.complete |= sent.whole;
+                self.rests_until = self.complete.then(|| now + UPKEEP);
                 self.sent = None;
                 Some(Ok(()))
             }
@@ -348,7 +364,10 @@ impl Copy {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.sent.as_ref()?.again
+        match &self.sent {
+            Some(sent) => sent.again,
+            None => self.rests_until,
+        }
     }
 }
 

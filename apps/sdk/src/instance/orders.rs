@@ -129,6 +129,11 @@ impl<A: App> Instance<A> {
         let Some(copy) = &mut self.copy else {
             return Ok(());
         };
+        if let Role::Live(live) = &self.role
+            && (live.quiesce || live.flush.is_some())
+        {
+            copy.hurry();
+        }
         let (tables, id) = (&self.engine.tables, &mut self.last_commit);
         match copy.next(&self.truth, tables, &self.hands, id, now.instant) {
             Ok(Some((id, transaction))) => out.push(Output::Commit { id, transaction }),

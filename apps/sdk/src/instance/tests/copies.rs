@@ -172,6 +172,30 @@ fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
 }
 
 #[test]
+fn a_whole_copy_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
+    let mut world = live(1);
+    world.packet([1, 2, 3]);
+    make_copy(&mut world, 2);
+    assert!(copied(&world).unwrap().complete);
+    let mark = |world: &World<Cells>| world.store.state.spaces[&("cells".to_owned(), 2)].mark;
+    let rows = |world: &World<Cells>| world.store.space("cells", 2).len();
+    let (before, reports, few) = (mark(&world), world.reports().len(), rows(&world));
+    for at in 0..10 {
+        world.packet([2, at, 1]);
+    }
+    assert_eq!((mark(&world), world.reports().len()), (before, reports));
+    world.pass(Duration::from_millis(25));
+    assert_eq!(rows(&world), few + 10);
+    assert_eq!(world.reports().len(), reports + 1);
+    world.packet([3, 1, 1]);
+    assert_eq!(rows(&world), few + 10);
+    world.tell(instruction::Instruction::Flush(Flush {}));
+    assert_eq!(rows(&world), few + 11);
+    let last = world.reports().pop();
+    assert!(matches!(last, Some(report::Report::Flushed(_))), "{last:?}");
+}
+
+#[test]
 fn without_a_go_it_looks_for_the_truth_by_itself() {
     let mut world = live(1);
     make_copy(&mut world, 2);
