@@ -1,7 +1,9 @@
 //! Moments that a later morphd can count from, whatever the wall clock was set to meanwhile.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A moment of one boot of this machine.
@@ -9,18 +11,22 @@ use serde::{Deserialize, Serialize};
 pub struct Moment {
     /// The boot (`/proc/sys/kernel/random/boot_id`).
     boot: String,
-    /// Milliseconds since it began, sleep included (`/proc/uptime`).
+    /// Milliseconds since it began, sleep included (`CLOCK_BOOTTIME`).
     ms: u64,
 }
 
 impl Moment {
-    /// Now; `None` where /proc does not say.
+    /// Now; `None` where /proc does not say which boot it is.
     pub fn now() -> Option<Self> {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        // A process lives in one boot.
+        static BOOT: OnceLock<Option<String>> = OnceLock::new();
+        let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let boot = BOOT.get_or_init(|| read().map(|id| id.trim().to_owned()));
+        let since = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(since.tv_sec).ok()?;
         Some(Moment {
-            boot: boot.trim().to_owned(),
-            ms: milliseconds(&uptime)?,
+            boot: boot.clone()?,
+            ms: seconds * 1000 + u64::try_from(since.tv_nsec).ok()? / 1_000_000,
         })
     }
 
@@ -29,13 +35,6 @@ impl Moment {
         let now = Moment::now().filter(|now| now.boot == self.boot)?;
         Some(Duration::from_millis(now.ms.saturating_sub(self.ms)))
     }
-}
-
-/// The first of the two numbers, which are seconds.
-fn milliseconds(uptime: &str) -> Option<u64> {
-    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
-    // Uptimes are far below where this would lose milliseconds.
-    Some((seconds * 1000.0) as u64)
 }
 
 #[cfg(test)]
@@ -50,11 +49,5 @@ mod tests {
         assert!(moment.elapsed().unwrap() >= Duration::from_millis(1));
         moment.boot = "another".into();
         assert_eq!(moment.elapsed(), None);
-    }
-
-    #[test]
-    fn the_uptime_is_read() {
-        assert_eq!(milliseconds("350735.47 234388.90\n"), Some(350_735_470));
-        assert_eq!(milliseconds("soon"), None);
     }
 }
