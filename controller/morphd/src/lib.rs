@@ -4,7 +4,7 @@
 //! | module | what stands there |
 //! |---|---|
 //! | [`config`] | flags, file, defaults |
-//! | [`lock`], [`process`], [`log`], [`children`] | processes that outlive their parent, and as whom they run |
+//! | [`lock`], [`process`], [`log`], [`children`], [`precedence`] | processes that outlive their parent, as whom they run, and who first |
 //! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
 //! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
 //! | [`app`], [`upgrade`], [`restarts`], [`pulse`], [`answers`] | the machines: no clock, no async |
@@ -23,6 +23,7 @@ pub mod lock;
 pub mod log;
 pub mod management;
 pub mod metrics;
+pub mod precedence;
 pub mod process;
 pub mod proxy;
 pub mod pulse;

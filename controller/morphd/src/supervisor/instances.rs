@@ -12,6 +12,7 @@ use tonic::Code;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
+use crate::precedence;
 use crate::process::{Ending, Process, Terms, machine_memory};
 use crate::proxy::Proxy;
 use crate::pulse::{Beat, Pulse, Question};
@@ -318,6 +319,7 @@ impl Supervisor {
         if !(instance.attached && instance.ready) || instance.ending {
             return;
         }
+        precedence::give(&instance.process);
         let (app, said) = (instance.app.clone(), instance.said.clone());
         if let Some(side) = self.side_of(&app, id) {
             self.feed(Feed::Upgrade(

@@ -11,6 +11,7 @@ use super::{Event, Supervisor};
 use crate::answers::{ANSWER, Answers, News, Outcome};
 use crate::config::Settings;
 use crate::lock::{self, Found, Holder};
+use crate::precedence;
 use crate::process::{Ending, Process};
 use crate::restarts::Restarts;
 
@@ -130,13 +131,15 @@ pub(super) async fn find_or_start(
     loop {
         looks.tick().await;
         match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
-            Found::Free => return Ok((Arc::new(spawn(name, settings)?), true)),
+            Found::Free => return Ok((spawn(name, settings)?, true)),
             Found::Held(holder) => {
                 same_store(name, settings, &holder)?;
                 // One that ends at this moment lets go of its lock: look again.
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
-                    return Ok((Arc::new(process), false));
+                    let process = Arc::new(process);
+                    precedence::give(&process);
+                    return Ok((process, false));
                 }
             }
             Found::Unnamed => {}
@@ -164,12 +167,14 @@ fn same_store(name: PartName, settings: &Settings, holder: &Holder) -> anyhow::R
     )
 }
 
-fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Process> {
+fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Arc<Process>> {
     let exec = settings.executables.join(name.executable());
     let log = crate::log::path(&settings.state_dir, name.executable());
     let process = Process::spawn(&exec, &name.args(settings), &log)
         .with_context(|| format!("cannot start {}", exec.display()))?;
     tracing::info!(part = name.executable(), pid = process.pid(), "started");
+    let process = Arc::new(process);
+    precedence::give(&process);
     Ok(process)
 }
 
@@ -313,7 +318,6 @@ impl Supervisor {
     fn restart(&mut self, name: PartName, now: Instant) {
         match spawn(name, &self.settings) {
             Ok(process) => {
-                let process = Arc::new(process);
                 self.watch_part(name, &process);
                 self.part(name).process = Some(process);
             }

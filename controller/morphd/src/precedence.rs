@@ -1,0 +1,112 @@
+//! Which processes the kernel runs first: those that a packet waits for. The store, the proxy and the instances that are
+//! ready go before morphd and before an instance that still starts, so that the upgrade of one app, or any other program
+//! of the machine, does not slow the answers of the others.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
+
+use crate::process::Process;
+
+/// Niceness (sched(7)) against that of morphd: about three times the share of a processor that two want.
+const STEP: i32 = -5;
+/// The least niceness there is.
+const LEAST: i32 = -20;
+/// The kernel lets those without `CAP_SYS_ADMIN` weigh one session in 100 ms.
+const AGAIN: Duration = Duration::from_millis(150);
+/// So often.
+const TRIES: u32 = 20;
+
+/// Whether somebody was told that it cannot be done here.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Puts all threads of a process of ours before ours, soon. It needs root or `CAP_SYS_NICE`: without, it is said once, and
+/// all are run alike.
+pub fn give(process: &Arc<Process>) {
+    let process = Arc::clone(process);
+    tokio::spawn(async move {
+        let pid = process.pid();
+        match try_to_give(pid).await {
+            Ok(()) => tracing::debug!(pid, "is run before morphd"),
+            // It ended meanwhile.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+            Err(error) if TOLD.swap(true, Ordering::Relaxed) => {
+                tracing::debug!(pid, %error, "is run like any other process");
+            }
+            Err(error) => tracing::info!(
+                pid,
+                %error,
+                "store, proxy and apps are run like any other process: to run them first takes root or CAP_SYS_NICE"
+            ),
+        }
+    });
+}
+
+async fn try_to_give(pid: u32) -> io::Result<()> {
+    let niceness = (getpriority_process(None)? + STEP).max(LEAST);
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let group = group.ok_or(io::ErrorKind::InvalidInput)?;
+    // A child of ours leads a group and a session of its own, so this is all of its threads and nobody else's.
+    setpriority_pgrp(Some(group), niceness)?;
+    weigh_session(pid, niceness).await
+}
+
+/// Where the kernel shares the processors among sessions first (sched(7), "The autogroup feature"), niceness says nothing
+/// across them: the session itself is given it.
+async fn weigh_session(pid: u32, niceness: i32) -> io::Result<()> {
+    let path = format!("/proc/{pid}/autogroup");
+    if !Path::new(&path).exists() {
+        return Ok(());
+    }
+    for _ in 1..TRIES {
+        match std::fs::write(&path, niceness.to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+    std::fs::write(&path, niceness.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_goes_first_where_that_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = ["-c".into(), "sleep 60".into()];
+        let log = dir.path().join("log");
+        let process = Process::spawn(Path::new("/bin/sh"), &args, &log).unwrap();
+        let ours = getpriority_process(None).unwrap();
+        let given = try_to_give(process.pid()).await;
+        let pid = Pid::from_raw(process.pid().try_into().unwrap());
+        let theirs = getpriority_process(pid).unwrap();
+        let session = std::fs::read_to_string(format!("/proc/{}/autogroup", process.pid()));
+        process.signal(rustix::process::Signal::KILL);
+        process.wait().await;
+        match given {
+            Ok(()) => {
+                assert_eq!(theirs, (ours + STEP).max(LEAST));
+                if let Ok(session) = session {
+                    assert!(
+                        session.trim_end().ends_with(&format!("nice {theirs}")),
+                        "{session}"
+                    );
+                }
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+                assert_eq!(theirs, ours);
+            }
+        }
+        // One that is gone is no other's.
+        assert!(try_to_give(process.pid()).await.is_err());
+        assert_eq!(getpriority_process(None).unwrap(), ours);
+    }
+}
