@@ -1,7 +1,7 @@
 //! Morpheus inside a sandbox: morphd as an operator starts it, and morphctl.
 
 use crate::processes::Process;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{CARGOS, Sandbox};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -161,7 +161,7 @@ impl Morpheus {
         command.args(["--pdeathsig", "KILL"]).arg(&self.ctl);
         let endpoint = format!("unix:{}", self.run_dir.join("api.sock").display());
         command.args(["--endpoint", &endpoint, "--output", "json"]);
-        command.args(args).stdin(Stdio::null());
+        command.args(args).stdin(Stdio::null()).env_remove(CARGOS);
         command
     }
 

@@ -21,6 +21,10 @@ const INIT: &str = "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set
                     && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
                     && echo ready && sleep infinity & wait";
 
+/// What `cargo test` sets for the test itself: with it each program that starts looks for its libraries in the compiler's
+/// directories first, some hundred failing calls long.
+pub(crate) const CARGOS: &str = "LD_LIBRARY_PATH";
+
 /// A process, mount and network namespace with a directory, in which daemons run.
 ///
 /// The test's thread owns it: when the thread ends, or the whole test is killed, the kernel ends
@@ -95,6 +99,7 @@ impl Sandbox {
         command
             .args(["-t", &self.init.to_string(), "-n", "-m", "-p", "--"])
             .arg(program)
+            .env_remove(CARGOS)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
         command
@@ -109,6 +114,7 @@ impl Sandbox {
             .arg(format!("--net=/proc/{}/root/run/netns/{host}", self.init))
             .arg("--")
             .arg(program)
+            .env_remove(CARGOS)
             .stdin(Stdio::null());
         command
     }

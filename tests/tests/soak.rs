@@ -127,6 +127,7 @@ fn a_thousand_upgrades_under_load_hand_over_quickly_and_leave_nothing_behind() -
 fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
     let ledger = LedgerLab::new(4)?;
     let switches = ledger.switches();
+    switches.run_first()?;
     switches.load(LedgerLab::PORT, Load::Window(50, 4));
     switches.load(LedgerLab::OTHER_PORT, Load::Window(100, 4));
     let (mut quiet, mut during, mut busy) = (Vec::new(), Vec::new(), Vec::new());

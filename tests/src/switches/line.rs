@@ -30,11 +30,14 @@ pub(super) fn run(switches: Vec<Arc<Mutex<Switch>>>, stopped: watch::Receiver<bo
         .build()?;
     runtime.block_on(async {
         let mut lines = tokio::task::JoinSet::new();
-        for switch in switches {
+        // Their clocks are not one: no two look at the same moment, as long as there are few.
+        let (start, of) = (Instant::now(), switches.len() as u32);
+        for (at, switch) in (0..).zip(switches) {
+            let phase = start + TICK * at / of;
             let mut stopped = stopped.clone();
             lines.spawn(async move {
                 tokio::select! {
-                    result = stay_connected(&switch) => result,
+                    result = stay_connected(&switch, phase) => result,
                     _ = stopped.wait_for(|stop| *stop) => Ok(()),
                 }
             });
@@ -46,11 +49,11 @@ pub(super) fn run(switches: Vec<Arc<Mutex<Switch>>>, stopped: watch::Receiver<bo
     })
 }
 
-async fn stay_connected(switch: &Mutex<Switch>) -> Result<()> {
+async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
     loop {
         if let Ok(stream) = TcpStream::connect(CONTROLLER).await {
             stream.set_nodelay(true)?;
-            connection(switch, stream).await?;
+            connection(switch, stream, phase).await?;
             let mut switch = lock(switch);
             // One that was refused at once has not been connected.
             if std::mem::replace(&mut switch.connected, false) {
@@ -62,13 +65,13 @@ async fn stay_connected(switch: &Mutex<Switch>) -> Result<()> {
 }
 
 /// Until it is lost. An error: Morpheus said what cannot be understood.
-async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream) -> Result<()> {
+async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) -> Result<()> {
     let (mut input, mut output) = stream.split();
     let (mut unread, mut unsent) = (BytesMut::new(), BytesMut::new());
     let versions = Some(1 << VERSION);
     Message::Hello(Hello { versions }).encode_into(0, &mut unsent);
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = tokio::time::interval_at(phase.into(), TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut heard = Instant::now();
     let mut probed = false;
     loop {
