@@ -1,9 +1,11 @@
 //! As whom apps run where morphd is root, what they can reach, and how much they may have.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, LedgerLab, Process, Shape};
+use morph_tests::{Lab, LedgerLab, Process, Shape, wait_until};
+use rustix::process::{Pid, getpriority_process};
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 /// The group of all; app 9 is user 60709.
 const GROUP: u32 = 60_700;
@@ -35,6 +37,30 @@ fn succeed<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Ve
         }
     }
     Ok(done)
+}
+
+/// What a packet waits for, and whether it runs before morphd.
+fn go_before_morphd(ledger: &LedgerLab) -> Result<BTreeMap<String, bool>> {
+    let processes = ledger.lab().sandbox().processes()?;
+    let nice = |process: &Process| getpriority_process(Pid::from_raw(process.pid));
+    let of_morphd = processes.iter().find(|process| process.name() == "morphd");
+    let of_morphd = nice(of_morphd.context("no morphd")?)?;
+    let mut found = BTreeMap::new();
+    for process in &processes {
+        if ["morph-stored", "morph-proxy", "ledger-1"].contains(&process.name()) {
+            found.insert(process.name().to_owned(), nice(process)? < of_morphd);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn what_a_packet_waits_for_runs_before_morphd() -> Result<()> {
+    let ledger = LedgerLab::new(1)?;
+    wait_until("all run before morphd", Duration::from_secs(10), || {
+        let found = go_before_morphd(&ledger)?;
+        Ok((found.len() == 3 && found.values().all(|first| *first)).then_some(()))
+    })
 }
 
 #[test]
