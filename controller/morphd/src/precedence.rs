@@ -2,8 +2,7 @@
 //! ready go before morphd and before an instance that still starts, so that the upgrade of one app, or any other program
 //! of the machine, does not slow the answers of the others.
 
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,7 +31,7 @@ pub fn give(process: &Arc<Process>) {
         let pid = process.pid();
         match try_to_give(pid).await {
             Ok(()) => tracing::debug!(pid, "is run before morphd"),
-            // It ended meanwhile.
+            // It ended meanwhile, or was started by somebody else and leads no group.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
             Err(error) if TOLD.swap(true, Ordering::Relaxed) => {
                 tracing::debug!(pid, %error, "is run like any other process");
@@ -50,7 +49,7 @@ async fn try_to_give(pid: u32) -> io::Result<()> {
     let niceness = (getpriority_process(None)? + STEP).max(LEAST);
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-    // A child of ours leads a group and a session of its own, so this is all of its threads and nobody else's.
+    // What a morphd starts leads a group and a session of its own, so this is all of its threads and nobody else's.
     setpriority_pgrp(Some(group), niceness)?;
     weigh_session(pid, niceness).await
 }
@@ -59,22 +58,24 @@ async fn try_to_give(pid: u32) -> io::Result<()> {
 /// across them: the session itself is given it.
 async fn weigh_session(pid: u32, niceness: i32) -> io::Result<()> {
     let path = format!("/proc/{pid}/autogroup");
-    if !Path::new(&path).exists() {
-        return Ok(());
-    }
-    for _ in 1..TRIES {
-        match std::fs::write(&path, niceness.to_string()) {
+    for _ in 0..TRIES {
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        match file.and_then(|mut file| file.write_all(niceness.to_string().as_bytes())) {
+            // The kernel does not share them so, or the process ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(AGAIN).await;
             }
             done => return done,
         }
     }
-    std::fs::write(&path, niceness.to_string())
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[tokio::test]

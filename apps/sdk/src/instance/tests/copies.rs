@@ -30,6 +30,15 @@ fn copied<A: App>(world: &World<A>) -> Option<CopyProgress> {
     })
 }
 
+/// Live in schema version 1 with a row, and with a whole copy in version 2.
+fn live_with_copy() -> World<Cells> {
+    let mut world = live(1);
+    world.packet([1, 2, 3]);
+    make_copy(&mut world, 2);
+    assert!(copied(&world).unwrap().complete);
+    world
+}
+
 /// As [`Rows`], to be mapped.
 pub(super) fn rows(space: BTreeMap<String, String>) -> Rows {
     let row = |(id, value): (String, String)| {
@@ -147,10 +156,7 @@ proptest! {
 
 #[test]
 fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
-    let mut world = live(1);
-    world.packet([1, 2, 3]);
-    make_copy(&mut world, 2);
-    assert!(copied(&world).unwrap().complete);
+    let mut world = live_with_copy();
     world.packet([1, 3, 4]);
     world.forget();
     world.tell(instruction::Instruction::Flush(Flush {}));
@@ -173,10 +179,7 @@ fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
 
 #[test]
 fn a_whole_copy_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
-    let mut world = live(1);
-    world.packet([1, 2, 3]);
-    make_copy(&mut world, 2);
-    assert!(copied(&world).unwrap().complete);
+    let mut world = live_with_copy();
     let mark = |world: &World<Cells>| world.store.state.spaces[&("cells".to_owned(), 2)].mark;
     let rows = |world: &World<Cells>| world.store.space("cells", 2).len();
     let (before, reports, few) = (mark(&world), world.reports().len(), rows(&world));
