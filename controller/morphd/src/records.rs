@@ -1,10 +1,11 @@
 //! Morpheus's own records in the store: which apps there are, which releases, and the last upgrade of each app.
 //!
 //! They stand outside any app's schema, and every write names the revision that it replaces. The supervisor is their
-//! only writer (its lock says so); a write whose outcome is unknown is read back.
+//! only writer (its lock says so); a write whose outcome is unknown is read back. What a morphd that was killed has
+//! still on its way to the store is void once the next one has taken the records over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use morph_api::store::{Committed, Lane, Op, Reason, Row, Seq, Transaction};
@@ -28,6 +29,11 @@ pub const HISTORY: &str = "history";
 
 /// Table of [`crate::suspicion::EventRow`], events that were set aside, by id.
 pub const EVENTS: &str = "events";
+
+/// Table of the [`Writer`], the morphd that writes the records; it has this one row.
+const WRITER: &str = "writer";
+/// Its key.
+const MORPHD: &str = "morphd";
 
 /// Between two tries while the store is away.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -207,6 +213,12 @@ pub struct UpgradeRow {
     pub rules_unchanged: u64,
 }
 
+/// Which morphd writes the records: the number rises with each that takes them over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Writer {
+    term: u64,
+}
+
 /// One row to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
@@ -235,6 +247,12 @@ impl Write {
             key: key.into(),
             value: None,
         }
+    }
+
+    /// Whether this text is its value.
+    fn is(&self, text: &str) -> bool {
+        let value = self.value.as_ref();
+        value.is_some_and(|value| same_json(text, value))
     }
 
     fn row(&self) -> Row {
@@ -282,6 +300,8 @@ pub struct Records {
     revisions: Mutex<HashMap<(&'static str, String), u64>>,
     /// Tables whose rows are all known, as nobody else writes them.
     whole: Mutex<BTreeSet<&'static str>>,
+    /// The row of this writer: nothing is written once it is another's.
+    writer: OnceLock<Write>,
 }
 
 impl Records {
@@ -291,7 +311,23 @@ impl Records {
             store,
             revisions: Mutex::default(),
             whole: Mutex::default(),
+            writer: OnceLock::new(),
         }
+    }
+
+    /// Takes the records over, before they are loaded: what the writer before has still on its way to the store is refused
+    /// from now on, or has landed and is loaded. A writer that has not done so writes whoever else does.
+    pub async fn take_over(&self) -> Result<(), Refusal> {
+        let found = self.look(WRITER, MORPHD).await;
+        let (text, revision) = found.unzip();
+        let before = text.and_then(|text| serde_json::from_str::<Writer>(&text).ok());
+        let term = before.unwrap_or_default().term + 1;
+        let writer = Write::new(WRITER, MORPHD, &Writer { term });
+        self.know(&writer, revision);
+        self.write(std::slice::from_ref(&writer), &[]).await?;
+        // One morphd has one of these, and takes over once.
+        let _ = self.writer.set(writer);
+        Ok(())
     }
 
     /// All rows of a table, as far as they can be read; those that cannot are told.
@@ -338,6 +374,7 @@ impl Records {
                 }
                 Ok(Err(refusal)) if refusal.reason == Reason::Conflict && conflicts < CONFLICTS => {
                     conflicts += 1;
+                    self.still_writes().await?;
                 }
                 Ok(Err(refusal)) => return Err(refusal),
                 Err(away) => {
@@ -478,8 +515,8 @@ impl Records {
                 .copied()
                 .unwrap_or(0)
         };
-        let expects = writes
-            .iter()
+        let expects = self.writer.get().into_iter().chain(writes);
+        let expects = expects
             .map(|w| op::expect(&w.row(), known(w)))
             .collect::<Vec<_>>();
         let puts = writes.iter().map(|w| match &w.value {
@@ -507,34 +544,51 @@ impl Records {
         };
     }
 
+    /// After a refused expectation: that of the writer's row holds, or another morphd has taken the records over.
+    async fn still_writes(&self) -> Result<(), Refusal> {
+        let Some(writer) = self.writer.get() else {
+            return Ok(());
+        };
+        // What another one wrote there is not made known: it stays in the way.
+        match self.look(WRITER, MORPHD).await {
+            Some((found, revision)) if writer.is(&found) => {
+                self.know(writer, Some(revision));
+                Ok(())
+            }
+            _ => Err(Refusal {
+                reason: Reason::Conflict,
+                message: "another morphd has taken the records over".into(),
+                lane: None,
+            }),
+        }
+    }
+
     /// Reads the rows again; if they are what was to be written, the revision at which they are.
     async fn read_back(&self, writes: &[Write]) -> Option<u64> {
         let mut newest = (!writes.is_empty()).then_some(0);
         for write in writes {
-            let found = loop {
-                match self
-                    .store
-                    .get(morph_api::RECORDS, write.table, &write.key)
-                    .await
-                {
-                    Ok(found) => break found,
-                    Err(away) => {
-                        tracing::warn!(error = %away, "the records cannot be read back yet")
-                    }
-                }
-                tokio::time::sleep(AGAIN).await;
-            };
+            let found = self.look(write.table, &write.key).await;
             let there = found.as_ref().map(|(_, revision)| *revision);
             self.know(write, there);
             let revision = there.unwrap_or(0);
-            let same = match (&found, &write.value) {
-                (Some((found, _)), Some(value)) => same_json(found, value),
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
+            let same = match &found {
+                Some((found, _)) => write.is(found),
+                None => write.value.is_none(),
             };
             newest = newest.filter(|_| same).map(|n| n.max(revision));
         }
         newest
+    }
+
+    /// A row and its revision, for as long as it takes.
+    async fn look(&self, table: &str, key: &str) -> Option<(String, u64)> {
+        loop {
+            match self.store.get(morph_api::RECORDS, table, key).await {
+                Ok(found) => return found,
+                Err(away) => tracing::warn!(error = %away, "the records cannot be read yet"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     fn whole(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {

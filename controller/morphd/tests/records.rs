@@ -183,6 +183,65 @@ async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
 }
 
 #[tokio::test]
+async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let dead = Records::new(served.client.clone());
+    dead.take_over().await.unwrap();
+    first_app(&dead).await;
+    let epoch = fence(&dead, fencing(0, false), rows).await.unwrap().epoch;
+    dead.write(&[], &[op::create_copy("router", 2, 2, "i9")])
+        .await
+        .unwrap();
+    // What has landed before is loaded.
+    let next = Records::new(served.client.clone());
+    next.take_over().await.unwrap();
+    assert_eq!(next.load::<AppRow>(APPS).await.unwrap()[0].1, app(epoch));
+    // The fence of a downgrade, which makes the copy the truth, lands after that; so does one that takes any epoch.
+    let upgraded = UpgradeRow {
+        step: "RESUMING".into(),
+        fenced: true,
+        ..UpgradeRow::default()
+    };
+    let downgrade = |epochs: &[u64]| {
+        let mut writes = rows(epochs);
+        writes.push(Write::new(UPGRADES, "router", &upgraded));
+        writes
+    };
+    let swapping = Fencing {
+        swap: Some(2),
+        ..fencing(epoch, false)
+    };
+    for late in [swapping, fencing(epoch, true)] {
+        let refusal = fence(&dead, late, downgrade).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
+        assert!(refusal.message.contains("another morphd"), "{refusal}");
+    }
+    let refusal = dead.write(&rows(&[8]), &[]).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
+    let status = next.status().await;
+    assert_eq!(status.lanes[0].epoch, epoch);
+    let truth = status.spaces.iter().find(|s| s.app == "router" && s.truth);
+    assert_eq!(truth.unwrap().id, 1);
+    let upgrades = next.load::<UpgradeRow>(UPGRADES).await.unwrap();
+    assert!(upgrades.is_empty(), "{upgrades:?}");
+    // Who took over writes, and finds out a revision that it does not know.
+    assert_eq!(
+        fence(&next, fencing(epoch, false), rows)
+            .await
+            .unwrap()
+            .epoch,
+        epoch + 1
+    );
+    let row = op::row(morph_api::RECORDS, UPGRADES, "router");
+    let put = op::shared([op::absent(&row)], [op::put(row.clone(), "{}")]);
+    served.client.commit(put).await.unwrap().unwrap();
+    next.write(&[Write::new(UPGRADES, "router", &upgraded)], &[])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn two_lanes_are_fenced_as_one_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
