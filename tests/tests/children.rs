@@ -39,7 +39,7 @@ fn succeed<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Ve
     Ok(done)
 }
 
-/// What a packet waits for, and whether it runs before morphd.
+/// What a packet waits for, by name, and whether it runs before morphd.
 fn go_before_morphd(ledger: &LedgerLab) -> Result<BTreeMap<String, bool>> {
     let processes = ledger.lab().sandbox().processes()?;
     let nice = |process: &Process| getpriority_process(Pid::from_raw(process.pid));
@@ -47,20 +47,46 @@ fn go_before_morphd(ledger: &LedgerLab) -> Result<BTreeMap<String, bool>> {
     let of_morphd = nice(of_morphd.context("no morphd")?)?;
     let mut found = BTreeMap::new();
     for process in &processes {
-        if ["morph-stored", "morph-proxy", "ledger-1"].contains(&process.name()) {
-            found.insert(process.name().to_owned(), nice(process)? < of_morphd);
+        let name = process.name();
+        if name.starts_with("ledger-") || ["morph-stored", "morph-proxy"].contains(&name) {
+            found.insert(name.to_owned(), nice(process)? < of_morphd);
         }
     }
     Ok(found)
 }
 
+/// Waits until these instances are there and no others; the store, the proxy and the second app always go first.
+fn wait_going_first(ledger: &LedgerLab, instances: &[(&str, bool)]) -> Result<()> {
+    let always = ["morph-stored", "morph-proxy", "ledger-other"].map(|name| (name, true));
+    let wanted: BTreeMap<String, bool> = (always.iter().chain(instances))
+        .map(|(name, first)| ((*name).to_owned(), *first))
+        .collect();
+    let found = wait_until("they take their turns", Duration::from_secs(10), || {
+        Ok((go_before_morphd(ledger)? == wanted).then_some(()))
+    });
+    found.with_context(|| format!("{:?}, not {wanted:?}", go_before_morphd(ledger)))
+}
+
 #[test]
-fn what_a_packet_waits_for_runs_before_morphd() -> Result<()> {
-    let ledger = LedgerLab::new(1)?;
-    wait_until("all run before morphd", Duration::from_secs(10), || {
-        let found = go_before_morphd(&ledger)?;
-        Ok((found.len() == 3 && found.values().all(|first| *first)).then_some(()))
-    })
+fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_being_upgraded() -> Result<()> {
+    let mut ledger = LedgerLab::new(1)?;
+    wait_going_first(&ledger, &[("ledger-1", true)])?;
+    let begin = |ledger: &LedgerLab, to: &str| -> Result<()> {
+        let release = format!("app=ledger@{to}");
+        let upgrade = ["upgrade", &release, "--probation", "60s", "--no-wait"];
+        ledger.lab().morpheus()?.do_(&upgrade)?;
+        wait_going_first(ledger, &[("ledger-1", false), ("ledger-2", false)])
+    };
+    begin(&ledger, "2.0.0")?;
+    ledger.lab().morpheus()?.do_(&["rollback", "app=ledger"])?;
+    wait_going_first(&ledger, &[("ledger-1", true)])?;
+    begin(&ledger, "2.0.0")?;
+    // A morphd that is killed leaves all as it is, and the next one goes on with it.
+    ledger.lab().process("morphd")?.kill()?;
+    ledger.start_again()?;
+    wait_going_first(&ledger, &[("ledger-1", false), ("ledger-2", false)])?;
+    ledger.lab().morpheus()?.do_(&["commit", "app=ledger"])?;
+    wait_going_first(&ledger, &[("ledger-2", true)])
 }
 
 #[test]

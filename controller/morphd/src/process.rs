@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::process::{
@@ -72,6 +73,8 @@ pub struct Toil {
 pub struct Process {
     pid: u32,
     fd: AsyncFd<OwnedFd>,
+    /// Whether it is to run before morphd: see [`crate::precedence`].
+    pub(crate) first: AtomicBool,
 }
 
 impl Process {
@@ -113,6 +116,7 @@ impl Process {
         Ok(Process {
             pid,
             fd: watched(fd)?,
+            first: AtomicBool::new(false),
         })
     }
 

@@ -311,6 +311,16 @@ impl Supervisor {
         (running.old.as_deref() == Some(id)).then_some(Side::Old)
     }
 
+    /// Those that are ready go before morphd, unless their app is being upgraded: the other apps shall not notice that.
+    pub(super) fn rank(&self, app: &str) {
+        let managed = self.apps.get(app);
+        let upgraded = managed.is_some_and(|managed| managed.upgrade.is_some());
+        let of = |instance: &&Instance| instance.app == app && instance.ready && !instance.ending;
+        for instance in self.instances.values().filter(of) {
+            precedence::set(&instance.process, !upgraded);
+        }
+    }
+
     /// An instance that is attached and ready is of use to whoever owns the slot.
     pub(super) fn tell_ready(&mut self, id: &str) {
         let Some(instance) = self.instances.get(id) else {
@@ -319,8 +329,8 @@ impl Supervisor {
         if !(instance.attached && instance.ready) || instance.ending {
             return;
         }
-        precedence::give(&instance.process);
         let (app, said) = (instance.app.clone(), instance.said.clone());
+        self.rank(&app);
         if let Some(side) = self.side_of(&app, id) {
             self.feed(Feed::Upgrade(
                 app.clone(),

@@ -323,6 +323,7 @@ impl Supervisor {
         if let Some(goes) = goes {
             self.end_instance(&goes);
         }
+        self.rank(app);
         if !committed {
             self.drop_copies(app, Some(maker));
         }

@@ -128,6 +128,7 @@ impl Supervisor {
             running.old = managed.machine.instance().cloned();
             managed.upgrade = Some(running);
         }
+        self.rank(&app);
         out
     }
 
