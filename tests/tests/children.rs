@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, LedgerLab, Process, Shape, wait_until};
-use rustix::process::{Pid, getpriority_process};
+use rustix::process::{Pid, Signal, getpriority_process, setpriority_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -67,24 +67,63 @@ fn wait_going_first(ledger: &LedgerLab, instances: &[(&str, bool)]) -> Result<()
     found.with_context(|| format!("{:?}, not {wanted:?}", go_before_morphd(ledger)))
 }
 
+/// Begins an upgrade of the ledger that stays in its probation.
+fn begin_upgrade(ledger: &LedgerLab, to: &str) -> Result<()> {
+    let release = format!("app=ledger@{to}");
+    let upgrade = ["upgrade", &release, "--probation", "60s", "--no-wait"];
+    ledger.lab().morpheus()?.do_(&upgrade)?;
+    Ok(())
+}
+
+fn wait_upgraded(ledger: &LedgerLab) -> Result<()> {
+    wait_until("it is handed over to", Duration::from_secs(20), || {
+        let status = ledger.lab().status("ledger")?;
+        Ok((status["step"] == "UPGRADED").then_some(()))
+    })
+}
+
+fn kill_morphd(ledger: &LedgerLab) -> Result<()> {
+    ledger.lab().process("morphd")?.kill()
+}
+
 #[test]
-fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_being_upgraded() -> Result<()> {
+fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_about_to_be_handed_over()
+-> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
     wait_going_first(&ledger, &[("ledger-1", true)])?;
-    let begin = |ledger: &LedgerLab, to: &str| -> Result<()> {
-        let release = format!("app=ledger@{to}");
-        let upgrade = ["upgrade", &release, "--probation", "60s", "--no-wait"];
-        ledger.lab().morpheus()?.do_(&upgrade)?;
-        wait_going_first(ledger, &[("ledger-1", false), ("ledger-2", false)])
-    };
-    begin(&ledger, "2.0.0")?;
-    ledger.lab().morpheus()?.do_(&["rollback", "app=ledger"])?;
-    wait_going_first(&ledger, &[("ledger-1", true)])?;
-    begin(&ledger, "2.0.0")?;
-    // A morphd that is killed leaves all as it is, and the next one goes on with it.
-    ledger.lab().process("morphd")?.kill()?;
+    kill_morphd(&ledger)?;
+    let at = ledger.lab().dir().join("ready");
+    let plan = format!("morphd.upgrade.ready@{}=stop", at.display());
+    let morpheus = ledger.lab_mut().morpheus_mut()?;
+    morpheus.set_env("MORPH_FAIL", &plan);
     ledger.start_again()?;
+
+    fs::write(&at, "")?;
+    begin_upgrade(&ledger, "2.0.0")?;
+    let morphd = ledger.lab().process("morphd")?;
+    wait_until("the newcomer is ready", Duration::from_secs(20), || {
+        let state = &proc(&morphd, "status", ":")?["State"];
+        Ok((state[0] == "T").then_some(()))
+    })?;
     wait_going_first(&ledger, &[("ledger-1", false), ("ledger-2", false)])?;
+    morphd.signal(Signal::CONT)?;
+    wait_upgraded(&ledger)?;
+    let handed_over = [("ledger-1", false), ("ledger-2", true)];
+    wait_going_first(&ledger, &handed_over)?;
+    let morpheus = ledger.lab().morpheus()?;
+    morpheus.do_(&["rollback", "app=ledger"])?;
+    wait_going_first(&ledger, &[("ledger-1", true)])?;
+
+    begin_upgrade(&ledger, "2.0.0")?;
+    wait_upgraded(&ledger)?;
+    // The next morphd goes on with it, however it finds them.
+    kill_morphd(&ledger)?;
+    for (release, niceness) in [("1.0.0", -5), ("2.0.0", 0)] {
+        let pid = Pid::from_raw(ledger.instance(release)?.pid);
+        setpriority_process(pid, niceness)?;
+    }
+    ledger.start_again()?;
+    wait_going_first(&ledger, &handed_over)?;
     ledger.lab().morpheus()?.do_(&["commit", "app=ledger"])?;
     wait_going_first(&ledger, &[("ledger-2", true)])
 }

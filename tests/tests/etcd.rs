@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Shape, wait_until};
+use rustix::process::Signal;
 use std::process::Child;
 use std::time::Duration;
 
@@ -32,6 +33,15 @@ fn trees(lab: &Lab) -> Result<usize> {
     Ok(list["store"].as_array().context("store")?.len())
 }
 
+/// How often a morphd has taken the records over.
+fn term(lab: &Lab) -> Result<u64> {
+    let all = "etcdctl get --prefix --print-value-only /lab/rows/morpheus/";
+    let rows = lab.sandbox().script(all)?;
+    let (_, after) = rows.split_once(r#""term":"#).context("no row of it")?;
+    let end = after.find(|c: char| !c.is_ascii_digit());
+    Ok(after[..end.context("no end")?].parse()?)
+}
+
 #[test]
 fn a_router_is_upgraded_and_survives_kills_with_its_state_in_etcd() -> Result<()> {
     let mut lab = Lab::new(Shape::single(3))?;
@@ -58,6 +68,16 @@ fn a_router_is_upgraded_and_survives_kills_with_its_state_in_etcd() -> Result<()
     lab.morpheus()?.do_(&upgrade)?;
     let app = lab.morpheus()?.wait_running("router", None)?;
     ensure!(app["release"] == "2.0.0", "{app}");
+    // Another morphd begins while etcd takes nothing: it looks after what runs, and its first record makes the records its own.
+    let before = term(&lab)?;
+    let processes = lab.sandbox().processes()?;
+    let stopped = processes.iter().find(|process| process.name() == "etcd");
+    let stopped = stopped.context("no etcd")?;
+    stopped.signal(Signal::STOP)?;
+    lab.process("morphd")?.kill()?;
+    lab.start_morpheus(&flags)?;
+    lab.morpheus()?.wait_running("router", None)?;
+    stopped.signal(Signal::CONT)?;
     // The daemon and etcd are killed, and the network does not notice.
     lab.process("morph-stored")?.kill()?;
     etcd.kill()?; // it dies with its parent
@@ -71,6 +91,7 @@ fn a_router_is_upgraded_and_survives_kills_with_its_state_in_etcd() -> Result<()
     )?;
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
+    ensure!(term(&lab)? == before + 1, "{} after {before}", term(&lab)?);
     ensure!(trees(&lab)? == keys, "{} of {keys} trees", trees(&lab)?);
     lab.finish()
 }

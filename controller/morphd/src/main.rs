@@ -81,6 +81,5 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             _ = alone.recv() => Shutdown::Alone,
         }
     };
-    supervisor.run(shutdown).await;
-    Ok(())
+    supervisor.run(shutdown).await
 }

@@ -1,70 +1,95 @@
 //! Which processes the kernel runs first: those that a packet waits for. The store, the proxy and the instances that are
 //! ready go before morphd and before an instance that still starts, so that any other program of the machine slows the
-//! answers less. An app that is being upgraded does not go first until that has ended: it is the one that pays for it.
+//! answers less. An app that is being upgraded goes beside morphd until the hand-over: it is the one that pays for it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 
 use crate::process::Process;
 
+/// What is wanted of a process: nothing yet, [`BESIDE`] or [`FIRST`].
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU8);
+
+/// As morphd.
+const BESIDE: u8 = 1;
+/// Before morphd.
+const FIRST: u8 = 2;
+
 /// Niceness (sched(7)) against that of morphd: about three times the share of a processor that two want.
 const STEP: i32 = -5;
 /// The least niceness there is.
 const LEAST: i32 = -20;
-/// The kernel lets those without `CAP_SYS_ADMIN` weigh one session in 100 ms.
+/// The kernel lets those without `CAP_SYS_ADMIN` weigh one session of the machine in 100 ms.
 const AGAIN: Duration = Duration::from_millis(150);
-/// So often.
-const TRIES: u32 = 20;
+/// So often: one of many apps that start at once waits for its turn.
+const TRIES: u32 = 400;
 
 /// Whether somebody was told that it cannot be done here.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Puts all threads of a process of ours before ours, or beside them again, soon. It needs root or `CAP_SYS_NICE`: without,
-/// it is said once, and all are run alike.
+/// Puts all threads of a process of ours before ours, or beside them. It needs root or `CAP_SYS_NICE`: without, it is said
+/// once, and all are run alike.
 pub fn set(process: &Arc<Process>, first: bool) {
-    process.first.store(first, Ordering::Relaxed);
+    let turn = if first { FIRST } else { BESIDE };
+    if process.turn.0.swap(turn, Ordering::Relaxed) == turn {
+        return;
+    }
+    let done = take_turn(process);
+    if !would_block(&done) {
+        return tell(process.pid(), done);
+    }
     let process = Arc::clone(process);
     tokio::spawn(async move {
-        let pid = process.pid();
-        match try_to_set(&process).await {
-            Ok(()) => tracing::debug!(pid, first, "is given its turn"),
-            // It ended meanwhile, or was started by somebody else and leads no group.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
-            Err(error) if TOLD.swap(true, Ordering::Relaxed) => {
-                tracing::debug!(pid, %error, "is run like any other process");
+        let mut done = Ok(());
+        for _ in 0..TRIES {
+            tokio::time::sleep(AGAIN).await;
+            done = take_turn(&process);
+            if !would_block(&done) {
+                break;
             }
-            Err(error) => tracing::info!(
-                pid,
-                %error,
-                "store, proxy and apps are run like any other process: to run them first takes root or CAP_SYS_NICE"
-            ),
         }
+        tell(process.pid(), done);
     });
 }
 
-async fn try_to_set(process: &Process) -> io::Result<()> {
+fn would_block(done: &io::Result<()>) -> bool {
+    let error = done.as_ref().err();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn tell(pid: u32, done: io::Result<()>) {
+    let Err(error) = done else {
+        return;
+    };
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if !TOLD.swap(true, Ordering::Relaxed) => tracing::info!(
+            pid,
+            %error,
+            "store, proxy and apps are run like any other process: to run them first takes root or CAP_SYS_NICE"
+        ),
+        // It ended meanwhile, or was started by somebody else and leads no group.
+        _ => tracing::debug!(pid, %error, "is run like any other process"),
+    }
+}
+
+/// Does what is wanted by now. Nothing is awaited between the look and the deed, so the last one that is wanted stays.
+fn take_turn(process: &Process) -> io::Result<()> {
     let pid = process.pid();
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-    for _ in 0..TRIES {
-        // What is wanted by now: somebody else may have asked for something else since.
-        let first = process.first.load(Ordering::Relaxed);
-        let ours = getpriority_process(None)?;
-        let niceness = (if first { ours + STEP } else { ours }).max(LEAST);
-        // What a morphd starts leads a group and a session of its own, so this is all of its threads and nobody else's.
-        setpriority_pgrp(Some(group), niceness)?;
-        match weigh_session(pid, niceness) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::sleep(AGAIN).await;
-            }
-            done => return done,
-        }
-    }
-    Err(io::ErrorKind::WouldBlock.into())
+    let step = match process.turn.0.load(Ordering::Relaxed) {
+        FIRST => STEP,
+        _ => 0,
+    };
+    let niceness = (getpriority_process(None)? + step).max(LEAST);
+    // What a morphd starts leads a group and a session of its own, so this is all of its threads and nobody else's.
+    setpriority_pgrp(Some(group), niceness)?;
+    weigh_session(pid, niceness)
 }
 
 /// Where the kernel shares the processors among sessions first (sched(7), "The autogroup feature"), niceness says nothing
@@ -101,12 +126,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let args = ["-c".into(), "exec sleep 60".into()];
         let log = dir.path().join("log");
-        let process = Process::spawn(Path::new("/bin/sh"), &args, &log).unwrap();
+        let process = Arc::new(Process::spawn(Path::new("/bin/sh"), &args, &log).unwrap());
         let ours = getpriority_process(None).unwrap();
         let before = nicenesses(&process);
         for (first, niceness) in [(true, (ours + STEP).max(LEAST)), (false, ours)] {
-            process.first.store(first, Ordering::Relaxed);
-            match try_to_set(&process).await {
+            set(&process, first);
+            match take_turn(&process) {
                 Ok(()) => {
                     let (its, session) = nicenesses(&process);
                     assert_eq!((its, session.unwrap_or(its)), (niceness, niceness));
@@ -120,7 +145,7 @@ mod tests {
         process.signal(rustix::process::Signal::KILL);
         process.wait().await;
         // One that is gone is no other's.
-        assert!(try_to_set(&process).await.is_err());
+        assert!(take_turn(&process).is_err());
         assert_eq!(getpriority_process(None).unwrap(), ours);
     }
 }

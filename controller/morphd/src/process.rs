@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::process::{
@@ -19,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::children::Ids;
 use crate::lock::Holder;
+use crate::precedence::Turn;
 
 /// How a process ended, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub struct Toil {
 pub struct Process {
     pid: u32,
     fd: AsyncFd<OwnedFd>,
-    /// Whether it is to run before morphd: see [`crate::precedence`].
-    pub(crate) first: AtomicBool,
+    /// Whether it is to run before morphd.
+    pub(crate) turn: Turn,
 }
 
 impl Process {
@@ -116,7 +116,7 @@ impl Process {
         Ok(Process {
             pid,
             fd: watched(fd)?,
-            first: AtomicBool::new(false),
+            turn: Turn::default(),
         })
     }
 

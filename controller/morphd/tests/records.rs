@@ -187,7 +187,7 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
     let dead = Records::new(served.client.clone());
-    dead.take_over().await.unwrap();
+    dead.take_over("node1").await.unwrap();
     first_app(&dead).await;
     let epoch = fence(&dead, fencing(0, false), rows).await.unwrap().epoch;
     dead.write(&[], &[op::create_copy("router", 2, 2, "i9")])
@@ -195,7 +195,7 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
         .unwrap();
     // What has landed before is loaded.
     let next = Records::new(served.client.clone());
-    next.take_over().await.unwrap();
+    next.take_over("node1").await.unwrap();
     assert_eq!(next.load::<AppRow>(APPS).await.unwrap()[0].1, app(epoch));
     // The fence of a downgrade, which makes the copy the truth, lands after that; so does one that takes any epoch.
     let upgraded = UpgradeRow {
@@ -219,6 +219,7 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     }
     let refusal = dead.write(&rows(&[8]), &[]).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
+    dead.outranked().await;
     let status = next.status().await;
     assert_eq!(status.lanes[0].epoch, epoch);
     let truth = status.spaces.iter().find(|s| s.app == "router" && s.truth);
@@ -239,6 +240,36 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     next.write(&[Write::new(UPGRADES, "router", &upgraded)], &[])
         .await
         .unwrap();
+    // One of another node is in nobody's way.
+    let beside = Records::new(served.client.clone());
+    beside.take_over("node2").await.unwrap();
+    next.write(&rows(&[9]), &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_in_time_is_claimed_anew_and_not_one_that_a_later_morphd_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let records = Records::new(served.client.clone());
+    records.take_over("node1").await.unwrap();
+    first_app(&records).await;
+    let row = op::row(morph_api::RECORDS, "writer", "node1");
+    for (op, stays) in [
+        (op::delete(row.clone()), true),
+        (op::put(row.clone(), r#"{"term":0,"id":"before"}"#), true),
+        (op::put(row.clone(), "[\"neither\"]"), true),
+        (op::put(row.clone(), r#"{"term":9,"id":"later"}"#), false),
+    ] {
+        let found = served.client.get(morph_api::RECORDS, "writer", "node1");
+        let (_, revision) = found.await.unwrap().unwrap();
+        let other = op::shared([op::expect(&row, revision)], [op.clone()]);
+        served.client.commit(other).await.unwrap().unwrap();
+        for _ in 0..2 {
+            let written = records.write(&rows(&[1]), &[]).await;
+            assert_eq!(written.is_ok(), stays, "{op:?}: {written:?}");
+        }
+    }
+    records.outranked().await;
 }
 
 #[tokio::test]

@@ -311,13 +311,16 @@ impl Supervisor {
         (running.old.as_deref() == Some(id)).then_some(Side::Old)
     }
 
-    /// Those that are ready go before morphd, unless their app is being upgraded: the other apps shall not notice that.
+    /// Those that are ready go before morphd; while their app is upgraded, the live one alone, once it has been handed over
+    /// to: the other apps shall not notice, and a newcomer is compared with its predecessor on equal terms.
     pub(super) fn rank(&self, app: &str) {
         let managed = self.apps.get(app);
-        let upgraded = managed.is_some_and(|managed| managed.upgrade.is_some());
+        let upgrade = managed.and_then(|managed| managed.upgrade.as_ref());
         let of = |instance: &&Instance| instance.app == app && instance.ready && !instance.ending;
         for instance in self.instances.values().filter(of) {
-            precedence::set(&instance.process, !upgraded);
+            let first =
+                upgrade.is_none_or(|running| instance.live && running.machine.has_handed_over());
+            precedence::set(&instance.process, first);
         }
     }
 

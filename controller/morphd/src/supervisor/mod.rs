@@ -39,6 +39,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use morph_api::management::{Migration, UpgradeStatus};
 use morph_store::Client;
 use tokio::sync::mpsc;
@@ -174,13 +175,24 @@ impl Supervisor {
     }
 
     /// Runs until `shutdown` says how to end, and then ends so.
-    pub async fn run(mut self, shutdown: impl Future<Output = Shutdown>) {
+    ///
+    /// # Errors
+    /// When another morphd has taken the records over; all else carries on.
+    pub async fn run(mut self, shutdown: impl Future<Output = Shutdown>) -> anyhow::Result<()> {
         tokio::pin!(shutdown);
+        let records = Arc::clone(&self.records);
+        let outranked = records.outranked();
+        tokio::pin!(outranked);
         let how = loop {
             self.feed_all();
             let deadline = self.next_deadline();
             tokio::select! {
                 how = &mut shutdown => break how,
+                () = &mut outranked => bail!(
+                    "another morphd has taken over the records of node {}, and this one ends alone: give each morphd on a \
+                     store a --node of its own",
+                    self.settings.node
+                ),
                 // The supervisor holds a sender itself, so the inbox never ends.
                 Some(event) = self.inbox.recv() => self.on(event),
                 () = tokio::time::sleep_until(deadline.into()) => self.on_time(),
@@ -190,6 +202,7 @@ impl Supervisor {
             Shutdown::Alone => tracing::info!("morphd ends alone; all else carries on"),
             Shutdown::All => self.stop_all().await,
         }
+        Ok(())
     }
 
     fn on(&mut self, event: Event) {

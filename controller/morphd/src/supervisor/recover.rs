@@ -187,7 +187,6 @@ impl Supervisor {
             managed.machine = app;
             managed.upgrade = Some(running);
         }
-        self.rank(name);
         self.end_others(name, &[new, old]);
         self.carry_out_upgrade(name, out);
     }

@@ -29,8 +29,6 @@ use crate::release::{self, Release, Releases};
 
 /// For a part to get ready: a large store is read, or verified after a crash, before it serves.
 const READY: Duration = Duration::from_secs(150);
-/// For the store, which is ready, to let this morphd write.
-const TAKE_OVER: Duration = Duration::from_secs(30);
 /// Whoever waits for one is told so often.
 const STILL: Duration = Duration::from_secs(10);
 
@@ -205,12 +203,7 @@ async fn first_snapshot(inbox: &mut mpsc::Receiver<Event>) -> Result<Snapshot, S
 impl Supervisor {
     async fn begin(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
         bundle::clear_drafts(&self.settings.state_dir.join("bundles"));
-        match tokio::time::timeout(TAKE_OVER, self.records.take_over()).await {
-            Ok(Ok(())) => {}
-            // A full disk, say: what a former morphd still sends will hardly be let in there either.
-            Ok(Err(refusal)) => tracing::warn!(%refusal, "the records are not taken over"),
-            Err(_) => bail!("morph-stored was ready, and does not answer for {TAKE_OVER:?}"),
-        }
+        self.records.take_over(&self.settings.node).await?;
         self.load().await?;
         let empty = self.apps.is_empty();
         if empty {

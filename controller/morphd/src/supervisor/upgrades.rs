@@ -87,6 +87,7 @@ impl Supervisor {
         {
             self.upgrade_ended(app);
         }
+        self.rank(app);
     }
 
     pub(super) fn answer(&mut self, app: &str, input: Input) {
@@ -323,7 +324,6 @@ impl Supervisor {
         if let Some(goes) = goes {
             self.end_instance(&goes);
         }
-        self.rank(app);
         if !committed {
             self.drop_copies(app, Some(maker));
         }

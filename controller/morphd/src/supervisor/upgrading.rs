@@ -128,7 +128,6 @@ impl Supervisor {
             running.old = managed.machine.instance().cloned();
             managed.upgrade = Some(running);
         }
-        self.rank(&app);
         out
     }
 

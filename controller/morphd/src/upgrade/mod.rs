@@ -169,6 +169,14 @@ impl Upgrade {
         self.swapped
     }
 
+    /// The newcomer is live, and is not on its way back.
+    pub fn has_handed_over(&self) -> bool {
+        matches!(
+            self.state,
+            State::Upgraded | State::Settling | State::Finishing(_)
+        )
+    }
+
     /// Committed or rolled back.
     pub fn ended(&self) -> bool {
         matches!(self.state, State::Committed | State::RolledBack)
