@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::children::Ids;
 use crate::lock::Holder;
-use crate::precedence::Turn;
+use crate::precedence::Wanted;
 
 /// How a process ended, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub struct Toil {
 pub struct Process {
     pid: u32,
     fd: AsyncFd<OwnedFd>,
-    /// Whether it is to run before morphd.
-    pub(crate) turn: Turn,
+    /// When it is to be run.
+    pub(crate) wanted: Wanted,
 }
 
 impl Process {
@@ -116,7 +116,7 @@ impl Process {
         Ok(Process {
             pid,
             fd: watched(fd)?,
-            turn: Turn::default(),
+            wanted: Wanted::default(),
         })
     }
 
