@@ -1,52 +1,29 @@
 //! Which processes the kernel runs first: those that a packet waits for. The store, the proxy and the instances that are
-//! ready go before morphd and before other programs of the machine, so that those slow the answers less. An app that is
-//! being upgraded goes beside morphd until the hand-over, and its newcomer behind until it is ready: it is the one that
-//! pays for it.
+//! ready go before morphd and before an instance that still starts, so that any other program of the machine slows the
+//! answers less. An app that is being upgraded goes beside morphd until the hand-over: it is the one that pays for it.
 
 use std::io::{self, Write};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 
 use crate::process::Process;
 
-/// When a process is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// After morphd: nobody waits for it yet.
-    Behind,
-    /// As morphd.
-    Beside,
-    /// Before morphd.
-    First,
-}
+/// What is wanted of a process: nothing yet, [`BESIDE`] or [`FIRST`].
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU8);
 
-impl Turn {
-    /// Niceness (sched(7)) against that of morphd: five are about three times the share of a processor that two want.
-    fn step(self) -> i8 {
-        match self {
-            Turn::Behind => 5,
-            Turn::Beside => 0,
-            Turn::First => -5,
-        }
-    }
-}
+/// As morphd.
+const BESIDE: u8 = 1;
+/// Before morphd.
+const FIRST: u8 = 2;
 
-/// What is wanted of a process, as a step of niceness.
-#[derive(Debug)]
-pub(crate) struct Wanted(AtomicI8);
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Wanted(AtomicI8::new(i8::MIN))
-    }
-}
-
-/// The least and the greatest niceness there are.
-const NICENESS: RangeInclusive<i32> = -20..=19;
+/// Niceness (sched(7)) against that of morphd: about three times the share of a processor that two want.
+const STEP: i32 = -5;
+/// The least niceness there is.
+const LEAST: i32 = -20;
 /// The kernel lets those without `CAP_SYS_ADMIN` weigh one session of the machine in 100 ms.
 const AGAIN: Duration = Duration::from_millis(150);
 /// So often: one of many apps that start at once waits for its turn.
@@ -54,14 +31,12 @@ const TRIES: u32 = 400;
 
 /// Whether somebody was told that it cannot be done here.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// Whether it can be: the store has come first, before there is any instance.
-static MAY: AtomicBool = AtomicBool::new(false);
 
-/// Gives all threads of a process of ours their turn. To run them first needs root or `CAP_SYS_NICE`: without, it is said
-/// once.
-pub fn set(process: &Arc<Process>, turn: Turn) {
-    let step = turn.step();
-    if process.wanted.0.swap(step, Ordering::Relaxed) == step {
+/// Puts all threads of a process of ours before ours, or beside them. It needs root or `CAP_SYS_NICE`: without, it is said
+/// once, and all are run alike.
+pub fn set(process: &Arc<Process>, first: bool) {
+    let turn = if first { FIRST } else { BESIDE };
+    if process.turn.0.swap(turn, Ordering::Relaxed) == turn {
         return;
     }
     let done = take_turn(process);
@@ -107,16 +82,13 @@ fn take_turn(process: &Process) -> io::Result<()> {
     let pid = process.pid();
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-    let step = i32::from(process.wanted.0.load(Ordering::Relaxed));
-    // Anybody may put a process behind, and then not have it back.
-    if step > 0 && !MAY.load(Ordering::Relaxed) {
-        return Ok(());
-    }
-    let niceness = getpriority_process(None)?.saturating_add(step);
-    let niceness = niceness.clamp(*NICENESS.start(), *NICENESS.end());
+    let step = match process.turn.0.load(Ordering::Relaxed) {
+        FIRST => STEP,
+        _ => 0,
+    };
+    let niceness = (getpriority_process(None)? + step).max(LEAST);
     // What a morphd starts leads a group and a session of its own, so this is all of its threads and nobody else's.
     setpriority_pgrp(Some(group), niceness)?;
-    MAY.fetch_or(step < 0, Ordering::Relaxed);
     weigh_session(pid, niceness)
 }
 
@@ -157,22 +129,17 @@ mod tests {
         let process = Arc::new(Process::spawn(Path::new("/bin/sh"), &args, &log).unwrap());
         let ours = getpriority_process(None).unwrap();
         let before = nicenesses(&process);
-        let turns = [
-            (Turn::First, (ours - 5).max(-20)),
-            (Turn::Behind, (ours + 5).min(19)),
-            (Turn::Beside, ours),
-        ];
-        for (turn, niceness) in turns {
-            set(&process, turn);
-            if turn == Turn::First {
-                assert_eq!(take_turn(&process).is_ok(), MAY.load(Ordering::Relaxed));
-            }
-            match MAY.load(Ordering::Relaxed) {
-                true => {
+        for (first, niceness) in [(true, (ours + STEP).max(LEAST)), (false, ours)] {
+            set(&process, first);
+            match take_turn(&process) {
+                Ok(()) => {
                     let (its, session) = nicenesses(&process);
                     assert_eq!((its, session.unwrap_or(its)), (niceness, niceness));
                 }
-                false => assert_eq!(nicenesses(&process), before, "{turn:?}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+                    assert_eq!(nicenesses(&process), before);
+                }
             }
         }
         process.signal(rustix::process::Signal::KILL);

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::children::Ids;
 use crate::lock::Holder;
-use crate::precedence::Wanted;
+use crate::precedence::Turn;
 
 /// How a process ended, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub struct Toil {
 pub struct Process {
     pid: u32,
     fd: AsyncFd<OwnedFd>,
-    /// When it is to be run.
-    pub(crate) wanted: Wanted,
+    /// Whether it is to run before morphd.
+    pub(crate) turn: Turn,
 }
 
 impl Process {
@@ -116,7 +116,7 @@ impl Process {
         Ok(Process {
             pid,
             fd: watched(fd)?,
-            wanted: Wanted::default(),
+            turn: Turn::default(),
         })
     }
 

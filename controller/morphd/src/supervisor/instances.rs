@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
-use crate::precedence::{self, Turn};
+use crate::precedence;
 use crate::process::{Ending, Process, Terms, machine_memory};
 use crate::proxy::Proxy;
 use crate::pulse::{Beat, Pulse, Question};
@@ -311,21 +311,16 @@ impl Supervisor {
         (running.old.as_deref() == Some(id)).then_some(Side::Old)
     }
 
-    /// Instances that are ready go before morphd. While their app is upgraded that is the live one alone, once it has been
-    /// handed over to: the other apps shall not notice, and a newcomer is compared with its predecessor on equal terms.
+    /// Those that are ready go before morphd; while their app is upgraded, the live one alone, once it has been handed over
+    /// to: the other apps shall not notice, and a newcomer is compared with its predecessor on equal terms.
     pub(super) fn rank(&self, app: &str) {
         let managed = self.apps.get(app);
         let upgrade = managed.and_then(|managed| managed.upgrade.as_ref());
-        let of = |instance: &&Instance| instance.app == app && !instance.ending;
+        let of = |instance: &&Instance| instance.app == app && instance.ready && !instance.ending;
         for instance in self.instances.values().filter(of) {
-            let turn = match upgrade {
-                None if instance.ready => Turn::First,
-                None => Turn::Beside,
-                Some(_) if !instance.ready => Turn::Behind,
-                Some(running) if instance.live && running.machine.has_handed_over() => Turn::First,
-                Some(_) => Turn::Beside,
-            };
-            precedence::set(&instance.process, turn);
+            let first =
+                upgrade.is_none_or(|running| instance.live && running.machine.has_handed_over());
+            precedence::set(&instance.process, first);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Event, Supervisor};
 use crate::answers::{ANSWER, Answers, News, Outcome};
 use crate::config::Settings;
 use crate::lock::{self, Found, Holder};
-use crate::precedence::{self, Turn};
+use crate::precedence;
 use crate::process::{Ending, Process};
 use crate::restarts::Restarts;
 
@@ -138,7 +138,7 @@ pub(super) async fn find_or_start(
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
                     let process = Arc::new(process);
-                    precedence::set(&process, Turn::First);
+                    precedence::set(&process, true);
                     return Ok((process, false));
                 }
             }
@@ -174,7 +174,7 @@ fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Arc<Process>> {
         .with_context(|| format!("cannot start {}", exec.display()))?;
     tracing::info!(part = name.executable(), pid = process.pid(), "started");
     let process = Arc::new(process);
-    precedence::set(&process, Turn::First);
+    precedence::set(&process, true);
     Ok(process)
 }
 
