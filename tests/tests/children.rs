@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, LedgerLab, Process, Shape, wait_until};
-use rustix::process::{Pid, Signal, getpriority_process, setpriority_process};
+use rustix::process::{Pid, getpriority_process, setpriority_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -39,8 +39,8 @@ fn succeed<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Ve
     Ok(done)
 }
 
-/// What a packet waits for, by name, and whether it runs before morphd.
-fn go_before_morphd(ledger: &LedgerLab) -> Result<BTreeMap<String, bool>> {
+/// The niceness of what a packet waits for against that of morphd, by name.
+fn nicenesses(ledger: &LedgerLab) -> Result<BTreeMap<String, i32>> {
     let processes = ledger.lab().sandbox().processes()?;
     let nice = |process: &Process| getpriority_process(Pid::from_raw(process.pid));
     let of_morphd = processes.iter().find(|process| process.name() == "morphd");
@@ -49,22 +49,22 @@ fn go_before_morphd(ledger: &LedgerLab) -> Result<BTreeMap<String, bool>> {
     for process in &processes {
         let name = process.name();
         if name.starts_with("ledger-") || ["morph-stored", "morph-proxy"].contains(&name) {
-            found.insert(name.to_owned(), nice(process)? < of_morphd);
+            found.insert(name.to_owned(), nice(process)? - of_morphd);
         }
     }
     Ok(found)
 }
 
-/// Waits until these instances are there and no others; the store, the proxy and the second app always go first.
+/// Waits until the ledger has these instances and no others; the store, the proxy and the second app always go first.
 fn wait_going_first(ledger: &LedgerLab, instances: &[(&str, bool)]) -> Result<()> {
     let always = ["morph-stored", "morph-proxy", "ledger-other"].map(|name| (name, true));
-    let wanted: BTreeMap<String, bool> = (always.iter().chain(instances))
-        .map(|(name, first)| ((*name).to_owned(), *first))
+    let wanted: BTreeMap<String, i32> = (always.iter().chain(instances))
+        .map(|(name, first)| ((*name).to_owned(), if *first { -5 } else { 0 }))
         .collect();
     let found = wait_until("they take their turns", Duration::from_secs(10), || {
-        Ok((go_before_morphd(ledger)? == wanted).then_some(()))
+        Ok((nicenesses(ledger)? == wanted).then_some(()))
     });
-    found.with_context(|| format!("{:?}, not {wanted:?}", go_before_morphd(ledger)))
+    found.with_context(|| format!("{:?}, not {wanted:?}", nicenesses(ledger)))
 }
 
 /// Begins an upgrade of the ledger that stays in its probation.
@@ -82,16 +82,12 @@ fn wait_upgraded(ledger: &LedgerLab) -> Result<()> {
     })
 }
 
-fn kill_morphd(ledger: &LedgerLab) -> Result<()> {
-    ledger.lab().process("morphd")?.kill()
-}
-
 #[test]
-fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_about_to_be_handed_over()
--> Result<()> {
+fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_being_upgraded() -> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
     wait_going_first(&ledger, &[("ledger-1", true)])?;
-    kill_morphd(&ledger)?;
+    ledger.lab().process("morphd")?.kill()?;
+    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
     let at = ledger.lab().dir().join("ready");
     let plan = format!("morphd.upgrade.ready@{}=stop", at.display());
     let morpheus = ledger.lab_mut().morpheus_mut()?;
@@ -99,31 +95,35 @@ fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_about_to_be_hand
     ledger.start_again()?;
 
     fs::write(&at, "")?;
-    begin_upgrade(&ledger, "2.0.0")?;
+    // Looked for before it forks.
     let morphd = ledger.lab().process("morphd")?;
+    begin_upgrade(&ledger, "2.0.0")?;
     wait_until("the newcomer is ready", Duration::from_secs(20), || {
         let state = &proc(&morphd, "status", ":")?["State"];
         Ok((state[0] == "T").then_some(()))
     })?;
     wait_going_first(&ledger, &[("ledger-1", false), ("ledger-2", false)])?;
-    morphd.signal(Signal::CONT)?;
+    ledger.lab().morpheus()?.go_on(&morphd);
     wait_upgraded(&ledger)?;
-    let handed_over = [("ledger-1", false), ("ledger-2", true)];
-    wait_going_first(&ledger, &handed_over)?;
+    // From the first look in its probation on.
+    let looked_at = [("ledger-1", false), ("ledger-2", true)];
+    wait_going_first(&ledger, &looked_at)?;
     let morpheus = ledger.lab().morpheus()?;
     morpheus.do_(&["rollback", "app=ledger"])?;
     wait_going_first(&ledger, &[("ledger-1", true)])?;
 
+    let morphd = ledger.lab().process("morphd")?;
     begin_upgrade(&ledger, "2.0.0")?;
     wait_upgraded(&ledger)?;
     // The next morphd goes on with it, however it finds them.
-    kill_morphd(&ledger)?;
+    morphd.kill()?;
+    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
     for (release, niceness) in [("1.0.0", -5), ("2.0.0", 0)] {
         let pid = Pid::from_raw(ledger.instance(release)?.pid);
         setpriority_process(pid, niceness)?;
     }
     ledger.start_again()?;
-    wait_going_first(&ledger, &handed_over)?;
+    wait_going_first(&ledger, &looked_at)?;
     ledger.lab().morpheus()?.do_(&["commit", "app=ledger"])?;
     wait_going_first(&ledger, &[("ledger-2", true)])
 }

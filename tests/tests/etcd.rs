@@ -75,6 +75,7 @@ fn a_router_is_upgraded_and_survives_kills_with_its_state_in_etcd() -> Result<()
     let stopped = stopped.context("no etcd")?;
     stopped.signal(Signal::STOP)?;
     lab.process("morphd")?.kill()?;
+    lab.morpheus_mut()?.wait_gone()?;
     lab.start_morpheus(&flags)?;
     lab.morpheus()?.wait_running("router", None)?;
     stopped.signal(Signal::CONT)?;

@@ -1,6 +1,6 @@
 //! Which processes the kernel runs first: those that a packet waits for. The store, the proxy and the instances that are
 //! ready go before morphd and before an instance that still starts, so that any other program of the machine slows the
-//! answers less. An app that is being upgraded goes beside morphd until the hand-over: it is the one that pays for it.
+//! answers less. The instances of an app that is being upgraded go beside morphd meanwhile: it is the one that pays for it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -131,7 +131,12 @@ mod tests {
         let before = nicenesses(&process);
         for (first, niceness) in [(true, (ours + STEP).max(LEAST)), (false, ours)] {
             set(&process, first);
-            match take_turn(&process) {
+            let mut done = take_turn(&process);
+            while would_block(&done) {
+                tokio::time::sleep(AGAIN).await;
+                done = take_turn(&process);
+            }
+            match done {
                 Ok(()) => {
                     let (its, session) = nicenesses(&process);
                     assert_eq!((its, session.unwrap_or(its)), (niceness, niceness));

@@ -4,17 +4,18 @@
 //! only writer (its lock says so); a write whose outcome is unknown is read back. What a morphd that was killed has
 //! still on its way to the store is void once the next one has taken the records over.
 
+mod claim;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::bail;
-use morph_api::store::{Committed, Lane, Op, Reason, Row, Seq, Transaction};
+use morph_api::store::{Committed, Expect, Lane, Op, Reason, Row, Seq, Transaction};
 use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
+use self::claim::Claim;
 use crate::app::InstanceId;
 use crate::boot::Moment;
 use crate::suspicion::Suspicion;
@@ -32,11 +33,6 @@ pub const HISTORY: &str = "history";
 /// Table of [`crate::suspicion::EventRow`], events that were set aside, by id.
 pub const EVENTS: &str = "events";
 
-/// Table of [`Writer`], by the node's name.
-const WRITER: &str = "writer";
-
-/// For a store that can be read to take the first record.
-const TAKE_OVER: Duration = Duration::from_secs(5);
 /// Between two tries while the store is away.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often a refused expectation is read again before it is taken as a refusal.
@@ -215,31 +211,6 @@ pub struct UpgradeRow {
     pub rules_unchanged: u64,
 }
 
-/// Which morphd writes the records of a node.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Writer {
-    /// It rises with each that takes them over.
-    term: u64,
-    /// No other morphd has the same: process id and time.
-    id: String,
-}
-
-impl Writer {
-    fn read(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
-    }
-}
-
-/// That these records are ours to write.
-#[derive(Debug, Clone)]
-struct Claim {
-    term: u64,
-    row: Write,
-    /// It is in the store; else the next write brings it along.
-    landed: bool,
-}
-
 /// One row to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
@@ -268,12 +239,6 @@ impl Write {
             key: key.into(),
             value: None,
         }
-    }
-
-    /// Whether this text is its value.
-    fn is(&self, text: &str) -> bool {
-        let value = self.value.as_ref();
-        value.is_some_and(|value| same_json(text, value))
     }
 
     fn row(&self) -> Row {
@@ -321,9 +286,7 @@ pub struct Records {
     revisions: Mutex<HashMap<(&'static str, String), u64>>,
     /// Tables whose rows are all known, as nobody else writes them.
     whole: Mutex<BTreeSet<&'static str>>,
-    /// Nothing is written once it is another's.
-    claim: Mutex<Option<Claim>>,
-    outranked: Notify,
+    claim: Claim,
 }
 
 impl Records {
@@ -333,50 +296,8 @@ impl Records {
             store,
             revisions: Mutex::default(),
             whole: Mutex::default(),
-            claim: Mutex::default(),
-            outranked: Notify::new(),
+            claim: Claim::default(),
         }
-    }
-
-    /// Takes the records of a node over, before they are loaded: what the writer before has still on its way to the store is
-    /// refused from then on, or has landed and is loaded. While the store can be read only, the network is looked after all
-    /// the same, and the first record that is written takes them over. One that has not done this writes whoever else does.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or others take the records over again and again.
-    pub async fn take_over(&self, node: &str) -> anyhow::Result<()> {
-        for _ in 0..CONFLICTS {
-            let found = self.store.get(morph_api::RECORDS, WRITER, node).await?;
-            let (text, revision) = found.unzip();
-            let term = text.map_or(0, |text| Writer::read(&text).term) + 1;
-            let time = SystemTime::now().duration_since(UNIX_EPOCH);
-            let id = format!(
-                "{}-{}",
-                std::process::id(),
-                time.unwrap_or_default().as_nanos()
-            );
-            let row = Write::new(WRITER, node, &Writer { term, id });
-            self.know(&row, revision);
-            let landed = false;
-            *self.claim() = Some(Claim { term, row, landed });
-            let why = match tokio::time::timeout(TAKE_OVER, self.write(&[], &[])).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(refusal)) if refusal.reason == Reason::Conflict => continue,
-                Ok(Err(refusal)) => refusal.to_string(),
-                Err(_) => format!("no answer in {TAKE_OVER:?}"),
-            };
-            tracing::warn!(
-                why,
-                "the store takes no records yet: until it does, what a former morphd has sent may land"
-            );
-            return Ok(());
-        }
-        bail!("another morphd takes the records of {node} over, too: end one of them")
-    }
-
-    /// Returns once another morphd has taken the records over: nothing that is written here lands any longer.
-    pub async fn outranked(&self) {
-        self.outranked.notified().await;
     }
 
     /// All rows of a table, as far as they can be read; those that cannot are told.
@@ -416,14 +337,11 @@ impl Records {
     pub async fn write(&self, writes: &[Write], more: &[Op]) -> Result<Committed, Refusal> {
         let mut conflicts = 0;
         loop {
-            let claim = self.claim().clone();
-            let transaction = self.transaction(writes, more, claim.as_ref());
+            let claim = self.hold().await?;
+            let transaction = self.transaction(writes, more, claim);
             match self.store.commit(transaction).await {
                 Ok(Ok(committed)) => {
                     self.seen(writes, committed.revision);
-                    if let Some(claim) = claim.filter(|claim| !claim.landed) {
-                        self.landed(&claim, committed.revision);
-                    }
                     return Ok(committed);
                 }
                 Ok(Err(refusal)) if refusal.reason == Reason::Conflict && conflicts < CONFLICTS => {
@@ -561,7 +479,7 @@ impl Records {
         fenced(fencings, &self.status().await.lanes, revision).map_err(no_lane)
     }
 
-    fn transaction(&self, writes: &[Write], more: &[Op], claim: Option<&Claim>) -> Transaction {
+    fn transaction(&self, writes: &[Write], more: &[Op], claim: Option<Expect>) -> Transaction {
         let revisions = self.revisions();
         let known = |w: &Write| {
             revisions
@@ -569,13 +487,9 @@ impl Records {
                 .copied()
                 .unwrap_or(0)
         };
-        let of_claim = claim.map(|claim| &claim.row);
-        let expects = of_claim.into_iter().chain(writes);
-        let expects = expects
-            .map(|w| op::expect(&w.row(), known(w)))
-            .collect::<Vec<_>>();
-        let claimed = claim.filter(|claim| !claim.landed).map(|claim| &claim.row);
-        let puts = claimed.into_iter().chain(writes).map(|w| match &w.value {
+        let expects = writes.iter().map(|w| op::expect(&w.row(), known(w)));
+        let expects = claim.into_iter().chain(expects).collect::<Vec<_>>();
+        let puts = writes.iter().map(|w| match &w.value {
             Some(value) => op::put(w.row(), value.as_str()),
             None => op::delete(w.row()),
         });
@@ -600,43 +514,6 @@ impl Records {
         };
     }
 
-    /// After a refused expectation: whether the records are ours. A store that was put back in time, or is empty, is
-    /// claimed anew.
-    async fn still_ours(&self) -> Result<(), Refusal> {
-        let Some(claim) = self.claim().clone() else {
-            return Ok(());
-        };
-        let found = self.look(WRITER, &claim.row.key).await;
-        match &found {
-            Some((text, revision)) if claim.row.is(text) => self.landed(&claim, *revision),
-            Some((text, _)) if Writer::read(text).term >= claim.term => {
-                // What another one wrote there is not made known: it stays in the way.
-                if claim.landed {
-                    self.outranked.notify_one();
-                }
-                return Err(Refusal {
-                    reason: Reason::Conflict,
-                    message: "another morphd has taken the records over".into(),
-                    lane: None,
-                });
-            }
-            Some(_) | None => {
-                self.know(&claim.row, found.map(|(_, revision)| revision));
-                let landed = false;
-                *self.claim() = Some(Claim { landed, ..claim });
-            }
-        }
-        Ok(())
-    }
-
-    /// The claim is in the store.
-    fn landed(&self, claim: &Claim, revision: u64) {
-        self.know(&claim.row, Some(revision));
-        if let Some(claim) = self.claim().as_mut() {
-            claim.landed = true;
-        }
-    }
-
     /// Reads the rows again; if they are what was to be written, the revision at which they are.
     async fn read_back(&self, writes: &[Write]) -> Option<u64> {
         let mut newest = (!writes.is_empty()).then_some(0);
@@ -645,9 +522,10 @@ impl Records {
             let there = found.as_ref().map(|(_, revision)| *revision);
             self.know(write, there);
             let revision = there.unwrap_or(0);
-            let same = match &found {
-                Some((found, _)) => write.is(found),
-                None => write.value.is_none(),
+            let same = match (&found, &write.value) {
+                (Some((found, _)), Some(value)) => same_json(found, value),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
             };
             newest = newest.filter(|_| same).map(|n| n.max(revision));
         }
@@ -663,10 +541,6 @@ impl Records {
             }
             tokio::time::sleep(AGAIN).await;
         }
-    }
-
-    fn claim(&self) -> MutexGuard<'_, Option<Claim>> {
-        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whole(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use morph_api::store::{Reason, Seq, Turn};
 use morph_store::server::Store;
@@ -72,6 +73,12 @@ async fn fence(
 async fn first_app(records: &Records) {
     let space = op::create_truth("router", 1, 1);
     records.write(&rows(&[0]), &[space]).await.unwrap();
+}
+
+/// Why it may not write any longer.
+async fn lost(records: &Records) -> &'static str {
+    let lost = tokio::time::timeout(Duration::from_secs(5), records.lost());
+    lost.await.unwrap()
 }
 
 #[tokio::test]
@@ -219,7 +226,7 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     }
     let refusal = dead.write(&rows(&[8]), &[]).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
-    dead.outranked().await;
+    assert!(lost(&dead).await.contains("another morphd"));
     let status = next.status().await;
     assert_eq!(status.lanes[0].epoch, epoch);
     let truth = status.spaces.iter().find(|s| s.app == "router" && s.truth);
@@ -269,7 +276,36 @@ async fn a_store_that_was_put_back_in_time_is_claimed_anew_and_not_one_that_a_la
             assert_eq!(written.is_ok(), stays, "{op:?}: {written:?}");
         }
     }
-    records.outranked().await;
+    assert!(lost(&records).await.contains("another morphd"));
+}
+
+#[tokio::test]
+async fn records_that_have_changed_behind_a_morphd_are_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path());
+    let records = Records::new(served.client.clone());
+    records.take_over("node1").await.unwrap();
+    first_app(&records).await;
+    // As after a restore under it: its claim is gone, and a record is another one.
+    let (claim, row) = (
+        op::row(morph_api::RECORDS, "writer", "node1"),
+        op::row(morph_api::RECORDS, APPS, "topology"),
+    );
+    let found = served.client.get(morph_api::RECORDS, "writer", "node1");
+    let (_, revision) = found.await.unwrap().unwrap();
+    let other = op::shared(
+        [op::expect(&claim, revision), op::absent(&row)],
+        [op::delete(claim.clone()), op::put(row.clone(), "{}")],
+    );
+    served.client.commit(other).await.unwrap().unwrap();
+    for _ in 0..2 {
+        let refusal = records.write(&rows(&[1]), &[]).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
+    }
+    assert!(lost(&records).await.contains("start morphd again"));
+    let kept = served.client.get(morph_api::RECORDS, APPS, "router").await;
+    let kept: AppRow = serde_json::from_str(&kept.unwrap().unwrap().0).unwrap();
+    assert_eq!(kept, app(0));
 }
 
 #[tokio::test]

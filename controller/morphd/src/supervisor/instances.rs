@@ -311,15 +311,15 @@ impl Supervisor {
         (running.old.as_deref() == Some(id)).then_some(Side::Old)
     }
 
-    /// Those that are ready go before morphd; while their app is upgraded, the live one alone, once it has been handed over
-    /// to: the other apps shall not notice, and a newcomer is compared with its predecessor on equal terms.
+    /// Those that are ready go before morphd. While their app is upgraded that is the newcomer alone, from the first look
+    /// in its probation on: until then the upgrade makes work, which the other apps shall not notice.
     pub(super) fn rank(&self, app: &str) {
         let managed = self.apps.get(app);
         let upgrade = managed.and_then(|managed| managed.upgrade.as_ref());
         let of = |instance: &&Instance| instance.app == app && instance.ready && !instance.ending;
         for instance in self.instances.values().filter(of) {
             let first =
-                upgrade.is_none_or(|running| instance.live && running.machine.has_handed_over());
+                upgrade.is_none_or(|running| instance.live && running.machine.is_looked_at());
             precedence::set(&instance.process, first);
         }
     }

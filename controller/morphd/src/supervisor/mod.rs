@@ -177,22 +177,18 @@ impl Supervisor {
     /// Runs until `shutdown` says how to end, and then ends so.
     ///
     /// # Errors
-    /// When another morphd has taken the records over; all else carries on.
+    /// When nothing that it records lands any longer ([`Records::lost`]); all else carries on.
     pub async fn run(mut self, shutdown: impl Future<Output = Shutdown>) -> anyhow::Result<()> {
         tokio::pin!(shutdown);
         let records = Arc::clone(&self.records);
-        let outranked = records.outranked();
-        tokio::pin!(outranked);
+        let lost = records.lost();
+        tokio::pin!(lost);
         let how = loop {
             self.feed_all();
             let deadline = self.next_deadline();
             tokio::select! {
                 how = &mut shutdown => break how,
-                () = &mut outranked => bail!(
-                    "another morphd has taken over the records of node {}, and this one ends alone: give each morphd on a \
-                     store a --node of its own",
-                    self.settings.node
-                ),
+                why = &mut lost => bail!("morphd ends alone, all else carries on: {why}"),
                 // The supervisor holds a sender itself, so the inbox never ends.
                 Some(event) = self.inbox.recv() => self.on(event),
                 () = tokio::time::sleep_until(deadline.into()) => self.on_time(),

@@ -264,6 +264,7 @@ impl Upgrade {
                 }
                 if self.sample_at.is_some_and(|at| at <= now) {
                     self.sample_at = Some(now + SAMPLE);
+                    self.looked = true;
                     out.push(Output::Sample);
                 }
             }

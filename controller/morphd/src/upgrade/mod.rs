@@ -66,6 +66,8 @@ pub struct Upgrade {
     cause: Option<Cause>,
     probation_end: Option<Instant>,
     sample_at: Option<Instant>,
+    /// The first sample of the probation was taken.
+    looked: bool,
     tries: u32,
     /// The swap of a `CopyFirst` has happened: the truth has the new schema.
     swapped: bool,
@@ -117,6 +119,7 @@ impl Upgrade {
             cause: None,
             probation_end: None,
             sample_at: None,
+            looked: false,
             tries: 0,
             swapped: false,
         }
@@ -169,12 +172,13 @@ impl Upgrade {
         self.swapped
     }
 
-    /// The newcomer is live, and is not on its way back.
-    pub fn has_handed_over(&self) -> bool {
-        matches!(
+    /// The newcomer has been live for long enough to be looked at, and is not on its way back.
+    pub fn is_looked_at(&self) -> bool {
+        let on_its_way = matches!(
             self.state,
             State::Upgraded | State::Settling | State::Finishing(_)
-        )
+        );
+        self.looked && on_its_way
     }
 
     /// Committed or rolled back.
@@ -275,8 +279,8 @@ impl Upgrade {
                 answers,
             } if self.state == State::Upgraded => {
                 let stalled = self.facts.stalled(*backlog, *durable, now);
-                let slow = || self.facts.slow(*answers);
-                stalled.or_else(slow).map(Cause::failure)
+                let slow = self.facts.slow(*answers);
+                stalled.or(slow).map(Cause::failure)
             }
             Input::Gone(Side::Old, _)
             | Input::Failed(Side::Old, _)
