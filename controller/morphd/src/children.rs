@@ -29,6 +29,9 @@ pub struct Children {
     /// The group of all; app 3 is user `first-id` + 3.
     #[serde(default = "first")]
     first_id: u32,
+    /// What a packet waits for may be run in real time.
+    #[serde(default = "yes")]
+    real_time: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -44,11 +47,16 @@ fn first() -> u32 {
     FIRST
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl Default for Children {
     fn default() -> Self {
         Children {
             users: None,
             first_id: FIRST,
+            real_time: true,
         }
     }
 }
@@ -87,6 +95,11 @@ impl Children {
                 "first-id = {id} is not from 1000 to 2147418112: below are the system's users"
             )),
         }
+    }
+
+    /// Whether what a packet waits for may be run in real time.
+    pub fn real_time(&self) -> bool {
+        self.real_time
     }
 
     /// As whom the instances are to run; none: as morphd does. The folders are there; what instances need of them is opened to them.

@@ -27,6 +27,7 @@ pub mod precedence;
 pub mod process;
 pub mod proxy;
 pub mod pulse;
+pub mod realtime;
 pub mod records;
 pub mod release;
 pub mod restarts;

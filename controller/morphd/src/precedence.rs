@@ -1,19 +1,26 @@
 //! Which processes the kernel runs first: those that a packet waits for. The store, the proxy and the instances that are
 //! ready go before morphd and before an instance that still starts, so that any other program of the machine slows the
 //! answers less. The instances of an app that is being upgraded go beside morphd meanwhile: it is the one that pays for it.
+//! By niceness, and in real time where they use little ([`crate::realtime`]).
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 
 use crate::process::Process;
+use crate::realtime;
 
-/// What is wanted of a process: nothing yet, [`BESIDE`] or [`FIRST`].
+/// What is wanted of a process.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(AtomicU8);
+pub(crate) struct Turn {
+    /// Nothing yet, [`BESIDE`] or [`FIRST`].
+    wanted: AtomicU8,
+    /// How often that has changed.
+    change: AtomicU32,
+}
 
 /// As morphd.
 const BESIDE: u8 = 1;
@@ -36,8 +43,14 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 /// once, and all are run alike.
 pub fn set(process: &Arc<Process>, first: bool) {
     let turn = if first { FIRST } else { BESIDE };
-    if process.turn.0.swap(turn, Ordering::Relaxed) == turn {
+    if process.turn.wanted.swap(turn, Ordering::Relaxed) == turn {
         return;
+    }
+    let change = process.turn.change.fetch_add(1, Ordering::Relaxed) + 1;
+    if first {
+        let looked_after = Arc::clone(process);
+        let wanted = move || looked_after.turn.change.load(Ordering::Relaxed) == change;
+        tokio::spawn(realtime::keep(Arc::clone(process), wanted));
     }
     let done = take_turn(process);
     if !would_block(&done) {
@@ -82,9 +95,12 @@ fn take_turn(process: &Process) -> io::Result<()> {
     let pid = process.pid();
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-    let step = match process.turn.0.load(Ordering::Relaxed) {
+    let step = match process.turn.wanted.load(Ordering::Relaxed) {
         FIRST => STEP,
-        _ => 0,
+        _ => {
+            realtime::set(pid, false)?;
+            0
+        }
     };
     let niceness = (getpriority_process(None)? + step).max(LEAST);
     // What a morphd starts leads a group and a session of its own, so this is all of its threads and nobody else's.

@@ -39,6 +39,9 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     let owners = settings
         .children
         .settle(&settings.state_dir, &settings.run_dir)?;
+    if !settings.children.real_time() {
+        crate::realtime::switch_off();
+    }
     let settings = Arc::new(settings);
     let store = Client::new(settings.run("store.sock"));
     let mut started = Vec::new();
