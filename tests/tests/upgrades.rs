@@ -108,10 +108,9 @@ fn each_test_that_docs_upgrade_names_exists() -> Result<()> {
         read_rust(&repository().join(folder), &mut sources)?;
     }
     for name in names {
-        ensure!(
-            sources.contains(&format!("#[test]\nfn {name}(")),
-            "there is no test {name}"
-        );
+        let forms = ["#[test]\nfn", "#[tokio::test]\nasync fn"];
+        let is_there = |form| sources.contains(&format!("{form} {name}("));
+        ensure!(forms.iter().any(is_there), "there is no test {name}");
     }
     Ok(())
 }
