@@ -60,7 +60,10 @@ pub fn set(process: &Arc<Process>, first: bool) {
     tokio::spawn(async move {
         let mut done = Ok(());
         for _ in 0..TRIES {
-            tokio::time::sleep(AGAIN).await;
+            // Its number is another's once it has ended.
+            if process.ended_within(AGAIN).await {
+                return;
+            }
             done = take_turn(&process);
             if !would_block(&done) {
                 break;

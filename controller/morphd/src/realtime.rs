@@ -32,9 +32,9 @@ pub(crate) async fn keep(process: Arc<Process>, wanted: impl Fn() -> bool) {
         let _ = set(process.pid(), false);
         return;
     }
-    let mut last = process.toil();
-    loop {
-        tokio::time::sleep(LOOK).await;
+    let (mut last, mut is) = (process.toil(), None);
+    // Its number is another's once it has ended.
+    while !process.ended_within(LOOK).await {
         let (Some(before), Some(now)) = (last, process.toil()) else {
             return;
         };
@@ -43,9 +43,12 @@ pub(crate) async fn keep(process: Arc<Process>, wanted: impl Fn() -> bool) {
             return;
         }
         last = Some(now);
-        if let Some(real_time) = by_use(before, now)
-            && let Err(error) = set(process.pid(), real_time)
-        {
+        let then = by_use(before, now);
+        if then.is_none() || then == is {
+            continue;
+        }
+        is = then;
+        if let Err(error) = set(process.pid(), then == Some(true)) {
             tracing::debug!(pid = process.pid(), %error, "is not run in real time");
             return;
         }
