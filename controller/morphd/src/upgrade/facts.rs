@@ -71,8 +71,6 @@ pub(super) struct Facts {
     mark: Option<Mark>,
     /// How fast the old instance was, as far as that was seen.
     old_answers: Answers,
-    /// What the newcomer had answered at the first look in its probation: from there on it is compared.
-    first_answers: Option<Answers>,
     pub(super) numbers: Numbers,
 }
 
@@ -101,7 +99,6 @@ impl Default for Facts {
             proxy_resumed: None,
             mark: None,
             old_answers: Answers::default(),
-            first_answers: None,
             numbers: Numbers::default(),
         }
     }
@@ -253,11 +250,9 @@ impl Facts {
 }
 
 impl Facts {
-    /// Its answers take much longer than those of the old instance did. Those before the first look do not count: the
-    /// backlog is among them, and the newcomer is run like the old one only from then on.
-    pub(super) fn slow(&mut self, new: Answers) -> Option<String> {
-        let first = *self.first_answers.get_or_insert(new);
-        let (old, new) = (self.old_answers, new.since(first));
+    /// Its answers take much longer than those of the old instance did.
+    pub(super) fn slow(&self, new: Answers) -> Option<String> {
+        let old = self.old_answers;
         let mean = |answers: Answers| answers.us.checked_div(answers.count);
         let (was, is) = (mean(old)?, mean(new)?);
         let counts = old.count >= ANSWERS && new.count >= ANSWERS;

@@ -279,8 +279,8 @@ impl Upgrade {
                 answers,
             } if self.state == State::Upgraded => {
                 let stalled = self.facts.stalled(*backlog, *durable, now);
-                let slow = self.facts.slow(*answers);
-                stalled.or(slow).map(Cause::failure)
+                let slow = || self.facts.slow(*answers);
+                stalled.or_else(slow).map(Cause::failure)
             }
             Input::Gone(Side::Old, _)
             | Input::Failed(Side::Old, _)

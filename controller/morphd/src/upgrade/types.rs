@@ -132,16 +132,6 @@ pub struct Answers {
     pub us: u64,
 }
 
-impl Answers {
-    /// Without those before.
-    pub(super) fn since(self, before: Answers) -> Answers {
-        Answers {
-            count: self.count.saturating_sub(before.count),
-            us: self.us.saturating_sub(before.us),
-        }
-    }
-}
-
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
