@@ -1,38 +1,44 @@
-# make            build everything in release, and the bundles of our apps
-# make demo       upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
-# make test       formatting, lints, unit tests, end-to-end tests on Open vSwitch
-# make test-long  the store's, the model's and the end-to-end tests with many more rounds
-# make bench-store  what the store costs, as ratios within one run
-# make fuzz       OpenFlow's decoders on random input, for SECONDS=60
-# PROFILE=debug   with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
-#                 in a fraction of the time, and what they start is what users run.
+# make               build everything in release, and the bundles of our apps; installs nothing
+# make dependencies  install by apt, with sudo where you are not root, what the demo and the tests need
+# make demo          upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
+# make fast          the tests that need no root, no Open vSwitch and no etcd: the same as `cargo test`
+# make test          formatting, lints, unit tests, end-to-end tests on Open vSwitch; as root, or with sudo
+# make test-long     the store's, the model's and the end-to-end tests with many more rounds
+# make bench-store   what the store costs, as ratios within one run
+# make fuzz          OpenFlow's decoders on random input, for SECONDS=60
+# make deny          licenses, bans and sources of what others wrote (cargo-deny); CHECK=advisories: known defects
+# PROFILE=debug      with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
+#                    in a fraction of the time, and what they start is what users run.
 
 PROFILE ?= release
 STORE ?= embedded
 CARGO ?= cargo
 OUT = target/$(PROFILE)
 cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
-# The network tests and the demo make namespaces, which takes root.
+# The tests with a network of their own and the demo make namespaces, which takes root.
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
+# Tests that need root, Open vSwitch or etcd.
+system_tests = --features morph-openflow/system-tests,morph-proxy/system-tests,morph-store/system-tests
+unit_tests = $(CARGO) test $(runner) --workspace --exclude morph-tests --exclude morph-model $(system_tests)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
-.PHONY: all build bundles defects demo test unit e2e test-long bench-store fuzz fmt lint clean dependencies
+.PHONY: all build bundles defects dependencies demo fast test unit e2e test-long bench-store fuzz deny fmt lint clean
 
 all: bundles
 
-build: dependencies
+build:
 	$(CARGO) build $(cargo_profile) --workspace --exclude morph-tests --bins
 
 bundles: build
 	scripts/bundles $(OUT)
 
 # Releases that misbehave, and an app that keeps books, for the end-to-end tests.
-defects: dependencies
+defects:
 	$(CARGO) build $(cargo_profile) -p router -p ledger --examples
 
 dependencies:
-	@scripts/dependencies
+	scripts/dependencies
 
 demo: dependencies bundles
 	$(as_root) /usr/bin/python3 -B mininet/demo.py --bin-dir $(OUT) --store $(STORE)
@@ -40,21 +46,24 @@ demo: dependencies bundles
 fmt:
 	$(CARGO) fmt --all
 
-lint: dependencies
+lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets $(system_tests) -- -D warnings
+
+fast:
+	$(CARGO) test
 
 unit: dependencies
-	$(CARGO) test --workspace --exclude morph-tests --exclude morph-model
+	$(unit_tests)
 	$(CARGO) test -p morph-model -- --show-output
 
 e2e: dependencies bundles defects
 	$(end_to_end) -- --test-threads 1 --show-output
 
-test: lint unit e2e
+test: dependencies lint unit e2e
 
 test-long: dependencies bundles defects
-	MORPH_LONG=1 $(CARGO) test -p morph-store --no-fail-fast -- --test-threads 1 --show-output
+	MORPH_LONG=1 $(CARGO) test $(runner) -p morph-store --features system-tests --no-fail-fast -- --test-threads 1 --show-output
 	MORPH_LONG=1 $(CARGO) test -p morph-model --no-fail-fast -- --test-threads 1 --show-output
 	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output
 
@@ -76,6 +85,12 @@ bench-store:
 	@test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
 	    | sed '1,2d; s/^| /| without a disk: /'
 	@$(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs | grep -o '| .* |$$'
+
+CHECK ?= licenses bans sources
+
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny check $(CHECK)
 
 clean:
 	$(CARGO) clean

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+#[cfg(feature = "system-tests")]
 use daemon::etcd::Etcd;
 use daemon::{Daemon, turn};
 use morph_api::store::{Finding, StatusReply};
@@ -61,6 +62,7 @@ fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// `morph-stored --backend URL --restore FILE`, where this is to fail; exit code, stdout and stderr.
+#[cfg(feature = "system-tests")]
 fn restore_on(url: &str, file: &Path, fails: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
     command.args(["--backend", url, "--restore"]).arg(file);
@@ -223,10 +225,12 @@ async fn a_sound_store_has_nothing_wrong_with_it() {
 }
 
 /// All keys under a prefix.
+#[cfg(feature = "system-tests")]
 fn keys(etcd: &Etcd, prefix: &str) -> String {
     etcd.ctl(&["get", "--prefix", "--keys-only", prefix])
 }
 
+#[cfg(feature = "system-tests")]
 #[tokio::test]
 async fn a_backup_is_restored_into_an_empty_prefix_of_etcd_and_nowhere_else() {
     let daemon = full().await;
@@ -266,6 +270,7 @@ async fn a_backup_is_restored_into_an_empty_prefix_of_etcd_and_nowhere_else() {
     );
 }
 
+#[cfg(feature = "system-tests")]
 #[tokio::test]
 async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_served() {
     let daemon = full().await;

@@ -85,6 +85,7 @@ impl House {
     }
 
     /// The same, with a proxy that asks for this role.
+    #[cfg(feature = "system-tests")]
     pub(crate) async fn of_role(role: Role) -> Self {
         let house = House::start(role).await;
         house.configure(&APPS).await;

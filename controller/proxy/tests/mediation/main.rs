@@ -11,6 +11,7 @@ mod channels;
 mod handover;
 mod house;
 mod instance;
+#[cfg(feature = "system-tests")]
 mod ovs;
 mod switch;
 mod switch10;

@@ -7,6 +7,7 @@ mod foreign;
 #[path = "../hex/mod.rs"]
 mod hex;
 mod malformed;
+#[cfg(feature = "system-tests")]
 mod printed;
 mod properties;
 #[path = "../recorded/mod.rs"]
