@@ -47,6 +47,7 @@ fmt:
 	$(CARGO) fmt --all
 
 lint:
+	scripts/check-modules --self-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(system_tests) -- -D warnings
 
