@@ -3,12 +3,17 @@
 # make demo          upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
 # make fast          the tests that need no root, no Open vSwitch and no etcd: the same as `cargo test`
 # make test          formatting, lints, unit tests, end-to-end tests on Open vSwitch; as root, or with sudo
-# make test-long     the store's, the model's and the end-to-end tests with many more rounds
+# make test-long     the store's, the model's and the end-to-end tests with many more rounds; their figures go to
+#                    tests/RESULTS.md and store/RESULTS.md
 # make bench-store   what the store costs, as ratios within one run
 # make fuzz          OpenFlow's decoders on random input, for SECONDS=60
 # make deny          licenses, bans and sources of what others wrote (cargo-deny); CHECK=advisories: known defects
 # PROFILE=debug      with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
 #                    in a fraction of the time, and what they start is what users run.
+
+# A test that fails in front of `| scripts/results` fails the target.
+SHELL = /bin/bash
+.SHELLFLAGS = -o pipefail -c
 
 PROFILE ?= release
 STORE ?= embedded
@@ -64,9 +69,11 @@ e2e: dependencies bundles defects
 test: dependencies lint unit e2e
 
 test-long: dependencies bundles defects
-	MORPH_LONG=1 $(CARGO) test $(runner) -p morph-store --features system-tests --no-fail-fast -- --test-threads 1 --show-output
-	MORPH_LONG=1 $(CARGO) test -p morph-model --no-fail-fast -- --test-threads 1 --show-output
-	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output
+	MORPH_LONG=1 $(CARGO) test $(runner) -p morph-store --features system-tests --no-fail-fast -- --test-threads 1 --show-output \
+	    | scripts/results store/RESULTS.md
+	MORPH_LONG=1 $(CARGO) test -p morph-model --no-fail-fast -- --test-threads 1 --show-output \
+	    | scripts/results tests/RESULTS.md
+	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output | scripts/results tests/RESULTS.md
 
 # With libFuzzer where cargo-fuzz is installed (`cargo install cargo-fuzz`; a C++ compiler builds libFuzzer); else a
 # stand-in from the same corpus.
