@@ -48,7 +48,7 @@ async fn main() -> Result<(), Failed> {
 
 async fn turns(client: Client, app: String, end: Instant) -> Result<Vec<Duration>, Failed> {
     let first = [
-        op::create_truth(&app, 1, 1),
+        op::create_primary(&app, 1, 1),
         op::fence(&app, "node1", 0, "1.0.0"),
     ];
     client.commit(op::shared([], first)).await??;
@@ -61,7 +61,7 @@ async fn turns(client: Client, app: String, end: Instant) -> Result<Vec<Duration
             epoch: 1,
             follows,
             cursor: Some(Seq {
-                stream: 1,
+                incarnation: 1,
                 n: follows + 1,
             }),
         };

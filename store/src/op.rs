@@ -11,25 +11,25 @@ use std::time::Duration;
 
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{
-    CreateSpace, DropSpace, Durability, Expect, Fence, GrantLease, KeepLease, Mark, Op, Put,
-    RevokeLease, Row, Seq, Skip, Swap, Transaction, Turn,
+    AdvanceWatermark, CreateKeyspace, DropKeyspace, Durability, Expect, Fence, GrantLease,
+    KeepLease, Op, Put, RevokeLease, Row, Seq, Skip, Swap, Transaction, Turn,
 };
 
-/// A row of the app's truth, whichever space that is.
+/// A row of the app's primary, whichever keyspace that is.
 pub fn row(app: impl Into<String>, table: impl Into<String>, key: impl Into<String>) -> Row {
     row_in(app, 0, table, key)
 }
 
-/// A row of this very space.
+/// A row of this very keyspace.
 pub fn row_in(
     app: impl Into<String>,
-    space: u32,
+    keyspace: u32,
     table: impl Into<String>,
     key: impl Into<String>,
 ) -> Row {
     Row {
         app: app.into(),
-        space,
+        keyspace,
         table: table.into(),
         key: key.into(),
     }
@@ -67,7 +67,7 @@ pub fn delete(row: Row) -> Op {
     wrap(Kind::Delete(row))
 }
 
-/// Raises the epoch of a lane, which must be at `expect_epoch`, for a release.
+/// Raises the epoch of a checkpoint, which must be at `expect_epoch`, for a release.
 pub fn fence(
     app: impl Into<String>,
     node: impl Into<String>,
@@ -82,7 +82,7 @@ pub fn fence(
     }))
 }
 
-/// Moves the cursor of a lane from `from` to `to`; after the lane's fence, in the same transaction.
+/// Moves the cursor of a checkpoint from `from` to `to`; after the checkpoint's fence, in the same transaction.
 pub fn skip(app: impl Into<String>, node: impl Into<String>, from: Seq, to: Seq) -> Op {
     wrap(Kind::Skip(Skip {
         app: app.into(),
@@ -92,57 +92,62 @@ pub fn skip(app: impl Into<String>, node: impl Into<String>, from: Seq, to: Seq)
     }))
 }
 
-/// Creates an app's first space.
-pub fn create_truth(app: impl Into<String>, id: u32, schema: u32) -> Op {
-    wrap(Kind::CreateSpace(CreateSpace {
+/// Creates an app's first keyspace.
+pub fn create_primary(app: impl Into<String>, id: u32, schema: u32) -> Op {
+    wrap(Kind::CreateKeyspace(CreateKeyspace {
         app: app.into(),
         id,
         schema,
-        truth: true,
+        primary: true,
         owner: String::new(),
     }))
 }
 
-/// Creates an app's copy, which only `owner` may write.
-pub fn create_copy(app: impl Into<String>, id: u32, schema: u32, owner: impl Into<String>) -> Op {
-    wrap(Kind::CreateSpace(CreateSpace {
+/// Creates an app's shadow, which only `owner` may write.
+pub fn create_shadow(app: impl Into<String>, id: u32, schema: u32, owner: impl Into<String>) -> Op {
+    wrap(Kind::CreateKeyspace(CreateKeyspace {
         app: app.into(),
         id,
         schema,
-        truth: false,
+        primary: false,
         owner: owner.into(),
     }))
 }
 
-/// Drops a copy and its rows.
-pub fn drop_space(app: impl Into<String>, id: u32) -> Op {
-    wrap(Kind::DropSpace(DropSpace {
+/// Drops a shadow and its rows.
+pub fn drop_keyspace(app: impl Into<String>, id: u32) -> Op {
+    wrap(Kind::DropKeyspace(DropKeyspace {
         app: app.into(),
         id,
     }))
 }
 
-/// Says that the copy reflects the truth up to the revision `mark`; comes with the rows that make it so.
-pub fn mark(app: impl Into<String>, id: u32, owner: impl Into<String>, mark: u64) -> Op {
-    wrap(Kind::Mark(Mark {
+/// Says that the shadow reflects the primary up to the revision `watermark`; comes with the rows that make it so.
+pub fn watermark(app: impl Into<String>, id: u32, owner: impl Into<String>, watermark: u64) -> Op {
+    wrap(Kind::AdvanceWatermark(AdvanceWatermark {
         app: app.into(),
         id,
         owner: owner.into(),
-        mark,
+        watermark,
     }))
 }
 
-/// Makes the copy the truth and drops the old truth.
-pub fn swap(app: impl Into<String>, truth: u32, copy: u32) -> Op {
-    swap_keeping(app, truth, copy, "")
+/// Makes the shadow the primary and drops the old primary.
+pub fn swap(app: impl Into<String>, primary: u32, shadow: u32) -> Op {
+    swap_keeping(app, primary, shadow, "")
 }
 
-/// Makes the copy the truth and the old truth the copy, which only `keep` may write; with an empty one it is dropped.
-pub fn swap_keeping(app: impl Into<String>, truth: u32, copy: u32, keep: impl Into<String>) -> Op {
+/// Makes the shadow the primary and the old primary the shadow, which only `keep` may write; with an empty one it is dropped.
+pub fn swap_keeping(
+    app: impl Into<String>,
+    primary: u32,
+    shadow: u32,
+    keep: impl Into<String>,
+) -> Op {
     wrap(Kind::Swap(Swap {
         app: app.into(),
-        truth,
-        copy,
+        primary,
+        shadow,
         keep: keep.into(),
     }))
 }
@@ -183,7 +188,7 @@ pub fn unsynced(transaction: Transaction) -> Transaction {
     }
 }
 
-/// A transaction that is no app's turn: records, fences, copies, what people set.
+/// A transaction that is no app's turn: records, fences, shadows, what people set.
 pub fn shared(
     expect: impl IntoIterator<Item = Expect>,
     ops: impl IntoIterator<Item = Op>,

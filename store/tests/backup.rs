@@ -93,16 +93,16 @@ async fn full() -> Daemon {
     let bound = op::put_leased(op::row("a", "t", "bound"), "1", "l");
     daemon.commit(op::turn(turn("a", 1, 1), [bound])).await;
     for id in [2, 3] {
-        let create = op::create_copy("a", id, 2, "me");
+        let create = op::create_shadow("a", id, 2, "me");
         let revision = daemon.commit(op::shared([], [create])).await.revision;
-        let copy = [
+        let shadow = [
             op::put(op::row_in("a", id, "t", "\u{1}ü\n"), "\"line\\n\""),
-            op::mark("a", id, "me", revision),
+            op::watermark("a", id, "me", revision),
         ];
-        daemon.commit(op::shared([], copy)).await;
+        daemon.commit(op::shared([], shadow)).await;
         if id == 2 {
             daemon
-                .commit(op::shared([], [op::drop_space("a", 2)]))
+                .commit(op::shared([], [op::drop_keyspace("a", 2)]))
                 .await;
         }
     }
@@ -132,7 +132,7 @@ async fn a_restored_store_is_the_one_that_was_backed_up() {
     assert_eq!(backup(&again.client).await, bytes);
     // It goes on where the other was: ids stay used, the lease still binds.
     let refused = again
-        .refused(op::shared([], [op::create_copy("a", 2, 2, "me")]))
+        .refused(op::shared([], [op::create_shadow("a", 2, 2, "me")]))
         .await;
     assert_eq!(refused, morph_api::store::Reason::Conflict);
     again.commit(op::shared([], [op::revoke("l")])).await;
@@ -321,35 +321,38 @@ fn meddle(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
 }
 
 #[tokio::test]
-async fn spaces_and_lanes_that_nobody_can_use_are_named() {
+async fn keyspaces_and_checkpoints_that_nobody_can_use_are_named() {
     let daemon = Daemon::start().await;
-    // As morphd adds an app: a record and a truth first, a lane with the first instance.
+    // As morphd adds an app: a record and a primary first, a checkpoint with the first instance.
     let record = op::row("morpheus", "apps", "new");
-    let added = [op::create_truth("new", 1, 1), op::put(record.clone(), "{}")];
+    let added = [
+        op::create_primary("new", 1, 1),
+        op::put(record.clone(), "{}"),
+    ];
     daemon
         .commit(op::shared([op::absent(&record)], added))
         .await;
     daemon.app("sound").await;
     assert_eq!(check(&daemon.client).await.1, []);
     let alone = [
-        op::fence("lane", "node1", 0, "1.0.0"),
-        op::create_truth("space", 1, 1),
+        op::fence("checkpoint", "node1", 0, "1.0.0"),
+        op::create_primary("keyspace", 1, 1),
     ];
     daemon.commit(op::shared([], alone)).await;
-    let create = op::create_copy("sound", 2, 2, "me");
+    let create = op::create_shadow("sound", 2, 2, "me");
     let revision = daemon.commit(op::shared([], [create])).await.revision;
     let put = op::put(op::row_in("sound", 2, "t", "k"), "1");
-    let copy = [put, op::mark("sound", 2, "me", revision)];
-    daemon.commit(op::shared([], copy)).await;
+    let shadow = [put, op::watermark("sound", 2, "me", revision)];
+    daemon.commit(op::shared([], shadow)).await;
     let findings = check(&daemon.client).await.1;
     let told: Vec<String> = findings
         .iter()
         .map(|f| format!("{}: {}", f.r#where, f.message))
         .collect();
     for (at, wanted) in [
-        "space 2 of app sound: its 1 rows dangle",
-        "space 1 of app space: it dangles with 0 rows: no lane and no record",
-        "lane lane@node1: its app has no truth",
+        "keyspace 1 of app keyspace: it dangles with 0 rows: no checkpoint and no record",
+        "keyspace 2 of app sound: its 1 rows dangle",
+        "checkpoint checkpoint@node1: its app has no primary",
     ]
     .into_iter()
     .enumerate()
@@ -373,8 +376,8 @@ async fn all_that_is_wrong_is_named_online_and_offline() {
     meddle(&daemon, "rows", b"a\0\0\0\0\x09t\0dangling", Some(b"x"));
     meddle(&daemon, "rows", b"no key at all", Some(b"x"));
     let wanted = [
-        ("row a/t/damaged of space 1", "fails its checksum"),
-        ("row a/t/dangling of space 9", "never such a space"),
+        ("row a/t/damaged of keyspace 1", "fails its checksum"),
+        ("row a/t/dangling of keyspace 9", "never such a keyspace"),
         ("row no key at all", "makes no sense"),
         (
             "lease l",

@@ -4,7 +4,7 @@
 mod history;
 
 use history::checker::{Model, Operation, Verdict, check};
-use history::models::{Answer, LaneModel, LaneOp, RowModel, RowOp, Value};
+use history::models::{Answer, CheckpointModel, CheckpointOp, RowModel, RowOp, Value};
 
 /// Client, call, answer (0: never), what.
 type Line<O> = (usize, u64, u64, O);
@@ -144,20 +144,20 @@ fn many_at_once_are_decided() {
     assert!(!rows(history(100)));
 }
 
-fn lanes(lines: Vec<Line<LaneOp>>) -> bool {
-    linearizable(&LaneModel, lines)
+fn checkpoints(lines: Vec<Line<CheckpointOp>>) -> bool {
+    linearizable(&CheckpointModel, lines)
 }
 
-fn turn(epoch: u64, follows: u64, answer: Option<Answer>) -> LaneOp {
-    LaneOp::Turn {
+fn turn(epoch: u64, follows: u64, answer: Option<Answer>) -> CheckpointOp {
+    CheckpointOp::Turn {
         epoch,
         follows,
         answer,
     }
 }
 
-fn fence(expect: u64, answer: Answer) -> LaneOp {
-    LaneOp::Fence {
+fn fence(expect: u64, answer: Answer) -> CheckpointOp {
+    CheckpointOp::Fence {
         expect,
         answer: Some(answer),
     }
@@ -171,12 +171,12 @@ fn a_turn_applied_twice_is_found() {
             (0, 3, 4, turn(1, 0, Some(second))),
         ]
     };
-    assert!(lanes(twice(Answer::Already)) && !lanes(twice(Answer::Done)));
+    assert!(checkpoints(twice(Answer::Already)) && !checkpoints(twice(Answer::Done)));
 }
 
 #[test]
 fn a_lost_turn_is_found() {
-    assert!(!lanes(vec![
+    assert!(!checkpoints(vec![
         (0, 1, 2, turn(1, 0, Some(Answer::Done))),
         (0, 3, 4, turn(1, 1, Some(Answer::Gap))),
     ]));
@@ -191,7 +191,7 @@ fn a_turn_behind_a_fence_is_found() {
             (0, 5, 6, turn(1, 1, Some(answer))),
         ]
     };
-    assert!(lanes(behind(Answer::Stale)) && !lanes(behind(Answer::Done)));
+    assert!(checkpoints(behind(Answer::Stale)) && !checkpoints(behind(Answer::Done)));
 }
 
 #[test]
@@ -203,8 +203,8 @@ fn a_turn_without_an_answer_counts_once_at_most() {
             (0, 5, 6, turn(1, 1, Some(Answer::Done))),
         ]
     };
-    assert!(lanes(again(Answer::Done)) && lanes(again(Answer::Already)));
-    assert!(!lanes(again(Answer::Gap)));
+    assert!(checkpoints(again(Answer::Done)) && checkpoints(again(Answer::Already)));
+    assert!(!checkpoints(again(Answer::Gap)));
 }
 
 #[test]
@@ -215,5 +215,5 @@ fn two_fences_of_one_epoch_are_found() {
             (1, 1, 9, fence(1, second)),
         ]
     };
-    assert!(lanes(two(Answer::Stale)) && !lanes(two(Answer::Done)));
+    assert!(checkpoints(two(Answer::Stale)) && !checkpoints(two(Answer::Done)));
 }

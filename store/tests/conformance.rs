@@ -18,14 +18,14 @@ fn read(row: Row, prefix: bool, limit: u32) -> ReadRequest {
 }
 
 #[tokio::test]
-async fn records_have_a_space_from_the_beginning() {
+async fn records_have_a_keyspace_from_the_beginning() {
     let daemon = Daemon::start().await;
     let status = daemon.client.status().await.unwrap();
-    let [space] = &status.spaces[..] else {
+    let [keyspace] = &status.keyspaces[..] else {
         panic!("{status:?}");
     };
     assert_eq!(
-        (space.app.as_str(), space.id, space.truth),
+        (keyspace.app.as_str(), keyspace.id, keyspace.primary),
         ("morpheus", 1, true)
     );
     assert_eq!((status.format, status.revision), (2, 1));
@@ -73,14 +73,14 @@ async fn turns_follow_each_other_under_one_epoch() {
         let committed = daemon
             .commit(op::turn(turn("router", 1, follows), [put()]))
             .await;
-        let [lane] = &committed.lanes[..] else {
+        let [checkpoint] = &committed.checkpoints[..] else {
             panic!("{committed:?}");
         };
-        assert_eq!((lane.turn, lane.epoch), (follows + 1, 1));
+        assert_eq!((checkpoint.turn, checkpoint.epoch), (follows + 1, 1));
         assert_eq!(
-            lane.cursor,
+            checkpoint.cursor,
             Some(Seq {
-                stream: 1,
+                incarnation: 1,
                 n: follows + 1
             })
         );
@@ -93,9 +93,13 @@ async fn turns_follow_each_other_under_one_epoch() {
     let fenced = daemon
         .commit(op::shared([], [op::fence("router", "node1", 1, "2.0.0")]))
         .await;
-    let lane = &fenced.lanes[0];
+    let checkpoint = &fenced.checkpoints[0];
     assert_eq!(
-        (lane.epoch, lane.turn, lane.release.as_str()),
+        (
+            checkpoint.epoch,
+            checkpoint.turn,
+            checkpoint.release.as_str()
+        ),
         (2, 3, "2.0.0")
     );
     let stale = daemon
@@ -105,8 +109,8 @@ async fn turns_follow_each_other_under_one_epoch() {
         .unwrap();
     let stale = stale.unwrap_err();
     assert_eq!(
-        (stale.reason, stale.lane),
-        (Reason::StaleEpoch, Some(lane.clone()))
+        (stale.reason, stale.checkpoint),
+        (Reason::StaleEpoch, Some(checkpoint.clone()))
     );
     daemon.commit(op::turn(turn("router", 2, 3), [put()])).await;
 }
@@ -118,10 +122,22 @@ async fn a_level_triggered_turn_leaves_the_cursor() {
     daemon.commit(op::turn(turn("router", 1, 0), [])).await;
     let mut tick = turn("router", 1, 1);
     tick.cursor = None;
-    let lane = daemon.commit(op::turn(tick, [])).await.lanes[0].clone();
-    assert_eq!((lane.cursor, lane.turn), (Some(Seq { stream: 1, n: 1 }), 2));
+    let checkpoint = daemon.commit(op::turn(tick, [])).await.checkpoints[0].clone();
+    assert_eq!(
+        (checkpoint.cursor, checkpoint.turn),
+        (
+            Some(Seq {
+                incarnation: 1,
+                n: 1
+            }),
+            2
+        )
+    );
     let mut again = turn("router", 1, 2);
-    again.cursor = Some(Seq { stream: 1, n: 1 });
+    again.cursor = Some(Seq {
+        incarnation: 1,
+        n: 1,
+    });
     assert_eq!(daemon.refused(op::turn(again, [])).await, Reason::Invalid);
 }
 
@@ -222,7 +238,7 @@ async fn what_is_too_large_is_refused_and_nothing_breaks() {
 }
 
 #[tokio::test]
-async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
+async fn a_swap_needs_a_current_shadow_and_drops_the_old_keyspace() {
     let daemon = Daemon::start().await;
     daemon.app("r").await;
     daemon
@@ -232,7 +248,7 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
         ))
         .await;
     daemon
-        .commit(op::shared([], [op::create_copy("r", 2, 2, "new")]))
+        .commit(op::shared([], [op::create_shadow("r", 2, 2, "new")]))
         .await;
     let mut old = daemon.client.watch(of_schema("r", 1)).await.unwrap();
     snapshot(&mut old).await;
@@ -244,10 +260,13 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
         daemon.refused(op::shared([], [hop()])).await,
         Reason::Invalid
     );
-    let by_other = op::shared([], [hop(), op::mark("r", 2, "other", revision)]);
+    let by_other = op::shared([], [hop(), op::watermark("r", 2, "other", revision)]);
     assert_eq!(daemon.refused(by_other).await, Reason::StaleEpoch);
     daemon
-        .commit(op::shared([], [hop(), op::mark("r", 2, "new", revision)]))
+        .commit(op::shared(
+            [],
+            [hop(), op::watermark("r", 2, "new", revision)],
+        ))
         .await;
     daemon
         .commit(op::turn(
@@ -258,7 +277,7 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
     assert_eq!(daemon.refused(swap()).await, Reason::NotCurrent);
     let revision = daemon.revision().await;
     daemon
-        .commit(op::shared([], [op::mark("r", 2, "new", revision)]))
+        .commit(op::shared([], [op::watermark("r", 2, "new", revision)]))
         .await;
     assert_eq!(
         daemon.refused(op::shared([], [op::swap("r", 2, 1)])).await,
@@ -266,10 +285,10 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
     );
     let revision = daemon.commit(swap()).await.revision;
     let status = daemon.client.status().await.unwrap();
-    let spaces: Vec<_> = status.spaces.iter().filter(|s| s.app == "r").collect();
+    let keyspaces: Vec<_> = status.keyspaces.iter().filter(|s| s.app == "r").collect();
     assert!(
-        matches!(spaces[..], [s] if s.id == 2 && s.truth && s.schema == 2 && s.keys == 1),
-        "{spaces:?}"
+        matches!(keyspaces[..], [s] if s.id == 2 && s.primary && s.schema == 2 && s.keys == 1),
+        "{keyspaces:?}"
     );
     let gone = daemon
         .client
@@ -282,8 +301,8 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
     let watch_reply::Reply::Ended(ended) = next(&mut old).await else {
         panic!("the watch goes on");
     };
-    assert_eq!(ended.why(), Why::SpaceGone);
-    let used = op::shared([], [op::create_copy("r", 1, 1, "new")]);
+    assert_eq!(ended.why(), Why::KeyspaceGone);
+    let used = op::shared([], [op::create_shadow("r", 1, 1, "new")]);
     assert_eq!(daemon.refused(used).await, Reason::Conflict);
 }
 
@@ -291,16 +310,16 @@ async fn a_swap_needs_a_current_copy_and_drops_the_old_space() {
 async fn a_watch_of_what_is_not_there_says_so_and_ends() {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
-    let space = WatchRequest {
+    let keyspace = WatchRequest {
         app: "a".into(),
-        which: Some(watch_request::Which::Space(7)),
+        which: Some(watch_request::Which::Keyspace(7)),
         ..WatchRequest::default()
     };
-    let gone = Why::SpaceGone;
+    let gone = Why::KeyspaceGone;
     let requests = [
         (of_schema("nobody", 1), gone),
         (of_schema("a", 2), Why::OtherSchema),
-        (space, gone),
+        (keyspace, gone),
     ];
     for (request, why) in requests {
         let mut watch = daemon.client.watch(request).await.unwrap();
@@ -311,17 +330,17 @@ async fn a_watch_of_what_is_not_there_says_so_and_ends() {
         assert!(ended.message.contains("app"), "{}", ended.message);
         assert!(watch.message().await.unwrap().is_none());
     }
-    let create = op::create_copy("a", 2, 2, "me");
+    let create = op::create_shadow("a", 2, 2, "me");
     let revision = daemon.commit(op::shared([], [create])).await.revision;
     let mut watch = daemon.client.watch(of_schema("a", 2)).await.unwrap();
     let watch_reply::Reply::Ended(ended) = next(&mut watch).await else {
-        panic!("a watch of half a copy");
+        panic!("a watch of half a shadow");
     };
     assert_eq!(ended.why(), Why::NotWhole);
-    let mark = op::shared([], [op::mark("a", 2, "me", revision)]);
-    daemon.commit(mark).await;
+    let watermark = op::shared([], [op::watermark("a", 2, "me", revision)]);
+    daemon.commit(watermark).await;
     let mut watch = daemon.client.watch(of_schema("a", 2)).await.unwrap();
-    assert_eq!(snapshot(&mut watch).await.1.space.unwrap().id, 2);
+    assert_eq!(snapshot(&mut watch).await.1.keyspace.unwrap().id, 2);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use morph_api::store::{Reason, Seq};
 use morph_store::op;
 
 #[tokio::test]
-async fn lanes_mean_the_same_after_a_crash_and_after_an_orderly_end() {
+async fn checkpoints_mean_the_same_after_a_crash_and_after_an_orderly_end() {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
     daemon.commit(op::turn(turn("a", 1, 0), [])).await;
@@ -24,12 +24,22 @@ async fn lanes_mean_the_same_after_a_crash_and_after_an_orderly_end() {
     assert_eq!(code, Some(0));
     check(&daemon, 2).await;
     let status = daemon.client.status().await.unwrap();
-    let lane = &status.lanes[0];
+    let checkpoint = &status.checkpoints[0];
     assert_eq!(
-        (lane.epoch, lane.turn, lane.release.as_str()),
+        (
+            checkpoint.epoch,
+            checkpoint.turn,
+            checkpoint.release.as_str()
+        ),
         (2, 3, "2.0.0")
     );
-    assert_eq!(lane.cursor, Some(Seq { stream: 1, n: 3 }));
+    assert_eq!(
+        checkpoint.cursor,
+        Some(Seq {
+            incarnation: 1,
+            n: 3
+        })
+    );
     let found = daemon
         .client
         .get("morpheus", "upgrades", "a")
@@ -66,5 +76,5 @@ async fn a_client_finds_a_daemon_that_comes_back() {
     assert!(away.to_string().contains("store.sock is away"), "{away}");
     let _daemon = daemon.crash().await;
     client.ready(daemon::SOON).await.unwrap();
-    assert_eq!(client.status().await.unwrap().lanes.len(), 1);
+    assert_eq!(client.status().await.unwrap().checkpoints.len(), 1);
 }

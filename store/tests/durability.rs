@@ -42,7 +42,7 @@ async fn an_unsynced_turn_is_on_disk_within_its_bound_and_watchers_are_told() {
         committed.revision
     );
     let daemon = daemon.crash().await;
-    assert_eq!(daemon.lane("a").await.turn, 2);
+    assert_eq!(daemon.checkpoint("a").await.turn, 2);
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn what_must_be_synced_takes_all_before_it_along() {
         ),
         ("what was applied already", of_turn(0)),
     ] {
-        let epoch = daemon.lane("a").await.epoch;
+        let epoch = daemon.checkpoint("a").await.epoch;
         let again = |transaction: Transaction| Transaction {
             turn: transaction
                 .turn
@@ -96,7 +96,7 @@ async fn what_must_be_synced_takes_all_before_it_along() {
         }
         daemon.kill();
         daemon = daemon.crash().await;
-        assert_eq!(daemon.lane("a").await.turn, turns, "{what}");
+        assert_eq!(daemon.checkpoint("a").await.turn, turns, "{what}");
         let now = daemon.revision().await;
         assert!(now > revision, "{what}: {now} after {revision}");
         revision = now;
@@ -112,7 +112,7 @@ async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good(
     daemon.app("a").await;
     let (mut highest, mut lost) = (0, 0);
     for round in 0..ROUNDS {
-        let mut turns = daemon.lane("a").await.turn;
+        let mut turns = daemon.checkpoint("a").await.turn;
         let started = Instant::now();
         // When each was acknowledged.
         let mut acknowledged = Vec::new();
@@ -126,12 +126,12 @@ async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good(
         let killed = Instant::now();
         daemon.kill();
         daemon = daemon.crash().await;
-        let lane = daemon.lane("a").await;
+        let checkpoint = daemon.checkpoint("a").await;
         let rows = daemon.client.list("a", "turns", "").await.unwrap();
         assert_eq!(
             rows.len() as u64,
-            lane.turn,
-            "the lane and its rows fall back together"
+            checkpoint.turn,
+            "the checkpoint and its rows fall back together"
         );
         for (n, row) in rows.iter().enumerate() {
             assert_eq!(row.key, format!("{n:06}"));
@@ -140,10 +140,10 @@ async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good(
             .iter()
             .filter(|(_, at)| killed - *at > 5 * BOUND);
         if let Some((turn, _)) = old.next_back() {
-            assert!(lane.turn >= *turn, "a turn was lost after its bound");
+            assert!(checkpoint.turn >= *turn, "a turn was lost after its bound");
         }
         assert!(daemon.revision().await >= highest);
-        lost += turns - lane.turn;
+        lost += turns - checkpoint.turn;
     }
     assert!(lost > 0, "nothing was ever at stake");
 }
@@ -159,7 +159,7 @@ async fn an_orderly_end_loses_nothing() {
     let (code, daemon) = daemon.restart().await;
     assert_eq!(code, Some(0));
     assert_eq!(
-        (daemon.lane("a").await.turn, daemon.revision().await),
+        (daemon.checkpoint("a").await.turn, daemon.revision().await),
         (20, revision)
     );
     // A watcher of the end before has to load again, all the same.

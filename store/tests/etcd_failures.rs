@@ -86,13 +86,13 @@ async fn while_etcd_is_away_reads_go_on_and_writes_say_so() {
     etcd.again();
     let landed = waiting.await.unwrap();
     let turns = match landed {
-        Ok(done) => done.unwrap().lanes[0].turn,
+        Ok(done) => done.unwrap().checkpoints[0].turn,
         // It may have taken too long; then it is sent again, as the SDK does.
         Err(_) => {
             until("nothing is written", async || {
                 let again = daemon.client.commit(put("a", 1, "k", "2")).await;
                 match again {
-                    Ok(Ok(committed)) => Some(committed.lanes[0].turn),
+                    Ok(Ok(committed)) => Some(committed.checkpoints[0].turn),
                     Ok(Err(refusal)) if refusal.reason == Reason::Already => Some(2),
                     Ok(Err(refusal)) => panic!("{refusal}"),
                     Err(_) => None,
@@ -125,7 +125,7 @@ async fn no_acknowledged_write_is_lost_when_daemon_and_etcd_are_killed() {
             loop {
                 let key = format!("{follows:06}");
                 match client.commit(put("a", follows, &key, "1")).await {
-                    Ok(Ok(committed)) => assert_eq!(committed.lanes[0].turn, follows + 1),
+                    Ok(Ok(committed)) => assert_eq!(committed.checkpoints[0].turn, follows + 1),
                     Ok(Err(refusal)) => assert_eq!(refusal.reason, Reason::Already, "{refusal}"),
                     Err(_) => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -163,8 +163,8 @@ async fn no_acknowledged_write_is_lost_when_daemon_and_etcd_are_killed() {
             "{} rows, {done} acknowledged",
             rows.len()
         );
-        let lane = daemon.client.status().await.unwrap().lanes[0].clone();
-        assert!(lane.turn >= rows.len() as u64);
+        let checkpoint = daemon.client.status().await.unwrap().checkpoints[0].clone();
+        assert!(checkpoint.turn >= rows.len() as u64);
     }
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
@@ -200,7 +200,7 @@ async fn two_daemons_on_one_prefix_lose_no_update_and_double_none() {
         until("a daemon does not catch up", async || {
             let found = daemon.client.get("morpheus", "records", "count").await;
             let status = daemon.client.status().await.unwrap();
-            (found.unwrap().unwrap().0 == "120" && status.lanes[0].turn == 60).then_some(())
+            (found.unwrap().unwrap().0 == "120" && status.checkpoints[0].turn == 60).then_some(())
         })
         .await;
         assert_eq!(daemon.client.list("a", "t", "").await.unwrap().len(), 60);
@@ -222,7 +222,7 @@ async fn a_daemon_that_lags_behind_refuses_nothing_that_would_be_taken() {
     let asked = tokio::spawn(async move { asked.commit(put("a", 2, "k", "3")).await });
     wire.mend();
     match asked.await.unwrap() {
-        Ok(done) => assert_eq!(done.unwrap().lanes[0].turn, 3),
+        Ok(done) => assert_eq!(done.unwrap().checkpoints[0].turn, 3),
         // It was cut off for too long to say anything.
         Err(away) => assert!(!away.to_string().is_empty()),
     }
@@ -272,7 +272,7 @@ async fn a_watcher_sees_what_another_daemon_writes_large_and_small() {
     one.app("a").await;
     until("the app is not seen", async || {
         let status = two.client.status().await.unwrap();
-        status.lanes.first().cloned()
+        status.checkpoints.first().cloned()
     })
     .await;
     let mut watch = two.client.watch(of_schema("a", 1)).await.unwrap();
@@ -311,7 +311,10 @@ async fn a_large_transaction_that_was_named_is_finished_by_the_next_daemon() {
     assert!(outcome.is_err(), "{outcome:?}");
     let next = Daemon::start_on(&url).await;
     let status = next.client.status().await.unwrap();
-    assert_eq!((status.lanes[0].turn, status.spaces[0].keys), (1, 500));
+    assert_eq!(
+        (status.checkpoints[0].turn, status.keyspaces[0].keys),
+        (1, 500)
+    );
     assert_eq!(next.client.list("a", "many", "").await.unwrap().len(), 500);
     assert_eq!(
         next.refused(op::turn(turn("a", 1, 0), many())).await,
@@ -414,10 +417,10 @@ async fn a_full_etcd_is_refused_and_the_daemon_goes_on() {
             Err(refusal) => break refusal,
         }
     };
-    assert_eq!(refusal.reason, Reason::NoSpace, "{refusal}");
+    assert_eq!(refusal.reason, Reason::DiskFull, "{refusal}");
     assert!(turns > 5, "{turns}");
     let again = daemon.refused(put("a", turns, "k", "1")).await;
-    assert_eq!(again, Reason::NoSpace);
+    assert_eq!(again, Reason::DiskFull);
     assert_eq!(daemon.client.list("a", "t", "").await.unwrap().len(), 1);
     let told = trouble(&daemon.client).await;
     assert!(told.contains("etcd is full"), "{told}");
@@ -429,8 +432,8 @@ async fn a_full_etcd_is_refused_and_the_daemon_goes_on() {
     etcd.ctl(&["compact", "--physical", at.unwrap().trim()]);
     etcd.ctl(&["defrag"]);
     etcd.ctl(&["alarm", "disarm"]);
-    let lane = daemon.commit(put("a", turns, "k", "1")).await.lanes[0].clone();
-    assert_eq!(lane.turn, turns + 1);
+    let checkpoint = daemon.commit(put("a", turns, "k", "1")).await.checkpoints[0].clone();
+    assert_eq!(checkpoint.turn, turns + 1);
     assert_eq!(trouble(&daemon.client).await, "");
 }
 

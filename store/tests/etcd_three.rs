@@ -27,7 +27,7 @@ async fn write(client: Client, acknowledged: Arc<AtomicU64>) {
     loop {
         let put = op::put(op::row("a", "t", format!("{follows:06}")), "1");
         match client.commit(op::turn(turn("a", 1, follows), [put])).await {
-            Ok(Ok(committed)) => assert_eq!(committed.lanes[0].turn, follows + 1),
+            Ok(Ok(committed)) => assert_eq!(committed.checkpoints[0].turn, follows + 1),
             Ok(Err(refusal)) => assert_eq!(refusal.reason, Reason::Already, "{refusal}"),
             Err(_) => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -107,19 +107,22 @@ async fn run() {
     let done = acknowledged.load(Ordering::SeqCst);
     let fresh = Daemon::start_on(&three.url("m")).await;
     let rows = fresh.client.list("a", "t", "").await.unwrap().len() as u64;
-    let lane = fresh.client.status().await.unwrap().lanes[0].clone();
-    assert!(rows >= done && lane.turn == rows, "{done} {rows} {lane:?}");
+    let checkpoint = fresh.client.status().await.unwrap().checkpoints[0].clone();
+    assert!(
+        rows >= done && checkpoint.turn == rows,
+        "{done} {rows} {checkpoint:?}"
+    );
 }
 
 /// Faults of a run, of each kind as many.
 const FAULTS: u64 = 24;
 
 #[test]
-fn rows_and_lanes_are_linearizable_while_leaders_are_killed_and_cut_off() {
+fn rows_and_checkpoints_are_linearizable_while_leaders_are_killed_and_cut_off() {
     if std::env::var_os("MORPH_LONG").is_none() {
         return;
     }
-    let name = "rows_and_lanes_are_linearizable_while_leaders_are_killed_and_cut_off";
+    let name = "rows_and_checkpoints_are_linearizable_while_leaders_are_killed_and_cut_off";
     if three::inside(name) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
@@ -193,7 +196,7 @@ async fn knows(daemon: &Daemon) {
     let began = Instant::now();
     loop {
         let status = daemon.client.status().await.unwrap();
-        if status.spaces.iter().any(|space| space.app == APP) {
+        if status.keyspaces.iter().any(|keyspace| keyspace.app == APP) {
             return;
         }
         assert!(

@@ -37,27 +37,47 @@ async fn a_store_of_format_1_is_read_and_goes_on() {
     let daemon = Daemon::start_in(home).await;
     let status = daemon.client.status().await.unwrap();
     assert_eq!((status.format, status.revision), (2, 8));
-    let lane = daemon.lane("a").await;
+    let checkpoint = daemon.checkpoint("a").await;
     assert_eq!(
-        (lane.epoch, lane.turn, lane.release.as_str()),
+        (
+            checkpoint.epoch,
+            checkpoint.turn,
+            checkpoint.release.as_str()
+        ),
         (2, 2, "1.1.0")
     );
-    assert_eq!(lane.cursor, Some(Seq { stream: 1, n: 2 }));
+    assert_eq!(
+        checkpoint.cursor,
+        Some(Seq {
+            incarnation: 1,
+            n: 2
+        })
+    );
     let row = daemon.client.get("a", "t", "k").await.unwrap();
     assert_eq!(row, Some(("{\"n\": 1}".to_owned(), 3)));
     assert_eq!(daemon.client.list("a", "", "").await.unwrap().len(), 2);
-    let stream = daemon
+    let incarnation = daemon
         .client
         .get("morpheus", "streams", "proxy")
         .await
         .unwrap();
-    assert_eq!(stream.unwrap().0, "7");
-    let copy = status.spaces.iter().find(|space| space.id == 2).unwrap();
-    assert_eq!((copy.schema, copy.keys, copy.owner.as_str()), (2, 1, "me"));
+    assert_eq!(incarnation.unwrap().0, "7");
+    let shadow = status
+        .keyspaces
+        .iter()
+        .find(|keyspace| keyspace.id == 2)
+        .unwrap();
+    assert_eq!(
+        (shadow.schema, shadow.keys, shadow.owner.as_str()),
+        (2, 1, "me")
+    );
     // What was used stays used, and what is new in this format works.
     let again = op::shared(
         [],
-        [op::drop_space("a", 2), op::create_copy("a", 2, 2, "me")],
+        [
+            op::drop_keyspace("a", 2),
+            op::create_shadow("a", 2, 2, "me"),
+        ],
     );
     assert_eq!(daemon.refused(again).await, Reason::Conflict);
     let grant = op::grant("l", std::time::Duration::from_secs(60));

@@ -40,7 +40,7 @@ async fn a_full_disk_is_refused_and_the_daemon_goes_on() {
     let client = Client::new(run_dir.join("store.sock"));
     let first = client.ready(SOON).await.unwrap();
     let ops = [
-        op::create_truth("a", 1, 1),
+        op::create_primary("a", 1, 1),
         op::fence("a", "node1", 0, "1.0.0"),
     ];
     client.commit(op::shared([], ops)).await.unwrap().unwrap();
@@ -57,16 +57,16 @@ async fn a_full_disk_is_refused_and_the_daemon_goes_on() {
             Err(refusal) => break refusal,
         }
     };
-    assert_eq!(refusal.reason, Reason::NoSpace, "{refusal}");
+    assert_eq!(refusal.reason, Reason::DiskFull, "{refusal}");
     assert!(turns > 5, "{turns}");
     for _ in 0..5 {
         let again = client.commit(put(turns)).await.unwrap().unwrap_err();
-        assert_eq!(again.reason, Reason::NoSpace, "{again}");
+        assert_eq!(again.reason, Reason::DiskFull, "{again}");
     }
     assert_eq!(client.list("a", "t", "").await.unwrap().len() as u64, turns);
     let status = client.status().await.unwrap();
     assert_eq!(
-        (status.lanes[0].turn, status.incarnation),
+        (status.checkpoints[0].turn, status.incarnation),
         (turns, first.incarnation)
     );
 

@@ -171,7 +171,7 @@ async fn a_daemon_that_dies_while_it_makes_its_first_file_starts_again() {
             house.child = None;
             house.start().await;
             let status = house.client.status().await.unwrap();
-            assert_eq!((status.revision, status.spaces.len()), (1, 1), "{plan}");
+            assert_eq!((status.revision, status.keyspaces.len()), (1, 1), "{plan}");
         }
     }
 }
@@ -231,7 +231,7 @@ async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
         .clone()
         .with_deadline(Duration::from_millis(300));
     let ops = [
-        op::create_truth("a", 1, 1),
+        op::create_primary("a", 1, 1),
         op::fence("a", "node1", 0, "1.0.0"),
     ];
     client.commit(op::shared([], ops)).await.unwrap().unwrap();
@@ -242,7 +242,7 @@ async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
         "{unknown}"
     );
     assert_eq!(client.get("a", "t", "k").await.unwrap(), None);
-    assert_eq!(client.status().await.unwrap().lanes[0].turn, 0);
+    assert_eq!(client.status().await.unwrap().checkpoints[0].turn, 0);
     house.kill().await;
     house.start().await;
     house.client.commit(put).await.unwrap().unwrap();

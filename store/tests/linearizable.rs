@@ -19,7 +19,7 @@ fn rounds() -> u64 {
 }
 
 #[tokio::test]
-async fn rows_and_lanes_are_linearizable_while_the_daemon_is_killed() {
+async fn rows_and_checkpoints_are_linearizable_while_the_daemon_is_killed() {
     let mut daemon = Daemon::start().await;
     prepare(&daemon.client, WORKERS).await;
     let shared = Shared::new(WORKERS);
@@ -39,7 +39,7 @@ async fn rows_and_lanes_are_linearizable_while_the_daemon_is_killed() {
 }
 
 #[tokio::test]
-async fn rows_and_lanes_are_linearizable_with_nothing_wrong() {
+async fn rows_and_checkpoints_are_linearizable_with_nothing_wrong() {
     let daemon = Daemon::start().await;
     prepare(&daemon.client, WORKERS).await;
     let shared = Shared::new(WORKERS);

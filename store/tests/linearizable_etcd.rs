@@ -21,7 +21,7 @@ fn rounds() -> u64 {
 }
 
 #[tokio::test]
-async fn rows_and_lanes_on_etcd_are_linearizable_while_daemon_and_etcd_are_killed() {
+async fn rows_and_checkpoints_on_etcd_are_linearizable_while_daemon_and_etcd_are_killed() {
     let mut etcd = Etcd::start(&[]);
     let mut daemon = Daemon::start_on(&etcd.url("killed")).await;
     prepare(&daemon.client, WORKERS).await;
@@ -71,5 +71,5 @@ async fn what_two_daemons_write_is_linearizable_while_they_are_killed() {
 
 async fn knows(daemon: &Daemon) -> bool {
     let status = daemon.client.status().await.unwrap();
-    status.spaces.iter().any(|space| space.app == APP)
+    status.keyspaces.iter().any(|keyspace| keyspace.app == APP)
 }

@@ -153,21 +153,21 @@ async fn a_watcher_that_is_behind_gets_progress_as_one() {
 }
 
 #[tokio::test]
-async fn a_copy_is_watched_through_its_becoming_the_truth() {
+async fn a_shadow_is_watched_through_its_becoming_the_primary() {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
     let revision = daemon
-        .commit(op::shared([], [op::create_copy("a", 2, 2, "new")]))
+        .commit(op::shared([], [op::create_shadow("a", 2, 2, "new")]))
         .await
         .revision;
     let mut request = of_schema("a", 2);
-    request.which = Some(morph_api::store::watch_request::Which::Space(2));
+    request.which = Some(morph_api::store::watch_request::Which::Keyspace(2));
     let mut watch = daemon.client.watch(request).await.unwrap();
-    let space = snapshot(&mut watch).await.1.space.unwrap();
-    assert_eq!((space.truth, space.owner.as_str()), (false, "new"));
+    let keyspace = snapshot(&mut watch).await.1.keyspace.unwrap();
+    assert_eq!((keyspace.primary, keyspace.owner.as_str()), (false, "new"));
     let ops = [
         op::put(op::row_in("a", 2, "t", "k"), "1"),
-        op::mark("a", 2, "new", revision),
+        op::watermark("a", 2, "new", revision),
     ];
     daemon.commit(op::shared([], ops)).await;
     daemon.commit(op::shared([], [op::swap("a", 1, 2)])).await;
@@ -250,9 +250,9 @@ async fn a_watcher_that_comes_back_gets_what_it_missed_and_nothing_else() {
         let (rows, again) = snapshot(&mut watch).await;
         assert!(rows.is_empty() && again.resumed && again.revision == from);
         let put = op::put(op::row("b", "t", from.to_string()), "1");
-        let lane = daemon.lane("b").await;
+        let checkpoint = daemon.checkpoint("b").await;
         let last = daemon
-            .commit(op::turn(turn("b", 1, lane.turn), [put]))
+            .commit(op::turn(turn("b", 1, checkpoint.turn), [put]))
             .await
             .revision;
         let changes = changes_to(&mut watch, last).await;
@@ -286,18 +286,18 @@ async fn a_watcher_that_was_away_for_too_long_has_to_load_again() {
 }
 
 #[tokio::test]
-async fn a_watcher_does_not_take_a_new_truth_for_the_old_one() {
+async fn a_watcher_does_not_take_a_new_primary_for_the_old_one() {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
     let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
     let synced = snapshot(&mut watch).await.1;
     drop(watch);
-    // To another schema and back: the version is the same, the space is not.
+    // To another schema and back: the version is the same, the keyspace is not.
     for (old, new, schema) in [(1, 2, 2), (2, 3, 1)] {
-        let create = op::create_copy("a", new, schema, "me");
+        let create = op::create_shadow("a", new, schema, "me");
         let revision = daemon.commit(op::shared([], [create])).await.revision;
-        let mark = op::mark("a", new, "me", revision);
-        daemon.commit(op::shared([], [mark])).await;
+        let watermark = op::watermark("a", new, "me", revision);
+        daemon.commit(op::shared([], [watermark])).await;
         daemon
             .commit(op::shared([], [op::swap("a", old, new)]))
             .await;

@@ -11,7 +11,7 @@ use std::ops::Range;
 const BATCH: usize = 2_000;
 
 impl Morpheus {
-    /// Writes `count` rows into an app's truth that are not there yet; `row` says key and value of the nth.
+    /// Writes `count` rows into an app's primary that are not there yet; `row` says key and value of the nth.
     ///
     /// # Errors
     /// When the store refuses them.
@@ -50,7 +50,7 @@ fn transaction(
     for (key, value) in rows.map(row) {
         let row = Some(Row {
             app: app.into(),
-            space: 0,
+            keyspace: 0,
             table: table.into(),
             key,
         });

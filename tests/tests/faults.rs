@@ -18,7 +18,7 @@ fn pid(lab: &Lab, app: &str) -> Result<u32> {
 }
 
 #[test]
-fn a_router_killed_with_a_packet_in_in_hand_ten_times_loses_no_flow() -> Result<()> {
+fn a_router_killed_with_a_packet_in_in_flight_ten_times_loses_no_flow() -> Result<()> {
     let lab = lab()?;
     let _echo = lab.echo(4)?;
     let paths = lab.paths()?;

@@ -54,11 +54,11 @@ fn harm_nothing(defects: &[(&str, &str)]) -> Result<()> {
         );
         ensure!(trees(&lab)? == before, "{defect}: the state is another");
         // What it had begun is gone.
-        wait_until("its copy is dropped", Duration::from_secs(5), || {
+        wait_until("its shadow is dropped", Duration::from_secs(5), || {
             let list = lab.morpheus()?.do_(&["store", "list"])?;
-            let spaces = list["store"].as_array().context("store")?;
-            let copies = spaces.iter().filter(|s| s["role"] == "copy").count();
-            Ok((copies == 0).then_some(()))
+            let keyspaces = list["store"].as_array().context("store")?;
+            let shadows = keyspaces.iter().filter(|s| s["role"] == "shadow").count();
+            Ok((shadows == 0).then_some(()))
         })?;
     }
     let summary = ping.stop()?;
@@ -86,7 +86,7 @@ fn a_newcomer_that_never_gets_its_view_is_given_up() -> Result<()> {
 }
 
 #[test]
-fn a_change_of_the_schema_tells_its_copy_and_that_a_way_back_loses_nothing() -> Result<()> {
+fn a_change_of_the_schema_tells_its_shadow_and_that_a_way_back_loses_nothing() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
     let bundle = bundles("router-2.0.0")?;
@@ -96,21 +96,21 @@ fn a_change_of_the_schema_tells_its_copy_and_that_a_way_back_loses_nothing() -> 
         let release = format!("app=router@{version}");
         let upgraded = morpheus.do_(&["upgrade", &release, "--probation", "1s"])?;
         let list = morpheus.do_(&["store", "migrations", "app=router"])?;
-        let copy = list["migrations"][0].clone();
-        let schemas = (&copy["to_schema"], &copy["status"], &copy["complete"]);
+        let shadow = list["migrations"][0].clone();
+        let schemas = (&shadow["to_schema"], &shadow["status"], &shadow["complete"]);
         ensure!(
             schemas == (&to.into(), &"swapped".into(), &true.into()),
-            "{copy}"
+            "{shadow}"
         );
         ensure!(
-            copy["losing"] == 0 && copy["groups"] == copy["groups_total"],
-            "{copy}"
+            shadow["lossy"] == 0 && shadow["groups"] == shadow["groups_total"],
+            "{shadow}"
         );
-        ensure!(copy["groups"].as_u64() > Some(2), "from {from}: {copy}");
+        ensure!(shadow["groups"].as_u64() > Some(2), "from {from}: {shadow}");
         let status = morpheus.do_(&["status", "app=router"])?;
         let status = &status["upgrades"][0];
         ensure!(
-            status["groups_checked"] == copy["groups"],
+            status["groups_checked"] == shadow["groups"],
             "{upgraded} {status}"
         );
     }
@@ -128,16 +128,16 @@ fn a_change_of_the_schema_tells_its_copy_and_that_a_way_back_loses_nothing() -> 
     lab.finish()
 }
 
-/// The router's copy in schema 1, once it is whole and up to date; in another space than `not`.
+/// The router's shadow in schema 1, once it is whole and up to date; in another keyspace than `not`.
 fn kept(lab: &Lab, not: &Value) -> Result<Value> {
     let mut last = Value::Null;
-    let found = wait_until("a copy is kept", Duration::from_secs(20), || {
+    let found = wait_until("a shadow is kept", Duration::from_secs(20), || {
         let list = lab
             .morpheus()?
             .do_(&["store", "migrations", "app=router"])?;
         last = list["migrations"][0].clone();
         let follows = last["status"] == "following" && last["lag"] == 0;
-        let is = follows && last["to_schema"] == 1 && last["space"] != *not;
+        let is = follows && last["to_schema"] == 1 && last["keyspace"] != *not;
         Ok(is.then(|| last.clone()))
     });
     found.with_context(|| format!("the last that was seen: {last}"))
@@ -160,7 +160,7 @@ fn sees_all(lab: &Lab) -> Result<()> {
 }
 
 #[test]
-fn a_copy_is_kept_while_the_former_schema_is_read() -> Result<()> {
+fn a_shadow_is_kept_while_the_former_schema_is_read() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
     let reader = Bundle::copy("learning-switch-1.0.0", lab.dir(), "reader")?
@@ -177,10 +177,10 @@ fn a_copy_is_kept_while_the_former_schema_is_read() -> Result<()> {
     let bundle = bundle.to_str().context("a path that is no text")?;
     morpheus.do_(&["app", "install", bundle])?;
     morpheus.do_(&["upgrade", "app=router@2.0.0", "--probation", "1s"])?;
-    let copy = kept(&lab, &Value::Null)?;
+    let shadow = kept(&lab, &Value::Null)?;
     ensure!(
-        copy["readers"] == serde_json::json!(["reader@1.0.0"]),
-        "{copy}"
+        shadow["readers"] == serde_json::json!(["reader@1.0.0"]),
+        "{shadow}"
     );
     sees_all(&lab)?;
     // One that could not keep it up is refused, with the name of the reader.
@@ -202,14 +202,14 @@ fn a_copy_is_kept_while_the_former_schema_is_read() -> Result<()> {
     router
         .context("no router")?
         .signal(rustix::process::Signal::KILL)?;
-    kept(&lab, &copy["space"])?;
+    kept(&lab, &shadow["keyspace"])?;
     sees_all(&lab)?;
     // Without a reader it goes.
     morpheus.do_(&["app", "remove", "reader"])?;
-    wait_until("the copy is dropped", Duration::from_secs(20), || {
+    wait_until("the shadow is dropped", Duration::from_secs(20), || {
         let list = morpheus.do_(&["store", "list"])?;
-        let spaces = list["store"].as_array().context("store")?;
-        Ok((!spaces.iter().any(|s| s["role"] == "copy")).then_some(()))
+        let keyspaces = list["store"].as_array().context("store")?;
+        Ok((!keyspaces.iter().any(|s| s["role"] == "shadow")).then_some(()))
     })?;
     lab.finish()
 }

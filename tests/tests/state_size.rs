@@ -57,7 +57,7 @@ fn hand_over(lab: &Lab, version: &str, patience: Duration) -> Result<u64> {
         ensure!(!step(&status)?.starts_with("ROLL"), "{status}");
         Ok((step(&status)? == "UPGRADED").then_some(()))
     })?;
-    // It answers once the copy is whole and swapped, or says that it is not yet.
+    // It answers once the shadow is whole and swapped, or says that it is not yet.
     let status = wait_until(&format!("{release} is committed"), patience, || {
         let _ = morpheus.ask(&["commit", "app=router"])?;
         let status = lab.status("router")?;

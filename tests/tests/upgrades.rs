@@ -16,7 +16,7 @@ fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
         .do_(&["upgrade", "app=router@2.0.0", "--dry-run"])?;
     let plan = plan["plan"][0].clone();
     ensure!(
-        plan["mode"] == "through" && plan["switches"].as_array().map(Vec::len) == Some(4),
+        plan["mode"] == "online" && plan["switches"].as_array().map(Vec::len) == Some(4),
         "{plan}"
     );
     ensure!(

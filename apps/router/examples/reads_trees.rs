@@ -1,5 +1,5 @@
 //! An app that reads the router's tables in schema 1, and says in a table of its own what it sees: what the end-to-end tests
-//! read a kept copy with.
+//! read a kept shadow with.
 
 use std::process::ExitCode;
 

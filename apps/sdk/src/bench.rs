@@ -212,9 +212,9 @@ impl<A: App> Bench<A> {
 
     /// The app's own rows, as they stand in the store.
     pub fn own_rows(&self) -> Rows {
-        let space = self.engine.tables.space(None).into_iter().flatten();
+        let keyspace = self.engine.tables.keyspace(None).into_iter().flatten();
         Rows(
-            space
+            keyspace
                 .flat_map(|(table, rows)| {
                     let id = move |key: &String| (table.clone(), key.clone());
                     rows.iter().map(move |(key, v)| (id(key), v.clone()))

@@ -11,6 +11,8 @@
 //! | [`mod@bench`] | a bench for an app's tests |
 //! | [`machine`] | the machine of an instance: for the model of the hand-over, not for apps |
 
+#![warn(missing_docs)]
+
 mod app;
 mod engine;
 mod event;

@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::{Dpid, Key, Switch, Table};
 
 /// Rows of one app: table, key, value.
-pub(crate) type Space = BTreeMap<String, BTreeMap<String, Value>>;
+pub(crate) type Keyspace = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// The local copy of the app's own rows and of those of the apps that it reads.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Tables {
-    own: Space,
-    others: BTreeMap<String, Space>,
+    own: Keyspace,
+    others: BTreeMap<String, Keyspace>,
 }
 
 impl Tables {
     /// The rows of an app; `None`: the app itself.
-    pub(crate) fn space(&self, app: Option<&str>) -> Option<&Space> {
+    pub(crate) fn keyspace(&self, app: Option<&str>) -> Option<&Keyspace> {
         match app {
             None => Some(&self.own),
             Some(app) => self.others.get(app),
@@ -27,7 +27,7 @@ impl Tables {
     }
 
     pub(crate) fn rows(&self, app: Option<&str>, table: &str) -> Option<&BTreeMap<String, Value>> {
-        self.space(app)?.get(table)
+        self.keyspace(app)?.get(table)
     }
 
     pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<&Value> {
@@ -42,28 +42,28 @@ impl Tables {
         key: &str,
         value: Option<Value>,
     ) -> Option<Value> {
-        let space = match app {
+        let keyspace = match app {
             None => &mut self.own,
             Some(app) => self.others.entry(app.to_owned()).or_default(),
         };
         let Some(value) = value else {
-            let rows = space.get_mut(table)?;
+            let rows = keyspace.get_mut(table)?;
             let before = rows.remove(key);
             if rows.is_empty() {
-                space.remove(table);
+                keyspace.remove(table);
             }
             return before;
         };
-        space
+        keyspace
             .entry(table.to_owned())
             .or_default()
             .insert(key.to_owned(), value)
     }
 }
 
-/// How many rows a space has.
-pub(crate) fn count(space: &Space) -> usize {
-    space.values().map(BTreeMap::len).sum()
+/// How many rows a keyspace has.
+pub(crate) fn count(keyspace: &Keyspace) -> usize {
+    keyspace.values().map(BTreeMap::len).sum()
 }
 
 /// Where the app stands among the others on every switch.

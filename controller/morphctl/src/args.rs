@@ -108,7 +108,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TIME", value_parser = argument::duration, conflicts_with = "probation")]
         confirm_within: Option<Duration>,
         /// How long a step may take, once for each; `[upgrade]` in app.toml says it for a release, and the defaults are
-        /// copy=60s (without progress), start=20s, probe=2s, quiesce=1s (then the old instance is treated as crashed),
+        /// shadow=60s (without progress), start=20s, probe=2s, quiesce=1s (then the old instance is treated as crashed),
         /// hold=5s (the proxy ends it by itself), fence=2s, rules=3s (of several apps as one); at the end of any other
         /// one the old release stays or comes back
         #[arg(long = "deadline", value_name = "STEP=TIME", value_parser = argument::deadline)]
@@ -328,7 +328,7 @@ pub(crate) enum StoreVerb {
         /// Which key
         key: String,
     },
-    /// Lists the rows of an app's state; without an app, the spaces that the store holds
+    /// Lists the rows of an app's state; without an app, the keyspaces that the store holds
     List {
         /// Of which app
         #[arg(value_name = "app=NAME")]
@@ -341,10 +341,10 @@ pub(crate) enum StoreVerb {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// The copies of apps' states in another schema version: how far each is, and what a way back would lose
+    /// The shadows of apps' states in another schema version: how far each is, and what a way back would lose
     ///
-    /// STATUS: copying, following (whole, and kept up), failed, swapped (it is the truth now), dropped. GROUPS are mapped
-    /// there and back one by one; LOSING counts those that do not come back as they were.
+    /// STATUS: filling, following (whole, and kept up), failed, swapped (it is the primary now), dropped. GROUPS are mapped
+    /// there and back one by one; LOSSY counts those that do not come back as they were.
     Migrations {
         /// Only those of this app
         #[arg(value_name = "app=NAME")]
@@ -431,7 +431,7 @@ mod tests {
             ("upgrade app=router topology", "app=topology"),
             ("upgrade app=router --probation 30", "30s"),
             ("upgrade app=router --probation 0s", "morphctl commit"),
-            ("upgrade app=router --deadline commit=5s", "copy, start"),
+            ("upgrade app=router --deadline commit=5s", "shadow, start"),
             ("upgrade app=router --deadline start", "STEP=TIME"),
             ("upgrade app=router --deadline start=9h", "1 h"),
             (

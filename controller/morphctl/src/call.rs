@@ -294,7 +294,7 @@ async fn run_store(verb: StoreVerb, client: &mut Client, out: &mut Output) -> Re
             };
             let reply = rows(client, request).await?;
             if all {
-                return out.list("store", &reply.spaces);
+                return out.list("store", &reply.keyspaces);
             }
             out.part("store", &reply.rows, reply.more)
         }

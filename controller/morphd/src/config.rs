@@ -144,7 +144,7 @@ pub struct Settings {
     pub apps: Vec<AppRef>,
     /// Where bundles are looked for.
     pub bundles: PathBuf,
-    /// This node's lanes.
+    /// This node's checkpoints.
     pub node: String,
     /// Asked for at every switch.
     pub role: Role,

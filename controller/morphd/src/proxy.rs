@@ -6,9 +6,10 @@ use std::time::Duration;
 use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, FlowsReply,
-    FlowsRequest, HoldReply, HoldRequest, Instruction, Observation, ObserveRequest, PortsReply,
-    PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SlotsRequest,
-    SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest, TellRequest, instruction,
+    FlowsRequest, HoldReply, HoldRequest, InstructRequest, Instruction, Observation,
+    ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest,
+    SlotsReply, SlotsRequest, SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest,
+    instruction,
 };
 use prost::Message;
 use tonic::transport::Channel;
@@ -83,12 +84,9 @@ impl Proxy {
         within(quiesce + LOCAL, self.client.clone().hold(request)).await
     }
 
-    /// Makes an instance live; together with others, once the turns of all pass.
+    /// Makes an instance live; as one of a group, once the turns of all pass.
     pub async fn resume(&self, request: ResumeRequest) -> Result<ResumeReply, Status> {
-        let wait = request
-            .together
-            .as_ref()
-            .map_or(0, |together| together.wait_ms);
+        let wait = request.group.as_ref().map_or(0, |group| group.wait_ms);
         let limit = LOCAL + Duration::from_millis(wait.into());
         within(limit, self.client.clone().resume(request)).await
     }
@@ -103,12 +101,12 @@ impl Proxy {
         let instruction = Instruction {
             instruction: Some(what),
         };
-        let request = TellRequest {
+        let request = InstructRequest {
             app: app.to_owned(),
             instance: instance.to_owned(),
             instruction: instruction.encode_to_vec().into(),
         };
-        within(LOCAL, self.client.clone().tell(request))
+        within(LOCAL, self.client.clone().instruct(request))
             .await
             .map(drop)
     }

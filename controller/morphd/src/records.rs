@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use morph_api::store::{Committed, Expect, Lane, Op, Reason, Row, Seq, Transaction};
+use morph_api::store::{Checkpoint, Committed, Expect, Op, Reason, Row, Seq, Transaction};
 use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ pub struct UpgradeRow {
     pub step_at: Option<Moment>,
     /// How long after the start.
     pub since_start_us: u64,
-    /// `plain`, `through` or `copy_first`.
+    /// `plain`, `online` or `backfill`.
     pub mode: String,
     /// Schema of the old release.
     pub old_schema: u32,
@@ -173,14 +173,15 @@ pub struct UpgradeRow {
     pub who: String,
     /// The fence for the newcomer is done.
     pub fenced: bool,
-    /// That fence swapped truth and copy.
+    /// That fence swapped primary and shadow.
     pub swapped: bool,
     /// The newcomer.
     pub newcomer: String,
     /// The instance that it follows.
     pub old: String,
-    /// The copy.
-    pub space: u32,
+    /// The shadow.
+    #[serde(alias = "space")]
+    pub keyspace: u32,
     /// What the new release was before: it is that again after a rollback.
     pub was: Option<ReleaseStatus>,
     /// For people.
@@ -195,10 +196,11 @@ pub struct UpgradeRow {
     pub events_replayed: u64,
     /// The same of the way back.
     pub back_handover_us: u64,
-    /// Groups of rows of its copy that were mapped there and back.
+    /// Groups of rows of its shadow that were mapped there and back.
     pub groups_checked: u64,
     /// Of them, those that did not come back as they were.
-    pub groups_losing: u64,
+    #[serde(alias = "groups_losing")]
+    pub groups_lossy: u64,
     /// The first of these, for people.
     pub losses: Vec<String>,
     /// Rules, by what was done with them.
@@ -262,17 +264,17 @@ pub struct Fenced {
 /// A fence to be made.
 #[derive(Debug, Clone)]
 pub struct Fencing {
-    /// Whose lane.
+    /// Whose checkpoint.
     pub app: String,
     /// On which node.
     pub node: String,
     /// For which release.
     pub release: String,
-    /// The lane's epoch as far as is known.
+    /// The checkpoint's epoch as far as is known.
     pub epoch: u64,
     /// Go on from whatever epoch is found; otherwise another one is a refusal.
     pub force: bool,
-    /// Swap the truth to this copy.
+    /// Swap the primary to this shadow.
     pub swap: Option<u32>,
     /// Move the cursor from here to there: what is between is set aside.
     pub skip: Option<(Seq, Seq)>,
@@ -358,14 +360,14 @@ impl Records {
                 return Ok(Committed {
                     revision,
                     durable: revision,
-                    lanes: Vec::new(),
+                    checkpoints: Vec::new(),
                 });
             }
         }
     }
 
-    /// Raises the epochs of lanes together with the rows that `writes` makes of them, in one transaction, for as long as
-    /// it takes. The answers are in the order of the lanes that were asked for.
+    /// Raises the epochs of checkpoints together with the rows that `writes` makes of them, in one transaction, for as long as
+    /// it takes. The answers are in the order of the checkpoints that were asked for.
     pub async fn fence(
         &self,
         mut fencings: Vec<Fencing>,
@@ -376,20 +378,20 @@ impl Records {
             let rows = writes(&epochs);
             let more = self.fence_ops(&fencings).await?;
             match self.write(&rows, &more).await {
-                Ok(committed) if committed.lanes.len() == fencings.len() => {
-                    let lanes = fenced(&fencings, &committed.lanes, committed.revision);
-                    return lanes.map_err(no_lane);
+                Ok(committed) if committed.checkpoints.len() == fencings.len() => {
+                    let checkpoints = fenced(&fencings, &committed.checkpoints, committed.revision);
+                    return checkpoints.map_err(no_checkpoint);
                 }
                 Ok(committed) => return self.fenced_before(&fencings, committed.revision).await,
                 Err(refusal) if refusal.reason == Reason::StaleEpoch => {
                     if let Some(revision) = self.read_back(&rows).await {
                         return self.fenced_before(&fencings, revision).await;
                     }
-                    let stale = refusal.lane.as_ref();
+                    let stale = refusal.checkpoint.as_ref();
                     let is_it = |f: &&mut Fencing| {
                         f.force && stale.is_none_or(|l| l.app == f.app && l.node == f.node)
                     };
-                    let epoch = stale.map_or(0, |lane| lane.epoch);
+                    let epoch = stale.map_or(0, |checkpoint| checkpoint.epoch);
                     match fencings.iter_mut().find(is_it) {
                         Some(fencing) if fencing.epoch != epoch => fencing.epoch = epoch,
                         Some(_) | None => return Err(refusal),
@@ -410,52 +412,56 @@ impl Records {
             if let Some((from, to)) = fencing.skip {
                 ops.push(op::skip(app, node, from, to));
             }
-            if let Some(copy) = fencing.swap {
-                ops.push(self.swap(app, copy, "").await?);
+            if let Some(shadow) = fencing.swap {
+                ops.push(self.swap(app, shadow, "").await?);
             }
         }
         Ok(ops)
     }
 
-    /// The operation that swaps an app's truth to a copy. The former truth is dropped, or kept as a copy of the instance `keep`.
-    pub async fn swap(&self, app: &str, copy: u32, keep: &str) -> Result<Op, Refusal> {
+    /// The operation that swaps an app's primary to a shadow. The former primary is dropped, or kept as a shadow of the instance `keep`.
+    pub async fn swap(&self, app: &str, shadow: u32, keep: &str) -> Result<Op, Refusal> {
         let status = self.status().await;
-        let truth = status
-            .spaces
+        let primary = status
+            .keyspaces
             .iter()
-            .find(|space| space.app == app && space.truth);
-        match truth {
-            Some(truth) => Ok(op::swap_keeping(app, truth.id, copy, keep)),
+            .find(|keyspace| keyspace.app == app && keyspace.primary);
+        match primary {
+            Some(primary) => Ok(op::swap_keeping(app, primary.id, shadow, keep)),
             None => Err(Refusal {
                 reason: Reason::Invalid,
-                message: format!("{app} has no truth"),
-                lane: None,
+                message: format!("{app} has no primary"),
+                checkpoint: None,
             }),
         }
     }
 
-    /// The operations that swap the truths of those apps that a copy is named of. Whose former truth is read is kept.
+    /// The operations that swap the primaries of those apps that a shadow is named of. Whose former primary is read is kept.
     pub async fn swaps(
         &self,
         apps: &[(String, Option<u32>)],
         keeps: &BTreeMap<String, InstanceId>,
     ) -> Result<Vec<Op>, Refusal> {
         let mut ops = Vec::new();
-        for (app, copy) in apps {
-            if let Some(copy) = copy {
+        for (app, shadow) in apps {
+            if let Some(shadow) = shadow {
                 let keep = keeps.get(app).map_or("", String::as_str);
-                ops.push(self.swap(app, *copy, keep).await?);
+                ops.push(self.swap(app, *shadow, keep).await?);
             }
         }
         Ok(ops)
     }
 
-    /// The schema versions of these apps' truths, for as long as it takes.
-    pub async fn truths(&self, apps: &[String]) -> Vec<Option<u32>> {
-        let spaces = self.status().await.spaces;
-        let truth = |app: &String| spaces.iter().find(|space| space.truth && space.app == *app);
+    /// The schema versions of these apps' primaries, for as long as it takes.
+    pub async fn primaries(&self, apps: &[String]) -> Vec<Option<u32>> {
+        let keyspaces = self.status().await.keyspaces;
+        let primary = |app: &String| {
+            keyspaces
+                .iter()
+                .find(|keyspace| keyspace.primary && keyspace.app == *app)
+        };
         apps.iter()
-            .map(|app| truth(app).map(|t| t.schema))
+            .map(|app| primary(app).map(|t| t.schema))
             .collect()
     }
 
@@ -470,13 +476,13 @@ impl Records {
         }
     }
 
-    /// The fence is there, though its answer was lost: what the lanes say now.
+    /// The fence is there, though its answer was lost: what the checkpoints say now.
     async fn fenced_before(
         &self,
         fencings: &[Fencing],
         revision: u64,
     ) -> Result<Vec<Fenced>, Refusal> {
-        fenced(fencings, &self.status().await.lanes, revision).map_err(no_lane)
+        fenced(fencings, &self.status().await.checkpoints, revision).map_err(no_checkpoint)
     }
 
     fn transaction(&self, writes: &[Write], more: &[Op], claim: Option<Expect>) -> Transaction {
@@ -554,31 +560,32 @@ impl Records {
     }
 }
 
-/// What these lanes say of those that were fenced; the first that has none is the error.
+/// What these checkpoints say of those that were fenced; the first that has none is the error.
 fn fenced<'a>(
     fencings: &'a [Fencing],
-    lanes: &[Lane],
+    checkpoints: &[Checkpoint],
     revision: u64,
 ) -> Result<Vec<Fenced>, &'a Fencing> {
     let of = |fencing: &'a Fencing| {
-        let mut lanes = lanes.iter();
-        let found = lanes.find(|lane| lane.app == fencing.app && lane.node == fencing.node);
-        let lane = found.ok_or(fencing)?;
+        let mut checkpoints = checkpoints.iter();
+        let found = checkpoints
+            .find(|checkpoint| checkpoint.app == fencing.app && checkpoint.node == fencing.node);
+        let checkpoint = found.ok_or(fencing)?;
         Ok(Fenced {
-            epoch: lane.epoch,
-            cursor: lane.cursor.unwrap_or_default(),
-            turn: lane.turn,
+            epoch: checkpoint.epoch,
+            cursor: checkpoint.cursor.unwrap_or_default(),
+            turn: checkpoint.turn,
             revision,
         })
     };
     fencings.iter().map(of).collect()
 }
 
-fn no_lane(fencing: &Fencing) -> Refusal {
+fn no_checkpoint(fencing: &Fencing) -> Refusal {
     Refusal {
         reason: Reason::Invalid,
-        message: format!("{} has no lane on {}", fencing.app, fencing.node),
-        lane: None,
+        message: format!("{} has no checkpoint on {}", fencing.app, fencing.node),
+        checkpoint: None,
     }
 }
 

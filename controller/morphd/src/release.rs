@@ -136,10 +136,10 @@ pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
         return Ok(Mode::Plain);
     }
     if to.migrates.contains(&old) {
-        return Ok(Mode::Through);
+        return Ok(Mode::Online);
     }
     if from.migrates.contains(&new) {
-        return Ok(Mode::CopyFirst);
+        return Ok(Mode::Backfill);
     }
     if old.abs_diff(new) != 1 {
         return Err(format!(
@@ -170,7 +170,7 @@ pub fn readers_left_behind(
             continue;
         }
         let why = match held {
-            true => "which is kept for it as a copy until then",
+            true => "which is kept for it as a shadow until then",
             false => "which that release cannot keep up",
         };
         return Err(format!(
@@ -231,14 +231,14 @@ mod tests {
         let bare = router("2.1.0", "schema = 2");
         let three = router("3.0.0", "schema = 3\nmigrates = [2]");
         assert_eq!(way(&one, &one), Ok(Mode::Plain));
-        assert_eq!(way(&one, &two), Ok(Mode::Through));
-        assert_eq!(way(&two, &one), Ok(Mode::CopyFirst));
+        assert_eq!(way(&one, &two), Ok(Mode::Online));
+        assert_eq!(way(&two, &one), Ok(Mode::Backfill));
         assert_eq!(way(&two, &bare), Ok(Mode::Plain));
         assert!(way(&one, &bare).unwrap_err().contains("can migrate"));
         assert!(way(&one, &three).unwrap_err().contains("between"));
         let far = router("3.1.0", "schema = 3\nmigrates = [1, 2]");
-        assert_eq!(way(&one, &far), Ok(Mode::Through));
-        assert_eq!(way(&far, &one), Ok(Mode::CopyFirst));
+        assert_eq!(way(&one, &far), Ok(Mode::Online));
+        assert_eq!(way(&far, &one), Ok(Mode::Backfill));
         let mut moved = two.clone();
         moved.tables = [30, 39];
         assert!(way(&one, &moved).unwrap_err().contains("other tables"));
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(readers_left_behind(&two, &one, &readers), Ok(()));
         let told = |to: &Manifest| readers_left_behind(&two, to, &readers).unwrap_err();
         assert!(told(&bare).contains("upgrade router first"));
-        assert!(told(&three).contains("kept for it as a copy"));
+        assert!(told(&three).contains("kept for it as a shadow"));
         assert_eq!(can_read(&reader, &[&two]), Ok(()));
         assert!(
             can_read(&reader, &[&bare])

@@ -15,7 +15,7 @@
 //! or with none, no event is to blame; they count to the crash loop.
 
 use morph_api::store::Seq;
-use morph_api::supervisor::{SetAside, set_aside};
+use morph_api::supervisor::{UnplacedEvent, unplaced_event};
 use serde::{Deserialize, Serialize};
 
 /// So many deaths, and an event is set aside.
@@ -26,8 +26,9 @@ pub const KEPT: usize = 64;
 /// An event that instances died with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspicion {
-    /// The stream of the event.
-    pub stream: u64,
+    /// The incarnation of the event.
+    #[serde(alias = "stream")]
+    pub incarnation: u64,
     /// Its number there.
     pub n: u64,
     /// Which release died of it.
@@ -42,7 +43,7 @@ impl Suspicion {
     /// The event.
     pub fn seq(&self) -> Seq {
         Seq {
-            stream: self.stream,
+            incarnation: self.incarnation,
             n: self.n,
         }
     }
@@ -85,7 +86,7 @@ pub fn judge(before: Option<&Suspicion>, death: &Death, seq: Option<Seq>) -> Ver
         None => 1,
     };
     let suspicion = Suspicion {
-        stream: seq.stream,
+        incarnation: seq.incarnation,
         n: seq.n,
         release: death.release.clone(),
         deaths,
@@ -132,8 +133,9 @@ impl Kind {
 /// Where an event that was set aside is queued again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
-    /// The proxy's stream.
-    pub stream: u64,
+    /// The proxy's incarnation.
+    #[serde(alias = "stream")]
+    pub incarnation: u64,
     /// Its number there; 0: not known yet.
     pub n: u64,
 }
@@ -149,8 +151,9 @@ pub struct EventRow {
     pub dpid: u64,
     /// When it was set aside.
     pub unix_ms: u64,
-    /// Where it stood when it was set aside: the stream.
-    pub stream: u64,
+    /// Where it stood when it was set aside: the incarnation.
+    #[serde(alias = "stream")]
+    pub incarnation: u64,
     /// And its number there.
     pub n: u64,
     /// How its app died of it, the last time.
@@ -175,22 +178,22 @@ pub struct EventRow {
 
 impl EventRow {
     /// An event that killed `app`.
-    pub fn new(app: &str, death: &Death, suspicion: &Suspicion, event: SetAside) -> Self {
+    pub fn new(app: &str, death: &Death, suspicion: &Suspicion, event: UnplacedEvent) -> Self {
         let (kind, message, count) = match event.what {
-            Some(set_aside::What::PacketIn(message)) => (Kind::PacketIn, hex(&message), 0),
-            Some(set_aside::What::Message(message)) => (Kind::Message, hex(&message), 0),
-            Some(set_aside::What::SwitchUp(_)) => (Kind::SwitchUp, String::new(), 0),
-            Some(set_aside::What::SwitchDown(_)) => (Kind::SwitchDown, String::new(), 0),
-            Some(set_aside::What::Lost(count)) => (Kind::Lost, String::new(), count),
+            Some(unplaced_event::What::PacketIn(message)) => (Kind::PacketIn, hex(&message), 0),
+            Some(unplaced_event::What::Message(message)) => (Kind::Message, hex(&message), 0),
+            Some(unplaced_event::What::SwitchUp(_)) => (Kind::SwitchUp, String::new(), 0),
+            Some(unplaced_event::What::SwitchDown(_)) => (Kind::SwitchDown, String::new(), 0),
+            Some(unplaced_event::What::Lost(count)) => (Kind::Lost, String::new(), count),
             // A proxy that does not say what it was: comparing all is what mends most.
-            Some(set_aside::What::Resync(_)) | None => (Kind::Resync, String::new(), 0),
+            Some(unplaced_event::What::Resync(_)) | None => (Kind::Resync, String::new(), 0),
         };
         EventRow {
             app: app.to_owned(),
             release: death.release.clone(),
             dpid: event.dpid,
             unix_ms: death.unix_ms,
-            stream: suspicion.stream,
+            incarnation: suspicion.incarnation,
             n: suspicion.n,
             how: death.how.clone(),
             deaths: suspicion.deaths,
@@ -207,7 +210,7 @@ impl EventRow {
         EventRow {
             release: death.release.clone(),
             unix_ms: death.unix_ms,
-            stream: suspicion.stream,
+            incarnation: suspicion.incarnation,
             n: suspicion.n,
             how: death.how.clone(),
             deaths: self.deaths.saturating_add(suspicion.deaths),
@@ -217,32 +220,32 @@ impl EventRow {
     }
 
     /// As the proxy takes it back.
-    pub fn event(&self) -> SetAside {
+    pub fn event(&self) -> UnplacedEvent {
         let message = || unhex(&self.message).into();
         let what = match self.kind {
-            Kind::PacketIn => set_aside::What::PacketIn(message()),
-            Kind::Message => set_aside::What::Message(message()),
-            Kind::SwitchUp => set_aside::What::SwitchUp(true),
-            Kind::SwitchDown => set_aside::What::SwitchDown(true),
-            Kind::Lost => set_aside::What::Lost(self.count),
-            Kind::Resync => set_aside::What::Resync(true),
+            Kind::PacketIn => unplaced_event::What::PacketIn(message()),
+            Kind::Message => unplaced_event::What::Message(message()),
+            Kind::SwitchUp => unplaced_event::What::SwitchUp(true),
+            Kind::SwitchDown => unplaced_event::What::SwitchDown(true),
+            Kind::Lost => unplaced_event::What::Lost(self.count),
+            Kind::Resync => unplaced_event::What::Resync(true),
         };
-        SetAside {
+        UnplacedEvent {
             dpid: self.dpid,
             what: Some(what),
         }
     }
 
-    /// What became of it, tried again, now that the app's cursor is there and the proxy's stream is this one.
-    pub fn outcome(&self, cursor: Seq, stream: Option<u64>) -> Tried {
+    /// What became of it, tried again, now that the app's cursor is there and the proxy's incarnation is this one.
+    pub fn outcome(&self, cursor: Seq, incarnation: Option<u64>) -> Tried {
         let Some(trial) = self.trial else {
             return Tried::Aside;
         };
         let known = trial.n != 0;
-        if known && cursor.stream == trial.stream && cursor.n >= trial.n {
+        if known && cursor.incarnation == trial.incarnation && cursor.n >= trial.n {
             return Tried::Applied;
         }
-        match stream == Some(trial.stream) {
+        match incarnation == Some(trial.incarnation) {
             true if known => Tried::Queued,
             true => Tried::Unknown,
             false => Tried::Lost,
@@ -301,7 +304,7 @@ mod tests {
     }
 
     fn seq(n: u64) -> Option<Seq> {
-        Some(Seq { stream: 7, n })
+        Some(Seq { incarnation: 7, n })
     }
 
     /// What a row of deaths makes of a suspicion: who died, and with which event in hand.
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn three_deaths_with_the_same_event_in_hand_make_it_guilty() {
+    fn three_deaths_with_the_same_event_in_flight_make_it_guilty() {
         let row = [("a", seq(4)), ("b", seq(4)), ("c", seq(4)), ("d", seq(4))];
         assert_eq!(
             deaths(&row),
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn deaths_with_none_or_many_in_hand_count_against_no_event_and_acquit_none() {
+    fn deaths_with_none_or_many_in_flight_count_against_no_event_and_acquit_none() {
         let row = [
             ("a", seq(4)),
             ("b", None),
@@ -369,11 +372,11 @@ mod tests {
         assert_eq!(after.deaths, 1);
     }
 
-    fn row(what: set_aside::What) -> EventRow {
+    fn row(what: unplaced_event::What) -> EventRow {
         let Verdict::Suspected(suspicion) = judge(None, &death("a"), seq(4)) else {
             panic!("one death");
         };
-        let event = SetAside {
+        let event = UnplacedEvent {
             dpid: 1,
             what: Some(what),
         };
@@ -384,18 +387,18 @@ mod tests {
     fn an_event_comes_back_from_its_record_as_it_was() {
         let bytes = || prost::bytes::Bytes::from_static(&[0, 1, 0x0f, 0xf0, 255]);
         for what in [
-            set_aside::What::PacketIn(bytes()),
-            set_aside::What::Message(bytes()),
-            set_aside::What::SwitchUp(true),
-            set_aside::What::SwitchDown(true),
-            set_aside::What::Lost(9),
-            set_aside::What::Resync(true),
+            unplaced_event::What::PacketIn(bytes()),
+            unplaced_event::What::Message(bytes()),
+            unplaced_event::What::SwitchUp(true),
+            unplaced_event::What::SwitchDown(true),
+            unplaced_event::What::Lost(9),
+            unplaced_event::What::Resync(true),
         ] {
             let row = row(what.clone());
             let text = serde_json::to_string(&row).unwrap();
             let read: EventRow = serde_json::from_str(&text).unwrap();
             assert_eq!(read, row);
-            let event = SetAside {
+            let event = UnplacedEvent {
                 dpid: 1,
                 what: Some(what),
             };
@@ -405,13 +408,13 @@ mod tests {
 
     #[test]
     fn a_trial_ends_when_the_cursor_is_past_it_or_its_stream_is_over() {
-        let tried = |trial: Option<(u64, u64)>, cursor: (u64, u64), stream| {
+        let tried = |trial: Option<(u64, u64)>, cursor: (u64, u64), incarnation| {
             let row = EventRow {
-                trial: trial.map(|(stream, n)| Trial { stream, n }),
-                ..row(set_aside::What::Resync(true))
+                trial: trial.map(|(incarnation, n)| Trial { incarnation, n }),
+                ..row(unplaced_event::What::Resync(true))
             };
             let (at, n) = cursor;
-            row.outcome(Seq { stream: at, n }, stream)
+            row.outcome(Seq { incarnation: at, n }, incarnation)
         };
         assert_eq!(tried(None, (7, 9), Some(7)), Tried::Aside);
         assert_eq!(tried(Some((7, 9)), (7, 8), Some(7)), Tried::Queued);

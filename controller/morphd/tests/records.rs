@@ -61,7 +61,7 @@ fn rows(epochs: &[u64]) -> Vec<Write> {
     epochs.iter().map(row).collect()
 }
 
-/// Fences one lane.
+/// Fences one checkpoint.
 async fn fence(
     records: &Records,
     fencing: Fencing,
@@ -71,8 +71,8 @@ async fn fence(
 }
 
 async fn first_app(records: &Records) {
-    let space = op::create_truth("router", 1, 1);
-    records.write(&rows(&[0]), &[space]).await.unwrap();
+    let keyspace = op::create_primary("router", 1, 1);
+    records.write(&rows(&[0]), &[keyspace]).await.unwrap();
 }
 
 /// Why it may not write any longer.
@@ -141,7 +141,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
     let refusal = fence(&records, fencing(0, false), &other)
         .await
         .unwrap_err();
-    assert_eq!(refusal.lane.unwrap().epoch, 1);
+    assert_eq!(refusal.checkpoint.unwrap().epoch, 1);
     assert_eq!(
         records.load::<AppRow>(APPS).await.unwrap()[0].1,
         app(1),
@@ -155,14 +155,14 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
 }
 
 #[tokio::test]
-async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
+async fn a_fence_may_swap_and_is_refused_whole_when_the_shadow_is_behind() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
     let first = fence(&records, fencing(0, false), rows).await.unwrap();
     records
-        .write(&[], &[op::create_copy("router", 2, 2, "i9")])
+        .write(&[], &[op::create_shadow("router", 2, 2, "i9")])
         .await
         .unwrap();
     let weight = op::row("router", "weights", "1/2");
@@ -174,19 +174,19 @@ async fn a_fence_may_swap_and_is_refused_whole_when_the_copy_is_behind() {
     };
     fence(&records, swapping.clone(), rows).await.unwrap_err();
     let status = records.status().await;
-    assert_eq!(status.lanes[0].epoch, first.epoch, "refused whole");
-    let mark = op::shared([], [op::mark("router", 2, "i9", change)]);
-    served.client.commit(mark).await.unwrap().unwrap();
+    assert_eq!(status.checkpoints[0].epoch, first.epoch, "refused whole");
+    let watermark = op::shared([], [op::watermark("router", 2, "i9", change)]);
+    served.client.commit(watermark).await.unwrap().unwrap();
     assert_eq!(
         fence(&records, swapping, rows).await.unwrap().epoch,
         first.epoch + 1
     );
-    let spaces = records.status().await.spaces;
-    let truth = spaces
+    let keyspaces = records.status().await.keyspaces;
+    let primary = keyspaces
         .iter()
-        .find(|space| space.app == "router" && space.truth)
+        .find(|keyspace| keyspace.app == "router" && keyspace.primary)
         .unwrap();
-    assert_eq!((truth.id, truth.schema), (2, 2));
+    assert_eq!((primary.id, primary.schema), (2, 2));
 }
 
 #[tokio::test]
@@ -197,14 +197,14 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     dead.take_over("node1").await.unwrap();
     first_app(&dead).await;
     let epoch = fence(&dead, fencing(0, false), rows).await.unwrap().epoch;
-    dead.write(&[], &[op::create_copy("router", 2, 2, "i9")])
+    dead.write(&[], &[op::create_shadow("router", 2, 2, "i9")])
         .await
         .unwrap();
     // What has landed before is loaded.
     let next = Records::new(served.client.clone());
     next.take_over("node1").await.unwrap();
     assert_eq!(next.load::<AppRow>(APPS).await.unwrap()[0].1, app(epoch));
-    // The fence of a downgrade, which makes the copy the truth, lands after that; so does one that takes any epoch.
+    // The fence of a downgrade, which makes the shadow the primary, lands after that; so does one that takes any epoch.
     let upgraded = UpgradeRow {
         step: "RESUMING".into(),
         fenced: true,
@@ -228,9 +228,12 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     assert_eq!(refusal.reason, Reason::Conflict, "{refusal}");
     assert!(lost(&dead).await.contains("another morphd"));
     let status = next.status().await;
-    assert_eq!(status.lanes[0].epoch, epoch);
-    let truth = status.spaces.iter().find(|s| s.app == "router" && s.truth);
-    assert_eq!(truth.unwrap().id, 1);
+    assert_eq!(status.checkpoints[0].epoch, epoch);
+    let primary = status
+        .keyspaces
+        .iter()
+        .find(|s| s.app == "router" && s.primary);
+    assert_eq!(primary.unwrap().id, 1);
     let upgrades = next.load::<UpgradeRow>(UPGRADES).await.unwrap();
     assert!(upgrades.is_empty(), "{upgrades:?}");
     // Who took over writes, and finds out a revision that it does not know.
@@ -309,13 +312,13 @@ async fn records_that_have_changed_behind_a_morphd_are_not_written_over() {
 }
 
 #[tokio::test]
-async fn two_lanes_are_fenced_as_one_or_not_at_all() {
+async fn two_checkpoints_are_fenced_as_one_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
-    let space = op::create_truth("topology", 1, 1);
-    records.write(&[], &[space]).await.unwrap();
+    let keyspace = op::create_primary("topology", 1, 1);
+    records.write(&[], &[keyspace]).await.unwrap();
     let topology = |epoch| Fencing {
         app: "topology".into(),
         ..fencing(epoch, false)
@@ -333,7 +336,10 @@ async fn two_lanes_are_fenced_as_one_or_not_at_all() {
         .await
         .unwrap();
     assert_eq!(
-        fenced.iter().map(|lane| lane.epoch).collect::<Vec<_>>(),
+        fenced
+            .iter()
+            .map(|checkpoint| checkpoint.epoch)
+            .collect::<Vec<_>>(),
         [1, 2]
     );
     assert_eq!(fenced[0].revision, fenced[1].revision, "one transaction");
@@ -342,11 +348,11 @@ async fn two_lanes_are_fenced_as_one_or_not_at_all() {
     let stale = vec![topology(1), fencing(1, false)];
     records.fence(stale, other).await.unwrap_err();
     assert_eq!(records.load::<AppRow>(APPS).await.unwrap(), before);
-    let lanes = records.status().await.lanes;
+    let checkpoints = records.status().await.checkpoints;
     assert!(
-        lanes
+        checkpoints
             .iter()
-            .all(|lane| lane.epoch == if lane.app == "router" { 2 } else { 1 })
+            .all(|checkpoint| checkpoint.epoch == if checkpoint.app == "router" { 2 } else { 1 })
     );
 }
 
@@ -373,7 +379,7 @@ async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_mea
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
-    let at = |n| Seq { stream: 7, n };
+    let at = |n| Seq { incarnation: 7, n };
     fence(&records, fencing(0, true), rows).await.unwrap();
     let turn = |epoch, follows, n| {
         let turn = Turn {

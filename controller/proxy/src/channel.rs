@@ -80,7 +80,6 @@ pub(crate) enum Input {
 
 /// How a connection ended by itself.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum End {
     /// By the peer; so many bytes of an unfinished message were left.
     Peer { left: usize },

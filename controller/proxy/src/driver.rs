@@ -59,7 +59,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Where its sockets and its lock are, and the store's socket.
     pub run_dir: PathBuf,
-    /// The node whose lanes it fences.
+    /// The node whose checkpoints it fences.
     pub node: String,
     /// Where switches connect; none: 6653 and 6633 on all addresses.
     pub openflow: Vec<SocketAddr>,
@@ -135,14 +135,14 @@ impl Proxy {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let store = Store::new(&self.options.run_dir.join("store.sock"), &self.options.node);
-        let stream = tokio::select! {
-            stream = store.take_stream() => stream,
+        let incarnation = tokio::select! {
+            incarnation = store.take_incarnation() => incarnation,
             () = &mut shutdown => return,
         };
         for address in self.openflow_addresses() {
             tracing::info!(%address, "listening for switches");
         }
-        tracing::info!(stream, run_dir = %self.options.run_dir.display(), "ready");
+        tracing::info!(incarnation, run_dir = %self.options.run_dir.display(), "ready");
         let (events, inbox) = mpsc::channel(EVENTS);
         // Dropped at the end, and all tasks with it.
         let mut tasks = JoinSet::new();
@@ -157,7 +157,7 @@ impl Proxy {
             tokio::spawn(serve_sessions(sessions, events.clone(), ended)),
         ];
         let settings = Settings {
-            stream,
+            incarnation,
             quota: self.options.quota.unwrap_or(QUOTA),
             role: self.options.role,
         };

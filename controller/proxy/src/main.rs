@@ -22,7 +22,7 @@ struct Args {
     /// that is free.
     #[arg(long, value_name = "ADDR")]
     openflow: Vec<SocketAddr>,
-    /// The name of this node, as in the store's lanes.
+    /// The name of this node, as in the store's checkpoints.
     #[arg(long, value_name = "NAME", default_value = "node1")]
     node: String,
     /// Which role to ask the switches for: equal, master (a former one becomes a slave) or slave (nothing is written, and

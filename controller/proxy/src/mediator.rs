@@ -43,7 +43,6 @@ use session::Session;
 
 /// What the drivers saw.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Input {
     /// A switch, or something else, has connected. Numbers count up and are never used again.
     Connected { conn: u32, remote: String },
@@ -77,9 +76,8 @@ pub enum Input {
 
 /// What the store answered to a fence.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum FenceOutcome {
-    /// The lane as it is now.
+    /// The checkpoint as it is now.
     Won {
         epoch: u64,
         cursor: Seq,
@@ -89,15 +87,14 @@ pub enum FenceOutcome {
     },
     /// Somebody else was faster.
     Raced,
-    /// The app has no lane: nothing of it ever ran.
-    NoLane,
+    /// The app has no checkpoint: nothing of it ever ran.
+    NoCheckpoint,
     /// Not now.
     Away(String),
 }
 
 /// What the drivers have to do.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Output {
     /// Write these bytes to the switch.
     Write { conn: u32, bytes: BytesMut },
@@ -117,15 +114,15 @@ pub enum Output {
     },
     /// Tell the observer.
     Observe(Observation),
-    /// Raise the epoch of the app's lane, for the release that the lane names.
+    /// Raise the epoch of the app's checkpoint, for the release that the checkpoint names.
     Fence { app: String },
 }
 
 /// What does not change while the process lives.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The stream of all its events.
-    pub stream: u64,
+    /// The incarnation of all its events.
+    pub incarnation: u64,
     /// Bytes of events kept for one app.
     pub quota: usize,
     /// Asked for at every switch.
@@ -163,7 +160,7 @@ pub struct Mediator {
     disconnects: BTreeMap<u64, u64>,
     /// By the app's id.
     slots: BTreeMap<u8, Slot>,
-    /// The next event's number of slots that were removed: numbers are never used again in a stream.
+    /// The next event's number of slots that were removed: numbers are never used again in an incarnation.
     removed: BTreeMap<u8, u64>,
     sessions: BTreeMap<u64, Session>,
     /// Apps whose turns wait for each other, by the upgrade's id.

@@ -111,9 +111,9 @@ pub(crate) struct Resume {
 /// What came of the proxy's own fence.
 #[derive(Debug, Clone)]
 pub(crate) enum Fenced {
-    /// The epoch is raised; this instance of the lane's release is there.
+    /// The epoch is raised; this instance of the checkpoint's release is there.
     Won(Resume),
-    /// The epoch is raised; nobody of the lane's release is there.
+    /// The epoch is raised; nobody of the checkpoint's release is there.
     Nobody { epoch: u64 },
     /// Somebody else has raised the epoch meanwhile and will resume.
     Raced,
@@ -145,7 +145,7 @@ pub(crate) enum Output {
     Release { session: u64 },
     /// Answer morphd.
     Answer { ticket: u64, answer: Answer },
-    /// Raise the epoch in the store, for the release that the lane names.
+    /// Raise the epoch in the store, for the release that the checkpoint names.
     Fence,
     /// Tell the observer; the app's name is still missing.
     Observe(observation::What),
@@ -243,10 +243,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// A slot without instance, whose first event is `Resync`: of what was before this stream nothing is known.
+    /// A slot without instance, whose first event is `Resync`: of what was before this incarnation nothing is known.
     /// `first` is the number of its first event: 1, or where the app's former slot in this stream ended.
-    pub(crate) fn new(app: &str, stream: u64, first: u64, quota: usize, now: Instant) -> Self {
-        let mut backlog = Backlog::new(stream, first, quota);
+    pub(crate) fn new(app: &str, incarnation: u64, first: u64, quota: usize, now: Instant) -> Self {
+        let mut backlog = Backlog::new(incarnation, first, quota);
         backlog.append_what(0, 0, What::Resync { list: false });
         Slot {
             app: app.to_owned(),
@@ -345,11 +345,11 @@ impl Slot {
                 drop_packet_outs: false,
             });
         };
-        let in_hand = live.unanswered.map(|n| self.backlog.seq(n));
-        if in_hand != Some(event) {
-            let found = in_hand.map_or("none".to_owned(), |seq| seq.to_string());
+        let in_flight = live.unanswered.map(|n| self.backlog.seq(n));
+        if in_flight != Some(event) {
+            let found = in_flight.map_or("none".to_owned(), |seq| seq.to_string());
             return Err(Rejection {
-                stale: event.stream < self.backlog.stream(),
+                stale: event.incarnation < self.backlog.incarnation(),
                 message: format!("the turn answers event {event}; the event in hand is {found}"),
             });
         }

@@ -8,8 +8,8 @@ const MOST: Duration = Duration::from_secs(3600);
 /// How long each step of an upgrade may take. What happens at the end of each stands in [`Deadlines::NAMES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Deadlines {
-    /// Between two reports on the copy of the state.
-    pub copy: Duration,
+    /// Between two reports on the shadow of the state.
+    pub shadow: Duration,
     /// For the new instance to get ready.
     pub start: Duration,
     /// For its answer to a probe.
@@ -33,7 +33,7 @@ impl Default for Deadlines {
 impl Deadlines {
     /// Where neither `app.toml` nor the operator says otherwise.
     pub const DEFAULT: Deadlines = Deadlines {
-        copy: Duration::from_secs(60),
+        shadow: Duration::from_secs(60),
         start: Duration::from_secs(20),
         probe: Duration::from_secs(2),
         quiesce: Duration::from_secs(1),
@@ -44,8 +44,8 @@ impl Deadlines {
     /// Their names, and what happens when one passes.
     pub const NAMES: [(&'static str, &'static str); 7] = [
         (
-            "copy",
-            "no progress of the copy of the state: the old release stays, or comes back",
+            "shadow",
+            "no progress of the shadow of the state: the old release stays, or comes back",
         ),
         (
             "start",
@@ -79,7 +79,7 @@ impl Deadlines {
             return Err(format!("{name}: {time:?} is not from 1 ms to 1 h"));
         }
         let place = match name {
-            "copy" => &mut self.copy,
+            "shadow" => &mut self.shadow,
             "start" => &mut self.start,
             "probe" => &mut self.probe,
             "quiesce" => &mut self.quiesce,
@@ -100,7 +100,7 @@ impl Deadlines {
     /// Each with its name.
     pub fn all(&self) -> [(&'static str, Duration); 7] {
         [
-            ("copy", self.copy),
+            ("shadow", self.shadow),
             ("start", self.start),
             ("probe", self.probe),
             ("quiesce", self.quiesce),

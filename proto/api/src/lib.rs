@@ -9,6 +9,8 @@
 //!
 //! The `.proto` files carry the documentation. Changes are additive: a number, once used, keeps its meaning.
 
+#![warn(missing_docs)]
+
 pub mod check;
 pub mod cookie;
 pub mod deadlines;
@@ -36,8 +38,15 @@ pub use generated::morpheus::store::v1 as store;
 /// Between morphd, the proxy and, through it, the instances (`supervisor.proto`).
 pub use generated::morpheus::supervisor::v1 as supervisor;
 
-/// The name under which Morpheus's own records stand in the store, space 1; no app may bear it.
+/// The name under which Morpheus's own records stand in the store, keyspace 1; no app may bear it.
 pub const RECORDS: &str = "morpheus";
+
+/// Version of the protocol between app instances and the proxy (`session.proto`), which an instance names in its `Hello`. The
+/// proxy refuses another version: raise it with every change that an older release cannot live with.
+pub const PROTOCOL: u32 = 1;
+
+/// Exit status of an instance whose session was refused for good: starting it again changes nothing (`EX_PROTOCOL` of sysexits.h).
+pub const EXIT_PROTOCOL: u8 = 76;
 
 /// All `.proto` files, for gRPC server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -7,7 +7,10 @@ use crate::store::Seq;
 
 impl Seq {
     /// Before all events.
-    pub const ZERO: Seq = Seq { stream: 0, n: 0 };
+    pub const ZERO: Seq = Seq {
+        incarnation: 0,
+        n: 0,
+    };
 }
 
 impl PartialOrd for Seq {
@@ -18,12 +21,12 @@ impl PartialOrd for Seq {
 
 impl Ord for Seq {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.stream, self.n).cmp(&(other.stream, other.n))
+        (self.incarnation, self.n).cmp(&(other.incarnation, other.n))
     }
 }
 
 impl fmt::Display for Seq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.stream, self.n)
+        write!(f, "{}:{}", self.incarnation, self.n)
     }
 }

@@ -12,6 +12,8 @@
 //!
 //! Section numbers in the documentation are those of the OpenFlow Switch Specification 1.3.5.
 
+#![warn(missing_docs)]
+
 mod addr;
 mod alike;
 mod any;

@@ -30,8 +30,8 @@ impl One {
     async fn new(client: Client, n: usize) -> Result<One> {
         let app = format!("bench-{n:04}");
         let first = [
-            op::create_truth(&app, 1, 1),
-            op::create_copy(&app, 2, 2, "bench"),
+            op::create_primary(&app, 1, 1),
+            op::create_shadow(&app, 2, 2, "bench"),
             op::fence(&app, "node1", 0, "1.0.0"),
         ];
         client.commit(op::shared([], first)).await??;
@@ -50,7 +50,7 @@ impl One {
             epoch: 1,
             follows: self.turns,
             cursor: Some(Seq {
-                stream: 1,
+                incarnation: 1,
                 n: self.turns + 1,
             }),
         };
@@ -61,11 +61,11 @@ impl One {
         Ok(())
     }
 
-    /// The same write without lane and cursor: a row of the copy, whose space is written with it as a truth's is.
+    /// The same write without checkpoint and cursor: a row of the shadow, whose keyspace is written with it as a primary's is.
     async fn change(&mut self) -> Result<()> {
         let row = op::row_in(&self.app, 2, "hosts", table_key(self.changes));
-        let mark = op::mark(&self.app, 2, "bench", 1);
-        let change = op::shared([], [mark, op::put(row, VALUE)]);
+        let watermark = op::watermark(&self.app, 2, "bench", 1);
+        let change = op::shared([], [watermark, op::put(row, VALUE)]);
         self.client.commit(change).await??;
         self.changes += 1;
         Ok(())

@@ -1,4 +1,4 @@
-//! Turns and gets a second, against what lies below the store, and against the same writes without a lane.
+//! Turns and gets a second, against what lies below the store, and against the same writes without a checkpoint.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ pub(crate) async fn against_the_engine(binary: &str) -> Result<()> {
     lone.rates("turns of one row, one client", "redb, one by one");
     let name = format!("gets, {CLIENTS} clients, over the socket");
     gets.rates(&name, "redb, in the process");
-    lanes(&daemon, &mut apps).await
+    checkpoints(&daemon, &mut apps).await
 }
 
-/// A turn, and the same write without lane and cursor: how many there are a second, and what each takes of the daemon.
-async fn lanes(daemon: &Daemon, apps: &mut Apps) -> Result<()> {
+/// A turn, and the same write without checkpoint and cursor: how many there are a second, and what each takes of the daemon.
+async fn checkpoints(daemon: &Daemon, apps: &mut Apps) -> Result<()> {
     let (mut rates, mut costs) = (Turns::new(), Turns::new());
     for n in 0..SHORTS {
         let mut sides = [(0.0, 0.0); 2];
@@ -51,7 +51,10 @@ async fn lanes(daemon: &Daemon, apps: &mut Apps) -> Result<()> {
         rates.take(turns, changes);
         costs.take(turn, change);
     }
-    rates.rates("turns, with lane and cursor", "the same writes without");
+    rates.rates(
+        "turns, with checkpoint and cursor",
+        "the same writes without",
+    );
     // Of hundredths of a second: only the sums say something.
     let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64 * 1e6;
     let (turn, change) = (mean(&costs.one), mean(&costs.other));

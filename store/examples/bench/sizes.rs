@@ -12,19 +12,19 @@ use crate::{CLIENTS, Result, bare, line, median, no_etcd, rate};
 
 /// Rows of one transaction while an app is filled, or copied.
 const BATCH: u64 = 5_000;
-/// Rows of one transaction of a copy that the SDK makes, one on its way at a time.
+/// Rows of one transaction of a shadow that the SDK makes, one on its way at a time.
 const CHUNK: u64 = 500;
 const SAMPLES: usize = 31;
 /// How often all sizes are swapped, and how often the small ones for each time that the large one is.
 const SWAPS: usize = 5;
 const SMALL: usize = 3;
 
-/// An app with so many rows, and copies of as many.
+/// An app with so many rows, and shadows of as many.
 struct Sized {
     client: Client,
     app: String,
     keys: u64,
-    truth: u32,
+    primary: u32,
     epoch: u64,
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
             if large && round % SMALL != 0 {
                 continue;
             }
-            apps[at].copy(BATCH).await?;
+            apps[at].shadow(BATCH).await?;
             daemon.settle().await?;
             times.push(apps[at].swap().await?);
             if large {
@@ -88,7 +88,7 @@ impl Sized {
     async fn new(client: &Client, keys: u64) -> Result<Sized> {
         let app = format!("sized-{keys}");
         let first = [
-            op::create_truth(&app, 1, 1),
+            op::create_primary(&app, 1, 1),
             op::fence(&app, "node1", 0, "1.0.0"),
         ];
         client.commit(op::shared([], first)).await??;
@@ -96,11 +96,11 @@ impl Sized {
             client: client.clone(),
             app,
             keys,
-            truth: 1,
+            primary: 1,
             epoch: 1,
         };
-        // The quickest way to a filled truth is a copy that is swapped.
-        sized.copy(BATCH).await?;
+        // The quickest way to a filled primary is a shadow that is swapped.
+        sized.shadow(BATCH).await?;
         sized.swap().await?;
         Ok(sized)
     }
@@ -111,17 +111,17 @@ impl Sized {
         timed(&self.client, fence).await
     }
 
-    /// Writes the copy; then it is current.
-    async fn copy(&self, batch: u64) -> Result<Duration> {
+    /// Writes the shadow; then it is current.
+    async fn shadow(&self, batch: u64) -> Result<Duration> {
         let start = Instant::now();
-        let (app, id) = (&self.app, self.truth + 1);
-        let create = op::create_copy(app, id, id, "bench");
+        let (app, id) = (&self.app, self.primary + 1);
+        let create = op::create_shadow(app, id, id, "bench");
         self.client.commit(op::shared([], [create])).await??;
-        let mark = self.client.status().await?.revision;
+        let watermark = self.client.status().await?.revision;
         let mut n = 0;
         loop {
             let to = (n + batch).min(self.keys);
-            let mut ops = vec![op::mark(app, id, "bench", mark)];
+            let mut ops = vec![op::watermark(app, id, "bench", watermark)];
             ops.extend((n..to).map(|n| {
                 let row = op::row_in(app, id, "hosts", format!("{n:012x}"));
                 op::put(row, VALUE)
@@ -135,8 +135,8 @@ impl Sized {
     }
 
     async fn swap(&mut self) -> Result<f64> {
-        let swap = op::swap(&self.app, self.truth, self.truth + 1);
-        self.truth += 1;
+        let swap = op::swap(&self.app, self.primary, self.primary + 1);
+        self.primary += 1;
         timed(&self.client, op::shared([], [swap])).await
     }
 }
@@ -147,7 +147,7 @@ async fn timed(client: &Client, transaction: Transaction) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Range, memory, file, start, and a copy beside live writes.
+/// Range, memory, file, start, and a shadow beside live writes.
 pub(crate) async fn on_disk(binary: &str, keys: u64) -> Result<()> {
     let mut daemon = Daemon::start(binary).await?;
     let empty = daemon.restart(true).await?.as_secs_f64();
@@ -189,7 +189,10 @@ pub(crate) async fn on_etcd(binary: &str, keys: u64) -> Result<()> {
     let start = Instant::now();
     Sized::new(&daemon.client, keys).await?;
     let filled = keys as f64 / start.elapsed().as_secs_f64();
-    println!("| on etcd: a copy of {keys} keys | {} | | |", rate(filled));
+    println!(
+        "| on etcd: a shadow of {keys} keys | {} | | |",
+        rate(filled)
+    );
     bytes("on etcd: memory", keys, before.0, daemon.memory()?);
     bytes("etcd's own memory", keys, before.1, etcd.memory()?);
     let start = daemon.restart(true).await?.as_secs_f64();
@@ -203,7 +206,7 @@ async fn range(client: &Client, sized: &Sized) -> Result<f64> {
     let start = Instant::now();
     let request = WatchRequest {
         app: sized.app.clone(),
-        which: Some(watch_request::Which::Space(0)),
+        which: Some(watch_request::Which::Keyspace(0)),
         ..WatchRequest::default()
     };
     let mut watch = client.watch(request).await?;
@@ -221,7 +224,7 @@ async fn range(client: &Client, sized: &Sized) -> Result<f64> {
     }
 }
 
-/// A copy is written as the SDK does it, while clients commit their turns.
+/// A shadow is written as the SDK does it, while clients commit their turns.
 async fn beside(client: &Client, sized: Sized) -> Result<()> {
     let mut apps = load::Apps::new(client, CLIENTS).await?;
     let slice = Duration::from_secs(1);
@@ -230,28 +233,28 @@ async fn beside(client: &Client, sized: Sized) -> Result<()> {
         quiet.push(apps.waits(slice).await?);
     }
     let keys = sized.keys;
-    let copying = tokio::spawn(async move { sized.copy(CHUNK).await });
+    let filling = tokio::spawn(async move { sized.shadow(CHUNK).await });
     loop {
         let slice = apps.waits(slice).await?;
-        // The last one has a part without a copy.
-        if copying.is_finished() && !busy.is_empty() {
+        // The last one has a part without a shadow.
+        if filling.is_finished() && !busy.is_empty() {
             break;
         }
         busy.push(slice);
     }
-    let took = copying.await??.as_secs_f64();
+    let took = filling.await??.as_secs_f64();
     for _ in 0..3 {
         quiet.push(apps.waits(slice).await?);
     }
     println!(
-        "| copy of {keys} keys, {CHUNK} at a time, beside {CLIENTS} clients | {} | | |",
+        "| shadow of {keys} keys, {CHUNK} at a time, beside {CLIENTS} clients | {} | | |",
         rate(keys as f64 / took)
     );
     let rates = |slices: &[(f64, Vec<Duration>)]| median(slices.iter().map(|s| s.0).collect());
     let (during, before) = (rates(&busy), rates(&quiet));
     let against = format!("quiet: {}", rate(before));
     line(
-        "turns beside a copy",
+        "turns beside a shadow",
         &rate(during),
         &against,
         during / before,

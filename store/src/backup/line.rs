@@ -1,10 +1,10 @@
 //! One line of a backup: what it says, and how it is written.
 
-use morph_api::store::{Lane, Seq, Space};
+use morph_api::store::{Checkpoint, Keyspace, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::FORMAT;
-use crate::core::{At, SpaceKey};
+use crate::core::{At, KeyspaceKey};
 use crate::engine::crc::crc32;
 
 /// What a line says.
@@ -12,19 +12,19 @@ use crate::engine::crc::crc32;
 pub(crate) enum Entry {
     /// The first: of which revision all is.
     Begin { revision: u64 },
-    /// A lane.
-    Lane(Lane),
-    /// A space, without its rows.
-    Space(Space),
+    /// A checkpoint.
+    Checkpoint(Checkpoint),
+    /// A keyspace, without its rows.
+    Keyspace(Keyspace),
     /// An id that was used.
-    Used(SpaceKey),
+    Used(KeyspaceKey),
     /// A row, its revision and its value.
     Row(At, u64, String),
     /// The last.
     End,
 }
 
-/// A line as JSON has it.
+/// A line as JSON has it. Checkpoints and keyspaces, and some of their fields, keep the names that format 2 gave them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Line {
@@ -33,7 +33,8 @@ pub(super) enum Line {
         revision: u64,
         version: String,
     },
-    Lane {
+    #[serde(rename = "lane")]
+    Checkpoint {
         app: String,
         node: String,
         epoch: u64,
@@ -41,13 +42,16 @@ pub(super) enum Line {
         turn: u64,
         release: String,
     },
-    Space {
+    #[serde(rename = "space")]
+    Keyspace {
         app: String,
         id: u32,
         schema: u32,
-        truth: bool,
+        #[serde(rename = "truth")]
+        primary: bool,
         owner: String,
-        mark: u64,
+        #[serde(rename = "mark")]
+        watermark: u64,
         modified: u64,
         keys: u64,
     },
@@ -57,7 +61,8 @@ pub(super) enum Line {
     },
     Row {
         app: String,
-        space: u32,
+        #[serde(rename = "space")]
+        keyspace: u32,
         table: String,
         key: String,
         revision: u64,
@@ -76,31 +81,31 @@ impl Line {
                 revision,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-            Entry::Lane(lane) => {
-                let cursor = lane.cursor.unwrap_or(Seq::ZERO);
-                Line::Lane {
-                    app: lane.app,
-                    node: lane.node,
-                    epoch: lane.epoch,
-                    cursor: (cursor.stream, cursor.n),
-                    turn: lane.turn,
-                    release: lane.release,
+            Entry::Checkpoint(checkpoint) => {
+                let cursor = checkpoint.cursor.unwrap_or(Seq::ZERO);
+                Line::Checkpoint {
+                    app: checkpoint.app,
+                    node: checkpoint.node,
+                    epoch: checkpoint.epoch,
+                    cursor: (cursor.incarnation, cursor.n),
+                    turn: checkpoint.turn,
+                    release: checkpoint.release,
                 }
             }
-            Entry::Space(space) => Line::Space {
-                app: space.app,
-                id: space.id,
-                schema: space.schema,
-                truth: space.truth,
-                owner: space.owner,
-                mark: space.mark,
-                modified: space.modified,
-                keys: space.keys,
+            Entry::Keyspace(keyspace) => Line::Keyspace {
+                app: keyspace.app,
+                id: keyspace.id,
+                schema: keyspace.schema,
+                primary: keyspace.primary,
+                owner: keyspace.owner,
+                watermark: keyspace.watermark,
+                modified: keyspace.modified,
+                keys: keyspace.keys,
             },
             Entry::Used((app, id)) => Line::Used { app, id },
             Entry::Row(at, revision, value) => Line::Row {
                 app: at.app,
-                space: at.space,
+                keyspace: at.keyspace,
                 table: at.table,
                 key: at.key,
                 revision,
@@ -113,44 +118,44 @@ impl Line {
     pub(super) fn entry(self) -> Entry {
         match self {
             Line::Backup { revision, .. } => Entry::Begin { revision },
-            Line::Lane {
+            Line::Checkpoint {
                 app,
                 node,
                 epoch,
-                cursor: (stream, n),
+                cursor: (incarnation, n),
                 turn,
                 release,
-            } => Entry::Lane(Lane {
+            } => Entry::Checkpoint(Checkpoint {
                 app,
                 node,
                 epoch,
-                cursor: Some(Seq { stream, n }),
+                cursor: Some(Seq { incarnation, n }),
                 turn,
                 release,
             }),
-            Line::Space {
+            Line::Keyspace {
                 app,
                 id,
                 schema,
-                truth,
+                primary,
                 owner,
-                mark,
+                watermark,
                 modified,
                 keys,
-            } => Entry::Space(Space {
+            } => Entry::Keyspace(Keyspace {
                 app,
                 id,
                 schema,
-                truth,
+                primary,
                 owner,
-                mark,
+                watermark,
                 modified,
                 keys,
             }),
             Line::Used { app, id } => Entry::Used((app, id)),
             Line::Row {
                 app,
-                space,
+                keyspace,
                 table,
                 key,
                 revision,
@@ -158,7 +163,7 @@ impl Line {
             } => {
                 let at = At {
                     app,
-                    space,
+                    keyspace,
                     table,
                     key,
                 };

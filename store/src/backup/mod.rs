@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! CRC {"backup":{"format":1,"revision":7,"version":"0.1.0"}}     first
-//! CRC {"lane":{"app":..,"node":..,"epoch":..,"cursor":[stream,n],"turn":..,"release":..}}
+//! CRC {"lane":{"app":..,"node":..,"epoch":..,"cursor":[incarnation,n],"turn":..,"release":..}}
 //! CRC {"space":{"app":..,"id":..,"schema":..,"truth":..,"owner":..,"mark":..,"modified":..,"keys":..}}
-//! CRC {"used":{"app":..,"id":..}}                                an id that no space gets again
+//! CRC {"used":{"app":..,"id":..}}                                an id that no keyspace gets again
 //! CRC {"row":{"app":..,"space":..,"table":..,"key":..,"revision":..,"value":"JSON text"}}
 //! CRC {"end":{"lines":41}}                                       last: without it the file is torn
 //! ```

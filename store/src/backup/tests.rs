@@ -1,6 +1,6 @@
 //! A backup is read as it was written, or not at all.
 
-use morph_api::store::{Lane, Seq, Space};
+use morph_api::store::{Checkpoint, Keyspace, Seq};
 
 use super::{BackupError, Entry, Reader, Writer};
 use crate::core::At;
@@ -9,7 +9,7 @@ fn entries() -> Vec<Entry> {
     let row = |key: &str, value: &str| {
         let at = At {
             app: "router".into(),
-            space: 1,
+            keyspace: 1,
             table: "trees".into(),
             key: key.into(),
         };
@@ -17,22 +17,25 @@ fn entries() -> Vec<Entry> {
     };
     vec![
         Entry::Begin { revision: 9 },
-        Entry::Lane(Lane {
+        Entry::Checkpoint(Checkpoint {
             app: "router".into(),
             node: "node1".into(),
             epoch: 3,
-            cursor: Some(Seq { stream: 1, n: 4 }),
+            cursor: Some(Seq {
+                incarnation: 1,
+                n: 4,
+            }),
             turn: 5,
             release: "1.0.0".into(),
         }),
-        Entry::Space(Space {
+        Entry::Keyspace(Keyspace {
             app: "router".into(),
             id: 1,
             schema: 1,
-            truth: true,
+            primary: true,
             modified: 7,
             keys: 3,
-            ..Space::default()
+            ..Keyspace::default()
         }),
         Entry::Used(("router".into(), 1)),
         row("a", "{\"x\": [1, 2.50]}"),

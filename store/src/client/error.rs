@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use morph_api::store::{Lane, Reason, Refused};
+use morph_api::store::{Checkpoint, Reason, Refused};
 use tonic::Status;
 
 /// The store's "no": the transaction left no trace.
@@ -13,8 +13,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// What, where, and what was found instead.
     pub message: String,
-    /// With `StaleEpoch`, `Gap` and `Already`: the lane as it is.
-    pub lane: Option<Lane>,
+    /// With `StaleEpoch`, `Gap` and `Already`: the checkpoint as it is.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl From<Refused> for Refusal {
@@ -22,7 +22,7 @@ impl From<Refused> for Refusal {
         Refusal {
             reason: refused.reason(),
             message: refused.message,
-            lane: refused.lane,
+            checkpoint: refused.checkpoint,
         }
     }
 }

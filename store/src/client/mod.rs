@@ -69,7 +69,7 @@ impl Client {
                     "a transaction of {size} bytes; at most {} are taken",
                     limits::TRANSACTION
                 ),
-                lane: None,
+                checkpoint: None,
             }));
         }
         let mut calls = self.calls();
@@ -90,13 +90,13 @@ impl Client {
         self.call(connection.watch(request)).await
     }
 
-    /// Rows by key or by prefix. An app or a space that is not there has no rows.
+    /// Rows by key or by prefix. An app or a keyspace that is not there has no rows.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadReply, Unavailable> {
         let mut calls = self.calls();
         self.call(calls.read(request)).await
     }
 
-    /// Value and revision of one row of an app's truth.
+    /// Value and revision of one row of an app's primary.
     pub async fn get(
         &self,
         app: &str,
@@ -112,7 +112,7 @@ impl Client {
         Ok(first.and_then(|row| Some((row.value?, row.revision))))
     }
 
-    /// All rows of one table of an app's truth whose keys start with `prefix`. Pages are read one after the other, so
+    /// All rows of one table of an app's primary whose keys start with `prefix`. Pages are read one after the other, so
     /// rows that change meanwhile may be from different revisions.
     pub async fn list(
         &self,
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    /// Lanes, spaces, revision, incarnation.
+    /// Checkpoints, keyspaces, revision, incarnation.
     pub async fn status(&self) -> Result<StatusReply, Unavailable> {
         let mut calls = self.calls();
         self.call(calls.status(StatusRequest {})).await

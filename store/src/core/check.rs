@@ -55,18 +55,18 @@ fn op(op: &Op) -> Checked {
             name("skip.app", &skip.app)?;
             name("skip.node", &skip.node)
         }
-        Some(Kind::CreateSpace(create)) => {
-            name("create_space.app", &create.app)?;
-            match (create.truth, create.owner.is_empty()) {
+        Some(Kind::CreateKeyspace(create)) => {
+            name("create_keyspace.app", &create.app)?;
+            match (create.primary, create.owner.is_empty()) {
                 (true, true) => Ok(()),
-                (true, false) => Err(invalid("create_space.owner: a truth has none")),
-                (false, _) => name("create_space.owner", &create.owner),
+                (true, false) => Err(invalid("create_keyspace.owner: a primary has none")),
+                (false, _) => name("create_keyspace.owner", &create.owner),
             }
         }
-        Some(Kind::DropSpace(drop)) => name("drop_space.app", &drop.app),
-        Some(Kind::Mark(mark)) => {
-            name("mark.app", &mark.app)?;
-            name("mark.owner", &mark.owner)
+        Some(Kind::DropKeyspace(drop)) => name("drop_keyspace.app", &drop.app),
+        Some(Kind::AdvanceWatermark(watermark)) => {
+            name("watermark.app", &watermark.app)?;
+            name("watermark.owner", &watermark.owner)
         }
         Some(Kind::Swap(swap)) => name("swap.app", &swap.app),
         Some(Kind::Grant(grant)) => {

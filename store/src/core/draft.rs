@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::store::op::Op as Kind;
-use morph_api::store::{Expect, Lane, Reason, Refused, Row, Seq, Space, Transaction, Turn};
+use morph_api::store::{
+    Checkpoint, Expect, Keyspace, Reason, Refused, Row, Seq, Transaction, Turn,
+};
 
 use super::lease::{self, Lease};
-use super::refuse::{Stop, conflict, invalid, of_lane};
-use super::{At, Effects, LaneKey, Rows, SpaceKey, State};
+use super::refuse::{Stop, conflict, invalid, of_checkpoint};
+use super::{At, CheckpointKey, Effects, KeyspaceKey, Rows, State};
 
 /// A row that the transaction writes.
 pub(super) struct Write {
@@ -27,12 +29,12 @@ pub(super) struct Draft<'a, R> {
     pub(super) state: &'a State,
     rows: &'a R,
     pub(super) turn: Option<Turn>,
-    pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) checkpoints: BTreeMap<CheckpointKey, Checkpoint>,
     /// None: dropped.
-    pub(super) spaces: BTreeMap<SpaceKey, Option<Space>>,
-    pub(super) created: BTreeSet<SpaceKey>,
-    /// Copies that the transaction has a mark for; the mark itself is judged where it stands.
-    marked: BTreeSet<SpaceKey>,
+    pub(super) keyspaces: BTreeMap<KeyspaceKey, Option<Keyspace>>,
+    pub(super) created: BTreeSet<KeyspaceKey>,
+    /// Shadows that the transaction has a watermark for; the watermark itself is judged where it stands.
+    marked: BTreeSet<KeyspaceKey>,
     expected: BTreeSet<At>,
     writes: BTreeMap<At, Write>,
     /// Those that are touched; none: ended.
@@ -43,18 +45,18 @@ pub(super) struct Draft<'a, R> {
 
 impl<'a, R: Rows> Draft<'a, R> {
     pub(super) fn new(state: &'a State, rows: &'a R, transaction: &Transaction) -> Self {
-        let marks = transaction.ops.iter().filter_map(|op| match &op.op {
-            Some(Kind::Mark(mark)) => Some((mark.app.clone(), mark.id)),
+        let watermarks = transaction.ops.iter().filter_map(|op| match &op.op {
+            Some(Kind::AdvanceWatermark(watermark)) => Some((watermark.app.clone(), watermark.id)),
             _ => None,
         });
         Draft {
             state,
             rows,
             turn: transaction.turn.clone(),
-            lanes: BTreeMap::new(),
-            spaces: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            keyspaces: BTreeMap::new(),
             created: BTreeSet::new(),
-            marked: marks.collect(),
+            marked: watermarks.collect(),
             expected: BTreeSet::new(),
             writes: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -67,34 +69,36 @@ impl<'a, R: Rows> Draft<'a, R> {
         let Some(turn) = &self.turn else {
             return Ok(());
         };
-        let mut lane = self.lane(&turn.app, &turn.node);
+        let mut checkpoint = self.checkpoint(&turn.app, &turn.node);
         let (app, node) = (&turn.app, &turn.node);
-        if turn.epoch != lane.epoch || lane.epoch == 0 {
-            let (epoch, now) = (turn.epoch, lane.epoch);
-            let message = format!("a turn of epoch {epoch} on lane {app}@{node}, at {now}");
-            return Err(of_lane(Reason::StaleEpoch, lane, message));
+        if turn.epoch != checkpoint.epoch || checkpoint.epoch == 0 {
+            let (epoch, now) = (turn.epoch, checkpoint.epoch);
+            let message = format!("a turn of epoch {epoch} on checkpoint {app}@{node}, at {now}");
+            return Err(of_checkpoint(Reason::StaleEpoch, checkpoint, message));
         }
-        if turn.follows != lane.turn {
-            let reason = match turn.follows < lane.turn {
+        if turn.follows != checkpoint.turn {
+            let reason = match turn.follows < checkpoint.turn {
                 true => Reason::Already,
                 false => Reason::Gap,
             };
-            let (follows, now) = (turn.follows, lane.turn);
-            let message = format!("a turn after {follows} on lane {app}@{node}, at {now}");
-            return Err(of_lane(reason, lane, message));
+            let (follows, now) = (turn.follows, checkpoint.turn);
+            let message = format!("a turn after {follows} on checkpoint {app}@{node}, at {now}");
+            return Err(of_checkpoint(reason, checkpoint, message));
         }
         if let Some(cursor) = turn.cursor {
-            let now = lane.cursor.unwrap_or(Seq::ZERO);
+            let now = checkpoint.cursor.unwrap_or(Seq::ZERO);
             if cursor <= now {
                 return Err(invalid(format!(
-                    "cursor {cursor} is not past {now}, where lane {app}@{node} is"
+                    "cursor {cursor} is not past {now}, where checkpoint {app}@{node} is"
                 )));
             }
-            lane.cursor = Some(cursor);
+            checkpoint.cursor = Some(cursor);
         }
-        lane.turn += 1;
-        self.lanes
-            .insert((lane.app.clone(), lane.node.clone()), lane);
+        checkpoint.turn += 1;
+        self.checkpoints.insert(
+            (checkpoint.app.clone(), checkpoint.node.clone()),
+            checkpoint,
+        );
         Ok(())
     }
 
@@ -106,7 +110,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         let at = self.resolve(row).ok();
         let revision = match &at {
             Some(at) => self.rows.revision(at).map_err(Stop::Failed)?.unwrap_or(0),
-            None => 0, // where there is no space there is no row
+            None => 0, // where there is no keyspace there is no row
         };
         if revision != expect.revision {
             let (app, table, key) = (&row.app, &row.table, &row.key);
@@ -125,58 +129,61 @@ impl<'a, R: Rows> Draft<'a, R> {
         Ok(())
     }
 
-    /// The lane as the transaction has it by now; one that was never fenced is at epoch 0.
-    pub(super) fn lane(&self, app: &str, node: &str) -> Lane {
+    /// The checkpoint as the transaction has it by now; one that was never fenced is at epoch 0.
+    pub(super) fn checkpoint(&self, app: &str, node: &str) -> Checkpoint {
         let key = (app.to_owned(), node.to_owned());
-        let lane = self.lanes.get(&key).or_else(|| self.state.lanes.get(&key));
-        lane.cloned().unwrap_or_else(|| Lane {
+        let checkpoint = self
+            .checkpoints
+            .get(&key)
+            .or_else(|| self.state.checkpoints.get(&key));
+        checkpoint.cloned().unwrap_or_else(|| Checkpoint {
             app: key.0,
             node: key.1,
             cursor: Some(Seq::ZERO),
-            ..Lane::default()
+            ..Checkpoint::default()
         })
     }
 
-    pub(super) fn space(&self, app: &str, id: u32) -> Option<&Space> {
+    pub(super) fn keyspace(&self, app: &str, id: u32) -> Option<&Keyspace> {
         let key = (app.to_owned(), id);
-        match self.spaces.get(&key) {
-            Some(space) => space.as_ref(),
-            None => self.state.spaces.get(&key),
+        match self.keyspaces.get(&key) {
+            Some(keyspace) => keyspace.as_ref(),
+            None => self.state.keyspaces.get(&key),
         }
     }
 
-    /// Truth and copy, as the transaction has them by now.
-    pub(super) fn spaces_of(&self, app: &str) -> (Option<&Space>, Option<&Space>) {
+    /// Primary and shadow, as the transaction has them by now.
+    pub(super) fn keyspaces_of(&self, app: &str) -> (Option<&Keyspace>, Option<&Keyspace>) {
         let all = (app.to_owned(), 0)..=(app.to_owned(), u32::MAX);
         let touched = self
-            .spaces
+            .keyspaces
             .range(all)
-            .filter_map(|(_, space)| space.as_ref());
-        let (mut truth, mut copy) = (None, None);
-        for space in self.state.spaces_of(app).chain(touched) {
+            .filter_map(|(_, keyspace)| keyspace.as_ref());
+        let (mut primary, mut shadow) = (None, None);
+        for keyspace in self.state.keyspaces_of(app).chain(touched) {
             // What is touched comes last and says the last word.
-            match self.space(app, space.id) {
-                Some(space) if space.truth => truth = Some(space),
-                Some(space) => copy = Some(space),
+            match self.keyspace(app, keyspace.id) {
+                Some(keyspace) if keyspace.primary => primary = Some(keyspace),
+                Some(keyspace) => shadow = Some(keyspace),
                 None => {}
             }
         }
-        (truth, copy)
+        (primary, shadow)
     }
 
     fn resolve(&self, row: &Row) -> Result<At, Box<Refused>> {
-        let (app, id) = (&row.app, row.space);
-        let space = match id {
-            0 => self.spaces_of(app).0,
-            id => self.space(app, id),
+        let (app, id) = (&row.app, row.keyspace);
+        let keyspace = match id {
+            0 => self.keyspaces_of(app).0,
+            id => self.keyspace(app, id),
         };
-        let space = space.ok_or_else(|| match id {
-            0 => invalid(format!("app {app:?} has no truth")),
-            id => invalid(format!("app {app:?} has no space {id}")),
+        let keyspace = keyspace.ok_or_else(|| match id {
+            0 => invalid(format!("app {app:?} has no primary")),
+            id => invalid(format!("app {app:?} has no keyspace {id}")),
         })?;
         Ok(At {
             app: app.clone(),
-            space: space.id,
+            keyspace: keyspace.id,
             table: row.table.clone(),
             key: row.key.clone(),
         })
@@ -208,40 +215,42 @@ impl<'a, R: Rows> Draft<'a, R> {
     }
 
     fn may_write(&self, at: &At) -> Result<(), Box<Refused>> {
-        let key = (at.app.clone(), at.space);
-        let truth = self.space(&at.app, at.space).is_some_and(|s| s.truth);
+        let key = (at.app.clone(), at.keyspace);
+        let primary = self
+            .keyspace(&at.app, at.keyspace)
+            .is_some_and(|s| s.primary);
         if lease::is_at(at) {
             let name = &at.key;
             return Err(invalid(format!(
                 "lease {name:?}: it is granted, kept and revoked, and not written"
             )));
         }
-        let allowed = match (&self.turn, truth) {
+        let allowed = match (&self.turn, primary) {
             (Some(turn), true) => turn.app == at.app,
             (Some(_), false) => false,
-            // A space that is new has no rows that anyone could have changed meanwhile.
+            // A keyspace that is new has no rows that anyone could have changed meanwhile.
             (None, true) => self.expected.contains(at) || self.created.contains(&key),
             (None, false) => self.marked.contains(&key),
         };
         if allowed {
             return Ok(());
         }
-        let why = match (&self.turn, truth) {
-            (Some(_), _) => "a turn writes the truth of its own app only",
-            (None, true) => "a write to a truth that is no turn needs an expectation on the row",
-            (None, false) => "a copy is written with its mark only",
+        let why = match (&self.turn, primary) {
+            (Some(_), _) => "a turn writes the primary of its own app only",
+            (None, true) => "a write to a primary that is no turn needs an expectation on the row",
+            (None, false) => "a shadow is written with its watermark only",
         };
         Err(invalid(format!(
-            "row {}/{}/{} of space {}: {why}",
-            at.app, at.table, at.key, at.space
+            "row {}/{}/{} of keyspace {}: {why}",
+            at.app, at.table, at.key, at.keyspace
         )))
     }
 
-    /// Has the transaction changed a row of this space by now?
+    /// Has the transaction changed a row of this keyspace by now?
     pub(super) fn writes_to(&self, app: &str, id: u32) -> bool {
         self.writes
             .iter()
-            .any(|(at, write)| at.app == app && at.space == id && write.changes())
+            .any(|(at, write)| at.app == app && at.keyspace == id && write.changes())
     }
 
     pub(super) fn finish(mut self) -> Effects {
@@ -254,30 +263,34 @@ impl<'a, R: Rows> Draft<'a, R> {
         }
         let mut rows = Vec::with_capacity(self.writes.len());
         for (at, write) in std::mem::take(&mut self.writes) {
-            let space = self.space(&at.app, at.space);
-            if let (true, Some(space)) = (write.changes(), space.cloned()) {
-                let space = counted(space, &write, next);
-                self.spaces.insert((at.app.clone(), at.space), Some(space));
+            let keyspace = self.keyspace(&at.app, at.keyspace);
+            if let (true, Some(keyspace)) = (write.changes(), keyspace.cloned()) {
+                let keyspace = counted(keyspace, &write, next);
+                self.keyspaces
+                    .insert((at.app.clone(), at.keyspace), Some(keyspace));
                 rows.push((at, write.after));
             }
         }
-        let old = |key: &SpaceKey| self.state.spaces.get(key);
-        let changed_spaces = self
-            .spaces
+        let old = |key: &KeyspaceKey| self.state.keyspaces.get(key);
+        let changed_keyspaces = self
+            .keyspaces
             .iter()
             .any(|(key, new)| old(key) != new.as_ref());
-        let changed = changed_spaces || !self.lanes.is_empty() || !self.created.is_empty();
+        let changed = changed_keyspaces || !self.checkpoints.is_empty() || !self.created.is_empty();
         let (kept, gone): (Vec<_>, Vec<_>) = self
-            .spaces
+            .keyspaces
             .into_iter()
-            .partition(|(_, space)| space.is_some());
+            .partition(|(_, keyspace)| keyspace.is_some());
         Effects {
             changed,
             revision: if changed { next } else { self.state.revision },
             origin: self.turn,
             rows,
-            lanes: self.lanes.into_values().collect(),
-            spaces: kept.into_iter().filter_map(|(_, space)| space).collect(),
+            checkpoints: self.checkpoints.into_values().collect(),
+            keyspaces: kept
+                .into_iter()
+                .filter_map(|(_, keyspace)| keyspace)
+                .collect(),
             dropped: gone.into_iter().map(|(key, _)| key).collect(),
             used: self.created.into_iter().collect(),
             leases: leases.into_iter().collect(),
@@ -285,13 +298,13 @@ impl<'a, R: Rows> Draft<'a, R> {
     }
 }
 
-fn counted(mut space: Space, write: &Write, revision: u64) -> Space {
-    space.modified = revision;
+fn counted(mut keyspace: Keyspace, write: &Write, revision: u64) -> Keyspace {
+    keyspace.modified = revision;
     match (&write.before, &write.after) {
-        (None, Some(_)) => space.keys += 1,
+        (None, Some(_)) => keyspace.keys += 1,
         // Saturating: a count, and not worth an outage.
-        (Some(_), None) => space.keys = space.keys.saturating_sub(1),
+        (Some(_), None) => keyspace.keys = keyspace.keys.saturating_sub(1),
         (Some(_), Some(_)) | (None, None) => {}
     }
-    space
+    keyspace
 }

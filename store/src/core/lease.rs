@@ -18,8 +18,8 @@ use crate::limits;
 
 /// The table of the records that leases are rows of.
 pub const LEASES: &str = "leases";
-/// The space of the records: they never change their schema.
-const SPACE: u32 = 1;
+/// The keyspace of the records: they never change their schema.
+const KEYSPACE: u32 = 1;
 
 /// A lease as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,14 +42,16 @@ struct Stored {
 #[derive(Serialize, Deserialize)]
 struct StoredRow {
     app: String,
-    space: u32,
+    /// Called `space` in format 2.
+    #[serde(rename = "space")]
+    keyspace: u32,
     table: String,
     key: String,
 }
 
 impl Lease {
     pub(super) fn to_json(&self) -> String {
-        let row = |at: &At| serde_json::json!({"app": at.app, "space": at.space, "table": at.table, "key": at.key});
+        let row = |at: &At| serde_json::json!({"app": at.app, "space": at.keyspace, "table": at.table, "key": at.key});
         let rows: Vec<_> = self.rows.iter().map(row).collect();
         serde_json::json!({"ttl_ms": self.ttl_ms, "rows": rows}).to_string()
     }
@@ -58,7 +60,7 @@ impl Lease {
         let stored: Stored = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let rows = stored.rows.into_iter().map(|row| At {
             app: row.app,
-            space: row.space,
+            keyspace: row.keyspace,
             table: row.table,
             key: row.key,
         });
@@ -74,7 +76,7 @@ impl Lease {
 pub(super) fn at(name: &str) -> At {
     At {
         app: RECORDS.to_owned(),
-        space: SPACE,
+        keyspace: KEYSPACE,
         table: LEASES.to_owned(),
         key: name.to_owned(),
     }
@@ -87,7 +89,7 @@ pub(super) fn is_at(at: &At) -> bool {
 impl<R: Rows> Draft<'_, R> {
     pub(super) fn grant(&mut self, grant: &GrantLease) -> Result<(), Box<Refused>> {
         let name = &grant.lease;
-        if self.space(RECORDS, SPACE).is_none() {
+        if self.keyspace(RECORDS, KEYSPACE).is_none() {
             return Err(invalid("there are no records to keep leases in"));
         }
         if self.lease(name).is_some() {
@@ -134,9 +136,13 @@ impl<R: Rows> Draft<'_, R> {
 
     /// Binds a row to a lease, or to none (empty).
     pub(super) fn bind(&mut self, at: &At, lease: &str) -> Result<(), Box<Refused>> {
-        if !lease.is_empty() && !self.space(&at.app, at.space).is_some_and(|s| s.truth) {
+        if !lease.is_empty()
+            && !self
+                .keyspace(&at.app, at.keyspace)
+                .is_some_and(|s| s.primary)
+        {
             return Err(invalid(format!(
-                "row {}/{}/{}: only rows of a truth are bound to a lease",
+                "row {}/{}/{}: only rows of a primary are bound to a lease",
                 at.app, at.table, at.key
             )));
         }
@@ -167,9 +173,9 @@ impl<R: Rows> Draft<'_, R> {
         Ok(())
     }
 
-    /// The space goes, and with it what was bound of it.
-    pub(super) fn unbind_all(&mut self, app: &str, space: u32) -> Result<(), Box<Refused>> {
-        let of = |at: &&At| at.app == app && at.space == space;
+    /// The keyspace goes, and with it what was bound of it.
+    pub(super) fn unbind_all(&mut self, app: &str, keyspace: u32) -> Result<(), Box<Refused>> {
+        let of = |at: &&At| at.app == app && at.keyspace == keyspace;
         let bound = self.state.bound.keys().filter(of);
         let new = self.bindings.keys().filter(of);
         let all: BTreeSet<At> = bound.chain(new).cloned().collect();

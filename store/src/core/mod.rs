@@ -24,20 +24,20 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use morph_api::store::{Lane, Refused, Space, Transaction, Turn};
+use morph_api::store::{Checkpoint, Keyspace, Refused, Transaction, Turn};
 
 use draft::Draft;
 pub use lease::{LEASES, Lease};
 use refuse::Stop;
-pub use state::{LaneKey, SpaceKey, State};
+pub use state::{CheckpointKey, KeyspaceKey, State};
 
 /// Where a row is. Ordered as rows are on disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
     /// Whose it is.
     pub app: String,
-    /// In which space; never 0.
-    pub space: u32,
+    /// In which keyspace; never 0.
+    pub keyspace: u32,
     /// In which table.
     pub table: String,
     /// Its key within the table.
@@ -71,16 +71,16 @@ pub struct Effects {
     pub revision: u64,
     /// The app's turn that does this.
     pub origin: Option<Turn>,
-    /// Rows written (some) and deleted (none), ordered, each once; never of a dropped space.
+    /// Rows written (some) and deleted (none), ordered, each once; never of a dropped keyspace.
     pub rows: Vec<(At, Option<String>)>,
-    /// Lanes as they are afterwards, each that is touched.
-    pub lanes: Vec<Lane>,
-    /// Spaces as they are afterwards, each that is touched and not dropped.
-    pub spaces: Vec<Space>,
-    /// Spaces that go, and all their rows with them.
-    pub dropped: Vec<SpaceKey>,
-    /// Spaces that were created, even if dropped by the same transaction: their ids are used for good.
-    pub used: Vec<SpaceKey>,
+    /// Checkpoints as they are afterwards, each that is touched.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Keyspaces as they are afterwards, each that is touched and not dropped.
+    pub keyspaces: Vec<Keyspace>,
+    /// Keyspaces that go, and all their rows with them.
+    pub dropped: Vec<KeyspaceKey>,
+    /// Keyspaces that were created, even if dropped by the same transaction: their ids are used for good.
+    pub used: Vec<KeyspaceKey>,
     /// Leases as they are afterwards, each that is touched; none: ended. Their rows are among `rows`.
     pub leases: Vec<(String, Option<Lease>)>,
 }
@@ -88,7 +88,7 @@ pub struct Effects {
 /// Judges one transaction. Nothing changes until [`State::advance`].
 ///
 /// 1. Limits and form: an overlarge or malformed transaction always is, whatever the state.
-/// 2. The turn: its lane's epoch, then its place in the lane, then its cursor.
+/// 2. The turn: its checkpoint's epoch, then its place in the checkpoint, then its cursor.
 /// 3. Every expectation, against the rows as they are before.
 /// 4. Every operation in order, each seeing the earlier ones.
 pub fn apply<R: Rows>(

@@ -12,15 +12,15 @@ use super::tests::Memory;
 use super::{At, Verdict};
 use crate::op;
 
-/// Schema, truth, owner, mark, modified.
-type NaiveSpace = (u32, bool, String, u64, u64);
+/// Schema, primary, owner, watermark, modified.
+type NaiveKeyspace = (u32, bool, String, u64, u64);
 
 #[derive(Clone, Default, PartialEq, Debug)]
 struct Naive {
     revision: u64,
     /// app -> epoch, turn, cursor
-    lanes: BTreeMap<String, (u64, u64, Seq)>,
-    spaces: BTreeMap<(String, u32), NaiveSpace>,
+    checkpoints: BTreeMap<String, (u64, u64, Seq)>,
+    keyspaces: BTreeMap<(String, u32), NaiveKeyspace>,
     used: BTreeSet<(String, u32)>,
     rows: BTreeMap<At, (u64, String)>,
 }
@@ -39,8 +39,8 @@ impl Naive {
     /// Revisions and times of change, by looking at what is different.
     fn settle(&mut self, old: &Naive) {
         let new = old.revision + 1;
-        for (key, space) in &mut self.spaces {
-            let of = |at: &&At| (&at.app, at.space) == (&key.0, key.1);
+        for (key, keyspace) in &mut self.keyspaces {
+            let of = |at: &&At| (&at.app, at.keyspace) == (&key.0, key.1);
             let touched = |at: &At| match (old.rows.get(at), self.rows.get(at)) {
                 (None, None) => false,
                 (Some(old), Some(new)) => new.0 > old.0,
@@ -53,11 +53,11 @@ impl Naive {
                 .filter(of)
                 .any(touched)
             {
-                space.4 = new;
+                keyspace.4 = new;
             }
         }
-        if (&self.lanes, &self.spaces, &self.used, &self.rows)
-            != (&old.lanes, &old.spaces, &old.used, &old.rows)
+        if (&self.checkpoints, &self.keyspaces, &self.used, &self.rows)
+            != (&old.checkpoints, &old.keyspaces, &old.used, &old.rows)
         {
             self.revision = new;
         }
@@ -65,16 +65,19 @@ impl Naive {
 
     fn all(&mut self, old: &Naive, transaction: &Transaction) -> Result<(), Reason> {
         if let Some(turn) = &transaction.turn {
-            let lane = self.lanes.get_mut(&turn.app).ok_or(Reason::StaleEpoch)?;
-            match (turn.epoch == lane.0, turn.follows.cmp(&lane.1)) {
+            let checkpoint = self
+                .checkpoints
+                .get_mut(&turn.app)
+                .ok_or(Reason::StaleEpoch)?;
+            match (turn.epoch == checkpoint.0, turn.follows.cmp(&checkpoint.1)) {
                 (false, _) => return Err(Reason::StaleEpoch),
                 (true, std::cmp::Ordering::Less) => return Err(Reason::Already),
                 (true, std::cmp::Ordering::Greater) => return Err(Reason::Gap),
-                (true, std::cmp::Ordering::Equal) => lane.1 += 1,
+                (true, std::cmp::Ordering::Equal) => checkpoint.1 += 1,
             }
             match turn.cursor {
-                Some(cursor) if cursor <= lane.2 => return Err(Reason::Invalid),
-                Some(cursor) => lane.2 = cursor,
+                Some(cursor) if cursor <= checkpoint.2 => return Err(Reason::Invalid),
+                Some(cursor) => checkpoint.2 = cursor,
                 None => {}
             }
         }
@@ -92,22 +95,22 @@ impl Naive {
     }
 
     fn at(&self, row: &Row) -> Option<At> {
-        let mut spaces = self.spaces.iter();
-        let space = spaces.find(|((app, id), space)| {
-            *app == row.app && (*id == row.space || row.space == 0 && space.1)
+        let mut keyspaces = self.keyspaces.iter();
+        let keyspace = keyspaces.find(|((app, id), keyspace)| {
+            *app == row.app && (*id == row.keyspace || row.keyspace == 0 && keyspace.1)
         })?;
         Some(At {
             app: row.app.clone(),
-            space: space.0.1,
+            keyspace: keyspace.0.1,
             table: row.table.clone(),
             key: row.key.clone(),
         })
     }
 
-    fn find(&self, app: &str, truth: bool) -> Option<u32> {
-        let mut spaces = self.spaces.iter();
-        spaces
-            .find(|(key, space)| key.0 == app && space.1 == truth)
+    fn find(&self, app: &str, primary: bool) -> Option<u32> {
+        let mut keyspaces = self.keyspaces.iter();
+        keyspaces
+            .find(|(key, keyspace)| key.0 == app && keyspace.1 == primary)
             .map(|(key, _)| key.1)
     }
 
@@ -119,19 +122,19 @@ impl Naive {
         value: Option<&str>,
     ) -> Result<(), Reason> {
         let at = self.at(row).ok_or(Reason::Invalid)?;
-        let key = (at.app.clone(), at.space);
-        let truth = self.spaces[&key].1;
+        let key = (at.app.clone(), at.keyspace);
+        let primary = self.keyspaces[&key].1;
         let marked = transaction
             .ops
             .iter()
-            .any(|op| matches!(&op.op, Some(Kind::Mark(m)) if m.app == at.app && m.id == at.space));
+            .any(|op| matches!(&op.op, Some(Kind::AdvanceWatermark(m)) if m.app == at.app && m.id == at.keyspace));
         let expected = transaction
             .expect
             .iter()
             .any(|e| old.at(e.row.as_ref().unwrap()).as_ref() == Some(&at));
         let may = match &transaction.turn {
-            Some(turn) => turn.app == at.app && truth,
-            None if truth => expected || !old.used.contains(&key),
+            Some(turn) => turn.app == at.app && primary,
+            None if primary => expected || !old.used.contains(&key),
             None => marked,
         };
         if !may {
@@ -153,80 +156,93 @@ impl Naive {
             Kind::Delete(row) => return self.write(old, transaction, row, None),
             _ if transaction.turn.is_some() => return Err(Reason::Invalid),
             Kind::Fence(fence) => {
-                let epoch = self.lanes.get(&fence.app).map_or(0, |lane| lane.0);
+                let epoch = self
+                    .checkpoints
+                    .get(&fence.app)
+                    .map_or(0, |checkpoint| checkpoint.0);
                 if epoch != fence.expect_epoch {
                     return Err(Reason::StaleEpoch);
                 }
-                self.lanes
+                self.checkpoints
                     .entry(fence.app.clone())
                     .or_insert((0, 0, Seq::ZERO))
                     .0 += 1;
             }
             Kind::Skip(skip) => {
-                let before = old.lanes.get(&skip.app).map_or(0, |lane| lane.0);
-                let lane = self.lanes.get_mut(&skip.app);
-                let lane = lane.filter(|lane| lane.0 > before);
-                let lane = lane.ok_or(Reason::Invalid)?;
+                let before = old
+                    .checkpoints
+                    .get(&skip.app)
+                    .map_or(0, |checkpoint| checkpoint.0);
+                let checkpoint = self.checkpoints.get_mut(&skip.app);
+                let checkpoint = checkpoint.filter(|checkpoint| checkpoint.0 > before);
+                let checkpoint = checkpoint.ok_or(Reason::Invalid)?;
                 let (from, to) = (skip.from.unwrap(), skip.to.unwrap());
-                if lane.2 != from {
+                if checkpoint.2 != from {
                     return Err(Reason::Conflict);
                 }
                 if to <= from {
                     return Err(Reason::Invalid);
                 }
-                lane.2 = to;
+                checkpoint.2 = to;
             }
-            Kind::CreateSpace(new) => {
+            Kind::CreateKeyspace(new) => {
                 let key = (new.app.clone(), new.id);
                 if self.used.contains(&key) {
                     return Err(Reason::Conflict);
                 }
-                let (truth, copy) = (self.find(&new.app, true), self.find(&new.app, false));
-                if new.truth == truth.is_some() || !new.truth && copy.is_some() {
+                let (primary, shadow) = (self.find(&new.app, true), self.find(&new.app, false));
+                if new.primary == primary.is_some() || !new.primary && shadow.is_some() {
                     return Err(Reason::Invalid);
                 }
                 self.used.insert(key.clone());
-                let space = (
+                let keyspace = (
                     new.schema,
-                    new.truth,
+                    new.primary,
                     new.owner.clone(),
                     0,
                     old.revision + 1,
                 );
-                self.spaces.insert(key, space);
+                self.keyspaces.insert(key, keyspace);
             }
-            Kind::DropSpace(drop) => {
+            Kind::DropKeyspace(drop) => {
                 let key = (drop.app.clone(), drop.id);
-                if self.spaces.get(&key).is_some_and(|space| space.1) {
+                if self.keyspaces.get(&key).is_some_and(|keyspace| keyspace.1) {
                     return Err(Reason::Invalid);
                 }
                 self.remove(&key);
             }
-            Kind::Mark(mark) => {
-                let space = self.spaces.get_mut(&(mark.app.clone(), mark.id));
-                let space = space.filter(|space| !space.1).ok_or(Reason::Invalid)?;
-                if space.2 != mark.owner {
+            Kind::AdvanceWatermark(watermark) => {
+                let keyspace = self
+                    .keyspaces
+                    .get_mut(&(watermark.app.clone(), watermark.id));
+                let keyspace = keyspace
+                    .filter(|keyspace| !keyspace.1)
+                    .ok_or(Reason::Invalid)?;
+                if keyspace.2 != watermark.owner {
                     return Err(Reason::StaleEpoch);
                 }
-                if mark.mark > old.revision {
+                if watermark.watermark > old.revision {
                     return Err(Reason::Invalid);
                 }
-                space.3 = mark.mark;
+                keyspace.3 = watermark.watermark;
             }
             Kind::Swap(swap) => {
                 let now = (self.find(&swap.app, true), self.find(&swap.app, false));
-                if now != (Some(swap.truth), Some(swap.copy)) {
+                if now != (Some(swap.primary), Some(swap.shadow)) {
                     return Err(Reason::Conflict);
                 }
                 let mut settled = self.clone();
                 settled.settle(old);
-                let modified = settled.spaces[&(swap.app.clone(), swap.truth)].4;
-                let copy = self.spaces.get_mut(&(swap.app.clone(), swap.copy)).unwrap();
-                if copy.3 < modified {
+                let modified = settled.keyspaces[&(swap.app.clone(), swap.primary)].4;
+                let shadow = self
+                    .keyspaces
+                    .get_mut(&(swap.app.clone(), swap.shadow))
+                    .unwrap();
+                if shadow.3 < modified {
                     return Err(Reason::NotCurrent);
                 }
-                (copy.1, copy.2, copy.3) = (true, String::new(), 0);
-                self.remove(&(swap.app.clone(), swap.truth));
+                (shadow.1, shadow.2, shadow.3) = (true, String::new(), 0);
+                self.remove(&(swap.app.clone(), swap.primary));
             }
             // Not made here: see the leases' own tests.
             Kind::Grant(_) | Kind::Keep(_) | Kind::Revoke(_) => return Err(Reason::Invalid),
@@ -235,18 +251,18 @@ impl Naive {
     }
 
     fn remove(&mut self, key: &(String, u32)) {
-        self.spaces.remove(key);
+        self.keyspaces.remove(key);
         self.rows
-            .retain(|at, _| (&at.app, at.space) != (&key.0, key.1));
+            .retain(|at, _| (&at.app, at.keyspace) != (&key.0, key.1));
     }
 }
 
 const APPS: [&str; 2] = ["a", "b"];
 
 fn row() -> impl Strategy<Value = Row> {
-    let space = prop_oneof![3 => Just(0u32), 1 => 1..5u32];
-    (0..2usize, space, 0..3u32)
-        .prop_map(|(app, space, key)| op::row_in(APPS[app], space, "t", key.to_string()))
+    let keyspace = prop_oneof![3 => Just(0u32), 1 => 1..5u32];
+    (0..2usize, keyspace, 0..3u32)
+        .prop_map(|(app, keyspace, key)| op::row_in(APPS[app], keyspace, "t", key.to_string()))
 }
 
 fn revision() -> impl Strategy<Value = u64> {
@@ -259,16 +275,16 @@ fn operation() -> impl Strategy<Value = Op> {
         6 => (row(), 0..9u32).prop_map(|(row, value)| op::put(row, value.to_string())),
         2 => row().prop_map(op::delete),
         1 => (app(), 0..4u64).prop_map(|(app, epoch)| op::fence(APPS[app], "n", epoch, "r")),
-        1 => (app(), 0..3u64, 0..9u64).prop_map(|(app, stream, n)| {
-            let seq = Seq { stream, n };
+        1 => (app(), 0..3u64, 0..9u64).prop_map(|(app, incarnation, n)| {
+            let seq = Seq { incarnation, n };
             op::skip(APPS[app], "n", seq, seq)
         }),
-        1 => (app(), id()).prop_map(|(app, id)| op::create_truth(APPS[app], id, 1)),
-        2 => (app(), id(), owner()).prop_map(|(app, id, o)| op::create_copy(APPS[app], id, 2, format!("o{o}"))),
-        1 => (app(), id()).prop_map(|(app, id)| op::drop_space(APPS[app], id)),
+        1 => (app(), id()).prop_map(|(app, id)| op::create_primary(APPS[app], id, 1)),
+        2 => (app(), id(), owner()).prop_map(|(app, id, o)| op::create_shadow(APPS[app], id, 2, format!("o{o}"))),
+        1 => (app(), id()).prop_map(|(app, id)| op::drop_keyspace(APPS[app], id)),
         4 => (app(), id(), owner(), revision())
-            .prop_map(|(app, id, o, mark)| op::mark(APPS[app], id, format!("o{o}"), mark)),
-        2 => (app(), id(), id()).prop_map(|(app, truth, copy)| op::swap(APPS[app], truth, copy)),
+            .prop_map(|(app, id, o, watermark)| op::watermark(APPS[app], id, format!("o{o}"), watermark)),
+        2 => (app(), id(), id()).prop_map(|(app, primary, shadow)| op::swap(APPS[app], primary, shadow)),
     ]
 }
 
@@ -279,7 +295,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         node: "n".into(),
         epoch,
         follows,
-        cursor: cursor.map(|(stream, n)| Seq { stream, n }),
+        cursor: cursor.map(|(incarnation, n)| Seq { incarnation, n }),
     })
 }
 
@@ -315,10 +331,10 @@ fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
             .map_or(0, |row| row.0)
     };
     if let Some(turn) = &mut transaction.turn {
-        if let Some((epoch, count, cursor)) = model.lanes.get(&turn.app) {
+        if let Some((epoch, count, cursor)) = model.checkpoints.get(&turn.app) {
             (turn.epoch, turn.follows) = (*epoch, *count);
             turn.cursor = turn.cursor.map(|_| Seq {
-                stream: cursor.stream.max(1),
+                incarnation: cursor.incarnation.max(1),
                 n: cursor.n + 1,
             });
         }
@@ -338,22 +354,30 @@ fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
     for op in &mut transaction.ops {
         match &mut op.op {
             Some(Kind::Fence(fence)) => {
-                fence.expect_epoch = model.lanes.get(&fence.app).map_or(0, |lane| lane.0);
+                fence.expect_epoch = model
+                    .checkpoints
+                    .get(&fence.app)
+                    .map_or(0, |checkpoint| checkpoint.0);
             }
             Some(Kind::Skip(skip)) => {
-                skip.from = Some(model.lanes.get(&skip.app).map_or(Seq::ZERO, |lane| lane.2));
+                skip.from = Some(
+                    model
+                        .checkpoints
+                        .get(&skip.app)
+                        .map_or(Seq::ZERO, |checkpoint| checkpoint.2),
+                );
             }
-            Some(Kind::Mark(mark)) => {
-                mark.id = model.find(&mark.app, false).unwrap_or(mark.id);
-                mark.mark = model.revision;
-                let space = model.spaces.get(&(mark.app.clone(), mark.id));
-                if let Some(space) = space.filter(|space| !space.1) {
-                    mark.owner.clone_from(&space.2);
+            Some(Kind::AdvanceWatermark(watermark)) => {
+                watermark.id = model.find(&watermark.app, false).unwrap_or(watermark.id);
+                watermark.watermark = model.revision;
+                let keyspace = model.keyspaces.get(&(watermark.app.clone(), watermark.id));
+                if let Some(keyspace) = keyspace.filter(|keyspace| !keyspace.1) {
+                    watermark.owner.clone_from(&keyspace.2);
                 }
             }
             Some(Kind::Swap(swap)) => {
-                swap.truth = model.find(&swap.app, true).unwrap_or(swap.truth);
-                swap.copy = model.find(&swap.app, false).unwrap_or(swap.copy);
+                swap.primary = model.find(&swap.app, true).unwrap_or(swap.primary);
+                swap.shadow = model.find(&swap.app, false).unwrap_or(swap.shadow);
             }
             _ => {}
         }
@@ -363,27 +387,37 @@ fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
 
 fn seen(memory: &Memory) -> Naive {
     let state = &memory.state;
-    let lanes = state.lanes.values();
-    let spaces = state.spaces.iter();
-    for (key, space) in spaces.clone() {
-        let of = |at: &&At| (&at.app, at.space) == (&key.0, key.1);
-        assert_eq!(space.keys, memory.rows.keys().filter(of).count() as u64);
+    let checkpoints = state.checkpoints.values();
+    let keyspaces = state.keyspaces.iter();
+    for (key, keyspace) in keyspaces.clone() {
+        let of = |at: &&At| (&at.app, at.keyspace) == (&key.0, key.1);
+        assert_eq!(keyspace.keys, memory.rows.keys().filter(of).count() as u64);
     }
     Naive {
         revision: state.revision,
-        lanes: lanes
-            .map(|lane| {
+        checkpoints: checkpoints
+            .map(|checkpoint| {
                 (
-                    lane.app.clone(),
-                    (lane.epoch, lane.turn, lane.cursor.unwrap()),
+                    checkpoint.app.clone(),
+                    (
+                        checkpoint.epoch,
+                        checkpoint.turn,
+                        checkpoint.cursor.unwrap(),
+                    ),
                 )
             })
             .collect(),
-        spaces: spaces
+        keyspaces: keyspaces
             .map(|(key, s)| {
                 (
                     key.clone(),
-                    (s.schema, s.truth, s.owner.clone(), s.mark, s.modified),
+                    (
+                        s.schema,
+                        s.primary,
+                        s.owner.clone(),
+                        s.watermark,
+                        s.modified,
+                    ),
                 )
             })
             .collect(),
@@ -400,7 +434,7 @@ proptest! {
         let mut model = Naive::default();
         let mut memory = Memory::default();
         for app in APPS {
-            let first = op::shared([], [op::create_truth(app, 1, 1), op::fence(app, "n", 0, "r")]);
+            let first = op::shared([], [op::create_primary(app, 1, 1), op::fence(app, "n", 0, "r")]);
             prop_assert_eq!(model.commit(&first), None);
             prop_assert!(matches!(memory.commit(first), Verdict::Accepted(_)));
         }

@@ -2,12 +2,13 @@
 
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{
-    CreateSpace, DropSpace, Fence, Mark, Op, Reason, Refused, Seq, Skip, Space, Swap,
+    AdvanceWatermark, CreateKeyspace, DropKeyspace, Fence, Keyspace, Op, Reason, Refused, Seq,
+    Skip, Swap,
 };
 
 use super::Rows;
 use super::draft::Draft;
-use super::refuse::{Stop, conflict, invalid, of_lane, refuse};
+use super::refuse::{Stop, conflict, invalid, of_checkpoint, refuse};
 
 impl<R: Rows> Draft<'_, R> {
     pub(super) fn op(&mut self, op: Op) -> Result<(), Stop<R::Error>> {
@@ -23,9 +24,9 @@ impl<R: Rows> Draft<'_, R> {
             _ if self.turn.is_some() => Err(invalid("a turn puts and deletes, and no more")),
             Kind::Fence(fence) => self.fence(&fence),
             Kind::Skip(skip) => self.skip(&skip),
-            Kind::CreateSpace(create) => self.create(&create),
-            Kind::DropSpace(drop) => self.drop(&drop),
-            Kind::Mark(mark) => self.mark(&mark),
+            Kind::CreateKeyspace(create) => self.create(&create),
+            Kind::DropKeyspace(drop) => self.drop(&drop),
+            Kind::AdvanceWatermark(watermark) => self.watermark(&watermark),
             Kind::Swap(swap) => self.swap(&swap),
             Kind::Grant(grant) => self.grant(&grant),
             Kind::Keep(keep) => self.keep(&keep),
@@ -35,17 +36,20 @@ impl<R: Rows> Draft<'_, R> {
     }
 
     fn fence(&mut self, fence: &Fence) -> Result<(), Box<Refused>> {
-        let mut lane = self.lane(&fence.app, &fence.node);
-        if lane.epoch != fence.expect_epoch {
+        let mut checkpoint = self.checkpoint(&fence.app, &fence.node);
+        if checkpoint.epoch != fence.expect_epoch {
             let (app, node) = (&fence.app, &fence.node);
-            let (expected, now) = (fence.expect_epoch, lane.epoch);
-            let message = format!("a fence at epoch {expected} of lane {app}@{node}, at {now}");
-            return Err(of_lane(Reason::StaleEpoch, lane, message));
+            let (expected, now) = (fence.expect_epoch, checkpoint.epoch);
+            let message =
+                format!("a fence at epoch {expected} of checkpoint {app}@{node}, at {now}");
+            return Err(of_checkpoint(Reason::StaleEpoch, checkpoint, message));
         }
-        lane.epoch += 1;
-        lane.release.clone_from(&fence.release);
-        self.lanes
-            .insert((lane.app.clone(), lane.node.clone()), lane);
+        checkpoint.epoch += 1;
+        checkpoint.release.clone_from(&fence.release);
+        self.checkpoints.insert(
+            (checkpoint.app.clone(), checkpoint.node.clone()),
+            checkpoint,
+        );
         Ok(())
     }
 
@@ -53,154 +57,170 @@ impl<R: Rows> Draft<'_, R> {
     fn skip(&mut self, skip: &Skip) -> Result<(), Box<Refused>> {
         let (app, node) = (&skip.app, &skip.node);
         let key = (app.clone(), node.clone());
-        let before = self.state.lanes.get(&key).map_or(0, |lane| lane.epoch);
-        let mut lane = self.lane(app, node);
-        if lane.epoch == before {
+        let before = self
+            .state
+            .checkpoints
+            .get(&key)
+            .map_or(0, |checkpoint| checkpoint.epoch);
+        let mut checkpoint = self.checkpoint(app, node);
+        if checkpoint.epoch == before {
             return Err(invalid(format!(
-                "the cursor of lane {app}@{node} is moved together with its fence only"
+                "the cursor of checkpoint {app}@{node} is moved together with its fence only"
             )));
         }
         let (from, to) = (skip.from.unwrap_or(Seq::ZERO), skip.to.unwrap_or(Seq::ZERO));
-        let now = lane.cursor.unwrap_or(Seq::ZERO);
+        let now = checkpoint.cursor.unwrap_or(Seq::ZERO);
         if now != from {
             return Err(conflict(format!(
-                "the cursor of lane {app}@{node} is {now}, not {from}"
+                "the cursor of checkpoint {app}@{node} is {now}, not {from}"
             )));
         }
         if to <= from {
             return Err(invalid(format!(
-                "cursor {to} is not past {from}, where lane {app}@{node} is"
+                "cursor {to} is not past {from}, where checkpoint {app}@{node} is"
             )));
         }
-        lane.cursor = Some(to);
-        self.lanes.insert(key, lane);
+        checkpoint.cursor = Some(to);
+        self.checkpoints.insert(key, checkpoint);
         Ok(())
     }
 
-    fn create(&mut self, create: &CreateSpace) -> Result<(), Box<Refused>> {
+    fn create(&mut self, create: &CreateKeyspace) -> Result<(), Box<Refused>> {
         let (app, id) = (&create.app, create.id);
         let key = (app.clone(), id);
         if id == 0 || create.schema == 0 {
-            return Err(invalid("ids of spaces and schema versions count from 1"));
+            return Err(invalid("ids of keyspaces and schema versions count from 1"));
         }
         if self.state.used.contains(&key) || self.created.contains(&key) {
             return Err(conflict(format!("id {id} was used before in app {app:?}")));
         }
-        match (create.truth, self.spaces_of(app)) {
-            (true, (Some(truth), _)) => {
-                let truth = truth.id;
-                return Err(invalid(format!("app {app:?} has a truth, space {truth}")));
+        match (create.primary, self.keyspaces_of(app)) {
+            (true, (Some(primary), _)) => {
+                let primary = primary.id;
+                return Err(invalid(format!(
+                    "app {app:?} has a primary, keyspace {primary}"
+                )));
             }
             (false, (None, _)) => {
-                return Err(invalid(format!("app {app:?} has no truth to copy")));
+                return Err(invalid(format!("app {app:?} has no primary to shadow")));
             }
-            (false, (Some(_), Some(copy))) => {
-                let copy = copy.id;
-                return Err(invalid(format!("app {app:?} has a copy, space {copy}")));
+            (false, (Some(_), Some(shadow))) => {
+                let shadow = shadow.id;
+                return Err(invalid(format!(
+                    "app {app:?} has a shadow, keyspace {shadow}"
+                )));
             }
             (true, (None, _)) | (false, (Some(_), None)) => {}
         }
-        let space = Space {
+        let keyspace = Keyspace {
             app: app.clone(),
             id,
             schema: create.schema,
-            truth: create.truth,
+            primary: create.primary,
             owner: create.owner.clone(),
-            mark: 0,
-            // Not 0: a copy of an empty truth is current once its owner says so, and not before.
+            watermark: 0,
+            // Not 0: a shadow of an empty primary is current once its owner says so, and not before.
             modified: self.state.revision + 1,
             keys: 0,
         };
         self.created.insert(key.clone());
-        self.spaces.insert(key, Some(space));
+        self.keyspaces.insert(key, Some(keyspace));
         Ok(())
     }
 
-    fn drop(&mut self, drop: &DropSpace) -> Result<(), Box<Refused>> {
+    fn drop(&mut self, drop: &DropKeyspace) -> Result<(), Box<Refused>> {
         let (app, id) = (&drop.app, drop.id);
-        match self.space(app, id) {
+        match self.keyspace(app, id) {
             None => Ok(()),
-            Some(space) if space.truth => Err(invalid(format!(
-                "space {id} of app {app:?} is the truth, which is never dropped"
+            Some(keyspace) if keyspace.primary => Err(invalid(format!(
+                "keyspace {id} of app {app:?} is the primary, which is never dropped"
             ))),
             Some(_) => {
-                self.spaces.insert((app.clone(), id), None);
+                self.keyspaces.insert((app.clone(), id), None);
                 Ok(())
             }
         }
     }
 
-    fn mark(&mut self, mark: &Mark) -> Result<(), Box<Refused>> {
-        let (app, id) = (&mark.app, mark.id);
-        let space = match self.space(app, id) {
-            None => return Err(invalid(format!("app {app:?} has no space {id}"))),
-            Some(space) if space.truth => {
+    fn watermark(&mut self, watermark: &AdvanceWatermark) -> Result<(), Box<Refused>> {
+        let (app, id) = (&watermark.app, watermark.id);
+        let keyspace = match self.keyspace(app, id) {
+            None => return Err(invalid(format!("app {app:?} has no keyspace {id}"))),
+            Some(keyspace) if keyspace.primary => {
                 return Err(invalid(format!(
-                    "space {id} of app {app:?} is the truth, not a copy"
+                    "keyspace {id} of app {app:?} is the primary, not a shadow"
                 )));
             }
-            Some(space) if space.owner != mark.owner => {
-                let (owner, other) = (&space.owner, &mark.owner);
+            Some(keyspace) if keyspace.owner != watermark.owner => {
+                let (owner, other) = (&keyspace.owner, &watermark.owner);
                 return Err(refuse(
                     Reason::StaleEpoch,
-                    format!("space {id} of app {app:?} is {owner:?}'s to write, not {other:?}'s"),
+                    format!(
+                        "keyspace {id} of app {app:?} is {owner:?}'s to write, not {other:?}'s"
+                    ),
                 ));
             }
-            Some(space) => space,
+            Some(keyspace) => keyspace,
         };
-        if mark.mark > self.state.revision {
-            let (mark, now) = (mark.mark, self.state.revision);
+        if watermark.watermark > self.state.revision {
+            let (watermark, now) = (watermark.watermark, self.state.revision);
             return Err(invalid(format!(
-                "mark {mark} of space {id} of app {app:?} is ahead of the store, at {now}"
+                "watermark {watermark} of keyspace {id} of app {app:?} is ahead of the store, at {now}"
             )));
         }
-        // It may go back: a copy that is being made again is not current.
-        let space = Space {
-            mark: mark.mark,
-            ..space.clone()
+        // It may go back: a shadow that is being made again is not current.
+        let keyspace = Keyspace {
+            watermark: watermark.watermark,
+            ..keyspace.clone()
         };
-        self.spaces.insert((app.clone(), id), Some(space));
+        self.keyspaces.insert((app.clone(), id), Some(keyspace));
         Ok(())
     }
 
     fn swap(&mut self, swap: &Swap) -> Result<(), Box<Refused>> {
         let app = &swap.app;
-        let (truth, copy) = match self.spaces_of(app) {
-            (Some(truth), Some(copy)) if (truth.id, copy.id) == (swap.truth, swap.copy) => {
-                (truth, copy)
+        let (primary, shadow) = match self.keyspaces_of(app) {
+            (Some(primary), Some(shadow))
+                if (primary.id, shadow.id) == (swap.primary, swap.shadow) =>
+            {
+                (primary, shadow)
             }
-            (truth, copy) => {
-                let is = |space: Option<&Space>| space.map_or("none".into(), |s| s.id.to_string());
-                let (truth, copy) = (is(truth), is(copy));
-                let (said, of) = (swap.truth, swap.copy);
+            (primary, shadow) => {
+                let is = |keyspace: Option<&Keyspace>| {
+                    keyspace.map_or("none".into(), |s| s.id.to_string())
+                };
+                let (primary, shadow) = (is(primary), is(shadow));
+                let (said, of) = (swap.primary, swap.shadow);
                 return Err(conflict(format!(
-                    "app {app:?} has truth {truth} and copy {copy}, not {said} and {of}"
+                    "app {app:?} has primary {primary} and shadow {shadow}, not {said} and {of}"
                 )));
             }
         };
-        let (id, mark, modified) = (copy.id, copy.mark, truth.modified);
-        if mark < modified || self.writes_to(app, truth.id) {
+        let (id, watermark, modified) = (shadow.id, shadow.watermark, primary.modified);
+        if watermark < modified || self.writes_to(app, primary.id) {
             return Err(refuse(
                 Reason::NotCurrent,
-                format!("copy {id} of app {app:?} is at {mark}, its truth at {modified} or later"),
+                format!(
+                    "shadow {id} of app {app:?} is at {watermark}, its primary at {modified} or later"
+                ),
             ));
         }
-        let new = Space {
-            truth: true,
+        let new = Keyspace {
+            primary: true,
             owner: String::new(),
-            mark: 0,
-            ..copy.clone()
+            watermark: 0,
+            ..shadow.clone()
         };
-        let kept = (!swap.keep.is_empty()).then(|| Space {
-            truth: false,
+        let kept = (!swap.keep.is_empty()).then(|| Keyspace {
+            primary: false,
             owner: swap.keep.clone(),
-            // By now it is what the new truth maps to.
-            mark: self.state.revision,
-            ..truth.clone()
+            // By now it is what the new primary maps to.
+            watermark: self.state.revision,
+            ..primary.clone()
         });
-        self.unbind_all(app, swap.truth)?;
-        self.spaces.insert((app.clone(), swap.truth), kept);
-        self.spaces.insert((app.clone(), swap.copy), Some(new));
+        self.unbind_all(app, swap.primary)?;
+        self.keyspaces.insert((app.clone(), swap.primary), kept);
+        self.keyspaces.insert((app.clone(), swap.shadow), Some(new));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Refusals, and how they end the work on a transaction.
 
-use morph_api::store::{Lane, Reason, Refused};
+use morph_api::store::{Checkpoint, Reason, Refused};
 
 /// Why the work on a transaction ends early.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) fn refuse(reason: Reason, message: impl Into<String>) -> Box<Refused>
     Box::new(Refused {
         reason: reason.into(),
         message: message.into(),
-        lane: None,
+        checkpoint: None,
     })
 }
 
@@ -37,9 +37,13 @@ pub(super) fn conflict(message: impl Into<String>) -> Box<Refused> {
     refuse(Reason::Conflict, message)
 }
 
-/// A refusal that tells the lane as it is.
-pub(super) fn of_lane(reason: Reason, lane: Lane, message: String) -> Box<Refused> {
+/// A refusal that tells the checkpoint as it is.
+pub(super) fn of_checkpoint(
+    reason: Reason,
+    checkpoint: Checkpoint,
+    message: String,
+) -> Box<Refused> {
     let mut refused = refuse(reason, message);
-    refused.lane = Some(lane);
+    refused.checkpoint = Some(checkpoint);
     refused
 }

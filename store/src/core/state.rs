@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use morph_api::store::{Lane, Space};
+use morph_api::store::{Checkpoint, Keyspace};
 
 use super::lease::{self, Lease};
 use super::{At, Effects};
 
 /// App and node.
-pub type LaneKey = (String, String);
+pub type CheckpointKey = (String, String);
 /// App and id.
-pub type SpaceKey = (String, u32);
+pub type KeyspaceKey = (String, u32);
 
 /// The store without its rows. A backend loads it when it opens and advances it by what it has written. What grows with
 /// time, or by lease, is shared between clones until one of them changes it: a clone is made for each group.
@@ -19,12 +19,12 @@ pub type SpaceKey = (String, u32);
 pub struct State {
     /// Of the last transaction that changed anything.
     pub revision: u64,
-    /// Every lane there is.
-    pub lanes: BTreeMap<LaneKey, Lane>,
-    /// Every space there is.
-    pub spaces: BTreeMap<SpaceKey, Space>,
-    /// Every space there ever was.
-    pub used: Arc<BTreeSet<SpaceKey>>,
+    /// Every checkpoint there is.
+    pub checkpoints: BTreeMap<CheckpointKey, Checkpoint>,
+    /// Every keyspace there is.
+    pub keyspaces: BTreeMap<KeyspaceKey, Keyspace>,
+    /// Every keyspace there ever was.
+    pub used: Arc<BTreeSet<KeyspaceKey>>,
     /// Every lease there is, by name.
     pub leases: Arc<BTreeMap<String, Lease>>,
     /// The lease that a row is bound to, of each that is.
@@ -35,16 +35,18 @@ impl State {
     /// Takes over what a transaction changed.
     pub fn advance(&mut self, effects: &Effects) {
         self.revision = effects.revision;
-        for lane in &effects.lanes {
-            self.lanes
-                .insert((lane.app.clone(), lane.node.clone()), lane.clone());
+        for checkpoint in &effects.checkpoints {
+            self.checkpoints.insert(
+                (checkpoint.app.clone(), checkpoint.node.clone()),
+                checkpoint.clone(),
+            );
         }
-        for space in &effects.spaces {
-            self.spaces
-                .insert((space.app.clone(), space.id), space.clone());
+        for keyspace in &effects.keyspaces {
+            self.keyspaces
+                .insert((keyspace.app.clone(), keyspace.id), keyspace.clone());
         }
         for key in &effects.dropped {
-            self.spaces.remove(key);
+            self.keyspaces.remove(key);
         }
         if !effects.used.is_empty() {
             Arc::make_mut(&mut self.used).extend(effects.used.iter().cloned());
@@ -92,15 +94,15 @@ impl State {
         }
     }
 
-    /// The spaces of an app, by id: its truth, and a copy at most.
-    pub fn spaces_of(&self, app: &str) -> impl Iterator<Item = &Space> {
-        self.spaces
+    /// The keyspaces of an app, by id: its primary, and a shadow at most.
+    pub fn keyspaces_of(&self, app: &str) -> impl Iterator<Item = &Keyspace> {
+        self.keyspaces
             .range((app.to_owned(), 0)..=(app.to_owned(), u32::MAX))
-            .map(|(_, space)| space)
+            .map(|(_, keyspace)| keyspace)
     }
 
-    /// The truth of an app.
-    pub fn truth(&self, app: &str) -> Option<&Space> {
-        self.spaces_of(app).find(|space| space.truth)
+    /// The primary of an app.
+    pub fn primary(&self, app: &str) -> Option<&Keyspace> {
+        self.keyspaces_of(app).find(|keyspace| keyspace.primary)
     }
 }

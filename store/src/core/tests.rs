@@ -36,7 +36,7 @@ impl Memory {
                     None => self.rows.remove(&at),
                 };
             }
-            let gone = |at: &At| effects.dropped.contains(&(at.app.clone(), at.space));
+            let gone = |at: &At| effects.dropped.contains(&(at.app.clone(), at.keyspace));
             self.rows.retain(|at, _| !gone(at));
             self.state.advance(effects);
         }
@@ -55,16 +55,19 @@ impl Memory {
     }
 }
 
-/// App `a`: truth 1 with row t/k at revision 2, copy 2 of owner `o`, lane at epoch 2 after turn 1 with cursor 1:5.
+/// App `a`: primary 1 with row t/k at revision 2, shadow 2 of owner `o`, checkpoint at epoch 2 after turn 1 with cursor 1:5.
 fn world() -> Memory {
     let mut world = Memory::default();
-    world.shared([op::create_truth("a", 1, 1), op::fence("a", "n", 0, "1.0.0")]);
+    world.shared([
+        op::create_primary("a", 1, 1),
+        op::fence("a", "n", 0, "1.0.0"),
+    ]);
     world.accept(op::turn(turn(1, 0, Some((1, 5))), [put("k")]));
     world.shared([
         op::fence("a", "n", 1, "1.1.0"),
-        op::create_copy("a", 2, 2, "o"),
+        op::create_shadow("a", 2, 2, "o"),
     ]);
-    world.shared([op::create_truth("b", 1, 1)]);
+    world.shared([op::create_primary("b", 1, 1)]);
     world
 }
 
@@ -74,7 +77,7 @@ fn turn(epoch: u64, follows: u64, cursor: Option<(u64, u64)>) -> Turn {
         node: "n".into(),
         epoch,
         follows,
-        cursor: cursor.map(|(stream, n)| Seq { stream, n }),
+        cursor: cursor.map(|(incarnation, n)| Seq { incarnation, n }),
     }
 }
 
@@ -86,7 +89,7 @@ fn put(key: &str) -> Op {
     op::put(row(key), "1")
 }
 
-fn in_copy(key: &str) -> Op {
+fn in_shadow(key: &str) -> Op {
     op::put(op::row_in("a", 2, "t", key), "1")
 }
 
@@ -118,11 +121,11 @@ fn wrong_rows() -> Vec<(&'static str, Transaction)> {
         ("no JSON", now([op::put(row("k"), "1 2")])),
         ("no JSON", now([op::put(row("k"), "[".repeat(10_000))])),
         (
-            "no truth",
+            "no primary",
             shared([op::put(op::row("nobody", "t", "k"), "1")]),
         ),
         (
-            "no space 9",
+            "no keyspace 9",
             shared([op::put(op::row_in("a", 9, "t", "k"), "1")]),
         ),
     ]
@@ -138,10 +141,10 @@ fn whatever_is_malformed_is_invalid() {
 #[test]
 fn whoever_may_not_write_is_refused() {
     let b = || op::put(op::row("b", "t", "k"), "1");
-    let own = "truth of its own app only";
+    let own = "primary of its own app only";
     for (transaction, reason, said) in [
         (now([b()]), Reason::Invalid, own),
-        (now([in_copy("k")]), Reason::Invalid, own),
+        (now([in_shadow("k")]), Reason::Invalid, own),
         (shared([b()]), Reason::Invalid, "needs an expectation"),
         (
             shared([op::delete(row("k"))]),
@@ -154,12 +157,12 @@ fn whoever_may_not_write_is_refused() {
             "needs an expectation",
         ),
         (
-            shared([in_copy("k")]),
+            shared([in_shadow("k")]),
             Reason::Invalid,
-            "with its mark only",
+            "with its watermark only",
         ),
         (
-            shared([in_copy("k"), op::mark("a", 2, "p", 0)]),
+            shared([in_shadow("k"), op::watermark("a", 2, "p", 0)]),
             Reason::StaleEpoch,
             "not \"p\"'s",
         ),
@@ -169,7 +172,7 @@ fn whoever_may_not_write_is_refused() {
             "puts and deletes",
         ),
         (
-            now([op::mark("a", 2, "o", 0)]),
+            now([op::watermark("a", 2, "o", 0)]),
             Reason::Invalid,
             "puts and deletes",
         ),
@@ -184,30 +187,30 @@ fn whoever_may_not_write_is_refused() {
 }
 
 #[test]
-fn turns_and_fences_out_of_line_are_refused_with_the_lane() {
+fn turns_and_fences_out_of_line_are_refused_with_the_checkpoint() {
     let of = |turn: Turn| op::turn(turn, [put("x")]);
     for (transaction, reason, said) in [
         (
             of(turn(1, 1, None)),
             Reason::StaleEpoch,
-            "epoch 1 on lane a@n, at 2",
+            "epoch 1 on checkpoint a@n, at 2",
         ),
         (
             of(turn(3, 1, None)),
             Reason::StaleEpoch,
-            "epoch 3 on lane a@n, at 2",
+            "epoch 3 on checkpoint a@n, at 2",
         ),
         // Shut out is shut out, whatever it follows.
         (of(turn(1, 9, None)), Reason::StaleEpoch, "epoch 1"),
         (
             of(turn(2, 0, None)),
             Reason::Already,
-            "after 0 on lane a@n, at 1",
+            "after 0 on checkpoint a@n, at 1",
         ),
         (
             of(turn(2, 2, None)),
             Reason::Gap,
-            "after 2 on lane a@n, at 1",
+            "after 2 on checkpoint a@n, at 1",
         ),
         (
             of(Turn {
@@ -215,12 +218,12 @@ fn turns_and_fences_out_of_line_are_refused_with_the_lane() {
                 ..turn(0, 0, None)
             }),
             Reason::StaleEpoch,
-            "lane a@m, at 0",
+            "checkpoint a@m, at 0",
         ),
         (
             shared([op::fence("a", "n", 1, "x")]),
             Reason::StaleEpoch,
-            "at epoch 1 of lane a@n, at 2",
+            "at epoch 1 of checkpoint a@n, at 2",
         ),
         (
             shared([op::fence("a", "n", 0, "x")]),
@@ -234,8 +237,8 @@ fn turns_and_fences_out_of_line_are_refused_with_the_lane() {
         ),
     ] {
         let refusal = refused(transaction, reason, said);
-        let lane = refusal.lane.unwrap();
-        assert_eq!(lane.epoch, if lane.node == "n" { 2 } else { 0 });
+        let checkpoint = refusal.checkpoint.unwrap();
+        assert_eq!(checkpoint.epoch, if checkpoint.node == "n" { 2 } else { 0 });
     }
     for cursor in [(1, 5), (1, 4), (0, 99), (0, 0)] {
         refused(
@@ -248,7 +251,7 @@ fn turns_and_fences_out_of_line_are_refused_with_the_lane() {
 
 #[test]
 fn events_are_skipped_with_the_fence_only_and_from_where_the_cursor_is() {
-    let at = |n| Seq { stream: 1, n };
+    let at = |n| Seq { incarnation: 1, n };
     let skip = |from, to| op::skip("a", "n", at(from), at(to));
     let fence = || op::fence("a", "n", 2, "1.1.0");
     for (ops, reason, said) in [
@@ -262,9 +265,9 @@ fn events_are_skipped_with_the_fence_only_and_from_where_the_cursor_is() {
     }
     refused(now([skip(5, 6)]), Reason::Invalid, "puts and deletes");
     let mut world = world();
-    let lane = world.shared([fence(), skip(5, 6)]).lanes.remove(0);
+    let checkpoint = world.shared([fence(), skip(5, 6)]).checkpoints.remove(0);
     assert_eq!(
-        (lane.epoch, lane.cursor, lane.turn),
+        (checkpoint.epoch, checkpoint.cursor, checkpoint.turn),
         (3, Some(at(6)), 1),
         "no turn of the app's"
     );
@@ -295,71 +298,75 @@ fn expectations_that_fail_are_conflicts() {
 }
 
 #[test]
-fn spaces_out_of_order_are_refused() {
+fn keyspaces_out_of_order_are_refused() {
     for (op, reason, said) in [
         (
-            op::create_truth("a", 3, 1),
+            op::create_primary("a", 3, 1),
             Reason::Invalid,
-            "has a truth, space 1",
+            "has a primary, keyspace 1",
         ),
         (
-            op::create_copy("a", 3, 1, "o"),
+            op::create_shadow("a", 3, 1, "o"),
             Reason::Invalid,
-            "has a copy, space 2",
+            "has a shadow, keyspace 2",
         ),
         (
-            op::create_copy("c", 1, 1, "o"),
+            op::create_shadow("c", 1, 1, "o"),
             Reason::Invalid,
-            "no truth to copy",
+            "no primary to shadow",
         ),
         (
-            op::create_copy("a", 1, 1, "o"),
+            op::create_shadow("a", 1, 1, "o"),
             Reason::Conflict,
             "id 1 was used",
         ),
         (
-            op::create_copy("b", 0, 1, "o"),
+            op::create_shadow("b", 0, 1, "o"),
             Reason::Invalid,
             "count from 1",
         ),
         (
-            op::create_copy("b", 2, 0, "o"),
+            op::create_shadow("b", 2, 0, "o"),
             Reason::Invalid,
             "count from 1",
         ),
-        (op::create_copy("b", 2, 1, ""), Reason::Invalid, "owner"),
-        (op::drop_space("a", 1), Reason::Invalid, "is the truth"),
+        (op::create_shadow("b", 2, 1, ""), Reason::Invalid, "owner"),
+        (op::drop_keyspace("a", 1), Reason::Invalid, "is the primary"),
         (
-            op::mark("a", 1, "o", 0),
+            op::watermark("a", 1, "o", 0),
             Reason::Invalid,
-            "the truth, not a copy",
+            "the primary, not a shadow",
         ),
-        (op::mark("a", 9, "o", 0), Reason::Invalid, "no space 9"),
         (
-            op::mark("a", 2, "o", 99),
+            op::watermark("a", 9, "o", 0),
+            Reason::Invalid,
+            "no keyspace 9",
+        ),
+        (
+            op::watermark("a", 2, "o", 99),
             Reason::Invalid,
             "ahead of the store",
         ),
         (
             op::swap("a", 1, 3),
             Reason::Conflict,
-            "truth 1 and copy 2, not 1 and 3",
+            "primary 1 and shadow 2, not 1 and 3",
         ),
         (
             op::swap("a", 2, 1),
             Reason::Conflict,
-            "truth 1 and copy 2, not 2 and 1",
+            "primary 1 and shadow 2, not 2 and 1",
         ),
         (
             op::swap("b", 1, 2),
             Reason::Conflict,
-            "truth 1 and copy none",
+            "primary 1 and shadow none",
         ),
-        (op::swap("c", 1, 2), Reason::Conflict, "truth none"),
+        (op::swap("c", 1, 2), Reason::Conflict, "primary none"),
         (
             op::swap("a", 1, 2),
             Reason::NotCurrent,
-            "copy 2 of app \"a\" is at 0, its truth at 2",
+            "shadow 2 of app \"a\" is at 0, its primary at 2",
         ),
     ] {
         refused(shared([op]), reason, said);
@@ -427,34 +434,39 @@ fn later_operations_see_the_earlier_ones() {
     let mut world = world();
     let revision = world.state.revision;
     let effects = world.shared([
-        in_copy("k"),
-        in_copy("gone"),
+        in_shadow("k"),
+        in_shadow("gone"),
         op::delete(op::row_in("a", 2, "t", "gone")),
-        op::mark("a", 2, "o", revision),
+        op::watermark("a", 2, "o", revision),
         op::swap("a", 1, 2),
-        op::create_copy("a", 3, 1, "p"),
+        op::create_shadow("a", 3, 1, "p"),
     ]);
     assert_eq!(effects.rows.len(), 1);
     assert_eq!(
         (&effects.dropped, &effects.used),
         (&vec![("a".into(), 1)], &vec![("a".into(), 3)])
     );
-    let truth = world.state.truth("a").unwrap();
+    let primary = world.state.primary("a").unwrap();
     assert_eq!(
-        (truth.id, truth.keys, truth.mark, truth.owner.as_str()),
+        (
+            primary.id,
+            primary.keys,
+            primary.watermark,
+            primary.owner.as_str()
+        ),
         (2, 1, 0, "")
     );
-    assert_eq!(truth.modified, effects.revision);
-    assert!(world.rows.keys().all(|at| at.space == 2));
+    assert_eq!(primary.modified, effects.revision);
+    assert!(world.rows.keys().all(|at| at.keyspace == 2));
 }
 
 #[test]
-fn a_swap_sees_writes_to_the_truth_in_its_own_transaction() {
+fn a_swap_sees_writes_to_the_primary_in_its_own_transaction() {
     let mut world = world();
     let revision = world.state.revision;
     let expected = op::absent(&row("x"));
     let ops = [
-        op::mark("a", 2, "o", revision),
+        op::watermark("a", 2, "o", revision),
         put("x"),
         op::swap("a", 1, 2),
     ];
@@ -463,7 +475,7 @@ fn a_swap_sees_writes_to_the_truth_in_its_own_transaction() {
     };
     assert_eq!(refused.reason(), Reason::NotCurrent);
     let nothing = [
-        op::mark("a", 2, "o", revision),
+        op::watermark("a", 2, "o", revision),
         op::delete(row("x")),
         op::swap("a", 1, 2),
     ];
@@ -476,10 +488,10 @@ fn what_changes_nothing_takes_no_revision() {
     let before = world.state.clone();
     for transaction in [
         shared([]),
-        shared([op::drop_space("a", 9)]),
+        shared([op::drop_keyspace("a", 9)]),
         op::shared([op::absent(&row("x"))], [op::delete(row("x"))]),
         op::shared([op::absent(&row("x"))], [put("x"), op::delete(row("x"))]),
-        shared([op::mark("a", 2, "o", 0)]),
+        shared([op::watermark("a", 2, "o", 0)]),
     ] {
         let effects = world.accept(transaction);
         assert!(!effects.changed && effects.rows.is_empty());
@@ -489,47 +501,47 @@ fn what_changes_nothing_takes_no_revision() {
 }
 
 #[test]
-fn an_id_is_used_once_even_if_nobody_ever_saw_the_space() {
+fn an_id_is_used_once_even_if_nobody_ever_saw_the_keyspace() {
     let mut world = world();
     world.shared([
-        op::drop_space("a", 2),
-        op::create_copy("a", 3, 1, "o"),
-        op::drop_space("a", 3),
+        op::drop_keyspace("a", 2),
+        op::create_shadow("a", 3, 1, "o"),
+        op::drop_keyspace("a", 3),
     ]);
     for id in [2, 3] {
-        let Verdict::Refused(refused) = world.commit(shared([op::create_copy("a", id, 1, "o")]))
+        let Verdict::Refused(refused) = world.commit(shared([op::create_shadow("a", id, 1, "o")]))
         else {
             panic!("id {id} was used again");
         };
         assert_eq!(refused.reason(), Reason::Conflict);
     }
-    world.shared([op::create_copy("a", 4, 1, "o")]);
+    world.shared([op::create_shadow("a", 4, 1, "o")]);
 }
 
 #[test]
-fn rows_are_counted_and_a_new_truth_needs_no_expectations() {
+fn rows_are_counted_and_a_new_primary_needs_no_expectations() {
     let mut world = Memory::default();
-    let effects = world.shared([op::create_truth("a", 1, 1), put("x"), put("y"), put("x")]);
-    assert_eq!((effects.rows.len(), effects.spaces[0].keys), (2, 2));
+    let effects = world.shared([op::create_primary("a", 1, 1), put("x"), put("y"), put("x")]);
+    assert_eq!((effects.rows.len(), effects.keyspaces[0].keys), (2, 2));
     let expected = [
         op::expect(&row("x"), 1),
         op::expect(&op::row_in("a", 1, "t", "z"), 0),
     ];
     world.accept(op::shared(expected, [op::delete(row("x")), put("z")]));
-    assert_eq!(world.state.truth("a").unwrap().keys, 2);
+    assert_eq!(world.state.primary("a").unwrap().keys, 2);
     assert_eq!(world.rows.len(), 2);
 }
 
 #[test]
-fn a_swap_that_keeps_the_old_truth_makes_it_a_copy_that_is_current() {
+fn a_swap_that_keeps_the_old_primary_makes_it_a_shadow_that_is_current() {
     let mut memory = Memory::default();
-    memory.shared([op::create_truth("a", 1, 1)]);
-    memory.shared([op::create_copy("a", 2, 2, "i1")]);
+    memory.shared([op::create_primary("a", 1, 1)]);
+    memory.shared([op::create_shadow("a", 2, 2, "i1")]);
     let revision = memory.state.revision;
-    memory.shared([op::mark("a", 2, "i1", revision)]);
+    memory.shared([op::watermark("a", 2, "i1", revision)]);
     memory.shared([op::swap_keeping("a", 1, 2, "i1")]);
-    let space = |id| &memory.state.spaces[&("a".to_owned(), id)];
-    assert!(space(2).truth && !space(1).truth);
-    assert_eq!((space(1).schema, space(1).owner.as_str()), (1, "i1"));
-    assert!(space(1).mark >= space(2).modified);
+    let keyspace = |id| &memory.state.keyspaces[&("a".to_owned(), id)];
+    assert!(keyspace(2).primary && !keyspace(1).primary);
+    assert_eq!((keyspace(1).schema, keyspace(1).owner.as_str()), (1, "i1"));
+    assert!(keyspace(1).watermark >= keyspace(2).modified);
 }

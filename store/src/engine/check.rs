@@ -1,27 +1,27 @@
 //! A walk over everything, that goes on where others stop: at what is damaged.
 //!
-//! 1. Lanes, spaces and used ids: their checksums, and that they fit together.
-//! 2. Each row: its checksum, its revision, that its value is JSON and its space is there.
-//! 3. Each space: as many rows as it counts, of an app that a lane or a record names; a copy that says that it is current has
-//!    none where the truth has none. Each lease: that its rows are there.
+//! 1. Checkpoints, keyspaces and used ids: their checksums, and that they fit together.
+//! 2. Each row: its checksum, its revision, that its value is JSON and its keyspace is there.
+//! 3. Each keyspace: as many rows as it counts, of an app that a checkpoint or a record names; a shadow that says that it is current has
+//!    none where the primary has none. Each lease: that its rows are there.
 //!
-//! Which rows of a copy belong to which of the truth only the app's migration knows: it looks at each group while the copy is
+//! Which rows of a shadow belong to which of the primary only the app's migration knows: it looks at each group while the shadow is
 //! made, and `store migrations` tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use morph_api::store::{Finding, Lane, Space};
+use morph_api::store::{Checkpoint, Finding, Keyspace};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use serde::de::IgnoredAny;
 
 use super::error::EngineError;
 use super::file::{File, meta};
-use super::layout::{self, Bytes, LANES, ROWS, SPACES, USED};
-use crate::core::{At, SpaceKey, State};
+use super::layout::{self, Bytes, CHECKPOINTS, KEYSPACES, ROWS, USED};
+use crate::core::{At, KeyspaceKey, State};
 
-/// Morpheus's own records: no app of it has a lane there, and its table with a row for each app.
+/// Morpheus's own records: no app of it has a checkpoint there, and its table with a row for each app.
 const RECORDS: (&str, &str) = ("morpheus", "apps");
 /// Rows that are looked at before something is told.
 const STEP: usize = 20_000;
@@ -35,7 +35,7 @@ pub(crate) struct Check {
     /// What is there, as far as it can be read; with the leases found on the way.
     state: State,
     /// Rows found, and the highest of their revisions.
-    found: BTreeMap<SpaceKey, (u64, u64)>,
+    found: BTreeMap<KeyspaceKey, (u64, u64)>,
     /// Apps that a record names.
     named: BTreeSet<String>,
     findings: Vec<Finding>,
@@ -115,31 +115,37 @@ impl Check {
     }
 
     fn heads(&mut self, view: &ReadTransaction) -> Result<(), EngineError> {
-        for (key, lane) in self.messages::<Lane>(view, LANES, "lane")? {
-            if key != layout::lane_key(&lane.app, &lane.node) {
-                self.tell(place("lane", &key), "it says that it is another lane");
+        for (key, checkpoint) in self.messages::<Checkpoint>(view, CHECKPOINTS, "checkpoint")? {
+            if key != layout::checkpoint_key(&checkpoint.app, &checkpoint.node) {
+                self.tell(
+                    place("checkpoint", &key),
+                    "it says that it is another checkpoint",
+                );
             }
-            let key = (lane.app.clone(), lane.node.clone());
-            self.state.lanes.insert(key, lane);
+            let key = (checkpoint.app.clone(), checkpoint.node.clone());
+            self.state.checkpoints.insert(key, checkpoint);
         }
-        for (key, space) in self.messages::<Space>(view, SPACES, "space")? {
-            if key != layout::space_key(&space.app, space.id) {
-                self.tell(place("space", &key), "it says that it is another space");
+        for (key, keyspace) in self.messages::<Keyspace>(view, KEYSPACES, "keyspace")? {
+            if key != layout::keyspace_key(&keyspace.app, keyspace.id) {
+                self.tell(
+                    place("keyspace", &key),
+                    "it says that it is another keyspace",
+                );
             }
             self.state
-                .spaces
-                .insert((space.app.clone(), space.id), space);
+                .keyspaces
+                .insert((keyspace.app.clone(), keyspace.id), keyspace);
         }
         for entry in view.open_table(USED)?.iter()? {
             let (key, value) = entry?;
-            let space = layout::unseal(key.value(), value.value())
-                .and_then(|_| layout::space_of_key(key.value()));
-            match space {
-                Ok(space) => drop(Arc::make_mut(&mut self.state.used).insert(space)),
+            let keyspace = layout::unseal(key.value(), value.value())
+                .and_then(|_| layout::keyspace_of_key(key.value()));
+            match keyspace {
+                Ok(keyspace) => drop(Arc::make_mut(&mut self.state.used).insert(keyspace)),
                 Err(_) => self.tell(place("used id", key.value()), "it fails its checksum"),
             }
         }
-        self.spaces();
+        self.keyspaces();
         Ok(())
     }
 
@@ -160,26 +166,27 @@ impl Check {
         Ok(all)
     }
 
-    fn spaces(&mut self) {
+    fn keyspaces(&mut self) {
         let revision = self.state.revision;
         let mut wrong = Vec::new();
         let mut of_app: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-        for ((app, id), space) in &self.state.spaces {
-            let at = || format!("space {id} of app {app}");
+        for ((app, id), keyspace) in &self.state.keyspaces {
+            let at = || format!("keyspace {id} of app {app}");
             if !self.state.used.contains(&(app.clone(), *id)) {
                 wrong.push((at(), "its id is not among those that were used".to_owned()));
             }
-            if space.modified > revision || space.mark > revision {
+            if keyspace.modified > revision || keyspace.watermark > revision {
                 let what = format!("it is ahead of the store, which is at revision {revision}");
                 wrong.push((at(), what));
             }
-            let (truths, copies) = of_app.entry(app).or_default();
-            *(if space.truth { truths } else { copies }) += 1;
+            let (primaries, shadows) = of_app.entry(app).or_default();
+            *(if keyspace.primary { primaries } else { shadows }) += 1;
         }
-        for (app, (truths, copies)) in of_app {
-            if truths != 1 || copies > 1 {
-                let what =
-                    format!("it has {truths} truths and {copies} copies, not 1 and at most 1");
+        for (app, (primaries, shadows)) in of_app {
+            if primaries != 1 || shadows > 1 {
+                let what = format!(
+                    "it has {primaries} primaries and {shadows} shadows, not 1 and at most 1"
+                );
                 wrong.push((format!("app {app}"), what));
             }
         }
@@ -188,40 +195,49 @@ impl Check {
         }
     }
 
-    /// Spaces and lanes that nobody can use.
+    /// Keyspaces and checkpoints that nobody can use.
     fn orphans(&mut self) {
         let state = &self.state;
-        let lanes: BTreeSet<&str> = state.lanes.keys().map(|(app, _)| app.as_str()).collect();
+        let checkpoints: BTreeSet<&str> = state
+            .checkpoints
+            .keys()
+            .map(|(app, _)| app.as_str())
+            .collect();
         let mut wrong = Vec::new();
-        for ((app, id), space) in &state.spaces {
-            let at = format!("space {id} of app {app}");
-            if app != RECORDS.0 && !lanes.contains(app.as_str()) && !self.named.contains(app) {
-                let rows = space.keys;
-                let what =
-                    format!("it dangles with {rows} rows: no lane and no record names its app");
+        for ((app, id), keyspace) in &state.keyspaces {
+            let at = format!("keyspace {id} of app {app}");
+            if app != RECORDS.0 && !checkpoints.contains(app.as_str()) && !self.named.contains(app)
+            {
+                let rows = keyspace.keys;
+                let what = format!(
+                    "it dangles with {rows} rows: no checkpoint and no record names its app"
+                );
                 wrong.push((at.clone(), what));
             }
-            let Some(truth) = state.truth(app).filter(|_| !space.truth) else {
+            let Some(primary) = state.primary(app).filter(|_| !keyspace.primary) else {
                 continue;
             };
-            if space.owner.is_empty() {
-                wrong.push((at.clone(), "it is a copy that nobody may write".to_owned()));
+            if keyspace.owner.is_empty() {
+                wrong.push((
+                    at.clone(),
+                    "it is a shadow that nobody may write".to_owned(),
+                ));
             }
-            let (rows, current) = (space.keys, space.mark >= truth.modified);
-            if current && truth.keys == 0 && rows > 0 {
+            let (rows, current) = (keyspace.keys, keyspace.watermark >= primary.modified);
+            if current && primary.keys == 0 && rows > 0 {
                 let what = format!(
-                    "its {rows} rows dangle: it says that it is current, and the truth has none"
+                    "its {rows} rows dangle: it says that it is current, and the primary has none"
                 );
                 wrong.push((at, what));
             }
         }
         for ((app, node), _) in state
-            .lanes
+            .checkpoints
             .iter()
-            .filter(|((app, _), _)| state.truth(app).is_none())
+            .filter(|((app, _), _)| state.primary(app).is_none())
         {
-            let what = "its app has no truth: its turns have nowhere to write".to_owned();
-            wrong.push((format!("lane {app}@{node}"), what));
+            let what = "its app has no primary: its turns have nowhere to write".to_owned();
+            wrong.push((format!("checkpoint {app}@{node}"), what));
         }
         for (at, what) in wrong {
             self.tell(at, what);
@@ -233,24 +249,26 @@ impl Check {
         let Ok(at) = layout::at_of_key(key) else {
             return self.tell(place("row", key), "its key makes no sense");
         };
-        let space = (at.app.clone(), at.space);
+        let keyspace = (at.app.clone(), at.keyspace);
         let name = format!(
-            "row {}/{}/{} of space {}",
-            at.app, at.table, at.key, at.space
+            "row {}/{}/{} of keyspace {}",
+            at.app, at.table, at.key, at.keyspace
         );
         match (
-            self.state.spaces.contains_key(&space),
-            self.state.used.contains(&space),
+            self.state.keyspaces.contains_key(&keyspace),
+            self.state.used.contains(&keyspace),
         ) {
             (true, _) => {}
-            // Of a space that was dropped: it goes by itself.
+            // Of a keyspace that was dropped: it goes by itself.
             (false, true) => return,
-            (false, false) => self.tell(name.clone(), "it dangles: there was never such a space"),
+            (false, false) => {
+                self.tell(name.clone(), "it dangles: there was never such a keyspace")
+            }
         }
         if (at.app.as_str(), at.table.as_str()) == RECORDS {
             self.named.insert(at.key.clone());
         }
-        let found = self.found.entry(space).or_default();
+        let found = self.found.entry(keyspace).or_default();
         found.0 += 1;
         let (revision, json) = match layout::split_row(key, value) {
             Ok(split) => split,
@@ -279,17 +297,17 @@ impl Check {
     /// What can be said once all rows were seen.
     fn sums(&mut self) {
         let mut wrong = Vec::new();
-        for (key, space) in &self.state.spaces {
+        for (key, keyspace) in &self.state.keyspaces {
             let (rows, newest) = self.found.get(key).copied().unwrap_or_default();
-            let at = || format!("space {} of app {}", key.1, key.0);
-            if rows != space.keys {
+            let at = || format!("keyspace {} of app {}", key.1, key.0);
+            if rows != keyspace.keys {
                 wrong.push((
                     at(),
-                    format!("it has {rows} rows, and counts {}", space.keys),
+                    format!("it has {rows} rows, and counts {}", keyspace.keys),
                 ));
             }
-            if newest > space.modified {
-                let modified = space.modified;
+            if newest > keyspace.modified {
+                let modified = keyspace.modified;
                 wrong.push((at(), format!("a row is of revision {newest}, after the last change it knows of, {modified}")));
             }
         }

@@ -48,7 +48,7 @@ pub enum EngineError {
     Damaged(String),
     /// The disk is full.
     #[error("the disk is full")]
-    NoSpace,
+    DiskFull,
     /// etcd's quota is used up.
     #[error("etcd is full: compact and defragment it, then `etcdctl alarm disarm`")]
     EtcdFull,
@@ -109,7 +109,7 @@ fn storage(error: redb::Error) -> EngineError {
         )
     };
     match error {
-        redb::Error::Io(error) if full(&error) => EngineError::NoSpace,
+        redb::Error::Io(error) if full(&error) => EngineError::DiskFull,
         error => EngineError::Storage(error),
     }
 }

@@ -8,7 +8,7 @@ use super::error::EngineError;
 use super::file::{File, load};
 use super::reader::Walk;
 use crate::backup::{Entry, Writer};
-use crate::core::{At, SpaceKey};
+use crate::core::{At, KeyspaceKey};
 
 /// Rows that are read at once.
 const ROWS: usize = 1000;
@@ -19,9 +19,9 @@ pub(crate) struct Export {
     writer: Writer,
     /// Before the rows.
     first: Vec<Entry>,
-    spaces: VecDeque<SpaceKey>,
-    /// The space that is being told.
-    walk: Option<(SpaceKey, Walk)>,
+    keyspaces: VecDeque<KeyspaceKey>,
+    /// The keyspace that is being told.
+    walk: Option<(KeyspaceKey, Walk)>,
     revision: u64,
     rows: u64,
     ended: bool,
@@ -35,14 +35,14 @@ impl File {
         let mut first = vec![Entry::Begin {
             revision: state.revision,
         }];
-        first.extend(state.lanes.into_values().map(Entry::Lane));
+        first.extend(state.checkpoints.into_values().map(Entry::Checkpoint));
         first.extend(state.used.iter().cloned().map(Entry::Used));
-        first.extend(state.spaces.values().cloned().map(Entry::Space));
+        first.extend(state.keyspaces.values().cloned().map(Entry::Keyspace));
         Ok(Export {
             view,
             writer: Writer::default(),
             first,
-            spaces: state.spaces.into_keys().collect(),
+            keyspaces: state.keyspaces.into_keys().collect(),
             walk: None,
             revision: state.revision,
             rows: 0,
@@ -84,12 +84,12 @@ impl Export {
         Ok(Some(out).filter(|out| !out.is_empty()))
     }
 
-    /// The next rows; none after the last space.
+    /// The next rows; none after the last keyspace.
     fn page(&mut self) -> Result<Option<Vec<Entry>>, EngineError> {
         let ((app, id), mut walk) = match self.walk.take() {
             Some(walking) => walking,
             None => {
-                let Some((app, id)) = self.spaces.pop_front() else {
+                let Some((app, id)) = self.keyspaces.pop_front() else {
                     return Ok(None);
                 };
                 let walk = Walk::tables(&self.view, &app, id, &[])?;
@@ -100,7 +100,7 @@ impl Export {
         let entry = |row: morph_api::store::RowValue| {
             let at = At {
                 app: app.clone(),
-                space: id,
+                keyspace: id,
                 table: row.table,
                 key: row.key,
             };

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use morph_api::fail;
 use morph_api::store::op::Op as Kind;
-use morph_api::store::{CreateSpace, Lane, Op, RowValue, Space, Transaction};
+use morph_api::store::{Checkpoint, CreateKeyspace, Keyspace, Op, RowValue, Transaction};
 use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
     StorageError, WriteTransaction,
@@ -16,7 +16,7 @@ use redb::{
 
 use super::disk::Disk;
 use super::error::EngineError;
-use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
+use super::layout::{self, CHECKPOINTS, FORMAT, KEYSPACES, META, ROWS, USED};
 use super::step::Step;
 use super::tables::Tables;
 use crate::core::{At, Effects, LEASES, State, Verdict, apply};
@@ -225,8 +225,8 @@ impl File {
                 }
                 drop(meta);
                 transaction.open_table(ROWS)?;
-                transaction.open_table(LANES)?;
-                transaction.open_table(SPACES)?;
+                transaction.open_table(CHECKPOINTS)?;
+                transaction.open_table(KEYSPACES)?;
                 transaction.open_table(USED)?;
             }
             found.unwrap_or(FORMAT)
@@ -240,7 +240,7 @@ impl File {
         load(&self.begin_read()?)
     }
 
-    /// Morpheus's own records have a space from the beginning.
+    /// Morpheus's own records have a keyspace from the beginning.
     fn create_records(&self) -> Result<State, EngineError> {
         let (transaction, effects) = self.first()?;
         let mut tables = Tables::open(&transaction)?;
@@ -252,11 +252,11 @@ impl File {
 
     /// What the first transaction of an empty store changes, and within what it would be written.
     pub(super) fn first(&self) -> Result<(WriteTransaction, Effects), EngineError> {
-        let create = Kind::CreateSpace(CreateSpace {
+        let create = Kind::CreateKeyspace(CreateKeyspace {
             app: morph_api::RECORDS.to_owned(),
             id: 1,
             schema: 1,
-            truth: true,
+            primary: true,
             owner: String::new(),
         });
         let first = Transaction {
@@ -334,29 +334,32 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
         revision: meta(transaction, "revision")?,
         ..State::default()
     };
-    for entry in transaction.open_table(LANES)?.iter()? {
+    for entry in transaction.open_table(CHECKPOINTS)?.iter()? {
         let (key, value) = entry?;
-        let lane: Lane = layout::message(key.value(), value.value())?;
-        state
-            .lanes
-            .insert((lane.app.clone(), lane.node.clone()), lane);
+        let checkpoint: Checkpoint = layout::message(key.value(), value.value())?;
+        state.checkpoints.insert(
+            (checkpoint.app.clone(), checkpoint.node.clone()),
+            checkpoint,
+        );
     }
-    for entry in transaction.open_table(SPACES)?.iter()? {
+    for entry in transaction.open_table(KEYSPACES)?.iter()? {
         let (key, value) = entry?;
-        let space: Space = layout::message(key.value(), value.value())?;
-        state.spaces.insert((space.app.clone(), space.id), space);
+        let keyspace: Keyspace = layout::message(key.value(), value.value())?;
+        state
+            .keyspaces
+            .insert((keyspace.app.clone(), keyspace.id), keyspace);
     }
     let mut used = BTreeSet::new();
     for entry in transaction.open_table(USED)?.iter()? {
         let (key, value) = entry?;
         layout::unseal(key.value(), value.value())?;
-        used.insert(layout::space_of_key(key.value())?);
+        used.insert(layout::keyspace_of_key(key.value())?);
     }
     state.used = Arc::new(used);
     for (name, row) in leases(transaction)? {
         let at = At {
             app: morph_api::RECORDS.to_owned(),
-            space: 1,
+            keyspace: 1,
             table: LEASES.to_owned(),
             key: name,
         };
@@ -370,7 +373,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
 
 fn leases(transaction: &ReadTransaction) -> Result<Vec<(String, RowValue)>, EngineError> {
     let prefix = layout::table_key(morph_api::RECORDS, 1, LEASES);
-    let space = layout::space_key(morph_api::RECORDS, 1).len();
+    let keyspace = layout::keyspace_key(morph_api::RECORDS, 1).len();
     let mut found = Vec::new();
     for entry in transaction
         .open_table(ROWS)?
@@ -380,7 +383,7 @@ fn leases(transaction: &ReadTransaction) -> Result<Vec<(String, RowValue)>, Engi
         if !key.value().starts_with(&prefix) {
             break;
         }
-        let row = layout::row_value(space, key.value(), value.value())?;
+        let row = layout::row_value(keyspace, key.value(), value.value())?;
         found.push((row.key.clone(), row));
     }
     Ok(found)

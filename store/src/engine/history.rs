@@ -55,10 +55,10 @@ impl History {
             .cloned()
             .collect();
         since.reverse();
-        // Its rows may be of another space now, of which it has nothing.
+        // Its rows may be of another keyspace now, of which it has nothing.
         if since.iter().any(|change| change.drops_of(app)) {
             return Err(format!(
-                "a space of app {app:?} was dropped after revision {revision}: load again"
+                "a keyspace of app {app:?} was dropped after revision {revision}: load again"
             ));
         }
         Ok(since)
@@ -73,7 +73,7 @@ mod tests {
     fn change(revision: u64, bytes: usize, dropped: &[&str]) -> Arc<Published> {
         let at = At {
             app: "a".into(),
-            space: 1,
+            keyspace: 1,
             table: "t".into(),
             key: "k".into(),
         };
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_followed_a_space_that_is_gone_has_to_load_again() {
+    fn who_followed_a_keyspace_that_is_gone_has_to_load_again() {
         let mut history = History::after(0);
         history.take(&[change(1, 1, &[]), change(2, 1, &["a"]), change(3, 1, &[])]);
         assert_eq!(since(&history, 1), None);

@@ -3,10 +3,10 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `format`, `revision`, `incarnation`, `ceiling` | u64 |
-//! | `rows` | app 0 space(4) table 0 key | sealed: revision(8) value |
-//! | `lanes` | app 0 node | sealed: `Lane` of store.proto |
-//! | `spaces` | app 0 space(4) | sealed: `Space` of store.proto |
-//! | `used` | app 0 space(4) | sealed: nothing |
+//! | `rows` | app 0 keyspace(4) table 0 key | sealed: revision(8) value |
+//! | `lanes` | app 0 node | sealed: `Checkpoint` of store.proto |
+//! | `spaces` | app 0 keyspace(4) | sealed: `Keyspace` of store.proto |
+//! | `used` | app 0 keyspace(4) | sealed: nothing |
 //!
 //! Format 1 has no `ceiling` and no leases; it is read, and becomes format 2 at once, which a daemon of format 1 refuses.
 //!
@@ -29,29 +29,30 @@ pub(super) const FORMAT: u64 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ROWS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rows");
-pub(super) const LANES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("lanes");
-pub(super) const SPACES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("spaces");
+// `lanes` and `spaces` are the names that format 2 has for checkpoints and keyspaces.
+pub(super) const CHECKPOINTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("lanes");
+pub(super) const KEYSPACES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("spaces");
 pub(super) const USED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("used");
 
-/// All rows of a space start with this.
-pub(super) fn space_key(app: &str, space: u32) -> Vec<u8> {
-    [app.as_bytes(), &[0], &space.to_be_bytes()].concat()
+/// All rows of a keyspace start with this.
+pub(super) fn keyspace_key(app: &str, keyspace: u32) -> Vec<u8> {
+    [app.as_bytes(), &[0], &keyspace.to_be_bytes()].concat()
 }
 
 /// All rows of a table start with this.
-pub(super) fn table_key(app: &str, space: u32, table: &str) -> Vec<u8> {
-    [&space_key(app, space)[..], table.as_bytes(), &[0]].concat()
+pub(super) fn table_key(app: &str, keyspace: u32, table: &str) -> Vec<u8> {
+    [&keyspace_key(app, keyspace)[..], table.as_bytes(), &[0]].concat()
 }
 
 pub(super) fn row_key(at: &At) -> Vec<u8> {
     [
-        &table_key(&at.app, at.space, &at.table)[..],
+        &table_key(&at.app, at.keyspace, &at.table)[..],
         at.key.as_bytes(),
     ]
     .concat()
 }
 
-pub(super) fn lane_key(app: &str, node: &str) -> Vec<u8> {
+pub(super) fn checkpoint_key(app: &str, node: &str) -> Vec<u8> {
     [app.as_bytes(), &[0], node.as_bytes()].concat()
 }
 
@@ -79,7 +80,7 @@ pub(super) fn row_revision(key: &[u8], value: &[u8]) -> Result<u64, EngineError>
     Ok(split_row(key, value)?.0)
 }
 
-/// A row as it is told; `prefix` is the length of its space's part of the key.
+/// A row as it is told; `prefix` is the length of its keyspace's part of the key.
 pub(super) fn row_value(prefix: usize, key: &[u8], value: &[u8]) -> Result<RowValue, EngineError> {
     let (revision, json) = split_row(key, value)?;
     let mut names = key[prefix.min(key.len())..].splitn(2, |byte| *byte == 0);
@@ -95,7 +96,7 @@ pub(super) fn row_value(prefix: usize, key: &[u8], value: &[u8]) -> Result<RowVa
     }
 }
 
-pub(super) fn space_of_key(key: &[u8]) -> Result<(String, u32), EngineError> {
+pub(super) fn keyspace_of_key(key: &[u8]) -> Result<(String, u32), EngineError> {
     let parts = key.split_last_chunk::<4>();
     let named = parts.and_then(|(app, id)| {
         let app = str::from_utf8(app.strip_suffix(&[0])?).ok()?;
@@ -104,7 +105,7 @@ pub(super) fn space_of_key(key: &[u8]) -> Result<(String, u32), EngineError> {
     named.ok_or_else(|| damaged(key))
 }
 
-pub(super) fn lane_of_key(key: &[u8]) -> Result<(String, String), EngineError> {
+pub(super) fn checkpoint_of_key(key: &[u8]) -> Result<(String, String), EngineError> {
     let named = split_at_zero(key).and_then(|(app, node)| {
         let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
         Some((text(app)?, text(node)?))
@@ -116,12 +117,12 @@ pub(super) fn lane_of_key(key: &[u8]) -> Result<(String, String), EngineError> {
 pub(super) fn at_of_key(key: &[u8]) -> Result<At, EngineError> {
     let parts = || {
         let (app, rest) = split_at_zero(key)?;
-        let (space, rest) = rest.split_first_chunk::<4>()?;
+        let (keyspace, rest) = rest.split_first_chunk::<4>()?;
         let (table, key) = split_at_zero(rest)?;
         let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
         Some(At {
             app: text(app)?,
-            space: u32::from_be_bytes(*space),
+            keyspace: u32::from_be_bytes(*keyspace),
             table: text(table)?,
             key: text(key)?,
         })
@@ -149,10 +150,10 @@ fn damaged(key: &[u8]) -> EngineError {
 mod tests {
     use super::*;
 
-    fn at(app: &str, space: u32, table: &str, key: &str) -> At {
+    fn at(app: &str, keyspace: u32, table: &str, key: &str) -> At {
         At {
             app: app.into(),
-            space,
+            keyspace,
             table: table.into(),
             key: key.into(),
         }
@@ -179,7 +180,7 @@ mod tests {
     fn every_flipped_bit_of_a_row_is_seen() {
         let key = row_key(&at("router", 7, "trees", "ü"));
         let value = seal_row(&key, 42, "{\"a\":1}");
-        let prefix = space_key("router", 7).len();
+        let prefix = keyspace_key("router", 7).len();
         let row = row_value(prefix, &key, &value).unwrap();
         assert_eq!((row.table.as_str(), row.key.as_str()), ("trees", "ü"));
         assert_eq!(
@@ -199,7 +200,7 @@ mod tests {
         for length in 0..16 {
             let bytes = vec![0xFF; length];
             assert!(row_value(99, &bytes, &bytes).is_err());
-            assert!(space_of_key(&bytes).is_err());
+            assert!(keyspace_of_key(&bytes).is_err());
             assert!(at_of_key(&bytes).is_err());
         }
     }

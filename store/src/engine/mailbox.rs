@@ -12,7 +12,7 @@ use morph_api::store::{Change, Changes, Ended, RowValue, Turn};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::core::{At, Effects, SpaceKey};
+use crate::core::{At, Effects, KeyspaceKey};
 
 /// Bytes of rows that may wait for a watcher. As many as some seconds of the fastest writing while a large snapshot is
 /// on its way; the rows themselves are shared between watchers.
@@ -29,7 +29,7 @@ pub(crate) struct Published {
     pub(super) revision: u64,
     pub(super) origin: Option<Turn>,
     pub(super) rows: Vec<(At, Option<String>)>,
-    pub(super) dropped: Vec<SpaceKey>,
+    pub(super) dropped: Vec<KeyspaceKey>,
 }
 
 impl Published {
@@ -41,7 +41,7 @@ impl Published {
         self.rows.iter().map(|r| row(r) + 128).sum::<usize>() + 256
     }
 
-    /// Whether a space of the app is gone by it.
+    /// Whether a keyspace of the app is gone by it.
     pub(super) fn drops_of(&self, app: &str) -> bool {
         self.dropped.iter().any(|(dropped, _)| dropped == app)
     }
@@ -62,7 +62,7 @@ impl From<Effects> for Published {
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(crate) app: String,
-    pub(crate) space: u32,
+    pub(crate) keyspace: u32,
     /// None: all.
     pub(crate) tables: Vec<String>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Selection {
 impl Selection {
     fn wants(&self, at: &At) -> bool {
         at.app == self.app
-            && at.space == self.space
+            && at.keyspace == self.keyspace
             && (self.tables.is_empty() || self.tables.contains(&at.table))
     }
 
@@ -184,13 +184,14 @@ impl Mailbox {
                 inner.bytes += size;
                 inner.waiting.push_back((size, Arc::clone(published)));
             }
-            let gone =
-                |(app, id): &SpaceKey| *app == self.selection.app && *id == self.selection.space;
+            let gone = |(app, id): &KeyspaceKey| {
+                *app == self.selection.app && *id == self.selection.keyspace
+            };
             if published.dropped.iter().any(gone) {
-                let (app, id) = (&self.selection.app, self.selection.space);
+                let (app, id) = (&self.selection.app, self.selection.keyspace);
                 inner.ended = Some(ended(
-                    Why::SpaceGone,
-                    format!("space {id} of app {app:?} was dropped"),
+                    Why::KeyspaceGone,
+                    format!("keyspace {id} of app {app:?} was dropped"),
                 ));
             }
         }
@@ -299,7 +300,7 @@ mod tests {
     fn mailbox() -> Mailbox {
         let selection = Selection {
             app: "router".into(),
-            space: 1,
+            keyspace: 1,
             tables: Vec::new(),
         };
         Mailbox::new(selection, 0, 0)

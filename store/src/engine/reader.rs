@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use morph_api::store::{ReadReply, ReadRequest, RowValue, Space, StatusReply};
+use morph_api::store::{Keyspace, ReadReply, ReadRequest, RowValue, StatusReply};
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::error::EngineError;
 use super::file::{File, load, meta};
-use super::layout::{self, Bytes, FORMAT, ROWS, SPACES};
+use super::layout::{self, Bytes, FORMAT, KEYSPACES, ROWS};
 use crate::core::{At, Lease};
 use crate::op;
 
@@ -22,8 +22,8 @@ const PAGE: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Walk {
     rows: ReadOnlyTable<Bytes, Bytes>,
-    /// Of the space, which all keys start with.
-    space: usize,
+    /// Of the keyspace, which all keys start with.
+    keyspace: usize,
     /// What keys start with, ordered; those done are gone.
     prefixes: std::collections::VecDeque<Vec<u8>>,
     /// The rows' own keys start with this.
@@ -32,17 +32,17 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Over some tables of a space, or all.
+    /// Over some tables of a keyspace, or all.
     pub(super) fn tables(
         view: &ReadTransaction,
         app: &str,
-        space: u32,
+        keyspace: u32,
         tables: &[String],
     ) -> Result<Walk, EngineError> {
-        let whole = layout::space_key(app, space);
+        let whole = layout::keyspace_key(app, keyspace);
         let mut prefixes: Vec<Vec<u8>> = tables
             .iter()
-            .map(|table| layout::table_key(app, space, table))
+            .map(|table| layout::table_key(app, keyspace, table))
             .collect();
         if tables.is_empty() {
             prefixes.push(whole.clone());
@@ -51,7 +51,7 @@ impl Walk {
         prefixes.dedup();
         Ok(Walk {
             rows: view.open_table(ROWS)?,
-            space: whole.len(),
+            keyspace: whole.len(),
             prefixes: prefixes.into(),
             key_prefix: String::new(),
             after: None,
@@ -72,7 +72,7 @@ impl Walk {
                 if !key.value().starts_with(prefix) {
                     break;
                 }
-                let row = layout::row_value(self.space, key.value(), value.value())?;
+                let row = layout::row_value(self.keyspace, key.value(), value.value())?;
                 if !row.key.starts_with(&self.key_prefix) {
                     continue;
                 }
@@ -90,7 +90,7 @@ impl Walk {
 }
 
 impl File {
-    /// Answers `Read`. An app or a space that is not there has no rows.
+    /// Answers `Read`. An app or a keyspace that is not there has no rows.
     pub(crate) fn read(&self, request: &ReadRequest) -> Result<ReadReply, EngineError> {
         let view = self.begin_read()?;
         let mut reply = ReadReply {
@@ -98,18 +98,18 @@ impl File {
             ..ReadReply::default()
         };
         let row = request.row.clone().unwrap_or_default();
-        let space = match row.space {
-            0 => truth(&view, &row.app)?.map(|space| space.id),
+        let keyspace = match row.keyspace {
+            0 => primary(&view, &row.app)?.map(|keyspace| keyspace.id),
             id => exists(&view, &row.app, id)?.then_some(id),
         };
-        let Some(space) = space else {
+        let Some(keyspace) = keyspace else {
             return Ok(reply);
         };
         let of_table = match (request.prefix, row.table.is_empty()) {
             (true, true) => Vec::new(),
             (_, _) => vec![row.table.clone()],
         };
-        let mut walk = Walk::tables(&view, &row.app, space, &of_table)?;
+        let mut walk = Walk::tables(&view, &row.app, keyspace, &of_table)?;
         if !request.prefix {
             walk.exactly(&row.key)?
                 .into_iter()
@@ -118,7 +118,7 @@ impl File {
         }
         walk.narrow(&row.key, !row.table.is_empty());
         if !request.after_table.is_empty() {
-            let table = layout::table_key(&row.app, space, &request.after_table);
+            let table = layout::table_key(&row.app, keyspace, &request.after_table);
             walk.after = Some([&table[..], request.after_key.as_bytes()].concat());
         }
         let limit = match request.limit as usize {
@@ -137,8 +137,8 @@ impl File {
             format: FORMAT as u32,
             revision: state.revision,
             durable: self.durable().min(state.revision),
-            lanes: state.lanes.into_values().collect(),
-            spaces: state.spaces.into_values().collect(),
+            checkpoints: state.checkpoints.into_values().collect(),
+            keyspaces: state.keyspaces.into_values().collect(),
             leases: leases(&state.leases),
             ..StatusReply::default()
         })
@@ -146,7 +146,7 @@ impl File {
 }
 
 fn leases(leases: &BTreeMap<String, Lease>) -> Vec<morph_api::store::Lease> {
-    let row = |at: &At| op::row_in(&at.app, at.space, &at.table, &at.key);
+    let row = |at: &At| op::row_in(&at.app, at.keyspace, &at.table, &at.key);
     let told = leases.iter().map(|(name, lease)| morph_api::store::Lease {
         name: name.clone(),
         ttl_ms: lease.ttl_ms,
@@ -163,7 +163,7 @@ impl Walk {
         };
         let key = [&table[..], key.as_bytes()].concat();
         match self.rows.get(&key[..])? {
-            Some(value) => layout::row_value(self.space, &key, value.value()).map(Some),
+            Some(value) => layout::row_value(self.keyspace, &key, value.value()).map(Some),
             None => Ok(None),
         }
     }
@@ -180,20 +180,23 @@ impl Walk {
     }
 }
 
-/// Rows of a space that was dropped may not all have been swept up yet.
+/// Rows of a keyspace that was dropped may not all have been swept up yet.
 fn exists(view: &ReadTransaction, app: &str, id: u32) -> Result<bool, EngineError> {
-    let spaces = view.open_table(SPACES)?;
-    Ok(spaces.get(&layout::space_key(app, id)[..])?.is_some())
+    let keyspaces = view.open_table(KEYSPACES)?;
+    Ok(keyspaces.get(&layout::keyspace_key(app, id)[..])?.is_some())
 }
 
-fn truth(view: &ReadTransaction, app: &str) -> Result<Option<Space>, EngineError> {
-    let (first, last) = (layout::space_key(app, 0), layout::space_key(app, u32::MAX));
-    let spaces = view.open_table(SPACES)?;
-    for entry in spaces.range::<&[u8]>(&first[..]..=&last[..])? {
+fn primary(view: &ReadTransaction, app: &str) -> Result<Option<Keyspace>, EngineError> {
+    let (first, last) = (
+        layout::keyspace_key(app, 0),
+        layout::keyspace_key(app, u32::MAX),
+    );
+    let keyspaces = view.open_table(KEYSPACES)?;
+    for entry in keyspaces.range::<&[u8]>(&first[..]..=&last[..])? {
         let (key, value) = entry?;
-        let space: Space = layout::message(key.value(), value.value())?;
-        if space.truth {
-            return Ok(Some(space));
+        let keyspace: Keyspace = layout::message(key.value(), value.value())?;
+        if keyspace.primary {
+            return Ok(Some(keyspace));
         }
     }
     Ok(None)

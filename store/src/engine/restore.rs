@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use morph_api::store::Space;
+use morph_api::store::Keyspace;
 use prost::Message;
 use redb::{Database, WriteTransaction};
 
 use super::error::EngineError;
-use super::layout::{self, FORMAT, LANES, META, ROWS, SPACES, USED};
+use super::layout::{self, CHECKPOINTS, FORMAT, KEYSPACES, META, ROWS, USED};
 use crate::backup::{BackupError, Entry, Reader};
-use crate::core::SpaceKey;
+use crate::core::KeyspaceKey;
 
 /// Entries of one transaction.
 const BATCH: usize = 10_000;
@@ -104,7 +104,7 @@ pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, Resto
     let mut filling = Filling {
         backup,
         reader: Reader::new(BufReader::new(input)),
-        spaces: BTreeMap::new(),
+        keyspaces: BTreeMap::new(),
         revision: 0,
         rows: 0,
         ended: false,
@@ -121,7 +121,7 @@ struct Filling<'a, R> {
     backup: &'a Path,
     reader: Reader<R>,
     /// Those that were named, and the rows that came of each.
-    spaces: BTreeMap<SpaceKey, (Space, u64)>,
+    keyspaces: BTreeMap<KeyspaceKey, (Keyspace, u64)>,
     revision: u64,
     rows: u64,
     ended: bool,
@@ -154,22 +154,22 @@ impl<R: BufRead> Filling<'_, R> {
                 self.revision = revision;
                 begin(transaction, revision)?;
             }
-            Entry::Lane(lane) => {
-                let key = layout::lane_key(&lane.app, &lane.node);
-                put(transaction, LANES, &key, &lane.encode_to_vec())?;
+            Entry::Checkpoint(checkpoint) => {
+                let key = layout::checkpoint_key(&checkpoint.app, &checkpoint.node);
+                put(transaction, CHECKPOINTS, &key, &checkpoint.encode_to_vec())?;
             }
-            Entry::Used((app, id)) => put(transaction, USED, &layout::space_key(&app, id), &[])?,
-            Entry::Space(space) => {
-                let key = layout::space_key(&space.app, space.id);
-                put(transaction, SPACES, &key, &space.encode_to_vec())?;
-                self.spaces
-                    .insert((space.app.clone(), space.id), (space, 0));
+            Entry::Used((app, id)) => put(transaction, USED, &layout::keyspace_key(&app, id), &[])?,
+            Entry::Keyspace(keyspace) => {
+                let key = layout::keyspace_key(&keyspace.app, keyspace.id);
+                put(transaction, KEYSPACES, &key, &keyspace.encode_to_vec())?;
+                self.keyspaces
+                    .insert((keyspace.app.clone(), keyspace.id), (keyspace, 0));
             }
             Entry::Row(at, revision, value) => {
-                let Some((_, rows)) = self.spaces.get_mut(&(at.app.clone(), at.space)) else {
-                    let (app, space) = (&at.app, at.space);
+                let Some((_, rows)) = self.keyspaces.get_mut(&(at.app.clone(), at.keyspace)) else {
+                    let (app, keyspace) = (&at.app, at.keyspace);
                     return Err(self.nonsense(format!(
-                        "rows of space {space} of app {app:?}, which it has not"
+                        "rows of keyspace {keyspace} of app {app:?}, which it has not"
                     )));
                 };
                 *rows += 1;
@@ -188,11 +188,11 @@ impl<R: BufRead> Filling<'_, R> {
 
     /// As many rows came as were said.
     fn check(&self) -> Result<Restored, RestoreError> {
-        for (space, rows) in self.spaces.values() {
-            if space.keys != *rows {
-                let (app, id, keys) = (&space.app, space.id, space.keys);
+        for (keyspace, rows) in self.keyspaces.values() {
+            if keyspace.keys != *rows {
+                let (app, id, keys) = (&keyspace.app, keyspace.id, keyspace.keys);
                 return Err(self.nonsense(format!(
-                    "space {id} of app {app:?} has {rows} rows, and says that it has {keys}"
+                    "keyspace {id} of app {app:?} has {rows} rows, and says that it has {keys}"
                 )));
             }
         }
@@ -219,7 +219,7 @@ fn begin(transaction: &WriteTransaction, revision: u64) -> Result<(), EngineErro
     ] {
         meta.insert(key, value)?;
     }
-    for table in [ROWS, LANES, SPACES, USED] {
+    for table in [ROWS, CHECKPOINTS, KEYSPACES, USED] {
         transaction.open_table(table)?;
     }
     Ok(())

@@ -13,8 +13,8 @@ use crate::core::{At, Effects};
 #[repr(i32)]
 pub(super) enum Table {
     Rows = 1,
-    Lanes = 2,
-    Spaces = 3,
+    Checkpoints = 2,
+    Keyspaces = 3,
     Used = 4,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Write {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// A space that goes, with its rows. Its own entry is among the writes.
+/// A keyspace that goes, with its rows. Its own entry is among the writes.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dropped {
     #[prost(string, tag = "1")]
@@ -60,22 +60,22 @@ impl Step {
             let sealed = sealed.map(|value| layout::seal_row(&key, effects.revision, value));
             write(Table::Rows, key, sealed)
         });
-        let lanes = effects.lanes.iter().map(|lane| {
-            let key = layout::lane_key(&lane.app, &lane.node);
-            let sealed = layout::seal(&key, &lane.encode_to_vec());
-            write(Table::Lanes, key, Some(sealed))
+        let checkpoints = effects.checkpoints.iter().map(|checkpoint| {
+            let key = layout::checkpoint_key(&checkpoint.app, &checkpoint.node);
+            let sealed = layout::seal(&key, &checkpoint.encode_to_vec());
+            write(Table::Checkpoints, key, Some(sealed))
         });
-        let spaces = effects.spaces.iter().map(|space| {
-            let key = layout::space_key(&space.app, space.id);
-            let sealed = layout::seal(&key, &space.encode_to_vec());
-            write(Table::Spaces, key, Some(sealed))
+        let keyspaces = effects.keyspaces.iter().map(|keyspace| {
+            let key = layout::keyspace_key(&keyspace.app, keyspace.id);
+            let sealed = layout::seal(&key, &keyspace.encode_to_vec());
+            write(Table::Keyspaces, key, Some(sealed))
         });
         let gone = effects
             .dropped
             .iter()
-            .map(|(app, id)| write(Table::Spaces, layout::space_key(app, *id), None));
+            .map(|(app, id)| write(Table::Keyspaces, layout::keyspace_key(app, *id), None));
         let used = effects.used.iter().map(|(app, id)| {
-            let key = layout::space_key(app, *id);
+            let key = layout::keyspace_key(app, *id);
             let sealed = layout::seal(&key, &[]);
             write(Table::Used, key, Some(sealed))
         });
@@ -83,8 +83,8 @@ impl Step {
             revision: effects.revision,
             origin: effects.origin.clone(),
             writes: rows
-                .chain(lanes)
-                .chain(spaces)
+                .chain(checkpoints)
+                .chain(keyspaces)
                 .chain(gone)
                 .chain(used)
                 .collect(),
@@ -121,9 +121,9 @@ fn write(table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
 
 fn row(write: &Write) -> Result<(At, Option<String>), EngineError> {
     let at = layout::at_of_key(&write.key)?;
-    let space = layout::space_key(&at.app, at.space).len();
+    let keyspace = layout::keyspace_key(&at.app, at.keyspace).len();
     let value = match &write.value {
-        Some(value) => layout::row_value(space, &write.key, value)?.value,
+        Some(value) => layout::row_value(keyspace, &write.key, value)?.value,
         None => None,
     };
     Ok((at, value))
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn rows_are_told_as_the_core_said_them() {
-        let at = |space, table: &str, key: &str| At {
+        let at = |keyspace, table: &str, key: &str| At {
             app: "router".into(),
-            space,
+            keyspace,
             table: table.into(),
             key: key.into(),
         };

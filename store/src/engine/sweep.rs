@@ -1,7 +1,7 @@
 //! What was dropped is swept up later, a little at a time: a swap takes as long with a million rows as with none.
 //!
-//! Nothing on disk says what is still to be swept. Ids of spaces are never used again, so rows of a space that was used
-//! and is not there any more are rubbish, whoever finds them; after a start that is every such space, most of them empty.
+//! Nothing on disk says what is still to be swept. Ids of keyspaces are never used again, so rows of a keyspace that was used
+//! and is not there any more are rubbish, whoever finds them; after a start that is every such keyspace, most of them empty.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::error::EngineError;
 use super::file::File;
 use super::tables::Tables;
-use crate::core::{Effects, SpaceKey, State};
+use crate::core::{Effects, KeyspaceKey, State};
 
 /// Rows that go along with a group: a fraction of a millisecond on top of its fsync.
 const ALONG: usize = 64;
@@ -20,10 +20,10 @@ const BUSY: Duration = Duration::from_millis(100);
 /// Rows at a time while nothing else is to be done: a transaction that comes meanwhile waits some milliseconds.
 const IDLE: usize = 512;
 
-/// Spaces whose rows are still there, or may be.
+/// Keyspaces whose rows are still there, or may be.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    spaces: VecDeque<SpaceKey>,
+    keyspaces: VecDeque<KeyspaceKey>,
     /// The last rest, or when there was nothing to be swept.
     rested: Instant,
 }
@@ -32,9 +32,9 @@ impl Sweep {
     /// After a start, or when it is not known what became of the last group.
     pub(super) fn everything(state: &State) -> Sweep {
         let gone = state.used.iter();
-        let gone = gone.filter(|key| !state.spaces.contains_key(key));
+        let gone = gone.filter(|key| !state.keyspaces.contains_key(key));
         Sweep {
-            spaces: gone.cloned().collect(),
+            keyspaces: gone.cloned().collect(),
             rested: Instant::now(),
         }
     }
@@ -43,11 +43,11 @@ impl Sweep {
         if self.is_done() {
             self.rested = Instant::now();
         }
-        self.spaces.extend(effects.dropped.iter().cloned());
+        self.keyspaces.extend(effects.dropped.iter().cloned());
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.spaces.is_empty()
+        self.keyspaces.is_empty()
     }
 
     /// As part of a group, which is committed or not.
@@ -73,16 +73,16 @@ impl Sweep {
         Ok(())
     }
 
-    /// A space is done with when a walk finds it empty, not when its last row was taken: that may come to nothing.
+    /// A keyspace is done with when a walk finds it empty, not when its last row was taken: that may come to nothing.
     fn some(&mut self, tables: &mut Tables<'_>, most: usize) -> Result<usize, EngineError> {
         let mut swept = 0;
         while swept < most
-            && let Some((app, id)) = self.spaces.front()
+            && let Some((app, id)) = self.keyspaces.front()
         {
             let found = tables.sweep(app, *id, most - swept)?;
             swept += found;
             if found == 0 {
-                self.spaces.pop_front();
+                self.keyspaces.pop_front();
             }
         }
         Ok(swept)
@@ -118,11 +118,11 @@ mod tests {
         view.open_table(ROWS).unwrap().len().unwrap()
     }
 
-    fn space(id: u32, keys: usize) -> Vec<morph_api::store::Op> {
-        let mut ops = vec![op::create_copy("a", id, id, "me")];
+    fn keyspace(id: u32, keys: usize) -> Vec<morph_api::store::Op> {
+        let mut ops = vec![op::create_shadow("a", id, id, "me")];
         let put = |n| op::put(op::row_in("a", id, "t", format!("{n:05}")), "1");
         ops.extend((0..keys).map(put));
-        ops.push(op::mark("a", id, "me", 1));
+        ops.push(op::watermark("a", id, "me", 1));
         ops
     }
 
@@ -130,12 +130,12 @@ mod tests {
     fn what_was_dropped_before_a_crash_is_swept_after_it_and_nothing_else() {
         let directory = tempfile::TempDir::new().unwrap();
         let (file, mut state, _) = File::open(directory.path()).unwrap();
-        commit(&file, &mut state, vec![op::create_truth("a", 1, 1)]);
+        commit(&file, &mut state, vec![op::create_primary("a", 1, 1)]);
         for id in [2, 3] {
-            commit(&file, &mut state, space(id, IDLE + 200));
-            commit(&file, &mut state, vec![op::drop_space("a", id)]);
+            commit(&file, &mut state, keyspace(id, IDLE + 200));
+            commit(&file, &mut state, vec![op::drop_keyspace("a", id)]);
         }
-        commit(&file, &mut state, space(4, 10));
+        commit(&file, &mut state, keyspace(4, 10));
         assert_eq!(rows(&file), 2 * (IDLE as u64 + 200) + 10);
         drop(file);
         let (file, state, _) = File::open(directory.path()).unwrap();
@@ -145,7 +145,7 @@ mod tests {
             sweep.idle(&file).unwrap();
             left.push(rows(&file));
         }
-        // A bound at a time, over the border of two spaces too.
+        // A bound at a time, over the border of two keyspaces too.
         assert_eq!(left, [400 + IDLE as u64 + 10, 400 + 10, 10]);
     }
 
@@ -153,16 +153,16 @@ mod tests {
     fn a_group_takes_a_little_along_where_there_is_no_rest() {
         let directory = tempfile::TempDir::new().unwrap();
         let (file, mut state, _) = File::open(directory.path()).unwrap();
-        commit(&file, &mut state, vec![op::create_truth("a", 1, 1)]);
-        commit(&file, &mut state, space(2, 2 * ALONG));
+        commit(&file, &mut state, vec![op::create_primary("a", 1, 1)]);
+        commit(&file, &mut state, keyspace(2, 2 * ALONG));
         let mut sweep = Sweep::everything(&state);
         assert!(sweep.is_done());
-        let dropped = commit(&file, &mut state, vec![op::drop_space("a", 2)]);
+        let dropped = commit(&file, &mut state, vec![op::drop_keyspace("a", 2)]);
         sweep.add(&dropped);
         let write = file.begin_write().unwrap();
         let mut tables = Tables::open(&write).unwrap();
         sweep.along(&mut tables).unwrap();
-        assert_eq!(sweep.spaces.len(), 1);
+        assert_eq!(sweep.keyspaces.len(), 1);
         sweep.rested -= BUSY;
         sweep.along(&mut tables).unwrap();
         drop(tables);

@@ -3,7 +3,7 @@
 use redb::{ReadableTable, WriteTransaction};
 
 use super::error::EngineError;
-use super::layout::{self, Bytes, LANES, META, ROWS, SPACES, USED};
+use super::layout::{self, Bytes, CHECKPOINTS, KEYSPACES, META, ROWS, USED};
 use super::step::{Step, Table};
 use crate::core::{At, Rows};
 
@@ -11,8 +11,8 @@ use crate::core::{At, Rows};
 pub(super) struct Tables<'t> {
     meta: redb::Table<'t, &'static str, u64>,
     rows: redb::Table<'t, Bytes, Bytes>,
-    lanes: redb::Table<'t, Bytes, Bytes>,
-    spaces: redb::Table<'t, Bytes, Bytes>,
+    checkpoints: redb::Table<'t, Bytes, Bytes>,
+    keyspaces: redb::Table<'t, Bytes, Bytes>,
     used: redb::Table<'t, Bytes, Bytes>,
 }
 
@@ -33,14 +33,14 @@ impl<'t> Tables<'t> {
         Ok(Tables {
             meta: transaction.open_table(META)?,
             rows: transaction.open_table(ROWS)?,
-            lanes: transaction.open_table(LANES)?,
-            spaces: transaction.open_table(SPACES)?,
+            checkpoints: transaction.open_table(CHECKPOINTS)?,
+            keyspaces: transaction.open_table(KEYSPACES)?,
             used: transaction.open_table(USED)?,
         })
     }
 
     /// An error in the middle is no harm: the engine's transaction is then given up as a whole. The rows of a dropped
-    /// space stay until they are swept: nobody can name them any more, as an id is never used again.
+    /// keyspace stay until they are swept: nobody can name them any more, as an id is never used again.
     pub(super) fn write(&mut self, step: &Step) -> Result<(), EngineError> {
         for write in &step.writes {
             self.entry(write.table(), &write.key, write.value.as_deref())?;
@@ -58,8 +58,8 @@ impl<'t> Tables<'t> {
     ) -> Result<(), EngineError> {
         let table = match table {
             Table::Rows => &mut self.rows,
-            Table::Lanes => &mut self.lanes,
-            Table::Spaces => &mut self.spaces,
+            Table::Checkpoints => &mut self.checkpoints,
+            Table::Keyspaces => &mut self.keyspaces,
             Table::Used => &mut self.used,
         };
         match value {
@@ -85,8 +85,8 @@ impl<'t> Tables<'t> {
     pub(super) fn clear(&mut self) -> Result<(), EngineError> {
         for table in [
             &mut self.rows,
-            &mut self.lanes,
-            &mut self.spaces,
+            &mut self.checkpoints,
+            &mut self.keyspaces,
             &mut self.used,
         ] {
             table.retain(|_, _| false)?;
@@ -94,9 +94,9 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Takes away up to `most` rows of a space that was dropped; how many.
+    /// Takes away up to `most` rows of a keyspace that was dropped; how many.
     pub(super) fn sweep(&mut self, app: &str, id: u32, most: usize) -> Result<usize, EngineError> {
-        let first = layout::space_key(app, id);
+        let first = layout::keyspace_key(app, id);
         let mut last = None;
         let mut count = 0;
         for entry in self.rows.range::<&[u8]>(&first[..]..)?.take(most) {

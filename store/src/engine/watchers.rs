@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use morph_api::store::ended::Why;
-use morph_api::store::{Ended, Space, Synced, WatchRequest, watch_request};
+use morph_api::store::{Ended, Keyspace, Synced, WatchRequest, watch_request};
 
 use super::error::EngineError;
 use super::file::File;
@@ -94,8 +94,8 @@ impl Watchers {
         state: &State,
         request: WatchRequest,
     ) -> Result<Started, EngineError> {
-        let space = match space_of(state, &request) {
-            Ok(space) => space.clone(),
+        let keyspace = match keyspace_of(state, &request) {
+            Ok(keyspace) => keyspace.clone(),
             Err((why, message)) => return Ok(Err(ended(why, message))),
         };
         self.forget_the_gone();
@@ -111,12 +111,12 @@ impl Watchers {
             true => None,
             false => {
                 let (app, tables) = (&request.app, &request.tables);
-                Some(Walk::tables(&view.begin_read()?, app, space.id, tables)?)
+                Some(Walk::tables(&view.begin_read()?, app, keyspace.id, tables)?)
             }
         };
         let selection = Selection {
             app: request.app,
-            space: space.id,
+            keyspace: keyspace.id,
             tables: request.tables,
         };
         let revision = match resumed {
@@ -136,7 +136,7 @@ impl Watchers {
         let synced = Synced {
             revision,
             incarnation: self.incarnation,
-            space: Some(space),
+            keyspace: Some(keyspace),
             resumed,
         };
         Ok(Ok(Watching {
@@ -170,36 +170,44 @@ impl Watchers {
     }
 }
 
-fn space_of<'s>(state: &'s State, request: &WatchRequest) -> Result<&'s Space, (Why, String)> {
+fn keyspace_of<'s>(
+    state: &'s State,
+    request: &WatchRequest,
+) -> Result<&'s Keyspace, (Why, String)> {
     let app = &request.app;
-    let truth = state.truth(app);
-    let truth = truth.ok_or_else(|| (Why::SpaceGone, format!("app {app:?} has no truth")));
+    let primary = state.primary(app);
+    let primary = primary.ok_or_else(|| (Why::KeyspaceGone, format!("app {app:?} has no primary")));
     match request.which {
-        None | Some(watch_request::Which::Space(0)) => truth,
-        Some(watch_request::Which::Space(id)) => {
-            let space = state.spaces.get(&(app.clone(), id));
-            space.ok_or_else(|| (Why::SpaceGone, format!("app {app:?} has no space {id}")))
+        None | Some(watch_request::Which::Keyspace(0)) => primary,
+        Some(watch_request::Which::Keyspace(id)) => {
+            let keyspace = state.keyspaces.get(&(app.clone(), id));
+            keyspace.ok_or_else(|| {
+                (
+                    Why::KeyspaceGone,
+                    format!("app {app:?} has no keyspace {id}"),
+                )
+            })
         }
-        Some(watch_request::Which::Schema(schema)) => of_schema(state, truth?, schema),
+        Some(watch_request::Which::Schema(schema)) => of_schema(state, primary?, schema),
     }
 }
 
-/// The truth if it has this schema version, else the copy. That is read once it has been whole.
+/// The primary if it has this schema version, else the shadow. That is read once it has been whole.
 fn of_schema<'s>(
     state: &'s State,
-    truth: &'s Space,
+    primary: &'s Keyspace,
     schema: u32,
-) -> Result<&'s Space, (Why, String)> {
-    if truth.schema == schema {
-        return Ok(truth);
+) -> Result<&'s Keyspace, (Why, String)> {
+    if primary.schema == schema {
+        return Ok(primary);
     }
-    let (app, now) = (&truth.app, truth.schema);
-    let mut others = state.spaces_of(app);
-    let (why, what) = match others.find(|space| !space.truth && space.schema == schema) {
-        Some(copy) if copy.mark > 0 => return Ok(copy),
-        Some(_) => (Why::NotWhole, "whose copy in that one is not whole yet"),
-        None => (Why::OtherSchema, "and there is no copy in that one"),
+    let (app, now) = (&primary.app, primary.schema);
+    let mut others = state.keyspaces_of(app);
+    let (why, what) = match others.find(|keyspace| !keyspace.primary && keyspace.schema == schema) {
+        Some(shadow) if shadow.watermark > 0 => return Ok(shadow),
+        Some(_) => (Why::NotWhole, "whose shadow in that one is not whole yet"),
+        None => (Why::OtherSchema, "and there is no shadow in that one"),
     };
-    let message = format!("the truth of app {app:?} has schema {now}, not {schema}, {what}");
+    let message = format!("the primary of app {app:?} has schema {now}, not {schema}, {what}");
     Err((why, message))
 }

@@ -452,7 +452,7 @@ fn reply(verdict: &Verdict, durable: u64) -> CommitReply {
         result: Some(match verdict {
             Verdict::Accepted(effects) => commit_reply::Result::Committed(Committed {
                 revision: effects.revision,
-                lanes: effects.lanes.clone(),
+                checkpoints: effects.checkpoints.clone(),
                 durable,
             }),
             Verdict::Refused(refused) => commit_reply::Result::Refused(refused.clone()),
@@ -463,11 +463,11 @@ fn reply(verdict: &Verdict, durable: u64) -> CommitReply {
 /// A full disk is the store's "no", not an outage.
 fn failed(error: &EngineError) -> Result<CommitReply, EngineError> {
     match error {
-        EngineError::NoSpace | EngineError::EtcdFull => Ok(CommitReply {
+        EngineError::DiskFull | EngineError::EtcdFull => Ok(CommitReply {
             result: Some(commit_reply::Result::Refused(Refused {
-                reason: Reason::NoSpace.into(),
+                reason: Reason::DiskFull.into(),
                 message: error.to_string(),
-                lane: None,
+                checkpoint: None,
             })),
         }),
         EngineError::Damaged(entry) => Err(EngineError::Damaged(entry.clone())),

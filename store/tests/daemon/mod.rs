@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use morph_api::store::{
-    Change, Committed, Lane, Reason, RowValue, Seq, Synced, Transaction, Turn, WatchReply,
+    Change, Checkpoint, Committed, Reason, RowValue, Seq, Synced, Transaction, Turn, WatchReply,
     WatchRequest, watch_reply, watch_request,
 };
 use morph_store::{Client, op};
@@ -135,10 +135,10 @@ impl Daemon {
         refusal.reason
     }
 
-    /// An app with an empty truth in space 1 of schema 1, and its lane at epoch 1.
+    /// An app with an empty primary in keyspace 1 of schema 1, and its checkpoint at epoch 1.
     pub async fn app(&self, app: &str) {
         let ops = [
-            op::create_truth(app, 1, 1),
+            op::create_primary(app, 1, 1),
             op::fence(app, "node1", 0, "1.0.0"),
         ];
         self.commit(op::shared([], ops)).await;
@@ -154,9 +154,12 @@ impl Daemon {
         tokio::time::timeout(SOON, gone).await.unwrap();
     }
 
-    pub async fn lane(&self, app: &str) -> Lane {
-        let lanes = self.client.status().await.unwrap().lanes;
-        lanes.into_iter().find(|lane| lane.app == app).unwrap()
+    pub async fn checkpoint(&self, app: &str) -> Checkpoint {
+        let checkpoints = self.client.status().await.unwrap().checkpoints;
+        checkpoints
+            .into_iter()
+            .find(|checkpoint| checkpoint.app == app)
+            .unwrap()
     }
 
     pub async fn revision(&self) -> u64 {
@@ -179,7 +182,7 @@ pub fn turn(app: &str, epoch: u64, follows: u64) -> Turn {
         epoch,
         follows,
         cursor: Some(Seq {
-            stream: 1,
+            incarnation: 1,
             n: follows + 1,
         }),
     }

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use checker::{Model, Operation, Verdict, check};
-use models::{LaneModel, LaneOp, RowModel, RowOp};
+use models::{CheckpointModel, CheckpointOp, RowModel, RowOp};
 
 /// What clients saw, by object.
 #[derive(Default)]
 pub struct History {
     pub rows: BTreeMap<String, Vec<Operation<RowOp>>>,
-    pub lanes: BTreeMap<String, Vec<Operation<LaneOp>>>,
+    pub checkpoints: BTreeMap<String, Vec<Operation<CheckpointOp>>>,
     /// What the store said of its revision, over all objects.
     pub seen: Vec<Seen>,
 }
@@ -36,31 +36,34 @@ impl History {
         for (key, operations) in other.rows {
             self.rows.entry(key).or_default().extend(operations);
         }
-        for (lane, operations) in other.lanes {
-            self.lanes.entry(lane).or_default().extend(operations);
+        for (checkpoint, operations) in other.checkpoints {
+            self.checkpoints
+                .entry(checkpoint)
+                .or_default()
+                .extend(operations);
         }
         self.seen.extend(other.seen);
     }
 
     pub fn operations(&self) -> usize {
         let rows: usize = self.rows.values().map(Vec::len).sum();
-        rows + self.lanes.values().map(Vec::len).sum::<usize>()
+        rows + self.checkpoints.values().map(Vec::len).sum::<usize>()
     }
 
     /// Operations that were never answered.
     pub fn pending(&self) -> usize {
         let rows = self.rows.values().flatten().map(|op| op.answered);
-        let lanes = self.lanes.values().flatten().map(|op| op.answered);
-        rows.chain(lanes).filter(Option::is_none).count()
+        let checkpoints = self.checkpoints.values().flatten().map(|op| op.answered);
+        rows.chain(checkpoints).filter(Option::is_none).count()
     }
 
-    /// Every row and every lane by itself, as one client at a time would have found it.
+    /// Every row and every checkpoint by itself, as one client at a time would have found it.
     pub fn assert_linearizable(&self) {
         for (key, history) in &self.rows {
             explain(&RowModel, key, history);
         }
-        for (lane, history) in &self.lanes {
-            explain(&LaneModel, lane, history);
+        for (checkpoint, history) in &self.checkpoints {
+            explain(&CheckpointModel, checkpoint, history);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What one row and one lane answer to one client at a time.
+//! What one row and one checkpoint answer to one client at a time.
 
 use super::checker::Model;
 
@@ -52,9 +52,9 @@ pub enum Answer {
     Already,
 }
 
-/// What was asked of a lane, and what was answered, if anything was.
+/// What was asked of a checkpoint, and what was answered, if anything was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneOp {
+pub enum CheckpointOp {
     Fence {
         expect: u64,
         answer: Option<Answer>,
@@ -66,24 +66,24 @@ pub enum LaneOp {
     },
 }
 
-/// A lane: its epoch, and how many turns it has.
-pub struct LaneModel;
+/// A checkpoint: its epoch, and how many turns it has.
+pub struct CheckpointModel;
 
-impl Model for LaneModel {
+impl Model for CheckpointModel {
     type State = (u64, u64);
-    type Op = LaneOp;
+    type Op = CheckpointOp;
 
     fn start(&self) -> (u64, u64) {
         (1, 0)
     }
 
-    fn step(&self, (epoch, turns): &(u64, u64), op: &LaneOp) -> Option<(u64, u64)> {
+    fn step(&self, (epoch, turns): &(u64, u64), op: &CheckpointOp) -> Option<(u64, u64)> {
         let (found, after, answer) = match op {
-            LaneOp::Fence { expect, answer } => match expect == epoch {
+            CheckpointOp::Fence { expect, answer } => match expect == epoch {
                 true => (Answer::Done, (epoch + 1, *turns), answer),
                 false => (Answer::Stale, (*epoch, *turns), answer),
             },
-            LaneOp::Turn {
+            CheckpointOp::Turn {
                 epoch: of,
                 follows,
                 answer,

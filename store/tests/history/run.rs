@@ -46,10 +46,10 @@ pub async fn answered(shared: &Shared, more: u64) {
 
 pub fn judge(history: &History, rounds: u64) {
     println!(
-        "{rounds} faults: {} operations on {} rows and {} lanes, {} never answered",
+        "{rounds} faults: {} operations on {} rows and {} checkpoints, {} never answered",
         history.operations(),
         history.rows.len(),
-        history.lanes.len(),
+        history.checkpoints.len(),
         history.pending()
     );
     history.assert_linearizable();

@@ -1,4 +1,4 @@
-//! A client that reads and writes rows that all share, by change and by turn, and fences another's lane now and then.
+//! A client that reads and writes rows that all share, by change and by turn, and fences another's checkpoint now and then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use morph_store::client::Refusal;
 use morph_store::{Client, op};
 
 use super::checker::Operation;
-use super::models::{Answer, LaneOp, RowOp, Value};
+use super::models::{Answer, CheckpointOp, RowOp, Value};
 use super::{History, Seen};
 
 pub const APP: &str = "kv";
@@ -26,7 +26,7 @@ pub struct Shared {
     pub round: AtomicU64,
     pub stop: AtomicBool,
     pub answered: AtomicU64,
-    /// Of each lane, as far as anyone knows.
+    /// Of each checkpoint, as far as anyone knows.
     pub epochs: Vec<AtomicU64>,
 }
 
@@ -46,9 +46,9 @@ impl Shared {
     }
 }
 
-/// An app that all share, and a lane for each.
+/// An app that all share, and a checkpoint for each.
 pub async fn prepare(client: &Client, workers: usize) {
-    let mut ops = vec![op::create_truth(APP, 1, 1)];
+    let mut ops = vec![op::create_primary(APP, 1, 1)];
     ops.extend((0..workers).map(|n| op::fence(APP, node(n), 0, "1.0.0")));
     client.commit(op::shared([], ops)).await.unwrap().unwrap();
 }
@@ -197,7 +197,7 @@ impl Worker {
         answered.is_some()
     }
 
-    /// Writes a row by a turn of its own lane, which it sends again until it knows what came of it.
+    /// Writes a row by a turn of its own checkpoint, which it sends again until it knows what came of it.
     async fn turn(&mut self, key: String) -> bool {
         let value = self.value();
         let put = op::put(op::row(APP, "t", &key), value.to_string());
@@ -207,7 +207,7 @@ impl Worker {
             epoch: self.epoch,
             follows: self.turns,
             cursor: Some(Seq {
-                stream: 1,
+                incarnation: 1,
                 n: self.turns + 1,
             }),
         };
@@ -224,12 +224,12 @@ impl Worker {
         let answered = Some(self.shared.now());
         let (epoch, follows) = (turn.epoch, turn.follows);
         let answer = Some(if landed { Answer::Done } else { Answer::Stale });
-        let of_lane = LaneOp::Turn {
+        let of_checkpoint = CheckpointOp::Turn {
             epoch,
             follows,
             answer,
         };
-        self.note_lane(self.id, called, answered, of_lane);
+        self.note_checkpoint(self.id, called, answered, of_checkpoint);
         if landed {
             self.turns = follows + 1;
             self.note(key, called, answered, RowOp::Write(Some(value)));
@@ -241,23 +241,26 @@ impl Worker {
     }
 
     /// Whether the turn has landed all the same, when it was sent before. After a fence nothing of it can land any more:
-    /// the lane says.
+    /// the checkpoint says.
     fn refused(&mut self, turn: &Turn, refusal: &Refusal, sent: bool) -> bool {
-        let lane = refusal.lane.as_ref().unwrap();
+        let checkpoint = refusal.checkpoint.as_ref().unwrap();
         match answer(refusal) {
             Answer::Already if sent => true,
             Answer::Stale => {
                 self.epoch = 0;
-                self.shared.epochs[self.id].fetch_max(lane.epoch, Ordering::SeqCst);
-                let landed = lane.turn > turn.follows;
-                assert!(lane.turn - turn.follows <= u64::from(sent), "{refusal}");
+                self.shared.epochs[self.id].fetch_max(checkpoint.epoch, Ordering::SeqCst);
+                let landed = checkpoint.turn > turn.follows;
+                assert!(
+                    checkpoint.turn - turn.follows <= u64::from(sent),
+                    "{refusal}"
+                );
                 landed
             }
             answer => panic!("{answer:?}: {refusal}"),
         }
     }
 
-    /// Fences its own lane, to write in it again.
+    /// Fences its own checkpoint, to write in it again.
     async fn enter(&mut self) {
         loop {
             let expect = self.shared.epochs[self.id].load(Ordering::SeqCst);
@@ -274,31 +277,31 @@ impl Worker {
 
     /// Shuts out another.
     async fn fence(&mut self) -> bool {
-        let lanes = self.shared.epochs.len();
-        let lane = self.draw(lanes as u64) as usize;
-        if lane == self.id {
+        let checkpoints = self.shared.epochs.len();
+        let checkpoint = self.draw(checkpoints as u64) as usize;
+        if checkpoint == self.id {
             return true;
         }
-        let expect = self.shared.epochs[lane].load(Ordering::SeqCst);
-        self.fence_at(lane, expect).await.is_some()
+        let expect = self.shared.epochs[checkpoint].load(Ordering::SeqCst);
+        self.fence_at(checkpoint, expect).await.is_some()
     }
 
-    async fn fence_at(&mut self, lane: usize, expect: u64) -> Option<Answer> {
-        let fence = op::shared([], [op::fence(APP, node(lane), expect, "1.0.0")]);
+    async fn fence_at(&mut self, checkpoint: usize, expect: u64) -> Option<Answer> {
+        let fence = op::shared([], [op::fence(APP, node(checkpoint), expect, "1.0.0")]);
         let called = self.shared.now();
         let outcome = self.commit(fence).await;
         let answered = self.shared.now();
         let (answer, epoch) = match &outcome {
             Outcome::Done(_) => (Some(Answer::Done), expect + 1),
             Outcome::Refused(refusal) => {
-                let epoch = refusal.lane.as_ref().unwrap().epoch;
+                let epoch = refusal.checkpoint.as_ref().unwrap().epoch;
                 (Some(answer(refusal)), epoch)
             }
             Outcome::Unknown => (None, 0),
         };
-        self.shared.epochs[lane].fetch_max(epoch, Ordering::SeqCst);
-        let of_lane = LaneOp::Fence { expect, answer };
-        self.note_lane(lane, called, answer.map(|_| answered), of_lane);
+        self.shared.epochs[checkpoint].fetch_max(epoch, Ordering::SeqCst);
+        let of_checkpoint = CheckpointOp::Fence { expect, answer };
+        self.note_checkpoint(checkpoint, called, answer.map(|_| answered), of_checkpoint);
         answer
     }
 
@@ -332,9 +335,19 @@ impl Worker {
         });
     }
 
-    fn note_lane(&mut self, lane: usize, called: u64, answered: Option<u64>, op: LaneOp) {
-        let lane = self.history.lanes.entry(node(lane)).or_default();
-        lane.push(Operation {
+    fn note_checkpoint(
+        &mut self,
+        checkpoint: usize,
+        called: u64,
+        answered: Option<u64>,
+        op: CheckpointOp,
+    ) {
+        let checkpoint = self
+            .history
+            .checkpoints
+            .entry(node(checkpoint))
+            .or_default();
+        checkpoint.push(Operation {
             client: self.id,
             called,
             answered,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use morph_api::store::{Op, ReadRequest, Reason, RowValue, Space, StatusReply, Transaction};
+use morph_api::store::{Keyspace, Op, ReadRequest, Reason, RowValue, StatusReply, Transaction};
 use morph_store::client::Refusal;
 use morph_store::{Client, op};
 use tokio::sync::RwLock;
@@ -16,7 +16,7 @@ use super::daemon::turn;
 
 /// Rows of an app: turn n writes row n modulo this.
 const SLOTS: u64 = 300;
-/// Rows of a space that is swapped.
+/// Rows of a keyspace that is swapped.
 const COPIED: usize = 150;
 const SWAPPED: &str = "swapped";
 /// How long the daemon may be away.
@@ -84,27 +84,27 @@ impl Writer {
         }
     }
 
-    /// A copy is made, then one transaction swaps, fences and says so in a record; again and again.
+    /// A shadow is made, then one transaction swaps, fences and says so in a record; again and again.
     async fn swaps(self, swaps: Arc<AtomicU64>) {
         loop {
-            let truth = swaps.load(Ordering::SeqCst) as u32;
-            // Nobody else changes the truth, so it is as it was then.
+            let primary = swaps.load(Ordering::SeqCst) as u32;
+            // Nobody else changes the primary, so it is as it was then.
             let Ok(status) = self.client.status().await else {
                 self.client.ready(AWAY).await.unwrap();
                 continue;
             };
-            match self.attempt(&copy(truth + 1, status.revision)).await {
+            match self.attempt(&shadow(primary + 1, status.revision)).await {
                 Outcome::Done => {}
                 Outcome::Refused(refusal) if refusal.reason == Reason::Conflict => {}
                 Outcome::Refused(refusal) => panic!("{refusal}"),
                 Outcome::Unknown => continue,
             }
-            while let Outcome::Unknown = self.swap(truth).await {}
-            swaps.store(u64::from(truth) + 1, Ordering::SeqCst);
+            while let Outcome::Unknown = self.swap(primary).await {}
+            swaps.store(u64::from(primary) + 1, Ordering::SeqCst);
         }
     }
 
-    async fn swap(&self, truth: u32) -> Outcome {
+    async fn swap(&self, primary: u32) -> Outcome {
         let record = op::row(morph_api::RECORDS, "swaps", "a");
         let revision = match self.client.get(morph_api::RECORDS, "swaps", "a").await {
             Ok(found) => found.map_or(0, |(_, revision)| revision),
@@ -114,9 +114,9 @@ impl Writer {
             }
         };
         let ops = [
-            op::swap(SWAPPED, truth, truth + 1),
-            op::fence(SWAPPED, "node1", u64::from(truth), "1.0.0"),
-            op::put(record.clone(), (truth + 1).to_string()),
+            op::swap(SWAPPED, primary, primary + 1),
+            op::fence(SWAPPED, "node1", u64::from(primary), "1.0.0"),
+            op::put(record.clone(), (primary + 1).to_string()),
         ];
         let swap = op::shared([op::expect(&record, revision)], ops);
         let outcome = self.attempt(&swap).await;
@@ -129,13 +129,13 @@ impl Writer {
     }
 }
 
-fn copy(id: u32, mark: u64) -> Transaction {
-    let mut ops = vec![op::create_copy(SWAPPED, id, id, "me")];
+fn shadow(id: u32, watermark: u64) -> Transaction {
+    let mut ops = vec![op::create_shadow(SWAPPED, id, id, "me")];
     ops.extend((0..COPIED).map(|n| {
         let row = op::row_in(SWAPPED, id, "t", format!("{n:04}"));
         op::put(row, id.to_string())
     }));
-    ops.push(op::mark(SWAPPED, id, "me", mark));
+    ops.push(op::watermark(SWAPPED, id, "me", watermark));
     op::shared([], ops)
 }
 
@@ -148,12 +148,12 @@ impl Load {
             gate: Arc::clone(&gate),
         };
         let mut first: Vec<Op> = vec![
-            op::create_truth(SWAPPED, 1, 1),
+            op::create_primary(SWAPPED, 1, 1),
             op::fence(SWAPPED, "node1", 0, "1.0.0"),
         ];
         let names: Vec<String> = (0..apps).map(|n| format!("app{n}")).collect();
         for app in &names {
-            first.push(op::create_truth(app, 1, 1));
+            first.push(op::create_primary(app, 1, 1));
             first.push(op::fence(app, "node1", 0, "1.0.0"));
         }
         client.commit(op::shared([], first)).await.unwrap().unwrap();
@@ -201,14 +201,18 @@ impl Load {
     }
 
     async fn app(&self, status: &StatusReply, app: &str, acknowledged: u64, when: &str) {
-        let lane = status.lanes.iter().find(|lane| lane.app == app).unwrap();
-        let turns = lane.turn;
+        let checkpoint = status
+            .checkpoints
+            .iter()
+            .find(|checkpoint| checkpoint.app == app)
+            .unwrap();
+        let turns = checkpoint.turn;
         // One turn may have landed without an answer.
         assert!(
             turns == acknowledged || turns == acknowledged + 1,
             "{when}: {app} has {turns} turns, {acknowledged} were acknowledged"
         );
-        assert_eq!(lane.cursor.unwrap().n, turns, "{when}: {app}");
+        assert_eq!(checkpoint.cursor.unwrap().n, turns, "{when}: {app}");
         let rows = self.client.list(app, "turns", "").await.unwrap();
         let found: Vec<(String, String)> = rows.into_iter().map(text).collect();
         let last = |slot| (0..turns).rev().find(|turn| turn % SLOTS == slot).unwrap();
@@ -218,18 +222,28 @@ impl Load {
         assert_eq!(found, right, "{when}: {app} after turn {turns}");
     }
 
-    /// Swap, fence and record are one: there is one truth, whole, and the lane and the record say the same.
+    /// Swap, fence and record are one: there is one primary, whole, and the checkpoint and the record say the same.
     async fn swapped(&self, status: &StatusReply, when: &str) {
         let swaps = self.swaps();
-        let spaces: Vec<&Space> = status.spaces.iter().filter(|s| s.app == SWAPPED).collect();
-        let truths: Vec<&&Space> = spaces.iter().filter(|space| space.truth).collect();
-        let [truth] = truths[..] else {
-            panic!("{when}: {spaces:?}");
+        let keyspaces: Vec<&Keyspace> = status
+            .keyspaces
+            .iter()
+            .filter(|s| s.app == SWAPPED)
+            .collect();
+        let primaries: Vec<&&Keyspace> = keyspaces
+            .iter()
+            .filter(|keyspace| keyspace.primary)
+            .collect();
+        let [primary] = primaries[..] else {
+            panic!("{when}: {keyspaces:?}");
         };
-        let id = u64::from(truth.id);
+        let id = u64::from(primary.id);
         assert!(id == swaps || id == swaps + 1, "{when}: {id}, of {swaps}");
-        let lane = status.lanes.iter().find(|lane| lane.app == SWAPPED);
-        assert_eq!(lane.unwrap().epoch, id, "{when}");
+        let checkpoint = status
+            .checkpoints
+            .iter()
+            .find(|checkpoint| checkpoint.app == SWAPPED);
+        assert_eq!(checkpoint.unwrap().epoch, id, "{when}");
         let record = self
             .client
             .get(morph_api::RECORDS, "swaps", "a")
@@ -237,30 +251,31 @@ impl Load {
             .unwrap();
         let record = record.map_or(1, |(value, _)| value.parse().unwrap());
         assert_eq!(record, id, "{when}");
-        for space in &spaces {
-            let rows = self.rows(space.id).await;
-            let whole = rows.len() as u64 == space.keys && (space.id == 1 || rows.len() == COPIED);
-            assert!(whole, "{when}: {} rows of {space:?}", rows.len());
-            let right = space.id.to_string();
+        for keyspace in &keyspaces {
+            let rows = self.rows(keyspace.id).await;
+            let whole =
+                rows.len() as u64 == keyspace.keys && (keyspace.id == 1 || rows.len() == COPIED);
+            assert!(whole, "{when}: {} rows of {keyspace:?}", rows.len());
+            let right = keyspace.id.to_string();
             assert!(
                 rows.into_iter().all(|row| text(row).1 == right),
-                "{when}: {space:?}"
+                "{when}: {keyspace:?}"
             );
         }
-        let before = self.rows(truth.id - 1).await;
+        let before = self.rows(primary.id - 1).await;
         assert!(
             before.is_empty(),
-            "{when}: {} rows of a space that is gone",
+            "{when}: {} rows of a keyspace that is gone",
             before.len()
         );
     }
 
-    async fn rows(&self, space: u32) -> Vec<RowValue> {
-        if space == 0 {
-            return Vec::new(); // means the truth
+    async fn rows(&self, keyspace: u32) -> Vec<RowValue> {
+        if keyspace == 0 {
+            return Vec::new(); // means the primary
         }
         let request = ReadRequest {
-            row: Some(op::row_in(SWAPPED, space, "", "")),
+            row: Some(op::row_in(SWAPPED, keyspace, "", "")),
             prefix: true,
             limit: 10_000,
             ..ReadRequest::default()

@@ -124,7 +124,7 @@ const REVISIONS: [&str; 12] = [
     "revision",
     "from_revision",
     "modified",
-    "mark",
+    "watermark",
     "told",
     "needs",
     "durable",

@@ -81,7 +81,7 @@ fn config(app: &str, id: &str, release: &str, lazy: bool) -> Result<Config, Stri
         instance: id.to_owned(),
         node: NODE.to_owned(),
         pid: 1,
-        space: None,
+        keyspace: None,
         chain: Chain::none(1),
         reinstall: false,
         alone: false,
@@ -335,7 +335,7 @@ impl Instance {
 
 /// What it says every second decides nothing here.
 fn is_health(record: &from_app::Record) -> bool {
-    let from_app::Record::Say(bytes) = record else {
+    let from_app::Record::Report(bytes) = record else {
         return false;
     };
     let report = Report::decode(bytes.clone())

@@ -72,9 +72,9 @@ impl Canon for Proxy {
 
 impl Proxy {
     /// With these apps and a switch.
-    pub(crate) fn new(apps: &[String], stream: u64) -> Self {
+    pub(crate) fn new(apps: &[String], incarnation: u64) -> Self {
         let settings = Settings {
-            stream,
+            incarnation,
             quota: QUOTA,
             role: Role::Equal,
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use morph_api::store::{Op, Reason, Seq, Transaction};
-use morph_api::{RECORDS, store::Lane};
+use morph_api::{RECORDS, store::Checkpoint};
 use morph_sdk::machine::Outcome;
 use morph_store::{Refusal, op};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub(crate) struct Write {
     pub(crate) value: Value,
 }
 
-/// A lane to be fenced.
+/// A checkpoint to be fenced.
 #[derive(Debug, Clone)]
 pub(crate) struct Fencing {
     pub(crate) app: String,
@@ -102,7 +102,7 @@ impl Records {
         writes: &[Write],
         more: &[Op],
         unflushed: bool,
-    ) -> Result<Option<Vec<Lane>>, Box<Refusal>> {
+    ) -> Result<Option<Vec<Checkpoint>>, Box<Refusal>> {
         for _ in 0..CONFLICTS {
             match store.commit(self.transaction(writes, more.to_vec()), unflushed) {
                 Outcome::Committed(committed) => {
@@ -114,7 +114,7 @@ impl Records {
                             },
                         );
                     }
-                    return Ok(Some(committed.lanes));
+                    return Ok(Some(committed.checkpoints));
                 }
                 Outcome::Refused(refusal) if refusal.reason != Reason::Conflict => {
                     return Err(refusal);
@@ -129,11 +129,11 @@ impl Records {
         Err(Box::new(Refusal {
             reason: Reason::Conflict,
             message,
-            lane: None,
+            checkpoint: None,
         }))
     }
 
-    /// Raises the epochs of lanes together with their rows.
+    /// Raises the epochs of checkpoints together with their rows.
     pub(crate) fn fence(
         &mut self,
         store: &mut Store,
@@ -149,7 +149,7 @@ impl Records {
                     if self.read_back(store, &writes) {
                         return Ok(fencings.iter().map(|f| fenced(store, &f.app)).collect());
                     }
-                    let stale = refusal.lane.clone().unwrap_or_default();
+                    let stale = refusal.checkpoint.clone().unwrap_or_default();
                     let is_it = |f: &&mut Fencing| f.force && f.app == stale.app;
                     match fencings.iter_mut().find(is_it) {
                         Some(fencing) if fencing.epoch != stale.epoch => {
@@ -184,11 +184,11 @@ pub(crate) fn ops_of(fencings: &[Fencing]) -> Vec<Op> {
 }
 
 pub(crate) fn fenced(store: &Store, app: &str) -> Fenced {
-    let lane = store.lane(app).cloned().unwrap_or_default();
+    let checkpoint = store.checkpoint(app).cloned().unwrap_or_default();
     Fenced {
-        epoch: lane.epoch,
-        cursor: lane.cursor.unwrap_or(Seq::ZERO),
-        turn: lane.turn,
+        epoch: checkpoint.epoch,
+        cursor: checkpoint.cursor.unwrap_or(Seq::ZERO),
+        turn: checkpoint.turn,
         revision: store.revision(),
     }
 }

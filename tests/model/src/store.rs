@@ -9,7 +9,7 @@ use morph_api::RECORDS;
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Committed, Durability, Ended, Lane, RowValue, Rows as RowsReply, Seq,
+    Change, Changes, Checkpoint, Committed, Durability, Ended, RowValue, Rows as RowsReply, Seq,
     StatusReply, Synced, Transaction, WatchReply, WatchRequest, op::Op as Kind, watch_reply,
 };
 use morph_sdk::machine::Outcome;
@@ -38,7 +38,7 @@ pub(crate) struct Store {
     rows: Table,
     /// Where the disk is behind: what it has.
     disk: Option<Box<(State, Table)>>,
-    /// Changes that some watch was not told, with their space.
+    /// Changes that some watch was not told, with their keyspace.
     past: Vec<(At, Change)>,
     incarnation: u64,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Store {
 pub(crate) struct Watch {
     pub(crate) generation: u64,
     app: String,
-    space: u32,
+    keyspace: u32,
     /// Told up to here.
     pub(crate) told: u64,
     durable: u64,
@@ -73,11 +73,11 @@ impl fmt::Debug for Store {
             .into_iter()
             .chain(self.disk.as_deref().map(|(s, r)| (s, r)))
         {
-            let (lanes, spaces) = (state.lanes.values(), state.spaces.values());
+            let (checkpoints, keyspaces) = (state.checkpoints.values(), state.keyspaces.values());
             let records = rows.iter().filter(|(at, _)| at.app == RECORDS);
             let rows = rows.iter().filter(|(at, _)| at.app != RECORDS);
-            text.field("lanes", &lanes.collect::<Vec<_>>())
-                .field("spaces", &spaces.collect::<Vec<_>>());
+            text.field("checkpoints", &checkpoints.collect::<Vec<_>>())
+                .field("keyspaces", &keyspaces.collect::<Vec<_>>());
             text.field("rows", &rows.collect::<Vec<_>>());
             let records = records.map(|(at, row)| (&at.table, &at.key, &row.value));
             text.field("records", &records.collect::<Vec<_>>());
@@ -92,8 +92,8 @@ impl fmt::Debug for Store {
 }
 
 impl Canon for Store {
-    // The marks are those of copies.
-    const FIGURES: &'static [&'static str] = &["modified", "mark", "keys"];
+    // The watermarks are those of shadows.
+    const FIGURES: &'static [&'static str] = &["modified", "watermark", "keys"];
 
     fn now(&self) -> Instant {
         clock::base()
@@ -167,7 +167,7 @@ impl Store {
         self.state.advance(&effects);
         Outcome::Committed(Committed {
             revision: effects.revision,
-            lanes: effects.lanes,
+            checkpoints: effects.checkpoints,
             durable: effects.revision,
         })
     }
@@ -204,14 +204,17 @@ impl Store {
 
     pub(crate) fn status(&self) -> StatusReply {
         StatusReply {
-            lanes: self.state.lanes.values().cloned().collect(),
-            spaces: self.state.spaces.values().cloned().collect(),
+            checkpoints: self.state.checkpoints.values().cloned().collect(),
+            keyspaces: self.state.keyspaces.values().cloned().collect(),
             ..StatusReply::default()
         }
     }
 
-    pub(crate) fn lane(&self, app: &str) -> Option<&Lane> {
-        self.state.lanes.values().find(|lane| lane.app == app)
+    pub(crate) fn checkpoint(&self, app: &str) -> Option<&Checkpoint> {
+        self.state
+            .checkpoints
+            .values()
+            .find(|checkpoint| checkpoint.app == app)
     }
 
     /// All that a transaction expects of rows is so.
@@ -228,19 +231,19 @@ impl Store {
     /// The epoch that a crash would leave.
     pub(crate) fn epoch_on_disk(&self, app: &str) -> u64 {
         let state = self.disk.as_ref().map_or(&self.state, |disk| &disk.0);
-        let mut lanes = state.lanes.values();
-        lanes
-            .find(|lane| lane.app == app)
-            .map_or(0, |lane| lane.epoch)
+        let mut checkpoints = state.checkpoints.values();
+        checkpoints
+            .find(|checkpoint| checkpoint.app == app)
+            .map_or(0, |checkpoint| checkpoint.epoch)
     }
 
     /// A row and its revision.
     pub(crate) fn row(&self, app: &str, table: &str, key: &str) -> Option<&Row> {
-        let space = self.state.truth(app)?.id;
+        let keyspace = self.state.primary(app)?.id;
         let (app, table, key) = (app.to_owned(), table.to_owned(), key.to_owned());
         self.rows.get(&At {
             app,
-            space,
+            keyspace,
             table,
             key,
         })
@@ -254,23 +257,23 @@ impl Store {
     }
 
     pub(crate) fn cursor(&self, app: &str) -> Seq {
-        self.lane(app)
-            .and_then(|lane| lane.cursor)
+        self.checkpoint(app)
+            .and_then(|checkpoint| checkpoint.cursor)
             .unwrap_or(Seq::ZERO)
     }
 
-    /// Begins a watch of one's own space: what it says first, and itself.
+    /// Begins a watch of one's own keyspace: what it says first, and itself.
     pub(crate) fn watch(
         &self,
         generation: u64,
         request: &WatchRequest,
     ) -> (Vec<WatchReply>, Option<Watch>) {
         let app = &request.app;
-        let Some(Which::Space(id)) = request.which else {
-            return (vec![ended(Why::SpaceGone)], None);
+        let Some(Which::Keyspace(id)) = request.which else {
+            return (vec![ended(Why::KeyspaceGone)], None);
         };
-        let Some(space) = self.state.spaces.get(&(app.clone(), id)) else {
-            return (vec![ended(Why::SpaceGone)], None);
+        let Some(keyspace) = self.state.keyspaces.get(&(app.clone(), id)) else {
+            return (vec![ended(Why::KeyspaceGone)], None);
         };
         let goes_on = request.from_revision != 0;
         if goes_on && request.incarnation != self.incarnation {
@@ -283,12 +286,12 @@ impl Store {
         let synced = watch_reply::Reply::Synced(Synced {
             revision: told,
             incarnation: self.incarnation,
-            space: Some(space.clone()),
+            keyspace: Some(keyspace.clone()),
             resumed: goes_on,
         });
         let mut replies = vec![wrap(synced)];
         if !goes_on {
-            let of = |(at, _): &(&At, &Row)| at.app == *app && at.space == id;
+            let of = |(at, _): &(&At, &Row)| at.app == *app && at.keyspace == id;
             let rows = self.rows.iter().filter(of);
             let rows = rows.map(|(at, row)| RowValue {
                 table: at.table.clone(),
@@ -301,25 +304,25 @@ impl Store {
             };
             replies.insert(0, wrap(watch_reply::Reply::Snapshot(rows)));
         }
-        let (app, space) = (app.clone(), id);
+        let (app, keyspace) = (app.clone(), id);
         let durable = self.durable();
         let watch = Watch {
             generation,
             app,
-            space,
+            keyspace,
             told,
             durable,
         };
         (replies, Some(watch))
     }
 
-    /// Something of this watch's space was not told.
+    /// Something of this watch's keyspace was not told.
     pub(crate) fn has_news(&self, watch: &Watch, late: bool) -> bool {
         if !late {
             return watch.durable < self.durable() && watch.durable < watch.told;
         }
         let is_new = |(at, change): &(At, Change)| {
-            at.app == watch.app && at.space == watch.space && change.revision > watch.told
+            at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
         self.past.iter().any(is_new) || watch.durable < self.durable() && watch.durable < watch.told
     }
@@ -327,7 +330,7 @@ impl Store {
     /// All that a watch was not told.
     pub(crate) fn tell(&self, watch: &mut Watch) -> WatchReply {
         let is_new = |(at, change): &&(At, Change)| {
-            at.app == watch.app && at.space == watch.space && change.revision > watch.told
+            at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
         let new = self.past.iter().filter(is_new);
         let changes = Changes {

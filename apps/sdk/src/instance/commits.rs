@@ -67,7 +67,11 @@ impl<A: App> Instance<A> {
 
     fn commit(&self, hand: &Hand, durability: Durability) -> Output {
         let app = &self.config.manifest.name;
-        let space = self.truth.space.as_ref().map_or(0, |space| space.id);
+        let keyspace = self
+            .primary
+            .keyspace
+            .as_ref()
+            .map_or(0, |keyspace| keyspace.id);
         let turn = Turn {
             app: app.clone(),
             node: self.config.node.clone(),
@@ -76,7 +80,7 @@ impl<A: App> Instance<A> {
             cursor: hand.seq(),
         };
         let ops = hand.writes.iter().map(|((table, key), value)| {
-            let row = op::row_in(app, space, table, key);
+            let row = op::row_in(app, keyspace, table, key);
             match value {
                 Some(value) => op::put(row, value.to_string()),
                 None => op::delete(row),
@@ -119,12 +123,12 @@ impl<A: App> Instance<A> {
         let journal = std::mem::take(&mut hand.journal);
         let ids: Vec<_> = journal.keys().cloned().collect();
         self.engine.undo(journal);
-        self.truth.note(ids.iter(), &self.engine.tables);
-        self.truth.undo(std::mem::take(&mut hand.undo));
+        self.primary.note(ids.iter(), &self.engine.tables);
+        self.primary.undo(std::mem::take(&mut hand.undo));
         self.settle();
     }
 
-    /// What came of a transaction: of a turn's, or of the copy's.
+    /// What came of a transaction: of a turn's, or of the shadow's.
     pub(super) fn committed(
         &mut self,
         id: u64,
@@ -134,7 +138,7 @@ impl<A: App> Instance<A> {
     ) -> Result<(), Fatal> {
         let mut hands = self.hands.committing.iter_mut();
         let Some((at, hand)) = hands.by_ref().enumerate().find(|(_, hand)| hand.id == id) else {
-            self.copy_committed(id, &outcome, now, out);
+            self.shadow_committed(id, &outcome, now, out);
             return Ok(());
         };
         hand.doubtful |= matches!(outcome, Outcome::Unknown(_));
@@ -143,7 +147,7 @@ impl<A: App> Instance<A> {
                 let revision = committed.revision;
                 hand.stage = Stage::Stored { revision };
                 hand.stored = Some(revision);
-                // It is of the lane's next turn, so all before it are there too.
+                // It is of the checkpoint's next turn, so all before it are there too.
                 self.hands.synced(committed.durable);
                 return Ok(());
             }
@@ -154,7 +158,7 @@ impl<A: App> Instance<A> {
             }
             // It came before those that are durable now.
             Outcome::Refused(refusal) if is_behind(&refusal, hand.follows) => refusal.to_string(),
-            Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
+            Outcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
                 return self.refused(&refusal);
             }
             Outcome::Refused(refusal) => refusal.to_string(),
@@ -175,7 +179,7 @@ impl<A: App> Instance<A> {
 
     /// Lets go of the turns that are durable, in order, and asks again about those that are not, if it is time.
     pub(super) fn go_on_committing(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.deferred.is_some() || self.copy.is_some() || self.is_ending() {
+        if self.deferred.is_some() || self.shadow.is_some() || self.is_ending() {
             self.hands.hurry();
         }
         while let Some(hand) = self.hands.committing.front_mut() {
@@ -217,7 +221,7 @@ impl<A: App> Instance<A> {
 
     fn durable(&mut self, hand: Hand, revision: u64, out: &mut Vec<Output>) {
         let seq = hand.seq();
-        self.truth.committed(revision, hand.writes);
+        self.primary.committed(revision, hand.writes);
         let Role::Live(live) = &mut self.role else {
             return;
         };
@@ -245,7 +249,7 @@ impl<A: App> Instance<A> {
                 first.stage = Stage::Durable { revision };
             }
             Reason::Already => {
-                let revision = self.truth.revision;
+                let revision = self.primary.revision;
                 first.stage = Stage::Durable { revision };
                 self.reload();
             }
@@ -255,7 +259,7 @@ impl<A: App> Instance<A> {
                 // What was applied before the fence is on disk with it.
                 while let Some(hand) = self.hands.committing.pop_front_if(|h| h.stored.is_some()) {
                     let revision = hand.stored.unwrap_or_default();
-                    self.truth.committed(revision, hand.writes);
+                    self.primary.committed(revision, hand.writes);
                 }
                 // Others may have been too, and their answers lost: only a new snapshot shows.
                 let doubtful = self.hands.committing.iter().any(|hand| hand.doubtful);
@@ -292,9 +296,9 @@ impl<A: App> Instance<A> {
         if live.epoch != epoch {
             return;
         }
-        if let Some(lane) = &refusal.lane {
-            live.turn = lane.turn;
-            live.cursor = lane.cursor.unwrap_or(live.cursor);
+        if let Some(checkpoint) = &refusal.checkpoint {
+            live.turn = checkpoint.turn;
+            live.cursor = checkpoint.cursor.unwrap_or(live.cursor);
         }
         if unaccepted {
             // The proxy will still answer it.
@@ -327,8 +331,8 @@ impl<A: App> Instance<A> {
 
 /// A gap that was found when a turn before this one was not stored yet.
 fn is_behind(refusal: &Refusal, follows: u64) -> bool {
-    let lane = refusal.lane.as_ref();
-    refusal.reason == Reason::Gap && lane.is_some_and(|lane| lane.turn < follows)
+    let checkpoint = refusal.checkpoint.as_ref();
+    refusal.reason == Reason::Gap && checkpoint.is_some_and(|checkpoint| checkpoint.turn < follows)
 }
 
 fn durable(cursor: Seq) -> Output {

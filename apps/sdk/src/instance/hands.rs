@@ -1,4 +1,4 @@
-//! The turns in hand: made, and not durable yet.
+//! The turns in flight: made, and not durable yet.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use morph_api::store::Seq;
 use morph_api::supervisor::RuleDifference;
 
 use super::layers::{Touched, Undo};
+use super::primary::Write;
 use super::session::Delivered;
-use super::truth::Write;
 use crate::Dpid;
 use crate::turn::Journal;
 
@@ -39,7 +39,7 @@ pub(super) enum Stage {
 #[derive(Debug, Clone)]
 pub(super) struct Hand {
     pub(super) epoch: u64,
-    /// The lane's turn before it.
+    /// The checkpoint's turn before it.
     pub(super) follows: u64,
     pub(super) answers: Option<Delivered>,
     pub(super) journal: Journal,

@@ -48,7 +48,7 @@ pub enum Input {
     Control(to_app::Record),
     /// An OpenFlow message of the session.
     Message { channel: u32, message: Bytes },
-    /// The store's lanes and spaces, as asked for; or it is away.
+    /// The store's checkpoints and keyspaces, as asked for; or it is away.
     Status(Result<StatusReply, String>),
     /// A watch said something; an error: it broke.
     Watch {
@@ -73,7 +73,7 @@ pub enum Output {
     Control(from_app::Record),
     /// Send this OpenFlow message.
     Message { channel: u32, message: Bytes },
-    /// Ask the store for its lanes and spaces.
+    /// Ask the store for its checkpoints and keyspaces.
     Status,
     /// Watch, and no longer follow the source's earlier watch.
     Watch {

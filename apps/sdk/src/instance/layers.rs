@@ -1,7 +1,7 @@
 //! The app's rows in other schema versions, a layer a step: where a change on one side leads to on the other.
 //!
 //! ```text
-//!   view --hop 0--> layer 0 --hop 1--> layer 1 ... --> the truth, or a copy
+//!   view --hop 0--> layer 0 --hop 1--> layer 1 ... --> the primary, or a shadow
 //! ```
 //!
 //! Each step has groups of its own. A change on the near side is followed outwards: its groups at hop 0 are mapped whole, what
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::truth::Write;
+use super::primary::Write;
 use crate::migration::{Hop, Members};
 use crate::turn::RowId;
 use crate::{MigrationError, Rows};

@@ -16,7 +16,7 @@ const TOLD: usize = 3;
 /// Bytes of a value that are told.
 const BYTES: usize = 200;
 
-/// The groups of a copy that lose something.
+/// The groups of a shadow that lose something.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Losses {
     /// By step and group.

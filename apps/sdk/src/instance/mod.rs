@@ -22,22 +22,22 @@
 //! | `session` | what the proxy says |
 //! | `orders` | what morphd says, and is told |
 //! | `watches` | the view's sources in the store |
-//! | `truth`, `layers` | the app's own rows, natively or through migrations |
+//! | `primary`, `layers` | the app's own rows, natively or through migrations |
 //! | `turns` | making turns |
 //! | `hands`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
-//! | `copy`, `losses` | a copy in another schema version, and what a way back from it would lose |
+//! | `shadow`, `losses` | a shadow in another schema version, and what a way back from it would lose |
 
 mod commits;
-mod copy;
 mod hands;
 mod io;
 mod layers;
 mod losses;
 mod orders;
+mod primary;
 mod session;
+mod shadow;
 mod switches;
-mod truth;
 mod turns;
 mod watches;
 
@@ -59,11 +59,11 @@ use crate::engine::Engine;
 use crate::migration::Chain;
 use crate::wanted::Stale;
 use crate::{App, Changes, MigrationError, Pipeline};
-use copy::Copy;
 use hands::Hands;
+use primary::Primary;
 use session::{Announced, Delivered};
+use shadow::Shadow;
 use switches::Switches;
-use truth::Truth;
 use watches::Follow;
 
 /// How often a live app ticks.
@@ -84,8 +84,8 @@ pub struct Config {
     pub node: String,
     /// Of its process, for people.
     pub pid: u32,
-    /// The space to read natively, where it is not the truth yet.
-    pub space: Option<u32>,
+    /// The keyspace to read natively, where it is not the primary yet.
+    pub keyspace: Option<u32>,
     /// The migrations that the release brings.
     pub chain: Chain,
     /// For a test of the tests only: on a resume, delete all rules and add them again.
@@ -118,7 +118,7 @@ struct Live {
     epoch: u64,
     /// The last event whose effects are durable.
     cursor: Seq,
-    /// Committed turns of the lane.
+    /// Committed turns of the checkpoint.
     turn: u64,
     /// The view's least revision before anything is answered.
     revision: u64,
@@ -129,15 +129,15 @@ struct Live {
     health: Instant,
     /// It was said that all switches are in step.
     all_synced: bool,
-    /// Resumed together with other apps: its rules have to be known before the first turn, and are said to be.
-    together: bool,
+    /// Resumed as one of a group of apps: its rules have to be known before the first turn, and are said to be.
+    group: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Flush {
     deadline: Instant,
     told: bool,
-    /// Go was said, or its time is over: the store is asked which space is the truth.
+    /// Go was said, or its time is over: the store is asked which keyspace is the primary.
     going: bool,
 }
 
@@ -153,7 +153,7 @@ struct Counters {
 pub struct Instance<A: App> {
     config: Config,
     engine: Engine<A>,
-    truth: Truth,
+    primary: Primary,
     own: Follow,
     others: BTreeMap<String, Follow>,
     /// The proxy has said what is connected, in this session.
@@ -167,14 +167,14 @@ pub struct Instance<A: App> {
     /// What others changed that the app was not told yet.
     changes: Option<Changes>,
     switches: Switches,
-    /// What the own watch said about rows that turns in hand changed, and of which watch it is. No turn is made until it is
+    /// What the own watch said about rows that turns in flight changed, and of which watch it is. No turn is made until it is
     /// taken up.
     deferred: Option<(u64, watch_reply::Reply)>,
     /// The epochs in which this instance was live: turns of these are its own.
     lived: BTreeSet<u64>,
-    copy: Option<Copy>,
-    /// Space and schema version of a copy that is to be made once the view is loaded.
-    copy_order: Option<(u32, u32)>,
+    shadow: Option<Shadow>,
+    /// Keyspace and schema version of a shadow that is to be made once the view is loaded.
+    shadow_order: Option<(u32, u32)>,
     last_commit: u64,
     counters: Counters,
     ended: bool,
@@ -191,7 +191,7 @@ impl<A: App> Instance<A> {
         let reads = &config.manifest.reads;
         Instance {
             engine: Engine::new(app, pipeline),
-            truth: Truth::new(config.chain.clone()),
+            primary: Primary::new(config.chain.clone()),
             own: Follow::default(),
             others: reads
                 .keys()
@@ -207,8 +207,8 @@ impl<A: App> Instance<A> {
             switches: Switches::new(config.manifest.id),
             deferred: None,
             lived: BTreeSet::new(),
-            copy: None,
-            copy_order: None,
+            shadow: None,
+            shadow_order: None,
             last_commit: 0,
             counters: Counters::default(),
             ended: false,
@@ -261,13 +261,17 @@ impl<A: App> Instance<A> {
 
     /// It cannot go on: says why, and ends.
     pub(crate) fn fail(&mut self, message: String, out: &mut Vec<Output>) {
+        self.fail_with(1, message, out);
+    }
+
+    fn fail_with(&mut self, status: u8, message: String, out: &mut Vec<Output>) {
         tracing::error!("{message}");
         let failed = morph_api::supervisor::Failed { message };
         self.say(report::Report::Failed(failed), out);
-        self.exit(1, out);
+        self.exit(status, out);
     }
 
-    /// Whether words of watches may come now: one that concerns turns in hand waits for these, and others for it.
+    /// Whether words of watches may come now: one that concerns turns in flight waits for these, and others for it.
     pub fn takes_watches(&self) -> bool {
         self.deferred.is_none()
     }
@@ -290,7 +294,7 @@ impl<A: App> Instance<A> {
             .chain(live.into_iter().flatten())
             .chain(reading.flatten())
             .chain(self.hands.next_deadline())
-            .chain(self.copy_deadline())
+            .chain(self.shadow_deadline())
             .min()
     }
 
@@ -306,7 +310,7 @@ impl<A: App> Instance<A> {
         self.read_switches(now, out);
         self.go_on(now, out);
         loop {
-            self.make_copy(now, out)?;
+            self.make_shadow(now, out)?;
             if !self.step(now, out)? {
                 break;
             }
@@ -351,7 +355,7 @@ impl<A: App> Instance<A> {
         if self.welcomed {
             let report = Report { report: Some(what) };
             let bytes = report.encode_to_vec().into();
-            out.push(Output::Control(from_app::Record::Say(bytes)));
+            out.push(Output::Control(from_app::Record::Report(bytes)));
         }
     }
 

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::session::{Quiesced, from_app};
-use morph_api::store::Space;
+use morph_api::store::Keyspace;
 use morph_api::supervisor::{
-    CopyProgress, Flushed, Health, Instruction, MakeCopy, Pong, Ready, RuleDifference, instruction,
-    report,
+    Flushed, Health, Instruction, MakeShadow, Pong, Ready, RuleDifference, ShadowProgress,
+    instruction, report,
 };
 use morph_openflow::rule::RuleSet;
 use prost::Message as _;
 
-use super::copy::Copy;
 use super::layers::Layers;
+use super::shadow::Shadow;
 use super::turns::counts;
 use super::{Fatal, Flush, GO, HEALTH, Instance, Now, Outcome, Output, Role};
 use crate::{App, install, view};
@@ -32,14 +32,14 @@ impl<A: App> Instance<A> {
             Some(Told::Ping(ping)) => {
                 let pong = Pong {
                     token: ping.token,
-                    revision: self.truth.revision,
+                    revision: self.primary.revision,
                 };
                 self.say(report::Report::Pong(pong), out);
             }
-            Some(Told::MakeCopy(order)) => self.order_copy(order, out),
-            Some(Told::StopCopy(_)) => {
-                self.copy = None;
-                self.copy_order = None;
+            Some(Told::MakeShadow(order)) => self.order_shadow(order, out),
+            Some(Told::StopShadow(_)) => {
+                self.shadow = None;
+                self.shadow_order = None;
             }
             Some(Told::Flush(_)) => self.flush(now),
             Some(Told::Go(_)) => self.go(),
@@ -66,13 +66,13 @@ impl<A: App> Instance<A> {
             && let Some(flush) = &mut live.flush
         {
             flush.going = true;
-            self.look_for_truth();
+            self.look_for_primary();
         }
     }
 
-    /// Ends a flush, once the space that is the truth now is followed.
+    /// Ends a flush, once the keyspace that is the primary now is followed.
     pub(super) fn go_on(&mut self, now: Now, out: &mut Vec<Output>) {
-        let follows = self.follows_truth();
+        let follows = self.follows_primary();
         let Role::Live(live) = &mut self.role else {
             return;
         };
@@ -82,135 +82,153 @@ impl<A: App> Instance<A> {
         if flush.going && follows {
             live.flush = None;
         } else if !flush.going && flush.deadline <= now.instant {
-            tracing::warn!("no Go within {GO:?}: looks for the truth by itself");
+            tracing::warn!("no Go within {GO:?}: looks for the primary by itself");
             self.go();
             self.follow_due(now, out);
         }
     }
 
-    fn order_copy(&mut self, order: MakeCopy, out: &mut Vec<Output>) {
-        if let Some(copy) = self.copy.as_ref().filter(|copy| copy.space == order.space) {
-            let progress = copy.progress(&self.truth);
-            self.say(report::Report::Copy(progress), out);
-        } else if self.truth.way(order.schema).is_some() {
-            self.copy_order = Some((order.space, order.schema));
+    fn order_shadow(&mut self, order: MakeShadow, out: &mut Vec<Output>) {
+        if let Some(shadow) = self
+            .shadow
+            .as_ref()
+            .filter(|shadow| shadow.keyspace == order.keyspace)
+        {
+            let progress = shadow.progress(&self.primary);
+            self.say(report::Report::Shadow(progress), out);
+        } else if self.primary.way(order.schema).is_some() {
+            self.shadow_order = Some((order.keyspace, order.schema));
         } else {
             let (version, schema) = (&self.config.manifest.version, order.schema);
             let error = format!("release {version} has no migration to schema version {schema}");
-            self.no_copy(order.space, error, out);
+            self.no_shadow(order.keyspace, error, out);
         }
     }
 
-    fn no_copy(&mut self, space: u32, error: String, out: &mut Vec<Output>) {
-        tracing::error!("copy {space} cannot be made: {error}");
-        self.copy = None;
-        let progress = CopyProgress {
-            space,
+    fn no_shadow(&mut self, keyspace: u32, error: String, out: &mut Vec<Output>) {
+        tracing::error!("shadow {keyspace} cannot be made: {error}");
+        self.shadow = None;
+        let progress = ShadowProgress {
+            keyspace,
             error,
-            ..CopyProgress::default()
+            ..ShadowProgress::default()
         };
-        self.say(report::Report::Copy(progress), out);
+        self.say(report::Report::Shadow(progress), out);
     }
 
-    /// When the copy has something to do.
-    pub(super) fn copy_deadline(&self) -> Option<Instant> {
-        let copy = self.copy.as_ref().filter(|_| self.own_loaded());
-        copy.and_then(Copy::next_deadline)
+    /// When the shadow has something to do.
+    pub(super) fn shadow_deadline(&self) -> Option<Instant> {
+        let shadow = self.shadow.as_ref().filter(|_| self.own_loaded());
+        shadow.and_then(Shadow::next_deadline)
     }
 
-    /// Writes the next part of the copy, if one is to be made.
-    pub(super) fn make_copy(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
+    /// Writes the next part of the shadow, if one is to be made.
+    pub(super) fn make_shadow(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
         if !self.own_loaded() {
             return Ok(());
         }
-        if let Some((space, schema)) = self.copy_order.take() {
-            self.begin_copy(space, schema, out);
+        if let Some((keyspace, schema)) = self.shadow_order.take() {
+            self.begin_shadow(keyspace, schema, out);
         }
-        let Some(copy) = &mut self.copy else {
+        let Some(shadow) = &mut self.shadow else {
             return Ok(());
         };
         if let Role::Live(live) = &self.role
             && (live.quiesce || live.flush.is_some())
         {
-            copy.hurry();
+            shadow.hurry();
         }
         let (tables, id) = (&self.engine.tables, &mut self.last_commit);
-        match copy.next(&self.truth, tables, &self.hands, id, now.instant) {
+        match shadow.next(&self.primary, tables, &self.hands, id, now.instant) {
             Ok(Some((id, transaction))) => out.push(Output::Commit { id, transaction }),
             Ok(None) => {}
             // Through the migration, what fails here fails every turn as well.
-            Err(error) if self.truth.is_through() => return Err(error.into()),
+            Err(error) if self.primary.is_through() => return Err(error.into()),
             Err(error) => {
-                let space = copy.space;
-                self.no_copy(space, error.to_string(), out);
+                let keyspace = shadow.keyspace;
+                self.no_shadow(keyspace, error.to_string(), out);
             }
         }
         Ok(())
     }
 
-    fn begin_copy(&mut self, space: u32, schema: u32, out: &mut Vec<Output>) {
+    fn begin_shadow(&mut self, keyspace: u32, schema: u32, out: &mut Vec<Output>) {
         let app = &self.config.manifest.name;
         let owner = &self.config.instance;
-        let way = self.truth.way(schema).unwrap_or_default();
+        let way = self.primary.way(schema).unwrap_or_default();
         let of_view = way.is_empty();
-        if of_view != self.truth.is_through() {
-            let now = self.truth.space.as_ref().map_or(0, |space| space.schema);
-            let error = format!("the truth has schema version {now}, the copy is to have {schema}");
-            return self.no_copy(space, error, out);
+        if of_view != self.primary.is_through() {
+            let now = self
+                .primary
+                .keyspace
+                .as_ref()
+                .map_or(0, |keyspace| keyspace.schema);
+            let error =
+                format!("the primary has schema version {now}, the shadow is to have {schema}");
+            return self.no_shadow(keyspace, error, out);
         }
-        tracing::info!("makes copy {space} in schema version {schema}");
-        self.truth
+        tracing::info!("makes shadow {keyspace} in schema version {schema}");
+        self.primary
             .group_by(way.first().copied(), &self.engine.tables);
-        self.copy = Some(match of_view {
-            true => Copy::of_view(app, owner, space, &self.truth, &self.hands),
-            false => Copy::over(app, owner, space, way, &self.truth, &self.hands),
+        self.shadow = Some(match of_view {
+            true => Shadow::of_view(app, owner, keyspace, &self.primary, &self.hands),
+            false => Shadow::over(app, owner, keyspace, way, &self.primary, &self.hands),
         });
     }
 
-    /// The former truth stays, for those that read its schema version.
-    pub(super) fn keep_copy(&mut self, space: &Space, layers: Layers, out: &mut Vec<Output>) {
-        tracing::info!("keeps copy {} in schema version {}", space.id, space.schema);
+    /// The former primary stays, for those that read its schema version.
+    pub(super) fn keep_shadow(
+        &mut self,
+        keyspace: &Keyspace,
+        layers: Layers,
+        out: &mut Vec<Output>,
+    ) {
+        tracing::info!(
+            "keeps shadow {} in schema version {}",
+            keyspace.id,
+            keyspace.schema
+        );
         let (app, owner) = (&self.config.manifest.name, &self.config.instance);
-        let copy = Copy::kept(app, owner, space, layers);
-        let progress = copy.progress(&self.truth);
-        self.copy = Some(copy);
-        self.say(report::Report::Copy(progress), out);
+        let shadow = Shadow::kept(app, owner, keyspace, layers);
+        let progress = shadow.progress(&self.primary);
+        self.shadow = Some(shadow);
+        self.say(report::Report::Shadow(progress), out);
     }
 
-    pub(super) fn copy_committed(
+    pub(super) fn shadow_committed(
         &mut self,
         id: u64,
         outcome: &Outcome,
         now: Now,
         out: &mut Vec<Output>,
     ) {
-        let Some(copy) = &mut self.copy else {
+        let Some(shadow) = &mut self.shadow else {
             return;
         };
-        match copy.committed(id, outcome, now.instant) {
+        match shadow.committed(id, outcome, now.instant) {
             Some(Ok(())) => {
-                let progress = copy.progress(&self.truth);
-                self.say(report::Report::Copy(progress), out);
+                let progress = shadow.progress(&self.primary);
+                self.say(report::Report::Shadow(progress), out);
             }
             Some(Err(error)) => {
-                let space = copy.space;
-                self.no_copy(space, error, out);
+                let keyspace = shadow.keyspace;
+                self.no_shadow(keyspace, error, out);
             }
             None => {}
         }
     }
 
-    fn copy_is_current(&self) -> bool {
-        self.copy_order.is_none()
+    fn shadow_is_current(&self) -> bool {
+        self.shadow_order.is_none()
             && self
-                .copy
+                .shadow
                 .as_ref()
-                .is_none_or(|copy| copy.is_current(&self.truth))
+                .is_none_or(|shadow| shadow.is_current(&self.primary))
     }
 
-    /// Once all turns are durable, and a copy that was ordered reflects them.
+    /// Once all turns are durable, and a shadow that was ordered reflects them.
     pub(super) fn answer_quiesce(&mut self, out: &mut Vec<Output>) {
-        let done = self.hands.is_empty() && self.copy_is_current();
+        let done = self.hands.is_empty() && self.shadow_is_current();
         let Role::Live(live) = &self.role else {
             return;
         };
@@ -226,15 +244,15 @@ impl<A: App> Instance<A> {
     }
 
     pub(super) fn answer_flush(&mut self, out: &mut Vec<Output>) {
-        let done = self.hands.is_empty() && self.copy_is_current();
-        let (Role::Live(live), Some(copy)) = (&mut self.role, &self.copy) else {
+        let done = self.hands.is_empty() && self.shadow_is_current();
+        let (Role::Live(live), Some(shadow)) = (&mut self.role, &self.shadow) else {
             return;
         };
         if let Some(flush) = live.flush.as_mut().filter(|flush| !flush.told && done) {
             flush.told = true;
             let flushed = Flushed {
-                space: copy.space,
-                mark: copy.mark(),
+                keyspace: shadow.keyspace,
+                watermark: shadow.watermark(),
             };
             self.say(report::Report::Flushed(flushed), out);
         }
@@ -259,7 +277,7 @@ impl<A: App> Instance<A> {
             sum.removed += one.removed;
             sum.unchanged += one.unchanged;
         }
-        let rows = self.engine.tables.space(None).map_or(0, view::count) as u64;
+        let rows = self.engine.tables.keyspace(None).map_or(0, view::count) as u64;
         tracing::info!(
             rows,
             added = sum.added,
@@ -285,8 +303,8 @@ impl<A: App> Instance<A> {
         }
         live.health = now.instant + HEALTH;
         let cursor = Some(live.cursor);
-        let unwell = self.engine.healthy().err().map(|error| error.to_string());
-        if let Some(why) = &unwell {
+        let unhealthy = self.engine.healthy().err().map(|error| error.to_string());
+        if let Some(why) = &unhealthy {
             tracing::warn!("the app is not well: {why}");
         }
         let health = Health {
@@ -294,7 +312,7 @@ impl<A: App> Instance<A> {
             errors: self.counters.errors,
             rule_failures: self.counters.rule_failures,
             cursor,
-            unwell: unwell.unwrap_or_default(),
+            unhealthy: unhealthy.unwrap_or_default(),
         };
         self.say(report::Report::Health(health), out);
     }

@@ -51,6 +51,7 @@ impl<A: App> Instance<A> {
             instance: self.config.instance.clone(),
             release: manifest.version.to_string(),
             pid: self.config.pid,
+            protocol: morph_api::PROTOCOL,
         };
         out.push(Output::Control(from_app::Record::Hello(hello)));
     }
@@ -102,13 +103,17 @@ impl<A: App> Instance<A> {
                 self.drop_unaccepted();
                 self.pause();
             }
-            Record::Tell(bytes) => self.told(bytes, now, out),
+            Record::Instruction(bytes) => self.told(bytes, now, out),
             Record::Reply(_) => self.announced = Some(Announced::Reply),
             Record::SwitchUp(up) => self.switch_up(&up),
             Record::SwitchDown(down) => {
                 if self.switches.disconnect(Dpid(down.dpid), down.channel) {
                     self.engine.remove_switch(Dpid(down.dpid));
                 }
+            }
+            Record::Refused(refused) if refused.permanent => {
+                let message = format!("the proxy refused the session: {}", refused.message);
+                self.fail_with(morph_api::EXIT_PROTOCOL, message, out);
             }
             // The session ends; the driver attaches again, as the reason may pass: a proxy that was just started
             // does not know the apps yet.
@@ -177,14 +182,14 @@ impl<A: App> Instance<A> {
             tick: now.instant + TICK,
             health: now.instant + HEALTH,
             all_synced: false,
-            together: resume.together,
+            group: resume.group,
         });
         self.lived.insert(resume.epoch);
         self.changes = Some(Changes::all());
         self.switches.unread();
         if !self.own_loaded() {
             // There was no space before the fence, perhaps.
-            self.look_for_truth();
+            self.look_for_primary();
         }
     }
 

@@ -14,9 +14,9 @@ use morph_openflow::rule::Difference;
 use morph_openflow::v13::{self, Message, NO_BUFFER};
 
 use super::hands::{Hand, Stage};
+use super::primary::Effect;
 use super::session::{Delivered, Link};
 use super::switches::{FLOW_MOD, PACKET_OUT};
-use super::truth::Effect;
 use super::{Fatal, Instance, Live, Now, Output, Role, TICK};
 use crate::engine::{Cause, Made};
 use crate::turn::Journal;
@@ -41,7 +41,7 @@ impl<A: App> Instance<A> {
             && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
-            && (!live.together || self.switches.all_read())
+            && (!live.group || self.switches.all_read())
             && self.view_reached(live.revision)
             // Whoever is made live before it was ready: what it does not see yet it would take for gone.
             && self.others_settled()
@@ -61,10 +61,10 @@ impl<A: App> Instance<A> {
         Ok(self.hands.accepting.is_none())
     }
 
-    /// Resumed together with others: the rules go out in the turn that is made next.
+    /// Resumed as one of a group: the rules go out in the turn that is made next.
     fn say_rules_ready(&mut self, out: &mut Vec<Output>) {
         if let Role::Live(live) = &mut self.role
-            && std::mem::take(&mut live.together)
+            && std::mem::take(&mut live.group)
         {
             let epoch = live.epoch;
             let ready = morph_api::session::RulesReady { epoch };
@@ -125,7 +125,7 @@ impl<A: App> Instance<A> {
         if answers.as_ref().is_some_and(|delivered| delivered.again) {
             packet_outs.clear();
         }
-        self.truth.note(journal.keys(), &self.engine.tables);
+        self.primary.note(journal.keys(), &self.engine.tables);
         self.settle();
         self.send(answers, journal, packet_outs, out)
     }
@@ -182,9 +182,9 @@ impl<A: App> Instance<A> {
             writes,
             undo,
             touched,
-        } = self.truth.turn(&journal, &self.engine.tables)?;
-        if let Some(copy) = &mut self.copy {
-            copy.touch(&touched);
+        } = self.primary.turn(&journal, &self.engine.tables)?;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.touch(&touched);
         }
         if commands.is_empty() && writes.is_empty() && answers.is_none() {
             self.say_synced(synced, out);

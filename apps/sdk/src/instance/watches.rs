@@ -1,4 +1,4 @@
-//! The sources of the view: the app's own space, and the truths of the apps that it reads.
+//! The sources of the view: the app's own keyspace, and the primaries of the apps that it reads.
 //!
 //! A watch that broke goes on after the revision that the view has got to, if the store still knows what came since;
 //! else (`COMPACTED`) the rows are loaded again.
@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
-use morph_api::store::{Change, Space, StatusReply, Synced, WatchReply, WatchRequest, watch_reply};
+use morph_api::store::{
+    Change, Keyspace, StatusReply, Synced, WatchReply, WatchRequest, watch_reply,
+};
 use serde_json::Value;
 
 use super::layers::Touched;
-use super::truth::{self, Write};
+use super::primary::{self, Write};
 use super::{Fatal, Instance, Now, Output, Role, Source};
 use crate::migration::Hop;
 use crate::turn::RowId;
 use crate::{App, ChangedRow, Changes};
 
-/// How soon a space that is not there is looked for again.
+/// How soon a keyspace that is not there is looked for again.
 const ABSENT: Duration = Duration::from_millis(200);
 /// How long an instance that starts waits for another app's tables in the schema version that it reads, where there is not even a
-/// copy to be made: morphd has one made where it can.
+/// shadow to be made: morphd has one made where it can.
 const OTHER_SCHEMA: Duration = Duration::from_secs(8);
 /// How soon a store that is away is tried again, at first and at most.
 const AWAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -31,7 +33,7 @@ enum State {
     /// To be started.
     #[default]
     Idle,
-    /// The store was asked which space to follow.
+    /// The store was asked which keyspace to follow.
     Asking,
     Watching,
     /// To be started at this time.
@@ -45,7 +47,7 @@ pub(super) struct Follow {
     generation: u64,
     /// Its rows are in the view.
     loaded: bool,
-    /// The store said that there is no such space.
+    /// The store said that there is no such keyspace.
     absent: bool,
     /// Since when it is there in other schema versions only.
     other_since: Option<Instant>,
@@ -150,8 +152,8 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Asks the store again which space is the truth, and follows that.
-    pub(super) fn look_for_truth(&mut self) {
+    /// Asks the store again which keyspace is the primary, and follows that.
+    pub(super) fn look_for_primary(&mut self) {
         if !matches!(self.own.state, State::Asking) {
             self.own.state = State::Idle;
         }
@@ -160,12 +162,12 @@ impl<A: App> Instance<A> {
     /// Loads the own rows again.
     pub(super) fn reload(&mut self) {
         self.own.loaded = false;
-        self.look_for_truth();
+        self.look_for_primary();
     }
 
     /// The view has all that was durable at this revision.
     pub(super) fn view_reached(&self, revision: u64) -> bool {
-        self.own.loaded && self.truth.revision >= revision
+        self.own.loaded && self.primary.revision >= revision
     }
 
     /// The own rows are in the view.
@@ -173,8 +175,8 @@ impl<A: App> Instance<A> {
         self.own.loaded
     }
 
-    /// The space that the store was last asked about is in the view.
-    pub(super) fn follows_truth(&self) -> bool {
+    /// The keyspace that the store was last asked about is in the view.
+    pub(super) fn follows_primary(&self) -> bool {
         self.own.loaded && matches!(self.own.state, State::Watching)
     }
 
@@ -188,7 +190,7 @@ impl<A: App> Instance<A> {
         self.others.values().all(Follow::is_settled)
     }
 
-    /// The answer to [`Output::Status`]: which space to follow.
+    /// The answer to [`Output::Status`]: which keyspace to follow.
     pub(super) fn status(
         &mut self,
         status: Result<StatusReply, String>,
@@ -207,53 +209,59 @@ impl<A: App> Instance<A> {
             }
         };
         let app = &self.config.manifest.name;
-        let spaces = || status.spaces.iter().filter(|space| &space.app == app);
-        let asked = self.config.space;
-        let asked = asked.and_then(|id| spaces().find(|space| space.id == id));
-        let Some(space) = asked.or_else(|| spaces().find(|space| space.truth)) else {
+        let keyspaces = || {
+            status
+                .keyspaces
+                .iter()
+                .filter(|keyspace| &keyspace.app == app)
+        };
+        let asked = self.config.keyspace;
+        let asked = asked.and_then(|id| keyspaces().find(|keyspace| keyspace.id == id));
+        let Some(keyspace) = asked.or_else(|| keyspaces().find(|keyspace| keyspace.primary)) else {
             if !self.own.absent {
-                tracing::info!("the store has no space of {app} yet");
+                tracing::info!("the store has no keyspace of {app} yet");
             }
             self.own.look_again(now.instant);
             return Ok(());
         };
-        let space = space.clone();
+        let keyspace = keyspace.clone();
         let instance = &self.config.instance;
-        let followed = self.truth.space.as_ref().map(|space| space.id);
-        let mut kept = spaces().filter(|space| !space.truth && space.owner == *instance);
-        let kept = kept.find(|space| Some(space.id) == followed).cloned();
-        let way = match self.way_to(&space) {
+        let followed = self.primary.keyspace.as_ref().map(|keyspace| keyspace.id);
+        let mut kept =
+            keyspaces().filter(|keyspace| !keyspace.primary && keyspace.owner == *instance);
+        let kept = kept.find(|keyspace| Some(keyspace.id) == followed).cloned();
+        let way = match self.way_to(&keyspace) {
             Ok(way) => way,
             Err(fatal) if matches!(self.role, Role::Waiting) && !self.ready_said => {
                 return Err(fatal);
             }
             Err(Fatal(message)) => {
-                // Paused: about to be retired, or the truth about to come back.
+                // Paused: about to be retired, or the primary about to come back.
                 tracing::debug!("{message}");
                 self.own.look_again(now.instant);
                 return Ok(());
             }
         };
-        let id = space.id;
-        self.adopt(space, way, kept, out);
+        let id = keyspace.id;
+        self.adopt(keyspace, way, kept, out);
         let app = self.config.manifest.name.clone();
-        let which = Some(Which::Space(id));
+        let which = Some(Which::Keyspace(id));
         out.push(self.own.watch(Source::Own, app, which));
         Ok(())
     }
 
-    /// The steps over which a space is read; none: natively.
-    fn way_to(&self, space: &Space) -> Result<Vec<Hop>, Fatal> {
+    /// The steps over which a keyspace is read; none: natively.
+    fn way_to(&self, keyspace: &Keyspace) -> Result<Vec<Hop>, Fatal> {
         let manifest = &self.config.manifest;
-        let (own, schema) = (manifest.schema, space.schema);
+        let (own, schema) = (manifest.schema, keyspace.schema);
         let may = schema == own || manifest.migrates.contains(&schema);
-        if let Some(way) = self.truth.way(schema).filter(|_| may) {
+        if let Some(way) = self.primary.way(schema).filter(|_| may) {
             return Ok(way);
         }
         Err(Fatal(format!(
             "the tables of {} have schema version {}, and release {} understands {}{}",
             manifest.name,
-            space.schema,
+            keyspace.schema,
             manifest.version,
             manifest.schema,
             match manifest.migrates.len() {
@@ -263,27 +271,33 @@ impl<A: App> Instance<A> {
         )))
     }
 
-    /// Follows a space over these steps. `kept`: the one that was followed, if it stays as a copy of this instance.
-    fn adopt(&mut self, space: Space, way: Vec<Hop>, kept: Option<Space>, out: &mut Vec<Output>) {
-        let before = self.truth.space.as_ref().map(|space| space.id);
-        if before != Some(space.id) {
+    /// Follows a keyspace over these steps. `kept`: the one that was followed, if it stays as a shadow of this instance.
+    fn adopt(
+        &mut self,
+        keyspace: Keyspace,
+        way: Vec<Hop>,
+        kept: Option<Keyspace>,
+        out: &mut Vec<Output>,
+    ) {
+        let before = self.primary.keyspace.as_ref().map(|keyspace| keyspace.id);
+        if before != Some(keyspace.id) {
             let how = match way.len() {
                 0 => "natively",
                 1 => "through its migration",
                 _ => "through its migrations",
             };
-            let (id, schema) = (space.id, space.schema);
-            tracing::info!("follows space {id} of schema version {schema}, {how}");
+            let (id, schema) = (keyspace.id, keyspace.schema);
+            tracing::info!("follows keyspace {id} of schema version {schema}, {how}");
             self.own.loaded = false;
-            if space.truth && before.is_some() {
-                // The copy has become the truth, or its truth is gone.
-                self.copy = None;
-                self.copy_order = None;
+            if keyspace.primary && before.is_some() {
+                // The shadow has become the primary, or its primary is gone.
+                self.shadow = None;
+                self.shadow_order = None;
             }
         }
-        let former = self.truth.follow(space, way, &self.engine.tables);
+        let former = self.primary.follow(keyspace, way, &self.engine.tables);
         if let Some(kept) = kept.filter(|_| former.len() > 0) {
-            self.keep_copy(&kept, former, out);
+            self.keep_shadow(&kept, former, out);
         }
     }
 
@@ -322,7 +336,7 @@ impl<A: App> Instance<A> {
                     ended.message
                 );
                 match (why, &source) {
-                    (Why::SpaceGone, Source::Other(app)) => {
+                    (Why::KeyspaceGone, Source::Other(app)) => {
                         if !follow.absent {
                             tracing::warn!("{app} cannot be read yet: {}", ended.message);
                         }
@@ -332,7 +346,7 @@ impl<A: App> Instance<A> {
                         let app = app.clone();
                         return self.other_schema(&app, why, &ended.message, now);
                     }
-                    (Why::SpaceGone | Why::NotWhole | Why::OtherSchema, Source::Own) => {
+                    (Why::KeyspaceGone | Why::NotWhole | Why::OtherSchema, Source::Own) => {
                         follow.state = State::Idle;
                     }
                     (Why::TooSlow | Why::Compacted, _) => follow.forget(),
@@ -359,7 +373,7 @@ impl<A: App> Instance<A> {
     }
 
     /// Another app's tables are there, and not as this one reads them. One that starts does not take that for no rows: it waits for
-    /// a copy that is being made, and says what is wrong where none is.
+    /// a shadow that is being made, and says what is wrong where none is.
     fn other_schema(&mut self, app: &str, why: Why, message: &str, now: Now) -> Result<(), Fatal> {
         let starts = !self.ready_said;
         let Some(follow) = self.others.get_mut(app) else {
@@ -386,7 +400,7 @@ impl<A: App> Instance<A> {
         )))
     }
 
-    /// A snapshot may or may not have what turns in hand wrote; and what others wrote to the same groups counts before or after
+    /// A snapshot may or may not have what turns in flight wrote; and what others wrote to the same groups counts before or after
     /// them. Both are clear once the turns are durable.
     fn must_wait(&self, reply: &watch_reply::Reply) -> bool {
         match reply {
@@ -394,7 +408,7 @@ impl<A: App> Instance<A> {
             watch_reply::Reply::Changes(changes) => {
                 let foreign = changes.changes.iter().filter(|change| !self.is_own(change));
                 let mut rows = foreign.flat_map(|change| &change.rows);
-                rows.any(|row| match self.truth.group_of(row) {
+                rows.any(|row| match self.primary.group_of(row) {
                     Some(group) => self.hands.changed(0, &group),
                     None => !self.hands.is_empty(),
                 })
@@ -424,29 +438,32 @@ impl<A: App> Instance<A> {
 
     fn own_reply(&mut self, reply: watch_reply::Reply) -> Result<(), Fatal> {
         match reply {
-            watch_reply::Reply::Snapshot(rows) => self.truth.load(rows.rows),
+            watch_reply::Reply::Snapshot(rows) => self.primary.load(rows.rows),
             watch_reply::Reply::Synced(synced) if synced.resumed => self.own.synced(&synced),
             watch_reply::Reply::Synced(synced) => {
-                let modified = synced.space.as_ref().map_or(0, |space| space.modified);
+                let modified = synced
+                    .keyspace
+                    .as_ref()
+                    .map_or(0, |keyspace| keyspace.modified);
                 let tables = &self.engine.tables;
-                let writes = self.truth.loaded(synced.revision, modified, tables)?;
+                let writes = self.primary.loaded(synced.revision, modified, tables)?;
                 self.own.synced(&synced);
                 self.hands.begin_anew();
                 self.apply_own(writes, None);
-                if let Some(copy) = &mut self.copy {
-                    copy.look_again(&self.truth);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.look_again(&self.primary);
                 }
             }
             watch_reply::Reply::Changes(changes) => {
                 for change in changes.changes {
                     if self.is_own(&change) {
-                        self.truth.echoed(change.revision, &change.rows);
+                        self.primary.echoed(change.revision, &change.rows);
                         continue;
                     }
-                    let (writes, touched) = self.truth.changed(change.revision, change.rows)?;
+                    let (writes, touched) = self.primary.changed(change.revision, change.rows)?;
                     self.apply_own(writes, Some(touched));
                 }
-                self.truth.progress(changes.revision);
+                self.primary.progress(changes.revision);
                 self.own.progress(changes.revision);
                 self.hands.synced(changes.durable);
             }
@@ -463,9 +480,9 @@ impl<A: App> Instance<A> {
                 ids.push((table, key));
             }
         }
-        self.truth.note(ids.iter(), &self.engine.tables);
-        if let Some(copy) = &mut self.copy {
-            copy.touch(&touched.unwrap_or_else(|| vec![self.truth.groups_of(ids.iter())]));
+        self.primary.note(ids.iter(), &self.engine.tables);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.touch(&touched.unwrap_or_else(|| vec![self.primary.groups_of(ids.iter())]));
         }
         for (table, key) in ids {
             self.tell_later(None, table, key);
@@ -480,20 +497,20 @@ impl<A: App> Instance<A> {
         match reply {
             watch_reply::Reply::Snapshot(rows) => {
                 let rows = rows.rows.iter();
-                let rows = rows.filter_map(|row| Some((truth::id(row), truth::value(row)?)));
+                let rows = rows.filter_map(|row| Some((primary::id(row), primary::value(row)?)));
                 follow.snapshot.extend(rows);
             }
             watch_reply::Reply::Synced(synced) if synced.resumed => follow.synced(&synced),
             watch_reply::Reply::Synced(synced) => {
                 follow.synced(&synced);
                 let rows = std::mem::take(&mut follow.snapshot);
-                writes = truth::differences(self.engine.tables.space(Some(app)), rows);
+                writes = primary::differences(self.engine.tables.keyspace(Some(app)), rows);
             }
             watch_reply::Reply::Changes(changes) => {
                 follow.progress(changes.revision);
                 let rows = changes.changes.iter().flat_map(|change| &change.rows);
                 writes = rows
-                    .map(|row| (truth::id(row), truth::value(row)))
+                    .map(|row| (primary::id(row), primary::value(row)))
                     .collect();
             }
             watch_reply::Reply::Ended(_) => {}

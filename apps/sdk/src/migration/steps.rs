@@ -170,7 +170,7 @@ fn mapped(group: &str, rows: &Rows, map: Map, group_of: GroupOf) -> Result<Rows,
     result.map_err(|error| MigrationError(format!("migration of group {group:?}: {error}")))
 }
 
-/// The rows of a whole space in the newest schema version that the migrations lead to: for tests.
+/// The rows of a whole keyspace in the newest schema version that the migrations lead to: for tests.
 pub fn up<M: Migrations>(old: &Rows) -> Result<Rows, MigrationError> {
     let mut steps = M::steps();
     steps.sort_by_key(|step| step.old);
@@ -181,7 +181,7 @@ pub fn up<M: Migrations>(old: &Rows) -> Result<Rows, MigrationError> {
     Ok(rows)
 }
 
-/// The rows of a whole space in the oldest schema version that the migrations lead to: for tests.
+/// The rows of a whole keyspace in the oldest schema version that the migrations lead to: for tests.
 pub fn down<M: Migrations>(new: &Rows) -> Result<Rows, MigrationError> {
     let mut steps = M::steps();
     steps.sort_by_key(|step| std::cmp::Reverse(step.new));

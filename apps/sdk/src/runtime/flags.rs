@@ -21,9 +21,9 @@ pub(super) struct Flags {
     /// The node's name
     #[arg(long, value_name = "NAME", default_value = "node1")]
     pub(super) node: String,
-    /// Read this space of the app's tables, which is to become the truth
+    /// Read this keyspace of the app's tables, which is to become the primary
     #[arg(long, value_name = "ID")]
-    pub(super) space: Option<u32>,
+    pub(super) keyspace: Option<u32>,
     /// Print the version
     #[arg(long, short = 'V')]
     version: bool,

@@ -93,7 +93,7 @@ fn start<A: App>(
         instance: start.instance,
         node: flags.node.clone(),
         pid: std::process::id(),
-        space: flags.space,
+        keyspace: flags.keyspace,
         reinstall: is_set(REINSTALL),
         alone: is_set(ALONE),
     };

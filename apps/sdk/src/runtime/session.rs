@@ -110,7 +110,7 @@ fn read(records: Bytes) -> Result<Vec<Input>, String> {
     Ok(inputs)
 }
 
-/// Records on their way out, in blobs. Its bound is the machine's: one turn in hand, which the proxy takes whole up to
+/// Records on their way out, in blobs. Its bound is the machine's: one turn in flight, which the proxy takes whole up to
 /// 16 MiB, and some reports a second.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {

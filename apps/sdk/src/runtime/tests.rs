@@ -43,14 +43,14 @@ impl Sessions for Service {
         &self,
         request: Request<Streaming<Blob>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let (output, stream) = mpsc::channel(8);
+        let (output, replies) = mpsc::channel(8);
         let session = Session {
             input: request.into_inner(),
             output,
             records: None,
         };
         self.0.send(session).await.unwrap();
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(ReceiverStream::new(replies)))
     }
 }
 
@@ -85,7 +85,7 @@ impl Session {
                 continue;
             };
             match FromApp::decode(bytes).unwrap().record.unwrap() {
-                from_app::Record::Say(_) => {}
+                from_app::Record::Report(_) => {}
                 record => return record,
             }
         }
@@ -96,7 +96,7 @@ impl Session {
             let Record::Control(bytes) = self.next().await else {
                 continue;
             };
-            if let Some(from_app::Record::Say(said)) = FromApp::decode(bytes).unwrap().record {
+            if let Some(from_app::Record::Report(said)) = FromApp::decode(bytes).unwrap().record {
                 return Report::decode(said).unwrap().report.unwrap();
             }
         }
@@ -117,7 +117,7 @@ impl Session {
 
     async fn event(&self, n: u64, data: [u8; 3]) {
         let event = to_app::Record::Event(session::Event {
-            seq: Some(Seq { stream: 1, n }),
+            seq: Some(Seq { incarnation: 1, n }),
             what: Some(event::What::Message(true)),
             dpid: S.0,
             ..session::Event::default()
@@ -147,26 +147,26 @@ impl Session {
         let hello = self.control().await;
         assert!(matches!(hello, from_app::Record::Hello(_)), "{hello:?}");
         let welcome = session::Welcome {
-            stream: 1,
+            incarnation: 1,
             ..session::Welcome::default()
         };
         self.put([to_app::Record::Welcome(welcome)], None).await;
         let report::Report::Ready(_) = self.report().await else {
             panic!("not ready");
         };
-        let lanes = store.status().await.unwrap().lanes;
-        let epoch = lanes.first().map_or(0, |lane| lane.epoch);
+        let checkpoints = store.status().await.unwrap().checkpoints;
+        let epoch = checkpoints.first().map_or(0, |checkpoint| checkpoint.epoch);
         let mut ops = vec![op::fence("cells", "node1", epoch, "2.0.0")];
         if epoch == 0 {
-            ops.push(op::create_truth("cells", 1, 2));
+            ops.push(op::create_primary("cells", 1, 2));
         }
         let fenced = store.commit(op::shared([], ops)).await.unwrap().unwrap();
-        let lane = &fenced.lanes[0];
+        let checkpoint = &fenced.checkpoints[0];
         let resume = session::Resume {
-            together: false,
-            epoch: lane.epoch,
-            cursor: lane.cursor,
-            turn: lane.turn,
+            group: false,
+            epoch: checkpoint.epoch,
+            cursor: checkpoint.cursor,
+            turn: checkpoint.turn,
             revision: fenced.revision,
         };
         self.put([to_app::Record::Resume(resume)], None).await;
@@ -209,7 +209,13 @@ async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
     session.welcome(&store).await;
     session.event(1, [1, 2, 3]).await;
     session.accept().await;
-    assert_eq!(session.durable().await, Seq { stream: 1, n: 1 });
+    assert_eq!(
+        session.durable().await,
+        Seq {
+            incarnation: 1,
+            n: 1
+        }
+    );
     assert_eq!(cell(&store).await.as_deref(), Some("3"));
 
     // The proxy dies with an event unanswered, and another one comes.
@@ -223,7 +229,13 @@ async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
     session.welcome(&store).await;
     session.event(2, [1, 2, 4]).await;
     session.accept().await;
-    assert_eq!(session.durable().await, Seq { stream: 1, n: 2 });
+    assert_eq!(
+        session.durable().await,
+        Seq {
+            incarnation: 1,
+            n: 2
+        }
+    );
 
     // The store is away while a turn is accepted.
     drop(stop);
@@ -231,7 +243,13 @@ async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
     session.event(3, [1, 2, 5]).await;
     session.accept().await;
     let (_stop, _stopped) = serve(dir.path());
-    assert_eq!(session.durable().await, Seq { stream: 1, n: 3 });
+    assert_eq!(
+        session.durable().await,
+        Seq {
+            incarnation: 1,
+            n: 3
+        }
+    );
     assert_eq!(cell(&store).await.as_deref(), Some("5"));
 
     // The app panics: nothing of that turn goes out.

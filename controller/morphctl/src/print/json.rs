@@ -5,7 +5,7 @@
 use morph_api::management::{
     App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
     PastUpgrade, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange, StoreFinding,
-    StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
+    StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -90,7 +90,7 @@ objects! {
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
         rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
-        groups_losing, losses, with,
+        groups_lossy, losses, with,
     }
     PastUpgrade {
         app, from, to, step as named, who, started_unix_ms, ended_unix_ms, took_us, by, message, handover_us, back_handover_us,
@@ -119,16 +119,16 @@ objects! {
     Host { mac, dpid, port, ips }
     ConfigEntry { key, value as document }
     StoreRow { table, key, value as document, revision }
-    StoreSpace { app, id, schema, role, mark, modified, keys, owner }
+    StoreKeyspace { app, id, schema, role, watermark, modified, keys, owner }
     StoreStats {
-        version, backend, trouble, format, incarnation, revision, durable, apps, spaces, keys, lanes, leases, watches,
+        version, backend, trouble, format, incarnation, revision, durable, apps, keyspaces, keys, checkpoints, leases, watches,
     }
     StoreChange { revision, table, key, value as document, deleted, by }
     StoreFinding { place, message }
     Kept { file, revision, rows, bytes }
     Migration {
-        app, space, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, mark, lag, complete,
-        losing, losses as objects, error, readers, unix_ms,
+        app, keyspace, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, watermark, lag, complete,
+        lossy, losses as objects, error, readers, unix_ms,
     }
     MigrationLoss { group, row, before as document, after as document, error }
 }

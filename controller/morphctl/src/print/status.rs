@@ -86,7 +86,7 @@ pub(crate) fn summary(status: &UpgradeStatus) -> String {
         status.rules_removed,
         status.rules_unchanged,
     );
-    if status.groups_losing != 0 {
+    if status.groups_lossy != 0 {
         text += &losses(status);
     }
     if status.back_handover_us != 0 {
@@ -98,8 +98,8 @@ pub(crate) fn summary(status: &UpgradeStatus) -> String {
 
 /// What a way back would lose, a line each.
 fn losses(status: &UpgradeStatus) -> String {
-    let (losing, checked) = (status.groups_losing, status.groups_checked);
-    let mut text = format!("way back:    loses in {losing} of {checked} groups\n");
+    let (lossy, checked) = (status.groups_lossy, status.groups_checked);
+    let mut text = format!("way back:    loses in {lossy} of {checked} groups\n");
     for loss in &status.losses {
         text += &format!("             {}\n", plain(loss));
     }

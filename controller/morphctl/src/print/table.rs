@@ -4,7 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
     App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade, PlannedUpgrade, Port,
-    Release, StoreFinding, StoreRow, StoreSpace, StoreStats, Switch, UpgradeStatus,
+    Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
 };
 
 use super::plain;
@@ -67,9 +67,9 @@ fn types(table: Option<&schema::Table>) -> String {
 }
 
 /// Why it failed, or what would be lost first.
-fn first_loss(copy: &Migration) -> String {
-    let Some(loss) = copy.losses.first().filter(|_| copy.error.is_empty()) else {
-        return copy.error.clone();
+fn first_loss(shadow: &Migration) -> String {
+    let Some(loss) = shadow.losses.first().filter(|_| shadow.error.is_empty()) else {
+        return shadow.error.clone();
     };
     let or_none = |text: &str| match text {
         "" => "no row".to_owned(),
@@ -113,7 +113,7 @@ tables! {
     }
     StoreStats = |stats| {
         ">REVISION": stats.revision, ">DURABLE": stats.durable, ">INCARNATION": stats.incarnation, ">FORMAT": stats.format,
-        ">APPS": stats.apps, ">SPACES": stats.spaces, ">KEYS": stats.keys, ">LANES": stats.lanes, ">LEASES": stats.leases,
+        ">APPS": stats.apps, ">KEYSPACES": stats.keyspaces, ">KEYS": stats.keys, ">CHECKPOINTS": stats.checkpoints, ">LEASES": stats.leases,
         ">WATCHES": stats.watches, "BACKEND": stats.backend, "TROUBLE": stats.trouble,
     }
     Quarantined = |set| {
@@ -176,15 +176,15 @@ tables! {
         "TABLE": table.table, "CHANGE": table.change, "OLD": types(table.old.as_ref()), "NEW": types(table.new.as_ref()),
     }
     StoreRow = |row| { "TABLE": row.table, "KEY": row.key, ">REVISION": row.revision, "VALUE": row.value }
-    StoreSpace = |space| {
-        "APP": space.app, ">SPACE": space.id, ">SCHEMA": space.schema, "ROLE": space.role, ">MARK": space.mark,
-        ">MODIFIED": space.modified, ">KEYS": space.keys, "OWNER": space.owner,
+    StoreKeyspace = |keyspace| {
+        "APP": keyspace.app, ">KEYSPACE": keyspace.id, ">SCHEMA": keyspace.schema, "ROLE": keyspace.role, ">WATERMARK": keyspace.watermark,
+        ">MODIFIED": keyspace.modified, ">KEYS": keyspace.keys, "OWNER": keyspace.owner,
     }
-    Migration = |copy| {
-        "APP": copy.app, ">SPACE": copy.space, ">FROM": some(copy.from_schema.into()), ">TO": copy.to_schema,
-        "STATUS": copy.status, "GROUPS": format!("{}/{}", copy.groups, copy.groups_total), ">ROWS": copy.rows,
-        ">MARK": copy.mark, ">LAG": copy.lag, ">LOSING": copy.losing, "READERS": copy.readers.join(","),
-        "INSTANCE": copy.instance, "MESSAGE": first_loss(copy),
+    Migration = |shadow| {
+        "APP": shadow.app, ">KEYSPACE": shadow.keyspace, ">FROM": some(shadow.from_schema.into()), ">TO": shadow.to_schema,
+        "STATUS": shadow.status, "GROUPS": format!("{}/{}", shadow.groups, shadow.groups_total), ">ROWS": shadow.rows,
+        ">WATERMARK": shadow.watermark, ">LAG": shadow.lag, ">LOSSY": shadow.lossy, "READERS": shadow.readers.join(","),
+        "INSTANCE": shadow.instance, "MESSAGE": first_loss(shadow),
     }
 }
 

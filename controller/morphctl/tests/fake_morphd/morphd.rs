@@ -472,19 +472,19 @@ impl Management for Morphd {
         if table == "paged" {
             return Ok(Response::new(page(&after_key, limit)));
         }
-        let space = StoreSpace {
+        let keyspace = StoreKeyspace {
             app: "router".into(),
             id: 3,
             schema: 2,
-            role: "truth".into(),
+            role: "primary".into(),
             keys: 40,
-            ..StoreSpace::default()
+            ..StoreKeyspace::default()
         };
         let rows = if app.is_empty() { vec![] } else { vec![row()] };
         Ok(Response::new(StoreListReply {
             rows,
             more: limit == 1,
-            spaces: vec![space],
+            keyspaces: vec![keyspace],
         }))
     }
 
@@ -535,7 +535,7 @@ impl Management for Morphd {
     ) -> Answer<Self::StoreCheckStream> {
         self.asked("", &request)?;
         let finding = StoreFinding {
-            place: "row a/t/k of space 1".into(),
+            place: "row a/t/k of keyspace 1".into(),
             message: "it fails its checksum".into(),
         };
         let progress = StoreCheckProgress {
@@ -560,16 +560,16 @@ impl Management for Morphd {
         };
         let migration = Migration {
             app: "router".into(),
-            space: 2,
+            keyspace: 2,
             from_schema: 1,
             to_schema: 2,
-            status: "copying".into(),
+            status: "filling".into(),
             instance: "9".into(),
             groups: 5,
             groups_total: 7,
             rows: 20,
             lag: 3,
-            losing: 1,
+            lossy: 1,
             losses: vec![loss],
             readers: vec!["reader@1.0.0".into()],
             ..Migration::default()
@@ -590,6 +590,6 @@ fn page(after: &str, limit: u32) -> StoreListReply {
     StoreListReply {
         rows: rows.collect(),
         more,
-        spaces: vec![],
+        keyspaces: vec![],
     }
 }

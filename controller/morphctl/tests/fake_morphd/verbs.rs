@@ -397,11 +397,11 @@ fn store() {
     assert_eq!(
         table(&fake, "store list"),
         [
-            "APP SPACE SCHEMA ROLE MARK MODIFIED KEYS OWNER",
-            "router 3 2 truth 0 0 40 -"
+            "APP KEYSPACE SCHEMA ROLE WATERMARK MODIFIED KEYS OWNER",
+            "router 3 2 primary 0 0 40 -"
         ]
     );
-    assert_eq!(object(&fake, "store list")["store"][0]["role"], "truth");
+    assert_eq!(object(&fake, "store list")["store"][0]["role"], "primary");
 }
 
 #[test]
@@ -474,18 +474,18 @@ fn store_migrations() {
     assert_eq!(
         table(&fake, "store migrations app=router"),
         [
-            "APP SPACE FROM TO STATUS GROUPS ROWS MARK LAG LOSING READERS INSTANCE MESSAGE",
-            "router 2 1 2 copying 5/7 20 0 3 1 reader@1.0.0 9 hops/a/1: {\"port\":1} comes back as no row",
+            "APP KEYSPACE FROM TO STATUS GROUPS ROWS WATERMARK LAG LOSSY READERS INSTANCE MESSAGE",
+            "router 2 1 2 filling 5/7 20 0 3 1 reader@1.0.0 9 hops/a/1: {\"port\":1} comes back as no row",
         ]
     );
     assert_eq!(fake.asked(), "StoreMigrationsRequest { app: \"router\" }");
-    let copies = object(&fake, "store migrations");
-    let copy = &copies["migrations"][0];
-    assert_eq!((&copy["losing"], &copy["lag"]), (&json!(1), &json!(3)));
+    let shadows = object(&fake, "store migrations");
+    let shadow = &shadows["migrations"][0];
+    assert_eq!((&shadow["lossy"], &shadow["lag"]), (&json!(1), &json!(3)));
     let loss = json!({
         "group": "path/a", "row": "hops/a/1", "before": {"port": 1}, "after": null, "error": "",
     });
-    assert_eq!(copy["losses"], json!([loss]));
+    assert_eq!(shadow["losses"], json!([loss]));
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn the_store_as_a_whole() {
     assert_eq!(
         table(&fake, "store stats"),
         [
-            "REVISION DURABLE INCARNATION FORMAT APPS SPACES KEYS LANES LEASES WATCHES BACKEND TROUBLE",
+            "REVISION DURABLE INCARNATION FORMAT APPS KEYSPACES KEYS CHECKPOINTS LEASES WATCHES BACKEND TROUBLE",
             "42 0 0 0 0 0 0 0 0 0 /state/store -",
         ]
     );

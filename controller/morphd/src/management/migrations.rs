@@ -1,28 +1,32 @@
-//! Copies of apps' states, as people see them: what their makers told, and what the store has of them now.
+//! Shadows of apps' states, as people see them: what their makers told, and what the store has of them now.
 
 use morph_api::management::Migration;
-use morph_api::store::Space;
+use morph_api::store::Keyspace;
 
-/// Completes what is known of a copy by what the store has.
-pub(super) fn shown(mut migration: Migration, spaces: &[Space]) -> Migration {
-    let of_app = || spaces.iter().filter(|space| space.app == migration.app);
-    let truth = of_app().find(|space| space.truth);
-    let own = of_app().find(|space| space.id == migration.space);
+/// Completes what is known of a shadow by what the store has.
+pub(super) fn shown(mut migration: Migration, keyspaces: &[Keyspace]) -> Migration {
+    let of_app = || {
+        keyspaces
+            .iter()
+            .filter(|keyspace| keyspace.app == migration.app)
+    };
+    let primary = of_app().find(|keyspace| keyspace.primary);
+    let own = of_app().find(|keyspace| keyspace.id == migration.keyspace);
     let status = match own {
         None => "dropped",
-        Some(space) if space.truth => "swapped",
+        Some(keyspace) if keyspace.primary => "swapped",
         Some(_) if !migration.error.is_empty() => "failed",
         Some(_) if migration.complete => "following",
-        Some(_) => "copying",
+        Some(_) => "filling",
     };
-    if let Some(space) = own {
-        migration.to_schema = space.schema;
-        migration.rows = space.keys;
+    if let Some(keyspace) = own {
+        migration.to_schema = keyspace.schema;
+        migration.rows = keyspace.keys;
     }
-    if let (Some(space), Some(truth)) = (own.filter(|space| !space.truth), truth) {
-        migration.from_schema = truth.schema;
-        migration.mark = space.mark;
-        migration.lag = truth.modified.saturating_sub(space.mark);
+    if let (Some(keyspace), Some(primary)) = (own.filter(|keyspace| !keyspace.primary), primary) {
+        migration.from_schema = primary.schema;
+        migration.watermark = keyspace.watermark;
+        migration.lag = primary.modified.saturating_sub(keyspace.watermark);
     }
     migration.status = status.to_owned();
     migration
@@ -32,16 +36,16 @@ pub(super) fn shown(mut migration: Migration, spaces: &[Space]) -> Migration {
 mod tests {
     use super::*;
 
-    fn space(id: u32, truth: bool) -> Space {
-        Space {
+    fn keyspace(id: u32, primary: bool) -> Keyspace {
+        Keyspace {
             app: "router".into(),
             id,
-            truth,
+            primary,
             schema: id,
-            mark: 5,
+            watermark: 5,
             modified: 7,
             keys: 40,
-            ..Space::default()
+            ..Keyspace::default()
         }
     }
 
@@ -49,7 +53,7 @@ mod tests {
     fn the_store_says_what_became_of_it() {
         let known = Migration {
             app: "router".into(),
-            space: 2,
+            keyspace: 2,
             ..Migration::default()
         };
         let complete = Migration {
@@ -60,15 +64,15 @@ mod tests {
             error: "why".into(),
             ..known.clone()
         };
-        let both = [space(1, true), space(2, false)];
-        for (migration, spaces, status, lag) in [
-            (&known, &both[..], "copying", 2),
+        let both = [keyspace(1, true), keyspace(2, false)];
+        for (migration, keyspaces, status, lag) in [
+            (&known, &both[..], "filling", 2),
             (&complete, &both, "following", 2),
             (&failed, &both, "failed", 2),
-            (&complete, &[space(2, true)], "swapped", 0),
-            (&complete, &[space(1, true)], "dropped", 0),
+            (&complete, &[keyspace(2, true)], "swapped", 0),
+            (&complete, &[keyspace(1, true)], "dropped", 0),
         ] {
-            let shown = shown(migration.clone(), spaces);
+            let shown = shown(migration.clone(), keyspaces);
             assert_eq!((shown.status.as_str(), shown.lag), (status, lag));
         }
     }

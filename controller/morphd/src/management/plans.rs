@@ -54,11 +54,11 @@ pub(super) async fn look(
 ) -> Result<(), Status> {
     let status = store.status().await;
     let status = status.map_err(|away| Status::unavailable(away.to_string()))?;
-    let truth = status
-        .spaces
+    let primary = status
+        .keyspaces
         .iter()
-        .find(|space| space.app == plan.app && space.truth);
-    plan.keys = truth.map_or(0, |space| space.keys);
+        .find(|keyspace| keyspace.app == plan.app && keyspace.primary);
+    plan.keys = primary.map_or(0, |keyspace| keyspace.keys);
     let switches = proxy.switches().await?.switches;
     plan.switches = switches
         .iter()

@@ -485,9 +485,9 @@ impl Management for Service {
             self.app_now(&app).await?;
         }
         let told = self.ask(|reply| Request::Migrations(app, reply)).await?;
-        let spaces = self.store.status().await.map_err(state::away)?.spaces;
+        let keyspaces = self.store.status().await.map_err(state::away)?.keyspaces;
         let migrations = told.into_iter();
-        let migrations = migrations.map(|told| migrations::shown(told, &spaces));
+        let migrations = migrations.map(|told| migrations::shown(told, &keyspaces));
         Ok(Response::new(StoreMigrationsReply {
             migrations: migrations.collect(),
         }))

@@ -1,8 +1,8 @@
-//! Management's view into the store: rows, spaces, configuration.
+//! Management's view into the store: rows, keyspaces, configuration.
 
 use morph_api::management::{
-    ConfigEntry, ConfigGetReply, ConfigSetReply, StoreGetReply, StoreListReply, StoreListRequest,
-    StoreRow, StoreSpace,
+    ConfigEntry, ConfigGetReply, ConfigSetReply, StoreGetReply, StoreKeyspace, StoreListReply,
+    StoreListRequest, StoreRow,
 };
 use morph_api::store::{ReadRequest, Reason, Row, RowValue};
 use morph_store::{Client, op};
@@ -42,28 +42,33 @@ pub(super) async fn list(
 ) -> Result<StoreListReply, Status> {
     let status = store.status().await.map_err(away)?;
     let ours = status
-        .spaces
+        .keyspaces
         .into_iter()
-        .filter(|space| request.app.is_empty() || space.app == request.app);
-    let spaces: Vec<StoreSpace> = ours
-        .map(|space| StoreSpace {
-            role: if space.truth { "truth" } else { "copy" }.to_owned(),
-            app: space.app,
-            id: space.id,
-            schema: space.schema,
-            mark: space.mark,
-            modified: space.modified,
-            keys: space.keys,
-            owner: space.owner,
+        .filter(|keyspace| request.app.is_empty() || keyspace.app == request.app);
+    let keyspaces: Vec<StoreKeyspace> = ours
+        .map(|keyspace| StoreKeyspace {
+            role: if keyspace.primary {
+                "primary"
+            } else {
+                "shadow"
+            }
+            .to_owned(),
+            app: keyspace.app,
+            id: keyspace.id,
+            schema: keyspace.schema,
+            watermark: keyspace.watermark,
+            modified: keyspace.modified,
+            keys: keyspace.keys,
+            owner: keyspace.owner,
         })
         .collect();
     if request.app.is_empty() {
         return Ok(StoreListReply {
-            spaces,
+            keyspaces,
             ..Default::default()
         });
     }
-    if spaces.is_empty() {
+    if keyspaces.is_empty() {
         return Err(Status::not_found(format!(
             "{} has no state in the store",
             request.app
@@ -72,7 +77,7 @@ pub(super) async fn list(
     let reply = store.read(ReadRequest {
         row: Some(Row {
             app: request.app,
-            space: 0,
+            keyspace: 0,
             table: request.table,
             key: request.prefix,
         }),
@@ -91,7 +96,7 @@ pub(super) async fn list(
     Ok(StoreListReply {
         rows: rows.collect(),
         more: reply.more,
-        spaces,
+        keyspaces,
     })
 }
 

@@ -21,7 +21,11 @@ const AHEAD: usize = 2;
 pub(super) type Parts<T> = ReceiverStream<Result<T, Status>>;
 
 pub(super) fn stats(status: StatusReply) -> StoreStats {
-    let truths = status.spaces.iter().filter(|space| space.truth).count();
+    let primaries = status
+        .keyspaces
+        .iter()
+        .filter(|keyspace| keyspace.primary)
+        .count();
     StoreStats {
         version: status.version,
         backend: status.backend,
@@ -30,31 +34,36 @@ pub(super) fn stats(status: StatusReply) -> StoreStats {
         incarnation: status.incarnation,
         revision: status.revision,
         durable: status.durable,
-        apps: truths as u64,
-        spaces: status.spaces.len() as u64,
-        keys: status.spaces.iter().map(|space| space.keys).sum(),
-        lanes: status.lanes.len() as u64,
+        apps: primaries as u64,
+        keyspaces: status.keyspaces.len() as u64,
+        keys: status.keyspaces.iter().map(|keyspace| keyspace.keys).sum(),
+        checkpoints: status.checkpoints.len() as u64,
         leases: status.leases.len() as u64,
         watches: u64::from(status.watches),
     }
 }
 
-/// Every change of an app's truth from now on.
+/// Every change of an app's primary from now on.
 pub(super) async fn watch(
     store: &Client,
     request: StoreWatchRequest,
 ) -> Result<Parts<StoreChange>, Status> {
     let app = request.app;
     let status = store.status().await.map_err(away)?;
-    let spaces = || status.spaces.iter().filter(|space| space.app == app);
-    let Some(truth) = spaces().find(|space| space.truth) else {
+    let keyspaces = || {
+        status
+            .keyspaces
+            .iter()
+            .filter(|keyspace| keyspace.app == app)
+    };
+    let Some(primary) = keyspaces().find(|keyspace| keyspace.primary) else {
         return Err(Status::not_found(format!(
             "{app} has no state in the store"
         )));
     };
     let request = WatchRequest {
         app,
-        which: Some(Which::Space(truth.id)),
+        which: Some(Which::Keyspace(primary.id)),
         tables: Some(request.table)
             .into_iter()
             .filter(|t| !t.is_empty())
@@ -157,26 +166,26 @@ pub(super) async fn check(
     }))
 }
 
-/// Spaces whose schema version no release declares that runs or would: whoever starts could not read them.
+/// Keyspaces whose schema version no release declares that runs or would: whoever starts could not read them.
 pub(super) fn unread(
     status: &StatusReply,
     releases: &[morph_api::management::Release],
 ) -> Vec<StoreFinding> {
-    let truths = status.spaces.iter().filter(|space| space.truth);
-    let unread = truths.filter_map(|space| {
+    let primaries = status.keyspaces.iter().filter(|keyspace| keyspace.primary);
+    let unread = primaries.filter_map(|keyspace| {
         let of = |r: &&morph_api::management::Release| {
-            r.app == space.app && matches!(r.status.as_str(), "current" | "permanent")
+            r.app == keyspace.app && matches!(r.status.as_str(), "current" | "permanent")
         };
         let mut used = releases.iter().filter(of).peekable();
         used.peek()?;
-        if used.any(|release| release.schema == space.schema) {
+        if used.any(|release| release.schema == keyspace.schema) {
             return None;
         }
         Some(StoreFinding {
-            place: format!("space {} of app {}", space.id, space.app),
+            place: format!("keyspace {} of app {}", keyspace.id, keyspace.app),
             message: format!(
                 "it has schema version {}, which no current or permanent release of {} declares",
-                space.schema, space.app
+                keyspace.schema, keyspace.app
             ),
         })
     });

@@ -348,17 +348,21 @@ impl Facts {
         );
         page.sample(trouble, &[], u8::from(!store.trouble.is_empty()));
         let keys = "morpheus_store_keys";
-        page.family(keys, "gauge", "Rows of a space.");
-        for space in &store.spaces {
-            let (id, schema) = (space.id.to_string(), space.schema.to_string());
-            let role = if space.truth { "truth" } else { "copy" };
+        page.family(keys, "gauge", "Rows of a keyspace.");
+        for keyspace in &store.keyspaces {
+            let (id, schema) = (keyspace.id.to_string(), keyspace.schema.to_string());
+            let role = if keyspace.primary {
+                "primary"
+            } else {
+                "shadow"
+            };
             let labels = [
-                ("app", space.app.as_str()),
-                ("space", &id),
+                ("app", keyspace.app.as_str()),
+                ("keyspace", &id),
                 ("schema", &schema),
                 ("role", role),
             ];
-            page.sample(keys, &labels, space.keys);
+            page.sample(keys, &labels, keyspace.keys);
         }
     }
 }

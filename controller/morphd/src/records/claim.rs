@@ -73,7 +73,7 @@ impl Claim {
         Refusal {
             reason: Reason::Conflict,
             message: why.into(),
-            lane: None,
+            checkpoint: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use morph_api::store::Reason;
-use morph_api::supervisor::{ResumeReply, ResumeRequest, Together};
+use morph_api::supervisor::{Group, ResumeReply, ResumeRequest};
 
 use super::inquest::Finding;
 use super::{Feed, Managed, Supervisor};
@@ -112,7 +112,7 @@ impl Supervisor {
                 Input::ResumeFailed(instance)
             }
             Ok((fenced, finding, resumed)) => {
-                self.lane_is(app, &instance, fenced);
+                self.checkpoint_is(app, &instance, fenced);
                 self.found(app, finding);
                 self.trials_at(app, fenced.cursor);
                 match resumed {
@@ -134,7 +134,7 @@ impl Supervisor {
     }
 
     /// What a fence has made of the app's record.
-    pub(super) fn lane_is(&mut self, app: &str, instance: &str, fenced: Fenced) {
+    pub(super) fn checkpoint_is(&mut self, app: &str, instance: &str, fenced: Fenced) {
         if let Some(managed) = self.apps.get_mut(app) {
             managed.row.epoch = fenced.epoch;
             managed.row.instance = instance.to_owned();
@@ -261,10 +261,10 @@ async fn fence(
         let fenced = records.fence(vec![fencing.clone()], writes).await;
         match fenced {
             Ok(fenced) => {
-                let fenced = fenced.first().copied().ok_or("no lane was fenced")?;
+                let fenced = fenced.first().copied().ok_or("no checkpoint was fenced")?;
                 return Ok((fenced, found));
             }
-            // The event was applied after all, between the look at the lane and the fence.
+            // The event was applied after all, between the look at the checkpoint and the fence.
             Err(refusal) if refusal.reason == Reason::Conflict && found.skip().is_some() => {
                 tracing::warn!(app = fencing.app, %refusal, "the event is not set aside");
                 found.acquit();
@@ -280,7 +280,7 @@ pub(super) async fn resume(
     app: &str,
     instance: &str,
     fenced: Fenced,
-    together: Option<Together>,
+    group: Option<Group>,
 ) -> Result<ResumeReply, String> {
     let request = ResumeRequest {
         app: app.to_owned(),
@@ -289,7 +289,7 @@ pub(super) async fn resume(
         cursor: Some(fenced.cursor),
         turn: fenced.turn,
         revision: fenced.revision,
-        together,
+        group,
     };
     proxy
         .resume(request)

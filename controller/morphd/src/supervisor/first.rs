@@ -129,7 +129,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The app's record, its release as permanent and its first space, at once.
+    /// The app's record, its release as permanent and its first keyspace, at once.
     async fn write_first(&mut self, release: &Release) -> anyhow::Result<()> {
         let manifest = &release.manifest;
         let row = AppRow {
@@ -147,8 +147,8 @@ impl Supervisor {
             Write::new(APPS, &manifest.name, &row),
             release_write(&permanent),
         ];
-        let space = op::create_truth(&manifest.name, 1, manifest.schema);
-        self.records.write(&writes, &[space]).await?;
+        let keyspace = op::create_primary(&manifest.name, 1, manifest.schema);
+        self.records.write(&writes, &[keyspace]).await?;
         let name = manifest.name.clone();
         self.releases.insert(permanent);
         self.apps.insert(name, Managed::new(row));

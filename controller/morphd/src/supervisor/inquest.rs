@@ -1,7 +1,7 @@
 //! Which event an instance died of: asked before the fence for its successor, and written with it.
 
 use morph_api::store::Seq;
-use morph_api::supervisor::SetAside;
+use morph_api::supervisor::UnplacedEvent;
 use morph_openflow::Dpid;
 use semver::Version;
 
@@ -89,24 +89,27 @@ impl Inquest {
     }
 
     async fn cursor(&self, records: &Records) -> Seq {
-        let lanes = records.status().await.lanes;
-        let mut lanes = lanes.into_iter();
-        let lane = lanes.find(|lane| lane.app == self.app && lane.node == self.node);
-        lane.and_then(|lane| lane.cursor).unwrap_or(Seq::ZERO)
+        let checkpoints = records.status().await.checkpoints;
+        let mut checkpoints = checkpoints.into_iter();
+        let checkpoint = checkpoints
+            .find(|checkpoint| checkpoint.app == self.app && checkpoint.node == self.node);
+        checkpoint
+            .and_then(|checkpoint| checkpoint.cursor)
+            .unwrap_or(Seq::ZERO)
     }
 
     fn set_aside(
         self,
         death: &Death,
         suspicion: Suspicion,
-        event: SetAside,
+        event: UnplacedEvent,
         cursor: Seq,
     ) -> Finding {
         let seq = suspicion.seq();
         if cursor >= seq {
             return Finding::default();
         }
-        if cursor.stream == seq.stream && cursor.n + 1 != seq.n {
+        if cursor.incarnation == seq.incarnation && cursor.n + 1 != seq.n {
             // Others before it would be skipped with it.
             return Finding {
                 suspicion: Some(suspicion),
@@ -114,7 +117,7 @@ impl Inquest {
             };
         }
         let trial = Trial {
-            stream: seq.stream,
+            incarnation: seq.incarnation,
             n: seq.n,
         };
         let is_it = |(_, row): &&(String, EventRow)| row.trial == Some(trial);
@@ -217,7 +220,7 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use morph_api::supervisor::set_aside::What;
+    use morph_api::supervisor::unplaced_event::What;
 
     fn death() -> Death {
         Death {
@@ -228,8 +231,8 @@ mod tests {
         }
     }
 
-    fn event() -> SetAside {
-        SetAside {
+    fn event() -> UnplacedEvent {
+        UnplacedEvent {
             dpid: 1,
             what: Some(What::SwitchUp(true)),
         }
@@ -237,7 +240,7 @@ mod tests {
 
     fn suspicion() -> Suspicion {
         Suspicion {
-            stream: 7,
+            incarnation: 7,
             n: 4,
             release: "1.0.0".into(),
             deaths: DEATHS,
@@ -249,7 +252,10 @@ mod tests {
     fn found(kept: usize, cursor: (u64, u64), tried: bool) -> Finding {
         let row = |n: usize| {
             let mut row = EventRow::new("router", &death(), &suspicion(), event());
-            row.trial = (tried && n == 0).then_some(Trial { stream: 7, n: 4 });
+            row.trial = (tried && n == 0).then_some(Trial {
+                incarnation: 7,
+                n: 4,
+            });
             (format!("router-{n}"), row)
         };
         let inquest = Inquest {
@@ -260,17 +266,17 @@ mod tests {
             kept: (0..kept).map(row).collect(),
             id: "router-new".into(),
         };
-        let (stream, n) = cursor;
-        inquest.set_aside(&death(), suspicion(), event(), Seq { stream, n })
+        let (incarnation, n) = cursor;
+        inquest.set_aside(&death(), suspicion(), event(), Seq { incarnation, n })
     }
 
     #[test]
     fn the_cursor_goes_from_where_it_is_past_the_event() {
         for cursor in [(7, 3), (6, 99), (0, 0)] {
             let finding = found(0, cursor, false);
-            let (stream, n) = cursor;
+            let (incarnation, n) = cursor;
             let to = suspicion().seq();
-            assert_eq!(finding.skip(), Some((Seq { stream, n }, to)));
+            assert_eq!(finding.skip(), Some((Seq { incarnation, n }, to)));
             assert!(finding.write().is_some() && finding.counted);
             assert_eq!(finding.suspicion, None);
         }

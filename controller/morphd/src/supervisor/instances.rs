@@ -66,7 +66,7 @@ impl Supervisor {
         &mut self,
         app: &str,
         version: &Version,
-        space: Option<u32>,
+        keyspace: Option<u32>,
         alone: bool,
     ) -> Result<InstanceId, String> {
         let release = self.releases.get(app, version);
@@ -80,8 +80,8 @@ impl Supervisor {
         args.extend(["--instance".into(), id.clone().into()]);
         args.extend(["--run-dir".into(), settings.run_dir.clone().into()]);
         args.extend(["--node".into(), settings.node.clone().into()]);
-        if let Some(space) = space {
-            args.extend(["--space".into(), space.to_string().into()]);
+        if let Some(keyspace) = keyspace {
+            args.extend(["--keyspace".into(), keyspace.to_string().into()]);
         }
         let log = crate::log::path(&settings.state_dir, app);
         let log_since = crate::log::length(&log);

@@ -1,22 +1,22 @@
-//! Copies of apps' states for those that read an older schema: kept as long as somebody does.
+//! Shadows of apps' states for those that read an older schema: kept as long as somebody does.
 //!
-//! Looked at from time to time, and always from how things are: whoever reads what, which copy there is, and whose. A commit
-//! leaves the former truth as a copy of the newcomer; where that is gone, a new copy is made.
+//! Looked at from time to time, and always from how things are: whoever reads what, which shadow there is, and whose. A commit
+//! leaves the former primary as a shadow of the newcomer; where that is gone, a new shadow is made.
 
 use std::sync::Arc;
 
-use morph_api::store::{Op, Space};
-use morph_api::supervisor::{MakeCopy, instruction};
+use morph_api::store::{Keyspace, Op};
+use morph_api::supervisor::{MakeShadow, instruction};
 use morph_store::op;
 
-use super::copies::make_space;
+use super::shadows::make_keyspace;
 use super::{Managed, Supervisor};
 use crate::app::{InstanceId, State};
 
-/// How often a copy is made again before it is given up: a migration that ends its instance would do so again.
+/// How often a shadow is made again before it is given up: a migration that ends its instance would do so again.
 const TRIES: u32 = 3;
 
-/// What is to be done about an app's copy.
+/// What is to be done about an app's shadow.
 #[derive(Debug, PartialEq, Eq)]
 enum Todo {
     Nothing,
@@ -41,19 +41,19 @@ impl Supervisor {
         readers
     }
 
-    /// Sees to the copies that readers need.
-    pub(super) fn keep_copies(&mut self) {
+    /// Sees to the shadows that readers need.
+    pub(super) fn keep_shadows(&mut self) {
         let records = Arc::clone(&self.records);
-        let call = async move { records.status().await.spaces };
-        self.after(call, |supervisor, spaces| {
+        let call = async move { records.status().await.keyspaces };
+        self.after(call, |supervisor, keyspaces| {
             let names: Vec<String> = supervisor.apps.keys().cloned().collect();
             for name in names {
-                supervisor.keep_copy(&name, &spaces);
+                supervisor.keep_shadow(&name, &keyspaces);
             }
         });
     }
 
-    fn keep_copy(&mut self, app: &str, spaces: &[Space]) {
+    fn keep_shadow(&mut self, app: &str, keyspaces: &[Keyspace]) {
         let Some(managed) = self.apps.get(app) else {
             return;
         };
@@ -61,15 +61,15 @@ impl Supervisor {
             return;
         };
         let wanted = self.wanted(app, managed);
-        match todo(app, wanted, &live, spaces) {
+        match todo(app, wanted, &live, keyspaces) {
             Todo::Nothing => {}
             Todo::Drop(ids) => {
-                let drops: Vec<Op> = ids.iter().map(|id| op::drop_space(app, *id)).collect();
+                let drops: Vec<Op> = ids.iter().map(|id| op::drop_keyspace(app, *id)).collect();
                 let records = Arc::clone(&self.records);
                 let call = async move { records.write(&[], &drops).await };
                 self.after(call, |_, result| {
                     if let Err(refusal) = result {
-                        tracing::warn!(%refusal, "a copy is not dropped");
+                        tracing::warn!(%refusal, "a shadow is not dropped");
                     }
                 });
             }
@@ -105,7 +105,7 @@ impl Supervisor {
             tracing::error!(
                 app,
                 schema,
-                "its copy is made for the last time: {TRIES} instances did not keep it up"
+                "its shadow is made for the last time: {TRIES} instances did not keep it up"
             );
         }
         let (records, proxy, name) = (
@@ -114,17 +114,19 @@ impl Supervisor {
             app.to_owned(),
         );
         let call = async move {
-            let space = make_space(&records, &name, schema, &live).await?;
-            let order = instruction::Instruction::MakeCopy(MakeCopy { space, schema });
+            let keyspace = make_keyspace(&records, &name, schema, &live).await?;
+            let order = instruction::Instruction::MakeShadow(MakeShadow { keyspace, schema });
             let told = proxy.tell(&name, &live, order).await;
             told.map_err(|status| status.message().to_owned())?;
-            Ok((name, live, space))
+            Ok((name, live, keyspace))
         };
         self.after(
             call,
             move |supervisor, made: Result<_, String>| match made {
-                Ok((app, live, space)) => supervisor.copy_begins(&app, &live, space, schema),
-                Err(why) => tracing::warn!(why, "a copy for readers is not made yet"),
+                Ok((app, live, keyspace)) => {
+                    supervisor.shadow_begins(&app, &live, keyspace, schema)
+                }
+                Err(why) => tracing::warn!(why, "a shadow for readers is not made yet"),
             },
         );
     }
@@ -138,19 +140,21 @@ fn live(managed: &Managed) -> Option<&InstanceId> {
     }
 }
 
-fn todo(app: &str, wanted: Option<u32>, live: &str, spaces: &[Space]) -> Todo {
-    let copies = || {
-        spaces
+fn todo(app: &str, wanted: Option<u32>, live: &str, keyspaces: &[Keyspace]) -> Todo {
+    let shadows = || {
+        keyspaces
             .iter()
-            .filter(|space| space.app == app && !space.truth)
+            .filter(|keyspace| keyspace.app == app && !keyspace.primary)
     };
-    let truth = spaces.iter().any(|space| space.app == app && space.truth);
+    let primary = keyspaces
+        .iter()
+        .any(|keyspace| keyspace.app == app && keyspace.primary);
     match wanted {
-        Some(schema) if copies().any(|s| s.schema == schema && s.owner == live) => Todo::Nothing,
-        Some(_) if truth => Todo::Make,
+        Some(schema) if shadows().any(|s| s.schema == schema && s.owner == live) => Todo::Nothing,
+        Some(_) if primary => Todo::Make,
         Some(_) => Todo::Nothing,
-        None if copies().next().is_none() => Todo::Nothing,
-        None => Todo::Drop(copies().map(|space| space.id).collect()),
+        None if shadows().next().is_none() => Todo::Nothing,
+        None => Todo::Drop(shadows().map(|keyspace| keyspace.id).collect()),
     }
 }
 
@@ -158,23 +162,23 @@ fn todo(app: &str, wanted: Option<u32>, live: &str, spaces: &[Space]) -> Todo {
 mod tests {
     use super::*;
 
-    fn space(id: u32, truth: bool, owner: &str) -> Space {
-        Space {
+    fn keyspace(id: u32, primary: bool, owner: &str) -> Keyspace {
+        Keyspace {
             app: "router".into(),
             id,
             schema: id,
-            truth,
+            primary,
             owner: owner.into(),
-            ..Space::default()
+            ..Keyspace::default()
         }
     }
 
     #[test]
-    fn a_copy_is_kept_by_the_live_instance_while_it_is_read() {
-        let alone = [space(2, true, "")];
-        let own = [space(1, false, "live"), space(2, true, "")];
-        let orphan = [space(1, false, "dead"), space(2, true, "")];
-        for (wanted, spaces, expected) in [
+    fn a_shadow_is_kept_by_the_live_instance_while_it_is_read() {
+        let alone = [keyspace(2, true, "")];
+        let own = [keyspace(1, false, "live"), keyspace(2, true, "")];
+        let orphan = [keyspace(1, false, "dead"), keyspace(2, true, "")];
+        for (wanted, keyspaces, expected) in [
             (None, &alone[..], Todo::Nothing),
             (None, &own, Todo::Drop(vec![1])),
             (None, &orphan, Todo::Drop(vec![1])),
@@ -185,9 +189,9 @@ mod tests {
             (Some(1), &[], Todo::Nothing),
         ] {
             assert_eq!(
-                todo("router", wanted, "live", spaces),
+                todo("router", wanted, "live", keyspaces),
                 expected,
-                "{wanted:?} {spaces:?}"
+                "{wanted:?} {keyspaces:?}"
             );
         }
     }

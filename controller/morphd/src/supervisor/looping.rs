@@ -117,7 +117,7 @@ impl Supervisor {
         match release::way(&now.manifest, &former.manifest)? {
             Mode::Plain => {}
             // Only the release that dies could map the state, and say what would be lost.
-            Mode::Through | Mode::CopyFirst => {
+            Mode::Online | Mode::Backfill => {
                 let (is, was) = (now.manifest.schema, former.manifest.schema);
                 return Err(format!(
                     "{version} has schema {was}, and the state has {is}"

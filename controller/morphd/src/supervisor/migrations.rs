@@ -1,14 +1,14 @@
-//! What the makers of copies say of them: for people, and for the record of an upgrade.
+//! What the makers of shadows say of them: for people, and for the record of an upgrade.
 
 use morph_api::management::{Migration, MigrationLoss};
-use morph_api::supervisor::{CopyProgress, Loss};
+use morph_api::supervisor::{Loss, ShadowProgress};
 
 use super::Supervisor;
 use crate::records::UpgradeRow;
 
 impl Supervisor {
-    /// A copy is going to be made by this instance, in this space and schema.
-    pub(super) fn copy_begins(&mut self, app: &str, instance: &str, space: u32, schema: u32) {
+    /// A shadow is going to be made by this instance, in this keyspace and schema.
+    pub(super) fn shadow_begins(&mut self, app: &str, instance: &str, keyspace: u32, schema: u32) {
         let Some(managed) = self.apps.get_mut(app) else {
             return;
         };
@@ -19,7 +19,7 @@ impl Supervisor {
         });
         managed.migration = Some(Migration {
             app: app.to_owned(),
-            space,
+            keyspace,
             from_schema: from,
             to_schema: schema,
             instance: instance.to_owned(),
@@ -29,7 +29,7 @@ impl Supervisor {
     }
 
     /// Its maker says how far it is.
-    pub(super) fn copy_goes_on(&mut self, app: &str, instance: &str, said: &CopyProgress) {
+    pub(super) fn shadow_goes_on(&mut self, app: &str, instance: &str, said: &ShadowProgress) {
         let Some(managed) = self.apps.get_mut(app) else {
             return;
         };
@@ -40,18 +40,18 @@ impl Supervisor {
         }
         let known = managed.migration.take();
         // One that another morphd ordered has not told which schemas it is between.
-        let known = known.filter(|migration| migration.space == said.space);
+        let known = known.filter(|migration| migration.keyspace == said.keyspace);
         managed.migration = Some(Migration {
             app: app.to_owned(),
-            space: said.space,
+            keyspace: said.keyspace,
             instance: instance.to_owned(),
             groups: said.groups,
             groups_total: said.groups_total,
             rows: said.rows,
             source_rows: said.source_rows,
-            mark: said.mark,
+            watermark: said.watermark,
             complete: said.complete,
-            losing: said.losing,
+            lossy: said.lossy,
             losses: said.losses.iter().map(loss).collect(),
             error: said.error.clone(),
             unix_ms: super::unix_ms(),
@@ -59,7 +59,7 @@ impl Supervisor {
         });
     }
 
-    /// Each app's last copy, as far as its maker has told.
+    /// Each app's last shadow, as far as its maker has told.
     pub(super) fn migrations(&self, only: &str) -> Vec<Migration> {
         let apps = self.apps.iter();
         let apps = apps.filter(|(name, _)| only.is_empty() || *name == only);
@@ -94,10 +94,10 @@ fn loss(loss: &Loss) -> MigrationLoss {
     }
 }
 
-/// Puts into a record what its copy would lose.
-fn note(row: &mut UpgradeRow, said: &CopyProgress) {
+/// Puts into a record what its shadow would lose.
+fn note(row: &mut UpgradeRow, said: &ShadowProgress) {
     row.groups_checked = said.groups;
-    row.groups_losing = said.losing;
+    row.groups_lossy = said.lossy;
     row.losses = said.losses.iter().map(words).collect();
 }
 

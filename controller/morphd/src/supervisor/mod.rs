@@ -12,7 +12,6 @@
 //! One task owns all state and never waits for a call.
 
 mod apps;
-mod copies;
 mod first;
 pub(crate) mod history;
 mod inquest;
@@ -28,6 +27,7 @@ mod quarantine;
 mod record;
 mod recover;
 mod requests;
+mod shadows;
 mod start;
 mod statuses;
 mod stop;
@@ -65,7 +65,7 @@ pub use requests::{AppView, Asked, Figures, Last, Reply, Request};
 pub use start::start;
 use upgrades::Running;
 
-/// Between two looks at the sizes of the logs, and at the copies that readers need.
+/// Between two looks at the sizes of the logs, and at the shadows that readers need.
 const LOGS: Duration = Duration::from_secs(5);
 /// Events under way to the supervisor. It drains them without waiting for anything, so this is only a burst; a sender
 /// that finds it full waits.
@@ -114,9 +114,9 @@ pub(crate) struct Managed {
     death: Option<Death>,
     /// How its last instance ended.
     last_end: String,
-    /// The last copy of its state in another schema, as far as its maker has told.
+    /// The last shadow of its state in another schema, as far as its maker has told.
     migration: Option<Migration>,
-    /// For readers: in which schema a copy was made, by which release, and how often.
+    /// For readers: in which schema a shadow was made, by which release, and how often.
     keeping: (u32, semver::Version, u32),
     /// The writes of one app keep their order; the number is that of the newest one written.
     order: Arc<tokio::sync::Mutex<u64>>,
@@ -143,7 +143,7 @@ pub struct Supervisor {
     store_part: Part,
     proxy_part: Part,
     /// The proxy's incarnation, as it was last observed.
-    stream: Option<u64>,
+    incarnation: Option<u64>,
     feeds: VecDeque<Feed>,
     followers: Vec<(Option<String>, mpsc::Sender<UpgradeStatus>)>,
     counts: Counts,
@@ -245,7 +245,7 @@ impl Supervisor {
         if self.bound_logs_at <= now {
             self.bound_logs_at = now + LOGS;
             crate::log::bound_all(&self.settings.state_dir.join("log"));
-            self.keep_copies();
+            self.keep_shadows();
         }
         self.restart_due_parts(now);
         self.feel_pulses(now);

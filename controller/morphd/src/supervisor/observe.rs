@@ -29,7 +29,7 @@ pub enum Observed {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Differs after every start of the proxy.
-    pub stream: u64,
+    pub incarnation: u64,
     /// Instances with a session.
     pub attached: BTreeSet<String>,
     /// The live instance of each app.
@@ -51,15 +51,20 @@ impl Snapshot {
                 self.live
                     .insert(resumed.app.clone(), resumed.instance.clone());
             }
-            Some(observation::What::Said(_)) => self.said.push(observation),
+            Some(observation::What::InstanceReport(_)) => self.said.push(observation),
             Some(observation::What::Switch(switch)) => {
                 self.switches.insert(switch.dpid);
             }
             Some(observation::What::Synced(synced)) => {
-                self.stream = synced.stream;
+                self.incarnation = synced.incarnation;
                 return true;
             }
-            Some(observation::What::Detached(_) | observation::What::HoldExpired(_)) | None => {}
+            Some(
+                observation::What::Detached(_)
+                | observation::What::HoldExpired(_)
+                | observation::What::SessionRefused(_),
+            )
+            | None => {}
         }
         false
     }
@@ -108,10 +113,14 @@ impl Supervisor {
 
     /// The proxy speaks again: it is the same one, or another without any session.
     fn proxy_is_back(&mut self, snapshot: Snapshot) {
-        let another = self.stream != Some(snapshot.stream);
-        self.stream = Some(snapshot.stream);
+        let another = self.incarnation != Some(snapshot.incarnation);
+        self.incarnation = Some(snapshot.incarnation);
         self.see(&snapshot);
-        tracing::info!(stream = snapshot.stream, another, "the proxy speaks");
+        tracing::info!(
+            incarnation = snapshot.incarnation,
+            another,
+            "the proxy speaks"
+        );
         self.configure();
         if another {
             for name in self.apps.keys() {
@@ -175,7 +184,7 @@ impl Supervisor {
             Some(observation::What::Detached(detached)) => {
                 self.session_ended(&detached.instance, detached.reason);
             }
-            Some(observation::What::Said(said)) => match Report::decode(said.report) {
+            Some(observation::What::InstanceReport(said)) => match Report::decode(said.report) {
                 Ok(Report {
                     report: Some(report),
                 }) => self.report(&said.app, &said.instance, report),
@@ -200,6 +209,10 @@ impl Supervisor {
             }
             Some(observation::What::HoldExpired(expired)) => {
                 self.hold_expired(&expired.app, expired.epoch, &expired.instance)
+            }
+            Some(observation::What::SessionRefused(refused)) => {
+                let (app, instance) = (refused.app, refused.instance);
+                tracing::error!(app, instance, "{}", refused.message);
             }
             Some(observation::What::Resumed(_) | observation::What::Synced(_)) | None => {}
         }
@@ -260,19 +273,19 @@ impl Supervisor {
                 side.map(|side| upgrade::Input::Failed(side, failed.message))
             }
             report::Report::Pong(_) => (side == Some(Side::New)).then_some(upgrade::Input::Pong),
-            report::Report::Copy(copy) if copy.error.is_empty() => {
-                self.copy_goes_on(app, id, &copy);
-                let (space, complete, losing) = (copy.space, copy.complete, copy.losing);
-                side.map(|_| upgrade::Input::CopyGrew {
-                    space,
+            report::Report::Shadow(shadow) if shadow.error.is_empty() => {
+                self.shadow_goes_on(app, id, &shadow);
+                let (keyspace, complete, lossy) = (shadow.keyspace, shadow.complete, shadow.lossy);
+                side.map(|_| upgrade::Input::ShadowGrew {
+                    keyspace,
                     complete,
-                    losing,
+                    lossy,
                 })
             }
-            report::Report::Copy(copy) => {
-                self.copy_goes_on(app, id, &copy);
-                let (space, why) = (copy.space, copy.error);
-                side.map(|_| upgrade::Input::CopyFailed { space, why })
+            report::Report::Shadow(shadow) => {
+                self.shadow_goes_on(app, id, &shadow);
+                let (keyspace, why) = (shadow.keyspace, shadow.error);
+                side.map(|_| upgrade::Input::ShadowFailed { keyspace, why })
             }
             report::Report::Flushed(_) => side.map(|_| upgrade::Input::Flushed),
             report::Report::Rules(rules) => side.map(|side| {
@@ -294,7 +307,7 @@ impl Supervisor {
                     events: health.events,
                     errors: health.errors,
                     refused_rules: health.rule_failures,
-                    unwell: Some(health.unwell).filter(|why| !why.is_empty()),
+                    unhealthy: Some(health.unhealthy).filter(|why| !why.is_empty()),
                 })
             }
         };

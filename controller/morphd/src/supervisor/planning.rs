@@ -43,21 +43,21 @@ impl Supervisor {
                 "plain",
                 vec!["the new instance starts beside the old one".to_owned()],
             ),
-            Mode::Through => {
-                let through = format!(
+            Mode::Online => {
+                let online = format!(
                     "the new instance starts on schema {} through its migration",
                     old.schema
                 );
-                ("through", vec![through])
+                ("online", vec![online])
             }
-            Mode::CopyFirst => {
-                let copy = format!(
-                    "the running instance copies its state to schema {}",
+            Mode::Backfill => {
+                let shadow = format!(
+                    "the running instance derives a shadow of its state in schema {}",
                     new.schema
                 );
                 (
-                    "copy_first",
-                    vec![copy, "the new instance starts on the copy".to_owned()],
+                    "backfill",
+                    vec![shadow, "the new instance starts on the shadow".to_owned()],
                 )
             }
         };
@@ -66,10 +66,10 @@ impl Supervisor {
         }
         steps.push("the slot is held, and the old instance finishes its turns".to_owned());
         steps.push(match way.mode {
-            Mode::CopyFirst => {
-                "the fence raises the epoch and swaps the state to the copy".to_owned()
+            Mode::Backfill => {
+                "the fence raises the epoch and swaps the state to the shadow".to_owned()
             }
-            Mode::Plain | Mode::Through => "the fence raises the epoch".to_owned(),
+            Mode::Plain | Mode::Online => "the fence raises the epoch".to_owned(),
         });
         steps.push(
             "the new instance is resumed; its rules are compared with those in the switches"
@@ -81,8 +81,8 @@ impl Supervisor {
             false => format!("probation of {probation:?}"),
         });
         steps.push(match way.mode {
-            Mode::Through => format!("the commit swaps the state to schema {}", new.schema),
-            Mode::Plain | Mode::CopyFirst => "the commit makes it permanent".to_owned(),
+            Mode::Online => format!("the commit swaps the state to schema {}", new.schema),
+            Mode::Plain | Mode::Backfill => "the commit makes it permanent".to_owned(),
         });
         PlannedUpgrade {
             app: way.app.clone(),

@@ -67,7 +67,7 @@ impl Supervisor {
         let tried: Vec<(String, EventRow)> =
             tried.map(|(id, row)| (id.clone(), row.clone())).collect();
         for (id, row) in tried {
-            match row.outcome(cursor, self.stream) {
+            match row.outcome(cursor, self.incarnation) {
                 Tried::Aside | Tried::Queued => {}
                 Tried::Unknown => self.try_event(id, row, None),
                 Tried::Applied => {
@@ -75,7 +75,7 @@ impl Supervisor {
                     self.write_event(id, None);
                 }
                 Tried::Lost => {
-                    let unsure = match cursor.stream > row.trial.map_or(0, |t| t.stream) {
+                    let unsure = match cursor.incarnation > row.trial.map_or(0, |t| t.incarnation) {
                         true => "; it may have been applied before",
                         false => "",
                     };
@@ -96,11 +96,17 @@ impl Supervisor {
             return;
         }
         let records = Arc::clone(&self.records);
-        let call = async move { records.status().await.lanes };
-        self.after(call, |supervisor, lanes| {
+        let call = async move { records.status().await.checkpoints };
+        self.after(call, |supervisor, checkpoints| {
             let node = supervisor.settings.node.clone();
-            for lane in lanes.into_iter().filter(|lane| lane.node == node) {
-                let state = supervisor.apps.get(&lane.app).map(|m| m.machine.state());
+            for checkpoint in checkpoints
+                .into_iter()
+                .filter(|checkpoint| checkpoint.node == node)
+            {
+                let state = supervisor
+                    .apps
+                    .get(&checkpoint.app)
+                    .map(|m| m.machine.state());
                 let at_rest = match state {
                     Some(State::Running { .. } | State::Yielded | State::Stopped) => true,
                     // The fence may have set it aside again: its answer says so.
@@ -115,7 +121,7 @@ impl Supervisor {
                     | None => false,
                 };
                 if at_rest {
-                    supervisor.trials_at(&lane.app, lane.cursor.unwrap_or(Seq::ZERO));
+                    supervisor.trials_at(&checkpoint.app, checkpoint.cursor.unwrap_or(Seq::ZERO));
                 }
             }
             supervisor.look_again();
@@ -183,13 +189,13 @@ impl Supervisor {
             Ok(row) => row.clone(),
             Err(status) => return drop(reply.send(Err(status))),
         };
-        let Some(stream) = self.stream else {
+        let Some(incarnation) = self.incarnation else {
             let away = Status::unavailable("the proxy has not been seen yet: try again");
             return drop(reply.send(Err(away)));
         };
         let row = EventRow {
             attempts: row.attempts + 1,
-            trial: Some(Trial { stream, n: 0 }),
+            trial: Some(Trial { incarnation, n: 0 }),
             ..row
         };
         self.try_event(id.to_owned(), row, Some(reply));
@@ -265,9 +271,9 @@ async fn try_it(
     };
     match proxy.retry(request).await {
         Ok(reply) => {
-            let Seq { stream, n } = reply.seq.unwrap_or(Seq::ZERO);
+            let Seq { incarnation, n } = reply.seq.unwrap_or(Seq::ZERO);
             let row = EventRow {
-                trial: Some(Trial { stream, n }),
+                trial: Some(Trial { incarnation, n }),
                 ..row
             };
             // Refused: the next look asks the proxy again, which queues nothing twice.
@@ -297,7 +303,7 @@ async fn try_it(
 
 fn shown(id: &str, row: &EventRow) -> QuarantinedEvent {
     let seq = Seq {
-        stream: row.stream,
+        incarnation: row.incarnation,
         n: row.n,
     };
     QuarantinedEvent {

@@ -75,7 +75,7 @@ impl Supervisor {
             row.newcomer.clone_from(new);
         }
         row.old = running.old.clone().unwrap_or_default();
-        row.space = machine.space().unwrap_or(0);
+        row.keyspace = machine.keyspace().unwrap_or(0);
         row.swapped = machine.swapped();
         if let Some(cause) = machine.cause() {
             row.message.clone_from(&cause.message);
@@ -101,7 +101,7 @@ impl Supervisor {
         self.write_in_order(vec![(app.to_owned(), None)], step, writes, then);
     }
 
-    /// Writes after all earlier writes of these apps, and swaps to those copies; where it is one app's, unless a later
+    /// Writes after all earlier writes of these apps, and swaps to those shadows; where it is one app's, unless a later
     /// one came first. Each of them is told.
     fn write_in_order(
         &mut self,
@@ -196,7 +196,7 @@ impl Supervisor {
                 // The way back has no failure exit: it waits for the store.
                 let fenced = fence.await.map_err(|refusal| refusal.to_string())?;
                 // Nothing of an earlier fence lands any more.
-                return Ok((fenced, records.truths(&apps).await));
+                return Ok((fenced, records.primaries(&apps).await));
             }
             match tokio::time::timeout(limit, fence).await {
                 Ok(Ok(fenced)) => Ok((fenced, Vec::new())),
@@ -243,14 +243,14 @@ impl Supervisor {
         })
     }
 
-    /// With the schema versions of the truths, in the order of the apps, where it was for the old releases.
+    /// With the schema versions of the primaries, in the order of the apps, where it was for the old releases.
     fn fence_answered(
         &mut self,
         parts: Vec<FencePart>,
         result: Result<(Vec<Fenced>, Vec<Option<u32>>), String>,
     ) {
         may_fail("morphd.upgrade.fenced");
-        let (fenced, truths) = match result {
+        let (fenced, primaries) = match result {
             Ok(fenced) => fenced,
             Err(why) => {
                 for part in parts {
@@ -265,7 +265,7 @@ impl Supervisor {
         };
         for (part, fenced) in parts.iter().zip(&fenced) {
             let app = &part.fencing.app;
-            self.lane_is(app, &part.instance, *fenced);
+            self.checkpoint_is(app, &part.instance, *fenced);
             if let Some(running) = self.running(app) {
                 running.fenced = Some(*fenced);
                 running.row.fenced = true;
@@ -273,10 +273,10 @@ impl Supervisor {
                 self.releases.set_status(app, &to, part.status);
             }
         }
-        let truths = truths.into_iter().chain(std::iter::repeat(None));
-        for (part, truth) in parts.into_iter().zip(truths) {
-            if let Some(schema) = truth {
-                self.feed_upgrade(&part.fencing.app, Input::Truth(schema));
+        let primaries = primaries.into_iter().chain(std::iter::repeat(None));
+        for (part, primary) in parts.into_iter().zip(primaries) {
+            if let Some(schema) = primary {
+                self.feed_upgrade(&part.fencing.app, Input::Primary(schema));
             }
             self.feed_upgrade(&part.fencing.app, Input::Fenced);
         }

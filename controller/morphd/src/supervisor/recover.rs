@@ -68,7 +68,7 @@ impl Supervisor {
                 .get(name)
                 .is_some_and(|managed| managed.upgrade.is_none())
             {
-                self.drop_copies(name, None);
+                self.drop_shadows(name, None);
             }
         }
         self.rejoin();
@@ -301,8 +301,8 @@ impl Supervisor {
 /// The plan of a recorded upgrade; of its probation, what is left.
 fn plan_of(row: &UpgradeRow) -> Plan {
     let mode = match row.mode.as_str() {
-        "through" => Mode::Through,
-        "copy_first" => Mode::CopyFirst,
+        "online" | "through" => Mode::Online,
+        "backfill" | "copy_first" => Mode::Backfill,
         _ => Mode::Plain,
     };
     // Whatever was done to the wall clock meanwhile; after a start of the machine the time begins anew.
@@ -313,7 +313,9 @@ fn plan_of(row: &UpgradeRow) -> Plan {
     };
     let mut deadlines = Deadlines::default();
     for (name, ms) in &row.deadlines_ms {
-        // A name that this morphd does not know is of no step that it could take.
+        // An earlier morphd called the deadline of the shadow `copy`. A name that this morphd does not know is of no step that it
+        // could take.
+        let name = if name == "copy" { "shadow" } else { name };
         let _ = deadlines.set(name, Duration::from_millis(*ms));
     }
     Plan {

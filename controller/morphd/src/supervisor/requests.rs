@@ -62,7 +62,7 @@ pub enum Request {
     RetryEvent(String, Reply<management::QuarantinedEvent>),
     /// Forgets one.
     DropEvent(String, Reply<management::QuarantinedEvent>),
-    /// The last copy of each app's state, or of one app's.
+    /// The last shadow of each app's state, or of one app's.
     Migrations(String, Reply<Vec<management::Migration>>),
     /// The config tables of an app's running release, and what their entries have to be.
     Config(String, Reply<(Vec<String>, BTreeMap<String, Check>)>),

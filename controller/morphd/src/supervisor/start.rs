@@ -64,7 +64,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         aside: Aside::default(),
         store_part: Part::new(PartName::Store, Arc::clone(&store_process)),
         proxy_part: Part::new(PartName::Proxy, Arc::clone(&proxy_process)),
-        stream: Some(snapshot.stream),
+        incarnation: Some(snapshot.incarnation),
         feeds: VecDeque::new(),
         followers: Vec::new(),
         counts: Counts::default(),
@@ -254,13 +254,13 @@ impl Supervisor {
         self.remember(apps, upgrades);
         self.aside = Aside::new(self.records.load(EVENTS).await?);
         // A fence whose record was lost counts as well.
-        for lane in self.records.status().await.lanes {
+        for checkpoint in self.records.status().await.checkpoints {
             if let Some(managed) = self
                 .apps
-                .get_mut(&lane.app)
-                .filter(|_| lane.node == self.settings.node)
+                .get_mut(&checkpoint.app)
+                .filter(|_| checkpoint.node == self.settings.node)
             {
-                managed.row.epoch = managed.row.epoch.max(lane.epoch);
+                managed.row.epoch = managed.row.epoch.max(checkpoint.epoch);
             }
         }
         Ok(())
@@ -303,18 +303,18 @@ impl Supervisor {
         let (records, proxy) = (Arc::clone(&self.records), self.proxy.clone());
         let (app, schema) = (name.to_owned(), row_schema(&permanent));
         let call = async move {
-            let has_truth = records
+            let has_primary = records
                 .status()
                 .await
-                .spaces
+                .keyspaces
                 .iter()
-                .any(|space| space.app == app && space.truth);
-            let space: Vec<_> = (!has_truth)
-                .then(|| op::create_truth(&app, 1, schema))
+                .any(|keyspace| keyspace.app == app && keyspace.primary);
+            let keyspace: Vec<_> = (!has_primary)
+                .then(|| op::create_primary(&app, 1, schema))
                 .into_iter()
                 .collect();
             records
-                .write(&writes, &space)
+                .write(&writes, &keyspace)
                 .await
                 .map_err(|refusal| refusal.to_string())
         };

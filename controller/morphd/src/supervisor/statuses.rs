@@ -151,7 +151,7 @@ pub(super) fn status_of(app: &str, row: &UpgradeRow) -> UpgradeStatus {
         back_handover_us: row.back_handover_us,
         by: row.by.clone(),
         groups_checked: row.groups_checked,
-        groups_losing: row.groups_losing,
+        groups_lossy: row.groups_lossy,
         losses: row.losses.clone(),
         with: row.with.clone(),
     }

@@ -1,7 +1,7 @@
 //! Carries out what stands above the upgrades of several apps as one.
 
 use morph_api::management::Step;
-use morph_api::supervisor::Together as Joint;
+use morph_api::supervisor::Group as Joint;
 
 use super::{Feed, Supervisor};
 use crate::upgrade::{Act, Output, Side, Together};

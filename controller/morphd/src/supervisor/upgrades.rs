@@ -5,7 +5,7 @@ use std::time::Instant;
 use morph_api::deadlines::Deadlines;
 use morph_api::management::{Step, UpgradeStatus};
 use morph_api::supervisor::{
-    Flush, Go, HoldReply, MakeCopy, Ping, StopCopy, hold_reply, instruction,
+    Flush, Go, HoldReply, MakeShadow, Ping, StopShadow, hold_reply, instruction,
 };
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +28,7 @@ pub(crate) struct Running {
     pub(super) old: Option<InstanceId>,
     pub(super) started: Instant,
     pub(super) fenced: Option<Fenced>,
-    /// A copy that an instance could not be told to make, as its session was away: it is told when it is back.
+    /// A shadow that an instance could not be told to make, as its session was away: it is told when it is back.
     pub(super) untold: Option<(Side, Order)>,
     /// The step that was last said. The record is ahead of it while it is being written.
     pub(super) said: Option<Said>,
@@ -98,9 +98,9 @@ impl Supervisor {
         match output {
             Output::Record(step) => self.record(app, step),
             Output::Publish(step, message) => self.publish(app, step, message),
-            Output::MakeSpace(side, schema) => self.make_space(app, side, schema),
-            Output::DropSpace(space) => self.drop_space(app, space),
-            Output::Spawn(side, space) => self.spawn_side(app, side, space),
+            Output::MakeKeyspace(side, schema) => self.make_keyspace(app, side, schema),
+            Output::DropKeyspace(keyspace) => self.drop_keyspace(app, keyspace),
+            Output::Spawn(side, keyspace) => self.spawn_side(app, side, keyspace),
             Output::Tell(side, order) => self.tell(app, side, order),
             Output::End(side) => match self.instance_of(app, side) {
                 Some(instance) => self.end_instance(&instance),
@@ -139,7 +139,7 @@ impl Supervisor {
         there.then(|| id.clone())
     }
 
-    fn spawn_side(&mut self, app: &str, side: Side, space: Option<u32>) {
+    fn spawn_side(&mut self, app: &str, side: Side, keyspace: Option<u32>) {
         let Some(running) = self.running(app) else {
             return;
         };
@@ -147,7 +147,7 @@ impl Supervisor {
             Side::New => running.to.clone(),
             Side::Old => running.from.clone(),
         };
-        match self.spawn_instance(app, &version, space, false) {
+        match self.spawn_instance(app, &version, keyspace, false) {
             Ok(id) => {
                 if let Some(running) = self.running(app) {
                     match side {
@@ -169,10 +169,10 @@ impl Supervisor {
             Order::Ping => instruction::Instruction::Ping(Ping {
                 token: super::unix_ms(),
             }),
-            Order::MakeCopy(space, schema) => {
-                instruction::Instruction::MakeCopy(MakeCopy { space, schema })
+            Order::MakeShadow(keyspace, schema) => {
+                instruction::Instruction::MakeShadow(MakeShadow { keyspace, schema })
             }
-            Order::StopCopy => instruction::Instruction::StopCopy(StopCopy {}),
+            Order::StopShadow => instruction::Instruction::StopShadow(StopShadow {}),
             Order::Flush => instruction::Instruction::Flush(Flush {}),
             Order::Go => instruction::Instruction::Go(Go {}),
         };
@@ -180,7 +180,7 @@ impl Supervisor {
         let call = async move { (proxy.tell(&name, &instance, what).await, name, instance) };
         self.after(call, move |supervisor, (result, app, instance)| {
             if let Err(status) = result {
-                if let (Order::MakeCopy(..), Some(running)) = (order, supervisor.running(&app)) {
+                if let (Order::MakeShadow(..), Some(running)) = (order, supervisor.running(&app)) {
                     running.untold = Some((side, order));
                     // It may have come back before this answer.
                     if supervisor
@@ -210,10 +210,10 @@ impl Supervisor {
             return;
         };
         let missed = running.untold.take_if(|(missed, _)| Some(*missed) == side);
-        if let Some((side, Order::MakeCopy(space, schema))) = missed
-            && running.machine.space() == Some(space)
+        if let Some((side, Order::MakeShadow(keyspace, schema))) = missed
+            && running.machine.keyspace() == Some(keyspace)
         {
-            self.tell(app, side, Order::MakeCopy(space, schema));
+            self.tell(app, side, Order::MakeShadow(keyspace, schema));
         }
     }
 
@@ -266,16 +266,16 @@ impl Supervisor {
             let slots = proxy.slots().await.ok()?;
             let status = store.status().await.ok()?;
             let slot = slots.slots.into_iter().find(|slot| slot.app == name)?;
-            let mut lanes = status.lanes.into_iter();
-            let cursor = lanes
-                .find(|lane| lane.app == name && lane.node == node)?
+            let mut checkpoints = status.checkpoints.into_iter();
+            let cursor = checkpoints
+                .find(|checkpoint| checkpoint.app == name && checkpoint.node == node)?
                 .cursor
                 .unwrap_or_default();
             let answers = Answers {
                 count: slot.answered,
                 us: slot.answer_us,
             };
-            Some((slot.backlog, (cursor.stream, cursor.n), answers))
+            Some((slot.backlog, (cursor.incarnation, cursor.n), answers))
         };
         let name = app.to_owned();
         self.after(call, move |supervisor, load| {
@@ -325,7 +325,7 @@ impl Supervisor {
             self.end_instance(&goes);
         }
         if !committed {
-            self.drop_copies(app, Some(maker));
+            self.drop_shadows(app, Some(maker));
         }
         if yielded {
             let there = stays.and_then(|id| {

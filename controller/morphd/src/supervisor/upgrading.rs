@@ -124,7 +124,7 @@ impl Supervisor {
             waiting: Vec::new(),
         };
         if let Some(managed) = self.apps.get_mut(&app) {
-            // The maker of a copy is told of from here on; others once the slot is yielded.
+            // The maker of a shadow is told of from here on; others once the slot is yielded.
             running.old = managed.machine.instance().cloned();
             managed.upgrade = Some(running);
         }
@@ -264,7 +264,7 @@ impl Supervisor {
 fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Plain => "plain",
-        Mode::Through => "through",
-        Mode::CopyFirst => "copy_first",
+        Mode::Online => "online",
+        Mode::Backfill => "backfill",
     }
 }

@@ -53,17 +53,17 @@ impl Upgrade {
                 | Back::Settling
                 | Back::Closing,
                 other,
-            ) => self.drop_late_space(&other, out),
+            ) => self.drop_late_keyspace(&other, out),
         }
     }
 
-    /// A space that was asked for on the way forward.
-    fn drop_late_space(&mut self, input: &Input, out: &mut Vec<Output>) {
-        if let Input::SpaceMade(space) = input
+    /// A keyspace that was asked for on the way forward.
+    fn drop_late_keyspace(&mut self, input: &Input, out: &mut Vec<Output>) {
+        if let Input::KeyspaceMade(keyspace) = input
             && !self.swapped
         {
-            out.push(Output::DropSpace(*space));
-            self.facts.space = None;
+            out.push(Output::DropKeyspace(*keyspace));
+            self.facts.keyspace = None;
         }
     }
 
@@ -93,7 +93,7 @@ impl Upgrade {
             return self.enter(State::Back(Back::Waiting), None);
         }
         if self.swapped {
-            return self.make_space_again(out);
+            return self.make_keyspace_again(out);
         }
         self.enter(State::Back(Back::Settling), Some(now + SETTLE_BACK));
     }
@@ -103,14 +103,14 @@ impl Upgrade {
         self.enter(State::Back(Back::Closing), None);
     }
 
-    fn make_space_again(&mut self, out: &mut Vec<Output>) {
-        self.facts.space = None;
+    fn make_keyspace_again(&mut self, out: &mut Vec<Output>) {
+        self.facts.keyspace = None;
         self.facts.copied = false;
-        out.push(Output::MakeSpace(Side::Old, self.plan.old_schema));
+        out.push(Output::MakeKeyspace(Side::Old, self.plan.old_schema));
         self.enter(State::Restoring(Phase::Making), None);
     }
 
-    /// The old release serves the newer release's truth through its migration; here it gets its own schema back.
+    /// The old release serves the newer release's primary through its migration; here it gets its own schema back.
     pub(super) fn restoring(
         &mut self,
         phase: Phase,
@@ -120,28 +120,28 @@ impl Upgrade {
     ) {
         match (phase, input) {
             (_, Input::Gone(Side::Old, _)) => self.restore_again_if_old_is_gone(now, out),
-            (Phase::Making, Input::SpaceMade(space)) => {
+            (Phase::Making, Input::KeyspaceMade(keyspace)) => {
                 out.push(Output::Tell(
                     Side::Old,
-                    Order::MakeCopy(space, self.plan.old_schema),
+                    Order::MakeShadow(keyspace, self.plan.old_schema),
                 ));
                 self.enter(
-                    State::Restoring(Phase::Copying),
-                    Some(now + self.plan.deadlines.copy),
+                    State::Restoring(Phase::Filling),
+                    Some(now + self.plan.deadlines.shadow),
                 );
             }
-            (Phase::Making, Input::SpaceFailed(_)) => self.deadline = Some(now + AGAIN),
-            (Phase::Making, Input::Time) | (Phase::Copying, Input::Time) if self.due(now) => {
-                self.make_space_again(out);
+            (Phase::Making, Input::KeyspaceFailed(_)) => self.deadline = Some(now + AGAIN),
+            (Phase::Making, Input::Time) | (Phase::Filling, Input::Time) if self.due(now) => {
+                self.make_keyspace_again(out);
             }
-            (Phase::Copying, Input::CopyGrew { .. }) if self.facts.copied => {
+            (Phase::Filling, Input::ShadowGrew { .. }) if self.facts.copied => {
                 self.flush_back(now, out)
             }
-            (Phase::Copying, Input::CopyGrew { .. }) => {
-                self.deadline = Some(now + self.plan.deadlines.copy)
+            (Phase::Filling, Input::ShadowGrew { .. }) => {
+                self.deadline = Some(now + self.plan.deadlines.shadow)
             }
             (Phase::Flushing, Input::Flushed) => {
-                out.push(Output::Finish(Step::RolledBack, self.facts.space));
+                out.push(Output::Finish(Step::RolledBack, self.facts.keyspace));
                 self.enter(State::Restoring(Phase::Swapping), None);
             }
             (Phase::Flushing, Input::Time) if self.due(now) => self.flush_back(now, out),
@@ -150,7 +150,7 @@ impl Upgrade {
                 out.push(Output::Tell(Side::Old, Order::Go));
                 self.rolled_back(out);
             }
-            (Phase::Making | Phase::Copying | Phase::Flushing | Phase::Swapping, _) => {}
+            (Phase::Making | Phase::Filling | Phase::Flushing | Phase::Swapping, _) => {}
         }
     }
 
@@ -159,13 +159,13 @@ impl Upgrade {
         self.enter(State::Restoring(Phase::Flushing), Some(now + FLUSH));
     }
 
-    /// The copy's only writer is gone: the copy starts anew once the old release is live again. A last record that is
+    /// The shadow's only writer is gone: the shadow starts anew once the old release is live again. A last record that is
     /// being written decides by itself.
     pub(super) fn restore_again_if_old_is_gone(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.facts.old == Standby::Ready || self.state == State::Restoring(Phase::Swapping) {
             return;
         }
-        self.facts.space = None;
+        self.facts.keyspace = None;
         self.await_old(now, out);
     }
 

@@ -58,10 +58,10 @@ pub(super) struct Facts {
     pub(super) ready_said: String,
     /// It was resumed, and the slot was not held since.
     pub(super) new_live: bool,
-    pub(super) space: Option<u32>,
+    pub(super) keyspace: Option<u32>,
     pub(super) copied: bool,
     /// Groups of its rows that would not come back as they are from the other schema.
-    pub(super) losing: u64,
+    pub(super) lossy: u64,
     /// All switches are in step since the last resume.
     pub(super) rules_synced: bool,
     /// It has answered the probe that precedes a commit.
@@ -91,9 +91,9 @@ impl Default for Facts {
             new_alive: false,
             ready_said: String::new(),
             new_live: false,
-            space: None,
+            keyspace: None,
             copied: false,
-            losing: 0,
+            lossy: 0,
             rules_synced: false,
             answered: false,
             proxy_resumed: None,
@@ -124,14 +124,14 @@ impl Facts {
                     until: now + super::STARTING,
                 };
             }
-            Input::SpaceMade(space) => self.space = Some(*space),
-            Input::CopyGrew {
-                space,
+            Input::KeyspaceMade(keyspace) => self.keyspace = Some(*keyspace),
+            Input::ShadowGrew {
+                keyspace,
                 complete,
-                losing,
-            } if self.space == Some(*space) => {
+                lossy,
+            } if self.keyspace == Some(*keyspace) => {
                 self.copied |= complete;
-                self.losing = *losing;
+                self.lossy = *lossy;
             }
             Input::Rules {
                 side,
@@ -149,15 +149,15 @@ impl Facts {
             Input::Gone(Side::Old, _)
             | Input::Ready(..)
             | Input::ProxyLost
-            | Input::CopyGrew { .. }
-            | Input::CopyFailed { .. }
+            | Input::ShadowGrew { .. }
+            | Input::ShadowFailed { .. }
             | Input::Rules { .. }
             | Input::Time
             | Input::Recorded(_)
             | Input::NotRecorded(..)
             | Input::Finished
             | Input::FinishRefused(_)
-            | Input::SpaceFailed(_)
+            | Input::KeyspaceFailed(_)
             | Input::Flushed
             | Input::Failed(..)
             | Input::Health { .. }
@@ -165,7 +165,7 @@ impl Facts {
             | Input::Held(_)
             | Input::HoldFailed(_)
             | Input::Fenced
-            | Input::Truth(_)
+            | Input::Primary(_)
             | Input::FenceRefused(_)
             | Input::Resumed(_)
             | Input::ResumeFailed(_)
@@ -243,8 +243,8 @@ impl Facts {
         };
         let still = now.saturating_duration_since(mark.since);
         (still >= STALL && backlog > mark.backlog).then(|| {
-            let (stream, n) = durable;
-            format!("its cursor stands at {stream}:{n} while {backlog} events wait")
+            let (incarnation, n) = durable;
+            format!("its cursor stands at {incarnation}:{n} while {backlog} events wait")
         })
     }
 }

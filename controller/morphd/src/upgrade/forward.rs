@@ -19,10 +19,10 @@ impl Upgrade {
             Input::Recorded(Step::Starting) => {
                 out.push(Output::Publish(Step::Starting, String::new()));
                 match self.plan.mode {
-                    Mode::Plain | Mode::Through => self.start(None, now, out),
-                    Mode::CopyFirst => {
-                        out.push(Output::MakeSpace(Side::Old, self.plan.new_schema));
-                        self.enter(State::Copying, Some(now + self.plan.deadlines.copy));
+                    Mode::Plain | Mode::Online => self.start(None, now, out),
+                    Mode::Backfill => {
+                        out.push(Output::MakeKeyspace(Side::Old, self.plan.new_schema));
+                        self.enter(State::Filling, Some(now + self.plan.deadlines.shadow));
                     }
                 }
             }
@@ -30,28 +30,29 @@ impl Upgrade {
         }
     }
 
-    fn start(&mut self, space: Option<u32>, now: Instant, out: &mut Vec<Output>) {
+    fn start(&mut self, keyspace: Option<u32>, now: Instant, out: &mut Vec<Output>) {
         self.facts.new_alive = true;
-        out.push(Output::Spawn(Side::New, space));
+        out.push(Output::Spawn(Side::New, keyspace));
         self.enter(State::Starting, Some(now + self.plan.deadlines.start));
     }
 
-    pub(super) fn copying(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn filling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
-            Input::SpaceMade(space) => {
+            Input::KeyspaceMade(keyspace) => {
                 out.push(Output::Tell(
                     Side::Old,
-                    Order::MakeCopy(*space, self.plan.new_schema),
+                    Order::MakeShadow(*keyspace, self.plan.new_schema),
                 ));
             }
-            Input::SpaceFailed(why) => {
-                self.leave(Cause::failure(format!("no space for the copy: {why}")), out)
-            }
-            Input::CopyGrew { .. } if self.facts.copied => match self.forbidden_loss() {
+            Input::KeyspaceFailed(why) => self.leave(
+                Cause::failure(format!("no keyspace for the shadow: {why}")),
+                out,
+            ),
+            Input::ShadowGrew { .. } if self.facts.copied => match self.forbidden_loss() {
                 Some(cause) => self.leave(cause, out),
-                None => self.start(self.facts.space, now, out),
+                None => self.start(self.facts.keyspace, now, out),
             },
-            Input::CopyGrew { .. } => self.deadline = Some(now + self.plan.deadlines.copy),
+            Input::ShadowGrew { .. } => self.deadline = Some(now + self.plan.deadlines.shadow),
             Input::Time if self.due(now) => {
                 let why =
                     "the running instance did not get its state copied to the older schema".into();
@@ -61,14 +62,14 @@ impl Upgrade {
         }
     }
 
-    /// An older release takes over the copy: what is not in it is lost.
+    /// An older release takes over the shadow: what is not in it is lost.
     fn forbidden_loss(&self) -> Option<Cause> {
-        let losing = self.facts.losing;
-        let forbidden = self.plan.mode == Mode::CopyFirst && losing > 0 && !self.plan.allow_loss;
+        let lossy = self.facts.lossy;
+        let forbidden = self.plan.mode == Mode::Backfill && lossy > 0 && !self.plan.allow_loss;
         forbidden.then(|| {
             let schema = self.plan.new_schema;
             Cause::failure(format!(
-                "{losing} groups of rows would lose something in schema {schema}: see `morphctl store migrations`, and \
+                "{lossy} groups of rows would lose something in schema {schema}: see `morphctl store migrations`, and \
                  --allow-loss if that may be"
             ))
         })
@@ -78,8 +79,8 @@ impl Upgrade {
         match input {
             Input::Ready(Side::New, said) => {
                 self.facts.ready_said.clone_from(said);
-                if self.plan.mode == Mode::Through {
-                    out.push(Output::MakeSpace(Side::New, self.plan.new_schema));
+                if self.plan.mode == Mode::Online {
+                    out.push(Output::MakeKeyspace(Side::New, self.plan.new_schema));
                 }
                 out.push(Output::Sample);
                 out.push(Output::Tell(Side::New, Order::Ping));
@@ -101,7 +102,7 @@ impl Upgrade {
                 self.enter(State::Ready, None);
             }
             Input::Time if self.due(now) => self.leave(Cause::failure(self.unanswered()), out),
-            _ => self.on_space(input, out),
+            _ => self.on_keyspace(input, out),
         }
     }
 
@@ -122,18 +123,18 @@ impl Upgrade {
                 out.push(Output::Hold);
                 self.enter(State::Quiescing, None);
             }
-            _ => self.on_space(input, out),
+            _ => self.on_keyspace(input, out),
         }
     }
 
-    /// The newcomer's copy is made beside everything else.
-    fn on_space(&mut self, input: &Input, out: &mut Vec<Output>) {
-        if let Input::SpaceMade(space) = input
-            && self.plan.mode == Mode::Through
+    /// The newcomer's shadow is made beside everything else.
+    fn on_keyspace(&mut self, input: &Input, out: &mut Vec<Output>) {
+        if let Input::KeyspaceMade(keyspace) = input
+            && self.plan.mode == Mode::Online
         {
             out.push(Output::Tell(
                 Side::New,
-                Order::MakeCopy(*space, self.plan.new_schema),
+                Order::MakeShadow(*keyspace, self.plan.new_schema),
             ));
         }
     }
@@ -146,7 +147,7 @@ impl Upgrade {
                 let cause = self.trouble.take().unwrap_or(cause);
                 self.back(cause, out);
             }
-            other => self.on_space(&other, out),
+            other => self.on_keyspace(&other, out),
         }
     }
 
@@ -156,19 +157,19 @@ impl Upgrade {
         }
         match (self.plan.mode, outcome) {
             (
-                Mode::Plain | Mode::Through,
+                Mode::Plain | Mode::Online,
                 HoldOutcome::Quiesced | HoldOutcome::Gone | HoldOutcome::Expired,
             )
-            | (Mode::CopyFirst, HoldOutcome::Quiesced) => {
+            | (Mode::Backfill, HoldOutcome::Quiesced) => {
                 let swap = self
                     .facts
-                    .space
-                    .filter(|_| self.plan.mode == Mode::CopyFirst);
+                    .keyspace
+                    .filter(|_| self.plan.mode == Mode::Backfill);
                 out.push(Output::Fence(Side::New, swap));
                 self.enter(State::Fencing, None);
             }
-            (Mode::CopyFirst, HoldOutcome::Gone | HoldOutcome::Expired) => {
-                let why = "the running instance did not quiesce, so its copy may not be current";
+            (Mode::Backfill, HoldOutcome::Gone | HoldOutcome::Expired) => {
+                let why = "the running instance did not quiesce, so its shadow may not be current";
                 self.back(Cause::failure(why.into()), out);
             }
         }
@@ -177,7 +178,7 @@ impl Upgrade {
     pub(super) fn fencing(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Fenced => {
-                self.swapped = self.plan.mode == Mode::CopyFirst;
+                self.swapped = self.plan.mode == Mode::Backfill;
                 self.facts.rules_synced = false;
                 match self.trouble.take() {
                     Some(cause) => self.back(cause, out),
@@ -193,7 +194,7 @@ impl Upgrade {
                 let cause = self.trouble.take().unwrap_or(cause);
                 self.back(cause, out);
             }
-            other => self.on_space(&other, out),
+            other => self.on_keyspace(&other, out),
         }
     }
 
@@ -216,7 +217,7 @@ impl Upgrade {
                 let cause = self.trouble.take().unwrap_or(cause);
                 self.back(cause, out);
             }
-            other => self.on_space(&other, out),
+            other => self.on_keyspace(&other, out),
         }
     }
 
@@ -241,9 +242,10 @@ impl Upgrade {
                 out.push(Output::Publish(Step::Upgraded, message));
             }
             Input::Commit => self.settle(Cause::operator("committed by the operator"), now, out),
-            Input::SpaceFailed(why) => {
-                self.back(Cause::failure(format!("no space for the copy: {why}")), out)
-            }
+            Input::KeyspaceFailed(why) => self.back(
+                Cause::failure(format!("no keyspace for the shadow: {why}")),
+                out,
+            ),
             Input::Time => {
                 let over = self.probation_end.is_some_and(|end| end <= now);
                 if over && self.plan.confirm {
@@ -268,7 +270,7 @@ impl Upgrade {
                     out.push(Output::Sample);
                 }
             }
-            _ => self.on_space(input, out),
+            _ => self.on_keyspace(input, out),
         }
     }
 
@@ -280,7 +282,7 @@ impl Upgrade {
     }
 
     pub(super) fn settling(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
-        self.on_space(input, out);
+        self.on_keyspace(input, out);
         // Rules may stay away with a switch; a newcomer that hangs is not made permanent, however quiet its probation was.
         if !self.facts.answered {
             if self.due(now) {
@@ -292,16 +294,16 @@ impl Upgrade {
             return;
         }
         match self.plan.mode {
-            Mode::Plain | Mode::CopyFirst => {
+            Mode::Plain | Mode::Backfill => {
                 out.push(Output::Finish(Step::Committed, None));
                 self.enter(State::Finishing(Phase::Swapping), None);
             }
-            Mode::Through => {
+            Mode::Online => {
                 self.enter(
-                    State::Finishing(Phase::Copying),
-                    Some(now + self.plan.deadlines.copy),
+                    State::Finishing(Phase::Filling),
+                    Some(now + self.plan.deadlines.shadow),
                 );
-                self.finishing(Phase::Copying, Input::Time, now, out);
+                self.finishing(Phase::Filling, Input::Time, now, out);
             }
         }
     }
@@ -313,28 +315,34 @@ impl Upgrade {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
-        self.on_space(&input, out);
+        self.on_keyspace(&input, out);
         match (phase, input) {
-            (Phase::Copying, _) if self.facts.copied => self.flush(now, out),
-            (Phase::Copying, Input::CopyGrew { .. }) => {
-                self.deadline = Some(now + self.plan.deadlines.copy)
+            (Phase::Filling, _) if self.facts.copied => self.flush(now, out),
+            (Phase::Filling, Input::ShadowGrew { .. }) => {
+                self.deadline = Some(now + self.plan.deadlines.shadow)
             }
-            (Phase::Copying | Phase::Making, Input::SpaceFailed(why)) => {
-                self.back(Cause::failure(format!("no space for the copy: {why}")), out);
+            (Phase::Filling | Phase::Making, Input::KeyspaceFailed(why)) => {
+                self.back(
+                    Cause::failure(format!("no keyspace for the shadow: {why}")),
+                    out,
+                );
             }
-            (Phase::Copying | Phase::Making, Input::Time) if self.due(now) => {
-                self.back(Cause::failure("its copy did not get complete".into()), out);
+            (Phase::Filling | Phase::Making, Input::Time) if self.due(now) => {
+                self.back(
+                    Cause::failure("its shadow did not get complete".into()),
+                    out,
+                );
             }
             (Phase::Flushing, Input::Flushed) => {
-                out.push(Output::Finish(Step::Committed, self.facts.space));
+                out.push(Output::Finish(Step::Committed, self.facts.keyspace));
                 self.enter(State::Finishing(Phase::Swapping), None);
             }
             (Phase::Flushing, Input::Time) if self.due(now) => self.flush(now, out),
             (Phase::Swapping, Input::Finished) => self.committed(out),
             (Phase::Swapping, Input::FinishRefused(why)) => match self.trouble.take() {
                 Some(cause) => self.back(cause, out),
-                // There is no copy that could have been behind: no space for the record, which is waited for.
-                None if self.plan.mode != Mode::Through => self.deadline = Some(now + AGAIN),
+                // There is no shadow that could have been behind: no space for the record, which is waited for.
+                None if self.plan.mode != Mode::Online => self.deadline = Some(now + AGAIN),
                 None if self.tries < TRIES => self.flush(now, out),
                 None => self.back(Cause::failure(format!("the swap was refused: {why}")), out),
             },
@@ -342,14 +350,14 @@ impl Upgrade {
                 out.push(Output::Finish(Step::Committed, None));
                 self.deadline = None;
             }
-            (Phase::Making | Phase::Copying | Phase::Flushing | Phase::Swapping, _) => {}
+            (Phase::Making | Phase::Filling | Phase::Flushing | Phase::Swapping, _) => {}
         }
     }
 
     fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.tries += 1;
         if self.tries > TRIES {
-            let why = "the new instance did not bring its copy up to date";
+            let why = "the new instance did not bring its shadow up to date";
             return self.back(Cause::failure(why.into()), out);
         }
         out.push(Output::Tell(Side::New, Order::Flush));
@@ -357,7 +365,7 @@ impl Upgrade {
     }
 
     fn committed(&mut self, out: &mut Vec<Output>) {
-        if self.plan.mode == Mode::Through {
+        if self.plan.mode == Mode::Online {
             out.push(Output::Tell(Side::New, Order::Go));
         }
         let message = self.cause.as_ref().map(|cause| cause.message.clone());
@@ -383,21 +391,21 @@ impl Upgrade {
         if self.facts.new_alive {
             out.push(Output::End(Side::New));
         }
-        if self.plan.mode == Mode::CopyFirst && !self.swapped && self.facts.space.is_some() {
-            out.push(Output::Tell(Side::Old, Order::StopCopy));
+        if self.plan.mode == Mode::Backfill && !self.swapped && self.facts.keyspace.is_some() {
+            out.push(Output::Tell(Side::Old, Order::StopShadow));
         }
-        if let Some(space) = self.facts.space.take().filter(|_| !self.swapped) {
-            out.push(Output::DropSpace(space));
+        if let Some(keyspace) = self.facts.keyspace.take().filter(|_| !self.swapped) {
+            out.push(Output::DropKeyspace(keyspace));
         }
         self.facts.copied = false;
     }
 
     pub(super) fn leaving(&mut self, input: &Input, now: Instant, out: &mut Vec<Output>) {
         match input {
-            // The space was asked for before it failed.
-            Input::SpaceMade(space) => {
-                out.push(Output::DropSpace(*space));
-                self.facts.space = None;
+            // The keyspace was asked for before it failed.
+            Input::KeyspaceMade(keyspace) => {
+                out.push(Output::DropKeyspace(*keyspace));
+                self.facts.keyspace = None;
             }
             Input::Finished => self.rolled_back(out),
             Input::FinishRefused(_) => self.deadline = Some(now + AGAIN),

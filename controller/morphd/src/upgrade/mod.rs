@@ -1,7 +1,7 @@
 //! One upgrade of one app: the machine that decides, without clock, store or process.
 //!
 //! ```text
-//!  Staged -> [Copying ->] Starting -> Probing -> Ready -> Quiescing -> Fencing -> Resuming -> Upgraded -> Settling
+//!  Staged -> [Filling ->] Starting -> Probing -> Ready -> Quiescing -> Fencing -> Resuming -> Upgraded -> Settling
 //!     |          |            |          |         |          |           |          |           |  ^        |
 //!     v          v            v          v         v          +-----------+----------+           |  |        v
 //!     +----------+--- Leaving +----------+---------+          | the answer in hand is awaited    |  |    Finishing
@@ -17,9 +17,9 @@
 //! Until the hold a failure only ends the newcomer (`Leaving`). From the hold on the slot is this machine's, and every
 //! failure takes `Back`, which has no failure exit: it starts the old release again for as long as it takes.
 //!
-//! Schemas decide the mode. *Plain*: equal. *Through*: the newcomer brings the migration, serves the old truth
-//! through it, makes the copy, and the commit swaps. *CopyFirst* (a downgrade): the running release has the migration,
-//! makes the copy first, and the fence swaps; going back is then the old release through its migration, and a swap.
+//! Schemas decide the mode. *Plain*: equal. *Online*: the newcomer brings the migration, serves the old primary
+//! through it, makes the shadow, and the commit swaps. *Backfill* (a downgrade): the running release has the migration,
+//! makes the shadow first, and the fence swaps; going back is then the old release through its migration, and a swap.
 
 mod back;
 mod facts;
@@ -69,7 +69,7 @@ pub struct Upgrade {
     /// The first sample of the probation was taken.
     looked: bool,
     tries: u32,
-    /// The swap of a `CopyFirst` has happened: the truth has the new schema.
+    /// The swap of a `Backfill` has happened: the primary has the new schema.
     swapped: bool,
 }
 
@@ -80,7 +80,7 @@ impl Upgrade {
         Upgrade::at(plan, State::Staged)
     }
 
-    /// One that another morphd left in probation, with its newcomer live. Its copy starts anew.
+    /// One that another morphd left in probation, with its newcomer live. Its shadow starts anew.
     pub fn adopted(plan: Plan, found: Found, now: Instant, out: &mut Vec<Output>) -> Self {
         let mut upgrade = Upgrade::at(plan, State::Upgraded);
         upgrade.take_over(found, now);
@@ -89,8 +89,8 @@ impl Upgrade {
         upgrade.facts.rules_synced = true;
         upgrade.probation_end = Some(now + plan.probation);
         upgrade.sample_at = Some(now + SAMPLE);
-        if plan.mode == Mode::Through {
-            out.push(Output::MakeSpace(Side::New, plan.new_schema));
+        if plan.mode == Mode::Online {
+            out.push(Output::MakeKeyspace(Side::New, plan.new_schema));
         }
         upgrade
     }
@@ -157,17 +157,17 @@ impl Upgrade {
         self.cause.as_ref()
     }
 
-    /// The copy that is being made, for the record.
-    pub fn space(&self) -> Option<u32> {
-        self.facts.space
+    /// The shadow that is being made, for the record.
+    pub fn keyspace(&self) -> Option<u32> {
+        self.facts.keyspace
     }
 
-    /// Groups of rows that its copy would lose on the way back, as far as it is made.
-    pub fn losing(&self) -> u64 {
-        self.facts.losing
+    /// Groups of rows that its shadow would lose on the way back, as far as it is made.
+    pub fn lossy(&self) -> u64 {
+        self.facts.lossy
     }
 
-    /// The fence swapped truth and copy, for the record.
+    /// The fence swapped primary and shadow, for the record.
     pub fn swapped(&self) -> bool {
         self.swapped
     }
@@ -213,18 +213,18 @@ impl Upgrade {
         if self.ended() {
             return;
         }
-        if let Input::Truth(schema) = input {
-            self.swapped = self.plan.mode == Mode::CopyFirst && schema == self.plan.new_schema;
+        if let Input::Primary(schema) = input {
+            self.swapped = self.plan.mode == Mode::Backfill && schema == self.plan.new_schema;
             return;
         }
         self.facts.note(&input, now, out);
         match (self.trouble_in(&input, now), input) {
             (Some(cause), _) => self.fail(cause, now, out),
             (None, Input::NotRecorded(step, why)) => self.not_recorded(step, &why, now, out),
-            (None, Input::CopyFailed { space, why }) => {
-                // Else it is an earlier one, whose space was dropped for the present one.
-                if self.facts.space == Some(space) {
-                    self.step(Input::SpaceFailed(why), now, out);
+            (None, Input::ShadowFailed { keyspace, why }) => {
+                // Else it is an earlier one, whose keyspace was dropped for the present one.
+                if self.facts.keyspace == Some(keyspace) {
+                    self.step(Input::KeyspaceFailed(why), now, out);
                 }
             }
             (None, input) => self.step(input, now, out),
@@ -235,7 +235,7 @@ impl Upgrade {
     /// and the next one takes the place of the one that is missing.
     fn not_recorded(&mut self, step: Step, why: &str, now: Instant, out: &mut Vec<Output>) {
         match self.state {
-            State::Staged | State::Copying | State::Starting | State::Probing | State::Ready => {
+            State::Staged | State::Filling | State::Starting | State::Probing | State::Ready => {
                 self.leave(
                     Cause::failure(format!("its record was refused: {why}")),
                     out,
@@ -252,11 +252,11 @@ impl Upgrade {
             Input::Failed(Side::New, why) => {
                 Some(Cause::failure(format!("the new instance failed: {why}")))
             }
-            Input::Failed(Side::Old, why) if self.needs_old_to_copy() => Some(Cause::failure(
+            Input::Failed(Side::Old, why) if self.needs_old_to_shadow() => Some(Cause::failure(
                 format!("the running instance failed: {why}"),
             )),
-            Input::Gone(Side::Old, why) if self.needs_old_to_copy() => Some(Cause::failure(
-                format!("the running instance, which makes the copy, {why}"),
+            Input::Gone(Side::Old, why) if self.needs_old_to_shadow() => Some(Cause::failure(
+                format!("the running instance, which makes the shadow, {why}"),
             )),
             Input::ProxyLost => Some(Cause::failure("the proxy went away".into())),
             Input::Rollback => Some(Cause::operator("asked for by the operator")),
@@ -265,13 +265,13 @@ impl Upgrade {
                 events,
                 errors,
                 refused_rules,
-                unwell,
+                unhealthy,
             } if self.state == State::Upgraded => {
-                let unwell = unwell
+                let own = unhealthy
                     .as_ref()
                     .map(|why| format!("it says of itself: {why}"));
-                let unhealthy = || facts::unhealthy(*events, *errors, *refused_rules);
-                unwell.or_else(unhealthy).map(Cause::failure)
+                let counted = || facts::unhealthy(*events, *errors, *refused_rules);
+                own.or_else(counted).map(Cause::failure)
             }
             Input::Load {
                 backlog,
@@ -291,19 +291,19 @@ impl Upgrade {
             | Input::NotRecorded(..)
             | Input::Finished
             | Input::FinishRefused(_)
-            | Input::SpaceMade(_)
-            | Input::SpaceFailed(_)
+            | Input::KeyspaceMade(_)
+            | Input::KeyspaceFailed(_)
             | Input::Ready(..)
             | Input::Pong
-            | Input::CopyGrew { .. }
-            | Input::CopyFailed { .. }
+            | Input::ShadowGrew { .. }
+            | Input::ShadowFailed { .. }
             | Input::Flushed
             | Input::Rules { .. }
             | Input::Yielded(_)
             | Input::Held(_)
             | Input::HoldFailed(_)
             | Input::Fenced
-            | Input::Truth(_)
+            | Input::Primary(_)
             | Input::FenceRefused(_)
             | Input::Resumed(_)
             | Input::ResumeFailed(_)
@@ -313,18 +313,18 @@ impl Upgrade {
         }
     }
 
-    fn needs_old_to_copy(&self) -> bool {
+    fn needs_old_to_shadow(&self) -> bool {
         let before_hold = matches!(
             self.state,
-            State::Copying | State::Starting | State::Probing | State::Ready
+            State::Filling | State::Starting | State::Probing | State::Ready
         );
-        self.plan.mode == Mode::CopyFirst && before_hold
+        self.plan.mode == Mode::Backfill && before_hold
     }
 
     /// Trouble: what it leads to depends only on how far the upgrade has come.
     fn fail(&mut self, cause: Cause, now: Instant, out: &mut Vec<Output>) {
         match self.state {
-            State::Staged | State::Copying | State::Starting | State::Probing | State::Ready => {
+            State::Staged | State::Filling | State::Starting | State::Probing | State::Ready => {
                 self.leave(cause, out);
             }
             State::Quiescing
@@ -335,7 +335,7 @@ impl Upgrade {
             }
             State::Upgraded
             | State::Settling
-            | State::Finishing(Phase::Making | Phase::Copying | Phase::Flushing) => {
+            | State::Finishing(Phase::Making | Phase::Filling | Phase::Flushing) => {
                 self.back(cause, out)
             }
             // On the way back nothing that the newcomer does matters; what the old one does is in the facts.
@@ -348,7 +348,7 @@ impl Upgrade {
     fn step(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
         match self.state {
             State::Staged => self.staged(&input, now, out),
-            State::Copying => self.copying(&input, now, out),
+            State::Filling => self.filling(&input, now, out),
             State::Starting => self.starting(&input, now, out),
             State::Probing => self.probing(&input, now, out),
             State::Ready => self.ready(&input, out),

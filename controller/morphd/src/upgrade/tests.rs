@@ -13,8 +13,8 @@ const LIMITS: Deadlines = Deadlines::DEFAULT;
 fn plan(mode: Mode) -> Plan {
     let (old_schema, new_schema) = match mode {
         Mode::Plain => (1, 1),
-        Mode::Through => (1, 2),
-        Mode::CopyFirst => (2, 1),
+        Mode::Online => (1, 2),
+        Mode::Backfill => (2, 1),
     };
     Plan {
         mode,
@@ -90,11 +90,11 @@ fn gone(side: Side) -> Input {
     Input::Gone(side, "was killed by signal 9".into())
 }
 
-fn whole(space: u32) -> Input {
-    Input::CopyGrew {
-        space,
+fn whole(keyspace: u32) -> Input {
+    Input::ShadowGrew {
+        keyspace,
         complete: true,
-        losing: 0,
+        lossy: 0,
     }
 }
 
@@ -117,8 +117,8 @@ fn at(mode: Mode, state: State) -> Bench {
     let mut b = Bench::new(mode);
     let start = [recorded(Step::Staged), recorded(Step::Starting)];
     let mut way: Vec<Input> = start.into();
-    if mode == Mode::CopyFirst {
-        way.extend([Input::SpaceMade(7), whole(7)]);
+    if mode == Mode::Backfill {
+        way.extend([Input::KeyspaceMade(7), whole(7)]);
     }
     way.extend([ready(Side::New), Input::Pong]);
     way.extend([
@@ -126,8 +126,8 @@ fn at(mode: Mode, state: State) -> Bench {
         recorded(Step::Quiescing),
         Input::Yielded(OldIs::Ready),
     ]);
-    if mode == Mode::Through {
-        way.push(Input::SpaceMade(7));
+    if mode == Mode::Online {
+        way.push(Input::KeyspaceMade(7));
     }
     way.extend([
         Input::Held(HoldOutcome::Quiesced),
@@ -139,7 +139,7 @@ fn at(mode: Mode, state: State) -> Bench {
         State::Settling => way.push(Input::Commit),
         State::Finishing(phase) => {
             way.extend([in_step(Side::New), Input::Commit, Input::Pong]);
-            if matches!(phase, Phase::Flushing | Phase::Swapping) && mode == Mode::Through {
+            if matches!(phase, Phase::Flushing | Phase::Swapping) && mode == Mode::Online {
                 way.extend([whole(7), Input::Flushed]);
             }
         }
@@ -157,7 +157,7 @@ fn at(mode: Mode, state: State) -> Bench {
             }
             way.extend([Input::Fenced, Input::Resumed(Resumption::default())]);
             way.extend([
-                Input::SpaceMade(8),
+                Input::KeyspaceMade(8),
                 whole(8),
                 Input::Flushed,
                 in_step(Side::Old),
@@ -197,14 +197,14 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("finished", Input::Finished),
         ("swap-refused", Input::FinishRefused(text())),
         ("not-recorded", Input::NotRecorded(Step::Staged, text())),
-        ("space", Input::SpaceMade(7)),
-        ("no-space", Input::SpaceFailed(text())),
+        ("keyspace", Input::KeyspaceMade(7)),
+        ("no-keyspace", Input::KeyspaceFailed(text())),
         ("new-ready", ready(Side::New)),
         ("old-ready", ready(Side::Old)),
         (
-            "earlier-copy-failed",
-            Input::CopyFailed {
-                space: 6,
+            "earlier-shadow-failed",
+            Input::ShadowFailed {
+                keyspace: 6,
                 why: text(),
             },
         ),
@@ -221,7 +221,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
                 events: 10,
                 errors: 1,
                 refused_rules: 2,
-                unwell: None,
+                unhealthy: None,
             },
         ),
         (
@@ -230,7 +230,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
                 events: 10,
                 errors: 9,
                 refused_rules: 0,
-                unwell: None,
+                unhealthy: None,
             },
         ),
         (
@@ -298,7 +298,7 @@ const BACK: [(&str, State); 5] = [
 #[test]
 fn table_before_the_hold() {
     let with = |more: &[(&'static str, State)]| [&LEAVING[..], more].concat();
-    for mode in [Mode::Plain, Mode::Through] {
+    for mode in [Mode::Plain, Mode::Online] {
         row(mode, State::Staged, &with(&[("starting", State::Starting)]));
         row(
             mode,
@@ -312,14 +312,14 @@ fn table_before_the_hold() {
             &with(&[("quiescing", State::Quiescing)]),
         );
     }
-    let mode = Mode::CopyFirst;
+    let mode = Mode::Backfill;
     let maker = [("old-gone", State::Leaving), ("old-failed", State::Leaving)];
     let with = |more: &[(&'static str, State)]| [&LEAVING[..], more].concat();
-    row(mode, State::Staged, &with(&[("starting", State::Copying)]));
+    row(mode, State::Staged, &with(&[("starting", State::Filling)]));
     row(
         mode,
-        State::Copying,
-        &with(&[maker[0], maker[1], ("no-space", State::Leaving)]),
+        State::Filling,
+        &with(&[maker[0], maker[1], ("no-keyspace", State::Leaving)]),
     );
     row(
         mode,
@@ -341,7 +341,7 @@ fn table_before_the_hold() {
 
 #[test]
 fn table_of_the_hand_over() {
-    for mode in [Mode::Plain, Mode::Through, Mode::CopyFirst] {
+    for mode in [Mode::Plain, Mode::Online, Mode::Backfill] {
         row(
             mode,
             State::Quiescing,
@@ -364,29 +364,29 @@ fn table_of_the_hand_over() {
 fn table_of_probation_and_commit() {
     let with = |more: &[(&'static str, State)]| [&BACK[..], more].concat();
     let swapping = State::Finishing(Phase::Swapping);
-    for mode in [Mode::Plain, Mode::CopyFirst] {
+    for mode in [Mode::Plain, Mode::Backfill] {
         row(
             mode,
             State::Upgraded,
             &with(&[
                 ("commit", State::Settling),
                 ("errors", RECORDING),
-                ("no-space", RECORDING),
+                ("no-keyspace", RECORDING),
             ]),
         );
         row(mode, State::Settling, &BACK);
         row(mode, swapping, &[("finished", State::Committed)]);
     }
-    let mode = Mode::Through;
-    let (copying, flushing) = (
-        State::Finishing(Phase::Copying),
+    let mode = Mode::Online;
+    let (filling, flushing) = (
+        State::Finishing(Phase::Filling),
         State::Finishing(Phase::Flushing),
     );
     row(mode, State::Settling, &BACK);
     row(
         mode,
-        copying,
-        &with(&[("copied", flushing), ("no-space", RECORDING)]),
+        filling,
+        &with(&[("copied", flushing), ("no-keyspace", RECORDING)]),
     );
     row(mode, flushing, &with(&[("flushed", swapping)]));
     row(
@@ -400,7 +400,7 @@ fn table_of_probation_and_commit() {
 #[test]
 fn table_of_the_way_back() {
     let back = State::Back;
-    for mode in [Mode::Plain, Mode::Through, Mode::CopyFirst] {
+    for mode in [Mode::Plain, Mode::Online, Mode::Backfill] {
         row(mode, RECORDING, &[("rolling", back(Back::Holding))]);
         row(
             mode,
@@ -424,8 +424,8 @@ fn table_of_the_way_back() {
             ],
         );
         let live = match mode {
-            Mode::CopyFirst => State::Restoring(Phase::Making),
-            Mode::Plain | Mode::Through => back(Back::Settling),
+            Mode::Backfill => State::Restoring(Phase::Making),
+            Mode::Plain | Mode::Online => back(Back::Settling),
         };
         row(
             mode,
@@ -433,7 +433,7 @@ fn table_of_the_way_back() {
             &[("resumed", live), ("resume-failed", back(Back::Waiting))],
         );
     }
-    for mode in [Mode::Plain, Mode::Through] {
+    for mode in [Mode::Plain, Mode::Online] {
         row(
             mode,
             back(Back::Settling),
@@ -460,13 +460,13 @@ fn table_of_restoring_the_older_schema() {
         ("proxy-lost", State::Back(Back::Waiting)),
     ];
     let phase = State::Restoring;
-    let mode = Mode::CopyFirst;
+    let mode = Mode::Backfill;
     row(
         mode,
         phase(Phase::Making),
-        &[lost[0], lost[1], ("space", phase(Phase::Copying))],
+        &[lost[0], lost[1], ("keyspace", phase(Phase::Filling))],
     );
-    row(mode, phase(Phase::Copying), &lost);
+    row(mode, phase(Phase::Filling), &lost);
     row(
         mode,
         phase(Phase::Flushing),
@@ -485,7 +485,12 @@ fn table_of_restoring_the_older_schema() {
 #[test]
 fn every_wait_of_the_machine_itself_has_a_deadline() {
     for (mode, state, after, to) in [
-        (Mode::CopyFirst, State::Copying, LIMITS.copy, State::Leaving),
+        (
+            Mode::Backfill,
+            State::Filling,
+            LIMITS.shadow,
+            State::Leaving,
+        ),
         (Mode::Plain, State::Starting, LIMITS.start, State::Leaving),
         (Mode::Plain, State::Probing, LIMITS.probe, State::Leaving),
         (
@@ -496,9 +501,9 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
         ),
         (Mode::Plain, State::Settling, LIMITS.probe, RECORDING),
         (
-            Mode::Through,
-            State::Finishing(Phase::Copying),
-            LIMITS.copy,
+            Mode::Online,
+            State::Finishing(Phase::Filling),
+            LIMITS.shadow,
             RECORDING,
         ),
         (
@@ -521,8 +526,8 @@ fn every_wait_of_the_machine_itself_has_a_deadline() {
 fn a_commit_needs_an_answered_probe_and_rules_in_step_where_they_can_be() {
     for (mode, next) in [
         (Mode::Plain, Phase::Swapping),
-        (Mode::Through, Phase::Copying),
-        (Mode::CopyFirst, Phase::Swapping),
+        (Mode::Online, Phase::Filling),
+        (Mode::Backfill, Phase::Swapping),
     ] {
         let start = at(mode, State::Settling);
         assert_eq!(start.out, [Output::Tell(Side::New, Order::Ping)]);
@@ -566,7 +571,7 @@ fn the_last_record_is_written_again_until_there_is_space() {
     ] {
         let mut b = at(mode, state);
         for _ in 0..9 {
-            b.feed(Input::FinishRefused("NO_SPACE".into()));
+            b.feed(Input::FinishRefused("DISK_FULL".into()));
             assert_eq!((b.upgrade.state(), &b.out[..]), (state, &[][..]));
             b.pass(AGAIN);
             assert_eq!(b.out, [Output::Finish(step, None)]);
@@ -579,13 +584,13 @@ fn the_last_record_is_written_again_until_there_is_space() {
 }
 
 #[test]
-fn only_the_present_copy_can_fail_an_upgrade() {
-    let mut b = at(Mode::Through, State::Upgraded);
-    let failed = |space| Input::CopyFailed {
-        space,
-        why: "no such space".into(),
+fn only_the_present_shadow_can_fail_an_upgrade() {
+    let mut b = at(Mode::Online, State::Upgraded);
+    let failed = |keyspace| Input::ShadowFailed {
+        keyspace,
+        why: "no such keyspace".into(),
     };
-    // Another morphd's copy was dropped, and its maker says so before it is told of the next one.
+    // Another morphd's shadow was dropped, and its maker says so before it is told of the next one.
     b.feed(failed(6));
     assert_eq!(b.upgrade.state(), State::Upgraded);
     b.feed(failed(7));
@@ -594,7 +599,7 @@ fn only_the_present_copy_can_fail_an_upgrade() {
 
 #[test]
 fn a_flush_that_is_not_answered_is_asked_for_again_and_then_given_up() {
-    let mut b = at(Mode::Through, State::Finishing(Phase::Flushing));
+    let mut b = at(Mode::Online, State::Finishing(Phase::Flushing));
     for _ in 1..TRIES {
         b.pass(FLUSH);
         assert_eq!(b.out, [Output::Tell(Side::New, Order::Flush)]);
@@ -607,21 +612,21 @@ fn a_flush_that_is_not_answered_is_asked_for_again_and_then_given_up() {
 #[test]
 fn a_fence_that_swapped_without_an_answer_is_swapped_back() {
     for landed in [false, true] {
-        let mut b = at(Mode::CopyFirst, State::Fencing);
+        let mut b = at(Mode::Backfill, State::Fencing);
         b.feed(Input::FenceRefused("no answer in time".into()));
         b.feed(recorded(Step::RollingBack));
         assert_eq!(b.upgrade.state(), State::Back(Back::Fencing));
         let plan = *b.upgrade.plan();
-        b.feed(Input::Truth(match landed {
+        b.feed(Input::Primary(match landed {
             true => plan.new_schema,
             false => plan.old_schema,
         }));
         b.feed(Input::Fenced);
         b.feed(Input::Resumed(Resumption::default()));
-        let makes = Output::MakeSpace(Side::Old, plan.old_schema);
+        let makes = Output::MakeKeyspace(Side::Old, plan.old_schema);
         assert_eq!(b.out.contains(&makes), landed, "{:?}", b.out);
         assert_eq!(
-            b.out.contains(&Output::DropSpace(7)),
+            b.out.contains(&Output::DropKeyspace(7)),
             !landed,
             "{:?}",
             b.out
@@ -732,17 +737,21 @@ fn a_growing_backlog_behind_a_cursor_that_stands_still_is_a_stall() {
 
 #[test]
 fn the_fence_of_a_downgrade_swaps_and_its_way_back_swaps_again() {
-    let mut b = at(Mode::CopyFirst, State::Quiescing);
+    let mut b = at(Mode::Backfill, State::Quiescing);
     b.feed(Input::Held(HoldOutcome::Quiesced));
     assert_eq!(b.out, [Output::Fence(Side::New, Some(7))]);
-    let mut b = at(Mode::CopyFirst, State::Restoring(Phase::Flushing));
+    let mut b = at(Mode::Backfill, State::Restoring(Phase::Flushing));
     b.feed(Input::Flushed);
     assert_eq!(b.out, [Output::Finish(Step::RolledBack, Some(8))]);
     b.feed(Input::Finished);
     assert_eq!(b.out[0], Output::Tell(Side::Old, Order::Go));
-    let mut b = at(Mode::CopyFirst, State::Quiescing);
+    let mut b = at(Mode::Backfill, State::Quiescing);
     b.feed(Input::Held(HoldOutcome::Expired));
-    assert_eq!(b.upgrade.state(), RECORDING, "its copy may not be current");
+    assert_eq!(
+        b.upgrade.state(),
+        RECORDING,
+        "its shadow may not be current"
+    );
 }
 
 #[test]
@@ -772,8 +781,8 @@ fn what_another_morphd_left_is_finished() {
     let mut out = Vec::new();
     let mut adopted = Upgrade::adopted(plan(Mode::Plain), found, now, &mut out);
     assert_eq!((adopted.state(), out.len()), (State::Upgraded, 0));
-    let through = Upgrade::adopted(plan(Mode::Through), found, now, &mut out);
-    assert_eq!(out, [Output::MakeSpace(Side::New, 2)], "{through:?}");
+    let through = Upgrade::adopted(plan(Mode::Online), found, now, &mut out);
+    assert_eq!(out, [Output::MakeKeyspace(Side::New, 2)], "{through:?}");
     out.clear();
     adopted.handle(Input::Commit, now, &mut out);
     assert_eq!(out, [Output::Tell(Side::New, Order::Ping)]);
@@ -806,10 +815,10 @@ struct World {
     new_alive: bool,
     yielded: bool,
     /// Whom the last fence let in, and who was resumed under it.
-    lane: Side,
+    checkpoint: Side,
     live: Option<Side>,
     ended: Vec<Step>,
-    spaces: u32,
+    keyspaces: u32,
 }
 
 impl World {
@@ -823,10 +832,10 @@ impl World {
             old_alive: true,
             new_alive: false,
             yielded: false,
-            lane: Side::Old,
+            checkpoint: Side::Old,
             live: Some(Side::Old),
             ended: Vec::new(),
-            spaces: 1,
+            keyspaces: 1,
         };
         world.carry_out(out, true);
         world
@@ -861,18 +870,18 @@ impl World {
                     }
                     None
                 }
-                Output::MakeSpace(..) if !well => Some(Input::SpaceFailed("no".into())),
-                Output::MakeSpace(..) => {
-                    self.spaces += 1;
-                    Some(Input::SpaceMade(self.spaces))
+                Output::MakeKeyspace(..) if !well => Some(Input::KeyspaceFailed("no".into())),
+                Output::MakeKeyspace(..) => {
+                    self.keyspaces += 1;
+                    Some(Input::KeyspaceMade(self.keyspaces))
                 }
-                Output::DropSpace(_) => None,
+                Output::DropKeyspace(_) => None,
                 Output::Spawn(side, _) => self.spawn(side, well),
                 Output::Tell(_, _) if !well => None,
                 Output::Tell(_, Order::Ping) => Some(Input::Pong),
-                Output::Tell(_, Order::MakeCopy(space, _)) => Some(whole(space)),
+                Output::Tell(_, Order::MakeShadow(keyspace, _)) => Some(whole(keyspace)),
                 Output::Tell(_, Order::Flush) => Some(Input::Flushed),
-                Output::Tell(_, Order::StopCopy | Order::Go) => None,
+                Output::Tell(_, Order::StopShadow | Order::Go) => None,
                 Output::End(side) => {
                     self.pending.push(gone(side));
                     None
@@ -898,7 +907,7 @@ impl World {
                     })
                 }
                 Output::Fence(side, _) if well => {
-                    self.lane = side;
+                    self.checkpoint = side;
                     self.live = None;
                     Some(Input::Fenced)
                 }
@@ -910,7 +919,7 @@ impl World {
                         self.new_alive
                     };
                     if well && alive {
-                        assert_eq!(self.lane, side, "resumed without a fence");
+                        assert_eq!(self.checkpoint, side, "resumed without a fence");
                         self.live = Some(side);
                         Some(Input::Resumed(Resumption::default()))
                     } else {
@@ -979,11 +988,7 @@ impl World {
 }
 
 fn modes() -> impl Strategy<Value = Mode> {
-    prop_oneof![
-        Just(Mode::Plain),
-        Just(Mode::Through),
-        Just(Mode::CopyFirst)
-    ]
+    prop_oneof![Just(Mode::Plain), Just(Mode::Online), Just(Mode::Backfill)]
 }
 
 proptest! {
@@ -1016,11 +1021,11 @@ proptest! {
         prop_assert_eq!(world.ended.len(), 1);
         match world.upgrade.state() {
             State::Committed => {
-                prop_assert_eq!(world.lane, Side::New);
+                prop_assert_eq!(world.checkpoint, Side::New);
                 prop_assert_ne!(world.live, Some(Side::Old));
             }
             _ => {
-                prop_assert_eq!(world.lane, Side::Old);
+                prop_assert_eq!(world.checkpoint, Side::Old);
                 prop_assert_ne!(world.live, Some(Side::New));
             }
         }
@@ -1041,40 +1046,40 @@ fn what_is_not_confirmed_goes_back_at_the_end_of_its_time() {
 
 #[test]
 fn an_older_release_takes_over_only_what_loses_nothing_or_may() {
-    let grew = |losing| Input::CopyGrew {
-        space: 7,
+    let grew = |lossy| Input::ShadowGrew {
+        keyspace: 7,
         complete: true,
-        losing,
+        lossy,
     };
-    for (losing, allowed, state) in [
+    for (lossy, allowed, state) in [
         (0, false, State::Starting),
         (1, false, State::Leaving),
         (1, true, State::Starting),
     ] {
-        let mut b = at(Mode::CopyFirst, State::Copying);
+        let mut b = at(Mode::Backfill, State::Filling);
         b.upgrade.plan.allow_loss = allowed;
-        b.feed(Input::SpaceMade(7)).feed(grew(losing));
-        assert_eq!(b.upgrade.state(), state, "{losing} {allowed}");
+        b.feed(Input::KeyspaceMade(7)).feed(grew(lossy));
+        assert_eq!(b.upgrade.state(), state, "{lossy} {allowed}");
     }
-    // A row that was written since the copy was whole.
-    let mut b = at(Mode::CopyFirst, State::Ready);
+    // A row that was written since the shadow was whole.
+    let mut b = at(Mode::Backfill, State::Ready);
     b.feed(grew(1)).feed(recorded(Step::Ready));
     assert_eq!(b.upgrade.state(), State::Leaving);
     assert!(b.upgrade.cause().unwrap().message.contains("--allow-loss"));
 }
 
 #[test]
-fn one_that_is_slow_unwell_or_whose_rules_are_refused_goes_back() {
+fn one_that_is_slow_unhealthy_or_whose_rules_are_refused_goes_back() {
     let load = |count, us| Input::Load {
         backlog: 0,
         durable: (1, 1),
         answers: Answers { count, us },
     };
-    let health = |refused_rules, unwell: Option<&str>| Input::Health {
+    let health = |refused_rules, unhealthy: Option<&str>| Input::Health {
         events: 100,
         errors: 0,
         refused_rules,
-        unwell: unwell.map(str::to_owned),
+        unhealthy: unhealthy.map(str::to_owned),
     };
     let mut probing = at(Mode::Plain, State::Probing);
     probing.feed(load(100, 100_000));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   each by itself      all of them           in one transaction               each       in one transaction
-//!   Staged .. Ready --> Quiescing, Held -->   the fence of all lanes  -->  Resuming .. -->   the commit
+//!   Staged .. Ready --> Quiescing, Held -->   the fence of all checkpoints  -->  Resuming .. -->   the commit
 //!        |                    |                      |                        |                  |
 //!        +--------------------+----------------------+------------------------+------------------+
 //!                        one goes back, or is refused: so does every other, each by its own way
@@ -25,10 +25,10 @@ pub enum Act {
     Out(String, Output),
     /// Feed this app's upgrade.
     Feed(String, Input),
-    /// Fence all of them for their new releases, with their records, in one transaction: each with the copy that is to be
-    /// the truth, if there is one. Answer each with `Fenced` or `FenceRefused`.
+    /// Fence all of them for their new releases, with their records, in one transaction: each with the shadow that is to be
+    /// the primary, if there is one. Answer each with `Fenced` or `FenceRefused`.
     FenceAll(Vec<(String, Option<u32>)>),
-    /// Write the last records of all, in one transaction with the swaps to these copies. Answer each with `Finished` or
+    /// Write the last records of all, in one transaction with the swaps to these shadows. Answer each with `Finished` or
     /// `FinishRefused`.
     CommitAll(Vec<(String, Option<u32>)>),
 }
@@ -83,8 +83,8 @@ impl Together {
                 }
                 Output::Record(_)
                 | Output::Publish(..)
-                | Output::MakeSpace(..)
-                | Output::DropSpace(_)
+                | Output::MakeKeyspace(..)
+                | Output::DropKeyspace(_)
                 | Output::Spawn(..)
                 | Output::Tell(..)
                 | Output::End(_)

@@ -19,10 +19,10 @@ pub enum Side {
 pub enum Mode {
     /// Not at all: the schemas are equal.
     Plain,
-    /// The newcomer has the migration: it serves the old truth through it until the commit swaps.
-    Through,
-    /// The running release has it: it makes the copy first, and the fence swaps.
-    CopyFirst,
+    /// The newcomer has the migration: it serves the old primary through it until the commit swaps.
+    Online,
+    /// The running release has it: it makes the shadow first, and the fence swaps.
+    Backfill,
 }
 
 /// What is to be done; settled before the upgrade begins.
@@ -49,7 +49,7 @@ pub struct Plan {
 pub struct Found {
     /// The old instance.
     pub old: OldIs,
-    /// The fence of a `CopyFirst` has swapped.
+    /// The fence of a `Backfill` has swapped.
     pub swapped: bool,
 }
 
@@ -91,7 +91,7 @@ impl Cause {
 /// What the proxy answered to a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldOutcome {
-    /// All turns are durable, and the copy is current.
+    /// All turns are durable, and the shadow is current.
     Quiesced,
     /// There was no live instance, or it died meanwhile.
     Gone,
@@ -141,33 +141,33 @@ pub enum Input {
     NotRecorded(Step, String),
     /// The last record, with its swap, is on disk.
     Finished,
-    /// They were refused: the copy is not current, or there is no space.
+    /// They were refused: the shadow is not current, or there is no space.
     FinishRefused(String),
-    /// The space for the copy exists.
-    SpaceMade(u32),
+    /// The keyspace for the shadow exists.
+    KeyspaceMade(u32),
     /// It could not be made.
-    SpaceFailed(String),
+    KeyspaceFailed(String),
     /// An instance is attached and ready, with what it says of itself.
     Ready(Side, String),
     /// The newcomer answered the probe.
     Pong,
-    /// A report on the copy.
-    CopyGrew {
-        /// Which space.
-        space: u32,
+    /// A report on the shadow.
+    ShadowGrew {
+        /// Which keyspace.
+        keyspace: u32,
         /// It is whole, and follows.
         complete: bool,
         /// Groups of rows that would not come back as they are from the other schema.
-        losing: u64,
+        lossy: u64,
     },
-    /// The maker of a copy cannot go on with it.
-    CopyFailed {
-        /// Which space.
-        space: u32,
+    /// The maker of a shadow cannot go on with it.
+    ShadowFailed {
+        /// Which keyspace.
+        keyspace: u32,
         /// For people.
         why: String,
     },
-    /// The copy holds everything and its writer waits for `Go`.
+    /// The shadow holds everything and its writer waits for `Go`.
     Flushed,
     /// An instance says why it cannot go on.
     Failed(Side, String),
@@ -189,7 +189,7 @@ pub enum Input {
         /// Rules that switches refused.
         refused_rules: u64,
         /// What the app itself says is wrong with it.
-        unwell: Option<String>,
+        unhealthy: Option<String>,
     },
     /// A look at the app's backlog and durable cursor.
     Load {
@@ -212,9 +212,9 @@ pub enum Input {
     HoldFailed(String),
     /// The fence is on disk, with the record.
     Fenced,
-    /// The schema version of the truth behind a fence for the old release: it tells whether a fence whose answer never came
+    /// The schema version of the primary behind a fence for the old release: it tells whether a fence whose answer never came
     /// has swapped.
-    Truth(u32),
+    Primary(u32),
     /// It was refused or could not be made.
     FenceRefused(String),
     /// The instance is live.
@@ -242,11 +242,11 @@ pub enum Output {
     Record(Step),
     /// Tell everyone: this is true now.
     Publish(Step, String),
-    /// Make a space for a copy, owned by this side, with this schema: answer `SpaceMade` or `SpaceFailed`.
-    MakeSpace(Side, u32),
-    /// Drop the copy. No answer.
-    DropSpace(u32),
-    /// Start an instance of this side's release; where it fails: `Gone`. A newcomer may be told a space to read.
+    /// Make a keyspace for a shadow, owned by this side, with this schema: answer `KeyspaceMade` or `KeyspaceFailed`.
+    MakeKeyspace(Side, u32),
+    /// Drop the shadow. No answer.
+    DropKeyspace(u32),
+    /// Start an instance of this side's release; where it fails: `Gone`. A newcomer may be told a keyspace to read.
     Spawn(Side, Option<u32>),
     /// Tell an instance. No answer by itself.
     Tell(Side, Order),
@@ -254,14 +254,14 @@ pub enum Output {
     End(Side),
     /// Take the slot from the app's own supervision, then hold it: answer `Yielded`, then `Held` or `HoldFailed`.
     Hold,
-    /// Fence for this side's release, with the record, and swap to this copy if there is one: answer `Fenced` or
+    /// Fence for this side's release, with the record, and swap to this shadow if there is one: answer `Fenced` or
     /// `FenceRefused`.
     Fence(Side, Option<u32>),
     /// Resume this side under the epoch of the last fence: answer `Resumed` or `ResumeFailed`.
     Resume(Side),
     /// Look at the load: answer `Load` or `Unobserved`.
     Sample,
-    /// Write the last record, and swap to this copy if there is one: answer `Finished` or `FinishRefused`.
+    /// Write the last record, and swap to this shadow if there is one: answer `Finished` or `FinishRefused`.
     Finish(Step, Option<u32>),
 }
 
@@ -270,13 +270,13 @@ pub enum Output {
 pub enum Order {
     /// Answer the probe.
     Ping,
-    /// Make the copy: space and schema.
-    MakeCopy(u32, u32),
-    /// No copy is wanted any longer.
-    StopCopy,
-    /// Bring the copy up to date and wait.
+    /// Make the shadow: keyspace and schema.
+    MakeShadow(u32, u32),
+    /// No shadow is wanted any longer.
+    StopShadow,
+    /// Bring the shadow up to date and wait.
     Flush,
-    /// Look which space is the truth, and go on.
+    /// Look which keyspace is the primary, and go on.
     Go,
 }
 
@@ -285,8 +285,8 @@ pub enum Order {
 pub enum State {
     /// Its first records are written.
     Staged,
-    /// The running instance makes the copy (`CopyFirst`).
-    Copying,
+    /// The running instance makes the shadow (`Backfill`).
+    Filling,
     /// The newcomer loads its view and reads the switches.
     Starting,
     /// It was asked whether it lives.
@@ -317,13 +317,13 @@ pub enum State {
     RolledBack,
 }
 
-/// Steps of getting from one truth to another.
+/// Steps of getting from one primary to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The space is made.
+    /// The keyspace is made.
     Making,
     /// It is filled.
-    Copying,
+    Filling,
     /// The last turns go into it.
     Flushing,
     /// The swap, with the last record, is written.

@@ -3,9 +3,9 @@
 use morph_api::supervisor::proxy_server::Proxy;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, ConfigureReply,
-    FlowsReply, FlowsRequest, HoldReply, HoldRequest, Observation, ObserveRequest, PortsReply,
-    PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SlotsRequest,
-    SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest, TellReply, TellRequest,
+    FlowsReply, FlowsRequest, HoldReply, HoldRequest, InstructReply, InstructRequest, Observation,
+    ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest,
+    SlotsReply, SlotsRequest, SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -91,8 +91,11 @@ impl Proxy for ControlService {
         ask!(self, Resume, Ask::Resume(request.into_inner()))
     }
 
-    async fn tell(&self, request: Request<TellRequest>) -> Result<Response<TellReply>, Status> {
-        ask!(self, Tell, Ask::Tell(request.into_inner()))
+    async fn instruct(
+        &self,
+        request: Request<InstructRequest>,
+    ) -> Result<Response<InstructReply>, Status> {
+        ask!(self, Instruct, Ask::Instruct(request.into_inner()))
     }
 
     async fn suspect(

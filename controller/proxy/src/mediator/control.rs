@@ -3,9 +3,9 @@
 use morph_api::session::to_app;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, Configuration, ConfigureReply, FlowsReply,
-    FlowsRequest, HoldReply, HoldRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
-    RetryReply, RetryRequest, SlotsReply, SuspectReply, SuspectRequest, SwitchesReply, TellReply,
-    TellRequest,
+    FlowsRequest, HoldReply, HoldRequest, InstructReply, InstructRequest, PortsReply, PortsRequest,
+    ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SuspectReply, SuspectRequest,
+    SwitchesReply,
 };
 
 use super::*;
@@ -13,12 +13,11 @@ use crate::{pipeline, together};
 
 /// A question of morphd's.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Ask {
     Configure(Configuration),
     Hold(HoldRequest),
     Resume(ResumeRequest),
-    Tell(TellRequest),
+    Instruct(InstructRequest),
     Suspect(SuspectRequest),
     Retry(RetryRequest),
     Slots,
@@ -31,12 +30,11 @@ pub enum Ask {
 
 /// Its answer.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Answer {
     Configure(ConfigureReply),
     Hold(HoldReply),
     Resume(ResumeReply),
-    Tell(TellReply),
+    Instruct(InstructReply),
     Suspect(SuspectReply),
     Retry(RetryReply),
     Slots(SlotsReply),
@@ -83,7 +81,7 @@ impl Mediator {
             Ask::Configure(configuration) => Some(self.configure(&configuration, now, out)),
             Ask::Hold(request) => self.hold(ticket, request, now, out),
             Ask::Resume(request) => self.resume(ticket, request, now, out),
-            Ask::Tell(request) => Some(self.tell(request)),
+            Ask::Instruct(request) => Some(self.tell(request)),
             Ask::Suspect(request) => Some(self.suspect(&request)),
             Ask::Retry(request) => self.retry(ticket, request, now, out),
             Ask::Slots => {
@@ -124,7 +122,7 @@ impl Mediator {
             let first = self.removed.get(&app.id).copied().unwrap_or(1);
             let slot = Slot::new(
                 &app.name,
-                self.settings.stream,
+                self.settings.incarnation,
                 first,
                 self.settings.quota,
                 now,
@@ -213,7 +211,7 @@ impl Mediator {
             return Some(Err(unknown_instance(&request.app, &request.instance)));
         };
         let mut others = Vec::new();
-        for name in request.together.iter().flat_map(|together| &together.apps) {
+        for name in request.group.iter().flat_map(|group| &group.apps) {
             match self.app_id(name) {
                 Some(id) => others.push((id, name.clone())),
                 None => return Some(Err(unknown_app(name))),
@@ -227,19 +225,19 @@ impl Mediator {
             cursor: request.cursor.unwrap_or(Seq::ZERO),
             turn: request.turn,
             revision: request.revision,
-            shut: request.together.is_some(),
+            shut: request.group.is_some(),
         };
         self.slot(app, slot::Input::Resume(resume), now, out);
         let shut = |slot: &Slot| slot.is_shut(session, request.epoch);
-        if let Some(together) = request.together
+        if let Some(group) = request.group
             && self.slots.get(&app).is_some_and(shut)
         {
-            let wait = Duration::from_millis(together.wait_ms.into());
+            let wait = Duration::from_millis(group.wait_ms.into());
             // One that this app has left waits for nobody any longer.
             self.together
-                .retain(|id, other| *id == together.id || !other.has(app));
+                .retain(|id, other| *id == group.id || !other.has(app));
             let begun = || Together::new(others, wait, now);
-            self.together.entry(together.id).or_insert_with(begun);
+            self.together.entry(group.id).or_insert_with(begun);
             let resumed = |t: &mut Together, out: &mut Vec<_>| t.resumed(app, request.epoch, out);
             self.together(resumed, now, out);
         }
@@ -274,12 +272,12 @@ impl Mediator {
         }
     }
 
-    fn tell(&mut self, request: TellRequest) -> Result<Answer, Refusal> {
+    fn tell(&mut self, request: InstructRequest) -> Result<Answer, Refusal> {
         let id = self
             .session_of(&request.app, &request.instance)
             .ok_or_else(|| unknown_instance(&request.app, &request.instance))?;
-        self.send(id, to_app::Record::Tell(request.instruction));
-        Ok(Answer::Tell(TellReply {}))
+        self.send(id, to_app::Record::Instruction(request.instruction));
+        Ok(Answer::Instruct(InstructReply {}))
     }
 
     pub(super) fn app_id(&self, name: &str) -> Option<u8> {

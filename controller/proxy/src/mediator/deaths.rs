@@ -1,6 +1,8 @@
 //! Events that apps die of: which one it was, and one that was set aside comes back.
 
-use morph_api::supervisor::{RetryRequest, SetAside, SuspectReply, SuspectRequest, set_aside};
+use morph_api::supervisor::{
+    RetryRequest, SuspectReply, SuspectRequest, UnplacedEvent, unplaced_event,
+};
 use morph_openflow::Dpid;
 
 use super::control::unknown_app;
@@ -57,23 +59,23 @@ impl Mediator {
 }
 
 /// An event as it is set aside.
-fn content(queued: &Queued) -> SetAside {
+fn content(queued: &Queued) -> UnplacedEvent {
     let what = match &queued.what {
-        What::PacketIn(message) => set_aside::What::PacketIn(message.clone()),
-        What::Message(message) => set_aside::What::Message(message.clone()),
-        What::SwitchUp => set_aside::What::SwitchUp(true),
-        What::SwitchDown => set_aside::What::SwitchDown(true),
-        What::Lost(count) => set_aside::What::Lost(*count),
-        What::Resync { .. } => set_aside::What::Resync(true),
+        What::PacketIn(message) => unplaced_event::What::PacketIn(message.clone()),
+        What::Message(message) => unplaced_event::What::Message(message.clone()),
+        What::SwitchUp => unplaced_event::What::SwitchUp(true),
+        What::SwitchDown => unplaced_event::What::SwitchDown(true),
+        What::Lost(count) => unplaced_event::What::Lost(*count),
+        What::Resync { .. } => unplaced_event::What::Resync(true),
     };
-    SetAside {
+    UnplacedEvent {
         dpid: queued.dpid,
         what: Some(what),
     }
 }
 
 /// What to queue of an event that was set aside, where its switch is connected by this channel now.
-fn come_back(event: SetAside, conn: Option<u32>) -> Result<(u32, What), Refusal> {
+fn come_back(event: UnplacedEvent, conn: Option<u32>) -> Result<(u32, What), Refusal> {
     let dpid = event.dpid;
     let connected = || {
         conn.ok_or_else(|| {
@@ -84,14 +86,14 @@ fn come_back(event: SetAside, conn: Option<u32>) -> Result<(u32, What), Refusal>
         })
     };
     Ok(match event.what {
-        Some(set_aside::What::PacketIn(message)) => (connected()?, What::PacketIn(message)),
-        Some(set_aside::What::Message(message)) => (connected()?, What::Message(message)),
-        Some(set_aside::What::SwitchUp(_)) => (connected()?, What::SwitchUp),
+        Some(unplaced_event::What::PacketIn(message)) => (connected()?, What::PacketIn(message)),
+        Some(unplaced_event::What::Message(message)) => (connected()?, What::Message(message)),
+        Some(unplaced_event::What::SwitchUp(_)) => (connected()?, What::SwitchUp),
         // It may have come back since: the app compares what it has stored with what is.
-        Some(set_aside::What::SwitchDown(_) | set_aside::What::Resync(_)) => {
+        Some(unplaced_event::What::SwitchDown(_) | unplaced_event::What::Resync(_)) => {
             (0, What::Resync { list: dpid == 0 })
         }
-        Some(set_aside::What::Lost(count)) => (conn.unwrap_or(0), What::Lost(count)),
+        Some(unplaced_event::What::Lost(count)) => (conn.unwrap_or(0), What::Lost(count)),
         None => return Err(Refusal::Invalid("the event says nothing".into())),
     })
 }
@@ -102,9 +104,9 @@ mod tests {
     use bytes::Bytes;
 
     /// What comes back of an event of a switch that is connected by this channel, or not.
-    fn back(dpid: u64, what: set_aside::What, conn: Option<u32>) -> Option<(u32, What)> {
+    fn back(dpid: u64, what: unplaced_event::What, conn: Option<u32>) -> Option<(u32, What)> {
         let what = Some(what);
-        come_back(SetAside { dpid, what }, conn).ok()
+        come_back(UnplacedEvent { dpid, what }, conn).ok()
     }
 
     #[test]
@@ -112,19 +114,19 @@ mod tests {
         let message = Bytes::from_static(&[4, 10]);
         for (what, queued) in [
             (
-                set_aside::What::PacketIn(message.clone()),
+                unplaced_event::What::PacketIn(message.clone()),
                 What::PacketIn(message.clone()),
             ),
             (
-                set_aside::What::Message(message.clone()),
+                unplaced_event::What::Message(message.clone()),
                 What::Message(message),
             ),
-            (set_aside::What::SwitchUp(true), What::SwitchUp),
+            (unplaced_event::What::SwitchUp(true), What::SwitchUp),
         ] {
             assert_eq!(back(1, what.clone(), Some(7)), Some((7, queued)));
             assert_eq!(back(1, what, None), None);
         }
-        let nothing = SetAside {
+        let nothing = UnplacedEvent {
             dpid: 1,
             what: None,
         };
@@ -134,12 +136,12 @@ mod tests {
     #[test]
     fn what_is_old_news_of_a_switch_comes_back_as_a_comparison_with_what_is() {
         let resync = |list| Some((0, What::Resync { list }));
-        let down = set_aside::What::SwitchDown(true);
+        let down = unplaced_event::What::SwitchDown(true);
         assert_eq!(back(1, down.clone(), Some(7)), resync(false));
         assert_eq!(back(1, down, None), resync(false));
-        let all = set_aside::What::Resync(true);
+        let all = unplaced_event::What::Resync(true);
         assert_eq!(back(0, all, None), resync(true));
-        let lost = set_aside::What::Lost(9);
+        let lost = unplaced_event::What::Lost(9);
         assert_eq!(back(1, lost, None), Some((0, What::Lost(9))));
     }
 }

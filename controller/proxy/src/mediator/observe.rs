@@ -45,7 +45,7 @@ impl Mediator {
         let resumed = self.slots.values().filter_map(Slot::resumed);
         out.extend(resumed.map(|resumed| observation(observation::What::Resumed(resumed))));
         out.push(observation(observation::What::Synced(Synced {
-            stream: self.settings.stream,
+            incarnation: self.settings.incarnation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
         })));

@@ -1,10 +1,11 @@
 //! Sessions in the mediator: who attaches, and what a slot sends.
 
 use bytes::Bytes;
+use morph_api::PROTOCOL;
 use morph_api::Records;
 use morph_api::session::{self, Pipeline, SwitchUp, Welcome, event, to_app};
 use morph_api::store::Seq;
-use morph_api::supervisor::{Attached, Said, observation};
+use morph_api::supervisor::{Attached, InstanceReport, SessionRefused, observation};
 
 use super::session::Known;
 use super::*;
@@ -35,6 +36,9 @@ impl Mediator {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
+        if hello.protocol != PROTOCOL {
+            return self.refuse_protocol(id, &hello, now, out);
+        }
         let twin = |session: &Session| session.is(&hello.app, &hello.instance);
         if self.sessions.values().any(twin) {
             let why = format!(
@@ -99,7 +103,7 @@ impl Mediator {
             .map(|(conn, known, _)| (*conn, *known))
             .collect();
         session.put(to_app::Record::Welcome(Welcome {
-            stream: self.settings.stream,
+            incarnation: self.settings.incarnation,
             switches: ready.into_iter().map(|(.., up)| up).collect(),
             pipeline: Some(place(&app)),
         }));
@@ -115,9 +119,59 @@ impl Mediator {
             return;
         };
         tracing::warn!(session = %session.name(), "refused: {why}");
-        session.put(to_app::Record::Refused(session::Refused {
+        let refused = session::Refused {
             message: why.clone(),
-        }));
+            permanent: false,
+        };
+        self.end_session(id, refused, now, out);
+    }
+
+    /// Refuses a release that was built for another version of the session protocol.
+    fn refuse_protocol(
+        &mut self,
+        id: u64,
+        hello: &session::Hello,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let session::Hello { app, release, .. } = hello;
+        let spoken = match hello.protocol {
+            0 => "a session protocol from before its versions were numbered".to_owned(),
+            other => format!("version {other} of the session protocol"),
+        };
+        let message = format!(
+            "release {release} of app {app} speaks {spoken}, and this Morpheus speaks version {PROTOCOL}: rebuild the app with the \
+             SDK of this Morpheus, install that release, and start or upgrade to it"
+        );
+        tracing::error!(instance = %hello.instance, pid = hello.pid, "refused: {message}");
+        self.observe(out, || {
+            observation::What::SessionRefused(SessionRefused {
+                app: app.clone(),
+                instance: hello.instance.clone(),
+                release: release.clone(),
+                pid: hello.pid,
+                message: message.clone(),
+            })
+        });
+        let refused = session::Refused {
+            message,
+            permanent: true,
+        };
+        self.end_session(id, refused, now, out);
+    }
+
+    fn end_session(
+        &mut self,
+        id: u64,
+        refused: session::Refused,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let why = refused.message.clone();
+        session.put(to_app::Record::Refused(refused));
         let blobs = session.take_out(now);
         out.extend(blobs.map(|records| Output::Blob {
             session: id,
@@ -161,7 +215,7 @@ impl Mediator {
         };
         let (app, instance) = (hello.app.clone(), hello.instance.clone());
         self.observe(out, || {
-            observation::What::Said(Said {
+            observation::What::InstanceReport(InstanceReport {
                 app,
                 instance,
                 report,
@@ -316,7 +370,7 @@ impl Mediator {
         }
     }
 
-    /// What came of a fence of our own: resumes whoever is there of the lane's release.
+    /// What came of a fence of our own: resumes whoever is there of the checkpoint's release.
     pub(super) fn fenced(
         &mut self,
         name: &str,
@@ -351,12 +405,12 @@ impl Mediator {
                     shut: false,
                 }),
                 None => {
-                    tracing::error!(app = %name, %release, "no instance of the lane's release is attached: the slot stays empty");
+                    tracing::error!(app = %name, %release, "no instance of the checkpoint's release is attached: the slot stays empty");
                     slot::Fenced::Nobody { epoch }
                 }
             },
             FenceOutcome::Raced => slot::Fenced::Raced,
-            FenceOutcome::NoLane => slot::Fenced::Nobody { epoch: 0 },
+            FenceOutcome::NoCheckpoint => slot::Fenced::Nobody { epoch: 0 },
             FenceOutcome::Away(why) => {
                 tracing::warn!(app = %name, "cannot raise the epoch, still holding: {why}");
                 slot::Fenced::Away

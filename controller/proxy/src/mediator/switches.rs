@@ -35,7 +35,7 @@ impl Mediator {
         tracing::debug!(conn, %remote, "connection");
         let election = Election {
             role: self.settings.role,
-            generation: self.settings.stream,
+            generation: self.settings.incarnation,
         };
         let mut channel = Channel::new(remote, election, now);
         channel.place(self.one_table());

@@ -39,7 +39,7 @@ struct Bench {
 impl Bench {
     fn new(quota: usize) -> Self {
         let settings = Settings {
-            stream: 3,
+            incarnation: 3,
             quota,
             role: Role::Equal,
         };
@@ -190,23 +190,28 @@ impl Bench {
     }
 
     fn attach(&mut self, session: u64, name: &str) {
+        self.attach_with(session, name, morph_api::PROTOCOL);
+    }
+
+    fn attach_with(&mut self, session: u64, name: &str, protocol: u32) {
         self.put(Input::SessionOpened { session });
         let hello = from_app::Record::Hello(SessionHello {
             app: "ls".into(),
             instance: name.into(),
             release: "1.0.0".into(),
             pid: 1,
+            protocol,
         });
         self.records(session, |records| control(records, hello));
     }
 
     fn resume(&mut self, name: &str, epoch: u64, n: u64) {
         self.ask(Ask::Resume(ResumeRequest {
-            together: None,
+            group: None,
             app: "ls".into(),
             instance: name.into(),
             epoch,
-            cursor: Some(Seq { stream: 3, n }),
+            cursor: Some(Seq { incarnation: 3, n }),
             turn: 0,
             revision: 0,
         }));
@@ -218,7 +223,7 @@ impl Bench {
         let end = from_app::Record::TurnEnd(TurnEnd {
             epoch: 1,
             turn: self.turn,
-            event: (n > 0).then_some(Seq { stream: 3, n }),
+            event: (n > 0).then_some(Seq { incarnation: 3, n }),
         });
         self.records(1, |records| {
             let mut left = bytes;
@@ -283,6 +288,9 @@ fn text(record: to_app::Record) -> String {
         to_app::Record::SwitchDown(down) => format!("down {}", down.dpid),
         to_app::Record::Welcome(welcome) => format!("welcome {}", welcome.switches.len()),
         to_app::Record::Resume(resume) => format!("resume {}", resume.epoch),
+        to_app::Record::Refused(refused) if refused.permanent => {
+            format!("refused for good: {}", refused.message)
+        }
         to_app::Record::Refused(refused) => format!("refused: {}", refused.message),
         other => format!("{other:?}"),
     }
@@ -313,7 +321,7 @@ fn an_app_that_comes_when_switches_are_there_hears_of_them() {
             "1: accepted 3"
         ]
     );
-    // Gone and come back within the stream: no number is used twice.
+    // Gone and come back within the incarnation: no number is used twice.
     bench.ask(Ask::Configure(configuration(&both[..1])));
     assert_eq!(bench.told(), ["1: refused: ls is no longer present"]);
     bench.ask(Ask::Configure(configuration(&both)));
@@ -323,6 +331,30 @@ fn an_app_that_comes_when_switches_are_there_hears_of_them() {
         bench.told(),
         ["2: welcome 2", "2: resume 2", "2: event 4 resync 0"]
     );
+}
+
+#[test]
+fn a_release_of_another_protocol_is_refused_by_name_with_what_to_do() {
+    let mut bench = Bench::new(1 << 20);
+    bench.ask(Ask::Configure(configuration(&APPS)));
+    let what_to_do = "and this Morpheus speaks version 1: rebuild the app with the SDK of this Morpheus, install that \
+                      release, and start or upgrade to it";
+    for (session, protocol, spoken) in [
+        (
+            1,
+            0,
+            "a session protocol from before its versions were numbered",
+        ),
+        (2, 2, "version 2 of the session protocol"),
+    ] {
+        bench.attach_with(session, "a", protocol);
+        let refusal = format!(
+            "{session}: refused for good: release 1.0.0 of app ls speaks {spoken}, {what_to_do}"
+        );
+        assert_eq!(bench.told(), [refusal]);
+    }
+    bench.attach(3, "a");
+    assert_eq!(bench.told(), ["3: welcome 0"]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Mediator {
                 let session = id;
                 self.slot(app, slot::Input::Quiesced { session, quiesced }, now, out);
             }
-            (Some(_), Some(From::Say(report))) => self.say(id, report, out),
+            (Some(_), Some(From::Report(report))) => self.say(id, report, out),
             (Some(_), Some(From::ReadBegin(_))) if session.commands.is_empty() => {
                 session.reading = true
             }

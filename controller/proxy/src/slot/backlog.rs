@@ -59,7 +59,7 @@ impl Queued {
 /// The queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Backlog {
-    stream: u64,
+    incarnation: u64,
     /// The number of the first entry.
     first: u64,
     entries: VecDeque<Queued>,
@@ -72,9 +72,9 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    pub(crate) fn new(stream: u64, first: u64, quota: usize) -> Self {
+    pub(crate) fn new(incarnation: u64, first: u64, quota: usize) -> Self {
         Backlog {
-            stream,
+            incarnation,
             first,
             entries: VecDeque::new(),
             bytes: 0,
@@ -148,7 +148,7 @@ impl Backlog {
 
     /// Lets go of all events up to this one.
     pub(crate) fn forget(&mut self, cursor: Seq) {
-        if cursor.stream != self.stream {
+        if cursor.incarnation != self.incarnation {
             return;
         }
         while self.first <= cursor.n {
@@ -187,13 +187,13 @@ impl Backlog {
 
     pub(crate) fn seq(&self, n: u64) -> Seq {
         Seq {
-            stream: self.stream,
+            incarnation: self.incarnation,
             n,
         }
     }
 
-    pub(crate) fn stream(&self) -> u64 {
-        self.stream
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -281,12 +281,21 @@ mod tests {
         for _ in 0..5 {
             backlog.push(1, 1, What::PacketIn(message(10)));
         }
-        backlog.forget(Seq { stream: 3, n: 5 });
+        backlog.forget(Seq {
+            incarnation: 3,
+            n: 5,
+        });
         assert_eq!((backlog.first(), backlog.len()), (1, 5));
-        backlog.forget(Seq { stream: 4, n: 2 });
+        backlog.forget(Seq {
+            incarnation: 4,
+            n: 2,
+        });
         assert_eq!((backlog.first(), backlog.len(), backlog.next()), (3, 3, 6));
         assert!(backlog.get(2).is_none() && backlog.get(3).is_some() && backlog.get(6).is_none());
-        backlog.forget(Seq { stream: 4, n: 99 });
+        backlog.forget(Seq {
+            incarnation: 4,
+            n: 99,
+        });
         assert_eq!((backlog.bytes(), backlog.first()), (0, 6));
     }
 }

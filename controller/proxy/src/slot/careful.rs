@@ -44,28 +44,28 @@ impl Careful {
 
     /// The live instance is lost.
     pub(super) fn died(&mut self, live: &Live, backlog: &Backlog) {
-        let in_hand = live.in_hand(backlog);
-        if !in_hand.is_empty() {
-            let last = in_hand.end - 1;
-            let again = self.until.is_some_and(|until| in_hand.start <= until);
+        let in_flight = live.in_flight(backlog);
+        if !in_flight.is_empty() {
+            let last = in_flight.end - 1;
+            let again = self.until.is_some_and(|until| in_flight.start <= until);
             self.from = match again {
-                true if in_hand.start < last => in_hand.start,
+                true if in_flight.start < last => in_flight.start,
                 true => self.from.min(last),
                 false => last,
             };
             self.until = self.until.max(Some(last));
         }
-        self.died = Some((live.instance.clone(), only(in_hand)));
+        self.died = Some((live.instance.clone(), only(in_flight)));
     }
 }
 
-fn only(in_hand: std::ops::Range<u64>) -> Option<u64> {
-    (in_hand.end == in_hand.start + 1).then_some(in_hand.start)
+fn only(in_flight: std::ops::Range<u64>) -> Option<u64> {
+    (in_flight.end == in_flight.start + 1).then_some(in_flight.start)
 }
 
 impl Live {
     /// The events that it got and that are not durable.
-    fn in_hand(&self, backlog: &Backlog) -> std::ops::Range<u64> {
+    fn in_flight(&self, backlog: &Backlog) -> std::ops::Range<u64> {
         backlog.first()..self.next
     }
 }
@@ -75,7 +75,7 @@ impl Slot {
     pub(crate) fn suspect(&self, instance: &str) -> Option<(&Queued, Seq)> {
         let n = match (&self.state, &self.careful.died) {
             (State::Live(live) | State::Draining(live, _), _) if live.instance == instance => {
-                only(live.in_hand(&self.backlog))
+                only(live.in_flight(&self.backlog))
             }
             (_, Some((died, n))) if died == instance => *n,
             _ => None,

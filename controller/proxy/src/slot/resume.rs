@@ -88,11 +88,11 @@ impl Slot {
                 resume.epoch
             ));
         }
-        if resume.cursor.stream > self.backlog.stream() {
+        if resume.cursor.incarnation > self.backlog.incarnation() {
             return Err(format!(
-                "the cursor {} of {app} is of a later stream than this proxy's, {}",
+                "the cursor {} of {app} is of a later incarnation than this proxy's, {}",
                 resume.cursor,
-                self.backlog.stream()
+                self.backlog.incarnation()
             ));
         }
         match &self.state {
@@ -120,7 +120,7 @@ impl Slot {
                 cursor: Some(resume.cursor),
                 turn: resume.turn,
                 revision: resume.revision,
-                together: resume.shut,
+                group: resume.shut,
             }),
         });
         out.push(Output::Observe(observation::What::Resumed(Resumed {
@@ -149,18 +149,18 @@ impl Slot {
         out: &mut Vec<Output>,
     ) {
         let mut was_live = false;
-        let mut in_hand = None;
+        let mut in_flight = None;
         self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
             State::Live(live) if live.session == session => {
                 was_live = true;
-                in_hand = live.unanswered;
+                in_flight = live.unanswered;
                 self.careful.died(&live, &self.backlog);
                 live.not_opened("its session ended", out);
                 State::Empty { since: Some(now) }
             }
             State::Draining(live, mut hold) if live.session == session => {
                 was_live = true;
-                in_hand = live.unanswered;
+                in_flight = live.unanswered;
                 self.careful.died(&live, &self.backlog);
                 hold.session = None;
                 hold.settle(Outcome::Gone, None, out);
@@ -181,7 +181,7 @@ impl Slot {
             instance,
             live: was_live,
             reason,
-            in_hand: in_hand.map(|n| self.backlog.seq(n)),
+            in_flight: in_flight.map(|n| self.backlog.seq(n)),
         })));
     }
 }

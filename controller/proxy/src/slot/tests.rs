@@ -7,7 +7,7 @@ use morph_api::supervisor::hold_reply::Outcome;
 
 use super::*;
 
-const STREAM: u64 = 7;
+const INCARNATION: u64 = 7;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A slot, its clock, and its outputs as short texts.
@@ -17,13 +17,16 @@ struct Bench {
 }
 
 fn seq(n: u64) -> Seq {
-    Seq { stream: STREAM, n }
+    Seq {
+        incarnation: INCARNATION,
+        n,
+    }
 }
 
 impl Bench {
     fn new(quota: usize) -> Self {
         let now = Instant::now();
-        let slot = Slot::new("router", STREAM, 1, quota, now);
+        let slot = Slot::new("router", INCARNATION, 1, quota, now);
         Bench { slot, now }
     }
 
@@ -150,8 +153,8 @@ fn text(output: &Output) -> Option<String> {
             Answer::Refused(_) => "refused".into(),
         },
         Output::Observe(observation::What::Detached(detached)) => {
-            let in_hand = detached.in_hand.map_or(0, |seq| seq.n);
-            format!("detached live={} in hand {in_hand}", detached.live)
+            let in_flight = detached.in_flight.map_or(0, |seq| seq.n);
+            format!("detached live={} in hand {in_flight}", detached.live)
         }
         Output::Observe(observation::What::HoldExpired(expired)) => {
             format!("expired {} {}", expired.epoch, expired.instance)
@@ -174,7 +177,14 @@ fn the_first_event_of_a_stream_is_resync_and_one_is_out_at_a_time() {
     let mut bench = Bench::new(1 << 20);
     assert!(bench.packet_in().is_empty(), "nobody is there");
     assert_eq!(
-        bench.resume(1, 1, Seq { stream: 6, n: 99 }),
+        bench.resume(
+            1,
+            1,
+            Seq {
+                incarnation: 6,
+                n: 99
+            }
+        ),
         ["1: sync", "1: resume 1", "resumed 2/0", "1: event 1"]
     );
     assert!(matches!(
@@ -203,7 +213,7 @@ fn a_turn_without_event_opens_no_window() {
 }
 
 #[test]
-fn turns_pass_only_from_the_live_one_for_the_event_in_hand() {
+fn turns_pass_only_from_the_live_one_for_the_event_in_flight() {
     let mut bench = Bench::live();
     bench.packet_in();
     bench.packet_in();
@@ -221,7 +231,10 @@ fn turns_pass_only_from_the_live_one_for_the_event_in_hand() {
             "{session} {epoch} {n}"
         );
     }
-    let older = Some(Seq { stream: 6, n: 2 });
+    let older = Some(Seq {
+        incarnation: 6,
+        n: 2,
+    });
     assert!(bench.slot.judge(1, 1, older).unwrap_err().stale);
 }
 
@@ -231,7 +244,7 @@ fn a_hold_drains_quiesces_and_resumes_the_next_one() {
     bench.packet_in();
     assert_eq!(bench.hold(), ["1: quiesce 1"]);
     assert!(bench.packet_in().is_empty(), "held");
-    assert_eq!(bench.judge(1, 1, 2), PASS, "the turn in hand passes");
+    assert_eq!(bench.judge(1, 1, 2), PASS, "the turn in flight passes");
     assert_eq!(
         bench.answer(1, 2),
         ["1: accepted 2"],
@@ -359,13 +372,13 @@ fn older_epochs_and_second_instances_of_one_epoch_are_refused() {
     bench.resume(2, 3, seq(1));
     assert_eq!(bench.resume(1, 2, seq(1)), ["refused"], "older");
     let later = Seq {
-        stream: STREAM + 1,
+        incarnation: INCARNATION + 1,
         n: 1,
     };
     assert_eq!(
         bench.resume(1, 4, later),
         ["refused"],
-        "of a stream to come"
+        "of an incarnation to come"
     );
     assert_eq!(bench.judge(2, 3, 0), PASS, "nothing was changed");
 }

@@ -27,7 +27,7 @@ async fn pair() -> (House, Switch, Instance, Instance) {
 
 fn seq(instance: &Instance, n: u64) -> Seq {
     Seq {
-        stream: instance.stream,
+        incarnation: instance.incarnation,
         n,
     }
 }
@@ -39,7 +39,7 @@ async fn a_handover_loses_nothing_and_sends_nothing_twice() {
     switch.packet_in(10, u64::MAX, b"one").await;
     let (one, _) = a.packet_in().await;
     let (held, ()) = tokio::join!(house.hold(2000, 8000), async {
-        // The turn in hand passes while it drains.
+        // The turn in flight passes while it drains.
         match a.control().await {
             to_app::Record::Quiesce(_) => {}
             other => panic!("{other:?}"),
@@ -67,8 +67,8 @@ async fn a_handover_loses_nothing_and_sends_nothing_twice() {
         (house.slot().await.backlog == 1).then_some(())
     })
     .await;
-    let lane = house.fence(1, "2.0.0").await;
-    let reply = house.resume("b", lane.epoch, one.seq.unwrap()).await;
+    let checkpoint = house.fence(1, "2.0.0").await;
+    let reply = house.resume("b", checkpoint.epoch, one.seq.unwrap()).await;
     assert_eq!((reply.queued, reply.replayed), (1, 0));
     assert!(reply.held_us > 0);
     assert!(matches!(a.control().await, to_app::Record::Pause(_)));
@@ -98,16 +98,16 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
     let (two, _) = a.packet_in().await;
     let cursor = seq(&a, 2);
     drop(a);
-    let in_hand = observer
+    let in_flight = observer
         .find(|what| match what {
-            observation::What::Detached(detached) => Some((detached.live, detached.in_hand)),
+            observation::What::Detached(detached) => Some((detached.live, detached.in_flight)),
             _ => None,
         })
         .await;
-    assert_eq!(in_hand, (true, two.seq));
+    assert_eq!(in_flight, (true, two.seq));
     assert_eq!(house.hold(1000, 5000).await.outcome(), Outcome::Gone);
-    let lane = house.fence(1, "1.0.0").await;
-    let reply = house.resume("b", lane.epoch, cursor).await;
+    let checkpoint = house.fence(1, "1.0.0").await;
+    let reply = house.resume("b", checkpoint.epoch, cursor).await;
     assert_eq!((reply.queued, reply.replayed), (2, 2));
     b.resumed().await;
     for (event, out) in [(&one, &b"for one"[..]), (&two, b"for two")] {
@@ -144,7 +144,7 @@ async fn a_hold_that_nobody_ends_is_ended_by_a_fence() {
     let waited = tokio::time::timeout(std::time::Duration::from_millis(1500), a.control()).await;
     assert!(waited.is_err(), "{waited:?}");
     house.start_store().await;
-    // The one that was live before is of the lane's release: it is resumed.
+    // The one that was live before is of the checkpoint's release: it is resumed.
     assert_eq!(a.resumed().await.epoch, 2);
     let expired = observer
         .find(|what| match what {
@@ -196,7 +196,7 @@ async fn a_newcomer_misses_no_switch() {
 #[tokio::test]
 async fn a_new_proxy_has_a_new_stream_and_the_same_instance_attaches_again() {
     let (mut house, switch, mut a, _b) = pair().await;
-    let (stream, rules) = (a.stream, switch.rules());
+    let (incarnation, rules) = (a.incarnation, switch.rules());
     house.stop_proxy().await;
     assert!(a.ended().await, "and nothing is said of its switches");
     house.start_proxy().await;
@@ -204,8 +204,8 @@ async fn a_new_proxy_has_a_new_stream_and_the_same_instance_attaches_again() {
     let mut a = Instance::open(house.dir.path(), APP, "a", "1.0.0").await;
     house.configure(&crate::house::APPS).await;
     a.welcome().await;
-    assert_eq!(a.stream, stream + 1);
-    house.resume("a", 2, Seq { stream, n: 2 }).await;
+    assert_eq!(a.incarnation, incarnation + 1);
+    house.resume("a", 2, Seq { incarnation, n: 2 }).await;
     a.resumed().await;
     let (resync, _) = a.event().await;
     assert!(matches!(resync.what, Some(event::What::Resync(all)) if all.dpid == 0));

@@ -76,7 +76,7 @@ pub(crate) const APPS: [(&str, u32, u32, u32); 2] =
 pub(crate) const APP: &str = "learning-switch";
 
 impl House {
-    /// With both apps configured and the lane of `APP` at epoch 1.
+    /// With both apps configured and the checkpoint of `APP` at epoch 1.
     pub(crate) async fn new() -> Self {
         let house = House::bare().await;
         house.configure(&APPS).await;
@@ -150,11 +150,11 @@ impl House {
         .await;
     }
 
-    /// Raises the epoch of `APP`'s lane; the lane.
-    pub(crate) async fn fence(&self, expect: u64, release: &str) -> morph_api::store::Lane {
+    /// Raises the epoch of `APP`'s checkpoint; the checkpoint.
+    pub(crate) async fn fence(&self, expect: u64, release: &str) -> morph_api::store::Checkpoint {
         self.store.ready(DEADLINE).await.unwrap();
         if expect == 0 {
-            let create = op::create_truth(APP, 1, 1);
+            let create = op::create_primary(APP, 1, 1);
             self.store
                 .commit(op::shared([], [create]))
                 .await
@@ -168,7 +168,7 @@ impl House {
             .await
             .unwrap()
             .unwrap();
-        committed.lanes[0].clone()
+        committed.checkpoints[0].clone()
     }
 
     pub(crate) async fn instance(&self, name: &str) -> Instance {
@@ -177,7 +177,7 @@ impl House {
 
     pub(crate) async fn resume(&mut self, name: &str, epoch: u64, cursor: Seq) -> ResumeReply {
         let request = ResumeRequest {
-            together: None,
+            group: None,
             app: APP.into(),
             instance: name.into(),
             epoch,

@@ -24,7 +24,7 @@ pub(crate) struct Instance {
     input: Streaming<Blob>,
     records: VecDeque<Record>,
     pub(crate) pipeline: Option<morph_api::session::Pipeline>,
-    pub(crate) stream: u64,
+    pub(crate) incarnation: u64,
     pub(crate) switches: Vec<SwitchUp>,
     pub(crate) epoch: u64,
     turn: u64,
@@ -34,12 +34,13 @@ impl Instance {
     /// Says hello and does not wait.
     pub(crate) async fn open(dir: &Path, app: &str, name: &str, release: &str) -> Self {
         let socket = dir.join("sessions.sock");
-        let (output, stream) = mpsc::channel(16);
+        let (output, records) = mpsc::channel(16);
         let hello = from_app::Record::Hello(Hello {
             app: app.into(),
             instance: name.into(),
             release: release.into(),
             pid: std::process::id(),
+            protocol: morph_api::PROTOCOL,
         });
         output
             .send(blob(|records| control(records, hello)))
@@ -50,14 +51,14 @@ impl Instance {
         })
         .await;
         let attached = SessionsClient::new(channel)
-            .attach(ReceiverStream::new(stream))
+            .attach(ReceiverStream::new(records))
             .await;
         Instance {
             output,
             input: attached.unwrap().into_inner(),
             records: VecDeque::new(),
             pipeline: None,
-            stream: 0,
+            incarnation: 0,
             switches: Vec::new(),
             epoch: 0,
             turn: 0,
@@ -74,11 +75,11 @@ impl Instance {
     pub(crate) async fn welcome(&mut self) {
         match self.control().await {
             to_app::Record::Welcome(Welcome {
-                stream,
+                incarnation,
                 switches,
                 pipeline,
             }) => {
-                self.stream = stream;
+                self.incarnation = incarnation;
                 self.switches = switches;
                 self.pipeline = pipeline;
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session::{event, from_app, to_app};
 use morph_api::store::Seq;
-use morph_api::supervisor::{TellRequest, observation};
+use morph_api::supervisor::{InstructRequest, observation};
 use morph_openflow::rule::{RuleBody, RuleKey};
 use morph_openflow::v13::{
     self, ErrorMsg, FlowMod, FlowStatsRequest, Match, Message, MultipartBody, MultipartRequest,
@@ -49,7 +49,7 @@ async fn live() -> (House, Switch, Instance) {
     assert_eq!(
         resync.seq,
         Some(Seq {
-            stream: instance.stream,
+            incarnation: instance.incarnation,
             n: 1
         })
     );
@@ -331,8 +331,8 @@ async fn instances_and_morphd_speak_through_the_proxy() {
             observation::What::Resumed(resumed) => kinds.push(format!("{} live", resumed.instance)),
             observation::What::Synced(synced) => {
                 assert_eq!(
-                    (synced.stream, synced.pid),
-                    (instance.stream, std::process::id())
+                    (synced.incarnation, synced.pid),
+                    (instance.incarnation, std::process::id())
                 );
                 break;
             }
@@ -341,25 +341,32 @@ async fn instances_and_morphd_speak_through_the_proxy() {
     }
     assert_eq!(kinds, ["a attached", "7 true", "a live"]);
     instance
-        .say(from_app::Record::Say(Bytes::from_static(b"report")))
+        .say(from_app::Record::Report(Bytes::from_static(b"report")))
         .await;
     let said = observer
         .find(|what| match what {
-            observation::What::Said(said) => Some((said.instance.clone(), said.report.clone())),
+            observation::What::InstanceReport(said) => {
+                Some((said.instance.clone(), said.report.clone()))
+            }
             _ => None,
         })
         .await;
     assert_eq!(said, ("a".to_owned(), Bytes::from_static(b"report")));
-    let tell = |name: &str| TellRequest {
+    let instruct = |name: &str| InstructRequest {
         app: APP.into(),
         instance: name.into(),
         instruction: Bytes::from_static(b"instruction"),
     };
-    house.control.clone().tell(tell("a")).await.unwrap();
+    house.control.clone().instruct(instruct("a")).await.unwrap();
     assert!(
-        matches!(instance.control().await, to_app::Record::Tell(bytes) if bytes == "instruction")
+        matches!(instance.control().await, to_app::Record::Instruction(bytes) if bytes == "instruction")
     );
-    let missing = house.control.clone().tell(tell("z")).await.unwrap_err();
+    let missing = house
+        .control
+        .clone()
+        .instruct(instruct("z"))
+        .await
+        .unwrap_err();
     assert_eq!(missing.code(), tonic::Code::NotFound);
     let mut newer = house.observe().await;
     assert!(observer.ended().await, "one observer at a time");

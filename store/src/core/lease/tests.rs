@@ -13,14 +13,14 @@ use crate::{limits, op};
 
 const TTL: Duration = Duration::from_secs(5);
 
-/// Records, and app `a` with truth 1 of schema 1 and its lane at epoch 1.
+/// Records, and app `a` with primary 1 of schema 1 and its checkpoint at epoch 1.
 fn world() -> Memory {
     let mut world = Memory::default();
     accept(
         &mut world,
         [
-            op::create_truth("morpheus", 1, 1),
-            op::create_truth("a", 1, 1),
+            op::create_primary("morpheus", 1, 1),
+            op::create_primary("a", 1, 1),
             op::fence("a", "n", 0, "1.0.0"),
         ],
     );
@@ -42,7 +42,7 @@ fn commit(world: &mut Memory, transaction: Transaction) -> Result<u64, Reason> {
 
 /// A turn that puts a row, with a lease or without.
 fn put(world: &mut Memory, key: &str, lease: &str) -> Result<u64, Reason> {
-    let follows = world.state.lanes[&("a".to_owned(), "n".to_owned())].turn;
+    let follows = world.state.checkpoints[&("a".to_owned(), "n".to_owned())].turn;
     let turn = Turn {
         app: "a".into(),
         node: "n".into(),
@@ -96,7 +96,7 @@ fn a_revoked_lease_takes_its_rows_and_no_others() {
     assert_eq!(keys(&world), ["2", "3", "4", "5"]);
     accept(&mut world, [op::revoke("m")]);
     assert_eq!(keys(&world), ["3", "5"]);
-    assert_eq!(world.state.spaces[&("a".to_owned(), 1)].keys, 2);
+    assert_eq!(world.state.keyspaces[&("a".to_owned(), 1)].keys, 2);
     assert_eq!(put(&mut world, "6", "l"), Err(Reason::NoLease));
 }
 
@@ -120,9 +120,9 @@ fn what_a_lease_cannot_be_is_refused() {
     let mut world = world();
     accept(
         &mut world,
-        [op::grant("l", TTL), op::create_copy("a", 2, 2, "o")],
+        [op::grant("l", TTL), op::create_shadow("a", 2, 2, "o")],
     );
-    let copy = op::put_leased(op::row_in("a", 2, "t", "k"), "1", "l");
+    let shadow = op::put_leased(op::row_in("a", 2, "t", "k"), "1", "l");
     let by_hand = op::row("morpheus", LEASES, "x");
     let long = "l".repeat(limits::NAME + 1);
     for (ops, reason) in [
@@ -132,7 +132,7 @@ fn what_a_lease_cannot_be_is_refused() {
         (vec![op::grant("x", Duration::ZERO)], Reason::Invalid),
         (vec![op::grant("x", Duration::MAX)], Reason::Invalid),
         (vec![op::keep("x")], Reason::NoLease),
-        (vec![copy, op::mark("a", 2, "o", 0)], Reason::Invalid),
+        (vec![shadow, op::watermark("a", 2, "o", 0)], Reason::Invalid),
         (vec![op::put(by_hand.clone(), "1")], Reason::Invalid),
     ] {
         let transaction = op::shared([op::absent(&by_hand)], ops);
@@ -149,16 +149,16 @@ fn what_a_lease_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_swap_lets_go_of_what_was_bound_in_the_old_truth() {
+fn a_swap_lets_go_of_what_was_bound_in_the_old_primary() {
     let mut world = world();
     accept(&mut world, [op::grant("l", TTL)]);
     let modified = put(&mut world, "1", "l").unwrap();
-    accept(&mut world, [op::create_copy("a", 2, 2, "o")]);
-    let copy = [
+    accept(&mut world, [op::create_shadow("a", 2, 2, "o")]);
+    let shadow = [
         op::put(op::row_in("a", 2, "t", "1"), "1"),
-        op::mark("a", 2, "o", modified),
+        op::watermark("a", 2, "o", modified),
     ];
-    accept(&mut world, copy);
+    accept(&mut world, shadow);
     accept(&mut world, [op::swap("a", 1, 2)]);
     accept(&mut world, [op::revoke("l")]);
     assert_eq!(keys(&world), ["1"]);
@@ -168,7 +168,7 @@ fn a_swap_lets_go_of_what_was_bound_in_the_old_truth() {
 fn a_lease_that_makes_no_sense_is_told() {
     let at = At {
         app: "morpheus".into(),
-        space: 1,
+        keyspace: 1,
         table: LEASES.into(),
         key: "l".into(),
     };

@@ -1,4 +1,4 @@
-//! Where entries lie in etcd: `PREFIX rows/router/1/trees/KEY`, `PREFIX lanes/router/node1`,
+//! Where entries lie in etcd: `PREFIX rows/router/1/trees/KEY`, `PREFIX checkpoints/router/node1`,
 //! `PREFIX spaces/router/1`, `PREFIX used/router/1`; for people to find. Values are sealed as on disk; a row's is 12
 //! bytes and then its JSON.
 
@@ -50,8 +50,8 @@ impl Keys {
         format!("{}{}/", self.prefix, folder(table))
     }
 
-    /// All rows of a space start with this.
-    pub(super) fn space(&self, app: &str, id: u32) -> String {
+    /// All rows of a keyspace start with this.
+    pub(super) fn keyspace(&self, app: &str, id: u32) -> String {
         format!("{}{}/{id}/", self.table(Table::Rows), escape(app))
     }
 
@@ -61,14 +61,14 @@ impl Keys {
             Table::Rows => {
                 let at = layout::at_of_key(key)?;
                 let (app, table) = (escape(&at.app), escape(&at.table));
-                format!("{app}/{}/{table}/{}", at.space, at.key)
+                format!("{app}/{}/{table}/{}", at.keyspace, at.key)
             }
-            Table::Lanes => {
-                let (app, node) = layout::lane_of_key(key)?;
+            Table::Checkpoints => {
+                let (app, node) = layout::checkpoint_of_key(key)?;
                 format!("{}/{}", escape(&app), escape(&node))
             }
-            Table::Spaces | Table::Used => {
-                let (app, id) = layout::space_of_key(key)?;
+            Table::Keyspaces | Table::Used => {
+                let (app, id) = layout::keyspace_of_key(key)?;
                 format!("{}/{id}", escape(&app))
             }
         };
@@ -83,7 +83,7 @@ impl Keys {
             let mut parts = name.splitn(
                 match table {
                     Table::Rows => 4,
-                    Table::Lanes | Table::Spaces | Table::Used => 2,
+                    Table::Checkpoints | Table::Keyspaces | Table::Used => 2,
                 },
                 '/',
             );
@@ -91,13 +91,13 @@ impl Keys {
             match table {
                 Table::Rows => Some(layout::row_key(&At {
                     app,
-                    space: parts.next()?.parse().ok()?,
+                    keyspace: parts.next()?.parse().ok()?,
                     table: unescape(parts.next()?)?,
                     key: parts.next()?.to_owned(),
                 })),
-                Table::Lanes => Some(layout::lane_key(&app, &unescape(parts.next()?)?)),
-                Table::Spaces | Table::Used => {
-                    Some(layout::space_key(&app, parts.next()?.parse().ok()?))
+                Table::Checkpoints => Some(layout::checkpoint_key(&app, &unescape(parts.next()?)?)),
+                Table::Keyspaces | Table::Used => {
+                    Some(layout::keyspace_key(&app, parts.next()?.parse().ok()?))
                 }
             }
         };
@@ -108,8 +108,9 @@ impl Keys {
 fn folder(table: Table) -> &'static str {
     match table {
         Table::Rows => "rows",
-        Table::Lanes => "lanes",
-        Table::Spaces => "spaces",
+        // The names that format 2 has for checkpoints and keyspaces.
+        Table::Checkpoints => "lanes",
+        Table::Keyspaces => "spaces",
         Table::Used => "used",
     }
 }
@@ -134,15 +135,15 @@ mod tests {
         for name in ["a", "a/b", "%", "%2F", "ü %25/", "/", "%252F"] {
             let row = layout::row_key(&At {
                 app: name.into(),
-                space: 258,
+                keyspace: 258,
                 table: name.into(),
                 key: name.into(),
             });
             let entries = [
                 (Table::Rows, row),
-                (Table::Lanes, layout::lane_key(name, name)),
-                (Table::Spaces, layout::space_key(name, u32::MAX)),
-                (Table::Used, layout::space_key(name, 1)),
+                (Table::Checkpoints, layout::checkpoint_key(name, name)),
+                (Table::Keyspaces, layout::keyspace_key(name, u32::MAX)),
+                (Table::Used, layout::keyspace_key(name, 1)),
             ];
             for (table, key) in entries {
                 let text = keys.entry(table, &key).unwrap();
@@ -152,13 +153,13 @@ mod tests {
         }
         let row = layout::row_key(&At {
             app: "router".into(),
-            space: 1,
+            keyspace: 1,
             table: "trees".into(),
             key: "00:01/2".into(),
         });
         let text = keys.entry(Table::Rows, &row).unwrap();
         assert_eq!(text, "/m/rows/router/1/trees/00:01/2");
-        assert!(text.starts_with(&keys.space("router", 1)));
+        assert!(text.starts_with(&keys.keyspace("router", 1)));
     }
 
     #[test]
@@ -170,7 +171,13 @@ mod tests {
                 "{key}"
             );
         }
-        assert!(keys.layout_key(Table::Lanes, b"/m/lanes/\xFF/a").is_err());
-        assert!(keys.layout_key(Table::Spaces, b"/m/spaces/a/-1").is_err());
+        assert!(
+            keys.layout_key(Table::Checkpoints, b"/m/checkpoints/\xFF/a")
+                .is_err()
+        );
+        assert!(
+            keys.layout_key(Table::Keyspaces, b"/m/keyspaces/a/-1")
+                .is_err()
+        );
     }
 }

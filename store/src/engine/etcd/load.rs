@@ -32,7 +32,7 @@ pub(super) struct Loaded {
     pub(super) at: i64,
     /// The store's revision.
     pub(super) revision: u64,
-    /// Prefixes of rows whose space is gone: what is left where a drop was not carried through.
+    /// Prefixes of rows whose keyspace is gone: what is left where a drop was not carried through.
     pub(super) strays: BTreeSet<String>,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn patiently<T>(
     }
 }
 
-/// Makes an empty prefix a store, with a space for Morpheus's records.
+/// Makes an empty prefix a store, with a keyspace for Morpheus's records.
 pub(super) async fn found(link: &mut Link, keys: &Keys) -> Result<(), Trouble> {
     let key = keys.head();
     let (head, _) = link.get(&key).await?;
@@ -132,24 +132,29 @@ pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Lo
     tables.clear().map_err(Trouble::Refused)?;
     let mut alive = BTreeSet::new();
     let mut strays = BTreeSet::new();
-    // Spaces before rows.
-    for table in [Table::Spaces, Table::Used, Table::Lanes, Table::Rows] {
+    // Keyspaces before rows.
+    for table in [
+        Table::Keyspaces,
+        Table::Used,
+        Table::Checkpoints,
+        Table::Rows,
+    ] {
         let folder = keys.table(table);
         // Each table of an app may have rows of a size of its own.
         let depth = if table == Table::Rows { 3 } else { 0 };
         let entries = link.walk(&folder, depth, now, |kv| {
             let key = keys.layout_key(table, kv.key())?;
             match table {
-                Table::Spaces => drop(alive.insert(layout::space_of_key(&key)?)),
+                Table::Keyspaces => drop(alive.insert(layout::keyspace_of_key(&key)?)),
                 Table::Rows => {
                     let at = layout::at_of_key(&key)?;
-                    let space = (at.app, at.space);
-                    if !alive.contains(&space) {
-                        strays.insert(keys.space(&space.0, space.1));
+                    let keyspace = (at.app, at.keyspace);
+                    if !alive.contains(&keyspace) {
+                        strays.insert(keys.keyspace(&keyspace.0, keyspace.1));
                         return Ok(());
                     }
                 }
-                Table::Lanes | Table::Used => {}
+                Table::Checkpoints | Table::Used => {}
             }
             tables.entry(table, &key, Some(kv.value()))
         });

@@ -388,7 +388,7 @@ impl Etcd {
 
     fn sweep(&self, group: &Group) {
         let dropped = group.steps.iter().flat_map(|step| &step.dropped);
-        let prefixes: Vec<String> = dropped.map(|d| self.keys.space(&d.app, d.id)).collect();
+        let prefixes: Vec<String> = dropped.map(|d| self.keys.keyspace(&d.app, d.id)).collect();
         if !prefixes.is_empty() {
             sweep::rows(self.link.another(), prefixes);
         }

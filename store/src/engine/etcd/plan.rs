@@ -32,8 +32,8 @@ impl Weight {
         self.entries.extend(keys);
     }
 
-    /// Does what this transaction may change at most still go into one transaction of etcd? Its lane and the space's
-    /// count come with it, and a swap touches two spaces.
+    /// Does what this transaction may change at most still go into one transaction of etcd? Its checkpoint and the keyspace's
+    /// count come with it, and a swap touches two keyspaces.
     pub(in crate::engine) fn has_room(&self, next: &Transaction) -> bool {
         let more = next.ops.len() * 2 + 2;
         let bytes = next.encoded_len() + next.ops.len() * 64 + 512;
@@ -91,7 +91,7 @@ mod tests {
     fn put(key: &str, size: usize) -> Write {
         let key = layout::row_key(&At {
             app: "a".into(),
-            space: 1,
+            keyspace: 1,
             table: "t".into(),
             key: key.into(),
         });

@@ -25,7 +25,7 @@ use super::load::patiently;
 use super::options::EtcdUrl;
 use super::plan;
 use crate::engine::error::EngineError;
-use crate::engine::layout::{LANES, ROWS, SPACES, USED};
+use crate::engine::layout::{CHECKPOINTS, KEYSPACES, ROWS, USED};
 use crate::engine::restore::{RestoreError, Restored, pour};
 use crate::engine::step::{Step, Table, Write};
 
@@ -135,7 +135,12 @@ impl Bringing {
 
     async fn all(&mut self, database: &Database, revision: u64) -> Result<(), RestoreError> {
         let view = database.begin_read().map_err(EngineError::from)?;
-        for table in [Table::Rows, Table::Used, Table::Spaces, Table::Lanes] {
+        for table in [
+            Table::Rows,
+            Table::Used,
+            Table::Keyspaces,
+            Table::Checkpoints,
+        ] {
             let mut after = Vec::new();
             loop {
                 let writes = entries(&view, table, &after)?;
@@ -214,8 +219,8 @@ impl Bringing {
 fn entries(view: &ReadTransaction, table: Table, after: &[u8]) -> Result<Vec<Write>, EngineError> {
     let definition = match table {
         Table::Rows => ROWS,
-        Table::Lanes => LANES,
-        Table::Spaces => SPACES,
+        Table::Checkpoints => CHECKPOINTS,
+        Table::Keyspaces => KEYSPACES,
         Table::Used => USED,
     };
     let mut writes = Vec::new();

@@ -1,4 +1,4 @@
-//! Tidying up beside the work: rows of dropped spaces, whose ids are never used again, and etcd's history.
+//! Tidying up beside the work: rows of dropped keyspaces, whose ids are never used again, and etcd's history.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,11 @@ pub(super) fn rows(mut link: Link, prefixes: impl IntoIterator<Item = String>) {
     tokio::spawn(async move {
         for prefix in prefixes {
             if let Err(trouble) = all(&mut link, &prefix).await {
-                tracing::warn!(prefix, ?trouble, "rows of a dropped space are left in etcd");
+                tracing::warn!(
+                    prefix,
+                    ?trouble,
+                    "rows of a dropped keyspace are left in etcd"
+                );
             }
         }
     });

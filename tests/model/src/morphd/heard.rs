@@ -123,7 +123,7 @@ impl Morphd {
             }
             Ok(all) => {
                 for ((fencing, instance), fenced) in fencings.iter().zip(instances).zip(all) {
-                    self.lane_is(&fencing.app, instance, fenced);
+                    self.checkpoint_is(&fencing.app, instance, fenced);
                     if let Some(running) = self.running(&fencing.app) {
                         running.fenced = Some(fenced);
                         running.row.fenced = true;
@@ -174,7 +174,7 @@ impl Morphd {
                 hands.feeds.push_back(Feed::Upgrade(app, failed));
             }
             (Waiting::Start(app, instance, fenced), answer) => {
-                self.lane_is(&app, &instance, fenced);
+                self.checkpoint_is(&app, &instance, fenced);
                 let input = match answer {
                     Ok(_) => {
                         self.is_live(&app, &instance);
@@ -215,7 +215,7 @@ impl Morphd {
             Some(observation::What::Detached(detached)) => {
                 self.session_ended(&detached.instance, hands)
             }
-            Some(observation::What::Said(said)) => {
+            Some(observation::What::InstanceReport(said)) => {
                 if let Ok(Report {
                     report: Some(report),
                 }) = Report::decode(said.report)
@@ -235,6 +235,7 @@ impl Morphd {
             Some(
                 observation::What::Resumed(_)
                 | observation::What::Synced(_)
+                | observation::What::SessionRefused(_)
                 | observation::What::Switch(_),
             )
             | None => {}
@@ -286,7 +287,7 @@ impl Morphd {
                 difference: Difference::default(),
                 last: rules.last,
             }),
-            report::Report::Copy(_) | report::Report::Flushed(_) | report::Report::Health(_) => {
+            report::Report::Shadow(_) | report::Report::Flushed(_) | report::Report::Health(_) => {
                 None
             }
         };

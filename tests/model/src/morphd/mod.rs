@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
 use morph_api::supervisor::{
-    HoldRequest, Instruction, Observation, Ping, Report, ResumeRequest, TellRequest,
-    Together as Joint, hold_reply::Outcome as Hold, instruction, observation, report,
+    Group as Joint, HoldRequest, InstructRequest, Instruction, Observation, Ping, Report,
+    ResumeRequest, hold_reply::Outcome as Hold, instruction, observation, report,
 };
 use morph_proxy::machine::{Answer, Ask, Refusal};
 use morphd::app::{self, App, State as AppState};
@@ -143,7 +143,7 @@ impl Canon for Morphd {
         "message",
         "by",
         "ready_said",
-        "mark",
+        "watermark",
         "old_answers",
         "plan",
         "total",
@@ -371,7 +371,7 @@ impl Morphd {
         }
     }
 
-    fn lane_is(&mut self, app: &str, instance: &str, fenced: Fenced) {
+    fn checkpoint_is(&mut self, app: &str, instance: &str, fenced: Fenced) {
         if let Some(managed) = self.apps.get_mut(app) {
             managed.epoch = fenced.epoch;
             managed.instance = instance.to_owned();
@@ -501,7 +501,7 @@ fn upgrade_write(app: &str, row: &UpgradeRow) -> Write {
     }
 }
 
-fn resume_request(app: &str, instance: &str, fenced: Fenced, together: Option<Joint>) -> Ask {
+fn resume_request(app: &str, instance: &str, fenced: Fenced, group: Option<Joint>) -> Ask {
     Ask::Resume(ResumeRequest {
         app: app.to_owned(),
         instance: instance.to_owned(),
@@ -509,7 +509,7 @@ fn resume_request(app: &str, instance: &str, fenced: Fenced, together: Option<Jo
         cursor: Some(fenced.cursor),
         turn: fenced.turn,
         revision: fenced.revision,
-        together,
+        group,
     })
 }
 

@@ -68,7 +68,7 @@ impl Morphd {
             }
             Output::Publish(..) => {}
             // Of schema changes only, which the model does not make.
-            Output::MakeSpace(..) | Output::DropSpace(_) => {}
+            Output::MakeKeyspace(..) | Output::DropKeyspace(_) => {}
             Output::Spawn(side, _) => {
                 let Some(running) = self.running(app) else {
                     return;
@@ -137,7 +137,7 @@ impl Morphd {
         }
         .encode_to_vec()
         .into();
-        let ask = Ask::Tell(TellRequest {
+        let ask = Ask::Instruct(InstructRequest {
             app: app.to_owned(),
             instance,
             instruction,

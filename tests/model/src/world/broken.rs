@@ -3,24 +3,29 @@
 use super::*;
 
 impl World {
-    /// Raises the epoch of the app's lane, for the release that the lane names: as the proxy's driver does.
+    /// Raises the epoch of the app's checkpoint, for the release that the checkpoint names: as the proxy's driver does.
     pub(super) fn proxy_fence(&mut self, setup: &Setup) {
         let Some(app) = self.ways.change().proxy_fences.pop_front() else {
             return;
         };
-        let outcome = match self.store.get().lane(&app).cloned() {
-            None => FenceOutcome::NoLane,
-            Some(Lane { epoch, release, .. }) => {
+        let outcome = match self.store.get().checkpoint(&app).cloned() {
+            None => FenceOutcome::NoCheckpoint,
+            Some(Checkpoint { epoch, release, .. }) => {
                 let fence = op::shared([], [op::fence(&app, NODE, epoch, release)]);
                 let unflushed = setup.mutation == Some(crate::Mutation::UnflushedFence);
                 match self.store.change().commit(fence, unflushed) {
                     Outcome::Committed(committed) => {
-                        let lane = self.store.get().lane(&app).cloned().unwrap_or_default();
+                        let checkpoint = self
+                            .store
+                            .get()
+                            .checkpoint(&app)
+                            .cloned()
+                            .unwrap_or_default();
                         FenceOutcome::Won {
-                            epoch: lane.epoch,
-                            cursor: lane.cursor.unwrap_or(Seq::ZERO),
-                            turn: lane.turn,
-                            release: lane.release,
+                            epoch: checkpoint.epoch,
+                            cursor: checkpoint.cursor.unwrap_or(Seq::ZERO),
+                            turn: checkpoint.turn,
+                            release: checkpoint.release,
                             revision: committed.revision,
                         }
                     }

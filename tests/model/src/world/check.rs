@@ -8,7 +8,11 @@ impl World {
         let Some(app) = self.seen.keys().nth(usize::from(app) - 1).cloned() else {
             return;
         };
-        let lane = self.store.get().lane(&app).map_or(0, |lane| lane.epoch);
+        let checkpoint = self
+            .store
+            .get()
+            .checkpoint(&app)
+            .map_or(0, |checkpoint| checkpoint.epoch);
         let on_disk = self.store.get().epoch_on_disk(&app);
         let of = session
             .and_then(|id| self.instances.get(&id))
@@ -20,9 +24,9 @@ impl World {
             return;
         };
         let epoch = epoch.unwrap_or(seen.epoch);
-        let breach = if epoch < seen.epoch || epoch > lane {
+        let breach = if epoch < seen.epoch || epoch > checkpoint {
             let text = format!(
-                "{app}: a turn of epoch {epoch} passes after one of {}; the store is at {lane}",
+                "{app}: a turn of epoch {epoch} passes after one of {}; the store is at {checkpoint}",
                 seen.epoch
             );
             Some(Breach::TwoWriters(text))

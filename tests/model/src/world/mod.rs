@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use morph_api::store::{Reason, Seq, Transaction};
 use morph_api::supervisor::{Observation, observation};
-use morph_api::{RECORDS, store::Lane};
+use morph_api::{RECORDS, store::Checkpoint};
 use morph_proxy::machine::{Answer, Ask, FenceOutcome, Input as ProxyInput, Refusal};
 use morph_sdk::machine::{Input, Outcome};
 use morph_store::op;
@@ -131,9 +131,9 @@ impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
         let apps: Vec<String> = setup.apps();
         let mut store = Store::new();
-        let spaces = apps.iter().map(|app| op::create_truth(app, 1, 1));
-        let spaces = spaces.chain([op::create_truth(RECORDS, 1, 1)]);
-        store.commit(op::shared([], spaces.collect::<Vec<_>>()), false);
+        let keyspaces = apps.iter().map(|app| op::create_primary(app, 1, 1));
+        let keyspaces = keyspaces.chain([op::create_primary(RECORDS, 1, 1)]);
+        store.commit(op::shared([], keyspaces.collect::<Vec<_>>()), false);
         let mut proxy = Proxy::new(&apps, 1);
         proxy.put(ProxyInput::Observer { present: true });
         let mut next_id = 0;

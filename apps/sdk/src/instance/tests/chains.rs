@@ -1,5 +1,5 @@
-//! Upgrades and downgrades over chains of migrations, with any grouping, any crash and any way back: at every instant the truth
-//! is what the acknowledged turns make of it, and a copy that says that it is current is just the same in its own schema.
+//! Upgrades and downgrades over chains of migrations, with any grouping, any crash and any way back: at every instant the primary
+//! is what the acknowledged turns make of it, and a shadow that says that it is current is just the same in its own schema.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use morph_api::manifest::Manifest;
 use morph_api::session::{self, to_app};
-use morph_api::store::Space;
-use morph_api::supervisor::{Flush, Go, MakeCopy, instruction, report};
+use morph_api::store::Keyspace;
+use morph_api::supervisor::{Flush, Go, MakeShadow, instruction, report};
 use morph_store::op;
 use proptest::prelude::*;
 use serde_json::json;
@@ -229,8 +229,8 @@ enum Step {
     Weight(u32, u32),
     /// The newcomer starts beside the old instance.
     Start,
-    /// Whoever can makes the copy.
-    Copy,
+    /// Whoever can makes the shadow.
+    Shadow,
     /// The newcomer takes over; the old one quiesces first, or is cut off.
     HandOver(bool),
     /// The live one dies; what it has asked of the store lands, or does not.
@@ -239,7 +239,7 @@ enum Step {
     /// The live one is fenced off and let in again: what has not landed by then is refused.
     LetInAgain,
     Rollback,
-    /// The truth and the copy are swapped, if the copy is current.
+    /// The primary and the shadow are swapped, if the shadow is current.
     Commit,
     /// The store takes its time with whoever is live.
     Hold,
@@ -252,7 +252,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => packet,
         2 => (0..3u32, 0..3u32).prop_map(|(key, value)| Step::Weight(key, value)),
         2 => Just(Step::Start),
-        2 => Just(Step::Copy),
+        2 => Just(Step::Shadow),
         2 => any::<bool>().prop_map(Step::HandOver),
         1 => any::<bool>().prop_map(Step::KillLive),
         1 => Just(Step::KillOther),
@@ -273,14 +273,14 @@ struct Run {
     schemas: (u32, u32),
     live: Side,
     committed: bool,
-    /// The newcomer's truth was swapped in with the fence.
+    /// The newcomer's primary was swapped in with the fence.
     swapped: bool,
-    /// Somebody reads the former schema version: the former truth is kept up after the commit.
+    /// Somebody reads the former schema version: the former primary is kept up after the commit.
     read: bool,
     packets: Vec<[u8; 3]>,
     weights: BTreeMap<u32, u32>,
     instances: u32,
-    spaces: u32,
+    keyspaces: u32,
 }
 
 impl Run {
@@ -297,16 +297,16 @@ impl Run {
             packets: Vec::new(),
             weights: BTreeMap::new(),
             instances: 0,
-            spaces: 1,
+            keyspaces: 1,
         };
-        run.store.must([op::create_truth("cells", 1, from)]);
+        run.store.must([op::create_primary("cells", 1, from)]);
         run.spawn(Old, None);
         run.resume(Old);
         run
     }
 
     /// A downgrade: the old release has the migrations.
-    fn copies_first(&self) -> bool {
+    fn backfills(&self) -> bool {
         self.schemas.0 > self.schemas.1
     }
 
@@ -340,14 +340,14 @@ impl Run {
         Some(done)
     }
 
-    fn spawn(&mut self, side: Side, space: Option<u32>) {
+    fn spawn(&mut self, side: Side, keyspace: Option<u32>) {
         let schema = match side {
             Old => self.schemas.0,
             New => self.schemas.1,
         };
         self.instances += 1;
         let mut settings = of_schema(schema, &format!("i{}", self.instances));
-        settings.space = space;
+        settings.keyspace = keyspace;
         let store = std::mem::take(&mut self.store);
         let mut world = World::new(Cells(schema), settings, store);
         world.attach();
@@ -371,36 +371,36 @@ impl Run {
     }
 
     fn cursor(&self) -> usize {
-        self.store.lane().cursor.map_or(0, |cursor| cursor.n) as usize
+        self.store.checkpoint().cursor.map_or(0, |cursor| cursor.n) as usize
     }
 
-    fn space(&self, truth: bool) -> Option<&Space> {
+    fn keyspace(&self, primary: bool) -> Option<&Keyspace> {
         self.store
             .state
-            .spaces
+            .keyspaces
             .values()
-            .find(|space| space.truth == truth)
+            .find(|keyspace| keyspace.primary == primary)
     }
 
-    fn drop_copy(&mut self) {
-        if let Some(id) = self.space(false).map(|copy| copy.id) {
-            self.store.must([op::drop_space("cells", id)]);
+    fn drop_shadow(&mut self) {
+        if let Some(id) = self.keyspace(false).map(|shadow| shadow.id) {
+            self.store.must([op::drop_keyspace("cells", id)]);
             self.with(self.live, |_| ());
         }
     }
 
-    fn order_copy(&mut self, maker: Side, schema: u32) {
+    fn order_shadow(&mut self, maker: Side, schema: u32) {
         let Some(owner) = self.lend(maker, |world| world.instance.config.instance.clone()) else {
             return;
         };
-        self.drop_copy();
-        self.spaces += 1;
-        let space = self.spaces;
+        self.drop_shadow();
+        self.keyspaces += 1;
+        let keyspace = self.keyspaces;
         self.store
-            .must([op::create_copy("cells", space, schema, owner)]);
-        let order = MakeCopy { space, schema };
+            .must([op::create_shadow("cells", keyspace, schema, owner)]);
+        let order = MakeShadow { keyspace, schema };
         self.with(maker, |world| {
-            world.tell(instruction::Instruction::MakeCopy(order))
+            world.tell(instruction::Instruction::MakeShadow(order))
         });
     }
 
@@ -417,19 +417,19 @@ impl Run {
     }
 
     fn is_current(&self) -> bool {
-        let (Some(truth), Some(copy)) = (self.space(true), self.space(false)) else {
+        let (Some(primary), Some(shadow)) = (self.keyspace(true), self.keyspace(false)) else {
             return false;
         };
-        copy.mark >= truth.modified
+        shadow.watermark >= primary.modified
     }
 
     fn hand_over(&mut self, gently: bool) {
         if self.new.is_none() || self.live == New || self.committed {
             return;
         }
-        let epoch = self.store.lane().epoch;
+        let epoch = self.store.checkpoint().epoch;
         let mut quiesced = false;
-        if gently || self.copies_first() {
+        if gently || self.backfills() {
             let quiesce = to_app::Record::Quiesce(session::Quiesce { epoch });
             self.with(Old, |world| world.control(quiesce));
             self.answer();
@@ -437,16 +437,16 @@ impl Run {
                 |world: &mut World<Cells>| world.words().iter().any(|w| w.starts_with("Quiesced"));
             quiesced = self.with(Old, said) == Some(true);
         }
-        if !self.copies_first() {
+        if !self.backfills() {
             return self.resume(New);
         }
         if !quiesced || !self.is_current() {
             return self.resume(Old);
         }
-        let (Some(truth), Some(copy)) = (self.space(true), self.space(false)) else {
+        let (Some(primary), Some(shadow)) = (self.keyspace(true), self.keyspace(false)) else {
             return;
         };
-        self.store.must([op::swap("cells", truth.id, copy.id)]);
+        self.store.must([op::swap("cells", primary.id, shadow.id)]);
         self.swapped = true;
         self.resume(New);
     }
@@ -462,11 +462,11 @@ impl Run {
         }
         self.resume(Old);
         if !self.swapped {
-            self.drop_copy();
+            self.drop_shadow();
         }
     }
 
-    /// Swaps, if the copy is current; whether it was.
+    /// Swaps, if the shadow is current; whether it was.
     fn swap(&mut self) -> bool {
         let live = self.live;
         self.with(live, |world| {
@@ -478,13 +478,13 @@ impl Run {
             let flushed = |said: &report::Report| matches!(said, report::Report::Flushed(_));
             world.reports().iter().any(flushed)
         });
-        let keep = match self.read && !self.copies_first() {
+        let keep = match self.read && !self.backfills() {
             true => self.lend(live, |world| world.instance.config.instance.clone()),
             false => None,
         };
-        let swap = match (self.space(true), self.space(false)) {
-            (Some(truth), Some(copy)) => {
-                op::swap_keeping("cells", truth.id, copy.id, keep.unwrap_or_default())
+        let swap = match (self.keyspace(true), self.keyspace(false)) {
+            (Some(primary), Some(shadow)) => {
+                op::swap_keeping("cells", primary.id, shadow.id, keep.unwrap_or_default())
             }
             _ => return false,
         };
@@ -500,19 +500,19 @@ impl Run {
     }
 
     fn commit(&mut self) {
-        match (self.live, self.copies_first()) {
-            (New, false) if !self.committed && self.space(false).is_some() && self.swap() => {
+        match (self.live, self.backfills()) {
+            (New, false) if !self.committed && self.keyspace(false).is_some() && self.swap() => {
                 self.committed = true;
                 self.old = None;
             }
-            // Its copy was swapped in with the fence.
+            // Its shadow was swapped in with the fence.
             (New, true) => {
                 self.committed = true;
                 self.old = None;
             }
             // Rolled back after the fence: the old release gets its own schema back.
             (Old, true) if self.swapped => {
-                self.order_copy(Old, self.schemas.0);
+                self.order_shadow(Old, self.schemas.0);
                 self.answer();
                 self.swapped = !self.swap();
             }
@@ -532,9 +532,9 @@ impl Run {
         if live == New && !self.committed {
             return self.go_back();
         }
-        let made_by_live = live == Old && self.copies_first() && !self.swapped;
+        let made_by_live = live == Old && self.backfills() && !self.swapped;
         if made_by_live || self.committed || self.swapped {
-            self.drop_copy();
+            self.drop_shadow();
         }
         if made_by_live {
             self.new = None;
@@ -543,7 +543,7 @@ impl Run {
         self.resume(live);
         if self.committed && self.read {
             // Its maker is gone: it is made anew.
-            self.order_copy(live, self.schemas.0);
+            self.order_shadow(live, self.schemas.0);
         }
     }
 
@@ -553,8 +553,8 @@ impl Run {
                 self.old = None;
                 self.spawn(Old, None);
             }
-        } else if self.new.take().is_some() && !self.copies_first() {
-            self.drop_copy();
+        } else if self.new.take().is_some() && !self.backfills() {
+            self.drop_shadow();
         }
     }
 
@@ -572,19 +572,19 @@ impl Run {
                 self.with(self.live, |_| ());
             }
             Step::Start => {
-                let copied = self.copies_first().then(|| self.is_current());
+                let copied = self.backfills().then(|| self.is_current());
                 if self.new.is_none() && !self.swapped && copied != Some(false) {
-                    let space = copied.and(self.space(false)).map(|copy| copy.id);
-                    self.spawn(New, space);
+                    let keyspace = copied.and(self.keyspace(false)).map(|copy| copy.id);
+                    self.spawn(New, keyspace);
                 }
             }
-            Step::Copy if self.committed || self.swapped => {}
-            Step::Copy if self.copies_first() => {
+            Step::Shadow if self.committed || self.swapped => {}
+            Step::Shadow if self.backfills() => {
                 if self.new.is_none() {
-                    self.order_copy(Old, self.schemas.1);
+                    self.order_shadow(Old, self.schemas.1);
                 }
             }
-            Step::Copy => self.order_copy(New, self.schemas.1),
+            Step::Shadow => self.order_shadow(New, self.schemas.1),
             Step::HandOver(gently) => self.hand_over(*gently),
             Step::KillLive(lands) => self.kill_live(*lands),
             Step::KillOther => self.kill_other(),
@@ -608,15 +608,21 @@ impl Run {
                 _ => sheet.insert(key, (*value).into()),
             };
         }
-        let found = |space: &Space| super::copies::rows(self.store.space("cells", space.id));
-        let truth = self.space(true).unwrap();
-        let expected = written(&sheet, &self.weights, truth.schema);
-        prop_assert_eq!(found(truth), expected, "the truth, after {}", self.cursor());
+        let found =
+            |keyspace: &Keyspace| super::shadows::rows(self.store.keyspace("cells", keyspace.id));
+        let primary = self.keyspace(true).unwrap();
+        let expected = written(&sheet, &self.weights, primary.schema);
+        prop_assert_eq!(
+            found(primary),
+            expected,
+            "the primary, after {}",
+            self.cursor()
+        );
         if self.is_current()
-            && let Some(copy) = self.space(false)
+            && let Some(shadow) = self.keyspace(false)
         {
-            let expected = written(&sheet, &self.weights, copy.schema);
-            prop_assert_eq!(found(copy), expected, "a copy that is current");
+            let expected = written(&sheet, &self.weights, shadow.schema);
+            prop_assert_eq!(found(shadow), expected, "a shadow that is current");
         }
         Ok(())
     }
@@ -626,7 +632,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(super::cases(100)))]
 
     #[test]
-    fn at_every_instant_the_truth_is_what_acknowledged_turns_make_of_it(
+    fn at_every_instant_the_primary_is_what_acknowledged_turns_make_of_it(
         (from, to) in (1..=3u32, 1..=3u32).prop_filter("a change", |(from, to)| from != to),
         groups in (0..3u32, 0..3u32),
         read: bool,
@@ -642,7 +648,7 @@ proptest! {
         run.answer();
         run.check()?;
         if !run.swapped || run.live == New {
-            for step in [Step::Copy, Step::Answer, Step::Start, Step::HandOver(true), Step::Copy, Step::Answer] {
+            for step in [Step::Shadow, Step::Answer, Step::Start, Step::HandOver(true), Step::Shadow, Step::Answer] {
                 run.step(&step);
                 run.check()?;
             }
@@ -653,7 +659,7 @@ proptest! {
         prop_assert_eq!(run.cursor(), run.packets.len(), "all is durable");
         prop_assert!(run.committed || !run.swapped, "it has come to an end");
         if run.committed && read && from < to {
-            prop_assert!(run.is_current() && run.space(false).is_some(), "and is read in the former schema");
+            prop_assert!(run.is_current() && run.keyspace(false).is_some(), "and is read in the former schema");
         }
     }
 

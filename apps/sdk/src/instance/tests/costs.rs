@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use morph_api::supervisor::{MakeCopy, instruction};
+use morph_api::supervisor::{MakeShadow, instruction};
 use morph_store::op;
 
 use super::app::{Cells, V1ToV2};
@@ -11,10 +11,10 @@ use super::world::{Store, World, config};
 
 const COLUMNS: u32 = 10;
 
-/// A truth of so many lines, each a row of schema 1, or ten of schema 2.
+/// A primary of so many lines, each a row of schema 1, or ten of schema 2.
 fn filled(schema: u32, lines: u32) -> Store {
     let mut store = Store::default();
-    let mut ops = vec![op::create_truth("cells", 1, schema)];
+    let mut ops = vec![op::create_primary("cells", 1, schema)];
     for line in 0..lines {
         let cells = (0..COLUMNS).map(|column| format!("\"{column}\":1"));
         let whole = format!("{{{}}}", cells.collect::<Vec<_>>().join(","));
@@ -64,8 +64,8 @@ fn a_turn_through_a_migration() {
         other.push(turns(&mut native, round));
     }
     // What both wrote is the same.
-    assert_eq!(native.store.space("cells", 1)["cells/7/9"], "129");
-    assert!(through.store.space("cells", 1)["lines/7"].contains("\"9\":129"));
+    assert_eq!(native.store.keyspace("cells", 1)["cells/7/9"], "129");
+    assert!(through.store.keyspace("cells", 1)["lines/7"].contains("\"9\":129"));
     let (one, other) = (median(one), median(other));
     println!(
         "| `down` in each turn, a group of {COLUMNS} rows: the instance's time | {:.1} µs | natively: {:.1} µs | {:.2} |",
@@ -77,22 +77,27 @@ fn a_turn_through_a_migration() {
 
 #[test]
 #[ignore = "it measures: make bench-store"]
-fn a_copy_in_another_schema() {
+fn a_shadow_in_another_schema() {
     const LINES: u32 = 900;
     let mut world = live(2, LINES);
-    let (before, space) = (world.spent, 2);
-    world.store.must([op::create_copy("cells", space, 1, "i1")]);
-    world.tell(instruction::Instruction::MakeCopy(MakeCopy {
-        space,
+    let (before, keyspace) = (world.spent, 2);
+    world
+        .store
+        .must([op::create_shadow("cells", keyspace, 1, "i1")]);
+    world.tell(instruction::Instruction::MakeShadow(MakeShadow {
+        keyspace,
         schema: 1,
     }));
     world.pass(Duration::from_secs(1));
     // And the app's own count.
-    assert_eq!(world.store.space("cells", space).len() as u32, LINES + 1);
+    assert_eq!(
+        world.store.keyspace("cells", keyspace).len() as u32,
+        LINES + 1
+    );
     let rows = f64::from(LINES * COLUMNS);
     let rate = rows / (world.spent - before).as_secs_f64();
     println!(
-        "| copy in the instance, each group mapped there and back | {:.0} k rows/s | | |",
+        "| shadow in the instance, each group mapped there and back | {:.0} k rows/s | | |",
         rate / 1000.0
     );
 }

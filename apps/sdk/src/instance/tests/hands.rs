@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use morph_api::manifest::Durability;
 use morph_api::session::{self, from_app, to_app};
-use morph_api::store::{Lane, Reason, Seq};
+use morph_api::store::{Checkpoint, Reason, Seq};
 use morph_store::{Refusal, op};
 
 use super::app::{Cells, V1ToV2};
@@ -15,21 +15,21 @@ use crate::instance::{Input, Outcome, Output};
 
 fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
     let (id, _) = world.commits.pop_front().unwrap();
-    let lane = Some(Lane {
+    let checkpoint = Some(Checkpoint {
         turn: 1,
-        ..world.store.lane()
+        ..world.store.checkpoint()
     });
     let refusal = Refusal {
         reason,
         message: "for the test".into(),
-        lane,
+        checkpoint,
     };
     let outcome = Outcome::Refused(Box::new(refusal));
     world.feed(Input::Committed { id, outcome });
 }
 
 fn cell<A: App>(world: &World<A>) -> Option<String> {
-    world.store.space("cells", 1).get("cells/1/2").cloned()
+    world.store.keyspace("cells", 1).get("cells/1/2").cloned()
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in
         world.pass(Duration::from_millis(50));
         // What is written to the same group is written on top of them.
         world.event(3, [1, 4, 4]);
-        let cells = world.instance.engine.tables.space(None).unwrap();
+        let cells = world.instance.engine.tables.keyspace(None).unwrap();
         let cells: Vec<_> = cells["cells"].keys().cloned().collect();
         assert_eq!(cells, ["1/2", "1/3", "1/4"], "schema {schema}");
-        let rows = world.store.space("cells", 1);
+        let rows = world.store.keyspace("cells", 1);
         match schema {
             1 => assert_eq!(rows["lines/1"], r#"{"2":3,"3":3,"4":4}"#),
             _ => assert_eq!(rows.len(), 4, "{rows:?}"),
@@ -135,7 +135,7 @@ fn while_the_store_is_away_or_full_turns_wait_and_are_stored_in_order() {
         id: second,
         outcome,
     });
-    refuse(&mut world, Reason::NoSpace);
+    refuse(&mut world, Reason::DiskFull);
     for _ in 0..20 {
         world.pass(Duration::from_millis(500));
         let Some((id, _)) = world.commits.pop_front() else {
@@ -255,9 +255,15 @@ fn a_late_outcome_of_an_older_epoch_does_not_count_in_the_new_one() {
     world.commits_at_once = true;
     world.event(1, [1, 2, 3]);
     world.pass(Duration::from_millis(50));
-    let lane = world.store.lane();
-    assert_eq!((lane.epoch, lane.turn), (2, 2));
-    assert_eq!(lane.cursor, Some(Seq { stream: 1, n: 1 }));
+    let checkpoint = world.store.checkpoint();
+    assert_eq!((checkpoint.epoch, checkpoint.turn), (2, 2));
+    assert_eq!(
+        checkpoint.cursor,
+        Some(Seq {
+            incarnation: 1,
+            n: 1
+        })
+    );
     assert_eq!(cell(&world).as_deref(), Some("3"));
 }
 
@@ -331,7 +337,7 @@ fn only_so_many_turns_are_on_their_way() {
     while !world.commits.is_empty() {
         world.commit();
     }
-    assert_eq!(world.store.space("cells", 1).len(), 201);
+    assert_eq!(world.store.keyspace("cells", 1).len(), 201);
     assert_eq!(world.rules.len(), 200);
 }
 
@@ -424,7 +430,7 @@ fn after_an_outage_the_turns_that_waited_are_stored_together() {
     for value in 0..20 {
         world.packet([1, value, 3]);
     }
-    refuse(&mut world, Reason::NoSpace);
+    refuse(&mut world, Reason::DiskFull);
     // One that is held up by others is not sent either.
     world.packet([1, 20, 3]);
     assert_eq!(world.commits.len(), 19);
@@ -453,7 +459,7 @@ fn after_an_outage_the_turns_that_waited_are_stored_together() {
     assert_eq!(words.last().unwrap(), "Durable 1:21");
     let packets = words.iter().filter(|word| *word == "PacketOut").count();
     assert_eq!(packets, 21, "nothing was answered again");
-    assert_eq!(world.store.space("cells", 1).len(), 22);
+    assert_eq!(world.store.keyspace("cells", 1).len(), 22);
 }
 
 /// A watch breaks, others write, and the view has it: from what came since, or from a new snapshot.
@@ -502,11 +508,11 @@ fn durables(world: &mut World<Cells>) -> Vec<String> {
 #[test]
 fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
     let mut world = unsynced();
-    let first = world.store.lane().turn;
+    let first = world.store.checkpoint().turn;
     for value in 0..3 {
         world.packet([1, value, 3]);
     }
-    assert_eq!(world.store.lane().turn, first + 3);
+    assert_eq!(world.store.checkpoint().turn, first + 3);
     assert_eq!(durables(&mut world), [] as [&str; 0]);
     world.store.sync();
     world.news();
@@ -538,7 +544,7 @@ fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
     world.packet([1, 2, 3]);
     world.packet([1, 3, 3]);
     world.forget();
-    let epoch = world.store.lane().epoch;
+    let epoch = world.store.checkpoint().epoch;
     world.control(to_app::Record::Quiesce(session::Quiesce { epoch }));
     let words = world.words();
     let told = ["Durable 1:1", "Durable 1:2"].map(|word| words.iter().position(|w| w == word));
@@ -553,7 +559,7 @@ fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
 fn unsynced_turns_that_a_crash_of_the_store_took_back_are_stored_again() {
     for on_disk in 0..=3 {
         let mut world = unsynced();
-        let first = world.store.lane().turn;
+        let first = world.store.checkpoint().turn;
         for value in 0..3 {
             if value == on_disk {
                 world.store.sync();
@@ -563,20 +569,24 @@ fn unsynced_turns_that_a_crash_of_the_store_took_back_are_stored_again() {
         if on_disk == 3 {
             world.store.sync();
         }
-        let rows = world.store.space("cells", 1);
+        let rows = world.store.keyspace("cells", 1);
         world.store.crash();
         world.break_watch();
         world.pass(Duration::from_millis(300));
         assert_eq!(
-            world.store.space("cells", 1),
+            world.store.keyspace("cells", 1),
             rows,
             "{on_disk} were on disk"
         );
-        assert_eq!(world.store.lane().turn, first + 3, "{on_disk} were on disk");
+        assert_eq!(
+            world.store.checkpoint().turn,
+            first + 3,
+            "{on_disk} were on disk"
+        );
         assert_eq!(durables(&mut world).last().unwrap(), "Durable 1:3");
         // And it goes on.
         world.store.lags = false;
         world.packet([9, 9, 9]);
-        assert_eq!(world.store.lane().turn, first + 4);
+        assert_eq!(world.store.checkpoint().turn, first + 4);
     }
 }

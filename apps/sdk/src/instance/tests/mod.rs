@@ -2,9 +2,9 @@
 
 pub(crate) mod app;
 mod chains;
-mod copies;
 mod costs;
 mod hands;
+mod shadows;
 pub(crate) mod world;
 
 use std::time::Duration;
@@ -28,14 +28,14 @@ fn cases(few: u32) -> u32 {
     }
 }
 
-/// A store with an empty truth of this schema version.
+/// A store with an empty primary of this schema version.
 fn store(schema: u32) -> Store {
     let mut store = Store::default();
-    store.must([op::create_truth("cells", 1, schema)]);
+    store.must([op::create_primary("cells", 1, schema)]);
     store
 }
 
-/// Live on a truth of this schema version, with nothing sent yet.
+/// Live on a primary of this schema version, with nothing sent yet.
 fn live(schema: u32) -> World<Cells> {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(schema));
     world.attach();
@@ -71,7 +71,7 @@ fn one_that_replaces_a_dead_one_reads_the_switches_when_it_is_live() {
     assert!(matches!(world.reports()[..], [report::Report::Ready(_)]));
     world.resume();
     world.packet([1, 2, 3]);
-    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
+    assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "3");
     assert_eq!(world.flow_mods.len(), 0, "it does not know what is there");
     world.reads_switch = true;
     world.pass(Duration::from_secs(8));
@@ -95,16 +95,16 @@ fn its_first_difference_says_what_it_would_change() {
 }
 
 #[test]
-fn without_any_space_it_is_ready_and_waits_for_the_first() {
+fn without_any_keyspace_it_is_ready_and_waits_for_the_first() {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), Store::default());
     world.attach();
     assert!(matches!(world.reports()[..], [report::Report::Ready(_)]));
-    let truth = op::create_truth("cells", 1, 2);
+    let primary = op::create_primary("cells", 1, 2);
     let fence = op::fence("cells", "node1", 0, "2.0.0");
-    let revision = world.store.must([truth, fence]).revision;
+    let revision = world.store.must([primary, fence]).revision;
     world.resume_at(revision);
     world.packet([1, 2, 3]);
-    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
+    assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "3");
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_in_its_order() {
     world.commit();
     world.commit();
     assert_eq!(world.words(), ["Durable 1:1", "Durable 1:2"]);
-    let lane = world.store.lane();
-    assert_eq!((lane.turn, lane.cursor.unwrap().n), (3, 2));
-    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "4");
+    let checkpoint = world.store.checkpoint();
+    assert_eq!((checkpoint.turn, checkpoint.cursor.unwrap().n), (3, 2));
+    assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "4");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_event_that_the_app_fails_on_changes_nothing_and_is_past() {
     let mut world = live(2);
     world.packet([1, 2, 255]);
     assert_eq!(world.words(), ["Turn 2 of 1:1", "Durable 1:1"]);
-    assert!(!world.store.space("cells", 1).contains_key("cells/1/2"));
+    assert!(!world.store.keyspace("cells", 1).contains_key("cells/1/2"));
     world.pass(Duration::from_secs(1));
     let Some(report::Report::Health(health)) = world.reports().pop() else {
         panic!("{:?}", world.reports());
@@ -258,12 +258,12 @@ fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
 #[test]
 fn what_people_and_other_apps_change_is_told_and_answered_once() {
     let mut world = live(2);
-    world.store.must([op::create_truth("topo", 9, 1)]);
+    world.store.must([op::create_primary("topo", 9, 1)]);
     world.pass(Duration::from_millis(250));
     world.store.set("topo", "ports", "1", "1");
     world.store.set("topo", "ports", "2", "1");
     world.news();
-    assert_eq!(world.store.space("cells", 1)["count/0"], "2");
+    assert_eq!(world.store.keyspace("cells", 1)["count/0"], "2");
     assert_eq!(world.words(), ["Turn 2"]);
     world.store.set("cells", "cells", "1/2", "3");
     world.news();
@@ -289,7 +289,7 @@ fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
 #[test]
 fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
     let mut store = store(2);
-    store.must([op::create_truth("topo", 9, 1)]);
+    store.must([op::create_primary("topo", 9, 1)]);
     store.set("topo", "ports", "1", "1");
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
     world.others_late = true;
@@ -302,7 +302,7 @@ fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
     world.others_come();
     world.pass(Duration::from_millis(50));
     assert!(turns(&world));
-    assert_eq!(world.store.space("cells", 1)["count/0"], "1");
+    assert_eq!(world.store.keyspace("cells", 1)["count/0"], "1");
 }
 
 #[test]
@@ -318,17 +318,34 @@ fn it_answers_a_probe_and_ends_when_told() {
 }
 
 #[test]
+fn it_ends_when_its_protocol_is_refused_and_attaches_again_after_any_other_refusal() {
+    for (permanent, last) in [(true, Some(Output::Exit(76))), (false, None)] {
+        let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
+        let refused = session::Refused {
+            message: "another protocol".into(),
+            permanent,
+        };
+        world.control(to_app::Record::Refused(refused));
+        let exit = world
+            .sent
+            .iter()
+            .find(|output| matches!(output, Output::Exit(_)));
+        assert_eq!(exit.cloned(), last);
+    }
+}
+
+#[test]
 fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_there() {
     for comes in [true, false] {
         let mut store = store(2);
-        store.must([op::create_truth("topo", 9, 2)]);
+        store.must([op::create_primary("topo", 9, 2)]);
         let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
         world.attach();
         world.pass(Duration::from_secs(5));
-        // A copy that is made of it is waited for as long as that takes.
+        // A shadow that is made of it is waited for as long as that takes.
         let revision = world
             .store
-            .must([op::create_copy("topo", 10, 1, "t")])
+            .must([op::create_shadow("topo", 10, 1, "t")])
             .revision;
         world.news();
         world.pass(Duration::from_secs(20));
@@ -338,8 +355,8 @@ fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_th
             "it takes no rows for what it cannot read"
         );
         match comes {
-            true => world.store.must([op::mark("topo", 10, "t", revision)]),
-            false => world.store.must([op::drop_space("topo", 10)]),
+            true => world.store.must([op::watermark("topo", 10, "t", revision)]),
+            false => world.store.must([op::drop_keyspace("topo", 10)]),
         };
         world.pass(Duration::from_secs(9));
         match &world.reports()[..] {
@@ -362,29 +379,30 @@ fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_th
 #[test]
 fn one_that_runs_goes_on_when_what_it_reads_gets_another_schema() {
     let mut store = store(2);
-    store.must([op::create_truth("topo", 9, 1)]);
+    store.must([op::create_primary("topo", 9, 1)]);
     store.set("topo", "ports", "1", "1");
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
     world.attach();
     world.resume();
     let revision = world
         .store
-        .must([op::create_copy("topo", 10, 2, "t")])
+        .must([op::create_shadow("topo", 10, 2, "t")])
         .revision;
-    world
-        .store
-        .must([op::mark("topo", 10, "t", revision), op::swap("topo", 9, 10)]);
+    world.store.must([
+        op::watermark("topo", 10, "t", revision),
+        op::swap("topo", 9, 10),
+    ]);
     world.news();
     world.pass(Duration::from_secs(20));
     world.packet([1, 2, 3]);
-    assert_eq!(world.store.space("cells", 1)["cells/1/2"], "3");
-    assert_eq!(world.store.space("cells", 1)["count/0"], "1");
+    assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "3");
+    assert_eq!(world.store.keyspace("cells", 1)["count/0"], "1");
 }
 
 #[test]
 fn a_schema_that_it_does_not_understand_ends_it_and_it_says_so() {
     let mut store = Store::default();
-    store.must([op::create_truth("cells", 1, 3)]);
+    store.must([op::create_primary("cells", 1, 3)]);
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
     world.attach();
     assert_eq!(world.sent.last(), Some(&Output::Exit(1)));

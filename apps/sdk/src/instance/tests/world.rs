@@ -11,8 +11,9 @@ use morph_api::session::{self, event, from_app, to_app};
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Committed, Durability, Ended, Lane, Op, RowValue, Rows as RowsReply, Seq,
-    Space, StatusReply, Synced, Transaction, WatchReply, WatchRequest, watch_reply,
+    Change, Changes, Checkpoint, Committed, Durability, Ended, Keyspace, Op, RowValue,
+    Rows as RowsReply, Seq, StatusReply, Synced, Transaction, WatchReply, WatchRequest,
+    watch_reply,
 };
 use morph_api::supervisor::{Instruction, Report, instruction, report};
 use morph_openflow::rule::{RuleSet, from_stats};
@@ -35,7 +36,7 @@ pub(super) struct Store {
     news: Vec<(u32, Change)>,
     /// All of them, for watches that go on.
     past: Vec<(u32, Change)>,
-    /// When the spaces of an app were last changed.
+    /// When the keyspaces of an app were last changed.
     respaced: BTreeMap<String, u64>,
     /// No watch goes on: all load again.
     pub(super) compacted: bool,
@@ -116,8 +117,8 @@ impl Store {
                 revision: effects.revision,
                 rows: vec![row],
             };
-            self.news.push((at.space, change.clone()));
-            self.past.push((at.space, change));
+            self.news.push((at.keyspace, change.clone()));
+            self.past.push((at.keyspace, change));
             match value {
                 Some(value) => self.rows.insert(at, (effects.revision, value)),
                 None => self.rows.remove(&at),
@@ -125,14 +126,14 @@ impl Store {
         }
         let dropped = &effects.dropped;
         self.rows
-            .retain(|at, _| !dropped.contains(&(at.app.clone(), at.space)));
+            .retain(|at, _| !dropped.contains(&(at.app.clone(), at.keyspace)));
         self.state.advance(&effects);
         for (app, _) in effects.used.iter().chain(dropped) {
             self.respaced.insert(app.clone(), effects.revision);
         }
         Outcome::Committed(Committed {
             revision: effects.revision,
-            lanes: effects.lanes,
+            checkpoints: effects.checkpoints,
             durable: effects.revision,
         })
     }
@@ -151,10 +152,10 @@ impl Store {
     /// Sets a row as people do.
     pub(super) fn set(&mut self, app: &str, table: &str, key: &str, value: &str) -> u64 {
         let row = op::row(app, table, key);
-        let truth = self.state.truth(app).unwrap().id;
+        let primary = self.state.primary(app).unwrap().id;
         let at = At {
             app: app.into(),
-            space: truth,
+            keyspace: primary,
             table: table.into(),
             key: key.into(),
         };
@@ -164,20 +165,20 @@ impl Store {
         self.must_commit(transaction).revision
     }
 
-    pub(super) fn lane(&self) -> Lane {
-        self.state.lanes.values().next().cloned().unwrap()
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        self.state.checkpoints.values().next().cloned().unwrap()
     }
 
-    /// A space's rows: `table/key` and value.
-    pub(super) fn space(&self, app: &str, id: u32) -> BTreeMap<String, String> {
-        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.space == id;
+    /// A keyspace's rows: `table/key` and value.
+    pub(super) fn keyspace(&self, app: &str, id: u32) -> BTreeMap<String, String> {
+        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
         let row =
             |(at, (_, v)): (&At, &(u64, String))| (format!("{}/{}", at.table, at.key), v.clone());
         self.rows.iter().filter(of).map(row).collect()
     }
 
     fn snapshot(&self, app: &str, id: u32) -> Vec<RowValue> {
-        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.space == id;
+        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
         let rows = self.rows.iter().filter(of);
         rows.map(|(at, (revision, value))| RowValue {
             table: at.table.clone(),
@@ -213,7 +214,7 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         instance: instance.into(),
         node: "node1".into(),
         pid: 1,
-        space: None,
+        keyspace: None,
         chain: Chain::of::<M>(2),
         reinstall: false,
         alone: false,
@@ -239,7 +240,7 @@ pub(super) struct World<A: App> {
     /// The flow-mods that the switch got.
     pub(super) flow_mods: Vec<FlowMod>,
     turn: Vec<FlowMod>,
-    /// Generation, app, space, and how many of the store's news were there before.
+    /// Generation, app, keyspace, and how many of the store's news were there before.
     watches: BTreeMap<Source, (u64, String, u32, usize)>,
     /// How many of the store's news it was told.
     heard: usize,
@@ -295,7 +296,7 @@ impl<A: App> World<A> {
             last_table: 12,
         };
         let welcome = session::Welcome {
-            stream: 1,
+            incarnation: 1,
             switches: vec![up],
             pipeline: Some(pipeline),
         };
@@ -304,20 +305,20 @@ impl<A: App> World<A> {
 
     /// Fences and resumes it.
     pub(super) fn resume(&mut self) {
-        let epoch = self.store.state.lanes.values().next();
-        let epoch = epoch.map_or(0, |lane| lane.epoch);
+        let epoch = self.store.state.checkpoints.values().next();
+        let epoch = epoch.map_or(0, |checkpoint| checkpoint.epoch);
         let fence = op::fence("cells", "node1", epoch, "2.0.0");
         let committed = self.store.must([fence]);
         self.resume_at(committed.revision);
     }
 
     pub(super) fn resume_at(&mut self, revision: u64) {
-        let lane = self.store.lane();
+        let checkpoint = self.store.checkpoint();
         self.control(to_app::Record::Resume(session::Resume {
-            together: false,
-            epoch: lane.epoch,
-            cursor: lane.cursor,
-            turn: lane.turn,
+            group: false,
+            epoch: checkpoint.epoch,
+            cursor: checkpoint.cursor,
+            turn: checkpoint.turn,
             revision,
         }));
     }
@@ -330,7 +331,7 @@ impl<A: App> World<A> {
 
     pub(super) fn event(&mut self, n: u64, data: [u8; 3]) {
         self.control(to_app::Record::Event(session::Event {
-            seq: Some(Seq { stream: 1, n }),
+            seq: Some(Seq { incarnation: 1, n }),
             what: Some(event::What::Message(true)),
             dpid: S.0,
             ..session::Event::default()
@@ -346,7 +347,7 @@ impl<A: App> World<A> {
         let told = Instruction {
             instruction: Some(what),
         };
-        self.control(to_app::Record::Tell(told.encode_to_vec().into()));
+        self.control(to_app::Record::Instruction(told.encode_to_vec().into()));
     }
 
     pub(super) fn control(&mut self, record: to_app::Record) {
@@ -386,7 +387,7 @@ impl<A: App> World<A> {
         for (source, (generation, _, id, from)) in &self.watches {
             let news = news.clone().filter(|(at, _)| at >= from);
             let changes = news.map(|(_, news)| news);
-            let changes = changes.filter(|(space, _)| space == id);
+            let changes = changes.filter(|(keyspace, _)| keyspace == id);
             let changes = Changes {
                 revision,
                 changes: changes.map(|(_, change)| change.clone()).collect(),
@@ -419,14 +420,14 @@ impl<A: App> World<A> {
         });
     }
 
-    /// Ends the watches of spaces that were dropped.
+    /// Ends the watches of keyspaces that were dropped.
     fn gone(&mut self) {
-        let spaces = &self.store.state.spaces;
+        let keyspaces = &self.store.state.keyspaces;
         let replies = &mut self.replies;
         self.watches.retain(|source, (generation, app, id, _)| {
-            let there = spaces.contains_key(&(app.clone(), *id));
+            let there = keyspaces.contains_key(&(app.clone(), *id));
             if !there {
-                replies.push_back((source.clone(), *generation, space_gone()));
+                replies.push_back((source.clone(), *generation, keyspace_gone()));
             }
             there
         });
@@ -444,7 +445,7 @@ impl<A: App> World<A> {
             match output {
                 Output::Status => {
                     let status = StatusReply {
-                        spaces: self.store.state.spaces.values().cloned().collect(),
+                        keyspaces: self.store.state.keyspaces.values().cloned().collect(),
                         ..StatusReply::default()
                     };
                     self.feed(Input::Status(Ok(status)));
@@ -483,40 +484,42 @@ impl<A: App> World<A> {
         }
         let app = request.app;
         let id = match request.which {
-            Some(Which::Space(id)) => Some(id),
+            Some(Which::Keyspace(id)) => Some(id),
             Some(Which::Schema(schema)) => {
-                let truth = self.store.state.truth(&app);
-                let copy = self.store.state.spaces_of(&app);
-                let mut copy = copy.filter(|s| s.schema == schema && !s.truth && s.mark > 0);
-                let truth = truth.filter(|s| s.schema == schema);
-                truth.or_else(|| copy.next()).map(|s| s.id)
+                let primary = self.store.state.primary(&app);
+                let shadow = self.store.state.keyspaces_of(&app);
+                let mut shadow =
+                    shadow.filter(|s| s.schema == schema && !s.primary && s.watermark > 0);
+                let primary = primary.filter(|s| s.schema == schema);
+                primary.or_else(|| shadow.next()).map(|s| s.id)
             }
             None => None,
         };
-        let space = id.and_then(|id| self.store.state.spaces.get(&(app.clone(), id)));
-        let Some(space) = space.cloned() else {
-            let spaces = self.store.state.spaces_of(&app).collect::<Vec<_>>();
-            let asked = |space: &&&Space| request.which == Some(Which::Schema(space.schema));
-            let why = match (spaces.iter().find(asked), request.which) {
+        let keyspace = id.and_then(|id| self.store.state.keyspaces.get(&(app.clone(), id)));
+        let Some(keyspace) = keyspace.cloned() else {
+            let keyspaces = self.store.state.keyspaces_of(&app).collect::<Vec<_>>();
+            let asked =
+                |keyspace: &&&Keyspace| request.which == Some(Which::Schema(keyspace.schema));
+            let why = match (keyspaces.iter().find(asked), request.which) {
                 (Some(_), _) => Why::NotWhole,
-                (None, Some(Which::Schema(_))) if !spaces.is_empty() => Why::OtherSchema,
-                (None, _) => Why::SpaceGone,
+                (None, Some(Which::Schema(_))) if !keyspaces.is_empty() => Why::OtherSchema,
+                (None, _) => Why::KeyspaceGone,
             };
             self.replies.push_back((source, generation, ended(why)));
             return;
         };
         if request.from_revision != 0 {
-            return self.go_on(source, generation, request.from_revision, space);
+            return self.go_on(source, generation, request.from_revision, keyspace);
         }
         let rows = RowsReply {
-            rows: self.store.snapshot(&app, space.id),
+            rows: self.store.snapshot(&app, keyspace.id),
         };
         let snapshot = watch_reply::Reply::Snapshot(rows);
-        let id = space.id;
+        let id = keyspace.id;
         let synced = watch_reply::Reply::Synced(Synced {
             revision: self.store.state.revision,
             incarnation: 1,
-            space: Some(space),
+            keyspace: Some(keyspace),
             resumed: false,
         });
         for reply in [snapshot, synced] {
@@ -528,8 +531,8 @@ impl<A: App> World<A> {
     }
 
     /// A watch goes on after a revision.
-    fn go_on(&mut self, source: Source, generation: u64, from: u64, space: Space) {
-        let respaced = self.store.respaced.get(&space.app).copied();
+    fn go_on(&mut self, source: Source, generation: u64, from: u64, keyspace: Keyspace) {
+        let respaced = self.store.respaced.get(&keyspace.app).copied();
         if self.store.compacted || respaced.is_some_and(|at| at > from) {
             let ended = watch_reply::Reply::Ended(Ended {
                 why: Why::Compacted.into(),
@@ -539,15 +542,15 @@ impl<A: App> World<A> {
             return;
         }
         self.resumed += 1;
-        let (app, id) = (space.app.clone(), space.id);
+        let (app, id) = (keyspace.app.clone(), keyspace.id);
         let synced = watch_reply::Reply::Synced(Synced {
             revision: from,
             incarnation: 1,
-            space: Some(space),
+            keyspace: Some(keyspace),
             resumed: true,
         });
         let since = self.store.past.iter();
-        let since = since.filter(|(space, change)| *space == id && change.revision > from);
+        let since = since.filter(|(keyspace, change)| *keyspace == id && change.revision > from);
         let revision = self.store.state.revision;
         let changes = watch_reply::Reply::Changes(Changes {
             revision,
@@ -643,7 +646,7 @@ impl<A: App> World<A> {
     /// The reports so far.
     pub(super) fn reports(&self) -> Vec<report::Report> {
         let said = self.sent.iter().filter_map(|output| match output {
-            Output::Control(from_app::Record::Say(bytes)) => Some(bytes.clone()),
+            Output::Control(from_app::Record::Report(bytes)) => Some(bytes.clone()),
             _ => None,
         });
         said.filter_map(|bytes| Report::decode(bytes).unwrap().report)
@@ -705,8 +708,8 @@ fn wrap(reply: watch_reply::Reply) -> WatchReply {
     WatchReply { reply: Some(reply) }
 }
 
-fn space_gone() -> WatchReply {
-    ended(Why::SpaceGone)
+fn keyspace_gone() -> WatchReply {
+    ended(Why::KeyspaceGone)
 }
 
 fn ended(why: Why) -> WatchReply {

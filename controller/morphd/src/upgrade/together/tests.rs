@@ -144,16 +144,16 @@ impl Bench {
 fn answers(output: &Output) -> Vec<Input> {
     match output {
         Output::Record(step) => vec![Input::Recorded(*step)],
-        Output::MakeSpace(..) => vec![Input::SpaceMade(7)],
+        Output::MakeKeyspace(..) => vec![Input::KeyspaceMade(7)],
         Output::Spawn(side, _) => vec![Input::Ready(*side, "ready".into())],
         Output::Tell(_, Order::Ping) => vec![Input::Pong],
-        Output::Tell(_, Order::MakeCopy(space, _)) => vec![Input::CopyGrew {
-            space: *space,
+        Output::Tell(_, Order::MakeShadow(keyspace, _)) => vec![Input::ShadowGrew {
+            keyspace: *keyspace,
             complete: true,
-            losing: 0,
+            lossy: 0,
         }],
         Output::Tell(_, Order::Flush) => vec![Input::Flushed],
-        Output::Tell(_, Order::Go | Order::StopCopy) => vec![],
+        Output::Tell(_, Order::Go | Order::StopShadow) => vec![],
         Output::Hold => vec![
             Input::Yielded(OldIs::Ready),
             Input::Held(HoldOutcome::Quiesced),
@@ -169,7 +169,7 @@ fn answers(output: &Output) -> Vec<Input> {
         ],
         Output::Sample => vec![Input::Unobserved],
         Output::Finish(..) => vec![Input::Finished],
-        Output::Publish(..) | Output::DropSpace(_) | Output::End(_) => vec![],
+        Output::Publish(..) | Output::DropKeyspace(_) | Output::End(_) => vec![],
     }
 }
 
@@ -178,7 +178,7 @@ const NEW: [State; 2] = [State::Committed; 2];
 
 #[test]
 fn both_are_ready_before_any_is_held_and_there_is_one_fence_and_one_commit() {
-    let modes = [Mode::Plain, Mode::Through, Mode::CopyFirst];
+    let modes = [Mode::Plain, Mode::Online, Mode::Backfill];
     for pair in modes.into_iter().flat_map(|a| modes.map(|b| [a, b])) {
         let mut bench = Bench::new(pair);
         bench.withheld = Some(("topology", |output| matches!(output, Output::Spawn(..))));
@@ -229,7 +229,7 @@ fn one_that_waits_is_taken_back_when_the_other_fails() {
         (|o| matches!(o, Output::Sample), Input::ProxyLost),
     ];
     for (what, failure) in failures {
-        let mut bench = Bench::new([Mode::Plain, Mode::Through]);
+        let mut bench = Bench::new([Mode::Plain, Mode::Online]);
         bench.withheld = Some(("topology", what));
         bench.wait(Duration::from_millis(600));
         bench.withheld = None;
@@ -298,11 +298,7 @@ fn trouble() -> impl Strategy<Value = Input> {
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
-    prop_oneof![
-        Just(Mode::Plain),
-        Just(Mode::Through),
-        Just(Mode::CopyFirst)
-    ]
+    prop_oneof![Just(Mode::Plain), Just(Mode::Online), Just(Mode::Backfill)]
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! Two apps that are resumed as one: what leaves, and when.
 
-use morph_api::supervisor::{HoldRequest, Together as Joint};
+use morph_api::supervisor::{Group as Joint, HoldRequest};
 
 use super::*;
 
@@ -15,16 +15,20 @@ impl Bench {
             instance: app.into(),
             release: "2.0.0".into(),
             pid: 1,
+            protocol: morph_api::PROTOCOL,
         });
         self.records(session, |records| control(records, hello));
         self.ask(Ask::Resume(ResumeRequest {
             app: app.into(),
             instance: app.into(),
             epoch: 1,
-            cursor: Some(Seq { stream: 3, n: 2 }),
+            cursor: Some(Seq {
+                incarnation: 3,
+                n: 2,
+            }),
             turn: 0,
             revision: 0,
-            together: Some(Joint {
+            group: Some(Joint {
                 id: "u1".into(),
                 apps: vec!["fw".into(), "ls".into()],
                 wait_ms: WAIT_MS,

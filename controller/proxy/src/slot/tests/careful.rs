@@ -45,7 +45,7 @@ fn a_death_counts_against_the_one_event_that_is_not_durable() {
 }
 
 /// Died with 2 and 3 accepted and not durable, and 4 in hand.
-fn several_in_hand() -> Bench {
+fn several_in_flight() -> Bench {
     let mut bench = Bench::live();
     for _ in 0..4 {
         bench.packet_in();
@@ -60,8 +60,8 @@ fn several_in_hand() -> Bench {
 }
 
 #[test]
-fn after_a_death_with_several_in_hand_the_last_one_is_delivered_alone() {
-    let mut bench = several_in_hand();
+fn after_a_death_with_several_in_flight_the_last_one_is_delivered_alone() {
+    let mut bench = several_in_flight();
     assert_eq!(bench.answer(2, 2), ["2: accepted 2", "2: event 3 again"]);
     assert_eq!(bench.answer(2, 3), ["2: accepted 3"]);
     assert!(bench.durable(2).is_empty());
@@ -75,7 +75,7 @@ fn after_a_death_with_several_in_hand_the_last_one_is_delivered_alone() {
 
 #[test]
 fn after_a_second_one_the_window_is_one_until_all_are_past() {
-    let mut bench = several_in_hand();
+    let mut bench = several_in_flight();
     assert_eq!(bench.answer(2, 2), ["2: accepted 2", "2: event 3 again"]);
     bench.lose(2);
     assert_eq!(bench.suspect(2), None);

@@ -1,17 +1,17 @@
-//! A copy of the truth in another schema version, made beside the turns and kept up.
+//! A shadow of the primary in another schema version, made beside the turns and kept up.
 //!
 //! 1. At first every group of the view is stale. Later those are that a turn or others changed.
-//! 2. The rows of some stale groups, except those that a turn in hand changed, are computed, and what differs from the copy
-//!    is written, in one transaction with the mark. Over several steps, what differs after the first makes groups of the next
+//! 2. The rows of some stale groups, except those that a turn in flight changed, are computed, and what differs from the shadow
+//!    is written, in one transaction with the watermark. Over several steps, what differs after the first makes groups of the next
 //!    one stale, and so on to the last.
 //! 3. Each of these groups is mapped there and back: those that are not the same then are counted, see [`super::losses`].
-//! 4. The copy is *current* when nothing is stale, nothing is on its way, and the mark has reached the last change of the truth.
+//! 4. The shadow is *current* when nothing is stale, nothing is on its way, and the watermark has reached the last change of the primary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use morph_api::store::{Op, Reason, Space, Transaction};
-use morph_api::supervisor::CopyProgress;
+use morph_api::store::{Keyspace, Op, Reason, Transaction};
+use morph_api::supervisor::ShadowProgress;
 use morph_store::op;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use super::Outcome;
 use super::hands::Hands;
 use super::layers::{Layers, Touched, between};
 use super::losses::{Losses, loss};
-use super::truth::{Truth, Write};
+use super::primary::{Primary, Write};
 use crate::MigrationError;
 use crate::migration::Hop;
 use crate::turn::RowId;
@@ -27,7 +27,7 @@ use crate::view::Tables;
 
 /// Rows in one transaction: small enough to pass between two turns unnoticed.
 const CHUNK: usize = 500;
-/// A copy that is whole follows the truth in steps of at least this, so that its upkeep takes the store's time once for many
+/// A shadow that is whole follows the primary in steps of at least this, so that its upkeep takes the store's time once for many
 /// turns. When somebody waits for it, it follows at once.
 const UPKEEP: Duration = Duration::from_millis(20);
 /// When a transaction whose outcome is not known, or for which there was no space, is sent again.
@@ -36,17 +36,17 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// What it is made of.
 #[derive(Debug, Clone)]
 enum Made {
-    /// In the app's own schema version: of the view, which is read through the migrations. What the copy's rows are, by group.
+    /// In the app's own schema version: of the view, which is read through the migrations. What the shadow's rows are, by group.
     OfView(BTreeMap<String, BTreeMap<RowId, Value>>),
     /// In another one: of the layers from the view to it.
     OfLayers(Layers),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Copy {
+pub(super) struct Shadow {
     app: String,
     owner: String,
-    pub(super) space: u32,
+    pub(super) keyspace: u32,
     made: Made,
     /// Groups to be mapped, by step.
     stale: Touched,
@@ -54,7 +54,7 @@ pub(super) struct Copy {
     rows: u64,
     /// What would be lost on the way back.
     losses: Losses,
-    mark: u64,
+    watermark: u64,
     complete: bool,
     /// When it is brought up to date next, unless somebody waits for it.
     rests_until: Option<Instant>,
@@ -64,70 +64,70 @@ pub(super) struct Copy {
 #[derive(Debug, Clone)]
 struct Sent {
     id: u64,
-    mark: u64,
+    watermark: u64,
     transaction: Transaction,
-    /// All groups are in it or were before, but for those that turns in hand changed.
+    /// All groups are in it or were before, but for those that turns in flight changed.
     whole: bool,
     /// When it is sent again.
     again: Option<Instant>,
 }
 
-impl Copy {
-    /// In the app's own schema version, where the truth has another one.
+impl Shadow {
+    /// In the app's own schema version, where the primary has another one.
     pub(super) fn of_view(
         app: &str,
         owner: &str,
-        space: u32,
-        truth: &Truth,
+        keyspace: u32,
+        primary: &Primary,
         hands: &Hands,
     ) -> Self {
-        let mut stale = first(truth, hands);
-        let layers = truth.layers();
+        let mut stale = first(primary, hands);
+        let layers = primary.layers();
         stale.resize(layers.len(), BTreeSet::new());
         for (at, stale) in stale.iter_mut().enumerate() {
             // Also those that have no rows on the near side: they are to be checked.
             stale.extend(layers.groups(at));
         }
-        Copy::new(app, owner, space, Made::OfView(BTreeMap::new()), stale)
+        Shadow::new(app, owner, keyspace, Made::OfView(BTreeMap::new()), stale)
     }
 
     /// In another one, that these steps lead to.
     pub(super) fn over(
         app: &str,
         owner: &str,
-        space: u32,
+        keyspace: u32,
         way: Vec<Hop>,
-        truth: &Truth,
+        primary: &Primary,
         hands: &Hands,
     ) -> Self {
-        let mut stale = first(truth, hands);
+        let mut stale = first(primary, hands);
         stale.resize(way.len(), BTreeSet::new());
         let made = Made::OfLayers(Layers::new(way));
-        Copy::new(app, owner, space, made, stale)
+        Shadow::new(app, owner, keyspace, made, stale)
     }
 
-    /// The former truth, which stays beside the one that it was swapped with: what it has stands in these layers.
-    pub(super) fn kept(app: &str, owner: &str, space: &Space, layers: Layers) -> Self {
+    /// The former primary, which stays beside the one that it was swapped with: what it has stands in these layers.
+    pub(super) fn kept(app: &str, owner: &str, keyspace: &Keyspace, layers: Layers) -> Self {
         let stale = vec![BTreeSet::new(); layers.len()];
-        let rows = space.keys;
-        Copy {
+        let rows = keyspace.keys;
+        Shadow {
             rows,
-            mark: space.mark,
+            watermark: keyspace.watermark,
             complete: true,
-            ..Copy::new(app, owner, space.id, Made::OfLayers(layers), stale)
+            ..Shadow::new(app, owner, keyspace.id, Made::OfLayers(layers), stale)
         }
     }
 
-    fn new(app: &str, owner: &str, space: u32, made: Made, stale: Touched) -> Self {
-        Copy {
+    fn new(app: &str, owner: &str, keyspace: u32, made: Made, stale: Touched) -> Self {
+        Shadow {
             app: app.to_owned(),
             owner: owner.to_owned(),
-            space,
+            keyspace,
             made,
             stale,
             rows: 0,
             losses: Losses::default(),
-            mark: 0,
+            watermark: 0,
             complete: false,
             rests_until: None,
             sent: None,
@@ -146,32 +146,32 @@ impl Copy {
         }
     }
 
-    /// The truth was loaded again: what is known of it beyond the view may be other rows.
-    pub(super) fn look_again(&mut self, truth: &Truth) {
+    /// The primary was loaded again: what is known of it beyond the view may be other rows.
+    pub(super) fn look_again(&mut self, primary: &Primary) {
         if let Made::OfView(_) = self.made {
             for (at, stale) in self.stale.iter_mut().enumerate().skip(1) {
-                stale.extend(truth.layers().groups(at));
+                stale.extend(primary.layers().groups(at));
             }
         }
     }
 
-    /// Whether it reflects all that is known of the truth.
-    pub(super) fn is_current(&self, truth: &Truth) -> bool {
-        self.is_done() && self.sent.is_none() && self.mark >= truth.modified && self.complete
+    /// Whether it reflects all that is known of the primary.
+    pub(super) fn is_current(&self, primary: &Primary) -> bool {
+        self.is_done() && self.sent.is_none() && self.watermark >= primary.modified && self.complete
     }
 
     fn is_done(&self) -> bool {
         self.stale.iter().all(BTreeSet::is_empty)
     }
 
-    pub(super) fn mark(&self) -> u64 {
-        self.mark
+    pub(super) fn watermark(&self) -> u64 {
+        self.watermark
     }
 
     /// The next transaction, if there is one to be sent.
     pub(super) fn next(
         &mut self,
-        truth: &Truth,
+        primary: &Primary,
         tables: &Tables,
         hands: &Hands,
         id: &mut u64,
@@ -188,7 +188,7 @@ impl Copy {
             return Ok(None);
         }
         self.rests_until = None;
-        let behind = self.mark < truth.modified && truth.revision >= truth.modified;
+        let behind = self.watermark < primary.modified && primary.revision >= primary.modified;
         let idle = self.is_done() && hands.is_empty() && (behind || !self.complete);
         let mut ops = Vec::new();
         let mut mapped = 0;
@@ -197,33 +197,38 @@ impl Copy {
                 break;
             };
             mapped += 1;
-            self.write_group(at, &group, truth, tables, &mut ops)?;
+            self.write_group(at, &group, primary, tables, &mut ops)?;
         }
         if mapped == 0 && !idle {
             return Ok(None);
         }
-        Ok(Some(self.send(ops, truth, hands, id)))
+        Ok(Some(self.send(ops, primary, hands, id)))
     }
 
     fn send(
         &mut self,
         mut ops: Vec<Op>,
-        truth: &Truth,
+        primary: &Primary,
         hands: &Hands,
         id: &mut u64,
     ) -> (u64, Transaction) {
         let whole = self.settled(hands).is_none();
-        // Until all is in it, the copy reflects what it did.
-        let mark = match self.is_done() && hands.is_empty() {
-            true => self.mark.max(truth.revision),
-            false => self.mark,
+        // Until all is in it, the shadow reflects what it did.
+        let watermark = match self.is_done() && hands.is_empty() {
+            true => self.watermark.max(primary.revision),
+            false => self.watermark,
         };
-        ops.push(op::mark(&self.app, self.space, &self.owner, mark));
+        ops.push(op::watermark(
+            &self.app,
+            self.keyspace,
+            &self.owner,
+            watermark,
+        ));
         let transaction = op::shared([], ops);
         *id += 1;
         self.sent = Some(Sent {
             id: *id,
-            mark,
+            watermark,
             whole,
             transaction: transaction.clone(),
             again: None,
@@ -231,7 +236,7 @@ impl Copy {
         (*id, transaction)
     }
 
-    /// A stale group that no turn in hand changed, of the first step that has one.
+    /// A stale group that no turn in flight changed, of the first step that has one.
     fn settled(&self, hands: &Hands) -> Option<(usize, &String)> {
         let steps = self.stale.iter().enumerate();
         let mut all = steps.flat_map(|(at, stale)| stale.iter().map(move |group| (at, group)));
@@ -253,17 +258,17 @@ impl Copy {
         &mut self,
         at: usize,
         group: &str,
-        truth: &Truth,
+        primary: &Primary,
         tables: &Tables,
         ops: &mut Vec<Op>,
     ) -> Result<(), MigrationError> {
         let near = |layers: &Layers| match at {
-            0 => truth.own_group(group, tables),
+            0 => primary.own_group(group, tables),
             _ => layers.near_rows(at, group),
         };
         let writes = match &mut self.made {
             Made::OfView(there) => {
-                let layers = truth.layers();
+                let layers = primary.layers();
                 let (near, far) = (near(layers), layers.far_rows(at, group));
                 let found = layers.hop(at).and_then(|hop| loss(hop, group, &near, &far));
                 self.losses.note(at, group, found);
@@ -309,14 +314,14 @@ impl Copy {
     }
 
     fn op(&self, ((table, key), value): Write) -> Op {
-        let row = op::row_in(&self.app, self.space, table, key);
+        let row = op::row_in(&self.app, self.keyspace, table, key);
         match value {
             Some(value) => op::put(row, value.to_string()),
             None => op::delete(row),
         }
     }
 
-    /// A transaction's outcome, if it is one of this copy. An error: the copy cannot be made.
+    /// A transaction's outcome, if it is one of this shadow. An error: the shadow cannot be made.
     pub(super) fn committed(
         &mut self,
         id: u64,
@@ -326,13 +331,13 @@ impl Copy {
         let sent = self.sent.as_mut().filter(|sent| sent.id == id)?;
         match outcome {
             Outcome::Committed(_) => {
-                self.mark = sent.mark;
+                self.watermark = sent.watermark;
                 self.complete |= sent.whole;
                 self.rests_until = self.complete.then(|| now + UPKEEP);
                 self.sent = None;
                 Some(Ok(()))
             }
-            Outcome::Refused(refusal) if refusal.reason != Reason::NoSpace => {
+            Outcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
                 Some(Err(refusal.to_string()))
             }
             Outcome::Refused(_) | Outcome::Unknown(_) => {
@@ -342,23 +347,23 @@ impl Copy {
         }
     }
 
-    pub(super) fn progress(&self, truth: &Truth) -> CopyProgress {
+    pub(super) fn progress(&self, primary: &Primary) -> ShadowProgress {
         let further = match &self.made {
-            Made::OfView(_) => truth.layers().further_groups(),
+            Made::OfView(_) => primary.layers().further_groups(),
             Made::OfLayers(layers) => layers.further_groups(),
         };
-        let groups_total = truth.groups().len() as u64 + further;
+        let groups_total = primary.groups().len() as u64 + further;
         let stale: usize = self.stale.iter().map(BTreeSet::len).sum();
-        CopyProgress {
-            space: self.space,
-            mark: self.mark,
+        ShadowProgress {
+            keyspace: self.keyspace,
+            watermark: self.watermark,
             rows: self.rows,
             complete: self.complete,
             error: String::new(),
             groups: groups_total.saturating_sub(stale as u64),
             groups_total,
-            source_rows: truth.rows(),
-            losing: self.losses.count(),
+            source_rows: primary.rows(),
+            lossy: self.losses.count(),
             losses: self.losses.first(),
         }
     }
@@ -371,7 +376,7 @@ impl Copy {
     }
 }
 
-/// All groups at the first step: a turn in hand may yet be taken back, and its rows be there again.
-fn first(truth: &Truth, hands: &Hands) -> Touched {
-    vec![truth.groups().cloned().chain(hands.groups()).collect()]
+/// All groups at the first step: a turn in flight may yet be taken back, and its rows be there again.
+fn first(primary: &Primary, hands: &Hands) -> Touched {
+    vec![primary.groups().cloned().chain(hands.groups()).collect()]
 }

@@ -1,12 +1,12 @@
 //! The app's own rows as the store has them, in the app's own schema or *through* its migrations from another one.
 //!
-//! Two terms: the *truth's* rows are those of the space that the store calls the truth; the *view's* rows are those that the
+//! Two terms: the *primary's* rows are those of the keyspace that the store calls the primary; the *view's* rows are those that the
 //! app sees. Natively they are the same and are kept once, in the engine's tables. Through migrations the rows of each schema
 //! version on the way are kept here as well, and groups of them are mapped both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use morph_api::store::{RowValue, Space};
+use morph_api::store::{Keyspace, RowValue};
 use serde_json::Value;
 
 use super::layers::{Layers, Touched, Undo, member};
@@ -21,7 +21,7 @@ pub(super) type Write = (RowId, Option<Value>);
 /// What a turn comes to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Effect {
-    /// In the truth.
+    /// In the primary.
     pub(super) writes: Vec<Write>,
     /// Takes it back from the layers.
     pub(super) undo: Undo,
@@ -29,12 +29,12 @@ pub(super) struct Effect {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Truth {
+pub(super) struct Primary {
     /// The migrations that the release brings.
     chain: Chain,
-    /// The space that is followed.
-    pub(super) space: Option<Space>,
-    /// Through: from the view's rows to the truth's.
+    /// The keyspace that is followed.
+    pub(super) keyspace: Option<Keyspace>,
+    /// Through: from the view's rows to the primary's.
     layers: Layers,
     /// By which step the view's rows are grouped.
     grouping: Option<Hop>,
@@ -42,22 +42,22 @@ pub(super) struct Truth {
     own_groups: Members,
     /// How many these are.
     own_rows: u64,
-    /// Rows of the truth written by this instance, with their revision, until the watch has got there.
+    /// Rows of the primary written by this instance, with their revision, until the watch has got there.
     written: BTreeMap<RowId, u64>,
     /// How far the watch has got.
     pub(super) revision: u64,
-    /// The revision of the last change to the truth's rows that is known of.
+    /// The revision of the last change to the primary's rows that is known of.
     pub(super) modified: u64,
     /// A snapshot on its way.
     snapshot: BTreeMap<RowId, Value>,
 }
 
-impl Truth {
+impl Primary {
     pub(super) fn new(chain: Chain) -> Self {
-        Truth {
+        Primary {
             grouping: chain.nearest(),
             chain,
-            space: None,
+            keyspace: None,
             layers: Layers::default(),
             own_groups: Members::new(),
             own_rows: 0,
@@ -73,7 +73,7 @@ impl Truth {
         self.chain.to(schema)
     }
 
-    /// Whether the truth has another schema.
+    /// Whether the primary has another schema.
     pub(super) fn is_through(&self) -> bool {
         self.layers.len() > 0
     }
@@ -83,17 +83,17 @@ impl Truth {
         &self.layers
     }
 
-    /// Another space is going to be followed, over these steps; its snapshot comes next. What was known of the former way.
-    pub(super) fn follow(&mut self, space: Space, way: Vec<Hop>, tables: &Tables) -> Layers {
+    /// Another keyspace is going to be followed, over these steps; its snapshot comes next. What was known of the former way.
+    pub(super) fn follow(&mut self, keyspace: Keyspace, way: Vec<Hop>, tables: &Tables) -> Layers {
         let mut former = Layers::default();
-        if self.space.as_ref().map(|s| s.id) != Some(space.id) {
-            // Row ids of another space mean other rows.
+        if self.keyspace.as_ref().map(|s| s.id) != Some(keyspace.id) {
+            // Row ids of another keyspace mean other rows.
             self.written.clear();
             self.group_by(way.first().copied(), tables);
             former = std::mem::replace(&mut self.layers, Layers::new(way));
         }
         self.snapshot.clear();
-        self.space = Some(space);
+        self.keyspace = Some(keyspace);
         former
     }
 
@@ -105,7 +105,7 @@ impl Truth {
         };
         self.grouping = Some(hop);
         self.own_groups.clear();
-        for (table, rows) in tables.space(None).into_iter().flatten() {
+        for (table, rows) in tables.keyspace(None).into_iter().flatten() {
             for key in rows.keys() {
                 let group = hop.near_group(table, key);
                 member(
@@ -142,10 +142,10 @@ impl Truth {
         }
         self.progress(revision);
         self.modified = self.modified.max(modified);
-        Ok(differences(tables.space(None), self.layers.load(rows)?))
+        Ok(differences(tables.keyspace(None), self.layers.load(rows)?))
     }
 
-    /// Others changed rows of the truth: what changes in the view by that, and the groups that this touches.
+    /// Others changed rows of the primary: what changes in the view by that, and the groups that this touches.
     pub(super) fn changed(
         &mut self,
         revision: u64,
@@ -251,7 +251,7 @@ impl Truth {
         }
     }
 
-    /// The group of a row of the truth among those of the view, which has the same name there. None where there are further
+    /// The group of a row of the primary among those of the view, which has the same name there. None where there are further
     /// steps between them: then it may touch any.
     pub(super) fn group_of(&self, row: &RowValue) -> Option<String> {
         match self.layers.len() {
@@ -292,11 +292,11 @@ fn rows_of(groups: &Members, group: &str, tables: &Tables) -> Rows {
 
 /// What leads from the app's rows to these.
 pub(super) fn differences(
-    space: Option<&view::Space>,
+    keyspace: Option<&view::Keyspace>,
     mut target: BTreeMap<RowId, Value>,
 ) -> Vec<Write> {
     let mut writes = Vec::new();
-    for (table, rows) in space.into_iter().flatten() {
+    for (table, rows) in keyspace.into_iter().flatten() {
         for (key, value) in rows {
             let id = (table.clone(), key.clone());
             match target.remove(&id) {

@@ -1,10 +1,10 @@
-//! Running through a migration, and copies in the neighbouring schema version.
+//! Running through a migration, and shadows in the neighbouring schema version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use morph_api::session::{self, to_app};
-use morph_api::supervisor::{CopyProgress, Flush, Go, MakeCopy, instruction, report};
+use morph_api::supervisor::{Flush, Go, MakeShadow, ShadowProgress, instruction, report};
 use morph_store::op;
 use proptest::prelude::*;
 
@@ -15,38 +15,41 @@ use crate::bench::{down, up};
 use crate::instance::Output;
 use crate::{App, Rows};
 
-fn make_copy<A: App>(world: &mut World<A>, schema: u32) {
-    let create = op::create_copy("cells", 2, schema, "i1");
+fn make_shadow<A: App>(world: &mut World<A>, schema: u32) {
+    let create = op::create_shadow("cells", 2, schema, "i1");
     world.store.must([create]);
-    let order = MakeCopy { space: 2, schema };
-    world.tell(instruction::Instruction::MakeCopy(order));
+    let order = MakeShadow {
+        keyspace: 2,
+        schema,
+    };
+    world.tell(instruction::Instruction::MakeShadow(order));
 }
 
-fn copied<A: App>(world: &World<A>) -> Option<CopyProgress> {
-    let mut copies = world.reports().into_iter().rev();
-    copies.find_map(|report| match report {
-        report::Report::Copy(copy) => Some(copy),
+fn copied<A: App>(world: &World<A>) -> Option<ShadowProgress> {
+    let mut shadows = world.reports().into_iter().rev();
+    shadows.find_map(|report| match report {
+        report::Report::Shadow(shadow) => Some(shadow),
         _ => None,
     })
 }
 
-/// Live in schema version 1 with a row, and with a whole copy in version 2.
-fn live_with_copy() -> World<Cells> {
+/// Live in schema version 1 with a row, and with a whole shadow in version 2.
+fn live_with_shadow() -> World<Cells> {
     let mut world = live(1);
     world.packet([1, 2, 3]);
-    make_copy(&mut world, 2);
+    make_shadow(&mut world, 2);
     assert!(copied(&world).unwrap().complete);
     world
 }
 
 /// As [`Rows`], to be mapped.
-pub(super) fn rows(space: BTreeMap<String, String>) -> Rows {
+pub(super) fn rows(keyspace: BTreeMap<String, String>) -> Rows {
     let row = |(id, value): (String, String)| {
         let (table, key) = id.split_once('/').unwrap();
         let value = serde_json::from_str(&value).unwrap();
         ((table.to_owned(), key.to_owned()), value)
     };
-    Rows(space.into_iter().map(row).collect())
+    Rows(keyspace.into_iter().map(row).collect())
 }
 
 /// What happens to an instance.
@@ -58,8 +61,8 @@ enum Step {
     Weight(u32, u32),
     /// Another instance of the same release takes over.
     Restart,
-    /// The copy is ordered.
-    Copy,
+    /// The shadow is ordered.
+    Shadow,
     /// The store takes its time from here on.
     Hold,
     /// It answers what was asked.
@@ -73,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => packet,
         2 => weight,
         1 => Just(Step::Restart),
-        1 => Just(Step::Copy),
+        1 => Just(Step::Shadow),
         2 => Just(Step::Hold),
         2 => Just(Step::Answer),
     ];
@@ -87,7 +90,7 @@ fn answer<A: App>(world: &mut World<A>) {
     world.commits_at_once = true;
 }
 
-/// Runs them on a truth of a schema version, and makes the copy at the latest at the end.
+/// Runs them on a primary of a schema version, and makes the shadow at the latest at the end.
 fn run(schema: u32, steps: &[Step]) -> World<Cells> {
     let mut world = live(schema);
     let mut ordered = false;
@@ -115,16 +118,16 @@ fn run(schema: u32, steps: &[Step]) -> World<Cells> {
                 assert_eq!(next.flow_mods, [], "rules were touched");
                 world = next;
             }
-            Step::Copy if !ordered => {
-                make_copy(&mut world, 3 - schema);
+            Step::Shadow if !ordered => {
+                make_shadow(&mut world, 3 - schema);
                 ordered = true;
             }
-            Step::Restart | Step::Copy => {}
+            Step::Restart | Step::Shadow => {}
         }
     }
     answer(&mut world);
     if !ordered {
-        make_copy(&mut world, 3 - schema);
+        make_shadow(&mut world, 3 - schema);
     }
     world.pass(Duration::from_millis(100));
     world
@@ -139,38 +142,38 @@ proptest! {
         let through = run(1, &steps);
         let keys = |world: &World<Cells>| world.rules.keys().cloned().collect::<Vec<_>>();
         prop_assert_eq!(keys(&native), keys(&through));
-        let new = rows(native.store.space("cells", 1));
-        let old = rows(through.store.space("cells", 1));
+        let new = rows(native.store.keyspace("cells", 1));
+        let old = rows(through.store.keyspace("cells", 1));
         prop_assert_eq!(&up::<V1ToV2>(&old).unwrap(), &new);
         prop_assert_eq!(&down::<V1ToV2>(&new).unwrap(), &old);
-        // And the copy of the one is the truth of the other.
-        prop_assert_eq!(rows(native.store.space("cells", 2)), old);
-        prop_assert_eq!(rows(through.store.space("cells", 2)), new);
+        // And the shadow of the one is the primary of the other.
+        prop_assert_eq!(rows(native.store.keyspace("cells", 2)), old);
+        prop_assert_eq!(rows(through.store.keyspace("cells", 2)), new);
         for world in [native, through] {
-            let space = &world.store.state.spaces[&("cells".to_owned(), 2)];
-            let truth = &world.store.state.spaces[&("cells".to_owned(), 1)];
-            prop_assert!(space.mark >= truth.modified);
+            let keyspace = &world.store.state.keyspaces[&("cells".to_owned(), 2)];
+            let primary = &world.store.state.keyspaces[&("cells".to_owned(), 1)];
+            prop_assert!(keyspace.watermark >= primary.modified);
         }
     }
 }
 
 #[test]
-fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
-    let mut world = live_with_copy();
+fn an_upgrade_ends_natively_on_the_shadow_that_it_made() {
+    let mut world = live_with_shadow();
     world.packet([1, 3, 4]);
     world.forget();
     world.tell(instruction::Instruction::Flush(Flush {}));
     let Some(report::Report::Flushed(flushed)) = world.reports().pop() else {
         panic!("{:?}", world.reports());
     };
-    assert_eq!(flushed.space, 2);
+    assert_eq!(flushed.keyspace, 2);
     world.packet([1, 4, 5]); // waits
     assert!(world.words().is_empty());
     world.store.must([op::swap("cells", 1, 2)]);
     world.news();
     world.tell(instruction::Instruction::Go(Go {}));
     assert!(world.words().contains(&"Turn 4 of 1:3".to_owned()));
-    let cells = world.store.space("cells", 2);
+    let cells = world.store.keyspace("cells", 2);
     assert_eq!(cells["cells/1/2"], "3");
     assert_eq!(cells["cells/1/4"], "5");
     assert_eq!(world.rules.len(), 3);
@@ -178,15 +181,19 @@ fn an_upgrade_ends_natively_on_the_copy_that_it_made() {
 }
 
 #[test]
-fn a_whole_copy_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
-    let mut world = live_with_copy();
-    let mark = |world: &World<Cells>| world.store.state.spaces[&("cells".to_owned(), 2)].mark;
-    let rows = |world: &World<Cells>| world.store.space("cells", 2).len();
-    let (before, reports, few) = (mark(&world), world.reports().len(), rows(&world));
+fn a_whole_shadow_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
+    let mut world = live_with_shadow();
+    let watermark =
+        |world: &World<Cells>| world.store.state.keyspaces[&("cells".to_owned(), 2)].watermark;
+    let rows = |world: &World<Cells>| world.store.keyspace("cells", 2).len();
+    let (before, reports, few) = (watermark(&world), world.reports().len(), rows(&world));
     for at in 0..10 {
         world.packet([2, at, 1]);
     }
-    assert_eq!((mark(&world), world.reports().len()), (before, reports));
+    assert_eq!(
+        (watermark(&world), world.reports().len()),
+        (before, reports)
+    );
     world.pass(Duration::from_millis(25));
     assert_eq!(rows(&world), few + 10);
     assert_eq!(world.reports().len(), reports + 1);
@@ -199,32 +206,32 @@ fn a_whole_copy_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
 }
 
 #[test]
-fn without_a_go_it_looks_for_the_truth_by_itself() {
+fn without_a_go_it_looks_for_the_primary_by_itself() {
     let mut world = live(1);
-    make_copy(&mut world, 2);
+    make_shadow(&mut world, 2);
     world.tell(instruction::Instruction::Flush(Flush {}));
     world.packet([1, 2, 3]);
     world.forget();
     world.pass(Duration::from_millis(1900));
     assert!(world.words().is_empty());
     world.pass(Duration::from_millis(200));
-    // Nothing was swapped: on it goes through the migration, and keeps its copy.
-    assert_eq!(world.store.space("cells", 1)["lines/1"], r#"{"2":3}"#);
-    assert_eq!(world.store.space("cells", 2)["cells/1/2"], "3");
+    // Nothing was swapped: on it goes through the migration, and keeps its shadow.
+    assert_eq!(world.store.keyspace("cells", 1)["lines/1"], r#"{"2":3}"#);
+    assert_eq!(world.store.keyspace("cells", 2)["cells/1/2"], "3");
 }
 
 #[test]
-fn a_downgrade_hands_over_a_current_copy_and_a_rollback_goes_through_it() {
+fn a_downgrade_hands_over_a_current_shadow_and_a_rollback_goes_through_it() {
     let mut world = live(2);
     world.packet([1, 2, 3]);
-    make_copy(&mut world, 1);
+    make_shadow(&mut world, 1);
     world.commits_at_once = false;
     world.packet([1, 3, 4]);
     world.control(to_app::Record::Quiesce(session::Quiesce { epoch: 1 }));
     world.commit(); // the turn
     assert!(!world.words().iter().any(|word| word.contains("Quiesced")));
     while !world.commits.is_empty() {
-        world.commit(); // the copy, and its mark
+        world.commit(); // the shadow, and its watermark
     }
     assert_eq!(world.words().last().unwrap(), "Quiesced 1:2 after 3");
     world.commits_at_once = true;
@@ -232,25 +239,25 @@ fn a_downgrade_hands_over_a_current_copy_and_a_rollback_goes_through_it() {
     let fence = op::fence("cells", "node1", 1, "1.0.0");
     world.store.must([fence, swap]);
     world.news();
-    // Rolled back: the same instance, on the other's truth.
+    // Rolled back: the same instance, on the other's primary.
     world.forget();
     world.resume();
     world.event(3, [1, 2, 0]);
     world.pass(Duration::from_millis(50));
-    assert_eq!(world.store.space("cells", 2)["lines/1"], r#"{"3":4}"#);
+    assert_eq!(world.store.keyspace("cells", 2)["lines/1"], r#"{"3":4}"#);
     assert_eq!(world.rules.len(), 1);
 }
 
 #[test]
-fn a_space_that_is_to_become_the_truth_is_read_natively() {
+fn a_keyspace_that_is_to_become_the_primary_is_read_natively() {
     let mut store = store(1);
     store.must([
-        op::create_copy("cells", 2, 2, "other"),
+        op::create_shadow("cells", 2, 2, "other"),
         op::put(op::row_in("cells", 2, "cells", "1/2"), "3"),
-        op::mark("cells", 2, "other", 1),
+        op::watermark("cells", 2, "other", 1),
     ]);
     let mut settings = config::<V1ToV2>("i1");
-    settings.space = Some(2);
+    settings.keyspace = Some(2);
     let mut world = World::new(Cells, settings, store);
     world.attach();
     let [report::Report::Ready(ready)] = &world.reports()[..] else {
@@ -263,7 +270,7 @@ fn a_space_that_is_to_become_the_truth_is_read_natively() {
     world.news();
     world.resume_at(revision);
     world.packet([1, 3, 4]);
-    assert_eq!(world.store.space("cells", 2)["cells/1/3"], "4");
+    assert_eq!(world.store.keyspace("cells", 2)["cells/1/3"], "4");
     assert_eq!(world.rules.len(), 2);
 }
 
@@ -273,25 +280,25 @@ fn a_turn_whose_down_fails_or_panics_ends_an_instance_that_runs_through_it() {
         let mut world = live(1);
         world.packet([1, 2, value]);
         assert_eq!(world.sent.last(), Some(&Output::Exit(1)));
-        assert!(!world.store.space("cells", 1).contains_key("lines/1"));
+        assert!(!world.store.keyspace("cells", 1).contains_key("lines/1"));
     }
 }
 
 #[test]
-fn a_down_that_fails_ends_the_copy_and_not_the_instance_that_runs_natively() {
+fn a_down_that_fails_ends_the_shadow_and_not_the_instance_that_runs_natively() {
     let mut world = live(2);
     world.packet([1, 2, 13]);
-    make_copy(&mut world, 1);
-    let copy = copied(&world).unwrap();
-    assert!(copy.error.contains("13 has no place"), "{copy:?}");
+    make_shadow(&mut world, 1);
+    let shadow = copied(&world).unwrap();
+    assert!(shadow.error.contains("13 has no place"), "{shadow:?}");
     world.packet([1, 2, 5]);
     assert_eq!(world.words().last().unwrap(), "Durable 1:2");
 }
 
 #[test]
-fn a_copy_of_many_rows_is_made_in_parts_between_the_turns() {
+fn a_shadow_of_many_rows_is_made_in_parts_between_the_turns() {
     let mut store = Store::default();
-    store.must([op::create_truth("cells", 1, 2)]);
+    store.must([op::create_primary("cells", 1, 2)]);
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
     for n in 0..2000 {
         world
@@ -301,19 +308,19 @@ fn a_copy_of_many_rows_is_made_in_parts_between_the_turns() {
     world.attach();
     world.resume();
     world.commits_at_once = false;
-    make_copy(&mut world, 1);
+    make_shadow(&mut world, 1);
     world.packet([1, 2, 3]);
-    let mut marks = 0;
+    let mut watermarks = 0;
     while !world.commits.is_empty() {
         let (_, transaction) = &world.commits[0];
         assert!(transaction.ops.len() <= 501);
-        marks += usize::from(transaction.turn.is_none());
+        watermarks += usize::from(transaction.turn.is_none());
         world.commit();
     }
-    assert!(marks >= 4, "{marks}");
-    assert_eq!(world.store.space("cells", 2).len(), 2002);
-    let copy = copied(&world).unwrap();
-    assert!(copy.complete && copy.rows == 2002, "{copy:?}");
+    assert!(watermarks >= 4, "{watermarks}");
+    assert_eq!(world.store.keyspace("cells", 2).len(), 2002);
+    let shadow = copied(&world).unwrap();
+    assert!(shadow.complete && shadow.rows == 2002, "{shadow:?}");
 }
 
 /// [`V1ToV2`], but the old schema keeps no more than 100 in a cell.
@@ -348,25 +355,25 @@ impl crate::Migration for Lossy {
 
 #[test]
 fn what_a_way_back_would_lose_is_counted_and_told_on_either_way() {
-    for (truth, copy) in [(1, 2), (2, 1)] {
-        let mut world = World::new(Cells, config::<Lossy>("i1"), store(truth));
+    for (primary, shadow) in [(1, 2), (2, 1)] {
+        let mut world = World::new(Cells, config::<Lossy>("i1"), store(primary));
         world.attach();
         world.resume();
         world.packet([1, 2, 3]);
         world.packet([2, 2, 3]);
-        make_copy(&mut world, copy);
+        make_shadow(&mut world, shadow);
         let none = copied(&world).unwrap();
-        assert_eq!((none.groups, none.groups_total, none.losing), (3, 3, 0)); // with count.0
+        assert_eq!((none.groups, none.groups_total, none.lossy), (3, 3, 0)); // with count.0
         world.packet([1, 3, 200]);
         world.pass(Duration::from_millis(100));
         let one = copied(&world).unwrap();
-        assert_eq!((one.losing, one.losses.len()), (1, 1), "{one:?}");
+        assert_eq!((one.lossy, one.losses.len()), (1, 1), "{one:?}");
         let loss = &one.losses[0];
         let told = [&loss.row, &loss.before, &loss.after].map(String::as_str);
-        assert_eq!(told, ["cells/1/3", "200", "100"], "from {truth}");
+        assert_eq!(told, ["cells/1/3", "200", "100"], "from {primary}");
         // Once it is gone, nothing would be lost.
         world.packet([1, 3, 0]);
         world.pass(Duration::from_millis(100));
-        assert_eq!(copied(&world).unwrap().losing, 0);
+        assert_eq!(copied(&world).unwrap().lossy, 0);
     }
 }
