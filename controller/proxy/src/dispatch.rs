@@ -1,24 +1,24 @@
-//! The present apps, and whose a message is.
+//! Present apps: finds the app that a message belongs to.
 
 use morph_api::cookie::Cookie;
 use morph_api::supervisor::Configuration;
 
-/// An app that is present.
+/// Present app and its range of tables in the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Present {
+pub(crate) struct PipelineApp {
     pub(crate) name: String,
     pub(crate) id: u8,
     pub(crate) first_table: u8,
-    /// Its exit, which belongs to the proxy.
+    /// Exit table, owned by the proxy: it leads to the next app's first table.
     pub(crate) last_table: u8,
 }
 
-/// All present apps, in order of their tables.
+/// Present apps, sorted by first table.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Apps(Vec<Present>);
+pub(crate) struct Apps(Vec<PipelineApp>);
 
 impl Apps {
-    /// Checks and takes over what morphd says.
+    /// Validates a configuration from morphd.
     pub(crate) fn new(configuration: &Configuration) -> Result<Self, String> {
         let mut apps = Vec::with_capacity(configuration.apps.len());
         for app in &configuration.apps {
@@ -26,7 +26,7 @@ impl Apps {
                 Ok(number @ 1..=254) => Ok(number),
                 _ => Err(format!("{}: {what} {value} is not from 1 to 254", app.name)),
             };
-            apps.push(Present {
+            apps.push(PipelineApp {
                 name: app.name.clone(),
                 id: number("id", app.id)?,
                 first_table: number("first table", app.first_table)?,
@@ -71,40 +71,40 @@ impl Apps {
         None
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Present> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &PipelineApp> {
         self.0.iter()
     }
 
-    pub(crate) fn by_id(&self, id: u8) -> Option<&Present> {
+    pub(crate) fn by_id(&self, id: u8) -> Option<&PipelineApp> {
         self.0.iter().find(|app| app.id == id)
     }
 
-    pub(crate) fn by_name(&self, name: &str) -> Option<&Present> {
+    pub(crate) fn by_name(&self, name: &str) -> Option<&PipelineApp> {
         self.0.iter().find(|app| app.name == name)
     }
 
-    /// The one that is present, where there is no other.
-    pub(crate) fn only(&self) -> Option<&Present> {
+    /// Returns the app if exactly one is present.
+    pub(crate) fn only(&self) -> Option<&PipelineApp> {
         match &self.0[..] {
             [only] => Some(only),
             _ => None,
         }
     }
 
-    /// The highest table that a switch needs.
+    /// Returns the highest table number that a switch must have.
     pub(crate) fn last_table(&self) -> u8 {
         self.0.last().map_or(0, |app| app.last_table)
     }
 
-    /// Whose a rule with this cookie is.
-    pub(crate) fn of_cookie(&self, cookie: u64) -> Option<&Present> {
+    /// Finds the app that owns rules with this cookie.
+    pub(crate) fn owner_of_cookie(&self, cookie: u64) -> Option<&PipelineApp> {
         self.by_id(Cookie::from_u64(cookie)?.app)
     }
 
-    /// Whose a packet-in is: its rule's, else its table's.
-    pub(crate) fn of_packet_in(&self, cookie: u64, table: u8) -> Option<&Present> {
-        self.of_cookie(cookie).or_else(|| {
-            let of = |app: &&Present| (app.first_table..=app.last_table).contains(&table);
+    /// Finds the receiver of a packet-in: the owner of the cookie, or else of the table.
+    pub(crate) fn receiver_of_packet_in(&self, cookie: u64, table: u8) -> Option<&PipelineApp> {
+        self.owner_of_cookie(cookie).or_else(|| {
+            let of = |app: &&PipelineApp| (app.first_table..=app.last_table).contains(&table);
             self.0.iter().find(of)
         })
     }
@@ -115,7 +115,7 @@ pub(crate) mod tests {
     use super::*;
     use morph_api::supervisor::PresentApp;
 
-    /// Apps by (name, id, first table, last table).
+    /// Builds a configuration from (name, id, first table, last table).
     pub(crate) fn configuration(apps: &[(&str, u32, u32, u32)]) -> Configuration {
         let present = |&(name, id, first_table, last_table): &(&str, u32, u32, u32)| PresentApp {
             name: name.into(),
@@ -144,29 +144,29 @@ pub(crate) mod tests {
             ("topology", 2, 2, 9),
         ]))
         .unwrap();
-        for (cookie, table, whose) in [
+        for (cookie, table, owner) in [
             (cookie(3), 0, Some("router")),
             (cookie(2), 25, Some("topology")),
             (0, 25, Some("router")),
             (u64::MAX, 9, Some("topology")),
-            // Of an app that is not present, and of Morpheus itself.
+            // Cookie of an absent app, then of Morpheus itself.
             (cookie(9), 20, Some("router")),
             (cookie(0), 29, Some("router")),
             (cookie(0), 0, None),
             (u64::MAX, 15, None),
         ] {
             let found = apps
-                .of_packet_in(cookie, table)
+                .receiver_of_packet_in(cookie, table)
                 .map(|app| app.name.as_str());
-            assert_eq!(found, whose, "{cookie:x} in table {table}");
+            assert_eq!(found, owner, "{cookie:x} in table {table}");
         }
-        assert_eq!(apps.of_cookie(u64::MAX), None);
+        assert_eq!(apps.owner_of_cookie(u64::MAX), None);
         assert_eq!(apps.last_table(), 29);
     }
 
     #[test]
     fn contradictions_are_named() {
-        for (wrong, said) in [
+        for (wrong, expected) in [
             (
                 &[("a", 1, 10, 19), ("b", 2, 19, 29)][..],
                 "the tables of a and b overlap",
@@ -180,7 +180,7 @@ pub(crate) mod tests {
             (&[("", 1, 10, 19)], "has no name"),
         ] {
             let error = Apps::new(&configuration(wrong)).unwrap_err();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

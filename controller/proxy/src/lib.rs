@@ -1,23 +1,25 @@
-//! morph-proxy, the mediator: it holds the switches and runs no application code.
+//! morph-proxy, the mediator: holds the channels of the switches and runs no application code.
 //!
-//! Everything that decides is a machine without `async`: `Channel` (one switch connection), `Slot` (one app's event
-//! stream), `Reconcile` (table 0 and the exits of one switch), and `Mediator`, which owns them. `driver` has the sockets.
+//! All decisions are made by machines without `async`: `Channel` (one switch connection), `Slot` (the events of one app),
+//! `Group` (apps upgraded as one), `Reconciliation` (table 0 and the exit tables of one switch), and `Mediator`, which owns
+//! them. `driver` has the sockets.
 
 mod channel;
+mod command;
 mod dispatch;
 mod driver;
+mod group;
 mod mediator;
 mod pipeline;
 mod slot;
-mod together;
-mod turn;
 mod wire;
 
-/// The mediator as it is, without its drivers: for the model of the hand-over (`tests/model`), which feeds it itself.
+/// Mediator without its drivers, for the model checker in `tests/model`, which feeds it directly.
 pub mod machine {
-    pub use crate::channel::End;
+    pub use crate::channel::ConnectionEnd;
     pub use crate::mediator::{
-        Answer, Ask, FenceOutcome, Input, Mediator, Output, QUOTA, Refusal, Settings,
+        ControlReply, ControlRequest, FenceOutcome, Input, Mediator, Output, QUOTA, Refusal,
+        Settings,
     };
     pub use crate::wire::NotOpenFlow;
 }

@@ -1,4 +1,4 @@
-//! The proxy's command line.
+//! Command line of the proxy.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,23 +10,23 @@ use morph_proxy::{Options, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// The mediator between switches and the instances of apps: ends the OpenFlow channels, and holds and replays events
-/// while an app is replaced. Started by morphd.
+/// Mediator between switches and app instances: ends the OpenFlow channels, and holds and replays events while an app
+/// is replaced. Started by morphd.
 #[derive(Debug, Parser)]
 #[command(name = "morph-proxy", version)]
 struct Args {
-    /// The directory of sockets and locks; the store's socket is expected there.
+    /// Directory of sockets and locks; the store's socket is expected in it.
     #[arg(long, value_name = "DIR")]
     run_dir: PathBuf,
-    /// Where switches connect, as IP:PORT; may be given several times. Without: 6653 on all addresses, and 6633 where
-    /// that is free.
+    /// Address for switches, as IP:PORT; may be given several times. Default: port 6653 on all addresses, and 6633
+    /// where it is free.
     #[arg(long, value_name = "ADDR")]
     openflow: Vec<SocketAddr>,
-    /// The name of this node, as in the store's checkpoints.
+    /// Name of this node, as in the store's checkpoints.
     #[arg(long, value_name = "NAME", default_value = "node1")]
     node: String,
-    /// Which role to ask the switches for: equal, master (a former one becomes a slave) or slave (nothing is written, and
-    /// apps see no switch).
+    /// Role to request from the switches: equal, master (the former master becomes a slave) or slave (nothing is
+    /// written, and apps see no switch).
     #[arg(long, value_name = "ROLE", default_value_t)]
     role: Role,
 }
@@ -37,7 +37,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        // It would be told on standard error, with a panic: a full disk under the log would end the process.
+        // Internal errors are reported on standard error, with a panic: a full disk under the log would end the
+        // process.
         .log_internal_errors(false)
         .with_target(false)
         .with_env_filter(filter)

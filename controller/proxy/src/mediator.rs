@@ -1,19 +1,19 @@
-//! The mediator: owns all channels, slots and sessions, and passes things between them.
+//! The mediator: owns all channels, slots and sessions, and routes messages between them.
 //!
 //! ```text
 //!   switches --frames--> Channel --messages--> dispatch --events--> Slot --events--> Session --blobs--> instances
-//!   switches <--bytes--- Channel <---------- turn check <--turns--- Slot <--records- Session <--blobs-- instances
+//!   switches <--bytes--- Channel <------- command check <--turns--- Slot <--records- Session <--blobs-- instances
 //!                           ^                                        ^
-//!                        pipeline (table 0, exits)               morphd: hold, resume
+//!                pipeline (table 0, exit tables)                 morphd: hold, resume
 //! ```
 //!
-//! It waits for nothing and writes nothing: [`Mediator::handle`] takes what the drivers saw, and says what they have to
-//! do. What goes out on channels and sessions is collected until [`Mediator::flush`], so that many inputs make one write.
+//! It waits for nothing and writes nothing: [`Mediator::handle`] takes an input from the drivers and returns outputs for
+//! them. Bytes for channels and sessions are collected until [`Mediator::flush`], so that many inputs cause one write.
 
 mod control;
-mod deaths;
 mod observe;
-mod questions;
+mod quarantine;
+mod queries;
 mod replies;
 mod session;
 mod sessions;
@@ -31,158 +31,195 @@ use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
 use morph_openflow::rule::RuleSet;
 
-use crate::channel::{self, Channel, End};
+use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
 use crate::dispatch::Apps;
-use crate::pipeline::Reconcile;
-use crate::slot::{self, Slot};
-use crate::together::Together;
+use crate::group::Group;
+use crate::pipeline::Reconciliation;
+use crate::slot::{
+    EventKind, FenceResult, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
+};
 use crate::wire::NotOpenFlow;
-pub use control::{Answer, Ask, Refusal};
-use questions::Question;
+pub use control::{ControlReply, ControlRequest, Refusal};
+use queries::PendingQuery;
 use session::Session;
 
-/// What the drivers saw.
+/// Inputs from the drivers.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A switch, or something else, has connected. Numbers count up and are never used again.
-    Connected { conn: u32, remote: String },
-    /// Whole messages came.
-    Frames { conn: u32, frames: Vec<Bytes> },
-    /// Bytes came that are no OpenFlow.
-    NotOpenFlow { conn: u32, what: NotOpenFlow },
-    /// So many bytes were written.
-    Written { conn: u32, bytes: usize },
-    /// The connection ended by itself.
-    Ended { conn: u32, end: End },
-    /// An instance has opened a session.
-    SessionOpened { session: u64 },
-    /// A blob of records came.
-    Blob { session: u64, records: Bytes },
-    /// So many bytes of blobs were taken by the transport.
-    SessionWritten { session: u64, bytes: usize },
-    /// The session ended by itself.
-    SessionEnded { session: u64, reason: String },
-    /// morphd asks.
-    Ask { ticket: u64, ask: Ask },
+    /// New connection. Numbers count up and are never reused.
+    Connected {
+        conn: u32,
+        remote: String,
+    },
+    Frames {
+        conn: u32,
+        frames: Vec<Bytes>,
+    },
+    NotOpenFlow {
+        conn: u32,
+        what: NotOpenFlow,
+    },
+    Written {
+        conn: u32,
+        bytes: usize,
+    },
+    /// The peer or an error ended the connection.
+    Ended {
+        conn: u32,
+        end: ConnectionEnd,
+    },
+    SessionOpened {
+        session: u64,
+    },
+    Blob {
+        session: u64,
+        records: Bytes,
+    },
+    /// The transport has taken this many bytes of blobs.
+    SessionWritten {
+        session: u64,
+        bytes: usize,
+    },
+    SessionEnded {
+        session: u64,
+        reason: String,
+    },
+    Request {
+        ticket: u64,
+        request: ControlRequest,
+    },
     /// morphd observes from now on, or no longer.
-    Observer { present: bool },
-    /// What came of `Output::Fence`.
-    Fenced { app: String, outcome: FenceOutcome },
-    /// A deadline may have passed.
+    Observer {
+        present: bool,
+    },
+    /// Result of `Output::Fence`.
+    Fenced {
+        app: String,
+        outcome: FenceOutcome,
+    },
+    /// Some deadline may have passed.
     Timer,
-    /// The process ends.
     Shutdown,
 }
 
-/// What the store answered to a fence.
+/// Result of a fence.
 #[derive(Debug, Clone)]
 pub enum FenceOutcome {
-    /// The checkpoint as it is now.
-    Won {
+    /// New state of the checkpoint.
+    Committed {
         epoch: u64,
         cursor: Seq,
         turn: u64,
         release: String,
         revision: u64,
     },
-    /// Somebody else was faster.
-    Raced,
-    /// The app has no checkpoint: nothing of it ever ran.
+    /// Another writer raised the epoch first.
+    LostRace,
+    /// The app has no checkpoint: no instance of it ever ran.
     NoCheckpoint,
-    /// Not now.
-    Away(String),
+    /// The store did not answer; carries the reason.
+    StoreUnavailable(String),
 }
 
-/// What the drivers have to do.
+/// Actions for the drivers.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Write these bytes to the switch.
-    Write { conn: u32, bytes: BytesMut },
-    /// Write what is queued, then close. Nothing more comes of this connection.
-    Disconnect { conn: u32 },
-    /// Send a blob of records.
-    Blob { session: u64, records: Bytes },
-    /// Send what is queued, then close, and let go of all that belongs to it; said once of each session, also of one that ended
-    /// by itself.
-    EndSession { session: u64 },
-    /// One more blob may be read.
-    Credit { session: u64 },
-    /// Answer morphd.
-    Answer {
-        ticket: u64,
-        answer: Result<Answer, Refusal>,
+    Write {
+        conn: u32,
+        bytes: BytesMut,
     },
-    /// Tell the observer.
+    /// Write what is queued, then close. No further input comes from this connection.
+    Disconnect {
+        conn: u32,
+    },
+    Blob {
+        session: u64,
+        records: Bytes,
+    },
+    /// Send what is queued, then close and free the session. Emitted once for each session, also for one that ended by
+    /// itself.
+    EndSession {
+        session: u64,
+    },
+    /// Allow one more blob to be read.
+    Credit {
+        session: u64,
+    },
+    Reply {
+        ticket: u64,
+        reply: Result<ControlReply, Refusal>,
+    },
     Observe(Observation),
-    /// Raise the epoch of the app's checkpoint, for the release that the checkpoint names.
-    Fence { app: String },
+    /// Raise the epoch of the app's checkpoint, for the release named there.
+    Fence {
+        app: String,
+    },
 }
 
-/// What does not change while the process lives.
+/// Settings that stay the same while the process lives.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The incarnation of all its events.
+    /// Incarnation of this proxy, part of every event's sequence number.
     pub incarnation: u64,
-    /// Bytes of events kept for one app.
+    /// Limit in bytes of the events kept for one app.
     pub quota: usize,
-    /// Asked for at every switch.
+    /// OpenFlow role requested from every switch.
     pub role: Role,
 }
 
-/// The default quota of bytes of an app's backlog: some 300 000 small packet-ins.
+/// Default limit of an app's backlog in bytes: some 300 000 small packet-ins.
 pub const QUOTA: usize = 64 << 20;
 
-/// A connection and what belongs to it.
+/// One connection and its state in the mediator.
 #[derive(Debug, Clone)]
 struct Switch {
     channel: Channel,
-    reconcile: Reconcile,
-    /// The connection that claims the same datapath id and waits for the challenge's end.
+    reconciliation: Reconciliation,
+    /// Connection that claims the same datapath id and waits for the end of the challenge.
     challenger: Option<u32>,
-    /// Apps know it.
+    /// Apps have been told of this switch.
     announced: bool,
-    /// It is in the list of those to be flushed.
+    /// Listed in `dirty_switches`.
     dirty: bool,
 }
 
-/// The machine of machines.
 #[derive(Debug, Clone)]
 pub struct Mediator {
     settings: Settings,
-    /// None before the first `Configure`: sessions wait, and no rule is touched.
+    /// `None` before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
     wanted: RuleSet,
     switches: BTreeMap<u32, Switch>,
-    /// The highest number of a connection so far.
+    /// Highest connection number so far.
     last_conn: u32,
-    /// Which connection holds a datapath id.
+    /// Connection that holds a datapath id.
     by_dpid: BTreeMap<u64, u32>,
     disconnects: BTreeMap<u64, u64>,
-    /// By the app's id.
+    /// Slots, keyed by app id.
     slots: BTreeMap<u8, Slot>,
-    /// The next event's number of slots that were removed: numbers are never used again in an incarnation.
+    /// Next event number of removed slots: numbers are never reused within an incarnation.
     removed: BTreeMap<u8, u64>,
     sessions: BTreeMap<u64, Session>,
-    /// Apps whose turns wait for each other, by the upgrade's id.
-    together: BTreeMap<String, Together>,
-    questions: BTreeMap<u64, Question>,
+    /// Groups of apps whose turns wait for each other, keyed by upgrade id.
+    groups: BTreeMap<String, Group>,
+    queries: BTreeMap<u64, PendingQuery>,
     observed: bool,
     dirty_switches: Vec<u32>,
     dirty_sessions: Vec<u64>,
-    /// Not later than the earliest deadline.
+    /// Lower bound of all deadlines.
     wake: Option<Instant>,
-    /// Messages of switches that concerned nobody.
+    /// Count of messages that belong to no present app.
     unclaimed: u64,
-    /// Empty between two inputs: kept so that not each message needs an allocation.
-    channel_outputs: Vec<channel::Output>,
-    slot_outputs: Vec<slot::Output>,
+    /// Scratch space, empty between two inputs; saves an allocation for each message.
+    channel_outputs: Vec<ChannelOutput>,
+    slot_outputs: Vec<SlotOutput>,
 }
 
-/// Datapaths whose disconnects are counted: more than any network of ours, and a bound for a peer that makes them up.
+/// Limit of datapaths whose disconnects are counted: bounds the memory that a peer with invented ids can take.
 const COUNTED_DATAPATHS: usize = 65_536;
 
 impl Mediator {
-    /// Without apps, until it is configured.
+    /// Creates a mediator without apps; `Configure` adds them.
     pub fn new(settings: Settings) -> Self {
         Mediator {
             settings,
@@ -195,8 +232,8 @@ impl Mediator {
             slots: BTreeMap::new(),
             removed: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            together: BTreeMap::new(),
-            questions: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            queries: BTreeMap::new(),
             observed: false,
             dirty_switches: Vec::new(),
             dirty_sessions: Vec::new(),
@@ -207,23 +244,25 @@ impl Mediator {
         }
     }
 
-    /// Takes one input.
+    /// Handles one input and appends the resulting outputs.
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
         match input {
             Input::Connected { conn, remote } => self.connected(conn, remote, now, out),
             Input::Frames { conn, frames } => {
                 for frame in frames {
-                    self.channel(conn, channel::Input::Frame(frame), now, out);
+                    self.feed_channel(conn, ChannelInput::Frame(frame), now, out);
                 }
             }
             Input::NotOpenFlow { conn, what } => {
-                self.channel(conn, channel::Input::NotOpenFlow(what), now, out);
+                self.feed_channel(conn, ChannelInput::NotOpenFlow(what), now, out);
             }
             Input::Written { conn, bytes } => {
-                self.channel(conn, channel::Input::Written(bytes), now, out);
-                self.unblock(conn, now, out);
+                self.feed_channel(conn, ChannelInput::Written(bytes), now, out);
+                self.continue_sessions(conn, now, out);
             }
-            Input::Ended { conn, end } => self.channel(conn, channel::Input::Ended(end), now, out),
+            Input::Ended { conn, end } => {
+                self.feed_channel(conn, ChannelInput::Ended(end), now, out)
+            }
             Input::SessionOpened { session } => self.session_opened(session, now),
             Input::Blob { session, records } => self.blob(session, records, now, out),
             Input::SessionWritten { session, bytes } => {
@@ -232,7 +271,7 @@ impl Mediator {
                 }
             }
             Input::SessionEnded { session, reason } => self.drop_session(session, reason, now, out),
-            Input::Ask { ticket, ask } => self.ask(ticket, ask, now, out),
+            Input::Request { ticket, request } => self.request(ticket, request, now, out),
             Input::Observer { present } => self.observer(present, out),
             Input::Fenced { app, outcome } => self.fenced(&app, outcome, now, out),
             Input::Timer => self.timer(now, out),
@@ -240,15 +279,15 @@ impl Mediator {
         }
     }
 
-    /// Everything collected since the last flush.
+    /// Appends the bytes collected since the last flush.
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
-        self.refusals(now, out);
+        self.answer_unsendable(now, out);
         for conn in std::mem::take(&mut self.dirty_switches) {
             let Some(switch) = self.switches.get_mut(&conn) else {
                 continue;
             };
             switch.dirty = false;
-            if let Some(bytes) = switch.channel.take_out(now) {
+            if let Some(bytes) = switch.channel.transport.take_out(now) {
                 out.push(Output::Write { conn, bytes });
             }
             self.arm(
@@ -270,7 +309,7 @@ impl Mediator {
         }
     }
 
-    /// When `Timer` is next due; perhaps a little early.
+    /// Returns the time at which `Input::Timer` is due; it may be a little early.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.wake
     }
@@ -287,32 +326,32 @@ impl Mediator {
         let late =
             |(conn, switch): (&u32, &Switch)| due(switch.channel.next_deadline()).then_some(*conn);
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
-            self.channel(conn, channel::Input::Timer, now, out);
+            self.feed_channel(conn, ChannelInput::Timer, now, out);
         }
         let late = |(conn, switch): (&u32, &Switch)| {
-            due(switch.reconcile.next_deadline()).then_some(*conn)
+            due(switch.reconciliation.next_deadline()).then_some(*conn)
         };
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
             tracing::warn!(
                 conn,
-                "no answer about table 0 and the exits within 10 s; asked again"
+                "the switch did not report table 0 and the exit tables within 10 s; reading them again"
             );
             self.reconcile(conn, now);
         }
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.slot(app, slot::Input::Timer, now, out);
+            self.feed_slot(app, SlotInput::Timer, now, out);
         }
-        self.together(|together, out| together.time(now, out), now, out);
+        self.feed_groups(|group, out| group.timer(now, out), now, out);
         let late = |(id, session): (&u64, &Session)| due(session.next_deadline()).then_some(*id);
         for id in self.sessions.iter().filter_map(late).collect::<Vec<_>>() {
             self.refuse(
                 id,
-                "the session is not read: its queue was full for 5 s".into(),
+                "the instance does not read its session: the queue was full for 5 s".into(),
                 now,
                 out,
             );
         }
-        self.expire_questions(now, out);
+        self.expire_queries(now, out);
         self.wake = self.earliest();
     }
 
@@ -324,21 +363,21 @@ impl Mediator {
         let reads = self
             .switches
             .values()
-            .filter_map(|s| s.reconcile.next_deadline());
+            .filter_map(|s| s.reconciliation.next_deadline());
         let slots = self.slots.values().filter_map(Slot::next_deadline);
         let sessions = self.sessions.values().filter_map(Session::next_deadline);
-        let questions = self.questions.values().map(Question::deadline);
-        let together = self.together.values().filter_map(Together::next_deadline);
+        let queries = self.queries.values().map(PendingQuery::deadline);
+        let groups = self.groups.values().filter_map(Group::next_deadline);
         channels
             .chain(reads)
             .chain(slots)
             .chain(sessions)
-            .chain(questions)
-            .chain(together)
+            .chain(queries)
+            .chain(groups)
             .min()
     }
 
-    /// Sessions first, and without a word about switches: that they go is our doing, and no news for any app.
+    /// Ends sessions before channels: apps get no events about switches that go because the proxy ends.
     fn shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.flush(now, out);
         self.slots.clear();
@@ -349,11 +388,11 @@ impl Mediator {
                 .map(|session| Output::EndSession { session }),
         );
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
-            let end = channel::Input::Shutdown;
-            self.channel(conn, end, now, out);
+            let end = ChannelInput::Shutdown;
+            self.feed_channel(conn, end, now, out);
         }
     }
 }
 
-/// How long morphd waits for a switch's answer at most.
-const QUESTION: Duration = Duration::from_secs(5);
+/// Time limit for a switch to answer a request of morphd.
+const QUERY: Duration = Duration::from_secs(5);

@@ -1,19 +1,19 @@
-//! Table 0 and the exits: what they have to be, and how a switch is brought there.
+//! Table 0 and the exit tables: their rules, and how a switch is brought to have them.
 //!
 //! ```text
-//!   Unread --begin--> Reading --both replies whole--> InStep
-//!                        ^                               |
-//!                        +------- begin, no answer ------+
+//!   Unread --begin--> Reading --both replies complete--> InStep
+//!                        ^                                  |
+//!                        +--------- begin, no answer -------+
 //! ```
 //!
-//! 1. Ask for all rules of app 0, and for all of ours in table 0 (the one for LLDP bears topology's id).
-//! 2. Compare what is there with what is wanted when the last reply has come.
-//! 3. Send the difference: additions and changes first, so that a bypass is there before the range it bypasses goes.
+//! 1. Read all rules of app 0, and all of Morpheus's rules in table 0 (the one for LLDP has topology's id).
+//! 2. Compare them with the wanted rules when the last reply is complete.
+//! 3. Send the difference, additions and changes first: a bypass must be there before the range that it bypasses goes.
 //!
-//! So nothing that is right is sent again, and an exit of a range that is no more is deleted.
+//! Rules that are right are not sent again, and the exit table of a removed app is emptied.
 //!
-//! A switch that speaks OpenFlow 1.0 has one table and one app, whose it is: there nothing is wanted, and what is deleted are
-//! the rules of ours that are not that app's, since nothing else would bypass them.
+//! A switch that speaks OpenFlow 1.0 has one table, which belongs to one app. There nothing is wanted, and Morpheus's rules
+//! of other apps are deleted, because nothing else would bypass them.
 
 use std::time::{Duration, Instant};
 
@@ -25,20 +25,20 @@ use morph_openflow::v13::{
 
 use crate::dispatch::Apps;
 
-/// The epoch in a cookie says who added the rule, not what it is.
+/// Bits of a cookie that hold the epoch. Ignored in comparisons: they say who added a rule, not which rule it is.
 const EPOCH_BITS: u64 = 0x0000_ffff_0000_0000;
-/// Selects rules with our first byte.
+/// Mask that selects cookies with Morpheus's first byte.
 const FIRST_BYTE: u64 = 0xff << 56;
-/// The link layer discovery protocol's Ethernet type.
+/// Ethernet type of the Link Layer Discovery Protocol.
 const LLDP: u16 = 0x88cc;
-/// Above all else in table 0.
+/// Highest priority, above everything else in table 0.
 const LLDP_PRIORITY: u16 = 0xffff;
-/// The app that is told of LLDP.
+/// Name of the app that receives LLDP packets.
 const TOPOLOGY: &str = "topology";
-/// A read that takes longer is begun again.
+/// Time limit of a read; afterwards it is started again.
 const READ: Duration = Duration::from_secs(10);
 
-/// What table 0 and the exits have to be for these apps.
+/// Computes the rules of table 0 and the exit tables for these apps.
 pub(crate) fn wanted(apps: &Apps) -> RuleSet {
     let mut rules = RuleSet::new();
     if let Some(topology) = apps.by_name(TOPOLOGY) {
@@ -53,7 +53,7 @@ pub(crate) fn wanted(apps: &Apps) -> RuleSet {
         from = app.last_table;
     }
     if from != 0 {
-        // The last exit drops.
+        // The last exit table drops.
         put(&mut rules, from, 0, Match::new(), 0, Vec::new());
     }
     rules
@@ -87,34 +87,33 @@ fn put(
     rules.insert(key, body);
 }
 
-/// What was done to a switch.
+/// Counts of the changes sent to a switch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct DifferenceCounts {
     pub(crate) added: usize,
     pub(crate) changed: usize,
     pub(crate) removed: usize,
     pub(crate) unchanged: usize,
 }
 
-/// Where one switch stands.
+/// Reconciliation state of one switch.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Reconcile {
-    /// Nothing is known of it.
+pub(crate) enum Reconciliation {
     #[default]
     Unread,
-    /// Questions are out.
+    /// Requests are sent, and not all replies are complete.
     Reading {
         waiting: Vec<u32>,
         installed: RuleSet,
         until: Instant,
     },
-    /// It has been sent what it lacked.
+    /// The difference was sent.
     InStep,
 }
 
-impl Reconcile {
-    /// The questions of a read.
-    pub(crate) fn questions(one_table: bool) -> Vec<Message> {
+impl Reconciliation {
+    /// Builds the requests of a read.
+    pub(crate) fn requests(one_table: bool) -> Vec<Message> {
         let (morpheus, mask) = Cookie::all_of(0);
         if one_table {
             let ours = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
@@ -128,24 +127,24 @@ impl Reconcile {
             .to_vec()
     }
 
-    /// The questions are out under these xids.
+    /// Starts a read whose requests were sent under these xids.
     pub(crate) fn begin(&mut self, waiting: Vec<u32>, now: Instant) {
-        *self = Reconcile::Reading {
+        *self = Reconciliation::Reading {
             waiting,
             installed: RuleSet::new(),
             until: now + READ,
         };
     }
 
-    /// Part of a reply. With the last part of the last one: what has to be sent.
+    /// Adds a part of a reply. Returns the difference once the last reply is complete.
     pub(crate) fn reply(
         &mut self,
         xid: u32,
         more: bool,
         stats: &[FlowStats],
         wanted: &RuleSet,
-    ) -> Option<(Vec<FlowMod>, Sent)> {
-        let Reconcile::Reading {
+    ) -> Option<(Vec<FlowMod>, DifferenceCounts)> {
+        let Reconciliation::Reading {
             waiting, installed, ..
         } = self
         else {
@@ -163,21 +162,21 @@ impl Reconcile {
             return None;
         }
         let difference = rule::difference(installed, wanted, EPOCH_BITS);
-        let sent = Sent {
+        let counts = DifferenceCounts {
             added: difference.add.len(),
             changed: difference.change.len(),
             removed: difference.remove.len(),
             unchanged: difference.unchanged,
         };
-        *self = Reconcile::InStep;
-        Some((difference.flow_mods(), sent))
+        *self = Reconciliation::InStep;
+        Some((difference.flow_mods(), counts))
     }
 
-    /// When an unanswered read is begun again.
+    /// Returns the time at which an unanswered read is started again.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self {
-            Reconcile::Reading { until, .. } => Some(*until),
-            Reconcile::Unread | Reconcile::InStep => None,
+            Reconciliation::Reading { until, .. } => Some(*until),
+            Reconciliation::Unread | Reconciliation::InStep => None,
         }
     }
 }
@@ -191,7 +190,7 @@ mod tests {
         Apps::new(&configuration(apps)).unwrap()
     }
 
-    /// The table that a packet which matches no app's rule visits after `table`, if it is not dropped.
+    /// Finds the table that a packet without a matching app rule visits after `table`; `None`: it is dropped.
     fn next(rules: &RuleSet, table: u8) -> Option<u8> {
         let (_, body) = rules
             .iter()
@@ -240,8 +239,8 @@ mod tests {
         assert_eq!(wanted(&apps(&[("learning-switch", 1, 10, 19)])).len(), 2);
     }
 
-    fn reconcile(installed: &[FlowStats], wanted: &RuleSet) -> (Vec<FlowMod>, Sent) {
-        let mut machine = Reconcile::default();
+    fn reconcile(installed: &[FlowStats], wanted: &RuleSet) -> (Vec<FlowMod>, DifferenceCounts) {
+        let mut machine = Reconciliation::default();
         machine.begin(vec![7, 8], Instant::now());
         assert!(machine.reply(7, true, installed, wanted).is_none());
         assert!(
@@ -255,25 +254,25 @@ mod tests {
     #[test]
     fn a_switch_that_has_it_all_is_sent_nothing() {
         let wanted = wanted(&apps(&[("topology", 2, 2, 9), ("router", 3, 20, 29)]));
-        let (mods, sent) = reconcile(&stats(&wanted, 0), &wanted);
-        assert_eq!((mods.len(), sent.unchanged), (0, 4));
+        let (mods, counts) = reconcile(&stats(&wanted, 0), &wanted);
+        assert_eq!((mods.len(), counts.unchanged), (0, 4));
         let (mods, _) = reconcile(&stats(&wanted, 9), &wanted);
         assert!(mods.is_empty(), "the epoch does not count: {mods:?}");
     }
 
     #[test]
-    fn an_app_that_goes_is_bypassed_and_its_exit_deleted() {
+    fn a_removed_app_is_bypassed_and_its_exit_table_emptied() {
         let before = wanted(&apps(&[("topology", 2, 2, 9), ("router", 3, 20, 29)]));
         let after = wanted(&apps(&[("router", 3, 20, 29)]));
-        let (_, sent) = reconcile(&stats(&before, 0), &after);
-        let wanted = Sent {
+        let (_, counts) = reconcile(&stats(&before, 0), &after);
+        let wanted = DifferenceCounts {
             added: 0,
             changed: 1,
             removed: 2,
             unchanged: 1,
         };
         assert_eq!(
-            sent, wanted,
+            counts, wanted,
             "table 0 changes, the LLDP rule and the exit go, router's exit stays"
         );
     }

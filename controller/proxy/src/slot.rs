@@ -1,4 +1,4 @@
-//! One app's event stream: who is live, what waits for it, and how a hand-over goes.
+//! Events of one app: the live instance, the backlog, and the steps of a hand-over.
 //!
 //! ```text
 //!            resume                hold                 quiesced, gone, quiesce deadline
@@ -6,20 +6,20 @@
 //!     ^                | session lost            |                                          |
 //!     +----------------+                         +----------------- hold expired -----------+
 //!     |                                          |                                          v
-//!     +--- fenced, nobody there -----------------|-------------------------------------- Fencing
+//!     +--- fenced, no instance ------------------|-------------------------------------- Fencing
 //!                                                |                                          |
-//!   Live <-------------- resume (Draining, Held) +       Live <---- fenced, someone there --+
+//!   Live <-------------- resume (Draining, Held) +       Live <---- fenced, an instance ----+
 //! ```
 //!
-//! Events are queued in every state and delivered in `Live` only, one at a time: the next when the turn that answers
-//! the former was accepted. Turns pass in `Live` and `Draining`. A resume starts again after the durable cursor.
+//! Events are queued in every state. They are delivered in `Live` only, one at a time: the next one follows when the turn
+//! for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
 
 mod backlog;
-mod careful;
 mod hold;
 mod rate;
 mod report;
 mod resume;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
@@ -31,72 +31,72 @@ use morph_api::supervisor::{
     Detached, HoldExpired, HoldReply, ResumeReply, Resumed, hold_reply::Outcome, observation,
 };
 
-pub(crate) use backlog::{Backlog, Queued, What};
-use careful::Careful;
+pub(crate) use backlog::{Backlog, EventKind, QueuedEvent};
 use hold::Hold;
 use rate::Rate;
+use suspects::Suspects;
 
-/// What happened to the slot.
 #[derive(Debug, Clone)]
-pub(crate) enum Input {
-    /// An event for the app.
-    Event { channel: u32, dpid: u64, what: What },
-    /// morphd holds the slot.
+pub(crate) enum SlotInput {
+    Event {
+        channel: u32,
+        dpid: u64,
+        what: EventKind,
+    },
     Hold {
         ticket: u64,
         quiesce: Duration,
         length: Duration,
     },
-    /// This instance is to be live.
-    Resume(Resume),
-    /// The turn that answers `event` was written to its channels.
+    /// Makes this instance live.
+    Resume(ResumePlan),
+    /// The turn for `event` was queued on its channels.
     Forwarded { event: Option<Seq> },
-    /// All channels have room for what the turn wrote: it is accepted.
-    Settled {
+    /// All channels of the turn have room again, so the turn is accepted.
+    TurnAccepted {
         session: u64,
         turn: u64,
         event: Option<Seq>,
     },
-    /// The cursor is on disk.
+    /// Everything up to this cursor is durable.
     Durable(Seq),
     /// The instance has finished and stored all its turns.
     Quiesced {
         session: u64,
         quiesced: session::Quiesced,
     },
-    /// The session of this instance ended.
     SessionLost {
         session: u64,
         instance: String,
         reason: String,
     },
-    /// What came of the proxy's own fence.
-    Fenced(Fenced),
-    /// All apps that were resumed as one have their first rules: turns pass.
-    Open,
-    /// Some of them are late, and turns still wait: why.
-    Late(String),
-    /// An event that was set aside is queued again.
+    /// Result of the proxy's own fence.
+    Fenced(FenceResult),
+    /// All apps of the group have their first rules, so turns pass.
+    OpenGate,
+    /// Some members of the group are late, and turns keep waiting. Carries the reason.
+    GroupLate(String),
+    /// A quarantined event is queued again.
     Retry(Retry),
-    /// A deadline may have passed.
+    /// Some deadline may have passed.
     Timer,
 }
 
-/// An event that was set aside, and comes back.
+/// Quarantined event that is tried again.
 #[derive(Debug, Clone)]
 pub(crate) struct Retry {
     pub(crate) ticket: u64,
-    /// The record's id, and how often it was tried with this one.
-    pub(crate) try_: (String, u64),
+    /// Id of the quarantine record and number of the attempt. A repeated request is answered, not queued twice.
+    pub(crate) attempt: (String, u64),
     pub(crate) channel: u32,
     pub(crate) dpid: u64,
-    pub(crate) what: What,
+    pub(crate) what: EventKind,
 }
 
-/// Who is to be live, and from where.
+/// Instance to make live, and the position from which it continues.
 #[derive(Debug, Clone)]
-pub(crate) struct Resume {
-    /// Who asked; none: the slot's own fence.
+pub(crate) struct ResumePlan {
+    /// Ticket of morphd's request; `None` if the slot's own fence resumes.
     pub(crate) ticket: Option<u64>,
     pub(crate) session: u64,
     pub(crate) instance: String,
@@ -104,101 +104,105 @@ pub(crate) struct Resume {
     pub(crate) cursor: Seq,
     pub(crate) turn: u64,
     pub(crate) revision: u64,
-    /// Its turns wait until `Open`.
-    pub(crate) shut: bool,
+    /// Gates the turns until `OpenGate`.
+    pub(crate) gated: bool,
 }
 
-/// What came of the proxy's own fence.
+/// Result of the proxy's own fence.
 #[derive(Debug, Clone)]
-pub(crate) enum Fenced {
-    /// The epoch is raised; this instance of the checkpoint's release is there.
-    Won(Resume),
-    /// The epoch is raised; nobody of the checkpoint's release is there.
-    Nobody { epoch: u64 },
-    /// Somebody else has raised the epoch meanwhile and will resume.
-    Raced,
-    /// The store is away.
-    Away,
+pub(crate) enum FenceResult {
+    /// The epoch is raised, and an instance of the checkpoint's release is attached.
+    Committed(ResumePlan),
+    /// The epoch is raised, but no instance of the checkpoint's release is attached.
+    NoInstance {
+        epoch: u64,
+    },
+    /// Another writer raised the epoch and will resume.
+    LostRace,
+    StoreUnavailable,
 }
 
-/// What has to be done.
+/// Actions that the mediator carries out for a slot.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Output {
-    /// Send a control record.
+pub(crate) enum SlotOutput {
     Send {
         session: u64,
         record: to_app::Record,
     },
-    /// Send the event with this number.
+    /// Send the event with number `n`.
     Deliver {
         session: u64,
         n: u64,
         replayed: bool,
-        /// Nothing follows before it is durable.
+        /// No event follows until this one is durable.
         alone: bool,
     },
-    /// Tell the session, by information, which switches are connected.
-    Sync { session: u64 },
+    /// Bring the session's view of connected switches up to date.
+    Sync {
+        session: u64,
+    },
     /// Queue a `SwitchUp` for every connected switch.
     ListSwitches,
-    /// What became of the session's waiting turn is known: judge it now.
-    Release { session: u64 },
-    /// Answer morphd.
-    Answer { ticket: u64, answer: Answer },
-    /// Raise the epoch in the store, for the release that the checkpoint names.
+    /// Judge the gated turn of the session now, in the slot's new state.
+    JudgeGatedTurn {
+        session: u64,
+    },
+    Reply {
+        ticket: u64,
+        reply: SlotReply,
+    },
+    /// Raise the epoch in the store, for the release named in the checkpoint.
     Fence,
-    /// Tell the observer; the app's name is still missing.
     Observe(observation::What),
 }
 
-/// An answer to morphd.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum SlotReply {
     Hold(HoldReply),
     Resume(ResumeReply),
-    /// Where the event stands now.
+    /// Sequence number of the queued event.
     Retry(Seq),
-    /// Nothing was changed, and why.
+    /// Nothing was changed; carries the reason.
     Refused(String),
 }
 
-/// Why nothing of a turn is sent.
+/// Reason why no part of a turn is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
-    /// A newer epoch is live, or this one has ended.
+    /// Set if a newer epoch is live or this one has ended.
     pub(crate) stale: bool,
-    /// For people.
+    /// Explanation for people.
     pub(crate) message: String,
 }
 
-/// How a turn may be forwarded.
+/// Permission to forward a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pass {
-    /// A turn that answers the same event was accepted before: its packet-outs are out.
+pub(crate) struct TurnPermit {
+    /// Set if a turn for the same event was accepted before: its packet-outs were sent then.
     pub(crate) drop_packet_outs: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Live {
+struct LiveInstance {
     session: u64,
     instance: String,
-    /// The number of the event that it has and has not answered.
+    /// Number of the event that was delivered and is not yet answered.
     unanswered: Option<u64>,
-    /// The number of the next event for it.
+    /// Number of the next event to deliver.
     next: u64,
-    /// Its turns wait for other apps.
-    shut: Option<Shut>,
-    /// When the event in hand was delivered.
-    asked_at: Option<Instant>,
-    /// Events answered, and how long that took in all.
+    /// Set while turns wait for other apps of the group.
+    gate: Option<Gate>,
+    /// Delivery time of the unanswered event.
+    delivered_at: Option<Instant>,
+    /// Count of answered events; `answer_us` is the time they took in all.
     answered: u64,
     answer_us: u64,
 }
 
-/// Resumed, and its turns do not pass yet.
+/// Gate of a resumed instance whose turns do not pass yet.
 #[derive(Debug, Clone)]
-struct Shut {
-    /// Who waits for the resume.
+struct Gate {
+    /// Ticket of the resume request that waits for the gate.
     ticket: Option<u64>,
     reply: ResumeReply,
     since: Option<Instant>,
@@ -207,17 +211,17 @@ struct Shut {
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum SlotState {
     Empty { since: Option<Instant> },
-    Live(Live),
-    Draining(Live, Hold),
+    Live(LiveInstance),
+    Draining(LiveInstance, Hold),
     Held(Hold),
     Fencing { hold: Hold, retry: Option<Instant> },
 }
 
-/// What was forwarded for the app since the proxy's start.
+/// Counters of forwarded commands since the start of the proxy.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Forwarded {
+pub(crate) struct ForwardCounters {
     pub(crate) flow_mods: u64,
     pub(crate) group_mods: u64,
     pub(crate) meter_mods: u64,
@@ -225,106 +229,104 @@ pub(crate) struct Forwarded {
     pub(crate) rejected: u64,
 }
 
-/// While the store is away a fence is tried again after this.
+/// Delay before a fence is retried while the store is unavailable.
 const FENCE_RETRY: Duration = Duration::from_secs(1);
 
-/// The machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     app: String,
     backlog: Backlog,
-    state: State,
-    careful: Careful,
+    state: SlotState,
+    suspects: Suspects,
     epoch: u64,
     events: u64,
     replayed: u64,
     rate: Rate,
-    pub(crate) forwarded: Forwarded,
+    pub(crate) forwarded: ForwardCounters,
 }
 
 impl Slot {
-    /// A slot without instance, whose first event is `Resync`: of what was before this incarnation nothing is known.
-    /// `first` is the number of its first event: 1, or where the app's former slot in this stream ended.
+    /// Creates an empty slot. Its first event is `Resync`: nothing is known of the time before this incarnation.
+    /// `first` is the number of that event: 1, or the end of the app's former slot in this incarnation.
     pub(crate) fn new(app: &str, incarnation: u64, first: u64, quota: usize, now: Instant) -> Self {
         let mut backlog = Backlog::new(incarnation, first, quota);
-        backlog.append_what(0, 0, What::Resync { list: false });
+        backlog.append_marker(0, 0, EventKind::Resync { list: false });
         Slot {
             app: app.to_owned(),
             backlog,
-            state: State::Empty { since: None },
-            careful: Careful::default(),
+            state: SlotState::Empty { since: None },
+            suspects: Suspects::default(),
             epoch: 0,
             events: 1,
             replayed: 0,
             rate: Rate::new(now),
-            forwarded: Forwarded::default(),
+            forwarded: ForwardCounters::default(),
         }
     }
 
-    /// Takes one input.
-    pub(crate) fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
+    pub(crate) fn handle(&mut self, input: SlotInput, now: Instant, out: &mut Vec<SlotOutput>) {
         match input {
-            Input::Event {
+            SlotInput::Event {
                 channel,
                 dpid,
                 what,
             } => self.event(channel, dpid, what, now, out),
-            Input::Hold {
+            SlotInput::Hold {
                 ticket,
                 quiesce,
                 length,
             } => self.hold(ticket, quiesce, length, now, out),
-            Input::Resume(resume) => self.resume(resume, now, out),
-            Input::Forwarded { event } => self.mark_accepted(event),
-            Input::Settled {
+            SlotInput::Resume(plan) => self.resume(plan, now, out),
+            SlotInput::Forwarded { event } => self.mark_accepted(event),
+            SlotInput::TurnAccepted {
                 session,
                 turn,
                 event,
-            } => self.settled(session, turn, event, now, out),
-            Input::Durable(cursor) => {
+            } => self.turn_accepted(session, turn, event, now, out),
+            SlotInput::Durable(cursor) => {
                 self.backlog.forget(cursor);
-                if self.careful.is_on() {
+                if self.suspects.any() {
                     self.deliver(now, out);
                 }
             }
-            Input::Quiesced { session, quiesced } => self.quiesced(session, quiesced, out),
-            Input::SessionLost {
+            SlotInput::Quiesced { session, quiesced } => self.quiesced(session, quiesced, out),
+            SlotInput::SessionLost {
                 session,
                 instance,
                 reason,
             } => self.session_lost(session, instance, reason, now, out),
-            Input::Fenced(fenced) => self.fenced(fenced, now, out),
-            Input::Open => self.open(now, out),
-            Input::Late(why) => self.late(why, out),
-            Input::Retry(retry) => self.retry(retry, now, out),
-            Input::Timer => self.timer(now, out),
+            SlotInput::Fenced(result) => self.fenced(result, now, out),
+            SlotInput::OpenGate => self.open_gate(now, out),
+            SlotInput::GroupLate(why) => self.group_late(why, out),
+            SlotInput::Retry(retry) => self.retry(retry, now, out),
+            SlotInput::Timer => self.timer(now, out),
         }
     }
 
-    /// When `Timer` is next due.
+    /// Returns the time at which `Timer` is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Empty { .. } | State::Live(_) => None,
-            State::Draining(_, hold) => Some(hold.until.min(hold.quiesce_until)),
-            State::Held(hold) => Some(hold.until),
-            State::Fencing { retry, .. } => *retry,
+            SlotState::Empty { .. } | SlotState::Live(_) => None,
+            SlotState::Draining(_, hold) => Some(hold.until.min(hold.quiesce_until)),
+            SlotState::Held(hold) => Some(hold.until),
+            SlotState::Fencing { retry, .. } => *retry,
         }
     }
 
-    /// Whether a turn passes.
-    pub(crate) fn judge(
+    /// Decides whether a turn may pass.
+    pub(crate) fn permit_turn(
         &self,
         session: u64,
         epoch: u64,
         event: Option<Seq>,
-    ) -> Result<Pass, Rejection> {
+    ) -> Result<TurnPermit, Rejection> {
         let live = match &self.state {
-            State::Live(live) | State::Draining(live, _) if live.session == session => live,
-            State::Empty { .. }
-            | State::Live(_)
-            | State::Draining(..)
-            | State::Held(_)
-            | State::Fencing { .. } => {
+            SlotState::Live(live) | SlotState::Draining(live, _) if live.session == session => live,
+            SlotState::Empty { .. }
+            | SlotState::Live(_)
+            | SlotState::Draining(..)
+            | SlotState::Held(_)
+            | SlotState::Fencing { .. } => {
                 return Err(Rejection {
                     stale: true,
                     message: format!(
@@ -337,11 +339,14 @@ impl Slot {
         if epoch != self.epoch {
             return Err(Rejection {
                 stale: epoch < self.epoch,
-                message: format!("epoch {epoch} is not the live one, {}", self.epoch),
+                message: format!(
+                    "epoch {epoch} is not live; the app is at epoch {}",
+                    self.epoch
+                ),
             });
         }
         let Some(event) = event else {
-            return Ok(Pass {
+            return Ok(TurnPermit {
                 drop_packet_outs: false,
             });
         };
@@ -350,64 +355,77 @@ impl Slot {
             let found = in_flight.map_or("none".to_owned(), |seq| seq.to_string());
             return Err(Rejection {
                 stale: event.incarnation < self.backlog.incarnation(),
-                message: format!("the turn answers event {event}; the event in hand is {found}"),
+                message: format!(
+                    "the turn answers event {event}, but the unanswered event is {found}"
+                ),
             });
         }
-        Ok(Pass {
+        Ok(TurnPermit {
             drop_packet_outs: self.backlog.get(event.n).is_some_and(|q| q.accepted),
         })
     }
 
-    fn event(&mut self, channel: u32, dpid: u64, what: What, now: Instant, out: &mut Vec<Output>) {
+    fn event(
+        &mut self,
+        channel: u32,
+        dpid: u64,
+        what: EventKind,
+        now: Instant,
+        out: &mut Vec<SlotOutput>,
+    ) {
         self.events += 1;
         self.rate.count(now);
         self.backlog.push(channel, dpid, what);
         match &self.state {
-            State::Live(_) => self.deliver(now, out),
-            State::Draining(_, hold) | State::Held(hold)
-                if !hold.full_before && self.backlog.is_full() =>
+            SlotState::Live(_) => self.deliver(now, out),
+            SlotState::Draining(_, hold) | SlotState::Held(hold)
+                if !hold.full_at_start && self.backlog.is_full() =>
             {
                 self.expire(out);
             }
-            State::Empty { .. } | State::Draining(..) | State::Held(_) | State::Fencing { .. } => {}
+            SlotState::Empty { .. }
+            | SlotState::Draining(..)
+            | SlotState::Held(_)
+            | SlotState::Fencing { .. } => {}
         }
     }
 
-    /// Queues what a list of switches asked for: not counted as news.
-    pub(crate) fn list(&mut self, channel: u32, dpid: u64) {
-        self.backlog.append_what(channel, dpid, What::SwitchUp);
+    /// Queues a listed switch, without counting it as a new event.
+    pub(crate) fn append_listed_switch(&mut self, channel: u32, dpid: u64) {
+        self.backlog
+            .append_marker(channel, dpid, EventKind::SwitchUp);
     }
 
-    /// Delivers the next event, where there is one and the window is open.
-    fn deliver(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let State::Live(live) = &mut self.state else {
+    /// Delivers the next event if there is one and none is unanswered.
+    fn deliver(&mut self, now: Instant, out: &mut Vec<SlotOutput>) {
+        let SlotState::Live(live) = &mut self.state else {
             return;
         };
         if live.unanswered.is_some() {
             return;
         }
         let n = live.next.max(self.backlog.first());
-        if self.careful.waits(n, self.backlog.first()) {
+        if self.suspects.must_wait(n, self.backlog.first()) {
             return;
         }
         let Some(queued) = self.backlog.get_mut(n) else {
             return;
         };
         live.unanswered = Some(n);
-        live.asked_at = Some(now);
+        live.delivered_at = Some(now);
         live.next = n + 1;
-        if let What::Resync { list } = &mut queued.what
+        if let EventKind::Resync { list } = &mut queued.what
             && std::mem::take(list)
         {
-            out.push(Output::ListSwitches);
+            out.push(SlotOutput::ListSwitches);
         }
         let replayed = std::mem::replace(&mut queued.delivered, true);
         self.replayed += u64::from(replayed);
-        out.push(Output::Deliver {
+        out.push(SlotOutput::Deliver {
             session: live.session,
             n,
             replayed,
-            alone: self.careful.is_alone(n),
+            alone: self.suspects.is_delivered_alone(n),
         });
     }
 
@@ -417,27 +435,27 @@ impl Slot {
         }
     }
 
-    fn settled(
+    fn turn_accepted(
         &mut self,
         session: u64,
         turn: u64,
         event: Option<Seq>,
         now: Instant,
-        out: &mut Vec<Output>,
+        out: &mut Vec<SlotOutput>,
     ) {
         let live = match &mut self.state {
-            State::Live(live) | State::Draining(live, _) if live.session == session => live,
-            // Its epoch has ended meanwhile; the store refuses the turn, and its event is replayed.
+            SlotState::Live(live) | SlotState::Draining(live, _) if live.session == session => live,
+            // The epoch has ended: the store rejects the turn, and its event is replayed.
             _ => return,
         };
         if event.is_some() {
             live.unanswered = None;
-            if let Some(asked) = live.asked_at.take() {
+            if let Some(asked) = live.delivered_at.take() {
                 live.answered += 1;
                 live.answer_us += now.saturating_duration_since(asked).as_micros() as u64;
             }
         }
-        out.push(Output::Send {
+        out.push(SlotOutput::Send {
             session,
             record: to_app::Record::Accepted(session::Accepted { turn }),
         });
@@ -445,10 +463,10 @@ impl Slot {
     }
 }
 
-fn pause(session: u64, out: &mut Vec<Output>) {
-    out.push(Output::Send {
+fn pause(session: u64, out: &mut Vec<SlotOutput>) {
+    out.push(SlotOutput::Send {
         session,
         record: to_app::Record::Pause(session::Pause {}),
     });
-    out.push(Output::Sync { session });
+    out.push(SlotOutput::Sync { session });
 }

@@ -1,32 +1,32 @@
-//! From a stream of bytes to OpenFlow messages, and what the bytes are where they are none.
+//! Splits the bytes of a peer into OpenFlow messages, and names what else they may be.
 
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::{DecodeError, frame};
 
-/// How much of a strange peer's bytes is shown.
+/// Limit of the bytes of a foreign peer that are shown.
 const SHOWN: usize = 32;
-/// `OFPT_HELLO`: the first message of every connection (OpenFlow 1.3.5, section 6.3.1).
+/// Message type `OFPT_HELLO`, which begins every connection (OpenFlow 1.3.5, section 6.3.1).
 const HELLO: u8 = 0;
-/// The versions that have ever been on the wire, 1.0 to 1.5.
+/// Wire versions of OpenFlow 1.0 to 1.5.
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=6;
 
-/// Bytes that are not OpenFlow.
+/// Content of a connection that is not OpenFlow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotOpenFlow {
-    /// Text, up to the end of its first line.
+    /// First line of a text.
     Text(String),
-    /// The first record of TLS.
+    /// Start of a TLS handshake.
     Tls,
-    /// Neither; in hexadecimal.
+    /// Unknown bytes, shown in hexadecimal.
     Garbage(String),
-    /// A header whose length cannot be.
+    /// Header with an impossible length.
     Length(DecodeError),
 }
 
 impl NotOpenFlow {
-    /// A probe whether somebody listens, as Mininet makes it: nothing to tell anybody.
+    /// Recognizes the probe with which Mininet looks for a listener; not worth a log line.
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self, NotOpenFlow::Text(line) if line.len() <= 2)
     }
@@ -46,7 +46,7 @@ impl fmt::Display for NotOpenFlow {
     }
 }
 
-/// Cuts all whole messages off the buffer's front. `first`: none came before, so it has to begin with a hello.
+/// Cuts all whole messages off the front of the buffer. The `first` message of a connection must be a hello.
 pub(crate) fn cut(
     buffer: &mut BytesMut,
     first: bool,
@@ -61,7 +61,7 @@ pub(crate) fn cut(
         }
         frames.push(frame);
     }
-    // What stays is the beginning of a message: seen early, garbage need not be waited for.
+    // The rest is the beginning of a message: garbage in it is reported without waiting for more.
     match buffer.first() {
         Some(version) if !VERSIONS.contains(version) => Err(name(buffer)),
         _ => Ok(()),
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_openflow_is_named() {
-        for (bytes, said) in [
+    fn bytes_that_are_not_openflow_are_named() {
+        for (bytes, expected) in [
             (
                 &b"GET / HTTP/1.1\r\nHost: x\r\n"[..],
                 "a line of text, \"GET / HTTP/1.1\"",
@@ -126,7 +126,7 @@ mod tests {
         ] {
             let (frames, result, _) = cut_all(bytes, true);
             let error = result.unwrap_err();
-            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
             assert!(frames.is_empty());
             assert_eq!(error.is_probe(), bytes == b"A\n", "{error}");
         }

@@ -10,7 +10,9 @@ use morph_openflow::v13::{
     self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
     PacketIn,
 };
-use morph_proxy::machine::{Answer, Ask, Input, Mediator, Output, QUOTA, Refusal, Settings};
+use morph_proxy::machine::{
+    ControlReply, ControlRequest, Input, Mediator, Output, QUOTA, Refusal, Settings,
+};
 
 use crate::canon::Canon;
 use crate::clock;
@@ -31,7 +33,7 @@ pub(crate) struct Proxy {
 #[derive(Debug)]
 pub(crate) enum Effect {
     Blob(u64, Bytes),
-    Answer(u64, Result<Answer, Refusal>),
+    Answer(u64, Result<ControlReply, Refusal>),
     Observe(Observation),
     Fence(String),
     /// A packet of this app with this number has left a switch.
@@ -46,7 +48,7 @@ impl Canon for Proxy {
         "replayed",
         "answered",
         "answer_us",
-        "asked_at",
+        "delivered_at",
         "messages_in",
         "messages_out",
         "xids",
@@ -60,7 +62,7 @@ impl Canon for Proxy {
         "since",
         "length",
         "reply",
-        "known",
+        "known_channels",
         "pid",
         "observed",
     ];
@@ -89,10 +91,10 @@ impl Proxy {
             last_table: 10 * id + 2,
         };
         let apps = apps.iter().zip(1..).map(present).collect();
-        let configure = Ask::Configure(Configuration { apps });
-        proxy.put(Input::Ask {
+        let configure = ControlRequest::Configure(Configuration { apps });
+        proxy.put(Input::Request {
             ticket: 0,
-            ask: configure,
+            request: configure,
         });
         proxy.put(Input::Connected {
             conn: CHANNEL,
@@ -179,7 +181,7 @@ fn carry_out(output: Output, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>)
             });
             effects.push(Effect::Blob(session, records));
         }
-        Output::Answer { ticket, answer } => effects.push(Effect::Answer(ticket, answer)),
+        Output::Reply { ticket, reply } => effects.push(Effect::Answer(ticket, reply)),
         Output::Observe(observation) => effects.push(Effect::Observe(observation)),
         Output::Fence { app } => effects.push(Effect::Fence(app)),
     }

@@ -1,4 +1,4 @@
-//! From the hello to a described switch.
+//! Handshake of a channel, from the hello to a described switch.
 
 use super::*;
 
@@ -8,33 +8,30 @@ impl Channel {
         header: Header,
         frame: &Bytes,
         now: Instant,
-        out: &mut Vec<Output>,
+        out: &mut Vec<ChannelOutput>,
     ) {
         if header.kind != MessageType::HELLO {
-            let reason = format!("the first message is {}, not a hello", header.kind);
+            let reason = format!(
+                "the first message is {}, but OpenFlow begins with HELLO",
+                header.kind
+            );
             return self.close(Level::WARN, reason, out);
         }
         match hello::negotiate(frame) {
             Ok(version) => {
-                self.edge = (version == v10::VERSION).then(Edge::default);
-                self.place(self.table);
-                self.state = State::Features;
-                self.say(
-                    &Message::FeaturesRequest,
-                    Asker::Channel,
-                    Expects::Reply,
-                    now,
-                );
+                self.transport.negotiated(version);
+                self.state = ChannelState::Features;
+                self.request(&Message::FeaturesRequest, now);
             }
             Err(incompatible) => {
                 let refusal = hello::refusal(&incompatible, header.xid);
-                self.out.extend_from_slice(&refusal);
+                self.transport.append(&refusal);
                 self.close(Level::WARN, incompatible.text, out);
             }
         }
     }
 
-    pub(super) fn features(&mut self, header: Header, frame: &Bytes, out: &mut Vec<Output>) {
+    pub(super) fn features(&mut self, header: Header, frame: &Bytes, out: &mut Vec<ChannelOutput>) {
         match v13::decode(frame) {
             Ok((_, Message::FeaturesReply(features))) if features.auxiliary_id != 0 => {
                 let reason = format!(
@@ -44,14 +41,14 @@ impl Channel {
                 self.close(Level::WARN, reason, out);
             }
             Ok((_, Message::FeaturesReply(features))) => {
-                self.xids.done(header.xid);
-                self.state = State::Admission;
+                self.transport.answered(header.xid);
+                self.state = ChannelState::Admission;
                 let dpid = features.datapath_id;
-                self.features = Some(features);
-                out.push(Output::Identified { dpid });
+                self.description.set_features(features);
+                out.push(ChannelOutput::Identified { dpid });
             }
             Ok((_, Message::Error(error))) => {
-                let reason = format!("refused the handshake: {error}");
+                let reason = format!("the switch refused the handshake: {error}");
                 self.close(Level::WARN, reason, out);
             }
             Ok(_) => self.keep_early(header, frame.clone()),
@@ -63,7 +60,7 @@ impl Channel {
         &mut self,
         header: Header,
         error: &morph_openflow::DecodeError,
-        out: &mut Vec<Output>,
+        out: &mut Vec<ChannelOutput>,
     ) {
         self.close(
             Level::WARN,
@@ -73,21 +70,23 @@ impl Channel {
     }
 
     pub(super) fn describe(&mut self, now: Instant) {
-        if self.state != State::Admission {
+        if self.state != ChannelState::Admission {
             return;
         }
-        // Whole packets to the controller: nothing is ever left in a switch's buffers.
+        // Packets are sent to the controller as a whole: nothing is ever left in a switch's buffers.
         let config = Message::SetConfig(SwitchConfig {
             flags: 0,
             miss_send_len: 0xffff,
         });
-        self.say(&config, Asker::Channel, Expects::Nothing, now);
-        self.ask_role(now);
-        let mut ask = |message| Some(self.say(&message, Asker::Channel, Expects::Reply, now));
-        self.state = State::Describing {
-            ports: ask(Message::MultipartRequest(MultipartRequest::PortDesc)),
-            desc: ask(Message::MultipartRequest(MultipartRequest::Desc)),
-            barrier: ask(Message::BarrierRequest),
+        self.transport
+            .send(&config, Requester::Channel, Expects::Nothing, now);
+        self.roles.request(&mut self.transport, now);
+        let ports = Message::MultipartRequest(MultipartRequest::PortDesc);
+        let desc = Message::MultipartRequest(MultipartRequest::Desc);
+        self.state = ChannelState::Describing {
+            ports: Some(self.request(&ports, now)),
+            desc: Some(self.request(&desc, now)),
+            barrier: Some(self.request(&Message::BarrierRequest, now)),
         };
     }
 
@@ -96,22 +95,22 @@ impl Channel {
         header: Header,
         frame: Bytes,
         now: Instant,
-        out: &mut Vec<Output>,
+        out: &mut Vec<ChannelOutput>,
     ) {
         let mut answered = false;
         match v13::decode(&frame) {
-            Ok((_, Message::MultipartReply(reply))) => answered = self.description(reply),
+            Ok((_, Message::MultipartReply(reply))) => answered = self.description.add(reply),
             Ok((_, Message::BarrierReply)) => {
-                self.role_passed_by(header.xid);
+                self.roles.barrier(header.xid, self.display_dpid());
                 answered = true;
             }
-            Ok((_, Message::RoleReply(_))) => self.role_reply(header, &frame, now, out),
-            Ok((_, Message::PortStatus(status))) => self.note_port(status),
-            Ok((_, Message::Error(_))) if self.role_refused(header, &frame, now, out) => {}
+            Ok((_, Message::RoleReply(reply))) => self.role_reply(header.xid, reply, now, out),
+            Ok((_, Message::PortStatus(status))) => self.description.change_port(status),
+            Ok((_, Message::Error(error))) if self.role_error(header.xid, &error, now) => {}
             Ok((_, Message::Error(error))) => {
                 self.errors += 1;
                 answered = true;
-                tracing::warn!(remote = %self.remote, "error during the handshake: {error}");
+                tracing::warn!(remote = %self.remote, "the switch reported an error during the handshake: {error}");
             }
             Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
                 self.keep_early(header, frame)
@@ -120,15 +119,15 @@ impl Channel {
             Err(error) => return self.malformed(header, &error, out),
         }
         if answered {
-            self.xids.done(header.xid);
-            self.described_by(header.xid);
+            self.transport.answered(header.xid);
+            self.answered(header.xid);
         }
-        self.ready_if_all_is_known(out);
+        self.become_ready_if_complete(out);
     }
 
-    /// The answer to this question is whole.
-    fn described_by(&mut self, xid: u32) {
-        let State::Describing {
+    /// Notes that the answer to one of the handshake's requests is complete.
+    fn answered(&mut self, xid: u32) {
+        let ChannelState::Describing {
             ports,
             desc,
             barrier,
@@ -137,42 +136,29 @@ impl Channel {
             return;
         };
         for waiting in [&mut *ports, &mut *desc, &mut *barrier] {
-            waiting.take_if(|asked| *asked == xid);
+            waiting.take_if(|request| *request == xid);
         }
     }
 
-    pub(super) fn ready_if_all_is_known(&mut self, out: &mut Vec<Output>) {
-        let described = State::Describing {
+    pub(super) fn become_ready_if_complete(&mut self, out: &mut Vec<ChannelOutput>) {
+        let described = ChannelState::Describing {
             ports: None,
             desc: None,
             barrier: None,
         };
         if self.state == described && self.roles.is_settled() {
-            self.state = State::Ready;
-            out.push(Output::Ready);
+            self.state = ChannelState::Ready;
+            out.push(ChannelOutput::Ready);
             let early = std::mem::take(&mut self.early);
             out.extend(
                 early
                     .into_iter()
-                    .map(|(header, frame)| Output::Message(header, frame)),
+                    .map(|(header, frame)| ChannelOutput::Message(header, frame)),
             );
         }
     }
 
-    /// Whether the description is whole.
-    fn description(&mut self, reply: MultipartReply) -> bool {
-        match reply.body {
-            MultipartBody::Desc(desc) => self.desc = Some(desc),
-            MultipartBody::PortDesc(ports) => {
-                self.ports
-                    .extend(ports.into_iter().map(|port| (port.port_no, port)));
-            }
-            _ => {}
-        }
-        !reply.more
-    }
-
-    /// Beyond the bound the oldest stay: they are answered first.
+    /// Keeps a message until the channel is ready. Beyond the bound the newest are dropped.
     fn keep_early(&mut self, header: Header, frame: Bytes) {
         if self.early.len() < EARLY {
             self.early.push((header, frame));

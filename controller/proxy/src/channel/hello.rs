@@ -1,25 +1,25 @@
-//! Which version of OpenFlow a channel speaks (OpenFlow 1.3.5, section 6.3.1).
+//! Negotiation of the OpenFlow version of a channel (OpenFlow 1.3.5, section 6.3.1).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use morph_openflow::{v10, v13};
 
-/// `OFPHET_VERSIONBITMAP`.
+/// Hello element type `OFPHET_VERSIONBITMAP`.
 const VERSION_BITMAP: u16 = 1;
-/// The versions that we speak, as a bitmap of wire versions.
+/// Bitmap of the wire versions that Morpheus speaks.
 pub(super) const OURS: u32 = 1 << v13::VERSION | 1 << v10::VERSION;
-/// `OFPT_ERROR`; `OFPET_HELLO_FAILED` and `OFPHFC_INCOMPATIBLE` are both 0.
+/// Message type `OFPT_ERROR`; `OFPET_HELLO_FAILED` and `OFPHFC_INCOMPATIBLE` are both 0.
 const ERROR: u8 = 1;
 
-/// No common version.
+/// Failed negotiation: there is no common version.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Incompatible {
-    /// For the log and for the switch.
+    /// Explanation for the log and the switch.
     pub(super) text: String,
-    /// The version in which to say so.
+    /// Wire version of the error message.
     version: u8,
 }
 
-/// Picks the version from the peer's hello, or says why there is none.
+/// Chooses the highest common version from the peer's hello.
 pub(super) fn negotiate(hello: &[u8]) -> Result<u8, Incompatible> {
     let theirs = hello.first().copied().unwrap_or_default();
     let version = theirs.min(v13::VERSION);
@@ -47,7 +47,7 @@ fn incompatible(spoken: &str, version: u8) -> Incompatible {
     }
 }
 
-/// The error message that tells the switch.
+/// Builds the error message for the switch.
 pub(super) fn refusal(incompatible: &Incompatible, xid: u32) -> Bytes {
     let text = incompatible.text.as_bytes();
     let mut message = BytesMut::with_capacity(12 + text.len());
@@ -60,7 +60,7 @@ pub(super) fn refusal(incompatible: &Incompatible, xid: u32) -> Bytes {
     message.freeze()
 }
 
-/// The first word of the version bitmap, where the hello has one.
+/// Returns the first word of the version bitmap, if the hello has one.
 fn bitmap(hello: &[u8]) -> Option<u32> {
     let mut elements = hello.get(8..)?;
     while let Some(&[t1, t0, l1, l0]) = elements.get(..4) {
@@ -91,7 +91,7 @@ fn name(version: u8) -> &'static str {
 mod tests {
     use super::*;
 
-    /// A hello with this header version and bitmap.
+    /// Builds a hello with this header version and bitmap.
     fn hello(version: u8, bitmap: Option<u32>) -> Vec<u8> {
         let mut bytes = vec![version, 0, 0, 8, 0, 0, 0, 1];
         if let Some(bitmap) = bitmap {
@@ -103,10 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_common_version_or_a_clear_word() {
+    fn the_highest_common_version_is_chosen_or_the_lack_explained() {
         for (hello, result) in [
             (hello(4, Some(1 << 4)), Ok(4)),
-            // Open vSwitch as it comes: 1.0 to 1.5, no bitmap.
+            // Default of Open vSwitch: 1.0 to 1.5, no bitmap.
             (hello(6, None), Ok(4)),
             (hello(6, Some(0b0111_1110)), Ok(4)),
             (hello(4, None), Ok(4)),
@@ -122,7 +122,9 @@ mod tests {
         ] {
             match (negotiate(&hello), result) {
                 (Ok(version), Ok(wanted)) => assert_eq!(version, wanted),
-                (Err(error), Err(said)) => assert!(error.text.contains(said), "{}", error.text),
+                (Err(error), Err(expected)) => {
+                    assert!(error.text.contains(expected), "{}", error.text)
+                }
                 (found, wanted) => panic!("{hello:?}: {found:?}, not {wanted:?}"),
             }
         }

@@ -1,9 +1,12 @@
-//! One connection by tables of messages and times.
+//! Tests of one channel by tables of messages and times.
 
 mod roles;
 
 use morph_api::Role;
-use morph_openflow::v13::{ErrorMsg, port_reason};
+use morph_openflow::frame;
+use morph_openflow::v13::{
+    FeaturesReply, MultipartBody, MultipartReply, Port, PortStatus, port_reason,
+};
 
 use super::*;
 
@@ -22,7 +25,7 @@ struct Bench {
     now: Instant,
 }
 
-/// A switch as the fake ones of all tests are.
+/// Features of the fake switch.
 fn features(aux: u8) -> Message {
     Message::FeaturesReply(FeaturesReply {
         datapath_id: 0x2a,
@@ -65,21 +68,22 @@ impl Bench {
         Bench { channel, now }
     }
 
-    /// Described: its hello, features, ports in two parts, description and barrier are in. It knows no roles.
+    /// Creates a described switch: hello, features, ports in two parts, description and barrier are in. It knows no
+    /// roles.
     fn ready() -> Self {
         let mut bench = Bench::new();
-        let questions = bench.admitted();
-        assert_eq!(bench.describe(&questions), ["ready"]);
+        let requests = bench.admitted();
+        assert_eq!(bench.describe(&requests), ["ready"]);
         bench
     }
 
-    /// What a switch is asked once its datapath id is free.
+    /// Returns the requests that are sent once the datapath id is free.
     fn admitted(&mut self) -> Vec<(Header, Message)> {
         self.sent();
         self.message(Message::Hello(Hello::V13), 1);
         let xid = self.sent()[0].0.xid;
         assert_eq!(self.message(features(0), xid), ["identified 2a"]);
-        self.put(Input::Admit);
+        self.put(ChannelInput::Admit);
         let sent = self.sent();
         let kinds: Vec<_> = sent.iter().map(|(header, _)| header.kind).collect();
         assert_eq!(
@@ -100,49 +104,49 @@ impl Bench {
         sent
     }
 
-    /// Answers all of these questions but the one about roles.
-    fn describe(&mut self, questions: &[(Header, Message)]) -> Vec<String> {
-        let xid = |index: usize| questions[index].0.xid;
+    /// Answers all of these requests but the one about roles.
+    fn describe(&mut self, requests: &[(Header, Message)]) -> Vec<String> {
+        let xid = |index: usize| requests[index].0.xid;
         let ports = |more, port_no| {
             let body = MultipartBody::PortDesc(vec![port(port_no)]);
             Message::MultipartReply(MultipartReply { more, body })
         };
         assert!(self.message(ports(true, 1), xid(2)).is_empty());
         assert!(self.message(ports(false, 2), xid(2)).is_empty());
-        // It does not know descriptions.
+        // The fake switch does not support descriptions.
         assert!(self.message(error(1, 2), xid(3)).is_empty());
         self.message(Message::BarrierReply, xid(4))
     }
 
-    fn put(&mut self, input: Input) -> Vec<String> {
+    fn put(&mut self, input: ChannelInput) -> Vec<String> {
         let mut out = Vec::new();
         self.channel.handle(input, self.now, &mut out);
         let text = |output| match output {
-            Output::Identified { dpid } => format!("identified {dpid:x}"),
-            Output::Ready => "ready".into(),
-            Output::Role => "role".into(),
-            Output::Message(header, _) => header.kind.to_string(),
-            Output::Alive => "alive".into(),
-            Output::Closed(closing) => format!("{}: {}", closing.level, closing.reason),
+            ChannelOutput::Identified { dpid } => format!("identified {dpid:x}"),
+            ChannelOutput::Ready => "ready".into(),
+            ChannelOutput::RoleChanged => "role".into(),
+            ChannelOutput::Message(header, _) => header.kind.to_string(),
+            ChannelOutput::Alive => "alive".into(),
+            ChannelOutput::Closed(closing) => format!("{}: {}", closing.level, closing.reason),
         };
         out.into_iter().map(text).collect()
     }
 
     fn message(&mut self, message: Message, xid: u32) -> Vec<String> {
-        self.put(Input::Frame(message.encode(xid)))
+        self.put(ChannelInput::Frame(message.encode(xid)))
     }
 
     fn later(&mut self, time: Duration) -> Vec<String> {
         self.now += time;
-        self.put(Input::Timer)
+        self.put(ChannelInput::Timer)
     }
 
-    /// What went out since the last look.
+    /// Takes the messages sent since the last call.
     fn sent(&mut self) -> Vec<(Header, Message)> {
-        let Some(mut bytes) = self.channel.take_out(self.now) else {
+        let Some(mut bytes) = self.channel.transport.take_out(self.now) else {
             return Vec::new();
         };
-        self.put(Input::Written(bytes.len()));
+        self.put(ChannelInput::Written(bytes.len()));
         let frames = std::iter::from_fn(|| frame::split(&mut bytes).unwrap());
         frames.map(|frame| v13::decode(&frame).unwrap()).collect()
     }
@@ -166,22 +170,22 @@ fn a_switch_is_described_before_it_is_ready() {
 }
 
 #[test]
-fn what_comes_before_it_is_ready_is_not_lost() {
+fn messages_before_the_switch_is_ready_are_kept() {
     let mut bench = Bench::new();
-    let questions = bench.admitted();
+    let requests = bench.admitted();
     let removed = Bytes::from_static(&[4, 11, 0, 56, 0, 0, 0, 0]);
     let mut removed = removed.to_vec();
     removed.resize(54, 0);
     removed.extend([0, 0]);
-    // A match without fields: type 1, length 4, padded.
+    // Match without fields: type 1, length 4, padded.
     removed[48..52].copy_from_slice(&[0, 1, 0, 4]);
-    bench.put(Input::Frame(removed.into()));
-    assert_eq!(bench.describe(&questions), ["ready", "FLOW_REMOVED"]);
+    bench.put(ChannelInput::Frame(removed.into()));
+    assert_eq!(bench.describe(&requests), ["ready", "FLOW_REMOVED"]);
 }
 
 #[test]
 fn each_stage_has_ten_seconds_in_all() {
-    for (stage, said) in [
+    for (stage, expected) in [
         (0, "no hello"),
         (1, "no features reply"),
         (2, "no decision"),
@@ -197,61 +201,66 @@ fn each_stage_has_ten_seconds_in_all() {
             bench.message(features(0), xid);
         }
         if stage > 2 {
-            bench.put(Input::Admit);
+            bench.put(ChannelInput::Admit);
         }
         assert!(bench.later(9 * SECOND).is_empty());
         let closed = bench.later(SECOND).join("");
-        assert!(closed.contains(said), "{closed}");
+        assert!(closed.contains(expected), "{closed}");
         assert_eq!(bench.channel.next_deadline(), None);
     }
 }
 
 #[test]
-fn wrong_beginnings_are_closed_with_a_word() {
+fn wrong_beginnings_are_closed_with_a_reason() {
     let hello_11 = Bytes::from_static(&[2, 0, 0, 8, 0, 0, 0, 1]);
     let echo = Message::EchoRequest(Bytes::new()).encode(1);
-    for (frame, said) in [
+    for (frame, expected) in [
         (hello_11, "WARN: speaks OpenFlow 1.1 only"),
         (echo, "WARN: the first message is ECHO_REQUEST"),
     ] {
         let mut bench = Bench::new();
-        let closed = bench.put(Input::Frame(frame)).join("");
-        assert!(closed.starts_with(said), "{closed}");
+        let closed = bench.put(ChannelInput::Frame(frame)).join("");
+        assert!(closed.starts_with(expected), "{closed}");
     }
     let mut bench = Bench::new();
     bench.sent();
-    bench.put(Input::Frame(Bytes::from_static(&[2, 0, 0, 8, 0, 0, 0, 9])));
-    let refusal = bench.channel.take_out(bench.now).unwrap();
+    bench.put(ChannelInput::Frame(Bytes::from_static(&[
+        2, 0, 0, 8, 0, 0, 0, 9,
+    ])));
+    let refusal = bench.channel.transport.take_out(bench.now).unwrap();
     assert_eq!(refusal[..12], [2, 1, 0, refusal[3], 0, 0, 0, 9, 0, 0, 0, 0]);
     assert!(String::from_utf8_lossy(&refusal[12..]).contains("protocols=OpenFlow13"));
 }
 
 #[test]
-fn ends_are_told_as_loud_as_they_matter() {
-    for (input, said) in [
+fn ends_are_logged_at_the_level_that_they_deserve() {
+    for (input, expected) in [
         (
-            Input::NotOpenFlow(NotOpenFlow::Text("A".into())),
+            ChannelInput::NotOpenFlow(NotOpenFlow::Text("A".into())),
             "DEBUG: a probe",
         ),
         (
-            Input::NotOpenFlow(NotOpenFlow::Text("GET /".into())),
+            ChannelInput::NotOpenFlow(NotOpenFlow::Text("GET /".into())),
             "WARN: not OpenFlow: a line of text",
         ),
         (
-            Input::Ended(End::Peer { left: 0 }),
+            ChannelInput::Ended(ConnectionEnd::Peer { unfinished: 0 }),
             "DEBUG: closed by the switch",
         ),
         (
-            Input::Ended(End::Peer { left: 5 }),
+            ChannelInput::Ended(ConnectionEnd::Peer { unfinished: 5 }),
             "WARN: closed by the switch in the middle",
         ),
-        (Input::Ended(End::Error("reset".into())), "DEBUG: reset"),
-        (Input::Refuse("no".into()), "WARN: no"),
+        (
+            ChannelInput::Ended(ConnectionEnd::Error("reset".into())),
+            "DEBUG: reset",
+        ),
+        (ChannelInput::Refuse("no".into()), "WARN: no"),
     ] {
         let closed = Bench::new().put(input).join("");
-        assert!(closed.starts_with(said), "{closed}");
+        assert!(closed.starts_with(expected), "{closed}");
     }
-    let ended = Input::Ended(End::Peer { left: 0 });
+    let ended = ChannelInput::Ended(ConnectionEnd::Peer { unfinished: 0 });
     assert_eq!(Bench::ready().put(ended), ["WARN: closed by the switch"]);
 }
 
@@ -267,7 +276,9 @@ fn auxiliary_channels_and_mixed_versions_are_refused() {
     );
     let mut bench = Bench::ready();
     let closed = bench
-        .put(Input::Frame(Bytes::from_static(&[1, 2, 0, 8, 0, 0, 0, 1])))
+        .put(ChannelInput::Frame(Bytes::from_static(&[
+            1, 2, 0, 8, 0, 0, 0, 1,
+        ])))
         .join("");
     assert!(closed.contains("wire version 1"), "{closed}");
 }
@@ -315,7 +326,7 @@ fn a_silent_switch_is_probed_and_then_dropped() {
 fn a_challenge_is_answered_by_any_message_within_two_seconds() {
     let mut bench = Bench::ready();
     bench.sent();
-    bench.put(Input::Challenge);
+    bench.put(ChannelInput::Challenge);
     assert_eq!(bench.sent().len(), 1);
     bench.now += SECOND;
     assert_eq!(
@@ -323,7 +334,7 @@ fn a_challenge_is_answered_by_any_message_within_two_seconds() {
         ["alive"]
     );
     assert!(bench.later(2 * SECOND).is_empty());
-    bench.put(Input::Challenge);
+    bench.put(ChannelInput::Challenge);
     assert!(
         bench
             .later(2 * SECOND)
@@ -335,7 +346,7 @@ fn a_challenge_is_answered_by_any_message_within_two_seconds() {
 #[test]
 fn a_switch_that_does_not_read_is_lost_after_five_seconds() {
     let mut bench = Bench::ready();
-    let asker = Asker::Session {
+    let requester = Requester::Session {
         session: 1,
         token: 0,
     };
@@ -343,28 +354,34 @@ fn a_switch_that_does_not_read_is_lost_after_five_seconds() {
     for _ in 0..5 {
         bench
             .channel
-            .forward(&message, asker, Expects::Nothing, bench.now);
+            .transport
+            .forward(&message, requester, Expects::Nothing, bench.now);
     }
-    assert!(bench.channel.is_full());
-    let queued = bench.channel.take_out(bench.now).unwrap().len();
+    assert!(bench.channel.transport.is_full());
+    let queued = bench.channel.transport.take_out(bench.now).unwrap().len();
     bench.now += 3 * SECOND;
-    bench.put(Input::Written(2 << 20));
-    assert!(!bench.channel.is_full());
+    bench.put(ChannelInput::Written(2 << 20));
+    assert!(!bench.channel.transport.is_full());
     bench
         .channel
-        .forward(&message, asker, Expects::Nothing, bench.now);
+        .transport
+        .forward(&message, requester, Expects::Nothing, bench.now);
     bench
         .channel
-        .forward(&message, asker, Expects::Nothing, bench.now);
-    let before = bench.channel.messages_out;
+        .transport
+        .forward(&message, requester, Expects::Nothing, bench.now);
+    let before = bench.channel.transport.messages_out;
     bench.message(Message::EchoRequest(Bytes::new()), 1);
     assert_eq!(
-        bench.channel.messages_out, before,
+        bench.channel.transport.messages_out, before,
         "its echoes are not queued for it"
     );
     assert!(bench.later(4 * SECOND).is_empty());
     let closed = bench.later(SECOND).join("");
-    assert!(closed.starts_with("ERROR: does not read"), "{closed}");
+    assert!(
+        closed.starts_with("ERROR: the switch does not read"),
+        "{closed}"
+    );
     assert_eq!(queued, 5 << 20);
 }
 
@@ -389,11 +406,11 @@ fn ports_are_followed() {
         .iter()
         .map(|p| p.number)
         .collect();
-    assert_eq!((numbers, bench.channel.changes()), (vec![2, 9], 2));
+    assert_eq!((numbers, bench.channel.port_changes()), (vec![2, 9], 2));
     let cut = Bytes::from_static(&[4, 12, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(
         bench
-            .put(Input::Frame(cut))
+            .put(ChannelInput::Frame(cut))
             .join("")
             .contains("malformed PORT_STATUS")
     );

@@ -1,88 +1,91 @@
-//! Who asked: from the xid on the wire to whoever sent the message.
+//! Map from the xid on the wire to the sender of a message.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// What is remembered of one channel at most: 384 KiB. Beyond it the oldest are forgotten, and an error that answers one of
-/// them is only logged.
+/// Limit of remembered messages of one channel (384 KiB). Beyond it the oldest are forgotten, and an error that
+/// answers one of them is only logged.
 const BOUND: usize = 16_384;
-/// What is not answered after so many seconds never is.
+/// Age in seconds after which no answer is expected.
 const AGE: u32 = 60;
 
-/// Who sent a message.
+/// Origin of a message to a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// An app instance, whose message had this xid.
+pub(crate) enum Requester {
+    /// App instance, in whose message the xid was `token`.
     Session { session: u64, token: u32 },
-    /// The channel itself: its handshake and its probes.
+    /// Handshake and liveness probes of the channel itself.
     Channel,
-    /// The reconciler of table 0 and the exits.
+    /// Reconciliation of table 0 and the exit tables.
     Pipeline,
-    /// morphd, through a question with this ticket.
-    Ticket(u64),
+    /// Request of morphd, by its ticket.
+    Morphd(u64),
 }
 
-/// Whether an answer is due.
+/// Kind of answer that a message causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expects {
-    /// An error at most.
+    /// No answer but an error.
     Nothing,
-    /// A reply, or an error.
     Reply,
 }
 
-/// A message that was sent.
+/// Record of a message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) asker: Asker,
+pub(crate) struct SentMessage {
+    pub(crate) requester: Requester,
     pub(crate) expects: Expects,
-    /// In seconds since the first message: a switch under load has a whole queue of these, and an `Instant` takes four times
-    /// the space.
+    /// Seconds since the first message: a loaded switch has a whole queue of these records, and an `Instant` takes
+    /// four times the space.
     at: u32,
 }
 
-/// The messages sent on one channel, by xid; xids count up by one.
+/// Messages sent on one channel. Xids count up by one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Xids {
-    /// The xid of the first entry.
+    /// Xid of the first entry.
     first: u32,
-    entries: VecDeque<Option<Asked>>,
-    /// When the first message was sent.
+    entries: VecDeque<Option<SentMessage>>,
+    /// Time of the first message.
     since: Option<Instant>,
 }
 
 impl Xids {
-    /// The xid for a message.
-    pub(crate) fn next(&mut self, asker: Asker, expects: Expects, now: Instant) -> u32 {
+    /// Assigns an xid to a message.
+    pub(crate) fn next(&mut self, requester: Requester, expects: Expects, now: Instant) -> u32 {
         let since = *self.since.get_or_insert(now);
         let at = now.saturating_duration_since(since).as_secs();
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         self.trim(at);
         let xid = self.first.wrapping_add(self.entries.len() as u32);
-        self.entries.push_back(Some(Asked { asker, expects, at }));
+        self.entries.push_back(Some(SentMessage {
+            requester,
+            expects,
+            at,
+        }));
         xid
     }
 
-    /// Who sent the message with this xid.
-    pub(crate) fn get(&self, xid: u32) -> Option<Asked> {
+    /// Looks up a message by its xid.
+    pub(crate) fn get(&self, xid: u32) -> Option<SentMessage> {
         *self.entries.get(xid.wrapping_sub(self.first) as usize)?
     }
 
-    /// Its last answer has come.
+    /// Forgets a message whose last answer has come.
     pub(crate) fn done(&mut self, xid: u32) {
         if let Some(entry) = self.entries.get_mut(xid.wrapping_sub(self.first) as usize) {
             *entry = None;
         }
     }
 
-    /// A barrier with this xid was answered: what expects no reply and came before it has caused no error.
+    /// Handles the reply to a barrier: earlier messages that expect no reply have caused no error.
     pub(crate) fn barrier(&mut self, xid: u32) {
         let until = xid.wrapping_sub(self.first) as usize;
         if until >= self.entries.len() {
             return;
         }
         for entry in self.entries.range_mut(..until) {
-            if entry.is_some_and(|asked| asked.expects == Expects::Nothing) {
+            if entry.is_some_and(|sent| sent.expects == Expects::Nothing) {
                 *entry = None;
             }
         }
@@ -91,7 +94,7 @@ impl Xids {
 
     fn trim(&mut self, now: u32) {
         while let Some(front) = self.entries.front() {
-            let old = front.is_none_or(|asked| now.saturating_sub(asked.at) > AGE);
+            let old = front.is_none_or(|sent| now.saturating_sub(sent.at) > AGE);
             if !old && self.entries.len() < BOUND {
                 break;
             }
@@ -107,16 +110,16 @@ mod tests {
 
     use super::*;
 
-    fn of(token: u32) -> Asker {
-        Asker::Session { session: 1, token }
+    fn of(token: u32) -> Requester {
+        Requester::Session { session: 1, token }
     }
 
-    fn asker(xids: &Xids, xid: u32) -> Option<Asker> {
-        xids.get(xid).map(|asked| asked.asker)
+    fn requester(xids: &Xids, xid: u32) -> Option<Requester> {
+        xids.get(xid).map(|sent| sent.requester)
     }
 
     #[test]
-    fn an_xid_leads_back_to_its_asker_until_it_is_done() {
+    fn an_xid_leads_to_its_requester_until_it_is_answered() {
         let now = Instant::now();
         let mut xids = Xids::default();
         let (a, b) = (
@@ -124,13 +127,16 @@ mod tests {
             xids.next(of(8), Expects::Reply, now),
         );
         assert_eq!(
-            (asker(&xids, a), asker(&xids, b)),
+            (requester(&xids, a), requester(&xids, b)),
             (Some(of(7)), Some(of(8)))
         );
         xids.done(a);
-        assert_eq!((asker(&xids, a), asker(&xids, b)), (None, Some(of(8))));
-        assert_eq!(asker(&xids, b.wrapping_add(1)), None);
-        assert_eq!(asker(&xids, a.wrapping_sub(1)), None);
+        assert_eq!(
+            (requester(&xids, a), requester(&xids, b)),
+            (None, Some(of(8)))
+        );
+        assert_eq!(requester(&xids, b.wrapping_add(1)), None);
+        assert_eq!(requester(&xids, a.wrapping_sub(1)), None);
     }
 
     #[test]
@@ -142,25 +148,25 @@ mod tests {
         let barrier = xids.next(of(3), Expects::Reply, now);
         let later = xids.next(of(4), Expects::Nothing, now);
         xids.barrier(barrier);
-        assert_eq!(asker(&xids, command), None);
-        assert_eq!(asker(&xids, request), Some(of(2)));
-        assert_eq!(asker(&xids, barrier), None);
-        assert_eq!(asker(&xids, later), Some(of(4)));
+        assert_eq!(requester(&xids, command), None);
+        assert_eq!(requester(&xids, request), Some(of(2)));
+        assert_eq!(requester(&xids, barrier), None);
+        assert_eq!(requester(&xids, later), Some(of(4)));
     }
 
     #[test]
-    fn a_full_one_takes_no_more_memory_than_is_said() {
+    fn the_memory_of_a_full_table_is_bounded() {
         let mut xids = Xids::default();
         let now = Instant::now();
         for second in 0..3 * BOUND as u64 {
             xids.next(of(0), Expects::Nothing, now + Duration::from_millis(second));
         }
-        let bytes = xids.entries.capacity() * size_of::<Option<Asked>>();
+        let bytes = xids.entries.capacity() * size_of::<Option<SentMessage>>();
         assert!(bytes <= 384 << 10, "{bytes}");
     }
 
     #[test]
-    fn it_is_bounded_by_number_and_age_and_survives_the_wrap() {
+    fn entries_are_bounded_by_number_and_age_and_xids_wrap_around() {
         let now = Instant::now();
         let mut xids = Xids {
             first: u32::MAX - 5,
@@ -172,11 +178,11 @@ mod tests {
             xids.next(of(token), Expects::Reply, now);
         }
         assert_eq!(
-            (asker(&xids, first), asker(&xids, second)),
+            (requester(&xids, first), requester(&xids, second)),
             (None, Some(of(1)))
         );
         let late = xids.next(of(9), Expects::Reply, now + Duration::from_secs(121));
         assert_eq!(xids.entries.len(), 1);
-        assert_eq!(asker(&xids, late), Some(of(9)));
+        assert_eq!(requester(&xids, late), Some(of(9)));
     }
 }

@@ -1,4 +1,4 @@
-//! One TCP connection: a task that reads messages and one that writes bytes.
+//! One TCP connection: a reader task for messages and a writer task for bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Event;
+use super::message::LoopMessage;
 use super::outbox::Outbox;
-use crate::channel::End;
+use crate::channel::ConnectionEnd;
 use crate::mediator::Input;
 use crate::wire;
 
-/// Read at once, at most.
+/// Size in bytes of a read buffer.
 const READ: usize = 64 << 10;
-/// Below so much room a new buffer is begun.
+/// Free space in bytes below which a new buffer is allocated.
 const ROOM: usize = 4 << 10;
-/// What a connection that is closed may still take to be written.
+/// Time that a closed connection may take to write its queue.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The handle; dropping it stops the reader, and the writer once it has written what is queued.
+/// Handle of a connection. Dropping it stops the reader at once, and the writer after it has written the queue.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox<BytesMut>>,
@@ -32,28 +32,28 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn start(conn: u32, stream: TcpStream, events: &mpsc::Sender<Event>) -> Self {
-        // Only a hint: without it small messages may wait for each other's acknowledgement.
+    pub(super) fn start(conn: u32, stream: TcpStream, inbox: &mpsc::Sender<LoopMessage>) -> Self {
+        // Without it small messages may wait for acknowledgements. A failure is harmless.
         let _ = stream.set_nodelay(true);
         let (input, output) = stream.into_split();
         let outbox = Arc::new(Outbox::new());
         Connection {
-            reader: tokio::spawn(read(conn, input, events.clone())),
+            reader: tokio::spawn(read(conn, input, inbox.clone())),
             writer: Some(tokio::spawn(write(
                 conn,
                 output,
                 outbox.clone(),
-                events.clone(),
+                inbox.clone(),
             ))),
             outbox,
         }
     }
 
-    /// Closes it, and waits for what is queued.
+    /// Closes the connection and waits until its queue is written.
     pub(super) async fn finish(mut self) {
         self.outbox.close();
         if let Some(writer) = self.writer.take() {
-            // It gives up by itself.
+            // The writer has a time limit of its own.
             let _ = writer.await;
         }
     }
@@ -66,7 +66,7 @@ impl Drop for Connection {
     }
 }
 
-async fn read(conn: u32, mut input: OwnedReadHalf, events: mpsc::Sender<Event>) {
+async fn read(conn: u32, mut input: OwnedReadHalf, inbox: mpsc::Sender<LoopMessage>) {
     let mut buffer = BytesMut::with_capacity(READ);
     let mut first = true;
     let end = loop {
@@ -74,51 +74,55 @@ async fn read(conn: u32, mut input: OwnedReadHalf, events: mpsc::Sender<Event>) 
             buffer.reserve(READ);
         }
         match input.read_buf(&mut buffer).await {
-            Ok(0) => break End::Peer { left: buffer.len() },
+            Ok(0) => {
+                break ConnectionEnd::Peer {
+                    unfinished: buffer.len(),
+                };
+            }
             Ok(_) => {}
-            Err(error) => break End::Error(error.to_string()),
+            Err(error) => break ConnectionEnd::Error(error.to_string()),
         }
         let mut frames = Vec::new();
         let cut = wire::cut(&mut buffer, first, &mut frames);
         if !frames.is_empty() {
             first = false;
-            if send(&events, Input::Frames { conn, frames }).await.is_err() {
+            if send(&inbox, Input::Frames { conn, frames }).await.is_err() {
                 return;
             }
         }
         if let Err(what) = cut {
-            // The mediator closes the connection; if it is gone, so is this task.
-            let _ = send(&events, Input::NotOpenFlow { conn, what }).await;
+            // The mediator closes the connection in turn; if it is gone, this task ends too.
+            let _ = send(&inbox, Input::NotOpenFlow { conn, what }).await;
             return;
         }
     };
-    let _ = send(&events, Input::Ended { conn, end }).await;
+    let _ = send(&inbox, Input::Ended { conn, end }).await;
 }
 
 async fn write(
     conn: u32,
     mut output: OwnedWriteHalf,
     outbox: Arc<Outbox<BytesMut>>,
-    events: mpsc::Sender<Event>,
+    inbox: mpsc::Sender<LoopMessage>,
 ) {
     while let Some(chunks) = outbox.take().await {
         let mut bytes = 0;
         for chunk in chunks {
             bytes += chunk.len();
             if let Err(error) = write_chunk(&mut output, &chunk, &outbox).await {
-                let end = End::Error(error.to_string());
-                let _ = send(&events, Input::Ended { conn, end }).await;
+                let end = ConnectionEnd::Error(error.to_string());
+                let _ = send(&inbox, Input::Ended { conn, end }).await;
                 return;
             }
         }
-        if send(&events, Input::Written { conn, bytes }).await.is_err() {
+        if send(&inbox, Input::Written { conn, bytes }).await.is_err() {
             return;
         }
     }
     let _ = tokio::time::timeout(LINGER, output.shutdown()).await;
 }
 
-/// Writes; after the outbox was closed for no longer than a moment.
+/// Writes a chunk, for at most `LINGER` once the outbox is closed.
 async fn write_chunk(
     output: &mut OwnedWriteHalf,
     chunk: &[u8],
@@ -132,6 +136,6 @@ async fn write_chunk(
     }
 }
 
-async fn send(events: &mpsc::Sender<Event>, input: Input) -> Result<(), ()> {
-    events.send(Event::Seen(input)).await.map_err(drop)
+async fn send(inbox: &mpsc::Sender<LoopMessage>, input: Input) -> Result<(), ()> {
+    inbox.send(LoopMessage::Input(input)).await.map_err(drop)
 }

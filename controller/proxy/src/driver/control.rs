@@ -1,4 +1,4 @@
-//! The gRPC service for morphd.
+//! gRPC service for morphd.
 
 use morph_api::supervisor::proxy_server::Proxy;
 use morph_api::supervisor::{
@@ -11,27 +11,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::Event;
-use super::sessions::ending;
-use crate::mediator::{Answer, Ask, Refusal};
+use super::message::{LoopMessage, shutting_down};
+use crate::mediator::{ControlReply, ControlRequest, Refusal};
 
-/// Observations that wait for morphd: a snapshot of a large network. One that reads slower observes anew.
+/// Capacity of the observation queue: a snapshot of a large network. A slower observer has to start over.
 const OBSERVATIONS: usize = 8192;
 
-/// The service.
 #[derive(Debug)]
 pub(super) struct ControlService {
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) inbox: mpsc::Sender<LoopMessage>,
 }
 
 impl ControlService {
-    async fn ask(&self, ask: Ask) -> Result<Answer, Status> {
+    async fn call(&self, request: ControlRequest) -> Result<ControlReply, Status> {
         let (reply, answer) = oneshot::channel();
-        self.events
-            .send(Event::Ask { ask, reply })
+        self.inbox
+            .send(LoopMessage::Request { request, reply })
             .await
-            .map_err(|_| ending())?;
-        answer.await.map_err(|_| ending())?.map_err(status)
+            .map_err(|_| shutting_down())?;
+        answer.await.map_err(|_| shutting_down())?.map_err(status)
     }
 }
 
@@ -45,13 +43,13 @@ fn status(refusal: Refusal) -> Status {
     }
 }
 
-/// Asks, and takes the answer that belongs to the question.
-macro_rules! ask {
-    ($service:expr, $kind:ident, $ask:expr) => {
-        match $service.ask($ask).await? {
-            Answer::$kind(reply) => Ok(Response::new(reply)),
+/// Sends a request and unwraps the matching reply.
+macro_rules! call {
+    ($service:expr, $kind:ident, $request:expr) => {
+        match $service.call($request).await? {
+            ControlReply::$kind(reply) => Ok(Response::new(reply)),
             other => Err(Status::internal(format!(
-                "an answer to another question: {other:?}"
+                "reply to another request: {other:?}"
             ))),
         }
     };
@@ -66,10 +64,10 @@ impl Proxy for ControlService {
         _: Request<ObserveRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let (observer, stream) = mpsc::channel(OBSERVATIONS);
-        self.events
-            .send(Event::Observe(observer))
+        self.inbox
+            .send(LoopMessage::Observer(observer))
             .await
-            .map_err(|_| ending())?;
+            .map_err(|_| shutting_down())?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -77,59 +75,67 @@ impl Proxy for ControlService {
         &self,
         request: Request<Configuration>,
     ) -> Result<Response<ConfigureReply>, Status> {
-        ask!(self, Configure, Ask::Configure(request.into_inner()))
+        call!(
+            self,
+            Configure,
+            ControlRequest::Configure(request.into_inner())
+        )
     }
 
     async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
-        ask!(self, Hold, Ask::Hold(request.into_inner()))
+        call!(self, Hold, ControlRequest::Hold(request.into_inner()))
     }
 
     async fn resume(
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeReply>, Status> {
-        ask!(self, Resume, Ask::Resume(request.into_inner()))
+        call!(self, Resume, ControlRequest::Resume(request.into_inner()))
     }
 
     async fn instruct(
         &self,
         request: Request<InstructRequest>,
     ) -> Result<Response<InstructReply>, Status> {
-        ask!(self, Instruct, Ask::Instruct(request.into_inner()))
+        call!(
+            self,
+            Instruct,
+            ControlRequest::Instruct(request.into_inner())
+        )
     }
 
     async fn suspect(
         &self,
         request: Request<SuspectRequest>,
     ) -> Result<Response<SuspectReply>, Status> {
-        ask!(self, Suspect, Ask::Suspect(request.into_inner()))
+        call!(self, Suspect, ControlRequest::Suspect(request.into_inner()))
     }
 
     async fn retry(&self, request: Request<RetryRequest>) -> Result<Response<RetryReply>, Status> {
-        ask!(self, Retry, Ask::Retry(request.into_inner()))
+        call!(self, Retry, ControlRequest::Retry(request.into_inner()))
     }
 
     async fn slots(&self, _: Request<SlotsRequest>) -> Result<Response<SlotsReply>, Status> {
-        ask!(self, Slots, Ask::Slots)
+        call!(self, Slots, ControlRequest::Slots)
     }
 
     async fn switches(
         &self,
         _: Request<SwitchesRequest>,
     ) -> Result<Response<SwitchesReply>, Status> {
-        ask!(self, Switches, Ask::Switches)
+        call!(self, Switches, ControlRequest::Switches)
     }
 
     async fn ports(&self, request: Request<PortsRequest>) -> Result<Response<PortsReply>, Status> {
-        ask!(self, Ports, Ask::Ports(request.into_inner()))
+        call!(self, Ports, ControlRequest::Ports(request.into_inner()))
     }
 
     async fn flows(&self, request: Request<FlowsRequest>) -> Result<Response<FlowsReply>, Status> {
-        ask!(self, Flows, Ask::Flows(request.into_inner()))
+        call!(self, Flows, ControlRequest::Flows(request.into_inner()))
     }
 
     async fn clean(&self, request: Request<CleanRequest>) -> Result<Response<CleanReply>, Status> {
-        ask!(self, Clean, Ask::Clean(request.into_inner()))
+        call!(self, Clean, ControlRequest::Clean(request.into_inner()))
     }
 
     async fn clean_switch(
@@ -137,6 +143,6 @@ impl Proxy for ControlService {
         request: Request<CleanSwitchRequest>,
     ) -> Result<Response<CleanSwitchReply>, Status> {
         let dpid = request.into_inner().dpid;
-        ask!(self, CleanSwitch, Ask::CleanSwitch { dpid })
+        call!(self, CleanSwitch, ControlRequest::CleanSwitch { dpid })
     }
 }

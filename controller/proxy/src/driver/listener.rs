@@ -1,4 +1,4 @@
-//! Where switches connect.
+//! Listening sockets for switches.
 
 use std::fmt::Write as _;
 use std::io;
@@ -10,18 +10,18 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::Event;
+use super::message::LoopMessage;
 
-/// The port that IANA gave to OpenFlow.
+/// Port that IANA assigned to OpenFlow.
 const PORT: u16 = 6653;
-/// The one before it, which old switches and Mininet still try.
+/// Former port, which old switches and Mininet still try.
 const OLD_PORT: u16 = 6633;
-/// Connections that wait to be accepted.
+/// Number of connections that may wait to be accepted.
 const WAITING: i32 = 1024;
-/// After an accept that failed (no descriptors left, say).
+/// Delay after a failed accept, for example without free descriptors.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A socket that cannot be listened on.
+/// Failure to listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen for switches on {address}: {source}{advice}")]
 pub struct ListenError {
@@ -30,7 +30,7 @@ pub struct ListenError {
     advice: String,
 }
 
-/// Listens on these addresses; on none: on 6653 of all, and on 6633 where that is free.
+/// Listens on these addresses. Default: 6653 on all addresses, and 6633 where it is free.
 pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
     if !addresses.is_empty() {
         return addresses.iter().map(|address| bind(*address)).collect();
@@ -41,7 +41,7 @@ pub(super) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Liste
     match bind(SocketAddr::new(v6, PORT)) {
         Ok(listener) => listeners.push(listener),
         Err(error) if in_use(&error.source) => return Err(error),
-        // A machine without IPv6.
+        // Expected on a machine without IPv6.
         Err(error) => tracing::info!("{error}"),
     }
     for ip in [v4, v6] {
@@ -84,7 +84,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // So that 0.0.0.0 and [::] can both be listened on.
+        // Lets 0.0.0.0 and [::] share a port.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     rustix::net::bind(&socket, &address)?;
@@ -92,11 +92,11 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Who holds the port, and what can be done.
+/// Explains that a port is in use: by which process, and what can be done.
 fn taken(port: u16) -> String {
     let mut advice = String::new();
     if let Some(holder) = holder(port) {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(advice, ": {holder} holds it");
     }
     let _ = write!(
@@ -107,7 +107,7 @@ fn taken(port: u16) -> String {
     advice
 }
 
-/// The process that listens on a port, as far as /proc shows it.
+/// Finds the process that listens on a port, as far as /proc shows it.
 fn holder(port: u16) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -136,9 +136,9 @@ fn holder(port: u16) -> Option<String> {
     })
 }
 
-/// The inode of a socket that listens on the port, from a line of /proc/net/tcp.
+/// Returns the inode of a socket that listens on the port, from a line of /proc/net/tcp.
 fn listening_inode(line: &str, port: u16) -> Option<&str> {
-    /// `TCP_LISTEN`.
+    /// Socket state `TCP_LISTEN`.
     const LISTEN: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
     let local = fields.get(1)?.rsplit(':').next()?;
@@ -146,13 +146,13 @@ fn listening_inode(line: &str, port: u16) -> Option<&str> {
     fields.get(9).filter(|_| listens).copied()
 }
 
-/// Accepts for ever.
-pub(super) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>) {
+/// Accepts connections until the loop ends.
+pub(super) async fn accept(listener: TcpListener, inbox: mpsc::Sender<LoopMessage>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if events
-                    .send(Event::Accepted { stream, remote })
+                if inbox
+                    .send(LoopMessage::Connection { stream, remote })
                     .await
                     .is_err()
                 {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_told_with_its_holder() {
+    async fn a_port_in_use_is_reported_with_its_holder() {
         let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = bind(first.local_addr().unwrap()).unwrap_err().to_string();
         let pid = format!("(pid {}) holds it", std::process::id());

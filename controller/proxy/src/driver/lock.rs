@@ -1,4 +1,4 @@
-//! The lock that says that this process is the only proxy of its run directory, and its sockets there.
+//! Lock of a run directory, held by its only proxy, and the sockets in it.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -7,25 +7,19 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-/// A run directory that cannot be used.
+/// Unusable run directory, file or socket.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
-    /// Another proxy holds the lock.
-    #[error("another morph-proxy runs in {}: it holds proxy.lock ({holder})", dir.display())]
+    /// Run directory locked by another proxy.
+    #[error("another morph-proxy runs in {}: it holds proxy.lock ({holder}); end it first", dir.display())]
     Taken {
-        /// The run directory.
         dir: PathBuf,
-        /// What the lock file says.
+        /// Content of the lock file.
         holder: String,
     },
-    /// A file or socket cannot be made.
+    /// File or socket that cannot be created.
     #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
@@ -33,14 +27,14 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
     |source| RunDirError::Io { path, source }
 }
 
-/// Held while the process lives.
+/// Lock held while the process lives.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Makes the directory, and takes `proxy.lock` in it.
+    /// Creates the directory and takes `proxy.lock` in it.
     pub(super) fn take(dir: &Path) -> Result<Self, RunDirError> {
         DirBuilder::new()
             .recursive(true)
@@ -81,14 +75,14 @@ impl Lock {
     }
 }
 
-/// A unix socket that is removed with its handle.
+/// Unix socket whose file is removed with the handle.
 #[derive(Debug)]
 pub(super) struct Socket {
     path: PathBuf,
 }
 
 impl Socket {
-    /// Listens; a file that is left over is removed first: the lock says that we are alone.
+    /// Listens on a socket. Removes a leftover file first, which is safe under the lock.
     pub(super) fn listen(path: PathBuf, mode: u32) -> Result<(Self, UnixListener), RunDirError> {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -104,7 +98,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // A file that is already gone is fine.
         let _ = std::fs::remove_file(&self.path);
     }
 }

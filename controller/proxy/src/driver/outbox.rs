@@ -1,17 +1,17 @@
-//! A queue between the mediator, which never waits, and a writer, which does.
+//! Queue between the mediator, which never waits, and a writer task, which does.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What waits for one writer. The mediator keeps its bound: it counts what was put in and what was written, lets turns
-/// wait above 4 MiB (channels) and gives a session up above 16 MiB.
+/// Queue of one writer. The mediator bounds it by counting queued and written bytes: turns wait above 4 MiB
+/// (channels), and a session is closed above 16 MiB.
 #[derive(Debug)]
 pub(super) struct Outbox<T> {
     inner: Mutex<Inner<T>>,
     changed: Notify,
-    /// Said once, at the end.
+    /// Notified once, when the outbox is closed.
     ended: Notify,
 }
 
@@ -42,21 +42,21 @@ impl<T> Outbox<T> {
         self.changed.notify_one();
     }
 
-    /// Nothing more will be pushed; what is queued is still taken.
+    /// Marks the end: nothing more is pushed, and queued items are still taken.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
         self.ended.notify_one();
     }
 
-    /// Comes back once it is closed. For one waiter.
+    /// Waits until the outbox is closed. For a single waiter.
     pub(super) async fn closed(&self) {
         if !self.lock().closed {
             self.ended.notified().await;
         }
     }
 
-    /// All that is queued, once there is something; `None` at the end. For one taker.
+    /// Waits for items and takes all of them; `None` at the end. For a single taker.
     pub(super) async fn take(&self) -> Option<VecDeque<T>> {
         loop {
             {

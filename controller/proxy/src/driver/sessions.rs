@@ -1,4 +1,4 @@
-//! The gRPC service for app instances: blobs in, blobs out.
+//! gRPC service for app instances: carries blobs of records in both directions.
 
 use std::sync::Arc;
 
@@ -10,26 +10,18 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Event;
+use super::message::{LoopMessage, SessionStreams, shutting_down};
 use super::outbox::Outbox;
 use crate::mediator::Input;
 
-/// Blobs of one session that the mediator has at once: one in work, some behind it.
+/// Blobs of one session that the mediator holds at most: one in work, the others queued.
 const CREDITS: usize = 4;
-/// Blobs between the writer and the transport: what is in there no longer waits with us.
+/// Blobs between the writer and the transport. Few, because they no longer count as queued.
 const SENDING: usize = 2;
 
-/// What an `Attach` brings.
-#[derive(Debug)]
-pub(super) struct Attach {
-    input: Streaming<Blob>,
-    output: mpsc::Sender<Result<Blob, Status>>,
-}
-
-/// The service.
 #[derive(Debug)]
 pub(super) struct SessionService {
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) inbox: mpsc::Sender<LoopMessage>,
 }
 
 #[tonic::async_trait]
@@ -42,17 +34,16 @@ impl Sessions for SessionService {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let (output, stream) = mpsc::channel(SENDING);
         let input = request.into_inner();
-        let attach = Event::Attach(Box::new(Attach { input, output }));
-        self.events.send(attach).await.map_err(|_| ending())?;
+        let session = LoopMessage::Session(Box::new(SessionStreams { input, output }));
+        self.inbox
+            .send(session)
+            .await
+            .map_err(|_| shutting_down())?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-pub(super) fn ending() -> Status {
-    Status::unavailable("the proxy ends")
-}
-
-/// The handle; dropping it stops the reader, and the writer once it has sent what is queued.
+/// Handle of a session. Dropping it stops the reader at once, and the writer after it has sent the queue.
 #[derive(Debug)]
 pub(super) struct SessionLink {
     pub(super) outbox: Arc<Outbox<Bytes>>,
@@ -61,17 +52,21 @@ pub(super) struct SessionLink {
 }
 
 impl SessionLink {
-    pub(super) fn start(session: u64, attach: Attach, events: &mpsc::Sender<Event>) -> Self {
+    pub(super) fn start(
+        session: u64,
+        streams: SessionStreams,
+        inbox: &mpsc::Sender<LoopMessage>,
+    ) -> Self {
         let outbox = Arc::new(Outbox::new());
         let credits = Arc::new(Semaphore::new(CREDITS));
         tokio::spawn(write(
             session,
-            attach.output,
+            streams.output,
             outbox.clone(),
-            events.clone(),
+            inbox.clone(),
         ));
         SessionLink {
-            reader: tokio::spawn(read(session, attach.input, credits.clone(), events.clone())),
+            reader: tokio::spawn(read(session, streams.input, credits.clone(), inbox.clone())),
             outbox,
             credits,
         }
@@ -89,18 +84,18 @@ async fn read(
     session: u64,
     mut input: Streaming<Blob>,
     credits: Arc<Semaphore>,
-    events: mpsc::Sender<Event>,
+    inbox: mpsc::Sender<LoopMessage>,
 ) {
     let reason = loop {
         let Ok(credit) = credits.acquire().await else {
             return;
         };
-        // The mediator gives it back.
+        // Returned by the mediator as `Output::Credit`.
         credit.forget();
         match input.message().await {
             Ok(Some(Blob { records })) => {
                 let blob = Input::Blob { session, records };
-                if events.send(Event::Seen(blob)).await.is_err() {
+                if inbox.send(LoopMessage::Input(blob)).await.is_err() {
                     return;
                 }
             }
@@ -109,24 +104,24 @@ async fn read(
         }
     };
     let ended = Input::SessionEnded { session, reason };
-    let _ = events.send(Event::Seen(ended)).await;
+    let _ = inbox.send(LoopMessage::Input(ended)).await;
 }
 
 async fn write(
     session: u64,
     output: mpsc::Sender<Result<Blob, Status>>,
     outbox: Arc<Outbox<Bytes>>,
-    events: mpsc::Sender<Event>,
+    inbox: mpsc::Sender<LoopMessage>,
 ) {
     while let Some(blobs) = outbox.take().await {
         for records in blobs {
             let bytes = records.len();
-            // The reader sees the end of a broken session too, and tells.
+            // The reader notices the broken session too, and reports it.
             if output.send(Ok(Blob { records })).await.is_err() {
                 return;
             }
             let written = Input::SessionWritten { session, bytes };
-            if events.send(Event::Seen(written)).await.is_err() {
+            if inbox.send(LoopMessage::Input(written)).await.is_err() {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! What the proxy wants of the store: an incarnation, and a fence when a hold expires.
+//! Requests of the proxy to the store: an incarnation number, and a fence when a hold expires.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::mediator::FenceOutcome;
 
-/// One request, at most: a hold goes on meanwhile.
+/// Time limit of one request; a hold continues meanwhile.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Between attempts to take an incarnation.
+/// Delay between attempts to obtain an incarnation number.
 const AGAIN: Duration = Duration::from_millis(200);
-/// Attempts between two lines in the log.
+/// Attempts between two log lines.
 const QUIET: u32 = 25;
 
-/// The row `streams/proxy`. It keeps its names of format 2, in which an incarnation is a stream.
+/// Row that counts the incarnations of the proxy. Table, key and field keep the names of store format 2, so that the count
+/// never restarts.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Incarnation {
+struct IncarnationRow {
     #[serde(rename = "stream")]
     incarnation: u64,
 }
 
-/// The store, as the proxy sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     client: Client,
@@ -39,14 +39,16 @@ impl Store {
         }
     }
 
-    /// An incarnation that nobody has had; waits for the store.
+    /// Obtains an unused incarnation number; waits for the store.
     pub(super) async fn take_incarnation(&self) -> u64 {
         let mut attempts = 0u32;
         loop {
             match self.try_incarnation().await {
                 Ok(incarnation) => return incarnation,
                 Err(error) if attempts.is_multiple_of(QUIET) => {
-                    tracing::warn!("no incarnation of events yet, trying again: {error}");
+                    tracing::warn!(
+                        "cannot obtain an incarnation number from the store, trying again: {error}"
+                    );
                 }
                 Err(_) => {}
             }
@@ -56,27 +58,27 @@ impl Store {
     }
 
     async fn try_incarnation(&self) -> anyhow::Result<u64> {
-        let (before, revision): (Incarnation, u64) =
+        let (before, revision): (IncarnationRow, u64) =
             match self.client.get(RECORDS, "streams", "proxy").await? {
                 Some((value, revision)) => (serde_json::from_str(&value)?, revision),
-                None => (Incarnation::default(), 0),
+                None => (IncarnationRow::default(), 0),
             };
         let incarnation = before.incarnation + 1;
         let row = op::row(RECORDS, "streams", "proxy");
-        let value = serde_json::to_string(&Incarnation { incarnation })?;
+        let value = serde_json::to_string(&IncarnationRow { incarnation })?;
         let expect = [op::expect(&row, revision)];
-        // One that was faster is a refusal: the next attempt reads again.
+        // A concurrent writer causes a refusal, and the next attempt reads again.
         self.client
             .commit(op::shared(expect, [op::put(row, value)]))
             .await??;
         Ok(incarnation)
     }
 
-    /// Raises the epoch of an app's checkpoint, for the release that the checkpoint names.
+    /// Raises the epoch of an app's checkpoint, for the release named there.
     pub(super) async fn fence(&self, app: &str) -> FenceOutcome {
         match self.try_fence(app).await {
             Ok(outcome) => outcome,
-            Err(error) => FenceOutcome::Away(error.to_string()),
+            Err(error) => FenceOutcome::StoreUnavailable(error.to_string()),
         }
     }
 
@@ -89,14 +91,17 @@ impl Store {
         let fence = op::fence(app, &self.node, checkpoint.epoch, checkpoint.release);
         let committed = match self.client.commit(op::shared([], [fence])).await? {
             Ok(committed) => committed,
-            Err(refusal) if refusal.reason == Reason::StaleEpoch => return Ok(FenceOutcome::Raced),
+            Err(refusal) if refusal.reason == Reason::StaleEpoch => {
+                return Ok(FenceOutcome::LostRace);
+            }
             Err(refusal) => return Err(refusal.into()),
         };
         let revision = committed.revision;
         let checkpoint = committed.checkpoints.into_iter().find(mine);
-        let checkpoint = checkpoint
-            .ok_or_else(|| anyhow::anyhow!("the store raised an epoch and did not say which"))?;
-        Ok(FenceOutcome::Won {
+        let checkpoint = checkpoint.ok_or_else(|| {
+            anyhow::anyhow!("the store committed a fence without returning the checkpoint")
+        })?;
+        Ok(FenceOutcome::Committed {
             epoch: checkpoint.epoch,
             cursor: checkpoint.cursor.unwrap_or(Seq::ZERO),
             turn: checkpoint.turn,

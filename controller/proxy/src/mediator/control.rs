@@ -1,4 +1,4 @@
-//! What morphd asks.
+//! Requests from morphd.
 
 use morph_api::session::to_app;
 use morph_api::supervisor::{
@@ -9,11 +9,11 @@ use morph_api::supervisor::{
 };
 
 use super::*;
-use crate::{pipeline, together};
+use crate::group::GroupOutput;
+use crate::pipeline;
 
-/// A question of morphd's.
 #[derive(Debug, Clone)]
-pub enum Ask {
+pub enum ControlRequest {
     Configure(Configuration),
     Hold(HoldRequest),
     Resume(ResumeRequest),
@@ -28,9 +28,8 @@ pub enum Ask {
     CleanSwitch { dpid: u64 },
 }
 
-/// Its answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum ControlReply {
     Configure(ConfigureReply),
     Hold(HoldReply),
     Resume(ResumeReply),
@@ -45,28 +44,28 @@ pub enum Answer {
     CleanSwitch(CleanSwitchReply),
 }
 
-/// Why there is no answer; in each case nothing was changed.
+/// Reason why a request is refused; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The question makes no sense.
+    /// Impossible arguments in the request.
     Invalid(String),
-    /// No such app, instance or switch.
+    /// Unknown app, instance or switch.
     NotFound(String),
-    /// Not in this state.
+    /// Request that the current state does not allow.
     Precondition(String),
-    /// The switch went away meanwhile.
+    /// Switch that disconnected before it answered.
     Unavailable(String),
-    /// The switch did not answer in time.
+    /// Switch that did not answer in time.
     Deadline(String),
 }
 
-/// A slot's answer, as morphd gets it.
-pub(super) fn of_slot(answer: slot::Answer) -> Result<Answer, Refusal> {
-    match answer {
-        slot::Answer::Hold(reply) => Ok(Answer::Hold(reply)),
-        slot::Answer::Resume(reply) => Ok(Answer::Resume(reply)),
-        slot::Answer::Retry(seq) => Ok(Answer::Retry(RetryReply { seq: Some(seq) })),
-        slot::Answer::Refused(why) => Err(Refusal::Precondition(why)),
+/// Converts a slot's reply for morphd.
+pub(super) fn of_slot(reply: SlotReply) -> Result<ControlReply, Refusal> {
+    match reply {
+        SlotReply::Hold(reply) => Ok(ControlReply::Hold(reply)),
+        SlotReply::Resume(reply) => Ok(ControlReply::Resume(reply)),
+        SlotReply::Retry(seq) => Ok(ControlReply::Retry(RetryReply { seq: Some(seq) })),
+        SlotReply::Refused(why) => Err(Refusal::Precondition(why)),
     }
 }
 
@@ -75,31 +74,39 @@ pub(super) fn unknown_app(app: &str) -> Refusal {
 }
 
 impl Mediator {
-    pub(super) fn ask(&mut self, ticket: u64, ask: Ask, now: Instant, out: &mut Vec<Output>) {
-        // None: the answer comes later.
-        let answer = match ask {
-            Ask::Configure(configuration) => Some(self.configure(&configuration, now, out)),
-            Ask::Hold(request) => self.hold(ticket, request, now, out),
-            Ask::Resume(request) => self.resume(ticket, request, now, out),
-            Ask::Instruct(request) => Some(self.tell(request)),
-            Ask::Suspect(request) => Some(self.suspect(&request)),
-            Ask::Retry(request) => self.retry(ticket, request, now, out),
-            Ask::Slots => {
+    pub(super) fn request(
+        &mut self,
+        ticket: u64,
+        request: ControlRequest,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        // `None`: the reply comes later.
+        let reply = match request {
+            ControlRequest::Configure(configuration) => {
+                Some(self.configure(&configuration, now, out))
+            }
+            ControlRequest::Hold(request) => self.hold(ticket, request, now, out),
+            ControlRequest::Resume(request) => self.resume(ticket, request, now, out),
+            ControlRequest::Instruct(request) => Some(self.instruct(request)),
+            ControlRequest::Suspect(request) => Some(self.suspect(&request)),
+            ControlRequest::Retry(request) => self.retry(ticket, request, now, out),
+            ControlRequest::Slots => {
                 let slots = self
                     .slots
                     .values_mut()
                     .map(|slot| slot.report(now))
                     .collect();
-                Some(Ok(Answer::Slots(SlotsReply { slots })))
+                Some(Ok(ControlReply::Slots(SlotsReply { slots })))
             }
-            Ask::Switches => Some(Ok(Answer::Switches(self.report_switches(now)))),
-            Ask::Ports(request) => self.ask_ports(ticket, request.dpid, now),
-            Ask::Flows(request) => self.ask_flows(ticket, request.dpid, now),
-            Ask::Clean(request) => self.clean(ticket, &request, now, out),
-            Ask::CleanSwitch { dpid } => self.clean_switch(ticket, dpid, now),
+            ControlRequest::Switches => Some(Ok(ControlReply::Switches(self.report_switches(now)))),
+            ControlRequest::Ports(request) => self.query_ports(ticket, request.dpid, now),
+            ControlRequest::Flows(request) => self.query_flows(ticket, request.dpid, now),
+            ControlRequest::Clean(request) => self.clean(ticket, &request, now, out),
+            ControlRequest::CleanSwitch { dpid } => self.clean_switch(ticket, dpid, now),
         };
-        if let Some(answer) = answer {
-            out.push(Output::Answer { ticket, answer });
+        if let Some(reply) = reply {
+            out.push(Output::Reply { ticket, reply });
         }
     }
 
@@ -108,10 +115,10 @@ impl Mediator {
         configuration: &Configuration,
         now: Instant,
         out: &mut Vec<Output>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ControlReply, Refusal> {
         let apps = Apps::new(configuration).map_err(Refusal::Invalid)?;
         let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        tracing::info!(apps = names.join(", "), "configured");
+        tracing::info!(apps = names.join(", "), "configured the present apps");
         self.remove_absent(&apps, now, out);
         self.wanted = pipeline::wanted(&apps);
         for app in apps
@@ -133,7 +140,7 @@ impl Mediator {
         self.apps = Some(apps);
         let table = self.one_table();
         for switch in self.switches.values_mut() {
-            switch.channel.place(table);
+            switch.channel.transport.place(table);
         }
         for conn in self.switches.keys().copied().collect::<Vec<_>>() {
             if !self
@@ -144,7 +151,7 @@ impl Mediator {
                 continue;
             }
             match self.too_few_tables(conn) {
-                Some(reason) => self.channel(conn, channel::Input::Refuse(reason), now, out),
+                Some(reason) => self.feed_channel(conn, ChannelInput::Refuse(reason), now, out),
                 None => self.reconcile(conn, now),
             }
         }
@@ -154,7 +161,7 @@ impl Mediator {
         for id in self.sessions.iter().filter_map(waits).collect::<Vec<_>>() {
             self.attach(id, now, out);
         }
-        Ok(Answer::Configure(ConfigureReply {}))
+        Ok(ControlReply::Configure(ConfigureReply {}))
     }
 
     fn remove_absent(&mut self, apps: &Apps, now: Instant, out: &mut Vec<Output>) {
@@ -184,16 +191,16 @@ impl Mediator {
         request: HoldRequest,
         now: Instant,
         out: &mut Vec<Output>,
-    ) -> Option<Result<Answer, Refusal>> {
+    ) -> Option<Result<ControlReply, Refusal>> {
         let Some(app) = self.app_id(&request.app) else {
             return Some(Err(unknown_app(&request.app)));
         };
-        let hold = slot::Input::Hold {
+        let hold = SlotInput::Hold {
             ticket,
             quiesce: Duration::from_millis(request.quiesce_ms.into()),
             length: Duration::from_millis(request.hold_ms.into()),
         };
-        self.slot(app, hold, now, out);
+        self.feed_slot(app, hold, now, out);
         None
     }
 
@@ -203,21 +210,21 @@ impl Mediator {
         request: ResumeRequest,
         now: Instant,
         out: &mut Vec<Output>,
-    ) -> Option<Result<Answer, Refusal>> {
+    ) -> Option<Result<ControlReply, Refusal>> {
         let Some(app) = self.app_id(&request.app) else {
             return Some(Err(unknown_app(&request.app)));
         };
         let Some(session) = self.session_of(&request.app, &request.instance) else {
             return Some(Err(unknown_instance(&request.app, &request.instance)));
         };
-        let mut others = Vec::new();
+        let mut members = Vec::new();
         for name in request.group.iter().flat_map(|group| &group.apps) {
             match self.app_id(name) {
-                Some(id) => others.push((id, name.clone())),
+                Some(id) => members.push((id, name.clone())),
                 None => return Some(Err(unknown_app(name))),
             }
         }
-        let resume = slot::Resume {
+        let plan = ResumePlan {
             ticket: Some(ticket),
             session,
             instance: request.instance,
@@ -225,59 +232,59 @@ impl Mediator {
             cursor: request.cursor.unwrap_or(Seq::ZERO),
             turn: request.turn,
             revision: request.revision,
-            shut: request.group.is_some(),
+            gated: request.group.is_some(),
         };
-        self.slot(app, slot::Input::Resume(resume), now, out);
-        let shut = |slot: &Slot| slot.is_shut(session, request.epoch);
+        self.feed_slot(app, SlotInput::Resume(plan), now, out);
+        let gated = |slot: &Slot| slot.is_gated(session, request.epoch);
         if let Some(group) = request.group
-            && self.slots.get(&app).is_some_and(shut)
+            && self.slots.get(&app).is_some_and(gated)
         {
             let wait = Duration::from_millis(group.wait_ms.into());
-            // One that this app has left waits for nobody any longer.
-            self.together
-                .retain(|id, other| *id == group.id || !other.has(app));
-            let begun = || Together::new(others, wait, now);
-            self.together.entry(group.id).or_insert_with(begun);
-            let resumed = |t: &mut Together, out: &mut Vec<_>| t.resumed(app, request.epoch, out);
-            self.together(resumed, now, out);
+            for (_, other) in self.groups.iter_mut().filter(|(id, _)| **id != group.id) {
+                other.leave(app);
+            }
+            let mut outputs = Vec::new();
+            let begun = || Group::new(members, wait, now);
+            let group = self.groups.entry(group.id).or_insert_with(begun);
+            group.resumed(app, &request.app, request.epoch, &mut outputs);
+            self.carry_out_groups(outputs, now, out);
         }
         None
     }
 
-    /// Feeds the apps that wait for each other, and carries out what comes of it.
-    pub(super) fn together(
+    /// Feeds the groups and carries out their outputs.
+    pub(super) fn feed_groups(
         &mut self,
-        mut feed: impl FnMut(&mut Together, &mut Vec<together::Output>),
+        mut feed: impl FnMut(&mut Group, &mut Vec<GroupOutput>),
         now: Instant,
         out: &mut Vec<Output>,
     ) {
         let mut outputs = Vec::new();
-        for together in self.together.values_mut() {
-            feed(together, &mut outputs);
+        for group in self.groups.values_mut() {
+            feed(group, &mut outputs);
         }
-        self.together.retain(|_, together| !together.ended());
-        self.arm(
-            self.together
-                .values()
-                .filter_map(Together::next_deadline)
-                .min(),
-        );
+        self.carry_out_groups(outputs, now, out);
+    }
+
+    fn carry_out_groups(&mut self, outputs: Vec<GroupOutput>, now: Instant, out: &mut Vec<Output>) {
+        self.groups.retain(|_, group| !group.is_open());
+        self.arm(self.groups.values().filter_map(Group::next_deadline).min());
         for output in outputs {
             match output {
-                together::Output::Open(app) => self.slot(app, slot::Input::Open, now, out),
-                together::Output::Late(app, why) => {
-                    self.slot(app, slot::Input::Late(why), now, out);
+                GroupOutput::OpenGate(app) => self.feed_slot(app, SlotInput::OpenGate, now, out),
+                GroupOutput::Late(app, why) => {
+                    self.feed_slot(app, SlotInput::GroupLate(why), now, out);
                 }
             }
         }
     }
 
-    fn tell(&mut self, request: InstructRequest) -> Result<Answer, Refusal> {
+    fn instruct(&mut self, request: InstructRequest) -> Result<ControlReply, Refusal> {
         let id = self
             .session_of(&request.app, &request.instance)
             .ok_or_else(|| unknown_instance(&request.app, &request.instance))?;
         self.send(id, to_app::Record::Instruction(request.instruction));
-        Ok(Answer::Instruct(InstructReply {}))
+        Ok(ControlReply::Instruct(InstructReply {}))
     }
 
     pub(super) fn app_id(&self, name: &str) -> Option<u8> {

@@ -1,4 +1,4 @@
-//! What morphd is told.
+//! Observations for morphd.
 
 use morph_api::supervisor::{Observation, SwitchChange, Synced, observation};
 
@@ -12,7 +12,7 @@ impl Mediator {
         }
     }
 
-    /// A new observer gets all that there is, as if it had just happened.
+    /// Adds or removes the observer. A new one receives the present state as if it had just come about.
     pub(super) fn observer(&mut self, present: bool, out: &mut Vec<Output>) {
         self.observed = present;
         if !present {
@@ -42,7 +42,7 @@ impl Mediator {
                 .filter(|switch| switch.announced)
                 .map(up),
         );
-        let resumed = self.slots.values().filter_map(Slot::resumed);
+        let resumed = self.slots.values().filter_map(Slot::last_resume);
         out.extend(resumed.map(|resumed| observation(observation::What::Resumed(resumed))));
         out.push(observation(observation::What::Synced(Synced {
             incarnation: self.settings.incarnation,

@@ -1,4 +1,4 @@
-//! Replies and errors of switches, for whoever asked; and what a channel had no words for.
+//! Replies and errors of switches, passed on to the sender of the request.
 
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
@@ -7,13 +7,13 @@ use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
 use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
-use crate::channel::{Asked, Asker, Expects};
+use crate::channel::{Expects, Requester, SentMessage};
 
-/// Bit 0 of a multipart reply's flags: `OFPMPF_REPLY_MORE`.
+/// Flag `OFPMPF_REPLY_MORE` of a multipart reply.
 const MORE: u16 = 1;
 
 impl Mediator {
-    /// A reply or an error: for whoever asked.
+    /// Passes a reply or an error on to its requester.
     pub(super) fn reply(
         &mut self,
         conn: u32,
@@ -23,15 +23,15 @@ impl Mediator {
         out: &mut Vec<Output>,
     ) {
         if header.kind == MessageType::ERROR {
-            let asked = self.switches.get(&conn);
-            let asked = asked.and_then(|switch| switch.channel.asked(header.xid));
-            self.log_error(conn, &frame, asked);
+            let sent = self.switches.get(&conn);
+            let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
+            self.log_error(conn, &frame, sent);
         }
         self.answer(conn, header, frame, now, out);
     }
 
-    /// What a channel had no words for is answered as if the switch had refused it.
-    pub(super) fn refusals(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// Answers messages that 1.0 cannot express, as if the switch had refused them.
+    pub(super) fn answer_unsendable(&mut self, now: Instant, out: &mut Vec<Output>) {
         let mut index = 0;
         while let Some(conn) = self.dirty_switches.get(index).copied() {
             index += 1;
@@ -39,15 +39,15 @@ impl Mediator {
                 continue;
             };
             let dpid = Dpid(switch.channel.dpid());
-            for refused in switch.channel.take_refused() {
-                let Ok(header) = Header::read(&refused.error) else {
+            for message in switch.channel.transport.take_unsendable() {
+                let Ok(header) = Header::read(&message.error) else {
                     continue;
                 };
-                let asked = self.switches.get(&conn);
-                let asked = asked.and_then(|switch| switch.channel.asked(header.xid));
-                let whose = self.whose(asked);
-                tracing::warn!(%dpid, %whose, "not sent: {}", refused.why);
-                self.answer(conn, header, refused.error, now, out);
+                let sent = self.switches.get(&conn);
+                let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
+                let requester = self.requester_name(sent);
+                tracing::warn!(%dpid, %requester, "message not sent: {}", message.reason);
+                self.answer(conn, header, message.error, now, out);
             }
         }
     }
@@ -64,29 +64,29 @@ impl Mediator {
             return;
         };
         let is_error = header.kind == MessageType::ERROR;
-        let asked = switch.channel.asked(header.xid);
+        let sent = switch.channel.transport.sent(header.xid);
         match header.kind {
-            MessageType::BARRIER_REPLY => switch.channel.barrier(header.xid),
+            MessageType::BARRIER_REPLY => switch.channel.transport.barrier(header.xid),
             MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
                 Ok(fixed) if fixed.flags() & MORE != 0 => {}
-                Ok(_) => switch.channel.answered(header.xid),
+                Ok(_) => switch.channel.transport.answered(header.xid),
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
-            _ => switch.channel.answered(header.xid),
+            _ => switch.channel.transport.answered(header.xid),
         }
-        match asked.map(|asked| asked.asker) {
-            Some(Asker::Session { session, token }) => {
+        match sent.map(|message| message.requester) {
+            Some(Requester::Session { session, token }) => {
                 self.reply_to_session(session, conn, &frame, token)
             }
-            Some(Asker::Pipeline) if !is_error => {
+            Some(Requester::Pipeline) if !is_error => {
                 self.pipeline_reply(conn, header.xid, &frame, now)
             }
-            Some(Asker::Ticket(ticket)) => self.question_reply(ticket, conn, &frame, now, out),
-            Some(Asker::Pipeline | Asker::Channel) | None => {}
+            Some(Requester::Morphd(ticket)) => self.query_reply(ticket, conn, &frame, now, out),
+            Some(Requester::Pipeline | Requester::Channel) | None => {}
         }
     }
 
-    fn log_error(&self, conn: u32, frame: &Bytes, asked: Option<Asked>) {
+    fn log_error(&self, conn: u32, frame: &Bytes, sent: Option<SentMessage>) {
         let Some(switch) = self.switches.get(&conn) else {
             return;
         };
@@ -95,25 +95,25 @@ impl Mediator {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
-        let whose = self.whose(asked);
-        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %whose, "error from the switch: {error}");
+        let requester = self.requester_name(sent);
+        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %requester, "the switch reported an error: {error}");
     }
 
-    fn whose(&self, asked: Option<Asked>) -> String {
-        match asked.map(|asked| asked.asker) {
-            Some(Asker::Session { session, .. }) => self
+    fn requester_name(&self, sent: Option<SentMessage>) -> String {
+        match sent.map(|message| message.requester) {
+            Some(Requester::Session { session, .. }) => self
                 .sessions
                 .get(&session)
                 .map_or("an instance that is gone".to_owned(), Session::name),
-            Some(Asker::Pipeline) => "table 0 and the exits".to_owned(),
-            Some(Asker::Channel) => "the channel".to_owned(),
-            Some(Asker::Ticket(_)) => "morphd".to_owned(),
-            None => "a message that is no longer known".to_owned(),
+            Some(Requester::Pipeline) => "table 0 and the exit tables".to_owned(),
+            Some(Requester::Channel) => "the proxy itself".to_owned(),
+            Some(Requester::Morphd(_)) => "morphd".to_owned(),
+            None => "unknown, because the message is too old".to_owned(),
         }
     }
 
     fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
-        // Token 0 wants no reply; the instance that asked may be gone, and its replies with it.
+        // Token 0 wants no reply. The instance may also be gone.
         let Some(session) = self.sessions.get_mut(&id).filter(|_| token != 0) else {
             return;
         };
@@ -138,26 +138,27 @@ impl Mediator {
         };
         let nothing = RuleSet::new();
         let mut wanted = &self.wanted;
-        if switch.channel.has_one_table() {
+        if switch.channel.transport.has_one_table() {
             let only = self.apps.as_ref().and_then(Apps::only);
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
             stats.retain(|rule| !of_only(rule.cookie));
             wanted = &nothing;
         }
-        let Some((mods, sent)) = switch.reconcile.reply(xid, more, &stats, wanted) else {
+        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, wanted) else {
             return;
         };
         for flow in mods {
             let message = Message::FlowMod(flow);
             switch
                 .channel
-                .say(&message, Asker::Pipeline, Expects::Nothing, now);
+                .transport
+                .send(&message, Requester::Pipeline, Expects::Nothing, now);
         }
         tracing::info!(
             dpid = %Dpid(switch.channel.dpid()),
-            added = sent.added, changed = sent.changed, removed = sent.removed, unchanged = sent.unchanged,
-            "table 0 and the exits are in step"
+            added = counts.added, changed = counts.changed, removed = counts.removed, unchanged = counts.unchanged,
+            "table 0 and the exit tables are up to date"
         );
-        self.touch(conn);
+        self.mark_dirty(conn);
     }
 }

@@ -1,4 +1,4 @@
-//! What the mediator knows of one session.
+//! State of one session in the mediator.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,72 +11,70 @@ use morph_openflow::frame;
 
 use crate::channel::Channel;
 
-/// Records are sent in blobs of about this size.
+/// Target size of a blob of records in bytes.
 const BLOB: usize = 128 << 10;
-/// Bytes that may wait for an instance. An event is delivered when the former is answered, so these are replies.
+/// Bytes that may wait for an instance. Events wait for answers, so these are replies.
 const QUEUE: usize = 16 << 20;
-/// How long the queue may stay full.
+/// Time that the queue may stay full.
 const FULL: Duration = Duration::from_secs(5);
-/// A turn's commands in bytes: some 100 000 flow-mods.
+/// Limit in bytes of a turn's commands: some 100 000 flow-mods.
 pub(super) const TURN: usize = 16 << 20;
 
-/// A session from its first record on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Session {
-    /// Who is at the other end; none before its hello.
+    /// Hello of the instance; `None` until it arrives.
     pub(super) hello: Option<Hello>,
-    /// The app's id, once it is attached.
+    /// Id of the app, once attached.
     pub(super) app: Option<u8>,
-    /// Blobs that are not worked off; the driver sends no more than it has credits.
+    /// Blobs not yet processed. The driver's credits bound their number.
     pub(super) inbox: VecDeque<Records>,
-    /// The turn that is being made.
+    /// Commands of the turn that is being received.
     pub(super) commands: Vec<(u32, Bytes)>,
     pub(super) command_bytes: usize,
-    /// A turn that waits for other apps, with its commands.
-    pub(super) parked: Option<(TurnEnd, Vec<(u32, Bytes)>)>,
-    /// Between `ReadBegin` and `ReadEnd`.
+    /// Turn that waits for other apps of its group, with its commands.
+    pub(super) gated_turn: Option<(TurnEnd, Vec<(u32, Bytes)>)>,
+    /// Set between `ReadBegin` and `ReadEnd`.
     pub(super) reading: bool,
-    /// Its records wait until these channels have room.
-    pub(super) blocked: Option<Blocked>,
-    /// The channels that it knows.
-    pub(super) known: BTreeMap<u32, Known>,
+    /// Set while records wait for full channels.
+    pub(super) blocked_by: Option<FullChannels>,
+    /// Channels that the instance knows.
+    pub(super) known_channels: BTreeMap<u32, ChannelSnapshot>,
     out: VecDeque<BytesMut>,
     unwritten: usize,
     full_since: Option<Instant>,
 }
 
-/// What an instance knows of a channel.
+/// State of a channel as the instance knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct ChannelSnapshot {
     pub(super) dpid: u64,
-    /// The count of its ports' changes when it was told of them.
-    pub(super) changes: u64,
+    /// Count of port changes when the instance was informed.
+    pub(super) port_changes: u64,
 }
 
-impl Known {
+impl ChannelSnapshot {
     pub(super) fn of(channel: &Channel) -> Self {
-        Known {
+        ChannelSnapshot {
             dpid: channel.dpid(),
-            changes: channel.changes(),
+            port_changes: channel.port_changes(),
         }
     }
 }
 
-/// Why a session is not read.
+/// Full channels that a session waits for.
 #[derive(Debug, Clone)]
-pub(super) struct Blocked {
-    /// Those that were full.
+pub(super) struct FullChannels {
     pub(super) channels: Vec<u32>,
-    /// The turn that is accepted once they have room; none: questions.
+    /// Number and event of the turn that is accepted once the channels have room; `None` for read requests.
     pub(super) turn: Option<(u64, Option<Seq>)>,
 }
 
 impl Session {
-    /// For the log.
+    /// Names the instance in log lines.
     pub(super) fn name(&self) -> String {
         match &self.hello {
             Some(hello) => format!("{} {} ({})", hello.app, hello.release, hello.instance),
-            None => "an instance without a hello".to_owned(),
+            None => "an instance before its hello".to_owned(),
         }
     }
 
@@ -102,9 +100,9 @@ impl Session {
         put_control(self.blob(), &record);
     }
 
-    /// Queues a message for the control record before it; `xid`: instead of its own.
+    /// Queues a message after its control record; `xid` replaces the one in the message.
     pub(super) fn put_message(&mut self, channel: u32, message: &[u8], xid: Option<u32>) {
-        // Together with its control record, in one blob.
+        // A message shares a blob with its control record.
         let last = self.out.len().saturating_sub(1);
         let Some(blob) = self.out.get_mut(last) else {
             return;
@@ -116,7 +114,7 @@ impl Session {
         }
     }
 
-    /// All blobs that are to be sent now.
+    /// Takes all blobs to send now.
     pub(super) fn take_out(&mut self, now: Instant) -> impl Iterator<Item = Bytes> + use<> {
         self.unwritten += self.out.iter().map(BytesMut::len).sum::<usize>();
         self.watch_queue(now);
@@ -125,7 +123,7 @@ impl Session {
             .map(BytesMut::freeze)
     }
 
-    /// So many bytes have left the queue.
+    /// Notes that bytes have left the queue.
     pub(super) fn written(&mut self, bytes: usize, now: Instant) {
         self.unwritten = self.unwritten.saturating_sub(bytes);
         self.watch_queue(now);
@@ -139,17 +137,17 @@ impl Session {
         }
     }
 
-    /// Its instance does not read: replies are not kept for it.
+    /// Returns whether the instance does not keep up; replies are not kept for it then.
     pub(super) fn is_full(&self) -> bool {
         self.unwritten > QUEUE
     }
 
-    /// When it is given up.
+    /// Returns the time at which a session with a full queue is closed.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.full_since.map(|since| since + FULL)
     }
 
-    /// Forgets the turn that is being made.
+    /// Takes the commands of the unfinished turn.
     pub(super) fn clear_turn(&mut self) -> Vec<(u32, Bytes)> {
         self.command_bytes = 0;
         std::mem::take(&mut self.commands)

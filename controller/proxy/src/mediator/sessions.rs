@@ -1,4 +1,4 @@
-//! Sessions in the mediator: who attaches, and what a slot sends.
+//! Sessions in the mediator: attachment, and the outputs of slots.
 
 use bytes::Bytes;
 use morph_api::PROTOCOL;
@@ -7,12 +7,11 @@ use morph_api::session::{self, Pipeline, SwitchUp, Welcome, event, to_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{Attached, InstanceReport, SessionRefused, observation};
 
-use super::session::Known;
+use super::session::ChannelSnapshot;
 use super::*;
-use crate::dispatch::Present;
-use crate::slot::{Output as SlotOutput, What};
+use crate::dispatch::PipelineApp;
 
-/// Sessions at once: two or three an app, and some that have not said hello.
+/// Limit of open sessions: two or three an app, and some without a hello.
 const SESSIONS: usize = 1024;
 
 impl Mediator {
@@ -25,10 +24,10 @@ impl Mediator {
             return;
         };
         session.inbox.push_back(Records::new(records));
-        self.work(id, now, out);
+        self.process_records(id, now, out);
     }
 
-    /// The first record.
+    /// Handles the first record of a session.
     pub(super) fn hello(
         &mut self,
         id: u64,
@@ -39,10 +38,10 @@ impl Mediator {
         if hello.protocol != PROTOCOL {
             return self.refuse_protocol(id, &hello, now, out);
         }
-        let twin = |session: &Session| session.is(&hello.app, &hello.instance);
-        if self.sessions.values().any(twin) {
+        let duplicate = |session: &Session| session.is(&hello.app, &hello.instance);
+        if self.sessions.values().any(duplicate) {
             let why = format!(
-                "instance {} of {} has a session already",
+                "instance {} of {} is attached already",
                 hello.instance, hello.app
             );
             return self.refuse(id, why, now, out);
@@ -50,7 +49,7 @@ impl Mediator {
         if self.sessions.len() > SESSIONS {
             return self.refuse(
                 id,
-                format!("{SESSIONS} sessions are open already"),
+                format!("too many sessions: {SESSIONS} are open"),
                 now,
                 out,
             );
@@ -58,13 +57,13 @@ impl Mediator {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.hello = Some(hello);
         }
-        // Before the first configuration nobody knows whether the app is present: it waits.
+        // Before the first configuration the present apps are unknown, so the session waits.
         if self.apps.is_some() {
             self.attach(id, now, out);
         }
     }
 
-    /// The app of this session is present, or the session ends.
+    /// Attaches a session to its app, or refuses it if the app is not present.
     pub(super) fn attach(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
         let Some(hello) = self
             .sessions
@@ -86,19 +85,19 @@ impl Mediator {
             switch.announced.then(|| {
                 (
                     *conn,
-                    Known::of(&switch.channel),
+                    ChannelSnapshot::of(&switch.channel),
                     switch.channel.switch_up(*conn),
                 )
             })
         };
-        let mut ready: Vec<(u32, Known, SwitchUp)> =
+        let mut ready: Vec<(u32, ChannelSnapshot, SwitchUp)> =
             self.switches.iter().filter_map(ready).collect();
         ready.sort_by_key(|(conn, ..)| *conn);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.app = Some(app.id);
-        session.known = ready
+        session.known_channels = ready
             .iter()
             .map(|(conn, known, _)| (*conn, *known))
             .collect();
@@ -110,15 +109,15 @@ impl Mediator {
         self.dirty_sessions.push(id);
         tracing::info!(app = %hello.app, release = %hello.release, instance = %hello.instance, pid = hello.pid, "attached");
         self.observe(out, || observation::What::Attached(attached(&hello)));
-        self.work(id, now, out);
+        self.process_records(id, now, out);
     }
 
-    /// Ends a session, and says why to its instance.
+    /// Ends a session and sends the reason to its instance.
     pub(super) fn refuse(&mut self, id: u64, why: String, now: Instant, out: &mut Vec<Output>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        tracing::warn!(session = %session.name(), "refused: {why}");
+        tracing::warn!(session = %session.name(), "session refused: {why}");
         let refused = session::Refused {
             message: why.clone(),
             permanent: false,
@@ -143,7 +142,7 @@ impl Mediator {
             "release {release} of app {app} speaks {spoken}, and this Morpheus speaks version {PROTOCOL}: rebuild the app with the \
              SDK of this Morpheus, install that release, and start or upgrade to it"
         );
-        tracing::error!(instance = %hello.instance, pid = hello.pid, "refused: {message}");
+        tracing::error!(instance = %hello.instance, pid = hello.pid, "session refused: {message}");
         self.observe(out, || {
             observation::What::SessionRefused(SessionRefused {
                 app: app.clone(),
@@ -180,7 +179,7 @@ impl Mediator {
         self.drop_session(id, why, now, out);
     }
 
-    /// Lets go of a session, whichever side ended it: an instance that closed its own waits for the proxy's end of it.
+    /// Removes a session, whichever side ended it: an instance that closed its side waits for the end of the other.
     pub(super) fn drop_session(
         &mut self,
         id: u64,
@@ -196,16 +195,16 @@ impl Mediator {
             return;
         };
         tracing::info!(app = %hello.app, instance = %hello.instance, "detached: {reason}");
-        let lost = slot::Input::SessionLost {
+        let lost = SlotInput::SessionLost {
             session: id,
             instance: hello.instance,
             reason,
         };
-        self.slot(app, lost, now, out);
+        self.feed_slot(app, lost, now, out);
     }
 
-    /// An instance speaks to morphd.
-    pub(super) fn say(&mut self, id: u64, report: Bytes, out: &mut Vec<Output>) {
+    /// Passes a report of an instance on to morphd.
+    pub(super) fn pass_report(&mut self, id: u64, report: Bytes, out: &mut Vec<Output>) {
         let Some(hello) = self
             .sessions
             .get(&id)
@@ -223,11 +222,11 @@ impl Mediator {
         });
     }
 
-    /// Feeds a slot and carries out what it says.
-    pub(super) fn slot(
+    /// Feeds a slot and carries out its outputs.
+    pub(super) fn feed_slot(
         &mut self,
         app: u8,
-        input: slot::Input,
+        input: SlotInput,
         now: Instant,
         out: &mut Vec<Output>,
     ) {
@@ -249,13 +248,13 @@ impl Mediator {
                 } => self.deliver(app, session, n, replayed, alone),
                 SlotOutput::Sync { session } => self.sync(session),
                 SlotOutput::ListSwitches => self.list_switches(app),
-                SlotOutput::Release { session } => self.unpark(session, app, now, out),
-                SlotOutput::Answer { ticket, answer } => out.push(Output::Answer {
+                SlotOutput::JudgeGatedTurn { session } => self.judge_gated_turn(session, app, now, out),
+                SlotOutput::Reply { ticket, reply } => out.push(Output::Reply {
                     ticket,
-                    answer: control::of_slot(answer),
+                    reply: control::of_slot(reply),
                 }),
                 SlotOutput::Fence => out.extend(self.app_name(app).map(|app| {
-                    tracing::warn!(%app, "the hold has expired; raising the epoch");
+                    tracing::warn!(%app, "the hold has expired: raising the epoch, to resume an instance without morphd");
                     Output::Fence { app }
                 })),
                 SlotOutput::Observe(what) => {
@@ -288,28 +287,32 @@ impl Mediator {
         };
         let (channel, dpid) = (queued.channel, queued.dpid);
         let what = match &queued.what {
-            What::PacketIn(_) | What::Message(_) => event::What::Message(true),
-            What::SwitchUp => {
-                // As it is now; where it is gone again, its SwitchDown follows.
+            EventKind::PacketIn(_) | EventKind::Message(_) => event::What::Message(true),
+            EventKind::SwitchUp => {
+                // Present state of the switch. If it is gone already, its SwitchDown follows.
                 let switch = self.switches.get(&channel);
-                let unknown = Known { dpid, changes: 0 };
-                session
-                    .known
-                    .insert(channel, switch.map_or(unknown, |s| Known::of(&s.channel)));
+                let unknown = ChannelSnapshot {
+                    dpid,
+                    port_changes: 0,
+                };
+                session.known_channels.insert(
+                    channel,
+                    switch.map_or(unknown, |s| ChannelSnapshot::of(&s.channel)),
+                );
                 event::What::SwitchUp(switch.map_or_else(
                     || gone(channel, dpid),
                     |switch| switch.channel.switch_up(channel),
                 ))
             }
-            What::SwitchDown => {
-                session.known.remove(&channel);
+            EventKind::SwitchDown => {
+                session.known_channels.remove(&channel);
                 event::What::SwitchDown(session::SwitchDown { channel, dpid })
             }
-            What::Lost(count) => event::What::Lost(session::Lost {
+            EventKind::Lost(count) => event::What::Lost(session::Lost {
                 dpid,
                 count: *count,
             }),
-            What::Resync { .. } => event::What::Resync(session::Resync { dpid }),
+            EventKind::Resync { .. } => event::What::Resync(session::Resync { dpid }),
         };
         session.put(to_app::Record::Event(session::Event {
             seq: Some(seq),
@@ -318,26 +321,31 @@ impl Mediator {
             what: Some(what),
             alone,
         }));
-        if let What::PacketIn(message) | What::Message(message) = &queued.what {
+        if let EventKind::PacketIn(message) | EventKind::Message(message) = &queued.what {
             session.put_message(channel, message, None);
         }
         self.dirty_sessions.push(id);
     }
 
-    /// Tells a session what it has missed of switches that came, went or changed.
+    /// Sends a session the changes of switches that it has missed.
     fn sync(&mut self, id: u64) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let lost = |(conn, known): (&u32, &Known)| {
+        let lost = |(conn, known): (&u32, &ChannelSnapshot)| {
             let there = self
                 .switches
                 .get(conn)
                 .is_some_and(|switch| switch.announced);
             (!there).then_some((*conn, known.dpid))
         };
-        for (channel, dpid) in session.known.iter().filter_map(lost).collect::<Vec<_>>() {
-            session.known.remove(&channel);
+        for (channel, dpid) in session
+            .known_channels
+            .iter()
+            .filter_map(lost)
+            .collect::<Vec<_>>()
+        {
+            session.known_channels.remove(&channel);
             session.put(to_app::Record::SwitchDown(session::SwitchDown {
                 channel,
                 dpid,
@@ -346,8 +354,8 @@ impl Mediator {
         let mut connected: Vec<_> = self.switches.iter().filter(|(_, s)| s.announced).collect();
         connected.sort_by_key(|(conn, _)| **conn);
         for (conn, switch) in connected {
-            let known = Known::of(&switch.channel);
-            if session.known.insert(*conn, known) != Some(known) {
+            let known = ChannelSnapshot::of(&switch.channel);
+            if session.known_channels.insert(*conn, known) != Some(known) {
                 session.put(to_app::Record::SwitchUp(switch.channel.switch_up(*conn)));
             }
         }
@@ -365,12 +373,12 @@ impl Mediator {
         connected.sort_unstable();
         if let Some(slot) = self.slots.get_mut(&app) {
             for (conn, dpid) in connected {
-                slot.list(conn, dpid);
+                slot.append_listed_switch(conn, dpid);
             }
         }
     }
 
-    /// What came of a fence of our own: resumes whoever is there of the checkpoint's release.
+    /// Handles the result of the proxy's own fence: resumes an attached instance of the checkpoint's release.
     pub(super) fn fenced(
         &mut self,
         name: &str,
@@ -387,14 +395,14 @@ impl Mediator {
             return;
         };
         let fenced = match outcome {
-            FenceOutcome::Won {
+            FenceOutcome::Committed {
                 epoch,
                 cursor,
                 turn,
                 release,
                 revision,
             } => match self.instance_of(app, &release) {
-                Some((session, instance)) => slot::Fenced::Won(slot::Resume {
+                Some((session, instance)) => FenceResult::Committed(ResumePlan {
                     ticket: None,
                     session,
                     instance,
@@ -402,24 +410,24 @@ impl Mediator {
                     cursor,
                     turn,
                     revision,
-                    shut: false,
+                    gated: false,
                 }),
                 None => {
-                    tracing::error!(app = %name, %release, "no instance of the checkpoint's release is attached: the slot stays empty");
-                    slot::Fenced::Nobody { epoch }
+                    tracing::error!(app = %name, %release, "no instance of the checkpoint's release is attached: events wait until morphd resumes one");
+                    FenceResult::NoInstance { epoch }
                 }
             },
-            FenceOutcome::Raced => slot::Fenced::Raced,
-            FenceOutcome::NoCheckpoint => slot::Fenced::Nobody { epoch: 0 },
-            FenceOutcome::Away(why) => {
-                tracing::warn!(app = %name, "cannot raise the epoch, still holding: {why}");
-                slot::Fenced::Away
+            FenceOutcome::LostRace => FenceResult::LostRace,
+            FenceOutcome::NoCheckpoint => FenceResult::NoInstance { epoch: 0 },
+            FenceOutcome::StoreUnavailable(why) => {
+                tracing::warn!(app = %name, "cannot raise the epoch after an expired hold, trying again: {why}");
+                FenceResult::StoreUnavailable
             }
         };
-        self.slot(app, slot::Input::Fenced(fenced), now, out);
+        self.feed_slot(app, SlotInput::Fenced(fenced), now, out);
     }
 
-    /// An attached instance of this release; rather the one that was live before.
+    /// Finds an attached instance of this release; prefers the one that was live before.
     fn instance_of(&self, app: u8, release: &str) -> Option<(u64, String)> {
         let before = self.slots.get(&app).and_then(Slot::held_instance);
         let of = |(id, session): (&u64, &Session)| {
@@ -443,7 +451,7 @@ fn gone(channel: u32, dpid: u64) -> SwitchUp {
     }
 }
 
-fn place(app: &Present) -> Pipeline {
+fn place(app: &PipelineApp) -> Pipeline {
     Pipeline {
         app_id: u32::from(app.id),
         first_table: u32::from(app.first_table),
@@ -460,9 +468,8 @@ pub(super) fn attached(hello: &session::Hello) -> Attached {
     }
 }
 
-/// The turn of a session is accepted.
-pub(super) fn settled(session: u64, turn: u64, event: Option<Seq>) -> slot::Input {
-    slot::Input::Settled {
+pub(super) fn turn_accepted(session: u64, turn: u64, event: Option<Seq>) -> SlotInput {
+    SlotInput::TurnAccepted {
         session,
         turn,
         event,

@@ -1,4 +1,4 @@
-//! Channels in the mediator: admission, what their messages mean, and the pipeline's rules.
+//! Channels in the mediator: admission, routing of messages, and reconciliation of the pipeline.
 
 use bytes::Bytes;
 use morph_api::session::{self, to_app};
@@ -7,15 +7,12 @@ use morph_openflow::v13::peek;
 use morph_openflow::{Dpid, Header, MessageType};
 use tracing::Level;
 
-use super::session::Known;
+use super::session::ChannelSnapshot;
 use super::*;
-use crate::channel::{
-    Asker, Closing, Election, Expects, Input as ChannelInput, Output as ChannelOutput,
-};
-use crate::dispatch::Present;
-use crate::slot::What;
+use crate::channel::{Closing, Election, Expects, Requester};
+use crate::dispatch::PipelineApp;
 
-/// Connections at once; each costs two descriptors' worth of buffers before it has said a word.
+/// Limit of open connections; each costs buffers before its hello.
 const CONNECTIONS: usize = 4096;
 
 impl Mediator {
@@ -28,7 +25,7 @@ impl Mediator {
     ) {
         self.last_conn = self.last_conn.max(conn);
         if self.switches.len() >= CONNECTIONS {
-            tracing::error!(%remote, "refused: {CONNECTIONS} connections are open already");
+            tracing::error!(%remote, "connection refused: {CONNECTIONS} are open already");
             out.push(Output::Disconnect { conn });
             return;
         }
@@ -38,20 +35,20 @@ impl Mediator {
             generation: self.settings.incarnation,
         };
         let mut channel = Channel::new(remote, election, now);
-        channel.place(self.one_table());
+        channel.transport.place(self.one_table());
         let switch = Switch {
             channel,
-            reconcile: Reconcile::default(),
+            reconciliation: Reconciliation::default(),
             challenger: None,
             announced: false,
             dirty: false,
         };
         self.switches.insert(conn, switch);
-        self.touch(conn);
+        self.mark_dirty(conn);
     }
 
-    /// Its output is flushed with the next flush.
-    pub(super) fn touch(&mut self, conn: u32) {
+    /// Marks a channel for the next flush.
+    pub(super) fn mark_dirty(&mut self, conn: u32) {
         if let Some(switch) = self.switches.get_mut(&conn)
             && !std::mem::replace(&mut switch.dirty, true)
         {
@@ -59,8 +56,8 @@ impl Mediator {
         }
     }
 
-    /// Feeds a channel and carries out what it says.
-    pub(super) fn channel(
+    /// Feeds a channel and carries out its outputs.
+    pub(super) fn feed_channel(
         &mut self,
         conn: u32,
         input: ChannelInput,
@@ -72,12 +69,12 @@ impl Mediator {
         };
         let mut outputs = std::mem::take(&mut self.channel_outputs);
         switch.channel.handle(input, now, &mut outputs);
-        self.touch(conn);
+        self.mark_dirty(conn);
         for output in outputs.drain(..) {
             match output {
                 ChannelOutput::Identified { dpid } => self.identified(conn, dpid, now, out),
                 ChannelOutput::Ready => self.ready(conn, now, out),
-                ChannelOutput::Role => self.role_changed(conn, now, out),
+                ChannelOutput::RoleChanged => self.role_changed(conn, now, out),
                 ChannelOutput::Message(header, frame) => {
                     self.message(conn, header, frame, now, out)
                 }
@@ -91,7 +88,7 @@ impl Mediator {
     fn identified(&mut self, conn: u32, dpid: u64, now: Instant, out: &mut Vec<Output>) {
         let Some(known) = self.by_dpid.get(&dpid).copied() else {
             self.by_dpid.insert(dpid, conn);
-            return self.channel(conn, ChannelInput::Admit, now, out);
+            return self.feed_channel(conn, ChannelInput::Admit, now, out);
         };
         let Some(old) = self.switches.get_mut(&known) else {
             return;
@@ -101,13 +98,13 @@ impl Mediator {
                 "datapath id {} is claimed by two others already",
                 Dpid(dpid)
             );
-            return self.channel(conn, ChannelInput::Refuse(reason), now, out);
+            return self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
         }
         old.challenger = Some(conn);
-        self.channel(known, ChannelInput::Challenge, now, out);
+        self.feed_channel(known, ChannelInput::Challenge, now, out);
     }
 
-    /// The old holder of a datapath id lives: the other one goes.
+    /// Keeps the holder of a datapath id, which has answered, and refuses the challenger.
     fn alive(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
@@ -117,16 +114,16 @@ impl Mediator {
         };
         let (dpid, remote) = (Dpid(switch.channel.dpid()), &switch.channel.remote);
         let reason = format!(
-            "datapath id {dpid} is that of the switch at {remote}, which answers: give one of them another id"
+            "datapath id {dpid} is that of the switch at {remote}, which answers; give one of them another id"
         );
-        self.channel(challenger, ChannelInput::Refuse(reason), now, out);
+        self.feed_channel(challenger, ChannelInput::Refuse(reason), now, out);
     }
 
     fn closed(&mut self, conn: u32, closing: Closing, now: Instant, out: &mut Vec<Output>) {
         let Some(mut switch) = self.switches.remove(&conn) else {
             return;
         };
-        if let Some(bytes) = switch.channel.take_out(now) {
+        if let Some(bytes) = switch.channel.transport.take_out(now) {
             out.push(Output::Write { conn, bytes });
         }
         out.push(Output::Disconnect { conn });
@@ -142,14 +139,14 @@ impl Mediator {
         if switch.announced {
             self.switch_down(conn, dpid, switch.channel.remote, closing.reason, now, out);
         }
-        self.unblock(conn, now, out);
+        self.continue_sessions(conn, now, out);
         if let Some(challenger) = switch.challenger.filter(|_| held) {
             self.by_dpid.insert(dpid, challenger);
-            self.channel(challenger, ChannelInput::Admit, now, out);
+            self.feed_channel(challenger, ChannelInput::Admit, now, out);
         }
     }
 
-    /// It is described. Where Morpheus is a slave that is all: the switch is shown, and waits for another role.
+    /// Announces a described switch. While Morpheus is its slave, the switch is only listed.
     fn ready(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         let Some(switch) = self.switches.get(&conn) else {
             return;
@@ -158,7 +155,7 @@ impl Mediator {
         if channel.may_write() {
             return self.switch_up(conn, now, out);
         }
-        tracing::warn!(%dpid, remote = %channel.remote, "switch connected, and Morpheus is its slave: nothing is written to it, and no app sees it");
+        tracing::warn!(%dpid, remote = %channel.remote, "switch connected, but another controller is its master: nothing is written to it, and no app sees it");
     }
 
     fn role_changed(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
@@ -169,10 +166,10 @@ impl Mediator {
             (true, false) => self.switch_up(conn, now, out),
             (false, true) => {
                 switch.announced = false;
-                // What was asked is not compared any longer: no difference could be sent.
-                switch.reconcile = Reconcile::default();
+                // A pending read is abandoned: no difference could be sent.
+                switch.reconciliation = Reconciliation::default();
                 let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
-                let reason = "Morpheus is its slave now".to_owned();
+                let reason = "another controller is its master now".to_owned();
                 self.withdraw(conn, dpid, remote, reason, now, out);
             }
             (true, true) | (false, false) => {}
@@ -181,7 +178,7 @@ impl Mediator {
 
     fn switch_up(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         if let Some(reason) = self.too_few_tables(conn) {
-            return self.channel(conn, ChannelInput::Refuse(reason), now, out);
+            return self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
         }
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
@@ -202,7 +199,7 @@ impl Mediator {
             })
         });
         self.reconcile(conn, now);
-        self.switch_event(conn, dpid, What::SwitchUp, now, out);
+        self.switch_event(conn, dpid, EventKind::SwitchUp, now, out);
         self.inform(conn, dpid, true);
     }
 
@@ -218,11 +215,11 @@ impl Mediator {
         if self.disconnects.len() < COUNTED_DATAPATHS || self.disconnects.contains_key(&dpid) {
             *self.disconnects.entry(dpid).or_default() += 1;
         }
-        self.fail_questions(conn, now, out);
+        self.fail_queries(conn, now, out);
         self.withdraw(conn, dpid, remote, reason, now, out);
     }
 
-    /// Apps no longer have it.
+    /// Withdraws a switch from the apps.
     fn withdraw(
         &mut self,
         conn: u32,
@@ -240,47 +237,49 @@ impl Mediator {
                 reason,
             })
         });
-        self.switch_event(conn, dpid, What::SwitchDown, now, out);
+        self.switch_event(conn, dpid, EventKind::SwitchDown, now, out);
         self.inform(conn, dpid, false);
     }
 
-    /// An event for every app.
+    /// Queues an event for every app.
     pub(super) fn switch_event(
         &mut self,
         channel: u32,
         dpid: u64,
-        what: What,
+        what: EventKind,
         now: Instant,
         out: &mut Vec<Output>,
     ) {
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
             let what = what.clone();
-            let event = slot::Input::Event {
+            let event = SlotInput::Event {
                 channel,
                 dpid,
                 what,
             };
-            self.slot(app, event, now, out);
+            self.feed_slot(app, event, now, out);
         }
     }
 
-    /// Tells those instances to which no event goes.
+    /// Informs the instances that receive no events.
     fn inform(&mut self, conn: u32, dpid: u64, up: bool) {
         let channel = self.switches.get(&conn).map(|switch| &switch.channel);
         for (id, session) in &mut self.sessions {
             let Some(slot) = session.app.and_then(|app| self.slots.get(&app)) else {
                 continue;
             };
-            if slot.gets_events() == Some(*id) {
+            if slot.receiver() == Some(*id) {
                 continue;
             }
             match channel.filter(|_| up) {
                 Some(channel) => {
-                    session.known.insert(conn, Known::of(channel));
+                    session
+                        .known_channels
+                        .insert(conn, ChannelSnapshot::of(channel));
                     session.put(to_app::Record::SwitchUp(channel.switch_up(conn)));
                 }
                 None => {
-                    session.known.remove(&conn);
+                    session.known_channels.remove(&conn);
                     session.put(to_app::Record::SwitchDown(session::SwitchDown {
                         channel: conn,
                         dpid,
@@ -291,7 +290,7 @@ impl Mediator {
         }
     }
 
-    /// The table that the one table of a switch which speaks OpenFlow 1.0 stands for: 0, if it is no app's.
+    /// Returns the table for which the only table of an OpenFlow 1.0 switch stands; 0 if it belongs to no app.
     pub(super) fn one_table(&self) -> u8 {
         let only = self.apps.as_ref().and_then(Apps::only);
         only.map_or(0, |app| app.first_table)
@@ -300,11 +299,11 @@ impl Mediator {
     pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
         let channel = &self.switches.get(&conn)?.channel;
         let apps = self.apps.as_ref()?;
-        if channel.has_one_table() {
+        if channel.transport.has_one_table() {
             let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
             return (names.len() > 1).then(|| {
                 format!(
-                    "speaks OpenFlow 1.0, whose one table has room for the rules of one app, and present are {}",
+                    "speaks OpenFlow 1.0, whose only table has room for one app, but these are present: {}",
                     names.join(", ")
                 )
             });
@@ -319,7 +318,7 @@ impl Mediator {
         })
     }
 
-    /// Reads table 0 and the exits, to send what they lack.
+    /// Starts to read table 0 and the exit tables, to send the difference.
     pub(super) fn reconcile(&mut self, conn: u32, now: Instant) {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
@@ -327,17 +326,18 @@ impl Mediator {
         if self.apps.is_none() || !switch.announced {
             return;
         }
-        let questions = Reconcile::questions(switch.channel.has_one_table());
-        let ask = |question| {
+        let requests = Reconciliation::requests(switch.channel.transport.has_one_table());
+        let send = |request| {
             switch
                 .channel
-                .say(question, Asker::Pipeline, Expects::Reply, now)
+                .transport
+                .send(request, Requester::Pipeline, Expects::Reply, now)
         };
-        let waiting = questions.iter().map(ask).collect();
-        switch.reconcile.begin(waiting, now);
-        let deadline = switch.reconcile.next_deadline();
+        let waiting = requests.iter().map(send).collect();
+        switch.reconciliation.begin(waiting, now);
+        let deadline = switch.reconciliation.next_deadline();
         self.arm(deadline);
-        self.touch(conn);
+        self.mark_dirty(conn);
     }
 
     fn message(
@@ -352,43 +352,44 @@ impl Mediator {
             return;
         };
         let (dpid, apps) = (switch.channel.dpid(), self.apps.as_ref());
-        let id = |app: &Present| app.id;
+        let id = |app: &PipelineApp| app.id;
         let (app, what) = match header.kind {
             MessageType::PACKET_IN => match peek::packet_in(&frame) {
                 Ok(fixed) => {
-                    let app =
-                        apps.and_then(|apps| apps.of_packet_in(fixed.cookie(), fixed.table_id()));
-                    (app.map(id), What::PacketIn(frame))
+                    let app = apps.and_then(|apps| {
+                        apps.receiver_of_packet_in(fixed.cookie(), fixed.table_id())
+                    });
+                    (app.map(id), EventKind::PacketIn(frame))
                 }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
             MessageType::FLOW_REMOVED => match peek::flow_removed(&frame) {
                 Ok(fixed) => {
-                    let app = apps.and_then(|apps| apps.of_cookie(fixed.cookie()));
-                    (app.map(id), What::Message(frame))
+                    let app = apps.and_then(|apps| apps.owner_of_cookie(fixed.cookie()));
+                    (app.map(id), EventKind::Message(frame))
                 }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
             MessageType::PORT_STATUS => {
                 self.inform_ports(conn);
-                return self.switch_event(conn, dpid, What::Message(frame), now, out);
+                return self.switch_event(conn, dpid, EventKind::Message(frame), now, out);
             }
             _ => return self.reply(conn, header, frame, now, out),
         };
         let Some(app) = app else {
             self.unclaimed += 1;
-            tracing::debug!(dpid = %Dpid(dpid), kind = %header.kind, unclaimed = self.unclaimed, "of no present app; dropped");
+            tracing::debug!(dpid = %Dpid(dpid), kind = %header.kind, unclaimed = self.unclaimed, "dropped a message that belongs to no present app");
             return;
         };
-        let event = slot::Input::Event {
+        let event = SlotInput::Event {
             channel: conn,
             dpid,
             what,
         };
-        self.slot(app, event, now, out);
+        self.feed_slot(app, event, now, out);
     }
 
-    /// Ports have changed: those who get no event are told how they are now.
+    /// Informs the instances that receive no events about changed ports.
     fn inform_ports(&mut self, conn: u32) {
         let dpid = self
             .switches
@@ -406,7 +407,7 @@ impl Mediator {
         out: &mut Vec<Output>,
     ) {
         let reason = format!("malformed {}: {error}", header.kind);
-        self.channel(conn, ChannelInput::Refuse(reason), now, out);
+        self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
     }
 }
 

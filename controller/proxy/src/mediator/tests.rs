@@ -1,4 +1,4 @@
-//! The mediator without sockets: what real peers seldom do, or only after a long time.
+//! Tests of the mediator without sockets: cases that are rare or slow in reality.
 
 use bytes::BytesMut;
 use morph_api::session::{
@@ -13,7 +13,7 @@ use morph_openflow::v13::{
 };
 use prost::Message as _;
 
-mod together;
+mod group;
 
 use super::*;
 use crate::dispatch::tests::configuration;
@@ -21,17 +21,17 @@ use crate::dispatch::tests::configuration;
 const SECOND: Duration = Duration::from_secs(1);
 const APPS: [(&str, u32, u32, u32); 1] = [("ls", 1, 10, 19)];
 
-/// A mediator with its clock; it answers handshakes and the reads of the pipeline as a switch without rules does.
+/// Mediator with a clock. Handshakes and pipeline reads are answered as by a switch without rules.
 struct Bench {
     mediator: Mediator,
     now: Instant,
-    /// Bytes written on channels are reported as written at once.
+    /// Whether bytes for channels are reported as written at once.
     writes: bool,
-    /// What switches got, but for handshakes.
+    /// Messages received by switches, without handshakes.
     wire: Vec<(u32, Message)>,
-    /// What sessions got, as short texts; messages by their data.
-    told: Vec<(u64, String)>,
-    /// What else came out.
+    /// Records received by sessions, as short texts.
+    received: Vec<(u64, String)>,
+    /// All other outputs, as text.
     others: Vec<String>,
     turn: u64,
 }
@@ -48,15 +48,15 @@ impl Bench {
             now: Instant::now(),
             writes: true,
             wire: Vec::new(),
-            told: Vec::new(),
+            received: Vec::new(),
             others: Vec::new(),
             turn: 0,
         };
-        bench.ask(Ask::Configure(configuration(&APPS)));
+        bench.ask(ControlRequest::Configure(configuration(&APPS)));
         bench
     }
 
-    /// With a switch on channel 1 and a live instance in session 1 that has answered what there was.
+    /// Creates a bench with a switch on channel 1, and a live instance in session 1 that has answered all events.
     fn live(quota: usize) -> Self {
         let mut bench = Bench::new(quota);
         bench.switch(1, 7, 254);
@@ -64,7 +64,7 @@ impl Bench {
         bench.resume("a", 1, 0);
         bench.answer(1);
         bench.answer(2);
-        bench.told.clear();
+        bench.received.clear();
         bench
     }
 
@@ -93,9 +93,9 @@ impl Bench {
                     inputs.extend(self.wire(conn, &frame));
                 }
             }
-            Output::Blob { session, records } => self.tell(session, records),
+            Output::Blob { session, records } => self.receive(session, records),
             Output::Credit { .. } => {}
-            Output::Answer { answer: Ok(_), .. } => {}
+            Output::Reply { reply: Ok(_), .. } => {}
             other => self.others.push(format!("{other:?}")),
         }
     }
@@ -129,18 +129,18 @@ impl Bench {
         Some(Input::Frames { conn, frames })
     }
 
-    fn tell(&mut self, session: u64, records: Bytes) {
+    fn receive(&mut self, session: u64, records: Bytes) {
         for record in Records::new(records).map(Result::unwrap) {
             let text = match record {
                 Record::Control(bytes) => text(ToApp::decode(bytes).unwrap().record.unwrap()),
                 Record::Message { .. } => continue,
             };
-            self.told.push((session, text));
+            self.received.push((session, text));
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
-        self.put(Input::Ask { ticket: 1, ask });
+    fn ask(&mut self, request: ControlRequest) {
+        self.put(Input::Request { ticket: 1, request });
     }
 
     fn frame(&mut self, conn: u32, message: Message) {
@@ -206,7 +206,7 @@ impl Bench {
     }
 
     fn resume(&mut self, name: &str, epoch: u64, n: u64) {
-        self.ask(Ask::Resume(ResumeRequest {
+        self.ask(ControlRequest::Resume(ResumeRequest {
             group: None,
             app: "ls".into(),
             instance: name.into(),
@@ -217,7 +217,7 @@ impl Bench {
         }));
     }
 
-    /// A turn of session 1 in epoch 1 for event `n`, with a packet-out of so many bytes.
+    /// Sends a turn of session 1 in epoch 1 for event `n`, with a packet-out of this many bytes.
     fn turn(&mut self, n: u64, bytes: usize) {
         self.turn += 1;
         let end = from_app::Record::TurnEnd(TurnEnd {
@@ -257,9 +257,10 @@ impl Bench {
         }
     }
 
-    fn told(&mut self) -> Vec<String> {
-        let told = std::mem::take(&mut self.told);
-        told.into_iter()
+    fn received(&mut self) -> Vec<String> {
+        let received = std::mem::take(&mut self.received);
+        received
+            .into_iter()
             .map(|(session, text)| format!("{session}: {text}"))
             .collect()
     }
@@ -297,19 +298,19 @@ fn text(record: to_app::Record) -> String {
 }
 
 #[test]
-fn an_app_that_comes_when_switches_are_there_hears_of_them() {
+fn an_app_that_is_added_later_gets_the_connected_switches() {
     let mut bench = Bench::new(1 << 20);
     bench.switch(1, 7, 254);
     bench.switch(2, 8, 254);
     let both = [("fw", 2, 20, 29), APPS[0]];
-    bench.ask(Ask::Configure(configuration(&both)));
+    bench.ask(ControlRequest::Configure(configuration(&both)));
     bench.attach(1, "a");
     bench.resume("a", 1, 0);
     bench.answer(1);
     bench.answer(2);
     bench.answer(3);
     assert_eq!(
-        bench.told(),
+        bench.received(),
         [
             "1: welcome 2",
             "1: resume 1",
@@ -321,14 +322,14 @@ fn an_app_that_comes_when_switches_are_there_hears_of_them() {
             "1: accepted 3"
         ]
     );
-    // Gone and come back within the incarnation: no number is used twice.
-    bench.ask(Ask::Configure(configuration(&both[..1])));
-    assert_eq!(bench.told(), ["1: refused: ls is no longer present"]);
-    bench.ask(Ask::Configure(configuration(&both)));
+    // Removed and added again in one incarnation: no number is used twice.
+    bench.ask(ControlRequest::Configure(configuration(&both[..1])));
+    assert_eq!(bench.received(), ["1: refused: ls is no longer present"]);
+    bench.ask(ControlRequest::Configure(configuration(&both)));
     bench.attach(2, "a");
     bench.resume("a", 2, 3);
     assert_eq!(
-        bench.told(),
+        bench.received(),
         ["2: welcome 2", "2: resume 2", "2: event 4 resync 0"]
     );
 }
@@ -336,7 +337,7 @@ fn an_app_that_comes_when_switches_are_there_hears_of_them() {
 #[test]
 fn a_release_of_another_protocol_is_refused_by_name_with_what_to_do() {
     let mut bench = Bench::new(1 << 20);
-    bench.ask(Ask::Configure(configuration(&APPS)));
+    bench.ask(ControlRequest::Configure(configuration(&APPS)));
     let what_to_do = "and this Morpheus speaks version 1: rebuild the app with the SDK of this Morpheus, install that \
                       release, and start or upgrade to it";
     for (session, protocol, spoken) in [
@@ -351,10 +352,10 @@ fn a_release_of_another_protocol_is_refused_by_name_with_what_to_do() {
         let refusal = format!(
             "{session}: refused for good: release 1.0.0 of app ls speaks {spoken}, {what_to_do}"
         );
-        assert_eq!(bench.told(), [refusal]);
+        assert_eq!(bench.received(), [refusal]);
     }
     bench.attach(3, "a");
-    assert_eq!(bench.told(), ["3: welcome 0"]);
+    assert_eq!(bench.received(), ["3: welcome 0"]);
 }
 
 #[test]
@@ -364,17 +365,17 @@ fn a_turn_is_accepted_when_its_channels_have_room() {
     bench.writes = false;
     bench.turn(3, 5 << 20);
     bench.packet_in(1);
-    assert_eq!(bench.told(), ["1: event 3 message"], "not yet");
+    assert_eq!(bench.received(), ["1: event 3 message"], "not yet");
     assert!(bench.wire.len() > 80, "but it is on its way");
-    // The next turns wait behind it.
+    // Later turns wait behind it.
     bench.turn(0, 0);
-    assert!(bench.told().is_empty());
+    assert!(bench.received().is_empty());
     bench.put(Input::Written {
         conn: 1,
         bytes: 2 << 20,
     });
     assert_eq!(
-        bench.told(),
+        bench.received(),
         ["1: accepted 3", "1: event 4 message", "1: accepted 4"]
     );
 }
@@ -385,7 +386,7 @@ fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
     bench.switch(2, 8, 254);
     bench.answer(3);
     bench.packet_in(1);
-    bench.told();
+    bench.received();
     bench.writes = false;
     bench.turn(4, 5 << 20);
     for _ in 0..5 {
@@ -401,7 +402,7 @@ fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
         "{:?}",
         bench.others
     );
-    assert_eq!(bench.told()[..1], ["1: accepted 4"]);
+    assert_eq!(bench.received()[..1], ["1: accepted 4"]);
     let slots = bench
         .mediator
         .slots
@@ -409,14 +410,14 @@ fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
         .next()
         .unwrap()
         .report(bench.now);
-    // Ten packet-ins but for the last of the lost channel, and its end.
+    // Nine packet-ins, without the last one of the lost channel, and its SwitchDown.
     assert_eq!((slots.events, slots.lost), (4 + 9 + 1, 0));
 }
 
 #[test]
-fn a_session_that_is_not_read_is_given_up() {
+fn a_session_that_is_not_read_is_closed() {
     let mut bench = Bench::live(1 << 20);
-    // Its replies pile up: nothing was ever reported as written.
+    // Replies pile up, because nothing is reported as written.
     let reply = Message::EchoReply(vec![0; 60_000].into()).encode(0);
     for _ in 0..300 {
         let session = bench.mediator.sessions.get_mut(&1).unwrap();
@@ -427,12 +428,15 @@ fn a_session_that_is_not_read_is_given_up() {
         bench.mediator.dirty_sessions.push(1);
     }
     bench.put(Input::Timer);
-    bench.told();
+    bench.received();
     bench.later(4 * SECOND);
-    assert!(bench.told().is_empty());
+    assert!(bench.received().is_empty());
     bench.later(SECOND);
-    let told = bench.told();
-    assert!(told[0].contains("the session is not read"), "{told:?}");
+    let received = bench.received();
+    assert!(
+        received[0].contains("does not read its session"),
+        "{received:?}"
+    );
     assert!(
         bench
             .others
@@ -441,7 +445,7 @@ fn a_session_that_is_not_read_is_given_up() {
 }
 
 #[test]
-fn a_session_that_its_instance_closed_is_let_go_of() {
+fn a_session_that_its_instance_closed_is_freed() {
     let mut bench = Bench::live(1000);
     bench.put(Input::SessionEnded {
         session: 1,
@@ -452,19 +456,22 @@ fn a_session_that_its_instance_closed_is_let_go_of() {
 }
 
 #[test]
-fn beyond_the_quota_losses_are_told_in_order() {
+fn losses_beyond_the_quota_are_reported_in_order() {
     let mut bench = Bench::live(1000);
     for _ in 0..9 {
         bench.packet_in(1);
     }
-    bench.told();
+    bench.received();
     for n in 3..9 {
         bench.answer(n);
     }
-    let told = bench.told();
-    assert_eq!(told[0], "1: accepted 3");
-    let lost = told.iter().position(|told| told.contains("lost")).unwrap();
-    assert!(told[lost].ends_with("of 7"), "{told:?}");
+    let received = bench.received();
+    assert_eq!(received[0], "1: accepted 3");
+    let lost = received
+        .iter()
+        .position(|received| received.contains("lost"))
+        .unwrap();
+    assert!(received[lost].ends_with("of 7"), "{received:?}");
     let slot = bench
         .mediator
         .slots
@@ -474,8 +481,8 @@ fn beyond_the_quota_losses_are_told_in_order() {
         .report(bench.now);
     assert_eq!(slot.events, 2 + 9);
     assert!(
-        told[lost].contains(&format!("lost {} of", slot.lost)),
-        "{told:?}"
+        received[lost].contains(&format!("lost {} of", slot.lost)),
+        "{received:?}"
     );
 }
 
@@ -491,13 +498,16 @@ fn a_switch_with_too_few_tables_is_refused() {
     bench.others.clear();
     bench.switch(2, 7, 20);
     assert!(bench.others.is_empty(), "{:?}", bench.others);
-    // Later, when an app with more tables comes.
-    bench.ask(Ask::Configure(configuration(&[APPS[0], ("fw", 2, 20, 29)])));
+    // An app with more tables is added.
+    bench.ask(ControlRequest::Configure(configuration(&[
+        APPS[0],
+        ("fw", 2, 20, 29),
+    ])));
     assert!(bench.others.contains(&"Disconnect { conn: 2 }".to_owned()));
 }
 
 #[test]
-fn a_read_of_the_pipeline_without_an_answer_is_begun_again() {
+fn an_unanswered_read_of_the_pipeline_is_started_again() {
     let mut bench = Bench::new(1 << 20);
     bench.switch(1, 7, 254);
     let sent = |bench: &mut Bench| {
@@ -516,7 +526,7 @@ fn a_read_of_the_pipeline_without_an_answer_is_begun_again() {
         .switches
         .get_mut(&1)
         .unwrap()
-        .reconcile
+        .reconciliation
         .begin(vec![99], now);
     bench.mediator.arm(Some(now + 10 * SECOND));
     for _ in 0..9 {
@@ -529,7 +539,7 @@ fn a_read_of_the_pipeline_without_an_answer_is_begun_again() {
 }
 
 #[test]
-fn nothing_moves_when_nobody_is_there() {
+fn inputs_for_unknown_peers_have_no_effect() {
     let mut bench = Bench::new(1 << 20);
     for input in [
         Input::Frames {
@@ -539,7 +549,7 @@ fn nothing_moves_when_nobody_is_there() {
         Input::Written { conn: 9, bytes: 5 },
         Input::Ended {
             conn: 9,
-            end: End::Peer { left: 0 },
+            end: ConnectionEnd::Peer { unfinished: 0 },
         },
         Input::SessionWritten {
             session: 9,
@@ -555,7 +565,7 @@ fn nothing_moves_when_nobody_is_there() {
         },
         Input::Fenced {
             app: "nobody".into(),
-            outcome: FenceOutcome::Raced,
+            outcome: FenceOutcome::LostRace,
         },
         Input::Timer,
         Input::Shutdown,
@@ -563,7 +573,7 @@ fn nothing_moves_when_nobody_is_there() {
         bench.put(input);
     }
     assert!(
-        bench.others.is_empty() && bench.told.is_empty(),
+        bench.others.is_empty() && bench.received.is_empty(),
         "{:?}",
         bench.others
     );

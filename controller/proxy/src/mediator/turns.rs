@@ -1,11 +1,11 @@
 //! Records from instances: commands, turns, reads.
 //!
-//! A turn goes out whole or not at all:
-//! 1. its commands are collected until its `TurnEnd`;
-//! 2. the slot says whether this instance may make it now;
-//! 3. every command is checked;
-//! 4. all are queued on their channels (one that is gone discards);
-//! 5. it is accepted, once all these channels have room.
+//! A turn is forwarded whole or not at all:
+//! 1. Its commands are collected until its `TurnEnd`.
+//! 2. The slot decides whether this instance may send it now.
+//! 3. Every command is checked.
+//! 4. All commands are queued on their channels; those for a lost channel are discarded.
+//! 5. The turn is accepted once all these channels have room.
 
 use bytes::Bytes;
 use morph_api::Record;
@@ -13,22 +13,22 @@ use morph_api::session::{FromApp, Rejected, TurnEnd, from_app, to_app};
 use morph_openflow::Header;
 use prost::Message as _;
 
-use super::session::{Blocked, TURN};
-use super::sessions::settled;
+use super::session::{FullChannels, TURN};
+use super::sessions::turn_accepted;
 use super::*;
-use crate::channel::{Asker, Expects};
-use crate::slot::{Pass, Rejection};
-use crate::turn::{self, Kind};
+use crate::channel::{Expects, Requester};
+use crate::command::{self, CommandKind};
+use crate::slot::{Rejection, TurnPermit};
 
 impl Mediator {
-    /// Works off what a session has sent, until it has to wait.
-    pub(super) fn work(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
+    /// Processes the records of a session until it has to wait.
+    pub(super) fn process_records(&mut self, id: u64, now: Instant, out: &mut Vec<Output>) {
         loop {
             let Some(session) = self.sessions.get_mut(&id) else {
                 return;
             };
             let waits = session.hello.is_some() && session.app.is_none();
-            if session.blocked.is_some() || waits {
+            if session.blocked_by.is_some() || waits {
                 return;
             }
             let Some(records) = session.inbox.front_mut() else {
@@ -40,12 +40,7 @@ impl Mediator {
                     out.push(Output::Credit { session: id });
                 }
                 Some(Err(error)) => {
-                    return self.refuse(
-                        id,
-                        format!("not a sequence of records: {error}"),
-                        now,
-                        out,
-                    );
+                    return self.refuse(id, format!("malformed records: {error}"), now, out);
                 }
                 Some(Ok(Record::Message { channel, message })) => {
                     self.command(id, channel, message, now, out);
@@ -60,12 +55,7 @@ impl Mediator {
         let record = match FromApp::decode(bytes) {
             Ok(FromApp { record }) => record,
             Err(error) => {
-                return self.refuse(
-                    id,
-                    format!("a control record that is none: {error}"),
-                    now,
-                    out,
-                );
+                return self.refuse(id, format!("malformed control record: {error}"), now, out);
             }
         };
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -74,17 +64,19 @@ impl Mediator {
         match (session.app, record) {
             (None, Some(From::Hello(hello))) => self.hello(id, hello, now, out),
             (None, _) => self.refuse(id, "the first record is not a hello".into(), now, out),
-            (Some(_), Some(From::Hello(_))) => self.refuse(id, "a second hello".into(), now, out),
+            (Some(_), Some(From::Hello(_))) => {
+                self.refuse(id, "a second hello in one session".into(), now, out)
+            }
             (Some(app), Some(From::TurnEnd(end))) => self.turn_end(id, app, end, now, out),
             (Some(app), Some(From::Durable(durable))) => {
                 let cursor = durable.cursor.unwrap_or(Seq::ZERO);
-                self.slot(app, slot::Input::Durable(cursor), now, out);
+                self.feed_slot(app, SlotInput::Durable(cursor), now, out);
             }
             (Some(app), Some(From::Quiesced(quiesced))) => {
                 let session = id;
-                self.slot(app, slot::Input::Quiesced { session, quiesced }, now, out);
+                self.feed_slot(app, SlotInput::Quiesced { session, quiesced }, now, out);
             }
-            (Some(_), Some(From::Report(report))) => self.say(id, report, out),
+            (Some(_), Some(From::Report(report))) => self.pass_report(id, report, out),
             (Some(_), Some(From::ReadBegin(_))) if session.commands.is_empty() => {
                 session.reading = true
             }
@@ -93,15 +85,15 @@ impl Mediator {
             }
             (Some(_), Some(From::ReadEnd(_))) => session.reading = false,
             (Some(app), Some(From::RulesReady(ready))) => {
-                let is_it = self
+                let gated = self
                     .slots
                     .get(&app)
-                    .is_some_and(|s| s.is_shut(id, ready.epoch));
-                if is_it {
-                    self.together(|t, out| t.ready(app, ready.epoch, out), now, out);
+                    .is_some_and(|s| s.is_gated(id, ready.epoch));
+                if gated {
+                    self.feed_groups(|group, out| group.ready(app, ready.epoch, out), now, out);
                 }
             }
-            // Of a newer SDK: nothing that this proxy needs to know.
+            // Record of a newer SDK, which this proxy need not know.
             (Some(_), None) => {}
         }
     }
@@ -121,18 +113,19 @@ impl Mediator {
             return self.refuse(id, "the first record is not a hello".into(), now, out);
         }
         if session.reading {
-            return self.question(id, channel, &message, now, out);
+            return self.read_request(id, channel, &message, now, out);
         }
         session.command_bytes += message.len();
         if session.command_bytes > TURN {
-            let why = format!("a turn of more than {TURN} bytes of commands");
+            let why =
+                format!("a turn with more than {TURN} bytes of commands: send fewer in one turn");
             return self.refuse(id, why, now, out);
         }
         session.commands.push((channel, message));
     }
 
-    /// A request between `ReadBegin` and `ReadEnd`.
-    fn question(
+    /// Handles a request between `ReadBegin` and `ReadEnd`.
+    fn read_request(
         &mut self,
         id: u64,
         channel: u32,
@@ -140,21 +133,21 @@ impl Mediator {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
-        if let Err(why) = turn::check_question(message) {
+        if let Err(why) = command::check_read_request(message) {
             return self.refuse(id, why.to_string(), now, out);
         }
         self.forward(id, channel, message, Expects::Reply, now);
         if self.is_full(channel)
             && let Some(session) = self.sessions.get_mut(&id)
         {
-            session.blocked = Some(Blocked {
+            session.blocked_by = Some(FullChannels {
                 channels: vec![channel],
                 turn: None,
             });
         }
     }
 
-    /// Queues a message of an instance; a channel that is gone discards it.
+    /// Queues a message of an instance; discards it if the channel is gone.
     fn forward(
         &mut self,
         id: u64,
@@ -171,16 +164,19 @@ impl Mediator {
         else {
             return false;
         };
-        let asker = Asker::Session { session: id, token };
-        switch.channel.forward(message, asker, expects, now);
-        self.touch(conn);
+        let requester = Requester::Session { session: id, token };
+        switch
+            .channel
+            .transport
+            .forward(message, requester, expects, now);
+        self.mark_dirty(conn);
         true
     }
 
     fn is_full(&self, conn: u32) -> bool {
         self.switches
             .get(&conn)
-            .is_some_and(|switch| switch.channel.is_full())
+            .is_some_and(|switch| switch.channel.transport.is_full())
     }
 
     fn turn_end(&mut self, id: u64, app: u8, end: TurnEnd, now: Instant, out: &mut Vec<Output>) {
@@ -191,20 +187,26 @@ impl Mediator {
         let Some(slot) = self.slots.get(&app) else {
             return;
         };
-        if !slot.is_shut(id, end.epoch) {
+        if !slot.is_gated(id, end.epoch) {
             return self.turn(id, app, end, commands, now, out);
         }
-        // An instance makes one turn at a time.
-        if session.parked.replace((end, commands)).is_some() {
-            let why = "a second turn while the first one waits for other apps";
+        // An instance sends one turn at a time.
+        if session.gated_turn.replace((end, commands)).is_some() {
+            let why = "a second turn while the first one waits for other apps of the group";
             self.refuse(id, why.into(), now, out);
         }
     }
 
-    /// The turn that waited for other apps is judged now.
-    pub(super) fn unpark(&mut self, id: u64, app: u8, now: Instant, out: &mut Vec<Output>) {
-        let parked = self.sessions.get_mut(&id).and_then(|s| s.parked.take());
-        if let Some((end, commands)) = parked {
+    /// Decides about the turn that waited for other apps.
+    pub(super) fn judge_gated_turn(
+        &mut self,
+        id: u64,
+        app: u8,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let gated = self.sessions.get_mut(&id).and_then(|s| s.gated_turn.take());
+        if let Some((end, commands)) = gated {
             self.turn(id, app, end, commands, now, out);
         }
     }
@@ -222,7 +224,7 @@ impl Mediator {
             return;
         };
         let checked = slot
-            .judge(id, end.epoch, end.event)
+            .permit_turn(id, end.epoch, end.event)
             .and_then(|pass| Ok((pass, self.check(app, end.epoch, &commands)?)));
         let (pass, kinds) = match checked {
             Ok(checked) => checked,
@@ -230,12 +232,12 @@ impl Mediator {
         };
         let event = end.event;
         let channels = self.forward_turn(id, app, commands, &kinds, pass, now);
-        self.slot(app, slot::Input::Forwarded { event }, now, out);
+        self.feed_slot(app, SlotInput::Forwarded { event }, now, out);
         if channels.is_empty() {
-            return self.slot(app, settled(id, end.turn, event), now, out);
+            return self.feed_slot(app, turn_accepted(id, end.turn, event), now, out);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.blocked = Some(Blocked {
+            session.blocked_by = Some(FullChannels {
                 channels,
                 turn: Some((end.turn, event)),
             });
@@ -247,7 +249,7 @@ impl Mediator {
         app: u8,
         epoch: u64,
         commands: &[(u32, Bytes)],
-    ) -> Result<Vec<Kind>, Rejection> {
+    ) -> Result<Vec<CommandKind>, Rejection> {
         let Some(present) = self.apps.as_ref().and_then(|apps| apps.by_id(app)) else {
             return Err(Rejection {
                 stale: true,
@@ -264,9 +266,9 @@ impl Mediator {
                 ),
             };
             if *channel > self.last_conn {
-                return Err(reject("there never was such a channel".into()));
+                return Err(reject("no switch ever had this channel".into()));
             }
-            turn::check(present, epoch, message).map_err(|why| reject(why.to_string()))
+            command::check(present, epoch, message).map_err(|why| reject(why.to_string()))
         };
         commands.iter().enumerate().map(check).collect()
     }
@@ -290,31 +292,31 @@ impl Mediator {
         self.send(id, to_app::Record::Rejected(rejected));
     }
 
-    /// Sends a turn's commands; the channels that have no room now.
+    /// Queues a turn's commands; returns the channels that are full now.
     fn forward_turn(
         &mut self,
         id: u64,
         app: u8,
         commands: Vec<(u32, Bytes)>,
-        kinds: &[Kind],
-        pass: Pass,
+        kinds: &[CommandKind],
+        pass: TurnPermit,
         now: Instant,
     ) -> Vec<u32> {
         let mut full = Vec::new();
         let mut counts = [0u64; 4];
         for ((channel, message), kind) in commands.iter().zip(kinds) {
-            if pass.drop_packet_outs && *kind == Kind::PacketOut {
+            if pass.drop_packet_outs && *kind == CommandKind::PacketOut {
                 continue;
             }
             if !self.forward(id, *channel, message, kind.expects(), now) {
                 continue;
             }
             match kind {
-                Kind::FlowMod => counts[0] += 1,
-                Kind::GroupMod => counts[1] += 1,
-                Kind::MeterMod => counts[2] += 1,
-                Kind::PacketOut => counts[3] += 1,
-                Kind::Question => {}
+                CommandKind::FlowMod => counts[0] += 1,
+                CommandKind::GroupMod => counts[1] += 1,
+                CommandKind::MeterMod => counts[2] += 1,
+                CommandKind::PacketOut => counts[3] += 1,
+                CommandKind::ReadRequest => {}
             }
             if self.is_full(*channel) && !full.contains(channel) {
                 full.push(*channel);
@@ -329,35 +331,35 @@ impl Mediator {
         full
     }
 
-    /// The channel has written something or is gone: sessions that waited for it may go on.
-    pub(super) fn unblock(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+    /// Continues sessions that waited for this channel, which has room again or is gone.
+    pub(super) fn continue_sessions(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         if self.is_full(conn) {
             return;
         }
         let waits = |(id, session): (&u64, &Session)| {
-            let blocked = session.blocked.as_ref()?;
+            let blocked = session.blocked_by.as_ref()?;
             blocked.channels.contains(&conn).then_some(*id)
         };
         for id in self.sessions.iter().filter_map(waits).collect::<Vec<_>>() {
-            self.release(id, conn, now, out);
+            self.continue_session(id, conn, now, out);
         }
     }
 
-    fn release(&mut self, id: u64, conn: u32, now: Instant, out: &mut Vec<Output>) {
+    fn continue_session(&mut self, id: u64, conn: u32, now: Instant, out: &mut Vec<Output>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Some(blocked) = &mut session.blocked else {
+        let Some(blocked) = &mut session.blocked_by else {
             return;
         };
         blocked.channels.retain(|channel| *channel != conn);
         if !blocked.channels.is_empty() {
             return;
         }
-        let turn = session.blocked.take().and_then(|blocked| blocked.turn);
+        let turn = session.blocked_by.take().and_then(|blocked| blocked.turn);
         if let (Some((turn, event)), Some(app)) = (turn, session.app) {
-            self.slot(app, settled(id, turn, event), now, out);
+            self.feed_slot(app, turn_accepted(id, turn, event), now, out);
         }
-        self.work(id, now, out);
+        self.process_records(id, now, out);
     }
 }

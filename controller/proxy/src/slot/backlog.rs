@@ -1,71 +1,70 @@
-//! The events of one app that are not yet durable, in order, within a quota of bytes.
+//! Events of one app that are not yet durable, in order, within a quota of bytes.
 //!
-//! Above the quota packet-ins are shed and told as `Lost`; port-status and flow-removed collapse into `Resync` of their
-//! switch, and above twice the quota switches coming and going collapse into `Resync` of all.
+//! Above the quota packet-ins are dropped and reported as `Lost`. Port-status and flow-removed merge into a `Resync` of their
+//! switch; above twice the quota, connects and disconnects of switches merge into a `Resync` of all.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use morph_api::store::Seq;
 
-/// What an event costs beside its message: the entry itself and its share of the queue.
+/// Memory of an event in bytes, beside its message.
 const ENTRY: usize = 96;
 
-/// What happened.
+/// Content of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum What {
-    /// A packet-in, which may be shed.
+pub(crate) enum EventKind {
+    /// Packet-in, which may be dropped.
     PacketIn(Bytes),
-    /// A port-status or flow-removed, which may not be lost.
+    /// Port-status or flow-removed, which must not be lost.
     Message(Bytes),
-    /// The switch is there; how it is, is taken at delivery.
+    /// Connected switch; its description is read at delivery.
     SwitchUp,
-    /// The switch is gone.
     SwitchDown,
-    /// Packet-ins of this switch were shed.
+    /// Count of dropped packet-ins of the switch.
     Lost(u64),
-    /// Compare what is stored about this switch (0: any) with what is. `list`: those connected have to be queued after it.
+    /// Request to compare the stored state of the switch (0: of all) with the present.
     Resync {
-        /// The switches there are not queued yet.
+        /// Set until the connected switches are queued after it.
         list: bool,
     },
 }
 
-/// One event.
 #[derive(Debug, Clone)]
-pub(crate) struct Queued {
-    /// Of which channel; 0: of none.
+pub(crate) struct QueuedEvent {
+    /// Channel of the switch; 0: none.
     pub(crate) channel: u32,
-    /// Of which switch; 0: of all.
+    /// Datapath id of the switch; 0: all switches.
     pub(crate) dpid: u64,
-    /// What happened.
-    pub(crate) what: What,
-    /// Some instance has got it.
+    pub(crate) what: EventKind,
+    /// Some instance has received it.
     pub(crate) delivered: bool,
-    /// A turn that answers it was accepted: its packet-outs are out.
+    /// A turn for it was accepted, so its packet-outs were sent.
     pub(crate) accepted: bool,
 }
 
-impl Queued {
+impl QueuedEvent {
     fn cost(&self) -> usize {
         ENTRY
             + match &self.what {
-                What::PacketIn(bytes) | What::Message(bytes) => bytes.len(),
-                What::SwitchUp | What::SwitchDown | What::Lost(_) | What::Resync { .. } => 0,
+                EventKind::PacketIn(bytes) | EventKind::Message(bytes) => bytes.len(),
+                EventKind::SwitchUp
+                | EventKind::SwitchDown
+                | EventKind::Lost(_)
+                | EventKind::Resync { .. } => 0,
             }
     }
 }
 
-/// The queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Backlog {
     incarnation: u64,
-    /// The number of the first entry.
+    /// Number of the first entry.
     first: u64,
-    entries: VecDeque<Queued>,
+    entries: VecDeque<QueuedEvent>,
     bytes: usize,
     quota: usize,
-    /// Numbers of the markers that further losses are added to while they are undelivered, by switch.
+    /// Numbers of the markers, by switch, to which further losses are added until delivery.
     open_lost: BTreeMap<u64, u64>,
     open_resync: BTreeMap<u64, u64>,
     lost: u64,
@@ -85,9 +84,9 @@ impl Backlog {
         }
     }
 
-    /// Queues an event, or what is left of it.
-    pub(crate) fn push(&mut self, channel: u32, dpid: u64, what: What) {
-        let queued = Queued {
+    /// Queues an event, or a marker in its place above the quota.
+    pub(crate) fn push(&mut self, channel: u32, dpid: u64, what: EventKind) {
+        let queued = QueuedEvent {
             channel,
             dpid,
             what,
@@ -96,9 +95,11 @@ impl Backlog {
         };
         let after = self.bytes + queued.cost();
         match queued.what {
-            What::PacketIn(_) if after > self.quota => self.shed(channel, dpid),
-            What::Message(_) if after > self.quota => self.resync(channel, dpid),
-            What::SwitchUp | What::SwitchDown if after > 2 * self.quota => self.resync(0, 0),
+            EventKind::PacketIn(_) if after > self.quota => self.shed(channel, dpid),
+            EventKind::Message(_) if after > self.quota => self.resync(channel, dpid),
+            EventKind::SwitchUp | EventKind::SwitchDown if after > 2 * self.quota => {
+                self.resync(0, 0)
+            }
             _ => self.append(queued),
         }
     }
@@ -107,13 +108,13 @@ impl Backlog {
         self.lost += 1;
         let open = self.open_lost.get(&dpid).copied();
         if let Some(queued) = open.and_then(|n| self.get_mut(n)).filter(|q| !q.delivered)
-            && let What::Lost(count) = &mut queued.what
+            && let EventKind::Lost(count) = &mut queued.what
         {
             *count += 1;
             return;
         }
         self.open_lost.insert(dpid, self.next());
-        self.append_what(channel, dpid, What::Lost(1));
+        self.append_marker(channel, dpid, EventKind::Lost(1));
     }
 
     fn resync(&mut self, channel: u32, dpid: u64) {
@@ -123,16 +124,16 @@ impl Backlog {
             return;
         }
         self.open_resync.insert(dpid, self.next());
-        self.append_what(channel, dpid, What::Resync { list: dpid == 0 });
+        self.append_marker(channel, dpid, EventKind::Resync { list: dpid == 0 });
         if dpid != 0 {
-            // What the switch is like is taken at delivery, so this covers all that collapses meanwhile.
-            self.append_what(channel, dpid, What::SwitchUp);
+            // SwitchUp is described at delivery, so it covers all that merges meanwhile.
+            self.append_marker(channel, dpid, EventKind::SwitchUp);
         }
     }
 
-    /// Queues without regard to the quota: for markers and lists of switches, which are few.
-    pub(crate) fn append_what(&mut self, channel: u32, dpid: u64, what: What) {
-        self.append(Queued {
+    /// Queues an event regardless of the quota; for markers and lists of switches, which are few.
+    pub(crate) fn append_marker(&mut self, channel: u32, dpid: u64, what: EventKind) {
+        self.append(QueuedEvent {
             channel,
             dpid,
             what,
@@ -141,12 +142,12 @@ impl Backlog {
         });
     }
 
-    fn append(&mut self, queued: Queued) {
+    fn append(&mut self, queued: QueuedEvent) {
         self.bytes += queued.cost();
         self.entries.push_back(queued);
     }
 
-    /// Lets go of all events up to this one.
+    /// Removes all events up to the cursor.
     pub(crate) fn forget(&mut self, cursor: Seq) {
         if cursor.incarnation != self.incarnation {
             return;
@@ -166,21 +167,21 @@ impl Backlog {
         n.checked_sub(self.first).map(|index| index as usize)
     }
 
-    pub(crate) fn get(&self, n: u64) -> Option<&Queued> {
+    pub(crate) fn get(&self, n: u64) -> Option<&QueuedEvent> {
         self.entries.get(self.index(n)?)
     }
 
-    pub(crate) fn get_mut(&mut self, n: u64) -> Option<&mut Queued> {
+    pub(crate) fn get_mut(&mut self, n: u64) -> Option<&mut QueuedEvent> {
         let index = self.index(n)?;
         self.entries.get_mut(index)
     }
 
-    /// The number of the oldest event that is not durable.
+    /// Returns the number of the oldest event that is not durable.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The number that the next event gets.
+    /// Returns the number of the next event.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
@@ -204,19 +205,19 @@ impl Backlog {
         self.bytes
     }
 
-    /// Packet-ins are shed.
+    /// Returns whether packet-ins are dropped.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes + ENTRY > self.quota
             || !self.open_lost.is_empty()
             || !self.open_resync.is_empty()
     }
 
-    /// Events shed or collapsed.
+    /// Counts the events dropped or merged.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Events that were delivered before.
+    /// Counts the events that were delivered before.
     pub(crate) fn delivered(&self) -> u64 {
         self.entries.iter().filter(|q| q.delivered).count() as u64
     }
@@ -230,7 +231,7 @@ mod tests {
         Bytes::from(vec![0; length])
     }
 
-    fn kinds(backlog: &Backlog) -> Vec<(u64, What)> {
+    fn kinds(backlog: &Backlog) -> Vec<(u64, EventKind)> {
         backlog
             .entries
             .iter()
@@ -242,11 +243,11 @@ mod tests {
     fn packet_ins_beyond_the_quota_are_counted_by_switch() {
         let mut backlog = Backlog::new(1, 1, 2 * (ENTRY + 100));
         for dpid in [1, 1, 1, 2, 1, 2] {
-            backlog.push(dpid as u32, dpid, What::PacketIn(message(100)));
+            backlog.push(dpid as u32, dpid, EventKind::PacketIn(message(100)));
         }
         assert_eq!(
             kinds(&backlog)[2..],
-            [(1, What::Lost(2)), (2, What::Lost(2))]
+            [(1, EventKind::Lost(2)), (2, EventKind::Lost(2))]
         );
         assert_eq!(backlog.lost(), 4);
         assert!(backlog.is_full());
@@ -255,31 +256,40 @@ mod tests {
     #[test]
     fn a_delivered_marker_is_not_added_to() {
         let mut backlog = Backlog::new(1, 1, 0);
-        backlog.push(1, 1, What::PacketIn(message(1)));
+        backlog.push(1, 1, EventKind::PacketIn(message(1)));
         backlog.get_mut(1).unwrap().delivered = true;
-        backlog.push(1, 1, What::PacketIn(message(1)));
-        assert_eq!(kinds(&backlog), [(1, What::Lost(1)), (1, What::Lost(1))]);
+        backlog.push(1, 1, EventKind::PacketIn(message(1)));
+        assert_eq!(
+            kinds(&backlog),
+            [(1, EventKind::Lost(1)), (1, EventKind::Lost(1))]
+        );
     }
 
     #[test]
-    fn what_must_not_be_lost_collapses_into_one_resync() {
+    fn events_that_must_not_be_lost_merge_into_one_resync() {
         let mut backlog = Backlog::new(1, 1, 0);
         for _ in 0..3 {
-            backlog.push(7, 1, What::Message(message(80)));
+            backlog.push(7, 1, EventKind::Message(message(80)));
         }
         assert_eq!(
             kinds(&backlog),
-            [(1, What::Resync { list: false }), (1, What::SwitchUp)]
+            [
+                (1, EventKind::Resync { list: false }),
+                (1, EventKind::SwitchUp)
+            ]
         );
-        backlog.push(7, 1, What::SwitchDown);
-        assert_eq!(kinds(&backlog)[2..], [(0, What::Resync { list: true })]);
+        backlog.push(7, 1, EventKind::SwitchDown);
+        assert_eq!(
+            kinds(&backlog)[2..],
+            [(0, EventKind::Resync { list: true })]
+        );
     }
 
     #[test]
-    fn forgets_up_to_the_cursor_of_its_own_stream_only() {
+    fn events_up_to_the_cursor_are_removed_in_their_own_incarnation_only() {
         let mut backlog = Backlog::new(4, 1, 1 << 20);
         for _ in 0..5 {
-            backlog.push(1, 1, What::PacketIn(message(10)));
+            backlog.push(1, 1, EventKind::PacketIn(message(10)));
         }
         backlog.forget(Seq {
             incarnation: 3,

@@ -1,31 +1,30 @@
-//! The hold of a slot: begun by morphd, ended by a resume, or at its deadline by the proxy's own fence.
+//! Hold of a slot: started by morphd, ended by a resume, or by the proxy's own fence when it expires.
 
 use super::*;
 
-/// A hold under way.
 #[derive(Debug, Clone)]
 pub(super) struct Hold {
     pub(super) since: Instant,
-    /// Who waits for the outcome.
+    /// Requests that wait for the outcome.
     tickets: Vec<u64>,
     pub(super) quiesce_until: Instant,
     pub(super) until: Instant,
     length: Duration,
-    /// The backlog was full when it began, so that is no reason to end it.
-    pub(super) full_before: bool,
-    /// Who was live when it began, and its session while that is there.
+    /// Set if the backlog was full at the start: a full backlog does not end the hold then.
+    pub(super) full_at_start: bool,
+    /// Instance that was live at the start, and its session while it is attached.
     pub(super) instance: Option<String>,
     pub(super) session: Option<u64>,
     outcome: Option<HoldReply>,
 }
 
 impl Hold {
-    /// The outcome is known: answers all who wait for it.
-    pub(super) fn settle(
+    /// Records the outcome and answers all requests that wait for it.
+    pub(super) fn answer(
         &mut self,
         outcome: Outcome,
         quiesced: Option<session::Quiesced>,
-        out: &mut Vec<Output>,
+        out: &mut Vec<SlotOutput>,
     ) {
         let reply = HoldReply {
             outcome: outcome.into(),
@@ -33,8 +32,8 @@ impl Hold {
             turn: quiesced.map_or(0, |q| q.turn),
         };
         for ticket in self.tickets.drain(..) {
-            let answer = Answer::Hold(reply);
-            out.push(Output::Answer { ticket, answer });
+            let reply = SlotReply::Hold(reply);
+            out.push(SlotOutput::Reply { ticket, reply });
         }
         self.outcome.get_or_insert(reply);
     }
@@ -43,17 +42,17 @@ impl Hold {
         self.session = self.session.filter(|held| *held != session);
     }
 
-    fn prolong(&mut self, length: Duration, now: Instant) {
+    fn extend(&mut self, length: Duration, now: Instant) {
         self.length = length;
         self.until = now + length;
     }
 }
 
-/// Who was live, or since when nobody is.
-pub(super) struct Left {
-    /// Its session, where that is there and may need to be paused.
+/// Remains of the previous state.
+pub(super) struct PreviousState {
+    /// Session that is attached and may have to be paused.
     pub(super) session: Option<u64>,
-    /// Since when nothing was delivered.
+    /// Start of the time without deliveries.
     pub(super) since: Option<Instant>,
 }
 
@@ -64,7 +63,7 @@ impl Slot {
         quiesce: Duration,
         length: Duration,
         now: Instant,
-        out: &mut Vec<Output>,
+        out: &mut Vec<SlotOutput>,
     ) {
         let mut begun = Hold {
             since: now,
@@ -72,57 +71,57 @@ impl Slot {
             quiesce_until: now + quiesce.min(length),
             until: now + length,
             length,
-            full_before: self.backlog.is_full(),
+            full_at_start: self.backlog.is_full(),
             instance: None,
             session: None,
             outcome: None,
         };
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Empty { since } => {
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Empty { since } => {
                 begun.since = since.unwrap_or(now);
-                begun.settle(Outcome::Gone, None, out);
-                State::Held(begun)
+                begun.answer(Outcome::Gone, None, out);
+                SlotState::Held(begun)
             }
-            State::Live(live) => {
+            SlotState::Live(live) => {
                 begun.instance = Some(live.instance.clone());
                 begun.session = Some(live.session);
-                if let Some(shut) = &live.shut {
-                    // No turn of it has passed: it stands where it was resumed.
+                if let Some(gate) = &live.gate {
+                    // No turn has passed, so the instance stands where it was resumed.
                     let quiesced = session::Quiesced {
                         epoch: self.epoch,
-                        cursor: Some(shut.cursor),
-                        turn: shut.turn,
+                        cursor: Some(gate.cursor),
+                        turn: gate.turn,
                     };
-                    live.not_opened("the slot is held", out);
-                    begun.settle(Outcome::Quiesced, Some(quiesced), out);
-                    self.state = State::Held(begun);
+                    live.abandon_gate("the slot is held", out);
+                    begun.answer(Outcome::Quiesced, Some(quiesced), out);
+                    self.state = SlotState::Held(begun);
                     return;
                 }
-                out.push(Output::Send {
+                out.push(SlotOutput::Send {
                     session: live.session,
                     record: to_app::Record::Quiesce(session::Quiesce { epoch: self.epoch }),
                 });
-                State::Draining(live, begun)
+                SlotState::Draining(live, begun)
             }
-            State::Draining(live, mut hold) => {
+            SlotState::Draining(live, mut hold) => {
                 hold.tickets.push(ticket);
-                hold.prolong(length, now);
-                State::Draining(live, hold)
+                hold.extend(length, now);
+                SlotState::Draining(live, hold)
             }
-            State::Held(mut hold) => {
-                hold.prolong(length, now);
+            SlotState::Held(mut hold) => {
+                hold.extend(length, now);
                 let reply = hold.outcome.unwrap_or_default();
-                let answer = Answer::Hold(reply);
-                out.push(Output::Answer { ticket, answer });
-                State::Held(hold)
+                let reply = SlotReply::Hold(reply);
+                out.push(SlotOutput::Reply { ticket, reply });
+                SlotState::Held(hold)
             }
-            State::Fencing { hold, retry } => {
-                let answer = Answer::Refused(format!(
-                    "the former hold of {} has expired and the proxy raises the epoch itself",
+            SlotState::Fencing { hold, retry } => {
+                let reply = SlotReply::Refused(format!(
+                    "the previous hold of {} has expired and the proxy raises the epoch itself: hold again after HoldExpired",
                     self.app
                 ));
-                out.push(Output::Answer { ticket, answer });
-                State::Fencing { hold, retry }
+                out.push(SlotOutput::Reply { ticket, reply });
+                SlotState::Fencing { hold, retry }
             }
         };
     }
@@ -131,88 +130,88 @@ impl Slot {
         &mut self,
         session: u64,
         quiesced: session::Quiesced,
-        out: &mut Vec<Output>,
+        out: &mut Vec<SlotOutput>,
     ) {
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Draining(live, mut hold)
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Draining(live, mut hold)
                 if live.session == session && quiesced.epoch == self.epoch =>
             {
                 if let Some(cursor) = quiesced.cursor {
                     self.backlog.forget(cursor);
                 }
-                hold.settle(Outcome::Quiesced, Some(quiesced), out);
-                State::Held(hold)
+                hold.answer(Outcome::Quiesced, Some(quiesced), out);
+                SlotState::Held(hold)
             }
-            // Too late, of another epoch, or unasked: the deadline or the resume has decided.
+            // Late, of another epoch, or unasked: the deadline or a resume has decided.
             other => other,
         };
     }
 
-    pub(super) fn timer(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn timer(&mut self, now: Instant, out: &mut Vec<SlotOutput>) {
         match &mut self.state {
-            State::Empty { .. } | State::Live(_) => {}
-            State::Draining(_, hold) if hold.until <= now => self.expire(out),
-            State::Draining(_, hold) if hold.quiesce_until <= now => self.revoke(out),
-            State::Held(hold) if hold.until <= now => self.expire(out),
-            State::Draining(..) | State::Held(_) => {}
-            State::Fencing { retry, .. } => {
+            SlotState::Empty { .. } | SlotState::Live(_) => {}
+            SlotState::Draining(_, hold) if hold.until <= now => self.expire(out),
+            SlotState::Draining(_, hold) if hold.quiesce_until <= now => self.revoke(out),
+            SlotState::Held(hold) if hold.until <= now => self.expire(out),
+            SlotState::Draining(..) | SlotState::Held(_) => {}
+            SlotState::Fencing { retry, .. } => {
                 if retry.is_some_and(|at| at <= now) {
                     *retry = None;
-                    out.push(Output::Fence);
+                    out.push(SlotOutput::Fence);
                 }
             }
         }
     }
 
-    /// The instance has not quiesced in time: nothing of it passes any more.
-    fn revoke(&mut self, out: &mut Vec<Output>) {
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Draining(_, mut hold) => {
-                hold.settle(Outcome::Expired, None, out);
-                State::Held(hold)
+    /// Revokes an instance that has not quiesced in time: none of its turns pass any more.
+    fn revoke(&mut self, out: &mut Vec<SlotOutput>) {
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Draining(_, mut hold) => {
+                hold.answer(Outcome::Expired, None, out);
+                SlotState::Held(hold)
             }
             other => other,
         };
     }
 
-    /// The hold has lasted too long, or its backlog is full: it ends by a fence of the proxy's own.
-    pub(super) fn expire(&mut self, out: &mut Vec<Output>) {
+    /// Ends a hold that is too long or whose backlog is full, by a fence of the proxy's own.
+    pub(super) fn expire(&mut self, out: &mut Vec<SlotOutput>) {
         self.revoke(out);
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Held(hold) => {
-                out.push(Output::Fence);
-                State::Fencing { hold, retry: None }
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Held(hold) => {
+                out.push(SlotOutput::Fence);
+                SlotState::Fencing { hold, retry: None }
             }
             other => other,
         };
     }
 
-    pub(super) fn fenced(&mut self, fenced: Fenced, now: Instant, out: &mut Vec<Output>) {
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Fencing { hold, .. } => match fenced {
-                Fenced::Won(resume) => {
-                    let (epoch, instance) = (resume.epoch, resume.instance.clone());
-                    self.state = State::Fencing { hold, retry: None };
-                    self.resume(resume, now, out);
+    pub(super) fn fenced(&mut self, result: FenceResult, now: Instant, out: &mut Vec<SlotOutput>) {
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Fencing { hold, .. } => match result {
+                FenceResult::Committed(plan) => {
+                    let (epoch, instance) = (plan.epoch, plan.instance.clone());
+                    self.state = SlotState::Fencing { hold, retry: None };
+                    self.resume(plan, now, out);
                     out.push(self.hold_expired(epoch, instance));
                     return;
                 }
-                Fenced::Nobody { epoch } => {
+                FenceResult::NoInstance { epoch } => {
                     self.epoch = self.epoch.max(epoch);
                     if let Some(session) = hold.session {
                         pause(session, out);
                     }
                     out.push(self.hold_expired(epoch, String::new()));
-                    State::Empty {
+                    SlotState::Empty {
                         since: Some(hold.since),
                     }
                 }
-                Fenced::Raced => {
+                FenceResult::LostRace => {
                     let mut hold = hold;
-                    hold.prolong(hold.length, now);
-                    State::Held(hold)
+                    hold.extend(hold.length, now);
+                    SlotState::Held(hold)
                 }
-                Fenced::Away => State::Fencing {
+                FenceResult::StoreUnavailable => SlotState::Fencing {
                     hold,
                     retry: Some(now + FENCE_RETRY),
                 },
@@ -221,37 +220,37 @@ impl Slot {
         };
     }
 
-    fn hold_expired(&self, epoch: u64, instance: String) -> Output {
-        Output::Observe(observation::What::HoldExpired(HoldExpired {
+    fn hold_expired(&self, epoch: u64, instance: String) -> SlotOutput {
+        SlotOutput::Observe(observation::What::HoldExpired(HoldExpired {
             app: self.app.clone(),
             epoch,
             instance,
         }))
     }
 
-    /// Ends whatever state there is, before another begins.
-    pub(super) fn leave(&mut self, out: &mut Vec<Output>) -> Left {
-        match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Empty { since } => Left {
+    /// Ends the present state before another one begins.
+    pub(super) fn end_state(&mut self, out: &mut Vec<SlotOutput>) -> PreviousState {
+        match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Empty { since } => PreviousState {
                 session: None,
                 since,
             },
-            State::Live(live) => {
-                live.not_opened("another resume", out);
-                Left {
+            SlotState::Live(live) => {
+                live.abandon_gate("another resume", out);
+                PreviousState {
                     session: Some(live.session),
-                    // Nothing has passed since the hold before it.
-                    since: live.shut.and_then(|shut| shut.since),
+                    // No turn has passed since the preceding hold.
+                    since: live.gate.and_then(|gate| gate.since),
                 }
             }
-            State::Draining(live, mut hold) => {
-                hold.settle(Outcome::Expired, None, out);
-                Left {
+            SlotState::Draining(live, mut hold) => {
+                hold.answer(Outcome::Expired, None, out);
+                PreviousState {
                     session: Some(live.session),
                     since: Some(hold.since),
                 }
             }
-            State::Held(hold) | State::Fencing { hold, .. } => Left {
+            SlotState::Held(hold) | SlotState::Fencing { hold, .. } => PreviousState {
                 session: hold.session,
                 since: Some(hold.since),
             },

@@ -1,11 +1,11 @@
-//! Events a second, over the last five whole seconds.
+//! Event rate: events per second over the last five whole seconds.
 
 use std::time::Instant;
 
-/// The seconds that count, and the one that is filling.
+/// Length of the ring: five whole seconds and the current one.
 const SECONDS: usize = 6;
 
-/// A ring of counters, one a second.
+/// Ring of counters, one per second.
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     start: Instant,
@@ -22,13 +22,13 @@ impl Rate {
         }
     }
 
-    /// One more event.
+    /// Counts one event in the current second.
     pub(crate) fn count(&mut self, now: Instant) {
         self.advance(now);
         self.counts[self.second as usize % SECONDS] += 1;
     }
 
-    /// The mean of the five seconds before this one.
+    /// Returns the mean of the five seconds before the current one.
     pub(crate) fn per_second(&mut self, now: Instant) -> f64 {
         self.advance(now);
         let filling = self.second as usize % SECONDS;

@@ -1,64 +1,67 @@
-//! What others may know of a slot.
+//! Properties of a slot for reports and for the mediator.
 
 use super::*;
 
 impl Slot {
-    /// The session to which events go now.
-    pub(crate) fn gets_events(&self) -> Option<u64> {
+    /// Returns the session that receives events.
+    pub(crate) fn receiver(&self) -> Option<u64> {
         match &self.state {
-            State::Live(live) => Some(live.session),
-            State::Draining(..) | State::Empty { .. } | State::Held(_) | State::Fencing { .. } => {
-                None
-            }
+            SlotState::Live(live) => Some(live.session),
+            SlotState::Draining(..)
+            | SlotState::Empty { .. }
+            | SlotState::Held(_)
+            | SlotState::Fencing { .. } => None,
         }
     }
 
-    /// The instance that was live before the hold, whose expiry is under way.
+    /// Returns the instance that was live before the hold.
     pub(crate) fn held_instance(&self) -> Option<&str> {
         match &self.state {
-            State::Draining(_, hold) | State::Held(hold) | State::Fencing { hold, .. } => {
-                hold.instance.as_deref()
-            }
-            State::Empty { .. } | State::Live(_) => None,
+            SlotState::Draining(_, hold)
+            | SlotState::Held(hold)
+            | SlotState::Fencing { hold, .. } => hold.instance.as_deref(),
+            SlotState::Empty { .. } | SlotState::Live(_) => None,
         }
     }
 
-    /// The number of the next event.
+    /// Returns the number of the next event.
     pub(crate) fn next_event(&self) -> u64 {
         self.backlog.next()
     }
 
-    /// The event with this number.
-    pub(crate) fn queued(&self, n: u64) -> Option<(&Queued, Seq)> {
+    /// Looks up an event by its number.
+    pub(crate) fn queued(&self, n: u64) -> Option<(&QueuedEvent, Seq)> {
         Some((self.backlog.get(n)?, self.backlog.seq(n)))
     }
 
-    /// What was resumed last, for an observer that comes later.
-    pub(crate) fn resumed(&self) -> Option<Resumed> {
+    /// Describes the last resume, for a late observer.
+    pub(crate) fn last_resume(&self) -> Option<Resumed> {
         match &self.state {
-            State::Live(live) | State::Draining(live, _) => Some(Resumed {
+            SlotState::Live(live) | SlotState::Draining(live, _) => Some(Resumed {
                 app: self.app.clone(),
                 instance: live.instance.clone(),
                 epoch: self.epoch,
             }),
-            State::Empty { .. } | State::Held(_) | State::Fencing { .. } => None,
+            SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => None,
         }
     }
 
-    /// For morphd's table.
+    /// Describes the slot for morphd.
     pub(crate) fn report(&mut self, now: Instant) -> morph_api::supervisor::Slot {
         let instance = match &self.state {
-            State::Live(live) | State::Draining(live, _) => live.instance.clone(),
-            State::Empty { .. } | State::Held(_) | State::Fencing { .. } => String::new(),
+            SlotState::Live(live) | SlotState::Draining(live, _) => live.instance.clone(),
+            SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => {
+                String::new()
+            }
         };
         let held = match &self.state {
-            State::Draining(..) | State::Held(_) | State::Fencing { .. } => true,
-            State::Live(live) => live.shut.is_some(),
-            State::Empty { .. } => false,
+            SlotState::Draining(..) | SlotState::Held(_) | SlotState::Fencing { .. } => true,
+            SlotState::Live(live) => live.gate.is_some(),
+            SlotState::Empty { .. } => false,
         };
         let (answered, answer_us) = match &self.state {
-            State::Live(live) | State::Draining(live, _) => (live.answered, live.answer_us),
-            State::Empty { .. } | State::Held(_) | State::Fencing { .. } => (0, 0),
+            SlotState::Live(live) | SlotState::Draining(live, _) => (live.answered, live.answer_us),
+            SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => (0, 0),
         };
         morph_api::supervisor::Slot {
             answered,

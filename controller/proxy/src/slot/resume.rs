@@ -1,140 +1,144 @@
-//! Who becomes live, and what happens when it is lost.
+//! Start of a live instance, and its loss.
 
 use super::*;
 
 impl Slot {
-    pub(super) fn resume(&mut self, resume: Resume, now: Instant, out: &mut Vec<Output>) {
-        let ticket = resume.ticket;
+    pub(super) fn resume(&mut self, plan: ResumePlan, now: Instant, out: &mut Vec<SlotOutput>) {
+        let ticket = plan.ticket;
         if let Some(ticket) = ticket
-            && let Err(why) = self.may_resume(&resume)
+            && let Err(why) = self.may_resume(&plan)
         {
-            let answer = Answer::Refused(why);
-            out.push(Output::Answer { ticket, answer });
+            let reply = SlotReply::Refused(why);
+            out.push(SlotOutput::Reply { ticket, reply });
             return;
         }
-        let left = self.leave(out);
-        if let Some(session) = left.session.filter(|session| *session != resume.session) {
+        let previous = self.end_state(out);
+        if let Some(session) = previous.session.filter(|session| *session != plan.session) {
             pause(session, out);
         }
-        self.backlog.forget(resume.cursor);
+        self.backlog.forget(plan.cursor);
         let reply = ResumeReply {
             queued: self.backlog.len() as u64,
             replayed: self.backlog.delivered(),
-            held_us: held_us(left.since, now),
+            held_us: held_us(previous.since, now),
         };
-        let shut = resume.shut.then_some(Shut {
+        let gate = plan.gated.then_some(Gate {
             ticket,
             reply,
-            since: left.since,
-            cursor: resume.cursor,
-            turn: resume.turn,
+            since: previous.since,
+            cursor: plan.cursor,
+            turn: plan.turn,
         });
-        let answered = ticket.filter(|_| shut.is_none());
-        self.go_live(resume, shut, out);
+        let answered = ticket.filter(|_| gate.is_none());
+        self.go_live(plan, gate, out);
         if let Some(ticket) = answered {
-            let answer = Answer::Resume(reply);
-            out.push(Output::Answer { ticket, answer });
+            let reply = SlotReply::Resume(reply);
+            out.push(SlotOutput::Reply { ticket, reply });
         }
         self.deliver(now, out);
     }
 
-    /// Whether turns of this session in this epoch wait for other apps.
-    pub(crate) fn is_shut(&self, session: u64, epoch: u64) -> bool {
+    /// Returns whether turns of this session and epoch wait for other apps.
+    pub(crate) fn is_gated(&self, session: u64, epoch: u64) -> bool {
         match &self.state {
-            State::Live(live) => {
-                live.session == session && self.epoch == epoch && live.shut.is_some()
+            SlotState::Live(live) => {
+                live.session == session && self.epoch == epoch && live.gate.is_some()
             }
-            State::Draining(..) | State::Empty { .. } | State::Held(_) | State::Fencing { .. } => {
-                false
-            }
+            SlotState::Draining(..)
+            | SlotState::Empty { .. }
+            | SlotState::Held(_)
+            | SlotState::Fencing { .. } => false,
         }
     }
 
-    /// All apps that were resumed as one have their first rules.
-    pub(super) fn open(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let State::Live(live) = &mut self.state else {
+    /// Opens the gate: all apps of the group have their first rules.
+    pub(super) fn open_gate(&mut self, now: Instant, out: &mut Vec<SlotOutput>) {
+        let SlotState::Live(live) = &mut self.state else {
             return;
         };
-        let Some(shut) = live.shut.take() else {
+        let Some(gate) = live.gate.take() else {
             return;
         };
         let session = live.session;
-        if let Some(ticket) = shut.ticket {
+        if let Some(ticket) = gate.ticket {
             let reply = ResumeReply {
-                held_us: held_us(shut.since, now),
-                ..shut.reply
+                held_us: held_us(gate.since, now),
+                ..gate.reply
             };
-            let answer = Answer::Resume(reply);
-            out.push(Output::Answer { ticket, answer });
+            let reply = SlotReply::Resume(reply);
+            out.push(SlotOutput::Reply { ticket, reply });
         }
-        out.push(Output::Release { session });
+        out.push(SlotOutput::JudgeGatedTurn { session });
     }
 
-    /// They are late: whoever asked is told, and decides before the turns pass.
-    pub(super) fn late(&mut self, why: String, out: &mut Vec<Output>) {
-        if let State::Live(live) = &mut self.state
-            && let Some(ticket) = live.shut.as_mut().and_then(|shut| shut.ticket.take())
+    /// Reports that members of the group are late. The requester decides before the turns pass.
+    pub(super) fn group_late(&mut self, why: String, out: &mut Vec<SlotOutput>) {
+        if let SlotState::Live(live) = &mut self.state
+            && let Some(ticket) = live.gate.as_mut().and_then(|gate| gate.ticket.take())
         {
-            let answer = Answer::Refused(why);
-            out.push(Output::Answer { ticket, answer });
+            let reply = SlotReply::Refused(why);
+            out.push(SlotOutput::Reply { ticket, reply });
         }
     }
 
-    fn may_resume(&self, resume: &Resume) -> Result<(), String> {
+    fn may_resume(&self, plan: &ResumePlan) -> Result<(), String> {
         let (app, epoch) = (&self.app, self.epoch);
-        if resume.epoch < epoch {
+        if plan.epoch < epoch {
             return Err(format!(
-                "{app} is at epoch {epoch}; {} is older",
-                resume.epoch
+                "{app} is at epoch {epoch}, and cannot be resumed in epoch {}",
+                plan.epoch
             ));
         }
-        if resume.cursor.incarnation > self.backlog.incarnation() {
+        if plan.cursor.incarnation > self.backlog.incarnation() {
             return Err(format!(
-                "the cursor {} of {app} is of a later incarnation than this proxy's, {}",
-                resume.cursor,
+                "the cursor {} of {app} belongs to a later incarnation than this proxy's, {}",
+                plan.cursor,
                 self.backlog.incarnation()
             ));
         }
         match &self.state {
-            State::Fencing { .. } => Err(format!(
-                "the hold of {app} has expired and the proxy raises the epoch itself; observe HoldExpired"
+            SlotState::Fencing { .. } => Err(format!(
+                "the hold of {app} has expired and the proxy raises the epoch itself: wait for HoldExpired"
             )),
-            State::Live(live) if resume.epoch == epoch && live.session != resume.session => {
+            SlotState::Live(live) if plan.epoch == epoch && live.session != plan.session => {
                 Err(format!(
                     "{} is live in epoch {epoch} of {app}; another instance needs a newer one",
                     live.instance
                 ))
             }
-            State::Live(_) | State::Empty { .. } | State::Draining(..) | State::Held(_) => Ok(()),
+            SlotState::Live(_)
+            | SlotState::Empty { .. }
+            | SlotState::Draining(..)
+            | SlotState::Held(_) => Ok(()),
         }
     }
 
-    fn go_live(&mut self, resume: Resume, shut: Option<Shut>, out: &mut Vec<Output>) {
-        let session = resume.session;
-        self.epoch = resume.epoch;
-        out.push(Output::Sync { session });
-        out.push(Output::Send {
+    fn go_live(&mut self, plan: ResumePlan, gate: Option<Gate>, out: &mut Vec<SlotOutput>) {
+        let session = plan.session;
+        self.epoch = plan.epoch;
+        out.push(SlotOutput::Sync { session });
+        out.push(SlotOutput::Send {
             session,
             record: to_app::Record::Resume(session::Resume {
-                epoch: resume.epoch,
-                cursor: Some(resume.cursor),
-                turn: resume.turn,
-                revision: resume.revision,
-                group: resume.shut,
+                epoch: plan.epoch,
+                cursor: Some(plan.cursor),
+                turn: plan.turn,
+                revision: plan.revision,
+                group: plan.gated,
             }),
         });
-        out.push(Output::Observe(observation::What::Resumed(Resumed {
+        out.push(SlotOutput::Observe(observation::What::Resumed(Resumed {
             app: self.app.clone(),
-            instance: resume.instance.clone(),
-            epoch: resume.epoch,
+            instance: plan.instance.clone(),
+            epoch: plan.epoch,
         })));
-        self.state = State::Live(Live {
+        self.state = SlotState::Live(LiveInstance {
             session,
-            instance: resume.instance,
+            instance: plan.instance,
             unanswered: None,
             next: self.backlog.first(),
-            shut,
-            asked_at: None,
+            gate,
+            delivered_at: None,
             answered: 0,
             answer_us: 0,
         });
@@ -146,37 +150,37 @@ impl Slot {
         instance: String,
         reason: String,
         now: Instant,
-        out: &mut Vec<Output>,
+        out: &mut Vec<SlotOutput>,
     ) {
         let mut was_live = false;
         let mut in_flight = None;
-        self.state = match std::mem::replace(&mut self.state, State::Empty { since: None }) {
-            State::Live(live) if live.session == session => {
+        self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
+            SlotState::Live(live) if live.session == session => {
                 was_live = true;
                 in_flight = live.unanswered;
-                self.careful.died(&live, &self.backlog);
-                live.not_opened("its session ended", out);
-                State::Empty { since: Some(now) }
+                self.suspects.record_death(&live, &self.backlog);
+                live.abandon_gate("its session ended", out);
+                SlotState::Empty { since: Some(now) }
             }
-            State::Draining(live, mut hold) if live.session == session => {
+            SlotState::Draining(live, mut hold) if live.session == session => {
                 was_live = true;
                 in_flight = live.unanswered;
-                self.careful.died(&live, &self.backlog);
+                self.suspects.record_death(&live, &self.backlog);
                 hold.session = None;
-                hold.settle(Outcome::Gone, None, out);
-                State::Held(hold)
+                hold.answer(Outcome::Gone, None, out);
+                SlotState::Held(hold)
             }
-            State::Held(mut hold) => {
+            SlotState::Held(mut hold) => {
                 hold.forget(session);
-                State::Held(hold)
+                SlotState::Held(hold)
             }
-            State::Fencing { mut hold, retry } => {
+            SlotState::Fencing { mut hold, retry } => {
                 hold.forget(session);
-                State::Fencing { hold, retry }
+                SlotState::Fencing { hold, retry }
             }
             other => other,
         };
-        out.push(Output::Observe(observation::What::Detached(Detached {
+        out.push(SlotOutput::Observe(observation::What::Detached(Detached {
             app: self.app.clone(),
             instance,
             live: was_live,
@@ -186,23 +190,26 @@ impl Slot {
     }
 }
 
-impl Live {
-    /// It is live no longer: whoever waits for its turns to pass is told so, and a waiting turn is judged.
-    pub(super) fn not_opened(&self, why: &str, out: &mut Vec<Output>) {
-        let Some(shut) = &self.shut else {
+impl LiveInstance {
+    /// Abandons the gate: answers the request that waits for it, and has the gated turn rejected.
+    pub(super) fn abandon_gate(&self, why: &str, out: &mut Vec<SlotOutput>) {
+        let Some(gate) = &self.gate else {
             return;
         };
-        if let Some(ticket) = shut.ticket {
-            let answer = Answer::Refused(format!("its turns did not come to pass: {why}"));
-            out.push(Output::Answer { ticket, answer });
+        if let Some(ticket) = gate.ticket {
+            let reply = SlotReply::Refused(format!(
+                "no turn of instance {} passed: {why}",
+                self.instance
+            ));
+            out.push(SlotOutput::Reply { ticket, reply });
         }
-        out.push(Output::Release {
+        out.push(SlotOutput::JudgeGatedTurn {
             session: self.session,
         });
     }
 }
 
-/// For how long nothing passed.
+/// Computes the time without deliveries in microseconds.
 fn held_us(since: Option<Instant>, now: Instant) -> u64 {
     let held = since.map(|since| now.saturating_duration_since(since));
     held.map_or(0, |held| held.as_micros() as u64)

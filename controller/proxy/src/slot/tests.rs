@@ -1,6 +1,6 @@
-//! The slot by tables of inputs: what goes to whom, and in which order.
+//! Tests of the slot by tables of inputs: outputs and their order.
 
-mod careful;
+mod suspects;
 
 use bytes::Bytes;
 use morph_api::supervisor::hold_reply::Outcome;
@@ -10,7 +10,7 @@ use super::*;
 const INCARNATION: u64 = 7;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A slot, its clock, and its outputs as short texts.
+/// Slot with a clock; its outputs are short texts.
 struct Bench {
     slot: Slot,
     now: Instant,
@@ -30,7 +30,7 @@ impl Bench {
         Bench { slot, now }
     }
 
-    /// Live with session 1 in epoch 1, the first `Resync` answered and durable.
+    /// Creates a live slot: session 1, epoch 1, the first `Resync` answered and durable.
     fn live() -> Self {
         let mut bench = Bench::new(1 << 20);
         bench.resume(1, 1, Seq::ZERO);
@@ -39,7 +39,7 @@ impl Bench {
         bench
     }
 
-    fn put(&mut self, input: Input) -> Vec<String> {
+    fn put(&mut self, input: SlotInput) -> Vec<String> {
         let mut out = Vec::new();
         self.slot.handle(input, self.now, &mut out);
         out.iter().filter_map(text).collect()
@@ -47,12 +47,12 @@ impl Bench {
 
     fn later(&mut self, time: Duration) -> Vec<String> {
         self.now += time;
-        self.put(Input::Timer)
+        self.put(SlotInput::Timer)
     }
 
     fn packet_in(&mut self) -> Vec<String> {
-        let what = What::PacketIn(Bytes::from_static(&[0; 100]));
-        self.put(Input::Event {
+        let what = EventKind::PacketIn(Bytes::from_static(&[0; 100]));
+        self.put(SlotInput::Event {
             channel: 1,
             dpid: 1,
             what,
@@ -60,14 +60,14 @@ impl Bench {
     }
 
     fn resume(&mut self, session: u64, epoch: u64, cursor: Seq) -> Vec<String> {
-        self.put(Input::Resume(resume(Some(9), session, epoch, cursor)))
+        self.put(SlotInput::Resume(resume(Some(9), session, epoch, cursor)))
     }
 
-    /// A turn for the event, forwarded and accepted.
+    /// Forwards and accepts a turn for the event.
     fn answer(&mut self, session: u64, n: u64) -> Vec<String> {
         let event = Some(seq(n));
-        self.put(Input::Forwarded { event });
-        self.put(Input::Settled {
+        self.put(SlotInput::Forwarded { event });
+        self.put(SlotInput::TurnAccepted {
             session,
             turn: n,
             event,
@@ -75,11 +75,11 @@ impl Bench {
     }
 
     fn durable(&mut self, n: u64) -> Vec<String> {
-        self.put(Input::Durable(seq(n)))
+        self.put(SlotInput::Durable(seq(n)))
     }
 
     fn hold(&mut self) -> Vec<String> {
-        self.put(Input::Hold {
+        self.put(SlotInput::Hold {
             ticket: 5,
             quiesce: SECOND,
             length: 10 * SECOND,
@@ -92,27 +92,27 @@ impl Bench {
             cursor: Some(seq(n)),
             turn: n,
         };
-        self.put(Input::Quiesced { session, quiesced })
+        self.put(SlotInput::Quiesced { session, quiesced })
     }
 
     fn lose(&mut self, session: u64) -> Vec<String> {
-        self.put(Input::SessionLost {
+        self.put(SlotInput::SessionLost {
             session,
             instance: format!("i{session}"),
             reason: "gone".into(),
         })
     }
 
-    fn judge(&self, session: u64, epoch: u64, n: u64) -> Result<Pass, bool> {
+    fn permit_turn(&self, session: u64, epoch: u64, n: u64) -> Result<TurnPermit, bool> {
         let event = (n > 0).then(|| seq(n));
         self.slot
-            .judge(session, epoch, event)
+            .permit_turn(session, epoch, event)
             .map_err(|rejection| rejection.stale)
     }
 }
 
-fn resume(ticket: Option<u64>, session: u64, epoch: u64, cursor: Seq) -> Resume {
-    Resume {
+fn resume(ticket: Option<u64>, session: u64, epoch: u64, cursor: Seq) -> ResumePlan {
+    ResumePlan {
         ticket,
         session,
         instance: format!("i{session}"),
@@ -120,60 +120,60 @@ fn resume(ticket: Option<u64>, session: u64, epoch: u64, cursor: Seq) -> Resume 
         cursor,
         turn: 0,
         revision: 0,
-        shut: false,
+        gated: false,
     }
 }
 
-/// What matters of an output.
-fn text(output: &Output) -> Option<String> {
+/// Shortens an output to its relevant parts.
+fn text(output: &SlotOutput) -> Option<String> {
     use to_app::Record;
     Some(match output {
-        Output::Send { session, record } => match record {
+        SlotOutput::Send { session, record } => match record {
             Record::Resume(resume) => format!("{session}: resume {}", resume.epoch),
             Record::Quiesce(quiesce) => format!("{session}: quiesce {}", quiesce.epoch),
             Record::Pause(_) => format!("{session}: pause"),
             Record::Accepted(accepted) => format!("{session}: accepted {}", accepted.turn),
             other => format!("{session}: {other:?}"),
         },
-        Output::Deliver {
+        SlotOutput::Deliver {
             session,
             n,
             replayed: false,
             ..
         } => format!("{session}: event {n}"),
-        Output::Deliver { session, n, .. } => format!("{session}: event {n} again"),
-        Output::Sync { session } => format!("{session}: sync"),
-        Output::ListSwitches => "list".into(),
-        Output::Release { session } => format!("{session}: release"),
-        Output::Fence => "fence".into(),
-        Output::Answer { answer, .. } => match answer {
-            Answer::Hold(reply) => format!("hold {:?} {}", reply.outcome(), reply.turn),
-            Answer::Resume(reply) => format!("resumed {}/{}", reply.queued, reply.replayed),
-            Answer::Retry(seq) => format!("queued {}", seq.n),
-            Answer::Refused(_) => "refused".into(),
+        SlotOutput::Deliver { session, n, .. } => format!("{session}: event {n} again"),
+        SlotOutput::Sync { session } => format!("{session}: sync"),
+        SlotOutput::ListSwitches => "list".into(),
+        SlotOutput::JudgeGatedTurn { session } => format!("{session}: judge gated turn"),
+        SlotOutput::Fence => "fence".into(),
+        SlotOutput::Reply { reply, .. } => match reply {
+            SlotReply::Hold(reply) => format!("hold {:?} {}", reply.outcome(), reply.turn),
+            SlotReply::Resume(reply) => format!("resumed {}/{}", reply.queued, reply.replayed),
+            SlotReply::Retry(seq) => format!("queued {}", seq.n),
+            SlotReply::Refused(_) => "refused".into(),
         },
-        Output::Observe(observation::What::Detached(detached)) => {
+        SlotOutput::Observe(observation::What::Detached(detached)) => {
             let in_flight = detached.in_flight.map_or(0, |seq| seq.n);
-            format!("detached live={} in hand {in_flight}", detached.live)
+            format!("detached live={} in flight {in_flight}", detached.live)
         }
-        Output::Observe(observation::What::HoldExpired(expired)) => {
+        SlotOutput::Observe(observation::What::HoldExpired(expired)) => {
             format!("expired {} {}", expired.epoch, expired.instance)
         }
-        Output::Observe(_) => return None,
+        SlotOutput::Observe(_) => return None,
     })
 }
 
-const PASS: Result<Pass, bool> = Ok(Pass {
+const PASS: Result<TurnPermit, bool> = Ok(TurnPermit {
     drop_packet_outs: false,
 });
-const WITHOUT_PACKET_OUTS: Result<Pass, bool> = Ok(Pass {
+const WITHOUT_PACKET_OUTS: Result<TurnPermit, bool> = Ok(TurnPermit {
     drop_packet_outs: true,
 });
-const STALE: Result<Pass, bool> = Err(true);
-const WRONG: Result<Pass, bool> = Err(false);
+const STALE: Result<TurnPermit, bool> = Err(true);
+const WRONG: Result<TurnPermit, bool> = Err(false);
 
 #[test]
-fn the_first_event_of_a_stream_is_resync_and_one_is_out_at_a_time() {
+fn the_first_event_of_an_incarnation_is_resync_and_one_is_delivered_at_a_time() {
     let mut bench = Bench::new(1 << 20);
     assert!(bench.packet_in().is_empty(), "nobody is there");
     assert_eq!(
@@ -189,7 +189,7 @@ fn the_first_event_of_a_stream_is_resync_and_one_is_out_at_a_time() {
     );
     assert!(matches!(
         bench.slot.queued(1).unwrap().0.what,
-        What::Resync { .. }
+        EventKind::Resync { .. }
     ));
     assert!(bench.packet_in().is_empty(), "the window is one");
     assert_eq!(bench.answer(1, 1), ["1: accepted 1", "1: event 2"]);
@@ -203,17 +203,17 @@ fn a_turn_without_event_opens_no_window() {
     let mut bench = Bench::live();
     bench.packet_in();
     bench.packet_in();
-    assert_eq!(bench.judge(1, 1, 0), PASS);
-    let settled = Input::Settled {
+    assert_eq!(bench.permit_turn(1, 1, 0), PASS);
+    let accepted = SlotInput::TurnAccepted {
         session: 1,
         turn: 8,
         event: None,
     };
-    assert_eq!(bench.put(settled), ["1: accepted 8"]);
+    assert_eq!(bench.put(accepted), ["1: accepted 8"]);
 }
 
 #[test]
-fn turns_pass_only_from_the_live_one_for_the_event_in_flight() {
+fn turns_pass_only_from_the_live_instance_for_the_unanswered_event() {
     let mut bench = Bench::live();
     bench.packet_in();
     bench.packet_in();
@@ -226,7 +226,7 @@ fn turns_pass_only_from_the_live_one_for_the_event_in_flight() {
         (1, 1, 3, WRONG),
     ] {
         assert_eq!(
-            bench.judge(session, epoch, n),
+            bench.permit_turn(session, epoch, n),
             wanted,
             "{session} {epoch} {n}"
         );
@@ -235,7 +235,7 @@ fn turns_pass_only_from_the_live_one_for_the_event_in_flight() {
         incarnation: 6,
         n: 2,
     });
-    assert!(bench.slot.judge(1, 1, older).unwrap_err().stale);
+    assert!(bench.slot.permit_turn(1, 1, older).unwrap_err().stale);
 }
 
 #[test]
@@ -244,14 +244,18 @@ fn a_hold_drains_quiesces_and_resumes_the_next_one() {
     bench.packet_in();
     assert_eq!(bench.hold(), ["1: quiesce 1"]);
     assert!(bench.packet_in().is_empty(), "held");
-    assert_eq!(bench.judge(1, 1, 2), PASS, "the turn in flight passes");
+    assert_eq!(
+        bench.permit_turn(1, 1, 2),
+        PASS,
+        "the turn in flight passes"
+    );
     assert_eq!(
         bench.answer(1, 2),
         ["1: accepted 2"],
         "and no event follows"
     );
     assert_eq!(bench.quiesced(1, 1, 2), ["hold Quiesced 2"]);
-    assert_eq!(bench.judge(1, 1, 0), STALE, "no turn after Quiesced");
+    assert_eq!(bench.permit_turn(1, 1, 0), STALE, "no turn after Quiesced");
     assert_eq!(
         bench.resume(2, 2, seq(2)),
         [
@@ -263,12 +267,12 @@ fn a_hold_drains_quiesces_and_resumes_the_next_one() {
             "2: event 3"
         ]
     );
-    assert_eq!(bench.judge(1, 1, 0), STALE);
-    assert_eq!(bench.judge(2, 2, 3), PASS);
+    assert_eq!(bench.permit_turn(1, 1, 0), STALE);
+    assert_eq!(bench.permit_turn(2, 2, 3), PASS);
 }
 
 #[test]
-fn how_long_it_was_held_is_told() {
+fn the_length_of_a_hold_is_reported() {
     let mut bench = Bench::live();
     bench.hold();
     bench.now += Duration::from_millis(3);
@@ -276,13 +280,13 @@ fn how_long_it_was_held_is_told() {
     bench.now += Duration::from_millis(4);
     let mut out = Vec::new();
     bench.slot.handle(
-        Input::Resume(resume(Some(9), 2, 2, seq(1))),
+        SlotInput::Resume(resume(Some(9), 2, 2, seq(1))),
         bench.now,
         &mut out,
     );
     let held = out.iter().find_map(|output| match output {
-        Output::Answer {
-            answer: Answer::Resume(reply),
+        SlotOutput::Reply {
+            reply: SlotReply::Resume(reply),
             ..
         } => Some(reply.held_us),
         _ => None,
@@ -298,7 +302,7 @@ fn one_that_hangs_is_revoked_at_the_quiesce_deadline() {
     assert!(bench.later(SECOND / 2).is_empty());
     assert_eq!(bench.slot.next_deadline(), Some(bench.now + SECOND / 2));
     assert_eq!(bench.later(SECOND / 2), ["hold Expired 0"]);
-    assert_eq!(bench.judge(1, 1, 2), STALE);
+    assert_eq!(bench.permit_turn(1, 1, 2), STALE);
     assert!(bench.quiesced(1, 1, 2).is_empty(), "too late");
     let resumed = bench.resume(2, 2, seq(1));
     assert_eq!(resumed.last().unwrap(), "2: event 2 again");
@@ -314,7 +318,7 @@ fn a_hold_of_nobody_and_a_death_within_a_hold_are_answered_gone() {
     bench.hold();
     assert_eq!(
         bench.lose(1),
-        ["hold Gone 0", "detached live=true in hand 2"]
+        ["hold Gone 0", "detached live=true in flight 2"]
     );
     let resumed = bench.resume(2, 2, seq(1));
     assert_eq!(resumed[2..], ["resumed 1/1", "2: event 2 again"]);
@@ -328,18 +332,22 @@ fn a_crash_replays_after_the_durable_cursor_without_the_packet_outs_that_are_out
     }
     bench.answer(1, 2);
     bench.durable(2);
-    // 3 is accepted and not durable, 4 is in hand.
+    // Event 3 is accepted and not durable, 4 is unanswered.
     bench.answer(1, 3);
-    assert_eq!(bench.lose(1), ["detached live=true in hand 4"]);
+    assert_eq!(bench.lose(1), ["detached live=true in flight 4"]);
     assert!(bench.packet_in().is_empty());
     assert_eq!(
         bench.resume(2, 2, seq(2))[2..],
         ["resumed 3/2", "2: event 3 again"]
     );
-    assert_eq!(bench.judge(2, 2, 3), WITHOUT_PACKET_OUTS);
+    assert_eq!(bench.permit_turn(2, 2, 3), WITHOUT_PACKET_OUTS);
     assert_eq!(bench.answer(2, 3), ["2: accepted 3"], "one of them did it");
     assert_eq!(bench.durable(3), ["2: event 4 again"]);
-    assert_eq!(bench.judge(2, 2, 4), PASS, "of that one nothing was sent");
+    assert_eq!(
+        bench.permit_turn(2, 2, 4),
+        PASS,
+        "of that one nothing was sent"
+    );
     assert_eq!(bench.answer(2, 4), ["2: accepted 4"]);
     assert_eq!(bench.durable(4), ["2: event 5"]);
 }
@@ -349,16 +357,19 @@ fn a_turn_written_when_the_epoch_ends_counts_as_accepted() {
     let mut bench = Bench::live();
     bench.packet_in();
     let event = Some(seq(2));
-    bench.put(Input::Forwarded { event });
+    bench.put(SlotInput::Forwarded { event });
     bench.lose(1);
     bench.resume(2, 2, seq(1));
-    let late = Input::Settled {
+    let late = SlotInput::TurnAccepted {
         session: 1,
         turn: 2,
         event,
     };
-    assert!(bench.put(late).is_empty(), "it is not told to the new one");
-    assert_eq!(bench.judge(2, 2, 2), WITHOUT_PACKET_OUTS);
+    assert!(
+        bench.put(late).is_empty(),
+        "not reported to the new instance"
+    );
+    assert_eq!(bench.permit_turn(2, 2, 2), WITHOUT_PACKET_OUTS);
 }
 
 #[test]
@@ -380,7 +391,7 @@ fn older_epochs_and_second_instances_of_one_epoch_are_refused() {
         ["refused"],
         "of an incarnation to come"
     );
-    assert_eq!(bench.judge(2, 3, 0), PASS, "nothing was changed");
+    assert_eq!(bench.permit_turn(2, 3, 0), PASS, "nothing was changed");
 }
 
 #[test]
@@ -395,7 +406,12 @@ fn an_expired_hold_fences_and_resumes_by_itself() {
     assert_eq!(bench.resume(2, 2, seq(1)), ["refused"], "the race is on");
     assert_eq!(bench.hold(), ["refused"]);
     assert_eq!(
-        bench.put(Input::Fenced(Fenced::Won(resume(None, 1, 2, seq(1))))),
+        bench.put(SlotInput::Fenced(FenceResult::Committed(resume(
+            None,
+            1,
+            2,
+            seq(1)
+        )))),
         ["1: sync", "1: resume 2", "1: event 2 again", "expired 2 i1"]
     );
 }
@@ -405,16 +421,24 @@ fn an_expired_hold_waits_for_the_store_and_obeys_a_faster_one() {
     let mut bench = Bench::live();
     bench.hold();
     assert_eq!(bench.later(10 * SECOND), ["hold Expired 0", "fence"]);
-    assert!(bench.put(Input::Fenced(Fenced::Away)).is_empty());
+    assert!(
+        bench
+            .put(SlotInput::Fenced(FenceResult::StoreUnavailable))
+            .is_empty()
+    );
     assert!(bench.packet_in().is_empty(), "still holding");
     assert_eq!(bench.later(SECOND), ["fence"]);
-    assert!(bench.put(Input::Fenced(Fenced::Raced)).is_empty());
+    assert!(
+        bench
+            .put(SlotInput::Fenced(FenceResult::LostRace))
+            .is_empty()
+    );
     let resumed = bench.resume(2, 2, seq(1));
     assert_eq!(resumed.last().unwrap(), "2: event 2");
-    // Nobody comes: the epoch is raised, and the events wait.
+    // No instance is attached: the epoch is raised, and the events wait.
     bench.hold();
     bench.later(10 * SECOND);
-    let nobody = Input::Fenced(Fenced::Nobody { epoch: 3 });
+    let nobody = SlotInput::Fenced(FenceResult::NoInstance { epoch: 3 });
     assert_eq!(bench.put(nobody), ["2: pause", "2: sync", "expired 3 "]);
     assert_eq!(bench.resume(2, 2, seq(1)), ["refused"]);
     let resumed = bench.resume(2, 4, seq(1));
@@ -430,7 +454,7 @@ fn a_backlog_that_fills_in_a_hold_ends_it() {
     bench.hold();
     let outputs: Vec<_> = (0..5).flat_map(|_| bench.packet_in()).collect();
     assert_eq!(outputs, ["hold Expired 0", "fence"]);
-    // One that was full before is no reason.
+    // A backlog that was full before does not end the hold.
     let mut bench = Bench::new(1000);
     for _ in 0..9 {
         bench.packet_in();
@@ -444,8 +468,8 @@ fn a_backlog_that_fills_in_a_hold_ends_it() {
 fn a_paused_or_ready_instance_dies_without_consequence() {
     let mut bench = Bench::live();
     bench.packet_in();
-    assert_eq!(bench.lose(2), ["detached live=false in hand 0"]);
-    assert_eq!(bench.judge(1, 1, 2), PASS);
+    assert_eq!(bench.lose(2), ["detached live=false in flight 0"]);
+    assert_eq!(bench.permit_turn(1, 1, 2), PASS);
     bench.hold();
     bench.quiesced(1, 1, 1);
     bench.lose(1);
@@ -461,15 +485,15 @@ fn switches_are_listed_when_their_resync_is_delivered() {
     let mut bench = Bench::new(0);
     bench.resume(1, 1, Seq::ZERO);
     assert_eq!(bench.answer(1, 1), ["1: accepted 1"]);
-    let gone = Input::Event {
+    let gone = SlotInput::Event {
         channel: 1,
         dpid: 1,
-        what: What::SwitchDown,
+        what: EventKind::SwitchDown,
     };
     assert_eq!(bench.put(gone), ["list", "1: event 2"]);
-    bench.slot.list(3, 1);
+    bench.slot.append_listed_switch(3, 1);
     assert_eq!(bench.answer(1, 2), ["1: accepted 2", "1: event 3"]);
-    assert_eq!(bench.slot.queued(3).unwrap().0.what, What::SwitchUp);
+    assert_eq!(bench.slot.queued(3).unwrap().0.what, EventKind::SwitchUp);
 }
 
 #[test]
@@ -493,20 +517,21 @@ fn the_report_counts() {
     assert_eq!(Outcome::Quiesced as i32, 1);
 }
 
-/// Live with session 1 in epoch 1; session 2 is resumed in epoch 2 after a hold, and waits for other apps.
-fn shut() -> Bench {
+/// Creates a gated slot: session 1 was live in epoch 1; session 2 is resumed in epoch 2 after a hold and waits for
+/// other apps.
+fn gated() -> Bench {
     let mut bench = Bench::live();
     bench.hold();
     bench.quiesced(1, 1, 1);
     bench.packet_in();
     bench.now += SECOND;
-    let waits = Resume {
-        shut: true,
+    let waits = ResumePlan {
+        gated: true,
         ..resume(Some(9), 2, 2, seq(1))
     };
-    let said = bench.put(Input::Resume(waits));
+    let outputs = bench.put(SlotInput::Resume(waits));
     assert_eq!(
-        said,
+        outputs,
         [
             "1: pause",
             "1: sync",
@@ -515,18 +540,18 @@ fn shut() -> Bench {
             "2: event 2"
         ]
     );
-    assert!(bench.slot.is_shut(2, 2) && !bench.slot.is_shut(2, 1) && !bench.slot.is_shut(1, 2));
+    assert!(bench.slot.is_gated(2, 2) && !bench.slot.is_gated(2, 1) && !bench.slot.is_gated(1, 2));
     bench
 }
 
 #[test]
 fn an_app_that_waits_for_others_is_answered_when_its_turns_pass() {
-    let mut bench = shut();
+    let mut bench = gated();
     bench.now += SECOND;
     let mut out = Vec::new();
-    bench.slot.handle(Input::Open, bench.now, &mut out);
-    let Some(Output::Answer {
-        answer: Answer::Resume(reply),
+    bench.slot.handle(SlotInput::OpenGate, bench.now, &mut out);
+    let Some(SlotOutput::Reply {
+        reply: SlotReply::Resume(reply),
         ..
     }) = out.first()
     else {
@@ -537,22 +562,29 @@ fn an_app_that_waits_for_others_is_answered_when_its_turns_pass() {
         (1, 2_000_000),
         "held until now"
     );
-    assert_eq!(out.last(), Some(&Output::Release { session: 2 }));
-    assert!(!bench.slot.is_shut(2, 2));
-    assert_eq!(bench.judge(2, 2, 2), PASS);
-    assert!(bench.put(Input::Open).is_empty(), "once");
+    assert_eq!(out.last(), Some(&SlotOutput::JudgeGatedTurn { session: 2 }));
+    assert!(!bench.slot.is_gated(2, 2));
+    assert_eq!(bench.permit_turn(2, 2, 2), PASS);
+    assert!(bench.put(SlotInput::OpenGate).is_empty(), "once");
 }
 
 #[test]
-fn an_app_that_waits_for_others_in_vain_can_be_held_replaced_and_lost() {
-    let mut bench = shut();
-    assert_eq!(bench.put(Input::Late("router is late".into())), ["refused"]);
-    assert!(bench.slot.is_shut(2, 2), "it still waits");
-    assert_eq!(bench.hold(), ["2: release", "hold Quiesced 0"]);
-    assert_eq!(bench.judge(2, 2, 2), STALE, "what waited does not pass");
-    let said = bench.resume(1, 3, seq(1));
+fn an_app_that_waits_for_others_can_be_held_replaced_and_lost() {
+    let mut bench = gated();
     assert_eq!(
-        said,
+        bench.put(SlotInput::GroupLate("router is late".into())),
+        ["refused"]
+    );
+    assert!(bench.slot.is_gated(2, 2), "it still waits");
+    assert_eq!(bench.hold(), ["2: judge gated turn", "hold Quiesced 0"]);
+    assert_eq!(
+        bench.permit_turn(2, 2, 2),
+        STALE,
+        "what waited does not pass"
+    );
+    let outputs = bench.resume(1, 3, seq(1));
+    assert_eq!(
+        outputs,
         [
             "2: pause",
             "2: sync",
@@ -562,14 +594,21 @@ fn an_app_that_waits_for_others_in_vain_can_be_held_replaced_and_lost() {
             "1: event 2 again"
         ]
     );
-    let mut bench = shut();
-    let said = bench.resume(1, 3, seq(1));
-    assert_eq!(said[..3], ["refused", "2: release", "2: pause"]);
-    let mut bench = shut();
-    let said = bench.lose(2);
+    let mut bench = gated();
+    let outputs = bench.resume(1, 3, seq(1));
+    assert_eq!(outputs[..3], ["refused", "2: judge gated turn", "2: pause"]);
+    let mut bench = gated();
+    let outputs = bench.lose(2);
     assert_eq!(
-        said,
-        ["refused", "2: release", "detached live=true in hand 2"]
+        outputs,
+        [
+            "refused",
+            "2: judge gated turn",
+            "detached live=true in flight 2"
+        ]
     );
-    assert!(bench.put(Input::Open).is_empty() && bench.put(Input::Late(String::new())).is_empty());
+    assert!(
+        bench.put(SlotInput::OpenGate).is_empty()
+            && bench.put(SlotInput::GroupLate(String::new())).is_empty()
+    );
 }

@@ -1,4 +1,4 @@
-//! What switches, and things that are none, meet at the OpenFlow port.
+//! The OpenFlow port: switches, and peers that are none.
 
 use std::time::Duration;
 
@@ -14,22 +14,23 @@ use morph_openflow::v13::Match;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::house::{House, soon, until};
+use crate::deadline::{eventually, within_deadline};
+use crate::fixture::Fixture;
 use crate::switch::Switch;
 
-async fn connected(house: &House, count: usize) {
+async fn connected(fixture: &Fixture, count: usize) {
     let what = format!("{count} switches");
-    until(&what, async || {
-        (house.switches().await.len() == count).then_some(())
+    eventually(&what, async || {
+        (fixture.switches().await.len() == count).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
-    let house = House::new().await;
-    let mut observer = house.observe().await;
-    let switch = Switch::connect(house.address, 0x2a).await;
+async fn a_switch_is_described_and_gets_table_0_and_the_exit_tables_once() {
+    let fixture = Fixture::new().await;
+    let mut observer = fixture.observe().await;
+    let switch = Switch::connect(fixture.address, 0x2a).await;
     let up = observer
         .find(|what| match what {
             observation::What::Switch(change) => Some((change.dpid, change.up)),
@@ -37,9 +38,9 @@ async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
         })
         .await;
     assert_eq!(up, (0x2a, true));
-    // LLDP, table 0 to the first app, its exit to the second, the last exit.
+    // LLDP, table 0 to the first app, its exit table to the second, the last exit table.
     switch.has_rules(4).await;
-    let switches = house.switches().await;
+    let switches = fixture.switches().await;
     let found = &switches[0];
     assert_eq!(
         (
@@ -59,11 +60,11 @@ async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
             _ => None,
         })
         .await;
-    let again = Switch::with_rules(house.address, 0x2a, rules.clone()).await;
-    connected(&house, 1).await;
-    assert_eq!(house.switches().await[0].disconnects, 1);
-    // A change that concerns it shows that it was read again.
-    house.configure(&[("learning-switch", 1, 10, 19)]).await;
+    let again = Switch::with_rules(fixture.address, 0x2a, rules.clone()).await;
+    connected(&fixture, 1).await;
+    assert_eq!(fixture.switches().await[0].disconnects, 1);
+    // A change for this switch shows that it was read again.
+    fixture.configure(&[("learning-switch", 1, 10, 19)]).await;
     again.has_rules(2).await;
     assert_eq!(
         again.flow_mods(),
@@ -74,47 +75,47 @@ async fn a_switch_is_described_and_gets_table_0_and_the_exits_once() {
 
 #[tokio::test]
 async fn garbage_is_closed_and_nobody_else_notices() {
-    let house = House::new().await;
-    let switch = Switch::connect(house.address, 1).await;
-    connected(&house, 1).await;
+    let fixture = Fixture::new().await;
+    let switch = Switch::connect(fixture.address, 1).await;
+    connected(&fixture, 1).await;
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"A\n",
         b"\x16\x03\x01\x00\x05hello",
         &[0xff; 4096],
-        // A hello whose length is a lie, and a second message that is none.
+        // Hello with a wrong length, and a second message that is none.
         &[4, 0, 0, 3, 0, 0, 0, 0],
         &[4, 0, 0, 8, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9],
-        // A features reply that is too short.
+        // Features reply that is too short.
         &[4, 0, 0, 8, 0, 0, 0, 0, 4, 6, 0, 12, 0, 0, 0, 0, 1, 2, 3, 4],
     ] {
-        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
-        // Closed, or reset where not all was read.
-        let _ = soon("the end of garbage", stream.read_to_end(&mut answer)).await;
+        // Closed, or reset if not everything was read.
+        let _ = within_deadline("the end of garbage", stream.read_to_end(&mut answer)).await;
     }
-    // One that stops in the middle of a message and goes.
-    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    // Peer that goes in the middle of a message.
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
     stream.write_all(&[4, 0, 0, 16, 0]).await.unwrap();
     drop(stream);
     assert!(!switch.is_closed());
-    connected(&house, 1).await;
+    connected(&fixture, 1).await;
 }
 
 #[tokio::test]
 async fn a_switch_of_another_version_is_told_why_it_is_refused() {
-    let house = House::new().await;
-    let mut stream = until("the port", async || {
-        TcpStream::connect(house.address).await.ok()
+    let fixture = Fixture::new().await;
+    let mut stream = eventually("the port", async || {
+        TcpStream::connect(fixture.address).await.ok()
     })
     .await;
     stream.write_all(&[2, 0, 0, 8, 0, 0, 0, 5]).await.unwrap();
     let mut answer = Vec::new();
-    soon("a refusal", stream.read_to_end(&mut answer))
+    within_deadline("a refusal", stream.read_to_end(&mut answer))
         .await
         .unwrap();
-    // Our hello, then an error of the peer's version: HELLO_FAILED, INCOMPATIBLE, and a text.
+    // Hello of the proxy, then an error of the peer's version: HELLO_FAILED, INCOMPATIBLE, and a text.
     let error = &answer[16..];
     assert_eq!((error[0], error[1], &error[8..12]), (2, 1, &[0u8; 4][..]));
     let text = String::from_utf8_lossy(&error[12..]);
@@ -126,27 +127,27 @@ async fn a_switch_of_another_version_is_told_why_it_is_refused() {
 
 #[tokio::test]
 async fn a_second_switch_with_a_known_datapath_id_is_refused_while_the_first_lives() {
-    let house = House::new().await;
-    let first = Switch::connect(house.address, 7).await;
-    connected(&house, 1).await;
-    let mut second = Switch::connect(house.address, 7).await;
+    let fixture = Fixture::new().await;
+    let first = Switch::connect(fixture.address, 7).await;
+    connected(&fixture, 1).await;
+    let mut second = Switch::connect(fixture.address, 7).await;
     second.closed().await;
     assert!(!first.is_closed());
-    // Silent, it is replaced after two seconds.
+    // A silent switch is replaced after two seconds.
     let mut first = first;
     first.be_mute();
-    let third = Switch::connect(house.address, 7).await;
+    let third = Switch::connect(fixture.address, 7).await;
     first.closed().await;
     third.has_rules(4).await;
-    connected(&house, 1).await;
+    connected(&fixture, 1).await;
 }
 
 #[tokio::test]
 async fn morphd_asks_switches() {
-    let house = House::new().await;
-    let switch = Switch::connect(house.address, 7).await;
+    let fixture = Fixture::new().await;
+    let switch = Switch::connect(fixture.address, 7).await;
     switch.has_rules(4).await;
-    let mut control = house.control.clone();
+    let mut control = fixture.control.clone();
     let flows = control
         .flows(FlowsRequest { dpid: 7 })
         .await
@@ -179,7 +180,7 @@ async fn morphd_asks_switches() {
 
 #[tokio::test]
 async fn an_app_is_cleaned_off_all_switches() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let cookie = |app| Cookie {
         app,
         epoch: 3,
@@ -201,13 +202,13 @@ async fn an_app_is_cleaned_off_all_switches() {
         (key, body)
     };
     let rules = [rule(1), rule(2)].into_iter().collect();
-    let switch = Switch::with_rules(house.address, 7, rules).await;
+    let switch = Switch::with_rules(fixture.address, 7, rules).await;
     switch.has_rules(6).await;
     let request = CleanRequest {
         app: "topology".into(),
         id: 2,
     };
-    let reply = house
+    let reply = fixture
         .control
         .clone()
         .clean(request)
@@ -215,7 +216,7 @@ async fn an_app_is_cleaned_off_all_switches() {
         .unwrap()
         .into_inner();
     assert_eq!(reply.switches, 1);
-    // The LLDP rule is topology's too, but still wanted.
+    // The LLDP rule belongs to topology, too, but is still wanted.
     switch.has_rules(5).await;
     let tables: Vec<_> = switch
         .rules()
@@ -227,7 +228,7 @@ async fn an_app_is_cleaned_off_all_switches() {
 
 #[tokio::test]
 async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
-    let mut house = House::new().await;
+    let mut fixture = Fixture::new().await;
     let ours = |app| Cookie {
         app,
         epoch: 3,
@@ -248,28 +249,28 @@ async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
         };
         (key, body)
     };
-    // Of a present app, of an absent one, and two foreign ones.
+    // Rules of a present app, of an absent one, and two foreign ones.
     let there = [
         rule(1, ours(1).to_u64()),
         rule(9, ours(9).to_u64()),
         rule(98, 5),
         rule(99, u64::MAX),
     ];
-    let switch = Switch::with_rules(house.address, 7, there.into_iter().collect()).await;
+    let switch = Switch::with_rules(fixture.address, 7, there.into_iter().collect()).await;
     switch.has_rules(8).await;
-    let mut instance = house.instance("a").await;
-    house.resume("a", 1, Seq::ZERO).await;
+    let mut instance = fixture.instance("a").await;
+    fixture.resume("a", 1, Seq::ZERO).await;
     instance.resumed().await;
     for _ in 0..2 {
         let (event, _) = instance.event().await;
         instance.answer(&event).await;
     }
     let request = CleanSwitchRequest { dpid: 7 };
-    let reply = soon("clean", house.control.clone().clean_switch(request)).await;
+    let reply = within_deadline("clean", fixture.control.clone().clean_switch(request)).await;
     let cleaned = reply.unwrap().into_inner().apps;
     let counts: Vec<_> = cleaned.iter().map(|app| (app.id, app.rules)).collect();
     assert_eq!(counts, [(0, 3), (1, 1), (2, 1), (9, 1)]);
-    // Table 0 and the exits are Morpheus's own; the app is told to compare.
+    // Table 0 and the exit tables belong to Morpheus; the app is told to compare.
     switch.has_rules(6).await;
     let foreign = switch.rules().into_values();
     let foreign = foreign.filter(|rule| Cookie::from_u64(rule.cookie).is_none());
@@ -277,17 +278,17 @@ async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
     let (event, _) = instance.event().await;
     assert!(matches!(event.what, Some(event::What::Resync(resync)) if resync.dpid == 7));
     let missing = CleanSwitchRequest { dpid: 8 };
-    let missing = house.control.clone().clean_switch(missing).await;
+    let missing = fixture.control.clone().clean_switch(missing).await;
     assert_eq!(missing.unwrap_err().code(), tonic::Code::NotFound);
 }
 
 #[tokio::test]
 async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
-    let mut house = House::new().await;
-    let mut switch = Switch::connect(house.address, 7).await;
-    connected(&house, 1).await;
+    let mut fixture = Fixture::new().await;
+    let mut switch = Switch::connect(fixture.address, 7).await;
+    connected(&fixture, 1).await;
     let second = morph_proxy::Proxy::bind(morph_proxy::Options {
-        run_dir: house.dir.path().to_owned(),
+        run_dir: fixture.dir.path().to_owned(),
         node: "node1".into(),
         openflow: vec!["127.0.0.1:0".parse().unwrap()],
         quota: None,
@@ -296,12 +297,12 @@ async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
     let error = second.unwrap_err().to_string();
     assert!(error.contains("another morph-proxy runs in"), "{error}");
     assert!(error.contains(&std::process::id().to_string()), "{error}");
-    house.stop_proxy().await;
+    fixture.stop_proxy().await;
     switch.closed().await;
-    assert!(!house.dir.path().join("proxy.sock").exists());
-    assert!(!house.dir.path().join("sessions.sock").exists());
-    house.start_proxy().await;
-    tokio::time::timeout(Duration::from_secs(5), house.configure(&[]))
+    assert!(!fixture.dir.path().join("proxy.sock").exists());
+    assert!(!fixture.dir.path().join("sessions.sock").exists());
+    fixture.start_proxy().await;
+    tokio::time::timeout(Duration::from_secs(5), fixture.configure(&[]))
         .await
         .unwrap();
 }

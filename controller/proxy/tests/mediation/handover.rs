@@ -1,28 +1,29 @@
-//! Holds, resumes, replays, and what is left of a proxy that dies.
+//! Holds, resumes, replays, and the effects of a proxy's death.
 
 use morph_api::session::{event, to_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::hold_reply::Outcome;
 use morph_api::supervisor::{ResumeRequest, observation};
 
-use crate::house::{APP, House, until};
+use crate::deadline::eventually;
+use crate::fixture::{APP, Fixture};
 use crate::instance::{Instance, packet_out};
 use crate::switch::Switch;
 
-/// A live instance "a" in epoch 1 that has answered everything, and a ready one, "b".
-async fn pair() -> (House, Switch, Instance, Instance) {
-    let mut house = House::new().await;
-    let switch = Switch::connect(house.address, 7).await;
+/// Starts a live instance "a" in epoch 1 that has answered all events, and a ready one, "b".
+async fn pair() -> (Fixture, Switch, Instance, Instance) {
+    let mut fixture = Fixture::new().await;
+    let switch = Switch::connect(fixture.address, 7).await;
     switch.has_rules(4).await;
-    let mut a = house.instance("a").await;
-    let b = house.instance("b").await;
-    house.resume("a", 1, Seq::ZERO).await;
+    let mut a = fixture.instance("a").await;
+    let b = fixture.instance("b").await;
+    fixture.resume("a", 1, Seq::ZERO).await;
     a.resumed().await;
     for _ in 0..2 {
         let (event, _) = a.event().await;
         a.answer(&event).await;
     }
-    (house, switch, a, b)
+    (fixture, switch, a, b)
 }
 
 fn seq(instance: &Instance, n: u64) -> Seq {
@@ -34,12 +35,12 @@ fn seq(instance: &Instance, n: u64) -> Seq {
 
 #[tokio::test]
 async fn a_handover_loses_nothing_and_sends_nothing_twice() {
-    let (mut house, mut switch, mut a, mut b) = pair().await;
+    let (mut fixture, mut switch, mut a, mut b) = pair().await;
     let channel = a.switches[0].channel;
     switch.packet_in(10, u64::MAX, b"one").await;
     let (one, _) = a.packet_in().await;
-    let (held, ()) = tokio::join!(house.hold(2000, 8000), async {
-        // The turn in flight passes while it drains.
+    let (held, ()) = tokio::join!(fixture.hold(2000, 8000), async {
+        // The turn for the unanswered event passes while the slot drains.
         match a.control().await {
             to_app::Record::Quiesce(_) => {}
             other => panic!("{other:?}"),
@@ -63,12 +64,14 @@ async fn a_handover_loses_nothing_and_sends_nothing_twice() {
     );
     a.turn(&[(channel, 0, packet_out(b"late"))], None).await;
     assert!(a.rejected().await.stale);
-    until("the event in the backlog", async || {
-        (house.slot().await.backlog == 1).then_some(())
+    eventually("the event in the backlog", async || {
+        (fixture.slot().await.backlog == 1).then_some(())
     })
     .await;
-    let checkpoint = house.fence(1, "2.0.0").await;
-    let reply = house.resume("b", checkpoint.epoch, one.seq.unwrap()).await;
+    let checkpoint = fixture.fence(1, "2.0.0").await;
+    let reply = fixture
+        .resume("b", checkpoint.epoch, one.seq.unwrap())
+        .await;
     assert_eq!((reply.queued, reply.replayed), (1, 0));
     assert!(reply.held_us > 0);
     assert!(matches!(a.control().await, to_app::Record::Pause(_)));
@@ -85,8 +88,8 @@ async fn a_handover_loses_nothing_and_sends_nothing_twice() {
 
 #[tokio::test]
 async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
-    let (mut house, mut switch, mut a, mut b) = pair().await;
-    let mut observer = house.observe().await;
+    let (mut fixture, mut switch, mut a, mut b) = pair().await;
+    let mut observer = fixture.observe().await;
     let channel = a.switches[0].channel;
     for data in [b"one", b"two"] {
         switch.packet_in(10, u64::MAX, data).await;
@@ -105,9 +108,9 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
         })
         .await;
     assert_eq!(in_flight, (true, two.seq));
-    assert_eq!(house.hold(1000, 5000).await.outcome(), Outcome::Gone);
-    let checkpoint = house.fence(1, "1.0.0").await;
-    let reply = house.resume("b", checkpoint.epoch, cursor).await;
+    assert_eq!(fixture.hold(1000, 5000).await.outcome(), Outcome::Gone);
+    let checkpoint = fixture.fence(1, "1.0.0").await;
+    let reply = fixture.resume("b", checkpoint.epoch, cursor).await;
     assert_eq!((reply.queued, reply.replayed), (2, 2));
     b.resumed().await;
     for (event, out) in [(&one, &b"for one"[..]), (&two, b"for two")] {
@@ -116,7 +119,7 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
         let out: &'static [u8] = out;
         b.turn(&[(channel, 0, packet_out(out))], again.seq).await;
         b.accepted().await;
-        // The last one in hand at a death comes once all before it are durable, to be the only one in hand at another.
+        // After a death the last in-flight event is delivered alone, once all before it are durable.
         assert_eq!(again.alone, again.seq == two.seq);
         b.durable(again.seq.unwrap()).await;
     }
@@ -127,24 +130,24 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
         "and not for one again"
     );
     assert!(switch.no_packet_out());
-    assert_eq!(house.slot().await.replayed, 2);
+    assert_eq!(fixture.slot().await.replayed, 2);
 }
 
 #[tokio::test]
 async fn a_hold_that_nobody_ends_is_ended_by_a_fence() {
-    let (mut house, switch, mut a, _b) = pair().await;
-    let mut observer = house.observe().await;
-    house.stop_store().await;
-    let (held, ()) = tokio::join!(house.hold(100, 200), async {
+    let (mut fixture, switch, mut a, _b) = pair().await;
+    let mut observer = fixture.observe().await;
+    fixture.stop_store().await;
+    let (held, ()) = tokio::join!(fixture.hold(100, 200), async {
         assert!(matches!(a.control().await, to_app::Record::Quiesce(_)));
         switch.packet_in(10, u64::MAX, b"held").await;
     });
     assert_eq!(held.outcome(), Outcome::Expired);
-    // The store is away: it keeps holding.
+    // The store is unavailable, so the hold continues.
     let waited = tokio::time::timeout(std::time::Duration::from_millis(1500), a.control()).await;
     assert!(waited.is_err(), "{waited:?}");
-    house.start_store().await;
-    // The one that was live before is of the checkpoint's release: it is resumed.
+    fixture.start_store().await;
+    // The instance that was live before has the checkpoint's release and is resumed.
     assert_eq!(a.resumed().await.epoch, 2);
     let expired = observer
         .find(|what| match what {
@@ -162,29 +165,29 @@ async fn a_hold_that_nobody_ends_is_ended_by_a_fence() {
         epoch: 1,
         ..ResumeRequest::default()
     };
-    let refused = house.control.resume(late).await.unwrap_err();
+    let refused = fixture.control.resume(late).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
 }
 
 #[tokio::test]
-async fn a_newcomer_misses_no_switch() {
-    let (mut house, switch, mut a, mut b) = pair().await;
-    let (held, ()) = tokio::join!(house.hold(2000, 8000), a.quiesce(seq(&a, 2)));
+async fn a_target_misses_no_switch() {
+    let (mut fixture, switch, mut a, mut b) = pair().await;
+    let (held, ()) = tokio::join!(fixture.hold(2000, 8000), a.quiesce(seq(&a, 2)));
     assert_eq!(held.outcome(), Outcome::Quiesced);
     drop(switch);
-    let _second = Switch::connect(house.address, 8).await;
-    until("the switch", async || {
-        (house.slot().await.backlog == 2).then_some(())
+    let _second = Switch::connect(fixture.address, 8).await;
+    eventually("the switch", async || {
+        (fixture.slot().await.backlog == 2).then_some(())
     })
     .await;
-    // Both are told while nobody gets events.
+    // Both are informed while no instance receives events.
     for instance in [&mut a, &mut b] {
         assert!(
             matches!(instance.control().await, to_app::Record::SwitchDown(down) if down.dpid == 7)
         );
         assert!(matches!(instance.control().await, to_app::Record::SwitchUp(up) if up.dpid == 8));
     }
-    house.resume("b", 2, seq(&a, 2)).await;
+    fixture.resume("b", 2, seq(&a, 2)).await;
     b.resumed().await;
     let (down, _) = b.event().await;
     assert!(matches!(down.what, Some(event::What::SwitchDown(down)) if down.dpid == 7));
@@ -194,18 +197,18 @@ async fn a_newcomer_misses_no_switch() {
 }
 
 #[tokio::test]
-async fn a_new_proxy_has_a_new_stream_and_the_same_instance_attaches_again() {
-    let (mut house, switch, mut a, _b) = pair().await;
+async fn a_new_proxy_is_a_new_incarnation_and_the_same_instance_attaches_again() {
+    let (mut fixture, switch, mut a, _b) = pair().await;
     let (incarnation, rules) = (a.incarnation, switch.rules());
-    house.stop_proxy().await;
+    fixture.stop_proxy().await;
     assert!(a.ended().await, "and nothing is said of its switches");
-    house.start_proxy().await;
-    let again = Switch::with_rules(house.address, 7, rules).await;
-    let mut a = Instance::open(house.dir.path(), APP, "a", "1.0.0").await;
-    house.configure(&crate::house::APPS).await;
+    fixture.start_proxy().await;
+    let again = Switch::with_rules(fixture.address, 7, rules).await;
+    let mut a = Instance::open(fixture.dir.path(), APP, "a", "1.0.0").await;
+    fixture.configure(&crate::fixture::APPS).await;
     a.welcome().await;
     assert_eq!(a.incarnation, incarnation + 1);
-    house.resume("a", 2, Seq { incarnation, n: 2 }).await;
+    fixture.resume("a", 2, Seq { incarnation, n: 2 }).await;
     a.resumed().await;
     let (resync, _) = a.event().await;
     assert!(matches!(resync.what, Some(event::What::Resync(all)) if all.dpid == 0));

@@ -1,4 +1,4 @@
-//! An instance of an app, as the SDK makes it, by hand.
+//! Fake instance of an app, with the protocol spelled out by hand.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::house::{soon, until};
+use crate::deadline::{eventually, within_deadline};
 
 pub(crate) struct Instance {
     output: mpsc::Sender<Blob>,
@@ -31,7 +31,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Says hello and does not wait.
+    /// Sends the hello without waiting for an answer.
     pub(crate) async fn open(dir: &Path, app: &str, name: &str, release: &str) -> Self {
         let socket = dir.join("sessions.sock");
         let (output, records) = mpsc::channel(16);
@@ -46,7 +46,7 @@ impl Instance {
             .send(blob(|records| control(records, hello)))
             .await
             .unwrap();
-        let channel = until("the sessions' socket", async || {
+        let channel = eventually("the sessions' socket", async || {
             morph_api::unix::connect(&socket).await.ok()
         })
         .await;
@@ -65,7 +65,7 @@ impl Instance {
         }
     }
 
-    /// Welcome.
+    /// Attaches and receives the Welcome.
     pub(crate) async fn attach(dir: &Path, app: &str, name: &str, release: &str) -> Self {
         let mut instance = Instance::open(dir, app, name, release).await;
         instance.welcome().await;
@@ -89,7 +89,9 @@ impl Instance {
 
     async fn record(&mut self) -> Option<Record> {
         while self.records.is_empty() {
-            let blob = soon("a record", self.input.message()).await.ok()??;
+            let blob = within_deadline("a record", self.input.message())
+                .await
+                .ok()??;
             self.records
                 .extend(Records::new(blob.records).map(Result::unwrap));
         }
@@ -110,7 +112,7 @@ impl Instance {
         }
     }
 
-    /// The session has ended.
+    /// Returns whether the session has ended.
     pub(crate) async fn ended(&mut self) -> bool {
         self.record().await.is_none()
     }
@@ -129,7 +131,7 @@ impl Instance {
         }
     }
 
-    /// The next event, and its message.
+    /// Receives the next event and its message.
     pub(crate) async fn event(&mut self) -> (Event, Option<Message>) {
         match self.control().await {
             to_app::Record::Event(event) => {
@@ -146,7 +148,7 @@ impl Instance {
         }
     }
 
-    /// The payload of the packet-in that is the next event.
+    /// Receives the next event, which must be a packet-in, and its payload.
     pub(crate) async fn packet_in(&mut self) -> (Event, Bytes) {
         match self.event().await {
             (event, Some(Message::PacketIn(packet))) => (event, packet.data),
@@ -168,7 +170,7 @@ impl Instance {
         }
     }
 
-    /// A turn, in one blob.
+    /// Sends a turn in one blob.
     pub(crate) async fn turn(&mut self, commands: &[(u32, u32, Message)], event: Option<Seq>) {
         self.turn += 1;
         let end = from_app::Record::TurnEnd(TurnEnd {
@@ -185,7 +187,7 @@ impl Instance {
         self.output.send(turn).await.unwrap();
     }
 
-    /// An empty turn for the event, accepted and durable.
+    /// Sends an empty turn for the event, waits for its acceptance, and reports it durable.
     pub(crate) async fn answer(&mut self, event: &Event) {
         self.turn(&[], event.seq).await;
         self.accepted().await;
@@ -211,7 +213,7 @@ impl Instance {
         .await;
     }
 
-    /// Asks outside of any turn.
+    /// Sends a read request outside of any turn.
     pub(crate) async fn read(&self, channel: u32, xid: u32, question: Message) {
         let read = blob(|records| {
             control(records, from_app::Record::ReadBegin(ReadBegin {}));

@@ -1,5 +1,5 @@
-//! The proxy over real sockets: a real store, fake switches that speak OpenFlow over TCP, fake instances that speak the
-//! session protocol, and Open vSwitch.
+//! Tests of the proxy over real sockets: a real store, fake switches that speak OpenFlow over TCP, fake instances that
+//! speak the session protocol, and Open vSwitch.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,8 +8,9 @@
 )]
 
 mod channels;
+mod deadline;
+mod fixture;
 mod handover;
-mod house;
 mod instance;
 #[cfg(feature = "system-tests")]
 mod ovs;

@@ -1,5 +1,5 @@
-//! Open vSwitch attaches, gets its pipeline, stays, and keeps its rules when the proxy is replaced. With the dummy
-//! datapath, in a directory of its own: no kernel interface and no service of the machine is touched.
+//! Tests with Open vSwitch: bridges attach, receive their pipeline, and keep their rules when the proxy is replaced.
+//! They use the dummy datapath in a directory of its own, and no kernel interface or system service.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,8 @@ use std::time::Duration;
 use morph_api::Role;
 use morph_api::supervisor::FlowsRequest;
 
-use crate::house::{APPS, House, until};
+use crate::deadline::eventually;
+use crate::fixture::{APPS, Fixture};
 
 struct Ovs {
     dir: tempfile::TempDir,
@@ -36,7 +37,7 @@ impl Ovs {
         let control = format!("--unixctl={}", path("db.ctl"));
         let server = ovs.spawn("ovsdb-server", &[&db, &remote, &control]);
         ovs.daemons.push(server);
-        until("ovsdb-server", async || {
+        eventually("ovsdb-server", async || {
             ovs.dir.path().join("db.sock").exists().then_some(())
         })
         .await;
@@ -92,7 +93,7 @@ impl Ovs {
         self.run("ovs-vsctl", &args)
     }
 
-    /// Rules as `ovs-ofctl` shows them, without what counts up.
+    /// Lists the rules as `ovs-ofctl` shows them, without counters.
     fn flows(&self, bridge: &str) -> Vec<String> {
         let target = self
             .dir
@@ -140,9 +141,9 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
     if !Path::new(&schema()).exists() {
         panic!("Open vSwitch is needed: apt install openvswitch-switch");
     }
-    let mut house = House::new().await;
+    let mut fixture = Fixture::new().await;
     let ovs = Ovs::start().await;
-    let target = format!("tcp:{}", house.address);
+    let target = format!("tcp:{}", fixture.address);
     for (index, protocols) in ["[]", "[OpenFlow13]"].into_iter().enumerate() {
         let name = format!("br{index}");
         let dpid = format!("other_config:datapath-id=000000000000000{}", index + 1);
@@ -170,7 +171,7 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
         ]);
     }
     let flows = async |dpid: u64| {
-        let reply = house
+        let reply = fixture
             .control
             .clone()
             .flows(FlowsRequest { dpid })
@@ -180,7 +181,7 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
         (flows.len() == 4).then_some(flows)
     };
     for dpid in [1, 2] {
-        until("the pipeline", async || flows(dpid).await).await;
+        eventually("the pipeline", async || flows(dpid).await).await;
     }
     let wanted = [
         "cookie=0x4d00000000000000 table=0 priority=0 actions=goto_table:2",
@@ -194,9 +195,9 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
         .map(|rule| rule.replace(" reset_counts", ""))
         .collect();
     assert_eq!(found, wanted);
-    // It stays: probes of 1 s are answered.
+    // The bridges stay connected: probes of 1 s are answered.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let switches = house.switches().await;
+    let switches = fixture.switches().await;
     assert_eq!(switches.len(), 2);
     assert!(
         switches
@@ -205,17 +206,17 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
     );
     assert!(switches[0].manufacturer.contains("Nicira"), "{switches:?}");
     assert!(switches.iter().all(|switch| switch.role == "equal"));
-    // Replaced, and nothing is sent again.
+    // A new proxy sends no rule again.
     let before = durations(&ovs.flows("br1"));
-    house.stop_proxy().await;
-    house.start_proxy().await;
-    house.configure(&APPS).await;
-    until("both bridges", async || {
-        (house.switches().await.len() == 2).then_some(())
+    fixture.stop_proxy().await;
+    fixture.start_proxy().await;
+    fixture.configure(&APPS).await;
+    eventually("both bridges", async || {
+        (fixture.switches().await.len() == 2).then_some(())
     })
     .await;
-    until("the pipeline", async || {
-        house
+    eventually("the pipeline", async || {
+        fixture
             .control
             .clone()
             .flows(FlowsRequest { dpid: 2 })
@@ -235,7 +236,7 @@ async fn bridges_attach_with_any_protocols_and_their_rules_outlive_the_proxy() {
 }
 
 impl Ovs {
-    /// A bridge that attaches at these proxies, and tells about them every second.
+    /// Creates a bridge that attaches to these proxies and reports on them every second.
     fn bridge(&self, name: &str, dpid: u64, protocols: &str, targets: &[String]) {
         let id = format!("other_config:datapath-id={dpid:016x}");
         let protocols = format!("protocols={protocols}");
@@ -254,7 +255,7 @@ impl Ovs {
         self.vsctl(&set);
     }
 
-    /// What the switch says of the controller at this address: master, slave or other.
+    /// Returns the role of the controller at this address, as the switch reports it.
     fn role(&self, target: &str) -> String {
         let target = format!("target={}", target.replace(':', "\\:"));
         let found = self.vsctl(&["--bare", "--columns=role", "find", "controller", &target]);
@@ -263,53 +264,53 @@ impl Ovs {
 }
 
 #[tokio::test]
-async fn the_switch_says_the_role_that_the_proxy_asked_for() {
+async fn the_switch_reports_the_role_that_the_proxy_requested() {
     let ovs = Ovs::start().await;
-    let equal = House::new().await;
-    let mut master = House::of_role(Role::Master).await;
-    // The second election of its node.
+    let equal = Fixture::new().await;
+    let mut master = Fixture::with_role(Role::Master).await;
+    // Second election of its node.
     master.stop_proxy().await;
     master.start_proxy().await;
     master.configure(&APPS).await;
-    let slave = House::of_role(Role::Slave).await;
+    let slave = Fixture::with_role(Role::Slave).await;
     let houses = [
         (&equal, "other", "equal"),
         (&master, "master", "master"),
         (&slave, "slave", "slave"),
     ];
-    let target = |house: &House| format!("tcp:{}", house.address);
-    let targets = houses.map(|(house, ..)| target(house));
+    let target = |fixture: &Fixture| format!("tcp:{}", fixture.address);
+    let targets = houses.map(|(fixture, ..)| target(fixture));
     ovs.bridge("br0", 1, "[OpenFlow13]", &targets);
-    // Of 1.0, by Nicira's words.
-    let old = House::of_role(Role::Master).await;
+    // OpenFlow 1.0, with Nicira's role messages.
+    let old = Fixture::with_role(Role::Master).await;
     old.configure(&[("learning-switch", 1, 10, 19)]).await;
     ovs.bridge("br1", 2, "[OpenFlow10]", &[target(&old)]);
-    for (house, there, here) in houses.into_iter().chain([(&old, "master", "master")]) {
-        until(&format!("role {here}"), async || {
-            let switches = house.switches().await;
+    for (fixture, there, here) in houses.into_iter().chain([(&old, "master", "master")]) {
+        eventually(&format!("role {here}"), async || {
+            let switches = fixture.switches().await;
             switches.first().filter(|s| s.role == here).map(drop)
         })
         .await;
-        until(&format!("role {there} at the switch"), async || {
-            (ovs.role(&target(house)) == there).then_some(())
+        eventually(&format!("role {there} at the switch"), async || {
+            (ovs.role(&target(fixture)) == there).then_some(())
         })
         .await;
     }
-    // The slave reads, and waits with its rules.
+    // A slave reads, but does not write its rules.
     let slave_sees = slave.control.clone().flows(FlowsRequest { dpid: 1 }).await;
     assert_eq!(slave_sees.unwrap().into_inner().flows.len(), 4);
     assert_eq!(slave.switches().await[0].errors, 0, "it has tried nothing");
 
-    // Another one becomes master with an older election: it reads the newest and takes over. The former one
-    // notices when a write is refused, and stops.
-    let usurper = House::of_role(Role::Master).await;
-    ovs.vsctl(&["set-controller", "br0", &target(&master), &target(&usurper)]);
-    until("the usurper", async || {
-        (ovs.role(&target(&usurper)) == "master").then_some(())
+    // A third proxy becomes master with an older election: it reads the newest generation and takes over. The former
+    // master notices when a write is refused, and stops.
+    let third = Fixture::with_role(Role::Master).await;
+    ovs.vsctl(&["set-controller", "br0", &target(&master), &target(&third)]);
+    eventually("the third", async || {
+        (ovs.role(&target(&third)) == "master").then_some(())
     })
     .await;
     master.configure(&[("topology", 2, 2, 9)]).await;
-    until("the fall", async || {
+    eventually("the fall", async || {
         (master.switches().await.first()?.role == "slave").then_some(())
     })
     .await;

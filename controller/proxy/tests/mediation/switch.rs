@@ -1,4 +1,4 @@
-//! A switch: speaks OpenFlow 1.3 over TCP, and has a table of rules that is written and read.
+//! Fake switch: speaks OpenFlow 1.3 over TCP and keeps a table of rules.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,21 +16,21 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::house::{soon, until};
+use crate::deadline::{eventually, within_deadline};
 
-/// What it has been told, and what it does about it.
+/// State shared with the task of the switch.
 #[derive(Default)]
-struct Inside {
+struct SwitchState {
     rules: RuleSet,
     flow_mods: usize,
-    /// It answers nothing any more.
+    /// Set if the switch no longer answers.
     mute: bool,
 }
 
 pub(crate) struct Switch {
-    inside: Arc<Mutex<Inside>>,
+    state: Arc<Mutex<SwitchState>>,
     inject: mpsc::Sender<(u32, Message)>,
-    /// Packet-outs.
+    /// Queue of received packet-outs.
     outs: mpsc::Receiver<Bytes>,
     closed: JoinHandle<()>,
 }
@@ -40,21 +40,21 @@ impl Switch {
         Switch::with_rules(address, dpid, RuleSet::new()).await
     }
 
-    /// One that has rules already.
+    /// Connects a switch that has rules already.
     pub(crate) async fn with_rules(address: SocketAddr, dpid: u64, rules: RuleSet) -> Self {
-        let stream = until("the OpenFlow port", async || {
+        let stream = eventually("the OpenFlow port", async || {
             TcpStream::connect(address).await.ok()
         })
         .await;
-        let inside = Arc::new(Mutex::new(Inside {
+        let state = Arc::new(Mutex::new(SwitchState {
             rules,
-            ..Inside::default()
+            ..SwitchState::default()
         }));
         let (inject, injected) = mpsc::channel(64);
         let (out, outs) = mpsc::channel(64);
-        let closed = tokio::spawn(run(stream, dpid, inside.clone(), injected, out));
+        let closed = tokio::spawn(run(stream, dpid, state.clone(), injected, out));
         Switch {
-            inside,
+            state,
             inject,
             outs,
             closed,
@@ -86,9 +86,11 @@ impl Switch {
         self.inject.send((xid, message)).await.unwrap();
     }
 
-    /// The data of the next packet-out.
+    /// Receives the data of the next packet-out.
     pub(crate) async fn packet_out(&mut self) -> Bytes {
-        soon("a packet-out", self.outs.recv()).await.unwrap()
+        within_deadline("a packet-out", self.outs.recv())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn no_packet_out(&mut self) -> bool {
@@ -96,25 +98,25 @@ impl Switch {
     }
 
     pub(crate) fn rules(&self) -> RuleSet {
-        self.inside.lock().unwrap().rules.clone()
+        self.state.lock().unwrap().rules.clone()
     }
 
     pub(crate) fn flow_mods(&self) -> usize {
-        self.inside.lock().unwrap().flow_mods
+        self.state.lock().unwrap().flow_mods
     }
 
     pub(crate) async fn has_rules(&self, count: usize) {
         let what = format!("{count} rules");
-        until(&what, async || (self.rules().len() == count).then_some(())).await;
+        eventually(&what, async || (self.rules().len() == count).then_some(())).await;
     }
 
     pub(crate) fn be_mute(&self) {
-        self.inside.lock().unwrap().mute = true;
+        self.state.lock().unwrap().mute = true;
     }
 
-    /// Until the proxy closes the connection.
+    /// Waits until the proxy closes the connection.
     pub(crate) async fn closed(&mut self) {
-        soon("the connection's end", &mut self.closed)
+        within_deadline("the connection's end", &mut self.closed)
             .await
             .unwrap();
     }
@@ -149,7 +151,7 @@ pub(crate) fn port(port_no: u32) -> Port {
 async fn run(
     stream: TcpStream,
     dpid: u64,
-    inside: Arc<Mutex<Inside>>,
+    state: Arc<Mutex<SwitchState>>,
     mut injected: mpsc::Receiver<(u32, Message)>,
     outs: mpsc::Sender<Bytes>,
 ) {
@@ -168,9 +170,9 @@ async fn run(
             if let Message::PacketOut(out) = &message {
                 let _ = outs.send(out.data.clone()).await;
             }
-            let mut inside = inside.lock().unwrap();
-            if !inside.mute {
-                inside.answer(dpid, header, message, &mut answer);
+            let mut state = state.lock().unwrap();
+            if !state.mute {
+                state.answer(dpid, header, message, &mut answer);
             }
         }
         if output.write_all(&answer).await.is_err() {
@@ -179,7 +181,7 @@ async fn run(
     }
 }
 
-impl Inside {
+impl SwitchState {
     fn answer(&mut self, dpid: u64, header: Header, message: Message, out: &mut BytesMut) {
         let answer = match message {
             Message::FeaturesRequest => Message::FeaturesReply(FeaturesReply {
@@ -240,7 +242,7 @@ impl Inside {
             })],
             MultipartRequest::PortDesc => vec![MultipartBody::PortDesc(vec![port(1), port(2)])],
             MultipartRequest::PortStats { .. } => vec![MultipartBody::PortStats(Vec::new())],
-            // In two parts, as large switches do.
+            // Two parts, as from a large switch.
             MultipartRequest::Flow(request) => {
                 let mut first = self.stats(&request);
                 let second = first.split_off(first.len() / 2);

@@ -1,4 +1,4 @@
-//! A switch that speaks OpenFlow 1.0 alone, and what passes between it and an app.
+//! Fake switch that speaks only OpenFlow 1.0, and its traffic with an app.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::house::{House, soon, until};
+use crate::deadline::{eventually, within_deadline};
+use crate::fixture::Fixture;
 use crate::instance::{Instance, packet_out};
 
 type Rules = Arc<Mutex<Vec<v10::FlowMod>>>;
@@ -30,7 +31,7 @@ struct Switch {
 
 impl Switch {
     async fn connect(address: SocketAddr, rules: Vec<v10::FlowMod>) -> Self {
-        let stream = until("the OpenFlow port", async || {
+        let stream = eventually("the OpenFlow port", async || {
             TcpStream::connect(address).await.ok()
         })
         .await;
@@ -56,7 +57,7 @@ impl Switch {
     }
 
     async fn has(&self, cookies: &[u64]) {
-        until("its rules", async || {
+        eventually("its rules", async || {
             (self.cookies() == cookies).then_some(())
         })
         .await;
@@ -86,7 +87,7 @@ async fn run(
             Some(message) = injected.recv() => message.try_encode_into(0, &mut answer).unwrap(),
         }
         while let Some(frame) = frame::split(&mut buffer).unwrap() {
-            // The proxy's hello is of 1.3.
+            // Hello of the proxy, in version 1.3.
             if frame[1] == 0 {
                 continue;
             }
@@ -190,7 +191,7 @@ fn foreign() -> v10::FlowMod {
     old(99, 9)
 }
 
-/// A rule that is there already.
+/// Builds a rule that is installed before the proxy connects.
 fn old(cookie: u64, priority: u16) -> v10::FlowMod {
     v10::FlowMod {
         cookie,
@@ -212,17 +213,17 @@ fn flow(table_id: u8, own: u32, out: u32) -> v13::Message {
 
 const ALONE: [(&str, u32, u32, u32); 1] = [("learning-switch", 1, 10, 19)];
 
-/// A switch with these rules, and a live instance of the one app.
-async fn live(rules: Vec<v10::FlowMod>) -> (House, Switch, Instance) {
-    let mut house = House::new().await;
-    house.configure(&ALONE).await;
-    let switch = Switch::connect(house.address, rules).await;
-    until("the switch", async || {
-        (house.switches().await.len() == 1).then_some(())
+/// Starts a switch with these rules, and a live instance of the only app.
+async fn live(rules: Vec<v10::FlowMod>) -> (Fixture, Switch, Instance) {
+    let mut fixture = Fixture::new().await;
+    fixture.configure(&ALONE).await;
+    let switch = Switch::connect(fixture.address, rules).await;
+    eventually("the switch", async || {
+        (fixture.switches().await.len() == 1).then_some(())
     })
     .await;
-    let mut instance = house.instance("a").await;
-    house.resume("a", 1, Seq::ZERO).await;
+    let mut instance = fixture.instance("a").await;
+    fixture.resume("a", 1, Seq::ZERO).await;
     instance.resumed().await;
     let (resync, _) = instance.event().await;
     instance.answer(&resync).await;
@@ -234,14 +235,14 @@ async fn live(rules: Vec<v10::FlowMod>) -> (House, Switch, Instance) {
         other => panic!("{other:?}"),
     }
     instance.answer(&up).await;
-    (house, switch, instance)
+    (fixture, switch, instance)
 }
 
 #[tokio::test]
 async fn packets_and_rules_pass_between_a_switch_of_1_0_and_an_app() {
-    let (house, mut switch, mut instance) = live(vec![foreign()]).await;
+    let (fixture, mut switch, mut instance) = live(vec![foreign()]).await;
     let channel = instance.switches[0].channel;
-    let found = &house.switches().await[0];
+    let found = &fixture.switches().await[0];
     assert_eq!((found.manufacturer.as_str(), found.version), ("Old", 1));
     let packet = Message::PacketIn(v10::PacketIn {
         buffer_id: v10::NO_BUFFER,
@@ -266,9 +267,11 @@ async fn packets_and_rules_pass_between_a_switch_of_1_0_and_an_app() {
     ];
     instance.turn(&commands, event.seq).await;
     instance.accepted().await;
-    let out = soon("a packet-out", switch.outs.recv()).await.unwrap();
+    let out = within_deadline("a packet-out", switch.outs.recv())
+        .await
+        .unwrap();
     assert_eq!((out.in_port, &out.data[..]), (v10::port::NONE, &b"out"[..]));
-    // The rule of the second table is refused as by a switch; the other one is there.
+    // The rule for the second table is refused as if by the switch; the other one is installed.
     assert!(matches!(instance.control().await, to_app::Record::Reply(_)));
     let (_, error) = instance.message().await;
     let (header, error) = v13::decode(&error).unwrap();
@@ -280,7 +283,7 @@ async fn packets_and_rules_pass_between_a_switch_of_1_0_and_an_app() {
         other => panic!("{other:?}"),
     }
     switch.has(&[99, cookie(1, 1)]).await;
-    // It reads back its own rules only.
+    // The read returns the app's own rules only.
     let (own, mask) = Cookie::all_of(1);
     let question = v13::MultipartRequest::Flow(FlowStatsRequest::by_cookie(own, mask));
     instance
@@ -301,7 +304,7 @@ async fn packets_and_rules_pass_between_a_switch_of_1_0_and_an_app() {
     assert_eq!(rules.len(), 1);
     assert_eq!((rules[0].table_id, rules[0].cookie), (10, cookie(1, 1)));
     assert_eq!(rules[0].match_, Match::new().in_port(1));
-    let mut control = house.control.clone();
+    let mut control = fixture.control.clone();
     let flows = control.flows(FlowsRequest { dpid: 7 }).await.unwrap();
     assert_eq!(flows.into_inner().flows.len(), 2, "people see all");
 }
@@ -315,25 +318,27 @@ async fn rules_of_absent_apps_go_and_those_of_the_app_when_it_is_cleaned() {
         old(cookie(1, 3), 3),
         old(cookie(1, 4), 4),
     ];
-    let (house, switch, _instance) = live(there).await;
+    let (fixture, switch, _instance) = live(there).await;
     switch.has(&[99, cookie(1, 3), cookie(1, 4)]).await;
     let request = CleanRequest {
         app: "learning-switch".into(),
         id: 1,
     };
-    let reply = soon("clean", house.control.clone().clean(request)).await;
+    let reply = within_deadline("clean", fixture.control.clone().clean(request)).await;
     assert_eq!(reply.unwrap().into_inner().switches, 1);
     assert_eq!(switch.cookies(), [99]);
 }
 
 #[tokio::test]
 async fn a_second_app_has_no_room_on_it() {
-    let (house, mut switch, _instance) = live(vec![]).await;
-    house
+    let (fixture, mut switch, _instance) = live(vec![]).await;
+    fixture
         .configure(&[("topology", 2, 2, 9), ("learning-switch", 1, 10, 19)])
         .await;
-    soon("its end", &mut switch.closed).await.unwrap();
-    assert!(house.switches().await.is_empty());
-    let mut again = Switch::connect(house.address, vec![]).await;
-    soon("its end", &mut again.closed).await.unwrap();
+    within_deadline("its end", &mut switch.closed)
+        .await
+        .unwrap();
+    assert!(fixture.switches().await.is_empty());
+    let mut again = Switch::connect(fixture.address, vec![]).await;
+    within_deadline("its end", &mut again.closed).await.unwrap();
 }

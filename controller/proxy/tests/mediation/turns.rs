@@ -12,7 +12,7 @@ use morph_openflow::v13::{
     self, ErrorMsg, FlowMod, FlowStatsRequest, Match, Message, MultipartBody, MultipartRequest,
 };
 
-use crate::house::{APP, House};
+use crate::fixture::{APP, Fixture};
 use crate::instance::{Instance, packet_out};
 use crate::switch::Switch;
 
@@ -33,13 +33,13 @@ fn flow(table: u8, app: u8, epoch: u16) -> Message {
     Message::FlowMod(FlowMod::add(&key, &body))
 }
 
-/// A house with a switch and a live instance that has answered what came at first.
-async fn live() -> (House, Switch, Instance) {
-    let mut house = House::new().await;
-    let switch = Switch::connect(house.address, 7).await;
+/// Starts a switch and a live instance that has answered its first events.
+async fn live() -> (Fixture, Switch, Instance) {
+    let mut fixture = Fixture::new().await;
+    let switch = Switch::connect(fixture.address, 7).await;
     switch.has_rules(4).await;
-    let mut instance = house.instance("a").await;
-    house.resume("a", 1, Seq::ZERO).await;
+    let mut instance = fixture.instance("a").await;
+    fixture.resume("a", 1, Seq::ZERO).await;
     instance.resumed().await;
     let (resync, _) = instance.event().await;
     assert!(
@@ -59,12 +59,12 @@ async fn live() -> (House, Switch, Instance) {
         matches!(&up.what, Some(event::What::SwitchUp(up)) if up.dpid == 7 && up.ports.len() == 2)
     );
     instance.answer(&up).await;
-    (house, switch, instance)
+    (fixture, switch, instance)
 }
 
 #[tokio::test]
 async fn a_packet_in_becomes_an_event_and_its_turn_reaches_the_switch() {
-    let (house, mut switch, mut instance) = live().await;
+    let (fixture, mut switch, mut instance) = live().await;
     let place = instance.pipeline.unwrap();
     assert_eq!(
         (place.app_id, place.first_table, place.last_table),
@@ -94,7 +94,7 @@ async fn a_packet_in_becomes_an_event_and_its_turn_reaches_the_switch() {
     let (event, data) = instance.packet_in().await;
     assert_eq!(data, "second");
     instance.answer(&event).await;
-    // One of another app, one of nobody.
+    // Packet-ins of another app, and of none.
     switch.packet_in(2, u64::MAX, b"topology's").await;
     switch.packet_in(100, u64::MAX, b"nobody's").await;
     switch
@@ -110,7 +110,7 @@ async fn a_packet_in_becomes_an_event_and_its_turn_reaches_the_switch() {
         )
         .await;
     assert_eq!(instance.packet_in().await.1, "by cookie");
-    let slot = house.slot().await;
+    let slot = fixture.slot().await;
     assert_eq!((slot.flow_mods, slot.packet_outs, slot.events), (1, 1, 5));
     assert_eq!(
         (slot.instance.as_str(), slot.epoch, slot.backlog),
@@ -120,17 +120,17 @@ async fn a_packet_in_becomes_an_event_and_its_turn_reaches_the_switch() {
 
 #[tokio::test]
 async fn a_turn_with_one_wrong_command_is_not_sent_at_all() {
-    let (house, mut switch, mut instance) = live().await;
+    let (fixture, mut switch, mut instance) = live().await;
     let channel = instance.switches[0].channel;
     switch.packet_in(10, u64::MAX, b"x").await;
     let (event, _) = instance.packet_in().await;
-    for (wrong, said) in [
+    for (wrong, expected) in [
         ((channel, 0, flow(19, 1, 1)), "command 2 of 2, for channel"),
         ((channel, 0, flow(10, 2, 1)), "is not learning-switch's"),
         ((channel, 0, flow(10, 1, 2)), "does not bear epoch 1"),
         (
             (channel + 99, 0, flow(10, 1, 1)),
-            "there never was such a channel",
+            "no switch ever had this channel",
         ),
         (
             (channel, 0, Message::FeaturesRequest),
@@ -142,17 +142,20 @@ async fn a_turn_with_one_wrong_command_is_not_sent_at_all() {
             .await;
         let rejected = instance.rejected().await;
         assert!(
-            !rejected.stale && rejected.message.contains(said),
+            !rejected.stale && rejected.message.contains(expected),
             "{rejected:?}"
         );
     }
-    // Of a channel that is gone the commands are discarded.
+    // Commands for a channel that is gone are discarded.
     instance
         .turn(&[(channel, 0, packet_out(b"yes"))], event.seq)
         .await;
     instance.accepted().await;
     assert_eq!(switch.packet_out().await, "yes");
-    assert_eq!((house.slot().await.rejected, switch.rules().len()), (5, 4));
+    assert_eq!(
+        (fixture.slot().await.rejected, switch.rules().len()),
+        (5, 4)
+    );
     instance.epoch = 0;
     instance.turn(&[], None).await;
     assert!(instance.rejected().await.stale);
@@ -160,10 +163,10 @@ async fn a_turn_with_one_wrong_command_is_not_sent_at_all() {
 
 #[tokio::test]
 async fn replies_and_errors_come_back_with_the_tokens_of_those_who_asked() {
-    let (house, switch, mut instance) = live().await;
+    let (fixture, switch, mut instance) = live().await;
     let channel = instance.switches[0].channel;
-    // One that is not live may ask, too.
-    let mut other = house.instance("b").await;
+    // An instance that is not live may read, too.
+    let mut other = fixture.instance("b").await;
     let (cookie, mask) = Cookie::all_of(0);
     let question = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
     other
@@ -187,14 +190,14 @@ async fn replies_and_errors_come_back_with_the_tokens_of_those_who_asked() {
         }
     }
     assert_eq!(rules, 3, "all of app 0");
-    // In a turn: a barrier.
+    // Barrier within a turn.
     instance
         .turn(&[(channel, 5, Message::BarrierRequest)], None)
         .await;
     instance.accepted().await;
     assert!(matches!(instance.control().await, to_app::Record::Reply(_)));
     assert_eq!(v13::decode(&instance.message().await.1).unwrap().0.xid, 5);
-    // The proxy numbers what it sends on a channel one by one, so the next flow-mod's xid follows.
+    // The proxy numbers messages on a channel one by one, so the next flow-mod has the following xid.
     let last = switch_xid(&switch, &mut instance, channel).await;
     instance.turn(&[(channel, 6, flow(10, 1, 1))], None).await;
     instance.accepted().await;
@@ -211,12 +214,12 @@ async fn replies_and_errors_come_back_with_the_tokens_of_those_who_asked() {
         header.xid == 6 && matches!(error, Message::Error(_)),
         "{error:?}"
     );
-    assert_eq!(house.switches().await[0].errors, 100);
+    assert_eq!(fixture.switches().await[0].errors, 100);
 }
 
-/// The xid on the wire of a message that the instance sends now.
+/// Returns the xid on the wire of a message that the instance sends now.
 async fn switch_xid(switch: &Switch, instance: &mut Instance, channel: u32) -> u32 {
-    // Errors for unknown xids reach nobody: the first that comes back tells.
+    // Errors for unknown xids are dropped: the first one passed on tells the xid.
     instance
         .turn(&[(channel, 4, packet_out(b"probe"))], None)
         .await;
@@ -240,9 +243,9 @@ async fn switch_xid(switch: &Switch, instance: &mut Instance, channel: u32) -> u
 }
 
 #[tokio::test]
-async fn switches_and_ports_are_told_to_all_as_events_or_as_information() {
-    let (house, switch, mut instance) = live().await;
-    let mut ready = house.instance("b").await;
+async fn switches_and_ports_are_reported_to_all_as_events_or_as_information() {
+    let (fixture, switch, mut instance) = live().await;
+    let mut ready = fixture.instance("b").await;
     switch.port_status(2).await;
     let (event, message) = instance.event().await;
     assert!(matches!(message, Some(Message::PortStatus(_))), "{event:?}");
@@ -251,14 +254,14 @@ async fn switches_and_ports_are_told_to_all_as_events_or_as_information() {
     drop(switch);
     let (event, _) = instance.event().await;
     assert!(matches!(event.what, Some(event::What::SwitchDown(down)) if down.dpid == 7));
-    // Commands for it are discarded.
+    // Commands for a lost channel are discarded.
     let channel = instance.switches[0].channel;
     instance
         .turn(&[(channel, 0, packet_out(b"gone"))], event.seq)
         .await;
     instance.accepted().await;
     assert!(matches!(ready.control().await, to_app::Record::SwitchDown(down) if down.dpid == 7));
-    let _second = Switch::connect(house.address, 8).await;
+    let _second = Switch::connect(fixture.address, 8).await;
     let (event, _) = instance.event().await;
     assert!(
         matches!(event.what, Some(event::What::SwitchUp(up)) if up.dpid == 8 && up.channel > channel)
@@ -267,27 +270,27 @@ async fn switches_and_ports_are_told_to_all_as_events_or_as_information() {
 }
 
 #[tokio::test]
-async fn who_may_not_attach_is_told_why() {
-    let house = House::new().await;
-    let first = house.instance("a").await;
-    for (app, name, said) in [
+async fn a_refused_session_is_told_the_reason() {
+    let fixture = Fixture::new().await;
+    let first = fixture.instance("a").await;
+    for (app, name, expected) in [
         (
             APP,
             "a",
-            "instance a of learning-switch has a session already",
+            "instance a of learning-switch is attached already",
         ),
         ("firewall", "f", "firewall is not among the present apps"),
     ] {
-        let mut wrong = Instance::open(house.dir.path(), app, name, "1.0.0").await;
+        let mut wrong = Instance::open(fixture.dir.path(), app, name, "1.0.0").await;
         match wrong.control().await {
             to_app::Record::Refused(refused) => {
-                assert!(refused.message.contains(said), "{refused:?}")
+                assert!(refused.message.contains(expected), "{refused:?}")
             }
             other => panic!("{other:?}"),
         }
         assert!(wrong.ended().await);
     }
-    let mut garbled = house.instance("g").await;
+    let mut garbled = fixture.instance("g").await;
     garbled.raw(&[0, 0, 0, 0, 0xff]).await;
     assert!(matches!(
         garbled.control().await,
@@ -299,26 +302,26 @@ async fn who_may_not_attach_is_told_why() {
 
 #[tokio::test]
 async fn before_the_first_configuration_instances_wait() {
-    let house = House::bare().await;
-    let mut early = Instance::open(house.dir.path(), APP, "a", "1.0.0").await;
-    let switch = Switch::connect(house.address, 7).await;
+    let fixture = Fixture::unconfigured().await;
+    let mut early = Instance::open(fixture.dir.path(), APP, "a", "1.0.0").await;
+    let switch = Switch::connect(fixture.address, 7).await;
     let waited = tokio::time::timeout(Duration::from_millis(300), early.control()).await;
     assert!(waited.is_err(), "{waited:?}");
     assert!(switch.rules().is_empty(), "and no rule is touched");
-    house.configure(&crate::house::APPS).await;
+    fixture.configure(&crate::fixture::APPS).await;
     early.welcome().await;
     assert_eq!(early.switches.len(), 1);
     switch.has_rules(4).await;
-    // One whose app goes is refused then.
-    house.configure(&[]).await;
+    // A session whose app is removed is refused.
+    fixture.configure(&[]).await;
     assert!(matches!(early.control().await, to_app::Record::Refused(_)));
     switch.has_rules(0).await;
 }
 
 #[tokio::test]
 async fn instances_and_morphd_speak_through_the_proxy() {
-    let (house, _switch, mut instance) = live().await;
-    let mut observer = house.observe().await;
+    let (fixture, _switch, mut instance) = live().await;
+    let mut observer = fixture.observe().await;
     let mut kinds = Vec::new();
     loop {
         match observer.next().await {
@@ -343,32 +346,37 @@ async fn instances_and_morphd_speak_through_the_proxy() {
     instance
         .say(from_app::Record::Report(Bytes::from_static(b"report")))
         .await;
-    let said = observer
+    let expected = observer
         .find(|what| match what {
-            observation::What::InstanceReport(said) => {
-                Some((said.instance.clone(), said.report.clone()))
+            observation::What::InstanceReport(expected) => {
+                Some((expected.instance.clone(), expected.report.clone()))
             }
             _ => None,
         })
         .await;
-    assert_eq!(said, ("a".to_owned(), Bytes::from_static(b"report")));
+    assert_eq!(expected, ("a".to_owned(), Bytes::from_static(b"report")));
     let instruct = |name: &str| InstructRequest {
         app: APP.into(),
         instance: name.into(),
         instruction: Bytes::from_static(b"instruction"),
     };
-    house.control.clone().instruct(instruct("a")).await.unwrap();
+    fixture
+        .control
+        .clone()
+        .instruct(instruct("a"))
+        .await
+        .unwrap();
     assert!(
         matches!(instance.control().await, to_app::Record::Instruction(bytes) if bytes == "instruction")
     );
-    let missing = house
+    let missing = fixture
         .control
         .clone()
         .instruct(instruct("z"))
         .await
         .unwrap_err();
     assert_eq!(missing.code(), tonic::Code::NotFound);
-    let mut newer = house.observe().await;
+    let mut newer = fixture.observe().await;
     assert!(observer.ended().await, "one observer at a time");
     newer.next().await;
     drop(instance);

@@ -145,14 +145,14 @@ impl Morphd {
     pub(crate) fn answer(
         &mut self,
         ticket: u64,
-        answer: Result<Answer, Refusal>,
+        answer: Result<ControlReply, Refusal>,
         hands: &mut Hands<'_>,
     ) {
         let Some(waiting) = self.waiting.remove(&ticket) else {
             return;
         };
         match (waiting, answer) {
-            (Waiting::Hold(app), Ok(Answer::Hold(reply))) => {
+            (Waiting::Hold(app), Ok(ControlReply::Hold(reply))) => {
                 let held = upgrade::Input::Held(match reply.outcome() {
                     Hold::Quiesced => HoldOutcome::Quiesced,
                     Hold::Gone => HoldOutcome::Gone,

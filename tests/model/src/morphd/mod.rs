@@ -13,7 +13,7 @@ use morph_api::supervisor::{
     Group as Joint, HoldRequest, InstructRequest, Instruction, Observation, Ping, Report,
     ResumeRequest, hold_reply::Outcome as Hold, instruction, observation, report,
 };
-use morph_proxy::machine::{Answer, Ask, Refusal};
+use morph_proxy::machine::{ControlReply, ControlRequest, Refusal};
 use morphd::app::{self, App, State as AppState};
 use morphd::records::{APPS, AppRow, Desired, UPGRADES, UpgradeRow};
 use morphd::upgrade::{
@@ -114,7 +114,7 @@ pub(crate) enum Effect {
     },
     /// Told to end, gently.
     End(String),
-    Call(u64, Ask),
+    Call(u64, ControlRequest),
 }
 
 /// A seam at which the model can be broken.
@@ -501,8 +501,13 @@ fn upgrade_write(app: &str, row: &UpgradeRow) -> Write {
     }
 }
 
-fn resume_request(app: &str, instance: &str, fenced: Fenced, group: Option<Joint>) -> Ask {
-    Ask::Resume(ResumeRequest {
+fn resume_request(
+    app: &str,
+    instance: &str,
+    fenced: Fenced,
+    group: Option<Joint>,
+) -> ControlRequest {
+    ControlRequest::Resume(ResumeRequest {
         app: app.to_owned(),
         instance: instance.to_owned(),
         epoch: fenced.epoch,

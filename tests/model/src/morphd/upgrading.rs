@@ -137,7 +137,7 @@ impl Morphd {
         }
         .encode_to_vec()
         .into();
-        let ask = Ask::Instruct(InstructRequest {
+        let ask = ControlRequest::Instruct(InstructRequest {
             app: app.to_owned(),
             instance,
             instruction,
@@ -145,7 +145,7 @@ impl Morphd {
         hands.effects.push(Effect::Call(0, ask));
     }
 
-    pub(super) fn call(&mut self, waiting: Waiting, ask: Ask, hands: &mut Hands<'_>) {
+    pub(super) fn call(&mut self, waiting: Waiting, ask: ControlRequest, hands: &mut Hands<'_>) {
         let ticket = (1..)
             .find(|ticket| !self.waiting.contains_key(ticket))
             .unwrap_or(0);
@@ -156,7 +156,7 @@ impl Morphd {
     pub(super) fn hold(&mut self, app: &str, hands: &mut Hands<'_>) {
         let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let (quiesce, hold) = (Deadlines::DEFAULT.quiesce, Deadlines::DEFAULT.hold);
-        let ask = Ask::Hold(HoldRequest {
+        let ask = ControlRequest::Hold(HoldRequest {
             app: app.to_owned(),
             quiesce_ms: ms(quiesce),
             hold_ms: ms(hold),

@@ -21,7 +21,7 @@ impl World {
                             .checkpoint(&app)
                             .cloned()
                             .unwrap_or_default();
-                        FenceOutcome::Won {
+                        FenceOutcome::Committed {
                             epoch: checkpoint.epoch,
                             cursor: checkpoint.cursor.unwrap_or(Seq::ZERO),
                             turn: checkpoint.turn,
@@ -30,10 +30,12 @@ impl World {
                         }
                     }
                     Outcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
-                        FenceOutcome::Raced
+                        FenceOutcome::LostRace
                     }
-                    Outcome::Refused(refusal) => FenceOutcome::Away(refusal.to_string()),
-                    Outcome::Unknown(why) => FenceOutcome::Away(why),
+                    Outcome::Refused(refusal) => {
+                        FenceOutcome::StoreUnavailable(refusal.to_string())
+                    }
+                    Outcome::Unknown(why) => FenceOutcome::StoreUnavailable(why),
                 }
             }
         };
@@ -122,7 +124,13 @@ impl World {
 
     pub(super) fn stray(&mut self) {
         match self.ways.change().strays.pop_front() {
-            Some(Stray::Call(ask)) => self.feed_proxy(ProxyInput::Ask { ticket: 0, ask }, None),
+            Some(Stray::Call(ask)) => self.feed_proxy(
+                ProxyInput::Request {
+                    ticket: 0,
+                    request: ask,
+                },
+                None,
+            ),
             Some(Stray::Fence(transaction)) => drop(self.store.change().commit(transaction, false)),
             None => {}
         }

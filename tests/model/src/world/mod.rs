@@ -11,7 +11,9 @@ use std::hash::{Hash, Hasher};
 use morph_api::store::{Reason, Seq, Transaction};
 use morph_api::supervisor::{Observation, observation};
 use morph_api::{RECORDS, store::Checkpoint};
-use morph_proxy::machine::{Answer, Ask, FenceOutcome, Input as ProxyInput, Refusal};
+use morph_proxy::machine::{
+    ControlReply, ControlRequest, FenceOutcome, Input as ProxyInput, Refusal,
+};
 use morph_sdk::machine::{Input, Outcome};
 use morph_store::op;
 
@@ -27,15 +29,15 @@ pub use action::{Action, Fate, Who};
 /// A request that was given up and may arrive.
 #[derive(Debug, Clone)]
 enum Stray {
-    Call(Ask),
+    Call(ControlRequest),
     Fence(Transaction),
 }
 
 /// What is on its way between morphd, the proxy and the store.
 #[derive(Debug, Clone, Default)]
 struct Ways {
-    calls: VecDeque<(u64, Ask)>,
-    answers: VecDeque<(u64, Result<Answer, Refusal>)>,
+    calls: VecDeque<(u64, ControlRequest)>,
+    answers: VecDeque<(u64, Result<ControlReply, Refusal>)>,
     observed: VecDeque<Observation>,
     proxy_fences: VecDeque<String>,
     strays: VecDeque<Stray>,
@@ -270,7 +272,13 @@ impl World {
             Action::Write => self.write(setup),
             Action::Call => {
                 if let Some((ticket, ask)) = self.ways.change().calls.pop_front() {
-                    self.feed_proxy(ProxyInput::Ask { ticket, ask }, None);
+                    self.feed_proxy(
+                        ProxyInput::Request {
+                            ticket,
+                            request: ask,
+                        },
+                        None,
+                    );
                 }
             }
             Action::Answer => {

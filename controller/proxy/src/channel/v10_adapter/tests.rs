@@ -1,4 +1,4 @@
-//! Messages to and from a switch of 1.0, by tables.
+//! Tests of the translation between OpenFlow 1.0 and 1.3, by tables.
 
 use morph_openflow::v13::{Action, Match, Oxm, OxmField, PacketOut, port};
 use morph_openflow::{MacAddr, frame};
@@ -9,10 +9,10 @@ use super::*;
 const TABLE: u8 = 10;
 const COOKIE: u64 = 0x4d01_0001_0000_0007;
 
-fn edge() -> Edge {
-    let mut edge = Edge::default();
-    edge.place(TABLE);
-    edge
+fn adapter() -> V10Adapter {
+    let mut adapter = V10Adapter::default();
+    adapter.place(TABLE);
+    adapter
 }
 
 fn rule() -> FlowMod {
@@ -26,10 +26,10 @@ fn rule() -> FlowMod {
     }
 }
 
-/// What goes out, or the words of the refusal.
-fn sent(edge: &mut Edge, xid: u32, message: Message) -> Result<v10::Message, String> {
+/// Returns the translated message, or the text of the refusal.
+fn sent(adapter: &mut V10Adapter, xid: u32, message: Message) -> Result<v10::Message, String> {
     let mut out = BytesMut::new();
-    let result = edge.send(xid, &message, &mut out);
+    let result = adapter.send(xid, &message, &mut out);
     result.map_err(|why| why.to_string())?;
     let frame = frame::split(&mut out).unwrap().unwrap();
     assert!(out.is_empty());
@@ -38,8 +38,8 @@ fn sent(edge: &mut Edge, xid: u32, message: Message) -> Result<v10::Message, Str
     Ok(message)
 }
 
-fn received(edge: &mut Edge, xid: u32, message: v10::Message) -> Vec<Message> {
-    let frames = edge.receive(&message.encode(xid)).unwrap();
+fn received(adapter: &mut V10Adapter, xid: u32, message: v10::Message) -> Vec<Message> {
+    let frames = adapter.receive(&message.encode(xid)).unwrap();
     let decode = |frame: &Bytes| {
         let (header, message) = v13::decode(frame).unwrap();
         assert_eq!(header.xid, xid);
@@ -49,8 +49,8 @@ fn received(edge: &mut Edge, xid: u32, message: v10::Message) -> Vec<Message> {
 }
 
 #[test]
-fn a_rule_of_the_apps_first_table_is_a_rule_of_the_one_table() {
-    match sent(&mut edge(), 5, Message::FlowMod(rule())).unwrap() {
+fn a_rule_of_the_apps_first_table_goes_to_the_only_table() {
+    match sent(&mut adapter(), 5, Message::FlowMod(rule())).unwrap() {
         v10::Message::FlowMod(flow) => {
             assert_eq!((flow.cookie, flow.priority), (COOKIE, 2));
             assert_eq!(flow.command, FlowModCommand::Add);
@@ -66,7 +66,7 @@ fn a_rule_of_the_apps_first_table_is_a_rule_of_the_one_table() {
 }
 
 #[test]
-fn what_has_no_place_is_refused_with_a_reason() {
+fn messages_that_1_0_cannot_express_are_refused_with_a_reason() {
     let with = |change: fn(&mut FlowMod)| {
         let mut flow = rule();
         change(&mut flow);
@@ -87,18 +87,18 @@ fn what_has_no_place_is_refused_with_a_reason() {
         .tcp_dst(2);
     let mut exact = rule();
     exact.match_ = all;
-    for (message, said) in [
+    for (message, expected) in [
         (
             with(|f| f.table_id = TABLE + 1),
-            "no table but 10, so no 11",
+            "no table 11: its only one stands for table 10",
         ),
         (
             with(|f| f.instructions = vec![Instruction::GotoTable(19)]),
-            "no instructions but to apply",
+            "it can only apply actions",
         ),
         (
             with(|f| f.instructions = vec![Instruction::WriteActions(vec![])]),
-            "no instructions but",
+            "it can only apply",
         ),
         (
             with(|f| f.instructions = vec![Instruction::ApplyActions(vec![Action::Group(1)])]),
@@ -123,9 +123,9 @@ fn what_has_no_place_is_refused_with_a_reason() {
         (Message::FlowMod(exact), "no priority below the highest"),
         (Message::GetConfigRequest, "no GET_CONFIG_REQUEST"),
     ] {
-        let refused = sent(&mut edge(), 1, message).unwrap_err();
+        let refused = sent(&mut adapter(), 1, message).unwrap_err();
         assert!(
-            refused.starts_with("OpenFlow 1.0 has") && refused.contains(said),
+            refused.starts_with("OpenFlow 1.0 has") && refused.contains(expected),
             "{refused}"
         );
     }
@@ -139,7 +139,7 @@ fn a_packet_of_the_controllers_own_comes_from_no_port() {
         actions: vec![Action::output(port::FLOOD)],
         data: Bytes::from_static(b"data"),
     });
-    match sent(&mut edge(), 1, out).unwrap() {
+    match sent(&mut adapter(), 1, out).unwrap() {
         v10::Message::PacketOut(out) => {
             assert_eq!(out.in_port, v10::port::NONE);
             assert_eq!(out.actions, [v10::Action::output(v10::port::FLOOD)]);
@@ -169,18 +169,18 @@ fn reply(more: bool, rules: Vec<v10::FlowStats>) -> v10::Message {
     v10::Message::StatsReply(StatsReply { more, body })
 }
 
-fn ask(edge: &mut Edge, xid: u32, request: MultipartRequest) -> StatsRequest {
-    match sent(edge, xid, Message::MultipartRequest(request)).unwrap() {
+fn ask(adapter: &mut V10Adapter, xid: u32, request: MultipartRequest) -> StatsRequest {
+    match sent(adapter, xid, Message::MultipartRequest(request)).unwrap() {
         v10::Message::StatsRequest(request) => request,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn rules_are_asked_for_in_full_and_sifted_part_by_part() {
-    let mut edge = edge();
-    let asked = FlowStatsRequest::by_cookie(COOKIE, 0xffff << 48);
-    let request = ask(&mut edge, 7, MultipartRequest::Flow(asked));
+fn rules_are_requested_in_full_and_filtered_part_by_part() {
+    let mut adapter = adapter();
+    let pending = FlowStatsRequest::by_cookie(COOKIE, 0xffff << 48);
+    let request = ask(&mut adapter, 7, MultipartRequest::Flow(pending));
     assert_eq!(request, StatsRequest::Flow(v10::FlowStatsRequest::all()));
     let first = reply(
         true,
@@ -193,7 +193,7 @@ fn rules_are_asked_for_in_full_and_sifted_part_by_part() {
     );
     let mut seen = Vec::new();
     for part in [first, last] {
-        for message in received(&mut edge, 7, part) {
+        for message in received(&mut adapter, 7, part) {
             match message {
                 Message::MultipartReply(MultipartReply {
                     more,
@@ -217,20 +217,20 @@ fn rules_are_asked_for_in_full_and_sifted_part_by_part() {
         [Instruction::ApplyActions(vec![dscp])]
     );
     let again = received(
-        &mut edge,
+        &mut adapter,
         7,
         reply(false, vec![installed(COOKIE, 0, vec![])]),
     );
-    assert!(again.is_empty(), "nobody asked for that");
+    assert!(again.is_empty(), "nobody pending for that");
 }
 
 #[test]
 fn rules_of_another_table_are_none_and_sums_are_made_here() {
-    let mut edge = edge();
+    let mut adapter = adapter();
     let mut elsewhere = FlowStatsRequest::all();
     elsewhere.table_id = 0;
-    ask(&mut edge, 1, MultipartRequest::Flow(elsewhere));
-    let messages = received(&mut edge, 1, reply(false, vec![installed(1, 0, vec![])]));
+    ask(&mut adapter, 1, MultipartRequest::Flow(elsewhere));
+    let messages = received(&mut adapter, 1, reply(false, vec![installed(1, 0, vec![])]));
     let nothing = MultipartBody::Flow(Vec::new());
     let none = MultipartReply {
         more: false,
@@ -239,9 +239,9 @@ fn rules_of_another_table_are_none_and_sums_are_made_here() {
     assert_eq!(messages, [Message::MultipartReply(none)]);
 
     let own = FlowStatsRequest::by_cookie(COOKIE, u64::MAX);
-    ask(&mut edge, 2, MultipartRequest::Aggregate(own));
+    ask(&mut adapter, 2, MultipartRequest::Aggregate(own));
     let two = || vec![installed(COOKIE, 0, vec![]), installed(1, 0, vec![])];
-    assert!(received(&mut edge, 2, reply(true, two())).is_empty());
+    assert!(received(&mut adapter, 2, reply(true, two())).is_empty());
     let sum = AggregateStats {
         packet_count: 10,
         byte_count: 12,
@@ -251,21 +251,21 @@ fn rules_of_another_table_are_none_and_sums_are_made_here() {
         more: false,
         body: MultipartBody::Aggregate(sum),
     };
-    let messages = received(&mut edge, 2, reply(false, two()));
+    let messages = received(&mut adapter, 2, reply(false, two()));
     assert_eq!(messages, [Message::MultipartReply(sum)]);
 }
 
 #[test]
 fn a_part_that_is_too_long_in_1_3_becomes_several() {
-    let mut edge = edge();
+    let mut adapter = adapter();
     ask(
-        &mut edge,
+        &mut adapter,
         3,
         MultipartRequest::Flow(FlowStatsRequest::all()),
     );
     let outputs = vec![v10::Action::output(1); 20];
     let rules = vec![installed(1, 0, outputs); 250];
-    let messages = received(&mut edge, 3, reply(true, rules));
+    let messages = received(&mut adapter, 3, reply(true, rules));
     assert!(messages.len() > 1);
     let count = |message: &Message| match message {
         Message::MultipartReply(MultipartReply {
@@ -299,8 +299,8 @@ fn ports_come_with_the_features_and_so_does_the_one_table() {
             }],
         })
     };
-    let mut edge = edge();
-    match &received(&mut edge, 1, features())[..] {
+    let mut adapter = adapter();
+    match &received(&mut adapter, 1, features())[..] {
         [Message::FeaturesReply(found)] => {
             assert_eq!((found.datapath_id, found.n_tables), (7, 1));
             assert_eq!((found.auxiliary_id, found.capabilities), (0, 0x67));
@@ -308,8 +308,11 @@ fn ports_come_with_the_features_and_so_does_the_one_table() {
         other => panic!("{other:?}"),
     }
     let ask = Message::MultipartRequest(MultipartRequest::PortDesc);
-    assert_eq!(sent(&mut edge, 2, ask), Ok(v10::Message::FeaturesRequest));
-    match &received(&mut edge, 2, features())[..] {
+    assert_eq!(
+        sent(&mut adapter, 2, ask),
+        Ok(v10::Message::FeaturesRequest)
+    );
+    match &received(&mut adapter, 2, features())[..] {
         [
             Message::MultipartReply(MultipartReply {
                 more: false,
@@ -329,7 +332,7 @@ fn a_packet_in_is_of_the_apps_table_and_of_no_rule() {
         reason: 1,
         data: Bytes::from_static(b"data"),
     });
-    match &received(&mut edge(), 0, packet)[..] {
+    match &received(&mut adapter(), 0, packet)[..] {
         [Message::PacketIn(packet)] => {
             assert_eq!((packet.table_id, packet.cookie), (TABLE, u64::MAX));
             assert_eq!(packet.in_port(), Some(port::LOCAL));
@@ -339,7 +342,7 @@ fn a_packet_in_is_of_the_apps_table_and_of_no_rule() {
 }
 
 #[test]
-fn roles_are_asked_for_in_niciras_words() {
+fn roles_are_requested_by_niciras_messages() {
     use morph_openflow::v13::role::{EQUAL, MASTER, NOCHANGE, SLAVE};
     let request = |role| {
         Message::RoleRequest(v13::Role {
@@ -352,29 +355,29 @@ fn roles_are_asked_for_in_niciras_words() {
         (MASTER, v10::vendor::role::MASTER),
         (SLAVE, v10::vendor::role::SLAVE),
     ] {
-        let asked = sent(&mut edge(), 3, request(role)).unwrap();
+        let pending = sent(&mut adapter(), 3, request(role)).unwrap();
         let wanted = v10::Message::Vendor(v10::Vendor::NxRoleRequest(nicira));
-        assert_eq!(asked, wanted);
+        assert_eq!(pending, wanted);
         let reply = v10::Message::Vendor(v10::Vendor::NxRoleReply(nicira));
-        match received(&mut edge(), 3, reply)[..] {
+        match received(&mut adapter(), 3, reply)[..] {
             [Message::RoleReply(reply)] => assert_eq!(reply.role, role),
             ref other => panic!("{other:?}"),
         }
     }
-    assert!(sent(&mut edge(), 3, request(NOCHANGE)).is_err());
-    // Absurd, and so it stays.
+    assert!(sent(&mut adapter(), 3, request(NOCHANGE)).is_err());
+    // A role number without meaning is passed on as it is.
     let absurd = v10::Message::Vendor(v10::Vendor::NxRoleReply(u32::MAX));
-    let absurd = received(&mut edge(), 3, absurd);
+    let absurd = received(&mut adapter(), 3, absurd);
     assert!(matches!(&absurd[..], [Message::RoleReply(role)] if role.role > SLAVE));
 }
 
 #[test]
-fn what_1_3_does_not_know_is_not_passed_on_and_an_error_ends_a_question() {
-    let mut edge = edge();
+fn messages_unknown_to_1_3_are_dropped_and_an_error_ends_a_request() {
+    let mut adapter = adapter();
     let vendor = v10::Message::Vendor(v10::Vendor::NxRoleRequest(1));
-    assert!(received(&mut edge, 0, vendor).is_empty());
+    assert!(received(&mut adapter, 0, vendor).is_empty());
     ask(
-        &mut edge,
+        &mut adapter,
         4,
         MultipartRequest::Flow(FlowStatsRequest::all()),
     );
@@ -383,19 +386,19 @@ fn what_1_3_does_not_know_is_not_passed_on_and_an_error_ends_a_question() {
         code: 0,
         data: Bytes::new(),
     });
-    match &received(&mut edge, 4, error)[..] {
+    match &received(&mut adapter, 4, error)[..] {
         [Message::Error(error)] => assert_eq!(error.to_string(), "FLOW_MOD_FAILED/TABLE_FULL"),
         other => panic!("{other:?}"),
     }
-    assert!(edge.asked.is_empty());
+    assert!(adapter.pending.is_empty());
     for xid in 0..2000 {
         ask(
-            &mut edge,
+            &mut adapter,
             xid,
             MultipartRequest::Flow(FlowStatsRequest::all()),
         );
     }
-    assert_eq!(edge.asked.len(), ASKED);
+    assert_eq!(adapter.pending.len(), PENDING_REQUESTS);
 }
 
 proptest! {
@@ -407,8 +410,8 @@ proptest! {
         which in 0_u8..7,
         body in prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => 0_u8..32, 1 => any::<u8>()], 0..300),
     ) {
-        let mut edge = edge();
-        ask(&mut edge, 7, MultipartRequest::Flow(FlowStatsRequest::all()));
+        let mut adapter = adapter();
+        ask(&mut adapter, 7, MultipartRequest::Flow(FlowStatsRequest::all()));
         let mut body = body;
         if kind == 17 && body.len() > 1 {
             body[0] = 0;
@@ -419,7 +422,7 @@ proptest! {
         bytes.extend(length.to_be_bytes());
         bytes.extend([0, 0, 0, 7]);
         bytes.extend(body);
-        if let Ok(frames) = edge.receive(&bytes.into()) {
+        if let Ok(frames) = adapter.receive(&bytes.into()) {
             for frame in frames {
                 prop_assert!(v13::decode(&frame).is_ok());
             }

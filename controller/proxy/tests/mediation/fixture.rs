@@ -1,8 +1,7 @@
-//! A run directory with a store and a proxy in it.
+//! Fixture: a run directory with a store and a proxy in it.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use morph_api::Role;
 use morph_api::store::Seq;
@@ -18,90 +17,64 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
+use crate::deadline::{DEADLINE, eventually, within_deadline};
 use crate::instance::Instance;
 
-/// Any single thing takes less.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
-
-/// Waits, but not for ever.
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
-    }
-}
-
-/// Tries until it is so; for what nobody announces.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut look: impl FnMut() -> F,
-) -> T {
-    soon(what, async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-}
-
-struct Running {
+struct Daemon {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Running {
+impl Daemon {
     async fn end(self) {
         let _ = self.stop.send(());
-        soon("the end", self.task).await.unwrap();
+        within_deadline("the end", self.task).await.unwrap();
     }
 }
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) control: ProxyClient<Channel>,
     pub(crate) store: Client,
     role: Role,
-    proxy: Option<Running>,
-    daemon: Option<Running>,
+    proxy: Option<Daemon>,
+    daemon: Option<Daemon>,
 }
 
-/// The apps of most tests: topology below learning-switch.
+/// Present apps of most tests: topology below learning-switch.
 pub(crate) const APPS: [(&str, u32, u32, u32); 2] =
     [("topology", 2, 2, 9), ("learning-switch", 1, 10, 19)];
-/// The app that the fake instances are of.
+/// App of the fake instances.
 pub(crate) const APP: &str = "learning-switch";
 
-impl House {
-    /// With both apps configured and the checkpoint of `APP` at epoch 1.
+impl Fixture {
+    /// Starts with both apps configured and the checkpoint of `APP` at epoch 1.
     pub(crate) async fn new() -> Self {
-        let house = House::bare().await;
-        house.configure(&APPS).await;
-        house.fence(0, "1.0.0").await;
-        house
+        let fixture = Fixture::unconfigured().await;
+        fixture.configure(&APPS).await;
+        fixture.fence(0, "1.0.0").await;
+        fixture
     }
 
-    /// The same, with a proxy that asks for this role.
+    /// Variant of `new` whose proxy requests this role.
     #[cfg(feature = "system-tests")]
-    pub(crate) async fn of_role(role: Role) -> Self {
-        let house = House::start(role).await;
-        house.configure(&APPS).await;
-        house
+    pub(crate) async fn with_role(role: Role) -> Self {
+        let fixture = Fixture::start(role).await;
+        fixture.configure(&APPS).await;
+        fixture
     }
 
-    /// Not configured.
-    pub(crate) async fn bare() -> Self {
-        House::start(Role::Equal).await
+    /// Starts without a configuration.
+    pub(crate) async fn unconfigured() -> Self {
+        Fixture::start(Role::Equal).await
     }
 
     async fn start(role: Role) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let daemon = start_store(dir.path());
         let (proxy, address) = start_proxy(dir.path(), None, role);
-        House {
+        Fixture {
             control: ProxyClient::new(morph_api::unix::connect_lazy(dir.path().join("proxy.sock"))),
             store: Client::new(dir.path().join("store.sock")),
             address,
@@ -116,7 +89,7 @@ impl House {
         self.proxy.take().unwrap().end().await;
     }
 
-    /// Another proxy process, as far as anybody can see, on the same port.
+    /// Starts another incarnation of the proxy on the same port.
     pub(crate) async fn start_proxy(&mut self) {
         let (proxy, _) = start_proxy(self.dir.path(), Some(self.address), self.role);
         self.proxy = Some(proxy);
@@ -140,7 +113,7 @@ impl House {
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),
         };
-        until("the control socket", async || {
+        eventually("the control socket", async || {
             self.control
                 .clone()
                 .configure(configuration.clone())
@@ -150,7 +123,7 @@ impl House {
         .await;
     }
 
-    /// Raises the epoch of `APP`'s checkpoint; the checkpoint.
+    /// Raises the epoch of `APP`; returns the checkpoint.
     pub(crate) async fn fence(&self, expect: u64, release: &str) -> morph_api::store::Checkpoint {
         self.store.ready(DEADLINE).await.unwrap();
         if expect == 0 {
@@ -185,7 +158,7 @@ impl House {
             turn: 0,
             revision: 0,
         };
-        let reply = soon("resume", self.control.resume(request)).await;
+        let reply = within_deadline("resume", self.control.resume(request)).await;
         reply.unwrap().into_inner()
     }
 
@@ -195,7 +168,7 @@ impl House {
             quiesce_ms,
             hold_ms,
         };
-        let reply = soon("hold", self.control.clone().hold(request)).await;
+        let reply = within_deadline("hold", self.control.clone().hold(request)).await;
         reply.unwrap().into_inner()
     }
 
@@ -217,7 +190,7 @@ impl House {
     }
 
     pub(crate) async fn observe(&self) -> Observer {
-        let stream = until("the control socket", async || {
+        let stream = eventually("the control socket", async || {
             self.control.clone().observe(ObserveRequest {}).await.ok()
         })
         .await;
@@ -229,11 +202,11 @@ pub(crate) struct Observer(tonic::Streaming<Observation>);
 
 impl Observer {
     pub(crate) async fn next(&mut self) -> observation::What {
-        let next = soon("an observation", self.0.message()).await;
+        let next = within_deadline("an observation", self.0.message()).await;
         next.unwrap().unwrap().what.unwrap()
     }
 
-    /// Skips what does not match.
+    /// Skips observations that do not match.
     pub(crate) async fn find<T>(
         &mut self,
         mut is: impl FnMut(&observation::What) -> Option<T>,
@@ -247,13 +220,13 @@ impl Observer {
 
     pub(crate) async fn ended(&mut self) -> bool {
         matches!(
-            soon("the end of the stream", self.0.message()).await,
+            within_deadline("the end of the stream", self.0.message()).await,
             Ok(None) | Err(_)
         )
     }
 }
 
-fn start_store(dir: &Path) -> Running {
+fn start_store(dir: &Path) -> Daemon {
     let store = morph_store::server::Store::open(&dir.join("store"), dir).unwrap();
     let listener = store.listen().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -263,10 +236,10 @@ fn start_store(dir: &Path) -> Running {
         };
         store.run(listener, stopped).await.unwrap();
     });
-    Running { stop, task }
+    Daemon { stop, task }
 }
 
-fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Running, SocketAddr) {
+fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Daemon, SocketAddr) {
     let any = "127.0.0.1:0".parse().unwrap();
     let proxy = Proxy::bind(Options {
         run_dir: dir.to_owned(),
@@ -285,5 +258,5 @@ fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Running,
             })
             .await;
     });
-    (Running { stop, task }, address)
+    (Daemon { stop, task }, address)
 }

@@ -1,4 +1,4 @@
-//! Deaths: whom they are counted against, and how carefully it goes on.
+//! Tests of deaths: the suspect, and the deliveries that follow.
 
 use super::*;
 
@@ -9,12 +9,12 @@ impl Bench {
     }
 
     fn retry(&mut self, id: &str, attempt: u64) -> Vec<String> {
-        self.put(Input::Retry(Retry {
+        self.put(SlotInput::Retry(Retry {
             ticket: 5,
-            try_: (id.to_owned(), attempt),
+            attempt: (id.to_owned(), attempt),
             channel: 1,
             dpid: 1,
-            what: What::PacketIn(Bytes::from_static(&[0; 100])),
+            what: EventKind::PacketIn(Bytes::from_static(&[0; 100])),
         }))
     }
 }
@@ -22,14 +22,14 @@ impl Bench {
 #[test]
 fn a_death_counts_against_the_one_event_that_is_not_durable() {
     let mut bench = Bench::live();
-    assert_eq!(bench.suspect(1), None, "nothing in its hands");
+    assert_eq!(bench.suspect(1), None, "no event in flight");
     for _ in 0..2 {
         bench.packet_in();
     }
     assert_eq!(bench.suspect(1), Some(2), "its end is not known yet");
     assert_eq!(bench.suspect(2), None, "of that one nothing is known");
     bench.answer(1, 2);
-    assert_eq!(bench.suspect(1), None, "2 is not durable, 3 is in hand");
+    assert_eq!(bench.suspect(1), None, "2 is not durable, 3 is in flight");
     bench.durable(2);
     assert_eq!(bench.suspect(1), Some(3));
     bench.answer(1, 3);
@@ -41,10 +41,10 @@ fn a_death_counts_against_the_one_event_that_is_not_durable() {
     bench.lose(2);
     assert_eq!((bench.suspect(2), bench.suspect(1)), (Some(3), None));
     bench.resume(3, 3, seq(3));
-    assert_eq!(bench.suspect(2), None, "set aside, or durable after all");
+    assert_eq!(bench.suspect(2), None, "quarantined, or durable after all");
 }
 
-/// Died with 2 and 3 accepted and not durable, and 4 in hand.
+/// Creates a slot whose instance died: 2 and 3 accepted and not durable, 4 unanswered.
 fn several_in_flight() -> Bench {
     let mut bench = Bench::live();
     for _ in 0..4 {
@@ -74,7 +74,7 @@ fn after_a_death_with_several_in_flight_the_last_one_is_delivered_alone() {
 }
 
 #[test]
-fn after_a_second_one_the_window_is_one_until_all_are_past() {
+fn after_a_second_death_events_are_delivered_singly_until_all_suspects_are_past() {
     let mut bench = several_in_flight();
     assert_eq!(bench.answer(2, 2), ["2: accepted 2", "2: event 3 again"]);
     bench.lose(2);
@@ -97,7 +97,7 @@ fn after_a_second_one_the_window_is_one_until_all_are_past() {
 }
 
 #[test]
-fn an_event_that_is_set_aside_is_not_delivered_again() {
+fn a_quarantined_event_is_not_delivered_again() {
     let mut bench = Bench::live();
     bench.packet_in();
     bench.packet_in();
@@ -109,7 +109,7 @@ fn an_event_that_is_set_aside_is_not_delivered_again() {
 }
 
 #[test]
-fn one_that_comes_back_is_queued_once_for_each_try() {
+fn a_retried_event_is_queued_once_for_each_attempt() {
     let mut bench = Bench::live();
     bench.packet_in();
     assert_eq!(bench.retry("a", 1), ["queued 3"]);
@@ -124,7 +124,7 @@ fn one_that_comes_back_is_queued_once_for_each_try() {
 }
 
 #[test]
-fn none_comes_back_into_a_full_backlog() {
+fn no_event_is_retried_into_a_full_backlog() {
     let mut bench = Bench::new(300);
     while !bench.slot.backlog.is_full() {
         bench.packet_in();

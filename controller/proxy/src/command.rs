@@ -1,4 +1,5 @@
-//! What an app may send: its own tables, cookies, groups and meters, and nothing that changes how the channel works.
+//! Commands that an app may send: for its own tables, cookies, groups and meters, and none that changes the channel
+//! itself.
 
 use std::fmt;
 
@@ -7,97 +8,104 @@ use morph_openflow::v13::{VERSION, peek};
 use morph_openflow::{DecodeError, Header, MessageType};
 
 use crate::channel::Expects;
-use crate::dispatch::Present;
+use crate::dispatch::PipelineApp;
 
-/// `OFPTT_ALL`.
+/// Table number `OFPTT_ALL`.
 const ALL_TABLES: u8 = 0xff;
-/// `OFPFC_ADD`; above it MODIFY and MODIFY_STRICT, then DELETE and DELETE_STRICT.
+/// Command `OFPFC_ADD`. Greater values are MODIFY and MODIFY_STRICT, then DELETE and DELETE_STRICT.
 const ADD: u8 = 0;
 const DELETE: u8 = 3;
 const DELETE_STRICT: u8 = 4;
-/// `OFPMP_TABLE_FEATURES`: with a body it is no question but an order.
+/// Multipart type `OFPMP_TABLE_FEATURES`. A request with a body changes the tables.
 const TABLE_FEATURES: u16 = 12;
-/// A multipart request without a body.
+/// Length in bytes of a multipart request without a body.
 const BARE_MULTIPART: usize = 16;
 
-/// Kinds of commands, as they are counted.
+/// Kinds of commands, counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CommandKind {
     FlowMod,
     GroupMod,
     MeterMod,
     PacketOut,
-    /// A multipart or barrier request.
-    Question,
+    /// Multipart or barrier request.
+    ReadRequest,
 }
 
-impl Kind {
-    /// Whether the switch answers.
+impl CommandKind {
+    /// Returns whether the switch replies.
     pub(crate) fn expects(self) -> Expects {
         match self {
-            Kind::Question => Expects::Reply,
-            Kind::FlowMod | Kind::GroupMod | Kind::MeterMod | Kind::PacketOut => Expects::Nothing,
+            CommandKind::ReadRequest => Expects::Reply,
+            CommandKind::FlowMod
+            | CommandKind::GroupMod
+            | CommandKind::MeterMod
+            | CommandKind::PacketOut => Expects::Nothing,
         }
     }
 }
 
-/// Why a command is not allowed.
+/// Reason why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NotAllowed(String);
+pub(crate) struct Forbidden(String);
 
-impl fmt::Display for NotAllowed {
+impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<DecodeError> for NotAllowed {
+impl From<DecodeError> for Forbidden {
     fn from(error: DecodeError) -> Self {
-        NotAllowed(error.to_string())
+        Forbidden(error.to_string())
     }
 }
 
-fn not<T>(why: String) -> Result<T, NotAllowed> {
-    Err(NotAllowed(why))
+fn forbid<T>(why: String) -> Result<T, Forbidden> {
+    Err(Forbidden(why))
 }
 
-/// What the command is, if this app may send it in this epoch.
-pub(crate) fn check(app: &Present, epoch: u64, message: &[u8]) -> Result<Kind, NotAllowed> {
+/// Classifies a command, or refuses it for this app and epoch.
+pub(crate) fn check(
+    app: &PipelineApp,
+    epoch: u64,
+    message: &[u8],
+) -> Result<CommandKind, Forbidden> {
     let header = Header::read(message)?;
     if header.version != VERSION {
-        return not(format!(
+        return forbid(format!(
             "{} of wire version {}, not {VERSION}",
             header.kind, header.version
         ));
     }
     let kind = match header.kind {
-        MessageType::FLOW_MOD => flow_mod(app, epoch, message).map(|()| Kind::FlowMod),
+        MessageType::FLOW_MOD => flow_mod(app, epoch, message).map(|()| CommandKind::FlowMod),
         MessageType::GROUP_MOD => {
             let id = peek::group_mod(message)?.group_id();
-            owned(app, "group", id).map(|()| Kind::GroupMod)
+            owned(app, "group", id).map(|()| CommandKind::GroupMod)
         }
         MessageType::METER_MOD => {
             let id = peek::meter_mod(message)?.meter_id();
-            owned(app, "meter", id).map(|()| Kind::MeterMod)
+            owned(app, "meter", id).map(|()| CommandKind::MeterMod)
         }
-        MessageType::PACKET_OUT => Ok(Kind::PacketOut),
+        MessageType::PACKET_OUT => Ok(CommandKind::PacketOut),
         MessageType::MULTIPART_REQUEST => {
-            let orders = peek::multipart(message)?.kind() == TABLE_FEATURES
+            let changes_tables = peek::multipart(message)?.kind() == TABLE_FEATURES
                 && message.len() > BARE_MULTIPART;
-            if orders {
-                not("table features are Morpheus's to set".into())
+            if changes_tables {
+                forbid("table features are Morpheus's to set".into())
             } else {
-                Ok(Kind::Question)
+                Ok(CommandKind::ReadRequest)
             }
         }
-        MessageType::BARRIER_REQUEST => Ok(Kind::Question),
-        _ => not("apps may not send it".into()),
+        MessageType::BARRIER_REQUEST => Ok(CommandKind::ReadRequest),
+        _ => forbid("apps may not send it".into()),
     };
-    kind.map_err(|NotAllowed(why)| NotAllowed(format!("{}: {why}", header.kind)))
+    kind.map_err(|Forbidden(why)| Forbidden(format!("{}: {why}", header.kind)))
 }
 
-/// What may be asked at any time, live or not.
-pub(crate) fn check_question(message: &[u8]) -> Result<(), NotAllowed> {
+/// Checks a read request, which is allowed at any time, live or not.
+pub(crate) fn check_read_request(message: &[u8]) -> Result<(), Forbidden> {
     let header = Header::read(message)?;
     match header.kind {
         MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST
@@ -107,31 +115,31 @@ pub(crate) fn check_question(message: &[u8]) -> Result<(), NotAllowed> {
                 && peek::multipart(message)?.kind() == TABLE_FEATURES
                 && message.len() > BARE_MULTIPART
             {
-                return not("MULTIPART_REQUEST: table features are Morpheus's to set".into());
+                return forbid("MULTIPART_REQUEST: table features are Morpheus's to set".into());
             }
             Ok(())
         }
-        kind => not(format!(
+        kind => forbid(format!(
             "{kind}: between ReadBegin and ReadEnd only multipart and barrier requests are sent"
         )),
     }
 }
 
-fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed> {
+fn flow_mod(app: &PipelineApp, epoch: u64, message: &[u8]) -> Result<(), Forbidden> {
     let flow = peek::flow_mod(message)?;
     let (table, command, cookie) = (flow.table_id(), flow.command(), flow.cookie());
     let deletes = command == DELETE || command == DELETE_STRICT;
     let (first, last) = (app.first_table, app.last_table - 1);
     let of_all = deletes && table == ALL_TABLES;
     if !of_all && !(first..=last).contains(&table) {
-        return not(format!(
+        return forbid(format!(
             "table {table} is outside {}'s tables, {first} to {last}",
             app.name
         ));
     }
     let (own, own_mask) = Cookie::all_of(app.id);
     if cookie & own_mask != own {
-        return not(format!(
+        return forbid(format!(
             "cookie {cookie:#018x} is not {}'s (app {})",
             app.name, app.id
         ));
@@ -139,10 +147,10 @@ fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed>
     if command == ADD {
         let bears = Cookie::from_u64(cookie).map(|cookie| cookie.epoch);
         if bears != Some(epoch as u16) {
-            return not(format!("cookie {cookie:#018x} does not bear epoch {epoch}"));
+            return forbid(format!("cookie {cookie:#018x} does not bear epoch {epoch}"));
         }
     } else if flow.cookie_mask() & own_mask != own_mask {
-        return not(format!(
+        return forbid(format!(
             "its cookie mask {:#018x} reaches beyond {}'s own rules",
             flow.cookie_mask(),
             app.name
@@ -151,12 +159,12 @@ fn flow_mod(app: &Present, epoch: u64, message: &[u8]) -> Result<(), NotAllowed>
     Ok(())
 }
 
-fn owned(app: &Present, what: &str, id: u32) -> Result<(), NotAllowed> {
+fn owned(app: &PipelineApp, what: &str, id: u32) -> Result<(), Forbidden> {
     if id >> 24 == u32::from(app.id) {
         return Ok(());
     }
     let first = u32::from(app.id) << 24;
-    not(format!(
+    forbid(format!(
         "{what} {id:#x} is outside {}'s, {first:#x} to {:#x}",
         app.name,
         first | 0x00ff_ffff
@@ -171,8 +179,8 @@ mod tests {
 
     const EPOCH: u64 = 0x1_0005;
 
-    fn app() -> Present {
-        Present {
+    fn app() -> PipelineApp {
+        PipelineApp {
             name: "router".into(),
             id: 3,
             first_table: 20,
@@ -209,7 +217,7 @@ mod tests {
         use FlowModCommand::{Add, Delete, DeleteStrict, Modify};
         let (own, full) = (cookie(3, 5), u64::MAX);
         let (all, mask) = Cookie::all_of(3);
-        for (message, said) in [
+        for (message, expected) in [
             (flow(Add, 20, own, 0), ""),
             (flow(Add, 28, own, 0), ""),
             (
@@ -223,7 +231,7 @@ mod tests {
             (flow(Add, 20, 0, 0), "is not router's"),
             (flow(Add, 20, u64::MAX, 0), "is not router's"),
             (flow(Add, 20, cookie(3, 4), 0), "does not bear epoch 65541"),
-            // Of whatever epoch the rule is.
+            // Rules of any epoch may be deleted.
             (flow(DeleteStrict, 20, cookie(3, 4), full), ""),
             (flow(Delete, 255, all, mask), ""),
             (
@@ -236,10 +244,10 @@ mod tests {
             (flow(Modify, 21, all, mask), ""),
         ] {
             match check(&app(), EPOCH, &message) {
-                Ok(kind) => assert_eq!((kind, said), (Kind::FlowMod, "")),
+                Ok(kind) => assert_eq!((kind, expected), (CommandKind::FlowMod, "")),
                 Err(error) => {
                     assert!(
-                        !said.is_empty() && error.to_string().contains(said),
+                        !expected.is_empty() && error.to_string().contains(expected),
                         "{error}"
                     );
                 }
@@ -260,41 +268,41 @@ mod tests {
             message
         };
         for (message, result) in [
-            (mod_of(15, 0x0300_0001), Ok(Kind::GroupMod)),
+            (mod_of(15, 0x0300_0001), Ok(CommandKind::GroupMod)),
             (
                 mod_of(15, 0x0400_0001),
                 Err("group 0x4000001 is outside router's"),
             ),
-            (mod_of(29, 0x0300_0001), Ok(Kind::MeterMod)),
+            (mod_of(29, 0x0300_0001), Ok(CommandKind::MeterMod)),
             (mod_of(29, 1), Err("meter 0x1")),
-            (vec![4, 20, 0, 8, 0, 0, 0, 1], Ok(Kind::Question)),
+            (vec![4, 20, 0, 8, 0, 0, 0, 1], Ok(CommandKind::ReadRequest)),
             (vec![1, 20, 0, 8, 0, 0, 0, 1], Err("wire version 1")),
             (vec![4, 24, 0, 8, 0, 0, 0, 1], Err("apps may not send it")),
             (vec![4, 9, 0, 8, 0, 0, 0, 1], Err("apps may not send it")),
             (vec![4, 14, 0, 8, 0, 0, 0, 1], Err("FLOW_MOD")),
-            (features(16), Ok(Kind::Question)),
+            (features(16), Ok(CommandKind::ReadRequest)),
             (features(24), Err("table features")),
             (
                 Message::MultipartRequest(MultipartRequest::Desc)
                     .encode(1)
                     .to_vec(),
-                Ok(Kind::Question),
+                Ok(CommandKind::ReadRequest),
             ),
         ] {
             match (check(&app(), EPOCH, &message), result) {
                 (Ok(kind), Ok(wanted)) => assert_eq!(kind, wanted),
-                (Err(error), Err(said)) => {
-                    // A message that is too short is named by the codec.
+                (Err(error), Err(expected)) => {
+                    // Messages that are too short are reported by the codec.
                     assert!(
-                        error.to_string().contains(said) || message.len() == 8,
+                        error.to_string().contains(expected) || message.len() == 8,
                         "{error}"
                     );
                 }
                 (found, wanted) => panic!("{message:?}: {found:?}, not {wanted:?}"),
             }
         }
-        assert!(check_question(&features(24)).is_err());
-        assert!(check_question(&features(16)).is_ok());
-        assert!(check_question(&mod_of(15, 0x0300_0001)).is_err());
+        assert!(check_read_request(&features(24)).is_err());
+        assert!(check_read_request(&features(16)).is_ok());
+        assert!(check_read_request(&mod_of(15, 0x0300_0001)).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Questions of morphd's that switches have to answer.
+//! Requests of morphd that switches have to answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,76 +14,76 @@ use morph_openflow::v13::{
 use morph_openflow::{Dpid, rule};
 
 use super::*;
-use crate::channel::{Asker, Expects};
+use crate::channel::{Expects, Requester};
 
-/// A question under way.
+/// Request that waits for switches.
 #[derive(Debug, Clone)]
-pub(super) struct Question {
+pub(super) struct PendingQuery {
     until: Instant,
-    /// Channels that have not answered.
+    /// Channels whose answer is missing.
     waiting: BTreeSet<u32>,
-    answer: Gathered,
+    reply: PartialReply,
 }
 
 #[derive(Debug, Clone)]
-enum Gathered {
+enum PartialReply {
     Ports(Vec<PortRow>),
     Flows(Vec<Flow>),
-    /// The rules of this app are deleted on so many switches.
+    /// Deletion of an app's rules on this many switches.
     Clean {
         app: String,
         switches: u32,
     },
-    /// Our rules on one switch, found and deleted, by app.
+    /// Deletion of Morpheus's rules on one switch; counts them by app.
     CleanSwitch {
         dpid: u64,
         found: BTreeMap<u8, u64>,
     },
 }
 
-impl Question {
+impl PendingQuery {
     pub(super) fn deadline(&self) -> Instant {
         self.until
     }
 
-    fn answer(self) -> Answer {
-        match self.answer {
-            Gathered::Ports(ports) => Answer::Ports(PortsReply { ports }),
-            Gathered::Flows(flows) => Answer::Flows(FlowsReply { flows }),
-            Gathered::Clean { switches, .. } => Answer::Clean(CleanReply { switches }),
-            Gathered::CleanSwitch { found, .. } => {
+    fn into_reply(self) -> ControlReply {
+        match self.reply {
+            PartialReply::Ports(ports) => ControlReply::Ports(PortsReply { ports }),
+            PartialReply::Flows(flows) => ControlReply::Flows(FlowsReply { flows }),
+            PartialReply::Clean { switches, .. } => ControlReply::Clean(CleanReply { switches }),
+            PartialReply::CleanSwitch { found, .. } => {
                 let app = |(id, rules): (u8, u64)| CleanedApp {
                     id: u32::from(id),
                     rules,
                 };
                 let apps = found.into_iter().map(app).collect();
-                Answer::CleanSwitch(CleanSwitchReply { apps })
+                ControlReply::CleanSwitch(CleanSwitchReply { apps })
             }
         }
     }
 }
 
-type Pending = Option<Result<Answer, Refusal>>;
+type MaybeReply = Option<Result<ControlReply, Refusal>>;
 
 impl Mediator {
-    pub(super) fn ask_ports(&mut self, ticket: u64, dpid: u64, now: Instant) -> Pending {
-        let question = MultipartRequest::PortStats { port_no: port::ANY };
-        self.ask_switch(ticket, dpid, question, Gathered::Ports(Vec::new()), now)
+    pub(super) fn query_ports(&mut self, ticket: u64, dpid: u64, now: Instant) -> MaybeReply {
+        let query = MultipartRequest::PortStats { port_no: port::ANY };
+        self.query_switch(ticket, dpid, query, PartialReply::Ports(Vec::new()), now)
     }
 
-    pub(super) fn ask_flows(&mut self, ticket: u64, dpid: u64, now: Instant) -> Pending {
-        let question = MultipartRequest::Flow(FlowStatsRequest::all());
-        self.ask_switch(ticket, dpid, question, Gathered::Flows(Vec::new()), now)
+    pub(super) fn query_flows(&mut self, ticket: u64, dpid: u64, now: Instant) -> MaybeReply {
+        let query = MultipartRequest::Flow(FlowStatsRequest::all());
+        self.query_switch(ticket, dpid, query, PartialReply::Flows(Vec::new()), now)
     }
 
-    fn ask_switch(
+    fn query_switch(
         &mut self,
         ticket: u64,
         dpid: u64,
-        question: MultipartRequest,
-        answer: Gathered,
+        query: MultipartRequest,
+        reply: PartialReply,
         now: Instant,
-    ) -> Pending {
+    ) -> MaybeReply {
         let conn = self.by_dpid.get(&dpid).copied();
         let known = conn.filter(|conn| {
             self.switches
@@ -94,18 +94,18 @@ impl Mediator {
             let why = format!("no switch {} is connected", Dpid(dpid));
             return Some(Err(Refusal::NotFound(why)));
         };
-        self.say_to(
+        self.send_to_switch(
             conn,
-            &Message::MultipartRequest(question),
+            &Message::MultipartRequest(query),
             ticket,
             Expects::Reply,
             now,
         );
-        self.await_answers(ticket, BTreeSet::from([conn]), answer, now);
+        self.await_replies(ticket, BTreeSet::from([conn]), reply, now);
         None
     }
 
-    fn say_to(
+    fn send_to_switch(
         &mut self,
         conn: u32,
         message: &Message,
@@ -116,25 +116,26 @@ impl Mediator {
         if let Some(switch) = self.switches.get_mut(&conn) {
             switch
                 .channel
-                .say(message, Asker::Ticket(ticket), expects, now);
-            self.touch(conn);
+                .transport
+                .send(message, Requester::Morphd(ticket), expects, now);
+            self.mark_dirty(conn);
         }
     }
 
-    fn await_answers(
+    fn await_replies(
         &mut self,
         ticket: u64,
         waiting: BTreeSet<u32>,
-        answer: Gathered,
+        reply: PartialReply,
         now: Instant,
     ) {
-        let until = now + QUESTION;
-        let question = Question {
+        let until = now + QUERY;
+        let query = PendingQuery {
             until,
             waiting,
-            answer,
+            reply,
         };
-        self.questions.insert(ticket, question);
+        self.queries.insert(ticket, query);
         self.arm(Some(until));
     }
 
@@ -144,7 +145,7 @@ impl Mediator {
         request: &CleanRequest,
         now: Instant,
         out: &mut Vec<Output>,
-    ) -> Pending {
+    ) -> MaybeReply {
         let Ok(id @ 1..=254) = u8::try_from(request.id) else {
             let why = format!("{}: id {} is not from 1 to 254", request.app, request.id);
             return Some(Err(Refusal::Invalid(why)));
@@ -157,77 +158,80 @@ impl Mediator {
         let find = Message::MultipartRequest(MultipartRequest::Flow(find));
         for conn in &waiting {
             let switch = self.switches.get(conn);
-            if switch.is_some_and(|switch| switch.channel.has_one_table()) {
-                // It deletes by match only: its rules are asked for, and deleted one by one.
-                self.say_to(*conn, &find, ticket, Expects::Reply, now);
+            if switch.is_some_and(|switch| switch.channel.transport.has_one_table()) {
+                // The switch deletes by match only: its rules are read first and deleted one by one.
+                self.send_to_switch(*conn, &find, ticket, Expects::Reply, now);
                 continue;
             }
-            self.say_to(*conn, &delete, ticket, Expects::Nothing, now);
-            self.say_to(*conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
+            self.send_to_switch(*conn, &delete, ticket, Expects::Nothing, now);
+            self.send_to_switch(*conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
         }
-        let answer = Gathered::Clean {
+        let reply = PartialReply::Clean {
             app: request.app.clone(),
             switches: waiting.len() as u32,
         };
-        self.await_answers(ticket, waiting, answer, now);
+        self.await_replies(ticket, waiting, reply, now);
         self.conclude(ticket, now, out);
         None
     }
 
-    /// Asks which rules of ours there are, deletes them, and has them put back by who wants them.
-    pub(super) fn clean_switch(&mut self, ticket: u64, dpid: u64, now: Instant) -> Pending {
+    /// Reads Morpheus's rules on a switch and deletes them; their owners add them again.
+    pub(super) fn clean_switch(&mut self, ticket: u64, dpid: u64, now: Instant) -> MaybeReply {
         let switch = self.by_dpid.get(&dpid);
         let switch = switch.and_then(|conn| self.switches.get(conn));
         if switch.is_some_and(|switch| !switch.channel.may_write()) {
-            let why = format!("Morpheus is the slave of {}, and may not write", Dpid(dpid));
+            let why = format!(
+                "another controller is master of switch {}, so Morpheus may not write to it",
+                Dpid(dpid)
+            );
             return Some(Err(Refusal::Precondition(why)));
         }
         let (cookie, mask) = Cookie::all();
-        let question = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
+        let query = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
         let found = BTreeMap::new();
-        self.ask_switch(
+        self.query_switch(
             ticket,
             dpid,
-            question,
-            Gathered::CleanSwitch { dpid, found },
+            query,
+            PartialReply::CleanSwitch { dpid, found },
             now,
         )
     }
 
-    /// All is deleted: what is wanted there is compared anew.
+    /// Reconciles a switch after the deletion of all rules.
     fn cleaned(&mut self, dpid: u64, now: Instant, out: &mut Vec<Output>) {
         let Some(conn) = self.by_dpid.get(&dpid).copied() else {
             return;
         };
-        tracing::warn!(dpid = %Dpid(dpid), "all rules of ours are deleted; apps that run put theirs back");
+        tracing::warn!(dpid = %Dpid(dpid), "deleted all rules of Morpheus on the switch; running apps add theirs again");
         self.reconcile(conn, now);
-        self.switch_event(conn, dpid, slot::What::Resync { list: false }, now, out);
+        self.switch_event(conn, dpid, EventKind::Resync { list: false }, now, out);
     }
 
-    /// Answers, if all have.
+    /// Replies if all channels have answered.
     fn conclude(&mut self, ticket: u64, now: Instant, out: &mut Vec<Output>) {
-        let done = |question: &Question| question.waiting.is_empty();
-        if !self.questions.get(&ticket).is_some_and(done) {
+        let done = |query: &PendingQuery| query.waiting.is_empty();
+        if !self.queries.get(&ticket).is_some_and(done) {
             return;
         }
-        let Some(question) = self.questions.remove(&ticket) else {
+        let Some(query) = self.queries.remove(&ticket) else {
             return;
         };
-        if let Gathered::Clean { app, switches } = &question.answer {
-            tracing::info!(%app, switches, "its rules are deleted");
-            // One in table 0 bears topology's id: where it is still wanted, it comes back.
+        if let PartialReply::Clean { app, switches } = &query.reply {
+            tracing::info!(%app, switches, "deleted the app's rules");
+            // The rule in table 0 has topology's id: it is added again where it is still wanted.
             for conn in self.switches.keys().copied().collect::<Vec<_>>() {
                 self.reconcile(conn, now);
             }
         }
-        if let Gathered::CleanSwitch { dpid, .. } = question.answer {
+        if let PartialReply::CleanSwitch { dpid, .. } = query.reply {
             self.cleaned(dpid, now, out);
         }
-        let answer = Ok(question.answer());
-        out.push(Output::Answer { ticket, answer });
+        let reply = Ok(query.into_reply());
+        out.push(Output::Reply { ticket, reply });
     }
 
-    pub(super) fn question_reply(
+    pub(super) fn query_reply(
         &mut self,
         ticket: u64,
         conn: u32,
@@ -235,22 +239,25 @@ impl Mediator {
         now: Instant,
         out: &mut Vec<Output>,
     ) {
-        let Some(question) = self.questions.get_mut(&ticket) else {
+        let Some(query) = self.queries.get_mut(&ticket) else {
             return;
         };
         let mut found = None;
         let more = match v13::decode(frame) {
             Ok((_, Message::MultipartReply(MultipartReply { more, body }))) => {
                 let channel = self.switches.get(&conn).map(|switch| &switch.channel);
-                match (&mut question.answer, body) {
-                    (Gathered::Ports(rows), MultipartBody::PortStats(stats)) => {
+                match (&mut query.reply, body) {
+                    (PartialReply::Ports(rows), MultipartBody::PortStats(stats)) => {
                         rows.extend(stats.iter().map(|stats| port_row(channel, stats)));
                     }
-                    (Gathered::Flows(flows), MultipartBody::Flow(stats)) => {
+                    (PartialReply::Flows(flows), MultipartBody::Flow(stats)) => {
                         flows.extend(stats.iter().map(flow_row));
                     }
-                    (Gathered::Clean { .. }, MultipartBody::Flow(stats)) => found = Some(stats),
-                    (Gathered::CleanSwitch { found: count, .. }, MultipartBody::Flow(stats)) => {
+                    (PartialReply::Clean { .. }, MultipartBody::Flow(stats)) => found = Some(stats),
+                    (
+                        PartialReply::CleanSwitch { found: count, .. },
+                        MultipartBody::Flow(stats),
+                    ) => {
                         for cookie in stats.iter().filter_map(|s| Cookie::from_u64(s.cookie)) {
                             *count.entry(cookie.app).or_default() += 1;
                         }
@@ -261,23 +268,23 @@ impl Mediator {
                 more
             }
             Ok((_, Message::Error(error))) => {
-                return self.fail(ticket, &format!("it answered: {error}"), out);
+                return self.fail(ticket, &format!("it answered with {error}"), out);
             }
             Ok(_) => false,
             Err(error) => {
-                return self.fail(ticket, &format!("its answer is malformed: {error}"), out);
+                return self.fail(ticket, &format!("its reply is malformed: {error}"), out);
             }
         };
         if let Some(rules) = found {
             return self.delete_found(ticket, conn, &rules, more, now);
         }
         if !more {
-            question.waiting.remove(&conn);
+            query.waiting.remove(&conn);
             self.conclude(ticket, now, out);
         }
     }
 
-    /// Deletes what was found: by cookie at the end, or, where a switch deletes by match only, each.
+    /// Deletes the rules found: by cookie at the end, or one by one on a switch that deletes by match only.
     fn delete_found(
         &mut self,
         ticket: u64,
@@ -288,7 +295,7 @@ impl Mediator {
     ) {
         let switch = self.switches.get(&conn);
         let mut deletes = Vec::new();
-        if switch.is_some_and(|switch| switch.channel.has_one_table()) {
+        if switch.is_some_and(|switch| switch.channel.transport.has_one_table()) {
             let ours = |stats: &&FlowStats| Cookie::from_u64(stats.cookie).is_some();
             deletes.extend(rules.iter().filter(ours).map(|stats| {
                 let (key, body) = rule::from_stats(stats);
@@ -299,7 +306,7 @@ impl Mediator {
             deletes.push(FlowMod::delete(TABLE_ALL, cookie, mask));
         }
         for delete in deletes {
-            self.say_to(
+            self.send_to_switch(
                 conn,
                 &Message::FlowMod(delete),
                 ticket,
@@ -308,49 +315,53 @@ impl Mediator {
             );
         }
         if !more {
-            self.say_to(conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
+            self.send_to_switch(conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
         }
     }
 
     fn fail(&mut self, ticket: u64, why: &str, out: &mut Vec<Output>) {
-        if self.questions.remove(&ticket).is_some() {
-            let answer = Err(Refusal::Unavailable(format!(
-                "the switch cannot be asked: {why}"
+        if self.queries.remove(&ticket).is_some() {
+            let reply = Err(Refusal::Unavailable(format!(
+                "the switch did not serve the request: {why}"
             )));
-            out.push(Output::Answer { ticket, answer });
+            out.push(Output::Reply { ticket, reply });
         }
     }
 
-    /// A switch went: what is asked of it fails; deletions go on without it.
-    pub(super) fn fail_questions(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
-        let asks = |(ticket, question): (&u64, &Question)| {
-            question.waiting.contains(&conn).then_some(*ticket)
+    /// Handles the loss of a switch: requests to it fail, deletions continue without it.
+    pub(super) fn fail_queries(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
+        let concerned = |(ticket, query): (&u64, &PendingQuery)| {
+            query.waiting.contains(&conn).then_some(*ticket)
         };
-        for ticket in self.questions.iter().filter_map(asks).collect::<Vec<_>>() {
-            match self.questions.get_mut(&ticket) {
-                Some(Question {
+        for ticket in self
+            .queries
+            .iter()
+            .filter_map(concerned)
+            .collect::<Vec<_>>()
+        {
+            match self.queries.get_mut(&ticket) {
+                Some(PendingQuery {
                     waiting,
-                    answer: Gathered::Clean { switches, .. },
+                    reply: PartialReply::Clean { switches, .. },
                     ..
                 }) => {
                     waiting.remove(&conn);
                     *switches -= 1;
                     self.conclude(ticket, now, out);
                 }
-                _ => self.fail(ticket, "it went away", out),
+                _ => self.fail(ticket, "it disconnected", out),
             }
         }
     }
 
-    pub(super) fn expire_questions(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let late =
-            |(ticket, question): (&u64, &Question)| (question.until <= now).then_some(*ticket);
-        for ticket in self.questions.iter().filter_map(late).collect::<Vec<_>>() {
-            self.questions.remove(&ticket);
-            let answer = Err(Refusal::Deadline(
-                "the switch did not answer within 5 s".into(),
+    pub(super) fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let late = |(ticket, query): (&u64, &PendingQuery)| (query.until <= now).then_some(*ticket);
+        for ticket in self.queries.iter().filter_map(late).collect::<Vec<_>>() {
+            self.queries.remove(&ticket);
+            let reply = Err(Refusal::Deadline(
+                "the switch did not reply within 5 s".into(),
             ));
-            out.push(Output::Answer { ticket, answer });
+            out.push(Output::Reply { ticket, reply });
         }
     }
 }

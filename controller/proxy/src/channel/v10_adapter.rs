@@ -1,12 +1,12 @@
-//! The edge of a channel that speaks OpenFlow 1.0: behind it all is 1.3.
+//! Translation of a channel that speaks OpenFlow 1.0: the rest of the proxy sees OpenFlow 1.3.
 //!
-//! 1. The one table of the switch is the first table of the one present app. A rule of another table, a goto, a group or a meter
-//!    has no place there: it is refused, with the error that a switch of 1.3 would have answered.
-//! 2. 1.0 selects rules by match alone. So statistics by cookie or table are asked for in full and sifted here, and
-//!    deletions are strict ones only; whose cookie the rule bears does not count then.
-//! 3. Packet-ins bear no cookie: they are the app's by their table. Statistics bear no flags: a rule with an idle timeout
-//!    counts as one that tells when it goes.
-//! 4. Ports are part of the features: who asks for their description is answered from those.
+//! 1. The only table of the switch stands for the first table of the only present app. A rule of another table, a goto, a
+//!    group or a meter is refused with the error that a switch of version 1.3 would send.
+//! 2. OpenFlow 1.0 selects rules by match alone. Statistics by cookie or table are therefore requested in full and filtered
+//!    here. Deletions are strict only, and ignore the cookie of the rule.
+//! 3. Packet-ins have no cookie and belong to the app of their table. Statistics have no flags: a rule with an idle timeout
+//!    counts as one that reports its removal.
+//! 4. Ports are part of the features, from which requests for their description are answered.
 
 #[cfg(test)]
 mod tests;
@@ -26,9 +26,9 @@ use morph_openflow::v13::{
 };
 use morph_openflow::{DecodeError, Header};
 
-/// Statistics that are asked for at once; beyond it the oldest are forgotten, and never answered.
-const ASKED: usize = 1024;
-/// The packet-in's rule is not known: as 1.3 says it.
+/// Limit of pending statistics requests. Beyond it the oldest are forgotten and never answered.
+const PENDING_REQUESTS: usize = 1024;
+/// Cookie of a packet-in whose rule is unknown, as in OpenFlow 1.3.
 const NO_COOKIE: u64 = u64::MAX;
 
 const BAD_TYPE: (u16, u16) = (kind::BAD_REQUEST, 1);
@@ -39,73 +39,76 @@ const BAD_TABLE_ID: (u16, u16) = (kind::FLOW_MOD_FAILED, 2);
 const BAD_COMMAND: (u16, u16) = (kind::FLOW_MOD_FAILED, 6);
 const BAD_FLAGS: (u16, u16) = (kind::FLOW_MOD_FAILED, 7);
 
-/// What is asked in another way than it was meant.
+/// Request that is sent in another form than it was made.
 #[derive(Debug, Clone)]
-enum Asked {
-    /// The description of ports, by way of the features.
+enum PendingRequest {
+    /// Port description, taken from the features.
     Ports,
-    /// Rules, of all that there are.
-    Flow(Sieve),
-    /// The sum of rules, one by one.
-    Aggregate(Sieve, AggregateStats),
+    /// Rules, filtered from all rules of the switch.
+    Flow(FlowFilter),
+    /// Aggregate statistics, summed up from single rules.
+    Aggregate(FlowFilter, AggregateStats),
 }
 
-/// Which rules are meant.
+/// Selection of rules by table and cookie.
 #[derive(Debug, Clone, Copy)]
-struct Sieve {
+struct FlowFilter {
     table: u8,
     cookie: u64,
     mask: u64,
 }
 
-impl Sieve {
-    fn takes(&self, rule: &FlowStats) -> bool {
+impl FlowFilter {
+    fn selects(&self, rule: &FlowStats) -> bool {
         let table = self.table == TABLE_ALL || self.table == rule.table_id;
         table && rule.cookie & self.mask == self.cookie & self.mask
     }
 }
 
-/// The machine.
+/// Translator between the 1.3 messages of the proxy and a switch that speaks OpenFlow 1.0.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Edge {
-    /// The first table of the present app; 0 where there is none.
+pub(super) struct V10Adapter {
+    /// First table of the present app; 0 if there is none.
     table: u8,
-    /// By xid.
-    asked: BTreeMap<u32, Asked>,
+    /// Pending requests, keyed by xid.
+    pending: BTreeMap<u32, PendingRequest>,
 }
 
-fn no<T>(refusal: (u16, u16), what: impl std::fmt::Display) -> Result<T, Inexpressible> {
+fn inexpressible<T>(refusal: (u16, u16), what: impl std::fmt::Display) -> Result<T, Inexpressible> {
     Err(Inexpressible::new(refusal, what))
 }
 
-/// What goes out.
-impl Edge {
-    /// Says which table the switch's one is.
+/// Outgoing messages, from 1.3 to 1.0.
+impl V10Adapter {
+    /// Sets the table for which the only table of the switch stands.
     pub(super) fn place(&mut self, table: u8) {
         self.table = table;
     }
 
-    /// Appends the message in the words of 1.0, or says why it cannot be.
+    /// Appends the message as OpenFlow 1.0, or says why 1.0 cannot express it.
     pub(super) fn send(
         &mut self,
         xid: u32,
         message: &Message,
         out: &mut BytesMut,
     ) -> Result<(), Inexpressible> {
-        let (message, asked) = self.translate(message)?;
+        let (message, pending) = self.translate_outgoing(message)?;
         if let Err(error) = message.try_encode_into(xid, out) {
-            return no(BAD_LEN, error);
+            return inexpressible(BAD_LEN, error);
         }
-        if let Some(asked) = asked {
-            self.asked.insert(xid, asked);
-            if self.asked.len() > ASKED {
-                self.asked.pop_first();
+        if let Some(pending) = pending {
+            self.pending.insert(xid, pending);
+            if self.pending.len() > PENDING_REQUESTS {
+                self.pending.pop_first();
             }
         }
         Ok(())
     }
 
-    fn translate(&self, message: &Message) -> Result<(v10::Message, Option<Asked>), Inexpressible> {
+    fn translate_outgoing(
+        &self,
+        message: &Message,
+    ) -> Result<(v10::Message, Option<PendingRequest>), Inexpressible> {
         Ok(match message {
             Message::EchoRequest(data) => (v10::Message::EchoRequest(data.clone()), None),
             Message::FeaturesRequest => (v10::Message::FeaturesRequest, None),
@@ -115,7 +118,7 @@ impl Edge {
             Message::PacketOut(out) => (packet_out(out)?, None),
             Message::FlowMod(flow) => (self.flow_mod(flow)?, None),
             Message::MultipartRequest(request) => return statistics(request),
-            other => return no(BAD_TYPE, other.kind()),
+            other => return inexpressible(BAD_TYPE, other.kind()),
         })
     }
 
@@ -123,20 +126,23 @@ impl Edge {
         use v10::FlowModCommand as Old;
         if flow.table_id != self.table {
             let (table, own) = (flow.table_id, self.table);
-            return no(BAD_TABLE_ID, format_args!("table but {own}, so no {table}"));
+            return inexpressible(
+                BAD_TABLE_ID,
+                format_args!("table {table}: its only one stands for table {own}"),
+            );
         }
         let command = match flow.command {
             FlowModCommand::Add => Old::Add,
             FlowModCommand::DeleteStrict => Old::DeleteStrict,
-            other => return no(BAD_COMMAND, format_args!("{other:?} by cookie")),
+            other => return inexpressible(BAD_COMMAND, format_args!("{other:?} by cookie")),
         };
         let flags = flow.flags & !v13::flow_mod::flag::RESET_COUNTS;
         if flags & !(v10::flow_mod::flag::SEND_FLOW_REM | v10::flow_mod::flag::CHECK_OVERLAP) != 0 {
-            return no(BAD_FLAGS, format_args!("flags {flags:#x}"));
+            return inexpressible(BAD_FLAGS, format_args!("flags {flags:#x}"));
         }
         let match_ = match_from_v13(&flow.match_)?;
         if match_.wildcards == 0 && flow.priority != u16::MAX {
-            return no(
+            return inexpressible(
                 BAD_COMMAND,
                 "priority below the highest for a rule without wildcards",
             );
@@ -151,32 +157,32 @@ impl Edge {
             buffer_id: flow.buffer_id,
             out_port: port_from_v13(flow.out_port)?,
             flags,
-            actions: applied(&flow.instructions)?,
+            actions: applied_actions(&flow.instructions)?,
         }))
     }
 }
 
-/// The actions of a rule that does nothing but apply them.
-fn applied(instructions: &[Instruction]) -> Result<Vec<v10::Action>, Inexpressible> {
+/// Extracts the actions of a rule that only applies actions.
+fn applied_actions(instructions: &[Instruction]) -> Result<Vec<v10::Action>, Inexpressible> {
     match instructions {
         [] => Ok(Vec::new()),
         [Instruction::ApplyActions(actions)] => actions_from_v13(actions),
         others => {
             let others: Vec<String> = others.iter().map(ToString::to_string).collect();
             let what = format_args!(
-                "instructions but to apply actions, so no {}",
+                "instruction {}: it can only apply actions",
                 others.join(", ")
             );
-            no(UNSUPPORTED_INSTRUCTION, what)
+            inexpressible(UNSUPPORTED_INSTRUCTION, what)
         }
     }
 }
 
-/// 1.0 has no roles; Nicira's are one less than those of 1.3, and none of them asks for the present one.
+/// Translates a role: Nicira's numbers are one less than those of 1.3, and none asks for the current role.
 fn role_request(role: u32) -> Result<v10::Message, Inexpressible> {
     match role.checked_sub(1) {
         Some(role) => Ok(v10::Message::Vendor(v10::Vendor::NxRoleRequest(role))),
-        None => no(BAD_TYPE, "question for the present role"),
+        None => inexpressible(BAD_TYPE, "request for the current role"),
     }
 }
 
@@ -193,36 +199,38 @@ fn packet_out(out: &v13::PacketOut) -> Result<v10::Message, Inexpressible> {
     }))
 }
 
-fn statistics(request: &MultipartRequest) -> Result<(v10::Message, Option<Asked>), Inexpressible> {
-    let (request, asked) = match request {
+fn statistics(
+    request: &MultipartRequest,
+) -> Result<(v10::Message, Option<PendingRequest>), Inexpressible> {
+    let (request, pending) = match request {
         MultipartRequest::Desc => (StatsRequest::Desc, None),
         MultipartRequest::PortDesc => {
-            return Ok((v10::Message::FeaturesRequest, Some(Asked::Ports)));
+            return Ok((v10::Message::FeaturesRequest, Some(PendingRequest::Ports)));
         }
         MultipartRequest::PortStats { port_no } => {
             let port_no = port_from_v13(*port_no)?;
             (StatsRequest::Port { port_no }, None)
         }
         MultipartRequest::Flow(rules) => {
-            let asked = Asked::Flow(sieve(rules));
-            (StatsRequest::Flow(rules_of(rules)?), Some(asked))
+            let pending = PendingRequest::Flow(filter(rules));
+            (StatsRequest::Flow(rules_of(rules)?), Some(pending))
         }
         MultipartRequest::Aggregate(rules) => {
-            let asked = Asked::Aggregate(sieve(rules), AggregateStats::default());
-            (StatsRequest::Flow(rules_of(rules)?), Some(asked))
+            let pending = PendingRequest::Aggregate(filter(rules), AggregateStats::default());
+            (StatsRequest::Flow(rules_of(rules)?), Some(pending))
         }
         other => {
-            return no(
+            return inexpressible(
                 BAD_MULTIPART,
                 format_args!("statistics of type {}", other.kind()),
             );
         }
     };
-    Ok((v10::Message::StatsRequest(request), asked))
+    Ok((v10::Message::StatsRequest(request), pending))
 }
 
-fn sieve(rules: &FlowStatsRequest) -> Sieve {
-    Sieve {
+fn filter(rules: &FlowStatsRequest) -> FlowFilter {
+    FlowFilter {
         table: rules.table_id,
         cookie: rules.cookie,
         mask: rules.cookie_mask,
@@ -237,13 +245,13 @@ fn rules_of(rules: &FlowStatsRequest) -> Result<v10::FlowStatsRequest, Inexpress
     })
 }
 
-/// What comes in.
-impl Edge {
-    /// The message in the words of 1.3: one frame, several where it does not fit into one, or none where it says nothing that
-    /// 1.3 knows.
+/// Incoming messages, from 1.0 to 1.3.
+impl V10Adapter {
+    /// Translates a message to 1.3. Returns several frames where one is too small, and none for a message without a
+    /// counterpart.
     pub(super) fn receive(&mut self, frame: &Bytes) -> Result<Vec<Bytes>, DecodeError> {
         let (header, message) = v10::decode(frame)?;
-        let Some(message) = self.meaning(header, message) else {
+        let Some(message) = self.translate_incoming(header, message) else {
             return Ok(Vec::new());
         };
         let parts = match message {
@@ -251,17 +259,17 @@ impl Edge {
             whole => vec![whole],
         };
         let encode = |message: Message| message.try_encode(header.xid);
-        // Whole packets and descriptions are longer in 1.3; what no longer fits into a frame is as good as lost.
+        // Whole packets and descriptions are longer in 1.3; a message that exceeds a frame is dropped.
         Ok(parts
             .into_iter()
             .filter_map(|part| encode(part).ok())
             .collect())
     }
 
-    fn meaning(&mut self, header: Header, message: v10::Message) -> Option<Message> {
+    fn translate_incoming(&mut self, header: Header, message: v10::Message) -> Option<Message> {
         Some(match message {
             v10::Message::Error(error) => {
-                self.asked.remove(&header.xid);
+                self.pending.remove(&header.xid);
                 Message::Error(convert::error_to_v13(&error))
             }
             v10::Message::FeaturesReply(features) => self.features(header.xid, &features),
@@ -281,15 +289,15 @@ impl Edge {
                 generation_id: 0,
             }),
             other => {
-                tracing::debug!(kind = ?v10::kind::name(other.kind()), "not asked for, and ignored");
+                tracing::debug!(kind = ?v10::kind::name(other.kind()), "ignoring a message of the switch that was not requested");
                 return None;
             }
         })
     }
 
     fn features(&mut self, xid: u32, features: &v10::FeaturesReply) -> Message {
-        if let Some(Asked::Ports) = self.asked.get(&xid) {
-            self.asked.remove(&xid);
+        if let Some(PendingRequest::Ports) = self.pending.get(&xid) {
+            self.pending.remove(&xid);
             let ports = features.ports.iter().map(convert::port_desc_to_v13);
             let body = MultipartBody::PortDesc(ports.collect());
             return Message::MultipartReply(MultipartReply { more: false, body });
@@ -299,7 +307,7 @@ impl Edge {
         Message::FeaturesReply(v13::FeaturesReply {
             datapath_id: features.datapath_id,
             n_buffers: features.n_buffers,
-            // However many it has, it chooses among them itself.
+            // The switch may have more tables, but chooses among them itself.
             n_tables: 1,
             auxiliary_id: 0,
             capabilities: features.capabilities & common,
@@ -348,17 +356,17 @@ impl Edge {
         Some(MultipartReply { more, body })
     }
 
-    /// Those that were asked for; their sum, if that was, with the last part.
+    /// Filters a part of the rules. A requested sum is returned with the last part.
     fn rules(&mut self, xid: u32, more: bool, rules: &[v10::FlowStats]) -> Option<MultipartBody> {
         let rules: Vec<FlowStats> = rules.iter().map(|rule| self.rule(rule)).collect();
-        let body = match self.asked.get_mut(&xid)? {
-            Asked::Ports => return None,
-            Asked::Flow(sieve) => {
-                let taken = rules.into_iter().filter(|rule| sieve.takes(rule));
+        let body = match self.pending.get_mut(&xid)? {
+            PendingRequest::Ports => return None,
+            PendingRequest::Flow(filter) => {
+                let taken = rules.into_iter().filter(|rule| filter.selects(rule));
                 Some(MultipartBody::Flow(taken.collect()))
             }
-            Asked::Aggregate(sieve, sum) => {
-                for rule in rules.iter().filter(|rule| sieve.takes(rule)) {
+            PendingRequest::Aggregate(filter, sum) => {
+                for rule in rules.iter().filter(|rule| filter.selects(rule)) {
                     sum.packet_count = sum.packet_count.wrapping_add(rule.packet_count);
                     sum.byte_count = sum.byte_count.wrapping_add(rule.byte_count);
                     sum.flow_count = sum.flow_count.wrapping_add(1);
@@ -367,7 +375,7 @@ impl Edge {
             }
         };
         if !more {
-            self.asked.remove(&xid);
+            self.pending.remove(&xid);
         }
         body
     }
@@ -379,7 +387,7 @@ impl Edge {
             true => Vec::new(),
             false => vec![Instruction::ApplyActions(actions)],
         };
-        let tells = rule.idle_timeout != 0;
+        let reports_removal = rule.idle_timeout != 0;
         FlowStats {
             table_id: self.table,
             duration_sec: rule.duration_sec,
@@ -387,7 +395,7 @@ impl Edge {
             priority: rule.priority,
             idle_timeout: rule.idle_timeout,
             hard_timeout: rule.hard_timeout,
-            flags: if tells {
+            flags: if reports_removal {
                 v13::flow_mod::flag::SEND_FLOW_REM
             } else {
                 0
@@ -401,12 +409,14 @@ impl Edge {
     }
 }
 
-/// Rules take more room in 1.3: a part may become several.
+/// Splits a reply: rules are longer in 1.3, so one part may become several.
 fn parts(body: MultipartBody, more: bool) -> Vec<Message> {
     let mut parts = match body.into_parts() {
         Ok(parts) => parts,
         Err(error) => {
-            tracing::warn!("statistics are lost: {error}");
+            tracing::warn!(
+                "dropped statistics of the switch that do not fit into OpenFlow 1.3: {error}"
+            );
             Vec::new()
         }
     };
@@ -416,7 +426,7 @@ fn parts(body: MultipartBody, more: bool) -> Vec<Message> {
     parts.into_iter().map(Message::MultipartReply).collect()
 }
 
-/// 1.0 does not say how long a port lives.
+/// Converts port counters; 1.0 does not report the age of a port.
 fn counters(old: &v10::PortStats) -> v13::PortStats {
     v13::PortStats {
         port_no: port_to_v13(old.port_no),

@@ -1,0 +1,220 @@
+//! Sending side of a channel: the queue of bytes, the xids in use, and the translation for a switch of OpenFlow 1.0.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use morph_openflow::v10::convert::Inexpressible;
+use morph_openflow::v13::{self, ErrorMsg, Message};
+use morph_openflow::{DecodeError, MessageType, frame, v10};
+
+use super::v10_adapter::V10Adapter;
+use super::xids::{Expects, Requester, SentMessage, Xids};
+
+/// Bytes that may wait for a switch before turns have to wait: some 30 000 flow-mods.
+const QUEUE: usize = 4 << 20;
+/// Time that the queue may stay full.
+const FULL: Duration = Duration::from_secs(5);
+/// Error type `OFPET_BAD_REQUEST`, code `OFPBRC_BAD_LEN`.
+const UNREADABLE: (u16, u16) = (1, 6);
+/// Bytes of a refused message that an error repeats (OpenFlow 1.3.5, section 7.4.4).
+const REPEATED: usize = 64;
+
+/// Message that OpenFlow 1.0 cannot express.
+#[derive(Debug, Clone)]
+pub(crate) struct UnsendableMessage {
+    pub(crate) reason: Inexpressible,
+    /// Error message, as if the switch had answered with it.
+    pub(crate) error: Bytes,
+}
+
+impl UnsendableMessage {
+    fn new(xid: u32, reason: Inexpressible, message: &[u8]) -> Self {
+        let error = Message::Error(ErrorMsg {
+            kind: reason.kind,
+            code: reason.code,
+            data: Bytes::copy_from_slice(&message[..message.len().min(REPEATED)]),
+        });
+        let error = error.encode(xid);
+        UnsendableMessage { reason, error }
+    }
+}
+
+/// Send queue of one channel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Transport {
+    /// Translator of a channel that speaks OpenFlow 1.0.
+    adapter: Option<V10Adapter>,
+    /// Table of the apps' pipeline for which the only table of a 1.0 switch stands.
+    table: u8,
+    /// Messages to be answered as if the switch had refused them.
+    unsendable: Vec<UnsendableMessage>,
+    buffer: BytesMut,
+    /// Bytes that were handed to the driver and are not written yet.
+    unwritten: usize,
+    full_since: Option<Instant>,
+    xids: Xids,
+    pub(crate) messages_out: u64,
+}
+
+impl Transport {
+    /// Sets the version that the switch speaks.
+    pub(super) fn negotiated(&mut self, version: u8) {
+        self.adapter = (version == v10::VERSION).then(V10Adapter::default);
+        self.place(self.table);
+    }
+
+    /// Returns the version on the wire.
+    pub(crate) fn version(&self) -> u8 {
+        match self.adapter {
+            Some(_) => v10::VERSION,
+            None => v13::VERSION,
+        }
+    }
+
+    /// Returns whether the switch speaks OpenFlow 1.0, so that all rules are in one table.
+    pub(crate) fn has_one_table(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// Sets the table for which the only table of such a switch stands.
+    pub(crate) fn place(&mut self, table: u8) {
+        self.table = table;
+        if let Some(adapter) = &mut self.adapter {
+            adapter.place(table);
+        }
+    }
+
+    /// Translates a received message to 1.3; `None` if it is 1.3 already.
+    pub(super) fn translate(&mut self, frame: &Bytes) -> Option<Result<Vec<Bytes>, DecodeError>> {
+        Some(self.adapter.as_mut()?.receive(frame))
+    }
+
+    /// Queues a message of the proxy and returns its xid.
+    pub(crate) fn send(
+        &mut self,
+        message: &Message,
+        requester: Requester,
+        expects: Expects,
+        now: Instant,
+    ) -> u32 {
+        let xid = self.xids.next(requester, expects, now);
+        self.put(xid, message);
+        xid
+    }
+
+    /// Queues a message in the version of the channel, or notes that it cannot be expressed.
+    fn put(&mut self, xid: u32, message: &Message) {
+        let Some(adapter) = &mut self.adapter else {
+            message.encode_into(xid, &mut self.buffer);
+            self.messages_out += 1;
+            return;
+        };
+        match adapter.send(xid, message, &mut self.buffer) {
+            Ok(()) => self.messages_out += 1,
+            Err(reason) => {
+                let message = message.encode(xid);
+                self.unsendable
+                    .push(UnsendableMessage::new(xid, reason, &message));
+            }
+        }
+    }
+
+    /// Takes the messages that could not be expressed since the last call.
+    pub(crate) fn take_unsendable(&mut self) -> Vec<UnsendableMessage> {
+        std::mem::take(&mut self.unsendable)
+    }
+
+    /// Queues a message of an app under an xid of the proxy's own.
+    pub(crate) fn forward(
+        &mut self,
+        message: &[u8],
+        requester: Requester,
+        expects: Expects,
+        now: Instant,
+    ) {
+        let xid = self.xids.next(requester, expects, now);
+        if self.adapter.is_some() {
+            match v13::decode(&Bytes::copy_from_slice(message)) {
+                Ok((_, message)) => self.put(xid, &message),
+                Err(error) => {
+                    let reason = Inexpressible::new(UNREADABLE, error);
+                    self.unsendable
+                        .push(UnsendableMessage::new(xid, reason, message));
+                }
+            }
+            return;
+        }
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(message);
+        frame::set_xid(&mut self.buffer[start..], xid);
+        self.messages_out += 1;
+    }
+
+    /// Answers an echo request by a copy with another type. A switch that does not read gets no answer.
+    pub(super) fn echo(&mut self, request: &[u8]) {
+        if self.is_full() {
+            return;
+        }
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(request);
+        self.buffer[start + 1] = MessageType::ECHO_REPLY.0;
+        self.messages_out += 1;
+    }
+
+    /// Queues a message that is encoded already, and neither counted nor numbered.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Takes all bytes to write now.
+    pub(crate) fn take_out(&mut self, now: Instant) -> Option<BytesMut> {
+        if self.buffer.is_empty() {
+            return None;
+        }
+        self.unwritten += self.buffer.len();
+        self.watch_queue(now);
+        Some(self.buffer.split())
+    }
+
+    /// Notes that bytes have left the queue.
+    pub(super) fn written(&mut self, bytes: usize) {
+        self.unwritten = self.unwritten.saturating_sub(bytes);
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.unwritten + self.buffer.len()
+    }
+
+    /// Returns whether turns for this channel have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queued() > QUEUE
+    }
+
+    pub(super) fn watch_queue(&mut self, now: Instant) {
+        if self.is_full() {
+            self.full_since.get_or_insert(now);
+        } else {
+            self.full_since = None;
+        }
+    }
+
+    /// Returns the time at which a full queue ends the channel.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.full_since.map(|since| since + FULL)
+    }
+
+    /// Looks up the message with this xid.
+    pub(crate) fn sent(&self, xid: u32) -> Option<SentMessage> {
+        self.xids.get(xid)
+    }
+
+    /// Forgets a message whose last answer has come.
+    pub(crate) fn answered(&mut self, xid: u32) {
+        self.xids.done(xid);
+    }
+
+    /// Handles the reply to a barrier.
+    pub(crate) fn barrier(&mut self, xid: u32) {
+        self.xids.barrier(xid);
+    }
+}

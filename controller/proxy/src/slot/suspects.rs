@@ -1,0 +1,120 @@
+//! Suspects of a death: names the poison event, and delivers suspects singly until they are past.
+//!
+//! An event is to blame if it alone was in flight (delivered and not durable). Of several in-flight events the last one is
+//! the likely culprit, since the turns of the others had been accepted. It is delivered once all before it are durable, and
+//! nothing follows it until it is durable itself. If the app dies again before that, with several in flight, one of the
+//! others is to blame (the store may reject a turn): then each of them waits until the one before it is durable.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// Limit of remembered retries: after a restart morphd repeats only the last ones.
+const RETRIES: usize = 256;
+
+/// Deaths of live instances, and the events under suspicion.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Suspects {
+    /// Last event that was in flight at a death.
+    last_suspect: Option<u64>,
+    /// First event that is delivered singly.
+    alone_from: u64,
+    /// Live instance that was lost last, and its only in-flight event.
+    last_death: Option<(String, Option<u64>)>,
+    /// Retried events and their sequence numbers.
+    retries: VecDeque<((String, u64), Seq)>,
+}
+
+impl Suspects {
+    /// Returns whether some events are delivered singly.
+    pub(super) fn any(&self) -> bool {
+        self.last_suspect.is_some()
+    }
+
+    /// Returns whether nothing may follow event `n` until it is durable.
+    pub(super) fn is_delivered_alone(&self, n: u64) -> bool {
+        self.any() && n >= self.alone_from
+    }
+
+    /// Returns whether event `n` has to wait; `first` is the oldest event that is not durable.
+    pub(super) fn must_wait(&mut self, n: u64, first: u64) -> bool {
+        self.last_suspect = self
+            .last_suspect
+            .filter(|last_suspect| first <= *last_suspect);
+        self.is_delivered_alone(n) && n != first
+    }
+
+    /// Records the death of the live instance.
+    pub(super) fn record_death(&mut self, live: &LiveInstance, backlog: &Backlog) {
+        let in_flight = live.in_flight(backlog);
+        if !in_flight.is_empty() {
+            let last = in_flight.end - 1;
+            let again = self
+                .last_suspect
+                .is_some_and(|last_suspect| in_flight.start <= last_suspect);
+            self.alone_from = match again {
+                true if in_flight.start < last => in_flight.start,
+                true => self.alone_from.min(last),
+                false => last,
+            };
+            self.last_suspect = self.last_suspect.max(Some(last));
+        }
+        self.last_death = Some((live.instance.clone(), only(in_flight)));
+    }
+}
+
+fn only(in_flight: std::ops::Range<u64>) -> Option<u64> {
+    (in_flight.end == in_flight.start + 1).then_some(in_flight.start)
+}
+
+impl LiveInstance {
+    /// Returns the events that are delivered and not durable.
+    fn in_flight(&self, backlog: &Backlog) -> std::ops::Range<u64> {
+        backlog.first()..self.next
+    }
+}
+
+impl Slot {
+    /// Returns the event to blame for the death of an instance, whose session may still seem open.
+    pub(crate) fn suspect(&self, instance: &str) -> Option<(&QueuedEvent, Seq)> {
+        let n = match (&self.state, &self.suspects.last_death) {
+            (SlotState::Live(live) | SlotState::Draining(live, _), _)
+                if live.instance == instance =>
+            {
+                only(live.in_flight(&self.backlog))
+            }
+            (_, Some((died, n))) if died == instance => *n,
+            _ => None,
+        };
+        self.queued(n?)
+    }
+
+    pub(super) fn retry(&mut self, retry: Retry, now: Instant, out: &mut Vec<SlotOutput>) {
+        let Retry {
+            ticket,
+            attempt,
+            channel,
+            dpid,
+            what,
+        } = retry;
+        let mut before = self.suspects.retries.iter();
+        let reply = match before.find(|(tried, _)| *tried == attempt) {
+            Some((_, seq)) => SlotReply::Retry(*seq),
+            None if self.backlog.is_full() => SlotReply::Refused(format!(
+                "the backlog of {} is full: try again when it has caught up",
+                self.app
+            )),
+            None => {
+                let seq = self.backlog.seq(self.backlog.next());
+                self.backlog.append_marker(channel, dpid, what);
+                self.suspects.retries.push_back((attempt, seq));
+                if self.suspects.retries.len() > RETRIES {
+                    self.suspects.retries.pop_front();
+                }
+                SlotReply::Retry(seq)
+            }
+        };
+        out.push(SlotOutput::Reply { ticket, reply });
+        self.deliver(now, out);
+    }
+}
