@@ -1,277 +1,287 @@
-//! The command line: verbs, options and what `--help` says of them. Others script against it: only add.
+//! Command line: verbs, options and their `--help`, turned into a [`Command`]. Scripts depend on it: only add to it.
 
+mod meaning;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::argument::{self, App, Entry, Release};
-use crate::doctor::Doctor;
+use crate::argument::{self, AppArgument, EntryArgument, ReleaseArgument};
+use crate::command::{Command, Format};
 use crate::endpoint::Endpoint;
 
-const AFTER: &str = "\
+const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  refused, nothing changed
+  1  refused, nothing was changed
   2  wrong usage
-  3  cannot reach morphd, or may not (the message says what mends it)
-  4  tried and rolled back, by whomever
-  5  outcome unknown: morphd was lost on the way, or Ctrl-C detached from what goes on
+  3  morphd cannot be reached, or denies access (the message says how to fix it)
+  4  tried and rolled back, automatically or by an operator
+  5  outcome unknown: morphd was lost during the command, or Ctrl-C detached from an operation that continues
 
-JSON (--output json): one object on one line, with a list under the verb's noun: {\"apps\": [{\"name\": ...}]}. Keys are
-snake_case, numbers are numbers, datapath ids and the like are text. The nouns are those of the verbs: apps, releases
-(also of `app install`), logs, events, switches, ports, flows, topology, hosts, config, store, migrations, schema,
-stats, changes (of `store watch`, a line each), findings (of `store check`), backups; `app
-start|stop|remove` say apps; `switch clean` says cleaned, `doctor` checks, `decode` messages;
-`upgrade`, `commit`, `rollback` and `status` say upgrades. `upgrade` and `status --follow` print such an object, with one
-status in its list, a line as each status comes; so does `logs --follow` with lines.";
+JSON (--output json): one object on one line, with a list under the noun of the verb: {\"apps\": [{\"name\": ...}]}. Keys
+are in snake_case, numbers are numbers, datapath ids and the like are strings. The nouns are those of the verbs: apps,
+releases (also for `app install`), logs, events, switches, ports, flows, topology, hosts, config, store, migrations,
+schema, stats, changes (`store watch`, one object for each change), findings (`store check`), backups. `app
+start|stop|remove` print apps, `switch clean` cleaned, `doctor` checks, `decode` messages, `upgrade --dry-run` plan;
+`upgrade`, `commit`, `rollback` and `status` print upgrades. `upgrade` and `status --follow` print an object with one
+status for each status, on a line of its own; `logs --follow` does so for each line.";
 
-/// Looks at Morpheus and changes it: apps, upgrades, switches, configuration and state.
+pub(crate) struct CommandLine {
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) format: Format,
+    pub(crate) command: Command,
+}
+
+/// Parses the process's arguments. The error also carries `--help` and `--version`.
+pub(crate) fn parse() -> Result<CommandLine, clap::Error> {
+    Cli::try_parse().map(Cli::into_command_line)
+}
+
+/// Shows and controls Morpheus: apps, upgrades, switches, configuration and state.
 #[derive(Debug, Parser)]
-#[command(name = "morphctl", version, after_help = AFTER)]
-pub(crate) struct Cli {
-    /// Where morphd listens: unix:PATH or http://HOST:PORT. Default: $MORPH_ENDPOINT, else the socket api.sock in the
-    /// user's run directory ($XDG_RUNTIME_DIR/morpheus or /tmp/morpheus-UID), else /run/morpheus/api.sock
+#[command(name = "morphctl", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Address of morphd: unix:PATH or http://HOST:PORT. Default: $MORPH_ENDPOINT, else the socket api.sock in the user's
+    /// run directory ($XDG_RUNTIME_DIR/morpheus or /tmp/morpheus-UID), else /run/morpheus/api.sock
     #[arg(
         long,
         global = true,
         value_name = "URI",
         help_heading = "Common options"
     )]
-    pub(crate) endpoint: Option<Endpoint>,
-    /// How to print
+    endpoint: Option<Endpoint>,
+    /// Format of the output
     #[arg(
         long,
         global = true,
         value_enum,
-        value_name = "FORM",
+        value_name = "FORMAT",
         help_heading = "Common options",
         default_value = "table"
     )]
-    pub(crate) output: Format,
-    /// What to do.
+    output: Format,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    verb: Verb,
 }
 
-/// Forms of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people, and for grep and awk: a line a row, no colours, no frames
-    Table,
-    /// For programs: see below
-    Json,
-}
-
-/// What morphctl can do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// The apps: release, status, epoch, process, backlog and rate of events
+enum Verb {
+    /// Lists the apps: release, status, epoch, process, backlog, rate of events, events in quarantine
     Apps,
-    /// The releases that are installed, and which of them are staged, current, permanent or old
+    /// Lists the installed releases, and which of them are staged, current, permanent or old
     Releases {
-        /// Only those of this app
+        /// Show only the releases of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
+        app: Option<AppArgument>,
     },
     /// Installs a release; starts, stops and removes an app
     #[command(subcommand)]
     App(AppVerb),
-    /// What an app's instances wrote on standard error
+    /// Prints the lines that an app's instances wrote on standard error
     Logs {
-        /// Of which app
+        /// Name of the app; morph-proxy and morph-stored have logs too
         #[arg(value_name = "app=NAME")]
-        app: App,
-        /// How many lines, from the end [default: 200]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        tail: Option<u32>,
-        /// Go on with every later line, whichever instance writes it, until Ctrl-C
+        app: AppArgument,
+        /// Number of lines from the end
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 200)]
+        tail: u32,
+        /// Print every later line too, of all instances, until Ctrl-C
         #[arg(long)]
         follow: bool,
     },
-    /// Replaces an app's release while the network runs; returns when it is committed or rolled back
+    /// Replaces an app's release while the network runs; returns when the upgrade is committed or rolled back
     ///
-    /// Several apps are upgraded as one: all are ready before any is held, then all hand over, their first changes of rules
-    /// leave together, and one that fails takes all back.
+    /// Several apps are upgraded as a group: all targets are ready before any source is held, then all hand over, their first
+    /// rule changes are sent together, and if one fails, all are rolled back.
     ///
-    /// Prints each status when it has become true, with its time. The commit comes by itself when the probation ends;
-    /// `morphctl commit` ends it at once, and `morphctl rollback` goes back. Ctrl-C detaches: the upgrade goes on.
-    Upgrade {
-        /// The app and the release to go to, also an older one; without @VERSION the newest staged
-        #[arg(value_name = "app=NAME[@VERSION]", required = true)]
-        releases: Vec<Release>,
-        /// How long the old release stands by, with its unit: 500ms, 30s, 5m [default: 30s]
-        #[arg(long, value_name = "TIME", value_parser = argument::duration)]
-        probation: Option<Duration>,
-        /// Go back by itself, unless `morphctl commit` is said within this time; instead of a probation that ends in the
-        /// commit. It goes on over a restart of morphd, and begins anew after one of the machine
-        #[arg(long, value_name = "TIME", value_parser = argument::duration, conflicts_with = "probation")]
-        confirm_within: Option<Duration>,
-        /// How long a step may take, once for each; `[upgrade]` in app.toml says it for a release, and the defaults are
-        /// shadow=60s (without progress), start=20s, probe=2s, quiesce=1s (then the old instance is treated as crashed),
-        /// hold=5s (the proxy ends it by itself), fence=2s, rules=3s (of several apps as one); at the end of any other
-        /// one the old release stays or comes back
-        #[arg(long = "deadline", value_name = "STEP=TIME", value_parser = argument::deadline)]
-        deadlines: Vec<(String, Duration)>,
-        /// Go to an older release even where rows of the state would lose something, see `morphctl store migrations`
-        #[arg(long)]
-        allow_loss: bool,
-        /// Only say what would be done: steps, change of the state, readers, tables and switches, and what is refused
-        #[arg(long, conflicts_with = "no_wait")]
-        dry_run: bool,
-        /// Return once the upgrade has begun
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// Prints each status when it has become true, with its time. The upgrade is committed when the probation ends;
+    /// `morphctl commit` commits it at once, `morphctl rollback` takes it back. Ctrl-C detaches: the upgrade continues.
+    Upgrade(UpgradeArguments),
     /// Ends the probation of an upgrade now: the new release becomes permanent
     Commit {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
+        app: AppArgument,
     },
     /// Takes an upgrade back, until it is committed
     Rollback {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
+        app: AppArgument,
     },
-    /// The upgrades that have ended: who, when, from, to, how they ended, and what they cost; oldest first
+    /// Lists the upgrades that have ended, oldest first: by whom, when, from, to, how they ended, and what they cost
     Upgrades {
-        /// Only those of this app
+        /// Show only the upgrades of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
-        /// Only the newest so many [default: all that are kept, 100 of each app]
+        app: Option<AppArgument>,
+        /// Show only the newest N [default: all that are kept, 100 for each app]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// The upgrades that run, and each app's last one
+    /// Shows the running upgrades and each app's last one
     Status {
-        /// Only that of this app
+        /// Show only the upgrade of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
-        /// Go on with every later status, a line each, until Ctrl-C
+        app: Option<AppArgument>,
+        /// Print every later status too, on a line of its own, until Ctrl-C
         #[arg(long)]
         follow: bool,
     },
-    /// Events that killed their app three times and were set aside, so that it goes on with the others
+    /// Shows, retries and drops poison events: they killed their app three times and are in quarantine
     #[command(subcommand)]
     Events(EventsVerb),
-    /// The switches that are connected
+    /// Lists the connected switches
     Switches,
     /// Cleans a switch
     #[command(subcommand)]
     Switch(SwitchVerb),
-    /// The ports of a switch, with their counters
+    /// Lists the ports of a switch, with their counters
     Ports {
         /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
         #[arg(value_name = "DPID", value_parser = argument::dpid)]
         dpid: String,
     },
-    /// The rules in a switch, and whose each is: an app, morpheus, or foreign
+    /// Lists the rules in a switch with the owner of each: an app, morpheus, or foreign
     Flows {
         /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
         #[arg(value_name = "DPID", value_parser = argument::dpid)]
         dpid: String,
-        /// Only the rules of this app
+        /// Show only the rules of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
+        app: Option<AppArgument>,
     },
-    /// What would stop a switch from attaching here, and what mends it; also without morphd
+    /// Checks this machine for everything that would keep a switch from attaching; works without morphd too
     ///
-    /// Each check is ok, a warning (a switch attaches all the same) or trouble (it does not); the exit code is 1 where there
-    /// is trouble. The checks: morphd, its apps, switches that were refused of late, the ports, folders, disk, descriptors,
-    /// the clock, and the bridges of Open vSwitch on this machine.
-    Doctor(Doctor),
-    /// The links between switches, each direction by itself
+    /// Each check is ok, a warning (a switch attaches all the same) or trouble (it does not attach), with a fix for the last two.
+    /// The exit code is 1 if there is trouble. Checked are: morphd, its apps, recently refused switches, ports, directories, disk,
+    /// file descriptors, the clock, and the bridges of Open vSwitch on this machine.
+    Doctor {
+        /// Address that switches are to connect to, as IP:PORT (may be repeated) [default: those that morphd names, else ports
+        /// 6653 and 6633]
+        #[arg(long, value_name = "ADDR")]
+        openflow: Vec<SocketAddr>,
+        /// Database of Open vSwitch, as for ovs-vsctl's --db
+        #[arg(long, value_name = "SERVER")]
+        ovs_db: Option<String>,
+    },
+    /// Lists the links between switches, each direction separately
     Topology,
-    /// The hosts that were learned, and where they are
+    /// Lists the hosts that were learned, and where they are
     Hosts,
-    /// Prints OpenFlow messages that are given as bytes; asks nobody
+    /// Prints OpenFlow messages that are given as bytes; needs no morphd
     ///
-    /// Reads hexadecimal digits, dumps with offsets (xxd, hexdump -C, od, ovs-ofctl, Wireshark), raw bytes, and several
-    /// messages one after the other, of OpenFlow 1.0 and 1.3. An error says which field, at which byte, and why; the other
-    /// messages are printed all the same.
+    /// Reads hexadecimal digits, dumps with offsets (xxd, hexdump -C, od, ovs-ofctl, Wireshark) and raw bytes, and several
+    /// messages in sequence, of OpenFlow 1.0 and 1.3. An error names the field, the byte and the reason; the other messages
+    /// are printed all the same.
     Decode {
-        /// Digits, a file, or - for standard input, which is read too where nothing is named
+        /// Digits, a file, or - for standard input, which is the default
         #[arg(value_name = "HEX|FILE|-", num_args = 0..)]
         message: Vec<String>,
     },
-    /// An app's tables that people may write
+    /// Shows and writes an app's configuration, the tables that people may write
     #[command(subcommand)]
     Config(ConfigVerb),
-    /// The stored state of the apps, to look at
+    /// Shows the stored state of the apps; checks, backs up and restores the store
     #[command(subcommand)]
     Store(StoreVerb),
-    /// The shapes of releases' tables
+    /// Compares the tables of releases
     #[command(subcommand)]
     Schema(SchemaVerb),
 }
 
-/// Verbs of `morphctl app`.
+#[derive(Debug, Args)]
+struct UpgradeArguments {
+    /// App and target release, which may be older; without @VERSION the newest staged release
+    #[arg(value_name = "app=NAME[@VERSION]", required = true)]
+    releases: Vec<ReleaseArgument>,
+    /// Time that the source stands by before the commit, with its unit: 500ms, 30s, 5m [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = argument::duration)]
+    probation: Option<Duration>,
+    /// Roll back automatically unless `morphctl commit` is called within this time; replaces the probation, which ends in a
+    /// commit. A restart of morphd does not affect the time; a reboot of the machine starts it anew
+    #[arg(long, value_name = "TIME", value_parser = argument::duration, conflicts_with = "probation")]
+    confirm_within: Option<Duration>,
+    /// Deadline of a step (may be repeated); `[upgrade]` in app.toml sets it for a release, and the defaults are shadow=60s
+    /// (without progress), start=20s, probe=2s, quiesce=1s (then the source is treated as crashed), hold=5s (then the proxy
+    /// ends the hold), fence=2s, rules=3s (group upgrades only); after any other deadline the upgrade is rolled back
+    #[arg(long = "deadline", value_name = "STEP=TIME", value_parser = argument::deadline)]
+    deadlines: Vec<(String, Duration)>,
+    /// Allow an upgrade to an older release that loses data of some rows; see `morphctl store migrations`
+    #[arg(long)]
+    allow_loss: bool,
+    /// Only print what would be done: steps, change of the state, readers, tables, switches, and what would be refused
+    #[arg(long, conflicts_with = "no_wait")]
+    dry_run: bool,
+    /// Return once the upgrade has begun
+    #[arg(long)]
+    no_wait: bool,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum AppVerb {
-    /// Copies a bundle, a folder with app.toml and executables, and stages its release
+enum AppVerb {
+    /// Copies a bundle (a folder with app.toml and executables) and stages its release
     Install {
-        /// The bundle's folder, on morphd's machine; a relative one is taken from here
+        /// Folder of the bundle on morphd's machine; a relative path is relative to the current directory
         path: PathBuf,
     },
-    /// Starts an app that is stopped or was only installed
+    /// Starts an app that is stopped or newly installed
     Start {
-        /// Without @VERSION: the permanent release, else the newest
-        #[arg(value_name = "NAME[@VERSION]", value_parser = argument::start)]
-        release: Release,
+        /// App and release; without @VERSION the permanent release, else the newest one
+        #[arg(value_name = "NAME[@VERSION]", value_parser = argument::release)]
+        release: ReleaseArgument,
     },
     /// Ends an app's process; its rules and its state stay
     Stop {
-        /// Which app
+        /// Name of the app
         #[arg(value_parser = argument::name)]
         name: String,
     },
-    /// Takes an app out: it is bypassed, its process ends, its rules are deleted; its state stays
+    /// Removes an app: it is bypassed, its process ends, its rules are deleted; its state stays
     Remove {
-        /// Which app
+        /// Name of the app
         #[arg(value_parser = argument::name)]
         name: String,
         /// Leave its rules in the switches: no packet reaches them, and the app finds them when it is started again.
-        /// (On a switch of OpenFlow 1.0, whose one table cannot be bypassed, they go all the same.)
+        /// (A switch of OpenFlow 1.0 has only one table, which cannot be bypassed: there they are deleted all the same.)
         #[arg(long)]
         keep_rules: bool,
     },
 }
 
-/// Verbs of `morphctl events`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum EventsVerb {
-    /// Those that are set aside: which release died of each, when, how, and what it is
+enum EventsVerb {
+    /// Lists the events in quarantine: which release died of each, when, how, and what the event is
     Quarantined {
-        /// Only those of this app
+        /// Show only the events of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
-        /// Print each message too, as `morphctl decode` does, and its bytes
+        app: Option<AppArgument>,
+        /// Print each OpenFlow message too, as `morphctl decode` does, and its bytes
         #[arg(long)]
         message: bool,
     },
-    /// Delivers one again, behind all others of its app, best after an upgrade that mends it
+    /// Delivers an event again, after all other events of its app; best after an upgrade that fixes the app
     ///
-    /// It goes from the list once the app has applied it, and is set aside again if it kills three times more.
+    /// The event leaves the list once the app has applied it, and returns to quarantine if it kills the app three more times.
     Retry {
-        /// As `morphctl events quarantined` lists it
+        /// Id in the list of `morphctl events quarantined`
         id: String,
     },
-    /// Forgets one: its app never hears of it
+    /// Forgets an event: its app never receives it
     Drop {
-        /// As `morphctl events quarantined` lists it
+        /// Id in the list of `morphctl events quarantined`
         id: String,
     },
 }
 
-/// Verbs of `morphctl switch`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum SwitchVerb {
+enum SwitchVerb {
     /// Deletes all of Morpheus's rules on a switch; foreign rules stay
     ///
-    /// Apps that run compare the switch anew and put back what they want there, so forwarding stops for a moment; rules of
-    /// apps that are stopped or removed stay away.
+    /// Running apps compare the switch anew and put back the rules that they want, so forwarding stops for a moment. Rules
+    /// of stopped or removed apps are not put back.
     Clean {
         /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
         #[arg(value_name = "DPID", value_parser = argument::dpid)]
@@ -279,121 +289,130 @@ pub(crate) enum SwitchVerb {
     },
 }
 
-/// Verbs of `morphctl config`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ConfigVerb {
+enum ConfigVerb {
     /// Prints the entries of an app's configuration
     Get {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
-        /// Only this entry (TABLE.KEY), or all of a table (TABLE)
+        app: AppArgument,
+        /// Print only this entry (TABLE.KEY), or only this table (TABLE)
         key: Option<String>,
     },
     /// Writes entries of an app's configuration, all or none
     Set {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
-        /// VALUE is JSON; a bare word is text; nothing after the = deletes the entry
+        app: AppArgument,
+        /// Entry to write; VALUE is JSON or a bare word, which becomes a string; an empty VALUE deletes the entry
         #[arg(value_name = "TABLE.KEY=VALUE", required = true)]
-        entries: Vec<Entry>,
+        entries: Vec<EntryArgument>,
     },
 }
 
-/// Verbs of `morphctl schema`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum SchemaVerb {
-    /// Compares the tables of two bundles, and begins the source of the migration between them
+enum SchemaVerb {
+    /// Compares the tables of two bundles, and prints a skeleton of the migration between them
     ///
-    /// Runs the executable of each with --schema, which a release built with the SDK answers. Needs no morphd.
+    /// Runs the executable of each bundle with --schema, which a release built with the SDK answers. Needs no morphd.
     Diff {
-        /// The older release's bundle, a folder with app.toml and executables
+        /// Bundle of the older release, a folder with app.toml and executables
         old: PathBuf,
-        /// The newer release's bundle
+        /// Bundle of the newer release
         new: PathBuf,
     },
 }
 
-/// Verbs of `morphctl store`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum StoreVerb {
+enum StoreVerb {
     /// Prints one row of an app's state
     Get {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
-        /// Which table
+        app: AppArgument,
+        /// Table of the row
         table: String,
-        /// Which key
+        /// Key of the row
         key: String,
     },
-    /// Lists the rows of an app's state; without an app, the keyspaces that the store holds
+    /// Lists the rows of an app's state; without an app, the keyspaces in the store
     List {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
-        /// Only this table
+        app: Option<AppArgument>,
+        /// List only this table
         table: Option<String>,
-        /// Only keys that begin so
+        /// List only keys that begin with this
         prefix: Option<String>,
-        /// At most so many rows [default: 1000]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        limit: Option<u32>,
+        /// Largest number of rows
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1000)]
+        limit: u32,
     },
-    /// The shadows of apps' states in another schema version: how far each is, and what a way back would lose
+    /// Lists the shadows of apps' states in another schema version: progress, and what a rollback would lose
     ///
-    /// STATUS: filling, following (whole, and kept up), failed, swapped (it is the primary now), dropped. GROUPS are mapped
-    /// there and back one by one; LOSSY counts those that do not come back as they were.
+    /// STATUS: filling, following (complete and kept current), failed, swapped (it is the primary now), dropped. GROUPS are
+    /// mapped there and back one by one; LOSSY counts those that do not come back as they were.
     Migrations {
-        /// Only those of this app
+        /// Show only the shadows of this app
         #[arg(value_name = "app=NAME")]
-        app: Option<App>,
+        app: Option<AppArgument>,
     },
-    /// The store's figures: backend, revision, how much it holds
+    /// Shows the figures of the store: backend, revision, how much it holds
     Stats,
     /// Prints each row of an app's state when it changes, until Ctrl-C: revision, table, key, value
     Watch {
-        /// Of which app
+        /// Name of the app
         #[arg(value_name = "app=NAME")]
-        app: App,
-        /// Only this table
+        app: AppArgument,
+        /// Watch only this table
         table: Option<String>,
     },
-    /// Writes all that the store holds, at one revision, into a file; everything goes on meanwhile
+    /// Writes everything in the store, at one revision, into a file; Morpheus keeps running
     Backup {
-        /// A file that is not there yet, on this machine
+        /// File on this machine; it must not exist yet
         file: PathBuf,
     },
-    /// Makes the store of a backup again, in the state directory of a morphd that is stopped, or in etcd, where there is none
+    /// Restores a backup into the state directory of a stopped morphd, or into etcd
     ///
-    /// Stop morphd, move STATE_DIR/store away, restore, start morphd. In etcd, stop each morphd on it and empty the prefix, or
-    /// name another one. It is done by morph-stored, which has to stand beside morphctl or in $PATH.
+    /// Stop morphd, move STATE_DIR/store away, restore, start morphd. For etcd, stop each morphd that uses it and empty the
+    /// prefix, or name another one. The work is done by morph-stored, which has to be beside morphctl or in $PATH.
     Restore {
-        /// The backup, on this machine
+        /// Backup file on this machine
         file: PathBuf,
-        /// The state directory, as morphd is started with it
+        /// State directory, as for morphd
         #[arg(long, value_name = "DIR", required_unless_present = "store")]
         state_dir: Option<PathBuf>,
-        /// etcd, as morphd is started with it: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...]
+        /// URL of etcd, as for morphd: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...]
         #[arg(long, value_name = "URL", conflicts_with = "state_dir")]
         store: Option<String>,
     },
-    /// Looks at everything in the store and names what is wrong: damaged or dangling rows, schema versions that no release
-    /// declares, counts that differ. Exit code 1 if anything is
+    /// Checks everything in the store and lists the errors: damaged or dangling rows, schema versions that no release declares,
+    /// counts that differ. The exit code is 1 if there are any
     Check,
+}
+
+impl Cli {
+    fn into_command_line(self) -> CommandLine {
+        CommandLine {
+            endpoint: self.endpoint,
+            format: self.output,
+            command: self.verb.into_command(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use morph_api::management::{AppRelease, UpgradeRequest};
 
     use super::*;
+    use crate::command::{Call, RestoreTarget};
 
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(
-            std::iter::once("morphctl").chain(line.split(' ').filter(|word| !word.is_empty())),
-        )
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let words = std::iter::once("morphctl").chain(words);
+        Cli::try_parse_from(words).map(Cli::into_command_line)
     }
 
     #[test]
@@ -402,27 +421,43 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_has_its_parts() {
-        let cli = parse("upgrade app=router@2.0.0 --probation 5s --output json").unwrap();
-        assert_eq!(cli.output, Format::Json);
-        let Verb::Upgrade {
-            releases,
-            probation,
-            no_wait,
-            ..
-        } = cli.verb
-        else {
-            panic!("{:?}", cli.verb);
+    fn an_upgrade_becomes_a_request() {
+        let line = parse("upgrade app=router@2.0.0 app=topology --probation 5s --output json");
+        let line = line.unwrap();
+        assert_eq!(line.format, Format::Json);
+        let expected = UpgradeRequest {
+            app: "router".into(),
+            version: "2.0.0".into(),
+            probation_ms: 5_000,
+            also: vec![AppRelease {
+                app: "topology".into(),
+                version: String::new(),
+            }],
+            ..UpgradeRequest::default()
         };
-        assert_eq!(releases[0].app, "router");
-        assert_eq!(releases[0].version.clone().unwrap().to_string(), "2.0.0");
-        assert_eq!(probation, Some(Duration::from_secs(5)));
-        assert!(!no_wait);
+        assert_eq!(line.command, Command::Call(Call::Upgrade(expected)));
+        let line = parse("upgrade app=router --dry-run").unwrap();
+        assert!(matches!(line.command, Command::Call(Call::Plan(_))));
     }
 
     #[test]
-    fn wrong_usage_says_what_is_right() {
-        for (line, said) in [
+    fn commands_without_morphd_are_told_apart() {
+        let command = |line| parse(line).unwrap().command;
+        let to_etcd = command("store restore b --store etcd://h:1");
+        let target = RestoreTarget::Etcd("etcd://h:1".into());
+        let backup = PathBuf::from("b");
+        assert_eq!(to_etcd, Command::StoreRestore { backup, target });
+        assert_eq!(command("decode 04"), Command::Decode(vec!["04".into()]));
+        assert!(matches!(command("doctor"), Command::Doctor(_)));
+        assert!(matches!(
+            command("schema diff a b"),
+            Command::SchemaDiff { .. }
+        ));
+    }
+
+    #[test]
+    fn wrong_usage_is_answered_with_the_right_one() {
+        for (line, hint) in [
             ("", "Usage: morphctl"),
             ("upgrade", "<app=NAME[@VERSION]>"),
             ("upgrade router", "app=router"),
@@ -450,10 +485,11 @@ mod tests {
             ("--endpoint ftp://x apps", "unix:PATH"),
             ("--output xml apps", "json"),
             ("store get app=router trees", "<KEY>"),
+            ("store restore b", "--state-dir"),
         ] {
-            let error = parse(line).map(|cli| cli.verb).unwrap_err();
+            let error = parse(line).map(|line| line.command).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(error.to_string().contains(said), "{line}: {error}");
+            assert!(error.to_string().contains(hint), "{line}: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What single words of the command line mean. The errors are read by people who mistyped them.
+//! Parsers of single arguments. Their errors are for people who mistyped something.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,34 +7,34 @@ use morph_api::deadlines::Deadlines;
 use semver::Version;
 use serde_json::Value;
 
-/// `app=NAME`.
+/// Argument of the form `app=NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct App(pub(crate) String);
+pub(crate) struct AppArgument(pub(crate) String);
 
-impl FromStr for App {
+impl FromStr for AppArgument {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
         let name = after_app(word, "app=NAME")?;
         if let Some((name, _)) = name.split_once('@') {
-            return Err(format!("say app={name}, without a version"));
+            return Err(format!("write app={name}, without a version"));
         }
-        self::name(name).map(App)
+        self::name(name).map(AppArgument)
     }
 }
 
-/// `app=NAME[@VERSION]`.
+/// Argument of the form `app=NAME[@VERSION]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Release {
+pub(crate) struct ReleaseArgument {
     pub(crate) app: String,
     pub(crate) version: Option<Version>,
 }
 
-impl FromStr for Release {
+impl FromStr for ReleaseArgument {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        start(after_app(word, "app=NAME[@VERSION]")?)
+        release(after_app(word, "app=NAME[@VERSION]")?)
     }
 }
 
@@ -47,55 +47,58 @@ fn after_app<'a>(word: &'a str, form: &str) -> Result<&'a str, String> {
     }
 }
 
-/// `NAME`: whether there is such an app, morphd knows.
+/// Parses a `NAME`. Only morphd knows whether there is such an app.
 pub(crate) fn name(word: &str) -> Result<String, String> {
     if let Some(name) = word.strip_prefix("app=") {
-        return Err(format!("here it is the name alone: {name}"));
+        return Err(format!("write the name alone: {name}"));
     }
     let odd = |c: char| c.is_whitespace() || c.is_control() || "=@/".contains(c);
     if word.is_empty() || word.contains(odd) {
-        return Err("not a name: letters, digits and hyphens".into());
+        return Err("not a name of an app: write letters, digits and hyphens".into());
     }
     Ok(word.to_owned())
 }
 
-/// `NAME[@VERSION]`.
-pub(crate) fn start(word: &str) -> Result<Release, String> {
+/// Parses `NAME[@VERSION]`.
+pub(crate) fn release(word: &str) -> Result<ReleaseArgument, String> {
     let (app, version) = match word.split_once('@') {
         None => (word, None),
         Some((app, text)) => {
-            let version = Version::parse(text)
-                .map_err(|error| format!("{text:?} is not a semantic version ({error})"))?;
+            let version = Version::parse(text).map_err(|error| {
+                format!("{text:?} is not a semantic version such as 1.0.0 ({error})")
+            })?;
             (app, Some(version))
         }
     };
-    Ok(Release {
+    Ok(ReleaseArgument {
         app: name(app)?,
         version,
     })
 }
 
-/// A number with its unit: `500ms`, `30s`, `5m`; from 1 ms to what the API can say (49 days).
+/// Parses a number with its unit: `500ms`, `30s`, `5m`. The API allows 1 ms to 49 days (32 bits of milliseconds).
 pub(crate) fn duration(word: &str) -> Result<Duration, String> {
     let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_ms: u64 = match &word[digits.len()..] {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
-        "" => return Err(format!("the unit is missing: {word}s? {word}ms?")),
-        unit => return Err(format!("{unit:?} is no unit: ms, s or m")),
+        "" => return Err(format!("the unit is missing: write {word}s or {word}ms")),
+        unit => return Err(format!("{unit:?} is not a unit: write ms, s or m")),
     };
     let number: u64 = digits
         .parse()
         .map_err(|_| "the form is a whole number and its unit: 500ms, 30s, 5m".to_owned())?;
     match number.checked_mul(unit_ms) {
-        Some(0) => Err("0 is no probation; `morphctl commit` ends one at once".into()),
+        Some(0) => {
+            Err("the time must not be 0; to end a probation at once, use `morphctl commit`".into())
+        }
         Some(ms) if ms <= u32::MAX.into() => Ok(Duration::from_millis(ms)),
-        _ => Err("longer than 49 days".into()),
+        _ => Err("the time is longer than 49 days, which is the limit".into()),
     }
 }
 
-/// `STEP=TIME`, a step of an upgrade and how long it may take.
+/// Parses `STEP=TIME`, a step of an upgrade and its deadline.
 pub(crate) fn deadline(word: &str) -> Result<(String, Duration), String> {
     let (name, time) = word
         .split_once('=')
@@ -105,8 +108,8 @@ pub(crate) fn deadline(word: &str) -> Result<(String, Duration), String> {
     Ok((name.to_owned(), time))
 }
 
-/// A datapath id in any of the usual forms, as 16 hex digits. All are hexadecimal, but for fewer than 16 characters
-/// that are all decimal digits: Mininet's switch s10 is 10.
+/// Parses a datapath id in any of the usual forms into 16 hex digits. All forms are hexadecimal, except for fewer than 16
+/// characters that are all decimal digits: Mininet's switch s10 is 10.
 pub(crate) fn dpid(word: &str) -> Result<String, String> {
     if word.len() < 16
         && word.bytes().all(|byte| byte.is_ascii_digit())
@@ -129,19 +132,19 @@ pub(crate) fn dpid(word: &str) -> Result<String, String> {
         (1..=16).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !hex {
         let forms = "0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1, 1";
-        return Err(format!("not a datapath id; its forms: {forms}"));
+        return Err(format!("not a datapath id; write it like one of {forms}"));
     }
     Ok(format!("{:0>16}", digits.to_ascii_lowercase()))
 }
 
-/// `TABLE.KEY=VALUE`, the value as the text of a JSON document; empty deletes.
+/// Argument of the form `TABLE.KEY=VALUE`. The value is the text of a JSON document; an empty one deletes the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct EntryArgument {
     pub(crate) key: String,
     pub(crate) value: String,
 }
 
-impl FromStr for Entry {
+impl FromStr for EntryArgument {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
@@ -151,15 +154,16 @@ impl FromStr for Entry {
             Some((table, rest)) if !table.is_empty() && !rest.is_empty() => {}
             _ => return Err(format!("{key:?} is not TABLE.KEY; {form}")),
         }
-        Ok(Entry {
+        Ok(EntryArgument {
             key: key.to_owned(),
-            value: document(value)?,
+            value: to_json(value)?,
         })
     }
 }
 
-/// JSON stays as it is, a bare word becomes text. What begins as a list, an object or text must be whole.
-fn document(value: &str) -> Result<String, String> {
+/// Keeps JSON as it is and turns a bare word into a string. A value that begins like a list, an object or a string must be
+/// complete.
+fn to_json(value: &str) -> Result<String, String> {
     match serde_json::from_str::<Value>(value) {
         _ if value.is_empty() => Ok(String::new()),
         Ok(_) => Ok(value.to_owned()),
@@ -175,19 +179,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_a_name_and_perhaps_a_version() {
-        let release: Release = "app=router".parse().unwrap();
+    fn a_release_is_a_name_with_an_optional_version() {
+        let release: ReleaseArgument = "app=router".parse().unwrap();
         assert_eq!((release.app.as_str(), release.version), ("router", None));
-        let release: Release = "app=learning-switch@1.0.1-rc.1".parse().unwrap();
+        let release: ReleaseArgument = "app=learning-switch@1.0.1-rc.1".parse().unwrap();
         assert_eq!(release.app, "learning-switch");
         assert_eq!(release.version.unwrap().to_string(), "1.0.1-rc.1");
         for wrong in ["app=@1.0.0", "app=router@", "app=router@1", "App=router"] {
-            assert!(wrong.parse::<Release>().is_err(), "{wrong}");
+            assert!(wrong.parse::<ReleaseArgument>().is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn durations_have_units() {
+    fn durations_need_units() {
         for (word, ms) in [("1ms", 1), ("30s", 30_000), ("5m", 300_000)] {
             assert_eq!(duration(word), Ok(Duration::from_millis(ms)));
         }
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn datapath_ids_come_out_as_16_digits() {
+    fn datapath_ids_become_16_digits() {
         for word in [
             "000000000000002A",
             "00:00:00:00:00:00:00:2a",
@@ -238,13 +242,13 @@ mod tests {
             ("a.b=\"5\"", "a.b", "\"5\""),
             ("a.b=", "a.b", ""),
         ] {
-            let entry: Entry = word.parse().unwrap();
+            let entry: EntryArgument = word.parse().unwrap();
             assert_eq!((entry.key.as_str(), entry.value.as_str()), (key, value));
         }
         for wrong in [
             "a", "a=1", ".b=1", "a.=1", "=1", "a.b={", "a.b=[1", "a.b=\"x",
         ] {
-            assert!(wrong.parse::<Entry>().is_err(), "{wrong}");
+            assert!(wrong.parse::<EntryArgument>().is_err(), "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `morphctl decode`: OpenFlow messages as bytes, printed. Asks nobody.
+//! `morphctl decode`: prints OpenFlow messages that are given as bytes. Needs no morphd.
 
 mod dump;
-mod person;
+mod outline;
 
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
@@ -10,16 +10,16 @@ use morph_openflow::frame::{self, First};
 use morph_openflow::{AnyMessage, DecodeError, Header, decode, type_name};
 use serde::Serialize;
 
-use crate::args::Format;
+use crate::command::Format;
 use crate::failure::Failure;
 
-/// The highest version that there is: 1.5. Beyond it nothing can be said of what follows.
-const NEWEST: u8 = 6;
+/// Highest version number of OpenFlow, that of 1.5. A higher first byte means that the input is not OpenFlow.
+const MAX_VERSION: u8 = 6;
 
-/// A message, where it is, or why it cannot be read.
+/// Message of the input, decoded or with the error that prevents it.
 #[derive(Debug, Serialize)]
-struct Decoded {
-    /// Of its first byte, from the start of all.
+struct DecodedMessage {
+    /// Position of the first byte in the input.
     offset: usize,
     version: u8,
     r#type: String,
@@ -28,20 +28,20 @@ struct Decoded {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<AnyMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Wrong>,
+    error: Option<FieldError>,
 }
 
-/// What is wrong: which field, where in its message, and why.
+/// Error of a field; the offset counts from the beginning of its message.
 #[derive(Debug, Serialize)]
-struct Wrong {
+struct FieldError {
     field: &'static str,
     offset: usize,
     problem: String,
 }
 
-impl From<DecodeError> for Wrong {
+impl From<DecodeError> for FieldError {
     fn from(error: DecodeError) -> Self {
-        Wrong {
+        FieldError {
             field: error.what,
             offset: error.offset,
             problem: error.problem.to_string(),
@@ -49,56 +49,63 @@ impl From<DecodeError> for Wrong {
     }
 }
 
-/// Prints the messages that a person or a program gave.
+/// Prints the messages that the words of the command line give or name.
 pub(crate) fn run(words: &[String], format: Format) -> Result<(), Failure> {
     let bytes = Bytes::from(dump::bytes(read(words)?).map_err(Failure::Refused)?);
     if bytes.is_empty() {
-        return Err(Failure::Refused("there are no bytes".to_owned()));
+        return Err(Failure::Refused(
+            "the input is empty: give at least one message".to_owned(),
+        ));
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    let (read, written) = match format {
-        Format::Table => print(&bytes, |message| person(message, &mut out)),
+    let (decoded, written) = match format {
+        Format::Table => for_each(&bytes, |message| write_text(message, &mut out)),
         Format::Json => {
             let mut separator = "{\"messages\":[";
-            let (read, written) = print(&bytes, |message| {
+            let (decoded, written) = for_each(&bytes, |message| {
                 out.write_all(std::mem::replace(&mut separator, ",").as_bytes())?;
                 Ok(serde_json::to_writer(&mut out, message)?)
             });
-            let begun = if separator == "," { "" } else { separator };
-            (read, written.and_then(|()| writeln!(out, "{begun}]}}")))
+            let opening = if separator == "," { "" } else { separator };
+            (
+                decoded,
+                written.and_then(|()| writeln!(out, "{opening}]}}")),
+            )
         }
     };
     match written.and_then(|()| out.flush()) {
-        // The reader went away, which is no failure.
+        // The reader has gone, which is not a failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::Refused(format!("cannot write: {error}"))),
-        Ok(()) => read.map_err(Failure::Refused),
+        Err(error) => Err(Failure::Refused(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        Ok(()) => decoded.map_err(Failure::Refused),
     }
 }
 
-/// One message for a person: a line for the header, then a line a field.
+/// Formats one message as text, or the reason why it cannot be decoded.
 pub(crate) fn text(message: &Bytes) -> String {
     let mut out = Vec::new();
-    let (read, _) = print(message, |message| person(message, &mut out));
+    let (decoded, _) = for_each(message, |message| write_text(message, &mut out));
     let text = String::from_utf8_lossy(&out).into_owned();
-    match read {
+    match decoded {
         Ok(()) => text,
-        Err(why) if text.is_empty() => format!("{why}\n"),
+        Err(reason) if text.is_empty() => format!("{reason}\n"),
         Err(_) => text,
     }
 }
 
-/// One message for a program; null where it cannot be read.
+/// Converts one message to JSON; null if it cannot be read.
 pub(crate) fn value(message: &Bytes) -> serde_json::Value {
     let mut value = serde_json::Value::Null;
-    let _ = print(message, |message| {
+    let _ = for_each(message, |message| {
         value = serde_json::to_value(message)?;
         Ok(())
     });
     value
 }
 
-/// What the words name: digits, a file, or standard input.
+/// Reads the input that the words name: digits, a file, or standard input.
 fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
     let usage = |text: String| Err(Failure::Usage(text));
     let word = words.join(" ");
@@ -108,7 +115,8 @@ fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
     let (name, input) = match (words, io::stdin()) {
         ([], stdin) if stdin.is_terminal() => {
             return usage(
-                "name a message (hexadecimal digits), a file, or - for standard input".into(),
+                "nothing to decode: give hexadecimal digits, a file, or - for standard input"
+                    .into(),
             );
         }
         ([], stdin) => ("standard input", limited(stdin)),
@@ -116,70 +124,75 @@ fn read(words: &[String]) -> Result<Vec<u8>, Failure> {
         ([file], _) => (&**file, std::fs::File::open(file).and_then(limited)),
         _ => {
             return usage(format!(
-                "{word:?} is not hexadecimal, and a file is one word"
+                "{word:?} is not hexadecimal; to read a file, name it in one word"
             ));
         }
     };
     match input {
-        Ok(input) if input.len() > dump::MOST => {
-            let most = dump::MOST >> 20;
-            Err(Failure::Refused(format!("{name}: more than {most} MiB")))
+        Ok(input) if input.len() > dump::MAX_BYTES => {
+            let limit = dump::MAX_BYTES >> 20;
+            Err(Failure::Refused(format!(
+                "{name} has more than {limit} MiB, which is the limit: split it"
+            )))
         }
         Ok(input) => Ok(input),
         Err(error) => usage(format!(
-            "{name:?} is neither hexadecimal nor a file that can be read: {error}"
+            "{name:?} is neither hexadecimal nor a readable file: {error}"
         )),
     }
 }
 
-/// A byte more than the most shows that it is too much.
+/// Reads one byte more than the limit, which shows that the input is too large.
 fn limited(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    input.take(dump::MOST as u64 + 1).read_to_end(&mut bytes)?;
+    input
+        .take(dump::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Gives all messages to `each`, until they end or nothing can be said of what follows. The first: why not all could be read.
-fn print(
+/// Passes all messages to `each`, until the input ends or is not OpenFlow. Returns whether all could be decoded, and whether
+/// `each` succeeded.
+fn for_each(
     bytes: &Bytes,
-    mut each: impl FnMut(&Decoded) -> io::Result<()>,
+    mut each: impl FnMut(&DecodedMessage) -> io::Result<()>,
 ) -> (Result<(), String>, io::Result<()>) {
-    let (mut offset, mut count, mut wrong) = (0, 0_usize, None);
+    let (mut offset, mut count, mut first_error) = (0, 0_usize, None);
     while offset < bytes.len() {
         count += 1;
-        let said =
-            |why: &dyn std::fmt::Display| format!("message {count}, at byte {offset}: {why}");
-        let First { header, frame, .. } = match cut(&bytes[offset..]) {
+        let describe =
+            |reason: &dyn std::fmt::Display| format!("message {count}, at byte {offset}: {reason}");
+        let First { header, frame, .. } = match first_message(&bytes[offset..]) {
             Ok(first) => first,
-            Err(why) => {
-                let stopped = said(&format_args!("{why}; what follows is not looked at"));
-                let before = wrong.map_or(String::new(), |wrong| format!("{wrong}; "));
-                return (Err(before + &stopped), Ok(()));
+            Err(reason) => {
+                let end = describe(&format_args!("{reason}; the rest of the input is ignored"));
+                let before = first_error.map_or(String::new(), |error| format!("{error}; "));
+                return (Err(before + &end), Ok(()));
             }
         };
         let frame = bytes.slice_ref(frame);
-        let decoded = decoded(offset, header, &frame);
-        if let Some(error) = &decoded.error {
+        let message = decode_frame(offset, header, &frame);
+        if let Some(error) = &message.error {
             let at = format!(
-                "{}, byte {} of it: {}",
+                "{}, byte {} of the message: {}",
                 error.field, error.offset, error.problem
             );
-            wrong.get_or_insert_with(|| said(&at));
+            first_error.get_or_insert_with(|| describe(&at));
         }
-        if let Err(error) = each(&decoded) {
+        if let Err(error) = each(&message) {
             return (Ok(()), Err(error));
         }
         offset += frame.len();
     }
-    (wrong.map_or(Ok(()), Err), Ok(()))
+    (first_error.map_or(Ok(()), Err), Ok(()))
 }
 
-/// The first message, whole.
-fn cut(bytes: &[u8]) -> Result<First<'_>, String> {
+/// Cuts off the first message.
+fn first_message(bytes: &[u8]) -> Result<First<'_>, String> {
     match bytes.first() {
-        Some(version @ 1..=NEWEST) => version,
-        Some(other) => return Err(format!("version {other} is none of OpenFlow's")),
-        None => return Err("nothing is left".to_owned()),
+        Some(version @ 1..=MAX_VERSION) => version,
+        Some(other) => return Err(format!("version {other} is not a version of OpenFlow")),
+        None => return Err("the input has ended".to_owned()),
     };
     match frame::first(bytes) {
         Ok(Some(first)) => Ok(first),
@@ -187,7 +200,7 @@ fn cut(bytes: &[u8]) -> Result<First<'_>, String> {
             let length = bytes.get(2..4).map(|n| u16::from_be_bytes([n[0], n[1]]));
             let needed = length.map_or(Header::LEN, |n| usize::from(n).max(Header::LEN));
             Err(format!(
-                "it is cut short: {} of {needed} bytes are there",
+                "it is cut off after {} of {needed} bytes",
                 bytes.len()
             ))
         }
@@ -195,13 +208,13 @@ fn cut(bytes: &[u8]) -> Result<First<'_>, String> {
     }
 }
 
-fn decoded(offset: usize, header: Header, frame: &Bytes) -> Decoded {
+fn decode_frame(offset: usize, header: Header, frame: &Bytes) -> DecodedMessage {
     let name = type_name(&header);
     let (message, error) = match decode(frame) {
         Ok((_, message)) => (Some(message), None),
         Err(error) => (None, Some(error.into())),
     };
-    Decoded {
+    DecodedMessage {
         offset,
         version: header.version,
         r#type: name.map_or_else(|| format!("TYPE_{}", header.kind.0), str::to_owned),
@@ -212,9 +225,9 @@ fn decoded(offset: usize, header: Header, frame: &Bytes) -> Decoded {
     }
 }
 
-/// A line for the header, then a line a field.
-fn person(decoded: &Decoded, out: &mut impl Write) -> io::Result<()> {
-    let Decoded {
+/// Writes a line for the header, then a line for each field.
+fn write_text(decoded: &DecodedMessage, out: &mut impl Write) -> io::Result<()> {
+    let DecodedMessage {
         offset,
         version,
         r#type,
@@ -231,7 +244,7 @@ fn person(decoded: &Decoded, out: &mut impl Write) -> io::Result<()> {
         "{type} OpenFlow {version}, xid {xid:#x}, {length} bytes at {offset}"
     )?;
     if let Some(message) = &decoded.message {
-        write!(out, "{}", person::text(message)?)?;
+        write!(out, "{}", outline::text(message)?)?;
     }
     if let Some(error) = &decoded.error {
         write!(

@@ -1,4 +1,4 @@
-//! Where morphd is, and the way there.
+//! Address of morphd, and the connection to it.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,23 +11,23 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Uri};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, with_fix};
 
-/// Names an endpoint where `--endpoint` does not.
+/// Environment variable that names the endpoint if `--endpoint` does not.
 const VARIABLE: &str = "MORPH_ENDPOINT";
-/// The run directory of a morphd that root started.
-const SYSTEM: &str = "/run/morpheus";
-/// morphd's socket within its run directory.
+/// Default run directory of a morphd that root started.
+const SYSTEM_RUN_DIR: &str = "/run/morpheus";
+/// Name of morphd's socket in its run directory.
 const SOCKET: &str = "api.sock";
-/// How long a TCP connect may take.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Deadline of a TCP connect.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// An address of morphd's management API.
+/// Address of morphd's management API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// `unix:PATH`
+    /// Socket, written `unix:PATH`.
     Unix(PathBuf),
-    /// `http://HOST:PORT`, read-only on morphd's side
+    /// TCP address, written `http://HOST:PORT`; morphd allows only reading there.
     Tcp(Uri),
 }
 
@@ -37,20 +37,20 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, String> {
         const FORMS: &str = "unix:PATH or http://HOST:PORT";
         if let Some(path) = text.strip_prefix("unix:") {
-            // unix:///PATH is how gRPC writes an absolute one.
+            // gRPC writes an absolute path as unix:///PATH.
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() {
-                return Err(format!("the path is missing: {FORMS}"));
+                return Err(format!("the path is missing: write {FORMS}"));
             }
             return Ok(Endpoint::Unix(path.into()));
         }
         if text.starts_with("https:") {
-            return Err(format!("TLS is not there yet: {FORMS}"));
+            return Err(format!("TLS is not supported: write {FORMS}"));
         }
-        let uri: Uri = text.parse().map_err(|_| format!("the form is {FORMS}"))?;
-        let whole = uri.scheme_str() == Some("http") && uri.port_u16().is_some();
-        if !whole || uri.path_and_query().is_some_and(|rest| rest != "/") {
-            return Err(format!("the form is {FORMS}"));
+        let uri: Uri = text.parse().map_err(|_| format!("write {FORMS}"))?;
+        let is_complete = uri.scheme_str() == Some("http") && uri.port_u16().is_some();
+        if !is_complete || uri.path_and_query().is_some_and(|rest| rest != "/") {
+            return Err(format!("write {FORMS}"));
         }
         Ok(Endpoint::Tcp(uri))
     }
@@ -65,54 +65,55 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Connects to the endpoint that was named, by option or variable, else to the first that is there.
-pub(crate) async fn reach(named: Option<Endpoint>) -> Result<Channel, Failure> {
+/// Connects to the named endpoint (by option or variable), else to the first default socket that exists.
+pub(crate) async fn connect(named: Option<Endpoint>) -> Result<Channel, Failure> {
     let named = match named {
         Some(endpoint) => Some(endpoint),
         None => from_variable(std::env::var_os(VARIABLE))?,
     };
     match named {
-        Some(endpoint) => connect(&endpoint)
+        Some(endpoint) => connect_to(&endpoint)
             .await
-            .map_err(|error| Failure::Unreachable(unreachable(&endpoint, &*error))),
+            .map_err(|error| Failure::Unreachable(describe(&endpoint, &*error))),
         None => search(std::env::var_os("XDG_RUNTIME_DIR")).await,
     }
 }
 
-/// `$MORPH_ENDPOINT`; empty is as good as absent.
+/// Parses the value of `$MORPH_ENDPOINT`; an empty value counts as absent.
 fn from_variable(value: Option<OsString>) -> Result<Option<Endpoint>, Failure> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let text = value.to_string_lossy();
-    let wrong = |why| Failure::Usage(format!("${VARIABLE} is {text:?}: {why}"));
-    text.parse().map(Some).map_err(wrong)
+    let usage = |reason| Failure::Usage(format!("${VARIABLE} is {text:?}: {reason}"));
+    text.parse().map(Some).map_err(usage)
 }
 
-/// The user's socket, then the system's. One that is there but does not answer ends the search: what was meant for the
-/// user's morphd must not go to another.
+/// Tries the user's socket, then the system's. A socket that exists but does not answer ends the search: a command for the
+/// user's morphd must not reach another one.
 async fn search(xdg_runtime_dir: Option<OsString>) -> Result<Channel, Failure> {
     let mut tried = String::new();
     for run_dir in run_dirs(xdg_runtime_dir) {
         let endpoint = Endpoint::Unix(run_dir.join(SOCKET));
-        if let Some(uid) = stranger(&run_dir) {
-            tried += &format!("\n  {endpoint}: left out, its folder is of user {uid}");
+        if let Some(uid) = foreign_owner(&run_dir) {
+            tried +=
+                &format!("\n  {endpoint}: not used, because its directory belongs to user {uid}");
             continue;
         }
-        match connect(&endpoint).await {
+        match connect_to(&endpoint).await {
             Ok(channel) => return Ok(channel),
             Err(error) if is_absent(&*error) => {
-                tried += &format!("\n  {endpoint}: no such socket");
+                tried += &format!("\n  {endpoint}: does not exist");
             }
-            Err(error) => return Err(Failure::Unreachable(unreachable(&endpoint, &*error))),
+            Err(error) => return Err(Failure::Unreachable(describe(&endpoint, &*error))),
         }
     }
     Err(Failure::Unreachable(format!(
-        "found no morphd:{tried}\nStart morphd, or name its endpoint with --endpoint or ${VARIABLE}."
+        "cannot reach morphd at its default sockets:{tried}\nStart morphd, or name its endpoint with --endpoint or ${VARIABLE}."
     )))
 }
 
-/// Where morphd keeps its sockets if nothing else is said to it.
+/// Run directory of a morphd that this user starts without --run-dir.
 pub(crate) fn default_run_dir() -> PathBuf {
     let [users, system] = run_dirs(std::env::var_os("XDG_RUNTIME_DIR"));
     if rustix::process::geteuid().is_root() {
@@ -126,28 +127,28 @@ fn run_dirs(xdg_runtime_dir: Option<OsString>) -> [PathBuf; 2] {
         Some(dir) => Path::new(&dir).join("morpheus"),
         None => format!("/tmp/morpheus-{}", rustix::process::getuid().as_raw()).into(),
     };
-    [users, SYSTEM.into()]
+    [users, SYSTEM_RUN_DIR.into()]
 }
 
-/// The owner of a folder that is neither ours nor root's: anybody can make one in /tmp.
-fn stranger(folder: &Path) -> Option<u32> {
+/// Owner of a directory if it is neither this user nor root: anybody can create a directory in /tmp.
+fn foreign_owner(folder: &Path) -> Option<u32> {
     let owner = folder.symlink_metadata().ok()?.uid();
     let ours = rustix::process::getuid().as_raw();
     (owner != ours && owner != 0).then_some(owner)
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Channel, Box<dyn Error>> {
+async fn connect_to(endpoint: &Endpoint) -> Result<Channel, Box<dyn Error>> {
     match endpoint {
         Endpoint::Unix(path) => Ok(morph_api::unix::connect(path).await?),
         Endpoint::Tcp(uri) => Ok(tonic::transport::Endpoint::from(uri.clone())
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_DEADLINE)
             .connect()
             .await?),
     }
 }
 
-/// What the operating system said, wherever in the chain of causes.
-fn system<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+/// Finds the operating system's error in the chain of causes.
+fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -159,24 +160,23 @@ fn system<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 }
 
 fn is_absent(error: &(dyn Error + 'static)) -> bool {
-    system(error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    io_error(error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// For people: where, why, and what mends it.
-fn unreachable(endpoint: &Endpoint, error: &(dyn Error + 'static)) -> String {
-    let system = system(error);
-    let why = match system.map(io::Error::kind) {
-        Some(io::ErrorKind::NotFound) => "no such socket (mend: start morphd)".to_owned(),
-        Some(io::ErrorKind::ConnectionRefused) => {
-            "nothing listens there (mend: start morphd)".to_owned()
-        }
-        Some(io::ErrorKind::PermissionDenied) => {
-            "permission denied (mend: run as root, or join the socket's group)".to_owned()
-        }
+/// Describes a failed connection: the endpoint, the reason, and how to fix it.
+fn describe(endpoint: &Endpoint, error: &(dyn Error + 'static)) -> String {
+    let io_error = io_error(error);
+    let reason = match io_error.map(io::Error::kind) {
+        Some(io::ErrorKind::NotFound) => with_fix("no such socket", "start morphd"),
+        Some(io::ErrorKind::ConnectionRefused) => with_fix("nothing listens there", "start morphd"),
+        Some(io::ErrorKind::PermissionDenied) => with_fix(
+            "permission denied",
+            "run as root, or join the socket's group",
+        ),
         Some(io::ErrorKind::TimedOut) => "no answer".to_owned(),
-        Some(_) | None => system.map_or_else(|| error.to_string(), ToString::to_string),
+        Some(_) | None => io_error.map_or_else(|| error.to_string(), ToString::to_string),
     };
-    format!("cannot reach morphd at {endpoint}: {why}")
+    format!("cannot reach morphd at {endpoint}: {reason}")
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_are_told_apart() {
+    fn unix_and_tcp_endpoints_are_parsed() {
         for (text, shown) in [
             ("unix:/run/x/api.sock", "unix:/run/x/api.sock"),
             ("unix:///run/x/api.sock", "unix:/run/x/api.sock"),
@@ -231,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_said_is_found_and_mended() {
+    fn the_systems_error_is_found_and_gets_a_fix() {
         let endpoint = Endpoint::Unix("/x".into());
-        for (kind, said) in [
+        for (kind, fix) in [
             (io::ErrorKind::NotFound, "start morphd"),
             (io::ErrorKind::ConnectionRefused, "start morphd"),
             (
@@ -242,22 +242,22 @@ mod tests {
             ),
             (io::ErrorKind::TimedOut, "no answer"),
         ] {
-            // Deep in a chain, as the transport hands it up.
+            // The transport passes on the error inside of others.
             let error = io::Error::from(kind);
             let error: Box<dyn Error> = Box::new(tonic::Status::from_error(Box::new(error)));
-            let text = unreachable(&endpoint, &*error);
-            assert!(text.contains(said) && text.contains("unix:/x"), "{text}");
+            let text = describe(&endpoint, &*error);
+            assert!(text.contains(fix) && text.contains("unix:/x"), "{text}");
         }
     }
 
     #[test]
-    fn a_folder_of_another_user_is_left_out() {
+    fn a_directory_of_another_user_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(stranger(folder.path()), None);
-        assert_eq!(stranger(&folder.path().join("absent")), None);
+        assert_eq!(foreign_owner(folder.path()), None);
+        assert_eq!(foreign_owner(&folder.path().join("absent")), None);
         if rustix::process::getuid().is_root() {
             std::os::unix::fs::chown(folder.path(), Some(12345), None).unwrap();
-            assert_eq!(stranger(folder.path()), Some(12345));
+            assert_eq!(foreign_owner(folder.path()), Some(12345));
         }
     }
 }

@@ -1,52 +1,49 @@
-//! `morphctl events`: those that killed their app and were set aside.
+//! `morphctl events`: poison events, which killed their app three times and are in quarantine.
 
-use morph_api::management::{
-    DropEventRequest, QuarantinedEvent, QuarantinedEventsRequest, RetryEventRequest,
-};
+use morph_api::management::QuarantinedEvent;
 
-use crate::args::EventsVerb;
-use crate::argument::App;
-use crate::call::{Client, changed, incomplete, looked};
+use crate::client::{Client, change, incomplete, read};
+use crate::command::EventCall;
 use crate::decode;
 use crate::failure::Failure;
 use crate::print::Output;
-use crate::print::rows::Quarantined;
+use crate::print::rows::QuarantineRow;
 
-/// Does what the verb says.
 pub(crate) async fn run(
-    verb: EventsVerb,
+    call: EventCall,
     client: &mut Client,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let lives = client.clone();
-    match verb {
-        EventsVerb::Quarantined { app, message } => {
-            let app = app.map(|App(name)| name).unwrap_or_default();
-            let request = QuarantinedEventsRequest { app };
-            let events = looked(client.quarantined_events(request)).await?.events;
-            let events: Vec<Quarantined> = events.into_iter().map(Quarantined).collect();
-            out.list("events", &events)?;
-            match message {
-                true => events.iter().try_for_each(|event| whole(out, &event.0)),
+    let probe = client.clone();
+    match call {
+        EventCall::Quarantined {
+            request,
+            with_message,
+        } => {
+            let events = read(client.quarantined_events(request)).await?.events;
+            let rows: Vec<QuarantineRow> = events.into_iter().map(QuarantineRow).collect();
+            out.list("events", &rows)?;
+            match with_message {
+                true => rows.iter().try_for_each(|row| print_message(out, &row.0)),
                 false => Ok(()),
             }
         }
-        EventsVerb::Retry { id } => {
-            let reply = changed(&lives, client.retry_event(RetryEventRequest { id })).await?;
+        EventCall::Retry(request) => {
+            let reply = change(&probe, client.retry_event(request)).await?;
             let event = reply.event.ok_or_else(|| incomplete("the event"))?;
-            out.list("events", &[Quarantined(event)])
+            out.list("events", &[QuarantineRow(event)])
         }
-        EventsVerb::Drop { id } => {
-            let reply = changed(&lives, client.drop_event(DropEventRequest { id })).await?;
+        EventCall::Drop(request) => {
+            let reply = change(&probe, client.drop_event(request)).await?;
             let mut event = reply.event.ok_or_else(|| incomplete("the event"))?;
             event.state = "dropped".to_owned();
-            out.list("events", &[Quarantined(event)])
+            out.list("events", &[QuarantineRow(event)])
         }
     }
 }
 
-/// The message, field by field, and its bytes as `morphctl decode` takes them.
-fn whole(out: &mut Output, event: &QuarantinedEvent) -> Result<(), Failure> {
+/// Prints the OpenFlow message field by field, then its bytes in a form that `morphctl decode` reads.
+fn print_message(out: &mut Output, event: &QuarantinedEvent) -> Result<(), Failure> {
     if event.message.is_empty() {
         return Ok(());
     }
@@ -55,5 +52,5 @@ fn whole(out: &mut Output, event: &QuarantinedEvent) -> Result<(), Failure> {
         let bytes: Vec<String> = row.iter().map(|byte| format!("{byte:02x}")).collect();
         text.push_str(&format!("{:04x}  {}\n", index * 16, bytes.join(" ")));
     }
-    out.text(&text)
+    out.note(&text)
 }

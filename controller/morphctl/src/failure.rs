@@ -1,39 +1,38 @@
-//! How a command can fail, and the exit code that says so.
+//! Failures of commands, with their exit codes.
 
 use std::error::Error;
 use std::fmt;
 
 use tonic::{Code, Status};
 
-/// Exit code of wrong usage, the same that clap gives.
+/// Exit code of wrong usage, the same as clap's.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command did not do what it was to do. The text is for people, and says what mends it where something does.
+/// Failure of a command. The text tells people what happened, to what, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nothing changed.
+    /// The request was refused; nothing changed.
     Refused(String),
-    /// The words of the command line, or of `$MORPH_ENDPOINT`, are wrong.
+    /// The command line or `$MORPH_ENDPOINT` is wrong.
     Usage(String),
-    /// morphd cannot be reached, or may not be.
+    /// morphd cannot be reached, or denies access.
     Unreachable(String),
-    /// It was tried, and the old release runs again.
+    /// An upgrade was tried, and the source runs again.
     RolledBack(String),
-    /// It may or may not have happened, or still goes on.
+    /// The request may or may not have been carried out, or is still being carried out.
     Unknown(String),
 }
 
-/// What a call does to Morpheus: decides what a lost answer means.
+/// Effect of a call on Morpheus. Decides the meaning of a lost answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Only looks: a lost answer costs nothing.
+    /// Changes nothing: a lost answer is only unreachable.
     Reads,
-    /// Changes something: a lost answer leaves it open whether it did.
+    /// Changes something: after a lost answer the outcome is unknown.
     Changes,
 }
 
 impl Failure {
-    /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::Refused(_) => 1,
@@ -44,13 +43,16 @@ impl Failure {
         }
     }
 
-    /// What the answer to a call means.
+    /// Interprets a gRPC status other than OK.
     pub(crate) fn of_status(status: &Status, effect: Effect) -> Self {
-        // A status that morphd sent has no source; one with a source was made on this side, of a broken transport.
+        // A status from morphd has no source. A status with a source was made on this side, for a broken transport.
         if status.source().is_some() {
-            return Failure::lost(&format!("lost morphd: {}", root(status)), effect);
+            return Failure::lost(
+                &format!("lost the connection to morphd: {}", root(status)),
+                effect,
+            );
         }
-        let said = said(status);
+        let message = message_of(status);
         match status.code() {
             Code::NotFound
             | Code::AlreadyExists
@@ -58,32 +60,45 @@ impl Failure {
             | Code::InvalidArgument
             | Code::OutOfRange
             | Code::ResourceExhausted
-            | Code::Aborted => Failure::Refused(said),
-            Code::Unimplemented => {
-                Failure::Refused(format!("{said} (does morphd have this version?)"))
-            }
-            Code::PermissionDenied | Code::Unauthenticated => Failure::Unreachable(format!(
-                "{said} (mend: on morphd's machine, use its socket: --endpoint unix:RUN_DIR/api.sock)"
+            | Code::Aborted => Failure::Refused(message),
+            Code::Unimplemented => Failure::Refused(format!(
+                "{message} (is morphd of another version than morphctl?)"
             )),
-            Code::Unavailable => Failure::Unreachable(format!("{said} (mend: try again)")),
+            Code::PermissionDenied | Code::Unauthenticated => Failure::Unreachable(with_fix(
+                &message,
+                "on morphd's machine, use its socket: --endpoint unix:RUN_DIR/api.sock",
+            )),
+            Code::Unavailable => Failure::Unreachable(with_fix(&message, "try again")),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
             | Code::DeadlineExceeded
             | Code::Internal
-            | Code::DataLoss => Failure::Unknown(format!("morphd failed: {said}")),
+            | Code::DataLoss => Failure::Unknown(format!("morphd failed: {message}")),
         }
     }
 
-    /// No answer came.
-    pub(crate) fn lost(why: &str, effect: Effect) -> Self {
+    /// Failure of a call whose answer did not arrive.
+    pub(crate) fn lost(reason: &str, effect: Effect) -> Self {
         match effect {
-            Effect::Reads => Failure::Unreachable(why.to_owned()),
+            Effect::Reads => Failure::Unreachable(reason.to_owned()),
             Effect::Changes => Failure::Unknown(format!(
-                "{why}; it may have been done or not: see `morphctl status` and `morphctl apps`"
+                "{reason}; the command may or may not have been carried out: see `morphctl status` and `morphctl apps`"
             )),
         }
     }
+}
+
+const FIX: &str = " (to fix: ";
+
+/// Appends the fix of a problem to its description.
+pub(crate) fn with_fix(problem: &str, fix: &str) -> String {
+    format!("{problem}{FIX}{fix})")
+}
+
+/// Removes what [`with_fix`] appended.
+pub(crate) fn without_fix(text: &str) -> &str {
+    text.split_once(FIX).map_or(text, |(problem, _)| problem)
 }
 
 impl fmt::Display for Failure {
@@ -97,15 +112,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// morphd's own words, else what the code means.
-fn said(status: &Status) -> String {
+/// Message of a status, or the description of its code if it has none.
+fn message_of(status: &Status) -> String {
     match status.message() {
         "" => status.code().description().to_owned(),
         message => message.to_owned(),
     }
 }
 
-/// The innermost cause, which says the most.
+/// Innermost cause of an error, which is the most specific one.
 fn root(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -139,17 +154,17 @@ mod tests {
             (DataLoss, 5, 5),
             (Unauthenticated, 3, 3),
         ] {
-            let status = Status::new(code, "as said");
+            let status = Status::new(code, "the message");
             for (effect, expected) in [(Effect::Reads, reads), (Effect::Changes, changes)] {
                 let failure = Failure::of_status(&status, effect);
                 assert_eq!(failure.code(), expected, "{code:?} {effect:?}");
-                assert!(failure.to_string().contains("as said"));
+                assert!(failure.to_string().contains("the message"));
             }
         }
     }
 
     #[test]
-    fn a_broken_transport_leaves_only_changes_open() {
+    fn after_a_broken_transport_only_the_outcome_of_changes_is_unknown() {
         let broken = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "pipe broke");
         let status = Status::from_error(Box::new(broken));
         assert_eq!(Failure::of_status(&status, Effect::Reads).code(), 3);

@@ -1,38 +1,45 @@
-//! morphctl, the command line of Morpheus: parses ([`args`]), calls morphd ([`call`], [`follow`]) and prints ([`print`]).
-//! [`decode`] needs no morphd.
+//! morphctl, the command line of Morpheus.
+//!
+//! [`args`] turns the command line into a [`command::Command`]; the other modules carry it out and [`print`] the answer.
 
 mod args;
 mod argument;
+mod backup;
 mod call;
+mod client;
+mod command;
+mod config;
 mod decode;
 mod doctor;
 mod endpoint;
 mod events;
 mod failure;
 mod follow;
+mod logs;
 mod print;
 mod schema;
+mod status;
 mod store;
+mod upgrade;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Cli, SchemaVerb, Verb};
+use crate::args::CommandLine;
+use crate::command::Command;
 use crate::failure::Failure;
 use crate::print::Output;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let line = match args::parse() {
+        Ok(line) => line,
         Err(error) => {
-            // --help and --version come this way too, with code 0. Nobody reads a message that cannot be written.
+            // --help and --version arrive here too, with code 0. If stderr is closed, there is nobody to tell.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
         }
     };
-    match run(cli) {
+    match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "morphctl: {failure}");
@@ -41,20 +48,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    if let Verb::Decode { message } = &cli.verb {
-        return decode::run(message, cli.output);
-    }
+fn run(line: CommandLine) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Unreachable(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
-        // Of two folders: no morphd is asked.
-        if let Verb::Schema(SchemaVerb::Diff { old, new }) = &cli.verb {
-            return schema::diff(old, new, &mut Output::new(cli.output)).await;
+    runtime.block_on(Box::pin(carry_out(line)))
+}
+
+async fn carry_out(line: CommandLine) -> Result<(), Failure> {
+    let CommandLine {
+        endpoint,
+        format,
+        command,
+    } = line;
+    let out = &mut Output::new(format);
+    match command {
+        Command::Decode(words) => decode::run(&words, format),
+        Command::SchemaDiff { old, new } => schema::diff(&old, &new, out).await,
+        Command::StoreRestore { backup, target } => {
+            backup::restore(&backup, &target, endpoint, out).await
         }
-        let reached = endpoint::reach(cli.endpoint).await;
-        Box::pin(call::run(cli.verb, reached, Output::new(cli.output))).await
-    })
+        Command::Doctor(options) => {
+            doctor::run(&options, endpoint::connect(endpoint).await, out).await
+        }
+        Command::Call(call) => {
+            let client = &mut client::new(endpoint::connect(endpoint).await?);
+            call::run(call, client, out).await
+        }
+    }
 }

@@ -1,27 +1,31 @@
-//! How answers are printed: as tables for people and grep, or as JSON for programs.
+//! Output: tables for people and grep, or JSON for programs.
 
+mod escape;
 mod json;
 pub(crate) mod rows;
 pub(crate) mod status;
 mod table;
 mod time;
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use morph_api::management::LogLine;
 
-use crate::args::Format;
+use crate::command::Format;
 use crate::failure::Failure;
+pub(crate) use escape::printable;
 use json::List;
 pub(crate) use json::Object;
 pub(crate) use table::Cells;
 pub(crate) use time::utc;
 
-/// Standard output, in the form that was asked for.
+/// JSON key of statuses of upgrades.
+pub(crate) const UPGRADES: &str = "upgrades";
+
+/// Standard output in the chosen format.
 pub(crate) struct Output {
     format: Format,
-    /// The reader went away (`morphctl flows 1 | head`): nothing more is written, and that is no failure.
+    /// Set once the reader has gone (`morphctl flows 1 | head`): nothing more is written, and that is not a failure.
     closed: bool,
 }
 
@@ -33,79 +37,74 @@ impl Output {
         }
     }
 
-    /// Whether the reader went away.
-    pub(crate) fn nobody_reads(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// A whole answer: a table with its header, or one object.
-    pub(crate) fn list<T: Cells + Object>(
-        &mut self,
-        noun: &str,
-        rows: &[T],
-    ) -> Result<(), Failure> {
+    /// Prints a whole answer: a table with its header, or one object.
+    pub(crate) fn list<T: Cells + Object>(&mut self, key: &str, rows: &[T]) -> Result<(), Failure> {
         match self.format {
             Format::Table => self.write(&table::render(rows)),
-            Format::Json => self.json(&List::of(noun, rows)),
+            Format::Json => self.write_json(&List::whole(key, rows)),
         }
     }
 
-    /// An answer that was cut at a limit, or not. The object says so, and so does standard error.
-    pub(crate) fn part<T: Cells + Object>(
+    /// Prints rows up to a limit. The object says whether there are more, and a warning on standard error does so too.
+    pub(crate) fn page<T: Cells + Object>(
         &mut self,
-        noun: &str,
+        key: &str,
         rows: &[T],
         more: bool,
     ) -> Result<(), Failure> {
         match self.format {
             Format::Table => self.write(&table::render(rows))?,
-            Format::Json => self.json(&List::part(noun, rows, more))?,
+            Format::Json => self.write_json(&List::page(key, rows, more))?,
         }
         if more {
-            let said = "there is more: name a table or the beginning of the key, or raise --limit";
-            let _ = writeln!(io::stderr(), "morphctl: {said}");
+            let hint =
+                "there are more rows: name a table or the beginning of the key, or raise --limit";
+            // If stderr is closed, there is nobody to tell.
+            let _ = writeln!(io::stderr(), "morphctl: {hint}");
         }
         Ok(())
     }
 
-    /// One of a stream: a line of text, or an object with a list of one.
+    /// Prints one message of a stream: a line of text, or an object with a list of one.
     pub(crate) fn item<T: Object>(
         &mut self,
-        noun: &str,
+        key: &str,
         item: &T,
         line: &str,
     ) -> Result<(), Failure> {
         match self.format {
             Format::Table => self.write(&format!("{line}\n")),
-            Format::Json => self.json(&List::of(noun, std::slice::from_ref(item))),
+            Format::Json => self.write_json(&List::whole(key, std::slice::from_ref(item))),
         }
     }
 
-    /// Log lines have no header.
-    pub(crate) fn lines(&mut self, noun: &str, lines: &[LogLine]) -> Result<(), Failure> {
+    /// Prints log lines, without a header.
+    pub(crate) fn lines(&mut self, key: &str, lines: &[LogLine]) -> Result<(), Failure> {
         match self.format {
             Format::Table => {
-                let text: String = lines
-                    .iter()
-                    .map(|line| format!("{}\n", plain(&line.line)))
-                    .collect();
-                self.write(&text)
+                let texts = lines.iter().map(|line| printable(&line.line));
+                self.write(&texts.map(|text| format!("{text}\n")).collect::<String>())
             }
-            Format::Json => self.json(&List::of(noun, lines)),
+            Format::Json => self.write_json(&List::whole(key, lines)),
         }
     }
 
-    /// Words for people only.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+    /// Prints text that is for people only: nothing in JSON.
+    pub(crate) fn note(&mut self, text: &str) -> Result<(), Failure> {
         match self.format {
             Format::Table => self.write(text),
             Format::Json => Ok(()),
         }
     }
 
-    fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Failure::Unknown(format!("cannot write the answer: {error}")))?;
+    fn write_json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(|error| {
+            Failure::Unknown(format!("cannot print morphd's answer as JSON: {error}"))
+        })?;
         self.write(&format!("{text}\n"))
     }
 
@@ -120,37 +119,12 @@ impl Output {
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
             Err(error) => {
-                let said = format!("morphd answered, but the answer cannot be written: {error}");
-                return Err(Failure::Unknown(said));
+                return Err(Failure::Unknown(format!(
+                    "morphd answered, but the answer cannot be written to standard output: {error}"
+                )));
             }
             Ok(()) => {}
         }
         Ok(())
-    }
-}
-
-/// Text from outside, fit for one line of a terminal: control characters are escaped.
-pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    let odd = |c: char| c.is_control() && c != '\t';
-    if !text.contains(odd) {
-        return text.into();
-    }
-    text.chars()
-        .map(|c| match c {
-            c if odd(c) => c.escape_default().to_string(),
-            c => c.to_string(),
-        })
-        .collect::<String>()
-        .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(plain("a\tb"), "a\tb");
-        assert_eq!(plain("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
     }
 }

@@ -1,5 +1,5 @@
-//! `schema diff`: how the tables of two releases differ, and a beginning of the migration between them. Asks the executables of
-//! the two bundles themselves (`EXEC --schema`), not morphd.
+//! `morphctl schema diff`: differences between the tables of two releases, and a skeleton of the migration between them. Asks
+//! the executables of the two bundles (`EXEC --schema`), not morphd.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,44 +10,37 @@ use std::time::Duration;
 
 use morph_api::manifest::Manifest;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::print::Output;
-use crate::print::rows::TableChange;
+use crate::print::rows::{TableDiff, TableShape};
 
-/// For a release to say what its tables are.
-const ANSWER: Duration = Duration::from_secs(10);
-/// Bytes of that.
-const MOST: u64 = 4 << 20;
+/// Deadline for a release to describe its tables.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Largest description in bytes.
+const MAX_ANSWER: u64 = 4 << 20;
 
-/// A table as a release describes it: see `TableShape` in the SDK.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Table {
-    pub(crate) name: String,
-    pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) shape: Value,
-}
-
+/// Output of `EXEC --schema`.
 #[derive(Debug, Deserialize)]
-struct Said {
-    tables: Vec<Table>,
+struct Description {
+    tables: Vec<TableShape>,
 }
 
-/// A release and its tables.
-struct Release {
+struct Bundle {
     manifest: Manifest,
-    tables: BTreeMap<String, Table>,
+    tables: BTreeMap<String, TableShape>,
 }
 
-/// Prints the difference, and the beginning of a migration where there is one to be written.
+/// Prints the differences, and the skeleton of a migration if one has to be written.
 pub(crate) async fn diff(old: &Path, new: &Path, out: &mut Output) -> Result<(), Failure> {
     let (mut old, mut new) = (read(old).await?, read(new).await?);
-    let named = |r: &Release| format!("{}@{}", r.manifest.name, r.manifest.version);
+    let name = |b: &Bundle| format!("{}@{}", b.manifest.name, b.manifest.version);
     if old.manifest.name != new.manifest.name {
-        let said = format!("{} and {} are different apps", named(&old), named(&new));
-        return Err(Failure::Refused(said));
+        return Err(Failure::Refused(format!(
+            "{} and {} are different apps: name two releases of one app",
+            name(&old),
+            name(&new)
+        )));
     }
     if old.manifest.schema > new.manifest.schema {
         std::mem::swap(&mut old, &mut new);
@@ -57,22 +50,22 @@ pub(crate) async fn diff(old: &Path, new: &Path, out: &mut Output) -> Result<(),
     let differ = changes.iter().any(|change| change.change != "same");
     let (low, high) = (old.manifest.schema, new.manifest.schema);
     match (differ, low == high) {
-        (true, true) => out.text(&format!(
-            "\nBoth say schema {low}, and their tables differ: raise `schema` of the newer one, and say how to migrate.\n"
+        (true, true) => out.note(&format!(
+            "\nBoth releases have schema {low}, but their tables differ: raise `schema` in the newer app.toml and write a migration.\n"
         )),
-        (true, false) => out.text(&format!("\n{}", skeleton(low, high, &changes))),
-        (false, _) => out.text("\nThe tables are the same.\n"),
+        (true, false) => out.note(&format!("\n{}", skeleton(low, high, &changes))),
+        (false, _) => out.note("\nThe tables are the same.\n"),
     }
 }
 
-async fn read(bundle: &Path) -> Result<Release, Failure> {
-    let manifest = Manifest::read(&bundle.join(Manifest::FILE));
+async fn read(folder: &Path) -> Result<Bundle, Failure> {
+    let manifest = Manifest::read(&folder.join(Manifest::FILE));
     let manifest = manifest.map_err(|error| Failure::Refused(error.to_string()))?;
-    let exec = bundle.join(&manifest.exec);
+    let exec = folder.join(&manifest.exec);
     let shown = exec.display().to_string();
-    let wrong = move |why: &str| {
+    let refused = move |reason: &str| {
         Failure::Refused(format!(
-            "{shown} --schema: {why} (a release of this version of the SDK prints the shapes of its tables)"
+            "{shown} --schema: {reason} (to fix: build the release with the SDK of this version, which prints its tables)"
         ))
     };
     let mut command = Command::new(&exec);
@@ -81,48 +74,58 @@ async fn read(bundle: &Path) -> Result<Release, Failure> {
         .stdin(Stdio::null())
         .stderr(Stdio::null());
     let child = command.stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| wrong(&error.to_string()))?;
+    let mut child = child.map_err(|error| refused(&error.to_string()))?;
     let stdout = child.stdout.take();
     let text = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
-        let read = stdout.map(|stdout| stdout.take(MOST).read_to_string(&mut text));
+        let read = stdout.map(|stdout| stdout.take(MAX_ANSWER).read_to_string(&mut text));
         read.transpose().map(|_| text)
     });
-    let text = tokio::time::timeout(ANSWER, text).await;
-    // It has said all, or too much, or nothing in time: it is of no more use.
+    let text = tokio::time::timeout(ANSWER_DEADLINE, text).await;
+    // The process has printed everything, or too much, or nothing in time: it is not needed any more.
     let _ = child.kill();
     let _ = child.wait();
     let text = match text {
         Ok(Ok(Ok(text))) => text,
-        Ok(Ok(Err(error))) => return Err(wrong(&error.to_string())),
-        Ok(Err(_)) => return Err(wrong("cannot be read")),
-        Err(_) => return Err(wrong(&format!("no answer within {} s", ANSWER.as_secs()))),
+        Ok(Ok(Err(error))) => return Err(refused(&error.to_string())),
+        Ok(Err(_)) => return Err(refused("its output cannot be read")),
+        Err(_) => {
+            let seconds = ANSWER_DEADLINE.as_secs();
+            return Err(refused(&format!("no answer within {seconds} s")));
+        }
     };
-    let said: Said = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
-    if said.tables.is_empty() {
-        return Err(wrong("it names no tables; see App::tables of the SDK"));
+    let description: Description =
+        serde_json::from_str(&text).map_err(|error| refused(&error.to_string()))?;
+    if description.tables.is_empty() {
+        return Err(refused(
+            "it describes no tables; implement App::tables of the SDK",
+        ));
     }
-    let tables = said.tables.into_iter();
-    Ok(Release {
+    let tables = description.tables.into_iter();
+    Ok(Bundle {
         manifest,
         tables: tables.map(|table| (table.name.clone(), table)).collect(),
     })
 }
 
-fn changes(old: &BTreeMap<String, Table>, new: &BTreeMap<String, Table>) -> Vec<TableChange> {
+fn changes(
+    old: &BTreeMap<String, TableShape>,
+    new: &BTreeMap<String, TableShape>,
+) -> Vec<TableDiff> {
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
     let change = |name: &String| {
         let (old, new) = (old.get(name).cloned(), new.get(name).cloned());
-        let same = |(old, new): (&Table, &Table)| old.key == new.key && old.shape == new.shape;
+        let same =
+            |(old, new): (&TableShape, &TableShape)| old.key == new.key && old.shape == new.shape;
         let change = match (&old, &new) {
             (Some(old), Some(new)) if same((old, new)) => "same",
             (Some(_), Some(_)) => "changed",
             (None, _) => "added",
             (_, None) => "removed",
         };
-        TableChange {
+        TableDiff {
             table: name.clone(),
             change,
             old,
@@ -132,19 +135,20 @@ fn changes(old: &BTreeMap<String, Table>, new: &BTreeMap<String, Table>) -> Vec<
     names.into_iter().map(change).collect()
 }
 
-/// The source of a migration that passes on what is the same, and fails where something is to be written.
-fn skeleton(low: u32, high: u32, changes: &[TableChange]) -> String {
+/// Writes the source of a migration. It passes on the tables that are the same and fails for the others, until their
+/// migration is written.
+fn skeleton(low: u32, high: u32, changes: &[TableDiff]) -> String {
     let mut text = format!("//! Between schema {low} and schema {high}.\n\n");
     text += "use morph_sdk::{Migration, MigrationError, Rows, Table};\n\n";
     for change in changes.iter().filter(|change| change.change != "same") {
         let sides = [("OLD", &change.old), ("NEW", &change.new)];
         for (side, table) in sides {
-            if let Some(Table {
+            if let Some(TableShape {
                 name, key, value, ..
             }) = table
             {
                 let constant = constant(name);
-                // A row is only readable by a type that still exists: the old one moves to the migration.
+                // Rows can only be read by a type that still exists, so the old type moves to the migration.
                 let _ = writeln!(
                     text,
                     "const {side}_{constant}: Table<{key}, {value}> = Table::new({name:?});"
@@ -160,19 +164,19 @@ fn skeleton(low: u32, high: u32, changes: &[TableChange]) -> String {
     if high - low > 1 {
         let _ = writeln!(
             text,
-            "    // A migration is between neighbours: write one for each step from {low} to {high}.\n"
+            "    // A migration leads to the next schema only: write one for each step from {low} to {high}.\n"
         );
     }
-    text += "    // Where rows are joined or split, name what belongs together: group_of_old and group_of_new.\n\n";
+    text += "    // If rows are joined or split, group_of_old and group_of_new name the rows that belong together.\n\n";
     let others = |wanted: &str| {
         let other = changes
             .iter()
             .filter(move |c| c.change != "same" && c.change != wanted);
         other.map(|c| c.table.as_str()).collect::<Vec<_>>()
     };
-    one_way(&mut text, "up", ("old", "new"), changes, &others("added"));
+    write_direction(&mut text, "up", ("old", "new"), changes, &others("added"));
     text.push('\n');
-    one_way(
+    write_direction(
         &mut text,
         "down",
         ("new", "old"),
@@ -182,11 +186,11 @@ fn skeleton(low: u32, high: u32, changes: &[TableChange]) -> String {
     text + "}\n"
 }
 
-fn one_way(
+fn write_direction(
     text: &mut String,
     name: &str,
     (from, to): (&str, &str),
-    changes: &[TableChange],
+    changes: &[TableDiff],
     open: &[&str],
 ) {
     let _ = writeln!(
@@ -202,8 +206,8 @@ fn one_way(
         let _ = writeln!(
             text,
             "        for row in {from}.of(&{table_const})? {{\n            \
-             // {from}.map_each, split_each or join_by: what becomes of it in the other schema?\n            \
-             return Err(MigrationError::new(format!(\"{table}: not yet migrated: {{row:?}}\")));\n        }}"
+             // Map the row to the other schema with {from}.map_each, split_each or join_by.\n            \
+             return Err(MigrationError::new(format!(\"{table}: no migration is written for {{row:?}}\")));\n        }}"
         );
     }
     let _ = writeln!(text, "        Ok({to})\n    }}");
@@ -221,13 +225,13 @@ fn constant(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tables(of: &[(&str, &str)]) -> BTreeMap<String, Table> {
+    fn tables(of: &[(&str, &str)]) -> BTreeMap<String, TableShape> {
         let table = |(name, value): &(&str, &str)| {
-            let table = Table {
+            let table = TableShape {
                 name: (*name).to_owned(),
                 key: "MacAddr".into(),
                 value: (*value).to_owned(),
-                shape: Value::from(*value),
+                shape: (*value).into(),
             };
             ((*name).to_owned(), table)
         };
@@ -235,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_removed_and_changed_is_told_and_to_be_written() {
+    fn changed_tables_are_listed_and_left_to_be_written() {
         let old = tables(&[("gone", "u32"), ("kept", "u32"), ("wider", "u32")]);
         let new = tables(&[("come", "Hop"), ("kept", "u32"), ("wider", "u64")]);
         let changes = changes(&old, &new);
-        let told: Vec<_> = changes
+        let listed: Vec<_> = changes
             .iter()
             .map(|c| (c.table.as_str(), c.change))
             .collect();
@@ -249,7 +253,7 @@ mod tests {
             ("kept", "same"),
             ("wider", "changed"),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(listed, expected);
         let text = skeleton(1, 2, &changes);
         for line in [
             "const NEW_COME: Table<MacAddr, Hop> = Table::new(\"come\");",

@@ -1,75 +1,93 @@
-//! The store as a whole: what comes in streams, and a backup's way to and from a file.
-
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+//! `morphctl store`: rows, keyspaces and the state of the store. Backups are in `backup.rs`.
 
 use morph_api::management::{
-    StoreBackupRequest, StoreChange, StoreCheckRequest, StoreWatchRequest, VersionRequest,
+    StoreChange, StoreCheckRequest, StoreListReply, StoreListRequest, StoreStatsRequest,
 };
 
-use crate::argument::App;
-use crate::call::{Client, Gone, incomplete, waited};
-use crate::failure::{Effect, Failure};
-use crate::follow::next;
-use crate::print::rows::Kept;
-use crate::print::{Output, plain};
+use crate::backup;
+use crate::client::{Client, incomplete, next, open, read};
+use crate::command::StoreCall;
+use crate::failure::Failure;
+use crate::follow::follow;
+use crate::print::{Output, printable};
 
-/// How long morphd may take to say on what it runs.
-const ASKING: Duration = Duration::from_secs(2);
-
-/// `store watch`: each changed row as it comes, until Ctrl-C or nobody reads it any more.
-pub(crate) async fn watch(
+pub(crate) async fn run(
+    call: StoreCall,
     client: &mut Client,
     out: &mut Output,
-    App(app): App,
-    table: Option<String>,
 ) -> Result<(), Failure> {
-    let lives = client.clone();
-    let table = table.unwrap_or_default();
-    let mut stream =
-        match waited(&lives, client.store_watch(StoreWatchRequest { app, table })).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
-            Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
-        };
-    loop {
-        let change = match waited(client, stream.message()).await {
-            Ok(Ok(Some(change))) => change,
-            Ok(Ok(None)) => return Err(Failure::Unreachable("morphd ended the stream".into())),
-            Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
-            Err(Gone::Interrupted) => return Ok(()),
-            Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
-        };
-        out.item("changes", &change, &line(&change))?;
-        if out.nobody_reads() {
-            return Ok(());
+    match call {
+        StoreCall::Get(request) => {
+            let reply = read(client.store_get(request)).await?;
+            out.list("store", &[reply.row.ok_or_else(|| incomplete("the row"))?])
         }
+        StoreCall::List(request) => {
+            let of_all_apps = request.app.is_empty();
+            let reply = list(request, client).await?;
+            match of_all_apps {
+                true => out.list("store", &reply.keyspaces),
+                false => out.page("store", &reply.rows, reply.more),
+            }
+        }
+        StoreCall::Migrations(request) => {
+            let reply = read(client.store_migrations(request)).await?;
+            out.list("migrations", &reply.migrations)
+        }
+        StoreCall::Stats => {
+            let reply = read(client.store_stats(StoreStatsRequest {})).await?;
+            let stats = reply.stats.ok_or_else(|| incomplete("the figures"))?;
+            out.list("stats", &[stats])
+        }
+        StoreCall::Watch(request) => {
+            let probe = client.clone();
+            let stream = open(&probe, client.store_watch(request)).await?;
+            let print =
+                |out: &mut Output, change: &StoreChange| out.item("changes", change, &line(change));
+            follow(&probe, out, stream, print).await
+        }
+        StoreCall::Backup(file) => backup::back_up(&file, client, out).await,
+        StoreCall::Check => check(client, out).await,
     }
 }
 
+/// Collects as many rows as the request's limit says, page by page, because an answer is bounded in size.
+async fn list(
+    mut request: StoreListRequest,
+    client: &mut Client,
+) -> Result<StoreListReply, Failure> {
+    let limit = request.limit as usize;
+    let mut whole = read(client.store_list(request.clone())).await?;
+    while whole.more && whole.rows.len() < limit {
+        let Some(last) = whole.rows.last() else {
+            break;
+        };
+        request.after_table.clone_from(&last.table);
+        request.after_key.clone_from(&last.key);
+        // Fits: it is less than `limit`, which came from a u32.
+        request.limit = (limit - whole.rows.len()) as u32;
+        let page = read(client.store_list(request.clone())).await?;
+        whole.more = page.more && !page.rows.is_empty();
+        whole.rows.extend(page.rows);
+    }
+    Ok(whole)
+}
+
 fn line(change: &StoreChange) -> String {
-    let (table, key) = (plain(&change.table), plain(&change.key));
+    let (table, key) = (printable(&change.table), printable(&change.key));
     let value = match change.deleted {
         true => "deleted".into(),
-        false => plain(&change.value),
+        false => printable(&change.value),
     };
     format!("{} {table} {key} {value}", change.revision)
 }
 
-/// `store check`: all that is wrong. Anything is a failure.
-pub(crate) async fn check(client: &mut Client, out: &mut Output) -> Result<(), Failure> {
-    let lives = client.clone();
-    let mut stream = match waited(&lives, client.store_check(StoreCheckRequest {})).await {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
-        Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
-    };
+/// Prints all findings of a check; any finding is a failure.
+async fn check(client: &mut Client, out: &mut Output) -> Result<(), Failure> {
+    let probe = client.clone();
+    let mut stream = open(&probe, client.store_check(StoreCheckRequest {})).await?;
     let mut findings = Vec::new();
     let rows = loop {
-        let Some(progress) = next(client, &mut stream).await? else {
+        let Some(progress) = next(&probe, &mut stream).await? else {
             return Err(incomplete("the end of the check"));
         };
         findings.extend(progress.findings);
@@ -79,135 +97,10 @@ pub(crate) async fn check(client: &mut Client, out: &mut Output) -> Result<(), F
     };
     out.list("findings", &findings)?;
     match findings.len() {
-        0 => out.text(&format!("{rows} rows were looked at; nothing is wrong.\n")),
-        wrong => Err(Failure::Refused(format!(
-            "the store is not sound: {wrong} of what is in it is wrong, {rows} rows were looked at"
+        0 => out.note(&format!("{rows} rows checked, no errors found.\n")),
+        count => Err(Failure::Refused(format!(
+            "the store is damaged (errors: {count}, rows checked: {rows}); \
+             to restore a backup, see `morphctl store restore --help`"
         ))),
     }
-}
-
-/// `store backup`: into a file that is not there yet, and only there once it is whole.
-pub(crate) async fn backup(
-    client: &mut Client,
-    out: &mut Output,
-    path: PathBuf,
-) -> Result<(), Failure> {
-    if path.exists() {
-        let said = format!(
-            "{} is there already, and is not written over",
-            path.display()
-        );
-        return Err(Failure::Refused(said));
-    }
-    let mut part = path.clone().into_os_string();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let kept = stream(client, &path, &part).await;
-    match kept {
-        Ok(kept) => out.list("backups", &[kept]),
-        Err(failure) => {
-            let _ = fs::remove_file(&part); // it may never have been made
-            Err(failure)
-        }
-    }
-}
-
-async fn stream(client: &mut Client, path: &Path, part: &Path) -> Result<Kept, Failure> {
-    let lives = client.clone();
-    let mut stream = match waited(&lives, client.store_backup(StoreBackupRequest {})).await {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(Failure::of_status(&status, Effect::Reads)),
-        Err(gone) => return Err(Failure::Unreachable(gone.why().into())),
-    };
-    let wrong = |error: std::io::Error| {
-        Failure::Refused(format!("{}: cannot write it: {error}", part.display()))
-    };
-    let mut file = private(part).map_err(wrong)?;
-    let mut bytes = 0;
-    loop {
-        let Some(told) = next(client, &mut stream).await? else {
-            return Err(incomplete("the end of the backup"));
-        };
-        file.write_all(&told.data).map_err(wrong)?;
-        bytes += told.data.len() as u64;
-        if told.done {
-            file.sync_all().map_err(wrong)?;
-            fs::rename(part, path).map_err(wrong)?;
-            return Ok(Kept {
-                file: path.display().to_string(),
-                revision: told.revision,
-                rows: told.rows,
-                bytes,
-            });
-        }
-    }
-}
-
-/// For its owner only: it holds all that the store holds.
-fn private(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)
-}
-
-/// `store restore`: done by morph-stored, and not through morphd, which needs the store to live.
-pub(crate) async fn restore(
-    client: Option<Client>,
-    out: &mut Output,
-    backup: &Path,
-    state_dir: &Path,
-) -> Result<(), Failure> {
-    let directory = state_dir.join("store");
-    if let Some(pid) = runs_on(client, state_dir).await {
-        return Err(Failure::Refused(format!(
-            "morphd (pid {pid}) runs on {}. A store is restored while nothing runs on it: stop morphd, move {} away, \
-             restore, and start morphd again",
-            state_dir.display(),
-            directory.display()
-        )));
-    }
-    restored(out, backup, |command| command.arg("--dir").arg(&directory))
-}
-
-/// The same into etcd, where nothing may be under the prefix: so nobody runs on it.
-pub(crate) fn restore_on(out: &mut Output, backup: &Path, url: &str) -> Result<(), Failure> {
-    restored(out, backup, |command| command.args(["--backend", url]))
-}
-
-fn restored(
-    out: &mut Output,
-    backup: &Path,
-    place: impl FnOnce(&mut Command) -> &mut Command,
-) -> Result<(), Failure> {
-    let stored = stored();
-    let mut command = Command::new(&stored);
-    let output = place(&mut command).arg("--restore").arg(backup).output();
-    let output = output
-        .map_err(|error| Failure::Refused(format!("cannot start {}: {error}", stored.display())))?;
-    match output.status.success() {
-        true => out.text(&String::from_utf8_lossy(&output.stdout)),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(Failure::Refused(said.trim_end().to_owned()))
-        }
-    }
-}
-
-/// The morphd that runs on a state directory, if it is the one that is asked.
-async fn runs_on(client: Option<Client>, state_dir: &Path) -> Option<u32> {
-    let mut client = client?;
-    let asked = client.version(VersionRequest {});
-    let answer = tokio::time::timeout(ASKING, asked).await.ok()?.ok()?;
-    let version = answer.into_inner();
-    (Path::new(&version.state_dir) == state_dir).then_some(version.pid)
-}
-
-/// The one of the same build, else whichever there is.
-fn stored() -> PathBuf {
-    let beside = std::env::current_exe().ok();
-    let beside = beside.and_then(|exe| Some(exe.parent()?.join("morph-stored")));
-    beside
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| PathBuf::from("morph-stored"))
 }

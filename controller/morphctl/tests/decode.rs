@@ -1,4 +1,4 @@
-//! `morphctl decode` as a process: what it reads, prints and returns. There is no morphd.
+//! `morphctl decode` as a process: its input, output and exit codes. No morphd runs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,18 +11,19 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// An echo request of 1.3 and a barrier request of 1.0.
+/// Echo request of OpenFlow 1.3.
 const ECHO: [u8; 10] = [4, 2, 0, 10, 0, 0, 0, 7, 0xab, 0xcd];
+/// Barrier request of OpenFlow 1.0.
 const BARRIER: [u8; 8] = [1, 18, 0, 8, 0, 0, 0, 8];
 
-struct Said {
+struct RunResult {
     code: i32,
     out: String,
     err: String,
 }
 
-/// Runs it with these words, and these bytes on standard input.
-fn decode(words: &[&str], input: &[u8]) -> Said {
+/// Runs it with these words and these bytes on standard input.
+fn decode(words: &[&str], input: &[u8]) -> RunResult {
     let mut child = Command::new(env!("CARGO_BIN_EXE_morphctl"))
         .arg("decode")
         .args(words)
@@ -34,21 +35,21 @@ fn decode(words: &[&str], input: &[u8]) -> Said {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // What it does not read is no matter.
+    // It may exit before it has read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said {
+    RunResult {
         code: output.status.code().unwrap(),
         out: text(output.stdout),
         err: text(output.stderr),
     }
 }
 
-fn messages(said: &Said) -> Vec<Value> {
-    assert_eq!(said.out.lines().count(), 1, "{}", said.out);
-    let object: Value = serde_json::from_str(&said.out).unwrap();
+fn messages(result: &RunResult) -> Vec<Value> {
+    assert_eq!(result.out.lines().count(), 1, "{}", result.out);
+    let object: Value = serde_json::from_str(&result.out).unwrap();
     object["messages"].as_array().unwrap().clone()
 }
 
@@ -62,16 +63,16 @@ fn vectors(folder: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_vector_is_printed_for_people_and_for_programs() {
+fn every_vector_is_printed_in_both_formats() {
     for path in [vectors("of10"), vectors("of13")].concat() {
         let path = path.to_str().unwrap();
-        let said = decode(&[path], b"");
-        assert_eq!((said.code, &*said.err), (0, ""), "{path}");
-        assert!(said.out.contains("xid 0x2a"), "{path}: {}", said.out);
-        assert!(!said.out.contains("error:"), "{path}: {}", said.out);
-        let said = decode(&["--output", "json", path], b"");
-        let messages = messages(&said);
-        assert_eq!((said.code, messages.len()), (0, 1), "{path}");
+        let result = decode(&[path], b"");
+        assert_eq!((result.code, &*result.err), (0, ""), "{path}");
+        assert!(result.out.contains("xid 0x2a"), "{path}: {}", result.out);
+        assert!(!result.out.contains("error:"), "{path}: {}", result.out);
+        let result = decode(&["--output", "json", path], b"");
+        let messages = messages(&result);
+        assert_eq!((result.code, messages.len()), (0, 1), "{path}");
         assert_eq!(messages[0]["xid"], 42, "{path}");
         assert!(!messages[0]["message"].is_null(), "{path}");
     }
@@ -83,12 +84,12 @@ fn fields_keep_their_names_order_and_types() {
         .into_iter()
         .find(|path| path.ends_with("flow_mod.hex"));
     let flow_mod = flow_mod.unwrap();
-    let said = decode(&["--output", "json", flow_mod.to_str().unwrap()], b"");
+    let result = decode(&["--output", "json", flow_mod.to_str().unwrap()], b"");
     let begin = "{\"messages\":[{\"offset\":0,\"version\":4,\"type\":\"FLOW_MOD\",\"length\":208,\"xid\":42,\"message\":\
                  {\"FlowMod\":{\"cookie\":\"0x4d01000200000003\",\"cookie_mask\":\"0x0\",\"table_id\":10,\"command\":\"Add\",";
-    assert!(said.out.starts_with(begin), "{}", said.out);
+    assert!(result.out.starts_with(begin), "{}", result.out);
     let fields = "\"match\":[{\"field\":\"eth_type\",\"value\":\"0x0800\"},{\"field\":\"ipv4_dst\",\"value\":\"10.0.0.0/8\"},";
-    assert!(said.out.contains(fields), "{}", said.out);
+    assert!(result.out.contains(fields), "{}", result.out);
 }
 
 #[test]
@@ -107,26 +108,25 @@ fn a_message_is_digits_a_file_or_standard_input() {
         (&[], &ECHO),
         (&["-"], dump),
     ] {
-        let said = decode(words, input);
+        let result = decode(words, input);
         assert_eq!(
-            (said.code, &*said.out),
+            (result.code, &*result.out),
             (0, expected),
             "{words:?}: {}",
-            said.err
+            result.err
         );
     }
 }
 
 #[test]
-fn in_a_stream_one_bad_message_hides_no_other() {
+fn a_bad_message_in_a_stream_hides_no_other() {
     let bad = [4, 14, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0];
     let stream = [&ECHO[..], &bad, &BARRIER].concat();
-    let said = decode(&["--output", "json"], &stream);
-    assert_eq!(said.code, 1);
-    let line =
-        "morphctl: message 2, at byte 10: flow_mod, byte 8 of it: needs 40 bytes, 4 are left\n";
-    assert_eq!(said.err, line);
-    let messages = messages(&said);
+    let result = decode(&["--output", "json"], &stream);
+    assert_eq!(result.code, 1);
+    let line = "morphctl: message 2, at byte 10: flow_mod, byte 8 of the message: needs 40 bytes, 4 are left\n";
+    assert_eq!(result.err, line);
+    let messages = messages(&result);
     let types: Vec<&Value> = messages.iter().map(|m| &m["type"]).collect();
     assert_eq!(types, ["ECHO_REQUEST", "FLOW_MOD", "BARRIER_REQUEST"]);
     assert_eq!(messages[1]["error"]["field"], "flow_mod");
@@ -135,33 +135,39 @@ fn in_a_stream_one_bad_message_hides_no_other() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_all_before_it_is_printed() {
-    for (rest, why) in [
-        (&b"\0\0 garbage"[..], "version 0 is none of OpenFlow's"),
-        (&b"\x16\x03\x01 TLS"[..], "version 22 is none of OpenFlow's"),
+fn input_that_is_not_openflow_is_an_error_after_the_messages_before_it() {
+    for (rest, reason) in [
+        (
+            &b"\0\0 garbage"[..],
+            "version 0 is not a version of OpenFlow",
+        ),
+        (
+            &b"\x16\x03\x01 TLS"[..],
+            "version 22 is not a version of OpenFlow",
+        ),
         (&[4, 2, 0, 7, 0, 0, 0, 0], "length 7 is less than 8"),
         (&[4, 2, 0, 0, 0, 0, 0, 0], "length 0 is less than 8"),
-        (&ECHO[..9], "it is cut short: 9 of 10 bytes are there"),
-        (&ECHO[..3], "it is cut short: 3 of 8 bytes are there"),
+        (&ECHO[..9], "it is cut off after 9 of 10 bytes"),
+        (&ECHO[..3], "it is cut off after 3 of 8 bytes"),
         (&[5, 20, 0, 8, 0, 0, 0, 0], "version 5 is not supported"),
     ] {
-        let said = decode(&["--output", "json"], &[&ECHO[..], rest].concat());
-        assert_eq!(said.code, 1, "{why}");
+        let result = decode(&["--output", "json"], &[&ECHO[..], rest].concat());
+        assert_eq!(result.code, 1, "{reason}");
         let at = "morphctl: message 2, at byte 10: ";
         assert!(
-            said.err.starts_with(at) && said.err.contains(why),
+            result.err.starts_with(at) && result.err.contains(reason),
             "{}",
-            said.err
+            result.err
         );
-        assert_eq!(messages(&said)[0]["type"], "ECHO_REQUEST");
+        assert_eq!(messages(&result)[0]["type"], "ECHO_REQUEST");
     }
 }
 
 #[test]
-fn bad_input_is_an_error_and_no_panic() {
+fn bad_input_is_an_error_and_not_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let huge = folder.path().join("huge");
-    // Takes no room on the disk.
+    // A sparse file, which takes no space on the disk.
     std::fs::File::create(&huge)
         .unwrap()
         .set_len(1 << 40)
@@ -169,13 +175,18 @@ fn bad_input_is_an_error_and_no_panic() {
     let names = [folder.path(), &huge, Path::new("/nowhere/at/all")]
         .map(|path| path.to_str().unwrap().to_owned());
     let [directory, huge, missing] = names;
-    for (words, input, code, why) in [
+    for (words, input, code, reason) in [
         (&[&*directory][..], &b""[..], 2, "directory"),
-        (&[&missing], b"", 2, "neither hexadecimal nor a file"),
+        (
+            &[&missing],
+            b"",
+            2,
+            "neither hexadecimal nor a readable file",
+        ),
         (&[&huge], b"", 1, "more than 16 MiB"),
         (&["zz", "00"], b"", 2, "not hexadecimal"),
-        (&[""], b"", 2, "neither hexadecimal nor a file"),
-        (&["-"], b"", 1, "there are no bytes"),
+        (&[""], b"", 2, "neither hexadecimal nor a readable file"),
+        (&["-"], b"", 1, "the input is empty"),
         (
             &["-"],
             b"no digits at all",
@@ -188,29 +199,29 @@ fn bad_input_is_an_error_and_no_panic() {
             &["-"],
             &[0xff; 70000],
             1,
-            "version 255 is none of OpenFlow's",
+            "version 255 is not a version of OpenFlow",
         ),
         (
             &["-"],
             b"0000  04 02\n0010  00",
             1,
-            "line 2: the offset 0010",
+            "line 2: the offset is 0010",
         ),
     ] {
-        for form in ["table", "json"] {
-            let said = decode(&[&["--output", form], words].concat(), input);
-            assert_eq!(said.code, code, "{words:?}: {}", said.err);
+        for format in ["table", "json"] {
+            let result = decode(&[&["--output", format], words].concat(), input);
+            assert_eq!(result.code, code, "{words:?}: {}", result.err);
             assert!(
-                said.err.starts_with("morphctl: ") && said.err.contains(why),
+                result.err.starts_with("morphctl: ") && result.err.contains(reason),
                 "{}",
-                said.err
+                result.err
             );
         }
     }
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_reader_that_goes_away_is_not_a_failure() {
     let stream = BARRIER.repeat(100_000);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stream");

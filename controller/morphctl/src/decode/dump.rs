@@ -1,15 +1,16 @@
-//! Bytes as people have them: raw, as hexadecimal digits, or as a dump with offsets (of xxd, `hexdump -C`, `od -A x -t x1`,
-//! `ovs-ofctl`, Wireshark, tshark).
+//! Bytes in the forms that people have: raw, as hexadecimal digits, or as a dump with offsets (of xxd, `hexdump -C`,
+//! `od -A x -t x1`, `ovs-ofctl`, Wireshark, tshark).
 //!
-//! 1. Control characters or bytes that are no text: raw. (OpenFlow is: its first byte is a version.)
-//! 2. A line that begins with the offset 0, in four digits or more: a dump. A line's bytes end where its text begins; the next
-//!    offset must be as many bytes further on, or 0 again in another dump. Lines without an offset are others' words.
-//! 3. Else all words are digits, up to a `#` on each line; `BYTE x N` is N times the same byte.
+//! 1. Input with control characters, or that is not text, is raw. (OpenFlow always is: its first byte is a version.)
+//! 2. A line that begins with the offset 0, in four digits or more, makes the input a dump. The bytes of a line end where its
+//!    text column begins. The next offset must be larger by their number, or 0 again for another dump. Lines without an
+//!    offset are skipped.
+//! 3. Otherwise all words are digits, up to a `#` on each line; `BYTE x N` stands for N times the same byte.
 
-/// How much is read at most: a person looks at it.
-pub(super) const MOST: usize = 16 << 20;
+/// Limit of the input: people read the output.
+pub(super) const MAX_BYTES: usize = 16 << 20;
 
-/// Reads what was given, or says in which line what is wrong.
+/// Reads the input; an error names the line.
 pub(super) fn bytes(input: Vec<u8>) -> Result<Vec<u8>, String> {
     let text = match String::from_utf8(input) {
         Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => text,
@@ -23,30 +24,30 @@ pub(super) fn bytes(input: Vec<u8>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What may stand between words of digits.
-fn between(c: char) -> bool {
+/// Tells whether a character separates words of digits.
+fn is_separator(c: char) -> bool {
     c.is_whitespace() || c == ':' || c == ','
 }
 
-/// Whether words of the command line are digits rather than a file's name.
+/// Tells whether words of the command line are digits rather than the name of a file.
 pub(super) fn is_hex(text: &str) -> bool {
     let digits = |word: &str| {
         let digits = word.strip_prefix("0x").unwrap_or(word);
         digits.chars().all(|c| c.is_ascii_hexdigit())
     };
-    text.contains(|c| !between(c)) && text.split(between).all(digits)
+    text.contains(|c| !is_separator(c)) && text.split(is_separator).all(digits)
 }
 
-/// A line's offset, as it is written, and what follows it.
+/// Splits a line into its offset and the rest.
 fn offset(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start();
     let end = line.find(|c: char| !c.is_ascii_hexdigit());
     let (digits, rest) = line.split_at(end.unwrap_or(line.len()));
     let marked = rest.strip_prefix(':');
     let apart = rest.starts_with("  ") || rest.starts_with('\t') || rest.trim().is_empty();
-    // With one space only, it must be of a length that no bytes have: `od` has 6 or 7 digits.
-    let odd = rest.starts_with(' ') && matches!(digits.len(), 6 | 7);
-    match digits.len() >= 4 && (marked.is_some() || apart || odd) {
+    // Before a single space it must have a length that bytes do not have: `od` prints 6 or 7 digits.
+    let of_od = rest.starts_with(' ') && matches!(digits.len(), 6 | 7);
+    match digits.len() >= 4 && (marked.is_some() || apart || of_od) {
         true => Some((digits, marked.unwrap_or(rest))),
         false => None,
     }
@@ -62,32 +63,33 @@ fn dump(text: &str) -> Result<Vec<u8>, String> {
         let Some((digits, rest)) = offset(line) else {
             continue;
         };
-        let said = [16, 8].map(|radix| usize::from_str_radix(digits, radix).unwrap_or(usize::MAX));
-        if said[0] == 0 {
+        let offsets =
+            [16, 8].map(|radix| usize::from_str_radix(digits, radix).unwrap_or(usize::MAX));
+        if offsets[0] == 0 {
             base = bytes.len();
         }
-        if repeats && !row.is_empty() && said[0] <= MOST {
-            let missing = (base + said[0]).saturating_sub(bytes.len());
+        if repeats && !row.is_empty() && offsets[0] <= MAX_BYTES {
+            let missing = (base + offsets[0]).saturating_sub(bytes.len());
             bytes.extend(row.iter().cycle().take(missing));
         }
         repeats = false;
-        if !said.contains(&(bytes.len() - base)) {
+        if !offsets.contains(&(bytes.len() - base)) {
             let before = bytes.len() - base;
             return Err(format!(
-                "line {number}: the offset {digits}, where {before} (0x{before:x}) bytes came before"
+                "line {number}: the offset is {digits}, but {before} (0x{before:x}) bytes precede it"
             ));
         }
-        row = row_bytes(rest).map_err(|why| format!("line {number}: {why}"))?;
+        row = row_bytes(rest).map_err(|reason| format!("line {number}: {reason}"))?;
         bytes.extend_from_slice(&row);
     }
     Ok(bytes)
 }
 
-/// The bytes of a dump's line after its offset, up to a gap or a bar: what stands behind is text.
+/// Reads the bytes of a dump's line after its offset. A gap or a bar ends them, and the text column follows.
 fn row_bytes(rest: &str) -> Result<Vec<u8>, String> {
     let until_bar = |text: &str| -> String {
         let bytes = text.split(" |").next().unwrap_or_default();
-        // `ovs-ofctl` has a hyphen in the middle.
+        // `ovs-ofctl` prints a hyphen in the middle.
         bytes.replace('-', " ")
     };
     let rest = rest.trim();
@@ -95,7 +97,7 @@ fn row_bytes(rest: &str) -> Result<Vec<u8>, String> {
         return pairs(&until_bar(rest));
     };
     let mut bytes = pairs(&until_bar(left))?;
-    // Eight and eight, with a gap of just two between them.
+    // Two groups of eight bytes may have a gap of two spaces between them.
     let middle = bytes.len() == 8 && left.len() == 23 && !right.starts_with([' ', '|']);
     let right = right.split("  ").next().unwrap_or_default();
     if middle && let Ok(more) = pairs(&until_bar(right)) {
@@ -109,29 +111,31 @@ fn digits(text: &str) -> Result<Vec<u8>, String> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();
-        let wrong = |why| format!("line {number}: {why}");
+        let error = |reason| format!("line {number}: {reason}");
         let row = match words[..] {
             [byte, "x", count] => repeated(byte, count),
             _ => pairs(line),
         };
-        bytes.extend(row.map_err(wrong)?);
-        if bytes.len() > MOST {
-            return Err(wrong(format!("more than {MOST} bytes")));
+        bytes.extend(row.map_err(error)?);
+        if bytes.len() > MAX_BYTES {
+            return Err(error(format!(
+                "more than {MAX_BYTES} bytes, which is the limit"
+            )));
         }
     }
     Ok(bytes)
 }
 
 fn repeated(byte: &str, count: &str) -> Result<Vec<u8>, String> {
-    let times = count.parse().ok().filter(|times| *times <= MOST);
-    let times = times.ok_or_else(|| format!("{count:?} is no count up to {MOST}"))?;
+    let times = count.parse().ok().filter(|times| *times <= MAX_BYTES);
+    let times = times.ok_or_else(|| format!("{count:?} is not a number up to {MAX_BYTES}"))?;
     Ok(pairs(byte)?.repeat(times))
 }
 
-/// Two digits a byte, in words of any length; with or without 0x, colons and commas.
+/// Reads two digits for each byte, in words of any length, with or without 0x, colons and commas.
 fn pairs(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    for word in text.split(between).filter(|word| !word.is_empty()) {
+    for word in text.split(is_separator).filter(|word| !word.is_empty()) {
         let digits = word.strip_prefix("0x").unwrap_or(word).as_bytes();
         let byte = |pair: &[u8]| {
             let [high, low] = *pair else { return None };
@@ -140,9 +144,9 @@ fn pairs(text: &str) -> Result<Vec<u8>, String> {
         };
         let read: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
         let shown: String = word.chars().take(40).collect();
-        bytes.extend(
-            read.ok_or_else(|| format!("{shown:?} is not hexadecimal, two digits a byte"))?,
-        );
+        bytes.extend(read.ok_or_else(|| {
+            format!("{shown:?} is not hexadecimal with two digits for each byte")
+        })?);
     }
     Ok(bytes)
 }
@@ -155,7 +159,7 @@ mod tests {
         bytes(text.as_bytes().to_vec())
     }
 
-    /// 20 bytes: two rows.
+    /// Echo request of 20 bytes, which take two rows.
     fn echo() -> Vec<u8> {
         let mut echo = vec![4, 2, 0, 20, 0, 0, 0, 1];
         echo.extend_from_slice(b"ab cd 12 ef|");
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn dumps_of_all_tools_are_the_same_bytes() {
+    fn dumps_of_all_tools_give_the_same_bytes() {
         let dumps = [
             (
                 "xxd",
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dumps_follow_each_other_and_a_star_repeats_a_row() {
+    fn dumps_may_follow_each_other_and_a_star_repeats_a_row() {
         let dump = "0000  01 02\n\nsome words\n0000  03 04\n0002\n";
         assert_eq!(read(dump), Ok(vec![1, 2, 3, 4]));
         let star = "00000000  07 07  |..|\n*\n00000008  01  |.|\n00000009\n";
@@ -219,27 +223,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dump_is_said_with_its_line() {
-        for (text, said) in [
+    fn an_error_names_its_line() {
+        for (text, expected) in [
             ("04 02\nzz", "line 2: \"zz\" is not hexadecimal"),
             ("040", "line 1: \"040\" is not hexadecimal"),
             (
                 "0000  04 02\n0003  01",
-                "line 2: the offset 0003, where 2 (0x2) bytes came before",
+                "line 2: the offset is 0003, but 2 (0x2) bytes precede it",
             ),
             ("0000  04 0g", "line 1: \"0g\" is not hexadecimal"),
-            ("00 x 99999999999", "line 1: \"99999999999\" is no count"),
+            (
+                "00 x 99999999999",
+                "line 1: \"99999999999\" is not a number",
+            ),
             ("00 x 16000000\n00 x 16000000", "line 2: more than"),
             ("0000  01\n*\nffffffffffffff  01", "line 3: the offset"),
         ] {
             let error = read(text).unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         assert_eq!(read(""), Ok(vec![]));
     }
 
     #[test]
-    fn a_word_is_digits_or_a_file() {
+    fn digits_and_file_names_are_told_apart() {
         for (word, hex) in [
             ("0400", true),
             ("0x04 00:08", true),

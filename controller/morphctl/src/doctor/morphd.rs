@@ -1,4 +1,4 @@
-//! morphd: whether it is there, what it says, and whom its proxy has refused.
+//! morphd: whether it runs, the state of its parts, apps and switches, and the switches that its proxy refused.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,33 +12,33 @@ use morph_api::management::{
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::{Finding, State};
-use crate::call::Client;
-use crate::failure::{Effect, Failure};
+use super::finding::{Finding, Severity};
+use crate::client::Client;
+use crate::failure::{Effect, Failure, without_fix};
 use crate::print::utc;
 
-/// For each answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Of the proxy's log.
-const LINES: u32 = 1000;
-/// What was refused longer ago may have been mended.
+/// Deadline of each answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Number of lines of the proxy's log that are searched for refused switches.
+const LOG_LINES: u32 = 1000;
+/// Age in milliseconds up to which a refused switch is reported; older ones may have been fixed.
 const RECENT_MS: u64 = 10 * 60 * 1000;
 
-/// What morphd says; empty where it is not there.
+/// State of Morpheus as morphd reports it; empty if morphd does not answer.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     version: Option<VersionReply>,
     pub(super) listens: Vec<SocketAddr>,
     pub(super) apps: Vec<App>,
     pub(super) switches: Vec<Switch>,
 }
 
-impl Seen {
-    pub(super) fn is_there(&self) -> bool {
+impl Snapshot {
+    pub(super) fn morphd_runs(&self) -> bool {
         self.version.is_some()
     }
 
-    /// Its run directory and its state directory.
+    /// Run directory and state directory of morphd.
     pub(super) fn folders(&self) -> Option<[PathBuf; 2]> {
         let version = self.version.as_ref()?;
         Some([
@@ -48,16 +48,19 @@ impl Seen {
     }
 }
 
-pub(super) async fn look(reached: Result<Channel, Failure>, found: &mut Vec<Finding>) -> Seen {
-    let mut seen = Seen::default();
-    let mut client = match reached {
+pub(super) async fn check(
+    channel: Result<Channel, Failure>,
+    findings: &mut Vec<Finding>,
+) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let mut client = match channel {
         Ok(channel) => Client::new(channel),
         Err(failure) => {
-            found.push(absent(failure.to_string()));
-            return seen;
+            findings.push(unreachable(&failure.to_string()));
+            return snapshot;
         }
     };
-    match within(client.version(VersionRequest {})).await {
+    match answer(client.version(VersionRequest {})).await {
         Ok(version) => {
             let VersionReply {
                 version: number,
@@ -65,106 +68,105 @@ pub(super) async fn look(reached: Result<Channel, Failure>, found: &mut Vec<Find
                 run_dir,
                 ..
             } = &version;
-            found.push(Finding::ok(
+            findings.push(Finding::ok(
                 "morphd",
                 format!("{number} runs on {run_dir} (pid {pid})"),
             ));
-            seen.listens = version
+            snapshot.listens = version
                 .openflow
                 .iter()
                 .filter_map(|a| a.parse().ok())
                 .collect();
-            found.extend(version.parts.iter().filter_map(judge_part));
-            seen.version = Some(version);
+            findings.extend(version.parts.iter().filter_map(check_part));
+            snapshot.version = Some(version);
         }
-        Err(why) => {
-            found.push(absent(why));
-            return seen;
+        Err(reason) => {
+            findings.push(unreachable(&reason));
+            return snapshot;
         }
     }
-    match within(client.apps(AppsRequest {})).await {
-        Ok(reply) => seen.apps = reply.apps,
-        Err(why) => found.push(silent("apps", why)),
+    match answer(client.apps(AppsRequest {})).await {
+        Ok(reply) => snapshot.apps = reply.apps,
+        Err(reason) => findings.push(no_answer("apps", reason)),
     }
-    found.extend(judge_apps(&seen.apps));
-    match within(client.switches(SwitchesRequest {})).await {
+    findings.extend(check_apps(&snapshot.apps));
+    match answer(client.switches(SwitchesRequest {})).await {
         Ok(reply) => {
-            seen.switches = reply.switches;
-            found.push(judge_switches(&seen.switches));
+            snapshot.switches = reply.switches;
+            findings.push(check_switches(&snapshot.switches));
         }
-        Err(why) => found.push(silent("morph-proxy", why)),
+        Err(reason) => findings.push(no_answer("morph-proxy", reason)),
     }
     let lines = proxy_log(&mut client).await;
-    found.extend(refusals(&lines, unix_ms(), &seen.switches));
-    seen
+    findings.extend(refusals(&lines, unix_ms(), &snapshot.switches));
+    snapshot
 }
 
-fn absent(why: String) -> Finding {
-    // What mends it is said in its own place here.
-    let why = why.split(" (mend: ").next().unwrap_or_default();
-    let mend = "start morphd; the checks below say what would stop it, or its switches";
-    Finding::bad("morphd", State::Trouble, why, mend)
+fn unreachable(reason: &str) -> Finding {
+    // The finding has its own fix.
+    let text = without_fix(reason);
+    let fix = "start morphd; the checks below show what would stop it or its switches";
+    Finding::problem("morphd", Severity::Trouble, text, fix)
 }
 
-fn silent(check: &str, why: String) -> Finding {
-    let mend = "see `morphctl logs app=morph-proxy`; SIGKILL to a process that hangs makes morphd start it again";
-    Finding::bad(check, State::Trouble, why, mend)
+fn no_answer(check: &str, reason: String) -> Finding {
+    let fix = "see `morphctl logs app=morph-proxy`; if the process hangs, send it SIGKILL and morphd restarts it";
+    Finding::problem(check, Severity::Trouble, reason, fix)
 }
 
-async fn within<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
-    match tokio::time::timeout(ANSWER, call).await {
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_DEADLINE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Failure::of_status(&status, Effect::Reads).to_string()),
-        Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_DEADLINE.as_secs())),
     }
 }
 
-/// A process that every switch needs.
-fn judge_part(part: &Part) -> Option<Finding> {
+/// Checks a process that every switch needs.
+fn check_part(part: &Part) -> Option<Finding> {
     let Part { name, pid, .. } = part;
-    let (said, mend) = match part.state.as_str() {
+    let (text, fix) = match part.state.as_str() {
         "hung" => (
             format!("{name} (pid {pid}) does not answer"),
-            format!("`kill -9 {pid}`: morphd starts another, and switches connect anew"),
+            format!("`kill -9 {pid}`: morphd restarts it, and switches connect again"),
         ),
         "gone" => (
-            format!("{name} has ended, and is started again"),
+            format!("{name} has ended and is being restarted"),
             format!("see `morphctl logs app={name}`"),
         ),
         _ => return None,
     };
-    Some(Finding::bad(name.clone(), State::Trouble, said, mend))
+    Some(Finding::problem(name.clone(), Severity::Trouble, text, fix))
 }
 
-fn judge_apps(apps: &[App]) -> Vec<Finding> {
+fn check_apps(apps: &[App]) -> Vec<Finding> {
     if apps.is_empty() {
-        let mend = "`morphctl app start NAME`; `morphctl releases` lists what is installed";
-        let found = "no app is present: switches attach, and nothing is forwarded";
-        return vec![Finding::bad("apps", State::Warning, found, mend)];
+        let fix = "`morphctl app start NAME`; `morphctl releases` lists the installed apps";
+        let text = "no app is present: switches attach, but nothing is forwarded";
+        return vec![Finding::problem("apps", Severity::Warning, text, fix)];
     }
     let idle = apps.iter().filter(|app| app.pid == 0);
-    let mut found: Vec<Finding> = idle
+    let mut findings: Vec<Finding> = idle
         .map(|app| {
-            let mend = match app.status.as_str() {
+            let fix = match app.status.as_str() {
                 "stopped" => format!("`morphctl app start {}`", app.name),
                 _ => format!("`morphctl logs app={}`", app.name),
             };
-            Finding::bad(
-                "apps",
-                State::Warning,
-                format!("{} is {}", app.name, app.status),
-                mend,
-            )
+            let text = format!("{} is {}", app.name, app.status);
+            Finding::problem("apps", Severity::Warning, text, fix)
         })
         .collect();
-    if found.is_empty() {
+    if findings.is_empty() {
         let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        found.push(Finding::ok("apps", format!("{} run", names.join(", "))));
+        findings.push(Finding::ok(
+            "apps",
+            format!("running: {}", names.join(", ")),
+        ));
     }
-    found
+    findings
 }
 
-fn judge_switches(switches: &[Switch]) -> Finding {
+fn check_switches(switches: &[Switch]) -> Finding {
     let slaves: Vec<&str> = switches
         .iter()
         .filter(|switch| switch.role == "slave")
@@ -172,14 +174,14 @@ fn judge_switches(switches: &[Switch]) -> Finding {
         .collect();
     match slaves.as_slice() {
         [] => Finding::ok("switches", format!("{} connected", switches.len())),
-        slaves => Finding::bad(
+        slaves => Finding::problem(
             "switches",
-            State::Warning,
+            Severity::Warning,
             format!(
-                "Morpheus is a slave of {}: nothing is written there",
+                "Morpheus has the role of slave on {}: it writes nothing there",
                 slaves.join(", ")
             ),
-            "end the other controller's mastership, or start morphd with --role master",
+            "take the role of master from the other controller, or start morphd with --role master",
         ),
     }
 }
@@ -187,12 +189,13 @@ fn judge_switches(switches: &[Switch]) -> Finding {
 async fn proxy_log(client: &mut Client) -> Vec<String> {
     let request = LogsRequest {
         app: "morph-proxy".into(),
-        tail: LINES,
+        tail: LOG_LINES,
         follow: false,
     };
     let mut lines = Vec::new();
-    if let Ok(mut stream) = within(client.logs(request)).await {
-        while let Ok(Ok(Some(line))) = tokio::time::timeout(ANSWER, stream.message()).await {
+    if let Ok(mut stream) = answer(client.logs(request)).await {
+        while let Ok(Ok(Some(line))) = tokio::time::timeout(ANSWER_DEADLINE, stream.message()).await
+        {
             lines.push(line.line);
         }
     }
@@ -204,8 +207,8 @@ fn unix_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
-/// What to do about a switch that the proxy has refused, by words of its reason.
-const MENDS: [(&str, &str); 6] = [
+/// Fixes for refused switches, by words of the proxy's reason.
+const REFUSAL_FIXES: [(&str, &str); 6] = [
     (
         "speaks OpenFlow 1.0",
         "set protocols=OpenFlow13 on the bridge, or run one app alone",
@@ -213,7 +216,7 @@ const MENDS: [(&str, &str); 6] = [
     ("speaks OpenFlow", "set protocols=OpenFlow13 on the bridge"),
     (
         "tables, and the apps",
-        "take an app out (`morphctl app remove`), or use a switch with more tables",
+        "remove an app (`morphctl app remove`), or use a switch with more tables",
     ),
     (
         "datapath id",
@@ -221,7 +224,7 @@ const MENDS: [(&str, &str); 6] = [
     ),
     (
         "auxiliary channel",
-        "switch auxiliary connections off in the switch",
+        "disable auxiliary connections in the switch",
     ),
     (
         "within 10 s",
@@ -229,28 +232,30 @@ const MENDS: [(&str, &str); 6] = [
     ),
 ];
 
-/// Switches that were refused of late and are not connected now: the last reason of each.
+/// Finds recently refused switches that are not connected now, with the last reason for each.
 fn refusals(lines: &[String], now_ms: u64, connected: &[Switch]) -> Vec<Finding> {
     let since = utc(now_ms.saturating_sub(RECENT_MS));
     let mut last: BTreeMap<String, Finding> = BTreeMap::new();
     for line in lines.iter().filter(|line| line.as_str() > since.as_str()) {
-        let Some((_, said)) = line.split_once("closed: ") else {
+        let Some((_, text)) = line.split_once("closed: ") else {
             continue;
         };
-        let (reason, fields) = said.split_once(" remote=").unwrap_or((said, ""));
+        let (reason, fields) = text.split_once(" remote=").unwrap_or((text, ""));
         let (remote, dpid) = fields.split_once(" dpid=").unwrap_or((fields, ""));
         let host = remote.rsplit_once(':').map_or(remote, |(host, _)| host);
         let dpid = dpid.trim();
-        let back = !dpid.is_empty() && connected.iter().any(|switch| switch.dpid == dpid);
-        // While two switches claim one id, one of them is always connected.
-        let clash = reason.starts_with("datapath id");
-        let Some((_, mend)) = MENDS.iter().find(|(words, _)| reason.contains(words)) else {
+        let is_back = !dpid.is_empty() && connected.iter().any(|switch| switch.dpid == dpid);
+        // If two switches have the same id, one of them is always connected.
+        let is_duplicate = reason.starts_with("datapath id");
+        let mut fixes = REFUSAL_FIXES.iter();
+        let Some((_, fix)) = fixes.find(|(words, _)| reason.contains(words)) else {
             continue;
         };
-        if !back || clash {
-            let text = format!("a switch at {host} was refused: {reason}");
+        if !is_back || is_duplicate {
+            let text = format!("the switch at {host} was refused: {reason}");
             let key = format!("{host} {dpid}");
-            last.insert(key, Finding::bad("refused", State::Trouble, text, *mend));
+            let finding = Finding::problem("refused", Severity::Trouble, text, *fix);
+            last.insert(key, finding);
         }
     }
     last.into_values().collect()
@@ -261,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_switch_is_found_in_the_log_until_it_is_back() {
+    fn a_refused_switch_is_reported_until_it_is_connected() {
         let now = 1_700_000_000_000;
         let line = |ago_ms, rest: &str| format!("{}  WARN {rest}", utc(now - ago_ms));
         let few = "closed: has 2 tables, and the apps' pipeline needs 8 remote=10.0.0.7:4242 dpid=0000000000000007";
@@ -271,10 +276,10 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0]
-                .found
+                .text
                 .contains("at 10.0.0.7 was refused: has 2 tables")
         );
-        assert!(found[0].mend.contains("app remove"));
+        assert!(found[0].fix.contains("app remove"));
         let back = Switch {
             dpid: "0000000000000007".into(),
             ..Switch::default()
@@ -289,37 +294,37 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_hangs_is_trouble() {
+    fn a_hung_part_is_trouble() {
         let part = |state: &str| Part {
             name: "morph-proxy".into(),
             pid: 7,
             state: state.into(),
             restarts: 0,
         };
-        assert_eq!(judge_part(&part("running")), None);
-        assert!(judge_part(&part("hung")).is_some_and(|f| f.mend.contains("kill -9 7")));
-        assert!(judge_part(&part("gone")).is_some_and(|f| f.state == State::Trouble));
+        assert_eq!(check_part(&part("running")), None);
+        assert!(check_part(&part("hung")).is_some_and(|f| f.fix.contains("kill -9 7")));
+        assert!(check_part(&part("gone")).is_some_and(|f| f.severity == Severity::Trouble));
     }
 
     #[test]
-    fn an_app_that_does_not_run_is_a_warning_with_its_mend() {
+    fn an_app_that_does_not_run_is_a_warning() {
         let app = |status: &str, pid| App {
             name: "router".into(),
             status: status.into(),
             pid,
             ..App::default()
         };
-        assert_eq!(judge_apps(&[app("running", 7)])[0].state, State::Ok);
+        assert_eq!(check_apps(&[app("running", 7)])[0].severity, Severity::Ok);
         assert!(
-            judge_apps(&[app("stopped", 0)])[0]
-                .mend
+            check_apps(&[app("stopped", 0)])[0]
+                .fix
                 .contains("app start router")
         );
         assert!(
-            judge_apps(&[app("crashed", 0)])[0]
-                .mend
+            check_apps(&[app("crashed", 0)])[0]
+                .fix
                 .contains("logs app=router")
         );
-        assert_eq!(judge_apps(&[])[0].state, State::Warning);
+        assert_eq!(check_apps(&[])[0].severity, Severity::Warning);
     }
 }

@@ -1,13 +1,19 @@
-//! The bridges of Open vSwitch on this machine: how each is set, and whether it is there.
+//! The bridges of Open vSwitch on this machine: the settings of each, and whether it is connected.
 
 use std::collections::BTreeMap;
 
-use super::morphd::Seen;
-use super::ovsdb::{self, Row, Unread};
-use super::{Finding, PORTS, State};
+use super::finding::{Finding, Severity};
+use super::morphd::Snapshot;
+use super::ovsdb::{self, Row, TableError};
+use super::port::DEFAULT_PORTS;
 
-/// `ports`: where Morpheus listens, or is to.
-pub(super) async fn look(db: Option<&str>, ports: &[u16], seen: &Seen, found: &mut Vec<Finding>) {
+/// Makes the checks; `ports` are those that Morpheus listens on, or is to listen on.
+pub(super) async fn check(
+    db: Option<&str>,
+    ports: &[u16],
+    snapshot: &Snapshot,
+    findings: &mut Vec<Finding>,
+) {
     let tables = async {
         let bridges = ovsdb::list(db, "Bridge").await?;
         let controllers = ovsdb::list(db, "Controller").await?;
@@ -21,15 +27,16 @@ pub(super) async fn look(db: Option<&str>, ports: &[u16], seen: &Seen, found: &m
                 controllers,
                 managers,
             };
-            found.extend(tables.judge(ports, seen));
+            findings.extend(tables.check(ports, snapshot));
         }
-        Err(Unread::NotInstalled) => {
-            let said = "Open vSwitch is not installed here: only switches elsewhere can attach";
-            found.push(Finding::ok("ovs", said));
+        Err(TableError::NotInstalled) => {
+            let text = "Open vSwitch is not installed here: only switches elsewhere can attach";
+            findings.push(Finding::ok("ovs", text));
         }
-        Err(Unread::Failed(why)) => {
-            let mend = "start it: `systemctl start openvswitch-switch`, or name its database with --ovs-db";
-            found.push(Finding::bad("ovs", State::Warning, why, mend));
+        Err(TableError::Failed(reason)) => {
+            let text = format!("cannot read the database of Open vSwitch: {reason}");
+            let fix = "start it with `systemctl start openvswitch-switch`, or name its database with --ovs-db";
+            findings.push(Finding::problem("ovs", Severity::Warning, text, fix));
         }
     }
 }
@@ -42,141 +49,139 @@ struct Tables {
 }
 
 impl Tables {
-    fn judge(&self, ports: &[u16], seen: &Seen) -> Vec<Finding> {
-        let mut found = Vec::new();
+    fn check(&self, ports: &[u16], snapshot: &Snapshot) -> Vec<Finding> {
+        let mut findings = Vec::new();
         if self.bridges.is_empty() {
-            found.push(Finding::ok("ovs", "Open vSwitch runs, and has no bridge"));
+            findings.push(Finding::ok("ovs", "Open vSwitch runs, and has no bridge"));
         }
         for manager in &self.managers {
             let target = manager.text("target");
-            let said = format!("the manager {target} may set other controllers on the bridges");
-            let mend = "where that is not wanted: `ovs-vsctl del-manager`";
-            found.push(Finding::bad("ovs manager", State::Warning, said, mend));
+            let text = format!("the manager {target} may set other controllers on the bridges");
+            let fix = "if that is not wanted: `ovs-vsctl del-manager`";
+            findings.push(Finding::problem(
+                "ovs manager",
+                Severity::Warning,
+                text,
+                fix,
+            ));
         }
-        found.extend(self.clashes());
+        findings.extend(self.duplicate_ids());
         for bridge in &self.bridges {
-            found.extend(self.bridge(bridge, ports, seen));
+            findings.extend(self.check_bridge(bridge, ports, snapshot));
         }
-        found
+        findings
     }
 
-    /// Two bridges with one datapath id: only one of them can attach.
-    fn clashes(&self) -> Vec<Finding> {
+    /// Finds bridges with the same datapath id, of which only one can attach.
+    fn duplicate_ids(&self) -> Vec<Finding> {
         let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for bridge in &self.bridges {
             let names = by_id.entry(bridge.text("datapath_id")).or_default();
             names.push(bridge.text("name"));
         }
-        let clashes = by_id
+        let duplicates = by_id
             .iter()
             .filter(|(id, names)| !id.is_empty() && names.len() > 1);
         let finding = |(id, names): (&String, &Vec<String>)| {
-            let mend = format!(
-                "`ovs-vsctl set bridge {} other_config:datapath-id=` and 16 other hex digits",
+            let fix = format!(
+                "`ovs-vsctl set bridge {} other_config:datapath-id=`, followed by 16 other hex digits",
                 names[1]
             );
-            let said = format!("{} have the same datapath id {id}", names.join(" and "));
-            Finding::bad("datapath ids", State::Trouble, said, mend)
+            let text = format!("{} have the same datapath id {id}", names.join(" and "));
+            Finding::problem("datapath ids", Severity::Trouble, text, fix)
         };
-        clashes.map(finding).collect()
+        duplicates.map(finding).collect()
     }
 
-    fn bridge(&self, bridge: &Row, ports: &[u16], seen: &Seen) -> Vec<Finding> {
+    fn check_bridge(&self, bridge: &Row, ports: &[u16], snapshot: &Snapshot) -> Vec<Finding> {
         let name = bridge.text("name");
         let check = format!("bridge {name}");
-        let bad =
-            |state, said: String, mend: String| Finding::bad(check.clone(), state, said, mend);
-        let set = format!(
+        let problem = |severity, text: String, fix: String| {
+            Finding::problem(check.clone(), severity, text, fix)
+        };
+        let set_controller = format!(
             "`ovs-vsctl set-controller {name} tcp:127.0.0.1:{}`",
-            ports.first().unwrap_or(&PORTS[0])
+            ports.first().unwrap_or(&DEFAULT_PORTS[0])
         );
         let ids = bridge.list("controller");
-        let its: Vec<&Row> = self
+        let controllers: Vec<&Row> = self
             .controllers
             .iter()
             .filter(|row| ids.contains(&row.text("_uuid")))
             .collect();
-        if its.is_empty() {
-            return vec![bad(State::Warning, "has no controller".into(), set)];
+        if controllers.is_empty() {
+            let text = "has no controller".into();
+            return vec![problem(Severity::Warning, text, set_controller)];
         }
-        let ours: Vec<&&Row> = its
+        let ours: Vec<&&Row> = controllers
             .iter()
             .filter(|row| leads_to(&row.text("target"), ports))
             .collect();
         if ours.is_empty() {
-            let targets: Vec<String> = its.iter().map(|row| row.text("target")).collect();
-            let said = format!(
+            let targets = controllers.iter().map(|row| row.text("target"));
+            let targets: Vec<String> = targets.collect();
+            let text = format!(
                 "its controller is {}, where Morpheus does not listen",
                 targets.join(", ")
             );
-            return vec![bad(
-                State::Warning,
-                said,
-                format!("if it is to attach here: {set}"),
-            )];
+            let fix = format!("if it is to attach here: {set_controller}");
+            return vec![problem(Severity::Warning, text, fix)];
         }
-        let mut found = Vec::new();
-        found.extend(protocols(bridge, seen).map(|said| {
-            bad(
-                State::Trouble,
-                said,
-                format!("`ovs-vsctl set bridge {name} protocols=OpenFlow13`"),
-            )
+        let mut findings = Vec::new();
+        findings.extend(wrong_protocols(bridge, snapshot).map(|text| {
+            let fix = format!("`ovs-vsctl set bridge {name} protocols=OpenFlow13`");
+            problem(Severity::Trouble, text, fix)
         }));
         for row in &ours {
-            found.extend(self.channel(bridge, row, &check, seen));
+            findings.extend(check_channel(bridge, row, &check, snapshot));
         }
         if bridge.text("fail_mode") != "secure" {
-            let said = "fail_mode is standalone: without a controller for 15 s it becomes a learning switch of its own";
-            found.push(bad(
-                State::Warning,
-                said.into(),
-                format!("`ovs-vsctl set-fail-mode {name} secure`"),
-            ));
+            let text = "fail_mode is standalone: after 15 s without a controller it forwards by itself, as a learning switch";
+            let fix = format!("`ovs-vsctl set-fail-mode {name} secure`");
+            findings.push(problem(Severity::Warning, text.into(), fix));
         }
-        if found.is_empty() {
+        if findings.is_empty() {
             let roles: Vec<String> = ours.iter().map(|row| row.text("role")).collect();
-            let said = match seen.is_there() {
-                true => format!("connected (role {})", roles.join(", ")),
-                false => "is set as it should be".into(),
+            let text = match snapshot.morphd_runs() {
+                true => format!("is connected (role {})", roles.join(", ")),
+                false => "its settings are correct".into(),
             };
-            found.push(Finding::ok(check.clone(), said));
+            findings.push(Finding::ok(check.clone(), text));
         }
-        found
-    }
-
-    /// Whether the channel is up, where there is somebody to connect to.
-    fn channel(&self, bridge: &Row, row: &Row, check: &str, seen: &Seen) -> Option<Finding> {
-        if !seen.is_there() || row.is("is_connected") {
-            return None;
-        }
-        let target = row.text("target");
-        let id = bridge.text("datapath_id");
-        let twin = seen.switches.iter().find(|switch| switch.dpid == id);
-        let (said, mend) = match twin {
-            Some(twin) => (
-                format!(
-                    "is not connected to {target}: {id} is connected from {}",
-                    twin.remote
-                ),
-                "give one of the two another datapath id".to_owned(),
-            ),
-            None => {
-                let error = row.entry("status", "last_error");
-                let error = error.map_or_else(String::new, |error| format!(": {error}"));
-                (
-                    format!("is not connected to {target}{error}"),
-                    "it tries again within 8 s; then see `morphctl logs app=morph-proxy`"
-                        .to_owned(),
-                )
-            }
-        };
-        Some(Finding::bad(check, State::Trouble, said, mend))
+        findings
     }
 }
 
-/// What is wrong with the versions that a bridge may speak; all, where none is named.
-fn protocols(bridge: &Row, seen: &Seen) -> Option<String> {
+/// Checks that the channel is up, if morphd runs.
+fn check_channel(bridge: &Row, row: &Row, check: &str, snapshot: &Snapshot) -> Option<Finding> {
+    if !snapshot.morphd_runs() || row.is("is_connected") {
+        return None;
+    }
+    let target = row.text("target");
+    let id = bridge.text("datapath_id");
+    let twin = snapshot.switches.iter().find(|switch| switch.dpid == id);
+    let (text, fix) = match twin {
+        Some(twin) => (
+            format!(
+                "is not connected to {target}, because a switch with its datapath id {id} is connected from {}",
+                twin.remote
+            ),
+            "give one of the two another datapath id",
+        ),
+        None => {
+            let error = row.entry("status", "last_error");
+            let error = error.map_or_else(String::new, |error| format!(": {error}"));
+            (
+                format!("is not connected to {target}{error}"),
+                "wait 8 s for its next attempt; then see `morphctl logs app=morph-proxy`",
+            )
+        }
+    };
+    Some(Finding::problem(check, Severity::Trouble, text, fix))
+}
+
+/// Describes a problem with the OpenFlow versions that a bridge may speak. A bridge without a setting speaks all.
+fn wrong_protocols(bridge: &Row, snapshot: &Snapshot) -> Option<String> {
     let spoken = bridge.list("protocols");
     let speaks = |version: &str| spoken.is_empty() || spoken.iter().any(|p| p == version);
     if speaks("OpenFlow13") {
@@ -184,28 +189,28 @@ fn protocols(bridge: &Row, seen: &Seen) -> Option<String> {
     }
     if !speaks("OpenFlow10") {
         return Some(format!(
-            "speaks {} only, and Morpheus OpenFlow13 and OpenFlow10",
+            "speaks {} only, and Morpheus speaks OpenFlow13 and OpenFlow10",
             spoken.join(", ")
         ));
     }
-    let names: Vec<&str> = seen.apps.iter().map(|app| app.name.as_str()).collect();
+    let names: Vec<&str> = snapshot.apps.iter().map(|app| app.name.as_str()).collect();
     (names.len() > 1).then(|| {
         format!(
-            "speaks OpenFlow10, whose one table has room for one app, and present are {}",
+            "speaks OpenFlow10 only, whose single table has room for one app, but several are present: {}",
             names.join(", ")
         )
     })
 }
 
-/// Whether a controller's target (`tcp:HOST[:PORT]`) is a port of Morpheus.
+/// Tells whether a controller's target (`tcp:HOST[:PORT]`) has a port of Morpheus.
 fn leads_to(target: &str, ports: &[u16]) -> bool {
     let Some(rest) = target.strip_prefix("tcp:") else {
         return false;
     };
     let port = match rest.rsplit_once(':') {
-        // Not within an IPv6 address.
+        // A colon within an IPv6 address does not begin a port.
         Some((_, port)) if !port.contains(']') => port.parse().ok(),
-        Some(_) | None => Some(PORTS[0]),
+        Some(_) | None => Some(DEFAULT_PORTS[0]),
     };
     port.is_some_and(|port| ports.contains(&port))
 }
@@ -218,7 +223,7 @@ mod tests {
         ovsdb::read(text).unwrap()
     }
 
-    /// Bridges by name, id, fail mode, protocols and controller; controllers by id, target and whether it is connected.
+    /// Makes tables from bridges (name, id, fail mode, protocols, controller) and controllers (id, target, connected or not).
     fn tables(
         bridges: &[(&str, &str, &str, &str, &str)],
         controllers: &[(&str, &str, bool)],
@@ -261,82 +266,82 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_setting_of_a_bridge_is_told_with_its_mend() {
+    fn each_wrong_setting_of_a_bridge_is_found_with_its_fix() {
         let here = [("c", "tcp:127.0.0.1:6653", false)];
-        for (bridge, controllers, state, said) in [
+        for (bridge, controllers, severity, text) in [
             (
                 ("b", "01", "secure", "", "c"),
                 &here[..],
-                State::Ok,
-                "as it should be",
+                Severity::Ok,
+                "settings are correct",
             ),
             (
                 ("b", "01", "", "", "c"),
                 &here,
-                State::Warning,
+                Severity::Warning,
                 "fail_mode is standalone",
             ),
             (
                 ("b", "01", "secure", "OpenFlow11", "c"),
                 &here,
-                State::Trouble,
+                Severity::Trouble,
                 "speaks OpenFlow11 only",
             ),
             (
                 ("b", "01", "secure", "OpenFlow10", "c"),
                 &here,
-                State::Ok,
-                "as it should be",
+                Severity::Ok,
+                "settings are correct",
             ),
             (
                 ("b", "01", "secure", "", ""),
                 &here,
-                State::Warning,
+                Severity::Warning,
                 "has no controller",
             ),
             (
                 ("b", "01", "secure", "", "c"),
                 &[("c", "tcp:10.0.0.9:6640", true)],
-                State::Warning,
+                Severity::Warning,
                 "does not listen",
             ),
             (
                 ("b", "01", "secure", "", "c"),
                 &[("c", "ssl:127.0.0.1:6653", true)],
-                State::Warning,
+                Severity::Warning,
                 "does not listen",
             ),
         ] {
-            let found = tables(&[bridge], controllers).judge(&[6653], &Seen::default());
+            let found = tables(&[bridge], controllers).check(&[6653], &Snapshot::default());
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(
-                found[0].found.contains(said) && found[0].state == state,
+                found[0].text.contains(text) && found[0].severity == severity,
                 "{found:?}"
             );
-            let mended = found[0].mend.contains("ovs-vsctl") || state == State::Ok;
-            assert!(mended, "{found:?}");
+            let has_fix = found[0].fix.contains("ovs-vsctl") || severity == Severity::Ok;
+            assert!(has_fix, "{found:?}");
         }
     }
 
     #[test]
-    fn a_datapath_id_that_two_bridges_have_is_trouble() {
+    fn bridges_with_the_same_datapath_id_are_trouble() {
         let bridges = [
             ("a", "01", "secure", "", "c"),
             ("b", "01", "secure", "", "c"),
         ];
         let found =
-            tables(&bridges, &[("c", "tcp:127.0.0.1", true)]).judge(&[6653], &Seen::default());
+            tables(&bridges, &[("c", "tcp:127.0.0.1", true)]).check(&[6653], &Snapshot::default());
         assert!(
             found[0]
-                .found
+                .text
                 .contains("a and b have the same datapath id 01"),
             "{found:?}"
         );
-        assert_eq!(found[0].state, State::Trouble);
+        assert_eq!(found[0].severity, Severity::Trouble);
     }
 
     #[test]
-    fn targets_lead_here_by_their_port() {
+    fn a_target_leads_here_if_its_port_does() {
         for (target, here) in [
             ("tcp:127.0.0.1:6653", true),
             ("tcp:127.0.0.1", true),

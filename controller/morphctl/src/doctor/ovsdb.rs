@@ -1,4 +1,4 @@
-//! Tables of Open vSwitch's database, as `ovs-vsctl --format=json list TABLE` prints them (RFC 7047, section 5.1).
+//! Tables of Open vSwitch's database, in the format of `ovs-vsctl --format=json list TABLE` (RFC 7047, section 5.1).
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -6,34 +6,32 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// For one look.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Deadline of one run of ovs-vsctl.
+const OVS_VSCTL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why a table was not read.
+/// Reason why a table could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// Open vSwitch is not installed.
+pub(super) enum TableError {
     NotInstalled,
-    /// What ovs-vsctl said.
     Failed(String),
 }
 
-/// A row, by column.
+/// Row of a table, by column.
 #[derive(Debug, Default)]
 pub(super) struct Row(BTreeMap<String, Value>);
 
 impl Row {
-    /// A column that is text or a number, or a set with one such; empty where it has none.
+    /// Value of a column that is text, a number, or a set with at most one of these; empty if there is none.
     pub(super) fn text(&self, column: &str) -> String {
         self.list(column).into_iter().next().unwrap_or_default()
     }
 
-    /// A column that is true or false.
+    /// Value of a Boolean column.
     pub(super) fn is(&self, column: &str) -> bool {
         self.0.get(column) == Some(&Value::Bool(true))
     }
 
-    /// All members of a column that is a set.
+    /// Members of a column that is a set.
     pub(super) fn list(&self, column: &str) -> Vec<String> {
         let Some(value) = self.0.get(column) else {
             return Vec::new();
@@ -44,7 +42,7 @@ impl Row {
         }
     }
 
-    /// The value of a key of a column that is a map.
+    /// Value of a key in a column that is a map.
     pub(super) fn entry(&self, column: &str, key: &str) -> Option<String> {
         let (_, pairs) = tagged(self.0.get(column)?).filter(|(tag, _)| *tag == "map")?;
         let mut pairs = pairs.as_array()?.iter().filter_map(Value::as_array);
@@ -53,7 +51,7 @@ impl Row {
     }
 }
 
-/// `["set", [...]]`, `["map", [...]]` and `["uuid", "..."]`.
+/// Splits `["set", [...]]`, `["map", [...]]` and `["uuid", "..."]` into the tag and the value.
 fn tagged(value: &Value) -> Option<(&str, &Value)> {
     match value.as_array()?.as_slice() {
         [tag, rest] => Some((tag.as_str()?, rest)),
@@ -68,8 +66,8 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// All rows of a table.
-pub(super) async fn list(db: Option<&str>, table: &str) -> Result<Vec<Row>, Unread> {
+/// Reads all rows of a table.
+pub(super) async fn list(db: Option<&str>, table: &str) -> Result<Vec<Row>, TableError> {
     let mut command = tokio::process::Command::new("ovs-vsctl");
     command.args(["--timeout=3", "--format=json"]);
     if let Some(db) = db {
@@ -77,27 +75,32 @@ pub(super) async fn list(db: Option<&str>, table: &str) -> Result<Vec<Row>, Unre
     }
     command.args(["list", table]);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(ANSWER, command.output()).await {
+    let output = match tokio::time::timeout(OVS_VSCTL_DEADLINE, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Unread::NotInstalled);
+            return Err(TableError::NotInstalled);
         }
-        Ok(Err(error)) => return Err(Unread::Failed(error.to_string())),
-        Err(_) => return Err(Unread::Failed("ovs-vsctl does not answer".into())),
+        Ok(Err(error)) => return Err(TableError::Failed(error.to_string())),
+        Err(_) => {
+            return Err(TableError::Failed(format!(
+                "ovs-vsctl does not answer within {} s",
+                OVS_VSCTL_DEADLINE.as_secs()
+            )));
+        }
     };
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().last().unwrap_or("ovs-vsctl failed");
-        return Err(Unread::Failed(last.to_owned()));
+        let message = String::from_utf8_lossy(&output.stderr);
+        let last = message.lines().last().unwrap_or("ovs-vsctl failed");
+        return Err(TableError::Failed(last.to_owned()));
     }
     read(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
-        Unread::Failed(format!(
-            "ovs-vsctl's list of {table} does not read as a table"
+        TableError::Failed(format!(
+            "cannot parse the output of ovs-vsctl for the table {table}"
         ))
     })
 }
 
-/// `{"headings": [...], "data": [[...], ...]}`; nothing at all where a table has no rows.
+/// Parses `{"headings": [...], "data": [[...], ...]}`; ovs-vsctl prints nothing for a table without rows.
 pub(super) fn read(text: &str) -> Option<Vec<Row>> {
     if text.trim().is_empty() {
         return Some(Vec::new());
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_and_what_is_none_is_not() {
+    fn a_table_is_parsed_and_anything_else_is_refused() {
         let text = r#"{"headings": ["_uuid", "name", "protocols", "fail_mode", "up", "other_config"], "data": [
             [["uuid", "a1"], "br0", ["set", ["OpenFlow10", "OpenFlow13"]], ["set", []], true,
              ["map", [["datapath-id", "01"], ["n", "2"]]]],

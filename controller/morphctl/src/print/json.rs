@@ -1,6 +1,6 @@
-//! The JSON form: the API's messages under their own field names.
+//! JSON output: the API's messages under their own field names.
 //!
-//! Every field is named here, and a field that is missing does not compile: what the API says, scripts can read.
+//! Every field is named here, and a field that is missing does not compile, so scripts can read all that the API has.
 
 use morph_api::management::{
     App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
@@ -10,42 +10,41 @@ use morph_api::management::{
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::rows::{Installed, Kept, Quarantined, Removed, Stopped, TableChange, Written};
-use super::status::name_in_api;
+use super::rows::{
+    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult, TableDiff,
+};
+use super::status::step_name;
 use crate::decode;
 
-/// Something with fields.
+/// Row that can be printed as a JSON object.
 pub(crate) trait Object {
-    /// Writes them, in the order of the API.
+    /// Writes the fields in the order of the API.
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error>;
 }
 
-/// `{NOUN: [...]}`, and whether more would follow.
+/// `{KEY: [...]}`, and for a page whether there are more rows.
 pub(crate) struct List<'a, T> {
-    noun: &'a str,
+    key: &'a str,
     rows: &'a [T],
     more: Option<bool>,
 }
 
 impl<'a, T: Object> List<'a, T> {
-    /// All there is.
-    pub(crate) fn of(noun: &'a str, rows: &'a [T]) -> Self {
+    pub(crate) fn whole(key: &'a str, rows: &'a [T]) -> Self {
         let more = None;
-        List { noun, rows, more }
+        List { key, rows, more }
     }
 
-    /// What a limit left.
-    pub(crate) fn part(noun: &'a str, rows: &'a [T], more: bool) -> Self {
+    pub(crate) fn page(key: &'a str, rows: &'a [T], more: bool) -> Self {
         let more = Some(more);
-        List { noun, rows, more }
+        List { key, rows, more }
     }
 }
 
 impl<T: Object> Serialize for List<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows: Vec<Row<'_, T>> = self.rows.iter().map(Row).collect();
         let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry(self.noun, &rows)?;
+        object.serialize_entry(self.key, &objects(self.rows))?;
         if let Some(more) = self.more {
             object.serialize_entry("more", &more)?;
         }
@@ -53,9 +52,10 @@ impl<T: Object> Serialize for List<'_, T> {
     }
 }
 
-struct Row<'a, T>(&'a T);
+/// Makes a row serializable.
+struct AsObject<'a, T>(&'a T);
 
-impl<T: Object> Serialize for Row<'_, T> {
+impl<T: Object> Serialize for AsObject<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
         self.0.fields(&mut object)?;
@@ -63,7 +63,7 @@ impl<T: Object> Serialize for Row<'_, T> {
     }
 }
 
-/// For each message its fields, each with the function that makes it JSON where it is not its own.
+/// Lists the fields of each message, each with the function that turns it into JSON where the value itself is not suitable.
 macro_rules! objects {
     ($($message:ident { $($field:ident $(as $with:ident)?),+ $(,)? })+) => { $(
         impl Object for $message {
@@ -125,25 +125,23 @@ objects! {
     }
     StoreChange { revision, table, key, value as document, deleted, by }
     StoreFinding { place, message }
-    Kept { file, revision, rows, bytes }
+    BackupResult { file, revision, rows, bytes }
     Migration {
-        app, keyspace, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, watermark, lag, complete,
-        lossy, losses as objects, error, readers, unix_ms,
+        app, keyspace, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, watermark, lag,
+        complete, lossy, losses as objects, error, readers, unix_ms,
     }
     MigrationLoss { group, row, before as document, after as document, error }
 }
 
-/// A step by its name in the API, as grpcurl prints it.
 fn named(step: &i32) -> String {
-    name_in_api(*step)
+    step_name(*step)
 }
 
-/// Objects within an object.
-fn objects<T: Object>(rows: &[T]) -> Vec<Row<'_, T>> {
-    rows.iter().map(Row).collect()
+fn objects<T: Object>(rows: &[T]) -> Vec<AsObject<'_, T>> {
+    rows.iter().map(AsObject).collect()
 }
 
-/// A stored value as what it is; nothing where there is none; text where it is not JSON after all.
+/// Nests a stored value as the JSON that it is: null if it is empty, text if it is not JSON.
 fn document(text: &str) -> Value {
     if text.is_empty() {
         return Value::Null;
@@ -151,33 +149,33 @@ fn document(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-/// Bytes as `morphctl decode` takes them.
+/// Formats bytes so that `morphctl decode` reads them.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl Object for Quarantined {
+impl Object for QuarantineRow {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         self.0.fields(object)?;
         object.serialize_entry("decoded", &decode::value(&self.0.message))
     }
 }
 
-impl Object for Installed {
+impl Object for InstallResult {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         self.release.fields(object)?;
         object.serialize_entry("already", &self.already)
     }
 }
 
-impl Object for Stopped {
+impl Object for StopResult {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         object.serialize_entry("name", &self.name)?;
         object.serialize_entry("status", "stopped")
     }
 }
 
-impl Object for Removed {
+impl Object for RemoveResult {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         object.serialize_entry("name", &self.name)?;
         object.serialize_entry("status", "removed")?;
@@ -185,21 +183,21 @@ impl Object for Removed {
     }
 }
 
-impl Object for TableChange {
+impl Object for TableDiff {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         object.serialize_entry("table", &self.table)?;
         object.serialize_entry("change", self.change)?;
         for (side, table) in [("old", &self.old), ("new", &self.new)] {
-            let side_of = table.as_ref().map(|table| {
+            let shape = table.as_ref().map(|table| {
                 serde_json::json!({ "key": table.key, "value": table.value, "shape": table.shape })
             });
-            object.serialize_entry(side, &side_of)?;
+            object.serialize_entry(side, &shape)?;
         }
         Ok(())
     }
 }
 
-impl Object for Written {
+impl Object for ConfigResult {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         self.entry.fields(object)?;
         object.serialize_entry("revision", &self.revision)
@@ -226,11 +224,11 @@ mod tests {
         let expected = "{\"flows\":[{\"app\":\"router\",\"table\":0,\"priority\":0,\"cookie\":\"\",\"match\":\"eth_dst=1\",\
             \"instructions\":\"\",\"idle_timeout\":0,\"hard_timeout\":0,\"packets\":18446744073709551615,\"bytes\":0,\
             \"duration_s\":1.5,\"epoch\":0}]}";
-        assert_eq!(text(&List::of("flows", &[flow])), expected);
+        assert_eq!(text(&List::whole("flows", &[flow])), expected);
     }
 
     #[test]
-    fn values_are_documents() {
+    fn values_are_nested_as_json() {
         let entry = |value: &str| ConfigEntry {
             key: "k".into(),
             value: value.into(),
@@ -243,6 +241,6 @@ mod tests {
         ];
         let expected = "{\"config\":[{\"key\":\"k\",\"value\":5},{\"key\":\"k\",\"value\":null},\
             {\"key\":\"k\",\"value\":{\"a\":[1]}},{\"key\":\"k\",\"value\":\"not json\"}],\"more\":true}";
-        assert_eq!(text(&List::part("config", &entries, true)), expected);
+        assert_eq!(text(&List::page("config", &entries, true)), expected);
     }
 }

@@ -1,16 +1,15 @@
-//! Rows that the API has no message for: what became of a request.
+//! Rows for which the API has no message: mostly results of changes.
 
 use morph_api::management::{ConfigEntry, QuarantinedEvent, Release};
 use morph_openflow::text::PortName;
 use morph_openflow::{AnyMessage, decode, type_name, v13};
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::schema::Table;
+pub(crate) struct QuarantineRow(pub(crate) QuarantinedEvent);
 
-/// An event that was set aside.
-pub(crate) struct Quarantined(pub(crate) QuarantinedEvent);
-
-impl Quarantined {
-    /// What it is, in a few words.
+impl QuarantineRow {
+    /// Describes the event in a few words: the type of its OpenFlow message, or the kind of event.
     pub(crate) fn summary(&self) -> String {
         let event = &self.0;
         match (decode(&event.message), event.count) {
@@ -29,45 +28,54 @@ impl Quarantined {
     }
 }
 
-/// After `app install`.
-pub(crate) struct Installed {
+/// Result of `app install`.
+pub(crate) struct InstallResult {
     pub(crate) release: Release,
-    /// It was there before, with the same digest.
+    /// Tells that the release was installed before, with the same digest.
     pub(crate) already: bool,
 }
 
-/// After `app stop`.
-pub(crate) struct Stopped {
+/// Result of `app stop`.
+pub(crate) struct StopResult {
     pub(crate) name: String,
 }
 
-/// After `app remove`.
-pub(crate) struct Removed {
+/// Result of `app remove`.
+pub(crate) struct RemoveResult {
     pub(crate) name: String,
-    /// From how many its rules were deleted.
+    /// Number of switches on which rules were deleted.
     pub(crate) switches: u32,
 }
 
-/// After `store backup`.
-pub(crate) struct Kept {
+/// Result of `store backup`.
+pub(crate) struct BackupResult {
     pub(crate) file: String,
     pub(crate) revision: u64,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
 }
 
-/// After `config set`.
-pub(crate) struct Written {
+/// Result of `config set` for one entry.
+pub(crate) struct ConfigResult {
     pub(crate) entry: ConfigEntry,
-    /// The store's, of the transaction.
+    /// Store revision of the transaction.
     pub(crate) revision: u64,
 }
 
-/// Of `schema diff`: a table in two releases.
-pub(crate) struct TableChange {
+/// Row of `schema diff`: one table in two releases.
+pub(crate) struct TableDiff {
     pub(crate) table: String,
-    /// same, changed, added, removed.
+    /// One of same, changed, added, removed.
     pub(crate) change: &'static str,
-    pub(crate) old: Option<Table>,
-    pub(crate) new: Option<Table>,
+    pub(crate) old: Option<TableShape>,
+    pub(crate) new: Option<TableShape>,
+}
+
+/// Table as a release describes it; see `TableShape` in the SDK.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct TableShape {
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) shape: Value,
 }

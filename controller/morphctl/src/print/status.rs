@@ -1,12 +1,12 @@
-//! The status of an upgrade in words.
+//! Status of an upgrade in words.
 
 use morph_api::management::{Step, UpgradeStatus};
 
-use super::plain;
+use super::escape::printable;
 use super::time::utc;
 
-/// A step as people call it.
-pub(crate) fn word(step: i32) -> String {
+/// Name of a step in text for people.
+pub(crate) fn step_word(step: i32) -> String {
     match Step::try_from(step) {
         Ok(Step::Unspecified) => "Unspecified".into(),
         Ok(Step::Staged) => "Staged".into(),
@@ -22,15 +22,15 @@ pub(crate) fn word(step: i32) -> String {
     }
 }
 
-/// A step by its name in the API; its number where this morphctl does not know it.
-pub(crate) fn name_in_api(step: i32) -> String {
+/// Name of a step in the API; its number if this morphctl does not know the step.
+pub(crate) fn step_name(step: i32) -> String {
     Step::try_from(step).map_or_else(|_| step.to_string(), |step| step.as_str_name().to_owned())
 }
 
-/// One line of progress: when, how long after the start, what of which to which, and what was said.
+/// Formats a line of progress: time, seconds since the start, app, releases, step and message.
 pub(crate) fn line(status: &UpgradeStatus) -> String {
     let since = format!("+{:.3} s", status.since_start_us as f64 / 1e6);
-    let (time, step) = (utc(status.unix_ms), word(status.step));
+    let (time, step) = (utc(status.unix_ms), step_word(status.step));
     let UpgradeStatus {
         app,
         from,
@@ -39,10 +39,10 @@ pub(crate) fn line(status: &UpgradeStatus) -> String {
         ..
     } = status;
     let line = format!("{time}  {since:>10}  {app} {from} -> {to}  {step:<11}  {message}");
-    plain(line.trim_end()).into_owned()
+    printable(line.trim_end()).into_owned()
 }
 
-/// How an upgrade ended, in a sentence.
+/// Describes the end of an upgrade in a sentence.
 pub(crate) fn outcome(status: &UpgradeStatus) -> String {
     let UpgradeStatus {
         app,
@@ -60,16 +60,19 @@ pub(crate) fn outcome(status: &UpgradeStatus) -> String {
         "" => String::new(),
         message => format!(": {message}"),
     };
-    let said = match status.step() {
+    let text = match status.step() {
         Step::Committed => format!("{app} {to} is committed{by}"),
         Step::RolledBack => format!("{app} was rolled back to {from}{by}{message}"),
-        Step::RollingBack => format!("{app} goes back to {from}{by}{message}"),
-        _ => format!("{app} {from} -> {to} is at {}{message}", word(status.step)),
+        Step::RollingBack => format!("{app} is being rolled back to {from}{by}{message}"),
+        _ => {
+            let step = step_word(status.step);
+            format!("{app} {from} -> {to} is at step {step}{message}")
+        }
     };
-    plain(&said).into_owned()
+    printable(&text).into_owned()
 }
 
-/// The figures of an upgrade that ended, a line each.
+/// Formats the outcome and the figures of an upgrade that has ended, one for each line.
 pub(crate) fn summary(status: &UpgradeStatus) -> String {
     if status.handover_us == 0 {
         return format!("{}\nhand-over:   none\n", outcome(status));
@@ -96,17 +99,17 @@ pub(crate) fn summary(status: &UpgradeStatus) -> String {
     text
 }
 
-/// What a way back would lose, a line each.
+/// Lists the groups of rows that a rollback would not restore as they were.
 fn losses(status: &UpgradeStatus) -> String {
     let (lossy, checked) = (status.groups_lossy, status.groups_checked);
-    let mut text = format!("way back:    loses in {lossy} of {checked} groups\n");
+    let mut text = format!("rollback:    would lose data in {lossy} of {checked} groups\n");
     for loss in &status.losses {
-        text += &format!("             {}\n", plain(loss));
+        text += &format!("             {}\n", printable(loss));
     }
     text
 }
 
-/// The rules of a hand-over in one word: added, changed, removed, unchanged.
+/// Formats the rules of a hand-over in one word: added, changed, removed, unchanged.
 pub(crate) fn rules(status: &UpgradeStatus) -> String {
     format!(
         "+{},~{},-{},={}",
@@ -114,7 +117,7 @@ pub(crate) fn rules(status: &UpgradeStatus) -> String {
     )
 }
 
-/// Microseconds as milliseconds.
+/// Formats microseconds as milliseconds with three decimals.
 pub(crate) fn milliseconds(us: u64) -> String {
     format!("{}.{:03}", us / 1000, us % 1000)
 }
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn a_message_with_a_line_break_stays_on_one_line() {
         assert_eq!(
             line(&rolled_back()),
             "2023-11-14T22:13:20.123Z    +1.235 s  router 1.0.0 -> 2.0.0  RolledBack   it\\npanicked"
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_tells_whether_there_was_a_hand_over() {
+    fn the_summary_shows_whether_there_was_a_hand_over() {
         let mut status = rolled_back();
         assert_eq!(
             summary(&status),
@@ -165,7 +168,10 @@ mod tests {
 
     #[test]
     fn a_step_of_a_newer_morphd_is_shown() {
-        assert_eq!((word(99), name_in_api(99)), ("Step99".into(), "99".into()));
-        assert_eq!(name_in_api(Step::RolledBack.into()), "ROLLED_BACK");
+        assert_eq!(
+            (step_word(99), step_name(99)),
+            ("Step99".into(), "99".into())
+        );
+        assert_eq!(step_name(Step::RolledBack.into()), "ROLLED_BACK");
     }
 }

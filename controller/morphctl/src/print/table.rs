@@ -1,5 +1,5 @@
-//! The table form: a header, a line a row, columns by position, no frames and no colours. An empty cell is `-`, so that
-//! awk counts right; free text stands last.
+//! Table output: a header and one line for each row, without frames and colours. An empty cell is `-`, so that awk counts
+//! columns correctly. Free text stands last.
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
@@ -7,21 +7,23 @@ use morph_api::management::{
     Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
 };
 
-use super::plain;
-use super::rows::{Installed, Kept, Quarantined, Removed, Stopped, TableChange, Written};
-use super::status::{milliseconds, rules, word};
+use super::escape::printable;
+use super::rows::{
+    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult, TableDiff,
+    TableShape,
+};
+use super::status::{milliseconds, rules, step_word};
 use super::time::utc;
-use crate::schema;
 
-/// A row of a table.
+/// Row that can be printed in a table.
 pub(crate) trait Cells {
-    /// Names of the columns; numbers stand right, marked by a leading `>`.
+    /// Names of the columns; a leading `>` aligns the column to the right.
     const HEADER: &'static [&'static str];
-    /// As many cells.
+    /// Texts of the cells, as many as the header has names.
     fn cells(&self) -> Vec<String>;
 }
 
-/// The whole table, also where it has no rows.
+/// Formats the whole table, with its header even if it has no rows.
 pub(crate) fn render<T: Cells>(rows: &[T]) -> String {
     let names = T::HEADER.iter().map(|name| name.trim_start_matches('>'));
     let mut lines = vec![names.map(str::to_owned).collect::<Vec<_>>()];
@@ -29,7 +31,7 @@ pub(crate) fn render<T: Cells>(rows: &[T]) -> String {
         rows.iter()
             .map(|row| row.cells().iter().map(|text| cell(text)).collect()),
     );
-    // The last column needs no width. It may hold a whole document, and comfy-table counts widths in 16 bits.
+    // The last column is appended afterwards: it may hold a whole document, and comfy-table counts widths in 16 bits.
     let last: Vec<String> = lines.iter_mut().filter_map(Vec::pop).collect();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).add_rows(lines);
@@ -48,25 +50,33 @@ pub(crate) fn render<T: Cells>(rows: &[T]) -> String {
 fn cell(text: &str) -> String {
     match text {
         "" => "-".to_owned(),
-        text => plain(text).into_owned(),
+        text => printable(text).into_owned(),
     }
 }
 
-/// Absent where the API says 0.
-fn some(number: u64) -> String {
+/// Leaves the cell empty for 0, the API's "none".
+fn nonzero(number: u64) -> String {
     match number {
         0 => String::new(),
         number => number.to_string(),
     }
 }
 
-/// The types of a table, without blanks: a cell is a word.
-fn types(table: Option<&schema::Table>) -> String {
+/// Formats the time of a hand-over, if there was one.
+fn handover(us: u64) -> String {
+    match us {
+        0 => String::new(),
+        us => milliseconds(us),
+    }
+}
+
+/// Formats the types of a table as one word.
+fn types(table: Option<&TableShape>) -> String {
     let types = table.map(|table| format!("{}->{}", table.key, table.value));
     types.unwrap_or_default().replace(' ', "")
 }
 
-/// Why it failed, or what would be lost first.
+/// Describes the error of a migration, or else the first row that a rollback would lose.
 fn first_loss(shadow: &Migration) -> String {
     let Some(loss) = shadow.losses.first().filter(|_| shadow.error.is_empty()) else {
         return shadow.error.clone();
@@ -84,7 +94,7 @@ fn first_loss(shadow: &Migration) -> String {
     }
 }
 
-/// For each message its columns, and how each cell is made of the message.
+/// Lists the columns of each message, each with the expression that makes its cell.
 macro_rules! tables {
     ($($message:ty = |$row:ident| { $($name:literal: $cell:expr),+ $(,)? })+) => { $(
         impl Cells for $message {
@@ -100,41 +110,41 @@ macro_rules! tables {
 tables! {
     App = |app| {
         "NAME": app.name, "RELEASE": app.release, "STATUS": app.status, ">EPOCH": app.epoch,
-        ">PID": some(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
+        ">PID": nonzero(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
         ">QUARANTINED": app.quarantined, "TROUBLE": app.trouble,
     }
     Release = |release| {
         "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,
         "INSTALLED": utc(release.installed_unix_ms), "DIGEST": release.digest,
     }
-    Installed = |done| {
-        "APP": done.release.app, "VERSION": done.release.version, "STATUS": done.release.status,
-        ">SCHEMA": done.release.schema, "NEW": if done.already { "no" } else { "yes" }, "DIGEST": done.release.digest,
+    InstallResult = |result| {
+        "APP": result.release.app, "VERSION": result.release.version, "STATUS": result.release.status,
+        ">SCHEMA": result.release.schema, "NEW": if result.already { "no" } else { "yes" }, "DIGEST": result.release.digest,
     }
     StoreStats = |stats| {
         ">REVISION": stats.revision, ">DURABLE": stats.durable, ">INCARNATION": stats.incarnation, ">FORMAT": stats.format,
         ">APPS": stats.apps, ">KEYSPACES": stats.keyspaces, ">KEYS": stats.keys, ">CHECKPOINTS": stats.checkpoints, ">LEASES": stats.leases,
         ">WATCHES": stats.watches, "BACKEND": stats.backend, "TROUBLE": stats.trouble,
     }
-    Quarantined = |set| {
-        "ID": set.0.id, "APP": set.0.app, "RELEASE": set.0.release, "DPID": set.0.dpid, "TIME": utc(set.0.unix_ms),
-        "SEQ": set.0.seq, ">DEATHS": set.0.deaths, ">TRIES": set.0.attempts, "STATE": set.0.state, "EVENT": set.summary(),
-        "DIED": set.0.how,
+    QuarantineRow = |row| {
+        "ID": row.0.id, "APP": row.0.app, "RELEASE": row.0.release, "DPID": row.0.dpid, "TIME": utc(row.0.unix_ms),
+        "SEQ": row.0.seq, ">DEATHS": row.0.deaths, ">TRIES": row.0.attempts, "STATE": row.0.state, "EVENT": row.summary(),
+        "DIED": row.0.how,
     }
     StoreFinding = |finding| { "PLACE": finding.place, "MESSAGE": finding.message }
-    Kept = |kept| { ">REVISION": kept.revision, ">ROWS": kept.rows, ">BYTES": kept.bytes, "FILE": kept.file }
-    Stopped = |done| { "NAME": done.name, "STATUS": "stopped" }
-    Removed = |done| { "NAME": done.name, "STATUS": "removed", "SWITCHES": done.switches }
+    BackupResult = |backup| { ">REVISION": backup.revision, ">ROWS": backup.rows, ">BYTES": backup.bytes, "FILE": backup.file }
+    StopResult = |result| { "NAME": result.name, "STATUS": "stopped" }
+    RemoveResult = |result| { "NAME": result.name, "STATUS": "removed", "SWITCHES": result.switches }
     UpgradeStatus = |status| {
-        "APP": status.app, "FROM": status.from, "TO": status.to, "STEP": word(status.step), "TIME": utc(status.unix_ms),
-        ">HANDOVER_MS": if status.handover_us == 0 { String::new() } else { milliseconds(status.handover_us) },
+        "APP": status.app, "FROM": status.from, "TO": status.to, "STEP": step_word(status.step), "TIME": utc(status.unix_ms),
+        ">HANDOVER_MS": handover(status.handover_us),
         ">HELD": status.events_held, ">REPLAYED": status.events_replayed, "RULES": rules(status), "BY": status.by,
         "MESSAGE": status.message,
     }
     PastUpgrade = |past| {
-        "ENDED": utc(past.ended_unix_ms), "APP": past.app, "FROM": past.from, "TO": past.to, "OUTCOME": word(past.step),
+        "ENDED": utc(past.ended_unix_ms), "APP": past.app, "FROM": past.from, "TO": past.to, "OUTCOME": step_word(past.step),
         "WHO": past.who.replace(' ', ""), "BY": past.by,
-        ">HANDOVER_MS": if past.handover_us == 0 { String::new() } else { milliseconds(past.handover_us) },
+        ">HANDOVER_MS": handover(past.handover_us),
         ">HELD": past.events_held, ">REPLAYED": past.events_replayed,
         "RULES": format!("+{},~{},-{}", past.rules_added, past.rules_changed, past.rules_removed),
         "MESSAGE": past.message,
@@ -171,8 +181,8 @@ tables! {
     }
     Host = |host| { "MAC": host.mac, "DPID": host.dpid, ">PORT": host.port, "IPS": host.ips.join(",") }
     ConfigEntry = |entry| { "KEY": entry.key, "VALUE": entry.value }
-    Written = |done| { ">REVISION": done.revision, "KEY": done.entry.key, "VALUE": done.entry.value }
-    TableChange = |table| {
+    ConfigResult = |result| { ">REVISION": result.revision, "KEY": result.entry.key, "VALUE": result.entry.value }
+    TableDiff = |table| {
         "TABLE": table.table, "CHANGE": table.change, "OLD": types(table.old.as_ref()), "NEW": types(table.new.as_ref()),
     }
     StoreRow = |row| { "TABLE": row.table, "KEY": row.key, ">REVISION": row.revision, "VALUE": row.value }
@@ -181,7 +191,7 @@ tables! {
         ">MODIFIED": keyspace.modified, ">KEYS": keyspace.keys, "OWNER": keyspace.owner,
     }
     Migration = |shadow| {
-        "APP": shadow.app, ">KEYSPACE": shadow.keyspace, ">FROM": some(shadow.from_schema.into()), ">TO": shadow.to_schema,
+        "APP": shadow.app, ">KEYSPACE": shadow.keyspace, ">FROM": nonzero(shadow.from_schema.into()), ">TO": shadow.to_schema,
         "STATUS": shadow.status, "GROUPS": format!("{}/{}", shadow.groups, shadow.groups_total), ">ROWS": shadow.rows,
         ">WATERMARK": shadow.watermark, ">LAG": shadow.lag, ">LOSSY": shadow.lossy, "READERS": shadow.readers.join(","),
         "INSTANCE": shadow.instance, "MESSAGE": first_loss(shadow),
@@ -193,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_right_and_gaps_are_shown() {
+    fn numbers_are_aligned_and_empty_cells_are_marked() {
         let host = |mac: &str, port, ips: &[&str]| Host {
             mac: mac.into(),
             dpid: "1".into(),

@@ -2,7 +2,7 @@
 
 const DAY_MS: u64 = 86_400_000;
 
-/// RFC 3339 with milliseconds; nothing for 0, which is the API's "never".
+/// Formats a time by RFC 3339 with milliseconds; 0, the API's "never", becomes empty.
 pub(crate) fn utc(unix_ms: u64) -> String {
     if unix_ms == 0 {
         return String::new();
@@ -14,8 +14,8 @@ pub(crate) fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-/// The Gregorian date of a day since 1970. Years here begin in March, so that the leap day comes last: then eras of 400
-/// years, years and months are all found by division.
+/// Gregorian date (year, month, day) of a day since 1970. Years here begin in March, so that the leap day comes last; then
+/// eras of 400 years, years and months are all found by division.
 fn date(unix_day: u64) -> (u64, u64, u64) {
     let day = unix_day + 719_468; // since 1 March of year 0
     let (era, of_era) = (day / 146_097, day % 146_097);

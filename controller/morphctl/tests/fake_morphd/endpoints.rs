@@ -1,93 +1,93 @@
-//! How morphctl finds morphd, and what it says where it does not.
+//! Search for morphd, and the messages if it is not found.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::fake::{Fake, Ran, morphctl, run};
+use crate::fake::{FakeMorphd, RunResult, morphctl, run};
 
-/// The user's run directory is the folder's; the system's is this machine's.
-fn apps_in(dir: &std::path::Path) -> Ran {
+/// Runs `morphctl apps` with this directory in the place of the user's run directory.
+fn apps_in(dir: &std::path::Path) -> RunResult {
     run(morphctl().arg("apps").env("XDG_RUNTIME_DIR", dir))
 }
 
 #[test]
-fn the_variable_names_it_and_the_option_wins() {
-    let fake = Fake::start();
+fn the_variable_names_the_endpoint_and_the_option_wins() {
+    let fake = FakeMorphd::start();
     let endpoint = format!("unix:{}", fake.socket().display());
-    let ran = run(morphctl().arg("apps").env("MORPH_ENDPOINT", &endpoint));
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let ran = run(fake.command("apps").env("MORPH_ENDPOINT", "unix:/absent"));
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let ran = run(morphctl().arg("apps").env("MORPH_ENDPOINT", "nonsense"));
-    assert_eq!(ran.code, 2);
+    let result = run(morphctl().arg("apps").env("MORPH_ENDPOINT", &endpoint));
+    assert_eq!(result.code, 0, "{result:?}");
+    let result = run(fake.command("apps").env("MORPH_ENDPOINT", "unix:/absent"));
+    assert_eq!(result.code, 0, "{result:?}");
+    let result = run(morphctl().arg("apps").env("MORPH_ENDPOINT", "nonsense"));
+    assert_eq!(result.code, 2);
     assert!(
-        ran.err.contains("$MORPH_ENDPOINT is \"nonsense\""),
-        "{ran:?}"
+        result.err.contains("$MORPH_ENDPOINT is \"nonsense\""),
+        "{result:?}"
     );
 }
 
 #[test]
 fn the_users_run_directory_is_searched() {
-    let fake = Fake::start_at(tempfile::tempdir().unwrap(), "morpheus/api.sock");
-    let ran = apps_in(fake.dir());
-    assert_eq!(ran.code, 0, "{ran:?}");
+    let fake = FakeMorphd::start_at(tempfile::tempdir().unwrap(), "morpheus/api.sock");
+    let result = apps_in(fake.dir());
+    assert_eq!(result.code, 0, "{result:?}");
 }
 
 #[test]
-fn an_absent_morphd_is_told_with_the_mend() {
+fn an_absent_morphd_is_reported_with_the_fix() {
     let dir = tempfile::tempdir().unwrap();
     let absent = format!("unix:{}/api.sock", dir.path().display());
-    let ran = run(morphctl().args(["--endpoint", &absent, "apps"]));
-    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+    let result = run(morphctl().args(["--endpoint", &absent, "apps"]));
+    assert_eq!((result.code, result.out.as_str()), (3, ""));
     assert!(
-        ran.err.contains(&absent) && ran.err.contains("start morphd"),
-        "{ran:?}"
+        result.err.contains(&absent) && result.err.contains("start morphd"),
+        "{result:?}"
     );
-    let ran = run(morphctl().args(["--endpoint", "http://127.0.0.1:1", "apps"]));
-    assert_eq!(ran.code, 3);
-    assert!(ran.err.contains("nothing listens there"), "{ran:?}");
+    let result = run(morphctl().args(["--endpoint", "http://127.0.0.1:1", "apps"]));
+    assert_eq!(result.code, 3);
+    assert!(result.err.contains("nothing listens there"), "{result:?}");
 }
 
 #[test]
-fn a_users_morphd_that_died_does_not_lead_to_the_systems() {
+fn after_the_death_of_a_users_morphd_the_systems_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("morpheus")).unwrap();
     let socket = dir.path().join("morpheus/api.sock");
     drop(UnixListener::bind(&socket).unwrap());
-    let ran = apps_in(dir.path());
-    assert_eq!(ran.code, 3);
-    let said = format!("unix:{}: nothing listens there", socket.display());
-    assert!(ran.err.contains(&said), "{ran:?}");
+    let result = apps_in(dir.path());
+    assert_eq!(result.code, 3);
+    let expected = format!("unix:{}: nothing listens there", socket.display());
+    assert!(result.err.contains(&expected), "{result:?}");
 }
 
 #[test]
-fn something_else_on_the_socket_is_told() {
+fn another_program_on_the_socket_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("api.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let other = std::thread::spawn(move || {
         use std::io::Write;
         let (mut stream, _) = listener.accept().unwrap();
-        // The reader may have gone by then.
+        // The reader may have gone already.
         let _ = stream.write_all(b"220 mail.example.org ESMTP\r\n");
     });
     let endpoint = format!("unix:{}", socket.display());
-    let ran = run(morphctl().args(["--endpoint", &endpoint, "apps"]));
+    let result = run(morphctl().args(["--endpoint", &endpoint, "apps"]));
     other.join().unwrap();
-    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{ran:?}");
+    assert_eq!((result.code, result.out.as_str()), (3, ""), "{result:?}");
 }
 
 #[test]
-fn a_socket_that_may_not_be_used_is_told_with_the_mend() {
-    // Modes do not hold root back: another user runs it then, from a place that everybody may look into.
+fn a_socket_without_permission_is_reported_with_the_fix() {
+    // Modes do not restrict root, so root runs it as another user, from a directory that everybody may read.
     let dir = tempfile::tempdir().unwrap();
     let modes =
         |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     modes(dir.path(), 0o755);
     let binary = dir.path().join("morphctl");
-    // Copied by another process: a child of a test beside this one could inherit our descriptor, and then it is busy.
+    // `cp` copies it, because a child of a concurrent test could inherit our open descriptor, and then exec fails (ETXTBSY).
     let mut copy = Command::new("cp");
     copy.arg(env!("CARGO_BIN_EXE_morphctl")).arg(&binary);
     assert!(copy.status().unwrap().success());
@@ -98,12 +98,14 @@ fn a_socket_that_may_not_be_used_is_told_with_the_mend() {
     if rustix::process::getuid().is_root() {
         command.uid(65534).gid(65534);
     }
-    let ran = run(command
+    let result = run(command
         .arg("apps")
         .arg(format!("--endpoint=unix:{}", socket.display())));
-    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+    assert_eq!((result.code, result.out.as_str()), (3, ""));
     assert!(
-        ran.err.contains("permission denied (mend: run as root"),
-        "{ran:?}"
+        result
+            .err
+            .contains("permission denied (to fix: run as root"),
+        "{result:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! A morphd on a unix socket that answers by a script, and the real morphctl to ask it.
+//! Fake morphd on a unix socket, and the real morphctl as its client.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,25 +9,25 @@ use morph_api::management::management_server::ManagementServer;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
 
-use crate::morphd::Morphd;
+use crate::service::FakeService;
 
-/// A running fake; dropping it breaks every connection at once, as `kill -9` would.
-pub(crate) struct Fake {
+/// Running fake of morphd. Dropping it breaks every connection at once, as `kill -9` does.
+pub(crate) struct FakeMorphd {
     dir: tempfile::TempDir,
-    seen: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What came of a morphctl.
+/// Result of a morphctl that has ended.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct RunResult {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-/// The real morphctl, with nothing in its environment that leads to a morphd.
+/// Real morphctl, without an environment that leads to a morphd.
 pub(crate) fn morphctl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morphctl"));
     command
@@ -37,30 +37,32 @@ pub(crate) fn morphctl() -> Command {
     command
 }
 
-/// Runs it to its end.
-pub(crate) fn run(command: &mut Command) -> Ran {
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> RunResult {
     let output = command.output().unwrap();
-    Ran {
+    RunResult {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
-impl Fake {
+impl FakeMorphd {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::start_at(dir, "api.sock")
     }
 
-    /// With its socket at a path within the folder.
+    /// Starts it with its socket at a path within the directory.
     pub(crate) fn start_at(dir: tempfile::TempDir, socket: &str) -> Self {
         let path = dir.path().join(socket);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let morphd = Morphd { seen: seen.clone() };
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let service = FakeService {
+            requests: requests.clone(),
+        };
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,16 +73,16 @@ impl Fake {
                 let listener = tokio::net::UnixListener::from_std(listener).unwrap();
                 let incoming = UnixListenerStream::new(listener);
                 let server = tonic::transport::Server::builder()
-                    .serve_with_incoming(ManagementServer::new(morphd), incoming);
+                    .serve_with_incoming(ManagementServer::new(service), incoming);
                 tokio::select! {
                     served = server => served.unwrap(),
                     _ = ended => {}
                 }
             });
         });
-        Fake {
+        FakeMorphd {
             dir,
-            seen,
+            requests,
             end: Some(end),
             thread: Some(thread),
         }
@@ -94,7 +96,7 @@ impl Fake {
         self.dir.path().join("api.sock")
     }
 
-    /// morphctl with this fake as its endpoint.
+    /// Makes a morphctl with this fake as its endpoint.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = morphctl();
         command
@@ -104,31 +106,33 @@ impl Fake {
         command
     }
 
-    pub(crate) fn run(&self, line: &str) -> Ran {
+    pub(crate) fn run(&self, line: &str) -> RunResult {
         run(&mut self.command(line))
     }
 
-    /// Runs it with `--output json`; the objects that it printed.
+    /// Runs morphctl with `--output json` and returns the objects that it prints.
     pub(crate) fn json(&self, line: &str) -> Vec<serde_json::Value> {
-        let ran = self.run(&format!("--output json {line}"));
-        assert_eq!(ran.code, 0, "{line}: {ran:?}");
-        let objects = ran.out.lines().map(serde_json::from_str);
+        let result = self.run(&format!("--output json {line}"));
+        assert_eq!(result.code, 0, "{line}: {result:?}");
+        let objects = result.out.lines().map(serde_json::from_str);
         objects.map(Result::unwrap).collect()
     }
 
-    /// Whether such a request came.
-    pub(crate) fn asked_ever(&self, what: &str) -> bool {
-        let seen = self.seen.lock().unwrap();
-        seen.iter().any(|asked| asked.starts_with(what))
+    /// Tells whether a request that begins like this has come.
+    pub(crate) fn has_request(&self, beginning: &str) -> bool {
+        let requests = self.requests.lock().unwrap();
+        requests
+            .iter()
+            .any(|request| request.starts_with(beginning))
     }
 
-    /// The last request.
-    pub(crate) fn asked(&self) -> String {
-        self.seen.lock().unwrap().last().cloned().unwrap()
+    /// Debug form of the last request.
+    pub(crate) fn last_request(&self) -> String {
+        self.requests.lock().unwrap().last().cloned().unwrap()
     }
 }
 
-impl Drop for Fake {
+impl Drop for FakeMorphd {
     fn drop(&mut self) {
         drop(self.end.take());
         self.thread.take().map(JoinHandle::join);

@@ -1,4 +1,4 @@
-//! The real morphctl against a fake morphd: what it asks, prints and returns.
+//! The real morphctl against a fake morphd: its requests, its output and its exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +7,6 @@
 
 mod endpoints;
 mod fake;
-mod morphd;
+mod service;
 mod upgrades;
 mod verbs;

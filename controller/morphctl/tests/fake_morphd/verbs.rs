@@ -1,25 +1,29 @@
-//! Every verb against a fake morphd: what is asked, what is printed in both forms, and the exit code.
+//! Every verb against a fake morphd: its request, its output in both formats, and its exit code.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::fake::{Fake, morphctl, run};
+use crate::fake::{FakeMorphd, morphctl, run};
 use serde_json::{Value, json};
 
-/// The lines of a table, their columns by single blanks.
+/// Splits a table into lines, with single spaces between the columns.
 fn rows(text: &str) -> Vec<String> {
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     text.lines().map(words).collect()
 }
 
-/// Runs a verb as a table; what it printed, and what it asked.
-fn table(fake: &Fake, line: &str) -> Vec<String> {
-    let ran = fake.run(line);
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}: {ran:?}");
-    rows(&ran.out)
+/// Runs a verb and returns the lines of the table that it prints.
+fn table(fake: &FakeMorphd, line: &str) -> Vec<String> {
+    let result = fake.run(line);
+    assert_eq!(
+        (result.code, result.err.as_str()),
+        (0, ""),
+        "{line}: {result:?}"
+    );
+    rows(&result.out)
 }
 
-fn object(fake: &Fake, line: &str) -> Value {
+fn object(fake: &FakeMorphd, line: &str) -> Value {
     let mut objects = fake.json(line);
     assert_eq!(objects.len(), 1, "{line}");
     objects.remove(0)
@@ -27,7 +31,7 @@ fn object(fake: &Fake, line: &str) -> Value {
 
 #[test]
 fn apps() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "apps"),
         [
@@ -48,13 +52,13 @@ fn apps() {
 
 #[test]
 fn releases() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     let header = "APP VERSION STATUS SCHEMA INSTALLED DIGEST";
     let row = "router 2.0.0 staged 2 2023-11-14T22:13:20.000Z ab12";
     assert_eq!(table(&fake, "releases app=router"), [header, row]);
-    assert_eq!(fake.asked(), "ReleasesRequest { app: \"router\" }");
+    assert_eq!(fake.last_request(), "ReleasesRequest { app: \"router\" }");
     let releases = object(&fake, "releases");
-    assert_eq!(fake.asked(), "ReleasesRequest { app: \"\" }");
+    assert_eq!(fake.last_request(), "ReleasesRequest { app: \"\" }");
     assert_eq!(
         releases["releases"][0]["installed_unix_ms"],
         1_700_000_000_000_u64
@@ -63,12 +67,12 @@ fn releases() {
 
 #[test]
 fn app_install_sends_an_absolute_path() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     let mut command = fake.command("app install bundles/again");
-    let ran = run(command.current_dir(fake.dir()));
-    assert_eq!(ran.code, 0, "{ran:?}");
+    let result = run(command.current_dir(fake.dir()));
+    assert_eq!(result.code, 0, "{result:?}");
     assert_eq!(
-        rows(&ran.out),
+        rows(&result.out),
         [
             "APP VERSION STATUS SCHEMA NEW DIGEST",
             "router 2.0.0 staged 2 no ab12"
@@ -76,7 +80,7 @@ fn app_install_sends_an_absolute_path() {
     );
     let path = fake.dir().join("bundles/again");
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         format!("InstallAppRequest {{ path: {path:?} }}")
     );
     let installed = object(&fake, "app install /x/new");
@@ -86,18 +90,18 @@ fn app_install_sends_an_absolute_path() {
 
 #[test]
 fn app_start_stop_remove() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "app start router@1.0.0")[1],
         "router 1.0.0 running 4 4242 0 12.3 0 -"
     );
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "StartAppRequest { app: \"router\", version: \"1.0.0\" }"
     );
     assert_eq!(object(&fake, "app start router")["apps"][0]["pid"], 4242);
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "StartAppRequest { app: \"router\", version: \"\" }"
     );
     assert_eq!(
@@ -120,13 +124,13 @@ fn app_start_stop_remove() {
 
 #[test]
 fn logs() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "logs app=router --tail 5"),
         ["INFO ready", "WARN \\u{1b}[31mred"]
     );
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "LogsRequest { app: \"router\", tail: 5, follow: false }"
     );
     assert_eq!(
@@ -137,31 +141,34 @@ fn logs() {
 
 #[test]
 fn followed_logs_come_line_by_line_until_nobody_reads() {
-    let fake = Fake::start();
-    for (form, first) in [
+    let fake = FakeMorphd::start();
+    for (format, first) in [
         ("table", "INFO ready"),
         ("json", "{\"logs\":[{\"line\":\"INFO ready\"}]}"),
     ] {
-        let line = format!("--output {form} logs app=router --follow");
+        let line = format!("--output {format} logs app=router --follow");
         let mut child = fake.command(&line).stdout(Stdio::piped()).spawn().unwrap();
         let mut read = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(read.next().unwrap().unwrap(), first);
-        assert!(child.try_wait().unwrap().is_none(), "it goes on");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it continues to follow"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(fake.asked_ever("LogsRequest { app: \"router\", tail: 200, follow: true }"));
+    assert!(fake.has_request("LogsRequest { app: \"router\", tail: 200, follow: true }"));
 }
 
 #[test]
-fn a_switch_is_cleaned_and_who_puts_rules_back_is_said() {
-    let fake = Fake::start();
+fn a_clean_switch_lists_the_apps_that_put_rules_back() {
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "switch clean 1"),
         ["APP DELETED THEN", "router 3 put back", "app 9 3 gone"]
     );
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "CleanSwitchRequest { dpid: \"0000000000000001\" }"
     );
     let cleaned = object(&fake, "switch clean 0x1");
@@ -171,14 +178,14 @@ fn a_switch_is_cleaned_and_who_puts_rules_back_is_said() {
     );
     fake.run("app remove router --keep-rules");
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "RemoveAppRequest { app: \"router\", keep_rules: true }"
     );
 }
 
 #[test]
-fn events_that_killed_their_app_are_shown_tried_and_dropped() {
-    let fake = Fake::start();
+fn poison_events_are_listed_retried_and_dropped() {
+    let fake = FakeMorphd::start();
     let header = "ID APP RELEASE DPID TIME SEQ DEATHS TRIES STATE EVENT DIED";
     let row = |id: &str, tries: u32, state: &str, event: &str| {
         format!(
@@ -194,7 +201,10 @@ fn events_that_killed_their_app_are_shown_tried_and_dropped() {
         row("router-3", 0, "quarantined", "message"),
     ];
     assert_eq!(list, expected);
-    assert_eq!(fake.asked(), "QuarantinedEventsRequest { app: \"router\" }");
+    assert_eq!(
+        fake.last_request(),
+        "QuarantinedEventsRequest { app: \"router\" }"
+    );
     let whole = table(&fake, "events quarantined --message").join("\n");
     assert!(whole.contains("ECHO_REQUEST OpenFlow 1.3, xid 0x9, 8 bytes"));
     assert!(whole.contains("0000 04 02 00 08 00 00 00 09"));
@@ -205,7 +215,10 @@ fn events_that_killed_their_app_are_shown_tried_and_dropped() {
     assert_eq!(events["events"][2]["decoded"], Value::Null);
     let tried = table(&fake, "events retry router-1");
     assert_eq!(tried[1], row("router-1", 1, "retrying", "echo_request"));
-    assert_eq!(fake.asked(), "RetryEventRequest { id: \"router-1\" }");
+    assert_eq!(
+        fake.last_request(),
+        "RetryEventRequest { id: \"router-1\" }"
+    );
     let dropped = object(&fake, "events drop router-1");
     assert_eq!(dropped["events"][0]["state"], "dropped");
     assert_eq!(fake.run("events drop absent").code, 1);
@@ -213,17 +226,17 @@ fn events_that_killed_their_app_are_shown_tried_and_dropped() {
 
 #[test]
 fn status() {
-    let fake = Fake::start();
-    let ran = fake.run("status");
+    let fake = FakeMorphd::start();
+    let result = fake.run("status");
     assert_eq!(
-        (ran.code, ran.err.as_str()),
+        (result.code, result.err.as_str()),
         (
             0,
             "morphctl: topology 1.1.0 kept dying: see `morphctl logs app=topology`\n"
         ),
     );
     assert_eq!(
-        rows(&ran.out),
+        rows(&result.out),
         [
             "APP FROM TO STEP TIME HANDOVER_MS HELD REPLAYED RULES BY MESSAGE",
             "router 1.0.0 2.0.0 Committed 2023-11-14T22:13:20.007Z 4.210 3 1 +0,~2,-0,=40 operator -",
@@ -232,7 +245,7 @@ fn status() {
     );
     let status = object(&fake, "status app=router");
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "StatusRequest { app: \"router\", follow: false }"
     );
     assert_eq!(status["upgrades"][0]["step"], "COMMITTED");
@@ -243,7 +256,7 @@ fn status() {
 
 #[test]
 fn switches_and_ports() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "switches"),
         [
@@ -256,14 +269,17 @@ fn switches_and_ports() {
         61_500
     );
     let ports = table(&fake, "ports of:0000000000000001");
-    assert_eq!(fake.asked(), "PortsRequest { dpid: \"0000000000000001\" }");
+    assert_eq!(
+        fake.last_request(),
+        "PortsRequest { dpid: \"0000000000000001\" }"
+    );
     assert_eq!(ports[1], "1 s1-eth1 00:00:00:00:01:01 up 10 0 0 0 0 0 0 0");
     assert_eq!(object(&fake, "ports 1")["ports"][0]["number"], 1);
 }
 
 #[test]
 fn flows() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "flows 0x1 app=router"),
         [
@@ -272,7 +288,7 @@ fn flows() {
         ]
     );
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "FlowsRequest { dpid: \"0000000000000001\", app: \"router\" }"
     );
     let flow = &object(&fake, "flows 1")["flows"][0];
@@ -281,17 +297,17 @@ fn flows() {
         (&flow["match"], &flow["duration_s"]),
         (&json!("eth_dst=00:00:00:00:00:01"), &json!(1.5))
     );
-    let ran = fake.run("flows 2");
-    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    let result = fake.run("flows 2");
+    assert_eq!((result.code, result.out.as_str()), (1, ""));
     assert_eq!(
-        ran.err,
+        result.err,
         "morphctl: no switch 0000000000000002 is connected\n"
     );
 }
 
 #[test]
 fn topology_and_hosts() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "topology"),
         [
@@ -314,7 +330,7 @@ fn topology_and_hosts() {
 
 #[test]
 fn config_get() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "config get app=router"),
         ["KEY VALUE", "weights.0000000000000001/2 5", "names.a \"b\""]
@@ -325,17 +341,17 @@ fn config_get() {
         object(&fake, "config get app=router names.a"),
         json!({"config": [{"key": "names.a", "value": "b"}]})
     );
-    let ran = fake.run("config get app=router names.b");
-    assert_eq!(ran.code, 1);
+    let result = fake.run("config get app=router names.b");
+    assert_eq!(result.code, 1);
     assert_eq!(
-        ran.err,
+        result.err,
         "morphctl: router has no configuration entry names.b\n"
     );
 }
 
 #[test]
 fn config_set() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(
             &fake,
@@ -348,16 +364,19 @@ fn config_set() {
             "18 names.b -"
         ]
     );
-    let asked = fake.asked();
+    let request = fake.last_request();
     assert!(
-        asked.contains("key: \"weights.1/2\", value: \"5\""),
-        "{asked}"
+        request.contains("key: \"weights.1/2\", value: \"5\""),
+        "{request}"
     );
     assert!(
-        asked.contains("key: \"names.a\", value: \"\\\"word\\\"\""),
-        "{asked}"
+        request.contains("key: \"names.a\", value: \"\\\"word\\\"\""),
+        "{request}"
     );
-    assert!(asked.contains("key: \"names.b\", value: \"\""), "{asked}");
+    assert!(
+        request.contains("key: \"names.b\", value: \"\""),
+        "{request}"
+    );
     assert_eq!(
         object(&fake, "config set app=router weights.1/2={\"cost\":5}"),
         json!({"config": [{"key": "weights.1/2", "value": {"cost": 5}, "revision": 18}]})
@@ -366,7 +385,7 @@ fn config_set() {
 
 #[test]
 fn store() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     let (header, key) = (
         "TABLE KEY REVISION VALUE",
         "00:00:00:00:00:01/0000000000000001",
@@ -386,7 +405,7 @@ fn store() {
         [header, &row]
     );
     assert_eq!(
-        fake.asked(),
+        fake.last_request(),
         "StoreListRequest { app: \"router\", table: \"hops\", prefix: \"00:\", limit: 1000, \
          after_table: \"\", after_key: \"\" }"
     );
@@ -406,7 +425,7 @@ fn store() {
 
 #[test]
 fn rows_are_listed_page_by_page() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     for (limit, rows, more) in [(5, 5, false), (9, 5, false), (4, 4, true), (1, 1, true)] {
         let verb = format!("store list app=router paged --limit {limit}");
         let answer = object(&fake, &verb);
@@ -418,23 +437,23 @@ fn rows_are_listed_page_by_page() {
 }
 
 #[test]
-fn what_a_limit_cuts_is_said() {
-    let fake = Fake::start();
-    let ran = fake.run("store list app=router --limit 1 --output json");
-    assert_eq!(ran.code, 0);
-    assert!(ran.out.ends_with("\"more\":true}\n"), "{ran:?}");
-    assert!(ran.err.contains("raise --limit"), "{ran:?}");
+fn a_cut_list_is_marked() {
+    let fake = FakeMorphd::start();
+    let result = fake.run("store list app=router --limit 1 --output json");
+    assert_eq!(result.code, 0);
+    assert!(result.out.ends_with("\"more\":true}\n"), "{result:?}");
+    assert!(result.err.contains("raise --limit"), "{result:?}");
 }
 
 #[test]
-fn refusals_have_their_codes() {
-    let fake = Fake::start();
-    for (app, code, said) in [
+fn each_refusal_has_its_exit_code() {
+    let fake = FakeMorphd::start();
+    for (app, code, expected) in [
         ("absent", 1, "no app is named absent"),
         ("busy", 1, "busy is at 1.0.0 already"),
         ("twice", 1, "another digest"),
-        ("invalid", 1, "that is no request"),
-        ("away", 3, "the store is away (mend: try again)"),
+        ("invalid", 1, "the request is invalid"),
+        ("away", 3, "the store is away (to fix: try again)"),
         ("readonly", 3, "--endpoint unix:"),
         ("ill", 5, "the store answered nonsense"),
     ] {
@@ -458,11 +477,15 @@ fn refusals_have_their_codes() {
                 "config set a.b=1 app=" => format!("config set app={app} a.b=1"),
                 verb => format!("{verb}{app}"),
             };
-            let ran = fake.run(&line);
-            assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{line}: {ran:?}");
+            let result = fake.run(&line);
+            assert_eq!(
+                (result.code, result.out.as_str()),
+                (code, ""),
+                "{line}: {result:?}"
+            );
             assert!(
-                ran.err.starts_with("morphctl: ") && ran.err.contains(said),
-                "{line}: {ran:?}"
+                result.err.starts_with("morphctl: ") && result.err.contains(expected),
+                "{line}: {result:?}"
             );
         }
     }
@@ -470,7 +493,7 @@ fn refusals_have_their_codes() {
 
 #[test]
 fn store_migrations() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "store migrations app=router"),
         [
@@ -478,7 +501,10 @@ fn store_migrations() {
             "router 2 1 2 filling 5/7 20 0 3 1 reader@1.0.0 9 hops/a/1: {\"port\":1} comes back as no row",
         ]
     );
-    assert_eq!(fake.asked(), "StoreMigrationsRequest { app: \"router\" }");
+    assert_eq!(
+        fake.last_request(),
+        "StoreMigrationsRequest { app: \"router\" }"
+    );
     let shadows = object(&fake, "store migrations");
     let shadow = &shadows["migrations"][0];
     assert_eq!((&shadow["lossy"], &shadow["lag"]), (&json!(1), &json!(3)));
@@ -489,8 +515,8 @@ fn store_migrations() {
 }
 
 #[test]
-fn the_store_as_a_whole() {
-    let fake = Fake::start();
+fn store_stats_check_and_watch() {
+    let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "store stats"),
         [
@@ -500,12 +526,12 @@ fn the_store_as_a_whole() {
     );
     let stats = object(&fake, "store stats");
     assert_eq!(stats["stats"][0]["revision"], json!(42));
-    // Something is wrong: that is told, and is no success.
+    // A finding is a failure.
     let check = fake.run("store check");
     assert_eq!(check.code, 1, "{check:?}");
     assert!(check.out.contains("it fails its checksum"), "{check:?}");
     assert!(
-        check.err.contains("1 of what is in it is wrong"),
+        check.err.contains("damaged (errors: 1, rows checked: 3)"),
         "{check:?}"
     );
     // The stream ends, as it does when the store restarts.
@@ -517,20 +543,19 @@ fn the_store_as_a_whole() {
     );
 }
 
-/// A backup that breaks off leaves nothing that looks like one.
 #[test]
-fn a_backup_without_its_end_is_no_file() {
-    let fake = Fake::start();
+fn an_incomplete_backup_leaves_no_file() {
+    let fake = FakeMorphd::start();
     let home = tempfile::TempDir::new().unwrap();
     let file = home.path().join("backup");
-    let kept = fake.run(&format!("store backup {}", file.display()));
-    assert_eq!(kept.code, 5, "{kept:?}");
+    let backup = fake.run(&format!("store backup {}", file.display()));
+    assert_eq!(backup.code, 5, "{backup:?}");
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn wrong_usage_asks_nothing() {
-    let fake = Fake::start();
+fn wrong_usage_sends_no_request() {
+    let fake = FakeMorphd::start();
     for line in [
         "upgrade router",
         "ports xyz",
@@ -538,30 +563,35 @@ fn wrong_usage_asks_nothing() {
         "app",
         "config set app=router weights",
     ] {
-        let ran = fake.run(line);
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}: {ran:?}");
+        let result = fake.run(line);
+        assert_eq!(
+            (result.code, result.out.as_str()),
+            (2, ""),
+            "{line}: {result:?}"
+        );
         assert!(
-            ran.err.contains("--help") || ran.err.contains("Usage"),
-            "{ran:?}"
+            result.err.contains("--help") || result.err.contains("Usage"),
+            "{result:?}"
         );
     }
 }
 
 #[test]
 fn version_and_help_need_no_morphd() {
-    let ran = run(morphctl().arg("--version"));
+    let result = run(morphctl().arg("--version"));
     let expected = format!("morphctl {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!((ran.code, ran.out), (0, expected));
-    let ran = run(morphctl().arg("--help"));
-    assert_eq!(ran.code, 0);
+    assert_eq!((result.code, result.out), (0, expected));
+    let result = run(morphctl().arg("--help"));
+    assert_eq!(result.code, 0);
     assert!(
-        ran.out.contains("4  tried and rolled back") && ran.out.contains("JSON (--output json)")
+        result.out.contains("4  tried and rolled back")
+            && result.out.contains("JSON (--output json)")
     );
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let fake = Fake::start();
+fn a_reader_that_goes_away_is_not_a_failure() {
+    let fake = FakeMorphd::start();
     let mut child = fake
         .command("flows ff")
         .stdout(Stdio::piped())
@@ -580,13 +610,13 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn an_answer_that_cannot_be_written_is_a_failure() {
-    let fake = Fake::start();
+    let fake = FakeMorphd::start();
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
         .unwrap();
     let output = fake.command("apps").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(5));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot be written"), "{said}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("cannot be written"), "{message}");
 }

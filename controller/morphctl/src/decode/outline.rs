@@ -1,4 +1,4 @@
-//! A value for a person: a line a field, indented, in the order of the wire.
+//! Values as an indented outline: one line for each field, in the order of the wire.
 
 use std::io::{self, Write};
 
@@ -6,48 +6,48 @@ use morph_openflow::text::PortName;
 use morph_openflow::v10::convert::port_to_v13;
 use serde_json::ser::Formatter;
 
-/// Writes what serde_json would write as JSON: `name: value`, and `- ` before each element of a list.
+/// Formatter for serde_json that writes `name: value` lines instead of JSON, and `- ` before each element of a list.
 #[derive(Debug, Default)]
-pub(super) struct Person {
+pub(super) struct OutlineFormatter {
     depth: usize,
-    /// The element of a list has begun, and its first field goes on in its line.
-    in_line: bool,
-    /// Whether the innermost list or structure has something in it.
-    filled: bool,
-    /// The name that is being written.
-    naming: bool,
-    /// The last name: some numbers have names that depend on it.
+    /// Set while the line has only the `- ` of a list: the first field follows on this line.
+    after_dash: bool,
+    /// Set if the innermost list or structure has an element.
+    has_elements: bool,
+    /// Set while a field's name is being written.
+    in_name: bool,
+    /// Name of the last field, which decides how its number is written.
     name: String,
 }
 
-/// Fields that hold a port's number.
-const PORTS: [&str; 5] = ["port", "port_no", "in_port", "out_port", "watch_port"];
+/// Fields that hold a port number.
+const PORT_FIELDS: [&str; 5] = ["port", "port_no", "in_port", "out_port", "watch_port"];
 
-impl Person {
-    fn line<W: ?Sized + Write>(&self, out: &mut W) -> io::Result<()> {
+impl OutlineFormatter {
+    fn new_line<W: ?Sized + Write>(&self, out: &mut W) -> io::Result<()> {
         write!(out, "\n{:1$}", "", self.depth * 2)
     }
 
     fn begin(&mut self) {
         self.depth += 1;
-        self.filled = false;
+        self.has_elements = false;
     }
 
     fn end<W: ?Sized + Write>(&mut self, out: &mut W, empty: &[u8]) -> io::Result<()> {
         self.depth -= 1;
-        match std::mem::replace(&mut self.filled, true) {
+        match std::mem::replace(&mut self.has_elements, true) {
             true => Ok(()),
             false => {
-                self.in_line = false;
+                self.after_dash = false;
                 out.write_all(empty)
             }
         }
     }
 }
 
-impl Formatter for Person {
+impl Formatter for OutlineFormatter {
     fn write_u16<W: ?Sized + Write>(&mut self, out: &mut W, number: u16) -> io::Result<()> {
-        match PORTS.contains(&&*self.name) {
+        match PORT_FIELDS.contains(&&*self.name) {
             true => write!(out, "{}", PortName(port_to_v13(number))),
             false => write!(out, "{number}"),
         }
@@ -55,7 +55,7 @@ impl Formatter for Person {
 
     fn write_u32<W: ?Sized + Write>(&mut self, out: &mut W, number: u32) -> io::Result<()> {
         match (&*self.name, number) {
-            (name, number) if PORTS.contains(&name) => write!(out, "{}", PortName(number)),
+            (name, number) if PORT_FIELDS.contains(&name) => write!(out, "{}", PortName(number)),
             ("buffer_id", u32::MAX) => out.write_all(b"none"),
             ("out_group", u32::MAX) => out.write_all(b"ANY"),
             (_, number) => write!(out, "{number}"),
@@ -67,7 +67,7 @@ impl Formatter for Person {
         out: &mut W,
         text: &str,
     ) -> io::Result<()> {
-        if self.naming {
+        if self.in_name {
             self.name.push_str(text);
         }
         out.write_all(text.as_bytes())
@@ -95,14 +95,14 @@ impl Formatter for Person {
     }
 
     fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, _: bool) -> io::Result<()> {
-        self.line(out)?;
-        self.in_line = true;
+        self.new_line(out)?;
+        self.after_dash = true;
         out.write_all(b"- ")
     }
 
     fn end_array_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        self.in_line = false;
-        self.filled = true;
+        self.after_dash = false;
+        self.has_elements = true;
         Ok(())
     }
 
@@ -116,16 +116,16 @@ impl Formatter for Person {
     }
 
     fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, _: bool) -> io::Result<()> {
-        self.naming = true;
+        self.in_name = true;
         self.name.clear();
-        match std::mem::take(&mut self.in_line) {
+        match std::mem::take(&mut self.after_dash) {
             true => Ok(()),
-            false => self.line(out),
+            false => self.new_line(out),
         }
     }
 
     fn end_object_key<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        self.naming = false;
+        self.in_name = false;
         Ok(())
     }
 
@@ -134,17 +134,18 @@ impl Formatter for Person {
     }
 
     fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        self.filled = true;
+        self.has_elements = true;
         Ok(())
     }
 }
 
-/// As text; every line begins anew.
+/// Formats a value; each of its lines begins with a line break.
 pub(super) fn text(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
     let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Person::default());
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut out, OutlineFormatter::default());
     value.serialize(&mut serializer)?;
-    // `name: ` with nothing or a list behind it.
+    // A name before a list or a structure has nothing after its colon.
     let text = String::from_utf8_lossy(&out).replace(": \n", ":\n");
     Ok(text.trim_end().to_owned())
 }
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_go_by_their_names() {
+    fn reserved_ports_are_shown_by_name() {
         #[derive(serde::Serialize)]
         struct Ports {
             in_port: u16,
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_lists_and_empty_ones() {
+    fn fields_lists_and_empty_values_are_shown() {
         let value = json!({
             "a": 1,
             "b": [{"c": "x\ny", "d": [1, 2]}, "e", []],

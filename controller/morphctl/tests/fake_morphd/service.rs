@@ -1,5 +1,5 @@
-//! What the fake says: it depends on the name of the app. Those in [`refusal`] are refused, those in [`script`] upgrade in
-//! their own ways.
+//! Answers of the fake, which depend on the name of the app: [`refusal`] lists the names that are refused, [`script`] those
+//! whose upgrade takes a special course.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -10,16 +10,16 @@ use morph_api::management::*;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-pub(crate) struct Morphd {
-    /// Every request, in its debug form.
-    pub(crate) seen: Arc<Mutex<Vec<String>>>,
+pub(crate) struct FakeService {
+    /// Debug forms of all requests.
+    pub(crate) requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Morphd {
-    /// Notes a request, and refuses it where its app's name says so.
-    fn asked<T: std::fmt::Debug>(&self, app: &str, request: &Request<T>) -> Result<(), Status> {
-        let seen = format!("{:?}", request.get_ref());
-        self.seen.lock().unwrap().push(seen);
+impl FakeService {
+    /// Records a request, and refuses it if the name of its app demands that.
+    fn record<T: std::fmt::Debug>(&self, app: &str, request: &Request<T>) -> Result<(), Status> {
+        let text = format!("{:?}", request.get_ref());
+        self.requests.lock().unwrap().push(text);
         refusal(app)
     }
 }
@@ -29,7 +29,7 @@ fn refusal(app: &str) -> Result<(), Status> {
         "absent" => Status::not_found("no app is named absent"),
         "busy" => Status::failed_precondition("busy is at 1.0.0 already"),
         "twice" => Status::already_exists("twice 1.0.0 is known with another digest"),
-        "invalid" => Status::invalid_argument("that is no request"),
+        "invalid" => Status::invalid_argument("the request is invalid"),
         "away" => Status::unavailable("the store is away"),
         "readonly" => Status::permission_denied("this endpoint is read-only"),
         "ill" => Status::internal("the store answered nonsense"),
@@ -37,7 +37,7 @@ fn refusal(app: &str) -> Result<(), Status> {
     })
 }
 
-/// A port-status would do as well: an echo request is the shortest message that there is.
+/// Makes an event with an echo request, which is the shortest message.
 fn quarantined(id: &str) -> QuarantinedEvent {
     QuarantinedEvent {
         id: id.into(),
@@ -56,7 +56,7 @@ fn quarantined(id: &str) -> QuarantinedEvent {
 }
 
 fn status(app: &str, step: Step) -> UpgradeStatus {
-    let over = matches!(step, Step::Upgraded | Step::Committed | Step::RolledBack);
+    let is_over = matches!(step, Step::Upgraded | Step::Committed | Step::RolledBack);
     UpgradeStatus {
         app: app.into(),
         from: "1.0.0".into(),
@@ -65,9 +65,9 @@ fn status(app: &str, step: Step) -> UpgradeStatus {
         unix_ms: 1_700_000_000_000 + step as u64,
         since_start_us: 1_000 * step as u64,
         id: "7".into(),
-        handover_us: if over { 4_210 } else { 0 },
-        events_held: if over { 3 } else { 0 },
-        events_replayed: u64::from(over),
+        handover_us: if is_over { 4_210 } else { 0 },
+        events_held: if is_over { 3 } else { 0 },
+        events_replayed: u64::from(is_over),
         ..UpgradeStatus::default()
     }
 }
@@ -81,7 +81,7 @@ fn ended(app: &str, step: Step, by: &str) -> UpgradeStatus {
     }
 }
 
-/// How the upgrade of an app goes, and whether its stream then stays open.
+/// Statuses of the upgrade of an app, and whether its stream stays open after them.
 fn script(app: &str) -> (Vec<UpgradeStatus>, bool) {
     use Step::*;
     let all = |steps: &[Step]| steps.iter().map(|step| status(app, *step)).collect();
@@ -122,9 +122,9 @@ fn script(app: &str) -> (Vec<UpgradeStatus>, bool) {
 
 type Statuses = Pin<Box<dyn Stream<Item = Result<UpgradeStatus, Status>> + Send>>;
 
-fn stream(statuses: Vec<UpgradeStatus>, stays: bool) -> Response<Statuses> {
+fn stream(statuses: Vec<UpgradeStatus>, stays_open: bool) -> Response<Statuses> {
     let statuses = tokio_stream::iter(statuses).map(Ok);
-    Response::new(match stays {
+    Response::new(match stays_open {
         true => Box::pin(statuses.chain(tokio_stream::pending())),
         false => Box::pin(statuses),
     })
@@ -188,7 +188,7 @@ fn row() -> StoreRow {
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl Management for Morphd {
+impl Management for FakeService {
     type LogsStream = Pin<Box<dyn Stream<Item = Result<LogLine, Status>> + Send>>;
     type UpgradeStream = Statuses;
     type StatusStream = Statuses;
@@ -209,7 +209,7 @@ impl Management for Morphd {
     }
 
     async fn releases(&self, request: Request<ReleasesRequest>) -> Answer<ReleasesReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let releases = vec![release()];
         Ok(Response::new(ReleasesReply { releases }))
     }
@@ -217,7 +217,7 @@ impl Management for Morphd {
     async fn install_app(&self, request: Request<InstallAppRequest>) -> Answer<InstallAppReply> {
         let path = Path::new(&request.get_ref().path);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        self.asked(&name, &request)?;
+        self.record(&name, &request)?;
         Ok(Response::new(InstallAppReply {
             release: Some(release()),
             already: name == "again",
@@ -225,22 +225,22 @@ impl Management for Morphd {
     }
 
     async fn start_app(&self, request: Request<StartAppRequest>) -> Answer<StartAppReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         Ok(Response::new(StartAppReply { app: Some(app()) }))
     }
 
     async fn stop_app(&self, request: Request<StopAppRequest>) -> Answer<StopAppReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         Ok(Response::new(StopAppReply {}))
     }
 
     async fn remove_app(&self, request: Request<RemoveAppRequest>) -> Answer<RemoveAppReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         Ok(Response::new(RemoveAppReply { switches: 4 }))
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Answer<Self::LogsStream> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let lines = ["INFO ready", "WARN \u{1b}[31mred"];
         let lines = lines.map(|line| Ok(LogLine { line: line.into() }));
         let lines = tokio_stream::iter(lines);
@@ -254,20 +254,20 @@ impl Management for Morphd {
         let UpgradeRequest {
             app, no_wait, also, ..
         } = request.get_ref().clone();
-        self.asked(&app, &request)?;
-        let (mut statuses, stays) = script(&app);
+        self.record(&app, &request)?;
+        let (mut statuses, stays_open) = script(&app);
         for other in also {
             statuses.extend(script(&other.app).0);
         }
         if no_wait {
             statuses.truncate(1);
         }
-        Ok(stream(statuses, stays && !no_wait))
+        Ok(stream(statuses, stays_open && !no_wait))
     }
 
     async fn plan(&self, request: Request<UpgradeRequest>) -> Answer<PlanReply> {
         let app = request.get_ref().app.clone();
-        self.asked(&app, &request)?;
+        self.record(&app, &request)?;
         let broken = app == "broken";
         let plan = PlannedUpgrade {
             refused: if broken {
@@ -285,7 +285,7 @@ impl Management for Morphd {
     }
 
     async fn upgrades(&self, request: Request<UpgradesRequest>) -> Answer<UpgradesReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let past = PastUpgrade {
             app: "router".into(),
             from: "1.0.0".into(),
@@ -302,7 +302,7 @@ impl Management for Morphd {
 
     async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitReply> {
         let app = &request.get_ref().app;
-        self.asked(app, &request)?;
+        self.record(app, &request)?;
         let status = match app.as_str() {
             "crashy" => ended(app, Step::RolledBack, "crash"),
             "endless" => std::future::pending().await,
@@ -315,14 +315,14 @@ impl Management for Morphd {
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackReply> {
         let app = &request.get_ref().app;
-        self.asked(app, &request)?;
+        self.record(app, &request)?;
         let status = Some(ended(app, Step::RolledBack, "operator"));
         Ok(Response::new(RollbackReply { status }))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Answer<Statuses> {
         let StatusRequest { app, follow } = request.get_ref().clone();
-        self.asked(&app, &request)?;
+        self.record(&app, &request)?;
         let statuses = vec![
             ended("router", Step::Committed, "operator"),
             status("topology", Step::Upgraded),
@@ -346,7 +346,7 @@ impl Management for Morphd {
     }
 
     async fn ports(&self, request: Request<PortsRequest>) -> Answer<PortsReply> {
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let port = Port {
             number: 1,
             name: "s1-eth1".into(),
@@ -360,10 +360,10 @@ impl Management for Morphd {
 
     async fn flows(&self, request: Request<FlowsRequest>) -> Answer<FlowsReply> {
         let dpid = request.get_ref().dpid.clone();
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let flows = match dpid.as_str() {
             "0000000000000001" => vec![flow(1)],
-            // Beyond what a pipe holds, and beyond gRPC's 4 MiB.
+            // More than a pipe holds, and more than gRPC's default limit of 4 MiB.
             "00000000000000ff" => (0..60_000).map(flow).collect(),
             _ => return Err(Status::not_found(format!("no switch {dpid} is connected"))),
         };
@@ -374,7 +374,7 @@ impl Management for Morphd {
         &self,
         request: Request<QuarantinedEventsRequest>,
     ) -> Answer<QuarantinedEventsReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let lost = QuarantinedEvent {
             kind: "lost".into(),
             count: 7,
@@ -391,7 +391,7 @@ impl Management for Morphd {
 
     async fn retry_event(&self, request: Request<RetryEventRequest>) -> Answer<RetryEventReply> {
         let id = request.get_ref().id.clone();
-        self.asked(&id, &request)?;
+        self.record(&id, &request)?;
         let event = QuarantinedEvent {
             attempts: 1,
             state: "retrying".into(),
@@ -402,13 +402,13 @@ impl Management for Morphd {
 
     async fn drop_event(&self, request: Request<DropEventRequest>) -> Answer<DropEventReply> {
         let id = request.get_ref().id.clone();
-        self.asked(&id, &request)?;
+        self.record(&id, &request)?;
         let event = Some(quarantined(&id));
         Ok(Response::new(DropEventReply { event }))
     }
 
     async fn clean_switch(&self, request: Request<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let of = |app: &str, comes_back| CleanedRules {
             app: app.into(),
             rules: 3,
@@ -441,7 +441,7 @@ impl Management for Morphd {
     }
 
     async fn config_get(&self, request: Request<ConfigGetRequest>) -> Answer<ConfigGetReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let entries = vec![
             entry("weights.0000000000000001/2", "5"),
             entry("names.a", "\"b\""),
@@ -450,12 +450,12 @@ impl Management for Morphd {
     }
 
     async fn config_set(&self, request: Request<ConfigSetRequest>) -> Answer<ConfigSetReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         Ok(Response::new(ConfigSetReply { revision: 18 }))
     }
 
     async fn store_get(&self, request: Request<StoreGetRequest>) -> Answer<StoreGetReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let row = Some(row());
         Ok(Response::new(StoreGetReply { row }))
     }
@@ -468,7 +468,7 @@ impl Management for Morphd {
             after_key,
             ..
         } = request.get_ref().clone();
-        self.asked(&app, &request)?;
+        self.record(&app, &request)?;
         if table == "paged" {
             return Ok(Response::new(page(&after_key, limit)));
         }
@@ -489,7 +489,7 @@ impl Management for Morphd {
     }
 
     async fn store_stats(&self, request: Request<StoreStatsRequest>) -> Answer<StoreStatsReply> {
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let stats = StoreStats {
             revision: 42,
             backend: "/state/store".into(),
@@ -505,7 +505,7 @@ impl Management for Morphd {
         &self,
         request: Request<StoreWatchRequest>,
     ) -> Answer<Self::StoreWatchStream> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let change = StoreChange {
             revision: 7,
             table: "hops".into(),
@@ -522,7 +522,7 @@ impl Management for Morphd {
         &self,
         request: Request<StoreBackupRequest>,
     ) -> Answer<Self::StoreBackupStream> {
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let parts = [Ok(StoreBackupPart::default())];
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
@@ -533,7 +533,7 @@ impl Management for Morphd {
         &self,
         request: Request<StoreCheckRequest>,
     ) -> Answer<Self::StoreCheckStream> {
-        self.asked("", &request)?;
+        self.record("", &request)?;
         let finding = StoreFinding {
             place: "row a/t/k of keyspace 1".into(),
             message: "it fails its checksum".into(),
@@ -551,7 +551,7 @@ impl Management for Morphd {
         &self,
         request: Request<StoreMigrationsRequest>,
     ) -> Answer<StoreMigrationsReply> {
-        self.asked(&request.get_ref().app, &request)?;
+        self.record(&request.get_ref().app, &request)?;
         let loss = MigrationLoss {
             group: "path/a".into(),
             row: "hops/a/1".into(),
@@ -579,7 +579,7 @@ impl Management for Morphd {
     }
 }
 
-/// Of rows `k1` to `k5`, two at most in an answer.
+/// Returns a page of the rows `k1` to `k5`, of two at most.
 fn page(after: &str, limit: u32) -> StoreListReply {
     let keys = (1..=5).map(|n| format!("k{n}"));
     let mut keys: Vec<_> = keys.filter(|key| key.as_str() > after).collect();
