@@ -40,10 +40,10 @@ impl FromStr for ReleaseArgument {
 
 fn after_app<'a>(word: &'a str, form: &str) -> Result<&'a str, String> {
     match word.strip_prefix("app=") {
-        Some("") => Err(format!("the name is missing: {form}")),
+        Some("") => Err(format!("the name is missing: write {form}")),
         Some(rest) => Ok(rest),
-        None if word.contains('=') => Err(format!("the form is {form}")),
-        None => Err(format!("the form is {form}: app={word}")),
+        None if word.contains('=') => Err(format!("write {form}")),
+        None => Err(format!("write {form}, here app={word}")),
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn duration(word: &str) -> Result<Duration, String> {
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "the form is a whole number and its unit: 500ms, 30s, 5m".to_owned())?;
+        .map_err(|_| "write a whole number and its unit: 500ms, 30s, 5m".to_owned())?;
     match number.checked_mul(unit_ms) {
         Some(0) => {
             Err("the time must not be 0; to end a probation at once, use `morphctl commit`".into())
@@ -102,7 +102,7 @@ pub(crate) fn duration(word: &str) -> Result<Duration, String> {
 pub(crate) fn deadline(word: &str) -> Result<(String, Duration), String> {
     let (name, time) = word
         .split_once('=')
-        .ok_or("the form is STEP=TIME, as in start=40s")?;
+        .ok_or("write STEP=TIME, as in start=40s")?;
     let time = morph_api::deadlines::duration(time)?;
     Deadlines::default().set(name, time)?;
     Ok((name.to_owned(), time))
@@ -148,7 +148,7 @@ impl FromStr for EntryArgument {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let form = "the form is TABLE.KEY=VALUE";
+        let form = "write TABLE.KEY=VALUE";
         let (key, value) = word.split_once('=').ok_or(form)?;
         match key.split_once('.') {
             Some((table, rest)) if !table.is_empty() && !rest.is_empty() => {}

@@ -92,24 +92,26 @@ fn from_variable(value: Option<OsString>) -> Result<Option<Endpoint>, Failure> {
 /// Tries the user's socket, then the system's. A socket that exists but does not answer ends the search: a command for the
 /// user's morphd must not reach another one.
 async fn search(xdg_runtime_dir: Option<OsString>) -> Result<Channel, Failure> {
-    let mut tried = String::new();
+    let mut tried = Vec::new();
     for run_dir in run_dirs(xdg_runtime_dir) {
         let endpoint = Endpoint::Unix(run_dir.join(SOCKET));
         if let Some(uid) = foreign_owner(&run_dir) {
-            tried +=
-                &format!("\n  {endpoint}: not used, because its directory belongs to user {uid}");
+            tried.push(format!(
+                "{endpoint} is not used, because its directory belongs to user {uid}"
+            ));
             continue;
         }
         match connect_to(&endpoint).await {
             Ok(channel) => return Ok(channel),
             Err(error) if is_absent(&*error) => {
-                tried += &format!("\n  {endpoint}: does not exist");
+                tried.push(format!("{endpoint} does not exist"));
             }
             Err(error) => return Err(Failure::Unreachable(describe(&endpoint, &*error))),
         }
     }
-    Err(Failure::Unreachable(format!(
-        "cannot reach morphd at its default sockets:{tried}\nStart morphd, or name its endpoint with --endpoint or ${VARIABLE}."
+    Err(Failure::Unreachable(with_fix(
+        &format!("cannot reach morphd: {}", tried.join("; ")),
+        &format!("start morphd, or name its endpoint with --endpoint or ${VARIABLE}"),
     )))
 }
 

@@ -207,7 +207,8 @@ fn unix_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Fixes for refused switches, by words of the proxy's reason.
+/// Fixes for refused switches, by words of the proxy's reason in its log; the first match counts. The words must be those of
+/// `controller/proxy/src`: `channel/` and `mediator/switches.rs`.
 const REFUSAL_FIXES: [(&str, &str); 6] = [
     (
         "speaks OpenFlow 1.0",
