@@ -1,16 +1,15 @@
-//! Fake switch: speaks OpenFlow 1.3 over TCP and keeps a table of rules.
+//! A fake OpenFlow 1.3 switch that is connected to the proxy over TCP.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
+use morph_fake_switch::{Datapath, port};
+use morph_openflow::frame;
+use morph_openflow::rule::RuleSet;
 use morph_openflow::v13::{
-    self, Desc, FeaturesReply, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Hello, Match,
-    Message, MultipartBody, MultipartReply, MultipartRequest, PacketIn, Port, PortStatus,
-    port_reason,
+    self, Hello, Match, Message, PacketIn, PortStatus, packet_in, port_reason,
 };
-use morph_openflow::{Header, MacAddr, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -18,20 +17,18 @@ use tokio::task::JoinHandle;
 
 use crate::deadline::{eventually, within_deadline};
 
-/// State shared with the task of the switch.
-#[derive(Default)]
-struct SwitchState {
-    rules: RuleSet,
+/// State that the connection and the test share.
+struct Shared {
+    datapath: Datapath,
     flow_mods: usize,
-    /// Set if the switch no longer answers.
+    /// A mute switch reads and answers nothing.
     mute: bool,
 }
 
 pub(crate) struct Switch {
-    state: Arc<Mutex<SwitchState>>,
+    shared: Arc<Mutex<Shared>>,
     inject: mpsc::Sender<(u32, Message)>,
-    /// Queue of received packet-outs.
-    outs: mpsc::Receiver<Bytes>,
+    packet_outs: mpsc::Receiver<Bytes>,
     closed: JoinHandle<()>,
 }
 
@@ -46,17 +43,18 @@ impl Switch {
             TcpStream::connect(address).await.ok()
         })
         .await;
-        let state = Arc::new(Mutex::new(SwitchState {
-            rules,
-            ..SwitchState::default()
+        let shared = Arc::new(Mutex::new(Shared {
+            datapath: Datapath::new(dpid, rules),
+            flow_mods: 0,
+            mute: false,
         }));
         let (inject, injected) = mpsc::channel(64);
-        let (out, outs) = mpsc::channel(64);
-        let closed = tokio::spawn(run(stream, dpid, state.clone(), injected, out));
+        let (out, packet_outs) = mpsc::channel(64);
+        let closed = tokio::spawn(run(stream, shared.clone(), injected, out));
         Switch {
-            state,
+            shared,
             inject,
-            outs,
+            packet_outs,
             closed,
         }
     }
@@ -65,7 +63,7 @@ impl Switch {
         let message = Message::PacketIn(PacketIn {
             buffer_id: v13::NO_BUFFER,
             total_len: data.len() as u16,
-            reason: 1,
+            reason: packet_in::reason::ACTION,
             table_id,
             cookie,
             match_: Match::new().in_port(1),
@@ -86,23 +84,22 @@ impl Switch {
         self.inject.send((xid, message)).await.unwrap();
     }
 
-    /// Receives the data of the next packet-out.
+    /// Waits for the next packet-out and returns its data.
     pub(crate) async fn packet_out(&mut self) -> Bytes {
-        within_deadline("a packet-out", self.outs.recv())
-            .await
-            .unwrap()
+        within_deadline("a packet-out", self.packet_outs.recv()).await.unwrap()
     }
 
     pub(crate) fn no_packet_out(&mut self) -> bool {
-        self.outs.try_recv().is_err()
+        self.packet_outs.try_recv().is_err()
     }
 
     pub(crate) fn rules(&self) -> RuleSet {
-        self.state.lock().unwrap().rules.clone()
+        self.shared.lock().unwrap().datapath.rules().clone()
     }
 
+    /// Number of flow-mods received so far.
     pub(crate) fn flow_mods(&self) -> usize {
-        self.state.lock().unwrap().flow_mods
+        self.shared.lock().unwrap().flow_mods
     }
 
     pub(crate) async fn has_rules(&self, count: usize) {
@@ -111,7 +108,7 @@ impl Switch {
     }
 
     pub(crate) fn be_mute(&self) {
-        self.state.lock().unwrap().mute = true;
+        self.shared.lock().unwrap().mute = true;
     }
 
     /// Waits until the proxy closes the connection.
@@ -132,28 +129,11 @@ impl Drop for Switch {
     }
 }
 
-pub(crate) fn port(port_no: u32) -> Port {
-    Port {
-        port_no,
-        hw_addr: MacAddr([2, 0, 0, 0, 0, port_no as u8]),
-        name: format!("eth{port_no}"),
-        config: 0,
-        state: 4,
-        curr: 0,
-        advertised: 0,
-        supported: 0,
-        peer: 0,
-        curr_speed: 0,
-        max_speed: 0,
-    }
-}
-
 async fn run(
     stream: TcpStream,
-    dpid: u64,
-    state: Arc<Mutex<SwitchState>>,
+    shared: Arc<Mutex<Shared>>,
     mut injected: mpsc::Receiver<(u32, Message)>,
-    outs: mpsc::Sender<Bytes>,
+    packet_outs: mpsc::Sender<Bytes>,
 ) {
     let (mut input, mut output) = stream.into_split();
     let mut buffer = BytesMut::new();
@@ -168,114 +148,16 @@ async fn run(
         while let Some(frame) = frame::split(&mut buffer).unwrap() {
             let (header, message) = v13::decode(&frame).unwrap();
             if let Message::PacketOut(out) = &message {
-                let _ = outs.send(out.data.clone()).await;
+                let _ = packet_outs.send(out.data.clone()).await;
             }
-            let mut state = state.lock().unwrap();
-            if !state.mute {
-                state.answer(dpid, header, message, &mut answer);
+            let mut shared = shared.lock().unwrap();
+            shared.flow_mods += usize::from(matches!(message, Message::FlowMod(_)));
+            if !shared.mute {
+                shared.datapath.answer(&frame, header, message, &mut answer);
             }
         }
         if output.write_all(&answer).await.is_err() {
             return;
         }
-    }
-}
-
-impl SwitchState {
-    fn answer(&mut self, dpid: u64, header: Header, message: Message, out: &mut BytesMut) {
-        let answer = match message {
-            Message::FeaturesRequest => Message::FeaturesReply(FeaturesReply {
-                datapath_id: dpid,
-                n_buffers: 0,
-                n_tables: 254,
-                auxiliary_id: 0,
-                capabilities: 0x4f,
-                reserved: 0,
-            }),
-            Message::EchoRequest(data) => Message::EchoReply(data),
-            Message::BarrierRequest => Message::BarrierReply,
-            Message::RoleRequest(role) => Message::RoleReply(role),
-            Message::FlowMod(flow) => return self.flow_mod(flow),
-            Message::MultipartRequest(request) => {
-                return self.multipart(request, header.xid, out);
-            }
-            _ => return,
-        };
-        answer.encode_into(header.xid, out);
-    }
-
-    fn flow_mod(&mut self, flow: FlowMod) {
-        self.flow_mods += 1;
-        let key = RuleKey {
-            table: flow.table_id,
-            priority: flow.priority,
-            match_: flow.match_.normal(),
-        };
-        match flow.command {
-            FlowModCommand::Add => {
-                let body = RuleBody {
-                    instructions: flow.instructions,
-                    idle_timeout: flow.idle_timeout,
-                    hard_timeout: flow.hard_timeout,
-                    flags: flow.flags,
-                    cookie: flow.cookie,
-                };
-                self.rules.insert(key, body);
-            }
-            FlowModCommand::DeleteStrict => drop(self.rules.remove(&key)),
-            FlowModCommand::Delete => self.rules.retain(|key, body| {
-                let table = flow.table_id == v13::TABLE_ALL || flow.table_id == key.table;
-                !table || body.cookie & flow.cookie_mask != flow.cookie & flow.cookie_mask
-            }),
-            other => panic!("{other:?} is not used"),
-        }
-    }
-
-    fn multipart(&self, request: MultipartRequest, xid: u32, out: &mut BytesMut) {
-        let bodies = match request {
-            MultipartRequest::Desc => vec![MultipartBody::Desc(Desc {
-                mfr_desc: "Fake".into(),
-                hw_desc: "none".into(),
-                sw_desc: "1".into(),
-                serial_num: "7".into(),
-                dp_desc: "a fake".into(),
-            })],
-            MultipartRequest::PortDesc => vec![MultipartBody::PortDesc(vec![port(1), port(2)])],
-            MultipartRequest::PortStats { .. } => vec![MultipartBody::PortStats(Vec::new())],
-            // Two parts, as from a large switch.
-            MultipartRequest::Flow(request) => {
-                let mut first = self.stats(&request);
-                let second = first.split_off(first.len() / 2);
-                vec![MultipartBody::Flow(first), MultipartBody::Flow(second)]
-            }
-            other => panic!("{other:?} is not answered"),
-        };
-        let count = bodies.len();
-        for (index, body) in bodies.into_iter().enumerate() {
-            let more = index + 1 < count;
-            Message::MultipartReply(MultipartReply { more, body }).encode_into(xid, out);
-        }
-    }
-
-    fn stats(&self, request: &FlowStatsRequest) -> Vec<FlowStats> {
-        let asked = |(key, body): &(&RuleKey, &RuleBody)| {
-            let table = request.table_id == v13::TABLE_ALL || request.table_id == key.table;
-            table && body.cookie & request.cookie_mask == request.cookie & request.cookie_mask
-        };
-        let of = |(key, body): (&RuleKey, &RuleBody)| FlowStats {
-            table_id: key.table,
-            duration_sec: 3,
-            duration_nsec: 0,
-            priority: key.priority,
-            idle_timeout: body.idle_timeout,
-            hard_timeout: body.hard_timeout,
-            flags: body.flags,
-            cookie: body.cookie,
-            packet_count: 1,
-            byte_count: 60,
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
-        };
-        self.rules.iter().filter(asked).map(of).collect()
     }
 }

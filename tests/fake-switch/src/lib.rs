@@ -1,0 +1,186 @@
+//! A fake OpenFlow 1.3 switch for tests: what a switch answers to its controller, and which packets it sends there.
+//!
+//! It has no socket and no clock; each test brings its own connection. It is small: rules never time out, groups are
+//! stored and not executed, and of a packet it knows only the input port.
+
+mod flow_table;
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
+use flow_table::FlowTable;
+use morph_openflow::rule::RuleSet;
+use morph_openflow::v13::error::{code, kind};
+use morph_openflow::v13::{
+    Desc, ErrorMsg, FeaturesReply, GroupDesc, GroupMod, Message, MultipartBody, MultipartReply,
+    MultipartRequest, Port, SwitchConfig, group, port_state,
+};
+use morph_openflow::{Header, MacAddr};
+use std::collections::BTreeMap;
+
+pub use flow_table::Punt;
+
+/// Ports of every switch, with a host at each.
+const PORTS: std::ops::RangeInclusive<u32> = 1..=2;
+const TABLES: u8 = 254;
+/// `OFPC_FLOW_STATS`, `OFPC_TABLE_STATS`, `OFPC_PORT_STATS` and `OFPC_GROUP_STATS`.
+const CAPABILITIES: u32 = 0xf;
+/// Bytes of a refused message that its error quotes.
+const QUOTED: usize = 64;
+
+/// State of one switch.
+#[derive(Debug)]
+pub struct Datapath {
+    dpid: u64,
+    table: FlowTable,
+    groups: BTreeMap<u32, GroupMod>,
+    config: SwitchConfig,
+}
+
+impl Datapath {
+    /// Creates a switch that has these rules already.
+    pub fn new(dpid: u64, rules: RuleSet) -> Self {
+        Self {
+            dpid,
+            table: FlowTable::new(rules),
+            groups: BTreeMap::new(),
+            config: SwitchConfig {
+                flags: 0,
+                miss_send_len: 128,
+            },
+        }
+    }
+
+    /// Rules of all tables.
+    pub fn rules(&self) -> &RuleSet {
+        self.table.rules()
+    }
+
+    /// Rule by which packets of this port go to the controller; `None` when they do not.
+    pub fn punt(&mut self, in_port: u32) -> Option<Punt> {
+        self.table.punt(in_port)
+    }
+
+    /// Handles a message of the controller (`frame` in its encoded form), and writes the answers to `out`. Packet-outs
+    /// are left to the caller.
+    pub fn answer(&mut self, frame: &[u8], header: Header, message: Message, out: &mut BytesMut) {
+        let answer = match message {
+            Message::EchoRequest(data) => Message::EchoReply(data),
+            Message::FeaturesRequest => Message::FeaturesReply(FeaturesReply {
+                datapath_id: self.dpid,
+                n_buffers: 0,
+                n_tables: TABLES,
+                auxiliary_id: 0,
+                capabilities: CAPABILITIES,
+                reserved: 0,
+            }),
+            Message::GetConfigRequest => Message::GetConfigReply(self.config),
+            Message::SetConfig(config) => return self.config = config,
+            Message::BarrierRequest => Message::BarrierReply,
+            // With one connection every role is granted.
+            Message::RoleRequest(role) => Message::RoleReply(role),
+            Message::FlowMod(flow) => {
+                for removed in self.table.apply(flow) {
+                    removed.encode_into(0, out);
+                }
+                return;
+            }
+            Message::GroupMod(group) => match self.group_mod(group) {
+                Ok(()) => return,
+                Err(code) => refusal(kind::GROUP_MOD_FAILED, code, frame),
+            },
+            Message::MultipartRequest(request) => match self.multipart(&request) {
+                Some(parts) => return write_parts(parts, header.xid, out),
+                None => refusal(kind::BAD_REQUEST, code::bad_request::BAD_MULTIPART, frame),
+            },
+            Message::Hello(_)
+            | Message::Error(_)
+            | Message::EchoReply(_)
+            | Message::PacketOut(_) => {
+                return;
+            }
+            _ => refusal(kind::BAD_REQUEST, code::bad_request::BAD_TYPE, frame),
+        };
+        answer.encode_into(header.xid, out);
+    }
+
+    /// Changes a group. An error is a code of `OFPET_GROUP_MOD_FAILED`.
+    fn group_mod(&mut self, group: GroupMod) -> Result<(), u16> {
+        use code::group_mod_failed::{BAD_COMMAND, GROUP_EXISTS, UNKNOWN_GROUP};
+        let exists = self.groups.contains_key(&group.group_id);
+        match group.command {
+            group::command::ADD if exists => return Err(GROUP_EXISTS),
+            group::command::MODIFY if !exists => return Err(UNKNOWN_GROUP),
+            group::command::ADD | group::command::MODIFY => {
+                self.groups.insert(group.group_id, group);
+            }
+            group::command::DELETE if group.group_id == group::ALL => self.groups.clear(),
+            group::command::DELETE => drop(self.groups.remove(&group.group_id)),
+            _ => return Err(BAD_COMMAND),
+        }
+        Ok(())
+    }
+
+    /// Parts of the reply; `None` for a request that the switch does not support.
+    fn multipart(&self, request: &MultipartRequest) -> Option<Vec<MultipartBody>> {
+        let groups = || self.groups.values().map(group_desc).collect();
+        Some(match request {
+            MultipartRequest::Desc => vec![MultipartBody::Desc(Desc {
+                mfr_desc: "Fake".into(),
+                hw_desc: "none".into(),
+                sw_desc: "1".into(),
+                serial_num: self.dpid.to_string(),
+                dp_desc: format!("fake switch {}", self.dpid),
+            })],
+            MultipartRequest::PortDesc => vec![MultipartBody::PortDesc(PORTS.map(port).collect())],
+            MultipartRequest::PortStats { .. } => vec![MultipartBody::PortStats(Vec::new())],
+            MultipartRequest::Flow(request) => self.table.stats(request),
+            MultipartRequest::GroupDesc => vec![MultipartBody::GroupDesc(groups())],
+            MultipartRequest::MeterConfig { .. } => vec![MultipartBody::MeterConfig(Vec::new())],
+            _ => return None,
+        })
+    }
+}
+
+/// Description of a port that is up.
+pub fn port(number: u32) -> Port {
+    let [.., low] = number.to_be_bytes();
+    Port {
+        port_no: number,
+        hw_addr: MacAddr([2, 0, 0, 0, 1, low]),
+        name: format!("eth{number}"),
+        config: 0,
+        state: port_state::LIVE,
+        curr: 0,
+        advertised: 0,
+        supported: 0,
+        peer: 0,
+        curr_speed: 0,
+        max_speed: 0,
+    }
+}
+
+fn group_desc(group: &GroupMod) -> GroupDesc {
+    GroupDesc {
+        kind: group.kind,
+        group_id: group.group_id,
+        buckets: group.buckets.clone(),
+    }
+}
+
+fn refusal(kind: u16, code: u16, frame: &[u8]) -> Message {
+    let quoted = frame.get(..QUOTED).unwrap_or(frame);
+    Message::Error(ErrorMsg {
+        kind,
+        code,
+        data: Bytes::copy_from_slice(quoted),
+    })
+}
+
+fn write_parts(parts: Vec<MultipartBody>, xid: u32, out: &mut BytesMut) {
+    let last = parts.len().saturating_sub(1);
+    for (at, body) in parts.into_iter().enumerate() {
+        let more = at < last;
+        Message::MultipartReply(MultipartReply { more, body }).encode_into(xid, out);
+    }
+}
