@@ -7,10 +7,11 @@ A diamond of four switches and four hosts, in namespaces that vanish with this p
           |      |           and one TCP stream
     h3 - s3 --- s4 - h4
 
-Phases: control; upgrade router to 2.0.0; roll back; upgrade and commit; cut a link; mend it. Exits
-0 if the control lost nothing (it is repeated twice at most), upgrades, rollback and mend neither,
-the cut's gap stayed under a second, no switch disconnected, and the router's stored paths after
-the upgrades are those of the control. All figures are measured in this run.
+Phases: control; upgrade router to 2.0.0; roll back; upgrade and commit; cut a link; restore it. The
+exit code is 0 if the control lost nothing (it is repeated at most twice), upgrades, rollback and
+restore lost nothing either, the gap after the cut stayed under a second, no switch was disconnected,
+and the router's stored paths after the upgrades equal those of the control. All figures are measured
+in this run.
 """
 
 import argparse
@@ -25,20 +26,20 @@ import time
 PREFIX = "morpheus-demo-"
 CONTROL_SECONDS = 5
 PHASE_SECONDS = 4
-# The action begins when traffic has run for so long.
+# Seconds of traffic before the action of a phase.
 LEAD_SECONDS = 1
 MAX_GAP_MS = 1000
-# What their MAC addresses begin with.
+# Prefixes of MAC addresses.
 HOSTS = "02:00:00:00:00:"
 FIRST_FLOWS = "06:4d:00:00:00:"
-LAG_SECONDS = 6  # OVS writes sec_since_connect every five seconds
+LAG_SECONDS = 6  # Open vSwitch writes sec_since_connect every five seconds
 
 
-# ---- outside: namespaces and a directory, gone whatever happens ----
+# ---- outside: namespaces and a directory, removed in whatever way the demo ends ----
 
 
 def outside(bin_dir, store):
-    """Runs the demo in namespaces of its own and clears up after it."""
+    """Runs the demo in namespaces of its own and clears up afterwards."""
     remove_stale()
     directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
@@ -47,15 +48,15 @@ def outside(bin_dir, store):
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, interrupted)
-        # Some versions of unshare complain on standard error when all is over.
+        # Some versions of unshare write to standard error when everything is over.
         complaints = os.path.join(directory, "unshare.log")
         with open(complaints, "w+", encoding="utf-8") as log:
-            keeper = subprocess.Popen(
+            unshare = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
             try:
-                code = keeper.wait()
+                code = unshare.wait()
             except SystemExit:
-                end(keeper)
+                end(unshare)
                 raise
             if code not in (0, 1):
                 log.seek(0)
@@ -68,24 +69,24 @@ def outside(bin_dir, store):
 
 
 def interrupted(number, _):
-    """A signal that ends us."""
+    """Handles a signal that ends the program."""
     sys.exit(128 + number)
 
 
-def end(keeper):
-    """Kills the first process of the namespace, and with it all others; waits until they are gone."""
+def end(unshare):
+    """Kills process 1 of the namespace and so all others; waits until they have ended."""
     try:
-        with open(f"/proc/{keeper.pid}/task/{keeper.pid}/children", encoding="ascii") as children:
+        with open(f"/proc/{unshare.pid}/task/{unshare.pid}/children", encoding="ascii") as children:
             first = children.read().split()
-        for process in first or [keeper.pid]:
+        for process in first or [unshare.pid]:
             os.kill(int(process), signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         pass
-    keeper.wait()
+    unshare.wait()
 
 
 def remove_stale():
-    """Directories of demos that were killed so hard that they could not clear up."""
+    """Removes the directories of demos that were killed before they could clear up."""
     for name in os.listdir(tempfile.gettempdir()):
         pid = name.removeprefix(PREFIX).split("-")[0]
         if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
@@ -96,7 +97,7 @@ def remove_stale():
 
 
 class Demo:
-    """The network, Morpheus, and what was measured."""
+    """The network, Morpheus, and the figures measured so far."""
 
     def __init__(self, directory, bin_dir, store):
         from etcd import Etcd
@@ -111,7 +112,7 @@ class Demo:
         self.cut_link = None
 
     def run(self):
-        """All of it; whether all was well."""
+        """Runs all phases; returns whether the demo succeeded."""
         self.start()
         paths = self.control()
         self.phase("upgrade", self.upgrade)
@@ -122,7 +123,7 @@ class Demo:
         if changed:
             self.failures.append(f"{len(changed)} of {len(paths)} stored paths changed: {changed}")
         self.phase("cut", self.cut)
-        self.phase("mend", self.mend)
+        self.phase("restore", self.restore)
         self.check_channels()
         self.morpheus.stop()
         if self.etcd:
@@ -132,7 +133,7 @@ class Demo:
         return not self.failures
 
     def start(self):
-        """Switches, hosts, Morpheus; until every host reaches every other."""
+        """Starts switches, hosts and Morpheus; waits until every host reaches every other."""
         from network import own_namespaces, wait_until
         from traffic import Servers
         say("starting Open vSwitch: four switches, four hosts")
@@ -150,21 +151,21 @@ class Demo:
         wait_until("all links found", 20, lambda: len(self.morpheus.ctl("topology")) == links)
         self.servers = Servers(echo_on=3, tcp_on=4)
         wait_until("all hosts reach each other", 20, reach_each_other)
-        wait_until("the network is at rest", 20, self.at_rest)
+        wait_until("the network is idle", 20, self.idle)
         self.connects = self.network.connects()
 
-    def at_rest(self):
+    def idle(self):
         """Whether there is a path from every switch to every host, and no event waits."""
         whole = [path for path in self.morpheus.paths(HOSTS).values() if len(path) == 4]
         backlog = sum(app["backlog"] for app in self.morpheus.ctl("apps"))
         return len(whole) >= 4 and not backlog
 
     def paths(self):
-        """The stored paths to the hosts and to the sources of the first 256 new flows."""
+        """Stored paths to the hosts and to the sources of the first 256 new flows."""
         return {**self.morpheus.paths(HOSTS), **self.morpheus.paths(FIRST_FLOWS)}
 
     def control(self):
-        """Without an upgrade nothing may be lost, else the environment loses; the stored paths."""
+        """Traffic without an upgrade: what it loses, the environment loses. Returns the stored paths."""
         for attempt in range(3):
             row = self.measure("control", CONTROL_SECONDS, lambda: {})
             packets = row["pings"] + row["flows"]
@@ -180,7 +181,7 @@ class Demo:
         return self.paths()
 
     def phase(self, name, action):
-        """Runs traffic and, in the middle of it, the action; judges."""
+        """Runs traffic with the action in the middle, and checks the figures."""
         row = self.measure(name, PHASE_SECONDS, action)
         self.rows.append(row)
         lost = row["pings_lost"] + row["flows_lost"]
@@ -193,7 +194,7 @@ class Demo:
             self.failures.append(f"{name}: {row['disconnects']} disconnects")
 
     def measure(self, name, seconds, action):
-        """What traffic saw while the action ran."""
+        """Measures what the traffic saw while the action ran."""
         from traffic import Traffic
         say(f"{name}: traffic for {seconds} s")
         traffic = Traffic(seconds, [(1, 4), (2, 3)], flows=(2, 3), tcp=(1, 4))
@@ -201,37 +202,37 @@ class Demo:
         began = time.time()
         row = {"name": name, **action()}
         if not traffic.runs():
-            self.failures.append(f"{name}: took longer than the traffic")
+            self.failures.append(f"{name}: the action took longer than the traffic")
         row.update(traffic.finish())
         connects = self.network.connects()
         row["disconnects"] = connects - self.connects
         self.connects = connects
         if name != "cut" and row["lost_at"]:
             after = ", ".join(f"{at - began:+.3f} s" for at in row["lost_at"] if at)
-            say(f"{name}: pings were lost after {after}, seen from the beginning of the action")
+            say(f"{name}: pings were lost at {after} from the start of the action")
         say(f"{name}: {row['pings_lost']} of {row['pings']} pings and {row['flows_lost']} of "
             f"{row['flows']} new flows lost, longest gap {row['gap_ms']:.0f} ms")
         return row
 
-    # -- the actions --
+    # -- actions --
 
     def upgrade(self):
-        """To 2.0.0, whose probation goes on."""
+        """Upgrades to 2.0.0 and leaves it in its probation."""
         self.morpheus.ctl("upgrade", "app=router@2.0.0", "--probation", "5m", "--no-wait")
         status = self.morpheus.wait_step("router", "UPGRADED")
         say_status(status)
-        # It compares the rules beside the traffic, after the hand-over.
+        # The target compares rules after the hand-over, beside the traffic.
         status = self.morpheus.wait_compared("router")
         return {**figures(status), **rules(status)}
 
     def roll_back(self):
-        """Back to 1.0.0."""
+        """Rolls back to 1.0.0."""
         status = self.morpheus.ctl("rollback", "app=router")[-1]
         say_status(status)
         return {"handover_us": status["back_handover_us"], **rules(status)}
 
     def upgrade_and_commit(self):
-        """To 2.0.0 for good."""
+        """Upgrades to 2.0.0 and commits."""
         self.upgrade()
         status = self.morpheus.ctl("commit", "app=router")[-1]
         say_status(status)
@@ -247,51 +248,51 @@ class Demo:
         self.network.set_link(*self.cut_link, up=False)
         return {}
 
-    def mend(self):
-        """Mends it."""
-        say("mending s{} - s{}".format(*self.cut_link))
+    def restore(self):
+        """Restores the link."""
+        say("restoring s{} - s{}".format(*self.cut_link))
         self.network.set_link(*self.cut_link, up=True)
         return {}
 
-    # -- the judgement --
+    # -- checks --
 
     def check_channels(self):
-        """Open vSwitch's own word that no channel was lost since the start."""
+        """Checks with Open vSwitch that no channel was lost since the start."""
         say(f"asking Open vSwitch about its channels, which takes {LAG_SECONDS} s")
         time.sleep(LAG_SECONDS)
         seconds = self.network.seconds_connected()
         least = PHASE_SECONDS * (len(self.rows) - 1) + CONTROL_SECONDS
         if len(seconds) != len(self.network.switches) or min(seconds) < least:
-            self.failures.append(f"channels are up for {seconds} s, not {least}")
+            self.failures.append(f"channels have been up for {seconds} s, not {least} s")
         disconnects = sum(switch["disconnects"] for switch in self.morpheus.ctl("switches"))
         if disconnects:
-            self.failures.append(f"Morpheus has seen {disconnects} disconnects")
+            self.failures.append(f"Morpheus counts {disconnects} disconnects")
 
     def report(self, paths):
-        """What was found."""
+        """Prints the result."""
         if self.failures:
             print("FAILED")
             for failure in self.failures:
                 print(f"  {failure}")
         else:
-            print(f"All well: nothing lost in upgrades and rollback, no switch disconnected, and "
-                  f"all {len(paths)} stored paths are the control's.")
+            print(f"Success: nothing lost in upgrades and rollback, no switch disconnected, and "
+                  f"all {len(paths)} stored paths equal those of the control.")
 
 
 def figures(status):
-    """What an upgrade says of its hand-over."""
+    """Figures of a hand-over in an upgrade's status."""
     return {"handover_us": status["handover_us"], "held": status["events_held"],
             "replayed": status["events_replayed"]}
 
 
 def rules(status):
-    """What it did to the rules in the switches."""
+    """Changes of rules in an upgrade's status."""
     from morphctl import RULES
     return {what: status[f"rules_{what}"] for what in RULES}
 
 
 def reach_each_other():
-    """Whether each host reaches each other one now."""
+    """Whether every host reaches every other one."""
     from network import address, enter
     pairs = [(a, b) for a in range(1, 5) for b in range(1, 5) if a != b]
     pings = [subprocess.Popen(
@@ -304,14 +305,14 @@ BEGAN = time.monotonic()
 
 
 def say(text):
-    """A line of progress."""
+    """Prints a line of progress."""
     print(f"[{time.monotonic() - BEGAN:5.1f} s] {text}", flush=True)
 
 
 def say_status(status):
-    """A line about an upgrade."""
+    """Prints the status of an upgrade."""
     say(f"router {status['from']} -> {status['to']}: {status['step'].lower().replace('_', ' ')}, "
-        f"{status['message'] or 'as asked'}")
+        f"{status['message'] or 'as requested'}")
 
 
 COLUMNS = (
@@ -335,7 +336,7 @@ COLUMNS = (
 
 
 def print_table(rows):
-    """A row a phase; nothing where a figure has no meaning."""
+    """Prints one row for each phase; a cell is empty where its figure has no meaning."""
     def cell(value, row):
         try:
             return str(value(row))
@@ -353,7 +354,7 @@ def print_table(rows):
 
 
 def inside(directory, bin_dir, store):
-    """The demo; 0 if all was well."""
+    """Runs the demo inside the namespaces; returns the exit code."""
     os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     # Some versions of unshare leave signals blocked.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -368,16 +369,16 @@ def inside(directory, bin_dir, store):
         for failure in demo.failures:
             print(f"  {failure}")
         if os.path.exists(os.path.join(directory, "morphd.log")):
-            print(f"---- the end of morphd's log ----\n{demo.morpheus.log()}")
+            print(f"---- end of morphd's log ----\n{demo.morpheus.log()}")
         return 1
 
 
 def main():
-    """Reads the command line."""
+    """Parses the command line and runs the demo."""
     built = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "target", "release")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default=built, help="where morphd and morphctl are")
+    parser.add_argument("--bin-dir", default=built, help="directory of morphd and morphctl")
     parser.add_argument("--store", default="embedded", choices=("embedded", "etcd"),
                         help="where Morpheus keeps its state")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
@@ -386,9 +387,9 @@ def main():
     if args.inside:
         return inside(args.inside, bin_dir, args.store)
     if os.geteuid() != 0:
-        parser.error("it makes network namespaces, which takes root: sudo")
+        parser.error("the demo creates network namespaces; run it as root")
     if not os.path.exists(os.path.join(bin_dir, "morphd")):
-        parser.error(f"{bin_dir}/morphd is not there: run make")
+        parser.error(f"{bin_dir}/morphd does not exist; run make")
     return outside(bin_dir, args.store)
 
 

@@ -12,14 +12,14 @@ START_SECONDS = 20
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """Finds a port of 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 class Etcd:
-    """One etcd."""
+    """An etcd process with its data below a directory."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -27,7 +27,7 @@ class Etcd:
         self.port = None
 
     def start(self):
-        """Starts it, waits until it is well, and says what morphd's --store is."""
+        """Starts etcd and waits until it is healthy; returns the value for morphd's --store."""
         self.port = free_port()
         client, peer = (f"http://127.0.0.1:{port}" for port in (self.port, free_port()))
         command = [
@@ -38,12 +38,12 @@ class Etcd:
         with open(os.path.join(self.directory, "etcd.log"), "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until("etcd is well", START_SECONDS, self._healthy)
+        wait_until("etcd is healthy", START_SECONDS, self._healthy)
         return f"etcd://127.0.0.1:{self.port}"
 
     def _healthy(self):
         if self.process.poll() is not None:
-            raise RuntimeError(f"etcd has ended: see {self.directory}/etcd.log")
+            raise RuntimeError(f"etcd has exited; see {self.directory}/etcd.log")
         try:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
             connection.request("GET", "/health")
@@ -52,6 +52,6 @@ class Etcd:
             return False
 
     def stop(self):
-        """Ends it."""
+        """Stops etcd."""
         self.process.terminate()
         self.process.wait(START_SECONDS)

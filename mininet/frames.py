@@ -1,4 +1,4 @@
-"""Ethernet frames by hand: ARP and UDP over IPv4, on packet sockets with a filter in the kernel."""
+"""Ethernet frames: ARP and UDP over IPv4, on packet sockets with a filter in the kernel."""
 
 import ctypes
 import socket
@@ -20,12 +20,12 @@ _UDP = struct.Struct("!HHHH")
 
 
 def open_socket(interface, protocol, udp_port=None, udp_source=True):
-    """A packet socket for one protocol; with `udp_port` only UDP from (or to) that port."""
+    """Opens a packet socket for one protocol; with `udp_port` only for UDP from (or to) that port."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
     keep = []
     if udp_port is not None:
-        # ldb [23]; jeq 17 else drop; ldh [34 or 36]; jeq port else drop; keep; drop
+        # BPF: ldb [23]; jeq 17 else drop; ldh [34 or 36]; jeq port else drop; accept; drop
         where = 34 if udp_source else 36
         program = [
             (0x30, 0, 0, 23), (0x15, 0, 3, 17), (0x28, 0, 0, where), (0x15, 0, 1, udp_port),
@@ -41,7 +41,7 @@ def open_socket(interface, protocol, udp_port=None, udp_source=True):
 
 
 def received(packets):
-    """All frames that wait at a socket."""
+    """Yields all frames that wait at a socket."""
     while True:
         try:
             yield packets.recv(2048)
@@ -50,13 +50,13 @@ def received(packets):
 
 
 def arp(operation, sender_mac, sender_ip, target_mac, target_ip, to):
-    """An ARP frame."""
+    """Encodes an ARP frame."""
     body = _ARP.pack(1, ETH_P_IP, 6, 4, operation, sender_mac, sender_ip, target_mac, target_ip)
     return _ETHERNET.pack(to, sender_mac, ETH_P_ARP) + body
 
 
 def read_arp(frame):
-    """(operation, sender mac, sender ip, target ip), or None."""
+    """Decodes ARP: (operation, sender MAC, sender IP, target IP), or None."""
     if len(frame) < 42:
         return None
     fields = _ARP.unpack_from(frame, 14)
@@ -72,7 +72,7 @@ def _checksum(header):
 
 
 def udp(source_mac, source_ip, source_port, target_mac, target_ip, target_port, payload):
-    """A frame with an UDP datagram (without checksum, as IPv4 allows)."""
+    """Encodes a frame with a UDP datagram (without checksum, as IPv4 allows)."""
     length = _UDP.size + len(payload)
     fields = (0x45, 0, _IPV4.size + length, 0, 0x4000, 64, 17)
     header = _IPV4.pack(*fields, 0, source_ip, target_ip)
@@ -84,7 +84,7 @@ def udp(source_mac, source_ip, source_port, target_mac, target_ip, target_port, 
 
 
 def read_udp(frame):
-    """(to mac, from mac, from ip, from port, to ip, to port, payload), or None."""
+    """Decodes UDP: (to MAC, from MAC, from IP, from port, to IP, to port, payload), or None."""
     if len(frame) < 42 or frame[14] != 0x45 or frame[23] != 17:
         return None
     source, target, length, _ = _UDP.unpack_from(frame, 34)

@@ -8,12 +8,12 @@ import subprocess
 from network import wait_until
 
 START_SECONDS = 20
-# What a status counts of rules: `rules_added` and so on.
+# Counters of rules in a status: `rules_added` and so on.
 RULES = ("added", "changed", "removed", "unchanged")
 
 
 class Morpheus:
-    """One morphd and its morphctl."""
+    """A morphd with a private directory, and its morphctl."""
 
     def __init__(self, directory, bin_dir):
         self.directory = directory
@@ -32,20 +32,20 @@ class Morpheus:
 
     def _answers(self):
         if self.morphd.poll() is not None:
-            raise RuntimeError(f"morphd has ended:\n{self.log()}")
+            raise RuntimeError(f"morphd has exited:\n{self.log()}")
         return self._ask("apps").returncode == 0
 
     def log(self):
-        """The end of what morphd has said."""
+        """Last lines of morphd's log."""
         path = os.path.join(self.directory, "morphd.log")
         with open(path, encoding="utf-8", errors="replace") as log:
             return "".join(log.readlines()[-30:])
 
     def stop(self):
-        """Ends it, and with it all that it has started."""
+        """Ends morphd, and with it everything that it has started."""
         self.morphd.send_signal(signal.SIGTERM)
         if self.morphd.wait(START_SECONDS) != 0:
-            raise RuntimeError(f"morphd ended with {self.morphd.returncode}:\n{self.log()}")
+            raise RuntimeError(f"morphd exited with {self.morphd.returncode}:\n{self.log()}")
 
     def _ask(self, *words):
         endpoint = "unix:" + os.path.join(self.directory, "run", "api.sock")
@@ -55,7 +55,7 @@ class Morpheus:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def ctl(self, *words):
-        """What morphctl prints: the list under its noun."""
+        """Runs morphctl; returns the list that it prints."""
         done = self._ask(*words)
         if done.returncode != 0:
             raise RuntimeError(
@@ -64,19 +64,19 @@ class Morpheus:
         for line in done.stdout.splitlines():
             answer = json.loads(line)
             if answer.get("more"):
-                raise RuntimeError(f"morphctl {' '.join(words)}: there is more")
+                raise RuntimeError(f"morphctl {' '.join(words)}: the output is truncated")
             rows += next((value for value in answer.values() if isinstance(value, list)), [])
         return rows
 
     def app(self, name):
-        """The row of an app."""
+        """Row of one app in `morphctl apps`."""
         for app in self.ctl("apps"):
             if app["name"] == name:
                 return app
         raise RuntimeError(f"no app {name}")
 
     def wait_step(self, app, step, seconds=10):
-        """Waits until the upgrade of an app has come to this step."""
+        """Waits until the upgrade of an app has reached this step."""
         def reached():
             status = self.ctl("status", f"app={app}")[-1]
             if status["step"] == step:
@@ -87,14 +87,14 @@ class Morpheus:
         return wait_until(f"{app} is {step.lower()}", seconds, reached)
 
     def wait_compared(self, app):
-        """Waits until the running upgrade of an app has compared rules in the switches."""
+        """Waits until the upgrade of an app has compared the rules in the switches."""
         def compared():
             status = self.ctl("status", f"app={app}")[-1]
             return status if any(status[f"rules_{what}"] for what in RULES) else None
         return wait_until(f"the rules of {app} are compared", 5, compared)
 
     def paths(self, prefix):
-        """The router's stored paths, in whichever release: {destination: {datapath: port}}."""
+        """Stored paths of the router in either schema: {destination: {datapath: port}}."""
         paths = {}
         for table in ("trees", "hops"):
             for row in self.ctl("store", "list", "app=router", table, prefix, "--limit", "10000"):

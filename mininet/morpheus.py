@@ -2,9 +2,9 @@
 
     mn --custom mininet/morpheus.py --controller morpheus --topo torus,3,3 --switch ovs,datapath=user
 
-The controller attaches to the morphd that listens on 6653 (or 6633) of this machine. Where none
-does, it starts one of its own for the time of the run, in a directory that goes away with it; the
-executable is `$MORPHD`, that of this build, or the first in the path. Further flags for it:
+The controller attaches to the morphd that listens on port 6653 (or 6633) of this machine. If none
+does, it starts one for the time of the run, in a directory that is removed afterwards. The
+executable is `$MORPHD`, the one of this build, or the first in PATH. Further flags for it:
 `--controller morpheus,flags="--app learning-switch"`.
 """
 
@@ -25,30 +25,30 @@ from mininet.topo import Topo
 
 PORTS = (6653, 6633)
 START_SECONDS = 20
-# `mn --custom` gives no __file__; the code knows where it came from.
+# `mn --custom` sets no __file__; the code object has the path.
 HERE = os.path.dirname(os.path.abspath(sys._getframe().f_code.co_filename))
 
 
-# ---- topologies: pairs of switches, counted from 1, and one host a switch ----
+# ---- topologies: pairs of switches, counted from 1, and one host for each switch ----
 
 
 def line_links(switches):
-    """One after the other."""
+    """Links of a line of switches."""
     return [(n, n + 1) for n in range(1, switches)]
 
 
 def ring_links(switches):
-    """A line whose ends are linked."""
+    """Links of a line whose ends are linked."""
     return line_links(switches) + [(switches, 1)]
 
 
 def diamond_links():
-    """Four switches; s1 and s4 are opposite, s2 and s3 too."""
+    """Links of four switches in a square: s1 is opposite to s4, s2 to s3."""
     return [(1, 2), (1, 3), (2, 4), (3, 4)]
 
 
 def torus_links(rows, columns):
-    """A grid whose edges are linked: every switch has four neighbours."""
+    """Links of a grid whose edges are linked: every switch has four neighbours."""
     def at(row, column):
         return row % rows * columns + column % columns + 1
 
@@ -58,13 +58,13 @@ def torus_links(rows, columns):
 
 
 class Shape(Topo):
-    """Switches s1, s2, ... with these links, and a host each."""
+    """Switches s1, s2, ... with links between them and one host each."""
 
     def links_of(self):
-        """The links; takes the arguments of --topo."""
+        """Returns the links for the arguments of --topo."""
         raise NotImplementedError
 
-    # Mininet's hook; its arguments are those of --topo.
+    # Called by Mininet with the arguments of --topo.
     def build(self, *args, **_):
         links = self.links_of(*args)
         for n in sorted({switch for link in links for switch in link}):
@@ -86,7 +86,7 @@ class Ring(Shape):
 
     def links_of(self, switches=4):
         if int(switches) < 3:
-            raise ValueError("a ring has three switches at least")
+            raise ValueError("a ring needs at least three switches")
         return ring_links(int(switches))
 
 
@@ -102,7 +102,7 @@ class Torus(Shape):
 
     def links_of(self, rows=3, columns=3):
         if min(int(rows), int(columns)) < 3:
-            raise ValueError("a torus has three rows and three columns at least")
+            raise ValueError("a torus needs at least three rows and three columns")
         return torus_links(int(rows), int(columns))
 
 
@@ -110,7 +110,7 @@ class Torus(Shape):
 
 
 def morphd_executable():
-    """The morphd to start."""
+    """Finds the morphd to start; None if there is none."""
     built = os.path.join(os.path.dirname(HERE), "target", "release", "morphd")
     for path in (os.environ.get("MORPHD"), built, shutil.which("morphd")):
         if path and os.path.exists(path):
@@ -119,7 +119,7 @@ def morphd_executable():
 
 
 def listens(ip, port):
-    """Whether somebody accepts connections there."""
+    """Whether a connection to the address is accepted."""
     try:
         with socket.create_connection((ip, port), timeout=1):
             return True
@@ -128,7 +128,7 @@ def listens(ip, port):
 
 
 class Morpheus(RemoteController):
-    """The morphd of this machine, started where none runs."""
+    """The morphd of this machine, started if none runs."""
 
     def __init__(self, name, ip="127.0.0.1", port=None, flags="", **params):
         self.flags = shlex.split(flags)
@@ -142,7 +142,7 @@ class Morpheus(RemoteController):
             return
         executable = morphd_executable()
         if executable is None:
-            error("No morphd listens, and there is none to start: run make, or set MORPHD\n")
+            error("No morphd listens, and no executable was found to start one: run make, or set MORPHD\n")
             self.port = self.port or PORTS[0]
             return
         self.start_morphd(executable)
@@ -150,13 +150,13 @@ class Morpheus(RemoteController):
         while not self.find():
             if self.morphd.poll() is not None or time.monotonic() > deadline:
                 with open(os.path.join(self.directory, "morphd.log"), encoding="utf-8") as log:
-                    said = log.read()
+                    output = log.read()
                 self.stop()
-                raise RuntimeError(f"morphd does not listen:\n{said}")
+                raise RuntimeError(f"morphd does not listen; its log:\n{output}")
             time.sleep(0.05)
 
     def find(self):
-        """Takes the first port on which somebody listens."""
+        """Selects the first port that accepts connections."""
         for port in (self.port,) if self.port else PORTS:
             if self.isListening(self.ip, port):
                 self.port = port
@@ -168,10 +168,10 @@ class Morpheus(RemoteController):
         return listens(ip, port)
 
     def start_morphd(self, executable):
-        """In a directory of its own; its log is there too."""
+        """Starts morphd in a directory of its own, with its log."""
         self.directory = tempfile.mkdtemp(prefix="morpheus-mn-")
         atexit.register(self.stop)
-        # Should Mininet be killed, it ends in order.
+        # If Mininet is killed, morphd still ends in order.
         command = ["setpriv", "--pdeathsig", "TERM", executable, *self.flags]
         for flag in ("state", "run"):
             command += [f"--{flag}-dir", os.path.join(self.directory, flag)]
@@ -181,14 +181,14 @@ class Morpheus(RemoteController):
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def stop(self, *_, **__):
-        """Ends the morphd that we have started, and all that it has started."""
+        """Ends the morphd that this controller started, and everything that it has started."""
         if self.morphd is not None:
             if self.morphd.poll() is None:
                 self.morphd.send_signal(signal.SIGTERM)
             try:
                 self.morphd.wait(START_SECONDS)
             except subprocess.TimeoutExpired:
-                error("morphd does not end\n")
+                error(f"morphd did not end within {START_SECONDS} s and is killed\n")
                 self.morphd.kill()
             self.morphd = None
         if self.directory is not None:

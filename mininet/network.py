@@ -1,4 +1,4 @@
-"""A private Open vSwitch and hosts, in the namespaces of whoever calls."""
+"""A private Open vSwitch and hosts, in the namespaces of the caller."""
 
 import os
 import re
@@ -10,7 +10,7 @@ CONTROLLER = "tcp:127.0.0.1:6653"
 
 
 def run(*command, **options):
-    """Runs a command to its end, which has to be a good one; gives its output."""
+    """Runs a command, which has to succeed; returns its output."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
     if done.returncode != 0:
@@ -19,19 +19,19 @@ def run(*command, **options):
 
 
 def wait_until(what, seconds, condition):
-    """Looks until the condition gives something true, which it returns."""
+    """Checks the condition until it returns something true; returns that."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not within {seconds} s")
+            raise RuntimeError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
 
 
 def own_namespaces():
-    """What a new mount and network namespace lacks: /run/netns of its own, and loopback."""
+    """Sets up /run/netns and loopback in new mount and network namespaces."""
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
     os.mkdir("/run/netns")
     run("ip", "link", "set", "lo", "up")
@@ -39,18 +39,18 @@ def own_namespaces():
 
 
 def no_ipv6(*enter):
-    """Keeps the kernel from talking by itself."""
+    """Switches IPv6 off, so that the kernel sends no packets of its own."""
     run(*enter, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
         "net.ipv6.conf.default.disable_ipv6=1")
 
 
 def no_offloads(interface, *enter):
-    """TCP through a switch in user space stalls with offloads."""
+    """Switches offloads off: with them TCP through a user-space switch stalls."""
     run(*enter, "ethtool", "-K", interface, *"tx off tso off gso off gro off".split())
 
 
 class Network:
-    """Switches s1, s2, ... with links between them, and a host each: port 1 of its switch."""
+    """Switches s1, s2, ... with links between them, and one host each at port 1."""
 
     def __init__(self, directory, links):
         self.directory = os.path.join(directory, "ovs")
@@ -60,7 +60,7 @@ class Network:
         self.daemons = []
 
     def start(self):
-        """Builds it all; the switches have no controller yet."""
+        """Builds the network. The switches have no controller yet."""
         os.mkdir(self.directory)
         names = ("OVS_RUNDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "OVS_LOGDIR")
         environment = dict(os.environ, **{name: self.directory for name in names})
@@ -69,7 +69,7 @@ class Network:
         run("ovsdb-tool", "create", database, SCHEMA)
         self._daemon(environment, "ovsdb-server", database, f"--remote=p{remote}")
         wait_until("ovsdb-server listens", 10, lambda: os.path.exists(remote[5:]))
-        # A switch in user space loses packets when it has to wait for a processor.
+        # A user-space switch loses packets when it waits for a processor.
         self._daemon(environment, "nice", "-n", "-10", "ovs-vswitchd", remote)
         self.vsctl("--no-wait", "init")
         words = []
@@ -122,24 +122,24 @@ class Network:
         return run("ovs-vsctl", "-t", "30", f"--db=unix:{socket}", *words)
 
     def attach(self):
-        """Names Morpheus as the controller of every switch."""
+        """Sets Morpheus as the controller of every switch."""
         words = []
         for switch in self.switches:
             words += ["--", "set-controller", f"s{switch}", CONTROLLER]
         self.vsctl(*words)
 
     def set_link(self, one, two, up):
-        """Cuts a link, or mends it."""
+        """Takes a link down or up."""
         state = "up" if up else "down"
         run("ip", "link", "set", f"s{one}-eth{self.ports[one, two]}", state)
 
     def connects(self):
-        """How often any switch has begun to connect to its controller."""
+        """Number of connection attempts to the controller, over all switches."""
         with open(os.path.join(self.directory, "ovs-vswitchd.log"), encoding="utf-8") as log:
             return sum("connecting..." in line for line in log)
 
     def seconds_connected(self):
-        """For how long each switch has had its controller; lags by five seconds."""
+        """Seconds since each switch connected. Open vSwitch updates them every five seconds."""
         rows = self.vsctl("--columns=is_connected,status", "--format=csv", "list", "controller")
         return [int(seconds) for seconds in re.findall(r'sec_since_connect=""?(\d+)', rows)]
 
@@ -155,10 +155,10 @@ def address(n):
 
 
 def echo_address(n):
-    """Address of a host's echo server, which its kernel does not have."""
+    """Address of a host's echo server. The host's kernel does not have it."""
     return f"10.0.1.{n}"
 
 
 def enter(n):
-    """How a command gets into a host's network."""
+    """Prefix of a command that runs in a host's network."""
     return ("nsenter", f"--net=/run/netns/h{n}", "--")

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""New flows: each a source MAC and IPv4 address never seen before.
+"""Generates new flows, each from a source MAC and IPv4 address never seen before.
 
-Every flow sends one ARP request for the target, and when that is answered one UDP datagram to its
-echo port; nothing is sent twice, so what the network loses is lost. Established pings prove little
-about a controller: a rule that stays forwards them whatever it does. A new flow has to be learned,
-placed and answered. At the end (--count, --seconds, SIGTERM or SIGINT) no more flows begin, those
-under way finish or time out, and one line of JSON says what became of them; a line before the first flow
-says that it is ready.
+Every flow sends one ARP request for the target, and after the reply one UDP datagram to its echo
+port. Nothing is sent twice, so a packet that the network loses is a lost flow. Established pings prove
+little about a controller: installed rules forward them without it. A new flow has to be learned and
+answered. A line before the first flow says that the generator is ready. At the end (--count, --seconds,
+SIGTERM or SIGINT) no more flows start, those in flight finish or time out, and one line of JSON has
+the summary.
 """
 
 import argparse
@@ -25,17 +25,17 @@ SOURCE_PORT = 4000
 
 
 def mac_of(number):
-    """The flow's source MAC address: locally administered."""
+    """Source MAC address of a flow, locally administered."""
     return b"\x06\x4d" + struct.pack("!I", number)
 
 
 def address_of(number):
-    """The flow's source IPv4 address."""
+    """Source IPv4 address of a flow."""
     return struct.pack("!I", FIRST_ADDRESS + number)
 
 
 class Flow:
-    """One flow under way."""
+    """A flow in flight."""
 
     __slots__ = ("number", "began", "asked_udp")
 
@@ -46,7 +46,7 @@ class Flow:
 
 
 class Generator:
-    """Starts flows and follows them."""
+    """Starts flows and records their outcome."""
 
     def __init__(self, args):
         self.target = socket.inet_aton(args.target)
@@ -63,7 +63,7 @@ class Generator:
         self.longest_gap = 0.0
 
     def begin(self, now):
-        """Starts the next flow: its ARP request."""
+        """Starts the next flow with its ARP request."""
         number = self.next
         self.next += 1
         source = address_of(number)
@@ -73,7 +73,7 @@ class Generator:
             frames.ARP_REQUEST, mac, source, bytes(6), self.target, frames.BROADCAST))
 
     def take_arps(self):
-        """Replies to our requests, and requests for our addresses."""
+        """Handles ARP: replies to the flows' requests, and requests for their addresses."""
         for frame in frames.received(self.arps):
             read = frames.read_arp(frame)
             if not read:
@@ -85,7 +85,7 @@ class Generator:
                 self.answer_arp(sender, sender_ip, wanted)
 
     def send_udp(self, to, source, target_mac):
-        """The flow's second half."""
+        """Sends the datagram of a flow whose ARP request is answered."""
         flow = self.waiting.get(source)
         if flow is None or flow.asked_udp or to != mac_of(flow.number):
             return
@@ -95,14 +95,14 @@ class Generator:
             to, source, SOURCE_PORT, target_mac, self.target, frames.ECHO_PORT, payload))
 
     def answer_arp(self, sender, sender_ip, wanted):
-        """Somebody asks for an address that we made up."""
+        """Answers a request for the address of a flow."""
         number = struct.unpack("!I", wanted)[0] - FIRST_ADDRESS
         if self.first <= number < self.next and sender != mac_of(number):
             self.arps.send(frames.arp(
                 frames.ARP_REPLY, mac_of(number), wanted, sender, sender_ip, sender))
 
     def take_udps(self, now):
-        """Echoes."""
+        """Handles echoes, which complete their flows."""
         for frame in frames.received(self.udps):
             read = frames.read_udp(frame)
             if not read or read[2] != self.target:
@@ -117,7 +117,7 @@ class Generator:
             self.last_end = now
 
     def expire(self, now):
-        """Gives up what has waited for too long."""
+        """Counts flows as lost that have waited for the timeout."""
         while self.waiting:
             flow = next(iter(self.waiting.values()))
             if now - flow.began < self.timeout:
@@ -128,7 +128,7 @@ class Generator:
                 self.lost_at_arp += 1
 
     def summary(self):
-        """What became of the flows."""
+        """Outcome of all flows so far."""
         delays = sorted(self.delays) or [0.0]
         return {
             "sent": self.next - self.first,
@@ -147,7 +147,7 @@ class Generator:
 
 
 def run(args):
-    """Paces the flows until told to stop."""
+    """Starts flows at the given rate until told to stop."""
     generator = Generator(args)
     stopped = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -168,7 +168,7 @@ def run(args):
                 break
         if now >= next_flow:
             generator.begin(now)
-            # A generator that was kept waiting does not send in bursts.
+            # A generator that was delayed does not catch up in a burst.
             next_flow = max(next_flow + interval, now)
         wake = min(next_flow, next_report, now + 0.02)
         for descriptor, _ in poll.poll(max(0.0, wake - now) * 1000):
@@ -185,16 +185,16 @@ def run(args):
 
 
 def main():
-    """Reads the command line and runs."""
+    """Parses the command line and runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--interface", required=True)
     parser.add_argument("--target", required=True, help="address of an echo server (udpecho.py)")
     parser.add_argument("--interval-ms", type=float, default=20.0)
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds until a flow is lost")
     parser.add_argument("--first", type=int, default=0, help="number of the first flow")
-    parser.add_argument("--count", type=int, default=None, help="stop after so many flows")
-    parser.add_argument("--seconds", type=float, default=None, help="stop after so long")
-    parser.add_argument("--report", type=float, default=None, help="a line of JSON so often")
+    parser.add_argument("--count", type=int, default=None, help="number of flows")
+    parser.add_argument("--seconds", type=float, default=None, help="duration")
+    parser.add_argument("--report", type=float, default=None, help="seconds between reports in JSON")
     run(parser.parse_args())
 
 

@@ -1,4 +1,4 @@
-"""The traffic of a phase: pings, new flows and one TCP stream."""
+"""Traffic of one phase: pings, new flows and one TCP stream."""
 
 import json
 import os
@@ -22,18 +22,18 @@ def start(host, *command, **options):
 
 
 def script(name, *arguments):
-    """A command that runs one of our scripts."""
+    """Command that runs a script of this directory."""
     return (sys.executable, "-B", os.path.join(HERE, name), *arguments)
 
 
 class Servers:
-    """What answers new flows and TCP on the hosts."""
+    """Servers on the hosts for new flows and TCP."""
 
     def __init__(self, echo_on, tcp_on):
         self.echo = start(echo_on, *script(
             "udpecho.py", "--interface", "eth0", "--address", echo_address(echo_on)))
         if self.echo.stdout.readline() != "ready\n":
-            raise RuntimeError("udpecho.py does not become ready")
+            raise RuntimeError("udpecho.py did not become ready")
         self.tcp = start(tcp_on, "iperf3", "-s", "--forceflush")
         while "listening" not in (line := self.tcp.stdout.readline()):
             if not line:
@@ -41,7 +41,7 @@ class Servers:
 
 
 class Traffic:
-    """Two diagonals of pings, new flows and a TCP stream, for so many seconds."""
+    """Pings on two diagonals, new flows and a TCP stream for a number of seconds."""
 
     first_flow = 0
 
@@ -60,11 +60,11 @@ class Traffic:
                          "-c", address(tcp[1]))
 
     def runs(self):
-        """Whether all of it still runs."""
+        """Whether pings and new flows are still running."""
         return all(p.poll() is None for p in [*self.pings, self.flows])
 
     def finish(self):
-        """Waits for its end; what was sent and lost."""
+        """Waits for the end; returns what was sent and lost."""
         summary = {"pings": 0, "pings_lost": 0, "gap_ms": 0.0, "lost_at": []}
         for process in self.pings:
             sent, lost, gap = read_ping(process.communicate()[0])
@@ -72,11 +72,11 @@ class Traffic:
             summary["pings_lost"] += len(lost)
             summary["lost_at"] += lost
             summary["gap_ms"] = max(summary["gap_ms"], gap)
-        said = self.flows.communicate()[0]
+        output = self.flows.communicate()[0]
         try:
-            flows = json.loads(said.strip().splitlines()[-1])
+            flows = json.loads(output.strip().splitlines()[-1])
         except (IndexError, ValueError):
-            raise RuntimeError(f"newflows.py: {said}") from None
+            raise RuntimeError(f"newflows.py failed: {output}") from None
         summary["flows"] = flows["sent"]
         summary["flows_lost"] = flows["lost"]
         summary["flow_ms"] = flows["longest_ms"]
@@ -85,11 +85,11 @@ class Traffic:
 
 
 def read_ping(text):
-    """(sent, for each lost one when the last before it was answered, longest gap in ms) of `ping -D`."""
+    """Reads `ping -D`: (sent, time of the last answer before each lost request, longest gap in ms)."""
     answers = re.findall(r"^\[([\d.]+)\] \d+ bytes from .*?icmp_seq=(\d+)", text, re.MULTILINE)
     sent = re.search(r"(\d+) packets transmitted", text)
     if not sent:
-        raise RuntimeError(f"ping: {text}")
+        raise RuntimeError(f"ping failed: {text}")
     times = {int(seq): float(time) for time, seq in reversed(answers)}
     lost = []
     last = None
@@ -103,8 +103,8 @@ def read_ping(text):
 
 
 def read_iperf(text):
-    """Mbit/s at the receiver."""
+    """Reads the rate at the receiver in Mbit/s."""
     try:
         return json.loads(text)["end"]["sum_received"]["bits_per_second"] / 1e6
     except (ValueError, KeyError):
-        raise RuntimeError(f"iperf3: {text}") from None
+        raise RuntimeError(f"iperf3 failed: {text}") from None

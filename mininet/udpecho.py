@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Answers ARP and UDP echo (port 7) for an address that the kernel does not have.
 
-The kernel's neighbour table holds a thousand entries and is shared by all network namespaces; a
-generator of new flows would fill it, and the test would measure that. So this host's echo address
-is served here, from packet sockets, under the interface's own MAC address. It is ready when it
-has printed "ready".
+The kernel's neighbour table holds a thousand entries and is shared by all network namespaces. A
+generator of new flows would fill it and distort the test. So this program serves the echo address
+from packet sockets, under the interface's own MAC address. It prints "ready" when it serves.
 """
 
 import argparse
@@ -16,7 +15,7 @@ import frames
 
 
 def serve(interface, address):
-    """Serves for ever."""
+    """Serves the address without end."""
     wanted = socket.inet_aton(address)
     arps = frames.open_socket(interface, frames.ETH_P_ARP)
     echoes = frames.open_socket(interface, frames.ETH_P_IP, frames.ECHO_PORT, udp_source=False)
@@ -36,7 +35,7 @@ def serve(interface, address):
 
 
 def answer_arp(packets, frame, mac, wanted):
-    """Answers a request for our address."""
+    """Answers an ARP request for the served address."""
     read = frames.read_arp(frame)
     if read and read[0] == frames.ARP_REQUEST and read[3] == wanted:
         _, sender, sender_ip, _ = read
@@ -44,7 +43,7 @@ def answer_arp(packets, frame, mac, wanted):
 
 
 def echo(packets, frame, mac, wanted):
-    """Sends a datagram for us back."""
+    """Sends a datagram for the served address back."""
     read = frames.read_udp(frame)
     if read and read[0] == mac and read[4] == wanted:
         _, sender, sender_ip, port, _, _, payload = read
@@ -52,7 +51,7 @@ def echo(packets, frame, mac, wanted):
 
 
 def main():
-    """Reads the command line and serves."""
+    """Parses the command line and serves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--interface", required=True)
     parser.add_argument("--address", required=True, help="an address that the kernel does not have")
@@ -62,7 +61,7 @@ def main():
     except KeyboardInterrupt:
         pass
     except OSError as problem:
-        # The host goes away before its server.
+        # The host's network may be removed before its server ends.
         if problem.errno != errno.ENETDOWN:
             raise
 

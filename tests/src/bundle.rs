@@ -1,21 +1,18 @@
-//! Bundles for tests: a release of ours under another version, or with a program that misbehaves.
+//! Bundles for tests: one of our releases under another version, or with a program that misbehaves.
 
-use crate::morpheus::bundles;
+use crate::morpheus::bundle_dir;
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A bundle in a directory of the test's.
+/// Bundle in the test's directory, changed step by step by the methods below.
 pub struct Bundle(PathBuf);
 
 impl Bundle {
-    /// Copies one of our bundles (`learning-switch-1.0.0`) into `dir` as `name`.
-    ///
-    /// # Errors
-    /// When it is not made.
+    /// Copies one of the built bundles (such as `learning-switch-1.0.0`) into `dir` as `name`.
     pub fn copy(of: &str, dir: &Path, name: &str) -> Result<Self> {
-        let (from, to) = (bundles(of)?, dir.join(name));
+        let (from, to) = (bundle_dir(of)?, dir.join(name));
         fs::create_dir_all(&to)?;
         for entry in fs::read_dir(&from)? {
             let entry = entry?;
@@ -24,31 +21,24 @@ impl Bundle {
         Ok(Self(to))
     }
 
-    /// Makes one in `dir` as `name` from a manifest and its executable.
-    ///
-    /// # Errors
-    /// When it is not made.
-    pub fn made(manifest: &Path, executable: &Path, dir: &Path, name: &str) -> Result<Self> {
+    /// Builds a bundle in `dir` as `name` from a manifest and an executable.
+    pub fn assemble(manifest: &Path, executable: &Path, dir: &Path, name: &str) -> Result<Self> {
         let to = dir.join(name);
         fs::create_dir_all(&to)?;
         fs::copy(manifest, to.join("app.toml"))?;
-        let program = executable.file_name().context("no executable")?;
+        let program = executable
+            .file_name()
+            .with_context(|| format!("{} has no file name", executable.display()))?;
         fs::copy(executable, to.join(program))?;
         Ok(Self(to))
     }
 
-    /// Sets a key of its manifest to this TOML value; a key that is not there is added.
-    ///
-    /// # Errors
-    /// When the manifest cannot be read or written.
+    /// Sets a key of the manifest to a TOML value, or adds the key.
     pub fn set(self, key: &str, value: &str) -> Result<Self> {
         self.write(key, Some(&format!("{key} = {value}")))
     }
 
-    /// Takes a key out of its manifest.
-    ///
-    /// # Errors
-    /// When the manifest cannot be read or written.
+    /// Removes a key from the manifest.
     pub fn without(self, key: &str) -> Result<Self> {
         self.write(key, None)
     }
@@ -56,17 +46,14 @@ impl Bundle {
     fn write(self, key: &str, line: Option<&str>) -> Result<Self> {
         let path = self.0.join("app.toml");
         let text = fs::read_to_string(&path)?;
-        let is_it = |l: &&str| l.split('=').next().is_some_and(|k| k.trim() == key);
-        let kept = text.lines().filter(|l| !is_it(l));
-        let lines: Vec<&str> = kept.chain(line).collect();
+        let sets_key = |l: &&str| l.split('=').next().is_some_and(|k| k.trim() == key);
+        let others = text.lines().filter(|l| !sets_key(l));
+        let lines: Vec<&str> = others.chain(line).collect();
         fs::write(&path, lines.join("\n") + "\n")?;
         Ok(self)
     }
 
-    /// Puts a shell script in the place of its program.
-    ///
-    /// # Errors
-    /// When it cannot be written.
+    /// Replaces the program by a shell script.
     pub fn script(self, script: &str) -> Result<Self> {
         let path = self.0.join("program");
         fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
@@ -74,20 +61,14 @@ impl Bundle {
         self.set("exec", "\"program\"")
     }
 
-    /// Puts another executable in the place of its program.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
+    /// Replaces the program by another executable.
     pub fn program(self, executable: &Path) -> Result<Self> {
         fs::copy(executable, self.0.join("program"))?;
         self.set("exec", "\"program\"")
     }
 
-    /// Where it is, for `morphctl app install`.
-    ///
-    /// # Errors
-    /// When the path is no text.
+    /// Path in the form that `morphctl app install` takes.
     pub fn path(&self) -> Result<&str> {
-        self.0.to_str().context("a path that is no text")
+        self.0.to_str().context("a path that is not UTF-8")
     }
 }

@@ -2,47 +2,38 @@
 
 use anyhow::{Context, Result};
 
-/// What makes a rule the same rule.
+/// Identity of a rule: two rules with equal keys overwrite one another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
-    /// The table that it is in.
     pub table: u8,
-    /// Its priority.
     pub priority: u16,
-    /// Its match, as printed.
+    /// Match in the notation of `ovs-ofctl`.
     pub matches: String,
 }
 
-/// A rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// Table, priority and match.
     pub key: FlowKey,
-    /// Its cookie.
     pub cookie: u64,
-    /// For how many seconds it has been there.
+    /// Age of the rule in seconds.
     pub duration: f64,
-    /// How many packets it has met.
     pub packets: u64,
-    /// Its actions, as printed.
+    /// Actions in the notation of `ovs-ofctl`.
     pub actions: String,
 }
 
 impl Flow {
-    /// The app id in its cookie; `None` for foreign rules.
+    /// App id in the cookie; `None` for a rule that is not of Morpheus.
     pub fn app(&self) -> Option<u8> {
         let bytes = self.cookie.to_be_bytes();
         (bytes[0] == 0x4d).then_some(bytes[1])
     }
 }
 
-/// The priority that is not printed.
+/// Priority that `ovs-ofctl` does not print.
 const DEFAULT_PRIORITY: u16 = 32768;
 
-/// Reads one line; `None` for the reply's heading and empty lines.
-///
-/// # Errors
-/// When the line is a rule with a number that is none.
+/// Reads one line; `None` for the heading of a reply and for empty lines.
 pub fn read_flow(line: &str) -> Result<Option<Flow>> {
     let Some((head, actions)) = line.trim().split_once("actions=") else {
         return Ok(None);
@@ -63,7 +54,7 @@ pub fn read_flow(line: &str) -> Result<Option<Flow>> {
             read_match(word, &mut flow.key)?;
             continue;
         };
-        let bad = || format!("{word} in {line}");
+        let bad = || format!("cannot read {word} in {line}");
         match word.split_once('=') {
             Some(("cookie", hex)) => {
                 let digits = hex.trim_start_matches("0x");
@@ -80,7 +71,7 @@ pub fn read_flow(line: &str) -> Result<Option<Flow>> {
     Ok(Some(flow))
 }
 
-/// The last word before the actions; flags such as `send_flow_rem` stand before it.
+/// Reads the last word before the actions. Flags such as `send_flow_rem` stand before it.
 fn read_match(word: &str, key: &mut FlowKey) -> Result<()> {
     key.matches.clear();
     for field in word.split(',') {
@@ -130,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_is_no_rule() {
+    fn a_heading_is_skipped() {
         assert_eq!(
             read_flow("OFPST_FLOW reply (OF1.3) (xid=0x2):").unwrap(),
             None

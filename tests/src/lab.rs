@@ -15,29 +15,26 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where Morpheus listens.
+/// Address of the OpenFlow port within the sandbox.
 const CONTROLLER: &str = "tcp:127.0.0.1:6653";
 
-/// A network, and Morpheus where the test has started it.
+/// Network of its own with switches and hosts, and Morpheus once the test has started it.
 pub struct Lab {
-    // Dropped in this order: what runs outside first.
+    // Dropped in this order: processes first, the sandbox that they run in last.
     morpheus: Option<Morpheus>,
     ovs: Ovs,
     shape: Shape,
-    /// The interfaces of each link.
-    wires: Vec<(String, String)>,
+    /// Names of the two interfaces of each link.
+    link_interfaces: Vec<(String, String)>,
     finished: bool,
     sandbox: Sandbox,
 }
 
 impl Lab {
-    /// Builds the network; its switches have no controller yet.
-    ///
-    /// # Errors
-    /// When a tool is missing, or not root.
+    /// Builds the network. The switches have no controller yet.
     pub fn new(shape: Shape) -> Result<Self> {
         let sandbox = Sandbox::new()?;
-        let (script, vsctl, wires) = plan(&shape);
+        let (script, vsctl, link_interfaces) = plan(&shape);
         let ovs = if shape.switches == 0 {
             Ovs::absent(&sandbox)
         } else {
@@ -51,17 +48,14 @@ impl Lab {
             morpheus: None,
             ovs,
             shape,
-            wires,
+            link_interfaces,
             finished: false,
             sandbox,
         })
     }
 
-    /// Builds the network, starts Morpheus with these apps, attaches the switches, and waits until
-    /// all are there.
-    ///
-    /// # Errors
-    /// When anything does not come.
+    /// Builds the network, starts Morpheus with these flags, attaches the switches, and waits until all are
+    /// connected.
     pub fn with_morpheus(shape: Shape, flags: &[&str]) -> Result<Self> {
         let mut lab = Self::new(shape)?;
         lab.start_morpheus(flags)?;
@@ -70,13 +64,9 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Starts Morpheus.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn start_morpheus(&mut self, flags: &[&str]) -> Result<()> {
         match &mut self.morpheus {
-            Some(morpheus) => morpheus.start_again(&self.sandbox, flags),
+            Some(morpheus) => morpheus.start_morphd(&self.sandbox, flags),
             None => {
                 self.morpheus = Some(Morpheus::start(&self.sandbox, flags)?);
                 Ok(())
@@ -84,19 +74,16 @@ impl Lab {
         }
     }
 
-    /// Ends Morpheus in order.
-    ///
-    /// # Errors
-    /// When something of it stays.
+    /// Ends Morpheus by SIGTERM and waits until all its processes are gone.
     pub fn stop_morpheus(&mut self) -> Result<()> {
-        let morpheus = self.morpheus.as_mut().context("no Morpheus in this lab")?;
+        let morpheus = self
+            .morpheus
+            .as_mut()
+            .context("the test has not started Morpheus")?;
         morpheus.stop(&self.sandbox)
     }
 
-    /// Names Morpheus as the controller of every switch.
-    ///
-    /// # Errors
-    /// When OVS refuses.
+    /// Sets Morpheus as the controller of every switch.
     pub fn attach(&self) -> Result<()> {
         let mut args = Vec::new();
         let bridges = self.bridges();
@@ -107,48 +94,35 @@ impl Lab {
         Ok(())
     }
 
-    /// Morpheus.
-    ///
-    /// # Errors
-    /// When the test has started none.
     pub fn morpheus(&self) -> Result<&Morpheus> {
-        self.morpheus.as_ref().context("no Morpheus in this lab")
+        self.morpheus
+            .as_ref()
+            .context("the test has not started Morpheus")
     }
 
-    /// Morpheus, to wait for its end.
-    ///
-    /// # Errors
-    /// When the test has started none.
     pub fn morpheus_mut(&mut self) -> Result<&mut Morpheus> {
-        self.morpheus.as_mut().context("no Morpheus in this lab")
+        self.morpheus
+            .as_mut()
+            .context("the test has not started Morpheus")
     }
 
-    /// Its processes.
-    ///
-    /// # Errors
-    /// When /proc cannot be read.
+    /// Processes of Morpheus in the sandbox.
     pub fn processes(&self) -> Result<Vec<Process>> {
-        morpheus::ours(&self.sandbox)
+        morpheus::processes(&self.sandbox)
     }
 
-    /// The one process of Morpheus whose executable has this name.
-    ///
-    /// # Errors
-    /// When there are none or several.
+    /// The one process of Morpheus whose executable has this name; an error when there are none or several.
     pub fn process(&self, name: &str) -> Result<Process> {
-        let mut found = morpheus::named(&self.sandbox, name)?;
+        let mut found = morpheus::processes_named(&self.sandbox, name)?;
         ensure!(
             found.len() == 1,
-            "{} processes are {name}: {found:?}",
+            "{} processes of Morpheus are named {name}, not one: {found:?}",
             found.len()
         );
-        found.pop().context(name.to_owned())
+        found.pop().with_context(|| format!("no process {name}"))
     }
 
-    /// How many descriptors each of them has open, by name.
-    ///
-    /// # Errors
-    /// When /proc cannot be read.
+    /// Open file descriptors of each process of Morpheus, by executable name.
     pub fn descriptors(&self) -> Result<BTreeMap<String, Vec<usize>>> {
         let mut counts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for process in self.processes()? {
@@ -160,47 +134,32 @@ impl Lab {
         Ok(counts)
     }
 
-    /// What the network looks like.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// Open vSwitch.
     pub fn ovs(&self) -> &Ovs {
         &self.ovs
     }
 
-    /// The namespaces.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    /// The namespaces, before something is started in them.
     pub fn sandbox_mut(&mut self) -> &mut Sandbox {
         &mut self.sandbox
     }
 
-    /// The directory of everything.
+    /// Directory with all sockets, state and logs of the lab.
     pub fn dir(&self) -> &Path {
         self.sandbox.dir()
     }
 
-    /// The names of all switches.
     pub fn bridges(&self) -> Vec<String> {
         (1..=self.shape.switches).map(|n| format!("s{n}")).collect()
     }
 
-    /// The names of all hosts.
-    pub fn hosts(&self) -> Vec<String> {
-        (1..=self.shape.hosts.len())
-            .map(|n| format!("h{n}"))
-            .collect()
-    }
-
-    /// The number of the link between two switches.
-    ///
-    /// # Errors
-    /// When there is none.
+    /// Index of the link between two switches, for [`Lab::link`].
     pub fn link_between(&self, a: usize, b: usize) -> Result<usize> {
         let found = self
             .shape
@@ -210,22 +169,19 @@ impl Lab {
         found.with_context(|| format!("no link between s{a} and s{b}"))
     }
 
-    /// Takes the `n`th link (from 0) down, or up again. Only links of kind [`Links::Veth`].
-    ///
-    /// # Errors
-    /// When it is none.
+    /// Takes the `n`th link (from 0) down or up. Works only for links of kind [`Links::Veth`].
     pub fn link(&self, n: usize, up: bool) -> Result<()> {
-        let (interface, _) = self.wires.get(n).context("no such link")?;
+        let (interface, _) = self
+            .link_interfaces
+            .get(n)
+            .with_context(|| format!("the lab has no link {n}"))?;
         let state = if up { "up" } else { "down" };
         self.sandbox
             .script(&format!("ip link set {interface} {state}"))?;
         Ok(())
     }
 
-    /// Pings from host to host, a given number of times.
-    ///
-    /// # Errors
-    /// When it cannot be started.
+    /// Pings from host to host, `count` times.
     pub fn ping(&self, from: usize, to: usize, every_ms: u32, count: u32) -> Result<Ping> {
         Ping::start(
             &self.sandbox,
@@ -237,17 +193,11 @@ impl Lab {
     }
 
     /// Pings from host to host until stopped.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn ping_on(&self, from: usize, to: usize, every_ms: u32) -> Result<Ping> {
+    pub fn ping_continuously(&self, from: usize, to: usize, every_ms: u32) -> Result<Ping> {
         Ping::start(&self.sandbox, &host(from), &address(to), every_ms, None)
     }
 
     /// Waits until one ping from host to host is answered.
-    ///
-    /// # Errors
-    /// When none is.
     pub fn wait_ping(&self, from: usize, to: usize) -> Result<()> {
         wait_until(
             &format!("h{from} reaches h{to}"),
@@ -259,10 +209,7 @@ impl Lab {
         )
     }
 
-    /// Pings once from every host to every other; gives the pairs that failed.
-    ///
-    /// # Errors
-    /// When ping cannot be started.
+    /// Pings once from every host to every other host; returns the pairs that failed.
     pub fn ping_all(&self) -> Result<Vec<(usize, usize)>> {
         let mut failed = Vec::new();
         let hosts = self.shape.hosts.len();
@@ -280,11 +227,8 @@ impl Lab {
         Ok(failed)
     }
 
-    /// Lets every host know every other host's MAC address.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn static_arp(&self) -> Result<()> {
+    /// Gives every host a permanent ARP entry for every other host.
+    pub fn set_static_arp(&self) -> Result<()> {
         let mut script = String::new();
         let hosts = self.shape.hosts.len();
         for from in 1..=hosts {
@@ -300,18 +244,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Serves echoes on a host, for new flows.
-    ///
-    /// # Errors
-    /// When it does not become ready.
+    /// Starts an echo server on a host, as the target of new flows.
     pub fn echo(&self, on: usize) -> Result<Echo> {
         Echo::start(&self.sandbox, &host(on), &echo_address(on))
     }
 
-    /// New flows from a host to the echo server of another; see [`NewFlows::start`].
-    ///
-    /// # Errors
-    /// When they cannot be started.
+    /// Starts new flows from a host to the echo server of another host; see [`NewFlows::start`].
     pub fn new_flows(
         &self,
         from: usize,
@@ -331,10 +269,7 @@ impl Lab {
         )
     }
 
-    /// All rules of all switches that have this app's cookie, and when they were added.
-    ///
-    /// # Errors
-    /// When a switch does not answer.
+    /// Rules of one app on all switches, with the time at which each was added.
     pub fn rules(&self, app: u8) -> Result<Rules> {
         let mut rules = Rules::new();
         for bridge in self.bridges() {
@@ -350,7 +285,7 @@ impl Lab {
         Ok(rules)
     }
 
-    /// The logs of morphd and of all that it has started, by file.
+    /// Logs of morphd and of everything that it has started: file name and text.
     pub fn logs(&self) -> Vec<(String, String)> {
         let mut paths = Vec::new();
         logs_below(self.dir(), 4, &mut paths);
@@ -366,10 +301,7 @@ impl Lab {
         paths.into_iter().map(read).collect()
     }
 
-    /// Ends the test well: Morpheus is told to end, and all of it has to.
-    ///
-    /// # Errors
-    /// When something of it stays.
+    /// Ends a passed test: stops Morpheus, and fails if one of its processes stays.
     pub fn finish(mut self) -> Result<()> {
         if let Some(morpheus) = &mut self.morpheus {
             morpheus.stop(&self.sandbox)?;
@@ -384,16 +316,16 @@ impl Drop for Lab {
         if self.finished {
             return;
         }
-        // The test has failed: what Morpheus said last.
+        // The test has failed: print the end of every log.
         for (name, text) in self.logs() {
             let lines: Vec<&str> = text.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
-            eprintln!("---- the end of {name} ----\n{}", tail.join("\n"));
+            eprintln!("---- end of {name} ----\n{}", tail.join("\n"));
         }
     }
 }
 
-/// Log files, but for those of OVS.
+/// Collects the log files below `dir`, except those of Open vSwitch.
 fn logs_below(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -1,4 +1,4 @@
-//! The ledger on fake switches: an app that writes down what it applied, and what the books must say.
+//! The ledger on fake switches: an app that records every packet that it applied, and the checks of its records.
 
 use crate::bundle::Bundle;
 use crate::lab::Lab;
@@ -12,73 +12,64 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Runs of consecutive numbers, by datapath id, in the order in which they were applied.
+/// Runs of consecutive packet numbers by datapath id, in the order in which the app applied them.
 pub type Books = BTreeMap<u64, Vec<(u64, u64)>>;
 
-/// How long the last packets may take to be answered.
-const AT_REST: Duration = Duration::from_secs(20);
+/// Time that the last packets may take until they are recorded.
+const SETTLE: Duration = Duration::from_secs(20);
 
-/// What is asked of packet-outs.
+/// Guarantee that a test demands for packet-outs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
-    /// Each packet is answered once: over hand-overs.
-    Once,
-    /// None is answered twice; those in hand when an instance died may have gone unanswered.
+pub enum Delivery {
+    /// Each packet is answered exactly once. Holds across hand-overs.
+    ExactlyOnce,
+    /// No packet is answered twice. Those in flight when an instance died may stay unanswered.
     AtMostOnce,
 }
 
-/// A lab with the ledger (and a second app of its kind) and fake switches.
+/// Lab with the ledger, a second app of the same kind, and fake switches.
 pub struct LedgerLab {
-    // Dropped first: its thread is in the network of the lab.
+    // Dropped first: its thread runs in the lab's network namespace.
     switches: Switches,
     lab: Lab,
-    /// What the app was told before the test began: a new proxy says that it knows nothing of what was before it.
-    told: BTreeMap<String, u64>,
+    /// Notices that the app had before the test began. A new proxy reports once that it knows nothing of earlier
+    /// events.
+    notices: BTreeMap<String, u64>,
     flags: Vec<String>,
 }
 
 impl LedgerLab {
-    /// The port whose packets the ledger takes.
+    /// Switch port whose packets the ledger handles.
     pub const PORT: u32 = 1;
-    /// The port of the second app.
+    /// Switch port whose packets the second app handles.
     pub const OTHER_PORT: u32 = 2;
-    /// Its apps.
     pub const APPS: [&str; 2] = ["ledger", "other"];
 
-    /// Starts Morpheus with ledger 1.0.0 and so many switches, and waits until all of them punt.
-    ///
-    /// # Errors
-    /// When anything does not come.
+    /// Starts Morpheus with ledger 1.0.0 and `switches` fake switches, and waits until each has the app's rules.
     pub fn new(switches: usize) -> Result<Self> {
         Self::with(switches, |_| Ok(()), &[])
     }
 
     /// As [`new`](Self::new), with a ledger whose turns are acknowledged before they are on disk.
-    ///
-    /// # Errors
-    /// When anything does not come.
     pub fn unsynced(switches: usize) -> Result<Self> {
         let unsynced = ("durability", "\"async\"");
-        Self::made(switches, |_| Ok(()), &[], Some(unsynced))
+        Self::build(switches, |_| Ok(()), &[], Some(unsynced))
     }
 
-    /// As [`new`](Self::new); `prepare` does something to the lab before Morpheus starts, with these further flags.
-    ///
-    /// # Errors
-    /// When anything does not come.
+    /// As [`new`](Self::new), with further flags for morphd. `prepare` changes the lab before Morpheus starts.
     pub fn with(
         switches: usize,
         prepare: impl FnOnce(&mut Lab) -> Result<()>,
         flags: &[&str],
     ) -> Result<Self> {
-        Self::made(switches, prepare, flags, None)
+        Self::build(switches, prepare, flags, None)
     }
 
-    fn made(
+    fn build(
         switches: usize,
         prepare: impl FnOnce(&mut Lab) -> Result<()>,
         flags: &[&str],
-        also: Option<(&str, &str)>,
+        manifest_key: Option<(&str, &str)>,
     ) -> Result<Self> {
         let mut lab = Lab::new(Shape::none())?;
         prepare(&mut lab)?;
@@ -90,13 +81,13 @@ impl LedgerLab {
         ] {
             let manifest = repository().join(format!("apps/ledger/bundles/{of}/app.toml"));
             let program = bin(&format!("examples/{program}"))?;
-            let bundle = Bundle::made(&manifest, &program, &bundles, of)?;
-            if let Some((key, value)) = also {
+            let bundle = Bundle::assemble(&manifest, &program, &bundles, of)?;
+            if let Some((key, value)) = manifest_key {
                 bundle.set(key, value)?;
             }
         }
-        let bundles = bundles.to_str().context("a path that is no text")?;
-        let ours = [
+        let bundles = bundles.to_str().context("a path that is not UTF-8")?;
+        let own_flags = [
             "--bundles",
             bundles,
             "--app",
@@ -104,13 +95,13 @@ impl LedgerLab {
             "--app",
             "other",
         ];
-        let flags = [&ours, flags].concat();
+        let flags = [&own_flags, flags].concat();
         lab.start_morpheus(&flags)?;
         let switches = Switches::start(lab.sandbox(), switches)?;
         let mut ledger = Self {
             switches,
             lab,
-            told: BTreeMap::new(),
+            notices: BTreeMap::new(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         };
         for app in Self::APPS {
@@ -120,69 +111,54 @@ impl LedgerLab {
             ledger.switches.wait_punting(port)?;
         }
         let count = ledger.switches.tallies(Self::PORT).len();
-        ledger.told = wait_until("all switches are in the books", AT_REST, || {
-            let told = ledger.told()?;
-            let up = told.keys().filter(|key| key.ends_with("/up")).count();
-            Ok((up == count).then_some(told))
+        ledger.notices = wait_until("the ledger knows all switches", SETTLE, || {
+            let notices = ledger.notices()?;
+            let up = notices.keys().filter(|key| key.ends_with("/up")).count();
+            Ok((up == count).then_some(notices))
         })?;
         Ok(ledger)
     }
 
-    /// The lab.
     pub fn lab(&self) -> &Lab {
         &self.lab
     }
 
-    /// The lab, to start Morpheus again.
     pub fn lab_mut(&mut self) -> &mut Lab {
         &mut self.lab
     }
 
     /// Starts another morphd with the flags of the first one.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub fn start_again(&mut self) -> Result<()> {
+    pub fn start_morphd(&mut self) -> Result<()> {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         self.lab.start_morpheus(&flags)
     }
 
-    /// The process of a release of the ledger.
-    ///
-    /// # Errors
-    /// When there is none, or several.
+    /// Process of a release of the ledger; an error when there are none or several.
     pub fn instance(&self, version: &str) -> Result<Process> {
         let major = version.split('.').next().unwrap_or(version);
         self.lab.process(&format!("ledger-{major}"))
     }
 
-    /// Waits until this release has the only instance: what it displaced is gone.
-    ///
-    /// # Errors
-    /// When another one stays.
-    pub fn wait_alone(&self, version: &str) -> Result<()> {
+    /// Waits until this release has the only instance: the one that it replaced has ended.
+    pub fn wait_single_instance(&self, version: &str) -> Result<()> {
         let other = Self::other_release(version);
-        let alone = wait_until("one instance is left", AT_REST, || {
+        let alone = wait_until("one instance is left", SETTLE, || {
             let alone = self.instance(version).is_ok() && self.instance(other).is_err();
             Ok(alone.then_some(()))
         });
-        alone.with_context(|| format!("{:?}", self.lab.processes()))
+        alone.with_context(|| format!("processes: {:?}", self.lab.processes()))
     }
 
-    /// The switches.
     pub fn switches(&self) -> &Switches {
         &self.switches
     }
 
-    /// The release of the ledger that is not this one.
+    /// The release of the ledger that is not `version`.
     pub fn other_release(version: &str) -> &'static str {
         if version == "1.0.0" { "2.0.0" } else { "1.0.0" }
     }
 
-    /// The books, whichever release keeps them.
-    ///
-    /// # Errors
-    /// When they cannot be read.
+    /// Books of the ledger in one form, whichever schema they are stored in.
     pub fn books(&self) -> Result<Books> {
         let mut books: BTreeMap<u64, BTreeMap<u64, (u64, u64)>> = BTreeMap::new();
         for row in self.rows("books")? {
@@ -205,11 +181,8 @@ impl LedgerLab {
         Ok(books.into_iter().map(in_order).collect())
     }
 
-    /// What the app was told of: `DPID/what` and how often.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn told(&self) -> Result<BTreeMap<String, u64>> {
+    /// Events other than packets that the app was given: `DPID/kind` and how often.
+    pub fn notices(&self) -> Result<BTreeMap<String, u64>> {
         let rows = self.rows("told")?;
         let pair = |row: &Value| Ok((text(row, "key")?.to_owned(), number(&row["value"])?));
         rows.iter().map(pair).collect()
@@ -217,50 +190,53 @@ impl LedgerLab {
 
     fn rows(&self, table: &str) -> Result<Vec<Value>> {
         let list = ["store", "list", "app=ledger", table, "--limit", "10000"];
-        let answer = self.lab.morpheus()?.do_(&list)?;
-        ensure!(answer["more"] != true, "not all rows were given");
+        let answer = self.lab.morpheus()?.morphctl(&list)?;
+        ensure!(
+            answer["more"] != true,
+            "more than 10000 rows in table {table}"
+        );
         Ok(answer["store"].as_array().context("store")?.clone())
     }
 
-    /// Stops the load, waits until all that was sent is in the books, and looks whether they are exact: each number of each
-    /// switch once, in order, nothing told as lost, and every packet answered as it has to be.
-    ///
-    /// # Errors
-    /// With what is wrong.
-    pub fn settle(&self, strictness: Strictness) -> Result<u64> {
+    /// Stops the load, waits until everything sent is in the books, and checks that they are exact: each number of
+    /// each switch once, in order, none reported as lost, and every packet answered as `delivery` demands. Returns
+    /// the number of packets sent.
+    pub fn check_books(&self, delivery: Delivery) -> Result<u64> {
         self.switches.load(Self::PORT, Load::Silent);
-        let (mut last, mut away) = (Books::new(), None);
-        let exact = wait_until("the books are exact", AT_REST, || {
-            // A store that has just died does not answer yet.
+        let (mut last, mut unreadable) = (Books::new(), None);
+        let exact = wait_until("the books are exact", SETTLE, || {
+            // A store that has just been killed does not answer yet.
             match self.books() {
                 Ok(books) => last = books,
-                Err(error) => away = Some(error),
+                Err(error) => unreadable = Some(error),
             }
             Ok((last == self.expected()).then_some(()))
         });
-        let exact = exact.map_err(|late| away.map_or(late, |error| error.context("the books")));
-        exact.with_context(|| wrong(&last, &self.expected()))?;
-        let told = self.told()?;
+        let exact = exact.map_err(|late| {
+            unreadable.map_or(late, |error| error.context("cannot read the books"))
+        });
+        exact.with_context(|| difference(&last, &self.expected()))?;
+        let notices = self.notices()?;
         ensure!(
-            told == self.told,
-            "told {told:?}, which was {:?}",
-            self.told
+            notices == self.notices,
+            "the ledger was told of {notices:?}, before the load of {:?}",
+            self.notices
         );
         let sent = self.switches.sent(Self::PORT);
         wait_until("all packets are answered", Duration::from_secs(5), || {
             let all = self.switches.answered(Self::PORT) == sent;
-            Ok((all || strictness == Strictness::AtMostOnce).then_some(()))
+            Ok((all || delivery == Delivery::AtMostOnce).then_some(()))
         })
-        .or_else(|_| self.unanswered())?;
+        .or_else(|_| self.report_unanswered())?;
         for (dpid, tally) in self.switches.tallies(Self::PORT) {
             ensure!(
-                tally.too_many() == 0,
-                "switch {dpid}: {} answers too many",
-                tally.too_many()
+                tally.extra_answers() == 0,
+                "switch {dpid} got {} answers too many",
+                tally.extra_answers()
             );
             ensure!(
-                tally.disordered() == 0,
-                "switch {dpid}: answers out of order"
+                tally.out_of_order() == 0,
+                "switch {dpid} got answers out of order"
             );
         }
         Ok(sent)
@@ -274,34 +250,31 @@ impl LedgerLab {
         sent.map(|(dpid, sent)| (dpid, vec![(1, sent)])).collect()
     }
 
-    fn unanswered(&self) -> Result<()> {
+    fn report_unanswered(&self) -> Result<()> {
         let tallies = self.switches.tallies(Self::PORT);
         let missing = tallies
             .iter()
             .map(|(dpid, tally)| (dpid, tally.unanswered()));
         let missing: Vec<_> = missing.filter(|(_, numbers)| !numbers.is_empty()).collect();
-        bail!("packets that nobody answered: {missing:?}")
+        bail!("packets without an answer, by switch: {missing:?}")
     }
 
-    /// Ends the test well: no switch was disconnected, and Morpheus ends.
-    ///
-    /// # Errors
-    /// When one was, or something of Morpheus stays.
+    /// Ends a passed test: no switch may have been disconnected, and Morpheus must stop.
     pub fn finish(self) -> Result<()> {
-        self.switches.never_disconnected()?;
+        self.switches.check_no_disconnects()?;
         self.switches.stop()?;
         self.lab.finish()
     }
 }
 
-/// The first few books that are not as expected.
-fn wrong(found: &Books, expected: &Books) -> String {
+/// Describes the first few books that differ from what is expected.
+fn difference(found: &Books, expected: &Books) -> String {
     let differ = expected
         .iter()
         .filter(|(dpid, runs)| found.get(dpid) != Some(runs));
     let shown = differ.take(3).map(|(dpid, runs)| {
         let found = found.get(dpid).map(|runs| &runs[..runs.len().min(20)]);
-        format!("switch {dpid}: {found:?}, not {runs:?}")
+        format!("switch {dpid} has {found:?}, not {runs:?}")
     });
     shown.collect::<Vec<_>>().join("; ")
 }

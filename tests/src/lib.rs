@@ -1,7 +1,7 @@
-//! End to end: real processes, real Open vSwitch, faults.
+//! End-to-end tests: real processes, real Open vSwitch, faults.
 //!
-//! A [`Lab`] is a network of its own: switches, hosts and one Morpheus in namespaces that nobody
-//! else sees and that vanish with the test, however it ends.
+//! A [`Lab`] is a network of its own: switches, hosts and one Morpheus in namespaces that end with the test, in whatever
+//! way it ends.
 //!
 //! ```text
 //!  +-- sandbox: pid, mount and network namespace --------------------------+
@@ -14,8 +14,8 @@
 //!  +-----------------------------------------------------------------------+
 //! ```
 
-mod ballast;
 mod bundle;
+mod fill;
 mod flows;
 mod lab;
 mod ledger;
@@ -26,6 +26,7 @@ mod paths;
 mod peer;
 mod ping;
 mod processes;
+mod results;
 mod rules;
 mod sandbox;
 mod shape;
@@ -35,14 +36,15 @@ mod wait;
 pub use bundle::Bundle;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
-pub use ledger::{Books, LedgerLab, Strictness};
-pub use morpheus::{Answer, Morpheus, bin, bundles, repository};
+pub use ledger::{Books, Delivery, LedgerLab};
+pub use morpheus::{CtlOutput, Morpheus, bin, bundle_dir, repository};
 pub use newflows::{Echo, NewFlows, NewFlowsSummary};
 pub use ovs::{ControllerRow, Ovs};
 pub use paths::Paths;
 pub use peer::Peer;
 pub use ping::{Ping, PingSummary};
 pub use processes::Process;
+pub use results::{long, result, result_row};
 pub use rules::{Rules, touched};
 pub use sandbox::Sandbox;
 pub use shape::{Links, Shape};

@@ -1,7 +1,7 @@
 //! Morpheus inside a sandbox: morphd as an operator starts it, and morphctl.
 
 use crate::processes::Process;
-use crate::sandbox::{CARGOS, Sandbox};
+use crate::sandbox::{LIBRARY_PATH, Sandbox};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,19 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a part may take to be there.
+/// Time that a process of Morpheus may take to become ready.
 const START: Duration = Duration::from_secs(20);
 
-/// The project's root.
+/// Root directory of the repository.
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// A program of ours: in `$MORPH_BIN_DIR`, else in `target/release`.
-///
-/// # Errors
-/// When it is not built.
+/// Path of a built program: in `$MORPH_BIN_DIR`, else in `target/release`.
 pub fn bin(name: &str) -> Result<PathBuf> {
     let path = bin_dir().join(name);
     ensure!(
@@ -33,11 +30,8 @@ pub fn bin(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The bundle of a release of ours.
-///
-/// # Errors
-/// When it is not made.
-pub fn bundles(release: &str) -> Result<PathBuf> {
+/// Path of a built bundle.
+pub fn bundle_dir(release: &str) -> Result<PathBuf> {
     bin(&format!("bundles/{release}"))
 }
 
@@ -48,32 +42,26 @@ fn bin_dir() -> PathBuf {
     }
 }
 
-/// One Morpheus: its directories, and the morphd that the test has started last.
+/// One Morpheus: its directories, and the morphd that the test started last.
 pub struct Morpheus {
     run_dir: PathBuf,
     state_dir: PathBuf,
     ctl: PathBuf,
     child: Option<Child>,
-    /// For the next morphd.
+    /// Environment of the next morphd.
     env: Vec<(String, String)>,
 }
 
-/// What morphctl said.
+/// Exit code and output of a morphctl that has ended.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its exit code.
+pub struct CtlOutput {
     pub code: i32,
-    /// Its standard output.
-    pub out: String,
-    /// Its standard error.
-    pub err: String,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Morpheus {
-    /// Starts morphd with private directories and these further flags, and waits until it answers.
-    ///
-    /// # Errors
-    /// When it is not built, or does not answer.
+    /// Starts morphd with private directories and these flags, and waits until it answers.
     pub fn start(sandbox: &Sandbox, flags: &[&str]) -> Result<Self> {
         let mut morpheus = Self {
             run_dir: sandbox.dir().join("run"),
@@ -82,33 +70,27 @@ impl Morpheus {
             child: None,
             env: Vec::new(),
         };
-        morpheus.start_again(sandbox, flags)?;
+        morpheus.start_morphd(sandbox, flags)?;
         Ok(morpheus)
     }
 
     /// Starts another morphd on the same directories, and waits until it answers.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub fn start_again(&mut self, sandbox: &Sandbox, flags: &[&str]) -> Result<()> {
+    pub fn start_morphd(&mut self, sandbox: &Sandbox, flags: &[&str]) -> Result<()> {
         let mut command = self.command(sandbox, flags)?;
         self.child = Some(sandbox.daemon("morphd", &mut command)?);
         let answered = wait_until("morphd answers", START, || {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
-                bail!("morphd has ended: {status}");
+                bail!("morphd has exited: {status}");
             }
-            let answer = self.ask(&["apps"])?;
+            let answer = self.try_morphctl(&["apps"])?;
             Ok((answer.code == 0).then_some(()))
         });
         answered.with_context(|| sandbox.log("morphd"))
     }
 
-    /// The command that starts morphd, for tests that want it to fail.
-    ///
-    /// # Errors
-    /// When it is not built.
+    /// Command that starts morphd, for tests in which it has to fail.
     pub fn command(&self, sandbox: &Sandbox, flags: &[&str]) -> Result<Command> {
         let mut command = sandbox.command(bin("morphd")?);
         command.arg("--state-dir").arg(&self.state_dir);
@@ -117,81 +99,70 @@ impl Morpheus {
         Ok(command)
     }
 
-    /// A variable of the environment of every morphd that is started from now on.
+    /// Sets an environment variable for every morphd that is started from now on.
     pub fn set_env(&mut self, key: &str, value: &str) {
         self.env.retain(|(known, _)| known != key);
         self.env.push((key.to_owned(), value.to_owned()));
     }
 
-    /// Where it keeps its state.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
     }
 
-    /// Where its sockets and locks are.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
     }
 
-    /// Runs morphctl to its end, whatever that is.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn ask(&self, args: &[&str]) -> Result<Answer> {
-        let output = self.ctl(args).output().context("morphctl")?;
-        Ok(Answer {
+    /// Runs morphctl until it ends, with whatever exit code.
+    pub fn try_morphctl(&self, args: &[&str]) -> Result<CtlOutput> {
+        let output = self
+            .ctl_command(args)
+            .output()
+            .context("cannot run morphctl")?;
+        Ok(CtlOutput {
             code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
 
     /// Starts morphctl and leaves it running.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn ask_beside(&self, args: &[&str]) -> Result<Child> {
-        let mut command = self.ctl(args);
+    pub fn spawn_morphctl(&self, args: &[&str]) -> Result<Child> {
+        let mut command = self.ctl_command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().context("morphctl")
+        command.spawn().context("cannot run morphctl")
     }
 
-    fn ctl(&self, args: &[&str]) -> Command {
+    fn ctl_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&self.ctl);
         let endpoint = format!("unix:{}", self.run_dir.join("api.sock").display());
         command.args(["--endpoint", &endpoint, "--output", "json"]);
-        command.args(args).stdin(Stdio::null()).env_remove(CARGOS);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .env_remove(LIBRARY_PATH);
         command
     }
 
-    /// Runs morphctl, which has to succeed; gives what it printed.
-    ///
-    /// # Errors
-    /// With its code and what it said.
-    pub fn do_(&self, args: &[&str]) -> Result<Value> {
-        let answer = self.ask(args)?;
+    /// Runs morphctl, which has to succeed; returns what it printed.
+    pub fn morphctl(&self, args: &[&str]) -> Result<Value> {
+        let answer = self.try_morphctl(args)?;
         ensure!(answer.code == 0, "morphctl {args:?}: {answer:?}");
         answer
             .json()
             .with_context(|| format!("morphctl {args:?}: {answer:?}"))
     }
 
-    /// The row of an app.
-    ///
-    /// # Errors
-    /// When there is none.
+    /// Row of one app in `morphctl apps`.
     pub fn app(&self, name: &str) -> Result<Value> {
-        let apps = self.do_(&["apps"])?;
+        let apps = self.morphctl(&["apps"])?;
         let list = apps["apps"].as_array().context("apps")?;
         let found = list.iter().find(|app| app["name"] == name).cloned();
-        found.with_context(|| format!("no {name} in {apps}"))
+        found.with_context(|| format!("no app {name} in {apps}"))
     }
 
-    /// Waits until the app runs, in an instance other than the one with `not_pid`.
-    ///
-    /// # Errors
-    /// When it does not.
+    /// Waits until the app runs, in an instance whose pid is not `not_pid`.
     pub fn wait_running(&self, name: &str, not_pid: Option<u32>) -> Result<Value> {
         let mut last = Value::Null;
         let found = wait_until(&format!("{name} runs"), START, || {
@@ -199,16 +170,12 @@ impl Morpheus {
             let other = not_pid.is_none_or(|pid| last["pid"] != pid);
             Ok((last["status"] == "running" && other).then(|| last.clone()))
         });
-        found.with_context(|| format!("the last that was seen: {last}"))
+        found.with_context(|| format!("last row of {name}: {last}"))
     }
 
-    /// Waits until this many switches are connected.
-    ///
-    /// # Errors
-    /// When they are not.
     pub fn wait_switches(&self, count: usize) -> Result<Value> {
-        wait_until(&format!("{count} switches"), START, || {
-            let switches = self.do_(&["switches"])?;
+        wait_until(&format!("{count} switches are connected"), START, || {
+            let switches = self.morphctl(&["switches"])?;
             let there = switches["switches"]
                 .as_array()
                 .is_some_and(|list| list.len() == count);
@@ -216,39 +183,25 @@ impl Morpheus {
         })
     }
 
-    /// Ends morphd by SIGTERM, and with it all that it has started.
-    ///
-    /// # Errors
-    /// When something of it stays, or morphd does not end well.
+    /// Ends morphd by SIGTERM, and with it everything that it has started. Fails if a process stays.
     pub fn stop(&mut self, sandbox: &Sandbox) -> Result<()> {
-        let daemons = named(sandbox, "morphd")?;
-        for daemon in &daemons {
-            daemon.signal(Signal::TERM)?;
+        let found = processes_named(sandbox, "morphd")?;
+        for morphd in &found {
+            morphd.signal(Signal::TERM)?;
         }
-        wait_until("Morpheus ends", START, || {
-            Ok(ours(sandbox)?.is_empty().then_some(()))
+        wait_until("all processes of Morpheus end", START, || {
+            Ok(processes(sandbox)?.is_empty().then_some(()))
         })
-        .with_context(|| format!("{:?}", ours(sandbox)))?;
+        .with_context(|| format!("{:?}", processes(sandbox)))?;
         if let Some(mut child) = self.child.take() {
             let status = child.wait()?;
-            ensure!(status.success(), "morphd ended with {status}");
+            ensure!(status.success(), "morphd exited with {status}");
         }
         Ok(())
     }
 
-    /// The morphd that the test has started last runs.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub fn runs(&mut self) -> Result<bool> {
-        match &mut self.child {
-            Some(child) => Ok(child.try_wait()?.is_none()),
-            None => Ok(false),
-        }
-    }
-
-    /// Lets a morphd that was stopped go on, and what it was started through, which stops with it.
-    pub fn go_on(&self, morphd: &Process) {
+    /// Continues a morphd that was stopped, and the nsenter that started it, which stops with it.
+    pub fn continue_stopped(&self, morphd: &Process) {
         let _ = morphd.signal(Signal::CONT);
         if let Some(child) = &self.child
             && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
@@ -257,18 +210,15 @@ impl Morpheus {
         }
     }
 
-    /// The morphd that the test has started last is gone, whatever its end.
-    ///
-    /// # Errors
-    /// When it does not end.
-    pub fn wait_gone(&mut self) -> Result<std::process::ExitStatus> {
+    /// Waits until the morphd that the test started last has ended, with whatever status.
+    pub fn wait_exited(&mut self) -> Result<std::process::ExitStatus> {
         let Some(mut child) = self.child.take() else {
-            bail!("no morphd")
+            bail!("the test has started no morphd")
         };
-        let entrance = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        wait_until("morphd ends", START, || {
-            // What it was started through may have been stopped with it.
-            if let Some(pid) = entrance {
+        let nsenter = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        wait_until("morphd exits", START, || {
+            // The nsenter that started morphd may have been stopped with it.
+            if let Some(pid) = nsenter {
                 let _ = kill_process(pid, Signal::CONT);
             }
             Ok(child.try_wait()?)
@@ -276,24 +226,21 @@ impl Morpheus {
     }
 }
 
-impl Answer {
-    /// Its output as JSON; where it prints one document a line, a list of them.
-    ///
-    /// # Errors
-    /// When it is none.
+impl CtlOutput {
+    /// Standard output as JSON. Several documents, one a line, become a list.
     pub fn json(&self) -> Result<Value> {
-        if let Ok(value) = serde_json::from_str(&self.out) {
+        if let Ok(value) = serde_json::from_str(&self.stdout) {
             return Ok(value);
         }
-        let lines = self.out.lines().filter(|line| !line.trim().is_empty());
+        let lines = self.stdout.lines().filter(|line| !line.trim().is_empty());
         Ok(Value::Array(
             lines.map(serde_json::from_str).collect::<Result<_, _>>()?,
         ))
     }
 }
 
-/// All processes of Morpheus in the sandbox: those that run something of the build's or of a bundle.
-pub(crate) fn ours(sandbox: &Sandbox) -> Result<Vec<Process>> {
+/// Processes of Morpheus in the sandbox: those that run a program of the build or of a bundle.
+pub(crate) fn processes(sandbox: &Sandbox) -> Result<Vec<Process>> {
     let bins = bin_dir().canonicalize().unwrap_or_else(|_| bin_dir());
     let dir = sandbox.dir().canonicalize()?;
     let mut processes = sandbox.processes()?;
@@ -301,9 +248,8 @@ pub(crate) fn ours(sandbox: &Sandbox) -> Result<Vec<Process>> {
     Ok(processes)
 }
 
-/// Those of them whose executable has this name.
-pub(crate) fn named(sandbox: &Sandbox, name: &str) -> Result<Vec<Process>> {
-    let mut processes = ours(sandbox)?;
+pub(crate) fn processes_named(sandbox: &Sandbox, name: &str) -> Result<Vec<Process>> {
+    let mut processes = processes(sandbox)?;
     processes.retain(|p| p.name() == name);
     Ok(processes)
 }

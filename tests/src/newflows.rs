@@ -1,4 +1,4 @@
-//! New flows and their echo: `mininet/newflows.py` and `mininet/udpecho.py`.
+//! New flows and their echo server: `mininet/newflows.py` and `mininet/udpecho.py`.
 
 use crate::morpheus::repository;
 use crate::sandbox::Sandbox;
@@ -8,17 +8,13 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Stdio};
 
-/// Debian's own, which has all that the scripts need.
+/// Debian's own Python, which has the modules that the scripts need.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// An echo server that runs on a host.
 pub struct Echo(Child);
 
 impl Echo {
     /// Serves `address`, which the host's kernel must not have.
-    ///
-    /// # Errors
-    /// When it does not become ready.
     pub fn start(sandbox: &Sandbox, host: &str, address: &str) -> Result<Self> {
         let script = repository().join("mininet/udpecho.py");
         let mut child = sandbox
@@ -27,7 +23,10 @@ impl Echo {
             .args(["--interface", "eth0", "--address", address])
             .stdout(Stdio::piped())
             .spawn()?;
-        let out = child.stdout.take().context("no output")?;
+        let out = child
+            .stdout
+            .take()
+            .context("standard output is not a pipe")?;
         BufReader::new(out).read_line(&mut String::new())?;
         Ok(Self(child))
     }
@@ -40,38 +39,31 @@ impl Drop for Echo {
     }
 }
 
-/// A generator that runs.
+/// Generator of new flows that is running.
 pub struct NewFlows {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-/// What became of the flows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewFlowsSummary {
-    /// Flows begun.
     pub sent: u64,
-    /// Flows that had their ARP reply and their echo.
+    /// Flows that got their ARP reply and their echo.
     pub ok: u64,
-    /// Flows that had not, in time.
+    /// Flows that did not get them in time.
     pub lost: u64,
-    /// Of them, those without an ARP reply.
+    /// Lost flows that got no ARP reply.
     pub lost_at_arp: u64,
-    /// The longest that a flow took.
     pub longest_ms: f64,
-    /// Half of them were faster.
     pub median_ms: f64,
-    /// The number after the last flow: where the next generator begins.
+    /// Number after the last flow: the next generator begins with it.
     pub next: u64,
 }
 
 impl NewFlows {
-    /// From `host` to the echo server at `target`: one flow every `interval_ms`, the first of them
-    /// numbered `first` (a number is an address: none is used twice in a lab), lost when not done
-    /// after `timeout_s`.
-    ///
-    /// # Errors
-    /// When it cannot be started.
+    /// Starts one flow every `interval_ms` from `host` to the echo server at `target`. Flows are numbered from
+    /// `first`; a number is an address, so none is used twice in a lab. A flow is lost when it has no echo after
+    /// `timeout_s`.
     pub fn start(
         sandbox: &Sandbox,
         host: &str,
@@ -90,16 +82,18 @@ impl NewFlows {
             .args(["--timeout", &timeout_s.to_string()])
             .stdout(Stdio::piped())
             .spawn()
-            .context("newflows.py")?;
-        let mut output = BufReader::new(child.stdout.take().context("no output")?);
+            .context("cannot start newflows.py")?;
+        let mut output = BufReader::new(
+            child
+                .stdout
+                .take()
+                .context("standard output is not a pipe")?,
+        );
         output.read_line(&mut String::new())?;
         Ok(Self { child, output })
     }
 
-    /// Begins no more flows, waits for those under way.
-    ///
-    /// # Errors
-    /// When it has failed meanwhile.
+    /// Starts no more flows and waits for those in flight.
     pub fn stop(mut self) -> Result<NewFlowsSummary> {
         if let Some(pid) = Pid::from_raw(i32::try_from(self.child.id())?) {
             kill_process(pid, Signal::TERM)?;
@@ -107,20 +101,17 @@ impl NewFlows {
         let mut text = String::new();
         self.output.read_to_string(&mut text)?;
         self.child.wait()?;
-        let line = text
-            .lines()
-            .last()
-            .context("newflows.py has said nothing")?;
+        let line = text.lines().last().context("newflows.py printed nothing")?;
         let value: Value = serde_json::from_str(line)?;
         let count = |key: &str| {
             value[key]
                 .as_u64()
-                .with_context(|| format!("{key} in {line}"))
+                .with_context(|| format!("no {key} in {line}"))
         };
         let time = |key: &str| {
             value[key]
                 .as_f64()
-                .with_context(|| format!("{key} in {line}"))
+                .with_context(|| format!("no {key} in {line}"))
         };
         Ok(NewFlowsSummary {
             sent: count("sent")?,

@@ -18,17 +18,16 @@ pub struct Ovs {
     _daemons: Option<[Child; 2]>,
 }
 
-/// What the database says about a bridge's controller.
+/// Controller row of a bridge in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerRow {
-    /// The channel is up.
     pub connected: bool,
-    /// For how many seconds; lags by five.
+    /// Seconds since the channel came up. Open vSwitch updates it every five seconds.
     pub since_connect: Option<u64>,
 }
 
 impl Ovs {
-    /// None, in a lab without real switches: whatever is asked of it fails.
+    /// Placeholder for a lab without real switches. Every command on it fails.
     pub(crate) fn absent(sandbox: &Sandbox) -> Self {
         let dir = sandbox.dir().join("ovs");
         Self {
@@ -37,10 +36,7 @@ impl Ovs {
         }
     }
 
-    /// Starts the two daemons.
-    ///
-    /// # Errors
-    /// When Open vSwitch is not installed, or does not start.
+    /// Starts ovsdb-server and ovs-vswitchd.
     pub fn start(sandbox: &Sandbox) -> Result<Self> {
         let dir = sandbox.dir().join("ovs");
         fs::create_dir(&dir)?;
@@ -57,7 +53,7 @@ impl Ovs {
         wait_until("ovsdb-server listens", Duration::from_secs(10), || {
             Ok(socket.exists().then_some(()))
         })?;
-        // A switch in user space loses packets when it has to wait for a processor.
+        // A user-space switch loses packets when it waits for a processor.
         let mut switch = sandbox.command("nice");
         switch.args(["-n", "-10", "ovs-vswitchd"]);
         own_directories(&mut switch, &dir).arg(format!("unix:{}", socket.display()));
@@ -71,9 +67,6 @@ impl Ovs {
     }
 
     /// Runs ovs-vsctl on this database.
-    ///
-    /// # Errors
-    /// With what it says.
     pub fn vsctl(&self, args: &[&str]) -> Result<String> {
         let database = format!("--db=unix:{}", self.dir.join("db.sock").display());
         run(Command::new("ovs-vsctl")
@@ -81,15 +74,12 @@ impl Ovs {
             .args(args))
     }
 
-    /// Where ovs-ofctl reaches a bridge, and `ovs-ofctl snoop` too.
+    /// Socket by which ovs-ofctl (also `snoop`) reaches a bridge.
     pub fn management(&self, bridge: &str) -> String {
         format!("unix:{}", self.dir.join(format!("{bridge}.mgmt")).display())
     }
 
-    /// Runs ovs-ofctl's `verb` on a bridge, in the highest version that the bridge speaks of those that Morpheus does.
-    ///
-    /// # Errors
-    /// With what it says.
+    /// Runs `ovs-ofctl VERB` on a bridge, in the highest OpenFlow version that the bridge and Morpheus share.
     pub fn ofctl(&self, verb: &str, bridge: &str, args: &[&str]) -> Result<String> {
         let target = self.management(bridge);
         run(Command::new("ovs-ofctl")
@@ -97,10 +87,6 @@ impl Ovs {
             .args(args))
     }
 
-    /// The bridge's rules.
-    ///
-    /// # Errors
-    /// When the bridge is not there.
     pub fn flows(&self, bridge: &str) -> Result<Vec<Flow>> {
         let dump = self.ofctl("dump-flows", bridge, &[])?;
         dump.lines()
@@ -108,16 +94,12 @@ impl Ovs {
             .collect()
     }
 
-    /// The bridge's Controller row.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn controller(&self, bridge: &str) -> Result<ControllerRow> {
         let id = self.vsctl(&["get", "bridge", bridge, "controller"])?;
         let id = id.trim().trim_matches(['[', ']']);
         let row = self.vsctl(&["get", "controller", id, "is_connected", "status"])?;
         let mut lines = row.lines();
-        let connected = lines.next().context("no is_connected")? == "true";
+        let connected = lines.next().context("no column is_connected")? == "true";
         let status = map(lines.next().unwrap_or("{}"));
         let since = status.get("sec_since_connect").and_then(|s| s.parse().ok());
         Ok(ControllerRow {
@@ -126,12 +108,12 @@ impl Ovs {
         })
     }
 
-    /// What ovs-vswitchd has logged.
+    /// Log of ovs-vswitchd so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("ovs-vswitchd.log")).unwrap_or_default()
     }
 
-    /// How often it has begun to connect to a controller, over all bridges.
+    /// Number of connection attempts to controllers so far, over all bridges.
     pub fn connects(&self) -> usize {
         self.log()
             .lines()
@@ -140,7 +122,7 @@ impl Ovs {
     }
 }
 
-/// The flags of both daemons. Without `--detach` they stay children of the sandbox.
+/// Flags of both daemons. Without `--detach` they stay children of the sandbox.
 fn daemon_flags(command: &mut Command) -> &mut Command {
     command.args([
         "--no-chdir",
@@ -158,7 +140,7 @@ fn own_directories<'a>(command: &'a mut Command, dir: &PathBuf) -> &'a mut Comma
     command
 }
 
-/// Reads `{key=value, key="value"}`.
+/// Reads a column of the form `{key=value, key="value"}`.
 fn map(text: &str) -> BTreeMap<String, String> {
     let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
     let pairs = inner.split(", ").filter_map(|pair| pair.split_once('='));

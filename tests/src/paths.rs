@@ -1,4 +1,4 @@
-//! The router on a lab: its stored paths, and its upgrades.
+//! The router in a lab: its stored paths, and its upgrades.
 
 use crate::lab::Lab;
 use crate::shape::Shape;
@@ -8,24 +8,21 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Paths by destination: on each switch the port.
+/// Output port on each switch (by datapath id) for each destination (by MAC address).
 pub type Paths = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// What the hosts' MAC addresses begin with.
+/// Prefix of the hosts' MAC addresses.
 const HOSTS: &str = "02:";
 
-/// How long an upgrade may take to its probation.
+/// Time that an upgrade may take until its probation begins.
 const UPGRADE: Duration = Duration::from_secs(20);
 
 impl Lab {
-    /// The id of the router, in the cookies of its rules.
+    /// Id of the router in the cookies of its rules.
     pub const ROUTER: u8 = 3;
 
-    /// A network with topology and this release of the router, whose links are all found and whose
-    /// hosts all reach each other.
-    ///
-    /// # Errors
-    /// When it does not come to that.
+    /// Builds a network with topology and this release of the router, and waits until all links are found and all
+    /// hosts reach each other.
     pub fn with_router(shape: Shape, version: &str) -> Result<Self> {
         let release = format!("router@{version}");
         let lab = Self::with_morpheus(shape, &["--app", "topology", "--app", &release])?;
@@ -35,44 +32,39 @@ impl Lab {
         wait_until("all hosts reach each other", UPGRADE, || {
             Ok(lab.ping_all()?.is_empty().then_some(()))
         })?;
-        lab.wait_at_rest()?;
+        lab.wait_idle()?;
         Ok(lab)
     }
 
-    /// Waits until there is a path from every switch to every host, and no event waits: hosts reach
-    /// each other before, by the router's own hand.
-    ///
-    /// # Errors
-    /// When it does not come to that.
-    pub fn wait_at_rest(&self) -> Result<()> {
+    /// Waits until there is a path from every switch to every host and no event waits. Hosts reach each other
+    /// earlier, while the router still forwards packets itself.
+    pub fn wait_idle(&self) -> Result<()> {
         let (hosts, switches) = (self.shape().hosts.len(), self.shape().switches);
         wait_until("the network is at rest", Duration::from_secs(20), || {
             let paths = self.paths()?;
             let whole = paths.values().filter(|path| path.len() == switches).count();
-            let apps = self.morpheus()?.do_(&["apps"])?;
+            let apps = self.morpheus()?.morphctl(&["apps"])?;
             let mut apps = apps["apps"].as_array().context("apps")?.iter();
             Ok((whole >= hosts && apps.all(|app| app["backlog"] == 0)).then_some(()))
         })
     }
 
     /// Waits until topology knows every link, in both directions.
-    ///
-    /// # Errors
-    /// When it does not find them.
     pub fn wait_links(&self) -> Result<()> {
         let links = 2 * self.shape().links.len();
-        wait_until(&format!("{links} links"), Duration::from_secs(20), || {
-            let answer = self.morpheus()?.do_(&["topology"])?;
-            let found = answer["topology"].as_array().context("topology")?;
-            Ok((found.len() == links).then_some(()))
-        })
+        wait_until(
+            &format!("topology knows {links} link directions"),
+            Duration::from_secs(20),
+            || {
+                let answer = self.morpheus()?.morphctl(&["topology"])?;
+                let found = answer["topology"].as_array().context("topology")?;
+                Ok((found.len() == links).then_some(()))
+            },
+        )
     }
 
-    /// The stored paths to the hosts, whichever release stores them. Not those to the sources of
-    /// new flows, of which there may be more than one answer holds.
-    ///
-    /// # Errors
-    /// When they cannot be read.
+    /// Stored paths to the hosts, in either schema. Paths to the sources of new flows are left out: there may be more
+    /// than one reply holds.
     pub fn paths(&self) -> Result<Paths> {
         let mut paths = Paths::new();
         for table in ["trees", "hops"] {
@@ -85,8 +77,11 @@ impl Lab {
                 "--limit",
                 "10000",
             ];
-            let answer = self.morpheus()?.do_(&list)?;
-            ensure!(answer["more"] != true, "not all rows were given");
+            let answer = self.morpheus()?.morphctl(&list)?;
+            ensure!(
+                answer["more"] != true,
+                "more than 10000 rows in table {table}"
+            );
             for row in answer["store"].as_array().context("store")? {
                 read_row(row, &mut paths).with_context(|| row.to_string())?;
             }
@@ -94,26 +89,20 @@ impl Lab {
         Ok(paths)
     }
 
-    /// Waits until the stored paths are others.
-    ///
-    /// # Errors
-    /// When they stay.
-    pub fn wait_moved(&self, before: &Paths) -> Result<()> {
-        wait_until("a path moves", Duration::from_secs(10), || {
+    /// Waits until the stored paths differ from `before`.
+    pub fn wait_paths_changed(&self, before: &Paths) -> Result<()> {
+        wait_until("the stored paths change", Duration::from_secs(10), || {
             let now = self.paths()?;
-            let moved = before.iter().any(|(key, path)| now.get(key) != Some(path));
-            Ok(moved.then_some(()))
+            let changed = before.iter().any(|(key, path)| now.get(key) != Some(path));
+            Ok(changed.then_some(()))
         })
     }
 
-    /// Upgrades an app as far as its probation; gives the status.
-    ///
-    /// # Errors
-    /// When it is refused, or rolled back.
+    /// Upgrades an app and waits until the probation begins; returns the status.
     pub fn upgrade(&self, app: &str, version: &str) -> Result<Value> {
         let release = format!("app={app}@{version}");
         let morpheus = self.morpheus()?;
-        morpheus.do_(&["upgrade", &release, "--probation", "60s", "--no-wait"])?;
+        morpheus.morphctl(&["upgrade", &release, "--probation", "60s", "--no-wait"])?;
         wait_until(&format!("{release} is in probation"), UPGRADE, || {
             let status = self.status(app)?;
             let step = status["step"].as_str().context("step")?;
@@ -122,31 +111,29 @@ impl Lab {
         })
     }
 
-    /// Upgrades an app and ends the probation at once; gives the last status.
-    ///
-    /// # Errors
-    /// When it is refused, or rolled back.
-    pub fn upgrade_for_good(&self, app: &str, version: &str) -> Result<Value> {
+    /// Upgrades an app and commits at once; returns the last status.
+    pub fn upgrade_and_commit(&self, app: &str, version: &str) -> Result<Value> {
         self.upgrade(app, version)?;
-        let answer = self.morpheus()?.do_(&["commit", &format!("app={app}")])?;
+        let answer = self
+            .morpheus()?
+            .morphctl(&["commit", &format!("app={app}")])?;
         let status = answer["upgrades"][0].clone();
         ensure!(status["step"] == "COMMITTED", "{status}");
         Ok(status)
     }
 
-    /// Where the last upgrade of an app stands.
-    ///
-    /// # Errors
-    /// When there was none.
+    /// Status of an app's last upgrade.
     pub fn status(&self, app: &str) -> Result<Value> {
-        let answer = self.morpheus()?.do_(&["status", &format!("app={app}")])?;
+        let answer = self
+            .morpheus()?
+            .morphctl(&["status", &format!("app={app}")])?;
         let last = answer["upgrades"].as_array().and_then(|list| list.last());
         last.cloned()
             .with_context(|| format!("no upgrade in {answer}"))
     }
 }
 
-/// A row of the router's tables, in either schema.
+/// Reads a row of the router's tables, in either schema.
 fn read_row(row: &Value, paths: &mut Paths) -> Result<()> {
     let key = row["key"].as_str().context("key")?;
     match row["table"].as_str() {

@@ -1,4 +1,4 @@
-//! A switch made by hand, for what real ones never do.
+//! A hand-written OpenFlow connection, for bytes that real switches never send.
 
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, bail};
@@ -7,38 +7,28 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Numbers of the messages that a peer looks for.
-mod kind {
+/// Message types that a peer reacts to.
+mod message_type {
     pub(super) const ECHO_REQUEST: u8 = 2;
     pub(super) const FEATURES_REQUEST: u8 = 5;
 }
 
-/// A connection to the OpenFlow port, on which anything can be said.
+/// Connection to the OpenFlow port that sends any bytes.
 pub struct Peer(TcpStream);
 
 impl Peer {
-    /// Connects to Morpheus.
-    ///
-    /// # Errors
-    /// When nobody listens.
     pub fn connect(sandbox: &Sandbox) -> Result<Self> {
-        let stream = sandbox
-            .inside(|| TcpStream::connect("127.0.0.1:6653").context("nobody listens on 6653"))?;
+        let stream = sandbox.inside(|| {
+            TcpStream::connect("127.0.0.1:6653").context("cannot connect to the OpenFlow port 6653")
+        })?;
         Ok(Self(stream))
     }
 
-    /// Sends these bytes.
-    ///
-    /// # Errors
-    /// When the other side has closed.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.0.write_all(bytes)?)
     }
 
-    /// Says hello and which datapath it is.
-    ///
-    /// # Errors
-    /// When it is not asked.
+    /// Sends a hello and answers the features request with this datapath id.
     pub fn introduce(&mut self, dpid: u64, within: Duration) -> Result<()> {
         let hello = Message::Hello(Hello {
             versions: Some(1 << VERSION),
@@ -47,10 +37,10 @@ impl Peer {
         let deadline = Instant::now() + within;
         loop {
             let Some(frame) = self.frame(deadline)? else {
-                bail!("not asked for its features")
+                bail!("Morpheus closed the connection before its features request")
             };
             let xid = u32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
-            if frame[1] == kind::FEATURES_REQUEST {
+            if frame[1] == message_type::FEATURES_REQUEST {
                 let features = FeaturesReply {
                     datapath_id: dpid,
                     n_buffers: 0,
@@ -64,17 +54,14 @@ impl Peer {
         }
     }
 
-    /// Waits until the other side closes; echo requests are answered meanwhile.
-    ///
-    /// # Errors
-    /// When it does not close in time.
+    /// Waits until the other side closes. Echo requests are answered meanwhile.
     pub fn wait_closed(&mut self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         loop {
             let Some(mut frame) = self.frame(deadline)? else {
                 return Ok(());
             };
-            if frame[1] == kind::ECHO_REQUEST {
+            if frame[1] == message_type::ECHO_REQUEST {
                 frame[1] += 1;
                 if self.send(&frame).is_err() {
                     return Ok(());
@@ -83,7 +70,7 @@ impl Peer {
         }
     }
 
-    /// The next whole message; `None` when the other side has closed.
+    /// Next whole message; `None` when the other side has closed.
     fn frame(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>> {
         let mut frame = vec![0; 8];
         if !self.fill(&mut frame, 0, deadline)? {
@@ -98,7 +85,7 @@ impl Peer {
         while from < buffer.len() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("the other side neither speaks nor closes");
+                bail!("Morpheus neither sends nor closes");
             }
             self.0.set_read_timeout(Some(left))?;
             match self.0.read(&mut buffer[from..]) {

@@ -1,4 +1,4 @@
-//! ping, and what its lines say.
+//! `ping` of iputils, and its output as figures.
 
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, ensure};
@@ -9,38 +9,31 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How many were started in this process.
+/// Number of pings started in this process, for file names.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Requests that may be on their way when a ping is stopped.
+/// Requests that may be unanswered when a ping is stopped.
 const IN_FLIGHT: u64 = 20;
 
-/// A ping that runs.
 pub struct Ping {
     child: Child,
     output: PathBuf,
 }
 
-/// What a ping has seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PingSummary {
-    /// Requests sent.
     pub sent: u64,
-    /// Requests answered.
     pub received: u64,
-    /// Sequence numbers that were never answered, those on their way at a stop left out.
+    /// Sequence numbers that were never answered, without those in flight when the ping was stopped.
     pub lost: Vec<u64>,
-    /// Answers beyond the first.
+    /// Answers beyond the first to one request.
     pub duplicates: u64,
-    /// The longest time between two answers.
+    /// Longest time between two answers.
     pub longest_gap: Duration,
 }
 
 impl Ping {
-    /// From `host` to `address`, every `interval_ms`, until stopped or `count` are sent.
-    ///
-    /// # Errors
-    /// When ping cannot be started.
+    /// Pings from `host` to `address` every `interval_ms`, until stopped or `count` requests are sent.
     pub fn start(
         sandbox: &Sandbox,
         host: &str,
@@ -48,7 +41,7 @@ impl Ping {
         interval_ms: u32,
         count: Option<u32>,
     ) -> Result<Self> {
-        // Several may run between the same two.
+        // Several pings may run between the same two hosts.
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let output = sandbox
             .dir()
@@ -61,25 +54,21 @@ impl Ping {
         }
         let file = File::create(&output)?;
         command.arg(address).stdout(file).stderr(Stdio::inherit());
-        let child = command.spawn().context("ping (iputils-ping)")?;
+        let child = command
+            .spawn()
+            .context("cannot start ping (package iputils-ping)")?;
         Ok(Self { child, output })
     }
 
-    /// Waits until all are sent and answered or given up.
-    ///
-    /// # Errors
-    /// When its output cannot be read.
+    /// Waits until all requests are sent and answered or timed out.
     pub fn finish(mut self) -> Result<PingSummary> {
         self.child.wait()?;
         let summary = read(&fs::read_to_string(&self.output)?)?;
-        ensure!(summary.sent > 0, "ping has sent nothing");
+        ensure!(summary.sent > 0, "ping has sent no request");
         Ok(summary)
     }
 
-    /// Stops it now.
-    ///
-    /// # Errors
-    /// When too many requests stand unanswered at that moment, or its output cannot be read.
+    /// Stops the ping now. Fails when more requests are unanswered than can be in flight.
     pub fn stop(mut self) -> Result<PingSummary> {
         let pid = i32::try_from(self.child.id())?;
         if let Some(pid) = Pid::from_raw(pid) {
@@ -88,13 +77,13 @@ impl Ping {
         self.child.wait()?;
         let mut summary = read(&fs::read_to_string(&self.output)?)?;
         let last = summary.lost.len() as u64 + summary.received;
-        // What was sent after the last answer is on its way, unless it is too much for that.
-        while summary.lost.last() == Some(&last_of(&summary)) {
+        // Requests after the last answer are in flight, up to a bound.
+        while summary.lost.last() == Some(&summary.sent) {
             summary.lost.pop();
             summary.sent -= 1;
             ensure!(
                 last - summary.sent <= IN_FLIGHT,
-                "no answers at the end: {summary:?}"
+                "too many unanswered requests at the end: {summary:?}"
             );
         }
         Ok(summary)
@@ -106,10 +95,6 @@ impl Drop for Ping {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn last_of(summary: &PingSummary) -> u64 {
-    summary.sent
 }
 
 /// Reads the output of `ping -D -n`.
@@ -164,7 +149,7 @@ fn answer(line: &str) -> Option<(f64, u16)> {
     Some((time.parse().ok()?, seq.parse().ok()?))
 }
 
-/// The sequence number nearest to the last one that has these low sixteen bits.
+/// Full sequence number nearest to `last` with these low sixteen bits.
 fn unwrapped(last: u64, seq: u16) -> u64 {
     let difference = seq.wrapping_sub(last as u16) as i16;
     last.saturating_add_signed(i64::from(difference))
@@ -183,7 +168,7 @@ mod tests {
         5 packets transmitted, 3 received, +1 duplicates, 40% packet loss, time 4ms\n";
 
     #[test]
-    fn loss_is_counted_by_number() {
+    fn losses_are_counted_by_sequence_number() {
         let summary = read(TEXT).unwrap();
         assert_eq!(
             (summary.sent, summary.received, summary.duplicates),
@@ -194,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_go_on_after_sixteen_bits() {
+    fn sequence_numbers_continue_after_sixteen_bits() {
         assert_eq!(unwrapped(65535, 0), 65536);
         assert_eq!(unwrapped(65537, 65535), 65535);
         assert_eq!(unwrapped(131072, 3), 131075);

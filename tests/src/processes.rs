@@ -1,4 +1,4 @@
-//! What runs in a sandbox, as /proc tells it.
+//! Processes of a sandbox, read from /proc.
 
 use anyhow::{Context, Result};
 use rustix::net::{SocketAddrUnix, getpeername};
@@ -9,61 +9,58 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// A process of the sandbox.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its id as the test sees it.
+    /// Process id outside the sandbox.
     pub pid: i32,
-    /// Its id as the sandbox sees it: the one in pid files and answers.
+    /// Process id inside the sandbox, as in pid files and in answers of Morpheus.
     pub inner: u32,
-    /// Its executable.
     pub exe: PathBuf,
-    /// Its command line.
     pub args: Vec<String>,
-    /// How many descriptors it has open.
+    /// Number of open file descriptors.
     pub descriptors: usize,
 }
 
 impl Process {
-    /// The executable's file name.
+    /// File name of the executable.
     pub fn name(&self) -> &str {
         self.exe.file_name().and_then(|n| n.to_str()).unwrap_or("")
     }
 
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(self.pid).context("process 0")?;
-        kill_process(pid, signal).with_context(|| format!("signal to {}", self.name()))
+        let pid = Pid::from_raw(self.pid).context("pid 0")?;
+        kill_process(pid, signal).with_context(|| {
+            format!(
+                "cannot send {signal:?} to {} (pid {})",
+                self.name(),
+                self.pid
+            )
+        })
     }
 
-    /// It is stopped by a signal.
+    /// Whether a signal has stopped the process.
     pub fn is_stopped(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        // The name may contain brackets itself; the state follows the last one.
+        // The name may contain brackets. The state follows the last one.
         let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
         state.is_some_and(|rest| rest.starts_with('T'))
     }
 
-    /// Its resident memory, in bytes.
-    ///
-    /// # Errors
-    /// When it is gone.
+    /// Resident memory in bytes.
     pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1024)
+        Ok(kib
+            .with_context(|| format!("no VmRSS of pid {}", self.pid))?
+            .parse::<u64>()?
+            * 1024)
     }
 
-    /// The sockets by which it is connected to the unix socket of this name: as copies, which share their state.
-    ///
-    /// # Errors
-    /// When it is gone.
+    /// Duplicates of the sockets that are connected to the Unix socket of this name. They share the state of the
+    /// originals.
     pub fn connections(&self, name: &str) -> Result<Vec<OwnedFd>> {
-        let pid = Pid::from_raw(self.pid).context("process 0")?;
+        let pid = Pid::from_raw(self.pid).context("pid 0")?;
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         let mut found = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.pid))? {
@@ -81,10 +78,6 @@ impl Process {
         Ok(found)
     }
 
-    /// `kill -9`.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
@@ -101,8 +94,8 @@ fn is_connected_to(socket: &OwnedFd, name: &str) -> bool {
     path.ends_with(format!("/{name}").as_bytes())
 }
 
-/// Every process whose process namespace is that of `init`. Zombies are left out.
-pub(crate) fn in_namespace_of(init: i32) -> Result<Vec<Process>> {
+/// Lists the processes in the PID namespace of `init`, without zombies.
+pub(crate) fn in_pid_namespace(init: i32) -> Result<Vec<Process>> {
     let namespace = fs::read_link(format!("/proc/{init}/ns/pid"))?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -111,7 +104,7 @@ pub(crate) fn in_namespace_of(init: i32) -> Result<Vec<Process>> {
             continue;
         };
         if fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns == namespace)
-            && let Some(process) = look(pid)
+            && let Some(process) = read_process(pid)
         {
             found.push(process);
         }
@@ -119,9 +112,8 @@ pub(crate) fn in_namespace_of(init: i32) -> Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Kills every nsenter by which something was started in the namespace of `init`; those that are to
-/// be waited for.
-pub(crate) fn kill_entrances(init: i32) -> Vec<Pid> {
+/// Kills every nsenter that has started something in the namespace of `init`; returns their pids to wait for.
+pub(crate) fn kill_nsenters(init: i32) -> Vec<Pid> {
     let target = init.to_string();
     let mut killed = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -140,8 +132,8 @@ pub(crate) fn kill_entrances(init: i32) -> Vec<Pid> {
     killed
 }
 
-/// `None` when it went away meanwhile.
-fn look(pid: i32) -> Option<Process> {
+/// Reads one process; `None` when it has ended meanwhile.
+fn read_process(pid: i32) -> Option<Process> {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let inner = status

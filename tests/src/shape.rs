@@ -1,28 +1,26 @@
-//! What a network looks like, and how it is made: a script and the arguments of ovs-vsctl.
+//! The shape of a network, and the commands that build it: a script and arguments of ovs-vsctl.
 
 use std::fmt::Write as _;
 
-/// What is between two switches.
+/// Kind of connection between two switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// Patch ports: cheap, and never down.
     Patch,
-    /// Pairs of virtual Ethernet interfaces: can be cut.
+    /// Pairs of virtual Ethernet interfaces, which can be cut.
     Veth,
 }
 
-/// Switches, links between them, and to which switch each host belongs. Everything counts from 1.
+/// Switches, links between them, and the switch of each host. Everything is numbered from 1.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// How many switches.
     pub switches: usize,
-    /// Pairs of them.
+    /// Pairs of switches.
     pub links: Vec<(usize, usize)>,
-    /// The switch of h1, of h2, ...
+    /// Switch of h1, of h2, and so on.
     pub hosts: Vec<usize>,
-    /// What the links are.
     pub kind: Links,
-    /// The OVS column `protocols`; `None`: as OVS comes.
+    /// OVS column `protocols`; `None` leaves the default of OVS.
     pub protocols: Option<&'static str>,
 }
 
@@ -38,12 +36,12 @@ impl Shape {
         }
     }
 
-    /// No real switch and no host: for fake ones.
+    /// No real switch and no host, for labs with fake switches.
     pub fn none() -> Self {
         Self::of(0, Vec::new())
     }
 
-    /// One host on each of these switches.
+    /// One host on each switch.
     fn of(switches: usize, links: Vec<(usize, usize)>) -> Self {
         Self {
             switches,
@@ -53,17 +51,17 @@ impl Shape {
         }
     }
 
-    /// A line.
+    /// Switches in a line.
     pub fn line(switches: usize) -> Self {
         Self::of(switches, (1..switches).map(|n| (n, n + 1)).collect())
     }
 
-    /// Four switches in a square: s1 and s4 are opposite, s2 and s3 too.
+    /// Four switches in a square: s1 is opposite to s4, s2 to s3.
     pub fn diamond() -> Self {
         Self::of(4, vec![(1, 2), (1, 3), (2, 4), (3, 4)])
     }
 
-    /// A torus; s1 is its corner, rows follow one another.
+    /// Torus in row-major order, with s1 in the corner.
     pub fn torus(rows: usize, columns: usize) -> Self {
         let at = |row: usize, column: usize| (row % rows) * columns + column % columns + 1;
         let mut links = Vec::new();
@@ -76,24 +74,22 @@ impl Shape {
         Self::of(rows * columns, links)
     }
 
-    /// With links of this kind.
+    /// Sets the kind of all links.
     pub fn with(mut self, kind: Links) -> Self {
         self.kind = kind;
         self
     }
 }
 
-/// The name of a host.
 pub(crate) fn host(n: usize) -> String {
     format!("h{n}")
 }
 
-/// The address of a host.
 pub(crate) fn address(host: usize) -> String {
     format!("10.0.0.{host}")
 }
 
-/// The address of a host's echo server, which its kernel does not have.
+/// Address of a host's echo server. The host's kernel does not have it.
 pub(crate) fn echo_address(host: usize) -> String {
     format!("10.0.1.{host}")
 }
@@ -102,7 +98,7 @@ pub(crate) fn mac(host: usize) -> String {
     format!("02:00:00:00:00:{host:02x}")
 }
 
-/// The script that makes hosts and wires, the arguments of ovs-vsctl, and the links' interfaces.
+/// Script that makes hosts and links, arguments of ovs-vsctl, and the two interfaces of each link.
 pub(crate) fn plan(shape: &Shape) -> (String, String, Vec<(String, String)>) {
     let (mut script, mut vsctl) = (String::new(), String::new());
     let mut ports = vec![0; shape.switches + 1];
@@ -120,7 +116,7 @@ pub(crate) fn plan(shape: &Shape) -> (String, String, Vec<(String, String)>) {
         let interface = next_port(&mut ports, *switch, &mut vsctl);
         plan_host(&mut script, index + 1, &interface);
     }
-    let mut wires = Vec::new();
+    let mut interfaces = Vec::new();
     for (a, b) in &shape.links {
         let one = next_port(&mut ports, *a, &mut vsctl);
         let two = next_port(&mut ports, *b, &mut vsctl);
@@ -140,12 +136,12 @@ pub(crate) fn plan(shape: &Shape) -> (String, String, Vec<(String, String)>) {
                 }
             }
         }
-        wires.push((one, two));
+        interfaces.push((one, two));
     }
-    (script, vsctl, wires)
+    (script, vsctl, interfaces)
 }
 
-/// Adds a port to the switch: its number is the next one, and in its name.
+/// Adds a port to the switch. Its number is the next free one and part of its name.
 fn next_port(ports: &mut [usize], switch: usize, vsctl: &mut String) -> String {
     ports[switch] += 1;
     let number = ports[switch];
@@ -157,7 +153,7 @@ fn next_port(ports: &mut [usize], switch: usize, vsctl: &mut String) -> String {
     interface
 }
 
-/// A host: a network namespace with eth0, the other end of the switch's `interface`.
+/// Adds a host: a network namespace with eth0, whose peer is the switch's `interface`.
 fn plan_host(script: &mut String, n: usize, interface: &str) {
     let (address, mac) = (address(n), mac(n));
     let enter = format!("nsenter --net=/run/netns/h{n}");
@@ -175,7 +171,7 @@ fn plan_host(script: &mut String, n: usize, interface: &str) {
     no_offloads(script, &enter, "eth0");
 }
 
-/// TCP through a switch in user space stalls with offloads.
+/// Switches offloads off: with them TCP through a user-space switch stalls.
 fn no_offloads(script: &mut String, enter: &str, interface: &str) {
     let _ = writeln!(
         script,

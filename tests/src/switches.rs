@@ -1,25 +1,24 @@
-//! Fake switches: many small, honest OpenFlow 1.3 switches on one thread, for loads and countings that real ones do not do.
+//! Fake OpenFlow 1.3 switches, many on one thread, which send numbered packets and count the answers.
 //!
 //! ```text
 //!   test --- Switches ----+                     one thread, in the sandbox's network
 //!                         |    +--------------------------------------------------------+
-//!                   Mutex<Switch> <--- line: connects, reads, paces, writes --- TCP --> morph-proxy
-//!                         |    |        Datapath: what a switch answers, and where a packet goes
-//!                         |    |        Tally: numbered packets sent, and how they were answered
+//!                   Mutex<Switch> <--- connection: connects, reads, writes -- TCP --> morph-proxy
+//!                         |    |        Datapath (crate fake-switch): rules and answers
+//!                         |    |        Tally: packets sent, and how they were answered
 //!                         |    +--------------------------------------------------------+
 //! ```
 //!
-//! A switch sends a packet to the controller only where its rules say so, so a rule that is missing is seen at once.
+//! A switch sends a packet to the controller only if its rules say so. A missing rule shows at once: packets stop.
 
-mod datapath;
-mod line;
+mod connection;
 mod tally;
 
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
-use datapath::Datapath;
-use morph_openflow::MessageType;
+use morph_fake_switch::Datapath;
+use morph_openflow::rule::RuleSet;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
@@ -30,71 +29,53 @@ use tokio::sync::watch;
 
 pub use tally::{Load, Percentiles, Tally};
 
-/// Their thread.
+/// Name of the thread of all switches.
 const THREAD: &str = "switches";
-/// How long all are given to be connected.
+/// Time that all switches may take to connect.
 const CONNECT: Duration = Duration::from_secs(20);
 
-/// Some switches, with datapath ids from 1. Dropping it ends them.
+/// Fake switches with datapath ids from 1. Dropping the value ends them.
 pub struct Switches {
     all: Vec<Arc<Mutex<Switch>>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// One switch, as its line and the test see it.
+/// State of one switch, shared by its connection and the test.
 #[derive(Debug)]
 struct Switch {
     datapath: Datapath,
     tallies: BTreeMap<u32, Tally>,
     connected: bool,
     disconnects: u64,
-    /// What came, but for packet-outs, of which there are too many: when, and which. The newest, up to a bound.
-    messages: std::collections::VecDeque<(Instant, MessageType)>,
-    /// Messages that the test wants said.
-    say: Vec<morph_openflow::v13::Message>,
 }
-
-/// So many messages are kept.
-const MESSAGES: usize = 4096;
 
 impl Switch {
     fn new(dpid: u64) -> Self {
         Self {
-            datapath: Datapath::new(dpid),
+            datapath: Datapath::new(dpid, RuleSet::new()),
             tallies: BTreeMap::new(),
             connected: false,
             disconnects: 0,
-            messages: std::collections::VecDeque::new(),
-            say: Vec::new(),
         }
-    }
-
-    fn note(&mut self, now: Instant, kind: MessageType) {
-        if self.messages.len() == MESSAGES {
-            self.messages.pop_front();
-        }
-        self.messages.push_back((now, kind));
     }
 }
 
-/// A panic on the switches' thread is told when they are stopped; what they saw until then can be looked at.
+/// Ignores poisoning: a panic of the switches' thread is reported when they are stopped, and their state stays
+/// readable.
 fn lock(switch: &Mutex<Switch>) -> MutexGuard<'_, Switch> {
     switch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Switches {
-    /// Starts so many, which connect to Morpheus and stay connected.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
+    /// Starts `count` switches, which connect to Morpheus and connect again when cut off.
     pub fn start(sandbox: &Sandbox, count: usize) -> Result<Self> {
         let all: Vec<_> = (1..=count as u64)
             .map(|dpid| Arc::new(Mutex::new(Switch::new(dpid))))
             .collect();
         let (stop, stopped) = watch::channel(false);
-        let theirs = all.clone();
-        let thread = sandbox.thread(THREAD, move || line::run(theirs, stopped))?;
+        let shared = all.clone();
+        let thread = sandbox.thread(THREAD, move || connection::run(shared, stopped))?;
         Ok(Self {
             all,
             stop,
@@ -102,45 +83,45 @@ impl Switches {
         })
     }
 
-    /// From now on the kernel runs their thread before all else, as if they were on machines of their own: what is measured
-    /// is how long Morpheus takes, not how long a switch waits for a processor of Morpheus's machine.
-    ///
-    /// # Errors
-    /// When the thread has ended, or the kernel refuses.
-    pub fn run_first(&self) -> Result<()> {
+    /// Gives the switches' thread real-time priority, as if the switches were on machines of their own. Measured
+    /// times then hold how long Morpheus takes, not how long a switch waits for a processor.
+    pub fn raise_priority(&self) -> Result<()> {
         for task in fs::read_dir("/proc/self/task")? {
             let task = task?.path();
             let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
             if name.trim_end() != THREAD {
                 continue;
             }
-            let id = task.file_name().context("a task without an id")?;
+            let id = task
+                .file_name()
+                .context("a directory of /proc/self/task without a name")?;
             let status = Command::new("chrt")
                 .args(["--fifo", "--pid", "1"])
                 .arg(id)
                 .status()
                 .context("chrt")?;
-            ensure!(status.success(), "chrt: {status}");
+            ensure!(status.success(), "chrt failed: {status}");
             return Ok(());
         }
-        bail!("the switches' thread has ended")
+        bail!("the thread of the fake switches has ended")
     }
 
-    /// Waits until each is connected and sends packets of this port to the controller.
-    ///
-    /// # Errors
-    /// When that does not come.
+    /// Waits until each switch is connected and sends packets of this port to the controller.
     pub fn wait_punting(&self, port: u32) -> Result<()> {
-        wait_until("all fake switches punt", CONNECT, || {
-            let ready = |switch: &Arc<Mutex<Switch>>| {
-                let mut switch = lock(switch);
-                switch.connected && switch.datapath.punts(port)
-            };
-            Ok(self.all.iter().all(ready).then_some(()))
-        })
+        wait_until(
+            "all fake switches are connected and send packets to the controller",
+            CONNECT,
+            || {
+                let ready = |switch: &Arc<Mutex<Switch>>| {
+                    let mut switch = lock(switch);
+                    switch.connected && switch.datapath.punt(port).is_some()
+                };
+                Ok(self.all.iter().all(ready).then_some(()))
+            },
+        )
     }
 
-    /// From now on each sends numbered packets like this, as if a host at this port did.
+    /// Lets each switch send numbered packets at this rate from now on, as if a host at the port did.
     pub fn load(&self, port: u32, load: Load) {
         let now = Instant::now();
         for switch in &self.all {
@@ -152,7 +133,7 @@ impl Switches {
         }
     }
 
-    /// What each has sent and seen of one port, by datapath id.
+    /// Packets sent and answered at one port, by datapath id.
     pub fn tallies(&self, port: u32) -> BTreeMap<u64, Tally> {
         let of = |(dpid, switch): (u64, &Arc<Mutex<Switch>>)| {
             let tally = lock(switch).tallies.get(&port).cloned();
@@ -161,14 +142,14 @@ impl Switches {
         (1..).zip(&self.all).map(of).collect()
     }
 
-    /// How many numbered packets all have sent from one port.
+    /// Number of packets that all switches have sent from one port.
     pub fn sent(&self, port: u32) -> u64 {
         let sent =
             |switch: &Arc<Mutex<Switch>>| lock(switch).tallies.get(&port).map_or(0, Tally::sent);
         self.all.iter().map(sent).sum()
     }
 
-    /// How many of them are answered.
+    /// Number of packets of one port that are answered.
     pub fn answered(&self, port: u32) -> u64 {
         let of = |switch: &Arc<Mutex<Switch>>| {
             lock(switch).tallies.get(&port).map_or(0, Tally::answered)
@@ -176,7 +157,7 @@ impl Switches {
         self.all.iter().map(of).sum()
     }
 
-    /// Percentiles of the answering times of the packets sent within these times, over all switches.
+    /// Percentiles of the response times of packets sent within these intervals, over all switches.
     pub fn latencies(&self, port: u32, within: &[(Instant, Instant)]) -> Percentiles {
         let mut times = Vec::new();
         for switch in &self.all {
@@ -189,13 +170,10 @@ impl Switches {
         Percentiles::of(times)
     }
 
-    /// Waits until one further packet of each is answered.
-    ///
-    /// # Errors
-    /// When that does not come in time.
+    /// Waits until one further packet of each switch is answered.
     pub fn wait_answers(&self, port: u32, within: Duration) -> Result<()> {
         let before: Vec<u64> = self.tallies(port).values().map(Tally::sent).collect();
-        let what = format!("new packets of port {port} are answered");
+        let what = format!("every switch has a new packet of port {port} answered");
         wait_until(&what, within, || {
             let tallies = self.tallies(port);
             let answered = tallies
@@ -206,12 +184,14 @@ impl Switches {
         })
     }
 
-    /// When each had an answer to a packet of this port that was sent after `since`.
-    ///
-    /// # Errors
-    /// When that does not come in time.
-    pub fn answered_again(&self, port: u32, since: Instant, within: Duration) -> Result<Instant> {
-        let what = format!("new packets of port {port} are answered");
+    /// Time at which every switch had an answer to a packet of this port sent after `since`.
+    pub fn wait_answered_since(
+        &self,
+        port: u32,
+        since: Instant,
+        within: Duration,
+    ) -> Result<Instant> {
+        let what = format!("every switch has a new packet of port {port} answered");
         wait_until(&what, within, || {
             let first =
                 |switch: &Arc<Mutex<Switch>>| lock(switch).tallies.get(&port)?.first_answer(since);
@@ -220,40 +200,12 @@ impl Switches {
         })
     }
 
-    /// How often any of them lost its connection.
+    /// Number of lost connections over all switches.
     pub fn disconnects(&self) -> u64 {
         self.all.iter().map(|switch| lock(switch).disconnects).sum()
     }
 
-    /// How many messages of this kind have come from Morpheus, of the last thousands.
-    pub fn count(&self, kind: MessageType) -> usize {
-        let of = |switch: &Arc<Mutex<Switch>>| {
-            let switch = lock(switch);
-            let messages = switch.messages.iter();
-            messages.filter(|(_, seen)| *seen == kind).count()
-        };
-        self.all.iter().map(of).sum()
-    }
-
-    /// Takes a port of one switch down, or up again, and says so.
-    ///
-    /// # Errors
-    /// When there is no such switch.
-    pub fn port(&self, dpid: u64, port: u32, up: bool) -> Result<()> {
-        let at = usize::try_from(dpid)?.checked_sub(1);
-        let switch = at
-            .and_then(|at| self.all.get(at))
-            .context("no such switch")?;
-        let mut switch = lock(switch);
-        let status = switch.datapath.set_port(port, up);
-        switch.say.push(status);
-        Ok(())
-    }
-
-    /// Ends them, and tells what went wrong on their side.
-    ///
-    /// # Errors
-    /// With what a switch could not understand.
+    /// Ends the switches; an error when one of them could not decode a message.
     pub fn stop(mut self) -> Result<()> {
         let _ = self.stop.send(true);
         let Some(thread) = self.thread.take() else {
@@ -261,17 +213,16 @@ impl Switches {
         };
         match thread.join() {
             Ok(result) => result,
-            Err(_) => bail!("the fake switches have panicked"),
+            Err(_) => bail!("the thread of the fake switches has panicked"),
         }
     }
 
-    /// None of them was ever disconnected.
-    ///
-    /// # Errors
-    /// When one was.
-    pub fn never_disconnected(&self) -> Result<()> {
+    pub fn check_no_disconnects(&self) -> Result<()> {
         let count = self.disconnects();
-        ensure!(count == 0, "{count} disconnects of fake switches");
+        ensure!(
+            count == 0,
+            "fake switches lost their connection {count} times"
+        );
         Ok(())
     }
 }

@@ -1,15 +1,12 @@
-//! Waiting for what becomes true, with a deadline.
+//! Waiting for a condition, with a deadline.
 
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// Interval at which a condition is checked.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Looks until `condition` gives a value; an error of the condition ends the wait at once.
-///
-/// # Errors
-/// When `within` has passed, naming `what`.
+/// Checks `condition` until it returns a value. An error of the condition, or the end of `within`, ends the wait.
 pub fn wait_until<T>(
     what: &str,
     within: Duration,
@@ -21,13 +18,13 @@ pub fn wait_until<T>(
             return Ok(value);
         }
         if start.elapsed() > within {
-            bail!("{what}: not within {within:?}");
+            bail!("not within {within:?}: {what}");
         }
         pause(STEP);
     }
 }
 
-/// Lets time pass: a test that says "for so long nothing happens" has to.
+/// Lets time pass, for tests that show that nothing happens in a time.
 #[expect(
     clippy::disallowed_methods,
     reason = "the passing of time is what is being tested or polled for"

@@ -1,4 +1,4 @@
-//! As whom apps run where morphd is root, what they can reach, and how much they may have.
+//! Users, permissions, limits and priorities of the processes that a root morphd starts.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, LedgerLab, Process, Shape, wait_until};
@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-/// The group of all; app 9 is user 60709.
+/// Group of all apps. The user of app 9 is 60709.
 const GROUP: u32 = 60_700;
 const LEDGER: u32 = GROUP + 9;
-/// Somebody else.
-const STRANGER: u32 = 4711;
+/// User id of no app.
+const OTHER_USER: u32 = 4711;
 
-/// A table of /proc/PID: its lines by their first words.
-fn proc(process: &Process, file: &str, gap: &str) -> Result<BTreeMap<String, Vec<String>>> {
+/// Reads a table in /proc/PID: words of each line by what stands before `gap`.
+fn read_proc(process: &Process, file: &str, gap: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let text = fs::read_to_string(format!("/proc/{}/{file}", process.pid))?;
     let lines = text.lines().filter_map(|line| line.split_once(gap));
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
@@ -23,8 +23,8 @@ fn proc(process: &Process, file: &str, gap: &str) -> Result<BTreeMap<String, Vec
         .collect())
 }
 
-/// Which of these shell commands succeed for a user of the apps' group or of none.
-fn succeed<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Vec<&'a str>> {
+/// Returns those of the shell commands that succeed for this user and group.
+fn successful<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Vec<&'a str>> {
     let mut done = Vec::new();
     for command in commands {
         let (user, group) = (format!("--reuid={uid}"), format!("--regid={gid}"));
@@ -39,7 +39,7 @@ fn succeed<'a>(lab: &Lab, uid: u32, gid: u32, commands: &[&'a str]) -> Result<Ve
     Ok(done)
 }
 
-/// The niceness of what a packet waits for against that of morphd, by name.
+/// Niceness of the processes on the packet path, relative to morphd's, by name.
 fn nicenesses(ledger: &LedgerLab) -> Result<BTreeMap<String, i32>> {
     let processes = ledger.lab().sandbox().processes()?;
     let nice = |process: &Process| getpriority_process(Pid::from_raw(process.pid));
@@ -55,91 +55,101 @@ fn nicenesses(ledger: &LedgerLab) -> Result<BTreeMap<String, i32>> {
     Ok(found)
 }
 
-/// Waits until the ledger has these instances and no others; the store, the proxy and the second app always go first.
-fn wait_going_first(ledger: &LedgerLab, instances: &[(&str, bool)]) -> Result<()> {
+/// Waits until the ledger has these instances and no others, with or without raised priority. Store, proxy and the
+/// second app always have it.
+fn wait_priorities(ledger: &LedgerLab, instances: &[(&str, bool)]) -> Result<()> {
     let always = ["morph-stored", "morph-proxy", "ledger-other"].map(|name| (name, true));
     let wanted: BTreeMap<String, i32> = (always.iter().chain(instances))
         .map(|(name, first)| ((*name).to_owned(), if *first { -5 } else { 0 }))
         .collect();
-    let found = wait_until("they take their turns", Duration::from_secs(10), || {
-        Ok((nicenesses(ledger)? == wanted).then_some(()))
-    });
-    found.with_context(|| format!("{:?}, not {wanted:?}", nicenesses(ledger)))
+    let found = wait_until(
+        "all priorities are as expected",
+        Duration::from_secs(10),
+        || Ok((nicenesses(ledger)? == wanted).then_some(())),
+    );
+    found.with_context(|| format!("nicenesses are {:?}, not {wanted:?}", nicenesses(ledger)))
 }
 
-/// Begins an upgrade of the ledger that stays in its probation.
+/// Starts an upgrade of the ledger with a long probation.
 fn begin_upgrade(ledger: &LedgerLab, to: &str) -> Result<()> {
     let release = format!("app=ledger@{to}");
     let upgrade = ["upgrade", &release, "--probation", "60s", "--no-wait"];
-    ledger.lab().morpheus()?.do_(&upgrade)?;
+    ledger.lab().morpheus()?.morphctl(&upgrade)?;
     Ok(())
 }
 
 fn wait_upgraded(ledger: &LedgerLab) -> Result<()> {
-    wait_until("it is handed over to", Duration::from_secs(20), || {
+    wait_until("the target is live", Duration::from_secs(20), || {
         let status = ledger.lab().status("ledger")?;
         Ok((status["step"] == "UPGRADED").then_some(()))
     })
 }
 
 #[test]
-fn what_a_packet_waits_for_runs_before_morphd_unless_its_app_is_being_upgraded() -> Result<()> {
+fn the_packet_path_has_priority_over_morphd_except_for_an_app_in_an_upgrade() -> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
-    wait_going_first(&ledger, &[("ledger-1", true)])?;
+    wait_priorities(&ledger, &[("ledger-1", true)])?;
     ledger.lab().process("morphd")?.kill()?;
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
     let at = ledger.lab().dir().join("ready");
     let plan = format!("morphd.upgrade.ready@{}=stop", at.display());
     let morpheus = ledger.lab_mut().morpheus_mut()?;
     morpheus.set_env("MORPH_FAIL", &plan);
-    ledger.start_again()?;
+    ledger.start_morphd()?;
 
     fs::write(&at, "")?;
-    // Looked for before it forks.
+    // Look for morphd before it forks: a child has the same name.
     let morphd = ledger.lab().process("morphd")?;
     begin_upgrade(&ledger, "2.0.0")?;
-    wait_until("the newcomer is ready", Duration::from_secs(20), || {
-        let state = &proc(&morphd, "status", ":")?["State"];
-        Ok((state[0] == "T").then_some(()))
-    })?;
-    wait_going_first(&ledger, &[("ledger-1", false), ("ledger-2", false)])?;
-    ledger.lab().morpheus()?.go_on(&morphd);
+    wait_until(
+        "the target is ready and morphd stopped",
+        Duration::from_secs(20),
+        || {
+            let state = &read_proc(&morphd, "status", ":")?["State"];
+            Ok((state[0] == "T").then_some(()))
+        },
+    )?;
+    wait_priorities(&ledger, &[("ledger-1", false), ("ledger-2", false)])?;
+    ledger.lab().morpheus()?.continue_stopped(&morphd);
     wait_upgraded(&ledger)?;
-    // From the first look in its probation on.
-    let looked_at = [("ledger-1", false), ("ledger-2", true)];
-    wait_going_first(&ledger, &looked_at)?;
+    // The target gets its priority at the first liveness probe of its probation.
+    let in_probation = [("ledger-1", false), ("ledger-2", true)];
+    wait_priorities(&ledger, &in_probation)?;
     let morpheus = ledger.lab().morpheus()?;
-    morpheus.do_(&["rollback", "app=ledger"])?;
-    wait_going_first(&ledger, &[("ledger-1", true)])?;
+    morpheus.morphctl(&["rollback", "app=ledger"])?;
+    wait_priorities(&ledger, &[("ledger-1", true)])?;
 
     let morphd = ledger.lab().process("morphd")?;
     begin_upgrade(&ledger, "2.0.0")?;
     wait_upgraded(&ledger)?;
-    // The next morphd goes on with it, however it finds them.
+    // The next morphd sets the priorities anew, whatever it finds.
     morphd.kill()?;
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
     for (release, niceness) in [("1.0.0", -5), ("2.0.0", 0)] {
         let pid = Pid::from_raw(ledger.instance(release)?.pid);
         setpriority_process(pid, niceness)?;
     }
-    ledger.start_again()?;
-    wait_going_first(&ledger, &looked_at)?;
-    ledger.lab().morpheus()?.do_(&["commit", "app=ledger"])?;
-    wait_going_first(&ledger, &[("ledger-2", true)])
+    ledger.start_morphd()?;
+    wait_priorities(&ledger, &in_probation)?;
+    ledger
+        .lab()
+        .morpheus()?
+        .morphctl(&["commit", "app=ledger"])?;
+    wait_priorities(&ledger, &[("ledger-2", true)])
 }
 
 #[test]
-fn an_app_of_a_root_morphd_is_a_user_of_its_own_and_reaches_only_its_sockets() -> Result<()> {
+fn an_app_of_a_root_morphd_has_its_own_user_and_reaches_only_its_sockets() -> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
     let instance = ledger.instance("1.0.0")?;
-    let status = proc(&instance, "status", ":")?;
+    let status = read_proc(&instance, "status", ":")?;
     let all = |id: u32| vec![id.to_string(); 4];
     ensure!(status["Uid"] == all(LEDGER), "{status:?}");
     ensure!(status["Gid"] == all(GROUP), "{status:?}");
     ensure!(status["Groups"].is_empty(), "{status:?}");
     ensure!(status["CapEff"] == ["0000000000000000"], "{status:?}");
     ensure!(status["NoNewPrivs"] == ["1"], "{status:?}");
-    let limits = proc(&instance, "limits", "  ")?;
+    let limits = read_proc(&instance, "limits", "  ")?;
     for (limit, most) in [
         ("Max open files", "1024"),
         ("Max processes", "256"),
@@ -148,7 +158,7 @@ fn an_app_of_a_root_morphd_is_a_user_of_its_own_and_reaches_only_its_sockets() -
         ensure!(limits[limit][..2] == [most, most], "{limit}: {limits:?}");
     }
 
-    let tries = [
+    let attempts = [
         "cat state/store/* >/dev/null",
         "ls state/store state",
         "cat state/log/ledger.log",
@@ -162,40 +172,43 @@ fn an_app_of_a_root_morphd_is_a_user_of_its_own_and_reaches_only_its_sockets() -
         "test -w run/sessions.sock",
     ];
     let lab = ledger.lab();
-    let done = succeed(lab, LEDGER, GROUP, &tries)?;
-    ensure!(done == tries[9..], "an app can: {done:?}");
-    let done = succeed(lab, STRANGER, STRANGER, &tries)?;
-    ensure!(done.is_empty(), "a stranger can: {done:?}");
+    let done = successful(lab, LEDGER, GROUP, &attempts)?;
+    ensure!(done == attempts[9..], "an app can do {done:?}");
+    let done = successful(lab, OTHER_USER, OTHER_USER, &attempts)?;
+    ensure!(done.is_empty(), "another user can do {done:?}");
     ensure!(
-        succeed(lab, 0, 0, &["cat state/log/ledger.log"])?.len() == 1,
-        "the tries themselves are wrong"
+        successful(lab, 0, 0, &["cat state/log/ledger.log"])?.len() == 1,
+        "root cannot read the log: the commands are wrong"
     );
 
-    // The next morphd takes it over as it is, and so do parts that are started again.
+    // The next morphd adopts the instance as it is, and restarted processes have access too.
     lab.process("morphd")?.kill()?;
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
     ledger.lab().process("morph-stored")?.kill()?;
-    ledger.start_again()?;
+    ledger.start_morphd()?;
     let morpheus = ledger.lab().morpheus()?;
     let app = morpheus.wait_running("ledger", None)?;
     ensure!(app["pid"] == instance.inner, "{app}");
-    ledger.lab().upgrade_for_good("ledger", "2.0.0")?;
-    let uid = proc(&ledger.instance("2.0.0")?, "status", ":")?["Uid"].clone();
+    ledger.lab().upgrade_and_commit("ledger", "2.0.0")?;
+    let uid = read_proc(&ledger.instance("2.0.0")?, "status", ":")?["Uid"].clone();
     ensure!(uid == all(LEDGER), "{uid:?}");
     ledger.finish()
 }
 
 #[test]
-fn where_it_is_switched_off_apps_run_as_morphd_does() -> Result<()> {
+fn without_isolation_apps_run_as_the_user_of_morphd() -> Result<()> {
     let mut lab = Lab::new(Shape::none())?;
     let file = lab.dir().join("morphd.toml");
     fs::write(&file, "[children]\nusers = \"morphd\"\n")?;
-    let file = file.to_str().context("a path that is no text")?.to_owned();
+    let file = file
+        .to_str()
+        .context("a path that is not UTF-8")?
+        .to_owned();
     lab.start_morpheus(&["--config", &file, "--app", "learning-switch"])?;
     lab.morpheus()?.wait_running("learning-switch", None)?;
-    let status = proc(&lab.process("learning-switch")?, "status", ":")?;
+    let status = read_proc(&lab.process("learning-switch")?, "status", ":")?;
     ensure!(status["Uid"] == vec!["0"; 4], "{status:?}");
-    let done = succeed(&lab, LEDGER, GROUP, &["test -w run/store.sock"])?;
-    ensure!(done.is_empty(), "an app's user can: {done:?}");
+    let done = successful(&lab, LEDGER, GROUP, &["test -w run/store.sock"])?;
+    ensure!(done.is_empty(), "an app's user can do {done:?}");
     lab.finish()
 }

@@ -1,45 +1,43 @@
-//! The wall clock steps by an hour, either way: nothing ends early for it, and nothing hangs.
+//! Steps of the wall clock by an hour: nothing ends early, and nothing hangs.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, LedgerLab, Load, Strictness, pause, repository, wait_until};
+use morph_tests::{Delivery, Lab, LedgerLab, Load, pause, repository, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const HOUR: i64 = 3600;
-/// Of each switch.
+/// Load of each switch.
 const LOAD: Load = Load::Window(100, 8);
-/// For what ends by itself, beside its own time.
-const SOON: Duration = Duration::from_secs(8);
+/// Time for what ends by itself, beyond its own duration.
+const DEADLINE: Duration = Duration::from_secs(8);
 
-/// A wall clock of Morpheus's own, which the test steps.
+/// Wall clock for Morpheus alone, which the test steps (`tests/clock.c`).
 struct Clock(PathBuf);
 
 impl Clock {
-    /// Builds it, and has every process of the lab look at it.
-    fn give(lab: &mut Lab) -> Result<Self> {
+    /// Builds the library and preloads it into every process of the lab.
+    fn install(lab: &mut Lab) -> Result<Self> {
         let (library, file) = (lab.dir().join("clock.so"), lab.dir().join("clock"));
         let source = repository().join("tests/clock.c");
         let status = Command::new("cc")
             .args(["-shared", "-fPIC", "-O2", "-o"])
             .args([&library, &source])
             .status()
-            .context("cc")?;
-        ensure!(status.success(), "cc: {status}");
+            .context("cannot run cc")?;
+        ensure!(status.success(), "cc failed: {status}");
         let clock = Self(file);
         clock.step(0)?;
         let text = |path: &Path| path.to_str().map(str::to_owned).context("path");
-        lab.sandbox_mut()
-            .set_variable("MORPH_CLOCK", &text(&clock.0)?);
-        lab.sandbox_mut()
-            .set_variable("LD_PRELOAD", &text(&library)?);
+        lab.sandbox_mut().set_env("MORPH_CLOCK", &text(&clock.0)?);
+        lab.sandbox_mut().set_env("LD_PRELOAD", &text(&library)?);
         Ok(clock)
     }
 
-    /// From now on it is so many seconds off.
+    /// Sets the clock's offset from the real time.
     fn step(&self, seconds: i64) -> Result<()> {
-        // In place: it is mapped.
+        // Written in place: the processes have the file mapped.
         let file = std::fs::File::options()
             .create(true)
             .truncate(false)
@@ -55,17 +53,17 @@ fn lab() -> Result<(LedgerLab, Clock)> {
     let ledger = LedgerLab::with(
         2,
         |lab| {
-            clock = Some(Clock::give(lab)?);
+            clock = Some(Clock::install(lab)?);
             Ok(())
         },
         &[],
     )?;
     ledger.switches().load(LedgerLab::PORT, LOAD);
-    Ok((ledger, clock.context("no clock")?))
+    Ok((ledger, clock.context("the clock was not installed")?))
 }
 
-/// The upgrade stays in its probation for two seconds, and the app works.
-fn goes_on(ledger: &LedgerLab, to: &str) -> Result<Value> {
+/// Checks for two seconds that the upgrade stays in its probation, and that the app answers.
+fn stays_in_probation(ledger: &LedgerLab, to: &str) -> Result<Value> {
     let until = Instant::now() + Duration::from_secs(2);
     loop {
         let status = ledger.lab().status("ledger")?;
@@ -74,31 +72,34 @@ fn goes_on(ledger: &LedgerLab, to: &str) -> Result<Value> {
             "{status}"
         );
         if Instant::now() > until {
-            ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+            ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
             return Ok(status);
         }
         pause(Duration::from_millis(100));
     }
 }
 
-fn start_again(ledger: &mut LedgerLab) -> Result<()> {
+fn restart_morphd(ledger: &mut LedgerLab) -> Result<()> {
     ledger.lab().process("morphd")?.kill()?;
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
-    ledger.start_again()
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
+    ledger.start_morphd()
 }
 
 #[test]
 fn a_step_of_the_clock_ends_no_probation_and_hangs_no_upgrade() -> Result<()> {
     let (mut ledger, clock) = lab()?;
-    // What Morpheus takes for the time has to follow, or nothing is tested.
+    // Times that Morpheus reports must follow the step, or the test shows nothing.
     let before = ledger.lab().upgrade("ledger", "2.0.0")?["unix_ms"].as_i64();
     for (offset, ends_by) in [(HOUR, "commit"), (-HOUR, "rollback")] {
         clock.step(offset)?;
-        goes_on(&ledger, "2.0.0")?;
-        // The new morphd knows of the probation only what is stored.
-        start_again(&mut ledger)?;
-        goes_on(&ledger, "2.0.0")?;
-        ledger.lab().morpheus()?.do_(&[ends_by, "app=ledger"])?;
+        stays_in_probation(&ledger, "2.0.0")?;
+        // The new morphd knows only what is stored about the probation.
+        restart_morphd(&mut ledger)?;
+        stays_in_probation(&ledger, "2.0.0")?;
+        ledger
+            .lab()
+            .morpheus()?
+            .morphctl(&[ends_by, "app=ledger"])?;
         if ends_by == "commit" {
             let after = ledger.lab().status("ledger")?["unix_ms"].as_i64();
             let moved = after.zip(before).map(|(after, before)| after - before);
@@ -106,62 +107,68 @@ fn a_step_of_the_clock_ends_no_probation_and_hangs_no_upgrade() -> Result<()> {
                 moved > Some((HOUR - 60) * 1000),
                 "the clock did not step: {moved:?}"
             );
-            ledger.lab().upgrade_for_good("ledger", "1.0.0")?;
+            ledger.lab().upgrade_and_commit("ledger", "1.0.0")?;
             ledger.lab().upgrade("ledger", "2.0.0")?;
         }
     }
-    ledger.settle(Strictness::AtMostOnce)?;
+    ledger.check_books(Delivery::AtMostOnce)?;
     ledger.finish()
 }
 
 #[test]
-fn a_probation_ends_in_its_own_time_whatever_the_clock_says() -> Result<()> {
+fn a_probation_lasts_its_time_whatever_the_wall_clock_does() -> Result<()> {
     let (mut ledger, clock) = lab()?;
     let mut to = "2.0.0";
     for (offset, restart) in [(HOUR, false), (-HOUR, false), (HOUR, true), (-HOUR, true)] {
         let release = format!("app=ledger@{to}");
         let upgrade = ["upgrade", &release, "--probation", "3s", "--no-wait"];
-        // The end of the one before may be told a moment before it is over.
-        wait_until("the upgrade begins", SOON, || {
-            let answer = ledger.lab().morpheus()?.ask(&upgrade)?;
+        // The end of the previous upgrade may be reported a moment early.
+        wait_until("the upgrade begins", DEADLINE, || {
+            let answer = ledger.lab().morpheus()?.try_morphctl(&upgrade)?;
             Ok((answer.code == 0).then_some(()))
         })?;
-        wait_until("the probation", SOON, || {
+        wait_until("the probation begins", DEADLINE, || {
             Ok((ledger.lab().status("ledger")?["step"] == "UPGRADED").then_some(()))
         })?;
         let began = Instant::now();
         clock.step(offset)?;
         if restart {
-            start_again(&mut ledger)?;
+            restart_morphd(&mut ledger)?;
         }
-        let done = wait_until("the probation ends", SOON + Duration::from_secs(3), || {
-            let status = ledger.lab().status("ledger")?;
-            ensure!(status["step"] != "ROLLED_BACK", "{status}");
-            Ok((status["step"] == "COMMITTED").then_some(status))
-        });
-        let status = done.with_context(|| format!("stepped by {offset} s, restart: {restart}"))?;
+        let done = wait_until(
+            "the probation ends",
+            DEADLINE + Duration::from_secs(3),
+            || {
+                let status = ledger.lab().status("ledger")?;
+                ensure!(status["step"] != "ROLLED_BACK", "{status}");
+                Ok((status["step"] == "COMMITTED").then_some(status))
+            },
+        );
+        let status = done.with_context(|| {
+            format!("clock stepped by {offset} s, restart of morphd: {restart}")
+        })?;
         let took = began.elapsed();
         ensure!(
             took > Duration::from_millis(2500),
-            "{offset}, {restart}: after {took:?}: {status}"
+            "step {offset} s, restart {restart}: ended after {took:?}: {status}"
         );
         to = LedgerLab::other_release(to);
     }
-    ledger.settle(Strictness::AtMostOnce)?;
+    ledger.check_books(Delivery::AtMostOnce)?;
     ledger.finish()
 }
 
 #[test]
-fn instances_that_die_after_a_step_are_replaced() -> Result<()> {
+fn instances_that_die_after_a_clock_step_are_replaced() -> Result<()> {
     let (ledger, clock) = lab()?;
     for offset in [HOUR, -HOUR] {
         clock.step(offset)?;
         ledger.instance("1.0.0")?.kill()?;
-        ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+        ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
         pause(Duration::from_millis(600));
         ledger.lab().process("morph-stored")?.kill()?;
-        ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+        ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
     }
-    ledger.settle(Strictness::AtMostOnce)?;
+    ledger.check_books(Delivery::AtMostOnce)?;
     ledger.finish()
 }

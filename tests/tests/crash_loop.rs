@@ -1,17 +1,17 @@
-//! Releases that do nothing but die: the one before comes back, or the app stops and its rules stay.
+//! Releases in a crash loop: the previous release runs again, or the app stops and its rules stay.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, LedgerLab, Load, Strictness, bin, repository, wait_until};
+use morph_tests::{Bundle, Delivery, LedgerLab, Load, bin, repository, wait_until};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-/// Eight deaths in a row, with six seconds of waits between them.
+/// Eight deaths in a row, with six seconds of backoff between them.
 const GIVEN_UP: Duration = Duration::from_secs(40);
-const SOON: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Goes to a release that works for as long as there is no such file.
-fn go_to(ledger: &LedgerLab, of: &str, version: &str, broken: &Path) -> Result<()> {
+/// Upgrades to a release that works only while the file `broken` does not exist.
+fn upgrade_to_breakable(ledger: &LedgerLab, of: &str, version: &str, broken: &Path) -> Result<()> {
     let name = format!("ledger-{}", &of[..1]);
     let manifest = repository().join(format!("apps/ledger/bundles/{of}/app.toml"));
     let program = bin(&format!("examples/{name}"))?;
@@ -19,51 +19,50 @@ fn go_to(ledger: &LedgerLab, of: &str, version: &str, broken: &Path) -> Result<(
         "[ -e {} ] && {{ echo 'nothing works' >&2; exit 9; }}; exec \"$(dirname \"$0\")/{name}\" \"$@\"",
         broken.display()
     );
-    let bundle = Bundle::made(&manifest, &program, ledger.lab().dir(), version)?
+    let bundle = Bundle::assemble(&manifest, &program, ledger.lab().dir(), version)?
         .set("version", &format!("\"{version}\""))?
         .script(&script)?;
     let morpheus = ledger.lab().morpheus()?;
-    morpheus.do_(&["app", "install", bundle.path()?])?;
+    morpheus.morphctl(&["app", "install", bundle.path()?])?;
     ledger.lab().upgrade("ledger", version)?;
-    morpheus.do_(&["commit", "app=ledger"])?;
-    ledger.wait_alone(of)
+    morpheus.morphctl(&["commit", "app=ledger"])?;
+    ledger.wait_single_instance(of)
 }
 
-/// Breaks the release that runs, and waits until it is given up.
-fn give_up(ledger: &LedgerLab, broken: &Path, status: &str) -> Result<Value> {
+/// Breaks the running release, and waits until morphd gives it up.
+fn break_release(ledger: &LedgerLab, broken: &Path, status: &str) -> Result<Value> {
     let live = ledger.lab().morpheus()?.app("ledger")?;
     std::fs::write(broken, "")?;
     let version = live["release"].as_str().context("release")?;
     ledger.instance(version)?.kill()?;
-    wait_until("it is given up", GIVEN_UP, || {
+    wait_until("morphd gives the release up", GIVEN_UP, || {
         let app = ledger.lab().morpheus()?.app("ledger")?;
-        let over = app["status"] == status && app["trouble"] != "";
-        Ok(over.then_some(app))
+        let given_up = app["status"] == status && app["trouble"] != "";
+        Ok(given_up.then_some(app))
     })
 }
 
-fn says(app: &Value, words: &[&str]) -> Result<()> {
+fn has_trouble(app: &Value, words: &[&str]) -> Result<()> {
     let trouble = app["trouble"].as_str().context("trouble")?;
     for word in words {
-        ensure!(trouble.contains(word), "no word about {word}: {trouble}");
+        ensure!(trouble.contains(word), "{word:?} is missing: {trouble}");
     }
     Ok(())
 }
 
 #[test]
-fn a_release_that_keeps_dying_gives_way_to_the_one_before_it_or_stops_with_its_rules() -> Result<()>
-{
+fn a_crash_loop_falls_back_to_the_previous_release_or_stops_and_keeps_the_rules() -> Result<()> {
     let ledger = LedgerLab::new(1)?;
     let morpheus = ledger.lab().morpheus()?;
     let broken = ledger.lab().dir().join("broken");
-    go_to(&ledger, "1.0.0", "1.0.1", &broken)?;
+    upgrade_to_breakable(&ledger, "1.0.0", "1.0.1", &broken)?;
     ledger
         .switches()
         .load(LedgerLab::PORT, Load::Window(100, 16));
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
-    let app = give_up(&ledger, &broken, "running")?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
+    let app = break_release(&ledger, &broken, "running")?;
     ensure!(app["release"] == "1.0.0", "{app}");
-    says(
+    has_trouble(
         &app,
         &[
             "1.0.1 kept dying",
@@ -72,8 +71,8 @@ fn a_release_that_keeps_dying_gives_way_to_the_one_before_it_or_stops_with_its_r
             "nothing works",
         ],
     )?;
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
-    let releases = morpheus.do_(&["releases", "app=ledger"])?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
+    let releases = morpheus.morphctl(&["releases", "app=ledger"])?;
     let permanent = releases["releases"].as_array().context("releases")?.iter();
     let permanent: Vec<_> = permanent.filter(|r| r["status"] == "permanent").collect();
     ensure!(
@@ -81,16 +80,16 @@ fn a_release_that_keeps_dying_gives_way_to_the_one_before_it_or_stops_with_its_r
         "{releases}"
     );
 
-    // To another schema, from which there is no way back without the release that dies.
+    // A release of another schema cannot fall back without the code that crashes.
     std::fs::remove_file(&broken)?;
-    go_to(&ledger, "2.0.0", "2.0.1", &broken)?;
+    upgrade_to_breakable(&ledger, "2.0.0", "2.0.1", &broken)?;
     ensure!(
         morpheus.app("ledger")?["trouble"] == "",
-        "another release is committed"
+        "trouble stays after another release was committed"
     );
-    let app = give_up(&ledger, &broken, "failed")?;
+    let app = break_release(&ledger, &broken, "failed")?;
     ensure!(app["release"] == "2.0.1" && app["pid"] == 0, "{app}");
-    says(
+    has_trouble(
         &app,
         &[
             "2.0.1 kept dying",
@@ -99,17 +98,17 @@ fn a_release_that_keeps_dying_gives_way_to_the_one_before_it_or_stops_with_its_r
             "schema 1",
         ],
     )?;
-    let said = morpheus.ask(&["status"])?;
-    ensure!(said.err.contains("2.0.1 kept dying"), "{said:?}");
+    let output = morpheus.try_morphctl(&["status"])?;
+    ensure!(output.stderr.contains("2.0.1 kept dying"), "{output:?}");
     ledger.switches().wait_punting(LedgerLab::PORT)?;
     std::fs::remove_file(&broken)?;
-    morpheus.do_(&["app", "start", "ledger"])?;
+    morpheus.morphctl(&["app", "start", "ledger"])?;
     morpheus.wait_running("ledger", None)?;
     ensure!(
         morpheus.app("ledger")?["trouble"] == "",
-        "somebody has started it"
+        "trouble stays after a start by the operator"
     );
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
-    ledger.settle(Strictness::AtMostOnce)?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
+    ledger.check_books(Delivery::AtMostOnce)?;
     ledger.finish()
 }

@@ -1,10 +1,10 @@
-//! The lab itself, with switches that learn by themselves: what it measures can be believed.
+//! The lab's own measurements, on switches that forward by themselves.
 
 use anyhow::{Result, ensure};
 use morph_tests::{Lab, Links, Shape};
 use std::time::Duration;
 
-/// Makes every switch forward by itself.
+/// Lets every switch forward without a controller.
 fn standalone(lab: &Lab) -> Result<()> {
     for bridge in lab.bridges() {
         lab.ovs().ofctl(
@@ -17,11 +17,11 @@ fn standalone(lab: &Lab) -> Result<()> {
 }
 
 #[test]
-fn pings_and_new_flows_pass_a_line_and_nothing_is_lost() -> Result<()> {
+fn pings_and_new_flows_cross_a_line_without_loss() -> Result<()> {
     let lab = Lab::new(Shape::line(2))?;
     standalone(&lab)?;
     lab.wait_ping(1, 2)?;
-    let ping = lab.ping_on(1, 2, 1)?;
+    let ping = lab.ping_continuously(1, 2, 1)?;
     let _echo = lab.echo(2)?;
     let flows = lab.new_flows(1, 2, 5.0, 0, 1.0)?;
     let summary = lab.ping(2, 1, 10, 200)?.finish()?;
@@ -38,7 +38,7 @@ fn pings_and_new_flows_pass_a_line_and_nothing_is_lost() -> Result<()> {
 }
 
 #[test]
-fn a_cut_link_is_seen_as_loss_and_as_a_gap() -> Result<()> {
+fn a_cut_link_shows_as_loss_and_as_a_gap() -> Result<()> {
     let lab = Lab::new(Shape::line(2).with(Links::Veth))?;
     standalone(&lab)?;
     lab.wait_ping(1, 2)?;
@@ -72,9 +72,15 @@ fn a_rule_added_again_is_younger_and_a_controller_row_is_read() -> Result<()> {
     let again = lab.rules(3)?;
     for (key, (_, added)) in &before {
         let moved = kept[key].1.duration_since(*added);
-        ensure!(moved < Duration::from_millis(300), "{moved:?}");
+        ensure!(
+            moved < Duration::from_millis(300),
+            "the rule seems to have been added {moved:?} later"
+        );
         let moved = again[key].1.duration_since(*added);
-        ensure!(moved > Duration::from_millis(300), "{moved:?}");
+        ensure!(
+            moved > Duration::from_millis(300),
+            "the rule seems to have been added {moved:?} later"
+        );
     }
     lab.attach()?;
     let row = lab.ovs().controller("s1")?;
@@ -94,9 +100,9 @@ fn nothing_of_a_lab_outlives_it() -> Result<()> {
     let dir = lab.dir().to_owned();
     drop(lab);
     for process in processes {
-        let there = std::path::Path::new(&format!("/proc/{}", process.pid)).exists();
-        ensure!(!there, "{process:?}");
+        let runs = std::path::Path::new(&format!("/proc/{}", process.pid)).exists();
+        ensure!(!runs, "{process:?} still runs");
     }
-    ensure!(!dir.exists(), "{dir:?}");
+    ensure!(!dir.exists(), "{dir:?} still exists");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One switch, one app: packets pass through learning-switch as a process.
+//! One switch and one app: packets are forwarded by learning-switch.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Bundle, Lab, Shape, wait_until};
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 const APP: &str = "learning-switch";
-/// Its id, in the cookies of its rules.
+/// App id in the cookies of its rules.
 const ID: u8 = 1;
 
 fn lab(hosts: usize) -> Result<Lab> {
@@ -15,11 +15,11 @@ fn lab(hosts: usize) -> Result<Lab> {
     Ok(lab)
 }
 
-/// What is learned: the app's rows without their revisions.
+/// Rows of the app without their revisions.
 fn learned(lab: &Lab) -> Result<Vec<(String, Value)>> {
     let rows = lab
         .morpheus()?
-        .do_(&["store", "list", "app=learning-switch", "macs"])?;
+        .morphctl(&["store", "list", "app=learning-switch", "macs"])?;
     let rows = rows["store"].as_array().context("store")?;
     Ok(rows
         .iter()
@@ -43,12 +43,12 @@ fn hosts_reach_each_other() -> Result<()> {
 }
 
 #[test]
-fn a_killed_app_comes_back_and_no_established_ping_is_lost() -> Result<()> {
+fn a_killed_app_is_restarted_and_no_established_ping_is_lost() -> Result<()> {
     let lab = lab(2)?;
     lab.wait_ping(1, 2)?;
     let before = (learned(&lab)?, lab.rules(ID)?);
     ensure!(!before.1.is_empty(), "no rules");
-    let ping = lab.ping_on(1, 2, 1)?;
+    let ping = lab.ping_continuously(1, 2, 1)?;
     for _ in 0..3 {
         let pid = lab.morpheus()?.app(APP)?["pid"].as_u64().context("pid")? as u32;
         lab.process(APP)?.kill()?;
@@ -59,11 +59,13 @@ fn a_killed_app_comes_back_and_no_established_ping_is_lost() -> Result<()> {
     ensure!(learned(&lab)? == before.0, "{:?}", learned(&lab)?);
     let after = lab.rules(ID)?;
     for (key, (_, added)) in &before.1 {
-        let (_, again) = after.get(key).with_context(|| format!("{key:?} is gone"))?;
+        let (_, again) = after
+            .get(key)
+            .with_context(|| format!("{key:?} is missing"))?;
         let moved = again.saturating_duration_since(*added);
         ensure!(
             moved < Duration::from_millis(300),
-            "{key:?} is younger by {moved:?}"
+            "{key:?} was added again, {moved:?} later"
         );
     }
     lab.finish()
@@ -76,20 +78,20 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
     let newer =
         Bundle::copy("learning-switch-1.0.0", lab.dir(), "newer")?.set("version", "\"1.0.1\"")?;
     let morpheus = lab.morpheus()?;
-    morpheus.do_(&["app", "install", newer.path()?])?;
+    morpheus.morphctl(&["app", "install", newer.path()?])?;
     let connects = lab.ovs().connects();
     let _echo = lab.echo(3)?;
     let flows = lab.new_flows(1, 3, 5.0, 0, 2.0)?;
-    let ping = lab.ping_on(1, 2, 1)?;
+    let ping = lab.ping_continuously(1, 2, 1)?;
 
-    morpheus.do_(&[
+    morpheus.morphctl(&[
         "upgrade",
         "app=learning-switch",
         "--probation",
         "60s",
         "--no-wait",
     ])?;
-    wait_until("it is upgraded", Duration::from_secs(10), || {
+    wait_until("the target is live", Duration::from_secs(10), || {
         Ok((step(&lab)? == "UPGRADED").then_some(()))
     })?;
     ensure!(
@@ -97,20 +99,20 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
         "{}",
         morpheus.app(APP)?
     );
-    let back = morpheus.do_(&["rollback", "app=learning-switch"])?;
+    let back = morpheus.morphctl(&["rollback", "app=learning-switch"])?;
     ensure!(back["upgrades"][0]["step"] == "ROLLED_BACK", "{back}");
     ensure!(
         morpheus.app(APP)?["release"] == "1.0.0",
         "{}",
         morpheus.app(APP)?
     );
-    let there = morpheus.ask(&[
+    let committed = morpheus.try_morphctl(&[
         "upgrade",
         "app=learning-switch@1.0.1",
         "--probation",
         "300ms",
     ])?;
-    ensure!(there.code == 0, "{there:?}");
+    ensure!(committed.code == 0, "{committed:?}");
     ensure!(step(&lab)? == "COMMITTED", "{}", step(&lab)?);
     ensure!(
         morpheus.app(APP)?["release"] == "1.0.1",
@@ -124,14 +126,16 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
     ensure!(summary.sent > 50 && summary.lost == 0, "{summary:?}");
     ensure!(
         lab.ovs().connects() == connects,
-        "a switch has disconnected"
+        "a switch was disconnected"
     );
     lab.finish()
 }
 
-/// Where the app's last upgrade stands.
+/// Last step of the app's last upgrade.
 fn step(lab: &Lab) -> Result<String> {
-    let status = lab.morpheus()?.do_(&["status", "app=learning-switch"])?;
+    let status = lab
+        .morpheus()?
+        .morphctl(&["status", "app=learning-switch"])?;
     let last = status["upgrades"].as_array().and_then(|list| list.last());
     let step = last.and_then(|status| status["step"].as_str());
     Ok(step.context("no step")?.to_owned())

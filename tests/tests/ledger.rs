@@ -1,114 +1,127 @@
-//! Every event is applied once and in order, over upgrades, rollbacks and kills.
+//! Every event is applied once and in order, across upgrades, rollbacks and kills.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{LedgerLab, Load, Strictness, pause, wait_until};
+use morph_tests::{Delivery, LedgerLab, Load, long, pause, result, wait_until};
 use std::time::Duration;
 
-/// How long it may take until the app works again after a kill.
-const BACK: Duration = Duration::from_secs(10);
-/// Of each switch.
+/// Deadline for the app to answer again after a kill.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// Load of each switch.
 const LOAD: Load = Load::Window(250, 16);
 
-fn rounds(short: usize, long: usize) -> usize {
-    if std::env::var_os("MORPH_LONG").is_some() {
-        long
-    } else {
-        short
-    }
-}
-
 #[test]
-fn upgrades_and_rollbacks_lose_double_and_disorder_nothing() -> Result<()> {
+fn upgrades_and_rollbacks_lose_duplicate_and_reorder_nothing() -> Result<()> {
     let ledger = LedgerLab::new(4)?;
     ledger.switches().load(LedgerLab::PORT, LOAD);
     let mut version = "1.0.0";
     let mut held = 0;
-    for round in 0..rounds(12, 120) {
+    let rounds = if long() { 120 } else { 12 };
+    for round in 0..rounds {
         let to = LedgerLab::other_release(version);
         let status = ledger.lab().upgrade("ledger", to)?;
         held += status["events_held"].as_u64().context("events_held")?;
         if round % 3 == 2 {
-            let answer = ledger.lab().morpheus()?.do_(&["rollback", "app=ledger"])?;
-            ensure!(answer["upgrades"][0]["step"] == "ROLLED_BACK", "{answer}");
+            let answer = ledger
+                .lab()
+                .morpheus()?
+                .morphctl(&["rollback", "app=ledger"])?;
+            ensure!(
+                answer["upgrades"][0]["step"] == "ROLLED_RECOVERY",
+                "{answer}"
+            );
         } else {
-            let answer = ledger.lab().morpheus()?.do_(&["commit", "app=ledger"])?;
+            let answer = ledger
+                .lab()
+                .morpheus()?
+                .morphctl(&["commit", "app=ledger"])?;
             ensure!(answer["upgrades"][0]["step"] == "COMMITTED", "{answer}");
             version = to;
         }
         pause(Duration::from_millis(20));
     }
-    let sent = ledger.settle(Strictness::Once)?;
-    println!("{sent} packets, {held} of them held, each applied and answered once");
+    let sent = ledger.check_books(Delivery::ExactlyOnce)?;
+    result("ledger/upgrades and rollbacks", rounds, "");
+    result("ledger/packets, each applied and answered once", sent, "");
+    result("ledger/packets held in hand-overs", held, "at least 1");
     ensure!(held > 0, "no event was ever held");
     ledger.finish()
 }
 
-/// Who dies.
+/// Process that is killed.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
-    Live,
-    Newcomer,
+    Source,
+    Target,
     Morphd,
     Store,
 }
 
 #[test]
-fn kills_between_and_during_upgrades_lose_double_and_disorder_nothing() -> Result<()> {
+fn kills_between_and_during_upgrades_lose_duplicate_and_reorder_nothing() -> Result<()> {
     let mut ledger = LedgerLab::new(4)?;
     ledger.switches().load(LedgerLab::PORT, LOAD);
     let mut version = "1.0.0";
     let victims = [
-        Victim::Newcomer,
+        Victim::Target,
         Victim::Store,
-        Victim::Live,
+        Victim::Source,
         Victim::Morphd,
     ];
-    for victim in victims.iter().cycle().take(rounds(8, 80)) {
+    let rounds = if long() { 80 } else { 8 };
+    for victim in victims.iter().cycle().take(rounds) {
         let to = LedgerLab::other_release(version);
         ledger.lab().upgrade("ledger", to)?;
         kill(&mut ledger, *victim, version, to)?;
-        version = end(&ledger, version, to).with_context(|| format!("{victim:?} was killed"))?;
-        ledger.switches().wait_answers(LedgerLab::PORT, BACK)?;
-        // One that dies at once is started ever later.
+        version = finish_upgrade(&ledger, version, to)
+            .with_context(|| format!("after the kill of {victim:?}"))?;
+        ledger.switches().wait_answers(LedgerLab::PORT, RECOVERY)?;
+        // A release that dies at once is restarted with growing delays.
         pause(Duration::from_millis(600));
     }
-    let sent = ledger.settle(Strictness::AtMostOnce)?;
-    println!("{sent} packets, each applied once");
+    let sent = ledger.check_books(Delivery::AtMostOnce)?;
+    result("ledger/upgrades with a kill", rounds, "");
+    result("ledger/packets over kills, each applied once", sent, "");
     ledger.finish()
 }
 
-/// Kills one, in the probation of an upgrade: the live instance is the newcomer until it is rolled back.
+/// Kills one process during the probation of an upgrade, in which the target is live.
 fn kill(ledger: &mut LedgerLab, victim: Victim, from: &str, to: &str) -> Result<()> {
     match victim {
-        Victim::Newcomer => ledger.instance(to)?.kill(),
-        // Between upgrades, so that there is nothing to go back to.
-        Victim::Live => {
-            ledger.lab().morpheus()?.do_(&["rollback", "app=ledger"])?;
-            let live = wait_until("one instance is left", BACK, || {
+        Victim::Target => ledger.instance(to)?.kill(),
+        // After a rollback, so that no upgrade is running.
+        Victim::Source => {
+            ledger
+                .lab()
+                .morpheus()?
+                .morphctl(&["rollback", "app=ledger"])?;
+            let source = wait_until("the source runs alone", RECOVERY, || {
                 Ok(ledger.instance(from).ok())
             })?;
-            live.kill()
+            source.kill()
         }
         Victim::Store => ledger.lab().process("morph-stored")?.kill(),
         Victim::Morphd => {
             ledger.lab().process("morphd")?.kill()?;
-            ledger.lab_mut().morpheus_mut()?.wait_gone()?;
-            ledger.start_again()
+            ledger.lab_mut().morpheus_mut()?.wait_exited()?;
+            ledger.start_morphd()
         }
     }
 }
 
-/// Ends an upgrade, if it has not ended by itself; which release there is then.
-fn end<'a>(ledger: &LedgerLab, from: &'a str, to: &'a str) -> Result<&'a str> {
-    let step = wait_until("the upgrade can be ended", BACK, || {
+/// Ends an upgrade unless it has ended by itself; returns the release that runs then.
+fn finish_upgrade<'a>(ledger: &LedgerLab, from: &'a str, to: &'a str) -> Result<&'a str> {
+    let step = wait_until("the upgrade ends", RECOVERY, || {
         let step = ledger.lab().status("ledger")?["step"].clone();
         match step.as_str() {
             Some("UPGRADED") => {
-                ledger.lab().morpheus()?.ask(&["commit", "app=ledger"])?;
+                ledger
+                    .lab()
+                    .morpheus()?
+                    .try_morphctl(&["commit", "app=ledger"])?;
                 Ok(None)
             }
             Some("COMMITTED") => Ok(Some(to)),
-            Some("ROLLED_BACK") => Ok(Some(from)),
+            Some("ROLLED_RECOVERY") => Ok(Some(from)),
             _ => Ok(None),
         }
     })?;

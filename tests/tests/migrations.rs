@@ -1,32 +1,32 @@
-//! Changes of the schema with real processes: what they tell, and migrations that misbehave and harm nothing but their own
-//! upgrade.
+//! Schema changes between real processes: what is reported, and broken migrations, which harm only their own upgrade.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Answer, Bundle, Lab, Shape, bin, bundles, wait_until};
+use morph_tests::{Bundle, CtlOutput, Lab, Shape, bin, bundle_dir, long, wait_until};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// morphctl's exit code.
+/// Exit code of morphctl.
 const ROLLED_BACK: i32 = 4;
-/// For an instance that uses too much of it.
+/// Memory limit in MiB for a migration that allocates without bound.
 const MEMORY: &str = "256";
 
-/// Installs and tries a release whose migration misbehaves; what morphctl said.
-fn try_defect(lab: &Lab, defect: &str) -> Result<Answer> {
+/// Installs a release with a broken migration and upgrades to it; returns morphctl's output.
+fn upgrade_to_defect(lab: &Lab, defect: &str) -> Result<CtlOutput> {
     let version = format!("2.0.0-{defect}");
     let bundle = Bundle::copy("router-2.0.0", lab.dir(), defect)?
         .set("version", &format!("\"{version}\""))?
         .set("memory_mib", MEMORY)?
         .program(&bin("examples/migrates_badly")?)?;
-    lab.morpheus()?.do_(&["app", "install", bundle.path()?])?;
+    lab.morpheus()?
+        .morphctl(&["app", "install", bundle.path()?])?;
     let release = format!("app=router@{version}");
     lab.morpheus()?
-        .ask(&["upgrade", &release, "--probation", "20s"])
+        .try_morphctl(&["upgrade", &release, "--probation", "20s"])
 }
 
 fn trees(lab: &Lab) -> Result<Value> {
     lab.morpheus()?
-        .do_(&["store", "list", "app=router", "trees"])
+        .morphctl(&["store", "list", "app=router", "trees"])
         .map(|list| {
             let rows = list["store"].as_array().cloned().unwrap_or_default();
             let row = |row: &Value| serde_json::json!([row["key"], row["value"]]);
@@ -34,30 +34,33 @@ fn trees(lab: &Lab) -> Result<Value> {
         })
 }
 
-/// Upgrades that misbehave, one after the other, in a network in use: it keeps its pings, its state and its old instance.
+/// Upgrades with broken migrations on a network in use: no ping is lost, and state and old instance stay.
 fn harm_nothing(defects: &[(&str, &str)]) -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let before = trees(&lab)?;
     let pid = lab.morpheus()?.app("router")?["pid"].clone();
-    let ping = lab.ping_on(1, 2, 2)?;
+    let ping = lab.ping_continuously(1, 2, 2)?;
     for (defect, word) in defects {
         let began = Instant::now();
-        let answer = try_defect(&lab, defect)?;
+        let answer = upgrade_to_defect(&lab, defect)?;
         eprintln!("{defect}: {:.1} s", began.elapsed().as_secs_f32());
         ensure!(answer.code == ROLLED_BACK, "{defect}: {answer:?}");
-        let said = format!("{} {}", answer.out, answer.err);
-        ensure!(said.contains(word), "{defect}: no {word:?} in {answer:?}");
+        let text = format!("{} {}", answer.stdout, answer.stderr);
+        ensure!(
+            text.contains(word),
+            "{defect}: {word:?} is missing in {answer:?}"
+        );
         let app = lab.morpheus()?.wait_running("router", None)?;
         ensure!(
             app["release"] == "1.0.0" && app["pid"] == pid,
             "{defect}: {app}"
         );
-        ensure!(trees(&lab)? == before, "{defect}: the state is another");
-        // What it had begun is gone.
-        wait_until("its shadow is dropped", Duration::from_secs(5), || {
-            let list = lab.morpheus()?.do_(&["store", "list"])?;
+        ensure!(trees(&lab)? == before, "{defect}: the state has changed");
+        // The shadow that the upgrade had begun is removed.
+        wait_until("the shadow is dropped", Duration::from_secs(5), || {
+            let list = lab.morpheus()?.morphctl(&["store", "list"])?;
             let keyspaces = list["store"].as_array().context("store")?;
-            let shadows = keyspaces.iter().filter(|s| s["role"] == "shadow").count();
+            let shadows = keyspaces.iter().filter(|k| k["role"] == "shadow").count();
             Ok((shadows == 0).then_some(()))
         })?;
     }
@@ -76,26 +79,26 @@ fn a_migration_that_panics_loops_or_eats_memory_harms_only_its_own_upgrade() -> 
     ])
 }
 
-/// Nobody is asked before it is ready, so this one has the whole time to get there.
+/// Liveness probes begin only when an instance is ready, so this target has the whole `start` deadline.
 #[test]
-fn a_newcomer_that_never_gets_its_view_is_given_up() -> Result<()> {
-    if std::env::var_os("MORPH_LONG").is_none() {
+fn a_target_that_never_loads_its_view_is_ended() -> Result<()> {
+    if !long() {
         return Ok(());
     }
     harm_nothing(&[("up-loops", "ready")])
 }
 
 #[test]
-fn a_change_of_the_schema_tells_its_shadow_and_that_a_way_back_loses_nothing() -> Result<()> {
+fn a_schema_change_reports_its_shadow_and_a_lossless_rollback() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
-    let bundle = bundles("router-2.0.0")?;
-    let bundle = bundle.to_str().context("a path that is no text")?;
-    morpheus.do_(&["app", "install", bundle])?;
+    let bundle = bundle_dir("router-2.0.0")?;
+    let bundle = bundle.to_str().context("a path that is not UTF-8")?;
+    morpheus.morphctl(&["app", "install", bundle])?;
     for (version, from, to) in [("2.0.0", 1, 2), ("1.0.0", 2, 1)] {
         let release = format!("app=router@{version}");
-        let upgraded = morpheus.do_(&["upgrade", &release, "--probation", "1s"])?;
-        let list = morpheus.do_(&["store", "migrations", "app=router"])?;
+        let upgraded = morpheus.morphctl(&["upgrade", &release, "--probation", "1s"])?;
+        let list = morpheus.morphctl(&["store", "migrations", "app=router"])?;
         let shadow = list["migrations"][0].clone();
         let schemas = (&shadow["to_schema"], &shadow["status"], &shadow["complete"]);
         ensure!(
@@ -107,16 +110,16 @@ fn a_change_of_the_schema_tells_its_shadow_and_that_a_way_back_loses_nothing() -
             "{shadow}"
         );
         ensure!(shadow["groups"].as_u64() > Some(2), "from {from}: {shadow}");
-        let status = morpheus.do_(&["status", "app=router"])?;
+        let status = morpheus.morphctl(&["status", "app=router"])?;
         let status = &status["upgrades"][0];
         ensure!(
             status["groups_checked"] == shadow["groups"],
             "{upgraded} {status}"
         );
     }
-    let old = bundles("router-1.0.0")?;
-    let old = old.to_str().context("a path that is no text")?;
-    let diff = morpheus.do_(&["schema", "diff", old, bundle])?;
+    let old = bundle_dir("router-1.0.0")?;
+    let old = old.to_str().context("a path that is not UTF-8")?;
+    let diff = morpheus.morphctl(&["schema", "diff", old, bundle])?;
     let change = |table: &str| {
         let list = diff["schema"].as_array().into_iter().flatten();
         let mut found = list.filter(|change| change["table"] == table);
@@ -128,28 +131,32 @@ fn a_change_of_the_schema_tells_its_shadow_and_that_a_way_back_loses_nothing() -
     lab.finish()
 }
 
-/// The router's shadow in schema 1, once it is whole and up to date; in another keyspace than `not`.
-fn kept(lab: &Lab, not: &Value) -> Result<Value> {
+/// Waits until the router's shadow in schema 1 is complete and current, in a keyspace other than `not`.
+fn wait_shadow(lab: &Lab, not: &Value) -> Result<Value> {
     let mut last = Value::Null;
-    let found = wait_until("a shadow is kept", Duration::from_secs(20), || {
-        let list = lab
-            .morpheus()?
-            .do_(&["store", "migrations", "app=router"])?;
-        last = list["migrations"][0].clone();
-        let follows = last["status"] == "following" && last["lag"] == 0;
-        let is = follows && last["to_schema"] == 1 && last["keyspace"] != *not;
-        Ok(is.then(|| last.clone()))
-    });
-    found.with_context(|| format!("the last that was seen: {last}"))
+    let found = wait_until(
+        "the shadow is complete and current",
+        Duration::from_secs(20),
+        || {
+            let list = lab
+                .morpheus()?
+                .morphctl(&["store", "migrations", "app=router"])?;
+            last = list["migrations"][0].clone();
+            let current = last["status"] == "following" && last["lag"] == 0;
+            let found = current && last["to_schema"] == 1 && last["keyspace"] != *not;
+            Ok(found.then(|| last.clone()))
+        },
+    );
+    found.with_context(|| format!("last migration: {last}"))
 }
 
-/// The reader of schema 1 sees as many hops as the router has in schema 2.
-fn sees_all(lab: &Lab) -> Result<()> {
+/// Waits until the reader of schema 1 sees as many hops as the router has in schema 2.
+fn wait_reader(lab: &Lab) -> Result<()> {
     let rows = |app: &str, table: &str| {
-        let list = lab.morpheus()?.do_(&["store", "list", app, table])?;
+        let list = lab.morpheus()?.morphctl(&["store", "list", app, table])?;
         anyhow::Ok(list["store"].as_array().cloned().unwrap_or_default())
     };
-    wait_until("the reader sees all", Duration::from_secs(10), || {
+    wait_until("the reader sees all hops", Duration::from_secs(10), || {
         let trees = rows("app=reader", "seen")?;
         let ports = trees
             .iter()
@@ -160,7 +167,7 @@ fn sees_all(lab: &Lab) -> Result<()> {
 }
 
 #[test]
-fn a_shadow_is_kept_while_the_former_schema_is_read() -> Result<()> {
+fn a_shadow_is_kept_while_its_schema_is_read() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
     let reader = Bundle::copy("learning-switch-1.0.0", lab.dir(), "reader")?
@@ -170,46 +177,46 @@ fn a_shadow_is_kept_while_the_former_schema_is_read() -> Result<()> {
         .set("forwards", "false")?
         .set("reads", "{ router = 1 }")?
         .program(&bin("examples/reads_trees")?)?;
-    morpheus.do_(&["app", "install", reader.path()?])?;
-    morpheus.do_(&["app", "start", "reader"])?;
+    morpheus.morphctl(&["app", "install", reader.path()?])?;
+    morpheus.morphctl(&["app", "start", "reader"])?;
     morpheus.wait_running("reader", None)?;
-    let bundle = bundles("router-2.0.0")?;
-    let bundle = bundle.to_str().context("a path that is no text")?;
-    morpheus.do_(&["app", "install", bundle])?;
-    morpheus.do_(&["upgrade", "app=router@2.0.0", "--probation", "1s"])?;
-    let shadow = kept(&lab, &Value::Null)?;
+    let bundle = bundle_dir("router-2.0.0")?;
+    let bundle = bundle.to_str().context("a path that is not UTF-8")?;
+    morpheus.morphctl(&["app", "install", bundle])?;
+    morpheus.morphctl(&["upgrade", "app=router@2.0.0", "--probation", "1s"])?;
+    let shadow = wait_shadow(&lab, &Value::Null)?;
     ensure!(
         shadow["readers"] == serde_json::json!(["reader@1.0.0"]),
         "{shadow}"
     );
-    sees_all(&lab)?;
-    // One that could not keep it up is refused, with the name of the reader.
+    wait_reader(&lab)?;
+    // A release that could not keep the shadow is refused, with the name of the reader.
     let bare = Bundle::copy("router-2.0.0", lab.dir(), "bare")?
         .set("version", "\"2.1.0\"")?
         .without("migrates")?;
-    morpheus.do_(&["app", "install", bare.path()?])?;
-    let answer = morpheus.ask(&["upgrade", "app=router@2.1.0"])?;
+    morpheus.morphctl(&["app", "install", bare.path()?])?;
+    let answer = morpheus.try_morphctl(&["upgrade", "app=router@2.1.0"])?;
     ensure!(
-        answer.code == 1 && answer.err.contains("upgrade reader first"),
+        answer.code == 1 && answer.stderr.contains("upgrade reader first"),
         "{answer:?}"
     );
-    // Its keeper dies: another one makes it anew.
+    // The instance that keeps the shadow dies; the next one makes another.
     let pid = morpheus.app("router")?["pid"].as_u64().context("pid")?;
     let processes = lab.processes()?;
     let router = processes
         .iter()
         .find(|p| u64::from(p.inner) == pid || p.name() == "router-2");
     router
-        .context("no router")?
+        .context("no process of the router")?
         .signal(rustix::process::Signal::KILL)?;
-    kept(&lab, &shadow["keyspace"])?;
-    sees_all(&lab)?;
-    // Without a reader it goes.
-    morpheus.do_(&["app", "remove", "reader"])?;
+    wait_shadow(&lab, &shadow["keyspace"])?;
+    wait_reader(&lab)?;
+    // Without a reader the shadow is dropped.
+    morpheus.morphctl(&["app", "remove", "reader"])?;
     wait_until("the shadow is dropped", Duration::from_secs(20), || {
-        let list = morpheus.do_(&["store", "list"])?;
+        let list = morpheus.morphctl(&["store", "list"])?;
         let keyspaces = list["store"].as_array().context("store")?;
-        Ok((!keyspaces.iter().any(|s| s["role"] == "shadow")).then_some(()))
+        Ok((!keyspaces.iter().any(|k| k["role"] == "shadow")).then_some(()))
     })?;
     lab.finish()
 }

@@ -3,15 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Shape, repository};
 
-/// Runs `mn` in the lab's namespaces, with its private Open vSwitch; gives all that it printed.
+/// Runs `mn` in the lab's namespaces, with its private Open vSwitch; returns everything that it printed.
 ///
-/// Mininet's shells hang, rarely, before it has come to its switches; then it is run once more.
+/// Mininet's shells sometimes hang before the switches are set up. It is run once more then.
 fn mn(lab: &Lab, args: &[&str]) -> Result<String> {
-    let said = mn_once(lab, args)?;
-    if said.contains("*** Starting controller") {
-        return Ok(said);
+    let output = mn_once(lab, args)?;
+    if output.contains("*** Starting controller") {
+        return Ok(output);
     }
-    eprintln!("once more, after: {said}");
+    eprintln!("mn hung and is run once more; its output: {output}");
     mn_once(lab, args)
 }
 
@@ -20,7 +20,7 @@ fn mn_once(lab: &Lab, args: &[&str]) -> Result<String> {
     for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "OVS_LOGDIR"] {
         command.env(name, lab.dir().join("ovs"));
     }
-    // Its scripts want Debian's Python, not one that is first in the path by chance.
+    // Its scripts need Debian's Python, not another one that comes first in PATH.
     command
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("PYTHONDONTWRITEBYTECODE", "1");
@@ -28,7 +28,7 @@ fn mn_once(lab: &Lab, args: &[&str]) -> Result<String> {
         .args(["60", "mn"])
         .args(args)
         .output()
-        .context("mn (mininet)")?;
+        .context("cannot run mn (package mininet)")?;
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -36,15 +36,16 @@ fn mn_once(lab: &Lab, args: &[&str]) -> Result<String> {
     Ok(format!("{out}{err}"))
 }
 
-/// All pings of `--test pingall` were answered. Mininet rounds, and takes no exit code from loss.
-fn all_received(said: &str, pings: usize) -> bool {
-    said.contains(&format!("({pings}/{pings} received)"))
+/// Whether all pings of `--test pingall` were answered. Mininet rounds the loss, and its exit code does not depend on
+/// it.
+fn all_received(output: &str, pings: usize) -> bool {
+    output.contains(&format!("({pings}/{pings} received)"))
 }
 
 fn ping_all(topology: &str, switch: &str, pings: usize) -> Result<()> {
     let mut lab = Lab::new(Shape::single(0))?;
     lab.start_morpheus(&[])?;
-    let said = mn(
+    let output = mn(
         &lab,
         &[
             "--controller",
@@ -57,12 +58,12 @@ fn ping_all(topology: &str, switch: &str, pings: usize) -> Result<()> {
             "pingall",
         ],
     )?;
-    ensure!(all_received(&said, pings), "{said}");
+    ensure!(all_received(&output, pings), "{output}");
     lab.finish()
 }
 
 #[test]
-fn a_tree_as_open_vswitch_comes() -> Result<()> {
+fn a_tree_with_default_open_vswitch() -> Result<()> {
     ping_all("tree,2,3", "ovs,datapath=user", 72)
 }
 
@@ -80,8 +81,8 @@ fn a_torus() -> Result<()> {
 fn the_controller_class_starts_a_morphd_and_ends_it() -> Result<()> {
     let lab = Lab::new(Shape::single(0))?;
     let custom = repository().join("mininet/morpheus.py");
-    let custom = custom.to_str().context("a path that is no text")?;
-    let said = mn(
+    let custom = custom.to_str().context("a path that is not UTF-8")?;
+    let output = mn(
         &lab,
         &[
             "--custom",
@@ -96,7 +97,7 @@ fn the_controller_class_starts_a_morphd_and_ends_it() -> Result<()> {
             "pingall",
         ],
     )?;
-    ensure!(all_received(&said, 12), "{said}");
+    ensure!(all_received(&output, 12), "{output}");
     ensure!(lab.processes()?.is_empty(), "{:?}", lab.processes()?);
     lab.finish()
 }

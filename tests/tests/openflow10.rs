@@ -1,11 +1,11 @@
-//! A switch that speaks OpenFlow 1.0 alone, with its one table: packets pass through learning-switch as a process.
+//! A switch that speaks only OpenFlow 1.0, with one table, under learning-switch.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Shape, wait_until};
 use std::time::Duration;
 
 const APP: &str = "learning-switch";
-/// Its id, in the cookies of its rules.
+/// App id in the cookies of its rules.
 const ID: u8 = 1;
 
 fn shape(protocols: Option<&'static str>) -> Shape {
@@ -53,25 +53,32 @@ fn hosts_reach_each_other_in_every_version() -> Result<()> {
             version(&lab)?
         );
         let refused = logs(&lab).lines().any(|line| line.contains("not sent:"));
-        ensure!(!refused, "something could not be said");
+        ensure!(
+            !refused,
+            "a message could not be translated to OpenFlow 1.0"
+        );
         lab.finish()?;
     }
     Ok(())
 }
 
 #[test]
-fn a_killed_app_finds_its_rules_as_they_were() -> Result<()> {
+fn a_killed_app_keeps_its_rules() -> Result<()> {
     let lab = lab(Some("OpenFlow10"))?;
     lab.wait_ping(1, 2)?;
     let failed = lab.ping_all()?;
     ensure!(failed.is_empty(), "{failed:?}");
-    // A punt, three hosts that flood, and six pairs; all in the one table.
-    let before = wait_until("all rules", Duration::from_secs(5), || {
-        let rules = lab.rules(ID)?;
-        Ok((rules.len() == 10).then_some(rules))
-    })?;
+    // One rule that sends to the controller, three that flood, and six for pairs of hosts, all in one table.
+    let before = wait_until(
+        "all ten rules are installed",
+        Duration::from_secs(5),
+        || {
+            let rules = lab.rules(ID)?;
+            Ok((rules.len() == 10).then_some(rules))
+        },
+    )?;
     ensure!(before.keys().all(|(_, key)| key.table == 0), "{before:?}");
-    let ping = lab.ping_on(1, 2, 1)?;
+    let ping = lab.ping_continuously(1, 2, 1)?;
     for _ in 0..3 {
         let pid = lab.morpheus()?.app(APP)?["pid"].as_u64().context("pid")? as u32;
         lab.process(APP)?.kill()?;
@@ -82,27 +89,29 @@ fn a_killed_app_finds_its_rules_as_they_were() -> Result<()> {
     let after = lab.rules(ID)?;
     ensure!(after.len() == before.len(), "{after:?}");
     for (key, (_, added)) in &before {
-        let (_, again) = after.get(key).with_context(|| format!("{key:?} is gone"))?;
+        let (_, again) = after
+            .get(key)
+            .with_context(|| format!("{key:?} is missing"))?;
         let moved = again.saturating_duration_since(*added);
         ensure!(
             moved < Duration::from_millis(300),
-            "{key:?} is younger by {moved:?}"
+            "{key:?} was added again, {moved:?} later"
         );
     }
     lab.finish()
 }
 
 #[test]
-fn a_second_app_has_no_room_and_that_is_said() -> Result<()> {
+fn a_second_app_on_one_table_is_refused_with_a_reason() -> Result<()> {
     let mut lab = Lab::new(shape(Some("OpenFlow10")))?;
     lab.start_morpheus(&["--app", APP, "--app", "topology"])?;
     lab.attach()?;
     let words =
         "one table has room for the rules of one app, and present are topology, learning-switch";
-    wait_until("it is said", Duration::from_secs(15), || {
+    wait_until("the refusal is logged", Duration::from_secs(15), || {
         Ok(logs(&lab).contains(words).then_some(()))
     })?;
-    let switches = lab.morpheus()?.do_(&["switches"])?;
+    let switches = lab.morpheus()?.morphctl(&["switches"])?;
     ensure!(
         switches["switches"].as_array().is_none_or(Vec::is_empty),
         "{switches}"

@@ -1,4 +1,4 @@
-//! A release that fails in its probation: it goes back by itself, and what it failed on is answered.
+//! A release that fails in its probation: rolled back by itself, and its poison event is answered.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Bundle, Lab, Shape, bin, pause, wait_until};
@@ -11,18 +11,23 @@ fn a_release_that_panics_on_a_packet_in_is_rolled_back_within_a_second() -> Resu
     let bundle = Bundle::copy("router-1.0.0", lab.dir(), "panics")?
         .set("version", "\"1.0.1\"")?
         .program(&bin("examples/panics")?)?;
-    lab.morpheus()?.do_(&["app", "install", bundle.path()?])?;
+    lab.morpheus()?
+        .morphctl(&["app", "install", bundle.path()?])?;
     let paths = lab.paths()?;
-    let ping = lab.ping_on(2, 3, 1)?;
+    let ping = lab.ping_continuously(2, 3, 1)?;
     lab.upgrade("router", "1.0.1")?;
 
-    // One flow: its first packet is the event that does it.
+    // One flow, whose first packet kills the release.
     let began = Instant::now();
     let flow = lab.new_flows(1, 4, 60_000.0, 0, 5.0)?;
-    let status = wait_until("it is rolled back", Duration::from_secs(10), || {
-        let status = lab.status("router")?;
-        Ok((status["step"] == "ROLLED_BACK").then_some(status))
-    })?;
+    let status = wait_until(
+        "the upgrade is rolled back",
+        Duration::from_secs(10),
+        || {
+            let status = lab.status("router")?;
+            Ok((status["step"] == "ROLLED_BACK").then_some(status))
+        },
+    )?;
     let took = began.elapsed();
     ensure!(took < Duration::from_secs(1), "after {took:?}: {status}");
     pause(Duration::from_millis(500));
@@ -39,12 +44,12 @@ fn a_release_that_panics_on_a_packet_in_is_rolled_back_within_a_second() -> Resu
     for (destination, path) in &paths {
         ensure!(
             after.get(destination) == Some(path),
-            "{destination} has moved"
+            "the path to {destination} has changed"
         );
     }
-    let logs = lab.morpheus()?.ask(&["logs", "app=router"])?;
+    let logs = lab.morpheus()?.try_morphctl(&["logs", "app=router"])?;
     ensure!(
-        logs.out.contains("a defect in the packet-in handler"),
+        logs.stdout.contains("a defect in the packet-in handler"),
         "{logs:?}"
     );
     let by = status["by"].as_str().context("by")?;

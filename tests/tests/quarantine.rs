@@ -1,39 +1,39 @@
-//! Events that kill their app: set aside after three deaths, tried again, dropped.
+//! Poison events: quarantined after three deaths, retried, dropped.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Bundle, LedgerLab, Load, bin, repository, wait_until};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The packet of each switch that the poisoned release dies of.
+/// Number of the packet of each switch on which the poisoned release panics.
 const POISON: u64 = 50;
-const SOON: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Installs a release of the ledger with this program, and goes to it.
-fn go_to(ledger: &LedgerLab, version: &str, program: &str) -> Result<()> {
+/// Installs a release of the ledger with this program and upgrades to it.
+fn upgrade_to(ledger: &LedgerLab, version: &str, program: &str) -> Result<()> {
     let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
     let dir = ledger.lab().dir().to_owned();
     let program = bin(&format!("examples/{program}"))?;
-    let bundle = Bundle::made(&manifest, &program, &dir, version)?
+    let bundle = Bundle::assemble(&manifest, &program, &dir, version)?
         .set("version", &format!("\"{version}\""))?
         .program(&program)?;
     let morpheus = ledger.lab().morpheus()?;
-    morpheus.do_(&["app", "install", bundle.path()?])?;
+    morpheus.morphctl(&["app", "install", bundle.path()?])?;
     ledger.lab().upgrade("ledger", version)?;
-    morpheus.do_(&["commit", "app=ledger"])?;
+    morpheus.morphctl(&["commit", "app=ledger"])?;
     Ok(())
 }
 
 fn quarantined(ledger: &LedgerLab) -> Result<Vec<Value>> {
     let list = ["events", "quarantined", "app=ledger"];
-    let answer = ledger.lab().morpheus()?.do_(&list)?;
+    let answer = ledger.lab().morpheus()?.morphctl(&list)?;
     Ok(answer["events"].as_array().context("events")?.clone())
 }
 
-/// Waits until so many are set aside and none of them is tried.
+/// Waits until `count` events are quarantined and none is being retried.
 fn wait_quarantined(ledger: &LedgerLab, count: usize) -> Result<Vec<Value>> {
-    let what = format!("{count} events are set aside");
-    wait_until(&what, SOON, || {
+    let what = format!("{count} events are quarantined");
+    wait_until(&what, DEADLINE, || {
         let events = quarantined(ledger)?;
         let at_rest = events.iter().all(|event| event["state"] == "quarantined");
         Ok((events.len() == count && at_rest).then_some(events))
@@ -46,24 +46,25 @@ fn id(event: &Value) -> Result<&str> {
 
 fn panics(ledger: &LedgerLab) -> Result<usize> {
     let log = ["logs", "app=ledger", "--tail", "10000"];
-    let log = ledger.lab().morpheus()?.do_(&log)?;
+    let log = ledger.lab().morpheus()?.morphctl(&log)?;
     let lines = log["logs"].as_array().context("logs")?.iter();
-    let said = format!("packet {POISON}");
+    let text = format!("packet {POISON}");
     let of = |line: &&Value| {
         line["line"]
             .as_str()
-            .is_some_and(|line| line.contains(&said))
+            .is_some_and(|line| line.contains(&text))
     };
     Ok(lines.filter(of).count())
 }
 
-/// Each number of each switch was applied once, in order but for those that were set aside; these came late, or never.
-fn settled(ledger: &LedgerLab, late: &[u64], never: &[u64]) -> Result<()> {
+/// Checks that each number of each switch was applied once and in order. The poison packet of the switches `late` was
+/// applied later, that of the switches `never` not at all.
+fn check_books(ledger: &LedgerLab, late: &[u64], never: &[u64]) -> Result<()> {
     ledger.switches().load(LedgerLab::PORT, Load::Silent);
     for (dpid, tally) in ledger.switches().tallies(LedgerLab::PORT) {
         let is = |all: &[u64]| all.contains(&dpid);
         let in_order: Vec<u64> = (1..=tally.sent()).filter(|n| *n != POISON).collect();
-        let books = wait_until("all is in the books", SOON, || {
+        let books = wait_until("all packets are in the books", DEADLINE, || {
             let runs = ledger.books()?.remove(&dpid).unwrap_or_default();
             let numbers: Vec<u64> = runs.iter().flat_map(|(a, b)| *a..=*b).collect();
             let all = numbers.len() >= in_order.len() + usize::from(is(late));
@@ -78,25 +79,30 @@ fn settled(ledger: &LedgerLab, late: &[u64], never: &[u64]) -> Result<()> {
         ensure!(is(late) || is(never) || tally.sent() < POISON);
         ensure!(
             !is(late) || books.get(49) != Some(&POISON),
-            "it came at its old place"
+            "switch {dpid}: the retried packet was not applied behind the others"
         );
-        ensure!(tally.too_many() == 0, "switch {dpid} got answers twice");
+        ensure!(
+            tally.extra_answers() == 0,
+            "switch {dpid} got duplicate answers"
+        );
     }
-    let told = ledger.told()?;
-    ensure!(!told.keys().any(|key| key.ends_with("/lost")), "{told:?}");
+    let notices = ledger.notices()?;
+    let lost = notices.keys().any(|key| key.ends_with("/lost"));
+    ensure!(!lost, "packets were reported as lost: {notices:?}");
     Ok(())
 }
 
 #[test]
-fn an_event_that_kills_its_app_three_times_is_set_aside_and_all_others_are_applied() -> Result<()> {
+fn an_event_that_kills_its_app_three_times_is_quarantined_and_all_others_are_applied() -> Result<()>
+{
     let ledger = LedgerLab::new(2)?;
     let morpheus = ledger.lab().morpheus()?;
-    go_to(&ledger, "1.0.1", "ledger-poison")?;
+    upgrade_to(&ledger, "1.0.1", "ledger-poison")?;
     ledger
         .switches()
         .load(LedgerLab::PORT, Load::Window(250, 16));
     let events = wait_quarantined(&ledger, 2)?;
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
     for event in &events {
         ensure!(
             event["release"] == "1.0.1" && event["deaths"] == 3,
@@ -118,40 +124,40 @@ fn an_event_that_kills_its_app_three_times_is_set_aside_and_all_others_are_appli
         let mut events = events.iter();
         events
             .find(|event| event["dpid"] == dpid)
-            .context("no such")
+            .with_context(|| format!("no event of switch {dpid}"))
     };
     let (first, second) = (id(of("0000000000000001")?)?, id(of("0000000000000002")?)?);
 
-    // The release is as bad as before.
-    morpheus.do_(&["events", "retry", first])?;
-    let events = wait_until("it has killed three times more", SOON, || {
+    // The release still dies of the event.
+    morpheus.morphctl(&["events", "retry", first])?;
+    let events = wait_until("the event has killed three times more", DEADLINE, || {
         let events = quarantined(&ledger)?;
         let again = events.iter().any(|e| e["id"] == first && e["deaths"] == 6);
         Ok(again.then_some(events))
     })?;
     ensure!(events.len() == 2, "{events:?}");
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
 
-    // It is mended.
-    go_to(&ledger, "1.0.2", "ledger-1")?;
-    let answer = morpheus.do_(&["events", "retry", first])?;
+    // A release without the defect.
+    upgrade_to(&ledger, "1.0.2", "ledger-1")?;
+    let answer = morpheus.morphctl(&["events", "retry", first])?;
     ensure!(answer["events"][0]["attempts"] == 2, "{answer}");
     let left = wait_quarantined(&ledger, 1)?;
     ensure!(left[0]["id"] == second, "{left:?}");
-    let answer = morpheus.do_(&["events", "drop", second])?;
+    let answer = morpheus.morphctl(&["events", "drop", second])?;
     ensure!(answer["events"][0]["state"] == "dropped", "{answer}");
-    let refused = morpheus.ask(&["events", "drop", second])?;
+    let refused = morpheus.try_morphctl(&["events", "drop", second])?;
     ensure!(refused.code == 1, "{refused:?}");
     let left = wait_quarantined(&ledger, 0)?;
     ensure!(left.is_empty(), "{left:?}");
-    settled(&ledger, &[1], &[2])?;
+    check_books(&ledger, &[1], &[2])?;
     ledger.finish()
 }
 
 #[test]
-fn deaths_are_counted_on_by_the_next_morphd_and_while_there_is_none() -> Result<()> {
+fn deaths_are_counted_across_restarts_of_morphd_and_while_there_is_none() -> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
-    go_to(&ledger, "1.0.1", "ledger-poison")?;
+    upgrade_to(&ledger, "1.0.1", "ledger-poison")?;
     let armed = ledger.lab().dir().join("armed");
     let plan = format!("morphd.suspected@{}=kill", armed.display());
     ledger
@@ -159,48 +165,48 @@ fn deaths_are_counted_on_by_the_next_morphd_and_while_there_is_none() -> Result<
         .morpheus_mut()?
         .set_env("MORPH_FAIL", &plan);
     ledger.lab().process("morphd")?.kill()?;
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
-    ledger.start_again()?;
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
+    ledger.start_morphd()?;
     ledger.lab().morpheus()?.wait_running("ledger", None)?;
     std::fs::write(&armed, "")?;
-    // Slowly: each is durable before the next comes, so the first death counts.
+    // Slowly, so that each event is durable before the next one comes and the first death counts.
     ledger.switches().load(LedgerLab::PORT, Load::Window(25, 4));
-    // Once the first death is on record morphd dies, and its app again while there is no morphd.
-    ledger.lab_mut().morpheus_mut()?.wait_gone()?;
-    wait_until("nobody is left", SOON, || {
+    // morphd dies when the first death is on record, and the app dies again while there is no morphd.
+    ledger.lab_mut().morpheus_mut()?.wait_exited()?;
+    wait_until("the instance is dead", DEADLINE, || {
         let gone = ledger.lab().process("program").is_err();
         Ok(gone.then_some(()))
     })?;
-    ledger.start_again()?;
+    ledger.start_morphd()?;
     let events = wait_quarantined(&ledger, 1)?;
     ensure!(events[0]["deaths"] == 3, "{events:?}");
     let panics = panics(&ledger)?;
-    ensure!(panics == 3, "{panics} deaths");
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
-    settled(&ledger, &[], &[1])?;
+    ensure!(panics == 3, "{panics} deaths, not 3");
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
+    check_books(&ledger, &[], &[1])?;
     ledger.finish()
 }
 
 #[test]
-fn a_newcomers_deaths_are_not_counted_against_the_old_releases_event() -> Result<()> {
+fn deaths_of_the_target_are_not_counted_against_an_event_of_the_source() -> Result<()> {
     let ledger = LedgerLab::new(1)?;
     let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
     let program = bin("examples/ledger-poison")?;
-    let bundle = Bundle::made(&manifest, &program, ledger.lab().dir(), "poisoned")?
+    let bundle = Bundle::assemble(&manifest, &program, ledger.lab().dir(), "poisoned")?
         .set("version", "\"1.0.1\"")?
         .program(&program)?;
     let morpheus = ledger.lab().morpheus()?;
-    morpheus.do_(&["app", "install", bundle.path()?])?;
+    morpheus.morphctl(&["app", "install", bundle.path()?])?;
     ledger.lab().upgrade("ledger", "1.0.1")?;
     ledger
         .switches()
         .load(LedgerLab::PORT, Load::Window(100, 16));
-    wait_until("it goes back", SOON, || {
-        let back = ledger.lab().status("ledger")?["step"] == "ROLLED_BACK";
-        Ok(back.then_some(()))
+    wait_until("the upgrade is rolled back", DEADLINE, || {
+        let rolled_back = ledger.lab().status("ledger")?["step"] == "ROLLED_BACK";
+        Ok(rolled_back.then_some(()))
     })?;
-    ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
+    ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
     ensure!(quarantined(&ledger)?.is_empty());
-    ledger.settle(morph_tests::Strictness::AtMostOnce)?;
+    ledger.check_books(morph_tests::Delivery::AtMostOnce)?;
     ledger.finish()
 }

@@ -1,20 +1,18 @@
-//! The main job: the router is upgraded on a torus under live traffic, and no switch notices.
+//! Upgrades of the router on a torus under live traffic: no packet is lost and no rule changes.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, Lab, Links, NewFlowsSummary, Shape, pause, touched, wait_until};
+use morph_tests::{
+    Bundle, Lab, Links, NewFlowsSummary, Shape, long, pause, result, touched, wait_until,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The MAC address of h9.
+/// MAC address of h9.
 const H9: &str = "02:00:00:00:00:09";
 
-/// How often back and forth: each is two upgrades.
+/// Number of rounds; each is an upgrade and one back.
 fn rounds() -> usize {
-    if std::env::var_os("MORPH_LONG").is_some() {
-        50
-    } else {
-        10
-    }
+    if long() { 50 } else { 10 }
 }
 
 #[test]
@@ -35,32 +33,35 @@ fn every_host_reaches_every_other_on_a_torus() -> Result<()> {
 fn twenty_upgrades_back_and_forth_lose_nothing_and_touch_no_rule() -> Result<()> {
     let lab = Lab::with_router(Shape::torus(3, 3).with(Links::Veth), "1.0.0")?;
     let _echo = lab.echo(3)?;
-    choose_otherwise(&lab)?;
+    choose_other_paths(&lab)?;
     move_by_weight(&lab)?;
 
     let paths = lab.paths()?;
     let connects = lab.ovs().connects();
-    let descriptors = settled(&lab)?;
+    let descriptors = wait_descriptors(&lab)?;
     let rules = lab.rules(Lab::ROUTER)?;
-    let diagonals = [lab.ping_on(1, 9, 1)?, lab.ping_on(3, 7, 1)?];
+    let diagonals = [
+        lab.ping_continuously(1, 9, 1)?,
+        lab.ping_continuously(3, 7, 1)?,
+    ];
     let mut handovers = Vec::new();
     let (mut held, mut every_ms) = (0, 10.0);
     let mut flows = lab.new_flows(7, 3, every_ms, 0, 2.0)?;
     for round in 0..rounds() {
         for version in ["2.0.0", "1.0.0"] {
-            let status = lab.upgrade_for_good("router", version)?;
+            let status = lab.upgrade_and_commit("router", version)?;
             handovers.push(status["handover_us"].as_u64().context("handover_us")?);
             held += status["events_held"].as_u64().context("events_held")?;
             pause(Duration::from_millis(100));
         }
         // Raise the rate until events are held.
         if held == 0 && round % 2 == 1 && every_ms > 2.0 {
-            let next = none_lost(flows.stop()?)?;
+            let next = check_no_loss(flows.stop()?)?;
             every_ms /= 2.0;
             flows = lab.new_flows(7, 3, every_ms, next, 2.0)?;
         }
     }
-    none_lost(flows.stop()?)?;
+    check_no_loss(flows.stop()?)?;
     for ping in diagonals {
         let summary = ping.stop()?;
         ensure!(summary.lost.is_empty(), "{summary:?}");
@@ -72,59 +73,62 @@ fn twenty_upgrades_back_and_forth_lose_nothing_and_touch_no_rule() -> Result<()>
     ensure!(held > 0, "no event was ever held");
     ensure!(
         lab.ovs().connects() == connects,
-        "a switch has disconnected"
+        "a switch was disconnected"
     );
-    let (touched, both) = touched(&rules, &lab.rules(Lab::ROUTER)?);
+    let (touched, in_both) = touched(&rules, &lab.rules(Lab::ROUTER)?);
     ensure!(
         touched.is_empty(),
-        "{} of {both} rules: {touched:?}",
+        "{} of {in_both} rules were added again: {touched:?}",
         touched.len()
     );
     ensure!(
-        both == rules.len(),
-        "{both} of {} rules are there",
+        in_both == rules.len(),
+        "{in_both} of {} rules remain",
         rules.len()
     );
     let after = lab.paths()?;
     for (destination, path) in &paths {
         ensure!(
             after.get(destination) == Some(path),
-            "{destination} has moved"
+            "the path to {destination} has changed"
         );
     }
-    let now = settled(&lab)?;
+    let now = wait_descriptors(&lab)?;
     ensure!(
-        same(&descriptors, &now),
-        "before {descriptors:?}, now {now:?}"
+        similar(&descriptors, &now),
+        "descriptors before {descriptors:?}, now {now:?}"
     );
     handovers.sort_unstable();
-    println!(
-        "{} hand-overs: median {} us, p99 {} us, max {} us; {held} events held; {both} rules untouched",
+    result(
+        "router/hand-overs on a torus, no flow lost",
         handovers.len(),
-        percentile(&handovers, 50),
-        percentile(&handovers, 99),
-        percentile(&handovers, 100),
+        "",
     );
+    for (what, percent) in [("p50", 50), ("p99", 99), ("maximum", 100)] {
+        let time = format!("{} us", percentile(&handovers, percent));
+        result(&format!("router/hand-over {what}"), time, "");
+    }
+    result("router/events held", held, "at least 1");
+    result("router/rules left alone", in_both, rules.len());
     lab.finish()
 }
 
-/// Makes the router take paths that it would not choose today: those that used a link which is cut
-/// and then mended.
-fn choose_otherwise(lab: &Lab) -> Result<()> {
+/// Cuts a link and restores it, so that the stored paths differ from those that the router would choose anew.
+fn choose_other_paths(lab: &Lab) -> Result<()> {
     let before = lab.paths()?;
     let link = lab.link_between(3, 9)?;
     lab.link(link, false)?;
-    lab.wait_moved(&before)?;
+    lab.wait_paths_changed(&before)?;
     lab.link(link, true)?;
     lab.wait_links()?;
     let after = lab.paths()?;
-    ensure!(after != before, "all paths are again what they were");
+    ensure!(after != before, "the paths did not change");
     Ok(())
 }
 
-/// Moves a path by a weight, which the newer release understands.
+/// Changes a path by a weight, which only the newer release can do.
 fn move_by_weight(lab: &Lab) -> Result<()> {
-    lab.upgrade_for_good("router", "2.0.0")?;
+    lab.upgrade_and_commit("router", "2.0.0")?;
     let before = lab.paths()?;
     let dpid = format!("{:016x}", 1);
     let port = before
@@ -133,21 +137,21 @@ fn move_by_weight(lab: &Lab) -> Result<()> {
         .context("no path to h9")?;
     let weight = format!("weights.{dpid}/{port}=50");
     lab.morpheus()?
-        .do_(&["config", "set", "app=router", &weight])?;
-    lab.wait_moved(&before)?;
-    lab.upgrade_for_good("router", "1.0.0")?;
+        .morphctl(&["config", "set", "app=router", &weight])?;
+    lab.wait_paths_changed(&before)?;
+    lab.upgrade_and_commit("router", "1.0.0")?;
     Ok(())
 }
 
-/// Nothing was lost; the number to go on with.
-fn none_lost(summary: NewFlowsSummary) -> Result<u64> {
+/// Checks that no flow was lost; returns the number of the next flow.
+fn check_no_loss(summary: NewFlowsSummary) -> Result<u64> {
     eprintln!("new flows: {summary:?}");
     ensure!(summary.sent > 100 && summary.lost == 0, "{summary:?}");
     Ok(summary.next)
 }
 
-/// The descriptors, when the last displaced router is gone.
-fn settled(lab: &Lab) -> Result<BTreeMap<String, Vec<usize>>> {
+/// Waits until one router is left; returns the open descriptors.
+fn wait_descriptors(lab: &Lab) -> Result<BTreeMap<String, Vec<usize>>> {
     wait_until("one router is left", Duration::from_secs(10), || {
         let counts = lab.descriptors()?;
         let routers: usize = counts
@@ -159,14 +163,13 @@ fn settled(lab: &Lab) -> Result<BTreeMap<String, Vec<usize>>> {
     })
 }
 
-/// A percentile of sorted times.
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted.get(at).copied().unwrap_or(0)
 }
 
-/// The same processes with about as many descriptors.
-fn same(before: &BTreeMap<String, Vec<usize>>, after: &BTreeMap<String, Vec<usize>>) -> bool {
+/// Whether the same processes run with about as many descriptors.
+fn similar(before: &BTreeMap<String, Vec<usize>>, after: &BTreeMap<String, Vec<usize>>) -> bool {
     before.len() == after.len()
         && before.iter().all(|(name, counts)| {
             after.get(name).is_some_and(|now| {
@@ -177,25 +180,28 @@ fn same(before: &BTreeMap<String, Vec<usize>>, after: &BTreeMap<String, Vec<usiz
 }
 
 #[test]
-fn a_release_that_deletes_rules_and_adds_them_again_is_found() -> Result<()> {
+fn rules_that_are_deleted_and_added_again_are_detected() -> Result<()> {
     let lab = Lab::with_router(Shape::diamond(), "1.0.0")?;
     let program = r#"MORPH_SDK_REINSTALL=1 exec "$(dirname "$0")/router-1" "$@""#;
     let worse = Bundle::copy("router-1.0.0", lab.dir(), "worse")?
         .set("version", "\"1.0.1\"")?
         .script(program)?;
-    lab.morpheus()?.do_(&["app", "install", worse.path()?])?;
-    // Their age has to be more than what a reading is off by.
+    lab.morpheus()?
+        .morphctl(&["app", "install", worse.path()?])?;
+    // The rules must be older than the error of their age.
     pause(Duration::from_secs(1));
     let rules = lab.rules(Lab::ROUTER)?;
     ensure!(!rules.is_empty(), "no rules");
-    lab.upgrade_for_good("router", "1.0.1")?;
-    wait_until("the rules are there again", Duration::from_secs(5), || {
-        Ok((lab.rules(Lab::ROUTER)?.len() == rules.len()).then_some(()))
-    })?;
-    let (touched, both) = touched(&rules, &lab.rules(Lab::ROUTER)?);
+    lab.upgrade_and_commit("router", "1.0.1")?;
+    wait_until(
+        "all rules are installed again",
+        Duration::from_secs(5),
+        || Ok((lab.rules(Lab::ROUTER)?.len() == rules.len()).then_some(())),
+    )?;
+    let (touched, in_both) = touched(&rules, &lab.rules(Lab::ROUTER)?);
     ensure!(
-        both == rules.len() && touched.len() == both,
-        "{both} of {}: {touched:?}",
+        in_both == rules.len() && touched.len() == in_both,
+        "{in_both} of {} rules remain, added again: {touched:?}",
         rules.len()
     );
     lab.finish()
@@ -209,13 +215,13 @@ fn without_a_router_every_new_flow_fails() -> Result<()> {
     pause(Duration::from_secs(2));
     let with = flows.stop()?;
     ensure!(with.sent > 50 && with.lost == 0, "{with:?}");
-    lab.morpheus()?.do_(&["app", "stop", "router"])?;
-    let ping = lab.ping_on(1, 4, 10)?;
+    lab.morpheus()?.morphctl(&["app", "stop", "router"])?;
+    let ping = lab.ping_continuously(1, 4, 10)?;
     let flows = lab.new_flows(1, 4, 20.0, with.next, 1.0)?;
     pause(Duration::from_secs(2));
     let without = flows.stop()?;
     ensure!(without.sent > 50 && without.ok == 0, "{without:?}");
-    // Rules that are there go on.
+    // Installed rules keep forwarding.
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     lab.finish()

@@ -1,4 +1,4 @@
-//! A morphd that cannot start says why and ends; the one that runs does not notice.
+//! A morphd that cannot start says why and exits; one that runs is not disturbed.
 
 use anyhow::{Result, ensure};
 use morph_tests::{Lab, Shape, bin, wait_until};
@@ -6,34 +6,36 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-/// A network in use, whose pings may not be lost.
-fn unnoticed(fault: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+/// Runs `fault` on a network in use. No ping may be lost.
+fn undisturbed(fault: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     let lab = Lab::with_morpheus(Shape::single(2), &["--app", "learning-switch"])?;
     lab.wait_ping(1, 2)?;
-    let ping = lab.ping_on(1, 2, 1)?;
+    let ping = lab.ping_continuously(1, 2, 1)?;
     fault(&lab)?;
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     lab.finish()
 }
 
-/// This command ends, not well, and has said these words.
+/// Checks that the command exits with an error whose text contains these words.
 fn fails(lab: &Lab, command: &mut Command, words: &[&str]) -> Result<()> {
     let log = format!(
         "failing-{}",
         words[0].replace(|c: char| !c.is_alphanumeric(), "")
     );
     let mut child = lab.sandbox().daemon(&log, command)?;
-    let status = wait_until("it ends", Duration::from_secs(10), || Ok(child.try_wait()?))?;
-    let said = lab.sandbox().log(&log);
-    ensure!(!status.success(), "{status}: {said}");
+    let status = wait_until("the process ends", Duration::from_secs(10), || {
+        Ok(child.try_wait()?)
+    })?;
+    let text = lab.sandbox().log(&log);
+    ensure!(!status.success(), "{status}: {text}");
     for word in words {
-        ensure!(said.contains(word), "no word about {word}: {said}");
+        ensure!(text.contains(word), "{word:?} is missing: {text}");
     }
     Ok(())
 }
 
-/// A morphd with directories of this name.
+/// Command for a morphd with state and run directories of this name.
 fn morphd(lab: &Lab, name: &str) -> Result<Command> {
     let mut command = lab.sandbox().command(bin("morphd")?);
     for kind in ["state", "run"] {
@@ -44,24 +46,24 @@ fn morphd(lab: &Lab, name: &str) -> Result<Command> {
 }
 
 #[test]
-fn a_port_that_is_in_use() -> Result<()> {
-    unnoticed(|lab| {
+fn a_port_in_use_is_named() -> Result<()> {
+    undisturbed(|lab| {
         fails(lab, &mut morphd(lab, "other")?, &["6653", "in use"])?;
-        wait_until("nothing of it stays", Duration::from_secs(10), || {
+        wait_until("all its processes end", Duration::from_secs(10), || {
             let dir = lab.dir().join("other-run");
-            let of_it = |args: &[String]| {
+            let has_dir = |args: &[String]| {
                 args.iter()
                     .any(|arg| arg.starts_with(&*dir.to_string_lossy()))
             };
-            let left = lab.processes()?.iter().filter(|p| of_it(&p.args)).count();
+            let left = lab.processes()?.iter().filter(|p| has_dir(&p.args)).count();
             Ok((left == 0).then_some(()))
         })
     })
 }
 
 #[test]
-fn a_run_directory_that_is_in_use() -> Result<()> {
-    unnoticed(|lab| {
+fn a_run_directory_in_use_is_named_with_its_owner() -> Result<()> {
+    undisturbed(|lab| {
         let mut command = lab.morpheus()?.command(lab.sandbox(), &[])?;
         let pid = lab.process("morphd")?.inner.to_string();
         fails(lab, &mut command, &["already runs", &pid])
@@ -69,9 +71,9 @@ fn a_run_directory_that_is_in_use() -> Result<()> {
 }
 
 #[test]
-fn a_state_directory_without_rights() -> Result<()> {
-    unnoticed(|lab| {
-        // Root without the right to pass by permissions, in front of somebody else's directory.
+fn a_state_directory_without_permission_is_named() -> Result<()> {
+    undisturbed(|lab| {
+        // Root without the capabilities that override permissions, and a directory of another user.
         let dir = lab.dir().join("forbidden-state");
         let dir = dir.to_string_lossy();
         lab.sandbox()
@@ -91,7 +93,7 @@ fn a_state_directory_without_rights() -> Result<()> {
 }
 
 #[test]
-fn the_second_port_in_use_is_a_warning() -> Result<()> {
+fn a_second_port_in_use_is_a_warning() -> Result<()> {
     let mut lab = Lab::new(Shape::single(2))?;
     let taken = lab
         .sandbox()

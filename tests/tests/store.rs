@@ -1,7 +1,7 @@
-//! What an operator does with the store: look at its figures, follow it, back it up, and bring it back.
+//! An operator's work with the store: statistics, watching, backup and restore.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, LedgerLab, Load, Shape, Strictness, bin, pause};
+use morph_tests::{Delivery, Lab, LedgerLab, Load, Shape, bin, long, pause, result};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
@@ -10,42 +10,45 @@ use std::time::Duration;
 
 const APP: &str = "learning-switch";
 const FLAGS: [&str; 2] = ["--app", APP];
-const SOON: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 fn rows(lab: &Lab) -> Result<Value> {
     lab.morpheus()?
-        .do_(&["store", "list", "app=learning-switch"])
+        .morphctl(&["store", "list", "app=learning-switch"])
 }
 
-/// The first line that `store watch` prints while something is done.
+/// First line that `store watch` prints while `cause` runs.
 fn first_change(lab: &Lab, cause: impl FnOnce() -> Result<()>) -> Result<Value> {
     let mut watch =
         lab.morpheus()?
-            .ask_beside(&["store", "watch", "app=learning-switch", "macs"])?;
-    let output = watch.stdout.take().context("no output")?;
-    let (lines, told) = mpsc::sync_channel(1); // the one line
+            .spawn_morphctl(&["store", "watch", "app=learning-switch", "macs"])?;
+    let output = watch
+        .stdout
+        .take()
+        .context("standard output is not a pipe")?;
+    let (lines, received) = mpsc::sync_channel(1); // one line is sent
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = BufReader::new(output).read_line(&mut line);
-        let _ = lines.send(read.map(|_| line)); // or nobody waits any more
+        let _ = lines.send(read.map(|_| line)); // the receiver may have timed out
     });
     cause()?;
-    let line = told.recv_timeout(SOON);
+    let line = received.recv_timeout(DEADLINE);
     watch.kill()?;
     watch.wait()?;
-    let line = line.context("nothing was told")??;
+    let line = line.context("store watch printed no change")??;
     serde_json::from_str(&line).with_context(|| format!("{line:?}"))
 }
 
 #[test]
-fn a_store_is_looked_at_backed_up_and_brought_back() -> Result<()> {
+fn a_store_is_inspected_backed_up_and_restored() -> Result<()> {
     let mut lab = Lab::with_morpheus(Shape::single(2), &FLAGS)?;
     lab.morpheus()?.wait_running(APP, None)?;
     let change = first_change(&lab, || lab.wait_ping(1, 2))?;
     ensure!(change["changes"][0]["table"] == "macs", "{change}");
-    let stats = lab.morpheus()?.do_(&["store", "stats"])?;
+    let stats = lab.morpheus()?.morphctl(&["store", "stats"])?;
     ensure!(stats["stats"][0]["revision"].as_u64() > Some(0), "{stats}");
-    let check = lab.morpheus()?.do_(&["store", "check"])?;
+    let check = lab.morpheus()?.morphctl(&["store", "check"])?;
     ensure!(check["findings"] == Value::Array(Vec::new()), "{check}");
 
     let before = rows(&lab)?;
@@ -55,28 +58,28 @@ fn a_store_is_looked_at_backed_up_and_brought_back() -> Result<()> {
         state.to_string_lossy().into_owned(),
     );
     let file = file.to_string_lossy().into_owned();
-    let kept = lab.morpheus()?.do_(&["store", "backup", &file])?;
-    ensure!(kept["backups"][0]["rows"].as_u64() > Some(0), "{kept}");
-    let again = lab.morpheus()?.ask(&["store", "backup", &file])?;
+    let backup = lab.morpheus()?.morphctl(&["store", "backup", &file])?;
+    ensure!(backup["backups"][0]["rows"].as_u64() > Some(0), "{backup}");
+    let again = lab.morpheus()?.try_morphctl(&["store", "backup", &file])?;
     ensure!(
-        again.code == 1 && again.err.contains("not written over"),
+        again.code == 1 && again.stderr.contains("not written over"),
         "{again:?}"
     );
     let restore = ["store", "restore", &file, "--state-dir", &state_dir];
-    let refused = lab.morpheus()?.ask(&restore)?;
+    let refused = lab.morpheus()?.try_morphctl(&restore)?;
     ensure!(
-        refused.code == 1 && refused.err.contains("stop morphd"),
+        refused.code == 1 && refused.stderr.contains("stop morphd"),
         "{refused:?}"
     );
 
     lab.stop_morpheus()?;
-    let refused = lab.morpheus()?.ask(&restore)?;
+    let refused = lab.morpheus()?.try_morphctl(&restore)?;
     ensure!(
-        refused.code == 1 && refused.err.contains("move it away"),
+        refused.code == 1 && refused.stderr.contains("move it away"),
         "{refused:?}"
     );
     std::fs::rename(state.join("store"), state.join("lost"))?;
-    let restored = lab.morpheus()?.ask(&restore)?;
+    let restored = lab.morpheus()?.try_morphctl(&restore)?;
     ensure!(restored.code == 0, "{restored:?}");
     let stored = Command::new(bin("morph-stored")?)
         .arg("--dir")
@@ -86,21 +89,20 @@ fn a_store_is_looked_at_backed_up_and_brought_back() -> Result<()> {
     ensure!(stored.status.success(), "{stored:?}");
     lab.start_morpheus(&FLAGS)?;
     lab.morpheus()?.wait_running(APP, None)?;
-    ensure!(rows(&lab)? == before, "{} is not {before}", rows(&lab)?);
+    ensure!(
+        rows(&lab)? == before,
+        "rows are {}, and were {before}",
+        rows(&lab)?
+    );
     lab.wait_ping(2, 1)?;
     lab.finish()
 }
 
-/// What a crash takes back is at most what came in the 100 ms before it (`store/tests/durability.rs`); the instance has it still,
-/// or the proxy the events.
+/// A crash undoes at most the last 100 ms (`store/tests/durability.rs`). The instance still has these turns, or the
+/// proxy their events.
 #[test]
-fn kills_of_the_store_lose_and_double_nothing_of_an_app_that_does_not_wait_for_the_disk()
--> Result<()> {
-    let rounds = if std::env::var_os("MORPH_LONG").is_some() {
-        40
-    } else {
-        4
-    };
+fn kills_of_the_store_lose_and_duplicate_nothing_of_an_app_with_async_durability() -> Result<()> {
+    let rounds = if long() { 40 } else { 4 };
     let ledger = LedgerLab::unsynced(2)?;
     ledger
         .switches()
@@ -109,16 +111,17 @@ fn kills_of_the_store_lose_and_double_nothing_of_an_app_that_does_not_wait_for_t
         pause(Duration::from_millis(150 + 30 * (round % 4)));
         let store = ledger.lab().process("morph-stored")?;
         if round % 2 == 1 {
-            // Then nobody has what is not on disk but the proxy.
+            // With the instance dead too, only the proxy still has the events.
             ledger.instance("1.0.0")?.kill()?;
         }
         store.kill()?;
-        ledger.switches().wait_answers(LedgerLab::PORT, SOON)?;
-        // One that dies at once is started ever later.
+        ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
+        // A release that dies at once is restarted with growing delays.
         pause(Duration::from_millis(600));
     }
-    // Each event stands in the books once and in order: so rows and cursor always came back together.
-    let sent = ledger.settle(Strictness::AtMostOnce)?;
-    println!("{sent} packets over {rounds} kills, each applied once");
+    // Each event is in the books once and in order, so rows and cursor were always restored together.
+    let sent = ledger.check_books(Delivery::AtMostOnce)?;
+    result("store/kills of the store under async turns", rounds, "");
+    result("store/packets, each applied once", sent, "");
     ledger.finish()
 }

@@ -1,19 +1,19 @@
-//! What stands around an upgrade: its plan, its confirmation, its history, and the page that promises all of it.
+//! Plan, confirmation and history of an upgrade, and the page that promises its behaviour.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Shape, repository, wait_until};
 use std::path::Path;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(15);
 
 #[test]
-fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
+fn an_unconfirmed_upgrade_is_rolled_back_also_by_another_morphd() -> Result<()> {
     let mut lab = Lab::with_router(Shape::diamond(), "1.0.0")?;
     let epoch = lab.morpheus()?.app("router")?["epoch"].clone();
     let plan = lab
         .morpheus()?
-        .do_(&["upgrade", "app=router@2.0.0", "--dry-run"])?;
+        .morphctl(&["upgrade", "app=router@2.0.0", "--dry-run"])?;
     let plan = plan["plan"][0].clone();
     ensure!(
         plan["mode"] == "online" && plan["switches"].as_array().map(Vec::len) == Some(4),
@@ -26,14 +26,14 @@ fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
     ensure!(plan["refused"] == "", "{plan}");
     let refused = lab
         .morpheus()?
-        .ask(&["upgrade", "app=router@9.0.0", "--dry-run"])?;
+        .try_morphctl(&["upgrade", "app=router@9.0.0", "--dry-run"])?;
     ensure!(
-        refused.code == 1 && refused.err.contains("9.0.0"),
+        refused.code == 1 && refused.stderr.contains("9.0.0"),
         "{refused:?}"
     );
     ensure!(
         lab.morpheus()?.app("router")?["epoch"] == epoch,
-        "a plan has changed something"
+        "the dry run changed the epoch"
     );
 
     let args = [
@@ -43,31 +43,31 @@ fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
         "6s",
         "--no-wait",
     ];
-    lab.morpheus()?.do_(&args)?;
-    let stands = |lab: &Lab, step: &str| {
-        wait_until(step, SOON, || {
+    lab.morpheus()?.morphctl(&args)?;
+    let wait_step = |lab: &Lab, step: &str| {
+        wait_until(step, DEADLINE, || {
             let status = lab.status("router")?;
             Ok((status["step"] == step).then_some(status))
         })
     };
-    stands(&lab, "UPGRADED")?;
+    wait_step(&lab, "UPGRADED")?;
     lab.process("morphd")?.kill()?;
-    lab.morpheus_mut()?.wait_gone()?;
+    lab.morpheus_mut()?.wait_exited()?;
     lab.start_morpheus(&[])?;
-    let status = stands(&lab, "ROLLED_BACK")?;
+    let status = wait_step(&lab, "ROLLED_BACK")?;
     ensure!(status["by"] == "confirmation", "{status}");
     lab.morpheus()?.wait_running("router", None)?;
-    lab.morpheus()?.do_(&[
+    lab.morpheus()?.morphctl(&[
         "upgrade",
         "app=router@2.0.0",
         "--confirm-within",
         "60s",
         "--no-wait",
     ])?;
-    stands(&lab, "UPGRADED")?;
-    lab.morpheus()?.do_(&["commit", "app=router"])?;
+    wait_step(&lab, "UPGRADED")?;
+    lab.morpheus()?.morphctl(&["commit", "app=router"])?;
 
-    let past = lab.morpheus()?.do_(&["upgrades", "app=router"])?;
+    let past = lab.morpheus()?.morphctl(&["upgrades", "app=router"])?;
     let past = past["upgrades"].as_array().context("upgrades")?;
     let ends: Vec<_> = past.iter().map(|row| (&row["step"], &row["by"])).collect();
     ensure!(past.len() == 2, "{past:?}");
@@ -78,12 +78,12 @@ fn what_nobody_confirms_goes_back_also_under_another_morphd() -> Result<()> {
     ensure!(past[0]["who"] == "root (0)", "{past:?}");
     ensure!(past[1]["handover_us"].as_u64() > Some(0), "{past:?}");
 
-    // What says that it is committed takes the next one: nothing of the end is still under way.
+    // An upgrade that is reported as committed is over: the next one can start at once.
     for version in ["1.0.0", "2.0.0", "1.0.0", "2.0.0"] {
         let release = format!("app=router@{version}");
         let args = ["upgrade", &release, "--probation", "100ms", "--no-wait"];
-        lab.morpheus()?.do_(&args)?;
-        wait_until("it is committed", SOON, || {
+        lab.morpheus()?.morphctl(&args)?;
+        wait_until("the upgrade is committed", DEADLINE, || {
             let status = lab.status("router")?;
             let there = status["step"] == "COMMITTED" && status["to"] == version;
             Ok(there.then_some(()))
@@ -102,7 +102,10 @@ fn each_test_that_docs_upgrade_names_exists() -> Result<()> {
         .filter_map(|line| line.rsplit('`').nth(1))
         .filter(|name| name.contains('_'))
         .collect();
-    ensure!(names.len() >= 15, "the table was not found: {names:?}");
+    ensure!(
+        names.len() >= 15,
+        "the table of tests was not found: {names:?}"
+    );
     let mut sources = String::new();
     for folder in ["controller", "tests/tests"] {
         read_rust(&repository().join(folder), &mut sources)?;
@@ -110,7 +113,10 @@ fn each_test_that_docs_upgrade_names_exists() -> Result<()> {
     for name in names {
         let forms = ["#[test]\nfn", "#[tokio::test]\nasync fn"];
         let is_there = |form| sources.contains(&format!("{form} {name}("));
-        ensure!(forms.iter().any(is_there), "there is no test {name}");
+        ensure!(
+            forms.iter().any(is_there),
+            "docs/upgrade.md names a test that does not exist: {name}"
+        );
     }
     Ok(())
 }

@@ -1,31 +1,31 @@
-//! Numbered packets of one port of one switch: when each was sent, and how often and how soon it was answered.
+//! Numbered packets of one port of one switch: when each was sent, how often it was answered, and how soon.
 
 use std::time::{Duration, Instant};
 
-/// Local Experimental Ethertype 1: the ledger app knows it.
+/// Local Experimental Ethertype 1 of IEEE 802, which the ledger app recognizes.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
-/// Where the number is: after destination, source and type.
+/// Place of the number: behind destination, source and type.
 const NUMBER: std::ops::Range<usize> = 14..22;
-/// The shortest Ethernet frame, without its checksum.
+/// Shortest Ethernet frame, without its checksum.
 const FRAME: usize = 60;
-/// A switch whose connection takes no more for so long forgets what it could not send.
-const BEHIND: Duration = Duration::from_millis(250);
-/// A window that stays full for so long is opened by one.
+/// Delay after which a switch whose connection is full drops what it could not send.
+const STALE: Duration = Duration::from_millis(250);
+/// Time after which a full window is opened by one packet.
 const GIVEN_UP: Duration = Duration::from_millis(500);
-/// So many leave at once at most.
+/// Most packets that are sent in one step.
 const BURST: u64 = 128;
 
-/// Counts of one port of one switch. Numbers begin with 1.
+/// Counters of one port of one switch. Packet numbers begin with 1.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// By number, from 1: when it was sent, and what came of it.
+    /// Sent packets; the index is the number less one.
     packets: Vec<Packet>,
     answered: u64,
-    /// Answers that came again.
-    doubled: u64,
-    /// Answers with a number below an earlier one's, or with one that was never sent.
-    strays: u64,
-    disordered: u64,
+    /// Further answers to a packet that was answered.
+    duplicates: u64,
+    /// Answers with a number that was never sent.
+    unknown: u64,
+    out_of_order: u64,
     newest: u64,
     pace: Option<Pace>,
 }
@@ -33,24 +33,25 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug)]
 struct Packet {
     sent: Instant,
-    /// In microseconds; `u32::MAX`: not yet.
+    /// Response time in microseconds; `u32::MAX` while there is no answer.
     answered_us: u32,
 }
 
-/// How a host sends.
+/// Rate at which a host sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
-    /// So many packets a second, whatever comes back.
+    /// Packets a second, whatever is answered.
     Open(u32),
-    /// So many a second, and no more while so many are unanswered: a slow machine makes it slower, and no backlog grows.
+    /// Packets a second, and the most that may be unanswered: a slow machine slows the host down, and no backlog
+    /// grows.
     Window(u32, u64),
-    /// Not at all.
+    /// No packets.
     Silent,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    every: Duration,
+    interval: Duration,
     next: Instant,
     window: u64,
 }
@@ -62,38 +63,38 @@ impl Tally {
             Load::Window(per_second, window) => (per_second, window),
             Load::Silent => (0, 0),
         };
-        let every = Duration::from_secs(1).checked_div(per_second);
-        self.pace = every.map(|every| Pace {
-            every,
+        let interval = Duration::from_secs(1).checked_div(per_second);
+        self.pace = interval.map(|interval| Pace {
+            interval,
             next: now,
             window,
         });
     }
 
-    /// How many packets are due; they are counted from here on as sent soon.
+    /// Number of packets that are due. The caller sends them at once.
     pub(super) fn due(&mut self, now: Instant) -> u64 {
         let last = self.packets.last().map(|packet| packet.sent);
-        let out = self.sent() - self.newest;
+        let unanswered = self.sent() - self.newest;
         let Some(pace) = &mut self.pace else {
             return 0;
         };
-        if now.saturating_duration_since(pace.next) > BEHIND {
+        if now.saturating_duration_since(pace.next) > STALE {
             pace.next = now;
         }
-        let mut room = pace.window.saturating_sub(out).min(BURST);
-        // Those that are out may never be answered, where an instance died: another one is tried.
+        let mut room = pace.window.saturating_sub(unanswered).min(BURST);
+        // Unanswered packets may stay so when an instance died: send another one.
         if last.is_none_or(|last| now.saturating_duration_since(last) > GIVEN_UP) {
             room = room.max(1);
         }
         let mut due = 0;
         while pace.next <= now && due < room {
-            pace.next += pace.every;
+            pace.next += pace.interval;
             due += 1;
         }
         due
     }
 
-    /// The next packet, which is sent now.
+    /// Builds the next packet and notes the time.
     pub(super) fn packet(&mut self, now: Instant) -> [u8; FRAME] {
         self.packets.push(Packet {
             sent: now,
@@ -107,18 +108,18 @@ impl Tally {
         frame
     }
 
-    /// A packet came back; others than numbered ones do not count.
+    /// Records an answer. Frames that are not numbered packets are ignored.
     pub(super) fn answer(&mut self, frame: &[u8], now: Instant) {
         let Some(number) = number(frame) else {
             return;
         };
         let at = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
         let Some(packet) = at.and_then(|at| self.packets.get_mut(at)) else {
-            self.strays += 1;
+            self.unknown += 1;
             return;
         };
         if packet.answered_us != u32::MAX {
-            self.doubled += 1;
+            self.duplicates += 1;
             return;
         }
         let took = now.saturating_duration_since(packet.sent).as_micros();
@@ -126,11 +127,11 @@ impl Tally {
             .unwrap_or(u32::MAX - 1)
             .min(u32::MAX - 1);
         self.answered += 1;
-        self.disordered += u64::from(number < self.newest);
+        self.out_of_order += u64::from(number < self.newest);
         self.newest = self.newest.max(number);
     }
 
-    /// When one of those sent after this was answered first.
+    /// Time of the first answer to a packet that was sent after `after`.
     pub(super) fn first_answer(&self, after: Instant) -> Option<Instant> {
         let new = self.packets.iter().rev();
         let new = new.take_while(|packet| packet.sent > after);
@@ -139,39 +140,38 @@ impl Tally {
             .min()
     }
 
-    /// How many were sent; also the last one's number.
+    /// Number of packets sent, which is also the number of the last one.
     pub fn sent(&self) -> u64 {
         self.packets.len() as u64
     }
 
-    /// How many were answered.
     pub fn answered(&self) -> u64 {
         self.answered
     }
 
-    /// Those that were not.
+    /// Numbers of the packets without an answer.
     pub fn unanswered(&self) -> Vec<u64> {
         let numbered = (1..).zip(&self.packets);
         let not = numbered.filter(|(_, packet)| packet.answered_us == u32::MAX);
         not.map(|(number, _)| number).collect()
     }
 
-    /// Answers that were none of the first: the same again, and of numbers never sent.
-    pub fn too_many(&self) -> u64 {
-        self.doubled + self.strays
+    /// Answers beyond the first, and answers to numbers that were never sent.
+    pub fn extra_answers(&self) -> u64 {
+        self.duplicates + self.unknown
     }
 
-    /// Answers that came after that of a later packet.
-    pub fn disordered(&self) -> u64 {
-        self.disordered
+    /// Answers that came after the answer to a later packet.
+    pub fn out_of_order(&self) -> u64 {
+        self.out_of_order
     }
 
-    /// The highest number that was answered.
+    /// Highest number that was answered.
     pub(super) fn newest(&self) -> u64 {
         self.newest
     }
 
-    /// The answering times, in microseconds, of what was sent between two moments and is answered.
+    /// Appends the response times in microseconds of the packets sent between two moments.
     pub(super) fn latencies(&self, from: Instant, to: Instant, into: &mut Vec<u32>) {
         let first = self.packets.partition_point(|packet| packet.sent < from);
         let sent = self.packets[first..]
@@ -184,27 +184,22 @@ impl Tally {
     }
 }
 
-/// The number that a frame bears.
+/// Number in a frame; `None` for a frame that is not a numbered packet.
 fn number(frame: &[u8]) -> Option<u64> {
     let bytes = frame.get(NUMBER)?.try_into().ok()?;
     (frame.get(12..14)? == ETHERTYPE).then(|| u64::from_be_bytes(bytes))
 }
 
-/// Of some times, in microseconds.
+/// Percentiles of times in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Percentiles {
-    /// How many there were.
     pub count: usize,
-    /// Half are below.
     pub p50: u32,
-    /// 99 of 100 are below.
     pub p99: u32,
-    /// The longest.
     pub max: u32,
 }
 
 impl Percentiles {
-    /// Of these times.
     pub fn of(mut times: Vec<u32>) -> Self {
         times.sort_unstable();
         let at = |percent: usize| {
@@ -225,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_is_lost_doubled_or_late_is_counted_as_such() {
+    fn lost_duplicate_and_late_answers_are_counted() {
         let mut tally = Tally::default();
         let now = Instant::now();
         let frames: Vec<_> = (0..4).map(|_| tally.packet(now)).collect();
@@ -236,12 +231,12 @@ mod tests {
         never[NUMBER].copy_from_slice(&9_u64.to_be_bytes());
         tally.answer(&never, now);
         assert_eq!((tally.sent(), tally.answered()), (4, 3));
-        assert_eq!((tally.disordered(), tally.too_many()), (1, 2));
+        assert_eq!((tally.out_of_order(), tally.extra_answers()), (1, 2));
         assert_eq!(tally.unanswered(), [4]);
     }
 
     #[test]
-    fn an_answer_to_what_was_sent_before_is_not_the_first_after() {
+    fn an_answer_to_an_earlier_packet_is_not_the_first_answer() {
         let start = Instant::now();
         let mut tally = Tally::default();
         let at = |ms| start + Duration::from_millis(ms);
@@ -254,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_is_kept_and_what_a_full_connection_prevented_is_forgotten() {
+    fn the_rate_is_kept_and_packets_that_a_full_connection_delayed_are_dropped() {
         let mut tally = Tally::default();
         let start = Instant::now();
         tally.pace(Load::Open(1000), start);
@@ -266,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_stops_a_host_but_not_for_ever() {
+    fn a_full_window_stops_a_host_for_a_bounded_time() {
         let mut tally = Tally::default();
         let start = Instant::now();
         tally.pace(Load::Window(1000, 2), start);
@@ -282,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_ranks() {
+    fn percentiles_are_values_by_rank() {
         let of = Percentiles::of((1..=200).rev().collect());
         assert_eq!((of.p50, of.p99, of.max), (100, 198, 200));
         assert_eq!(Percentiles::of(Vec::new()).max, 0);

@@ -1,4 +1,4 @@
-//! One cell: an upgrade, a fault at one of its steps, and what came of it.
+//! One cell: an upgrade, a fault at one of its steps, and the outcome.
 
 use anyhow::{Context, Result, bail, ensure};
 use morph_tests::{Lab, LedgerLab, Process, pause, wait_until};
@@ -11,14 +11,15 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// For a step to be reached, and for an end to come: far more than is allowed, so that the report says how long it took.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// For how long SIGSTOP stops, and what never answers is left alone before its operator kills it.
+/// Deadline for a step to be reached and for an upgrade to end. Longer than allowed, so that the report has the real
+/// time.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Duration of a SIGSTOP, and of a hang before its operator kills the process.
 const PAUSE: Duration = Duration::from_secs(2);
-/// So long a place in an instance under load may take to be reached.
-const SOON: Duration = Duration::from_millis(500);
+/// Time for an instance under load to reach a fail point.
+const REACHED: Duration = Duration::from_millis(500);
 
-/// What an upgrade publishes.
+/// Steps that an upgrade publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     Staged,
@@ -30,30 +31,30 @@ pub(crate) enum Step {
     Committed,
 }
 
-/// Who fails.
+/// Process or connection that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Victim {
-    Old,
-    New,
-    OldSession,
-    NewSession,
+    Source,
+    Target,
+    SourceSession,
+    TargetSession,
     Morphd,
     Store,
 }
 
-/// How.
+/// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// SIGKILL; a session is cut.
+    /// SIGKILL, or for a session: the connection is closed.
     Kill,
-    /// SIGSTOP, and SIGCONT after a while.
+    /// SIGSTOP, and SIGCONT later.
     Stop,
-    /// A panic.
     Panic,
-    /// What it does fails: a record or a group of transactions is refused, an instance says that it cannot go on, a session
-    /// carries what nobody understands.
+    /// An operation fails: the store refuses a record or a group of transactions, an instance reports that it cannot
+    /// continue, or a session carries garbage.
     Error,
-    /// It never answers again: an instance is found out, morphd and the store are killed by their operator.
+    /// No answer any more. morphd detects an instance that hangs; for morphd and the store an operator kills the
+    /// process.
     Hang,
 }
 
@@ -83,20 +84,20 @@ impl Step {
 
 impl Victim {
     pub(crate) const ALL: [Victim; 6] = [
-        Victim::Old,
-        Victim::New,
-        Victim::OldSession,
-        Victim::NewSession,
+        Victim::Source,
+        Victim::Target,
+        Victim::SourceSession,
+        Victim::TargetSession,
         Victim::Morphd,
         Victim::Store,
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Victim::Old => "old instance",
-            Victim::New => "new instance",
-            Victim::OldSession => "the old one's session",
-            Victim::NewSession => "the new one's session",
+            Victim::Source => "source",
+            Victim::Target => "target",
+            Victim::SourceSession => "session of the source",
+            Victim::TargetSession => "session of the target",
             Victim::Morphd => "morphd",
             Victim::Store => "store",
         }
@@ -123,29 +124,31 @@ impl Fault {
     }
 }
 
-/// Whether there can be such a cell.
+/// Whether the matrix has such a cell.
 pub(crate) fn applies(step: Step, victim: Victim, fault: Fault) -> bool {
     match victim {
-        // It is started after that step was published.
-        Victim::New => step > Step::Staged,
-        Victim::NewSession => step > Step::Starting && matches!(fault, Fault::Kill | Fault::Error),
-        Victim::OldSession => matches!(fault, Fault::Kill | Fault::Error),
-        Victim::Old | Victim::Morphd | Victim::Store => true,
+        // The target is started after `Staged` was published.
+        Victim::Target => step > Step::Staged,
+        Victim::TargetSession => {
+            step > Step::Starting && matches!(fault, Fault::Kill | Fault::Error)
+        }
+        Victim::SourceSession => matches!(fault, Fault::Kill | Fault::Error),
+        Victim::Source | Victim::Morphd | Victim::Store => true,
     }
 }
 
-/// The files that arm the fail points.
-pub(crate) struct Place(TempDir);
+/// Directory of the files that arm the fail points.
+pub(crate) struct FailPoints(TempDir);
 
-impl Place {
+impl FailPoints {
     pub(crate) fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        // Whoever finds its file there takes it away, also an instance, which has a user of its own.
+        // The process that fails removes its file, and an instance has a user of its own.
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
         Ok(Self(dir))
     }
 
-    /// Makes every process of the lab able to fail, once its file is there.
+    /// Gives every process of the lab its fail points. Each fails once its file exists.
     pub(crate) fn arm(&self, lab: &mut Lab) -> Result<()> {
         let mut plan = Vec::new();
         let mut add = |point: String, action: &str| {
@@ -164,8 +167,7 @@ impl Place {
             }
             add("store.group.judged".to_owned(), action);
         }
-        lab.sandbox_mut()
-            .set_variable("MORPH_FAIL", &plan.join(","));
+        lab.sandbox_mut().set_env("MORPH_FAIL", &plan.join(","));
         Ok(())
     }
 
@@ -173,7 +175,7 @@ impl Place {
         self.0.path().join(format!("{point}-{action}"))
     }
 
-    /// The next time that the point is reached, it fails.
+    /// Arms a fail point; returns its file, which is removed when the point is reached.
     fn set(&self, point: &str, action: &str) -> Result<PathBuf> {
         let file = self.file(point, action);
         std::fs::write(&file, "")?;
@@ -181,7 +183,7 @@ impl Place {
     }
 }
 
-/// An upgrade from a release to the other one, and what fails at which of its steps.
+/// Upgrade to the other release, with one fault at one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     pub(crate) from: &'static str,
@@ -190,12 +192,11 @@ pub(crate) struct Cell {
     pub(crate) fault: Fault,
 }
 
-/// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Which release there is.
+    /// Release that runs at the end.
     pub(crate) release: &'static str,
-    /// From the end of the fault's pause until it was so, and new packets were answered.
+    /// Time from the end of the fault's pause until the upgrade had ended and new packets were answered.
     pub(crate) took: Duration,
 }
 
@@ -204,24 +205,24 @@ impl Cell {
         LedgerLab::other_release(self.from)
     }
 
-    /// Runs it.
-    pub(crate) fn run(self, ledger: &mut LedgerLab, place: &Place) -> Result<Outcome> {
-        let mut beside = Vec::new();
-        let result = self.upgrade(ledger, place, &mut beside);
-        for child in &mut beside {
+    /// Runs the cell, and fails when its fault was not reached.
+    pub(crate) fn run(self, ledger: &mut LedgerLab, points: &FailPoints) -> Result<Outcome> {
+        let mut commands = Vec::new();
+        let result = self.upgrade(ledger, points, &mut commands);
+        for child in &mut commands {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // One that was never reached must not fail in a later cell, and this one has shown nothing.
+        // A fault that was not reached must not strike in a later cell, and this cell has shown nothing.
         let mut missed = Vec::new();
-        for entry in std::fs::read_dir(place.0.path())? {
+        for entry in std::fs::read_dir(points.0.path())? {
             let file = entry?.path();
             std::fs::remove_file(&file)?;
             missed.push(file);
         }
         ensure!(
             result.is_err() || missed.is_empty(),
-            "what was to fail was never reached: {missed:?}"
+            "fail points that were never reached: {missed:?}"
         );
         result
     }
@@ -229,65 +230,66 @@ impl Cell {
     fn upgrade(
         self,
         ledger: &mut LedgerLab,
-        place: &Place,
-        beside: &mut Vec<Child>,
+        points: &FailPoints,
+        commands: &mut Vec<Child>,
     ) -> Result<Outcome> {
         let at = format!("morphd.upgrade.{}", self.step.name());
         match (self.victim, self.fault) {
-            (Victim::Morphd, Fault::Panic) => place.set(&at, "panic")?,
-            (Victim::Morphd, Fault::Hang) => place.set(&at, "hang")?,
+            (Victim::Morphd, Fault::Panic) => points.set(&at, "panic")?,
+            (Victim::Morphd, Fault::Hang) => points.set(&at, "hang")?,
             (Victim::Morphd, Fault::Error) => {
-                place.set(&format!("morphd.record.{}", self.step.name()), "error")?
+                points.set(&format!("morphd.record.{}", self.step.name()), "error")?
             }
-            _ => place.set(&at, "stop")?,
+            _ => points.set(&at, "stop")?,
         };
         let release = format!("app=ledger@{}", self.to());
         let upgrade = ["upgrade", &release, "--probation", "60s", "--no-wait"];
-        beside.push(ledger.lab().morpheus()?.ask_beside(&upgrade)?);
+        commands.push(ledger.lab().morpheus()?.spawn_morphctl(&upgrade)?);
         if self.step == Step::Committed {
-            wait_until("the probation", PATIENCE, || {
-                // The first one of all may not have begun.
+            wait_until("the probation begins", DEADLINE, || {
+                // The first upgrade of all may not have started yet.
                 let status = ledger.lab().status("ledger").ok();
-                let there = status.is_some_and(|status| status["step"] == "UPGRADED");
-                Ok(there.then_some(()))
+                let begun = status.is_some_and(|status| status["step"] == "UPGRADED");
+                Ok(begun.then_some(()))
             })?;
             let commit = ["commit", "app=ledger"];
-            beside.push(ledger.lab().morpheus()?.ask_beside(&commit)?);
+            commands.push(ledger.lab().morpheus()?.spawn_morphctl(&commit)?);
         }
-        let since = self.make(ledger, place)?;
-        self.end(ledger, since)
+        let since = self.cause(ledger, points)?;
+        self.wait_end(ledger, since)
     }
 
-    /// Makes the fault; when its pause was over.
-    fn make(self, ledger: &mut LedgerLab, place: &Place) -> Result<Instant> {
+    /// Makes the fault; returns the time at which its pause was over.
+    fn cause(self, ledger: &mut LedgerLab, points: &FailPoints) -> Result<Instant> {
         if self.victim == Victim::Morphd {
-            return self.fail_morphd(ledger, place);
+            return self.fail_morphd(ledger, points);
         }
         let morphd = ledger.lab().process("morphd")?;
-        wait_until("morphd is stopped at the step", PATIENCE, || {
+        wait_until("morphd is stopped at the step", DEADLINE, || {
             Ok(morphd.is_stopped().then_some(()))
         })?;
-        let early = self.victim == Victim::New && self.step == Step::Starting;
-        if early {
-            // It is started next.
-            ledger.lab().morpheus()?.go_on(&morphd);
+        let continue_first = self.victim == Victim::Target && self.step == Step::Starting;
+        if continue_first {
+            // morphd starts the target next.
+            ledger.lab().morpheus()?.continue_stopped(&morphd);
         }
-        let paused = self.fail(ledger, place)?;
-        if !early {
-            ledger.lab().morpheus()?.go_on(&morphd);
+        let paused = self.fail(ledger, points)?;
+        if !continue_first {
+            ledger.lab().morpheus()?.continue_stopped(&morphd);
         }
         if let Some(process) = paused {
             pause(self.pause());
             match (self.victim, self.fault) {
                 (Victim::Store, Fault::Hang) => process.kill()?,
-                // Whoever found out first has killed it.
+                // morphd may have killed the process meanwhile.
                 _ => drop(process.signal(Signal::CONT)),
             }
         }
         Ok(Instant::now())
     }
 
-    /// On the way to the older schema, where the fence swaps, the store comes back after the fence's deadline for certain.
+    /// Pause of a stopped process. To the older schema, where the fence swaps the keyspaces, the store must come back
+    /// after the fence's deadline.
     fn pause(self) -> Duration {
         match (self.victim, self.fault, self.from) {
             (Victim::Store, Fault::Stop, "2.0.0") => PAUSE + Duration::from_millis(500),
@@ -295,58 +297,59 @@ impl Cell {
         }
     }
 
-    fn fail_morphd(self, ledger: &mut LedgerLab, place: &Place) -> Result<Instant> {
+    fn fail_morphd(self, ledger: &mut LedgerLab, points: &FailPoints) -> Result<Instant> {
         let morphd = ledger.lab().process("morphd")?;
         let at = format!("morphd.upgrade.{}", self.step.name());
         match self.fault {
             Fault::Kill | Fault::Stop => {
-                wait_until("morphd is stopped at the step", PATIENCE, || {
+                wait_until("morphd is stopped at the step", DEADLINE, || {
                     Ok(morphd.is_stopped().then_some(()))
                 })?;
                 if self.fault == Fault::Stop {
                     pause(PAUSE);
-                    ledger.lab().morpheus()?.go_on(&morphd);
+                    ledger.lab().morpheus()?.continue_stopped(&morphd);
                     return Ok(Instant::now());
                 }
                 morphd.kill()?;
             }
             Fault::Error => {
-                // It is told to fail once, and has a word about it.
+                // The record fails once, which morphd logs.
                 let file = format!("morphd.record.{}", self.step.name());
-                wait_gone(&place.file(&file, "error"))?;
+                wait_reached(&points.file(&file, "error"))?;
                 return Ok(Instant::now());
             }
-            Fault::Panic => wait_gone(&place.file(&at, "panic"))?,
+            Fault::Panic => wait_reached(&points.file(&at, "panic"))?,
             Fault::Hang => {
-                wait_gone(&place.file(&at, "hang"))?;
+                wait_reached(&points.file(&at, "hang"))?;
                 pause(PAUSE);
                 morphd.kill()?;
             }
         }
-        ledger.lab_mut().morpheus_mut()?.wait_gone()?;
+        ledger.lab_mut().morpheus_mut()?.wait_exited()?;
         let since = Instant::now();
-        ledger.start_again()?;
+        ledger.start_morphd()?;
         Ok(since)
     }
 
-    /// Makes the fault of another one than morphd; gives a process that is to go on, or to be killed, after a while.
-    fn fail(self, ledger: &LedgerLab, place: &Place) -> Result<Option<Process>> {
+    /// Makes a fault of another process than morphd; returns a process that is to be continued or killed after the
+    /// pause.
+    fn fail(self, ledger: &LedgerLab, points: &FailPoints) -> Result<Option<Process>> {
         let instance = |version: &'static str| {
-            wait_until("the instance runs", PATIENCE, || {
+            wait_until("the instance runs", DEADLINE, || {
                 Ok(ledger.instance(version).ok())
             })
         };
         match self.victim {
-            Victim::Old => self.fail_instance(&instance(self.from)?, self.from, place),
-            Victim::New if matches!(self.fault, Fault::Panic | Fault::Error | Fault::Hang) => {
-                fail_soon(&format!("ledger.{}.input", self.to()), self.fault, place)?;
+            Victim::Source => self.fail_instance(&instance(self.from)?, self.from, points),
+            Victim::Target if matches!(self.fault, Fault::Panic | Fault::Error | Fault::Hang) => {
+                fail_soon(&format!("ledger.{}.input", self.to()), self.fault, points)?;
                 Ok(None)
             }
-            Victim::New => self.fail_instance(&instance(self.to())?, self.to(), place),
-            Victim::OldSession => self.cut(&instance(self.from)?).map(|()| None),
-            Victim::NewSession => self.cut(&instance(self.to())?).map(|()| None),
-            Victim::Store => self.fail_store(&ledger.lab().process("morph-stored")?, place),
-            Victim::Morphd => bail!("morphd fails by itself"),
+            Victim::Target => self.fail_instance(&instance(self.to())?, self.to(), points),
+            Victim::SourceSession => self.cut(&instance(self.from)?).map(|()| None),
+            Victim::TargetSession => self.cut(&instance(self.to())?).map(|()| None),
+            Victim::Store => self.fail_store(&ledger.lab().process("morph-stored")?, points),
+            Victim::Morphd => bail!("faults of morphd are made elsewhere"),
         }
     }
 
@@ -354,7 +357,7 @@ impl Cell {
         self,
         process: &Process,
         version: &str,
-        place: &Place,
+        points: &FailPoints,
     ) -> Result<Option<Process>> {
         match self.fault {
             Fault::Kill => process.kill().map(|()| None),
@@ -363,13 +366,13 @@ impl Cell {
                 Ok(Some(process.clone()))
             }
             Fault::Panic | Fault::Error | Fault::Hang => {
-                fail_soon(&format!("ledger.{version}.input"), self.fault, place)?;
+                fail_soon(&format!("ledger.{version}.input"), self.fault, points)?;
                 Ok(None)
             }
         }
     }
 
-    fn fail_store(self, process: &Process, place: &Place) -> Result<Option<Process>> {
+    fn fail_store(self, process: &Process, points: &FailPoints) -> Result<Option<Process>> {
         match self.fault {
             Fault::Kill => process.kill().map(|()| None),
             Fault::Stop | Fault::Hang => {
@@ -377,13 +380,13 @@ impl Cell {
                 Ok(Some(process.clone()))
             }
             Fault::Panic | Fault::Error => {
-                fail_soon("store.group.judged", self.fault, place)?;
+                fail_soon("store.group.judged", self.fault, points)?;
                 Ok(None)
             }
         }
     }
 
-    /// Cuts the session between an instance and the proxy, or says something on it that nobody understands.
+    /// Closes the session between an instance and the proxy, or writes garbage to it.
     fn cut(self, process: &Process) -> Result<()> {
         let sessions = process.connections("sessions.sock")?;
         ensure!(!sessions.is_empty(), "{} has no session", process.name());
@@ -397,50 +400,50 @@ impl Cell {
         Ok(())
     }
 
-    /// Waits until the upgrade has ended, with a commit where it is in its probation, and until the app works.
-    fn end(self, ledger: &LedgerLab, since: Instant) -> Result<Outcome> {
+    /// Waits until the upgrade has ended and the app answers. Commits when the probation begins.
+    fn wait_end(self, ledger: &LedgerLab, since: Instant) -> Result<Outcome> {
         let morpheus = ledger.lab().morpheus()?;
         let mut last = String::new();
-        let ended = wait_until("the upgrade ends", PATIENCE, || {
+        let ended = wait_until("the upgrade ends", DEADLINE, || {
             let Ok(status) = ledger.lab().status("ledger") else {
                 return Ok(None);
             };
             last = status.to_string();
             Ok(match status["step"].as_str() {
                 Some("UPGRADED") => {
-                    morpheus.ask(&["commit", "app=ledger"])?;
+                    morpheus.try_morphctl(&["commit", "app=ledger"])?;
                     None
                 }
-                // Else it is that of the cell before, and this one was refused.
+                // Any other status is that of the previous cell; this upgrade was refused.
                 Some("COMMITTED") if status["to"] == self.to() => Some(self.to()),
                 Some("ROLLED_BACK") if status["to"] == self.to() => Some(self.from),
                 _ => None,
             })
         });
-        let release = ended.with_context(|| last.clone())?;
-        let answered = ledger.switches().wait_answers(LedgerLab::PORT, PATIENCE);
-        answered.with_context(|| last)?;
+        let release = ended.with_context(|| format!("last status: {last}"))?;
+        let answered = ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE);
+        answered.with_context(|| format!("last status: {last}"))?;
         let took = since.elapsed();
-        ledger.wait_alone(release)?;
-        ledger.switches().never_disconnected()?;
+        ledger.wait_single_instance(release)?;
+        ledger.switches().check_no_disconnects()?;
         Ok(Outcome { release, took })
     }
 }
 
-fn wait_gone(file: &Path) -> Result<()> {
-    let what = format!("{} is reached", file.display());
-    wait_until(&what, PATIENCE, || Ok((!file.exists()).then_some(())))
+fn wait_reached(file: &Path) -> Result<()> {
+    let what = format!("fail point {} is reached", file.display());
+    wait_until(&what, DEADLINE, || Ok((!file.exists()).then_some(())))
 }
 
-/// Arms a place that is reached often, and waits for it; where nothing happens now, it fails at the next thing that does.
-fn fail_soon(point: &str, fault: Fault, place: &Place) -> Result<()> {
+/// Arms a fail point that is reached often, and waits briefly for it. Without traffic it strikes at the next input.
+fn fail_soon(point: &str, fault: Fault, points: &FailPoints) -> Result<()> {
     let action = match fault {
         Fault::Panic => "panic",
         Fault::Error => "error",
         Fault::Hang => "hang",
-        Fault::Kill | Fault::Stop => bail!("{fault:?} needs no place"),
+        Fault::Kill | Fault::Stop => bail!("{fault:?} has no fail point"),
     };
-    let file = place.set(point, action)?;
-    let _ = wait_until(point, SOON, || Ok((!file.exists()).then_some(())));
+    let file = points.set(point, action)?;
+    let _ = wait_until(point, REACHED, || Ok((!file.exists()).then_some(())));
     Ok(())
 }

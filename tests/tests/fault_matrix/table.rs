@@ -1,10 +1,8 @@
-//! What the run writes: a table for `tests/README.md`.
+//! The results as lines for `scripts/results`.
 
 use crate::cell::{Cell, Fault, Outcome, Step, Victim};
-use anyhow::Result;
-use morph_tests::repository;
+use morph_tests::result_row;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 pub(crate) struct Table(BTreeMap<(Step, Victim), BTreeMap<Fault, Vec<String>>>);
 
@@ -13,37 +11,33 @@ impl Table {
         Self(BTreeMap::new())
     }
 
-    /// What came of a cell; nothing good where there is no outcome.
-    pub(crate) fn enter(&mut self, cell: Cell, outcome: Option<&Outcome>) {
-        let said = match outcome {
+    pub(crate) fn add(&mut self, cell: Cell, outcome: Option<&Outcome>) {
+        let cell_text = match outcome {
             None => "FAILED".to_owned(),
             Some(Outcome { release, took }) => {
-                let which = if *release == cell.from { "old" } else { "new" };
+                let which = if *release == cell.from { "source" } else { "target" };
                 format!("{which} {:.1} s", took.as_secs_f64())
             }
         };
         let row = self.0.entry((cell.step, cell.victim)).or_default();
-        row.entry(cell.fault).or_default().push(said);
+        row.entry(cell.fault).or_default().push(cell_text);
     }
 
-    /// To `target/fault-matrix.md`.
-    pub(crate) fn write(&self) -> Result<()> {
-        let mut text = String::from("| at | who |");
-        for fault in Fault::ALL {
-            let _ = write!(text, " {} |", fault.name());
-        }
-        text.push_str("\n|---|---|");
-        text.push_str(&"---|".repeat(Fault::ALL.len()));
-        text.push('\n');
+    pub(crate) fn print(&self) {
+        let name = "fault_matrix cells";
+        let faults = Fault::ALL.map(|fault| fault.name().to_owned());
+        let headings = ["at".to_owned(), "who".to_owned()]
+            .into_iter()
+            .chain(faults);
+        result_row(&format!("{name}/"), &headings.collect::<Vec<_>>());
         for ((step, victim), row) in &self.0 {
-            let _ = write!(text, "| {} | {} |", step.name(), victim.name());
-            for fault in Fault::ALL {
-                let outcomes = row.get(&fault).map(|outcomes| outcomes.join(", "));
-                let _ = write!(text, " {} |", outcomes.unwrap_or_default());
-            }
-            text.push('\n');
+            let outcomes =
+                Fault::ALL.map(|fault| row.get(&fault).map_or_else(String::new, |o| o.join(", ")));
+            let cells = [victim.name().to_owned()].into_iter().chain(outcomes);
+            result_row(
+                &format!("{name}/{}", step.name()),
+                &cells.collect::<Vec<_>>(),
+            );
         }
-        std::fs::write(repository().join("target/fault-matrix.md"), text)?;
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What an operator does beside upgrades: looks, cleans, takes apps out and in.
+//! An operator's work beside upgrades: inspect, clean, remove apps and start them again.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Shape, bin, wait_until};
@@ -7,36 +7,36 @@ use std::time::Duration;
 
 const TOPOLOGY: u8 = 2;
 const ROUTER: u8 = 3;
-const SOON: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Refused, with these words, and nothing else.
-fn refused(lab: &Lab, args: &[&str], said: &str) -> Result<()> {
-    let answer = lab.morpheus()?.ask(args)?;
+/// Checks that morphctl refuses the command, with this text.
+fn refused(lab: &Lab, args: &[&str], text: &str) -> Result<()> {
+    let answer = lab.morpheus()?.try_morphctl(args)?;
     ensure!(
-        answer.code == 1 && answer.err.contains(said),
+        answer.code == 1 && answer.stderr.contains(text),
         "{args:?}: {answer:?}"
     );
     Ok(())
 }
 
-/// How many rules bear this app's cookie, over all switches.
+/// Number of rules of an app on all switches.
 fn rules(lab: &Lab, app: u8) -> Result<usize> {
     Ok(lab.rules(app)?.len())
 }
 
 fn wait_rules(lab: &Lab, app: u8, count: usize) -> Result<()> {
-    wait_until(&format!("{count} rules of app {app}"), SOON, || {
+    wait_until(&format!("{count} rules of app {app}"), DEADLINE, || {
         Ok((rules(lab, app)? == count).then_some(()))
     })
 }
 
 #[test]
-fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> {
+fn a_switch_is_cleaned_and_an_app_removed_without_its_rules() -> Result<()> {
     let lab = Lab::with_router(Shape::line(2), "2.0.0")?;
     let morpheus = lab.morpheus()?;
-    let switches = morpheus.do_(&["switches"])?;
+    let switches = morpheus.morphctl(&["switches"])?;
     ensure!(switches["switches"][0]["role"] == "equal", "{switches}");
-    // A mistyped name is no empty answer, and a value that the app could not use is not stored.
+    // A mistyped name is an error rather than an empty answer, and a value that the app could not use is not stored.
     refused(
         &lab,
         &["flows", "1", "app=ruoter"],
@@ -55,7 +55,7 @@ fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> 
         "DPID/PORT",
     )?;
 
-    // All of ours go and come back; the foreign rule stays, untouched.
+    // All rules of Morpheus go and come back. The foreign rule stays.
     lab.ovs().ofctl(
         "add-flow",
         "s1",
@@ -64,7 +64,7 @@ fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> 
     lab.wait_ping(1, 2)?;
     let counts = (rules(&lab, TOPOLOGY)?, rules(&lab, ROUTER)?);
     let before = lab.rules(ROUTER)?;
-    let cleaned = morpheus.do_(&["switch", "clean", "1"])?;
+    let cleaned = morpheus.morphctl(&["switch", "clean", "1"])?;
     let rows = cleaned["cleaned"].as_array().context("cleaned")?;
     ensure!(
         rows.len() == 3 && rows.iter().all(|row| row["comes_back"] == true),
@@ -78,7 +78,7 @@ fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> 
         !touched.is_empty() && touched.iter().all(|rule| rule.contains("s1")),
         "{touched:?}"
     );
-    let flows = morpheus.do_(&["flows", "1", "app=foreign"])?;
+    let flows = morpheus.morphctl(&["flows", "1", "app=foreign"])?;
     ensure!(
         flows["flows"].as_array().map(Vec::len) == Some(1),
         "{flows}"
@@ -89,46 +89,50 @@ fn a_switch_is_cleaned_and_an_app_taken_out_with_its_rules_left() -> Result<()> 
         "no switch 000000000000004d",
     )?;
 
-    // Taken out, its rules stay; started again, it adopts them.
+    // Rules stay when their app is removed. When the app is started again, it adopts them.
     let kept = lab.rules(ROUTER)?;
-    morpheus.do_(&["app", "remove", "router", "--keep-rules"])?;
-    wait_until("the bypass", SOON, || {
-        let failed = lab.ping(1, 2, 100, 1)?.finish()?.received == 0;
-        Ok(failed.then_some(()))
-    })?;
+    morpheus.morphctl(&["app", "remove", "router", "--keep-rules"])?;
+    wait_until(
+        "a ping fails: the switches bypass the removed app",
+        DEADLINE,
+        || {
+            let failed = lab.ping(1, 2, 100, 1)?.finish()?.received == 0;
+            Ok(failed.then_some(()))
+        },
+    )?;
     ensure!(
         rules(&lab, ROUTER)? == counts.1,
-        "its rules have not stayed"
+        "rules of the removed app are gone"
     );
-    // Those of an app that is out do not come back.
-    let cleaned = morpheus.do_(&["switch", "clean", "2"])?;
+    // Rules of an app that was removed do not come back.
+    let cleaned = morpheus.morphctl(&["switch", "clean", "2"])?;
     let router = cleaned["cleaned"].as_array().context("cleaned")?.iter();
     let router = router
         .clone()
         .find(|row| row["app"] == "router")
         .context("router")?;
     ensure!(router["comes_back"] == false, "{cleaned}");
-    morpheus.do_(&["app", "start", "router"])?;
+    morpheus.morphctl(&["app", "start", "router"])?;
     morpheus.wait_running("router", None)?;
     wait_rules(&lab, ROUTER, counts.1)?;
     lab.wait_ping(1, 2)?;
-    let (touched, both) = morph_tests::touched(&kept, &lab.rules(ROUTER)?);
+    let (touched, in_both) = morph_tests::touched(&kept, &lab.rules(ROUTER)?);
     ensure!(
-        both > 0 && touched.iter().all(|rule| rule.contains("s2")),
+        in_both > 0 && touched.iter().all(|rule| rule.contains("s2")),
         "{touched:?}"
     );
     lab.finish()
 }
 
 #[test]
-fn a_followed_log_goes_on_with_the_next_instance() -> Result<()> {
+fn a_followed_log_continues_with_the_next_instance() -> Result<()> {
     let lab = Lab::with_morpheus(Shape::single(2), &["--app", "learning-switch"])?;
     let morpheus = lab.morpheus()?;
     let first = morpheus.wait_running("learning-switch", None)?;
     let mut child =
-        morpheus.ask_beside(&["logs", "app=learning-switch", "--tail", "1", "--follow"])?;
+        morpheus.spawn_morphctl(&["logs", "app=learning-switch", "--tail", "1", "--follow"])?;
     let out = child.stdout.take().context("stdout")?;
-    // A test reads on; the reader waits with one line more.
+    // One line is read at a time; the bound only has to hold what a log prints meanwhile.
     let (sender, lines) = std::sync::mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
@@ -137,17 +141,17 @@ fn a_followed_log_goes_on_with_the_next_instance() -> Result<()> {
             }
         }
     });
-    lines.recv_timeout(SOON).context("the last line")?;
+    lines.recv_timeout(DEADLINE).context("the last line")?;
     let pid = u32::try_from(first["pid"].as_u64().context("pid")?)?;
     lab.process("learning-switch")?.kill()?;
     let second = morpheus.wait_running("learning-switch", Some(pid))?;
     let epoch = second["epoch"].as_u64().context("epoch")?;
-    let said = format!("epoch {epoch}");
+    let text = format!("epoch {epoch}");
     loop {
         let line = lines
-            .recv_timeout(SOON)
-            .with_context(|| format!("no {said:?}"))?;
-        if line.contains(&said) {
+            .recv_timeout(DEADLINE)
+            .with_context(|| format!("{text:?} is missing"))?;
+        if line.contains(&text) {
             break;
         }
     }
@@ -156,10 +160,10 @@ fn a_followed_log_goes_on_with_the_next_instance() -> Result<()> {
     lab.finish()
 }
 
-/// The state of a check, what it found, and what mends that.
+/// State of a check, its finding, and its remedy.
 type Check = (String, String, String);
 
-/// `morphctl doctor` within the lab's network: its exit code, and its checks that are not ok.
+/// Runs `morphctl doctor` in the lab's network; returns its exit code and the checks that are not ok.
 fn doctor(lab: &Lab) -> Result<(i32, Vec<Check>)> {
     let endpoint = lab.dir().join("run/api.sock");
     let db = lab.dir().join("ovs/db.sock");
@@ -170,9 +174,9 @@ fn doctor(lab: &Lab) -> Result<(i32, Vec<Check>)> {
     command.args(["--output", "json", "doctor", "--ovs-db"]);
     command.arg(format!("unix:{}", db.display()));
     let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let json: serde_json::Value =
-        serde_json::from_str(&said).with_context(|| format!("{output:?}"))?;
+        serde_json::from_str(&stdout).with_context(|| format!("{output:?}"))?;
     let text =
         |check: &serde_json::Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
     let checks = json["checks"].as_array().context("checks")?.iter();
@@ -187,8 +191,8 @@ fn doctor(lab: &Lab) -> Result<(i32, Vec<Check>)> {
     Ok((output.status.code().context("code")?, checks.collect()))
 }
 
-/// Listens where Morpheus is to, as long as its file is there.
-const SQUATTER: &str = "
+/// Listens on the OpenFlow port while a file exists.
+const LISTENER: &str = "
 import os, socket, sys, time
 listener = socket.socket()
 listener.bind(('0.0.0.0', 6653))
@@ -197,40 +201,40 @@ while os.path.exists(sys.argv[1]):
     time.sleep(0.1)
 ";
 
-/// The doctor finds this, and says that this mends it.
-fn finds(lab: &Lab, state: &str, said: &str, mended_by: &str) -> Result<()> {
+/// Waits until the doctor reports this finding with this remedy.
+fn wait_finding(lab: &Lab, state: &str, finding: &str, remedy: &str) -> Result<()> {
     let mut last = None;
-    let found = wait_until(&format!("{said:?} is found"), SOON, || {
+    let found = wait_until(&format!("the doctor finds {finding:?}"), DEADLINE, || {
         let (code, checks) = doctor(lab)?;
         let is = |(s, found, mend): &Check| {
-            s == state && found.contains(said) && mend.contains(mended_by)
+            s == state && found.contains(finding) && mend.contains(remedy)
         };
-        let there = checks.iter().any(is) && (code == 1 || state != "trouble");
+        let found = checks.iter().any(is) && (code == 1 || state != "trouble");
         last = Some((code, checks));
-        Ok(there.then_some(()))
+        Ok(found.then_some(()))
     });
-    found.with_context(|| format!("the last: {last:?}"))
+    found.with_context(|| format!("last report: {last:?}"))
 }
 
 #[test]
-fn the_doctor_finds_what_stops_a_switch_and_says_what_mends_it() -> Result<()> {
+fn the_doctor_finds_what_stops_a_switch_and_names_the_remedy() -> Result<()> {
     let mut lab = Lab::new(Shape::line(2))?;
-    // Before Morpheus: a foreign controller holds the port.
-    let there = lab.dir().join("squatter");
-    std::fs::write(&there, "")?;
+    // Before Morpheus starts, a foreign controller holds the port.
+    let file = lab.dir().join("listener");
+    std::fs::write(&file, "")?;
     let mut python = lab.sandbox().command("/usr/bin/python3");
-    python.args(["-c", SQUATTER]).arg(&there);
-    let mut squatter = lab.sandbox().daemon("squatter", &mut python)?;
-    finds(&lab, "trouble", "python3 (pid", "--openflow")?;
-    finds(&lab, "trouble", "cannot reach morphd", "start morphd")?;
-    finds(
+    python.args(["-c", LISTENER]).arg(&file);
+    let mut listener = lab.sandbox().daemon("listener", &mut python)?;
+    wait_finding(&lab, "trouble", "python3 (pid", "--openflow")?;
+    wait_finding(&lab, "trouble", "cannot reach morphd", "start morphd")?;
+    wait_finding(
         &lab,
         "warning",
         "has no controller",
         "ovs-vsctl set-controller s1",
     )?;
-    std::fs::remove_file(&there)?;
-    squatter.wait()?;
+    std::fs::remove_file(&file)?;
+    listener.wait()?;
     lab.start_morpheus(&["--app", "learning-switch"])?;
     lab.attach()?;
     lab.morpheus()?.wait_switches(2)?;
@@ -238,13 +242,13 @@ fn the_doctor_finds_what_stops_a_switch_and_says_what_mends_it() -> Result<()> {
     for bridge in ["s1", "s2"] {
         lab.ovs().vsctl(&["set-fail-mode", bridge, "secure"])?;
     }
-    wait_until("nothing is amiss", SOON, || {
+    wait_until("the doctor finds no fault", DEADLINE, || {
         let (code, checks) = doctor(&lab)?;
         Ok((code == 0 && checks.is_empty()).then_some(()))
     })
     .with_context(|| format!("{:?}", doctor(&lab)))?;
     lab.ovs().vsctl(&["set-fail-mode", "s1", "standalone"])?;
-    finds(
+    wait_finding(
         &lab,
         "warning",
         "fail_mode is standalone",
@@ -252,13 +256,13 @@ fn the_doctor_finds_what_stops_a_switch_and_says_what_mends_it() -> Result<()> {
     )?;
     lab.ovs()
         .vsctl(&["set", "bridge", "s2", "protocols=OpenFlow11"])?;
-    finds(
+    wait_finding(
         &lab,
         "trouble",
         "speaks OpenFlow11 only",
         "protocols=OpenFlow13",
     )?;
-    finds(
+    wait_finding(
         &lab,
         "trouble",
         "was refused: speaks OpenFlow 1.1 only",
@@ -271,7 +275,7 @@ fn the_doctor_finds_what_stops_a_switch_and_says_what_mends_it() -> Result<()> {
         "protocols=OpenFlow13",
         "other_config:datapath-id=0000000000000001",
     ])?;
-    finds(
+    wait_finding(
         &lab,
         "trouble",
         "have the same datapath id",

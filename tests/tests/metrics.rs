@@ -1,11 +1,11 @@
-//! What Morpheus says of itself in figures, also while an upgrade is under way and while a part of it hangs.
+//! Metrics, also during an upgrade and while a process hangs.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, wait_until};
+use morph_tests::{Lab, Shape, long, wait_until};
 use rustix::process::Signal;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(40);
+const DEADLINE: Duration = Duration::from_secs(40);
 const FLAGS: [&str; 6] = [
     "--app",
     "topology",
@@ -15,7 +15,7 @@ const FLAGS: [&str; 6] = [
     "127.0.0.1:9099",
 ];
 
-/// The page, as any HTTP client gets it.
+/// Page as an HTTP client gets it.
 fn page(lab: &Lab) -> Result<String> {
     const READ: &str = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())";
     let mut command = lab.sandbox().command("/usr/bin/python3");
@@ -25,37 +25,40 @@ fn page(lab: &Lab) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The value of a sample, by its name and labels.
+/// Value of a sample with this name and these labels.
 fn value(page: &str, sample: &str) -> Option<f64> {
     let value = page.lines().find_map(|line| line.strip_prefix(sample))?;
     value.trim().parse().ok()
 }
 
 fn wait_value(lab: &Lab, sample: &str, wanted: f64) -> Result<()> {
-    wait_until(&format!("{sample} is {wanted}"), SOON, || {
+    wait_until(&format!("{sample} is {wanted}"), DEADLINE, || {
         Ok((value(&page(lab)?, sample) == Some(wanted)).then_some(()))
     })
 }
 
 #[test]
-fn figures_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
+fn metrics_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
     let lab = Lab::with_morpheus(Shape::line(2), &FLAGS)?;
     let morpheus = lab.morpheus()?;
     morpheus.wait_running("router", None)?;
     wait_value(&lab, "morpheus_switches_connected", 2.0)?;
     wait_value(&lab, "morpheus_app_running{app=\"router\"}", 1.0)?;
-    // Readers that never ask, and never go: more than are served at once.
+    // Clients that connect and never send a request, more than are served at once.
     const IDLE: &str = "import socket, time; s = [socket.create_connection(('127.0.0.1', 9099)) for _ in range(12)]; time.sleep(60)";
     let mut idle = lab.sandbox().command("/usr/bin/python3");
     let mut idle = lab.sandbox().daemon("idle", idle.args(["-c", IDLE]))?;
-    let upgrade = morpheus.ask_beside(&["upgrade", "app=router", "--probation", "3s"])?;
+    let upgrade = morpheus.spawn_morphctl(&["upgrade", "app=router", "--probation", "3s"])?;
     let step =
         "morpheus_upgrade_step{app=\"router\",from=\"1.0.0\",to=\"2.0.0\",step=\"UPGRADED\"}";
     wait_value(&lab, step, 1.0)?;
     let output = upgrade.wait_with_output()?;
     ensure!(output.status.success(), "{output:?}");
     let text = page(&lab)?;
-    ensure!(value(&text, step).is_none(), "it is over: {text}");
+    ensure!(
+        value(&text, step).is_none(),
+        "the step stays after the end of the upgrade: {text}"
+    );
     for (sample, wanted) in [
         (
             "morpheus_upgrades_total{app=\"router\",outcome=\"committed\"}",
@@ -76,44 +79,51 @@ fn figures_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
     ] {
         ensure!(value(&text, sample) == Some(wanted), "{sample}: {text}");
     }
-    let said = String::from_utf8(output.stdout)?;
-    let last = said.lines().last().context("no status")?;
+    let stdout = String::from_utf8(output.stdout)?;
+    let last = stdout.lines().last().context("no status")?;
     let last: serde_json::Value = serde_json::from_str(last)?;
     let took = last["upgrades"][0]["handover_us"]
         .as_f64()
         .context("handover_us")?
         / 1e6;
     let sum = value(&text, "morpheus_handover_seconds_sum{app=\"router\"}").context("sum")?;
-    ensure!((took - sum).abs() < 1e-6, "{took} {sum}");
+    ensure!(
+        (took - sum).abs() < 1e-6,
+        "morphctl reports {took} s, the metrics {sum} s"
+    );
     idle.kill()?;
     idle.wait()?;
     lab.finish()
 }
 
 #[test]
-fn a_proxy_that_hangs_is_told_of_and_left_alone() -> Result<()> {
+fn a_hanging_proxy_is_reported_and_left_alone() -> Result<()> {
     let lab = Lab::with_morpheus(Shape::single(1), &FLAGS)?;
     let morpheus = lab.morpheus()?;
     morpheus.wait_running("router", None)?;
     let proxy = lab.process("morph-proxy")?;
     proxy.signal(Signal::STOP)?;
-    let told = |wanted: bool| {
-        wait_until(&format!("told: {wanted}"), SOON, || {
-            let answer = morpheus.ask(&["status"])?;
-            let told =
-                answer.err.contains("morph-proxy (pid") && answer.err.contains("does not answer");
-            Ok((answer.code == 0 && told == wanted).then_some(()))
-        })
+    let wait_reported = |wanted: bool| {
+        wait_until(
+            &format!("the hanging proxy is reported: {wanted}"),
+            DEADLINE,
+            || {
+                let answer = morpheus.try_morphctl(&["status"])?;
+                let reported = answer.stderr.contains("morph-proxy (pid")
+                    && answer.stderr.contains("does not answer");
+                Ok((answer.code == 0 && reported == wanted).then_some(()))
+            },
+        )
     };
-    let hung = told(true);
+    let reported = wait_reported(true);
     let up = page(&lab).map(|text| value(&text, "morpheus_part_up{part=\"morph-proxy\"}"));
     proxy.signal(Signal::CONT)?;
-    hung?;
-    ensure!(up? == Some(0.0), "the page says that it is up");
-    told(false)?;
+    reported?;
+    ensure!(up? == Some(0.0), "the metrics say that the proxy is up");
+    wait_reported(false)?;
     ensure!(
         lab.process("morph-proxy")?.inner == proxy.inner,
-        "it was replaced"
+        "the proxy was replaced"
     );
     let log = lab.sandbox().log("morphd");
     ensure!(
@@ -126,23 +136,23 @@ fn a_proxy_that_hangs_is_told_of_and_left_alone() -> Result<()> {
 }
 
 #[test]
-fn a_store_daemon_that_hangs_is_replaced_and_the_apps_go_on() -> Result<()> {
-    if std::env::var_os("MORPH_LONG").is_none() {
-        println!("half a minute of waiting: `make test-long`");
+fn a_hanging_store_daemon_is_replaced_and_the_apps_continue() -> Result<()> {
+    if !long() {
+        println!("skipped: it waits for half a minute; run `make test-long`");
         return Ok(());
     }
     let lab = Lab::with_router(Shape::line(2), "2.0.0")?;
     let morpheus = lab.morpheus()?;
     let store = lab.process("morph-stored")?;
     store.signal(Signal::STOP)?;
-    wait_until("another store daemon", SOON, || {
+    wait_until("another store daemon runs", DEADLINE, || {
         let another = lab.process("morph-stored").ok();
         Ok(another
             .filter(|process| process.inner != store.inner)
             .map(drop))
     })?;
     morpheus.wait_running("router", None)?;
-    morpheus.do_(&["config", "set", "app=router", "weights.1/2=7"])?;
+    morpheus.morphctl(&["config", "set", "app=router", "weights.1/2=7"])?;
     lab.wait_ping(1, 2)?;
     let restarts = morpheus.app("router")?["restarts"].clone();
     ensure!(restarts == 0, "the router was restarted: {restarts}");

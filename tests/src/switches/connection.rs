@@ -1,4 +1,5 @@
-//! The connections of the fake switches: each connects, answers, sends what is due, and connects again when it is lost.
+//! The connections of the fake switches: each connects, answers, sends what is due, and reconnects when it is cut
+//! off.
 
 use super::{Switch, lock};
 use anyhow::{Context, Result};
@@ -14,13 +15,13 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 const CONTROLLER: &str = "127.0.0.1:6653";
-/// How soon a lost connection is tried again.
-const AGAIN: Duration = Duration::from_millis(100);
-/// How often a switch looks what is due.
+/// Delay before a lost connection is tried again.
+const RECONNECT: Duration = Duration::from_millis(100);
+/// Interval at which a switch looks for due packets.
 const TICK: Duration = Duration::from_millis(4);
-/// As Open vSwitch: an idle connection is probed, and given up when that is not answered.
+/// Idle time after which a connection is probed. After twice that time it is closed, as in Open vSwitch.
 const PROBE: Duration = Duration::from_secs(5);
-/// A switch that cannot send any more stops to take packets from its hosts.
+/// Bound of unsent bytes beyond which a switch takes no more packets from its hosts.
 const UNSENT: usize = 256 << 10;
 
 /// Runs all switches until they are told to stop.
@@ -29,20 +30,20 @@ pub(super) fn run(switches: Vec<Arc<Mutex<Switch>>>, stopped: watch::Receiver<bo
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut lines = tokio::task::JoinSet::new();
-        // Their clocks are not one: no two look at the same moment, as long as there are few.
-        let (start, of) = (Instant::now(), switches.len() as u32);
+        let mut connections = tokio::task::JoinSet::new();
+        // Staggered, so that few switches never look for due packets at the same moment.
+        let (start, count) = (Instant::now(), switches.len() as u32);
         for (at, switch) in (0..).zip(switches) {
-            let phase = start + TICK * at / of;
+            let phase = start + TICK * at / count;
             let mut stopped = stopped.clone();
-            lines.spawn(async move {
+            connections.spawn(async move {
                 tokio::select! {
                     result = stay_connected(&switch, phase) => result,
                     _ = stopped.wait_for(|stop| *stop) => Ok(()),
                 }
             });
         }
-        while let Some(ended) = lines.join_next().await {
+        while let Some(ended) = connections.join_next().await {
             ended??;
         }
         Ok(())
@@ -53,26 +54,26 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
     loop {
         if let Ok(stream) = TcpStream::connect(CONTROLLER).await {
             stream.set_nodelay(true)?;
-            connection(switch, stream, phase).await?;
+            serve(switch, stream, phase).await?;
             let mut switch = lock(switch);
-            // One that was refused at once has not been connected.
+            // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
                 switch.disconnects += 1;
             }
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RECONNECT).await;
     }
 }
 
-/// Until it is lost. An error: Morpheus said what cannot be understood.
-async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) -> Result<()> {
+/// Serves one connection until it is lost. An error is a message from Morpheus that cannot be decoded.
+async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) -> Result<()> {
     let (mut input, mut output) = stream.split();
     let (mut unread, mut unsent) = (BytesMut::new(), BytesMut::new());
     let versions = Some(1 << VERSION);
     Message::Hello(Hello { versions }).encode_into(0, &mut unsent);
     let mut ticks = tokio::time::interval_at(phase.into(), TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut heard = Instant::now();
+    let mut received = Instant::now();
     let mut probed = false;
     loop {
         tokio::select! {
@@ -80,8 +81,8 @@ async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instan
                 if read.unwrap_or(0) == 0 {
                     return Ok(());
                 }
-                (heard, probed) = (Instant::now(), false);
-                take(switch, &mut unread, &mut unsent)?;
+                (received, probed) = (Instant::now(), false);
+                receive(switch, &mut unread, &mut unsent)?;
             }
             written = output.write_buf(&mut unsent), if !unsent.is_empty() => {
                 if written.is_err() {
@@ -89,7 +90,7 @@ async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instan
                 }
             }
             _ = ticks.tick() => {
-                let silent = heard.elapsed();
+                let silent = received.elapsed();
                 if silent > PROBE && !probed {
                     probed = true;
                     Message::EchoRequest(Bytes::new()).encode_into(0, &mut unsent);
@@ -103,12 +104,13 @@ async fn connection(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instan
     }
 }
 
-/// Answers all whole messages that have come.
-fn take(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut) -> Result<()> {
+/// Answers all whole messages that have arrived.
+fn receive(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut) -> Result<()> {
     let now = Instant::now();
     let mut switch = lock(switch);
     while let Some(frame) = frame::split(unread)? {
-        let (header, message) = v13::decode(&frame).context("a message from Morpheus")?;
+        let (header, message) =
+            v13::decode(&frame).context("cannot decode a message from Morpheus")?;
         if let Message::PacketOut(out) = &message {
             switch
                 .tallies
@@ -117,23 +119,19 @@ fn take(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut) ->
                 .answer(&out.data, now);
             continue;
         }
-        switch.note(now, message.kind());
-        // From here on it knows the switch, and the switch would notice its loss.
+        // From here on Morpheus knows the switch, so a loss of the connection counts.
         switch.connected |= message.kind() == MessageType::FEATURES_REQUEST;
         switch.datapath.answer(&frame, header, message, unsent);
     }
     Ok(())
 }
 
-/// Numbered packets whose time has come, and what the test wants said.
+/// Writes the numbered packets that are due.
 fn send_due(switch: &Mutex<Switch>, unsent: &mut BytesMut) {
     let now = Instant::now();
     let switch = &mut *lock(switch);
     if !switch.connected || unsent.len() > UNSENT {
         return;
-    }
-    for message in switch.say.drain(..) {
-        message.encode_into(0, unsent);
     }
     for (&port, tally) in &mut switch.tallies {
         let Some(punt) = switch.datapath.punt(port) else {

@@ -1,4 +1,4 @@
-//! An upgrade between releases whose rules are equal sends the switches nothing.
+//! An upgrade between releases with equal rules sends nothing to the switches.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Bundle, Lab, Shape, pause, wait_until};
@@ -6,16 +6,16 @@ use std::fs::{self, File};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// What the proxy has forwarded for the router.
+/// Counters of what the proxy has forwarded for the router.
 const COUNTS: [&str; 4] = ["flow_mods", "group_mods", "meter_mods", "packet_outs"];
 
-/// `ovs-ofctl monitor BRIDGE watch:`, as a witness.
-struct Witness {
+/// Runs `ovs-ofctl monitor BRIDGE watch:`, an observer that does not depend on Morpheus.
+struct Observer {
     child: Child,
     output: std::path::PathBuf,
 }
 
-impl Witness {
+impl Observer {
     fn start(lab: &Lab, bridge: &str) -> Result<Self> {
         let output = lab.dir().join(format!("monitor-{bridge}.out"));
         let file = File::create(&output)?;
@@ -23,14 +23,14 @@ impl Witness {
             .args(["--pdeathsig", "KILL", "ovs-ofctl", "monitor"])
             .args([&lab.ovs().management(bridge), "watch:!initial"])
             .env("OVS_RUNDIR", lab.dir().join("ovs"))
-            // It prints what comes later on standard error.
+            // Changes are printed on standard error.
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()?;
         Ok(Self { child, output })
     }
 
-    /// The changes that it has seen.
+    /// Changes of rules that the observer has seen.
     fn changes(&self) -> Result<Vec<String>> {
         let text = fs::read_to_string(&self.output)?;
         Ok(text
@@ -41,7 +41,7 @@ impl Witness {
     }
 }
 
-impl Drop for Witness {
+impl Drop for Observer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -63,24 +63,29 @@ fn equal_rules_are_not_sent_again() -> Result<()> {
         ..Shape::diamond()
     };
     let lab = Lab::with_router(shape, "1.0.0")?;
-    lab.static_arp()?;
+    lab.set_static_arp()?;
     let newer = Bundle::copy("router-1.0.0", lab.dir(), "newer")?.set("version", "\"1.0.1\"")?;
-    lab.morpheus()?.do_(&["app", "install", newer.path()?])?;
-    let ping = lab.ping_on(1, 4, 10)?;
-    // What the first pings caused is over when nothing has been sent for a while.
-    let before = wait_until("the router is at rest", Duration::from_secs(10), || {
-        let before = counts(&lab)?;
-        pause(Duration::from_secs(1));
-        Ok((counts(&lab)? == before).then_some(before))
-    })?;
-    let witnesses = lab
+    lab.morpheus()?
+        .morphctl(&["app", "install", newer.path()?])?;
+    let ping = lab.ping_continuously(1, 4, 10)?;
+    // Nothing sent for a second: the effects of the first pings are over.
+    let before = wait_until(
+        "the router sends nothing for a second",
+        Duration::from_secs(10),
+        || {
+            let before = counts(&lab)?;
+            pause(Duration::from_secs(1));
+            Ok((counts(&lab)? == before).then_some(before))
+        },
+    )?;
+    let observers = lab
         .bridges()
         .iter()
-        .map(|b| Witness::start(&lab, b))
+        .map(|b| Observer::start(&lab, b))
         .collect::<Result<Vec<_>>>()?;
     pause(Duration::from_millis(500));
 
-    let status = lab.upgrade_for_good("router", "1.0.1")?;
+    let status = lab.upgrade_and_commit("router", "1.0.1")?;
     ensure!(status["rules_unchanged"].as_u64() > Some(0), "{status}");
     pause(Duration::from_secs(2));
 
@@ -89,16 +94,18 @@ fn equal_rules_are_not_sent_again() -> Result<()> {
         "{COUNTS:?} were {before:?} and are {:?}",
         counts(&lab)?
     );
-    for witness in &witnesses {
-        ensure!(witness.changes()?.is_empty(), "{:?}", witness.changes()?);
+    for observer in &observers {
+        ensure!(observer.changes()?.is_empty(), "{:?}", observer.changes()?);
     }
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
-    // They would have seen it.
+    // The observer would have seen a change.
     lab.ovs()
         .ofctl("add-flow", "s1", &["table=200,actions=drop"])?;
-    wait_until("the witness speaks", Duration::from_secs(5), || {
-        Ok((witnesses[0].changes()?.len() == 1).then_some(()))
-    })?;
+    wait_until(
+        "the observer sees the added rule",
+        Duration::from_secs(5),
+        || Ok((observers[0].changes()?.len() == 1).then_some(())),
+    )?;
     lab.finish()
 }

@@ -1,4 +1,4 @@
-//! Rows that make an app's state large.
+//! Bulk rows, so that a test can make an app's state large.
 
 use crate::Morpheus;
 use anyhow::{Result, ensure};
@@ -7,14 +7,11 @@ use morph_api::store::store_client::StoreClient;
 use morph_api::store::{Expect, Op, Put, Row, Transaction, commit_reply};
 use std::ops::Range;
 
-/// Rows of one transaction; each has an expectation too.
+/// Rows in one transaction. Each row also takes an expectation.
 const BATCH: usize = 2_000;
 
 impl Morpheus {
-    /// Writes `count` rows into an app's primary that are not there yet; `row` says key and value of the nth.
-    ///
-    /// # Errors
-    /// When the store refuses them.
+    /// Writes `count` new rows into the primary keyspace of an app. `row` gives key and value of the nth.
     pub fn fill(
         &self,
         app: &str,
@@ -33,7 +30,7 @@ impl Morpheus {
                 let rows = transaction(app, table, rows, &row);
                 let reply = store.commit(rows).await?.into_inner();
                 let stored = matches!(reply.result, Some(commit_reply::Result::Committed(_)));
-                ensure!(stored, "{reply:?}");
+                ensure!(stored, "the store refused rows of {app}: {reply:?}");
             }
             Ok(())
         })
@@ -59,7 +56,7 @@ fn transaction(
             value,
             ..Put::default()
         };
-        // Revision 0: it is not there.
+        // Revision 0 expects that the row does not exist.
         transaction.expect.push(Expect { row, revision: 0 });
         transaction.ops.push(Op {
             op: Some(Kind::Put(put)),
