@@ -15,7 +15,11 @@ impl Table {
         let cell_text = match outcome {
             None => "FAILED".to_owned(),
             Some(Outcome { release, took }) => {
-                let which = if *release == cell.from { "source" } else { "target" };
+                let which = if *release == cell.from {
+                    "source"
+                } else {
+                    "target"
+                };
                 format!("{which} {:.1} s", took.as_secs_f64())
             }
         };
