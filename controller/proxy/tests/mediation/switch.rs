@@ -86,7 +86,9 @@ impl Switch {
 
     /// Waits for the next packet-out and returns its data.
     pub(crate) async fn packet_out(&mut self) -> Bytes {
-        within_deadline("a packet-out", self.packet_outs.recv()).await.unwrap()
+        within_deadline("a packet-out", self.packet_outs.recv())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn no_packet_out(&mut self) -> bool {
