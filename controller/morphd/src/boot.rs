@@ -1,4 +1,4 @@
-//! Moments that a later morphd can count from, whatever the wall clock was set to meanwhile.
+//! Points in time that a later morphd can measure from, whatever the wall clock was set to meanwhile.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// A moment of one boot of this machine.
+/// A point in time within one boot of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// The boot (`/proc/sys/kernel/random/boot_id`).
+    /// Identifies the boot (`/proc/sys/kernel/random/boot_id`).
     boot: String,
-    /// Milliseconds since it began, sleep included (`CLOCK_BOOTTIME`).
+    /// Milliseconds since that boot, suspended time included (`CLOCK_BOOTTIME`).
     ms: u64,
 }
 
 impl Moment {
-    /// Now; `None` where /proc does not say which boot it is.
+    /// Current moment; `None` where /proc does not identify the boot.
     pub fn now() -> Option<Self> {
         // A process lives in one boot.
         static BOOT: OnceLock<Option<String>> = OnceLock::new();
@@ -30,7 +30,7 @@ impl Moment {
         })
     }
 
-    /// How long ago it was; `None` where the machine was started again since.
+    /// Time since this moment; `None` if the machine has been restarted since.
     pub fn elapsed(&self) -> Option<Duration> {
         let now = Moment::now().filter(|now| now.boot == self.boot)?;
         Some(Duration::from_millis(now.ms.saturating_sub(self.ms)))

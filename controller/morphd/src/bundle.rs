@@ -1,4 +1,4 @@
-//! Bundles: folders with `app.toml` and executables, known by their digest.
+//! Bundles: folders with `app.toml` and executables, identified by their digest.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use morph_api::manifest::{Manifest, ManifestError};
 use sha2::{Digest, Sha256};
 
-/// How the folder of an unfinished copy begins.
+/// Prefix of the folder of an unfinished copy.
 const DRAFT: &str = ".draft-";
 
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
@@ -17,38 +17,26 @@ static DRAFTS: AtomicU64 = AtomicU64::new(0);
 /// A bundle that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// Its manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// Its executable.
     #[error("{}: {problem}", path.display())]
     Exec {
-        /// Which.
         path: PathBuf,
-        /// What is wrong with it.
         problem: &'static str,
     },
-    /// Something in it that cannot be copied by content.
-    #[error("{} is neither a file nor a folder: a bundle has nothing else", .0.display())]
-    Strange(PathBuf),
-    /// The file system.
+    /// A symbolic link, socket or the like, which cannot be copied by content.
+    #[error("{} is neither a file nor a folder; remove it: a bundle may contain nothing else", .0.display())]
+    UnsupportedFile(PathBuf),
     #[error("{}: {source}", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
-/// A bundle as it was found.
+/// A bundle whose files have been checked and digested.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// What it says of itself.
     pub manifest: Manifest,
-    /// SHA-256 over its files, hex.
+    /// SHA-256 of its files in hex.
     pub digest: String,
-    /// Where it stands.
     pub folder: PathBuf,
     files: Vec<PathBuf>,
 }
@@ -66,9 +54,13 @@ impl Bundle {
         let manifest = Manifest::read(&folder.join(Manifest::FILE))?;
         let exec = folder.join(&manifest.exec);
         let problem = match fs::metadata(&exec) {
-            Err(_) => Some("no such executable in the bundle"),
-            Ok(found) if !found.is_file() => Some("the executable is not a file"),
-            Ok(found) if found.permissions().mode() & 0o111 == 0 => Some("is not executable"),
+            Err(_) => Some("the bundle does not contain the executable that app.toml names"),
+            Ok(found) if !found.is_file() => {
+                Some("the executable that app.toml names is not a file")
+            }
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+                Some("is not executable (chmod +x)")
+            }
             Ok(_) => None,
         };
         if let Some(problem) = problem {
@@ -89,26 +81,26 @@ impl Bundle {
         })
     }
 
-    /// The folder's name among the installed ones.
+    /// Name of the folder in which the bundle is installed.
     pub fn installed_name(&self) -> String {
         let (name, version) = (&self.manifest.name, &self.manifest.version);
         format!("{name}-{version}-{}", &self.digest[..12])
     }
 
-    /// Copies the bundle into `bundles`, whole or not at all, and returns where it stands there.
+    /// Copies the bundle into a folder of `bundles`, completely or not at all, and returns that folder.
     pub fn install(&self, bundles: &Path) -> Result<PathBuf, BundleError> {
         let target = bundles.join(self.installed_name());
         if target.exists() {
             return Ok(target);
         }
-        // Its own for each install: two of the same bundle may run at once.
+        // Two installs of the same bundle may run at once, so each has a draft of its own.
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = bundles.join(format!("{DRAFT}{}-{number}", std::process::id()));
         let result = self
             .copy(&draft)
             .and_then(|()| at(&target, fs::rename(&draft, &target)));
         if result.is_err() {
-            // What is left of it is in nobody's way; the next morphd clears it away.
+            // Remains do no harm; the next morphd removes them.
             let _ = fs::remove_dir_all(&draft);
         }
         if !target.exists() {
@@ -127,15 +119,15 @@ impl Bundle {
             let folder = to.parent().unwrap_or(draft);
             at(folder, fs::create_dir_all(folder))?;
             at(&from, fs::copy(&from, &to))?;
-            at(&to, open_to_all(&to))?;
+            at(&to, make_readable(&to))?;
             at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
         }
         Ok(())
     }
 }
 
-/// Whoever runs it may read it: it is no secret, and instances have users of their own.
-fn open_to_all(file: &Path) -> io::Result<()> {
+/// Lets everybody read a file and enter its folder: instances have users of their own, and a bundle holds no secrets.
+fn make_readable(file: &Path) -> io::Result<()> {
     let runs = fs::metadata(file)?.permissions().mode() & 0o111 != 0;
     let mode = |runs| fs::Permissions::from_mode(if runs { 0o755 } else { 0o644 });
     fs::set_permissions(file, mode(runs))?;
@@ -145,20 +137,20 @@ fn open_to_all(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The same for those that were installed before instances had users of their own.
-pub fn open_installed(bundles: &Path) -> Result<(), BundleError> {
-    for folder in found_in(bundles) {
+/// Makes bundles readable that were installed before instances had users of their own.
+pub fn make_all_readable(bundles: &Path) -> Result<(), BundleError> {
+    for folder in folders_in(bundles) {
         let mut files = Vec::new();
         list(&folder, Path::new(""), &mut files)?;
         for file in files.iter().map(|file| folder.join(file)) {
-            at(&file, open_to_all(&file))?;
+            at(&file, make_readable(&file))?;
         }
     }
     Ok(())
 }
 
-/// Clears away what an install that was cut off left.
-pub fn clear_drafts(bundles: &Path) {
+/// Removes what interrupted installs have left.
+pub fn remove_drafts(bundles: &Path) {
     for entry in fs::read_dir(bundles).into_iter().flatten().flatten() {
         if entry
             .file_name()
@@ -181,13 +173,13 @@ fn list(folder: &Path, inside: &Path, files: &mut Vec<PathBuf>) -> Result<(), Bu
         } else if kind.is_file() {
             files.push(path);
         } else {
-            return Err(BundleError::Strange(entry.path()));
+            return Err(BundleError::UnsupportedFile(entry.path()));
         }
     }
     Ok(())
 }
 
-/// Over the files in order of their relative paths: path, 0, executable or not, length, contents.
+/// Digests the files in order of their relative paths: path, a zero byte, whether it is executable, length, contents.
 fn digest(folder: &Path, files: &[PathBuf]) -> Result<String, BundleError> {
     let mut all = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -214,8 +206,8 @@ fn digest(folder: &Path, files: &[PathBuf]) -> Result<String, BundleError> {
         .collect())
 }
 
-/// The folders with a manifest in a folder; none where that does not exist or cannot be read.
-pub fn found_in(bundles: &Path) -> Vec<PathBuf> {
+/// Subfolders that contain a manifest; none where the folder does not exist or cannot be read.
+pub fn folders_in(bundles: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(bundles).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -278,14 +270,14 @@ pub(crate) mod tests {
         let copy = Bundle::examine(&installed).unwrap();
         assert_eq!(copy.digest, bundle.digest);
         assert_eq!(copy.manifest, bundle.manifest);
-        assert_eq!(found_in(&bundles).len(), 1);
+        assert_eq!(folders_in(&bundles).len(), 1);
         fs::create_dir(bundles.join(format!("{DRAFT}x"))).unwrap();
-        clear_drafts(&bundles);
+        remove_drafts(&bundles);
         assert_eq!(fs::read_dir(&bundles).unwrap().count(), 1);
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn mistakes_in_a_bundle_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a");
         let error = || Bundle::examine(&folder).unwrap_err().to_string();
@@ -293,9 +285,17 @@ pub(crate) mod tests {
         write(&folder, "app", "1.0.0", "one");
         let exec = folder.join("bin/app");
         fs::set_permissions(&exec, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(error().contains("is not executable"), "{}", error());
+        assert!(
+            error().contains("is not executable (chmod +x)"),
+            "{}",
+            error()
+        );
         fs::remove_file(&exec).unwrap();
-        assert!(error().contains("no such executable"), "{}", error());
+        assert!(
+            error().contains("does not contain the executable"),
+            "{}",
+            error()
+        );
         write(&folder, "app", "1.0.0", "one");
         std::os::unix::fs::symlink("/etc/passwd", folder.join("link")).unwrap();
         assert!(
@@ -303,6 +303,6 @@ pub(crate) mod tests {
             "{}",
             error()
         );
-        assert!(found_in(&dir.path().join("none")).is_empty());
+        assert!(folders_in(&dir.path().join("none")).is_empty());
     }
 }

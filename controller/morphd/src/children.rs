@@ -1,9 +1,9 @@
-//! As whom the instances of apps run, and what they may reach.
+//! Users of the app instances, and what they may reach.
 //!
-//! Where morphd is root each app has a user of its own: `first-id` and the app's id, which no account needs to have. Their group, `first-id`
-//! itself, owns the run directory, which hands it on (set-group-ID): so `store.sock` and `sessions.sock` let exactly root and the instances
-//! in. Everything else of Morpheus stays root's alone: the store's files, the logs (an instance has only its open
-//! standard error), `proxy.sock` and `api.sock`.
+//! Where morphd is root each app has a user of its own, `first-id` plus the app's id; no account with that id is needed. The
+//! group of all apps, `first-id` itself, owns the run directory, and files made there inherit it (set-group-ID): so
+//! `store.sock` and `sessions.sock` admit exactly root and the instances. Everything else stays root's alone: the store's
+//! files, the logs (an instance has only its open standard error), `proxy.sock` and `api.sock`.
 
 use std::fs::{Metadata, Permissions};
 use std::io;
@@ -13,41 +13,42 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-/// Where the range begins unless the configuration says otherwise: systemd leaves 60578 to 61183 to others.
-const FIRST: u32 = 60_700;
-/// What root has to be able to do: to give files and processes away, and to end them (capabilities(7): CHOWN, KILL, SETGID, SETUID).
+/// Default of `first-id`: systemd leaves 60578 to 61183 to others.
+const DEFAULT_FIRST_ID: u32 = 60_700;
+/// Capabilities that root needs for giving files and processes to other users and ending them (capabilities(7)): CHOWN,
+/// KILL, SETGID, SETUID.
 const CAPABILITIES: [u32; 4] = [0, 5, 6, 7];
-/// Sockets that instances connect to.
+/// Sockets in the run directory that instances connect to.
 const SOCKETS: [&str; 2] = ["store.sock", "sessions.sock"];
 
-/// `[children]` of morphd's file.
+/// Section `[children]` of morphd's configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Children {
-    /// Unsaid: `own` where that can be.
+    /// `None` where the file does not say: `own` if possible.
     users: Option<Users>,
-    /// The group of all; app 3 is user `first-id` + 3.
-    #[serde(default = "first")]
+    /// Id of the group of all apps; app 3 is user `first-id` + 3.
+    #[serde(default = "default_first_id")]
     first_id: u32,
-    /// What a packet waits for may be run in real time.
-    #[serde(default = "yes")]
+    /// Permits real-time scheduling of processes that a packet waits for.
+    #[serde(default = "default_real_time")]
     real_time: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Users {
-    /// Each app has its own.
+    /// Each app has a user of its own.
     Own,
-    /// All run as morphd does.
+    /// All apps run as morphd's user.
     Morphd,
 }
 
-fn first() -> u32 {
-    FIRST
+fn default_first_id() -> u32 {
+    DEFAULT_FIRST_ID
 }
 
-fn yes() -> bool {
+fn default_real_time() -> bool {
     true
 }
 
@@ -55,31 +56,29 @@ impl Default for Children {
     fn default() -> Self {
         Children {
             users: None,
-            first_id: FIRST,
+            first_id: DEFAULT_FIRST_ID,
             real_time: true,
         }
     }
 }
 
-/// A user and a group.
+/// User and group of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ids {
-    /// User.
+pub struct Credentials {
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
-/// The users of all apps.
+/// Range of users of all apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owners {
+pub struct AppUsers {
     first: u32,
 }
 
-impl Owners {
-    /// As whom an app runs.
-    pub fn of(self, app: u8) -> Ids {
-        Ids {
+impl AppUsers {
+    /// User and group of the app with this id.
+    pub fn of(self, app: u8) -> Credentials {
+        Credentials {
             uid: self.first + u32::from(app),
             gid: self.first,
         }
@@ -87,49 +86,51 @@ impl Owners {
 }
 
 impl Children {
-    /// The range is of users that are none of the system's.
+    /// Refuses a range that reaches into the system's users.
     pub fn check(&self) -> Result<(), String> {
         match self.first_id {
             1000..=0x7fff_0000 => Ok(()),
             id => Err(format!(
-                "first-id = {id} is not from 1000 to 2147418112: below are the system's users"
+                "first-id = {id} is not between 1000 and 2147418112: ids below 1000 belong to the system's users"
             )),
         }
     }
 
-    /// Whether what a packet waits for may be run in real time.
     pub fn real_time(&self) -> bool {
         self.real_time
     }
 
-    /// As whom the instances are to run; none: as morphd does. The folders are there; what instances need of them is opened to them.
-    pub fn settle(&self, state_dir: &Path, run_dir: &Path) -> anyhow::Result<Option<Owners>> {
+    /// Chooses the users of the instances and opens to them what they need of the two directories, which must exist. `None`
+    /// means that instances run as morphd's user.
+    pub fn prepare(&self, state_dir: &Path, run_dir: &Path) -> anyhow::Result<Option<AppUsers>> {
         let root = rustix::process::geteuid().is_root();
         let obstacle = match self.users {
             Some(Users::Morphd) => return Ok(None),
             Some(Users::Own) | None if root => self.obstacle(state_dir, run_dir),
-            Some(Users::Own) => Some("morphd is not root".to_owned()),
+            Some(Users::Own) => Some("morphd does not run as root".to_owned()),
             None => return Ok(None),
         };
         if let Some(why) = obstacle {
             if self.users.is_some() {
-                bail!("[children] users = \"own\": {why}");
+                bail!(
+                    "apps cannot have users of their own, as [children] users = \"own\" demands: {why}"
+                );
             }
-            tracing::warn!("apps run as root, not as users of their own: {why}");
+            tracing::warn!("apps run as root, without users of their own: {why}");
             return Ok(None);
         }
-        let owners = Owners {
+        let users = AppUsers {
             first: self.first_id,
         };
-        owners.open(state_dir, run_dir)?;
-        Ok(Some(owners))
+        users.grant_access(state_dir, run_dir)?;
+        Ok(Some(users))
     }
 
-    /// Why they cannot be users of their own.
+    /// Reason why apps cannot have users of their own here, if there is one.
     fn obstacle(&self, state_dir: &Path, run_dir: &Path) -> Option<String> {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        if !is_capable(&read("/proc/self/status")) {
-            return Some("root may not become others here (capabilities)".into());
+        if !has_capabilities(&read("/proc/self/status")) {
+            return Some("root may not change users here: it lacks one of the capabilities CHOWN, KILL, SETGID and SETUID".into());
         }
         let last = self.first_id.saturating_add(u32::from(u8::MAX));
         if !are_mapped(&read("/proc/self/uid_map"), self.first_id, last)
@@ -137,24 +138,24 @@ impl Children {
         {
             let first = self.first_id;
             return Some(format!(
-                "this user namespace has no ids {first} to {last}; choose others: [children] first-id"
+                "this user namespace does not map the ids {first} to {last}; set first-id in [children] to a range that it maps"
             ));
         }
         let run = std::fs::metadata(run_dir).ok()?;
-        let whose = |what: &str| Some(format!("{} {what}", run_dir.display()));
+        let in_run_dir = |problem: &str| Some(format!("{} {problem}", run_dir.display()));
         if run.mode() & 0o002 != 0 {
-            return whose("can be written by everybody");
+            return in_run_dir("can be written by everybody (chmod o-w)");
         }
         if run.mode() & 0o2000 != 0 && ![0, self.first_id].contains(&run.gid()) {
-            return whose("hands on another group than theirs (chmod g-s)");
+            return in_run_dir("passes on a group that is not that of the apps (chmod g-s)");
         }
         [state_dir, run_dir].into_iter().find_map(unreachable)
     }
 }
 
-impl Owners {
-    /// Opens what instances need, and no more: the way to their executables, and to the sockets.
-    fn open(self, state_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
+impl AppUsers {
+    /// Grants the instances access to their executables and the sockets, and to nothing else.
+    fn grant_access(self, state_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
         let group = Some(self.first);
         let add = |path: &Path, bits: u32| -> anyhow::Result<()> {
             let change = || {
@@ -170,11 +171,11 @@ impl Owners {
         add(state_dir, 0o011)?;
         let bundles = state_dir.join("bundles");
         add(&bundles, 0o055)?;
-        crate::bundle::open_installed(&bundles)?;
+        crate::bundle::make_all_readable(&bundles)?;
         give(run_dir)?;
         add(run_dir, 0o2011)?;
         add(&run_dir.join("instances"), 0o011)?;
-        // Those of parts that run already.
+        // Sockets of daemons that run already.
         for socket in SOCKETS.map(|name| run_dir.join(name)) {
             if socket.exists() {
                 give(&socket)?;
@@ -185,8 +186,8 @@ impl Owners {
     }
 }
 
-impl Ids {
-    /// Makes an empty file that is its own.
+impl Credentials {
+    /// Creates an empty file that this user owns.
     pub fn make_file(self, path: &Path) -> io::Result<()> {
         let file = std::fs::File::create(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -194,27 +195,28 @@ impl Ids {
     }
 }
 
-/// A folder above this one that only its owner may pass.
+/// Names a parent folder that other users may not traverse.
 fn unreachable(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let closed = |found: Metadata| found.mode() & 0o001 == 0;
     let mut above = path.ancestors().skip(1);
     let folder = above.find(|folder| std::fs::metadata(folder).is_ok_and(closed))?;
     Some(format!(
-        "others may not pass {} (chmod o+x), and so not reach {}",
+        "other users may not enter {} (chmod o+x) and so cannot reach {}",
         folder.display(),
         path.display()
     ))
 }
 
-/// `/proc/self/status` says so (proc(5)).
-fn is_capable(status: &str) -> bool {
+/// Tells whether `/proc/self/status` (proc(5)) shows the capabilities that root needs.
+fn has_capabilities(status: &str) -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     set.is_some_and(|set| CAPABILITIES.iter().all(|bit| set >> bit & 1 == 1))
 }
 
-/// Whether these ids are all in one line of a map: inside, outside, count (user_namespaces(7)).
+/// Tells whether one line of an id map covers all these ids. A line has three fields: first id inside, first id outside,
+/// count (user_namespaces(7)).
 fn are_mapped(map: &str, first: u32, last: u32) -> bool {
     map.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_is_read_and_what_is_wrong_is_named() {
+    fn mistakes_in_the_configuration_are_named() {
         assert_eq!(children("").unwrap(), Children::default());
         let own = children("users = 'own'\nfirst-id = 70000").unwrap();
         assert_eq!((own.users, own.first_id), (Some(Users::Own), 70_000));
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_not_mapped_are_seen() {
+    fn unmapped_ids_are_detected() {
         let all = "         0          0 4294967295\n";
         let some = "         0     100000      65536\n";
         assert!(are_mapped(all, 60_700, 60_955));
@@ -257,15 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_may_not_become_others_is_seen() {
-        assert!(is_capable("Name:\tx\nCapEff:\t000001ffffffffff\n"));
-        assert!(is_capable("CapEff:\t00000000000000e1\n"));
-        assert!(!is_capable("CapEff:\t0000000000000061\n"));
-        assert!(!is_capable(""));
+    fn missing_capabilities_are_detected() {
+        assert!(has_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(has_capabilities("CapEff:\t00000000000000e1\n"));
+        assert!(!has_capabilities("CapEff:\t0000000000000061\n"));
+        assert!(!has_capabilities(""));
     }
 
     #[test]
-    fn a_folder_that_others_may_not_pass_is_named() {
+    fn a_folder_that_others_may_not_enter_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("state");
         std::fs::create_dir(&inner).unwrap();
@@ -277,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_where_it_is_switched_off() {
+    fn nothing_is_examined_where_it_is_switched_off() {
         let off = children("users = 'morphd'").unwrap();
         let nowhere = Path::new("/nowhere");
-        assert_eq!(off.settle(nowhere, nowhere).unwrap(), None);
+        assert_eq!(off.prepare(nowhere, nowhere).unwrap(), None);
     }
 }

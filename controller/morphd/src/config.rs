@@ -1,4 +1,4 @@
-//! Flags, the configuration file and the defaults: what morphd is asked to do.
+//! Configuration of morphd: flags, over the configuration file, over defaults.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,14 @@ use crate::children::Children;
 #[derive(Debug, Default, Parser)]
 #[command(name = "morphd", version)]
 pub struct Flags {
-    /// TOML file with the same keys as these flags (`apps` for --app), and [children]: as whom instances run; a flag wins over
-    /// the file
+    /// TOML file with the same keys as these flags (`apps` for --app), and [children] for the users of instances; a
+    /// flag wins over the file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the store, the bundles and the logs stand
+    /// Directory of the store, the bundles and the logs
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Where the sockets and lock files stand
+    /// Directory of the sockets and lock files
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Keep the store in etcd: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...], for TLS etcds://; options as in
@@ -42,28 +42,28 @@ pub struct Flags {
     /// Serve the management API on TCP as well, read-only
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,
-    /// Serve figures for Prometheus here, at http://ADDR/metrics [default: nowhere]
+    /// Serve metrics for Prometheus at http://ADDR/metrics [default: not served]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
-    /// The first apps on an empty store (may be repeated) [default: topology and the newest router]
+    /// Start this app if the store is empty (may be repeated) [default: topology and the newest router]
     #[arg(long = "app", value_name = "NAME[@VERSION]")]
     pub apps: Vec<AppRef>,
-    /// Bundles found here are staged at start [default: the folder `bundles` beside morphd]
+    /// Stage the bundles in this folder at start [default: the folder `bundles` beside morphd]
     #[arg(long, value_name = "DIR")]
     pub bundles: Option<PathBuf>,
-    /// This node's name in the store [default: node1]
+    /// Name of this node in the store [default: node1]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// Which role to ask the switches for: equal; master (a former one becomes a slave); or slave: nothing is written,
+    /// Role to ask the switches for: equal; master (an earlier master becomes a slave); or slave: nothing is written,
     /// and apps see no switch [default: equal]
     #[arg(long, value_name = "ROLE")]
     pub role: Option<Role>,
 }
 
-/// The same as a file.
+/// Configuration file; its keys are those of [`Flags`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct File {
+struct ConfigFile {
     #[serde(alias = "state_dir")]
     state_dir: Option<PathBuf>,
     #[serde(alias = "run_dir")]
@@ -82,12 +82,11 @@ struct File {
     children: Children,
 }
 
-/// An app, and perhaps which of its releases: `NAME` or `NAME@VERSION`.
+/// Reference to an app or to one of its releases: `NAME` or `NAME@VERSION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppRef {
-    /// The app.
     pub name: String,
-    /// The release; the newest where there is none.
+    /// Version of the release; `None` stands for the newest.
     pub version: Option<semver::Version>,
 }
 
@@ -102,12 +101,12 @@ impl FromStr for AppRef {
                 Some(
                     version
                         .parse()
-                        .map_err(|e| format!("{version:?} is no version: {e}"))?,
+                        .map_err(|e| format!("{version:?} is not a version: {e}"))?,
                 ),
             ),
         };
         if name.is_empty() {
-            return Err("the app's name is missing".into());
+            return Err("the app's name is missing; write NAME or NAME@VERSION".into());
         }
         Ok(AppRef {
             name: name.to_owned(),
@@ -125,93 +124,87 @@ impl std::fmt::Display for AppRef {
     }
 }
 
-/// What is done, after flags, file and defaults.
+/// Settings after flags, file and defaults have been merged. Directories are absolute.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Absolute.
     pub state_dir: PathBuf,
-    /// Absolute.
     pub run_dir: PathBuf,
-    /// Handed to the store as it is; none: it is kept in the state directory.
+    /// URL handed to morph-stored; `None` keeps the store in the state directory.
     pub store: Option<String>,
-    /// Handed to the proxy as they are; none: its default.
+    /// Addresses handed to morph-proxy; none stand for its defaults.
     pub openflow: Vec<String>,
-    /// Read-only management over TCP.
-    pub api: Option<SocketAddr>,
-    /// Figures for Prometheus.
-    pub metrics: Option<SocketAddr>,
-    /// First apps, where they were named.
+    pub endpoints: Endpoints,
+    /// Apps to start on an empty store; none stand for the default.
     pub apps: Vec<AppRef>,
-    /// Where bundles are looked for.
+    /// Folder whose bundles are staged at start.
     pub bundles: PathBuf,
-    /// This node's checkpoints.
+    /// Name under which the store keeps this node's checkpoints.
     pub node: String,
-    /// Asked for at every switch.
+    /// Role that the proxy asks every switch for.
     pub role: Role,
-    /// Where morph-proxy and morph-stored stand.
+    /// Folder of morph-proxy and morph-stored.
     pub executables: PathBuf,
-    /// As whom instances run.
+    /// Users of the app instances.
     pub children: Children,
-    /// How long an upgrade's probation lasts where nothing else is said.
+    /// Duration of a probation unless the upgrade names another.
     pub probation: Duration,
+}
+
+/// TCP addresses of the read-only management API and of the metrics page.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoints {
+    pub api: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// The file has unknown or mistyped keys.
     #[error("{}: {message}", path.display())]
     Parse {
-        /// Which.
         path: PathBuf,
-        /// Line and what was found.
+        /// Text that names the line and what is wrong in it.
         message: String,
     },
-    /// A value that is not allowed.
     #[error("{key}: {message}")]
     Value {
-        /// Which key or flag.
+        /// Key of the file, or the flag of the same name.
         key: &'static str,
-        /// What was found.
         message: String,
     },
-    /// No directory to stand in.
+    /// No default for the state directory can be derived from the environment.
     #[error("{0}")]
-    Place(String),
+    StateDir(String),
 }
 
-/// What is asked of the environment.
+/// Environment of the process, as far as defaults depend on it.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// Effective user.
+pub struct Environment {
+    /// Effective user id.
     pub uid: u32,
-    /// `$XDG_STATE_HOME`.
+    /// Value of `$XDG_STATE_HOME`.
     pub state_home: Option<PathBuf>,
-    /// `$XDG_RUNTIME_DIR`.
+    /// Value of `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
-    /// `$HOME`.
+    /// Value of `$HOME`.
     pub home: Option<PathBuf>,
-    /// The folder of the running morphd.
+    /// Folder of the running morphd.
     pub executables: PathBuf,
 }
 
-impl Surroundings {
-    /// As they are.
-    pub fn look() -> std::io::Result<Self> {
+impl Environment {
+    pub fn read() -> std::io::Result<Self> {
         let absolute = |name: &str| {
             let path = PathBuf::from(std::env::var_os(name)?);
             path.is_absolute().then_some(path)
         };
         let exe = std::env::current_exe()?;
-        Ok(Surroundings {
+        Ok(Environment {
             uid: rustix::process::geteuid().as_raw(),
             state_home: absolute("XDG_STATE_HOME"),
             runtime_dir: absolute("XDG_RUNTIME_DIR"),
@@ -228,8 +221,8 @@ impl Surroundings {
         base.or_else(|| self.home.as_ref().map(|home| home.join(".local/state")))
             .map(|base| base.join("morpheus"))
             .ok_or_else(|| {
-                ConfigError::Place(
-                    "neither $XDG_STATE_HOME nor $HOME is set: name a --state-dir".into(),
+                ConfigError::StateDir(
+                    "neither $XDG_STATE_HOME nor $HOME is set: set --state-dir".into(),
                 )
             })
     }
@@ -246,10 +239,10 @@ impl Surroundings {
 }
 
 impl Settings {
-    /// Flags over file over defaults.
-    pub fn from(flags: Flags, around: &Surroundings) -> Result<Self, ConfigError> {
+    /// Merges flags over the file over defaults, and refuses values that are not allowed.
+    pub fn from(flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
         let file = match &flags.config {
-            None => File::default(),
+            None => ConfigFile::default(),
             Some(path) => read(path)?,
         };
         let mut apps = flags.apps;
@@ -266,7 +259,7 @@ impl Settings {
         }
         let node = flags.node.or(file.node).unwrap_or_else(|| "node1".into());
         if node.is_empty() {
-            let message = "a node's name cannot be empty".into();
+            let message = "the name of a node cannot be empty".into();
             return Err(ConfigError::Value {
                 key: "node",
                 message,
@@ -278,42 +271,44 @@ impl Settings {
             message,
         })?;
         let key = "children";
-        let wrong = |message| ConfigError::Value { key, message };
-        file.children.check().map_err(wrong)?;
+        let invalid = |message| ConfigError::Value { key, message };
+        file.children.check().map_err(invalid)?;
         let store = flags.store.or(file.store);
         if let Some(store) = &store {
             check_store(store)?;
         }
         let state_dir = match flags.state_dir.or(file.state_dir) {
             Some(dir) => dir,
-            None => around.state_dir()?,
+            None => environment.state_dir()?,
         };
         let run_dir = flags
             .run_dir
             .or(file.run_dir)
-            .unwrap_or_else(|| around.run_dir());
+            .unwrap_or_else(|| environment.run_dir());
         let bundles = flags.bundles.or(file.bundles);
         Ok(Settings {
             state_dir: absolute("state-dir", state_dir)?,
             run_dir: absolute("run-dir", run_dir)?,
             store,
             openflow,
-            api: flags.api.or(file.api),
-            metrics: flags.metrics.or(file.metrics),
+            endpoints: Endpoints {
+                api: flags.api.or(file.api),
+                metrics: flags.metrics.or(file.metrics),
+            },
             apps,
             bundles: absolute(
                 "bundles",
-                bundles.unwrap_or_else(|| around.executables.join("bundles")),
+                bundles.unwrap_or_else(|| environment.executables.join("bundles")),
             )?,
             node,
             role: flags.role.or(role).unwrap_or_default(),
             children: file.children,
-            executables: around.executables.clone(),
+            executables: environment.executables.clone(),
             probation: Duration::from_secs(30),
         })
     }
 
-    /// A socket or lock file.
+    /// Path of a socket or lock file in the run directory.
     pub fn run(&self, name: &str) -> PathBuf {
         self.run_dir.join(name)
     }
@@ -323,7 +318,7 @@ fn or_else<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     if first.is_empty() { second } else { first }
 }
 
-/// Children run in `/`, so every path that they are given is absolute.
+/// Makes a path absolute, because child processes run in `/`.
 fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     std::path::absolute(&path).map_err(|error| ConfigError::Value {
         key,
@@ -331,7 +326,7 @@ fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     })
 }
 
-/// The rest is for the store to understand.
+/// Checks the scheme of the store's URL; morph-stored checks the rest.
 fn check_store(store: &str) -> Result<(), ConfigError> {
     let known = ["etcd://", "etcds://"];
     if known.iter().any(|scheme| store.starts_with(scheme)) {
@@ -339,7 +334,7 @@ fn check_store(store: &str) -> Result<(), ConfigError> {
     }
     Err(ConfigError::Value {
         key: "store",
-        message: format!("{store:?} is not etcd://HOST:PORT or etcds://HOST:PORT"),
+        message: format!("{store:?} is neither etcd://HOST:PORT nor etcds://HOST:PORT"),
     })
 }
 
@@ -349,11 +344,11 @@ fn check_address(address: &str) -> Result<(), ConfigError> {
     }
     Err(ConfigError::Value {
         key: "openflow",
-        message: format!("{address:?} is not ADDRESS:PORT, as 0.0.0.0:6653 or [::]:6653"),
+        message: format!("{address:?} is not ADDRESS:PORT, for example 0.0.0.0:6653 or [::]:6653"),
     })
 }
 
-fn read(path: &Path) -> Result<File, ConfigError> {
+fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -368,24 +363,24 @@ fn read(path: &Path) -> Result<File, ConfigError> {
 mod tests {
     use super::*;
 
-    fn user() -> Surroundings {
-        Surroundings {
+    fn user() -> Environment {
+        Environment {
             uid: 1000,
             home: Some("/home/ada".into()),
             executables: "/opt/morpheus".into(),
-            ..Surroundings::default()
+            ..Environment::default()
         }
     }
 
-    fn settings(args: &[&str], around: &Surroundings) -> Result<Settings, String> {
+    fn settings(args: &[&str], environment: &Environment) -> Result<Settings, String> {
         let flags =
             Flags::try_parse_from(["morphd"].iter().chain(args)).map_err(|e| e.to_string())?;
-        Settings::from(flags, around).map_err(|e| e.to_string())
+        Settings::from(flags, environment).map_err(|e| e.to_string())
     }
 
     #[test]
     fn defaults_depend_on_the_user() {
-        let root = settings(&[], &Surroundings::default()).unwrap();
+        let root = settings(&[], &Environment::default()).unwrap();
         assert_eq!(root.state_dir, Path::new("/var/lib/morpheus"));
         assert_eq!(root.run_dir, Path::new("/run/morpheus"));
         let plain = settings(&[], &user()).unwrap();
@@ -431,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn mistakes_in_the_configuration_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("morphd.toml");
         std::fs::write(&path, "node = 'n'\ncolour = 1\n").unwrap();
@@ -443,20 +438,20 @@ mod tests {
         std::fs::write(&path, "role = 'primary'").unwrap();
         let error = settings(&["--config", path.to_str().unwrap()], &user()).unwrap_err();
         assert!(error.contains("role: \"primary\" is no role"), "{error}");
-        for (args, said) in [
+        for (args, message) in [
             (["--app", "@1.0.0"], "name is missing"),
-            (["--app", "router@new"], "\"new\" is no version"),
+            (["--app", "router@new"], "\"new\" is not a version"),
             (
                 ["--openflow", "here"],
                 "openflow: \"here\" is not ADDRESS:PORT",
             ),
             (["--config", "/none"], "cannot read /none"),
             (["--node", ""], "node: "),
-            (["--store", "redis://h"], "is not etcd://HOST:PORT"),
+            (["--store", "redis://h"], "neither etcd://HOST:PORT"),
             (["--role", "primary"], "equal, master or slave"),
         ] {
             let error = settings(&args, &user()).unwrap_err();
-            assert!(error.contains(said), "{args:?}: {error}");
+            assert!(error.contains(message), "{args:?}: {error}");
         }
         let mut homeless = user();
         homeless.home = None;

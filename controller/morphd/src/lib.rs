@@ -1,16 +1,16 @@
 //! morphd, the supervisor: it owns releases, instances and upgrades, and serves the management API. No packet passes
 //! through it, and nothing that it started dies with it.
 //!
-//! | module | what stands there |
+//! | module | content |
 //! |---|---|
 //! | [`config`] | flags, file, defaults |
-//! | [`lock`], [`process`], [`log`], [`children`], [`precedence`] | processes that outlive their parent, as whom they run, and who first |
-//! | [`bundle`], [`release`] | releases: on disk by digest, and which fit together |
+//! | [`process`], [`children`], [`priority`], [`realtime`], [`log`] | child processes that outlive morphd: their users, priority and logs |
+//! | [`bundle`], [`release`] | releases: their files, and which of them may run together |
 //! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
 //! | [`app`], [`upgrade`], [`restarts`], [`pulse`], [`answers`] | the machines: no clock, no async |
 //! | [`supervisor`] | the driver |
-//! | [`management`] | the API for people and programs |
-//! | [`metrics`], [`counts`] | figures for Prometheus |
+//! | [`management`] | management API |
+//! | [`metrics`], [`counts`] | metrics for Prometheus |
 
 pub mod answers;
 pub mod app;
@@ -19,11 +19,10 @@ pub mod bundle;
 pub mod children;
 pub mod config;
 pub mod counts;
-pub mod lock;
 pub mod log;
 pub mod management;
 pub mod metrics;
-pub mod precedence;
+pub mod priority;
 pub mod process;
 pub mod proxy;
 pub mod pulse;

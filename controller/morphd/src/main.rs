@@ -1,32 +1,23 @@
-//! morphd's command line.
+//! Command line of morphd.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use morphd::config::{Flags, Settings, Surroundings};
+use morphd::config::{Environment, Flags, Settings};
 use morphd::management::{self, Service};
 use morphd::metrics::{self, Source};
 use morphd::supervisor::{self, Shutdown};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        // It would be told on standard error, with a panic: a full disk under the log would end the process.
-        .log_internal_errors(false)
-        .with_target(false)
-        .with_env_filter(filter)
-        .init();
+    morph_api::log::to_stderr();
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody reads a message that cannot be written.
+            // A message that cannot be written has no reader.
             let _ = writeln!(std::io::stderr(), "morphd: {error:#}");
             ExitCode::FAILURE
         }
@@ -34,8 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: Flags) -> anyhow::Result<()> {
-    let around = Surroundings::look().context("cannot find out where morphd stands")?;
-    let settings = Settings::from(flags, &around)?;
+    let environment = Environment::read().context("cannot find the folder of the executable")?;
+    let settings = Settings::from(flags, &environment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -43,16 +34,16 @@ fn run(flags: Flags) -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Before anything is started: a signal during the start counts as well.
+    // Registered before anything is started, so that a signal during the start counts as well.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut alone = signal(SignalKind::user_defined1())?;
-    let (socket, api) = (settings.run("api.sock"), settings.api);
-    let tcp = match api {
+    let (socket, endpoints) = (settings.run("api.sock"), settings.endpoints);
+    let tcp = match endpoints.api {
         Some(address) => Some(management::bind_tcp(address).await?),
         None => None,
     };
-    let figures = match settings.metrics {
+    let metrics_page = match endpoints.metrics {
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };
@@ -64,14 +55,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         Service::new(&supervisor, false),
     ));
     if let Some(listener) = tcp {
-        tracing::info!(api = %listener.local_addr()?, "read-only over TCP");
+        tracing::info!(api = %listener.local_addr()?, "the management API is served over TCP, read-only");
         tokio::spawn(management::serve_tcp(
             listener,
             Service::new(&supervisor, true),
         ));
     }
-    if let Some(listener) = figures {
-        tracing::info!(metrics = %listener.local_addr()?, "figures for Prometheus");
+    if let Some(listener) = metrics_page {
+        tracing::info!(metrics = %listener.local_addr()?, "metrics are served for Prometheus");
         tokio::spawn(metrics::serve(listener, Source::new(&supervisor)));
     }
     let shutdown = async move {

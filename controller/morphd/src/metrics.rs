@@ -1,5 +1,5 @@
-//! Figures for Prometheus: a page of text on an address of choice. It is made when it is asked for, from what the supervisor, the
-//! proxy and the store say within two seconds; none of them waits for whoever reads it.
+//! Metrics for Prometheus, served as a page of text over HTTP. Each request makes a new page of what the supervisor, the proxy
+//! and the store report within two seconds; none of them waits for the reader.
 
 mod families;
 mod page;
@@ -16,22 +16,22 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::proxy::Proxy;
 use crate::supervisor::{Event, Request, Supervisor};
-use families::Facts;
+use families::Readings;
 
-/// For each of those who are asked.
-const ANSWER: Duration = Duration::from_secs(2);
-/// For the request to come.
-const REQUEST: Duration = Duration::from_secs(1);
-/// For all of it: the request, the page, and its way.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The head of a request.
-const HEAD: usize = 8 * 1024;
-/// Readers at once; one more is not taken before one is done.
+/// Time within which each source has to answer.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time within which the request has to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a whole exchange: receiving the request, making the page, sending it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest head of a request in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+/// Number of readers at once; another one waits until one is done.
 const READERS: usize = 32;
-/// After an accept that failed (no descriptors left, say).
-const AGAIN: Duration = Duration::from_millis(100);
+/// Pause after an accept that failed, for example for lack of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the figures come from.
+/// Sources of the metrics.
 #[derive(Clone)]
 pub struct Source {
     post: mpsc::Sender<Event>,
@@ -40,7 +40,6 @@ pub struct Source {
 }
 
 impl Source {
-    /// Of this supervisor.
     pub fn new(supervisor: &Supervisor) -> Self {
         let (store, proxy, _) = supervisor.clients();
         Source {
@@ -51,70 +50,72 @@ impl Source {
     }
 
     async fn page(&self) -> String {
-        let own = async {
+        let supervisor = async {
             let (sender, receiver) = oneshot::channel();
-            let asked = Event::Asked(Box::new(Request::Figures(sender)));
-            self.post.send(asked).await.ok()?;
+            let request = Event::Asked(Box::new(Request::Figures(sender)));
+            self.post.send(request).await.ok()?;
             receiver.await.ok()?.ok()
         };
-        let (own, slots, switches, store) = tokio::join!(
-            within(own),
+        let (figures, slots, switches, store) = tokio::join!(
+            within(supervisor),
             within(async { self.proxy.slots().await.ok() }),
             within(async { self.proxy.switches().await.ok() }),
             within(async { self.store.status().await.ok() }),
         );
-        let own = own.unwrap_or_default();
-        let facts = Facts {
-            apps: own.apps,
-            parts: own.parts,
-            upgrades: own.upgrades,
-            counts: own.counts,
+        let figures = figures.unwrap_or_default();
+        let readings = Readings {
+            apps: figures.apps,
+            parts: figures.parts,
+            upgrades: figures.upgrades,
+            counts: figures.counts,
             slots: slots.map(|reply| reply.slots),
             switches: switches.map(|reply| reply.switches),
             store,
         };
-        facts.page()
+        readings.page()
     }
 }
 
 async fn within<T>(answer: impl Future<Output = Option<T>>) -> Option<T> {
-    tokio::time::timeout(ANSWER, answer).await.ok().flatten()
+    tokio::time::timeout(SOURCE_TIMEOUT, answer)
+        .await
+        .ok()
+        .flatten()
 }
 
-/// Binds the address.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot serve metrics on {address}"))
 }
 
-/// Serves the page to everybody, for ever.
+/// Serves the page to everybody who connects.
 pub async fn serve(listener: TcpListener, source: Source) {
     let readers = Arc::new(Semaphore::new(READERS));
     loop {
-        let Ok(turn) = Arc::clone(&readers).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&readers).acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let source = source.clone();
                 tokio::spawn(async move {
-                    // Whoever is too slow, or goes, gets no page.
-                    let _ = tokio::time::timeout(PATIENCE, answer(stream, &source)).await;
-                    drop(turn);
+                    // A reader that is too slow or goes away gets no page.
+                    let _ = tokio::time::timeout(TIMEOUT, answer(stream, &source)).await;
+                    drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a reader of metrics");
-                tokio::time::sleep(AGAIN).await;
+                tracing::warn!(%error, "cannot accept a connection to the metrics page");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// One request, one answer (HTTP/1.1, RFC 9112), and the connection ends.
+/// Answers one request (HTTP/1.1, RFC 9112) and closes the connection.
 async fn answer(mut stream: TcpStream, source: &Source) -> std::io::Result<()> {
-    let head = tokio::time::timeout(REQUEST, head(&mut stream)).await??;
-    let (status, kind, body) = match asks_for(&head) {
+    let head = tokio::time::timeout(REQUEST_TIMEOUT, head(&mut stream)).await??;
+    let (status, kind, body) = match check_request(&head) {
         Ok(()) => (
             "200 OK",
             "text/plain; version=0.0.4; charset=utf-8",
@@ -130,11 +131,11 @@ async fn answer(mut stream: TcpStream, source: &Source) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-/// Up to the empty line, or as much as a head may have.
+/// Reads up to the empty line that ends the head, or as much as a head may have.
 async fn head(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut part = [0; 1024];
-    while head.len() < HEAD && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+    while head.len() < MAX_HEAD && !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut part).await? {
             0 => break,
             read => head.extend_from_slice(&part[..read]),
@@ -143,8 +144,8 @@ async fn head(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether a request is for the page; otherwise the status, and why.
-fn asks_for(head: &[u8]) -> Result<(), (&'static str, &'static str)> {
+/// Checks that a request is for the page. The error has the status and the reason.
+fn check_request(head: &[u8]) -> Result<(), (&'static str, &'static str)> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
@@ -154,11 +155,11 @@ fn asks_for(head: &[u8]) -> Result<(), (&'static str, &'static str)> {
             .next()
             .is_some_and(|version| version.starts_with("HTTP/1.")) =>
         {
-            Err(("400 Bad Request", "this is no request of HTTP/1.1"))
+            Err(("400 Bad Request", "this is not an HTTP/1.1 request"))
         }
         (Some("GET"), Some("/metrics" | "/")) => Ok(()),
-        (Some("GET"), _) => Err(("404 Not Found", "the page is /metrics")),
-        _ => Err(("405 Method Not Allowed", "only GET")),
+        (Some("GET"), _) => Err(("404 Not Found", "there is only /metrics")),
+        _ => Err(("405 Method Not Allowed", "only GET is allowed")),
     }
 }
 
@@ -177,7 +178,7 @@ mod tests {
             (b"\x16\x03\x01\x02\x00", "400"),
             (b"", "400"),
         ] {
-            let found = asks_for(head)
+            let found = check_request(head)
                 .err()
                 .map_or("200", |(status, _)| &status[..3]);
             assert_eq!(found, status, "{}", String::from_utf8_lossy(head));

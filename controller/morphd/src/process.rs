@@ -1,5 +1,5 @@
-//! Processes that outlive their parent: started in a session of their own, watched and signalled through a pidfd,
-//! adopted by a later morphd.
+//! Child processes that outlive morphd: each is started in a session of its own, watched and signalled through a pidfd, and
+//! adopted by the next morphd.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,8 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::time::Duration;
 
+use morph_api::lock::{Holder, start_time};
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_open,
     pidfd_send_signal, setrlimit, setsid, waitid,
@@ -16,23 +18,21 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use tokio::io::unix::AsyncFd;
 
-use crate::children::Ids;
-use crate::lock::Holder;
-use crate::precedence::Turn;
+use crate::children::Credentials;
 
-/// How a process ended, for people.
+/// End of a process, as far as its parent learns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It ended by itself with this status.
+    /// The process exited with this status.
     Exited(i32),
-    /// A signal ended it.
+    /// Number of the signal that ended the process.
     Killed(i32),
-    /// It was adopted: its status went to another process.
+    /// The process was adopted, so its status went to another parent.
     Unknown,
 }
 
 impl Ending {
-    /// A Rust program whose main thread panicked ends so.
+    /// Tells whether a Rust program's main thread panicked (exit status 101).
     pub fn panicked(self) -> bool {
         self == Ending::Exited(101)
     }
@@ -48,44 +48,52 @@ impl std::fmt::Display for Ending {
     }
 }
 
-/// What a child is given, and what it may have.
+/// Conditions under which a child process runs.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
-    /// As whom it runs; none: as we do. As another it cannot gain rights by what it executes.
-    pub user: Option<Ids>,
-    /// The most of these that it may have; less where we have less ourselves.
+pub struct SpawnOptions {
+    /// User and group of the child; `None` keeps morphd's. A child with another user cannot gain rights by what it executes.
+    pub credentials: Option<Credentials>,
+    /// Resource limits; morphd's own limits apply where they are lower.
     pub limits: Vec<(Resource, u64)>,
-    /// Further variables of its environment.
+    /// Variables added to the child's environment.
     pub environment: Vec<(&'static str, &'static str)>,
 }
 
-/// What a process does, as the kernel sees it.
+/// Use of the processors by a process, as the kernel reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Toil {
-    /// Clock ticks (10 ms) that its threads have run.
-    pub cpu: u64,
-    /// It could run, or waits for a disk.
-    pub waits_its_turn: bool,
+pub struct CpuTime {
+    /// CPU time of all its threads since the start, in clock ticks of 10 ms.
+    pub ticks: u64,
+    /// The process runs, or waits for a processor or a disk.
+    pub runnable: bool,
 }
 
-/// A process, whether started or adopted. Dropping this lets go of it and ends nothing.
+/// Scheduling priority that was asked for; `Priority` names the levels.
+#[derive(Debug, Default)]
+pub(crate) struct WantedPriority {
+    /// Level last asked for; 0 before the first request.
+    pub(crate) level: AtomicU8,
+    /// Number of changes of `level`, so that a task can tell whether its request is still the last.
+    pub(crate) changes: AtomicU32,
+}
+
+/// A started or adopted process. Dropping the value ends nothing.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
     fd: AsyncFd<OwnedFd>,
-    /// Whether it is to run before morphd.
-    pub(crate) turn: Turn,
+    pub(crate) priority: WantedPriority,
 }
 
 impl Process {
     /// Starts `exec` in a session of its own, with standard input and output null and standard error appended to `log`.
     pub fn spawn(exec: &Path, args: &[OsString], log: &Path) -> io::Result<Process> {
-        Process::spawn_on(&Terms::default(), exec, args, log)
+        Process::spawn_with(&SpawnOptions::default(), exec, args, log)
     }
 
-    /// The same, on these terms.
-    pub fn spawn_on(
-        terms: &Terms,
+    /// Variant of [`Process::spawn`] with options.
+    pub fn spawn_with(
+        options: &SpawnOptions,
         exec: &Path,
         args: &[OsString],
         log: &Path,
@@ -94,71 +102,70 @@ impl Process {
         let mut command = Command::new(exec);
         command
             .args(args)
-            .envs(terms.environment.iter().copied())
+            .envs(options.environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        if let Some(Ids { uid, gid }) = terms.user {
-            // Root's further groups are let go of with that.
+        if let Some(Credentials { uid, gid }) = options.credentials {
+            // std drops root's supplementary groups along with the user.
             command.uid(uid).gid(gid);
         }
-        confined(&mut command, terms);
-        // `Child` is dropped: std neither waits for it nor kills it; `wait` reaps it through the pidfd.
+        confine(&mut command, options);
+        // Dropping the `Child` neither waits for the process nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
     }
 
-    /// Takes hold of a running process by its pid.
+    /// Attaches to a running process by its pid.
     pub fn open(pid: u32) -> io::Result<Process> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let raw = raw.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let fd = pidfd_open(raw, PidfdFlags::NONBLOCK)?;
         Ok(Process {
             pid,
-            fd: watched(fd)?,
-            turn: Turn::default(),
+            fd: register(fd)?,
+            priority: WantedPriority::default(),
         })
     }
 
-    /// Takes hold of the process that holds a lock file, if it is the one that wrote it.
+    /// Attaches to the process that holds a lock file, if it is still the one that wrote the file.
     pub fn adopt(holder: &Holder) -> io::Result<Process> {
         let process = Process::open(holder.pid)?;
-        // Only after the pidfd is open: from here on the pid cannot be given to another process unseen.
+        // Compared after the pidfd is open: from then on the kernel cannot give the pid to another process unnoticed.
         match (holder.start_time, start_time(holder.pid)) {
-            (Some(said), Some(is)) if said != is => Err(io::Error::new(
+            (Some(written), Some(found)) if written != found => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("process {} is another one by now", holder.pid),
+                format!("pid {} belongs to another process by now", holder.pid),
             )),
             _ => Ok(process),
         }
     }
 
-    /// What it has done so far; none: it is gone.
-    pub fn toil(&self) -> Option<Toil> {
-        toil_in(&std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
+    /// Reads the CPU time that the process has used; `None` once it is gone.
+    pub fn cpu_time(&self) -> Option<CpuTime> {
+        cpu_time_in(&std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
     }
 
-    /// Process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Sends a signal; to a process that has ended it does nothing.
+    /// Sends a signal; does nothing once the process has ended.
     pub fn signal(&self, signal: Signal) {
         if let Err(error) = pidfd_send_signal(self.fd.get_ref(), signal)
             && error != rustix::io::Errno::SRCH
         {
-            tracing::warn!(pid = self.pid, ?signal, %error, "cannot signal");
+            tracing::warn!(pid = self.pid, ?signal, %error, "cannot send a signal to the process");
         }
     }
 
-    /// Returns once the process has ended. Any number may wait.
+    /// Returns once the process has ended. Any number of tasks may wait.
     pub async fn ended(&self) {
-        // An error here means that the runtime ends, and then nothing waits any longer.
+        // An error means that the runtime is shutting down, and then nothing waits any longer.
         let _ = self.fd.readable().await;
     }
 
-    /// Returns once the process has ended, reaps it if it is ours, and says how it ended. One waiter only.
+    /// Returns how the process ended, once it has, and reaps it if it is a child. One task only may wait.
     pub async fn wait(&self) -> Ending {
         self.ended().await;
         let id = WaitId::PidFd(std::os::fd::AsFd::as_fd(self.fd.get_ref()));
@@ -172,13 +179,13 @@ impl Process {
         }
     }
 
-    /// Waits for the end, but no longer than this; says whether it came.
+    /// Waits for the end for `limit` at most and tells whether it came.
     pub async fn ended_within(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.ended()).await.is_ok()
     }
 }
 
-/// The machine's memory in bytes (proc(5), /proc/meminfo).
+/// Total memory of the machine in bytes (`MemTotal` of `/proc/meminfo`, proc(5)).
 pub fn machine_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
@@ -189,19 +196,19 @@ pub fn machine_memory() -> Option<u64> {
 }
 
 #[allow(unsafe_code)]
-fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: `OwnedFd` owns a valid descriptor, and it is never replaced or closed while the `AsyncFd` owns it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? })
 }
 
-/// A session of its own, and limits.
+/// Has the child call setsid(2), lower its limits and give up gaining rights before it executes its program.
 #[allow(unsafe_code)]
-fn confined(command: &mut Command, terms: &Terms) {
-    let as_other = terms.user.is_some();
-    let limits: Vec<(Resource, Rlimit)> = terms
+fn confine(command: &mut Command, options: &SpawnOptions) {
+    let other_user = options.credentials.is_some();
+    let limits: Vec<(Resource, Rlimit)> = options
         .limits
         .iter()
-        .map(|(resource, most)| (*resource, at_most(*resource, *most)))
+        .map(|(resource, limit)| (*resource, lowered(*resource, *limit)))
         .collect();
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are the system calls setsid(2),
     // setrlimit(2) and prctl(2), which allocate nothing and take no lock, over a list that was made before.
@@ -211,7 +218,7 @@ fn confined(command: &mut Command, terms: &Terms) {
             for (resource, limit) in &limits {
                 setrlimit(*resource, *limit)?;
             }
-            if as_other {
+            if other_user {
                 set_no_new_privs(true)?;
             }
             Ok(())
@@ -219,43 +226,29 @@ fn confined(command: &mut Command, terms: &Terms) {
     }
 }
 
-/// Nobody but root may have more than it has.
-fn at_most(resource: Resource, most: u64) -> Rlimit {
-    let ours = getrlimit(resource).maximum;
-    let most = ours.map_or(most, |ours| ours.min(most));
+/// Limit of at most morphd's own: only root may raise a limit.
+fn lowered(resource: Resource, limit: u64) -> Rlimit {
+    let own = getrlimit(resource).maximum;
+    let limit = own.map_or(limit, |own| own.min(limit));
     Rlimit {
-        current: Some(most),
-        maximum: Some(most),
+        current: Some(limit),
+        maximum: Some(limit),
     }
 }
 
-/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc(5)).
-pub fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    start_time_in(&stat)
-}
-
-fn start_time_in(stat: &str) -> Option<u64> {
-    after_name(stat)?.nth(19)?.parse().ok()
-}
-
-/// Fields 3, 14 and 15: its state, and the time in user and kernel mode.
-fn toil_in(stat: &str) -> Option<Toil> {
-    let mut fields = after_name(stat)?;
+/// Reads fields 3, 14 and 15 of `/proc/PID/stat` (proc(5)): state, and ticks in user and kernel mode.
+fn cpu_time_in(stat: &str) -> Option<CpuTime> {
+    // Field 2, the name, may itself contain blanks and brackets; the last bracket ends it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
     let state = fields.next()?;
     let mut times = fields.skip(10);
     let user: u64 = times.next()?.parse().ok()?;
     let kernel: u64 = times.next()?.parse().ok()?;
-    Some(Toil {
-        cpu: user.saturating_add(kernel),
-        waits_its_turn: matches!(state, "R" | "D"),
+    Some(CpuTime {
+        ticks: user.saturating_add(kernel),
+        runnable: matches!(state, "R" | "D"),
     })
-}
-
-/// Field 3 and those after it. Field 2, the name, may itself contain blanks and brackets; the last bracket ends it.
-fn after_name(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    Some(after_name.split_ascii_whitespace())
 }
 
 #[cfg(test)]
@@ -287,21 +280,21 @@ mod tests {
     #[tokio::test]
     async fn a_child_has_the_limits_and_the_environment_that_it_was_given() {
         let dir = tempfile::tempdir().unwrap();
-        let terms = Terms {
-            user: None,
+        let options = SpawnOptions {
+            credentials: None,
             limits: vec![(Resource::Nofile, 77), (Resource::Core, 0)],
             environment: vec![("MORPH_ALONE", "1")],
         };
         let script = "ulimit -n >&2; ulimit -Hn >&2; ulimit -c >&2; echo $MORPH_ALONE >&2";
         let (sh, args) = (Path::new("/bin/sh"), ["-c".into(), script.into()]);
         let log = dir.path().join("log");
-        let process = Process::spawn_on(&terms, sh, &args, &log).unwrap();
+        let process = Process::spawn_with(&options, sh, &args, &log).unwrap();
         assert_eq!(process.wait().await, Ending::Exited(0));
         assert_eq!(std::fs::read_to_string(log).unwrap(), "77\n77\n0\n1\n");
     }
 
     #[tokio::test]
-    async fn a_kill_is_seen_and_told() {
+    async fn a_kill_is_reported_with_its_signal() {
         let dir = tempfile::tempdir().unwrap();
         let process = sh("exec cat /dev/zero", dir.path());
         process.signal(Signal::KILL);
@@ -310,21 +303,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_is_another_by_now_is_not_adopted() {
+    async fn a_reused_pid_is_not_adopted() {
         let dir = tempfile::tempdir().unwrap();
         let process = sh("exec cat /dev/zero", dir.path());
         let mut holder = Holder {
             pid: process.pid(),
             start_time: start_time(process.pid()),
-            store: String::new(),
-            app: String::new(),
-            release: String::new(),
-            instance: String::new(),
+            ..Holder::default()
         };
         assert!(Process::adopt(&holder).is_ok());
         holder.start_time = holder.start_time.map(|t| t + 1);
         let error = Process::adopt(&holder).unwrap_err().to_string();
-        assert!(error.contains("another one"), "{error}");
+        assert!(error.contains("another process"), "{error}");
         process.signal(Signal::KILL);
         process.wait().await;
         assert!(Process::adopt(&holder).is_err());
@@ -338,20 +328,11 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_name_is_found_behind_any() {
-        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
-        assert_eq!(start_time_in(stat), Some(4711));
-        assert_eq!(start_time_in("7 (x) S"), None);
-        assert!(start_time(std::process::id()).is_some());
-        let toil = |cpu, waits_its_turn| {
-            Some(Toil {
-                cpu,
-                waits_its_turn,
-            })
-        };
+    fn the_cpu_time_is_found_behind_any_name() {
+        let cpu_time = |ticks, runnable| Some(CpuTime { ticks, runnable });
         let stat = "7 (a) b (c)) R 1 7 7 0 -1 4194560 1 0 0 0 30 12 5 6 20 0 1 0 4711 0 0";
-        assert_eq!(toil_in(stat), toil(42, true));
-        assert_eq!(toil_in(&stat.replace("R", "S")), toil(42, false));
-        assert_eq!(toil_in("7 (x) S 1"), None);
+        assert_eq!(cpu_time_in(stat), cpu_time(42, true));
+        assert_eq!(cpu_time_in(&stat.replace("R", "S")), cpu_time(42, false));
+        assert_eq!(cpu_time_in("7 (x) S 1"), None);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::process::Toil;
+use crate::process::CpuTime;
 
 /// Between two questions.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -43,7 +43,7 @@ pub struct Pulse {
     unanswered: u32,
     /// Of them, those since it was last seen to do something.
     still: u32,
-    toil: Option<Toil>,
+    cpu_time: Option<CpuTime>,
     next: Instant,
 }
 
@@ -53,7 +53,7 @@ impl Pulse {
         Pulse {
             unanswered: 0,
             still: 0,
-            toil: None,
+            cpu_time: None,
             next: now + PERIOD,
         }
     }
@@ -63,14 +63,19 @@ impl Pulse {
         self.next
     }
 
-    /// A deadline may have passed. `ready`: it has said so. `toil` is looked up where it matters: what it did so far.
-    pub fn beat(&mut self, now: Instant, ready: bool, toil: impl FnOnce() -> Option<Toil>) -> Beat {
+    /// A deadline may have passed. `ready`: it has said so. `cpu_time` is looked up where it matters: what it did so far.
+    pub fn beat(
+        &mut self,
+        now: Instant,
+        ready: bool,
+        cpu_time: impl FnOnce() -> Option<CpuTime>,
+    ) -> Beat {
         if now < self.next {
             return Beat::Rest;
         }
         self.next = now + PERIOD;
         if self.unanswered > 0 {
-            self.look(toil());
+            self.look(cpu_time());
         }
         if self.still >= STILL || (ready && self.unanswered >= BUSY) {
             Beat::Hung
@@ -79,10 +84,11 @@ impl Pulse {
         }
     }
 
-    fn look(&mut self, toil: Option<Toil>) {
-        let before = std::mem::replace(&mut self.toil, toil);
-        let did = matches!((before, toil), (Some(before), Some(now)) if now.cpu > before.cpu);
-        if did || toil.is_some_and(|now| now.waits_its_turn) {
+    fn look(&mut self, cpu_time: Option<CpuTime>) {
+        let before = std::mem::replace(&mut self.cpu_time, cpu_time);
+        let did =
+            matches!((before, cpu_time), (Some(before), Some(now)) if now.ticks > before.ticks);
+        if did || cpu_time.is_some_and(|now| now.runnable) {
             self.still = 0;
         }
     }
@@ -102,7 +108,7 @@ impl Pulse {
     pub fn heard(&mut self) {
         self.unanswered = 0;
         self.still = 0;
-        self.toil = None;
+        self.cpu_time = None;
     }
 }
 
@@ -111,25 +117,25 @@ mod tests {
     use super::*;
 
     /// Uses no CPU, and waits for nothing that others have.
-    const ASLEEP: Option<Toil> = Some(Toil {
-        cpu: 7,
-        waits_its_turn: false,
+    const ASLEEP: Option<CpuTime> = Some(CpuTime {
+        ticks: 7,
+        runnable: false,
     });
 
     /// One after the other, each with a question; when it was found to hang.
     fn run(
         questions: u32,
         ready: bool,
-        toil: impl Fn(u32) -> Option<Toil>,
+        cpu_time: impl Fn(u32) -> Option<CpuTime>,
         mut ask: impl FnMut(u32, &mut Pulse),
     ) -> Option<Duration> {
         let start = Instant::now();
         let mut pulse = Pulse::new(start);
         let hung = (1..=questions).find(|n| {
             let now = start + PERIOD * *n;
-            let early = pulse.beat(now - Duration::from_millis(1), ready, || toil(*n));
+            let early = pulse.beat(now - Duration::from_millis(1), ready, || cpu_time(*n));
             assert_eq!(early, Beat::Rest);
-            let beat = pulse.beat(now, ready, || toil(*n));
+            let beat = pulse.beat(now, ready, || cpu_time(*n));
             if beat == Beat::Ask {
                 ask(*n, &mut pulse);
             }
@@ -156,15 +162,15 @@ mod tests {
     #[test]
     fn one_that_is_busy_has_longer_and_at_its_start_until_its_deadline() {
         let computes = |n| {
-            Some(Toil {
-                cpu: u64::from(n),
-                waits_its_turn: false,
+            Some(CpuTime {
+                ticks: u64::from(n),
+                runnable: false,
             })
         };
         let starved = |_| {
-            Some(Toil {
-                cpu: 7,
-                waits_its_turn: true,
+            Some(CpuTime {
+                ticks: 7,
+                runnable: true,
             })
         };
         let found = Some(PERIOD * (BUSY + 1));

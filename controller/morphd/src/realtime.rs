@@ -1,77 +1,78 @@
-//! Real-time scheduling (sched(7), SCHED_RR at the lowest priority) of what a packet waits for: such a process is run as soon as
-//! it has something to do, whatever else the machine does. It is for those who do little at a time: one that uses more than
-//! half of a processor is run like others until it uses less than a quarter, so that none keeps the rest of the machine
-//! waiting for longer than between two looks.
+//! Real-time scheduling (sched(7), SCHED_RR at the lowest priority) of processes that a packet waits for: the kernel runs
+//! such a process as soon as it has something to do, whatever else the machine does. A process that uses more than half
+//! of a processor is scheduled like others until it uses less than a quarter, so none blocks the rest of the machine
+//! for longer than one period.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::process::{Process, Toil};
+use crate::process::{CpuTime, Process};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
-/// In clock ticks (10 ms) between two looks: half of a processor.
-const MUCH: u64 = 25;
-/// The same, a quarter.
-const LITTLE: u64 = 12;
+/// Time between two measurements of a process's CPU time.
+const PERIOD: Duration = Duration::from_millis(500);
+/// CPU time in a period above which real-time scheduling ends, in clock ticks of 10 ms: half of a processor.
+const HIGH: u64 = 25;
+/// CPU time in a period below which real-time scheduling begins: a quarter of a processor.
+const LOW: u64 = 12;
 
-/// Whether it was switched off.
-static OFF: AtomicBool = AtomicBool::new(false);
+/// Set where the configuration forbids real-time scheduling.
+static DISABLED: AtomicBool = AtomicBool::new(false);
 
-/// Has all run by niceness alone.
+/// Leaves all scheduling to niceness.
 pub fn switch_off() {
-    OFF.store(true, Ordering::Relaxed);
+    DISABLED.store(true, Ordering::Relaxed);
 }
 
-/// Looks after a process for as long as it lives and `wanted` says so. Where this is not allowed it does nothing.
-pub(crate) async fn keep(process: Arc<Process>, wanted: impl Fn() -> bool) {
-    if OFF.load(Ordering::Relaxed) {
-        // Another morphd may have had it so.
+/// Switches real-time scheduling of a process on and off by its CPU time, for as long as the process lives and `wanted` is
+/// true. Without the right to do so it does nothing.
+pub(crate) async fn watch(process: Arc<Process>, wanted: impl Fn() -> bool) {
+    if DISABLED.load(Ordering::Relaxed) {
+        // An earlier morphd with another configuration may have switched it on.
         let _ = set(process.pid(), false);
         return;
     }
-    let (mut last, mut is) = (process.toil(), None);
-    // Its number is another's once it has ended.
-    while !process.ended_within(LOOK).await {
-        let (Some(before), Some(now)) = (last, process.toil()) else {
+    let (mut last, mut current) = (process.cpu_time(), None);
+    // Once the process has ended the kernel may give its pid to another.
+    while !process.ended_within(PERIOD).await {
+        let (Some(before), Some(now)) = (last, process.cpu_time()) else {
             return;
         };
-        // Nothing is awaited from here to the next look.
+        // No await between this check and `set`.
         if !wanted() {
             return;
         }
         last = Some(now);
-        let then = by_use(before, now);
-        if then.is_none() || then == is {
+        let next = by_cpu_time(before, now);
+        if next.is_none() || next == current {
             continue;
         }
-        is = then;
-        if let Err(error) = set(process.pid(), then == Some(true)) {
-            tracing::debug!(pid = process.pid(), %error, "is not run in real time");
+        current = next;
+        if let Err(error) = set(process.pid(), next == Some(true)) {
+            tracing::debug!(pid = process.pid(), %error, "the process is not scheduled in real time");
             return;
         }
     }
 }
 
-/// How a process is to be run after a look; none: as before.
-fn by_use(before: Toil, now: Toil) -> Option<bool> {
-    match now.cpu.saturating_sub(before.cpu) {
-        used if used > MUCH => Some(false),
-        used if used < LITTLE => Some(true),
+/// Decides whether a process is to be scheduled in real time after one period; `None` leaves it as it is.
+fn by_cpu_time(before: CpuTime, now: CpuTime) -> Option<bool> {
+    match now.ticks.saturating_sub(before.ticks) {
+        used if used > HIGH => Some(false),
+        used if used < LOW => Some(true),
         _ => None,
     }
 }
 
-/// Runs all threads of a process so, or like others with their niceness.
+/// Switches all threads of a process to real-time scheduling, or back to scheduling by niceness.
 pub(crate) fn set(pid: u32, real_time: bool) -> io::Result<()> {
     let (policy, priority) = match real_time {
         true => (libc::SCHED_RR, 1),
         false => (libc::SCHED_OTHER, 0),
     };
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // What is no number is no thread; threads that begin meanwhile are like the one that began them.
+        // A name that is no number is no thread. Threads that start meanwhile inherit the policy.
         let Ok(thread) = thread?.file_name().to_string_lossy().parse() else {
             continue;
         };
@@ -89,7 +90,7 @@ fn set_thread(thread: i32, policy: i32, priority: i32) -> io::Result<()> {
     match unsafe { libc::sched_setscheduler(thread, policy, &raw const param) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // It ended meanwhile.
+            // The thread ended meanwhile.
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             error => Err(error),
         },
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_uses_little_is_run_in_real_time_and_not_who_takes_a_processor() {
+    async fn a_process_runs_in_real_time_while_it_uses_little_cpu_time() {
         let dir = tempfile::tempdir().unwrap();
         let now = dir.path().join("now");
         let script = format!(
@@ -122,12 +123,12 @@ mod tests {
         let process = Arc::new(Process::spawn(Path::new("/bin/sh"), &args, &log).unwrap());
         if let Err(error) = set(process.pid(), true) {
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
-            eprintln!("not shown here: {error}");
+            eprintln!("skipped: {error}");
             process.signal(rustix::process::Signal::KILL);
             return;
         }
         set(process.pid(), false).unwrap();
-        let kept = tokio::spawn(keep(Arc::clone(&process), || true));
+        let watcher = tokio::spawn(watch(Arc::clone(&process), || true));
         let becomes = async |wanted: bool| {
             let until = std::time::Instant::now() + Duration::from_secs(20);
             while real_time(&process) != wanted {
@@ -142,23 +143,23 @@ mod tests {
         becomes(true).await;
         process.signal(rustix::process::Signal::KILL);
         process.wait().await;
-        kept.await.unwrap();
+        watcher.await.unwrap();
     }
 
     #[test]
-    fn between_a_quarter_and_a_half_of_a_processor_all_stays_as_it_is() {
-        let toil = |cpu| Toil {
-            cpu,
-            waits_its_turn: false,
+    fn between_a_quarter_and_a_half_of_a_processor_nothing_changes() {
+        let cpu_time = |ticks| CpuTime {
+            ticks,
+            runnable: false,
         };
-        for (used, then) in [
+        for (used, next) in [
             (0, Some(true)),
             (11, Some(true)),
             (12, None),
             (25, None),
             (26, Some(false)),
         ] {
-            assert_eq!(by_use(toil(7), toil(7 + used)), then, "{used}");
+            assert_eq!(by_cpu_time(cpu_time(7), cpu_time(7 + used)), next, "{used}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Releases: which are known, which may run together, and what it takes to get from one to another.
+//! Releases: the known ones, which of them may run at the same time, and how an app gets from one to another.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,32 +9,28 @@ use semver::Version;
 use crate::records::{ReleaseRow, ReleaseStatus};
 use crate::upgrade::Mode;
 
-/// A known release.
+/// A release that is installed.
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// Its record.
     pub row: ReleaseRow,
-    /// What it says of itself.
     pub manifest: Manifest,
-    /// Where its copy stands.
+    /// Folder of the installed copy.
     pub folder: PathBuf,
 }
 
 impl Release {
-    /// The executable's path.
     pub fn exec(&self) -> PathBuf {
         self.folder.join(&self.manifest.exec)
     }
 }
 
-/// All known releases, by app and version.
+/// All installed releases, by app and version.
 #[derive(Debug, Default)]
 pub struct Releases {
     all: BTreeMap<(String, Version), Release>,
 }
 
 impl Releases {
-    /// Adds or replaces one.
     pub fn insert(&mut self, release: Release) {
         let key = (
             release.manifest.name.clone(),
@@ -43,36 +39,33 @@ impl Releases {
         self.all.insert(key, release);
     }
 
-    /// One release.
     pub fn get(&self, app: &str, version: &Version) -> Option<&Release> {
         self.all.get(&(app.to_owned(), version.clone()))
     }
 
-    /// Changes a release's status, as its record says.
+    /// Repeats in memory the status that the record of a release has got.
     pub fn set_status(&mut self, app: &str, version: &Version, status: ReleaseStatus) {
         if let Some(release) = self.all.get_mut(&(app.to_owned(), version.clone())) {
             release.row.status = status;
         }
     }
 
-    /// All of one app, oldest first.
+    /// Releases of one app, oldest first.
     pub fn of<'a>(&'a self, app: &'a str) -> impl DoubleEndedIterator<Item = &'a Release> {
         self.all
             .values()
             .filter(move |release| release.manifest.name == app)
     }
 
-    /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Release> {
         self.all.values()
     }
 
-    /// The newest of an app.
     pub fn newest(&self, app: &str) -> Option<&Release> {
         self.all.values().rev().find(|r| r.manifest.name == app)
     }
 
-    /// The newest that is staged and newer than `than`.
+    /// Newest release of an app that is staged and newer than `than`.
     pub fn newest_staged(&self, app: &str, than: &Version) -> Option<&Release> {
         let staged =
             |r: &&Release| r.row.status == ReleaseStatus::Staged && r.manifest.version > *than;
@@ -83,7 +76,7 @@ impl Releases {
             .find(staged)
     }
 
-    /// The versions of an app, for messages.
+    /// Versions of an app as a list for messages.
     pub fn versions(&self, app: &str) -> String {
         let versions: Vec<String> = self
             .of(app)
@@ -96,24 +89,27 @@ impl Releases {
     }
 }
 
-/// Whether these apps may be present together: the message says what to do instead.
-pub fn fit_together(apps: &[&Manifest]) -> Result<(), String> {
+/// Checks that these apps may be present at the same time; the error says what to do instead.
+pub fn check_coexistence(apps: &[&Manifest]) -> Result<(), String> {
     for (n, a) in apps.iter().enumerate() {
         for b in &apps[n + 1..] {
             if a.id == b.id {
-                return Err(format!("{} and {} both have id {}", a.name, b.name, a.id));
+                return Err(format!(
+                    "{} and {} both have id {}; give one of them another id",
+                    a.name, b.name, a.id
+                ));
             }
             let ([a_first, a_last], [b_first, b_last]) = (a.tables, b.tables);
             if a_first <= b_last && b_first <= a_last {
                 return Err(format!(
-                    "tables {a_first} to {a_last} of {} and {b_first} to {b_last} of {} overlap",
+                    "tables {a_first} to {a_last} of {} and {b_first} to {b_last} of {} overlap; give one of them other tables",
                     a.name, b.name
                 ));
             }
             if a.forwards && b.forwards {
                 return Err(format!(
-                    "{} and {} both decide where packets go (forwards = true): remove one of them first, \
-                     as in `morphctl app remove {}`",
+                    "{} and {} both decide where packets go (forwards = true): remove one of them first, for example with \
+                     `morphctl app remove {}`",
                     a.name, b.name, a.name
                 ));
             }
@@ -122,12 +118,12 @@ pub fn fit_together(apps: &[&Manifest]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an app may go from one release to the other, and how its state does.
-pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
+/// Determines how the state of an app gets from the schema of one release to that of another. The error says why it cannot.
+pub fn migration_mode(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     let name = &to.name;
     if from.id != to.id || from.tables != to.tables {
         return Err(format!(
-            "{name}@{} has another id or other tables than {name}@{}: remove the app and start the release instead",
+            "{name}@{} has another id or other tables than {name}@{}: remove the app and start that release instead",
             to.version, from.version
         ));
     }
@@ -143,7 +139,8 @@ pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     }
     if old.abs_diff(new) != 1 {
         return Err(format!(
-            "the state of {name} has schema {old} and {name}@{} wants {new}, and neither release's migrations lead over              all steps between: upgrade by way of the releases between",
+            "the state of {name} has schema {old} and {name}@{} needs {new}, but the migrations of neither release cover \
+             all steps between: upgrade to the releases between them first",
             to.version
         ));
     }
@@ -153,25 +150,21 @@ pub fn way(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     ))
 }
 
-/// Apps that read this one's tables in a schema that could not be had any longer: two versions there are at a time, the
-/// release's own and one that its migrations lead to, which was its own before or is kept for readers.
-pub fn readers_left_behind(
-    from: &Manifest,
-    to: &Manifest,
-    present: &[&Manifest],
-) -> Result<(), String> {
+/// Checks that apps which read this one's tables still find the schema that they read. At most two schemas exist at a time:
+/// that of the release, and one that its migrations lead to, which it had before or which is kept for readers.
+pub fn check_readers(from: &Manifest, to: &Manifest, present: &[&Manifest]) -> Result<(), String> {
     for reader in present {
         let Some(schema) = reader.reads.get(&to.name).filter(|s| **s != to.schema) else {
             continue;
         };
-        let held = *schema != from.schema;
-        let can = to.migrates.contains(schema) && (!held || from.schema == to.schema);
-        if can {
+        let shadowed = *schema != from.schema;
+        let available = to.migrates.contains(schema) && (!shadowed || from.schema == to.schema);
+        if available {
             continue;
         }
-        let why = match held {
+        let why = match shadowed {
             true => "which is kept for it as a shadow until then",
-            false => "which that release cannot keep up",
+            false => "which that release cannot provide",
         };
         return Err(format!(
             "{} reads schema {schema} of {}, {why}, and {}@{} has schema {}: upgrade {} first",
@@ -181,8 +174,8 @@ pub fn readers_left_behind(
     Ok(())
 }
 
-/// Whether what an app reads can be had from the present ones.
-pub fn can_read(reader: &Manifest, present: &[&Manifest]) -> Result<(), String> {
+/// Checks that the present apps provide the schemas that an app reads.
+pub fn check_reads(reader: &Manifest, present: &[&Manifest]) -> Result<(), String> {
     for (name, schema) in &reader.reads {
         let Some(read) = present.iter().find(|other| other.name == *name) else {
             continue;
@@ -193,14 +186,14 @@ pub fn can_read(reader: &Manifest, present: &[&Manifest]) -> Result<(), String> 
         let own = *schema == read.schema;
         if !own && !read.migrates.contains(schema) {
             return Err(format!(
-                "{} reads schema {schema} of {name}, and {name}@{} has {} and no migration to that: upgrade one of them first",
+                "{} reads schema {schema} of {name}, and {name}@{} has schema {} and no migration to the other: upgrade one of them first",
                 reader.name, read.version, read.schema
             ));
         }
         if let Some((other, other_schema)) = taken.filter(|_| !own) {
             return Err(format!(
-                "{} reads schema {schema} of {name}, and {} holds schema {other_schema} of it already, beside {}: there are \
-                 two at most; upgrade one of them first",
+                "{} reads schema {schema} of {name}, but {} already reads schema {other_schema} of it beside schema {}: at most \
+                 two schemas can exist at once; upgrade one of them first",
                 reader.name, other.name, read.schema
             ));
         }
@@ -225,38 +218,50 @@ mod tests {
     }
 
     #[test]
-    fn the_schemas_decide_the_way() {
+    fn the_schemas_decide_the_mode() {
         let one = router("1.0.0", "schema = 1");
         let two = router("2.0.0", "schema = 2\nmigrates = [1]");
         let bare = router("2.1.0", "schema = 2");
         let three = router("3.0.0", "schema = 3\nmigrates = [2]");
-        assert_eq!(way(&one, &one), Ok(Mode::Plain));
-        assert_eq!(way(&one, &two), Ok(Mode::Online));
-        assert_eq!(way(&two, &one), Ok(Mode::Backfill));
-        assert_eq!(way(&two, &bare), Ok(Mode::Plain));
-        assert!(way(&one, &bare).unwrap_err().contains("can migrate"));
-        assert!(way(&one, &three).unwrap_err().contains("between"));
+        assert_eq!(migration_mode(&one, &one), Ok(Mode::Plain));
+        assert_eq!(migration_mode(&one, &two), Ok(Mode::Online));
+        assert_eq!(migration_mode(&two, &one), Ok(Mode::Backfill));
+        assert_eq!(migration_mode(&two, &bare), Ok(Mode::Plain));
+        assert!(
+            migration_mode(&one, &bare)
+                .unwrap_err()
+                .contains("can migrate")
+        );
+        assert!(
+            migration_mode(&one, &three)
+                .unwrap_err()
+                .contains("between")
+        );
         let far = router("3.1.0", "schema = 3\nmigrates = [1, 2]");
-        assert_eq!(way(&one, &far), Ok(Mode::Online));
-        assert_eq!(way(&far, &one), Ok(Mode::Backfill));
+        assert_eq!(migration_mode(&one, &far), Ok(Mode::Online));
+        assert_eq!(migration_mode(&far, &one), Ok(Mode::Backfill));
         let mut moved = two.clone();
         moved.tables = [30, 39];
-        assert!(way(&one, &moved).unwrap_err().contains("other tables"));
+        assert!(
+            migration_mode(&one, &moved)
+                .unwrap_err()
+                .contains("other tables")
+        );
     }
 
     #[test]
-    fn what_cannot_stand_together_is_named() {
+    fn conflicts_between_apps_are_named() {
         let router = router("1.0.0", "schema = 1");
         let other = |id: u8, tables: &str, forwards: bool| {
             manifest(&format!(
                 "name = 'other'\nversion = '1.0.0'\nid = {id}\ntables = {tables}\nschema = 1\nforwards = {forwards}\n"
             ))
         };
-        let told = |other: &Manifest| fit_together(&[&router, other]).unwrap_err();
-        assert!(fit_together(&[&router, &other(1, "[10, 19]", false)]).is_ok());
-        assert!(told(&other(3, "[10, 19]", false)).contains("both have id 3"));
-        assert!(told(&other(1, "[10, 20]", false)).contains("overlap"));
-        assert!(told(&other(1, "[10, 19]", true)).contains("morphctl app remove"));
+        let error = |other: &Manifest| check_coexistence(&[&router, other]).unwrap_err();
+        assert!(check_coexistence(&[&router, &other(1, "[10, 19]", false)]).is_ok());
+        assert!(error(&other(3, "[10, 19]", false)).contains("both have id 3"));
+        assert!(error(&other(1, "[10, 20]", false)).contains("overlap"));
+        assert!(error(&other(1, "[10, 19]", true)).contains("morphctl app remove"));
     }
 
     #[test]
@@ -266,12 +271,15 @@ mod tests {
         let reader = router("1.0.0", "schema = 1\nreads = { topology = 1 }");
         let before =
             manifest("name = 'topology'\nversion = '1.0.0'\nid = 2\ntables = [2, 9]\nschema = 1");
-        let told = readers_left_behind(&before, &topology, &[&reader]).unwrap_err();
-        assert!(told.contains("router reads schema 1 of topology"), "{told}");
+        let error = check_readers(&before, &topology, &[&reader]).unwrap_err();
+        assert!(
+            error.contains("router reads schema 1 of topology"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn one_former_schema_is_kept_for_readers_and_no_more() {
+    fn one_earlier_schema_is_kept_for_readers_and_no_more() {
         let topology = |version: &str, schema: &str| {
             let schema = format!("schema = {schema}");
             manifest(&format!(
@@ -285,23 +293,23 @@ mod tests {
         let three = topology("3.0.0", "3\nmigrates = [1, 2]");
         let reader = router("1.0.0", "schema = 1\nreads = { topology = 1 }");
         let readers = [&reader];
-        assert_eq!(readers_left_behind(&one, &two, &readers), Ok(()));
-        assert_eq!(readers_left_behind(&two, &again, &readers), Ok(()));
-        assert_eq!(readers_left_behind(&two, &one, &readers), Ok(()));
-        let told = |to: &Manifest| readers_left_behind(&two, to, &readers).unwrap_err();
-        assert!(told(&bare).contains("upgrade router first"));
-        assert!(told(&three).contains("kept for it as a shadow"));
-        assert_eq!(can_read(&reader, &[&two]), Ok(()));
+        assert_eq!(check_readers(&one, &two, &readers), Ok(()));
+        assert_eq!(check_readers(&two, &again, &readers), Ok(()));
+        assert_eq!(check_readers(&two, &one, &readers), Ok(()));
+        let error = |to: &Manifest| check_readers(&two, to, &readers).unwrap_err();
+        assert!(error(&bare).contains("upgrade router first"));
+        assert!(error(&three).contains("kept for it as a shadow"));
+        assert_eq!(check_reads(&reader, &[&two]), Ok(()));
         assert!(
-            can_read(&reader, &[&bare])
+            check_reads(&reader, &[&bare])
                 .unwrap_err()
                 .contains("no migration")
         );
         let other = manifest(
             "name = 'other'\nversion = '1.0.0'\nid = 9\ntables = [20, 21]\nschema = 1\nreads = { topology = 2 }",
         );
-        let told = can_read(&other, &[&three, &reader]).unwrap_err();
-        assert!(told.contains("two at most"), "{told}");
+        let error = check_reads(&other, &[&three, &reader]).unwrap_err();
+        assert!(error.contains("at most two schemas"), "{error}");
     }
 
     #[test]

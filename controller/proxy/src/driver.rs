@@ -37,7 +37,7 @@ pub use lock::RunDirError;
 use crate::mediator::{Input, Mediator, QUOTA, Settings};
 use control::ControlService;
 use executor::Executor;
-use lock::{Lock, Socket};
+use lock::Socket;
 use message::LoopMessage;
 use sessions::SessionService;
 use store::Store;
@@ -88,13 +88,13 @@ pub struct Proxy {
     control: (Socket, UnixListener),
     sessions: (Socket, UnixListener),
     // Declared last: the sockets are removed before the lock is released.
-    _lock: Lock,
+    _lock: morph_api::lock::Lock,
 }
 
 impl Proxy {
     /// Takes the lock and opens all sockets.
     pub fn bind(options: Options) -> Result<Self, StartError> {
-        let lock = Lock::take(&options.run_dir)?;
+        let lock = lock::take(&options.run_dir)?;
         let listeners = listener::listen(&options.openflow)?;
         let sessions = options.run_dir.join("sessions.sock");
         let mode = morph_api::unix::mode_for_apps(&sessions);

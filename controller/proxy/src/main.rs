@@ -8,7 +8,6 @@ use clap::Parser;
 use morph_api::Role;
 use morph_proxy::{Options, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Mediator between switches and app instances: ends the OpenFlow channels, and holds and replays events while an app
 /// is replaced. Started by morphd.
@@ -33,16 +32,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        // Internal errors are reported on standard error, with a panic: a full disk under the log would end the
-        // process.
-        .log_internal_errors(false)
-        .with_target(false)
-        .with_env_filter(filter)
-        .init();
+    morph_api::log::to_stderr();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,6 +15,9 @@ pub mod check;
 pub mod cookie;
 pub mod deadlines;
 pub mod fail;
+pub mod lock;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod manifest;
 mod record;
 mod role;

@@ -10,7 +10,6 @@ use morph_store::EtcdUrl;
 use morph_store::server::{Restored, ServeError, Source, Store, check, restore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Threads that reads and snapshots may block.
 const READERS: usize = 4;
@@ -45,14 +44,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        // It would be told on standard error, with a panic: a full disk under the log would end the process.
-        .log_internal_errors(false)
-        .init();
+    morph_api::log::to_stderr();
     // What the store makes is for its owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();

@@ -29,7 +29,6 @@ pub use crate::engine::error::EngineError;
 use crate::engine::{Engine, make_directory};
 pub use crate::engine::{RestoreError, Restored};
 use crate::limits;
-use lock::Lock;
 pub use offline::{check, restore};
 use service::Service;
 
@@ -74,7 +73,7 @@ pub struct Store {
     writer: oneshot::Receiver<()>,
     run_dir: PathBuf,
     /// Held as long as the store is open.
-    _locks: Vec<Lock>,
+    _locks: Vec<morph_api::lock::Lock>,
 }
 
 impl Store {
@@ -149,7 +148,11 @@ impl Store {
     }
 }
 
-fn lock(directory: &Path, name: &str, source: &Source) -> Result<Lock, EngineError> {
+fn lock(
+    directory: &Path,
+    name: &str,
+    source: &Source,
+) -> Result<morph_api::lock::Lock, EngineError> {
     make_directory(directory).map_err(|source| EngineError::Open {
         path: directory.to_owned(),
         source,
@@ -159,7 +162,7 @@ fn lock(directory: &Path, name: &str, source: &Source) -> Result<Lock, EngineErr
         Source::Directory(directory) => directory.display().to_string(),
         Source::Etcd(url) => url.text.clone(),
     };
-    Lock::take(&directory.join(name), &said)
+    lock::take(&directory.join(name), &said)
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

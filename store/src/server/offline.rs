@@ -4,7 +4,7 @@ use std::path::Path;
 
 use morph_api::store::Finding;
 
-use super::lock::Lock;
+use super::lock::take;
 use crate::engine::{self, EngineError, File, RestoreError, Restored, Source, make_directory};
 
 /// Makes the store of a backup. A directory is made if it is not there; a store that is there is left alone, and so is one
@@ -46,10 +46,10 @@ pub fn check(directory: &Path, mut tell: impl FnMut(&Finding)) -> Result<(u64, u
     }
 }
 
-fn lock(directory: &Path) -> Result<Lock, EngineError> {
+fn lock(directory: &Path) -> Result<morph_api::lock::Lock, EngineError> {
     make_directory(directory).map_err(|source| EngineError::Open {
         path: directory.to_owned(),
         source,
     })?;
-    Lock::take(&directory.join("lock"), &directory.display().to_string())
+    take(&directory.join("lock"), &directory.display().to_string())
 }

@@ -13,14 +13,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use morph_api::manifest::Manifest;
-use tracing_subscriber::EnvFilter;
 
 use crate::instance::{Config, Instance};
 use crate::migration::Chain;
 use crate::{App, Migrations};
 use driver::Driver;
 use flags::Flags;
-use lock::Lock;
+use lock::InstanceLock;
 
 /// For a test of the tests only: where it is set, a resume deletes all rules and adds them again, which Morpheus never does
 /// and its tests have to notice.
@@ -46,15 +45,7 @@ pub fn run_with_migration<A: App, M: Migrations>(app: impl FnOnce() -> A) -> Exi
 
 fn main<A: App>(app: impl FnOnce() -> A, chain: impl FnOnce(u32) -> Chain) -> ExitCode {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_env("MORPH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        // It would be told on standard error, with a panic: a full disk under the log would end the process.
-        .log_internal_errors(false)
-        .with_target(false)
-        .with_env_filter(filter)
-        .init();
+    morph_api::log::to_stderr();
     match start(app, chain, &flags) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
@@ -79,7 +70,7 @@ fn start<A: App>(
         return Ok(0);
     };
     let manifest = Manifest::read(&start.manifest)?;
-    let lock = Lock::take(&start.run_dir, &manifest, &start.instance)
+    let lock = InstanceLock::take(&start.run_dir, &manifest, &start.instance)
         .context("cannot lock the instance's file in RUN_DIR/instances")?;
     tracing::info!(
         app = %manifest.name,

@@ -11,42 +11,42 @@ use tonic::Status;
 
 use crate::log::{self, Follower};
 
-/// Between two looks at a log that is followed.
-const LOOK: Duration = Duration::from_millis(200);
-/// Lines under way; as fast as it is read.
+/// Time between two polls of a log that is followed.
+const PERIOD: Duration = Duration::from_millis(200);
+/// Bound of the lines on their way to the client; a slow client slows down the reading, and the file keeps the rest.
 const LINES: usize = 64;
 
 type Lines = ReceiverStream<Result<LogLine, Status>>;
 
-/// The last lines of a log, and where it is followed all that come, until nobody reads them any more.
+/// Last lines of a log and, if it is followed, all later ones until the client goes away.
 pub(super) async fn lines(path: PathBuf, tail: usize, follow: bool) -> io::Result<Lines> {
     let (sender, receiver) = mpsc::channel(LINES);
-    // Before the last lines are read: what is written meanwhile is said twice by nobody and left out by nobody.
-    let begun = blocking(move || {
+    // Begin to follow before reading the last lines, so that no line is lost or sent twice.
+    let opened = blocking(move || {
         let follower = follow.then(|| Follower::begin(&path)).transpose()?;
         let until = follower.as_ref().map(Follower::position);
         Ok((log::tail_until(&path, until, tail)?, follower))
     });
-    let (first, follower) = begun.await?;
+    let (first, follower) = opened.await?;
     tokio::spawn(async move {
         if send(&sender, first).await
             && let Some(follower) = follower
         {
-            pass_on(follower, &sender).await;
+            forward(follower, &sender).await;
         }
     });
     Ok(ReceiverStream::new(receiver))
 }
 
-async fn pass_on(mut follower: Follower, sender: &mpsc::Sender<Result<LogLine, Status>>) {
-    let mut looks = tokio::time::interval(LOOK);
+async fn forward(mut follower: Follower, sender: &mpsc::Sender<Result<LogLine, Status>>) {
+    let mut polls = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
-            _ = looks.tick() => {}
+            _ = polls.tick() => {}
             () = sender.closed() => return,
         }
-        let looked = blocking(move || Ok((follower.look()?, follower)));
-        match looked.await {
+        let polled = blocking(move || Ok((follower.poll()?, follower)));
+        match polled.await {
             Ok((lines, same)) => {
                 follower = same;
                 if !send(sender, lines).await {
@@ -54,7 +54,7 @@ async fn pass_on(mut follower: Follower, sender: &mpsc::Sender<Result<LogLine, S
                 }
             }
             Err(error) => {
-                let status = Status::internal(format!("the log could not be read: {error}"));
+                let status = Status::internal(format!("the log cannot be read: {error}"));
                 let _ = sender.send(Err(status)).await;
                 return;
             }
@@ -75,5 +75,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(io::Error::other("the reading was broken off")))
+    done.unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "the task that reads the log was cancelled",
+        ))
+    })
 }

@@ -1,10 +1,11 @@
-//! Shadows of apps' states, as people see them: what their makers told, and what the store has of them now.
+//! Shadows of apps' states as `morphctl store migrations` shows them: the progress that the instance reported, completed by
+//! what the store holds now.
 
 use morph_api::management::Migration;
 use morph_api::store::Keyspace;
 
-/// Completes what is known of a shadow by what the store has.
-pub(super) fn shown(mut migration: Migration, keyspaces: &[Keyspace]) -> Migration {
+/// Completes a reported migration by what the store holds of its shadow.
+pub(super) fn complete(mut migration: Migration, keyspaces: &[Keyspace]) -> Migration {
     let of_app = || {
         keyspaces
             .iter()
@@ -50,13 +51,13 @@ mod tests {
     }
 
     #[test]
-    fn the_store_says_what_became_of_it() {
+    fn the_status_follows_from_the_store() {
         let known = Migration {
             app: "router".into(),
             keyspace: 2,
             ..Migration::default()
         };
-        let complete = Migration {
+        let filled = Migration {
             complete: true,
             ..known.clone()
         };
@@ -67,12 +68,12 @@ mod tests {
         let both = [keyspace(1, true), keyspace(2, false)];
         for (migration, keyspaces, status, lag) in [
             (&known, &both[..], "filling", 2),
-            (&complete, &both, "following", 2),
+            (&filled, &both, "following", 2),
             (&failed, &both, "failed", 2),
-            (&complete, &[keyspace(2, true)], "swapped", 0),
-            (&complete, &[keyspace(1, true)], "dropped", 0),
+            (&filled, &[keyspace(2, true)], "swapped", 0),
+            (&filled, &[keyspace(1, true)], "dropped", 0),
         ] {
-            let shown = shown(migration.clone(), keyspaces);
+            let shown = complete(migration.clone(), keyspaces);
             assert_eq!((shown.status.as_str(), shown.lag), (status, lag));
         }
     }

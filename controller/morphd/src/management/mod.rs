@@ -1,17 +1,18 @@
-//! The management API: gRPC with reflection and health, on `RUN_DIR/api.sock` for those who may write there, and on TCP,
-//! where it is asked for, read-only.
+//! The management API: gRPC with reflection and health, on `RUN_DIR/api.sock` for everybody who may write to that socket, and
+//! read-only over TCP if the operator asks for it.
 
+mod arguments;
 mod config;
 mod logs;
 mod migrations;
+mod network;
 mod peer;
 mod plans;
 mod routes;
 mod rows;
 mod service;
-mod state;
+mod store;
 mod views;
-mod whole;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -26,11 +27,12 @@ use tonic::transport::Server;
 use routes::{Grpc, Routes};
 pub use service::Service;
 
-/// Owner and group may speak to it.
+/// Mode of the unix socket: its owner and group may connect.
 const MODE: u32 = 0o660;
 const NAME: &str = "morpheus.management.v1.Management";
 
-/// Binds the unix socket, for this group where it is not the folder's matter. Whoever calls this holds morphd's lock, so a file that is there is stale.
+/// Binds the unix socket and gives it to `group`; `None` leaves it with the group that it gets from its directory. The caller
+/// holds morphd's lock, so an existing file is stale.
 pub fn bind_unix(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
@@ -50,13 +52,12 @@ pub fn bind_unix(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener
     Ok(listener)
 }
 
-/// Binds the TCP address.
 pub async fn bind_tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot serve the management API on {address}"))
 }
 
-/// Serves everybody on the unix socket.
+/// Serves everybody who may connect to the unix socket.
 pub async fn serve_unix(listener: UnixListener, service: Service) -> anyhow::Result<()> {
     let routes = routes(service).await?;
     let incoming = UnixListenerStream::new(listener);
@@ -65,7 +66,7 @@ pub async fn serve_unix(listener: UnixListener, service: Service) -> anyhow::Res
         .await?)
 }
 
-/// Serves everybody over TCP; `service` is to be a read-only one.
+/// Serves everybody over TCP; `service` must be read-only.
 pub async fn serve_tcp(listener: TcpListener, service: Service) -> anyhow::Result<()> {
     let routes = routes(service).await?;
     let incoming = TcpListenerStream::new(listener);
@@ -87,7 +88,7 @@ async fn routes(
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<ManagementServer<Service>>().await;
     let management = ManagementServer::new(service);
-    // Tools of different ages ask for different versions of reflection.
+    // Older and newer tools ask for different versions of reflection.
     Ok(Routes(
         management,
         health,

@@ -1,53 +1,13 @@
-//! What is asked of an upgrade, and what it would find.
+//! Plan of an upgrade, completed by what the store and the switches hold.
 
-use std::time::Duration;
-
-use morph_api::management::{PlannedUpgrade, UpgradeRequest};
+use morph_api::management::PlannedUpgrade;
 use morph_store::Client;
-use tonic::{Request, Status};
+use tonic::Status;
 
-use super::peer;
-use super::service::version;
 use crate::proxy::Proxy;
-use crate::supervisor::Asked;
 
-/// The request as the supervisor takes it.
-pub(super) fn asked(call: Request<UpgradeRequest>) -> Result<Asked, Status> {
-    let who = peer::name(&call);
-    let UpgradeRequest {
-        app,
-        version: text,
-        probation_ms,
-        no_wait: _,
-        also,
-        confirm_within_ms,
-        allow_loss,
-        deadlines_ms,
-    } = call.into_inner();
-    let mut releases = vec![(app, version(&text)?)];
-    for other in also {
-        releases.push((other.app, version(&other.version)?));
-    }
-    let confirm = confirm_within_ms != 0;
-    if confirm && probation_ms != 0 {
-        return Err(Status::invalid_argument(
-            "a probation that ends in the commit, and a time at whose end it goes back: name one of them",
-        ));
-    }
-    let probation_ms = probation_ms.max(confirm_within_ms);
-    let deadline = |(name, ms): (String, u32)| (name, Duration::from_millis(ms.into()));
-    Ok(Asked {
-        releases,
-        probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
-        confirm,
-        allow_loss,
-        deadlines: deadlines_ms.into_iter().map(deadline).collect(),
-        who,
-    })
-}
-
-/// Adds what store and switches say.
-pub(super) async fn look(
+/// Adds the number of keys and rules and the switches that the upgrade concerns.
+pub(super) async fn complete(
     plan: &mut PlannedUpgrade,
     store: &Client,
     proxy: &Proxy,
@@ -71,7 +31,7 @@ pub(super) async fn look(
     let (Ok(first), Ok(last)) = (tables.0.parse::<u32>(), tables.1.parse::<u32>()) else {
         return Ok(());
     };
-    // A switch that goes away meanwhile has no rules to count.
+    // A switch that disconnects meanwhile counts as one without rules.
     if slots.iter().any(|slot| slot.app == plan.app) {
         for switch in &switches {
             let flows = proxy.flows(switch.dpid).await.unwrap_or_default().flows;

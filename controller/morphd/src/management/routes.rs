@@ -1,4 +1,4 @@
-//! Which service a call is for, by the first part of its path (gRPC over HTTP/2: `/SERVICE/METHOD`).
+//! Dispatch of calls to services by the first part of the path (gRPC over HTTP/2: `/SERVICE/METHOD`).
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use tonic::server::NamedService;
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
-/// A gRPC service, as tonic makes them.
+/// A gRPC service as tonic generates it.
 pub(super) trait Grpc:
     Service<
         Request,
@@ -37,7 +37,7 @@ impl<S> Grpc for S where
 {
 }
 
-/// Four services as one. What is for none of them is for the first, which answers UNIMPLEMENTED.
+/// Four services behind one endpoint. The first also gets calls for unknown services and answers them with UNIMPLEMENTED.
 #[derive(Clone)]
 pub(super) struct Routes<A, B, C, D>(pub(super) A, pub(super) B, pub(super) C, pub(super) D);
 
@@ -47,7 +47,7 @@ impl<A: Grpc, B: Grpc, C: Grpc, D: Grpc> Service<Request> for Routes<A, B, C, D>
     type Future = BoxFuture<Response, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // tonic's services are always ready.
+        // Services that tonic generates are always ready.
         Poll::Ready(Ok(()))
     }
 

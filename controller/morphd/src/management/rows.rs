@@ -1,89 +1,101 @@
-//! topology's tables, as its documentation gives them: what people see of the network.
+//! Rows and keyspaces of apps, read from the store.
 
-use std::collections::BTreeMap;
+use morph_api::management::{
+    StoreGetReply, StoreKeyspace, StoreListReply, StoreListRequest, StoreRow,
+};
+use morph_api::store::{ReadRequest, Row, RowValue};
+use morph_store::Client;
+use tonic::Status;
 
-use morph_api::management::{Host, Link};
-use morph_api::store::RowValue;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct LinkRow {
-    dpid: String,
-    port: u32,
+/// Converts the failure of a call to the store.
+pub(super) fn unavailable(error: morph_store::Unavailable) -> Status {
+    Status::unavailable(error.to_string())
 }
 
-#[derive(Deserialize)]
-struct HostRow {
-    dpid: String,
-    port: u32,
-    #[serde(default)]
-    ips: Vec<String>,
+pub(super) async fn get(
+    store: &Client,
+    app: &str,
+    table: &str,
+    key: &str,
+) -> Result<StoreGetReply, Status> {
+    match store.get(app, table, key).await.map_err(unavailable)? {
+        Some((value, revision)) => Ok(StoreGetReply {
+            row: Some(StoreRow {
+                table: table.to_owned(),
+                key: key.to_owned(),
+                value,
+                revision,
+            }),
+        }),
+        None => Err(Status::not_found(format!("{app} has no row {table}/{key}"))),
+    }
 }
 
-/// `links/DPID/PORT = {"dpid", "port"}`: each direction once. A row that does not read so is left out.
-pub(super) fn links(rows: &[RowValue]) -> Vec<Link> {
-    let links = rows.iter().filter_map(|row| {
-        let (dpid, port) = row.key.split_once('/')?;
-        let to: LinkRow = serde_json::from_str(row.value.as_deref()?).ok()?;
-        Some(Link {
-            from_dpid: dpid.to_owned(),
-            from_port: port.parse().ok()?,
-            to_dpid: to.dpid,
-            to_port: to.port,
+pub(super) async fn list(
+    store: &Client,
+    request: StoreListRequest,
+) -> Result<StoreListReply, Status> {
+    let status = store.status().await.map_err(unavailable)?;
+    let selected = status
+        .keyspaces
+        .into_iter()
+        .filter(|keyspace| request.app.is_empty() || keyspace.app == request.app);
+    let keyspaces: Vec<StoreKeyspace> = selected
+        .map(|keyspace| StoreKeyspace {
+            role: if keyspace.primary {
+                "primary"
+            } else {
+                "shadow"
+            }
+            .to_owned(),
+            app: keyspace.app,
+            id: keyspace.id,
+            schema: keyspace.schema,
+            watermark: keyspace.watermark,
+            modified: keyspace.modified,
+            keys: keyspace.keys,
+            owner: keyspace.owner,
         })
-    });
-    // In order of numbers: the store's is that of texts.
-    let ordered: BTreeMap<_, _> = links
-        .map(|link| ((link.from_dpid.clone(), link.from_port), link))
         .collect();
-    ordered.into_values().collect()
-}
-
-/// `hosts/MAC = {"dpid", "port", "ips"}`.
-pub(super) fn hosts(rows: &[RowValue]) -> Vec<Host> {
-    let hosts = rows.iter().filter_map(|row| {
-        let at: HostRow = serde_json::from_str(row.value.as_deref()?).ok()?;
-        Some(Host {
-            mac: row.key.clone(),
-            dpid: at.dpid,
-            port: at.port,
-            ips: at.ips,
-        })
+    if request.app.is_empty() {
+        return Ok(StoreListReply {
+            keyspaces,
+            ..Default::default()
+        });
+    }
+    if keyspaces.is_empty() {
+        return Err(Status::not_found(format!(
+            "{} has no state in the store",
+            request.app
+        )));
+    }
+    let reply = store.read(ReadRequest {
+        row: Some(Row {
+            app: request.app,
+            keyspace: 0,
+            table: request.table,
+            key: request.prefix,
+        }),
+        prefix: true,
+        limit: request.limit,
+        after_table: request.after_table,
+        after_key: request.after_key,
     });
-    hosts.collect()
+    let reply = reply.await.map_err(unavailable)?;
+    let rows = reply.rows.into_iter().map(|row| StoreRow {
+        table: row.table,
+        key: row.key,
+        value: row.value.unwrap_or_default(),
+        revision: row.revision,
+    });
+    Ok(StoreListReply {
+        rows: rows.collect(),
+        more: reply.more,
+        keyspaces,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(key: &str, value: &str) -> RowValue {
-        RowValue {
-            key: key.into(),
-            value: Some(value.into()),
-            ..RowValue::default()
-        }
-    }
-
-    #[test]
-    fn rows_are_read_and_others_left_out() {
-        let links = links(&[
-            row(
-                "0000000000000001/10",
-                r#"{"dpid": "0000000000000003", "port": 1}"#,
-            ),
-            row(
-                "0000000000000001/2",
-                r#"{"dpid": "0000000000000002", "port": 1}"#,
-            ),
-            row("0000000000000001/x", "{}"),
-        ]);
-        let ports: Vec<u32> = links.iter().map(|link| link.from_port).collect();
-        assert_eq!(ports, [2, 10]);
-        let hosts = hosts(&[row(
-            "aa:bb:cc:00:00:01",
-            r#"{"dpid": "01", "port": 3, "ips": ["10.0.0.1"]}"#,
-        )]);
-        assert_eq!(hosts[0].ips, ["10.0.0.1"]);
-    }
+/// All rows of a table.
+pub(super) async fn table(store: &Client, app: &str, table: &str) -> Result<Vec<RowValue>, Status> {
+    store.list(app, table, "").await.map_err(unavailable)
 }

@@ -1,4 +1,4 @@
-//! The service: asks the supervisor, the proxy or the store, and answers.
+//! Implementation of the management API: each call asks the supervisor, the proxy or the store.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,27 +8,26 @@ use std::time::Duration;
 use morph_api::management::management_server::Management;
 use morph_api::management::*;
 use morph_store::Client;
-use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{logs, migrations, plans, rows, state, views, whole};
+use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::proxy::Proxy;
 use crate::records::Records;
 use crate::supervisor::{AppView, Event, Last, Request, Supervisor};
 
-/// Lines of a log where no number is named.
-const TAIL: u32 = 200;
-/// How long a stop waits for the instance's end.
-const STOPPING: Duration = Duration::from_secs(5);
-/// Between two looks at that.
-const LOOK: Duration = Duration::from_millis(20);
+/// Number of log lines sent unless the call names another.
+const DEFAULT_TAIL: u32 = 200;
+/// Time within which a stopped instance must have ended.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two checks for its end.
+const POLL_PERIOD: Duration = Duration::from_millis(20);
 
-type Answer<T> = Result<Response<T>, Status>;
+type RpcResult<T> = Result<Response<T>, Status>;
 type Statuses =
     std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<UpgradeStatus, Status>> + Send>>;
 
@@ -43,7 +42,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// Speaks for this supervisor.
     pub fn new(supervisor: &Supervisor, read_only: bool) -> Self {
         let (store, proxy, settings) = supervisor.clients();
         Service {
@@ -60,7 +58,7 @@ impl Service {
         request: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Request,
     ) -> Result<T, Status> {
         let (sender, receiver) = oneshot::channel();
-        let ending = || Status::unavailable("morphd is ending");
+        let ending = || Status::unavailable("morphd is shutting down");
         self.post
             .send(Event::Asked(Box::new(request(sender))))
             .await
@@ -72,7 +70,7 @@ impl Service {
         match self.read_only {
             false => Ok(()),
             true => Err(Status::permission_denied(format!(
-                "this endpoint is read-only; changes are made on unix:{}",
+                "this endpoint is read-only; to make changes connect to unix:{}",
                 self.settings.run("api.sock").display()
             ))),
         }
@@ -80,7 +78,7 @@ impl Service {
 
     async fn apps_now(&self, only: Option<&str>) -> Result<Vec<App>, Status> {
         let views = self.ask(Request::Apps).await?;
-        // Without the proxy there are no counts; what morphd itself knows is still worth showing.
+        // While the proxy is away its counters are missing, and the rest is still worth showing.
         let slots = self.proxy.slots().await.unwrap_or_default().slots;
         let shown = views.into_iter().filter(|view| match only {
             Some(only) => view.name == only,
@@ -93,7 +91,7 @@ impl Service {
         Ok(apps.collect())
     }
 
-    /// Of the apps, by their ids.
+    /// Names of the apps by id.
     async fn names(&self) -> Result<BTreeMap<u8, String>, Status> {
         let views = self.ask(Request::Apps).await?;
         Ok(views.into_iter().map(|view| (view.id, view.name)).collect())
@@ -107,41 +105,24 @@ impl Service {
         })
     }
 
-    /// Waits until the app has no process, or for as long as that takes at most.
-    async fn stopped(&self, name: &str) -> Result<(), Status> {
-        let mut looks = tokio::time::interval(LOOK);
+    /// Waits until the app has no process.
+    async fn wait_stopped(&self, name: &str) -> Result<(), Status> {
+        let mut polls = tokio::time::interval(POLL_PERIOD);
         let gone = async {
             loop {
-                looks.tick().await;
+                polls.tick().await;
                 if self.app_now(name).await?.pid == 0 {
                     return Ok(());
                 }
             }
         };
-        tokio::time::timeout(STOPPING, gone)
+        tokio::time::timeout(STOP_TIMEOUT, gone)
             .await
-            .unwrap_or_else(|_| Err(Status::unavailable(format!("{name} does not end"))))
-    }
-}
-
-pub(super) fn version(text: &str) -> Result<Option<Version>, Status> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let parsed = text.parse();
-    parsed
-        .map(Some)
-        .map_err(|error| Status::invalid_argument(format!("{text:?} is no version: {error}")))
-}
-
-/// An app's name comes into paths of files: it may not leave its folder.
-fn plain_name(name: &str) -> Result<&str, Status> {
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    match plain {
-        true => Ok(name),
-        false => Err(Status::invalid_argument(format!(
-            "{name:?} is not the name of an app"
-        ))),
+            .unwrap_or_else(|_| {
+                Err(Status::unavailable(format!(
+                    "the instance of {name} has not ended within {STOP_TIMEOUT:?}; see `morphctl logs {name}`"
+                )))
+            })
     }
 }
 
@@ -149,16 +130,16 @@ fn bundle_status(error: &BundleError) -> Status {
     Status::failed_precondition(error.to_string())
 }
 
-/// The last statuses of all that goes together: that of the first.
+/// Waits for the last statuses of all apps of an upgrade and returns that of the first.
 async fn last_of(ends: Vec<Last>) -> Result<UpgradeStatus, Status> {
     let mut first = None;
     for end in ends {
         let status = end
             .await
-            .map_err(|_| Status::unavailable("morphd is ending"))?;
+            .map_err(|_| Status::unavailable("morphd is shutting down"))?;
         first.get_or_insert(status);
     }
-    first.ok_or_else(|| Status::internal("the upgrade is gone"))
+    first.ok_or_else(|| Status::internal("the supervisor reported no status of the upgrade"))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -166,16 +147,18 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Status> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| bundle_status(&error)),
-        Err(_) => Err(Status::internal("the bundle could not be read")),
+        Err(_) => Err(Status::internal(
+            "the task that reads the bundle was cancelled",
+        )),
     }
 }
 
 #[tonic::async_trait]
 impl Management for Service {
-    async fn version(&self, _: Call<VersionRequest>) -> Answer<VersionReply> {
+    async fn version(&self, _: Call<VersionRequest>) -> RpcResult<VersionReply> {
         let default = ["0.0.0.0:6653", "[::]:6653", "0.0.0.0:6633", "[::]:6633"].map(str::to_owned);
         let named = self.settings.openflow.clone();
-        // Who asks whether morphd lives gets an answer in any case.
+        // The version is told even if the supervisor does not answer.
         let figures = self.ask(Request::Figures).await.unwrap_or_default();
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -191,29 +174,31 @@ impl Management for Service {
         }))
     }
 
-    async fn apps(&self, _: Call<AppsRequest>) -> Answer<AppsReply> {
+    async fn apps(&self, _: Call<AppsRequest>) -> RpcResult<AppsReply> {
         let apps = self.apps_now(None).await?;
         Ok(Response::new(AppsReply { apps }))
     }
 
-    async fn releases(&self, call: Call<ReleasesRequest>) -> Answer<ReleasesReply> {
+    async fn releases(&self, call: Call<ReleasesRequest>) -> RpcResult<ReleasesReply> {
         let app = call.into_inner().app;
         let releases = self.ask(|reply| Request::Releases(app, reply)).await?;
         Ok(Response::new(ReleasesReply { releases }))
     }
 
-    async fn install_app(&self, call: Call<InstallAppRequest>) -> Answer<InstallAppReply> {
+    async fn install_app(&self, call: Call<InstallAppRequest>) -> RpcResult<InstallAppReply> {
         self.may_write()?;
         let path = PathBuf::from(call.into_inner().path);
         if !path.is_absolute() {
             return Err(Status::invalid_argument(format!(
-                "{}: the path must be absolute",
+                "{}: the path of a bundle must be absolute",
                 path.display()
             )));
         }
         let bundle = blocking(move || Bundle::examine(&path)).await?;
-        let asked = bundle.clone();
-        let new = self.ask(|reply| Request::MayInstall(asked, reply)).await?;
+        let checked = bundle.clone();
+        let new = self
+            .ask(|reply| Request::MayInstall(checked, reply))
+            .await?;
         let (copied, bundles) = (bundle.clone(), self.settings.state_dir.join("bundles"));
         let folder = blocking(move || copied.install(&bundles)).await?;
         let release = self
@@ -225,31 +210,31 @@ impl Management for Service {
         }))
     }
 
-    async fn start_app(&self, call: Call<StartAppRequest>) -> Answer<StartAppReply> {
+    async fn start_app(&self, call: Call<StartAppRequest>) -> RpcResult<StartAppReply> {
         self.may_write()?;
         let StartAppRequest { app, version: text } = call.into_inner();
-        let (name, version) = (app.clone(), version(&text)?);
+        let (name, version) = (app.clone(), arguments::version(&text)?);
         self.ask(|reply| Request::Start(name, version, reply))
             .await?;
         let app = self.apps_now(Some(&app)).await?.into_iter().next();
         Ok(Response::new(StartAppReply { app }))
     }
 
-    async fn stop_app(&self, call: Call<StopAppRequest>) -> Answer<StopAppReply> {
+    async fn stop_app(&self, call: Call<StopAppRequest>) -> RpcResult<StopAppReply> {
         self.may_write()?;
         let app = call.into_inner().app;
         self.ask(|reply| Request::Stop(app.clone(), reply)).await?;
-        self.stopped(&app).await?;
+        self.wait_stopped(&app).await?;
         Ok(Response::new(StopAppReply {}))
     }
 
-    async fn remove_app(&self, call: Call<RemoveAppRequest>) -> Answer<RemoveAppReply> {
+    async fn remove_app(&self, call: Call<RemoveAppRequest>) -> RpcResult<RemoveAppReply> {
         self.may_write()?;
         let RemoveAppRequest { app, keep_rules } = call.into_inner();
         let id = self
             .ask(|reply| Request::Remove(app.clone(), reply))
             .await?;
-        self.stopped(&app).await?;
+        self.wait_stopped(&app).await?;
         let switches = match keep_rules {
             true => 0,
             false => self.proxy.clean(&app, id).await?.switches,
@@ -259,35 +244,35 @@ impl Management for Service {
 
     type LogsStream = ReceiverStream<Result<LogLine, Status>>;
 
-    async fn logs(&self, call: Call<LogsRequest>) -> Answer<Self::LogsStream> {
+    async fn logs(&self, call: Call<LogsRequest>) -> RpcResult<Self::LogsStream> {
         let LogsRequest { app, tail, follow } = call.into_inner();
-        let name = plain_name(&app)?;
-        // The parts of Morpheus have logs as well.
+        let name = arguments::app_name(&app)?;
+        // The daemons morph-proxy and morph-stored have logs as well.
         if !name.starts_with("morph-") {
             let known = name.to_owned();
             self.ask(|reply| Request::Known(known, reply)).await?;
         }
         let path = crate::log::path(&self.settings.state_dir, name);
-        let lines = if tail == 0 { TAIL } else { tail };
+        let lines = if tail == 0 { DEFAULT_TAIL } else { tail };
         let lines = usize::try_from(lines).unwrap_or(usize::MAX);
         let stream = logs::lines(path, lines, follow).await;
-        let stream = stream
-            .map_err(|error| Status::internal(format!("the log could not be read: {error}")))?;
+        let stream =
+            stream.map_err(|error| Status::internal(format!("the log cannot be read: {error}")))?;
         Ok(Response::new(stream))
     }
 
     type UpgradeStream = Statuses;
 
-    async fn plan(&self, call: Call<UpgradeRequest>) -> Answer<PlanReply> {
-        let asked = plans::asked(call)?;
-        let mut upgrades = self.ask(|reply| Request::Plan(asked, reply)).await?;
+    async fn plan(&self, call: Call<UpgradeRequest>) -> RpcResult<PlanReply> {
+        let order = arguments::upgrade(call)?;
+        let mut upgrades = self.ask(|reply| Request::Plan(order, reply)).await?;
         for plan in &mut upgrades {
-            plans::look(plan, &self.store, &self.proxy).await?;
+            plans::complete(plan, &self.store, &self.proxy).await?;
         }
         Ok(Response::new(PlanReply { upgrades }))
     }
 
-    async fn upgrades(&self, call: Call<UpgradesRequest>) -> Answer<UpgradesReply> {
+    async fn upgrades(&self, call: Call<UpgradesRequest>) -> RpcResult<UpgradesReply> {
         let UpgradesRequest { app, limit } = call.into_inner();
         if !app.is_empty() {
             self.app_now(&app).await?;
@@ -302,11 +287,11 @@ impl Management for Service {
         Ok(Response::new(UpgradesReply { upgrades }))
     }
 
-    async fn upgrade(&self, call: Call<UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+    async fn upgrade(&self, call: Call<UpgradeRequest>) -> RpcResult<Self::UpgradeStream> {
         self.may_write()?;
         let no_wait = call.get_ref().no_wait;
-        let asked = plans::asked(call)?;
-        let statuses = self.ask(|reply| Request::Upgrade(asked, reply)).await?;
+        let order = arguments::upgrade(call)?;
+        let statuses = self.ask(|reply| Request::Upgrade(order, reply)).await?;
         let statuses = ReceiverStream::new(statuses).map(Ok);
         Ok(Response::new(match no_wait {
             true => Box::pin(statuses.take(1)),
@@ -314,7 +299,7 @@ impl Management for Service {
         }))
     }
 
-    async fn commit(&self, call: Call<CommitRequest>) -> Answer<CommitReply> {
+    async fn commit(&self, call: Call<CommitRequest>) -> RpcResult<CommitReply> {
         self.may_write()?;
         let app = call.into_inner().app;
         let end = self
@@ -332,7 +317,7 @@ impl Management for Service {
         }
     }
 
-    async fn rollback(&self, call: Call<RollbackRequest>) -> Answer<RollbackReply> {
+    async fn rollback(&self, call: Call<RollbackRequest>) -> RpcResult<RollbackReply> {
         self.may_write()?;
         let app = call.into_inner().app;
         let end = self
@@ -352,7 +337,7 @@ impl Management for Service {
 
     type StatusStream = Statuses;
 
-    async fn status(&self, call: Call<StatusRequest>) -> Answer<Self::StatusStream> {
+    async fn status(&self, call: Call<StatusRequest>) -> RpcResult<Self::StatusStream> {
         let StatusRequest { app, follow } = call.into_inner();
         if !app.is_empty() {
             self.ask(|reply| Request::Known(app.clone(), reply)).await?;
@@ -369,43 +354,43 @@ impl Management for Service {
     async fn quarantined_events(
         &self,
         call: Call<QuarantinedEventsRequest>,
-    ) -> Answer<QuarantinedEventsReply> {
+    ) -> RpcResult<QuarantinedEventsReply> {
         let app = call.into_inner().app;
         let events = self.ask(|reply| Request::Quarantined(app, reply)).await?;
         Ok(Response::new(QuarantinedEventsReply { events }))
     }
 
-    async fn retry_event(&self, call: Call<RetryEventRequest>) -> Answer<RetryEventReply> {
+    async fn retry_event(&self, call: Call<RetryEventRequest>) -> RpcResult<RetryEventReply> {
         self.may_write()?;
         let id = call.into_inner().id;
         let event = self.ask(|reply| Request::RetryEvent(id, reply)).await?;
         Ok(Response::new(RetryEventReply { event: Some(event) }))
     }
 
-    async fn drop_event(&self, call: Call<DropEventRequest>) -> Answer<DropEventReply> {
+    async fn drop_event(&self, call: Call<DropEventRequest>) -> RpcResult<DropEventReply> {
         self.may_write()?;
         let id = call.into_inner().id;
         let event = self.ask(|reply| Request::DropEvent(id, reply)).await?;
         Ok(Response::new(DropEventReply { event: Some(event) }))
     }
 
-    async fn switches(&self, _: Call<SwitchesRequest>) -> Answer<SwitchesReply> {
+    async fn switches(&self, _: Call<SwitchesRequest>) -> RpcResult<SwitchesReply> {
         let switches = self.proxy.switches().await?.switches;
         let switches = switches.into_iter().map(views::switch).collect();
         Ok(Response::new(SwitchesReply { switches }))
     }
 
-    async fn ports(&self, call: Call<PortsRequest>) -> Answer<PortsReply> {
-        let dpid = views::dpid(&call.into_inner().dpid)?;
+    async fn ports(&self, call: Call<PortsRequest>) -> RpcResult<PortsReply> {
+        let dpid = arguments::dpid(&call.into_inner().dpid)?;
         let ports = self.proxy.ports(dpid).await?.ports;
         let ports = ports.into_iter().map(views::port).collect();
         Ok(Response::new(PortsReply { ports }))
     }
 
-    async fn flows(&self, call: Call<FlowsRequest>) -> Answer<FlowsReply> {
+    async fn flows(&self, call: Call<FlowsRequest>) -> RpcResult<FlowsReply> {
         let FlowsRequest { dpid, app } = call.into_inner();
-        let dpid = views::dpid(&dpid)?;
-        if !app.is_empty() && !views::is_owner(&app) {
+        let dpid = arguments::dpid(&dpid)?;
+        if !app.is_empty() && !views::is_other_owner(&app) {
             self.ask(|reply| Request::Known(app.clone(), reply)).await?;
         }
         let names = self.names().await?;
@@ -417,9 +402,9 @@ impl Management for Service {
         Ok(Response::new(FlowsReply { flows }))
     }
 
-    async fn clean_switch(&self, call: Call<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {
+    async fn clean_switch(&self, call: Call<CleanSwitchRequest>) -> RpcResult<CleanSwitchReply> {
         self.may_write()?;
-        let dpid = views::dpid(&call.into_inner().dpid)?;
+        let dpid = arguments::dpid(&call.into_inner().dpid)?;
         let cleaned = self.proxy.clean_switch(dpid).await?.apps;
         let apps = self.ask(Request::Apps).await?;
         let cleaned = cleaned.iter().map(|rules| views::cleaned(rules, &apps));
@@ -428,97 +413,109 @@ impl Management for Service {
         }))
     }
 
-    async fn topology(&self, _: Call<TopologyRequest>) -> Answer<TopologyReply> {
-        let rows = state::rows(&self.store, "topology", "links").await?;
+    async fn topology(&self, _: Call<TopologyRequest>) -> RpcResult<TopologyReply> {
+        let rows = rows::table(&self.store, "topology", "links").await?;
         Ok(Response::new(TopologyReply {
-            links: rows::links(&rows),
+            links: network::links(&rows),
         }))
     }
 
-    async fn hosts(&self, _: Call<HostsRequest>) -> Answer<HostsReply> {
-        let rows = state::rows(&self.store, "topology", "hosts").await?;
+    async fn hosts(&self, _: Call<HostsRequest>) -> RpcResult<HostsReply> {
+        let rows = rows::table(&self.store, "topology", "hosts").await?;
         Ok(Response::new(HostsReply {
-            hosts: rows::hosts(&rows),
+            hosts: network::hosts(&rows),
         }))
     }
 
-    async fn config_get(&self, call: Call<ConfigGetRequest>) -> Answer<ConfigGetReply> {
+    async fn config_get(&self, call: Call<ConfigGetRequest>) -> RpcResult<ConfigGetReply> {
         let app = call.into_inner().app;
         let tables = self
             .ask(|reply| Request::Config(app.clone(), reply))
             .await?;
         Ok(Response::new(
-            state::config_get(&self.store, &app, &tables.0).await?,
+            config::get(&self.store, &app, &tables.0).await?,
         ))
     }
 
-    async fn config_set(&self, call: Call<ConfigSetRequest>) -> Answer<ConfigSetReply> {
+    async fn config_set(&self, call: Call<ConfigSetRequest>) -> RpcResult<ConfigSetReply> {
         self.may_write()?;
         let ConfigSetRequest { app, entries } = call.into_inner();
         let tables = self
             .ask(|reply| Request::Config(app.clone(), reply))
             .await?;
         Ok(Response::new(
-            state::config_set(&self.store, &app, &tables, &entries).await?,
+            config::set(&self.store, &app, &tables, &entries).await?,
         ))
     }
 
-    async fn store_get(&self, call: Call<StoreGetRequest>) -> Answer<StoreGetReply> {
+    async fn store_get(&self, call: Call<StoreGetRequest>) -> RpcResult<StoreGetReply> {
         let StoreGetRequest { app, table, key } = call.into_inner();
         Ok(Response::new(
-            state::get(&self.store, &app, &table, &key).await?,
+            rows::get(&self.store, &app, &table, &key).await?,
         ))
     }
 
-    async fn store_list(&self, call: Call<StoreListRequest>) -> Answer<StoreListReply> {
+    async fn store_list(&self, call: Call<StoreListRequest>) -> RpcResult<StoreListReply> {
         Ok(Response::new(
-            state::list(&self.store, call.into_inner()).await?,
+            rows::list(&self.store, call.into_inner()).await?,
         ))
     }
 
     async fn store_migrations(
         &self,
         call: Call<StoreMigrationsRequest>,
-    ) -> Answer<StoreMigrationsReply> {
+    ) -> RpcResult<StoreMigrationsReply> {
         let app = call.into_inner().app;
         if !app.is_empty() {
             self.app_now(&app).await?;
         }
-        let told = self.ask(|reply| Request::Migrations(app, reply)).await?;
-        let keyspaces = self.store.status().await.map_err(state::away)?.keyspaces;
-        let migrations = told.into_iter();
-        let migrations = migrations.map(|told| migrations::shown(told, &keyspaces));
+        let migrations = self.ask(|reply| Request::Migrations(app, reply)).await?;
+        let keyspaces = self
+            .store
+            .status()
+            .await
+            .map_err(rows::unavailable)?
+            .keyspaces;
+        let migrations = migrations
+            .into_iter()
+            .map(|migration| migrations::complete(migration, &keyspaces));
         Ok(Response::new(StoreMigrationsReply {
             migrations: migrations.collect(),
         }))
     }
 
-    async fn store_stats(&self, _: Call<StoreStatsRequest>) -> Answer<StoreStatsReply> {
-        let status = self.store.status().await.map_err(state::away)?;
-        let stats = Some(whole::stats(status));
+    async fn store_stats(&self, _: Call<StoreStatsRequest>) -> RpcResult<StoreStatsReply> {
+        let status = self.store.status().await.map_err(rows::unavailable)?;
+        let stats = Some(store::stats(status));
         Ok(Response::new(StoreStatsReply { stats }))
     }
 
-    type StoreWatchStream = whole::Parts<StoreChange>;
+    type StoreWatchStream = store::Parts<StoreChange>;
 
-    async fn store_watch(&self, call: Call<StoreWatchRequest>) -> Answer<Self::StoreWatchStream> {
-        let changes = whole::watch(&self.store, call.into_inner()).await?;
+    async fn store_watch(
+        &self,
+        call: Call<StoreWatchRequest>,
+    ) -> RpcResult<Self::StoreWatchStream> {
+        let changes = store::watch(&self.store, call.into_inner()).await?;
         Ok(Response::new(changes))
     }
 
-    type StoreBackupStream = whole::Parts<StoreBackupPart>;
+    type StoreBackupStream = store::Parts<StoreBackupPart>;
 
-    async fn store_backup(&self, _: Call<StoreBackupRequest>) -> Answer<Self::StoreBackupStream> {
-        Ok(Response::new(whole::backup(&self.store).await?))
+    async fn store_backup(
+        &self,
+        _: Call<StoreBackupRequest>,
+    ) -> RpcResult<Self::StoreBackupStream> {
+        Ok(Response::new(store::backup(&self.store).await?))
     }
 
-    type StoreCheckStream = whole::Parts<StoreCheckProgress>;
+    type StoreCheckStream = store::Parts<StoreCheckProgress>;
 
-    async fn store_check(&self, _: Call<StoreCheckRequest>) -> Answer<Self::StoreCheckStream> {
+    async fn store_check(&self, _: Call<StoreCheckRequest>) -> RpcResult<Self::StoreCheckStream> {
         let releases = |reply| Request::Releases(String::new(), reply);
         let releases = self.ask(releases).await?;
-        let status = self.store.status().await.map_err(state::away)?;
-        let unread = whole::unread(&status, &releases);
-        Ok(Response::new(whole::check(&self.store, unread).await?))
+        let status = self.store.status().await.map_err(rows::unavailable)?;
+        let unreadable = store::unreadable(&status, &releases);
+        Ok(Response::new(store::check(&self.store, unreadable).await?))
     }
 }

@@ -1,28 +1,20 @@
-//! What the proxy and the supervisor know, as people see it.
+//! Messages of the management API, made of what the proxy and the supervisor report.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use morph_api::cookie::Cookie;
 use morph_api::management::{App, CleanedRules, Flow, Part, Port, Switch};
 use morph_api::supervisor;
 use morph_openflow::Dpid;
-use tonic::Status;
 
 use crate::supervisor::{AppView, PartView};
 
 /// `OFPPC_PORT_DOWN` (OpenFlow 1.3.5, section 7.2.1).
 const PORT_DOWN: u32 = 1;
-/// `OFPPS_LINK_DOWN`.
+/// `OFPPS_LINK_DOWN` (same section).
 const LINK_DOWN: u32 = 1;
-/// `OFPPS_BLOCKED`.
+/// `OFPPS_BLOCKED` (same section).
 const BLOCKED: u32 = 2;
-
-pub(super) fn dpid(text: &str) -> Result<u64, Status> {
-    Dpid::from_str(text)
-        .map(|dpid| dpid.0)
-        .map_err(|error| Status::invalid_argument(error.to_string()))
-}
 
 pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
     let slot = slot.cloned().unwrap_or_default();
@@ -67,7 +59,7 @@ pub(super) fn switch(switch: supervisor::Switch) -> Switch {
     }
 }
 
-/// Wire version 1 is OpenFlow 1.0, and 4 is 1.3.
+/// Name of a wire version: 1 is OpenFlow 1.0, and 4 is 1.3.
 fn version(wire: u32) -> String {
     match wire.checked_sub(1) {
         Some(minor) => format!("1.{minor}"),
@@ -114,12 +106,12 @@ pub(super) fn part(view: PartView) -> Part {
     }
 }
 
-/// Rules have owners that are no apps.
-pub(super) fn is_owner(name: &str) -> bool {
+/// Tells whether this names an owner of rules that is not an installed app.
+pub(super) fn is_other_owner(name: &str) -> bool {
     name == "foreign" || name == morph_api::RECORDS || name.starts_with("app ")
 }
 
-/// Rules that were deleted, and whether somebody puts them back.
+/// Deleted rules of one app, and whether a running instance will install them again.
 pub(super) fn cleaned(rules: &supervisor::CleanedApp, apps: &[AppView]) -> CleanedRules {
     let known = apps.iter().find(|app| u32::from(app.id) == rules.id);
     CleanedRules {
@@ -133,7 +125,7 @@ pub(super) fn cleaned(rules: &supervisor::CleanedApp, apps: &[AppView]) -> Clean
     }
 }
 
-/// A rule, with the name of the app whose cookie it bears.
+/// A rule with the name of the app that its cookie belongs to.
 pub(super) fn flow(flow: supervisor::Flow, names: &BTreeMap<u8, String>) -> Flow {
     let (app, epoch) = match Cookie::from_u64(flow.cookie) {
         None => ("foreign".to_owned(), 0),

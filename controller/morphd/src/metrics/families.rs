@@ -1,4 +1,4 @@
-//! Which figures there are. Names and labels are for others to build on: only add.
+//! Metrics that are exported. Dashboards and alerts depend on names and labels, so they are only ever added to.
 
 use morph_api::management::{Step, UpgradeStatus};
 use morph_api::store::StatusReply;
@@ -9,9 +9,9 @@ use super::page::Page;
 use crate::counts::{BOUNDS, Counts};
 use crate::supervisor::{AppView, PartView};
 
-/// What the page is made of. What did not answer in time is not there, and so are its figures.
+/// Reports of all sources. Metrics of a source that did not answer in time are left out.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct Readings {
     pub(super) apps: Vec<AppView>,
     pub(super) parts: Vec<PartView>,
     pub(super) upgrades: Vec<UpgradeStatus>,
@@ -21,7 +21,7 @@ pub(super) struct Facts {
     pub(super) store: Option<StatusReply>,
 }
 
-impl Facts {
+impl Readings {
     pub(super) fn page(&self) -> String {
         let mut page = Page::default();
         self.parts(&mut page);
@@ -45,7 +45,7 @@ impl Facts {
         page.family(
             up,
             "gauge",
-            "1 where a part runs and answers; 0 where it hangs or is gone.",
+            "1 if a daemon of Morpheus runs and answers, 0 if it hangs or is gone.",
         );
         for part in &self.parts {
             let runs = u8::from(part.state == "running");
@@ -55,7 +55,7 @@ impl Facts {
         page.family(
             restarts,
             "counter",
-            "Deaths of a part since morphd's start.",
+            "Deaths of a daemon since morphd's start.",
         );
         for part in &self.parts {
             page.sample(restarts, &[("part", part.name)], part.restarts);
@@ -67,7 +67,7 @@ impl Facts {
         page.family(
             info,
             "gauge",
-            "The release and the status of an app, as in `morphctl apps`.",
+            "Release and status of an app, as in `morphctl apps`.",
         );
         let present = || self.apps.iter().filter(|app| app.present);
         for app in present() {
@@ -83,28 +83,28 @@ impl Facts {
             (
                 "morpheus_app_running",
                 "gauge",
-                "1 where an instance is live.",
+                "1 if the app has a live instance.",
                 |app| u64::from(matches!(app.status, "running" | "upgrading") && app.pid != 0),
             ),
-            ("morpheus_app_epoch", "gauge", "Of the last fence.", |app| {
+            ("morpheus_app_epoch", "gauge", "Epoch of the app.", |app| {
                 app.epoch
             }),
             (
                 "morpheus_app_restarts_total",
                 "counter",
-                "Starts after crashes, since morphd's start.",
+                "Restarts of the app after crashes, since morphd's start.",
                 |app| app.restarts,
             ),
             (
                 "morpheus_events_quarantined",
                 "gauge",
-                "Events that killed their app three times and are set aside.",
+                "Poison events in quarantine: each killed the app three times.",
                 |app| app.quarantined,
             ),
             (
                 "morpheus_app_trouble",
                 "gauge",
-                "1 where an app kept dying and was stopped, or runs its former release instead.",
+                "1 if a crash loop stopped the app or sent it back to its previous release.",
                 |app| u64::from(!app.trouble.is_empty()),
             ),
         ];
@@ -125,40 +125,43 @@ impl Facts {
             (
                 "morpheus_slot_held",
                 "gauge",
-                "1 while events are held for a hand-over.",
+                "1 while the proxy holds the app's events for a hand-over.",
                 |s| u64::from(s.held),
             ),
             (
                 "morpheus_backlog_events",
                 "gauge",
-                "Events that are not yet durable.",
+                "Events that the app has not yet applied durably.",
                 |s| s.backlog,
             ),
-            ("morpheus_backlog_bytes", "gauge", "Their size.", |s| {
-                s.backlog_bytes
-            }),
+            (
+                "morpheus_backlog_bytes",
+                "gauge",
+                "Size of the events in the backlog, in bytes.",
+                |s| s.backlog_bytes,
+            ),
             (
                 "morpheus_events_total",
                 "counter",
-                "Events for an app, since the proxy's start.",
+                "Events for the app, since the proxy's start.",
                 |s| s.events,
             ),
             (
                 "morpheus_events_lost_total",
                 "counter",
-                "Events that were shed.",
+                "Events that were dropped because the backlog was full.",
                 |s| s.lost,
             ),
             (
                 "morpheus_events_replayed_total",
                 "counter",
-                "Events that were delivered again.",
+                "Events that were delivered again to another instance.",
                 |s| s.replayed,
             ),
             (
                 "morpheus_turns_rejected_total",
                 "counter",
-                "Turns that the proxy did not take.",
+                "Turns that the proxy rejected.",
                 |s| s.rejected,
             ),
         ];
@@ -193,14 +196,14 @@ impl Facts {
         page.family(
             "morpheus_switches_connected",
             "gauge",
-            "Switches with a channel.",
+            "Number of switches with an OpenFlow channel.",
         );
         page.sample("morpheus_switches_connected", &[], switches.len());
         let info = "morpheus_switch_info";
         page.family(
             info,
             "gauge",
-            "The wire version and Morpheus's role, as in `morphctl switches`.",
+            "OpenFlow wire version and Morpheus's role at the switch, as in `morphctl switches`.",
         );
         for switch in switches {
             let (dpid, version) = (Dpid(switch.dpid).to_string(), switch.version.to_string());
@@ -216,31 +219,31 @@ impl Facts {
             (
                 "morpheus_switch_connected_seconds",
                 "gauge",
-                "For how long.",
+                "Time since the switch connected.",
                 |s| s.connected_ms as f64 / 1e3,
             ),
             (
                 "morpheus_switch_disconnects_total",
                 "counter",
-                "Of this datapath, since the proxy's start.",
+                "Disconnects of the switch, since the proxy's start.",
                 |s| s.disconnects as f64,
             ),
             (
                 "morpheus_switch_messages_in_total",
                 "counter",
-                "Messages from it, on this channel.",
+                "Messages from the switch, on its present channel.",
                 |s| s.messages_in as f64,
             ),
             (
                 "morpheus_switch_messages_out_total",
                 "counter",
-                "Messages to it, on this channel.",
+                "Messages to the switch, on its present channel.",
                 |s| s.messages_out as f64,
             ),
             (
                 "morpheus_switch_errors_total",
                 "counter",
-                "Error messages from it, on this channel.",
+                "Error messages from the switch, on its present channel.",
                 |s| s.errors as f64,
             ),
         ];
@@ -258,7 +261,7 @@ impl Facts {
 
     fn upgrades(&self, page: &mut Page) {
         let step = "morpheus_upgrade_step";
-        page.family(step, "gauge", "The step of an upgrade that is under way.");
+        page.family(step, "gauge", "Step of an upgrade in progress.");
         for status in &self.upgrades {
             let ended = matches!(
                 status.step(),
@@ -278,7 +281,7 @@ impl Facts {
         page.family(
             upgrades,
             "counter",
-            "Upgrades that ended, since morphd's start.",
+            "Upgrades that have ended, since morphd's start.",
         );
         for (app, count) in &self.counts.0 {
             page.sample(
@@ -296,13 +299,13 @@ impl Facts {
         page.family(
             events,
             "counter",
-            "Events that waited during hand-overs, and those of them delivered before.",
+            "Events held during hand-overs, and how many of them were replayed, since morphd's start.",
         );
         for (app, count) in &self.counts.0 {
-            page.sample(events, &[("app", app), ("what", "held")], count.held);
+            page.sample(events, &[("app", app), ("kind", "held")], count.held);
             page.sample(
                 events,
-                &[("app", app), ("what", "replayed")],
+                &[("app", app), ("kind", "replayed")],
                 count.replayed,
             );
         }
@@ -313,7 +316,7 @@ impl Facts {
         page.family(
             name,
             "histogram",
-            "From the hold of the events to the resume with the other instance.",
+            "Time from the hold of an app's events to the resume with the other instance.",
         );
         for (app, count) in &self.counts.0 {
             let histogram = &count.handovers;
@@ -337,18 +340,18 @@ impl Facts {
         page.family(
             "morpheus_store_revision",
             "counter",
-            "Of the last transaction.",
+            "Revision of the last transaction.",
         );
         page.sample("morpheus_store_revision", &[], store.revision);
         let trouble = "morpheus_store_trouble";
         page.family(
             trouble,
             "gauge",
-            "1 while the store cannot write, as when its etcd is away.",
+            "1 while the store cannot write, for example because its etcd is unreachable.",
         );
         page.sample(trouble, &[], u8::from(!store.trouble.is_empty()));
         let keys = "morpheus_store_keys";
-        page.family(keys, "gauge", "Rows of a keyspace.");
+        page.family(keys, "gauge", "Number of rows in a keyspace.");
         for keyspace in &store.keyspaces {
             let (id, schema) = (keyspace.id.to_string(), keyspace.schema.to_string());
             let role = if keyspace.primary {
@@ -373,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_histogram_adds_up_and_every_sample_has_its_family() {
-        let mut facts = Facts {
+        let mut readings = Readings {
             slots: Some(vec![Slot {
                 app: "router".into(),
                 lost: 3,
@@ -385,17 +388,17 @@ mod tests {
                 ..Switch::default()
             }]),
             store: Some(StatusReply::default()),
-            ..Facts::default()
+            ..Readings::default()
         };
         for handover_us in [900, 4_000, 60_000_000] {
-            facts.counts.ended(&UpgradeStatus {
+            readings.counts.ended(&UpgradeStatus {
                 app: "router".into(),
                 step: Step::Committed.into(),
                 handover_us,
                 ..UpgradeStatus::default()
             });
         }
-        let page = facts.page();
+        let page = readings.page();
         for line in [
             "morpheus_events_lost_total{app=\"router\"} 3",
             "morpheus_switch_info{dpid=\"000000000000002a\",wire_version=\"0\",role=\"equal\"} 1",
@@ -416,8 +419,8 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_answer_has_no_figures() {
-        let page = Facts::default().page();
+    fn a_source_that_did_not_answer_has_no_metrics() {
+        let page = Readings::default().page();
         assert!(
             page.contains("morpheus_build_info") && !page.contains("morpheus_switches_connected")
         );

@@ -18,7 +18,7 @@ use crate::release::{self, Release};
 impl Supervisor {
     /// Stages the bundles beside morphd. One that cannot be used is a warning: the others can.
     pub(super) async fn install_found(&mut self) -> anyhow::Result<()> {
-        for folder in bundle::found_in(&self.settings.bundles) {
+        for folder in bundle::folders_in(&self.settings.bundles) {
             if let Some(release) = self.copy(folder).await {
                 self.records.write(&[release_write(&release)], &[]).await?;
                 self.staged(release);
@@ -123,7 +123,7 @@ impl Supervisor {
             }
             let mut together = self.present("");
             together.push(&release.manifest);
-            release::fit_together(&together).map_err(|why| anyhow!("--app {app}: {why}"))?;
+            release::check_coexistence(&together).map_err(|why| anyhow!("--app {app}: {why}"))?;
             self.write_first(&release).await?;
         }
         Ok(())

@@ -12,8 +12,8 @@ use tonic::Code;
 
 use super::{Event, Feed, Managed, Supervisor};
 use crate::app::{self, InstanceId};
-use crate::precedence;
-use crate::process::{Ending, Process, Terms, machine_memory};
+use crate::priority::{self, Priority};
+use crate::process::{Ending, Process, SpawnOptions, machine_memory};
 use crate::proxy::Proxy;
 use crate::pulse::{Beat, Pulse, Question};
 use crate::upgrade::{self, Side};
@@ -86,12 +86,12 @@ impl Supervisor {
         let log = crate::log::path(&settings.state_dir, app);
         let log_since = crate::log::length(&log);
         let lock = settings.run("instances").join(format!("{app}-{id}"));
-        if let Some(ids) = terms.user {
+        if let Some(ids) = terms.credentials {
             // In a folder where it may make none.
             ids.make_file(&lock)
                 .map_err(|error| format!("could not be started: {}: {error}", lock.display()))?;
         }
-        let process = Process::spawn_on(&terms, &exec, &args, &log).map_err(|error| {
+        let process = Process::spawn_with(&terms, &exec, &args, &log).map_err(|error| {
             let _ = std::fs::remove_file(&lock);
             format!("could not be started: {}: {error}", exec.display())
         })?;
@@ -104,7 +104,7 @@ impl Supervisor {
     }
 
     /// As whom an instance runs, and what it may have.
-    fn terms(&self, manifest: &Manifest, alone: bool) -> Terms {
+    fn terms(&self, manifest: &Manifest, alone: bool) -> SpawnOptions {
         let user = self.owners.map(|owners| owners.of(manifest.id));
         let (memory, more) = (manifest.memory_mib.map(|mib| mib << 20), &manifest.limits);
         let memory = memory.or_else(|| Some(machine_memory()? / 2));
@@ -116,8 +116,8 @@ impl Supervisor {
         limits.extend(memory.map(|bytes| (Resource::Data, bytes)));
         // It counts all that a user has: where the user is ours too, that is not the app's.
         limits.extend(user.map(|_| (Resource::Nproc, more.processes.into())));
-        Terms {
-            user,
+        SpawnOptions {
+            credentials: user,
             limits,
             environment: alone.then_some(("MORPH_ALONE", "1")).into_iter().collect(),
         }
@@ -163,7 +163,7 @@ impl Supervisor {
         for (id, instance) in &mut self.instances {
             if instance.is_asked() {
                 let (process, ready) = (&instance.process, instance.ready);
-                let beat = instance.pulse.beat(now, ready, || process.toil());
+                let beat = instance.pulse.beat(now, ready, || process.cpu_time());
                 due.push((id.clone(), instance.app.clone(), ready, beat));
             }
         }
@@ -224,7 +224,7 @@ impl Supervisor {
             return self.gone(&app, id, &ending.to_string());
         }
         let log = crate::log::path(&self.settings.state_dir, &app);
-        let why = match crate::log::last_words(&log, instance.log_since, ending.panicked()) {
+        let why = match crate::log::last_message(&log, instance.log_since, ending.panicked()) {
             Some(words) if ending != Ending::Killed(9) => format!("{ending}: {words}"),
             Some(_) | None => ending.to_string(),
         };
@@ -318,9 +318,14 @@ impl Supervisor {
         let upgrade = managed.and_then(|managed| managed.upgrade.as_ref());
         let of = |instance: &&Instance| instance.app == app && instance.ready && !instance.ending;
         for instance in self.instances.values().filter(of) {
-            let first =
+            let raised =
                 upgrade.is_none_or(|running| instance.live && running.machine.is_looked_at());
-            precedence::set(&instance.process, first);
+            let priority = if raised {
+                Priority::Raised
+            } else {
+                Priority::Normal
+            };
+            priority::set(&instance.process, priority);
         }
     }
 

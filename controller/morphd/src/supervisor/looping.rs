@@ -114,7 +114,7 @@ impl Supervisor {
             found.ok_or_else(|| format!("{version} is not installed any longer"))
         };
         let (now, former) = (installed(&managed.row.release)?, installed(version)?);
-        match release::way(&now.manifest, &former.manifest)? {
+        match release::migration_mode(&now.manifest, &former.manifest)? {
             Mode::Plain => {}
             // Only the release that dies could map the state, and say what would be lost.
             Mode::Online | Mode::Backfill => {
@@ -126,9 +126,9 @@ impl Supervisor {
         }
         let mut together = self.present(app);
         together.push(&former.manifest);
-        release::readers_left_behind(&now.manifest, &former.manifest, &together)?;
-        release::can_read(&former.manifest, &together)?;
-        release::fit_together(&together)?;
+        release::check_readers(&now.manifest, &former.manifest, &together)?;
+        release::check_reads(&former.manifest, &together)?;
+        release::check_coexistence(&together)?;
         Ok(former)
     }
 }

@@ -45,16 +45,16 @@ use morph_store::Client;
 use tokio::sync::mpsc;
 
 use crate::app::{self, App, InstanceId};
-use crate::children::Owners;
+use crate::children::AppUsers;
 use crate::config::Settings;
 use crate::counts::Counts;
-use crate::lock::Lock;
 use crate::process::Ending;
 use crate::proxy::Proxy;
 use crate::records::{AppRow, Records, UpgradeRow};
 use crate::release::Releases;
 use crate::suspicion::Death;
 use crate::upgrade;
+use morph_api::lock::Lock;
 
 use instances::Instance;
 pub use observe::Observed;
@@ -127,7 +127,7 @@ pub(crate) struct Managed {
 pub struct Supervisor {
     settings: Arc<Settings>,
     /// As whom instances run; none: as morphd does.
-    owners: Option<Owners>,
+    owners: Option<AppUsers>,
     store: Client,
     records: Arc<Records>,
     proxy: Proxy,
@@ -244,7 +244,7 @@ impl Supervisor {
         let now = Instant::now();
         if self.bound_logs_at <= now {
             self.bound_logs_at = now + LOGS;
-            crate::log::bound_all(&self.settings.state_dir.join("log"));
+            crate::log::rotate_all(&self.settings.state_dir.join("log"));
             self.keep_shadows();
         }
         self.restart_due_parts(now);

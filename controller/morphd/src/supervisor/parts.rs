@@ -10,10 +10,10 @@ use rustix::process::Signal;
 use super::{Event, Supervisor};
 use crate::answers::{ANSWER, Answers, News, Outcome};
 use crate::config::Settings;
-use crate::lock::{self, Found, Holder};
-use crate::precedence;
+use crate::priority::{self, Priority};
 use crate::process::{Ending, Process};
 use crate::restarts::Restarts;
+use morph_api::lock::{self, Holder, LockState};
 
 /// For the process that holds a lock to write down its pid.
 const NAMED: Duration = Duration::from_secs(2);
@@ -130,19 +130,19 @@ pub(super) async fn find_or_start(
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        match lock::look(&path).with_context(|| format!("cannot look at {}", path.display()))? {
-            Found::Free => return Ok((spawn(name, settings)?, true)),
-            Found::Held(holder) => {
+        match lock::inspect(&path).with_context(|| format!("cannot look at {}", path.display()))? {
+            LockState::Free => return Ok((spawn(name, settings)?, true)),
+            LockState::Held(holder) => {
                 same_store(name, settings, &holder)?;
                 // One that ends at this moment lets go of its lock: look again.
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(part = name.executable(), pid = holder.pid, "adopted");
                     let process = Arc::new(process);
-                    precedence::set(&process, true);
+                    priority::set(&process, Priority::Raised);
                     return Ok((process, false));
                 }
             }
-            Found::Unnamed => {}
+            LockState::Unnamed => {}
         }
         if Instant::now() >= until {
             bail!(
@@ -174,14 +174,14 @@ fn spawn(name: PartName, settings: &Settings) -> anyhow::Result<Arc<Process>> {
         .with_context(|| format!("cannot start {}", exec.display()))?;
     tracing::info!(part = name.executable(), pid = process.pid(), "started");
     let process = Arc::new(process);
-    precedence::set(&process, true);
+    priority::set(&process, Priority::Raised);
     Ok(process)
 }
 
 /// What a part that ended said last.
 pub(super) fn last_words(name: PartName, settings: &Settings, ending: Ending) -> String {
     let log = crate::log::path(&settings.state_dir, name.executable());
-    match crate::log::last_words(&log, 0, ending.panicked()) {
+    match crate::log::last_message(&log, 0, ending.panicked()) {
         Some(words) => format!(": {words} (see {})", log.display()),
         None => format!(" (see {})", log.display()),
     }

@@ -12,10 +12,10 @@ use super::upgrades::Running;
 use super::{Feed, Managed, Supervisor};
 use crate::app::{self, App, InstanceId};
 use crate::boot::Moment;
-use crate::lock::{self, Found, Holder};
 use crate::process::Process;
 use crate::records::{RELEASES, ReleaseRow, UPGRADES, UpgradeRow, Write};
 use crate::upgrade::{self, Cause, Left, Mode, OldIs, Plan, Upgrade};
+use morph_api::lock::{self, Holder, LockState};
 
 impl Supervisor {
     /// Takes hold of every instance whose lock file is held.
@@ -25,12 +25,12 @@ impl Supervisor {
             return;
         };
         for path in entries.flatten().map(|entry| entry.path()) {
-            match lock::look(&path) {
-                Ok(Found::Held(holder)) => self.adopt_instance(&path, &holder),
-                Ok(Found::Free) => {
+            match lock::inspect(&path) {
+                Ok(LockState::Held(holder)) => self.adopt_instance(&path, &holder),
+                Ok(LockState::Free) => {
                     let _ = std::fs::remove_file(&path);
                 }
-                Ok(Found::Unnamed) => {
+                Ok(LockState::Unnamed) => {
                     tracing::warn!(file = %path.display(), "held, and does not say by whom")
                 }
                 Err(error) => tracing::warn!(file = %path.display(), %error, "cannot be looked at"),

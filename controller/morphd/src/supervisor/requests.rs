@@ -364,9 +364,9 @@ impl Supervisor {
             )));
         }
         let mut together = self.present(app);
-        release::can_read(manifest, &together).map_err(refused)?;
+        release::check_reads(manifest, &together).map_err(refused)?;
         together.push(manifest);
-        release::fit_together(&together).map_err(refused)?;
+        release::check_coexistence(&together).map_err(refused)?;
         Ok(AppRow {
             id: manifest.id,
             release: version,

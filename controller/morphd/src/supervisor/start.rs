@@ -19,13 +19,13 @@ use crate::app;
 use crate::bundle;
 use crate::config::Settings;
 use crate::counts::Counts;
-use crate::lock::{Lock, LockError};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 use crate::records::{
     APPS, AppRow, EVENTS, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
 };
 use crate::release::{self, Release, Releases};
+use morph_api::lock::{Holder, Lock, LockError};
 
 /// For a part to get ready: a large store is read, or verified after a crash, before it serves.
 const READY: Duration = Duration::from_secs(150);
@@ -38,7 +38,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     let lock = take_lock(&settings)?;
     let owners = settings
         .children
-        .settle(&settings.state_dir, &settings.run_dir)?;
+        .prepare(&settings.state_dir, &settings.run_dir)?;
     if !settings.children.real_time() {
         crate::realtime::switch_off();
     }
@@ -144,7 +144,7 @@ fn make_folders(settings: &Settings) -> anyhow::Result<()> {
 
 fn take_lock(settings: &Settings) -> anyhow::Result<Lock> {
     let path = settings.run("morphd.lock");
-    match Lock::take(&path) {
+    match Lock::take(&path, &Holder::current()) {
         Ok(lock) => Ok(lock),
         Err(LockError::Held(pid)) => {
             let pid = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
@@ -205,7 +205,7 @@ async fn first_snapshot(inbox: &mut mpsc::Receiver<Event>) -> Result<Snapshot, S
 
 impl Supervisor {
     async fn begin(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
-        bundle::clear_drafts(&self.settings.state_dir.join("bundles"));
+        bundle::remove_drafts(&self.settings.state_dir.join("bundles"));
         self.records.take_over(&self.settings.node).await?;
         self.load().await?;
         let empty = self.apps.is_empty();
@@ -215,7 +215,7 @@ impl Supervisor {
         } else if !self.settings.apps.is_empty() {
             tracing::info!("--app is for an empty store; this one has its apps already");
         }
-        if let Err(why) = release::fit_together(&self.present("")) {
+        if let Err(why) = release::check_coexistence(&self.present("")) {
             tracing::error!("the recorded apps do not fit together: {why}");
         }
         for switch in &snapshot.switches {
@@ -229,7 +229,7 @@ impl Supervisor {
         self.recover_apps();
         if !empty {
             // Beside everything else: what runs is looked after first.
-            self.install_later(bundle::found_in(&self.settings.bundles));
+            self.install_later(bundle::folders_in(&self.settings.bundles));
         }
         Ok(())
     }

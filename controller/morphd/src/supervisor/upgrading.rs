@@ -139,7 +139,7 @@ impl Supervisor {
                 return Err(refused(format!("{app} is named twice: name it once")));
             }
             let (from, to) = self.releases_of(app, version.as_ref())?;
-            let mode = release::way(&from.manifest, &to.manifest).map_err(refused)?;
+            let mode = release::migration_mode(&from.manifest, &to.manifest).map_err(refused)?;
             let mut deadlines = to.manifest.deadlines().map_err(refused)?;
             for (name, time) in &asked.deadlines {
                 deadlines
@@ -160,10 +160,10 @@ impl Supervisor {
         together.extend(ways.iter().map(|way| &way.to.manifest));
         for way in &ways {
             let (from, to) = (&way.from.manifest, &way.to.manifest);
-            release::readers_left_behind(from, to, &together).map_err(refused)?;
-            release::can_read(to, &together).map_err(refused)?;
+            release::check_readers(from, to, &together).map_err(refused)?;
+            release::check_reads(to, &together).map_err(refused)?;
         }
-        release::fit_together(&together).map_err(refused)?;
+        release::check_coexistence(&together).map_err(refused)?;
         Ok(ways)
     }
 

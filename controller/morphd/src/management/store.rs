@@ -1,4 +1,4 @@
-//! The store as a whole: its figures, its changes as they come, backups and checks.
+//! Operations on the whole store: statistics, a stream of changes, backup and check.
 
 use morph_api::management::{
     StoreBackupPart, StoreChange, StoreCheckProgress, StoreFinding, StoreStats, StoreWatchRequest,
@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::state::away;
+use super::rows::unavailable;
 
-/// Parts on their way to whoever asked: what is read no faster waits in the store.
-const AHEAD: usize = 2;
+/// Bound of the parts on their way to the client; for a slow client the rest waits in the store.
+const BUFFERED: usize = 2;
 
 pub(super) type Parts<T> = ReceiverStream<Result<T, Status>>;
 
@@ -43,13 +43,13 @@ pub(super) fn stats(status: StatusReply) -> StoreStats {
     }
 }
 
-/// Every change of an app's primary from now on.
+/// Streams every later change of an app's primary.
 pub(super) async fn watch(
     store: &Client,
     request: StoreWatchRequest,
 ) -> Result<Parts<StoreChange>, Status> {
     let app = request.app;
-    let status = store.status().await.map_err(away)?;
+    let status = store.status().await.map_err(unavailable)?;
     let keyspaces = || {
         status
             .keyspaces
@@ -58,7 +58,7 @@ pub(super) async fn watch(
     };
     let Some(primary) = keyspaces().find(|keyspace| keyspace.primary) else {
         return Err(Status::not_found(format!(
-            "{app} has no state in the store"
+            "{app} has no state in the store; see `morphctl store list`"
         )));
     };
     let request = WatchRequest {
@@ -71,13 +71,13 @@ pub(super) async fn watch(
         from_revision: status.revision,
         incarnation: status.incarnation,
     };
-    let watch = store.watch(request).await.map_err(away)?;
-    let (parts, stream) = mpsc::channel(AHEAD);
-    tokio::spawn(tell_changes(watch, parts));
+    let watch = store.watch(request).await.map_err(unavailable)?;
+    let (parts, stream) = mpsc::channel(BUFFERED);
+    tokio::spawn(forward_changes(watch, parts));
     Ok(ReceiverStream::new(stream))
 }
 
-async fn tell_changes(
+async fn forward_changes(
     mut watch: Streaming<WatchReply>,
     parts: mpsc::Sender<Result<StoreChange, Status>>,
 ) {
@@ -86,21 +86,21 @@ async fn tell_changes(
             reply = watch.message() => reply,
             () = parts.closed() => return,
         };
-        let told = match reply {
+        let reply = match reply {
             Ok(Some(reply)) => reply.reply,
             Ok(None) => return,
             Err(status) => return drop(parts.send(Err(status)).await),
         };
-        match told {
+        match reply {
             Some(watch_reply::Reply::Changes(Changes { changes, .. })) => {
-                for told in changes.into_iter().flat_map(told_rows) {
-                    if parts.send(Ok(told)).await.is_err() {
+                for change in changes.into_iter().flat_map(changed_rows) {
+                    if parts.send(Ok(change)).await.is_err() {
                         return;
                     }
                 }
             }
             Some(watch_reply::Reply::Ended(ended)) => {
-                let why = format!("the store ended it: {}; watch again", ended.message);
+                let why = format!("the store ended the watch: {}; watch again", ended.message);
                 return drop(parts.send(Err(Status::aborted(why))).await);
             }
             Some(watch_reply::Reply::Snapshot(_) | watch_reply::Reply::Synced(_)) | None => {}
@@ -108,7 +108,7 @@ async fn tell_changes(
     }
 }
 
-fn told_rows(change: Change) -> impl Iterator<Item = StoreChange> {
+fn changed_rows(change: Change) -> impl Iterator<Item = StoreChange> {
     let by = match change.origin {
         Some(turn) => format!("turn {} of epoch {}", turn.follows + 1, turn.epoch),
         None => String::new(),
@@ -132,8 +132,8 @@ fn told_rows(change: Change) -> impl Iterator<Item = StoreChange> {
 }
 
 pub(super) async fn backup(store: &Client) -> Result<Parts<StoreBackupPart>, Status> {
-    let parts = store.backup().await.map_err(away)?;
-    Ok(passed(parts, |part: BackupPart| StoreBackupPart {
+    let parts = store.backup().await.map_err(unavailable)?;
+    Ok(forward(parts, |part: BackupPart| StoreBackupPart {
         data: part.data,
         done: part.done,
         revision: part.revision,
@@ -141,21 +141,21 @@ pub(super) async fn backup(store: &Client) -> Result<Parts<StoreBackupPart>, Sta
     }))
 }
 
-/// What the store finds, and at the end what morphd knows beyond that.
+/// Streams what the store finds, and at the end what only morphd can find.
 pub(super) async fn check(
     store: &Client,
-    ours: Vec<StoreFinding>,
+    more: Vec<StoreFinding>,
 ) -> Result<Parts<StoreCheckProgress>, Status> {
-    let parts = store.check().await.map_err(away)?;
-    let mut ours = Some(ours);
-    Ok(passed(parts, move |progress: CheckProgress| {
+    let parts = store.check().await.map_err(unavailable)?;
+    let mut more = Some(more);
+    Ok(forward(parts, move |progress: CheckProgress| {
         let found = progress.findings.into_iter().map(|found| StoreFinding {
             place: found.r#where,
             message: found.message,
         });
         let mut findings: Vec<StoreFinding> = found.collect();
         if progress.done {
-            findings.extend(ours.take().into_iter().flatten());
+            findings.extend(more.take().into_iter().flatten());
         }
         StoreCheckProgress {
             rows: progress.rows,
@@ -166,13 +166,13 @@ pub(super) async fn check(
     }))
 }
 
-/// Keyspaces whose schema version no release declares that runs or would: whoever starts could not read them.
-pub(super) fn unread(
+/// Finds primaries whose schema version no current or permanent release declares: no instance that starts could read them.
+pub(super) fn unreadable(
     status: &StatusReply,
     releases: &[morph_api::management::Release],
 ) -> Vec<StoreFinding> {
     let primaries = status.keyspaces.iter().filter(|keyspace| keyspace.primary);
-    let unread = primaries.filter_map(|keyspace| {
+    let unreadable = primaries.filter_map(|keyspace| {
         let of = |r: &&morph_api::management::Release| {
             r.app == keyspace.app && matches!(r.status.as_str(), "current" | "permanent")
         };
@@ -189,18 +189,18 @@ pub(super) fn unread(
             ),
         })
     });
-    unread.collect()
+    unreadable.collect()
 }
 
-fn passed<T: Send + 'static, U: Send + 'static>(
+fn forward<T: Send + 'static, U: Send + 'static>(
     mut parts: Streaming<T>,
-    mut as_told: impl FnMut(T) -> U + Send + 'static,
+    mut convert: impl FnMut(T) -> U + Send + 'static,
 ) -> Parts<U> {
-    let (sender, stream) = mpsc::channel(AHEAD);
+    let (sender, stream) = mpsc::channel(BUFFERED);
     tokio::spawn(async move {
         loop {
             let part = match parts.message().await {
-                Ok(Some(part)) => Ok(as_told(part)),
+                Ok(Some(part)) => Ok(convert(part)),
                 Ok(None) => return,
                 Err(status) => Err(status),
             };
