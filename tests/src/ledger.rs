@@ -219,7 +219,7 @@ impl LedgerLab {
         let notices = self.notices()?;
         ensure!(
             notices == self.notices,
-            "the ledger was told of {notices:?}, before the load of {:?}",
+            "the ledger has notices {notices:?}, and had {:?} before the load",
             self.notices
         );
         let sent = self.switches.sent(Self::PORT);

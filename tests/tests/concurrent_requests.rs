@@ -1,5 +1,5 @@
-//! Two processes of morphctl at once, with equal or contrary requests: one of them takes effect, the other is told
-//! so, and no packet is lost.
+//! Two processes of morphctl at once, with equal or contrary requests: one of them takes effect, the other
+//! reports why it does not, and no packet is lost.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Delivery, LedgerLab, Load, wait_until};

@@ -25,10 +25,7 @@ fn upgrades_and_rollbacks_lose_duplicate_and_reorder_nothing() -> Result<()> {
                 .lab()
                 .morpheus()?
                 .morphctl(&["rollback", "app=ledger"])?;
-            ensure!(
-                answer["upgrades"][0]["step"] == "ROLLED_RECOVERY",
-                "{answer}"
-            );
+            ensure!(answer["upgrades"][0]["step"] == "ROLLED_BACK", "{answer}");
         } else {
             let answer = ledger
                 .lab()
@@ -121,7 +118,7 @@ fn finish_upgrade<'a>(ledger: &LedgerLab, from: &'a str, to: &'a str) -> Result<
                 Ok(None)
             }
             Some("COMMITTED") => Ok(Some(to)),
-            Some("ROLLED_RECOVERY") => Ok(Some(from)),
+            Some("ROLLED_BACK") => Ok(Some(from)),
             _ => Ok(None),
         }
     })?;

@@ -111,7 +111,7 @@ fn kills_of_the_store_lose_and_duplicate_nothing_of_an_app_with_async_durability
         pause(Duration::from_millis(150 + 30 * (round % 4)));
         let store = ledger.lab().process("morph-stored")?;
         if round % 2 == 1 {
-            // With the instance dead too, only the proxy still has the events.
+            // The instance dies too, so that only the proxy still has the events.
             ledger.instance("1.0.0")?.kill()?;
         }
         store.kill()?;

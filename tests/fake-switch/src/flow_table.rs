@@ -7,7 +7,7 @@ use morph_openflow::v13::{
 };
 use std::collections::BTreeMap;
 
-/// `OFPRR_DELETE`.
+/// `OFPRR_DELETE` of OpenFlow 1.3.
 const DELETED: u8 = 2;
 /// Most rules in one part of a reply.
 const PART: usize = 500;

@@ -77,7 +77,7 @@ impl Datapath {
             Message::GetConfigRequest => Message::GetConfigReply(self.config),
             Message::SetConfig(config) => return self.config = config,
             Message::BarrierRequest => Message::BarrierReply,
-            // With one connection every role is granted.
+            // Every role is granted: there is only one connection.
             Message::RoleRequest(role) => Message::RoleReply(role),
             Message::FlowMod(flow) => {
                 for removed in self.table.apply(flow) {

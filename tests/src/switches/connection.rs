@@ -119,7 +119,7 @@ fn receive(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut)
                 .answer(&out.data, now);
             continue;
         }
-        // From here on Morpheus knows the switch, so a loss of the connection counts.
+        // Morpheus knows the switch now, so a loss of the connection counts.
         switch.connected |= message.kind() == MessageType::FEATURES_REQUEST;
         switch.datapath.answer(&frame, header, message, unsent);
     }

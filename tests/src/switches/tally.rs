@@ -45,7 +45,6 @@ pub enum Load {
     /// Packets a second, and the most that may be unanswered: a slow machine slows the host down, and no backlog
     /// grows.
     Window(u32, u64),
-    /// No packets.
     Silent,
 }
 
