@@ -3,7 +3,7 @@
 # make demo          upgrade a router under live traffic, and see that nothing is lost; STORE=etcd: with the state in etcd
 # make fast          the tests that need no root, no Open vSwitch and no etcd: the same as `cargo test`
 # make test          formatting, lints, unit tests, end-to-end tests on Open vSwitch; as root, or with sudo
-# make e2e           of these the end-to-end tests alone; TEST=ledger CASE=twelve: one file, and tests by their names
+# make e2e           of these the end-to-end tests alone; TEST=ledger CASE=kills: one file, and tests by their names
 # make test-long     the store's, the model's and the end-to-end tests with many more rounds; their figures go to
 #                    tests/RESULTS.md and store/RESULTS.md
 # make bench-store   what the store costs, as ratios within one run
