@@ -1,5 +1,5 @@
-/* A wall clock that a test steps: to be preloaded. The offset, in seconds, is a 64-bit number in the file $MORPH_CLOCK;
- * only CLOCK_REALTIME and its relatives move, as when an operator or NTP sets the clock. */
+/* Wall clock that a test steps, as an operator or NTP would; a library to be preloaded. The file $MORPH_CLOCK holds the
+ * offset in seconds, a 64-bit number. Only CLOCK_REALTIME and clocks derived from it move. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -35,8 +35,8 @@ fn wait_quarantined(ledger: &LedgerLab, count: usize) -> Result<Vec<Value>> {
     let what = format!("{count} events are quarantined");
     wait_until(&what, DEADLINE, || {
         let events = quarantined(ledger)?;
-        let at_rest = events.iter().all(|event| event["state"] == "quarantined");
-        Ok((events.len() == count && at_rest).then_some(events))
+        let idle = events.iter().all(|event| event["state"] == "quarantined");
+        Ok((events.len() == count && idle).then_some(events))
     })
 }
 
@@ -49,12 +49,12 @@ fn panics(ledger: &LedgerLab) -> Result<usize> {
     let log = ledger.lab().morpheus()?.morphctl(&log)?;
     let lines = log["logs"].as_array().context("logs")?.iter();
     let text = format!("packet {POISON}");
-    let of = |line: &&Value| {
+    let is_panic = |line: &&Value| {
         line["line"]
             .as_str()
             .is_some_and(|line| line.contains(&text))
     };
-    Ok(lines.filter(of).count())
+    Ok(lines.filter(is_panic).count())
 }
 
 /// Checks that each number of each switch was applied once and in order. The poison packet of the switches `late` was
