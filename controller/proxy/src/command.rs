@@ -4,7 +4,7 @@
 use std::fmt;
 
 use morph_api::cookie::Cookie;
-use morph_openflow::v13::{VERSION, peek};
+use morph_openflow::v13::{VERSION, multipart_kind, peek};
 use morph_openflow::{DecodeError, Header, MessageType};
 
 use crate::channel::Expects;
@@ -16,8 +16,6 @@ const ALL_TABLES: u8 = 0xff;
 const ADD: u8 = 0;
 const DELETE: u8 = 3;
 const DELETE_STRICT: u8 = 4;
-/// Multipart type `OFPMP_TABLE_FEATURES`. A request with a body changes the tables.
-const TABLE_FEATURES: u16 = 12;
 /// Length in bytes of a multipart request without a body.
 const BARE_MULTIPART: usize = 16;
 
@@ -89,16 +87,9 @@ pub(crate) fn check(
             owned(app, "meter", id).map(|()| CommandKind::MeterMod)
         }
         MessageType::PACKET_OUT => Ok(CommandKind::PacketOut),
-        MessageType::MULTIPART_REQUEST => {
-            let changes_tables = peek::multipart(message)?.kind() == TABLE_FEATURES
-                && message.len() > BARE_MULTIPART;
-            if changes_tables {
-                forbid("table features are Morpheus's to set".into())
-            } else {
-                Ok(CommandKind::ReadRequest)
-            }
+        MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST => {
+            read_request(header, message).map(|()| CommandKind::ReadRequest)
         }
-        MessageType::BARRIER_REQUEST => Ok(CommandKind::ReadRequest),
         _ => forbid("apps may not send it".into()),
     };
     kind.map_err(|Forbidden(why)| Forbidden(format!("{}: {why}", header.kind)))
@@ -111,17 +102,23 @@ pub(crate) fn check_read_request(message: &[u8]) -> Result<(), Forbidden> {
         MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST
             if header.version == VERSION =>
         {
-            if header.kind == MessageType::MULTIPART_REQUEST
-                && peek::multipart(message)?.kind() == TABLE_FEATURES
-                && message.len() > BARE_MULTIPART
-            {
-                return forbid("MULTIPART_REQUEST: table features are Morpheus's to set".into());
-            }
-            Ok(())
+            read_request(header, message)
+                .map_err(|Forbidden(why)| Forbidden(format!("{}: {why}", header.kind)))
         }
         kind => forbid(format!(
             "{kind}: between ReadBegin and ReadEnd only multipart and barrier requests are sent"
         )),
+    }
+}
+
+/// Forbids multipart requests that would change table features.
+fn read_request(header: Header, message: &[u8]) -> Result<(), Forbidden> {
+    let changes_tables = header.kind == MessageType::MULTIPART_REQUEST
+        && peek::multipart(message)?.kind() == multipart_kind::TABLE_FEATURES
+        && message.len() > BARE_MULTIPART;
+    match changes_tables {
+        true => forbid("apps may not change table features".into()),
+        false => Ok(()),
     }
 }
 
