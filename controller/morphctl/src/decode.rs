@@ -6,7 +6,7 @@ mod outline;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use bytes::Bytes;
-use morph_openflow::frame::{self, First};
+use morph_openflow::frame::{self, FirstFrame};
 use morph_openflow::{AnyMessage, DecodeError, Header, decode, type_name};
 use serde::Serialize;
 
@@ -162,7 +162,7 @@ fn for_each(
         count += 1;
         let describe =
             |reason: &dyn std::fmt::Display| format!("message {count}, at byte {offset}: {reason}");
-        let First { header, frame, .. } = match first_message(&bytes[offset..]) {
+        let FirstFrame { header, frame, .. } = match first_message(&bytes[offset..]) {
             Ok(first) => first,
             Err(reason) => {
                 let end = describe(&format_args!("{reason}; the rest of the input is ignored"));
@@ -188,7 +188,7 @@ fn for_each(
 }
 
 /// Cuts off the first message.
-fn first_message(bytes: &[u8]) -> Result<First<'_>, String> {
+fn first_message(bytes: &[u8]) -> Result<FirstFrame<'_>, String> {
     match bytes.first() {
         Some(version @ 1..=MAX_VERSION) => version,
         Some(other) => return Err(format!("version {other} is not a version of OpenFlow")),

@@ -1,4 +1,4 @@
-//! The hot path, in time and allocations: `cargo bench -p morph-openflow`.
+//! Time and allocations of the hot path: `cargo bench -p morph-openflow`.
 
 use bytes::{Bytes, BytesMut};
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
@@ -15,7 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// A packet-in of 102 bytes.
+/// Packet-in of 102 bytes.
 fn packet_in() -> Bytes {
     let mut data = [MacAddr::BROADCAST.0, [2, 0, 0, 0, 0, 1]].concat();
     data.extend_from_slice(&[0x08, 0x06]);
@@ -45,7 +45,7 @@ fn split_and_classify(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// As the proxy does: each frame is handed on.
+/// Splits a buffer as the proxy does, where each frame is passed on.
 #[divan::bench]
 fn split_off_a_buffer(bencher: Bencher<'_, '_>) {
     let stream = packet_in().repeat(MESSAGES);

@@ -1,14 +1,14 @@
-//! What is done with any bytes: what the targets of libFuzzer and the stand-in share. A panic is a finding.
+//! Fuzz targets, shared by libFuzzer and by `tests/fuzz.rs`. A panic is a finding.
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::lldp::{self, Probe};
 use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, PacketInView};
 use morph_openflow::{MacAddr, frame, text, v10};
 
-/// A target: its name, and what it does.
+/// Name and function of a target.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets, by name.
 #[allow(dead_code, reason = "libFuzzer's targets name theirs")]
 pub(crate) const TARGETS: [Target; 6] = [
     ("framer", framer),
@@ -19,7 +19,7 @@ pub(crate) const TARGETS: [Target; 6] = [
     ("lldp", lldp),
 ];
 
-/// A stream is cut into frames in which nothing is lost, whatever pieces it comes in.
+/// Splits a stream into frames in pieces of any size; no byte may be lost.
 pub(crate) fn framer(data: &[u8]) {
     let piece = usize::from(data.first().copied().unwrap_or(1)).max(1);
     let (mut buffer, mut length) = (BytesMut::new(), 0);
@@ -45,7 +45,7 @@ pub(crate) fn framer(data: &[u8]) {
     assert_eq!(length + buffer.len(), data.len());
 }
 
-/// What is read is written so that it reads the same.
+/// Decodes, encodes and decodes a message of OpenFlow 1.3; both values must be equal.
 pub(crate) fn v13(data: &[u8]) {
     let frame = Bytes::copy_from_slice(data);
     let view = PacketInView::new(&frame).map(|view| view.in_port());
@@ -60,10 +60,10 @@ pub(crate) fn v13(data: &[u8]) {
     };
     assert_eq!(twice, message);
     assert_eq!(twice.try_encode(header.xid), Ok(again));
-    look(&message, view.ok().flatten());
+    exercise(&message, view.ok().flatten());
 }
 
-/// As [`v13`], for OpenFlow 1.0; and what goes over to 1.3 and back is the same when it goes again.
+/// Does the same as [`v13`] for OpenFlow 1.0, and converts to 1.3 and back.
 pub(crate) fn v10(data: &[u8]) {
     let frame = Bytes::copy_from_slice(data);
     let Ok((header, message)) = v10::decode(&frame) else {
@@ -78,25 +78,25 @@ pub(crate) fn v10(data: &[u8]) {
     assert_eq!(twice, message);
     assert_eq!(twice.try_encode(header.xid), Ok(again));
     match &message {
-        v10::Message::FlowMod(m) => over_and_back(&m.match_, &m.actions),
-        v10::Message::PacketOut(m) => over_and_back(&v10::Match::default(), &m.actions),
+        v10::Message::FlowMod(m) => convert_both_ways(&m.match_, &m.actions),
+        v10::Message::PacketOut(m) => convert_both_ways(&v10::Match::default(), &m.actions),
         v10::Message::PortStatus(m) => drop(v10::convert::port_desc_to_v13(&m.desc)),
         v10::Message::Error(m) => drop(v10::convert::error_to_v13(m).to_string()),
         _ => (),
     }
 }
 
-fn over_and_back(match_: &v10::Match, actions: &[v10::Action]) {
-    let over = v10::convert::match_to_v13(match_);
-    if let Ok(back) = v10::convert::match_from_v13(&over) {
-        assert_eq!(v10::convert::match_to_v13(&back), over);
+fn convert_both_ways(match_: &v10::Match, actions: &[v10::Action]) {
+    let newer = v10::convert::match_to_v13(match_);
+    if let Ok(back) = v10::convert::match_from_v13(&newer) {
+        assert_eq!(v10::convert::match_to_v13(&back), newer);
     }
-    let over = v10::convert::actions_to_v13(actions, &over);
-    drop(v10::convert::actions_from_v13(&over));
+    let newer = v10::convert::actions_to_v13(actions, &newer);
+    drop(v10::convert::actions_from_v13(&newer));
 }
 
-/// What is made of a message, for people and for rules.
-fn look(message: &Message, in_port: Option<u32>) {
+/// Exercises normal forms and text of a message.
+fn exercise(message: &Message, in_port: Option<u32>) {
     match message {
         Message::FlowMod(m) => {
             let normal = m.match_.normal();
@@ -110,7 +110,7 @@ fn look(message: &Message, in_port: Option<u32>) {
         Message::PacketIn(m) => assert_eq!(m.in_port(), in_port),
         Message::PacketOut(m) => drop(text::Actions(&m.actions).to_string()),
         Message::Error(m) => drop(m.to_string()),
-        Message::BundleAdd(m) => drop(m.message()),
+        Message::BundleAdd(m) => drop(v13::decode(&m.frame)),
         Message::MultipartReply(MultipartReply { body, .. }) => {
             if let MultipartBody::Flow(rules) = body {
                 rules.iter().for_each(|rule| drop(rule.to_string()));
@@ -121,7 +121,7 @@ fn look(message: &Message, in_port: Option<u32>) {
     }
 }
 
-/// A frame of a type with this body, whose length is right.
+/// Frame of a type with this body and a correct length.
 fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     let most = frame::MAX - 8;
     let body = &body[..body.len().min(most)];
@@ -133,7 +133,7 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A flow-mod's match.
+/// Decodes a flow-mod with this match.
 pub(crate) fn match_(data: &[u8]) {
     let fields = &data[..data.len().min(60000)];
     let length = fields.len() + 4;
@@ -145,7 +145,7 @@ pub(crate) fn match_(data: &[u8]) {
     v13(&framed(14, &body));
 }
 
-/// A packet-out's actions.
+/// Decodes a packet-out with these actions.
 pub(crate) fn action(data: &[u8]) {
     let actions = &data[..data.len().min(60000)];
     let mut body = vec![0; 8];
@@ -155,7 +155,7 @@ pub(crate) fn action(data: &[u8]) {
     v13(&framed(13, &body));
 }
 
-/// A probe that is read is written so that it reads the same.
+/// Decodes, encodes and decodes an LLDP probe.
 pub(crate) fn lldp(data: &[u8]) {
     let Some(probe) = Probe::read(data) else {
         return;

@@ -1,4 +1,4 @@
-//! Ethernet addresses and datapath ids, as values and as text.
+//! Ethernet addresses and datapath ids, with their text forms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Text that is no address.
+/// Text that is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}")]
 pub struct AddrParseError {
-    /// What was expected, with an example.
+    /// Expected kind of address, with an example.
     pub what: &'static str,
-    /// What was found.
+    /// Text that was refused.
     pub text: String,
 }
 
-/// An Ethernet address; as text `aa:bb:cc:dd:ee:ff`.
+/// Ethernet address; its text form is `aa:bb:cc:dd:ee:ff`.
 #[derive(
     Clone,
     Copy,
@@ -36,10 +36,10 @@ pub struct AddrParseError {
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// To everybody.
+    /// Broadcast address `ff:ff:ff:ff:ff:ff`.
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
-    /// The group bit is set: multicast, or broadcast.
+    /// Tells whether the group bit is set, as in multicast and broadcast addresses.
     pub const fn is_multicast(&self) -> bool {
         self.0[0] & 1 == 1
     }
@@ -69,7 +69,7 @@ impl FromStr for MacAddr {
     }
 }
 
-/// Identifies a switch; as text 16 hexadecimal digits.
+/// Datapath id of a switch; its text form is 16 hexadecimal digits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dpid(pub u64);
 
@@ -88,8 +88,8 @@ impl fmt::Debug for Dpid {
 impl FromStr for Dpid {
     type Err = AddrParseError;
 
-    /// Reads `0000000000000001`, `00:00:00:00:00:00:00:01`, `of:0000000000000001`, `0x1` and `1`. All are hexadecimal,
-    /// but for fewer than 16 characters that are all decimal digits.
+    /// Parses `0000000000000001`, `00:00:00:00:00:00:00:01`, `of:0000000000000001`, `0x1` and `1`. Digits are
+    /// hexadecimal, except that fewer than 16 characters, all of them decimal digits, are read as a decimal number.
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
         dpid(text).map(Dpid).ok_or_else(|| AddrParseError {
             what: "a datapath id (as 0000000000000001, or 1)",
@@ -115,7 +115,7 @@ fn dpid(text: &str) -> Option<u64> {
     hex(text)
 }
 
-/// At most 16 hexadecimal digits, and no sign.
+/// Parses at most 16 hexadecimal digits. `u64::from_str_radix` alone would accept a sign.
 fn hex(digits: &str) -> Option<u64> {
     let plain = digits.len() <= 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     plain
@@ -123,7 +123,7 @@ fn hex(digits: &str) -> Option<u64> {
         .flatten()
 }
 
-/// `N` octets of one or two hexadecimal digits, with colons between.
+/// Parses `N` octets of one or two hexadecimal digits, separated by colons.
 fn octets<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut octets = [0; N];
     let mut parts = text.split(':');
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dpid_is_refused() {
+    fn text_that_is_no_dpid_is_refused() {
         for text in [
             "",
             "0x",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn both_are_text_in_json_also_as_keys() {
+    fn addresses_are_text_in_json_also_as_keys() {
         let map = std::collections::BTreeMap::from([(Dpid(1), MacAddr::BROADCAST)]);
         let json = serde_json::to_string(&map).unwrap();
         assert_eq!(json, r#"{"0000000000000001":"ff:ff:ff:ff:ff:ff"}"#);

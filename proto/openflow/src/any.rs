@@ -1,4 +1,4 @@
-//! Messages of whatever version.
+//! Messages of any supported version, chosen by the version field of the header.
 
 use bytes::Bytes;
 
@@ -6,17 +6,17 @@ use crate::error::DecodeError;
 use crate::header::Header;
 use crate::{v10, v13};
 
-/// A message of one of the versions.
+/// Message of OpenFlow 1.0 or 1.3.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
 pub enum AnyMessage {
-    /// Of OpenFlow 1.0.
+    /// Message of OpenFlow 1.0 (wire version 1).
     V10(v10::Message),
-    /// Of OpenFlow 1.3; hello and error also of versions that are not known here.
+    /// Message of OpenFlow 1.3 (wire version 4); hello and error messages of unsupported versions too.
     V13(v13::Message),
 }
 
-/// The specification's name of a message's type without `OFPT_`, where it has one in its version.
+/// Name of a message type in the version of the header, without `OFPT_`. `None`: the version has no such type.
 pub fn type_name(header: &Header) -> Option<&'static str> {
     match header.version {
         v10::VERSION => v10::kind::name(header.kind),
@@ -24,7 +24,8 @@ pub fn type_name(header: &Header) -> Option<&'static str> {
     }
 }
 
-/// Reads one whole frame of any version that is known here.
+/// Decodes one whole frame of any supported version. Fails on an unsupported version, a wrong length or an invalid
+/// field.
 pub fn decode(frame: &Bytes) -> Result<(Header, AnyMessage), DecodeError> {
     match frame.first() {
         Some(&v10::VERSION) => v10::decode(frame).map(|(h, m)| (h, AnyMessage::V10(m))),
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_number_is_another_message_in_another_version() {
+    fn message_types_are_numbered_by_version() {
         assert_eq!(read(1, 18), Ok(Some("BARRIER_REQUEST")));
         assert_eq!(read(4, 20), Ok(Some("BARRIER_REQUEST")));
         assert_eq!(read(6, 0), Ok(Some("HELLO")));

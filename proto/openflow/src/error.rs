@@ -1,68 +1,68 @@
-//! What is wrong with bytes that are not OpenFlow, and with values that do not fit into it.
+//! Errors of decoding (invalid frames) and of encoding (values too long for their length field).
 
-/// Bytes that are not what they should be: which field, where, and what was found.
+/// Invalid frame: the field, its position, and the invalid value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset}: {problem}")]
 pub struct DecodeError {
-    /// The structure or field, in the specification's words.
+    /// Structure or field, as in `header.length`, named as in the specification.
     pub what: &'static str,
-    /// From the start of the frame.
+    /// Byte position of the field, counted from the start of the frame.
     pub offset: usize,
-    /// What was found there.
+    /// Problem found in that field.
     pub problem: Problem,
 }
 
-/// What is wrong with a field.
+/// Kinds of problems that a field can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The frame, or the list that the field is in, ends before it does.
+    /// Field longer than the rest of the frame or of the enclosing list.
     #[error("needs {needed} bytes, {left} are left")]
     Short {
-        /// Bytes that it takes.
+        /// Bytes that the field takes.
         needed: usize,
-        /// Bytes that there are.
+        /// Bytes left in the frame or list.
         left: usize,
     },
-    /// A length smaller than the smallest possible.
+    /// Length below the minimum of its structure.
     #[error("length {found} is less than {least}")]
     TooSmall {
-        /// The value on the wire.
+        /// Length found on the wire.
         found: usize,
-        /// The least that is allowed.
+        /// Smallest valid length, in bytes.
         least: usize,
     },
-    /// A length that can only have one value, and has another.
-    #[error("length {found} where it is {expected}")]
+    /// Length that differs from the only valid one.
+    #[error("length {found}, expected {expected}")]
     Length {
-        /// The value on the wire.
+        /// Length found on the wire.
         found: usize,
-        /// The only right one.
+        /// Only valid length, in bytes.
         expected: usize,
     },
-    /// A length that is no multiple of what it must be a multiple of.
+    /// Length that is not a multiple of the alignment.
     #[error("length {found} is not a multiple of {of}")]
     Unaligned {
-        /// The value on the wire.
+        /// Length found on the wire.
         found: usize,
-        /// What it must be a multiple of.
+        /// Required alignment, in bytes.
         of: usize,
     },
-    /// Bytes after the end of a structure that has nothing after it.
-    #[error("{found} bytes follow its end")]
+    /// Bytes after the end of a structure that must end there.
+    #[error("{found} unexpected bytes at the end")]
     Trailing {
-        /// How many.
+        /// Number of surplus bytes.
         found: usize,
     },
-    /// A version that is not known here, or not the one that was to be read.
+    /// Version that is unsupported, or not the one that the decoder is for.
     #[error("version {found} is not supported")]
     Version {
-        /// The value on the wire.
+        /// Version found on the wire.
         found: u8,
     },
-    /// A value that the specification does not allow.
+    /// Value outside those that the specification allows.
     #[error("value {found} is not allowed")]
     Value {
-        /// The value on the wire.
+        /// Value found on the wire.
         found: u64,
     },
 }
@@ -85,14 +85,14 @@ impl DecodeError {
     }
 }
 
-/// A value that cannot be written: one of its lengths does not fit into its field.
+/// Value that cannot be encoded, because one of its lengths exceeds its length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: a length of {length} does not fit (at most {most})")]
+#[error("{what} is too long: {length} bytes, at most {most} fit")]
 pub struct EncodeError {
-    /// The structure, in the specification's words.
+    /// Structure that is too long, named as in the specification.
     pub what: &'static str,
-    /// How long it would be.
+    /// Length that the structure would have, in bytes.
     pub length: usize,
-    /// How long it may be.
+    /// Maximum length, in bytes.
     pub most: usize,
 }

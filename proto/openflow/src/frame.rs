@@ -1,41 +1,43 @@
-//! Cuts a byte stream into frames.
+//! Splits a byte stream into frames, by the length field of the header.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::header::Header;
 
-/// The longest frame: its length has 16 bits.
+/// Maximum length of a frame in bytes: the length field has 16 bits.
 pub const MAX: usize = 65535;
 
-/// The first frame of some bytes.
+/// First frame of a byte slice, and the bytes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct First<'a> {
-    /// Its header.
+pub struct FirstFrame<'a> {
+    /// Decoded header of the frame.
     pub header: Header,
-    /// All of it.
+    /// Whole frame, header included.
     pub frame: &'a [u8],
-    /// What follows it.
+    /// Bytes that follow the frame.
     pub rest: &'a [u8],
 }
 
-/// Cuts the first frame off some bytes that stay where they are. `None`: more bytes are needed.
+/// Returns the first frame of a slice, without copying. `None`: the slice holds no whole frame yet. Fails on a
+/// length below 8.
 #[inline]
-pub fn first(bytes: &[u8]) -> Result<Option<First<'_>>, DecodeError> {
+pub fn first(bytes: &[u8]) -> Result<Option<FirstFrame<'_>>, DecodeError> {
     if bytes.len() < Header::LEN {
         return Ok(None);
     }
     let header = Header::read(bytes)?;
     let cut = bytes.split_at_checked(header.length.into());
-    Ok(cut.map(|(frame, rest)| First {
+    Ok(cut.map(|(frame, rest)| FirstFrame {
         header,
         frame,
         rest,
     }))
 }
 
-/// Takes the next whole frame off the front of a buffer, without copying it. `None`: more bytes are needed, and there
-/// is room for them. An error, a length of less than 8, cannot be recovered from: the frames after it are lost.
+/// Takes the first whole frame off a buffer, without copying. `None`: the frame is incomplete, and the buffer has
+/// reserved room for the rest. A length below 8 is an error that cannot be recovered from, because the start of the
+/// next frame is unknown.
 pub fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
     if buffer.len() < Header::LEN {
         return Ok(None);
@@ -48,7 +50,7 @@ pub fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// Writes another xid into a frame. What is shorter than a header is left as it is.
+/// Overwrites the xid of a frame. Slices shorter than a header are left unchanged.
 pub fn set_xid(frame: &mut [u8], xid: u32) {
     if let Some(field) = frame.get_mut(4..Header::LEN) {
         field.copy_from_slice(&xid.to_be_bytes());

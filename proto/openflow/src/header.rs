@@ -1,14 +1,15 @@
-//! The header that all messages of all versions begin with (section 7.1).
+//! Header common to all messages of all versions (section 7.1).
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use zerocopy::FromBytes;
 
 use crate::error::{DecodeError, Problem};
 use crate::wire::fixed;
 
 fixed! {
-    /// `ofp_header`.
+    /// `ofp_header`: the eight bytes before every body.
     pub(crate) struct HeaderFixed = "header" {
         pub(crate) version: u8,
         pub(crate) kind: u8,
@@ -17,25 +18,24 @@ fixed! {
     }
 }
 
-/// What every message begins with, whatever its version.
+/// Decoded header of a message of any version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Of the wire: 1 for OpenFlow 1.0, 4 for 1.3.
+    /// Wire version: 1 for OpenFlow 1.0, 4 for OpenFlow 1.3.
     pub version: u8,
-    /// Which message.
+    /// Message type, numbered as in that version.
     pub kind: MessageType,
-    /// Of the whole message, this header included.
+    /// Length of the whole message in bytes, header included.
     pub length: u16,
-    /// Chosen by who asks, repeated by who answers.
+    /// Transaction id: chosen by the requester, repeated in the reply.
     pub xid: u32,
 }
 
 impl Header {
-    /// Bytes of a header.
+    /// Length of a header in bytes.
     pub const LEN: usize = 8;
 
-    /// Reads the header of a frame. A length smaller than the header's own is refused; whether the frame is as long
-    /// as it says is not looked at.
+    /// Decodes the header of a frame. Refuses a length below 8; does not compare it with the length of `bytes`.
     pub fn read(bytes: &[u8]) -> Result<Header, DecodeError> {
         let Ok((fixed, _)) = HeaderFixed::ref_from_prefix(bytes) else {
             let short = Problem::Short {
@@ -61,7 +61,7 @@ impl Header {
     }
 }
 
-/// Which message a frame holds. The numbers are OpenFlow 1.3's; hello, error and echo have them in all versions.
+/// Message type of a frame. The constants are those of OpenFlow 1.3; types 0 to 3 and 5 to 14 are the same in 1.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageType(pub u8);
 
@@ -69,11 +69,11 @@ macro_rules! message_types {
     ($($name:ident = $number:literal),* $(,)?) => {
         impl MessageType {
             $(
-                #[doc = concat!("`OFPT_", stringify!($name), "`.")]
+                #[doc = concat!("Message type `OFPT_", stringify!($name), "`.")]
                 pub const $name: MessageType = MessageType($number);
             )*
 
-            /// The specification's name without `OFPT_`, where it has one.
+            /// Name in OpenFlow 1.3 without `OFPT_`. `None`: 1.3 has no such type.
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 {
                     $($number => Some(stringify!($name)),)*
@@ -117,6 +117,13 @@ message_types! {
     METER_MOD = 29,
 }
 
+/// Serializes the number, because its name depends on the version.
+impl Serialize for MessageType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.0)
+    }
+}
+
 impl fmt::Display for MessageType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_too_short_or_with_too_small_a_length_is_refused() {
+    fn a_short_header_or_a_length_below_8_is_refused() {
         let short = Header::read(&[4, 0, 0]).unwrap_err();
         assert_eq!(
             short.to_string(),

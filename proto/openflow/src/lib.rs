@@ -1,21 +1,20 @@
-//! OpenFlow messages: values to bytes and back. Pure: no I/O, no clock, no async.
+//! OpenFlow codec: decodes frames into values and encodes values into frames. No I/O, no clock, no async.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`frame`] | cuts a byte stream into frames, without copying |
-//! | [`decode`] | reads a frame of whatever version |
-//! | [`v10`] | the messages of OpenFlow 1.0 |
-//! | [`v13`] | the messages of OpenFlow 1.3, and peeks at the fixed parts of frames that are only passed on |
-//! | [`lldp`] | the probes that find links |
-//! | [`rule`] | rules as values: their normal form, their difference, and the flow-mods that make it |
-//! | [`text`] | rules as people read them |
+//! | [`frame`] | splits a byte stream into frames, without copying |
+//! | [`decode`] | decodes a frame of any supported version |
+//! | [`v10`] | messages of OpenFlow 1.0 |
+//! | [`v13`] | messages of OpenFlow 1.3, and zero-copy views of frames that are only forwarded |
+//! | [`lldp`] | LLDP probes for link discovery |
+//! | [`rule`] | flow entries as values: normal form, difference, and the flow-mods for a difference |
+//! | [`text`] | flow entries as text, in the syntax of `ovs-ofctl` |
 //!
-//! Section numbers in the documentation are those of the OpenFlow Switch Specification 1.3.5.
+//! Section numbers are those of the OpenFlow Switch Specification 1.3.5, in [`v10`] those of 1.0.1.
 
 #![warn(missing_docs)]
 
 mod addr;
-mod alike;
 mod any;
 mod error;
 pub mod frame;
@@ -23,6 +22,7 @@ mod header;
 pub mod lldp;
 pub mod rule;
 mod serial;
+mod shared;
 pub mod text;
 pub mod v10;
 pub mod v13;

@@ -1,26 +1,26 @@
-//! Our LLDP frames (IEEE 802.1AB): which port a probe left by, and nothing else.
+//! LLDP probes for link discovery (IEEE 802.1AB). A probe names the switch port that it left by.
 //!
 //! ```text
 //! 01:80:c2:00:00:0e | port's address | 88cc
 //! TLV 1 chassis id: 7 (locally assigned), datapath id as 16 hex digits
 //! TLV 2 port id: 7 (locally assigned), port number in decimal
 //! TLV 3 time to live
-//! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus", when it left (ms since 1970, 8 octets)
+//! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus", time of sending (ms since 1970, 8 octets)
 //! TLV 0 end
 //! ```
 //!
-//! Frames without the fourth are other people's and say nothing about our links.
+//! LLDP frames without that TLV 127 come from other senders and prove no link between switch ports.
 
 use bytes::Bytes;
 
 use crate::addr::{Dpid, MacAddr};
 
-/// Of an Ethernet frame that carries LLDP.
+/// EtherType of LLDP.
 pub const ETHER_TYPE: u16 = 0x88cc;
 /// Length of the shortest Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
 const LEAST: usize = 60;
 
-/// The nearest bridge: no bridge passes it on.
+/// "Nearest bridge" group address: bridges do not forward frames sent to it.
 const DESTINATION: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]);
 
 const ETHERNET_HEADER: usize = 14;
@@ -31,26 +31,26 @@ const PORT_ID: u8 = 2;
 const TIME_TO_LIVE: u8 = 3;
 const ORGANISATION: u8 = 127;
 
-/// Of chassis and port ids: the rest is text of our own.
+/// Subtype of chassis and port ids: the rest is text in a format of our own.
 const LOCALLY_ASSIGNED: u8 = 7;
-/// Seconds for which others may believe a frame of ours.
+/// Lifetime of the announcement for other LLDP receivers, in seconds.
 const TTL: u16 = 4;
-/// A locally administered OUI, our subtype, and the magic.
+/// Organisation identifier: a locally administered OUI, subtype 1, and the text `morpheus`.
 const MAGIC: &[u8] = b"\x02\x4d\x6f\x01morpheus";
 
-/// A probe: it left by this port.
+/// Contents of a probe: the port that it left by, and the time of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// Of this switch.
+    /// Datapath id of the sending switch.
     pub dpid: Dpid,
-    /// By this port.
+    /// Port number on the sending switch.
     pub port: u32,
-    /// At this time, in milliseconds since 1970.
+    /// Time of sending, in milliseconds since 1970.
     pub sent_ms: u64,
 }
 
 impl Probe {
-    /// The frame to send; `source` is the port's own address.
+    /// Encodes the probe as an Ethernet frame; `source` is the Ethernet address of the port.
     pub fn frame(&self, source: MacAddr) -> Bytes {
         let mut tlvs = Vec::new();
         put_id(&mut tlvs, CHASSIS_ID, &self.dpid.to_string());
@@ -69,7 +69,7 @@ impl Probe {
         frame.into()
     }
 
-    /// Reads a frame; `None` where it is not one of our probes, whole and well-formed.
+    /// Decodes an Ethernet frame. `None`: no LLDP, not a probe of sent_time, or malformed.
     pub fn read(frame: &[u8]) -> Option<Probe> {
         if !is_lldp(frame) {
             return None;
@@ -82,7 +82,7 @@ impl Probe {
                 END => break,
                 CHASSIS_ID => dpid = Some(Dpid(u64::from_str_radix(id(value)?, 16).ok()?)),
                 PORT_ID => port = Some(id(value)?.parse().ok()?),
-                ORGANISATION => sent_ms = sent_ms.or(ours(value)),
+                ORGANISATION => sent_ms = sent_ms.or(sent_time(value)),
                 _ => {}
             }
             rest = after;
@@ -95,12 +95,12 @@ impl Probe {
     }
 }
 
-/// Is an LLDP frame, whosever.
+/// Tells whether a frame has the EtherType of LLDP, from any sender.
 pub fn is_lldp(frame: &[u8]) -> bool {
     frame.get(12..ETHERNET_HEADER) == Some(&ETHER_TYPE.to_be_bytes())
 }
 
-/// A TLV's header: seven bits of type, nine of length. Ours are all far shorter than 512.
+/// Appends a TLV: seven bits of type, nine of length. Values of probes are far shorter than 512 bytes.
 fn put(tlvs: &mut Vec<u8>, kind: u8, value: &[u8]) {
     let header = u16::from(kind) << 9 | (value.len() as u16 & 0x1ff);
     tlvs.extend_from_slice(&header.to_be_bytes());
@@ -113,7 +113,7 @@ fn put_id(tlvs: &mut Vec<u8>, kind: u8, text: &str) {
     put(tlvs, kind, &value);
 }
 
-/// Type and value of the first TLV, and what follows it.
+/// Splits off the first TLV: its type, its value, and the rest.
 fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<2>()?;
     let header = u16::from_be_bytes(*header);
@@ -121,8 +121,8 @@ fn take(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some(((header >> 9) as u8, value, after))
 }
 
-/// When the frame left, where it is ours.
-fn ours(value: &[u8]) -> Option<u64> {
+/// Time of sending in a TLV 127 of sent_time; `None` for other organisations.
+fn sent_time(value: &[u8]) -> Option<u64> {
     let time = value.strip_prefix(MAGIC)?;
     Some(u64::from_be_bytes(time.try_into().ok()?))
 }
@@ -145,7 +145,7 @@ mod tests {
     };
     const SOURCE: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 
-    /// As it goes over the wire, field by field.
+    /// Bytes of [`PROBE`], one TLV or header field an element.
     const FRAME: &[&[u8]] = &[
         b"\x01\x80\xc2\x00\x00\x0e", // destination
         b"\x02\x00\x00\x00\x00\x01", // source
@@ -158,7 +158,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_probe_is_these_bytes_and_they_are_it() {
+    fn a_probe_encodes_to_these_bytes_and_back() {
         let frame = PROBE.frame(SOURCE);
         assert_eq!(frame[..], FRAME.concat()[..]);
         assert_eq!(Probe::read(&frame), Some(PROBE));

@@ -1,53 +1,53 @@
-//! Rules as values: their normal form, the difference between what a switch has and what is wanted, and the flow-mods
-//! that make it. Pure.
+//! Rules (flow entries) as values: their normal form, the difference between the installed and the wanted ones, and the
+//! flow-mods for that difference.
 //!
-//! 1. What a switch reports and what was sent to it are equal in the normal form ([`Match::normal`],
+//! 1. A rule as sent and as reported by the switch have the same normal form ([`Match::normal`],
 //!    [`instruction::normal`]).
-//! 2. A wanted rule that is not there is added; one that is there with another body is replaced by an ADD (MODIFY would
-//!    keep the old cookie); one that is there and not wanted is deleted, by its own cookie.
-//! 3. A rule with a timeout that is not wanted is transient: it goes by itself and is left alone.
+//! 2. A wanted rule that is missing is added. An installed rule with another body is replaced by an ADD, because MODIFY
+//!    would keep the old cookie. An installed rule that is not wanted is deleted, selected by its own cookie.
+//! 3. An unwanted rule with a timeout is left alone: the switch will expire it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::v13::flow_mod::flag;
 use crate::v13::instruction::{self, Instruction};
-use crate::v13::{FlowMod, FlowStats, Match};
+use crate::v13::{FlowMod, FlowModCommand, FlowStats, Match};
 
-/// Flags that are part of a rule; the others only say how to add it.
-const LASTING: u16 = flag::SEND_FLOW_REM | flag::NO_PKT_COUNTS | flag::NO_BYT_COUNTS;
+/// Flags that the switch stores with the rule; the others only affect how it is added.
+const STORED_FLAGS: u16 = flag::SEND_FLOW_REM | flag::NO_PKT_COUNTS | flag::NO_BYT_COUNTS;
 
-/// What identifies a rule in a switch.
+/// Identity of a rule within a switch: table, priority and match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleKey {
-    /// Its table.
+    /// Table that holds the rule.
     pub table: u8,
-    /// Its priority.
+    /// Priority; a packet takes the matching rule with the highest one.
     pub priority: u16,
-    /// Which packets, in normal form.
+    /// Match, in normal form.
     pub match_: Match,
 }
 
-/// What a rule does.
+/// Contents of a rule: instructions, timeouts, flags and cookie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleBody {
-    /// What happens to the packets.
+    /// Instructions for matching packets.
     pub instructions: Vec<Instruction>,
-    /// Seconds without a packet until it goes.
+    /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
-    /// Seconds until it goes.
+    /// Seconds after installation until the switch removes the rule; 0 for never.
     pub hard_timeout: u16,
-    /// `flow_mod::flag::*`.
+    /// Bits of `flow_mod::flag`.
     pub flags: u16,
-    /// Its cookie.
+    /// Opaque number chosen by the controller.
     pub cookie: u64,
 }
 
-/// Rules of one switch.
+/// Rules of one switch, by key.
 pub type RuleSet = BTreeMap<RuleKey, RuleBody>;
 
 impl RuleKey {
-    /// With the match brought into normal form.
+    /// Makes a key, with the match brought into normal form.
     pub fn new(table: u8, priority: u16, match_: &Match) -> RuleKey {
         RuleKey {
             table,
@@ -58,21 +58,21 @@ impl RuleKey {
 }
 
 impl RuleBody {
-    /// The normal form: instructions in normal form, and only the flags that are part of a rule.
+    /// Returns the normal form: normal instructions, and only the flags that the switch stores.
     pub fn normal(&self) -> RuleBody {
         RuleBody {
             instructions: instruction::normal(&self.instructions),
-            flags: self.flags & LASTING,
+            flags: self.flags & STORED_FLAGS,
             ..*self
         }
     }
 
-    /// It goes by itself.
+    /// Tells whether the switch removes the rule after a timeout.
     pub const fn is_transient(&self) -> bool {
         self.idle_timeout != 0 || self.hard_timeout != 0
     }
 
-    /// Both in normal form: the same rule, but for bits of the cookie that do not count.
+    /// Compares two bodies in normal form, except for the cookie bits in `ignore_cookie`.
     fn same(&self, other: &RuleBody, ignore_cookie: u64) -> bool {
         (self.cookie ^ other.cookie) & !ignore_cookie == 0
             && self.idle_timeout == other.idle_timeout
@@ -82,34 +82,34 @@ impl RuleBody {
     }
 }
 
-/// A rule as a switch reports it, in normal form.
+/// Converts a rule reported by a switch, into normal form.
 pub fn from_stats(stats: &FlowStats) -> (RuleKey, RuleBody) {
     let body = RuleBody {
         instructions: instruction::normal(&stats.instructions),
         idle_timeout: stats.idle_timeout,
         hard_timeout: stats.hard_timeout,
-        flags: stats.flags & LASTING,
+        flags: stats.flags & STORED_FLAGS,
         cookie: stats.cookie,
     };
     let key = RuleKey::new(stats.table_id, stats.priority, &stats.match_);
     (key, body)
 }
 
-/// What has to be done to a switch.
+/// Changes that turn the installed rules of a switch into the wanted ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Not there.
+    /// Wanted rules that are not installed.
     pub add: Vec<(RuleKey, RuleBody)>,
-    /// There, and different: as wanted.
+    /// Wanted rules that are installed with another body.
     pub change: Vec<(RuleKey, RuleBody)>,
-    /// There, and not wanted: as installed.
+    /// Installed rules that are not wanted, as installed.
     pub remove: Vec<(RuleKey, RuleBody)>,
-    /// How many are there as wanted.
+    /// Number of rules that are installed as wanted.
     pub unchanged: usize,
 }
 
-/// What has to be done to a switch that has `installed` so that it has `wanted`. Bits of the cookie in `ignore_cookie`
-/// do not count. Neither set need be in normal form.
+/// Computes the changes that turn `installed` into `wanted`. Cookie bits in `ignore_cookie` are not compared. The
+/// sets need not be in normal form.
 pub fn difference(installed: &RuleSet, wanted: &RuleSet, ignore_cookie: u64) -> Difference {
     let (installed, wanted) = (normal(installed), normal(wanted));
     let mut difference = Difference::default();
@@ -131,7 +131,7 @@ pub fn difference(installed: &RuleSet, wanted: &RuleSet, ignore_cookie: u64) -> 
     difference
 }
 
-/// With keys in normal form; the same set, if they are.
+/// Brings the keys into normal form; borrows the set if they already are.
 fn normal(rules: &RuleSet) -> Cow<'_, RuleSet> {
     if rules.keys().all(|key| key.match_.is_normal()) {
         return Cow::Borrowed(rules);
@@ -144,12 +144,12 @@ fn normal(rules: &RuleSet) -> Cow<'_, RuleSet> {
 }
 
 impl Difference {
-    /// Nothing has to be done.
+    /// Tells whether the switch needs no change.
     pub fn is_empty(&self) -> bool {
         self.add.is_empty() && self.change.is_empty() && self.remove.is_empty()
     }
 
-    /// What makes it: new rules first, then changed ones, deletions last.
+    /// Builds the flow-mods: additions first, then replacements, then deletions, so that no packet meets a gap.
     pub fn flow_mods(&self) -> Vec<FlowMod> {
         let add = self.add.iter().chain(&self.change);
         let add = add.map(|(key, body)| FlowMod::add(key, body));
@@ -159,10 +159,42 @@ impl Difference {
     }
 }
 
+/// Flow-mods for one rule, kept here so that `v13` does not depend on this module.
+impl FlowMod {
+    /// Adds a rule, or replaces the rule with its key. Everything is in normal form, because switches refuse bits
+    /// outside a mask.
+    pub fn add(key: &RuleKey, body: &RuleBody) -> FlowMod {
+        FlowMod {
+            cookie: body.cookie,
+            table_id: key.table,
+            idle_timeout: body.idle_timeout,
+            hard_timeout: body.hard_timeout,
+            priority: key.priority,
+            flags: body.flags,
+            match_: key.match_.normal(),
+            instructions: instruction::normal(&body.instructions),
+            ..FlowMod::default()
+        }
+    }
+
+    /// Deletes the rule with this key, if its cookie is this one.
+    pub fn delete_strict(key: &RuleKey, cookie: u64) -> FlowMod {
+        FlowMod {
+            cookie,
+            cookie_mask: u64::MAX,
+            table_id: key.table,
+            command: FlowModCommand::DeleteStrict,
+            priority: key.priority,
+            match_: key.match_.normal(),
+            ..FlowMod::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v13::{Action, FlowModCommand, Oxm, OxmField, port};
+    use crate::v13::{Action, Oxm, OxmField, port};
 
     const COOKIE: u64 = 0x4d01_0001_0000_0000;
     const EPOCH: u64 = 0xffff << 32;
@@ -181,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_as_wanted_is_left_alone() {
+    fn rules_installed_as_wanted_are_left_alone() {
         let rules = set([rule(1, 1), rule(2, 2)]);
         let difference = difference(&rules, &rules, 0);
         assert_eq!((difference.is_empty(), difference.unchanged), (true, 2));
@@ -205,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_cookie_only_what_counts_is_compared() {
+    fn ignored_cookie_bits_are_not_compared() {
         let (key, mut body) = rule(1, 1);
         let wanted = set([(key.clone(), body.clone())]);
         body.cookie |= 7 << 32;
@@ -227,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transient_rule_goes_by_itself_but_is_adopted_where_wanted() {
+    fn an_unwanted_rule_with_a_timeout_is_left_to_expire() {
         let (key, mut body) = rule(1, 1);
         body.idle_timeout = 5;
         let transient = set([(key, body)]);
@@ -236,10 +268,11 @@ mod tests {
         assert_eq!(difference(&transient, &transient, 0).unchanged, 1);
     }
 
-    /// Found on Open vSwitch 3.1: it leaves out masks of all ones, empty action lists and `max_len` of ports, and orders
-    /// fields and instructions its own way. Flags it reports as sent; another switch need not.
+    /// Differences seen in reports of Open vSwitch 3.1: masks of all ones, empty action lists and `max_len` of
+    /// ports are left out, fields and instructions are reordered. Flags are reported as sent, which other switches
+    /// need not do.
     #[test]
-    fn what_a_switch_reports_otherwise_is_the_same_rule() {
+    fn a_rule_that_the_switch_reports_in_another_form_is_the_same_rule() {
         let (mut key, mut body) = rule(1, 1);
         key.match_ = Match {
             fields: vec![
@@ -290,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_goes_to_the_controller_counts() {
+    fn max_len_to_the_controller_is_compared() {
         let (key, body) = rule(1, port::CONTROLLER);
         let mut whole = body.clone();
         whole.instructions = vec![Instruction::ApplyActions(vec![Action::to_controller()])];

@@ -1,33 +1,31 @@
-//! Values as others read them, in JSON for one (`serde::Serialize`): fields by the specification's names, in wire order; bytes as
-//! hexadecimal digits, addresses as text.
+//! Functions for `#[serde(serialize_with)]`: JSON has the specification's field names in wire order, bytes as
+//! hexadecimal digits, and addresses as text.
 
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Serializer;
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 
 use crate::addr::Dpid;
-use crate::header::MessageType;
-use crate::text;
-use crate::v13::{Oxm, OxmField};
 
-/// Bytes as text: two hexadecimal digits each.
+/// Serializes bytes as text, two hexadecimal digits a byte.
 pub(crate) fn hex<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{bytes:x}"))
 }
 
-/// A number of 64 bits that is no count, as text: 0x and hexadecimal digits. Not all programs have such numbers.
+/// Serializes a 64-bit number as `0x` and hexadecimal digits: many JSON readers lose bits above 2^53. For cookies
+/// and metadata, not for counters.
 pub(crate) fn hex_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{number:#x}"))
 }
 
-/// A datapath id as text.
+/// Serializes a datapath id as 16 hexadecimal digits.
 pub(crate) fn datapath<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Dpid(*id))
 }
 
-/// Of an error: its numbers, and the names of both.
+/// Serializes an error message: type and code as numbers, both names as one text, and the data.
 pub(crate) fn error<S: Serializer>(
     (kind, code): (u16, u16),
     names: &impl fmt::Display,
@@ -40,28 +38,4 @@ pub(crate) fn error<S: Serializer>(
     fields.serialize_field("name", &names.to_string())?;
     fields.serialize_field("data", &format_args!("{data:x}"))?;
     fields.end()
-}
-
-/// By its number: the names are those of a version.
-impl Serialize for MessageType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.0)
-    }
-}
-
-/// By its name, or class and number.
-impl Serialize for OxmField {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// The value as what the field is, and behind a slash its mask.
-impl Serialize for Oxm {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Oxm", 2)?;
-        fields.serialize_field("field", &self.field)?;
-        fields.serialize_field("value", &text::OxmValue(self).to_string())?;
-        fields.end()
-    }
 }

@@ -1,40 +1,23 @@
-//! Rules as people read them, much as `ovs-ofctl` prints them.
+//! Rules as text, in the syntax of `ovs-ofctl dump-flows`.
 
 mod fields;
+mod port_name;
 
 use std::fmt::{self, Display, Formatter};
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use self::fields::hex;
+pub use self::port_name::PortName;
 use crate::rule::{RuleBody, RuleKey};
 use crate::v13::nicira::{self, Resubmit};
-use crate::v13::{Action, FlowStats, Instruction, Match, Oxm, port};
+use crate::v13::{Action, FlowStats, Instruction, Match, Oxm, OxmField, port};
 
-/// A port by its number, or by its name if it is a reserved one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortName(
-    /// Its number.
-    pub u32,
-);
-
-impl Display for PortName {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            port::IN_PORT => "IN_PORT",
-            port::TABLE => "TABLE",
-            port::NORMAL => "NORMAL",
-            port::FLOOD => "FLOOD",
-            port::ALL => "ALL",
-            port::CONTROLLER => "CONTROLLER",
-            port::LOCAL => "LOCAL",
-            port::ANY => "ANY",
-            number => return write!(f, "{number}"),
-        })
-    }
-}
-
-/// A list of instructions; `drop` where there is none that does anything.
+/// Displays a list of instructions; `drop` if the list does nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Instructions<'a>(
-    /// The list.
+    /// List to display.
     pub &'a [Instruction],
 );
 
@@ -54,10 +37,10 @@ impl Display for Instructions<'_> {
     }
 }
 
-/// A list of actions.
+/// Displays a list of actions, separated by commas.
 #[derive(Debug, Clone, Copy)]
 pub struct Actions<'a>(
-    /// The list.
+    /// List to display.
     pub &'a [Action],
 );
 
@@ -67,7 +50,7 @@ impl Display for Actions<'_> {
     }
 }
 
-/// With commas between.
+/// Writes the items separated by commas.
 fn list<T: Display>(f: &mut Formatter<'_>, items: &[T]) -> fmt::Result {
     for (i, item) in items.iter().enumerate() {
         let separator = if i == 0 { "" } else { "," };
@@ -76,16 +59,10 @@ fn list<T: Display>(f: &mut Formatter<'_>, items: &[T]) -> fmt::Result {
     Ok(())
 }
 
-/// `0x`, then two hexadecimal digits a byte.
-fn hex(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    f.write_str("0x")?;
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
-/// A field's value, and behind a slash its mask.
+/// Displays the value of a field, with its mask after a slash.
 #[derive(Debug, Clone, Copy)]
 pub struct OxmValue<'a>(
-    /// The field.
+    /// Field to display.
     pub &'a Oxm,
 );
 
@@ -95,8 +72,25 @@ impl Display for OxmValue<'_> {
     }
 }
 
+/// Serializes the name, or class and number of an unknown field.
+impl Serialize for OxmField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Serializes the field and its value as text, with the mask after a slash.
+impl Serialize for Oxm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Oxm", 2)?;
+        fields.serialize_field("field", &self.field)?;
+        fields.serialize_field("value", &OxmValue(self).to_string())?;
+        fields.end()
+    }
+}
+
 impl Display for Match {
-    /// `any` for a match of all packets.
+    /// Writes `any` for a match without fields.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.fields.is_empty() {
             true => f.write_str("any"),
@@ -148,7 +142,7 @@ impl Display for Action {
     }
 }
 
-/// What is as before is left out.
+/// Port and table are left out where the packet keeps them.
 fn write_resubmit(f: &mut Formatter<'_>, resubmit: &Resubmit) -> fmt::Result {
     let keeps_port = resubmit.in_port == nicira::IN_PORT;
     match (keeps_port, resubmit.table) {
@@ -245,7 +239,6 @@ impl Display for FlowStats {
 mod tests {
     use super::*;
     use crate::MacAddr;
-    use crate::v13::{Oxm, OxmField};
 
     #[test]
     fn matches_are_written_as_ovs_ofctl_does() {

@@ -1,4 +1,5 @@
-//! Whatever the bytes are: no panic, no loop, and what is read is written so that it reads the same.
+//! Property tests on arbitrary bytes: no panic, no endless loop, and a decoded message survives encoding and
+//! decoding.
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::v13::{self, Message, OxmField};
@@ -28,7 +29,7 @@ fn check(frame: &Bytes) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A frame with a right header; the rest is up to the test.
+/// Frame with a correct header and this body.
 fn framed(kind: u8, body: &[u8]) -> Bytes {
     let length = (Header::LEN + body.len()) as u16;
     let mut frame = vec![v13::VERSION, kind];
@@ -38,7 +39,7 @@ fn framed(kind: u8, body: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// Numbers that lengths and types often are, so that more than the first check is reached.
+/// Bytes that are likely lengths and types, so that decoding gets beyond the first check.
 fn likely_byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         4 => Just(0_u8),
@@ -49,7 +50,7 @@ fn likely_byte() -> impl Strategy<Value = u8> {
     ]
 }
 
-/// An OXM whose length may be right.
+/// OXM whose length is correct in some cases.
 fn oxm() -> impl Strategy<Value = Vec<u8>> {
     let class = prop_oneof![8 => Just(OxmField::BASIC), 1 => Just(OxmField::EXPERIMENTER), 1 => any::<u16>()];
     let length = prop_oneof![
@@ -77,7 +78,7 @@ fn oxm() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// A TLV with a 16-bit length that is mostly right.
+/// TLV whose 16-bit length is mostly correct.
 fn tlv(
     kinds: std::ops::RangeInclusive<u16>,
     body: impl Strategy<Value = Vec<u8>>,
@@ -114,7 +115,7 @@ fn instruction() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A match, padded; its length is mostly right.
+/// Padded match whose length is mostly correct.
 fn a_match() -> impl Strategy<Value = Vec<u8>> {
     let wrong = prop_oneof![9 => Just(None), 1 => any::<u16>().prop_map(Some)];
     (concat(oxm()), wrong).prop_map(|(fields, wrong)| {

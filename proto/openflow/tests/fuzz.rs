@@ -1,5 +1,5 @@
-//! The targets of `fuzz` without libFuzzer: inputs made from the vectors, changed at random. A short run in each test;
-//! `FUZZ_SECONDS` makes it as long as that, from another seed each time, which is printed.
+//! Runs the targets of `fuzz` without libFuzzer, on random mutations of the vectors. Each target runs briefly from
+//! a fixed seed; `FUZZ_SECONDS` sets the total time and takes a random seed, which is printed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -15,7 +15,7 @@ use morph_openflow::lldp::Probe;
 use morph_openflow::{Dpid, MacAddr};
 use targets::TARGETS;
 
-/// A small generator: what it gives depends on its seed alone (xorshift64*).
+/// Deterministic random numbers from a seed (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -39,8 +39,9 @@ impl Random {
     }
 }
 
-/// One change: a byte, a bit, a 16-bit length, a cut, a piece of another input, or a repetition.
-fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+/// Applies one mutation: changes a byte, a bit or a 16-bit length, truncates, inserts a piece of another input, or
+/// repeats a piece.
+fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     let at = random.below(input.len());
     let end = at + random.below(input.len() - at + 1);
     match random.below(8) {
@@ -65,8 +66,8 @@ fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     }
 }
 
-/// Mostly the header's length is right, so that more than it is looked at.
-fn mend(input: &mut [u8], random: &mut Random) {
+/// Corrects the length in the header, most of the time, so that decoding gets beyond the header.
+fn fix_length(input: &mut [u8], random: &mut Random) {
     let length = input.len() as u16;
     if random.below(8) != 0
         && let Some(field) = input.get_mut(2..4)
@@ -75,7 +76,7 @@ fn mend(input: &mut [u8], random: &mut Random) {
     }
 }
 
-/// Ours and those of others, as bytes.
+/// Frames of our vectors and of other implementations.
 fn frames(folder: hex::Folder) -> Vec<Vec<u8>> {
     let names = folder.names().into_iter();
     let ours = names.map(|name| folder.load(&name).to_vec());
@@ -84,7 +85,7 @@ fn frames(folder: hex::Folder) -> Vec<Vec<u8>> {
     ours.chain(others).collect()
 }
 
-/// Frames, and for the targets of parts what is in them.
+/// Seed inputs of a target: whole frames, or the parts that the target decodes.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let part = |name: &str, from: usize| hex::OF13.load(name)[from..].to_vec();
     match target {
@@ -106,8 +107,8 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// What was found once: `fuzz/found/TARGET/*`, as libFuzzer writes them.
-fn found(target: &str) -> Vec<PathBuf> {
+/// Inputs that once caused a failure: `fuzz/found/TARGET/*`, as written by libFuzzer.
+fn findings(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/found");
     let Ok(entries) = std::fs::read_dir(folder.join(target)) else {
         return Vec::new();
@@ -116,7 +117,7 @@ fn found(target: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_target_of_libfuzzer_has_its_corpus_and_stand_in() {
+fn each_fuzz_target_has_a_corpus() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
     let entries = std::fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().path());
@@ -124,11 +125,11 @@ fn each_target_of_libfuzzer_has_its_corpus_and_stand_in() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     names.sort();
-    let mut there: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
-    there.sort_unstable();
-    assert_eq!(names, there);
-    // `fuzz/run` asks for the seeds as files: FUZZ_CORPUS/TARGET/NUMBER.
-    for name in there {
+    let mut tested: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    tested.sort_unstable();
+    assert_eq!(names, tested);
+    // `fuzz/run` takes the seeds as files: FUZZ_CORPUS/TARGET/NUMBER.
+    for name in tested {
         let seeds = corpus(name);
         assert!(!seeds.is_empty(), "{name}");
         let Some(to) = std::env::var_os("FUZZ_CORPUS") else {
@@ -143,18 +144,18 @@ fn each_target_of_libfuzzer_has_its_corpus_and_stand_in() {
 }
 
 #[test]
-fn what_was_found_once_stays_mended() {
+fn inputs_found_by_fuzzing_stay_fixed() {
     for (name, target) in TARGETS {
-        for path in found(name) {
+        for path in findings(name) {
             let input = std::fs::read(&path).unwrap();
-            let held = std::panic::catch_unwind(|| target(&input));
-            assert!(held.is_ok(), "{name}: {}", path.display());
+            let passed = std::panic::catch_unwind(|| target(&input));
+            assert!(passed.is_ok(), "{name}: {}", path.display());
         }
     }
 }
 
 #[test]
-fn any_input_is_read_or_refused() {
+fn any_input_is_decoded_or_refused() {
     let seconds = std::env::var("FUZZ_SECONDS").ok();
     let seconds = seconds.map(|s| s.parse::<u64>().unwrap());
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -169,20 +170,20 @@ fn any_input_is_read_or_refused() {
     }
 }
 
-/// For so long; how many inputs.
+/// Runs a target for `time`; returns the number of inputs.
 fn fuzz(name: &str, target: fn(&[u8]), mut random: Random, time: Duration) -> u64 {
     let corpus = corpus(name);
     let (start, mut runs) = (Instant::now(), 0);
     while start.elapsed() < time {
         let mut input = corpus[random.below(corpus.len())].clone();
         for _ in 0..random.below(6) {
-            change(&mut input, &corpus, &mut random);
+            mutate(&mut input, &corpus, &mut random);
         }
         if name == "v10" || name == "v13" {
-            mend(&mut input, &mut random);
+            fix_length(&mut input, &mut random);
         }
-        let held = std::panic::catch_unwind(|| target(&input));
-        assert!(held.is_ok(), "{name}: {input:02x?}");
+        let passed = std::panic::catch_unwind(|| target(&input));
+        assert!(passed.is_ok(), "{name}: {input:02x?}");
         runs += 1;
     }
     runs

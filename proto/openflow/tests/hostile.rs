@@ -1,5 +1,5 @@
-//! Input made to hurt: each is answered by a message or by an error that names field, offset and value, in time that does not
-//! grow with what it promises, and in memory that is bounded by what it is.
+//! Hostile input: each frame gives a message or an error that names field, offset and value. Decoding time and
+//! memory are bounded by the size of the frame, not by the lengths stated in it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use morph_openflow::v13::*;
 use morph_openflow::{DecodeError, Header, MessageType, frame, v10};
 
-/// Counts what a thread has in use, and what it had at most.
+/// Allocator that counts a thread's bytes in use, and their maximum.
 struct Counting;
 
 thread_local! {
@@ -22,14 +22,14 @@ thread_local! {
 }
 
 fn count(bytes: isize) {
-    // A thread that ends frees when its counters have gone.
+    // The counters may be gone when an ending thread frees memory.
     let _ = NOW.try_with(|now| {
         now.set(now.get() + bytes);
         MOST.with(|most| most.set(most.get().max(now.get())));
     });
 }
 
-// SAFETY: all is passed on to the system's allocator as it came.
+// SAFETY: all calls are passed on to the system allocator unchanged.
 #[allow(
     unsafe_code,
     reason = "an allocator is unsafe, and this one only counts"
@@ -49,12 +49,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// For any frame. Only an optimized build is held to it: the others are many times slower.
+/// Time limit for decoding a frame; debug builds are many times slower.
 const TIME: Duration = match cfg!(debug_assertions) {
     true => Duration::from_millis(200),
     false => Duration::from_millis(10),
 };
-/// Bytes in use for each byte of the frame, at most: an owned value of a list of the shortest elements takes this much.
+/// Maximum bytes in use for each byte of the frame, reached by owned lists of the shortest elements.
 const MEMORY: isize = 64;
 
 fn measured(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
@@ -75,7 +75,7 @@ fn measured_by<T>(
         "{memory} bytes for {} of frame",
         frame.len()
     );
-    // The best of a few: other processes have their time too.
+    // Best of several runs, because other processes take CPU time too.
     let mut best = Duration::MAX;
     for _ in 0..3 {
         let start = Instant::now();
@@ -92,18 +92,18 @@ fn framed(kind: MessageType, body: &[u8]) -> Bytes {
     [&header.concat(), body].concat().into()
 }
 
-/// A multipart reply's body.
+/// Multipart reply of a type with this body.
 fn reply(kind: u16, body: &[u8]) -> Bytes {
     let head = [&kind.to_be_bytes()[..], &[0; 6]].concat();
     framed(MessageType::MULTIPART_REPLY, &[&head, body].concat())
 }
 
-fn said(frame: &Bytes) -> String {
+fn error_of(frame: &Bytes) -> String {
     measured(frame).unwrap_err().to_string()
 }
 
 #[test]
-fn a_length_of_zero_ends_no_loop_and_begins_none() {
+fn a_length_of_zero_is_an_error_and_not_a_loop() {
     use MessageType as T;
     let flow_mod = |rest: &[u8]| framed(T::FLOW_MOD, &[&[0; 40], rest].concat());
     let empty = [0, 1, 0, 4, 0, 0, 0, 0];
@@ -184,7 +184,7 @@ fn a_length_of_zero_ends_no_loop_and_begins_none() {
             "table_feature_prop at byte 86: length 0 is less than 4",
         ),
     ] {
-        assert_eq!(said(&frame), text);
+        assert_eq!(error_of(&frame), text);
     }
 }
 
@@ -232,7 +232,7 @@ fn lengths_that_disagree_are_named() {
                 T::METER_MOD,
                 &[&[0; 8][..], &[0, 1, 0, 20], &[0; 16]].concat(),
             ),
-            "meter_band at byte 32: 4 bytes follow its end",
+            "meter_band at byte 32: 4 unexpected bytes at the end",
         ),
         (
             reply(3, &[0; 25]),
@@ -240,7 +240,7 @@ fn lengths_that_disagree_are_named() {
         ),
         (
             reply(8, &[0; 41]),
-            "message at byte 56: 1 bytes follow its end",
+            "message at byte 56: 1 unexpected bytes at the end",
         ),
         (
             framed(T::SET_ASYNC, &[0; 23]),
@@ -248,15 +248,15 @@ fn lengths_that_disagree_are_named() {
         ),
         (
             framed(T::PORT_MOD, &[0; 33]),
-            "message at byte 40: 1 bytes follow its end",
+            "message at byte 40: 1 unexpected bytes at the end",
         ),
     ] {
-        assert_eq!(said(&frame), text);
+        assert_eq!(error_of(&frame), text);
     }
 }
 
 #[test]
-fn an_oxm_that_is_not_as_its_field_is() {
+fn an_oxm_with_wrong_lengths_is_refused() {
     let with = |oxm: &[u8]| {
         let length = oxm.len() as u8 + 4;
         let match_ = [&[0, 1, 0, length][..], oxm, &[0; 8]].concat();
@@ -269,33 +269,33 @@ fn an_oxm_that_is_not_as_its_field_is() {
     for (oxm, text) in [
         (
             &[0x80, 0, 1, 4, 0, 0, 0, 1][..],
-            "oxm.length at byte 55: length 4 where it is 8",
+            "oxm.length at byte 55: length 4, expected 8",
         ),
         (
             &[0x80, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1],
-            "oxm.length at byte 55: length 8 where it is 4",
+            "oxm.length at byte 55: length 8, expected 4",
         ),
         (
             &[0x80, 0, 0, 255],
-            "oxm.length at byte 55: length 255 where it is 4",
+            "oxm.length at byte 55: length 255, expected 4",
         ),
         (
             &[0, 1, 0, 3, 0, 0, 0],
-            "oxm.length at byte 55: length 3 where it is 4",
+            "oxm.length at byte 55: length 3, expected 4",
         ),
         (
             &[0xff, 0xff, 1, 5, 0, 0, 0, 0, 1],
             "oxm.length at byte 55: length 5 is not a multiple of 2",
         ),
     ] {
-        assert_eq!(said(&with(oxm)), text);
+        assert_eq!(error_of(&with(oxm)), text);
     }
-    // A mask where there must be none, and a field twice: read, so that it can be passed on; and told by who asks.
+    // Invalid masks and duplicate fields are decoded, so that the frame can be forwarded, but reported by `check`.
     let mask = with(&[0x80, 0, 1, 8, 0, 0, 0, 1, 255, 255, 255, 255]);
     let twice = with(&[0x80, 0, 0, 4, 0, 0, 0, 1, 0x80, 0, 0, 4, 0, 0, 0, 2]);
     for (frame, text) in [
-        (mask, "in_port cannot have this mask"),
-        (twice, "in_port stands there twice"),
+        (mask, "match field in_port cannot have this mask"),
+        (twice, "match field in_port occurs twice"),
     ] {
         let Ok((_, Message::FlowMod(flow_mod))) = measured(&frame) else {
             panic!("{text}");
@@ -305,11 +305,11 @@ fn an_oxm_that_is_not_as_its_field_is() {
 }
 
 #[test]
-fn versions_and_types_that_there_are_not() {
+fn unknown_versions_are_refused_and_unknown_types_kept() {
     let mut barrier = framed(MessageType::BARRIER_REQUEST, &[]).to_vec();
     for version in (0..=255).filter(|v| *v != VERSION) {
         barrier[0] = version;
-        let error = said(&barrier.clone().into());
+        let error = error_of(&barrier.clone().into());
         assert_eq!(
             error,
             format!("header.version at byte 0: version {version} is not supported")
@@ -334,7 +334,7 @@ fn versions_and_types_that_there_are_not() {
     );
 }
 
-/// The longest frames, full of the shortest elements: what costs most of time and memory for a byte.
+/// Longest frames, full of the shortest elements, which cost the most time and memory for each byte.
 #[test]
 fn the_longest_frames() {
     let full = |kind, head: &[u8], element: &[u8]| {
@@ -380,12 +380,12 @@ fn the_longest_frames() {
         full(T::MULTIPART_REPLY, &parts(13), &[0x41; 64]),
     ];
     for (n, frame) in frames.iter().enumerate() {
-        // Whether the padding at the end is right does not matter here.
+        // Correct padding at the end does not matter here.
         let result = measured(frame);
         let end = [2, 3].contains(&n) && result.is_err();
         assert!(result.is_ok() || end, "{n}: {result:?}");
     }
-    // Bundles in bundles: each is only looked into when it is asked for.
+    // Nested bundles are not decoded until asked for.
     let head = [&b"ONF\0"[..], &2301_u32.to_be_bytes(), &[0; 8]].concat();
     let mut inside = framed(T::BARRIER_REQUEST, &[]);
     while inside.len() + 24 <= frame::MAX {
@@ -423,7 +423,7 @@ fn the_longest_frames_of_1_0() {
 }
 
 #[test]
-fn a_promise_of_a_length_takes_no_more_than_one_frame() {
+fn a_large_length_reserves_no_more_than_one_frame() {
     let before = NOW.get();
     let mut buffer = BytesMut::from(&[4, 10, 0xff, 0xff, 0, 0, 0, 0][..]);
     assert_eq!(frame::split(&mut buffer).unwrap(), None);
@@ -434,7 +434,7 @@ fn a_promise_of_a_length_takes_no_more_than_one_frame() {
     }
 }
 
-/// Each byte of each vector, each of 16 values in its place: read or refused, in bounds.
+/// Replaces each byte of each vector by 8 values; every result is decoded or refused within bounds.
 #[test]
 fn every_vector_with_every_byte_changed() {
     for name in hex::OF13.names() {

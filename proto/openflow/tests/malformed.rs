@@ -1,4 +1,4 @@
-//! Lengths that lie, one by one: what is said of each. And values that do not fit into a frame.
+//! Wrong lengths, one by one, with the exact error; and values that do not fit into a frame.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,15 +12,15 @@ fn framed(version: u8, kind: MessageType, body: &[u8]) -> Bytes {
     [&header.concat(), body].concat().into()
 }
 
-fn said(kind: MessageType, body: &[u8]) -> String {
+fn error_of(kind: MessageType, body: &[u8]) -> String {
     decode(&framed(VERSION, kind, body))
         .unwrap_err()
         .to_string()
 }
 
-/// A flow-mod's fixed part, then this.
+/// Error of a flow-mod whose fixed part is followed by these bytes.
 fn flow_mod_with(rest: &[u8]) -> String {
-    said(MessageType::FLOW_MOD, &[&[0; 40], rest].concat())
+    error_of(MessageType::FLOW_MOD, &[&[0; 40], rest].concat())
 }
 
 const NO_FIELDS: [u8; 8] = [0, 1, 0, 4, 0, 0, 0, 0];
@@ -30,12 +30,12 @@ fn with_instruction(rest: &[u8]) -> String {
 }
 
 #[test]
-fn a_header_that_does_not_fit_its_frame() {
+fn a_header_that_disagrees_with_its_frame() {
     let mut frame = framed(VERSION, MessageType::BARRIER_REQUEST, &[]).to_vec();
     frame[3] = 9;
     assert_eq!(
         decode(&frame.into()).unwrap_err().to_string(),
-        "header.length at byte 2: length 9 where it is 8"
+        "header.length at byte 2: length 9, expected 8"
     );
     let newer = framed(6, MessageType::BARRIER_REQUEST, &[]);
     assert_eq!(
@@ -47,17 +47,17 @@ fn a_header_that_does_not_fit_its_frame() {
 #[test]
 fn a_body_too_short_or_too_long() {
     assert_eq!(
-        said(MessageType::FEATURES_REPLY, &[0; 23]),
+        error_of(MessageType::FEATURES_REPLY, &[0; 23]),
         "features_reply at byte 8: needs 24 bytes, 23 are left"
     );
     assert_eq!(
-        said(MessageType::BARRIER_REPLY, &[0; 3]),
-        "message at byte 8: 3 bytes follow its end"
+        error_of(MessageType::BARRIER_REPLY, &[0; 3]),
+        "message at byte 8: 3 unexpected bytes at the end"
     );
 }
 
 #[test]
-fn a_match_that_lies() {
+fn a_match_with_wrong_lengths() {
     for (rest, text) in [
         (
             &[0, 0, 0, 4, 0, 0, 0, 0][..],
@@ -77,7 +77,7 @@ fn a_match_that_lies() {
         ),
         (
             &[0, 1, 0, 9, 0x80, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0],
-            "oxm.length at byte 55: length 1 where it is 4",
+            "oxm.length at byte 55: length 1, expected 4",
         ),
         (
             &[0, 1, 0, 11, 0, 9, 1, 3, 1, 2, 3, 0, 0, 0, 0, 0],
@@ -97,7 +97,7 @@ fn a_match_that_lies() {
 }
 
 #[test]
-fn instructions_and_actions_that_lie() {
+fn instructions_and_actions_with_wrong_lengths() {
     for (rest, text) in [
         (
             &[0, 1, 0, 0, 0, 0, 0, 0][..],
@@ -121,7 +121,7 @@ fn instructions_and_actions_that_lie() {
         ),
         (
             &[0, 1, 0, 16, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            "instruction at byte 64: 8 bytes follow its end",
+            "instruction at byte 64: 8 unexpected bytes at the end",
         ),
         (
             &[0, 4, 0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 1],
@@ -141,14 +141,14 @@ fn instructions_and_actions_that_lie() {
 }
 
 #[test]
-fn lists_in_other_messages_that_lie() {
+fn lists_in_other_messages_with_wrong_lengths() {
     let packet_out = [&[0; 8][..], &[0, 9], &[0; 6], &[0; 8]].concat();
     assert_eq!(
-        said(MessageType::PACKET_OUT, &packet_out),
+        error_of(MessageType::PACKET_OUT, &packet_out),
         "packet_out.actions_len at byte 24: needs 9 bytes, 8 are left"
     );
     let flows = |entry: &[u8]| {
-        said(
+        error_of(
             MessageType::MULTIPART_REPLY,
             &[&[0, 1, 0, 0, 0, 0, 0, 0], entry].concat(),
         )
@@ -166,11 +166,11 @@ fn lists_in_other_messages_that_lie() {
     let mut command = [0; 48];
     command[17] = 5;
     assert_eq!(
-        said(MessageType::FLOW_MOD, &command),
+        error_of(MessageType::FLOW_MOD, &command),
         "flow_mod.command at byte 25: value 5 is not allowed"
     );
     assert_eq!(
-        said(MessageType::HELLO, &[0, 1, 0, 3]),
+        error_of(MessageType::HELLO, &[0, 1, 0, 3]),
         "hello.element at byte 10: length 3 is less than 4"
     );
 }
@@ -198,13 +198,13 @@ fn hellos_of_other_versions_are_read() {
 }
 
 #[test]
-fn what_fits_into_no_frame_is_not_written() {
+fn values_too_long_for_a_frame_are_not_encoded() {
     let too_long = Message::EchoRequest(Bytes::from(vec![0; frame::MAX - 7]));
     let mut out = BytesMut::from(&b"before"[..]);
     let error = too_long.try_encode_into(1, &mut out).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "message: a length of 65536 does not fit (at most 65535)"
+        "message is too long: 65536 bytes, at most 65535 fit"
     );
     assert_eq!(&out[..], b"before");
     assert!(too_long.encode(1).is_empty());
@@ -226,11 +226,11 @@ fn what_fits_into_no_frame_is_not_written() {
     let field = OxmField(9, 1);
     assert_eq!(
         with(Oxm::exact(field, &[0; 256])),
-        "oxm: a length of 256 does not fit (at most 255)"
+        "oxm is too long: 256 bytes, at most 255 fit"
     );
     assert_eq!(
         with(Oxm::masked(field, &[0; 4], &[0; 2])),
-        "oxm.mask: a length of 2 does not fit (at most 4)"
+        "oxm.mask is too long: 2 bytes, at most 4 fit"
     );
     let instructions = vec![Instruction::ApplyActions(vec![Action::output(1); 5000])];
     let long_list = FlowMod {
@@ -241,7 +241,7 @@ fn what_fits_into_no_frame_is_not_written() {
 }
 
 #[test]
-fn text_that_is_no_text_is_read_so_that_it_can_be_written() {
+fn invalid_utf_8_decodes_to_text_that_can_be_encoded() {
     let mut port = vec![0; 8 + 64];
     port[24..40].fill(0xff);
     let frame = framed(VERSION, MessageType::PORT_STATUS, &port);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use morph_openflow::v10::convert::Inexpressible;
+use morph_openflow::v10::convert::ConversionError;
 use morph_openflow::v13::{self, ErrorMsg, Message};
 use morph_openflow::{DecodeError, MessageType, frame, v10};
 
@@ -22,13 +22,13 @@ const REPEATED: usize = 64;
 /// Message that OpenFlow 1.0 cannot express.
 #[derive(Debug, Clone)]
 pub(crate) struct UnsendableMessage {
-    pub(crate) reason: Inexpressible,
+    pub(crate) reason: ConversionError,
     /// Error message, as if the switch had answered with it.
     pub(crate) error: Bytes,
 }
 
 impl UnsendableMessage {
-    fn new(xid: u32, reason: Inexpressible, message: &[u8]) -> Self {
+    fn new(xid: u32, reason: ConversionError, message: &[u8]) -> Self {
         let error = Message::Error(ErrorMsg {
             kind: reason.kind,
             code: reason.code,
@@ -137,7 +137,7 @@ impl Transport {
             match v13::decode(&Bytes::copy_from_slice(message)) {
                 Ok((_, message)) => self.put(xid, &message),
                 Err(error) => {
-                    let reason = Inexpressible::new(UNREADABLE, error);
+                    let reason = ConversionError::new(UNREADABLE, error);
                     self.unsendable
                         .push(UnsendableMessage::new(xid, reason, message));
                 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use morph_openflow::v10::convert::{
-    self, Inexpressible, actions_from_v13, actions_to_v13, match_from_v13, match_to_v13,
+    self, ConversionError, actions_from_v13, actions_to_v13, match_from_v13, match_to_v13,
     port_from_v13, port_to_v13,
 };
 use morph_openflow::v10::{self, StatsBody, StatsReply, StatsRequest};
@@ -74,8 +74,11 @@ pub(super) struct V10Adapter {
     pending: BTreeMap<u32, PendingRequest>,
 }
 
-fn inexpressible<T>(refusal: (u16, u16), what: impl std::fmt::Display) -> Result<T, Inexpressible> {
-    Err(Inexpressible::new(refusal, what))
+fn inexpressible<T>(
+    refusal: (u16, u16),
+    what: impl std::fmt::Display,
+) -> Result<T, ConversionError> {
+    Err(ConversionError::new(refusal, what))
 }
 
 /// Outgoing messages, from 1.3 to 1.0.
@@ -91,7 +94,7 @@ impl V10Adapter {
         xid: u32,
         message: &Message,
         out: &mut BytesMut,
-    ) -> Result<(), Inexpressible> {
+    ) -> Result<(), ConversionError> {
         let (message, pending) = self.translate_outgoing(message)?;
         if let Err(error) = message.try_encode_into(xid, out) {
             return inexpressible(BAD_LEN, error);
@@ -108,7 +111,7 @@ impl V10Adapter {
     fn translate_outgoing(
         &self,
         message: &Message,
-    ) -> Result<(v10::Message, Option<PendingRequest>), Inexpressible> {
+    ) -> Result<(v10::Message, Option<PendingRequest>), ConversionError> {
         Ok(match message {
             Message::EchoRequest(data) => (v10::Message::EchoRequest(data.clone()), None),
             Message::FeaturesRequest => (v10::Message::FeaturesRequest, None),
@@ -122,7 +125,7 @@ impl V10Adapter {
         })
     }
 
-    fn flow_mod(&self, flow: &FlowMod) -> Result<v10::Message, Inexpressible> {
+    fn flow_mod(&self, flow: &FlowMod) -> Result<v10::Message, ConversionError> {
         use v10::FlowModCommand as Old;
         if flow.table_id != self.table {
             let (table, own) = (flow.table_id, self.table);
@@ -163,7 +166,7 @@ impl V10Adapter {
 }
 
 /// Extracts the actions of a rule that only applies actions.
-fn applied_actions(instructions: &[Instruction]) -> Result<Vec<v10::Action>, Inexpressible> {
+fn applied_actions(instructions: &[Instruction]) -> Result<Vec<v10::Action>, ConversionError> {
     match instructions {
         [] => Ok(Vec::new()),
         [Instruction::ApplyActions(actions)] => actions_from_v13(actions),
@@ -179,14 +182,14 @@ fn applied_actions(instructions: &[Instruction]) -> Result<Vec<v10::Action>, Ine
 }
 
 /// Translates a role: Nicira's numbers are one less than those of 1.3, and none asks for the current role.
-fn role_request(role: u32) -> Result<v10::Message, Inexpressible> {
+fn role_request(role: u32) -> Result<v10::Message, ConversionError> {
     match role.checked_sub(1) {
         Some(role) => Ok(v10::Message::Vendor(v10::Vendor::NxRoleRequest(role))),
         None => inexpressible(BAD_TYPE, "request for the current role"),
     }
 }
 
-fn packet_out(out: &v13::PacketOut) -> Result<v10::Message, Inexpressible> {
+fn packet_out(out: &v13::PacketOut) -> Result<v10::Message, ConversionError> {
     let in_port = match out.in_port {
         v13::port::CONTROLLER => v10::port::NONE,
         port => port_from_v13(port)?,
@@ -201,7 +204,7 @@ fn packet_out(out: &v13::PacketOut) -> Result<v10::Message, Inexpressible> {
 
 fn statistics(
     request: &MultipartRequest,
-) -> Result<(v10::Message, Option<PendingRequest>), Inexpressible> {
+) -> Result<(v10::Message, Option<PendingRequest>), ConversionError> {
     let (request, pending) = match request {
         MultipartRequest::Desc => (StatsRequest::Desc, None),
         MultipartRequest::PortDesc => {
@@ -237,7 +240,7 @@ fn filter(rules: &FlowStatsRequest) -> FlowFilter {
     }
 }
 
-fn rules_of(rules: &FlowStatsRequest) -> Result<v10::FlowStatsRequest, Inexpressible> {
+fn rules_of(rules: &FlowStatsRequest) -> Result<v10::FlowStatsRequest, ConversionError> {
     Ok(v10::FlowStatsRequest {
         match_: match_from_v13(&rules.match_)?,
         table_id: v10::TABLE_ALL,

@@ -1,13 +1,13 @@
-//! The fields of a match.
+//! Match fields in the syntax of `ovs-ofctl`.
 
 use std::fmt::{self, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{PortName, hex};
+use super::port_name::PortName;
 use crate::MacAddr;
 use crate::v13::{Match, Oxm, OxmField};
 
-/// Ethertypes and IP protocols that go by a name of their own.
+/// Ethertypes that `ovs-ofctl` writes as a keyword.
 const ETHERTYPES: [(u16, &str); 6] = [
     (0x0800, "ip"),
     (0x0806, "arp"),
@@ -27,13 +27,13 @@ const PROTOCOLS: [(u16, u8, &str); 8] = [
     (0x86dd, 132, "sctp6"),
 ];
 
-/// The protocol by name, then the other fields.
+/// Writes the protocol keyword first, then the remaining fields.
 pub(super) fn write(match_: &Match, f: &mut Formatter<'_>) -> fmt::Result {
-    let (name, said) = protocol(match_);
+    let (name, implied) = protocol(match_);
     f.write_str(name)?;
     let mut separator = if name.is_empty() { "" } else { "," };
     for oxm in &match_.fields {
-        if said.contains(&oxm.field) {
+        if implied.contains(&oxm.field) {
             continue;
         }
         f.write_str(separator)?;
@@ -43,7 +43,7 @@ pub(super) fn write(match_: &Match, f: &mut Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A name, and the fields that it says all of.
+/// Finds the protocol keyword, and the fields that it stands for.
 fn protocol(match_: &Match) -> (&'static str, &'static [OxmField]) {
     let exact = |field| match_.get(field).is_some_and(|oxm| oxm.mask.is_none());
     let ethertype = match_.get_eth_type().filter(|_| exact(OxmField::ETH_TYPE));
@@ -58,7 +58,7 @@ fn protocol(match_: &Match) -> (&'static str, &'static [OxmField]) {
     }
 }
 
-/// What `ovs-ofctl` calls a field, where it is not the specification's name.
+/// Name of a field in `ovs-ofctl`, where it differs from the specification's.
 fn name(field: OxmField) -> Option<&'static str> {
     Some(match field {
         OxmField::ETH_DST => "dl_dst",
@@ -93,7 +93,7 @@ fn field(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
     value_and_mask(oxm, f)
 }
 
-/// A VLAN's id, or whether there is a tag.
+/// Writes the VLAN id, or the tag bits where the id is not matched exactly.
 fn vlan(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
     let value = number(&oxm.value);
     let mask = oxm.mask.as_deref().map_or(0x1fff, number);
@@ -103,7 +103,7 @@ fn vlan(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// A value, and behind a slash its mask.
+/// Writes the value, with its mask after a slash.
 pub(super) fn value_and_mask(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
     let Some(mask) = oxm.mask.as_deref() else {
         return value(oxm.field, &oxm.value, f);
@@ -119,7 +119,7 @@ pub(super) fn value_and_mask(oxm: &Oxm, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// No address of any kind: with a mask its bits are meant.
+/// Tells whether a masked field is written as a number, because it is no address.
 fn is_plain_number(field: OxmField) -> bool {
     let address = matches!(
         field,
@@ -131,7 +131,7 @@ fn is_plain_number(field: OxmField) -> bool {
             .is_some_and(|kind| [1, 2, 4, 8].contains(&kind.bytes))
 }
 
-/// Of an IP address's mask that is all ones, then all zeros.
+/// Length of a prefix mask of an IP address; `None` for other fields and masks.
 fn prefix_length(field: OxmField, mask: &[u8]) -> Option<u32> {
     let bits = match field {
         OxmField::IPV4_SRC | OxmField::IPV4_DST | OxmField::ARP_SPA | OxmField::ARP_TPA => 32,
@@ -149,7 +149,7 @@ fn prefix_length(field: OxmField, mask: &[u8]) -> Option<u32> {
     (leading == ones).then_some(ones)
 }
 
-/// As what the field is; as hexadecimal digits where it is not known, or not as long as it should be.
+/// Writes the value by the type of the field; as hexadecimal digits if the field is unknown or its length is wrong.
 fn value(field: OxmField, bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
     if field.kind().is_none_or(|kind| kind.bytes != bytes.len()) {
         return hex(f, bytes);
@@ -174,7 +174,13 @@ fn value(field: OxmField, bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Big-endian, of at most 8 bytes.
+/// Writes `0x` and two hexadecimal digits a byte.
+pub(super) fn hex(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    f.write_str("0x")?;
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// Decodes a big-endian number of at most 8 bytes.
 fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()

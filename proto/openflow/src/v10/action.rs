@@ -1,4 +1,4 @@
-//! Actions (section 5.2.4).
+//! Actions on packets (section 5.2.4).
 
 use std::net::Ipv4Addr;
 
@@ -24,7 +24,7 @@ const ENQUEUE: u16 = 11;
 const VENDOR: u16 = 0xffff;
 
 fixed! {
-    /// Of `ofp_action_output`, what follows its header.
+    /// Body of `ofp_action_output` after the action header.
     struct OutputFixed = "action.output" {
         port: u16,
         max_len: u16,
@@ -32,7 +32,7 @@ fixed! {
 }
 
 fixed! {
-    /// Of `ofp_action_enqueue`, what follows its header.
+    /// Body of `ofp_action_enqueue` after the action header.
     struct EnqueueFixed = "action.enqueue" {
         port: u16,
         pad: [u8; 6],
@@ -41,7 +41,7 @@ fixed! {
 }
 
 fixed! {
-    /// Of `ofp_action_dl_addr`, what follows its header.
+    /// Body of `ofp_action_dl_addr` after the action header.
     struct DlAddrFixed = "action.dl_addr" {
         addr: MacAddr,
         pad: [u8; 6],
@@ -49,21 +49,21 @@ fixed! {
 }
 
 fixed! {
-    /// Of `ofp_action_nw_addr`, what follows its header.
+    /// Body of `ofp_action_nw_addr` after the action header.
     struct NwAddrFixed = "action.nw_addr" {
         addr: [u8; 4],
     }
 }
 
 fixed! {
-    /// Of `ofp_action_vendor_header`, what follows its header.
-    struct VendorFixed = "action.vendor" {
+    /// Body of `ofp_action_vendor_header` after the action header.
+    struct ActionVendorFixed = "action.vendor" {
         vendor: u32,
     }
 }
 
 fixed! {
-    /// Of actions with 16 bits, what follows their header.
+    /// Body of actions with a 16-bit value, after the action header.
     struct Half = "action" {
         value: u16,
         pad: [u8; 2],
@@ -71,76 +71,76 @@ fixed! {
 }
 
 fixed! {
-    /// Of actions with 8 bits, what follows their header.
+    /// Body of actions with an 8-bit value, after the action header.
     struct Octet = "action" {
         value: u8,
         pad: [u8; 3],
     }
 }
 
-/// What is done to a packet. Those that are not known are kept as they are.
+/// Action on a packet. Unknown actions are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Action {
-    /// Sends it out.
+    /// Outputs the packet to a port.
     Output {
-        /// Where, also one of the reserved ports.
+        /// Port number, physical or reserved (`OFPP_*`).
         port: u16,
-        /// How much of it, where the port is the controller.
+        /// Maximum bytes to send if the port is the controller; ignored for other ports.
         max_len: u16,
     },
-    /// Sets the VLAN id; pushes a tag where there is none.
+    /// Sets the VLAN id; pushes a tag if there is none.
     SetVlanVid(u16),
-    /// Sets the VLAN priority; pushes a tag where there is none.
+    /// Sets the VLAN priority; pushes a tag if there is none.
     SetVlanPcp(u8),
-    /// Pops the VLAN tag, if there is one.
+    /// Removes the VLAN tag, if there is one.
     StripVlan,
-    /// Sets the Ethernet source.
+    /// Sets the Ethernet source address.
     SetDlSrc(MacAddr),
-    /// Sets the Ethernet destination.
+    /// Sets the Ethernet destination address.
     SetDlDst(MacAddr),
-    /// Sets the IP source.
+    /// Sets the IP source address.
     SetNwSrc(Ipv4Addr),
-    /// Sets the IP destination.
+    /// Sets the IP destination address.
     SetNwDst(Ipv4Addr),
-    /// Sets the IP DSCP, in the upper six bits.
+    /// Sets the IP DSCP, given in the upper six bits.
     SetNwTos(u8),
     /// Sets the TCP or UDP source port.
     SetTpSrc(u16),
     /// Sets the TCP or UDP destination port.
     SetTpDst(u16),
-    /// Sends it out by way of a queue.
+    /// Outputs the packet through a queue of a port.
     Enqueue {
-        /// Where.
+        /// Port number, physical or `port::IN_PORT`.
         port: u16,
-        /// Which queue of that port.
+        /// Queue id within the port.
         queue_id: u32,
     },
-    /// A vendor's own.
+    /// Action defined by a vendor, kept as bytes.
     Vendor {
-        /// Whose.
+        /// Vendor id, as in `OFPT_VENDOR`.
         vendor: u32,
-        /// After the vendor's id, padding included.
+        /// Bytes after the vendor id, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that OpenFlow 1.0 does not know.
+    /// Action of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Action type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After its header, padding included.
+        /// Bytes after the action header, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl Action {
-    /// Out of a port; of a packet to the controller, none of it: use [`Action::to_controller`].
+    /// Output to a port. For the controller port it sends no bytes of the packet: use [`Action::to_controller`].
     pub fn output(port: u16) -> Action {
         Action::Output { port, max_len: 0 }
     }
 
-    /// The whole packet to the controller.
+    /// Output of the whole packet to the controller.
     pub fn to_controller() -> Action {
         Action::Output {
             port: port::CONTROLLER,
@@ -179,7 +179,7 @@ impl Action {
                 }
             }
             VENDOR => Action::Vendor {
-                vendor: body.fixed::<VendorFixed>()?.vendor(),
+                vendor: body.fixed::<ActionVendorFixed>()?.vendor(),
                 body: body.rest(),
             },
             kind => Action::Unknown {
@@ -217,7 +217,7 @@ impl Action {
                 });
             }),
             Action::Vendor { vendor, body } => w.tlv("action", VENDOR, |w| {
-                w.fixed(&VendorFixed {
+                w.fixed(&ActionVendorFixed {
                     vendor: (*vendor).into(),
                 });
                 w.bytes(body);
@@ -247,7 +247,7 @@ fn nw_addr(w: &mut Writer<'_>, kind: u16, addr: Ipv4Addr) {
     w.tlv("action", kind, |w| w.fixed(&NwAddrFixed { addr }));
 }
 
-/// All actions up to the end of what they are in.
+/// Decodes actions up to the end of the reader.
 pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<Action>, DecodeError> {
     Tlvs::aligned("action", reader)
         .map(|tlv| Action::decode(tlv?))

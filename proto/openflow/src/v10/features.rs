@@ -1,24 +1,24 @@
-//! `OFPT_FEATURES_REPLY` (section 5.3.1): who the switch is, and its ports.
+//! `OFPT_FEATURES_REPLY` (section 5.3.1): identity, capabilities and ports of the switch.
 
 use super::PhyPort;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// What a switch can do: `OFPC_*`.
+/// Capability bits of a switch: `OFPC_*`.
 pub mod capability {
-    /// Counts what rules handle.
+    /// Counters of rules.
     pub const FLOW_STATS: u32 = 1;
-    /// Counts what tables handle.
+    /// Counters of tables.
     pub const TABLE_STATS: u32 = 1 << 1;
-    /// Counts what ports handle.
+    /// Counters of ports.
     pub const PORT_STATS: u32 = 1 << 2;
-    /// Speaks 802.1D spanning tree.
+    /// 802.1D spanning tree.
     pub const STP: u32 = 1 << 3;
-    /// Puts IP fragments together.
+    /// Reassembly of IP fragments.
     pub const IP_REASM: u32 = 1 << 5;
-    /// Counts what queues handle.
+    /// Counters of queues.
     pub const QUEUE_STATS: u32 = 1 << 6;
-    /// Matches IP addresses in ARP.
+    /// Matching of IP addresses in ARP packets.
     pub const ARP_MATCH_IP: u32 = 1 << 7;
 }
 
@@ -34,38 +34,34 @@ fixed! {
     }
 }
 
-/// Who the switch is and what it can do.
+/// Identity, capabilities and ports of a switch.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FeaturesReply {
-    /// Identifies the switch.
+    /// Datapath id, unique to the switch.
     #[serde(serialize_with = "crate::serial::datapath")]
     pub datapath_id: u64,
-    /// How many packets it can keep.
+    /// Number of packets that the switch can buffer.
     pub n_buffers: u32,
-    /// How many tables it has; it chooses itself into which a rule goes.
+    /// Number of tables; the switch itself chooses the table of a rule.
     pub n_tables: u8,
-    /// `capability::*`.
+    /// Bits of [`capability`].
     pub capabilities: u32,
-    /// The actions that it knows: bit n for type n.
+    /// Supported actions: bit n for action type n.
     pub actions: u32,
-    /// Its ports.
+    /// Ports of the switch.
     pub ports: Vec<PhyPort>,
 }
 
 impl FeaturesReply {
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<FeaturesFixed>()?;
-        let mut ports = Vec::new();
-        while !reader.is_empty() {
-            ports.push(PhyPort::decode(reader)?);
-        }
         Ok(FeaturesReply {
             datapath_id: fixed.datapath_id(),
             n_buffers: fixed.n_buffers(),
             n_tables: fixed.n_tables(),
             capabilities: fixed.capabilities(),
             actions: fixed.actions(),
-            ports,
+            ports: reader.all(PhyPort::decode)?,
         })
     }
 

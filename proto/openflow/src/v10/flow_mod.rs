@@ -2,17 +2,17 @@
 
 use super::action::{self, Action};
 use super::{Match, NO_BUFFER, port};
-pub use crate::alike::flow_mod::FlowModCommand;
 use crate::error::DecodeError;
+pub use crate::shared::flow_mod::FlowModCommand;
 use crate::wire::{Reader, Writer, fixed};
 
-/// `OFPFF_*`.
+/// Flags of a flow-mod: `OFPFF_*`.
 pub mod flag {
-    /// Tell when the rule has gone.
+    /// Send a flow-removed message when the rule expires or is deleted.
     pub const SEND_FLOW_REM: u16 = 1;
-    /// Refuse it where another rule overlaps.
+    /// Refuse the rule if it overlaps another of the same priority.
     pub const CHECK_OVERLAP: u16 = 2;
-    /// It counts only while there is no controller.
+    /// Emergency rule, in use only without a controller connection.
     pub const EMERG: u16 = 4;
 }
 
@@ -30,33 +30,33 @@ fixed! {
     }
 }
 
-/// Where in the message `command` is.
+/// Position of `command` in the message, in bytes.
 const COMMAND_AT: usize = 56;
 
-/// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0.
+/// Addition, change or deletion of rules. The default adds a rule that drops everything, at priority 0.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowMod {
-    /// Which packets.
+    /// Selection of packets.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// The rule's; it does not select what is changed or deleted.
+    /// Cookie of the rule; it does not select rules to change or delete.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// What to do.
+    /// Addition, change or deletion.
     pub command: FlowModCommand,
-    /// Seconds without a packet until the rule goes; 0: never.
+    /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
-    /// Seconds until the rule goes; 0: never.
+    /// Seconds after installation until the switch removes the rule; 0 for never.
     pub hard_timeout: u16,
-    /// Rules of a higher one are looked at first, rules without wildcards before all others.
+    /// Priority; a packet takes the matching rule with the highest one. Rules without wildcards precede all others.
     pub priority: u16,
-    /// A packet that the switch keeps, to be handled by the rule, or `NO_BUFFER`.
+    /// Buffered packet to process by the rule, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// Deletes only rules that output to this port, or `port::NONE`.
+    /// Deletes only rules that output to this port; `port::NONE` for no restriction.
     pub out_port: u16,
-    /// `flag::*`.
+    /// Bits of [`flag`].
     pub flags: u16,
-    /// What happens to them; nothing: they are dropped.
+    /// Actions on matching packets; without any the packets are dropped.
     pub actions: Vec<Action>,
 }
 

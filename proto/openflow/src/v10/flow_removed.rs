@@ -1,16 +1,16 @@
-//! `OFPT_FLOW_REMOVED` (section 5.4.2): a rule has gone.
+//! `OFPT_FLOW_REMOVED` (section 5.4.2): a rule was removed.
 
 use super::Match;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// Why a rule has gone: `OFPRR_*`.
+/// Reasons for the removal of a rule: `OFPRR_*`.
 pub mod reason {
-    /// No packet came.
+    /// Idle timeout passed without a matching packet.
     pub const IDLE_TIMEOUT: u8 = 0;
-    /// Its time was over.
+    /// Hard timeout has passed.
     pub const HARD_TIMEOUT: u8 = 1;
-    /// It was deleted.
+    /// Deleted by a flow-mod.
     pub const DELETE: u8 = 2;
 }
 
@@ -30,28 +30,28 @@ fixed! {
     }
 }
 
-/// A rule that asked for it has gone.
+/// Removal of a rule that was installed with the flag `SEND_FLOW_REM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FlowRemoved {
-    /// The rule's.
+    /// Match of the rule.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// The rule's.
+    /// Cookie of the rule.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// The rule's.
+    /// Priority of the rule.
     pub priority: u16,
-    /// Why.
+    /// Cause of the removal, a constant of [`reason`].
     pub reason: u8,
-    /// How long the rule lived: seconds,
+    /// Lifetime of the rule, in whole seconds.
     pub duration_sec: u32,
-    /// and nanoseconds beyond them.
+    /// Nanoseconds of the lifetime beyond `duration_sec`.
     pub duration_nsec: u32,
-    /// The rule's.
+    /// Idle timeout of the rule, in seconds.
     pub idle_timeout: u16,
-    /// Packets that it handled.
+    /// Packets matched by the rule.
     pub packet_count: u64,
-    /// Bytes that it handled.
+    /// Bytes matched by the rule.
     pub byte_count: u64,
 }
 

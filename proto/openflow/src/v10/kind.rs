@@ -1,15 +1,15 @@
-//! `ofp_type`: from 15 on, the numbers of messages are not those of later versions.
+//! Message types of OpenFlow 1.0 (`ofp_type`). From 15 on, the numbers differ from those of later versions.
 
 use crate::header::MessageType;
 
 macro_rules! types {
     ($($name:ident = $number:literal),* $(,)?) => {
         $(
-            #[doc = concat!("`OFPT_", stringify!($name), "`.")]
+            #[doc = concat!("Message type `OFPT_", stringify!($name), "`.")]
             pub const $name: MessageType = MessageType($number);
         )*
 
-        /// The name in OpenFlow 1.0 without `OFPT_`, where the type has one.
+        /// Name in OpenFlow 1.0 without `OFPT_`. `None`: 1.0 has no such type.
         pub const fn name(kind: MessageType) -> Option<&'static str> {
             match kind.0 {
                 $($number => Some(stringify!($name)),)*
@@ -17,7 +17,7 @@ macro_rules! types {
             }
         }
 
-        /// All types, by number.
+        /// All message types of OpenFlow 1.0, by number.
         pub const ALL: &[MessageType] = &[$($name),*];
     };
 }

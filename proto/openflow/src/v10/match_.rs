@@ -1,4 +1,4 @@
-//! `ofp_match`: which packets (section 5.2.3).
+//! `ofp_match`: selection of packets by a fixed set of fields (section 5.2.3).
 
 use std::net::Ipv4Addr;
 
@@ -6,40 +6,41 @@ use crate::addr::MacAddr;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// Which fields do not count: `OFPFW_*`.
+/// Wildcard bits, which exclude fields from a match: `OFPFW_*`.
 pub mod wildcard {
-    /// The port it came in by.
+    /// Ingress port of the packet.
     pub const IN_PORT: u32 = 1;
-    /// The VLAN id.
+    /// VLAN id of the tag.
     pub const DL_VLAN: u32 = 1 << 1;
-    /// The Ethernet source.
+    /// Ethernet source address.
     pub const DL_SRC: u32 = 1 << 2;
-    /// The Ethernet destination.
+    /// Ethernet destination address.
     pub const DL_DST: u32 = 1 << 3;
-    /// The Ethernet type.
+    /// Ethertype of the packet.
     pub const DL_TYPE: u32 = 1 << 4;
-    /// The IP protocol, or the lower 8 bits of the ARP opcode.
+    /// IP protocol, or the lower 8 bits of the ARP opcode.
     pub const NW_PROTO: u32 = 1 << 5;
-    /// The TCP or UDP source port, or the ICMP type.
+    /// TCP or UDP source port, or the ICMP type.
     pub const TP_SRC: u32 = 1 << 6;
-    /// The TCP or UDP destination port, or the ICMP code.
+    /// TCP or UDP destination port, or the ICMP code.
     pub const TP_DST: u32 = 1 << 7;
-    /// Where the six bits are that say how many bits of the IP source, from the lowest, do not count; 32 and more: none does.
+    /// Position of the six bits with the number of IP source address bits to ignore, counted from the lowest; 32
+    /// and more ignore the whole address.
     pub const NW_SRC_SHIFT: u32 = 8;
-    /// The same of the IP destination.
+    /// Position of the six bits with the number of IP destination address bits to ignore, as for the source.
     pub const NW_DST_SHIFT: u32 = 14;
-    /// The VLAN priority.
+    /// VLAN priority of the tag.
     pub const DL_VLAN_PCP: u32 = 1 << 20;
-    /// The IP DSCP.
+    /// DSCP of the IP header.
     pub const NW_TOS: u32 = 1 << 21;
-    /// All fields.
+    /// Wildcards for all fields.
     pub const ALL: u32 = (1 << 22) - 1;
-    /// The six bits, where they are no longer shifted.
+    /// Mask of six bits, before the shift.
     pub const NW_BITS: u32 = 0x3f;
 }
 
 fixed! {
-    /// `ofp_match`.
+    /// `ofp_match`: fixed set of fields.
     struct MatchFixed = "match" {
         wildcards: u32,
         in_port: u16,
@@ -59,40 +60,40 @@ fixed! {
     }
 }
 
-/// Which packets: those that have all the fields that are not wildcarded. As on the wire, also where a field does not
-/// count.
+/// Selection of packets: those that match all fields without a wildcard. Wildcarded fields keep their value from
+/// the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Match {
-    /// Which fields do not count: `wildcard::*`.
+    /// Fields that are ignored, bits of [`wildcard`].
     pub wildcards: u32,
-    /// The port it came in by.
+    /// Ingress port of the packet.
     pub in_port: u16,
-    /// The Ethernet source.
+    /// Ethernet source address.
     pub dl_src: MacAddr,
-    /// The Ethernet destination.
+    /// Ethernet destination address.
     pub dl_dst: MacAddr,
-    /// The VLAN id, or `VLAN_NONE`.
+    /// VLAN id, or `VLAN_NONE`.
     pub dl_vlan: u16,
-    /// The VLAN priority.
+    /// VLAN priority of the tag.
     pub dl_vlan_pcp: u8,
-    /// The Ethernet type.
+    /// Ethertype of the packet.
     pub dl_type: u16,
-    /// The IP DSCP, in the upper six bits.
+    /// IP DSCP, in the upper six bits.
     pub nw_tos: u8,
-    /// The IP protocol, or the lower 8 bits of the ARP opcode.
+    /// IP protocol, or the lower 8 bits of the ARP opcode.
     pub nw_proto: u8,
-    /// The IP source, also in ARP.
+    /// IP source address, also of ARP packets.
     pub nw_src: Ipv4Addr,
-    /// The IP destination, also in ARP.
+    /// IP destination address, also of ARP packets.
     pub nw_dst: Ipv4Addr,
-    /// The TCP or UDP source port, or the ICMP type.
+    /// TCP or UDP source port, or the ICMP type.
     pub tp_src: u16,
-    /// The TCP or UDP destination port, or the ICMP code.
+    /// TCP or UDP destination port, or the ICMP code.
     pub tp_dst: u16,
 }
 
 impl Default for Match {
-    /// All packets.
+    /// Match for all packets.
     fn default() -> Self {
         Match {
             wildcards: wildcard::ALL,
@@ -113,17 +114,17 @@ impl Default for Match {
 }
 
 impl Match {
-    /// Whether a field counts; not of the two IP addresses.
+    /// Tells whether a field is matched. Not for the two IP addresses, which have a number of bits instead.
     pub const fn has(&self, field: u32) -> bool {
         self.wildcards & field == 0
     }
 
-    /// How many bits of the IP source count, from the highest.
+    /// Number of matched bits of the IP source address, counted from the highest.
     pub const fn nw_src_bits(&self) -> u32 {
         self.nw_bits(wildcard::NW_SRC_SHIFT)
     }
 
-    /// How many bits of the IP destination count, from the highest.
+    /// Number of matched bits of the IP destination address, counted from the highest.
     pub const fn nw_dst_bits(&self) -> u32 {
         self.nw_bits(wildcard::NW_DST_SHIFT)
     }

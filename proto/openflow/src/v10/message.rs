@@ -1,4 +1,4 @@
-//! A message: its header and one of the structs of this module.
+//! Messages of OpenFlow 1.0, by type.
 
 use bytes::Bytes;
 
@@ -7,73 +7,73 @@ use super::{
     ErrorMsg, FeaturesReply, FlowMod, FlowRemoved, PacketIn, PacketOut, PortMod, PortStatus,
     StatsReply, StatsRequest, SwitchConfig, VERSION, Vendor, kind,
 };
-use crate::alike::message::{read, written};
 use crate::error::DecodeError;
 use crate::header::{Header, MessageType};
+use crate::shared::message::{message_encoders, read};
 use crate::wire::{Reader, Writer};
 
-/// One message of OpenFlow 1.0. Those that are not known are kept as they are.
+/// Message of OpenFlow 1.0. Unknown types are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Message {
-    /// The first message of each side; what follows its header has no meaning.
+    /// `OFPT_HELLO`: first message of each side; bytes after the header have no meaning.
     Hello(#[serde(serialize_with = "crate::serial::hex")] Bytes),
-    /// Something was refused.
+    /// `OFPT_ERROR`: a request was refused.
     Error(ErrorMsg),
-    /// Asks for the same bytes back.
+    /// `OFPT_ECHO_REQUEST`: asks for an echo of these bytes.
     EchoRequest(#[serde(serialize_with = "crate::serial::hex")] Bytes),
-    /// The same bytes back.
+    /// `OFPT_ECHO_REPLY`: bytes of the echo request.
     EchoReply(#[serde(serialize_with = "crate::serial::hex")] Bytes),
-    /// A vendor's own.
+    /// `OFPT_VENDOR`: message defined by a vendor.
     Vendor(Vendor),
-    /// Asks who the switch is.
+    /// `OFPT_FEATURES_REQUEST`: asks for datapath id, capabilities and ports.
     FeaturesRequest,
-    /// Who the switch is, and its ports.
+    /// `OFPT_FEATURES_REPLY`: datapath id, capabilities and ports.
     FeaturesReply(FeaturesReply),
-    /// Asks for the configuration.
+    /// `OFPT_GET_CONFIG_REQUEST`: asks for the switch configuration.
     GetConfigRequest,
-    /// The configuration.
+    /// `OFPT_GET_CONFIG_REPLY`: current switch configuration.
     GetConfigReply(SwitchConfig),
-    /// Sets the configuration.
+    /// `OFPT_SET_CONFIG`: sets the switch configuration.
     SetConfig(SwitchConfig),
-    /// A packet for the controller.
+    /// `OFPT_PACKET_IN`: a packet sent to the controller.
     PacketIn(PacketIn),
-    /// A rule has gone.
+    /// `OFPT_FLOW_REMOVED`: a rule was removed.
     FlowRemoved(FlowRemoved),
-    /// A port has come, gone or changed.
+    /// `OFPT_PORT_STATUS`: a port was added, removed or changed.
     PortStatus(PortStatus),
-    /// A packet from the controller.
+    /// `OFPT_PACKET_OUT`: a packet sent by the controller.
     PacketOut(PacketOut),
-    /// Adds, changes or deletes rules.
+    /// `OFPT_FLOW_MOD`: adds, changes or deletes rules.
     FlowMod(FlowMod),
-    /// Changes a port.
+    /// `OFPT_PORT_MOD`: changes the configuration of a port.
     PortMod(PortMod),
-    /// Asks for statistics.
+    /// `OFPT_STATS_REQUEST`: asks for statistics.
     StatsRequest(StatsRequest),
-    /// Statistics, or a part of them.
+    /// `OFPT_STATS_REPLY`: statistics, or one part of them.
     StatsReply(StatsReply),
-    /// Asks to be told when all before it is done.
+    /// `OFPT_BARRIER_REQUEST`: asks for a reply once all earlier messages are processed.
     BarrierRequest,
-    /// All before it is done.
+    /// `OFPT_BARRIER_REPLY`: all messages before the request are processed.
     BarrierReply,
-    /// Asks for the queues of a port.
+    /// `OFPT_QUEUE_GET_CONFIG_REQUEST`: asks for the queues of a port.
     QueueGetConfigRequest {
-        /// Which.
+        /// Port number within the switch.
         port: u16,
     },
-    /// The queues of a port.
+    /// `OFPT_QUEUE_GET_CONFIG_REPLY`: queues of a port.
     QueueGetConfigReply(QueueConfig),
-    /// One that this module does not know.
+    /// Message of an unknown type, kept as bytes.
     Unknown {
-        /// Which.
+        /// Message type of the header.
         #[serde(rename = "type")]
         kind: MessageType,
-        /// After the header.
+        /// Bytes after the header.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
-/// Reads one whole frame.
+/// Decodes one whole frame. Fails on another version, a wrong length or an invalid field.
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     let known = |header: Header| header.version == VERSION;
     read(frame, known, |header, reader| {
@@ -81,7 +81,7 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     })
 }
 
-written!(Message);
+message_encoders!(Message);
 
 impl Message {
     fn decode(kind: MessageType, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
@@ -119,7 +119,7 @@ impl Message {
         })
     }
 
-    /// Which message it is.
+    /// Message type for the header.
     pub fn kind(&self) -> MessageType {
         match self {
             Message::Hello(_) => kind::HELLO,

@@ -1,15 +1,15 @@
-//! `OFPT_PACKET_IN` (section 5.4.1): a packet for the controller.
+//! `OFPT_PACKET_IN` (section 5.4.1): a packet sent to the controller.
 
 use bytes::Bytes;
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// Why a packet was sent: `OFPR_*`.
+/// Reasons of a packet-in: `OFPR_*`.
 pub mod reason {
-    /// No rule matched.
+    /// No rule matched the packet.
     pub const NO_MATCH: u8 = 0;
-    /// An action of a rule.
+    /// Action of a rule sent the packet.
     pub const ACTION: u8 = 1;
 }
 
@@ -24,18 +24,18 @@ fixed! {
     }
 }
 
-/// A packet for the controller.
+/// Packet sent to the controller.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketIn {
-    /// Where the switch keeps it, or `NO_BUFFER`.
+    /// Buffer id of the packet in the switch, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// Of the whole packet, also if only its beginning was sent.
+    /// Length of the whole packet, even if only its beginning was sent.
     pub total_len: u16,
-    /// The port it came in by.
+    /// Ingress port of the packet.
     pub in_port: u16,
-    /// Why it was sent.
+    /// Cause, a constant of [`reason`].
     pub reason: u8,
-    /// The packet, or its beginning.
+    /// Packet, or its beginning.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }

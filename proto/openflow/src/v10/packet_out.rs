@@ -1,4 +1,4 @@
-//! `OFPT_PACKET_OUT` (section 5.3.6): a packet from the controller.
+//! `OFPT_PACKET_OUT` (section 5.3.6): a packet sent by the controller.
 
 use bytes::Bytes;
 
@@ -15,19 +15,19 @@ fixed! {
     }
 }
 
-/// Where in the message `actions_len` is.
+/// Position of `actions_len` in the message, in bytes.
 const ACTIONS_LEN_AT: usize = 14;
 
-/// A packet from the controller.
+/// Packet sent by the controller.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketOut {
-    /// Where the switch keeps it, or `NO_BUFFER`.
+    /// Buffer id of the packet in the switch, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// The port it counts as come in by, or `port::NONE`.
+    /// Ingress port that the packet is processed with, or `port::NONE`.
     pub in_port: u16,
-    /// What is done to it.
+    /// Actions to execute on the packet.
     pub actions: Vec<Action>,
-    /// The packet, where the switch does not keep it.
+    /// Packet; empty if the switch has it buffered.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }

@@ -1,13 +1,13 @@
-//! `OFPT_QUEUE_GET_CONFIG_REPLY` (sections 5.2.2 and 5.3.4): the queues of a port.
+//! `OFPT_QUEUE_GET_CONFIG_REPLY` (sections 5.2.2 and 5.3.4): queues of a port.
 
 use bytes::Bytes;
 
-use crate::error::{DecodeError, Problem};
+use crate::error::DecodeError;
 use crate::wire::{Fixed, Reader, Tlv, Tlvs, Writer, fixed};
 
-/// `OFPQT_NONE`.
+/// `OFPQT_NONE`: property type.
 const NONE: u16 = 0;
-/// `OFPQT_MIN_RATE`.
+/// `OFPQT_MIN_RATE`: property type.
 const MIN_RATE: u16 = 1;
 
 fixed! {
@@ -35,8 +35,11 @@ fixed! {
     }
 }
 
+/// Position of `len` in `ofp_packet_queue`, in bytes.
+const LEN_AT: usize = 4;
+
 fixed! {
-    /// Of `ofp_queue_prop_min_rate`, what follows type and length.
+    /// Body of `ofp_queue_prop_min_rate` after type and length.
     struct MinRateFixed = "queue_prop.min_rate" {
         pad: [u8; 4],
         rate: u16,
@@ -44,37 +47,37 @@ fixed! {
     }
 }
 
-/// The queues of a port.
+/// Queues of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueConfig {
-    /// Which port.
+    /// Port number within the switch.
     pub port: u16,
-    /// Its queues.
+    /// Queues of that port.
     pub queues: Vec<PacketQueue>,
 }
 
-/// A queue of a port.
+/// Queue of a port, with its properties.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketQueue {
-    /// Its id.
+    /// Queue id within the port.
     pub queue_id: u32,
-    /// What is known of it.
+    /// Configured properties, such as a minimum rate.
     pub properties: Vec<QueueProperty>,
 }
 
-/// What is known of a queue. Properties that are not known are kept as they are.
+/// Property of a queue. Unknown properties are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum QueueProperty {
-    /// Nothing.
+    /// Empty property without a meaning.
     None,
-    /// At least this rate, in tenths of a percent; above 1000: none.
+    /// Guaranteed minimum rate, in tenths of a percent; above 1000 for none.
     MinRate(u16),
-    /// One that this module does not know.
+    /// Property of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Property type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After its type and length, padding included.
+        /// Bytes after type and length, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
@@ -83,10 +86,7 @@ pub enum QueueProperty {
 impl QueueConfig {
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let port = reader.fixed::<QueueConfigFixed>()?.port();
-        let mut queues = Vec::new();
-        while !reader.is_empty() {
-            queues.push(PacketQueue::decode(reader)?);
-        }
+        let queues = reader.all(PacketQueue::decode)?;
         Ok(QueueConfig { port, queues })
     }
 
@@ -103,17 +103,9 @@ impl QueueConfig {
 
 impl PacketQueue {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let offset = reader.offset();
-        let mut ahead = *reader;
-        let fixed = ahead.fixed::<PacketQueueFixed>()?;
-        let (found, least) = (usize::from(fixed.len()), size_of::<PacketQueueFixed>());
-        if found < least {
-            let small = Problem::TooSmall { found, least };
-            return Err(DecodeError::new("packet_queue.len", offset + 4, small));
-        }
-        let mut queue = reader.sub("packet_queue.len", found)?;
-        queue.skip(PacketQueueFixed::NAME, least)?;
-        let properties = Tlvs::aligned("queue_prop", queue)
+        let length = PacketQueueFixed::len;
+        let (fixed, properties) = reader.entry("packet_queue.len", LEN_AT, length)?;
+        let properties = Tlvs::aligned("queue_prop", properties)
             .map(|tlv| QueueProperty::decode(tlv?))
             .collect::<Result<_, _>>()?;
         Ok(PacketQueue {
@@ -132,7 +124,7 @@ impl PacketQueue {
         for property in &self.properties {
             property.encode(w);
         }
-        w.set_length(PacketQueueFixed::NAME, start + 4, w.position() - start);
+        w.set_length(PacketQueueFixed::NAME, start + LEN_AT, w.position() - start);
     }
 }
 

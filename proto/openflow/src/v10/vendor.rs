@@ -1,25 +1,25 @@
-//! `OFPT_VENDOR` (section 5.5.4): a vendor's own; of Nicira's, the role messages, which OpenFlow 1.0 lacks.
+//! `OFPT_VENDOR` (section 5.5.4), with Nicira's role messages, which OpenFlow 1.0 itself lacks.
 
 use bytes::Bytes;
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// `NX_VENDOR_ID`: Nicira.
+/// `NX_VENDOR_ID`: vendor id of Nicira.
 pub const NICIRA: u32 = 0x2320;
 
-/// `NXT_ROLE_REQUEST`.
+/// `NXT_ROLE_REQUEST`: subtype number.
 const ROLE_REQUEST: u32 = 10;
-/// `NXT_ROLE_REPLY`.
+/// `NXT_ROLE_REPLY`: subtype number.
 const ROLE_REPLY: u32 = 11;
 
-/// What a controller is to the switch: `NX_ROLE_*`.
+/// Roles of a controller: `NX_ROLE_*`.
 pub mod role {
-    /// The default: all rights, as the others have.
+    /// Full access, the default.
     pub const OTHER: u32 = 0;
-    /// One at most; the former becomes a slave.
+    /// Full access; the previous master becomes a slave.
     pub const MASTER: u32 = 1;
-    /// Reads only.
+    /// Read-only access to the switch.
     pub const SLAVE: u32 = 2;
 }
 
@@ -32,24 +32,24 @@ fixed! {
 
 fixed! {
     /// `nx_role_request` after the vendor.
-    struct RoleFixed = "vendor.nx_role" {
+    struct NxRoleFixed = "vendor.nx_role" {
         subtype: u32,
         role: u32,
     }
 }
 
-/// A vendor's own. Those that are not known are kept as they are.
+/// Vendor message. Unknown messages are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Vendor {
-    /// `NXT_ROLE_REQUEST`: asks for a role, of `role::*`.
+    /// `NXT_ROLE_REQUEST`: asks for a role, a constant of [`role`].
     NxRoleRequest(u32),
-    /// `NXT_ROLE_REPLY`: the role that the controller has, of `role::*`.
+    /// `NXT_ROLE_REPLY`: role that the controller has, a constant of [`role`].
     NxRoleReply(u32),
-    /// One that this module does not know.
+    /// Message of an unknown vendor or subtype, kept as bytes.
     Unknown {
-        /// Whose.
+        /// Vendor id, such as [`NICIRA`].
         vendor: u32,
-        /// After the vendor's id.
+        /// Bytes after the vendor id.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
@@ -64,9 +64,9 @@ impl Vendor {
         let roles = vendor == NICIRA;
         Ok(match subtype.map(u32::from_be_bytes) {
             Some(ROLE_REQUEST) if roles => {
-                Vendor::NxRoleRequest(reader.fixed::<RoleFixed>()?.role())
+                Vendor::NxRoleRequest(reader.fixed::<NxRoleFixed>()?.role())
             }
-            Some(ROLE_REPLY) if roles => Vendor::NxRoleReply(reader.fixed::<RoleFixed>()?.role()),
+            Some(ROLE_REPLY) if roles => Vendor::NxRoleReply(reader.fixed::<NxRoleFixed>()?.role()),
             _ => Vendor::Unknown {
                 vendor,
                 body: reader.rest(),
@@ -92,7 +92,7 @@ fn nx_role(w: &mut Writer<'_>, subtype: u32, role: u32) {
     w.fixed(&VendorFixed {
         vendor: NICIRA.into(),
     });
-    w.fixed(&RoleFixed {
+    w.fixed(&NxRoleFixed {
         subtype: subtype.into(),
         role: role.into(),
     });

@@ -1,4 +1,4 @@
-//! Actions (section 7.2.5).
+//! Actions on packets (section 7.2.5).
 
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ const POP_PBB: u16 = 27;
 const EXPERIMENTER: u16 = 0xffff;
 
 fixed! {
-    /// Of `ofp_action_output`, what follows its header.
+    /// Body of `ofp_action_output` after the action header.
     struct OutputFixed = "action.output" {
         port: u32,
         max_len: u16,
@@ -40,14 +40,14 @@ fixed! {
 }
 
 fixed! {
-    /// Of actions with 32 bits, what follows their header.
+    /// Body of actions with a 32-bit value, after the action header.
     struct Word = "action" {
         value: u32,
     }
 }
 
 fixed! {
-    /// Of actions with 16 bits, what follows their header.
+    /// Body of actions with a 16-bit value, after the action header.
     struct Half = "action" {
         value: u16,
         pad: [u8; 2],
@@ -55,26 +55,26 @@ fixed! {
 }
 
 fixed! {
-    /// Of actions with 8 bits, what follows their header.
+    /// Body of actions with an 8-bit value, after the action header.
     struct Octet = "action" {
         value: u8,
         pad: [u8; 3],
     }
 }
 
-/// What is done to a packet. Those that are not known are kept as they are.
+/// Action on a packet. Unknown actions are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Action {
-    /// Sends it out.
+    /// Outputs the packet to a port.
     Output {
-        /// Where, also one of the reserved ports.
+        /// Port number, physical or reserved (`OFPP_*`).
         port: u32,
-        /// How much of it, where the port is the controller.
+        /// Maximum bytes to send if the port is the controller; ignored for other ports.
         max_len: u16,
     },
-    /// Lets a group handle it.
+    /// Processes the packet through a group.
     Group(u32),
-    /// Puts it into a queue of the port it goes out of.
+    /// Selects the queue of the output port.
     SetQueue(u32),
     /// Sets the IP TTL.
     SetNwTtl(u8),
@@ -94,42 +94,42 @@ pub enum Action {
     PopVlan,
     /// Pushes an MPLS tag with this Ethertype.
     PushMpls(u16),
-    /// Pops the outer MPLS tag; what is under it has this Ethertype.
+    /// Pops the outer MPLS tag; the remaining payload has this Ethertype.
     PopMpls(u16),
     /// Pushes a PBB service tag with this Ethertype.
     PushPbb(u16),
     /// Pops the outer PBB service tag.
     PopPbb,
-    /// Sets a header field.
+    /// Sets a header field to a value.
     SetField(Oxm),
-    /// Nicira's: looks the packet up again.
+    /// Nicira extension: looks the packet up again in a table.
     Resubmit(Resubmit),
-    /// An experimenter's own.
+    /// Action defined by an experimenter, kept as bytes.
     Experimenter {
-        /// Whose.
+        /// Experimenter id, such as [`NICIRA`].
         experimenter: u32,
-        /// After the experimenter's id, padding included.
+        /// Bytes after the experimenter id, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that OpenFlow 1.3 does not know.
+    /// Action of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Action type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After its header, padding included.
+        /// Bytes after the action header, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl Action {
-    /// Out of a port; of a packet to the controller, none of it: use [`Action::to_controller`].
+    /// Output to a port. For the controller port it sends no bytes of the packet: use [`Action::to_controller`].
     pub fn output(port: u32) -> Action {
         Action::Output { port, max_len: 0 }
     }
 
-    /// The whole packet to the controller.
+    /// Output of the whole packet to the controller.
     pub fn to_controller() -> Action {
         Action::Output {
             port: port::CONTROLLER,
@@ -137,7 +137,8 @@ impl Action {
         }
     }
 
-    /// The normal form: without `max_len` where the port is not the controller, and a set-field without mask.
+    /// Returns the normal form: `max_len` is 0 unless the port is the controller, and the field of a set-field is
+    /// normal.
     pub fn normal(&self) -> Action {
         match self {
             Action::Output { port, .. } if *port != port::CONTROLLER => Action::output(*port),
@@ -218,13 +219,13 @@ impl Action {
     }
 }
 
-/// Four bytes of padding are all that an action without a value has.
+/// Decodes an action without a value; its body is four bytes of padding.
 fn empty(body: &mut Reader<'_>, action: Action) -> Result<Action, DecodeError> {
     body.skip("action.pad", 4)?;
     Ok(action)
 }
 
-/// One that is modelled, or as it is.
+/// Decodes a resubmit; other experimenter actions are kept as bytes.
 fn experimenter(body: &mut Reader<'_>) -> Result<Action, DecodeError> {
     let experimenter = body.fixed::<Word>()?.value();
     let nicira = experimenter == NICIRA;
@@ -236,7 +237,7 @@ fn experimenter(body: &mut Reader<'_>) -> Result<Action, DecodeError> {
     })
 }
 
-/// The action is as long as its field, padded.
+/// Decodes a set-field action, whose length must be that of its field plus padding.
 fn set_field(tlv: &Tlv<'_>, body: &mut Reader<'_>) -> Result<Action, DecodeError> {
     let oxm = Oxm::decode(body)?;
     let expected = (body.offset() - tlv.offset).next_multiple_of(crate::wire::ALIGN);
@@ -268,7 +269,7 @@ fn octet(w: &mut Writer<'_>, kind: u16, value: u8) {
     w.tlv("action", kind, |w| w.fixed(&Octet { value, pad }));
 }
 
-/// All actions up to the end of what they are in.
+/// Decodes actions up to the end of the reader.
 pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<Action>, DecodeError> {
     Tlvs::aligned("action", reader)
         .map(|tlv| Action::decode(tlv?))

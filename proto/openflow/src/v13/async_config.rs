@@ -1,16 +1,16 @@
-//! `OFPT_GET_ASYNC_REPLY` and `OFPT_SET_ASYNC` (section 7.3.10): which messages a switch sends unasked.
+//! `OFPT_GET_ASYNC_REPLY` and `OFPT_SET_ASYNC` (section 7.3.10): selection of asynchronous messages.
 
-use crate::wire::plain;
+use crate::wire::fixed_only;
 
-plain! {
-    /// Which messages a switch sends unasked. Bit n of a mask is for reason n; first the mask of a master or equal, then
-    /// that of a slave.
+fixed_only! {
+    /// Asynchronous messages that a switch sends. Bit n of a mask enables reason n. The first mask of a pair is for
+    /// the role of master or equal, the second for that of slave.
     pub struct AsyncConfig: AsyncConfigFixed = "async_config" {
-        /// Bits of `packet_in::reason::*`.
+        /// Bits by `packet_in::reason`.
         packet_in_mask: [u32; 2];
-        /// Bits of `port_reason::*`.
+        /// Bits by `port_reason` constant.
         port_status_mask: [u32; 2];
-        /// Bits of `flow_removed::reason::*`.
+        /// Bits by `flow_removed::reason`.
         flow_removed_mask: [u32; 2];
     }
 }

@@ -1,44 +1,43 @@
-//! Bundles: messages that a switch carries out together or not at all. Extension 230 of the ONF to OpenFlow 1.3,
-//! messages of [`experimenter::ONF`](super::experimenter::ONF).
+//! Bundles: messages that a switch applies together or not at all. They are extension 230 of the ONF to OpenFlow
+//! 1.3, encoded as experimenter messages with the id [`ONF`].
 
 use bytes::Bytes;
 
 use super::experimenter::{ExperimenterFixed, ONF};
-use super::message::{self, Message};
-use crate::error::{DecodeError, EncodeError, Problem};
+use crate::error::{DecodeError, Problem};
 use crate::header::Header;
 use crate::wire::{Padding, Reader, Tlv, Tlvs, Writer, fixed, padding};
 
-/// `ONF_ET_BUNDLE_CONTROL`.
+/// `ONF_ET_BUNDLE_CONTROL`: experimenter type.
 pub(crate) const CONTROL: u32 = 2300;
-/// `ONF_ET_BUNDLE_ADD_MESSAGE`.
+/// `ONF_ET_BUNDLE_ADD_MESSAGE`: experimenter type.
 pub(crate) const ADD_MESSAGE: u32 = 2301;
 
-/// What is asked or answered: `ONF_BCT_*`.
+/// Types of bundle control messages: `ONF_BCT_*`.
 pub mod control {
     /// Opens a bundle.
     pub const OPEN_REQUEST: u16 = 0;
-    /// It is open.
+    /// Confirms that the bundle is open.
     pub const OPEN_REPLY: u16 = 1;
-    /// Closes a bundle: nothing can be added any more.
+    /// Closes a bundle: no more messages can be added.
     pub const CLOSE_REQUEST: u16 = 2;
-    /// It is closed.
+    /// Confirms that the bundle is closed.
     pub const CLOSE_REPLY: u16 = 3;
-    /// Carries out what is in it.
+    /// Applies the messages of the bundle.
     pub const COMMIT_REQUEST: u16 = 4;
-    /// It is done.
+    /// Confirms that the bundle was applied.
     pub const COMMIT_REPLY: u16 = 5;
-    /// Forgets it.
+    /// Discards the bundle with its messages.
     pub const DISCARD_REQUEST: u16 = 6;
-    /// It is forgotten.
+    /// Confirms that the bundle was discarded.
     pub const DISCARD_REPLY: u16 = 7;
 }
 
-/// How a bundle is carried out: `ONF_BF_*`.
+/// Flags of a bundle: `ONF_BF_*`.
 pub mod flag {
-    /// No packet sees a part of it.
+    /// Applied atomically: no packet sees a part of the bundle.
     pub const ATOMIC: u16 = 1;
-    /// In the order in which it came.
+    /// Applied in the order in which messages were added.
     pub const ORDERED: u16 = 1 << 1;
 }
 
@@ -60,17 +59,17 @@ fixed! {
     }
 }
 
-/// Opens, closes, carries out or forgets a bundle.
+/// Bundle control message: opens, closes, commits or discards a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleControl {
-    /// Which.
+    /// Bundle id, chosen by the controller.
     pub bundle_id: u32,
-    /// `control::*`.
+    /// Control type, a constant of [`control`].
     #[serde(rename = "type")]
     pub kind: u16,
-    /// `flag::*`.
+    /// Bits of [`flag`].
     pub flags: u16,
-    /// All of them experimenters', so far.
+    /// Properties; only experimenters have defined any.
     pub properties: Vec<BundleProperty>,
 }
 
@@ -96,42 +95,32 @@ impl BundleControl {
     }
 }
 
-/// Adds a message to a bundle.
+/// Bundle message that adds another message to a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleAdd {
-    /// Which.
+    /// Bundle id, as in the message that opened it.
     pub bundle_id: u32,
-    /// As when it was opened.
+    /// Bits of [`flag`], equal to those at opening.
     pub flags: u16,
-    /// The frame that is added; it has the xid of the message that adds it.
+    /// Encoded message to add, for [`decode`](super::decode); its xid must equal that of the message that adds it.
     #[serde(serialize_with = "crate::serial::hex")]
     pub frame: Bytes,
-    /// All of them experimenters', so far.
+    /// Properties; only experimenters have defined any.
     pub properties: Vec<BundleProperty>,
 }
 
 impl BundleAdd {
-    /// Adds a message, which has to be sent with this xid.
-    pub fn new(
-        bundle_id: u32,
-        flags: u16,
-        message: &Message,
-        xid: u32,
-    ) -> Result<BundleAdd, EncodeError> {
-        Ok(BundleAdd {
+    /// Adds a message, encoded as `frame`. Must be sent with the xid of that frame.
+    pub fn new(bundle_id: u32, flags: u16, frame: Bytes) -> BundleAdd {
+        BundleAdd {
             bundle_id,
             flags,
-            frame: message.try_encode(xid)?,
+            frame,
             properties: Vec::new(),
-        })
+        }
     }
 
-    /// The message that is added.
-    pub fn message(&self) -> Result<(Header, Message), DecodeError> {
-        message::decode(&self.frame)
-    }
-
-    /// The message within is not looked into: bundles in bundles end here.
+    /// The added message is not decoded, so nested bundles cause no recursion.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<AddFixed>()?;
         let offset = reader.offset();
@@ -171,13 +160,13 @@ impl BundleAdd {
     }
 }
 
-/// A property of a bundle or of an addition, as it is.
+/// Property of a bundle message, kept as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BundleProperty {
-    /// Its type; 0xffff is an experimenter's.
+    /// Property type; 0xffff for experimenter properties.
     #[serde(rename = "type")]
     pub kind: u16,
-    /// After type and length.
+    /// Bytes after type and length.
     #[serde(serialize_with = "crate::serial::hex")]
     pub body: Bytes,
 }

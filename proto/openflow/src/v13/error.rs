@@ -1,78 +1,78 @@
-//! `OFPT_ERROR` (section 7.4.4): something was refused.
+//! `OFPT_ERROR` (section 7.4.4): refusal of a request.
 
 use std::fmt;
 
 use bytes::Bytes;
 
 use super::experimenter::ONF;
-use crate::alike::error::{errors, show};
+use crate::shared::error::{errors, show};
 
 errors! {
-    /// The hello exchange failed.
+    /// Hello exchange failed.
     hello_failed: HELLO_FAILED = 0:
         INCOMPATIBLE = 0, EPERM = 1;
-    /// A message was not understood.
+    /// Request was not understood.
     bad_request: BAD_REQUEST = 1:
         BAD_VERSION = 0, BAD_TYPE = 1, BAD_MULTIPART = 2, BAD_EXPERIMENTER = 3, BAD_EXP_TYPE = 4,
         EPERM = 5, BAD_LEN = 6, BUFFER_EMPTY = 7, BUFFER_UNKNOWN = 8, BAD_TABLE_ID = 9,
         IS_SLAVE = 10, BAD_PORT = 11, BAD_PACKET = 12, MULTIPART_BUFFER_OVERFLOW = 13;
-    /// A list of actions is wrong.
+    /// Error in an action list.
     bad_action: BAD_ACTION = 2:
         BAD_TYPE = 0, BAD_LEN = 1, BAD_EXPERIMENTER = 2, BAD_EXP_TYPE = 3, BAD_OUT_PORT = 4,
         BAD_ARGUMENT = 5, EPERM = 6, TOO_MANY = 7, BAD_QUEUE = 8, BAD_OUT_GROUP = 9,
         MATCH_INCONSISTENT = 10, UNSUPPORTED_ORDER = 11, BAD_TAG = 12, BAD_SET_TYPE = 13,
         BAD_SET_LEN = 14, BAD_SET_ARGUMENT = 15;
-    /// A list of instructions is wrong.
+    /// Error in an instruction list.
     bad_instruction: BAD_INSTRUCTION = 3:
         UNKNOWN_INST = 0, UNSUP_INST = 1, BAD_TABLE_ID = 2, UNSUP_METADATA = 3,
         UNSUP_METADATA_MASK = 4, BAD_EXPERIMENTER = 5, BAD_EXP_TYPE = 6, BAD_LEN = 7, EPERM = 8;
-    /// A match is wrong.
+    /// Error in a match.
     bad_match: BAD_MATCH = 4:
         BAD_TYPE = 0, BAD_LEN = 1, BAD_TAG = 2, BAD_DL_ADDR_MASK = 3, BAD_NW_ADDR_MASK = 4,
         BAD_WILDCARDS = 5, BAD_FIELD = 6, BAD_VALUE = 7, BAD_MASK = 8, BAD_PREREQ = 9,
         DUP_FIELD = 10, EPERM = 11;
-    /// A flow-mod was not carried out.
+    /// Failure of a flow-mod.
     flow_mod_failed: FLOW_MOD_FAILED = 5:
         UNKNOWN = 0, TABLE_FULL = 1, BAD_TABLE_ID = 2, OVERLAP = 3, EPERM = 4, BAD_TIMEOUT = 5,
         BAD_COMMAND = 6, BAD_FLAGS = 7;
-    /// A group-mod was not carried out.
+    /// Failure of a group-mod.
     group_mod_failed: GROUP_MOD_FAILED = 6:
         GROUP_EXISTS = 0, INVALID_GROUP = 1, WEIGHT_UNSUPPORTED = 2, OUT_OF_GROUPS = 3,
         OUT_OF_BUCKETS = 4, CHAINING_UNSUPPORTED = 5, WATCH_UNSUPPORTED = 6, LOOP = 7,
         UNKNOWN_GROUP = 8, CHAINED_GROUP = 9, BAD_TYPE = 10, BAD_COMMAND = 11, BAD_BUCKET = 12,
         BAD_WATCH = 13, EPERM = 14;
-    /// A port-mod was not carried out.
+    /// Failure of a port-mod.
     port_mod_failed: PORT_MOD_FAILED = 7:
         BAD_PORT = 0, BAD_HW_ADDR = 1, BAD_CONFIG = 2, BAD_ADVERTISE = 3, EPERM = 4;
-    /// A table-mod was not carried out.
+    /// Failure of a table-mod.
     table_mod_failed: TABLE_MOD_FAILED = 8:
         BAD_TABLE = 0, BAD_CONFIG = 1, EPERM = 2;
-    /// A queue was not there.
+    /// Failure of a queue operation.
     queue_op_failed: QUEUE_OP_FAILED = 9:
         BAD_PORT = 0, BAD_QUEUE = 1, EPERM = 2;
-    /// A set-config was not carried out.
+    /// Failure of a set-config.
     switch_config_failed: SWITCH_CONFIG_FAILED = 10:
         BAD_FLAGS = 0, BAD_LEN = 1, EPERM = 2;
-    /// A role was not given.
+    /// Failure of a role request.
     role_request_failed: ROLE_REQUEST_FAILED = 11:
         STALE = 0, UNSUP = 1, BAD_ROLE = 2;
-    /// A meter-mod was not carried out.
+    /// Failure of a meter-mod.
     meter_mod_failed: METER_MOD_FAILED = 12:
         UNKNOWN = 0, METER_EXISTS = 1, INVALID_METER = 2, UNKNOWN_METER = 3, BAD_COMMAND = 4,
         BAD_FLAGS = 5, BAD_RATE = 6, BAD_BURST = 7, BAD_BAND = 8, BAD_BAND_VALUE = 9,
         OUT_OF_METERS = 10, OUT_OF_BANDS = 11;
-    /// Table features were not set.
+    /// Failure of setting table features.
     table_features_failed: TABLE_FEATURES_FAILED = 13:
         BAD_TABLE = 0, BAD_METADATA = 1, BAD_TYPE = 2, BAD_LEN = 3, BAD_ARGUMENT = 4, EPERM = 5;
-    /// An experimenter's own: its code is a type of the experimenter's.
+    /// Error defined by an experimenter; its code field holds the experimenter's error type.
     experimenter: EXPERIMENTER = 0xffff:
         ;
 }
 
-/// The first of the types in experimenters' errors that say what is wrong with a bundle (extension 230 of the ONF).
+/// First experimenter error type for bundles (ONF extension 230); the others follow it.
 const BUNDLE_FAILED: u16 = 2300;
 
-/// `ONFBFC_*`, from [`BUNDLE_FAILED`] on.
+/// Names of bundle errors (`ONFBFC_*`), by experimenter error type from 2300 on.
 pub const BUNDLE_FAILED_NAMES: [&str; 16] = [
     "UNKNOWN",
     "EPERM",
@@ -93,7 +93,8 @@ pub const BUNDLE_FAILED_NAMES: [&str; 16] = [
 ];
 
 impl ErrorMsg {
-    /// Of an experimenter's error: the type, which is in the place of the code; the experimenter; what follows it.
+    /// Splits an experimenter error into its type (stored in the code field), the experimenter id, and the
+    /// remaining data.
     pub fn experimenter(&self) -> Option<(u16, u32, Bytes)> {
         if self.kind != kind::EXPERIMENTER {
             return None;
@@ -103,7 +104,7 @@ impl ErrorMsg {
         Some((self.code, experimenter, self.data.slice(4..)))
     }
 
-    /// What is wrong with a bundle.
+    /// Name of a bundle error.
     fn bundle_failed(&self) -> Option<&'static str> {
         match self.experimenter()? {
             (code, ONF, _) => {
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_types_and_codes_are_their_places() {
+    fn types_and_codes_are_numbered_consecutively() {
         for (place, (kind, _, codes)) in ALL.iter().enumerate() {
             assert!(usize::from(*kind) == place || codes.is_empty());
             let numbers: Vec<usize> = codes.iter().map(|(n, _)| usize::from(*n)).collect();

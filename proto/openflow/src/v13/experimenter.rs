@@ -1,13 +1,13 @@
-//! `OFPT_EXPERIMENTER` (section 7.5.4), and the bodies of experimenters' multiparts: kept as they are.
+//! `OFPT_EXPERIMENTER` (section 7.5.4), and bodies of experimenter multipart messages. Data is kept as bytes.
 
 use bytes::Bytes;
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// `ONF_EXPERIMENTER_ID`: of the foundation's own extensions.
+/// `ONF_EXPERIMENTER_ID`: extensions of the Open Networking Foundation.
 pub const ONF: u32 = 0x4f4e_4600;
-/// `NX_VENDOR_ID`: of Nicira, whose extensions are Open vSwitch's.
+/// `NX_VENDOR_ID`: Nicira's extensions, which Open vSwitch implements.
 pub const NICIRA: u32 = 0x2320;
 
 fixed! {
@@ -18,14 +18,14 @@ fixed! {
     }
 }
 
-/// An experimenter's own message, or the body of its multipart.
+/// Experimenter message, or body of an experimenter multipart message.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Experimenter {
-    /// Whose.
+    /// Experimenter id, such as [`ONF`].
     pub experimenter: u32,
-    /// What it means depends on whose it is.
+    /// Message type, defined by the experimenter.
     pub exp_type: u32,
-    /// After its type.
+    /// Bytes after the experimenter type.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }

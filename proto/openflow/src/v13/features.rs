@@ -1,4 +1,4 @@
-//! `OFPT_FEATURES_REPLY` (section 7.3.1): who the switch is.
+//! `OFPT_FEATURES_REPLY` (section 7.3.1): identity and capabilities of the switch.
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
@@ -16,21 +16,21 @@ fixed! {
     }
 }
 
-/// Who the switch is and what it can do.
+/// Identity and capabilities of a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FeaturesReply {
-    /// Identifies the switch.
+    /// Datapath id, unique to the switch.
     #[serde(serialize_with = "crate::serial::datapath")]
     pub datapath_id: u64,
-    /// How many packets it can keep.
+    /// Number of packets that the switch can buffer.
     pub n_buffers: u32,
-    /// How many tables it has.
+    /// Number of tables in the pipeline.
     pub n_tables: u8,
-    /// 0 on the main connection.
+    /// Auxiliary connection id; 0 for the main connection.
     pub auxiliary_id: u8,
-    /// `OFPC_*` bits.
+    /// Bits of `OFPC_*`: supported statistics and features.
     pub capabilities: u32,
-    /// Nothing, so far.
+    /// Reserved field, kept as received.
     pub reserved: u32,
 }
 

@@ -1,29 +1,29 @@
 //! `OFPT_FLOW_MOD` (section 7.3.4.1): adds, changes and deletes rules.
 
+use bytes::BytesMut;
+
 use super::action::Action;
 use super::instruction::{self, Instruction};
 use super::oxm::OxmField;
-use super::{GROUP_ANY, Match, NO_BUFFER, port};
-use super::{match_, message};
-use bytes::BytesMut;
+use super::{GROUP_ANY, Match, NO_BUFFER, VERSION, match_, port};
 
-pub use crate::alike::flow_mod::FlowModCommand;
 use crate::error::{DecodeError, EncodeError};
 use crate::header::MessageType;
-use crate::rule::{RuleBody, RuleKey};
+pub use crate::shared::flow_mod::FlowModCommand;
+use crate::shared::message;
 use crate::wire::{Reader, Writer, fixed};
 
-/// `OFPFF_*`.
+/// Flags of a flow-mod: `OFPFF_*`.
 pub mod flag {
-    /// Tell when the rule has gone.
+    /// Send a flow-removed message when the rule expires or is deleted.
     pub const SEND_FLOW_REM: u16 = 1;
-    /// Refuse it where another rule overlaps.
+    /// Refuse the rule if it overlaps another of the same priority.
     pub const CHECK_OVERLAP: u16 = 2;
-    /// Counters start again.
+    /// Reset the counters of the rule.
     pub const RESET_COUNTS: u16 = 4;
-    /// Packets need not be counted.
+    /// Do not count packets.
     pub const NO_PKT_COUNTS: u16 = 8;
-    /// Bytes need not be counted.
+    /// Do not count bytes.
     pub const NO_BYT_COUNTS: u16 = 16;
 }
 
@@ -45,40 +45,40 @@ fixed! {
     }
 }
 
-/// Where in the message `command` is.
+/// Position of `command` in the message, in bytes.
 const COMMAND_AT: usize = 25;
 
-/// Adds, changes or deletes rules. The default adds a rule that drops everything, at priority 0 in table 0.
+/// Addition, change or deletion of rules. The default adds a rule to table 0 that drops everything, at priority 0.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowMod {
-    /// The rule's; of changes and deletions, what the rules' cookies must be where `cookie_mask` has ones.
+    /// Cookie of the rule. Changes and deletions select rules whose cookies equal it in the bits of `cookie_mask`.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// Not used when adding.
+    /// Cookie bits to compare; not used by additions.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie_mask: u64,
-    /// Which table; `TABLE_ALL` for deletions.
+    /// Table of the rule; `TABLE_ALL` in deletions.
     pub table_id: u8,
-    /// What to do.
+    /// Addition, change or deletion.
     pub command: FlowModCommand,
-    /// Seconds without a packet until the rule goes; 0: never.
+    /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
-    /// Seconds until the rule goes; 0: never.
+    /// Seconds after installation until the switch removes the rule; 0 for never.
     pub hard_timeout: u16,
-    /// Rules of a higher one are looked at first.
+    /// Priority; a packet takes the matching rule with the highest one.
     pub priority: u16,
-    /// A packet that the switch keeps, to be handled by the rule, or `NO_BUFFER`.
+    /// Buffered packet to process by the rule, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// Deletes only rules that output to this port, or `port::ANY`.
+    /// Deletes only rules that output to this port; `port::ANY` for no restriction.
     pub out_port: u32,
-    /// Deletes only rules that point at this group, or `GROUP_ANY`.
+    /// Deletes only rules that use this group; `GROUP_ANY` for no restriction.
     pub out_group: u32,
-    /// `flag::*`.
+    /// Bits of [`flag`].
     pub flags: u16,
-    /// Which packets.
+    /// Selection of packets.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// What happens to them.
+    /// Instructions for matching packets.
     pub instructions: Vec<Instruction>,
 }
 
@@ -103,35 +103,8 @@ impl Default for FlowMod {
 }
 
 impl FlowMod {
-    /// Adds a rule, or replaces the one that has its key. All in normal form: switches refuse bits outside a mask.
-    pub fn add(key: &RuleKey, body: &RuleBody) -> FlowMod {
-        FlowMod {
-            cookie: body.cookie,
-            table_id: key.table,
-            idle_timeout: body.idle_timeout,
-            hard_timeout: body.hard_timeout,
-            priority: key.priority,
-            flags: body.flags,
-            match_: key.match_.normal(),
-            instructions: instruction::normal(&body.instructions),
-            ..FlowMod::default()
-        }
-    }
-
-    /// Deletes the rule that has this key, if its cookie is this one.
-    pub fn delete_strict(key: &RuleKey, cookie: u64) -> FlowMod {
-        FlowMod {
-            cookie,
-            cookie_mask: u64::MAX,
-            table_id: key.table,
-            command: FlowModCommand::DeleteStrict,
-            priority: key.priority,
-            match_: key.match_.normal(),
-            ..FlowMod::default()
-        }
-    }
-
-    /// Deletes all rules of a table, or of all tables, whose cookie is this one where the mask has ones.
+    /// Deletes all rules of a table (`TABLE_ALL` for every table) whose cookie equals this one in the bits of the
+    /// mask.
     pub fn delete(table_id: u8, cookie: u64, cookie_mask: u64) -> FlowMod {
         FlowMod {
             cookie,
@@ -174,8 +147,8 @@ impl FlowMod {
         instruction::encode_all(&self.instructions, w);
     }
 
-    /// Appends a frame to a buffer: with these fields exactly, and these actions applied at once, instead of a match and
-    /// instructions. With room in the buffer nothing is allocated.
+    /// Appends a frame that matches exactly these fields and applies these actions, in place of `match_` and
+    /// `instructions`. Allocates nothing if the buffer has room.
     pub fn write(
         &self,
         xid: u32,
@@ -183,7 +156,7 @@ impl FlowMod {
         actions: &[Action],
         out: &mut BytesMut,
     ) -> Result<(), EncodeError> {
-        message::write(MessageType::FLOW_MOD, xid, out, |w| {
+        message::write((VERSION, MessageType::FLOW_MOD), xid, out, |w| {
             self.encode_fixed(w);
             match_::write_exact(fields, w);
             instruction::write_apply(actions, w);

@@ -5,29 +5,29 @@ use super::{GROUP_ANY, port};
 use crate::error::{DecodeError, Problem};
 use crate::wire::{ALIGN, Fixed, Reader, Writer, fixed, padding};
 
-/// What a group-mod does: `OFPGC_*`.
+/// Commands of a group-mod: `OFPGC_*`.
 pub mod command {
     /// Adds a group.
     pub const ADD: u16 = 0;
-    /// Replaces the type and buckets of a group.
+    /// Replaces type and buckets of a group.
     pub const MODIFY: u16 = 1;
-    /// Deletes a group, or all.
+    /// Deletes a group, or all groups.
     pub const DELETE: u16 = 2;
 }
 
-/// Which of its buckets a group carries out: `OFPGT_*`.
+/// Group types, which select the buckets to execute: `OFPGT_*`.
 pub mod kind {
-    /// All.
+    /// Executes all buckets.
     pub const ALL: u8 = 0;
-    /// One that the switch selects.
+    /// Executes one bucket, selected by the switch.
     pub const SELECT: u8 = 1;
-    /// The only one.
+    /// Executes the only bucket.
     pub const INDIRECT: u8 = 2;
-    /// The first that is live.
+    /// Fast failover: executes the first live bucket.
     pub const FF: u8 = 3;
 }
 
-/// `OFPG_MAX`: the highest id that a group can have.
+/// `OFPG_MAX`: highest id of a group.
 pub const MAX: u32 = 0xffff_ff00;
 /// `OFPG_ALL`: all groups, in deletions and requests.
 pub const ALL: u32 = 0xffff_fffc;
@@ -53,17 +53,17 @@ fixed! {
     }
 }
 
-/// Adds, changes or deletes a group.
+/// Addition, change or deletion of a group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GroupMod {
-    /// `command::*`.
+    /// Command, a constant of [`command`].
     pub command: u16,
-    /// `kind::*`.
+    /// Group type, a constant of [`kind`].
     #[serde(rename = "type")]
     pub kind: u8,
-    /// Which group.
+    /// Group id, at most [`MAX`].
     pub group_id: u32,
-    /// What it can do.
+    /// Action buckets of the group.
     pub buckets: Vec<Bucket>,
 }
 
@@ -89,21 +89,21 @@ impl GroupMod {
     }
 }
 
-/// One of the lists of actions that a group has.
+/// Action bucket of a group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Bucket {
-    /// Of a select group: its share.
+    /// Share of the traffic in a select group, relative to the other buckets.
     pub weight: u16,
-    /// Of a fast-failover group: live while this port is, or `port::ANY`.
+    /// Port whose state decides whether the bucket of a fast-failover group is live; otherwise `port::ANY`.
     pub watch_port: u32,
-    /// Of a fast-failover group: live while this group is, or `GROUP_ANY`.
+    /// Group whose state decides whether the bucket of a fast-failover group is live; otherwise `GROUP_ANY`.
     pub watch_group: u32,
-    /// What is done to a packet.
+    /// Actions executed by the bucket.
     pub actions: Vec<Action>,
 }
 
 impl Bucket {
-    /// Of all types but fast failover, with weight 0: a select group's needs one.
+    /// Bucket for any group type but fast failover. Its weight is 0, which a select group must change.
     pub fn new(actions: Vec<Action>) -> Bucket {
         Bucket {
             weight: 0,

@@ -1,4 +1,4 @@
-//! Instructions (section 7.2.4).
+//! Instructions of a rule (section 7.2.4).
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ const METER: u16 = 6;
 const EXPERIMENTER: u16 = 0xffff;
 
 fixed! {
-    /// Of `ofp_instruction_goto_table`, what follows its header.
+    /// Body of `ofp_instruction_goto_table` after the instruction header.
     struct GotoTableFixed = "instruction.goto_table" {
         table_id: u8,
         pad: [u8; 3],
@@ -23,7 +23,7 @@ fixed! {
 }
 
 fixed! {
-    /// Of `ofp_instruction_write_metadata`, what follows its header.
+    /// Body of `ofp_instruction_write_metadata` after the instruction header.
     struct WriteMetadataFixed = "instruction.write_metadata" {
         pad: [u8; 4],
         metadata: u64,
@@ -32,48 +32,48 @@ fixed! {
 }
 
 fixed! {
-    /// Of `ofp_instruction_meter` and of an experimenter's, what follows its header.
-    struct Word = "instruction" {
+    /// Body of `ofp_instruction_meter` and of experimenter instructions, after the instruction header.
+    struct IdFixed = "instruction" {
         value: u32,
     }
 }
 
-/// What happens to the packets that match. Those that are not known are kept as they are.
+/// Instruction for matching packets. Unknown instructions are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum Instruction {
-    /// Goes on in a later table.
+    /// Continues in a later table.
     GotoTable(u8),
     /// Writes metadata for later tables.
     WriteMetadata {
-        /// What.
+        /// Value to write.
         #[serde(serialize_with = "crate::serial::hex_number")]
         metadata: u64,
-        /// Which bits of it.
+        /// Bits of the metadata to change.
         #[serde(serialize_with = "crate::serial::hex_number")]
         mask: u64,
     },
-    /// Adds to the action set, which is carried out at the end.
+    /// Merges actions into the action set, which is executed at the end of the pipeline.
     WriteActions(Vec<Action>),
-    /// Carries these out at once.
+    /// Executes actions immediately, in order.
     ApplyActions(Vec<Action>),
-    /// Empties the action set.
+    /// Clears the action set.
     ClearActions,
-    /// Passes a meter first.
+    /// Applies a meter, which may drop the packet.
     Meter(u32),
-    /// An experimenter's own.
+    /// Instruction defined by an experimenter, kept as bytes.
     Experimenter {
-        /// Whose.
+        /// Experimenter id, as in `OFPT_EXPERIMENTER`.
         experimenter: u32,
-        /// After the experimenter's id, padding included.
+        /// Bytes after the experimenter id, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that OpenFlow 1.3 does not know.
+    /// Instruction of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Instruction type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After its header, padding included.
+        /// Bytes after the instruction header, padding included.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
@@ -97,9 +97,9 @@ impl Instruction {
                 body.skip("instruction.pad", 4)?;
                 Instruction::ClearActions
             }
-            METER => Instruction::Meter(body.fixed::<Word>()?.value()),
+            METER => Instruction::Meter(body.fixed::<IdFixed>()?.value()),
             EXPERIMENTER => Instruction::Experimenter {
-                experimenter: body.fixed::<Word>()?.value(),
+                experimenter: body.fixed::<IdFixed>()?.value(),
                 body: body.rest(),
             },
             kind => Instruction::Unknown {
@@ -133,7 +133,7 @@ impl Instruction {
             Instruction::ClearActions => list(w, CLEAR_ACTIONS, &[]),
             Instruction::Meter(id) => {
                 let value = (*id).into();
-                w.tlv("instruction", METER, |w| w.fixed(&Word { value }));
+                w.tlv("instruction", METER, |w| w.fixed(&IdFixed { value }));
             }
             Instruction::Experimenter { experimenter, body } => {
                 w.tlv("instruction", EXPERIMENTER, |w| {
@@ -147,7 +147,7 @@ impl Instruction {
         }
     }
 
-    /// When a switch carries it out (section 5.9): the order of the normal form.
+    /// Order of execution in a switch (section 5.9), which is the order of the normal form.
     fn rank(&self) -> u8 {
         match self {
             Instruction::Meter(_) => 0,
@@ -182,8 +182,8 @@ impl Instruction {
     }
 }
 
-/// The normal form of a list of instructions: in the order in which they are carried out, without those that do
-/// nothing, their actions in normal form.
+/// Returns the normal form of a list: in order of execution, without instructions that do nothing, and with actions
+/// in normal form.
 pub fn normal(instructions: &[Instruction]) -> Vec<Instruction> {
     let mut normal: Vec<Instruction> = instructions
         .iter()
@@ -206,7 +206,7 @@ fn list(w: &mut Writer<'_>, kind: u16, actions: &[Action]) {
     });
 }
 
-/// Actions that are carried out at once; no instruction where there are none.
+/// Encodes an apply-actions instruction; nothing if there are no actions.
 #[inline]
 pub(crate) fn write_apply(actions: &[Action], w: &mut Writer<'_>) {
     if !actions.is_empty() {
@@ -214,7 +214,7 @@ pub(crate) fn write_apply(actions: &[Action], w: &mut Writer<'_>) {
     }
 }
 
-/// All instructions up to the end of what they are in.
+/// Decodes instructions up to the end of the reader.
 pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<Instruction>, DecodeError> {
     Tlvs::aligned("instruction", reader)
         .map(|tlv| Instruction::decode(tlv?))

@@ -1,4 +1,4 @@
-//! `ofp_match`: which packets (section 7.2.3).
+//! `ofp_match`: selection of packets by their fields (section 7.2.3).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,39 +7,39 @@ use crate::addr::MacAddr;
 use crate::error::{DecodeError, Problem};
 use crate::wire::{Fixed, Reader, Writer, fixed, padding};
 
-/// `OFPMT_OXM`.
+/// Match type `OFPMT_OXM`, the only one in use.
 const TYPE_OXM: u16 = 1;
 /// `OFPVID_PRESENT`: the packet has a VLAN tag.
 pub(crate) const VLAN_PRESENT: u16 = 0x1000;
 
 fixed! {
-    /// What a match begins with; `length` counts this but not the padding.
+    /// Start of `ofp_match`; `length` includes these bytes but not the padding.
     pub(crate) struct MatchHeader = "match" {
         pub(crate) kind: u16,
         pub(crate) length: u16,
     }
 }
 
-/// Which packets: those that have all the fields. In the order of the wire, if it came from there.
+/// Selection of packets: those that match all fields. Decoded matches keep the order of the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Match {
-    /// The fields.
+    /// Fields that must all match; none match every packet.
     pub fields: Vec<Oxm>,
 }
 
 impl Match {
-    /// All packets.
+    /// Match for all packets.
     pub fn new() -> Match {
         Match::default()
     }
 
-    /// The field's value and mask, where the match has the field.
+    /// Returns the field, with value and mask, if the match contains it.
     pub fn get(&self, field: OxmField) -> Option<&Oxm> {
         self.fields.iter().find(|oxm| oxm.field == field)
     }
 
-    /// With this field too, instead of one that it had; in the place that the normal form gives it.
+    /// Adds a field at its place in the normal form; replaces the field if present.
     pub fn with(mut self, oxm: Oxm) -> Match {
         self.fields.retain(|other| other.field != oxm.field);
         let rank = oxm.field.rank();
@@ -51,14 +51,15 @@ impl Match {
         self
     }
 
-    /// Without this field.
+    /// Removes a field, if present.
     pub fn without(mut self, field: OxmField) -> Match {
         self.fields.retain(|oxm| oxm.field != field);
         self
     }
 
-    /// The normal form: two matches that select the same packets by the same fields are equal in it. Sorted, basic fields
-    /// first; values masked; masks of all ones left out, and fields with masks of all zeros.
+    /// Returns the normal form, in which matches that select the same packets by the same fields are equal. Fields
+    /// are sorted, basic ones first; values are masked; masks of all ones and fields with masks of all zeros are
+    /// left out.
     pub fn normal(&self) -> Match {
         let mut fields: Vec<Oxm> = self.fields.iter().filter_map(Oxm::normal).collect();
         fields.sort_by(|a, b| (a.field.rank(), a).cmp(&(b.field.rank(), b)));
@@ -66,7 +67,7 @@ impl Match {
         Match { fields }
     }
 
-    /// It is in normal form.
+    /// Tells whether the match is in normal form.
     pub fn is_normal(&self) -> bool {
         let sorted = |pair: &[Oxm]| {
             let [a, b] = pair else { return true };
@@ -95,7 +96,7 @@ impl Match {
     }
 }
 
-/// The fields where they lie; the match and its padding are passed over.
+/// Returns an iterator over the fields within the frame; advances the reader beyond the match and its padding.
 pub(crate) fn view<'a>(reader: &mut Reader<'a>) -> Result<Oxms<'a>, DecodeError> {
     let offset = reader.offset();
     let header = reader.fixed::<MatchHeader>()?;
@@ -114,7 +115,7 @@ pub(crate) fn view<'a>(reader: &mut Reader<'a>) -> Result<Oxms<'a>, DecodeError>
     Ok(Oxms(fields))
 }
 
-/// Writes fields that must have exactly these values.
+/// Encodes a match of fields with exactly these values.
 #[inline]
 pub(crate) fn write_exact(fields: &[(OxmField, &[u8])], w: &mut Writer<'_>) {
     let start = w.position();
@@ -129,17 +130,17 @@ pub(crate) fn write_exact(fields: &[(OxmField, &[u8])], w: &mut Writer<'_>) {
     w.pad_from(start);
 }
 
-/// An exact and, by another name, a masked builder for each field.
+/// Declares the builders of a field: an exact one and, under another name, a masked one.
 macro_rules! builders {
     ($($name:ident $(/ $masked:ident)?: $type:ty, $field:ident, $bytes:expr;)*) => {
         impl Match {$(
-            #[doc = concat!("With `", stringify!($name), "` exactly so.")]
+            #[doc = concat!("Matches packets whose `", stringify!($name), "` equals the value.")]
             pub fn $name(self, value: $type) -> Match {
                 self.with(Oxm::exact(OxmField::$field, &$bytes(value)))
             }
 
             $(
-                #[doc = concat!("With `", stringify!($name), "` so where the mask has ones; in normal form.")]
+                #[doc = concat!("Matches packets whose `", stringify!($name), "` equals the value in the bits of the mask.")]
                 pub fn $masked(self, value: $type, mask: $type) -> Match {
                     let oxm = Oxm::masked(OxmField::$field, &$bytes(value), &$bytes(mask));
                     match oxm.normal() {
@@ -205,34 +206,34 @@ builders! {
 }
 
 impl Match {
-    /// With a VLAN tag that has this id.
+    /// Matches packets with this VLAN id.
     pub fn vlan_vid(self, vid: u16) -> Match {
         let value = (VLAN_PRESENT | vid).to_be_bytes();
         self.with(Oxm::exact(OxmField::VLAN_VID, &value))
     }
 
-    /// With a VLAN tag, whatever its id.
+    /// Matches packets with a VLAN tag of any id.
     pub fn vlan_any(self) -> Match {
         let present = VLAN_PRESENT.to_be_bytes();
         self.with(Oxm::masked(OxmField::VLAN_VID, &present, &present))
     }
 
-    /// Without a VLAN tag.
+    /// Matches packets without a VLAN tag.
     pub fn vlan_none(self) -> Match {
         self.with(Oxm::exact(OxmField::VLAN_VID, &[0, 0]))
     }
 
-    /// The value of a field of `N` bytes, masked or not.
+    /// Value of a field of `N` bytes, regardless of its mask.
     fn value<const N: usize>(&self, field: OxmField) -> Option<[u8; N]> {
         self.get(field)?.value.as_ref().try_into().ok()
     }
 }
 
-/// The value of a field, whatever its mask.
+/// Declares getters of field values, which ignore masks.
 macro_rules! getters {
     ($($name:ident: $type:ty, $field:ident, $from:expr;)*) => {
         impl Match {$(
-            #[doc = concat!("The value of `OFPXMT_OFB_", stringify!($field), "`, whatever its mask.")]
+            #[doc = concat!("Value of `OFPXMT_OFB_", stringify!($field), "`, regardless of its mask.")]
             pub fn $name(&self) -> Option<$type> {
                 self.value(OxmField::$field).map($from)
             }
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vlan_is_its_id_to_people() {
+    fn vlan_vid_hides_the_present_bit() {
         let match_ = Match::new().vlan_vid(7);
         assert_eq!(match_.get_vlan_vid(), Some(7));
         assert_eq!(match_.fields[0].value, &[0x10, 7][..]);

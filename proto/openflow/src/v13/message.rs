@@ -1,6 +1,6 @@
-//! A message: its header and one of the structs of this module.
+//! Messages of OpenFlow 1.3, by type.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::bundle::{self, BundleAdd, BundleControl};
 use super::experimenter::{ExperimenterFixed, ONF};
@@ -9,92 +9,91 @@ use super::{
     MeterMod, MultipartReply, MultipartRequest, PacketIn, PacketOut, PortMod, PortStatus,
     QueueGetConfigReply, QueueGetConfigRequest, Role, SwitchConfig, TableMod, VERSION,
 };
-use crate::alike;
-use crate::alike::message::{read, written};
-use crate::error::{DecodeError, EncodeError};
+use crate::error::DecodeError;
 use crate::header::{Header, MessageType};
+use crate::shared::message::{message_encoders, read};
 use crate::wire::{Reader, Writer};
 
-/// One message of OpenFlow 1.3. Those that are not known are kept as they are.
+/// Message of OpenFlow 1.3. Unknown types are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Message {
-    /// The first message of each side.
+    /// `OFPT_HELLO`: first message of each side.
     Hello(Hello),
-    /// Something was refused.
+    /// `OFPT_ERROR`: a request was refused.
     Error(ErrorMsg),
-    /// Asks for the same bytes back.
+    /// `OFPT_ECHO_REQUEST`: asks for an echo of these bytes.
     EchoRequest(#[serde(serialize_with = "crate::serial::hex")] Bytes),
-    /// The same bytes back.
+    /// `OFPT_ECHO_REPLY`: bytes of the echo request.
     EchoReply(#[serde(serialize_with = "crate::serial::hex")] Bytes),
-    /// Asks who the switch is.
+    /// `OFPT_FEATURES_REQUEST`: asks for the datapath id and capabilities.
     FeaturesRequest,
-    /// Who the switch is.
+    /// `OFPT_FEATURES_REPLY`: datapath id and capabilities.
     FeaturesReply(FeaturesReply),
-    /// Asks for the configuration.
+    /// `OFPT_GET_CONFIG_REQUEST`: asks for the switch configuration.
     GetConfigRequest,
-    /// The configuration.
+    /// `OFPT_GET_CONFIG_REPLY`: current switch configuration.
     GetConfigReply(SwitchConfig),
-    /// Sets the configuration.
+    /// `OFPT_SET_CONFIG`: sets the switch configuration.
     SetConfig(SwitchConfig),
-    /// A packet for the controller.
+    /// `OFPT_PACKET_IN`: a packet sent to the controller.
     PacketIn(PacketIn),
-    /// A rule has gone.
+    /// `OFPT_FLOW_REMOVED`: a rule was removed.
     FlowRemoved(FlowRemoved),
-    /// A port has come, gone or changed.
+    /// `OFPT_PORT_STATUS`: a port was added, removed or changed.
     PortStatus(PortStatus),
-    /// A packet from the controller.
+    /// `OFPT_PACKET_OUT`: a packet sent by the controller.
     PacketOut(PacketOut),
-    /// Adds, changes or deletes rules.
+    /// `OFPT_FLOW_MOD`: adds, changes or deletes rules.
     FlowMod(FlowMod),
-    /// Asks to be told when all before it is done.
+    /// `OFPT_BARRIER_REQUEST`: asks for a reply once all earlier messages are processed.
     BarrierRequest,
-    /// All before it is done.
+    /// `OFPT_BARRIER_REPLY`: all messages before the request are processed.
     BarrierReply,
-    /// Asks for a role.
+    /// `OFPT_ROLE_REQUEST`: asks for a controller role.
     RoleRequest(Role),
-    /// The role that the controller has.
+    /// `OFPT_ROLE_REPLY`: role that the controller has.
     RoleReply(Role),
-    /// Asks for something that may not fit into one message.
+    /// `OFPT_MULTIPART_REQUEST`: asks for data that may need several replies.
     MultipartRequest(MultipartRequest),
-    /// A part of what was asked for.
+    /// `OFPT_MULTIPART_REPLY`: one part of the requested data.
     MultipartReply(MultipartReply),
-    /// Adds, changes or deletes a group.
+    /// `OFPT_GROUP_MOD`: adds, changes or deletes a group.
     GroupMod(GroupMod),
-    /// Changes how a port behaves.
+    /// `OFPT_PORT_MOD`: changes the configuration of a port.
     PortMod(PortMod),
-    /// Configures a table.
+    /// `OFPT_TABLE_MOD`: changes the configuration of a table.
     TableMod(TableMod),
-    /// Adds, changes or deletes a meter.
+    /// `OFPT_METER_MOD`: adds, changes or deletes a meter.
     MeterMod(MeterMod),
-    /// Asks for the queues of a port.
+    /// `OFPT_QUEUE_GET_CONFIG_REQUEST`: asks for the queues of a port.
     QueueGetConfigRequest(QueueGetConfigRequest),
-    /// The queues of a port.
+    /// `OFPT_QUEUE_GET_CONFIG_REPLY`: queues of a port.
     QueueGetConfigReply(QueueGetConfigReply),
-    /// Asks which messages the switch sends unasked.
+    /// `OFPT_GET_ASYNC_REQUEST`: asks which asynchronous messages the switch sends.
     GetAsyncRequest,
-    /// Which messages the switch sends unasked.
+    /// `OFPT_GET_ASYNC_REPLY`: asynchronous messages that the switch sends.
     GetAsyncReply(AsyncConfig),
-    /// Sets which messages the switch sends unasked.
+    /// `OFPT_SET_ASYNC`: selects the asynchronous messages that the switch sends.
     SetAsync(AsyncConfig),
-    /// Opens, closes, carries out or forgets a bundle.
+    /// `ONF_ET_BUNDLE_CONTROL`: opens, closes, commits or discards a bundle.
     BundleControl(BundleControl),
-    /// Adds a message to a bundle.
+    /// `ONF_ET_BUNDLE_ADD_MESSAGE`: adds a message to a bundle.
     BundleAdd(BundleAdd),
-    /// An experimenter's own.
+    /// `OFPT_EXPERIMENTER`: message defined by an experimenter, kept as bytes.
     Experimenter(Experimenter),
-    /// One that this module does not know.
+    /// Message of an unknown type, kept as bytes.
     Unknown {
-        /// Which.
+        /// Message type of the header.
         #[serde(rename = "type")]
         kind: MessageType,
-        /// After the header.
+        /// Bytes after the header.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
-/// Reads one whole frame. Hello and error, which must be understood before there is an agreed version, are read whatever
-/// version their header says; all others only of this one.
+/// Decodes one whole frame. Hello and error messages are decoded for any version in their header, because they
+/// precede the agreement on a version; all others must be of version 4.
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     let any_version =
         |header: Header| matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
@@ -102,18 +101,7 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     read(frame, known, Message::decode)
 }
 
-/// Appends a frame with this body to a buffer, or leaves the buffer as it was.
-#[inline]
-pub(super) fn write(
-    kind: MessageType,
-    xid: u32,
-    out: &mut BytesMut,
-    body: impl FnOnce(&mut Writer<'_>),
-) -> Result<(), EncodeError> {
-    alike::message::write((VERSION, kind), xid, out, body)
-}
-
-written!(Message);
+message_encoders!(Message);
 
 impl Message {
     fn decode(header: Header, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
@@ -163,11 +151,11 @@ impl Message {
         })
     }
 
-    /// A bundle's, or as it is.
+    /// Decodes a bundle message of the ONF; other experimenter messages are kept as bytes.
     fn experimenter(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
         let mut inside = *reader;
         let Ok(fixed) = inside.fixed::<ExperimenterFixed>() else {
-            // Without a type it is a message of before 1.3.
+            // Versions before 1.3 have no experimenter type: keep the bytes.
             let (kind, body) = (MessageType::EXPERIMENTER, reader.rest());
             return Ok(Message::Unknown { kind, body });
         };
@@ -184,7 +172,7 @@ impl Message {
         }
     }
 
-    /// Which message it is.
+    /// Message type for the header.
     pub fn kind(&self) -> MessageType {
         match self {
             Message::Hello(_) => MessageType::HELLO,

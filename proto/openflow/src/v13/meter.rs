@@ -5,42 +5,42 @@ use bytes::Bytes;
 use crate::error::DecodeError;
 use crate::wire::{Padding, Reader, Tlv, Tlvs, Writer, fixed};
 
-/// What a meter-mod does: `OFPMC_*`.
+/// Commands of a meter-mod: `OFPMC_*`.
 pub mod command {
     /// Adds a meter.
     pub const ADD: u16 = 0;
-    /// Replaces a meter.
+    /// Replaces flags and bands of a meter.
     pub const MODIFY: u16 = 1;
-    /// Deletes a meter, or all.
+    /// Deletes a meter, or all meters.
     pub const DELETE: u16 = 2;
 }
 
-/// How a meter measures: `OFPMF_*`.
+/// Flags of a meter: `OFPMF_*`.
 pub mod flag {
-    /// In kbit/s.
+    /// Rates are in kbit/s.
     pub const KBPS: u16 = 1;
-    /// In packets a second.
+    /// Rates are in packets per second.
     pub const PKTPS: u16 = 1 << 1;
-    /// Bursts count.
+    /// Burst sizes are respected.
     pub const BURST: u16 = 1 << 2;
-    /// It counts.
+    /// Statistics are collected.
     pub const STATS: u16 = 1 << 3;
 }
 
-/// `OFPM_MAX`: the highest id that a meter of rules can have.
+/// `OFPM_MAX`: highest id of a meter that rules can use.
 pub const MAX: u32 = 0xffff_0000;
-/// `OFPM_SLOWPATH`: of what the switch's own processor handles.
+/// `OFPM_SLOWPATH`: meter of packets on the switch's slow path.
 pub const SLOWPATH: u32 = 0xffff_fffd;
-/// `OFPM_CONTROLLER`: of what goes to the controller.
+/// `OFPM_CONTROLLER`: meter of packets to the controller.
 pub const CONTROLLER: u32 = 0xffff_fffe;
 /// `OFPM_ALL`: all meters, in deletions and requests.
 pub const ALL: u32 = 0xffff_ffff;
 
-/// `OFPMBT_DROP`.
+/// `OFPMBT_DROP`: band type.
 pub(crate) const DROP: u16 = 1;
-/// `OFPMBT_DSCP_REMARK`.
+/// `OFPMBT_DSCP_REMARK`: band type.
 pub(crate) const DSCP_REMARK: u16 = 2;
-/// `OFPMBT_EXPERIMENTER`.
+/// `OFPMBT_EXPERIMENTER`: band type.
 pub(crate) const EXPERIMENTER: u16 = 0xffff;
 
 fixed! {
@@ -53,15 +53,15 @@ fixed! {
 }
 
 fixed! {
-    /// Of the bands of all types, what follows type and length.
-    struct RateFixed = "meter_band" {
+    /// Common fields of all meter bands, after type and length.
+    struct MeterRateFixed = "meter_band" {
         rate: u32,
         burst_size: u32,
     }
 }
 
 fixed! {
-    /// `ofp_meter_band_dscp_remark` after its burst.
+    /// `ofp_meter_band_dscp_remark` after the common fields.
     struct RemarkFixed = "meter_band.dscp_remark" {
         prec_level: u8,
         pad: [u8; 3],
@@ -69,22 +69,22 @@ fixed! {
 }
 
 fixed! {
-    /// `ofp_meter_band_experimenter` after its burst.
-    struct ExperimenterFixed = "meter_band.experimenter" {
+    /// `ofp_meter_band_experimenter` after the common fields.
+    struct BandExperimenterFixed = "meter_band.experimenter" {
         experimenter: u32,
     }
 }
 
-/// Adds, changes or deletes a meter.
+/// Addition, change or deletion of a meter.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MeterMod {
-    /// `command::*`.
+    /// Command, a constant of [`command`].
     pub command: u16,
-    /// `flag::*`.
+    /// Bits of [`flag`].
     pub flags: u16,
-    /// Which meter.
+    /// Meter id, at most [`MAX`] for meters of rules.
     pub meter_id: u32,
-    /// What it does above which rate.
+    /// Bands; the band with the highest exceeded rate applies.
     pub bands: Vec<MeterBand>,
 }
 
@@ -110,43 +110,44 @@ impl MeterMod {
     }
 }
 
-/// What a meter does with packets above a rate. Those that are not known are kept as they are.
+/// Treatment of packets above a rate. Rates are in kbit/s or packets per second, by the meter's flags. Unknown
+/// bands are kept as bytes and encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MeterBand {
-    /// Drops them.
+    /// Drops packets above the rate.
     Drop {
-        /// Above which.
+        /// Rate above which the band applies.
         rate: u32,
-        /// How much may come at once.
+        /// Burst allowed above the rate, in kilobits or packets.
         burst_size: u32,
     },
-    /// Raises their drop precedence.
+    /// Raises the drop precedence of packets above the rate.
     DscpRemark {
-        /// Above which.
+        /// Rate above which the band applies.
         rate: u32,
-        /// How much may come at once.
+        /// Burst allowed above the rate, in kilobits or packets.
         burst_size: u32,
-        /// By how many levels.
+        /// Levels by which the drop precedence is raised.
         prec_level: u8,
     },
-    /// An experimenter's own.
+    /// Band defined by an experimenter, kept as bytes.
     Experimenter {
-        /// Above which.
+        /// Rate above which the band applies.
         rate: u32,
-        /// How much may come at once.
+        /// Burst allowed above the rate, in kilobits or packets.
         burst_size: u32,
-        /// Whose.
+        /// Experimenter id, as in `OFPT_EXPERIMENTER`.
         experimenter: u32,
-        /// After the experimenter's id.
+        /// Bytes after the experimenter id.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that OpenFlow 1.3 does not know.
+    /// Band of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Band type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After type and length.
+        /// Bytes after type and length.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
@@ -159,7 +160,7 @@ impl MeterBand {
             let (kind, body) = (tlv.kind, body.rest());
             return Ok(MeterBand::Unknown { kind, body });
         }
-        let fixed = body.fixed::<RateFixed>()?;
+        let fixed = body.fixed::<MeterRateFixed>()?;
         let (rate, burst_size) = (fixed.rate(), fixed.burst_size());
         let band = match tlv.kind {
             DROP => {
@@ -174,7 +175,7 @@ impl MeterBand {
             _ => MeterBand::Experimenter {
                 rate,
                 burst_size,
-                experimenter: body.fixed::<ExperimenterFixed>()?.experimenter(),
+                experimenter: body.fixed::<BandExperimenterFixed>()?.experimenter(),
                 body: body.rest(),
             },
         };
@@ -184,7 +185,7 @@ impl MeterBand {
 
     fn encode(&self, w: &mut Writer<'_>) {
         let rated = |w: &mut Writer<'_>, rate: u32, burst_size: u32| {
-            w.fixed(&RateFixed {
+            w.fixed(&MeterRateFixed {
                 rate: rate.into(),
                 burst_size: burst_size.into(),
             });
@@ -223,7 +224,7 @@ impl MeterBand {
     }
 }
 
-/// All bands up to the end of what they are in.
+/// Decodes bands up to the end of the reader.
 pub(crate) fn decode_all(reader: Reader<'_>) -> Result<Vec<MeterBand>, DecodeError> {
     Tlvs::packed("meter_band", reader)
         .map(|tlv| MeterBand::decode(tlv?))

@@ -1,9 +1,8 @@
-//! OpenFlow 1.3.5: one file a message family, one struct a message, its fields in wire order.
+//! OpenFlow 1.3.5. Each file holds one family of messages; a message is a struct with its fields in wire order.
 
 pub mod action;
 mod async_config;
 pub mod bundle;
-mod conformity;
 pub mod error;
 pub mod experimenter;
 mod features;
@@ -17,21 +16,22 @@ mod message;
 pub mod meter;
 mod multipart;
 pub mod nicira;
+mod numbers;
 mod oxm;
 pub mod packet_in;
 mod packet_out;
 pub mod peek;
-mod port_;
 mod port_mod;
+mod ports;
 pub mod queue;
 pub mod role;
 mod table_mod;
+mod validation;
 
-pub use crate::alike::config::SwitchConfig;
+pub use crate::shared::config::SwitchConfig;
 pub use action::Action;
 pub use async_config::AsyncConfig;
 pub use bundle::{BundleAdd, BundleControl, BundleProperty};
-pub use conformity::MatchProblem;
 pub use error::ErrorMsg;
 pub use experimenter::Experimenter;
 pub use features::FeaturesReply;
@@ -41,6 +41,7 @@ pub use group::{Bucket, GroupMod};
 pub use hello::Hello;
 pub use instruction::Instruction;
 pub use match_::Match;
+pub(crate) use match_::VLAN_PRESENT;
 pub use message::{Message, decode};
 pub use meter::{MeterBand, MeterMod};
 pub use multipart::{
@@ -50,23 +51,13 @@ pub use multipart::{
     QueueStats, QueueStatsRequest, TableFeature, TableFeatures, TableStats, group_capability,
     kind as multipart_kind,
 };
+pub use numbers::{GROUP_ANY, NO_BUFFER, TABLE_ALL, VERSION};
 pub use oxm::{Oxm, OxmField, OxmView, Oxms};
 pub use packet_in::{PacketIn, PacketInView};
 pub use packet_out::PacketOut;
-pub use port_::{Port, PortStatus, port, port_config, port_reason, port_state};
 pub use port_mod::{PortMod, port_feature};
+pub use ports::{Port, PortStatus, port, port_config, port_reason, port_state};
 pub use queue::{PacketQueue, QueueGetConfigReply, QueueGetConfigRequest, QueueProperty};
 pub use role::Role;
 pub use table_mod::TableMod;
-
-/// Of the wire.
-pub const VERSION: u8 = 4;
-
-/// `OFP_NO_BUFFER`: the packet is not kept in the switch.
-pub const NO_BUFFER: u32 = 0xffff_ffff;
-
-/// `OFPTT_ALL`: all tables, in requests and deletions.
-pub const TABLE_ALL: u8 = 0xff;
-
-/// `OFPG_ANY`: rules whatever group they point at.
-pub const GROUP_ANY: u32 = 0xffff_ffff;
+pub use validation::MatchProblem;

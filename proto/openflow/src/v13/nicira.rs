@@ -1,31 +1,31 @@
-//! Nicira's actions, which are Open vSwitch's: those that are modelled. All others (`ct`, `learn`, `note`, `reg_load`
-//! and so on) are [`Action::Experimenter`](super::Action::Experimenter)s, kept as they are.
+//! Nicira's action extensions, as implemented by Open vSwitch. Only resubmit is decoded; others (`ct`, `learn`,
+//! `note`, `reg_load` and so on) are kept as bytes in [`Action::Experimenter`](super::Action::Experimenter).
 
 use crate::wire::{Reader, Writer, fixed};
 
-/// Numbers of actions, the first 16 bits of an experimenter's body: `NXAST_*`.
+/// Subtypes, the first 16 bits of a Nicira action's body: `NXAST_*`.
 pub mod subtype {
-    /// Looks the packet up again, in the present table.
+    /// Looks the packet up again in the current table.
     pub const RESUBMIT: u16 = 1;
-    /// Copies bits from field to field.
+    /// Copies bits from one field to another.
     pub const REG_MOVE: u16 = 6;
-    /// Loads bits into a field.
+    /// Loads a constant into a field.
     pub const REG_LOAD: u16 = 7;
-    /// Bytes for people.
+    /// Comment bytes without effect.
     pub const NOTE: u16 = 8;
-    /// Looks the packet up again, in a table.
+    /// Looks the packet up again in a given table.
     pub const RESUBMIT_TABLE: u16 = 14;
-    /// Makes rules from packets.
+    /// Adds rules derived from packets.
     pub const LEARN: u16 = 16;
-    /// Passes connection tracking.
+    /// Sends the packet through connection tracking.
     pub const CT: u16 = 35;
-    /// Forgets what connection tracking said.
+    /// Clears the connection-tracking state of the packet.
     pub const CT_CLEAR: u16 = 43;
 }
 
-/// `OFPP_IN_PORT` in 16 bits: keeps the ingress port.
+/// `OFPP_IN_PORT` in 16 bits: the packet keeps its ingress port.
 pub const IN_PORT: u16 = 0xfff8;
-/// Keeps the present table.
+/// Table number for "the current table".
 pub const TABLE_PRESENT: u8 = 0xff;
 
 fixed! {
@@ -38,17 +38,17 @@ fixed! {
     }
 }
 
-/// Looks the packet up again, as if it had come in by a port, and comes back.
+/// Looks the packet up again with another ingress port, then continues with the next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Resubmit {
-    /// By which port, or [`IN_PORT`].
+    /// Ingress port for the lookup, or [`IN_PORT`] to keep it.
     pub in_port: u16,
-    /// In which table. `None`: in the present one, by the older form of the action, which has no table.
+    /// Table for the lookup. `None`: the current table, encoded as `NXAST_RESUBMIT`, which has no table field.
     pub table: Option<u8>,
 }
 
 impl Resubmit {
-    /// From an experimenter's body; `None` where it is another action, or has something in its padding.
+    /// Decodes the body of a Nicira action. `None`: another action, or padding that is not zero.
     pub(crate) fn decode(mut body: Reader<'_>) -> Option<Resubmit> {
         let fixed = body.fixed::<ResubmitFixed>().ok()?;
         let table = match fixed.subtype() {

@@ -1,4 +1,4 @@
-//! OXM: one field of a match or of a set-field action (section 7.2.3.2).
+//! OXM: type, value and mask of one header field, as in a match or in a set-field action (section 7.2.3.2).
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::error::{DecodeError, EncodeError, Problem};
 use crate::wire::{Reader, Writer, fixed};
 
 fixed! {
-    /// An OXM header; the lowest bit of `field_mask` says whether there is a mask.
+    /// OXM header; the lowest bit of `field_mask` tells whether there is a mask.
     pub(crate) struct OxmHeader = "oxm" {
         pub(crate) class: u16,
         pub(crate) field_mask: u8,
@@ -17,40 +17,40 @@ fixed! {
     }
 }
 
-/// Of an experimenter's field, this many bytes of the value are the experimenter's id; its mask does not cover them.
+/// Length of the experimenter id at the start of an experimenter field's value; the mask does not cover it.
 const EXPERIMENTER_ID: usize = 4;
 
-/// Which field: the class and the number within it. An open set; the constants are those of
+/// Field identifier: OXM class, and number within the class. The set is open; the constants are the fields of
 /// `OFPXMC_OPENFLOW_BASIC`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OxmField(
-    /// The class.
+    /// OXM class: `OFPXMC_*`.
     pub u16,
-    /// The field, in 7 bits.
+    /// Field number within the class (7 bits).
     pub u8,
 );
 
 impl OxmField {
-    /// `OFPXMC_OPENFLOW_BASIC`.
+    /// `OFPXMC_OPENFLOW_BASIC`: class of the standard fields.
     pub const BASIC: u16 = 0x8000;
-    /// `OFPXMC_NXM_1`: Nicira's extensions, of which the registers are known here.
+    /// `OFPXMC_NXM_1`: Nicira's extensions; only the registers have names here.
     pub const NXM_1: u16 = 1;
-    /// `OFPXMC_EXPERIMENTER`.
+    /// `OFPXMC_EXPERIMENTER`: class of experimenter fields.
     pub const EXPERIMENTER: u16 = 0xffff;
 
-    /// `NXM_NX_REG0` to `NXM_NX_REG7`, by their number. A higher one gives a field that is not known here.
+    /// Register field by number: `NXM_NX_REG0` to `NXM_NX_REG7`. Higher numbers give a field without a name.
     pub const fn reg(number: u8) -> OxmField {
         OxmField(OxmField::NXM_1, number & 0x7f)
     }
 }
 
-/// What the specification says of a basic field, or Nicira of a register.
+/// Properties of a basic field or of a register.
 #[derive(Debug)]
 pub(crate) struct FieldKind {
     pub(crate) name: &'static str,
-    /// Of the value.
+    /// Length of the value in bytes.
     pub(crate) bytes: usize,
-    /// Of the value that count; the ones above them are zero.
+    /// Number of significant bits; the bits above them are zero.
     pub(crate) bits: usize,
 }
 
@@ -74,11 +74,11 @@ macro_rules! basic_fields {
     ($($name:ident = $number:literal, $text:literal, $bytes:literal, $bits:literal;)*) => {
         impl OxmField {
             $(
-                #[doc = concat!("`OFPXMT_OFB_", stringify!($name), "`.")]
+                #[doc = concat!("Field `OFPXMT_OFB_", stringify!($name), "`.")]
                 pub const $name: OxmField = OxmField(OxmField::BASIC, $number);
             )*
 
-            /// All fields of `OFPXMC_OPENFLOW_BASIC`.
+            /// All fields of `OFPXMC_OPENFLOW_BASIC`, by number.
             pub const ALL_BASIC: &[OxmField] = &[$(OxmField::$name,)*];
 
             pub(crate) const fn kind(self) -> Option<&'static FieldKind> {
@@ -138,12 +138,12 @@ basic_fields! {
 }
 
 impl OxmField {
-    /// The specification's name in lower case, where it has one: `ipv4_dst`.
+    /// Name in lower case, as in `ipv4_dst`. `None`: the field is unknown.
     pub fn name(self) -> Option<&'static str> {
         self.kind().map(|kind| kind.name)
     }
 
-    /// The order of the normal form: basic fields first, by number, so that what a field requires stands before it.
+    /// Sort key of the normal form: basic fields first, by number, so that every field follows its prerequisites.
     pub(crate) fn rank(self) -> (bool, u16, u8) {
         (self.0 != Self::BASIC, self.0, self.1)
     }
@@ -164,20 +164,20 @@ impl fmt::Debug for OxmField {
     }
 }
 
-/// One field, its value, and a mask where not all of it counts. The value of an experimenter's field begins with the
-/// experimenter's id, which the mask does not cover.
+/// Field, value and optional mask. The value of an experimenter field begins with the experimenter id, which the
+/// mask does not cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Oxm {
-    /// Which field.
+    /// Class and number of the field.
     pub field: OxmField,
-    /// As on the wire.
+    /// Value in wire form (big-endian).
     pub value: Bytes,
-    /// As long as what it covers of the value.
+    /// Mask, as long as the part of the value that it covers. `None`: exact match.
     pub mask: Option<Bytes>,
 }
 
 impl Oxm {
-    /// A field that must have exactly this value.
+    /// Field with exactly this value.
     pub fn exact(field: OxmField, value: &[u8]) -> Oxm {
         Oxm {
             field,
@@ -186,7 +186,7 @@ impl Oxm {
         }
     }
 
-    /// A field that must have this value where the mask has ones.
+    /// Field with this value in the bits that are set in the mask.
     pub fn masked(field: OxmField, value: &[u8], mask: &[u8]) -> Oxm {
         Oxm {
             mask: Some(Bytes::copy_from_slice(mask)),
@@ -194,7 +194,7 @@ impl Oxm {
         }
     }
 
-    /// Where the part of the value begins that a mask covers.
+    /// Position in the value at which the part covered by a mask begins.
     pub(crate) fn covered_from(&self) -> usize {
         match self.field.0 {
             OxmField::EXPERIMENTER => EXPERIMENTER_ID.min(self.value.len()),
@@ -202,8 +202,8 @@ impl Oxm {
         }
     }
 
-    /// The normal form: bits outside the mask are zero, a mask of all ones is left out. `None` where the mask is all
-    /// zeros, so that the field says nothing.
+    /// Returns the normal form: bits outside the mask are zero, and a mask of all ones is left out. `None`: the
+    /// mask is all zeros, so the field matches everything.
     pub fn normal(&self) -> Option<Oxm> {
         let Some(mask) = &self.mask else {
             return Some(self.clone());
@@ -223,7 +223,7 @@ impl Oxm {
         })
     }
 
-    /// It is in normal form.
+    /// Tells whether the field is in normal form.
     pub(crate) fn is_normal(&self) -> bool {
         let Some(mask) = &self.mask else { return true };
         let value = &self.value[self.covered_from()..];
@@ -234,7 +234,7 @@ impl Oxm {
         inside && !self.covers_all(mask) && mask.iter().any(|byte| *byte != 0)
     }
 
-    /// Every bit that counts is a one.
+    /// Tells whether the mask has a one for every significant bit.
     fn covers_all(&self, mask: &[u8]) -> bool {
         let bits = self.field.kind().map_or(mask.len() * 8, |kind| kind.bits);
         let above = (mask.len() * 8).saturating_sub(bits);
@@ -272,7 +272,7 @@ impl Oxm {
     }
 }
 
-/// Writes a field that must have exactly this value.
+/// Encodes an exact match of one field.
 #[inline]
 pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
     let Ok(length) = u8::try_from(value.len()) else {
@@ -284,7 +284,7 @@ pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
         field_mask: field.1 << 1,
         length,
     };
-    // Header and value in one piece, of a length that the compiler knows.
+    // Header and value in one copy of constant length, which the compiler turns into plain stores.
     match value.len() {
         1 => w.bytes(&joined::<5>(&header, value)),
         2 => w.bytes(&joined::<6>(&header, value)),
@@ -299,7 +299,7 @@ pub(crate) fn write_exact(field: OxmField, value: &[u8], w: &mut Writer<'_>) {
     }
 }
 
-/// `N` is the length of both.
+/// Concatenates header and value; `N` is the sum of their lengths.
 #[inline]
 fn joined<const N: usize>(header: &OxmHeader, value: &[u8]) -> [u8; N] {
     let mut bytes = [0; N];
@@ -309,7 +309,7 @@ fn joined<const N: usize>(header: &OxmHeader, value: &[u8]) -> [u8; N] {
     bytes
 }
 
-/// A field where it lies in a frame.
+/// Zero-copy view of a field within a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct OxmView<'a> {
     field: OxmField,
@@ -318,22 +318,23 @@ pub struct OxmView<'a> {
 }
 
 impl<'a> OxmView<'a> {
-    /// Which field.
+    /// Class and number of the field.
     pub fn field(&self) -> OxmField {
         self.field
     }
 
-    /// As on the wire.
+    /// Value in wire form (big-endian).
     pub fn value(&self) -> &'a [u8] {
         self.value.as_slice()
     }
 
-    /// As long as what it covers of the value.
+    /// Mask, as long as the part of the value that it covers. `None`: exact match.
     pub fn mask(&self) -> Option<&'a [u8]> {
         self.mask.map(|mask| mask.as_slice())
     }
 
-    /// Reads one, whose lengths must agree with each other and with what the specification says of the field.
+    /// Decodes one field. Fails if its lengths disagree with each other or with the length that the specification
+    /// gives the field.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let offset = reader.offset();
         let header = reader.fixed::<OxmHeader>()?;
@@ -351,7 +352,7 @@ impl<'a> OxmView<'a> {
         })
     }
 
-    /// How many of the bytes after the header are the mask.
+    /// Length of the mask, out of `length` bytes after the header.
     fn mask_length(field: OxmField, has_mask: bool, length: usize) -> Result<usize, Problem> {
         let found = length;
         if let Some(kind) = field.kind() {
@@ -385,7 +386,7 @@ impl From<OxmView<'_>> for Oxm {
     }
 }
 
-/// Walks over the fields of a match. Ends at the first error, and always goes forward.
+/// Iterator over the fields of a match. Ends after the first error; each step advances.
 #[derive(Debug, Clone, Copy)]
 pub struct Oxms<'a>(pub(crate) Reader<'a>);
 
@@ -442,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_no_bits_says_nothing() {
+    fn a_mask_of_all_zeros_drops_the_field() {
         assert_eq!(
             Oxm::masked(OxmField::ETH_DST, &[1; 6], &[0; 6]).normal(),
             None

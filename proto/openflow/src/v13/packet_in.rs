@@ -1,4 +1,4 @@
-//! `OFPT_PACKET_IN` (section 7.4.1): a packet for the controller.
+//! `OFPT_PACKET_IN` (section 7.4.1): a packet sent to the controller.
 
 use bytes::Bytes;
 
@@ -9,17 +9,17 @@ use crate::error::DecodeError;
 use crate::header::{Header, MessageType};
 use crate::wire::{Reader, Writer, fixed};
 
-/// Why a packet was sent: `OFPR_*`.
+/// Reasons of a packet-in: `OFPR_*`.
 pub mod reason {
-    /// No rule matched.
+    /// No rule matched the packet.
     pub const NO_MATCH: u8 = 0;
-    /// An action of a rule.
+    /// Action of a rule sent the packet.
     pub const ACTION: u8 = 1;
-    /// Its TTL is not valid.
+    /// Packet had an invalid TTL.
     pub const INVALID_TTL: u8 = 2;
 }
 
-/// Between the match and the packet, so that the packet's IP header is aligned.
+/// Padding between match and packet, which aligns the packet's IP header.
 const PAD: usize = 2;
 
 fixed! {
@@ -33,30 +33,30 @@ fixed! {
     }
 }
 
-/// A packet for the controller.
+/// Packet sent to the controller.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketIn {
-    /// Where the switch keeps it, or `NO_BUFFER`.
+    /// Buffer id of the packet in the switch, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// Of the whole packet, also if only its beginning was sent.
+    /// Length of the whole packet, even if only its beginning was sent.
     pub total_len: u16,
-    /// Why it was sent.
+    /// Cause, a constant of [`reason`].
     pub reason: u8,
-    /// The table in which it was decided.
+    /// Table whose lookup sent the packet.
     pub table_id: u8,
-    /// Of the rule that sent it.
+    /// Cookie of the rule that sent the packet.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// The packet's metadata: its port in any case.
+    /// Pipeline fields of the packet, at least the ingress port.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// The packet, or its beginning.
+    /// Packet, or its beginning.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 
 impl PacketIn {
-    /// The port it came in by.
+    /// Ingress port of the packet, if the match names it.
     pub fn in_port(&self) -> Option<u32> {
         self.match_.get_in_port()
     }
@@ -91,7 +91,7 @@ impl PacketIn {
     }
 }
 
-/// A packet-in where it lies in a frame: nothing is copied. Fields are looked at when they are asked for.
+/// Zero-copy view of a packet-in within a frame. Fields are decoded when asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct PacketInView<'a> {
     fixed: &'a PacketInFixed,
@@ -100,7 +100,7 @@ pub struct PacketInView<'a> {
 }
 
 impl<'a> PacketInView<'a> {
-    /// Of a frame that is a packet-in of this version.
+    /// Makes a view of a frame, which must be a packet-in of version 4.
     pub fn new(frame: &'a Bytes) -> Result<Self, DecodeError> {
         let header = Header::read(frame)?;
         if header.version != VERSION {
@@ -127,24 +127,24 @@ impl<'a> PacketInView<'a> {
         })
     }
 
-    /// What comes before the match.
+    /// Fixed part of the message, before the match.
     pub fn fixed(&self) -> &'a PacketInFixed {
         self.fixed
     }
 
-    /// The packet's metadata, field by field.
+    /// Pipeline fields of the packet.
     pub fn fields(&self) -> Oxms<'a> {
         self.fields
     }
 
-    /// The port it came in by.
+    /// Ingress port of the packet, if the match names it.
     pub fn in_port(&self) -> Option<u32> {
         let mut fields = self.fields.map_while(Result::ok);
         let field = fields.find(|oxm| oxm.field() == OxmField::IN_PORT)?;
         field.value().try_into().ok().map(u32::from_be_bytes)
     }
 
-    /// The packet, or its beginning.
+    /// Packet, or its beginning.
     pub fn data(&self) -> &'a [u8] {
         self.data.as_slice()
     }

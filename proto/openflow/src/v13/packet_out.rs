@@ -1,11 +1,12 @@
-//! `OFPT_PACKET_OUT` (section 7.3.7): a packet from the controller.
+//! `OFPT_PACKET_OUT` (section 7.3.7): a packet sent by the controller.
 
 use bytes::{Bytes, BytesMut};
 
 use super::action::{self, Action};
-use super::{NO_BUFFER, message};
+use super::{NO_BUFFER, VERSION};
 use crate::error::{DecodeError, EncodeError};
 use crate::header::MessageType;
+use crate::shared::message;
 use crate::wire::{Reader, Writer, fixed};
 
 fixed! {
@@ -18,19 +19,19 @@ fixed! {
     }
 }
 
-/// Where in the message `actions_len` is.
+/// Position of `actions_len` in the message, in bytes.
 const ACTIONS_LEN_AT: usize = 16;
 
-/// A packet from the controller.
+/// Packet sent by the controller.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketOut {
-    /// Where the switch keeps it, or `NO_BUFFER`.
+    /// Buffer id of the packet in the switch, or `NO_BUFFER`.
     pub buffer_id: u32,
-    /// The port it counts as come in by.
+    /// Ingress port that the packet is processed with.
     pub in_port: u32,
-    /// What is done to it.
+    /// Actions to execute on the packet.
     pub actions: Vec<Action>,
-    /// The packet, where the switch does not keep it.
+    /// Packet; empty if the switch has it buffered.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
@@ -52,7 +53,7 @@ impl PacketOut {
         encode(self.buffer_id, self.in_port, &self.actions, &self.data, w);
     }
 
-    /// Appends a frame with a packet that the switch does not keep to a buffer. With room in the buffer nothing is allocated.
+    /// Appends a frame with an unbuffered packet. Allocates nothing if the buffer has room.
     pub fn write(
         xid: u32,
         in_port: u32,
@@ -60,7 +61,7 @@ impl PacketOut {
         data: &[u8],
         out: &mut BytesMut,
     ) -> Result<(), EncodeError> {
-        message::write(MessageType::PACKET_OUT, xid, out, |w| {
+        message::write((VERSION, MessageType::PACKET_OUT), xid, out, |w| {
             encode(NO_BUFFER, in_port, actions, data, w);
         })
     }

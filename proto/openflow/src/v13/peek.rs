@@ -1,4 +1,5 @@
-//! Views of the fixed parts of frames that are only passed on: nothing is copied, and nothing after them is looked at.
+//! Zero-copy views of the fixed part of a frame, for frames that are only forwarded. Nothing after the fixed part
+//! is checked.
 
 use crate::error::{DecodeError, Problem};
 use crate::header::{Header, MessageType};
@@ -10,9 +11,9 @@ pub use super::group::GroupModFixed;
 pub use super::meter::MeterModFixed;
 pub use super::multipart::MultipartFixed;
 pub use super::packet_in::PacketInFixed;
-pub use crate::alike::error::ErrorFixed;
+pub use crate::shared::error::ErrorFixed;
 
-/// The structure after the header, if the frame holds one of these messages and is long enough.
+/// Returns the fixed part. Fails if the frame is of another type or too short.
 fn view<'a, T: Fixed>(frame: &'a [u8], kinds: &[MessageType]) -> Result<&'a T, DecodeError> {
     let header = Header::read(frame)?;
     if !kinds.contains(&header.kind) {
@@ -30,22 +31,22 @@ fn view<'a, T: Fixed>(frame: &'a [u8], kinds: &[MessageType]) -> Result<&'a T, D
     }
 }
 
-/// Of a flow-mod.
+/// Returns the fixed part of a flow-mod.
 pub fn flow_mod(frame: &[u8]) -> Result<&FlowModFixed, DecodeError> {
     view(frame, &[MessageType::FLOW_MOD])
 }
 
-/// Of a packet-in.
+/// Returns the fixed part of a packet-in.
 pub fn packet_in(frame: &[u8]) -> Result<&PacketInFixed, DecodeError> {
     view(frame, &[MessageType::PACKET_IN])
 }
 
-/// Of a flow-removed.
+/// Returns the fixed part of a flow-removed.
 pub fn flow_removed(frame: &[u8]) -> Result<&FlowRemovedFixed, DecodeError> {
     view(frame, &[MessageType::FLOW_REMOVED])
 }
 
-/// Of a multipart request or reply. Bit 0 of its flags: more parts follow.
+/// Returns the fixed part of a multipart request or reply. Bit 0 of its flags is set if more parts follow.
 pub fn multipart(frame: &[u8]) -> Result<&MultipartFixed, DecodeError> {
     view(
         frame,
@@ -53,17 +54,17 @@ pub fn multipart(frame: &[u8]) -> Result<&MultipartFixed, DecodeError> {
     )
 }
 
-/// Of an error.
+/// Returns the fixed part of an error message.
 pub fn error(frame: &[u8]) -> Result<&ErrorFixed, DecodeError> {
     view(frame, &[MessageType::ERROR])
 }
 
-/// Of a group-mod.
+/// Returns the fixed part of a group-mod.
 pub fn group_mod(frame: &[u8]) -> Result<&GroupModFixed, DecodeError> {
     view(frame, &[MessageType::GROUP_MOD])
 }
 
-/// Of a meter-mod.
+/// Returns the fixed part of a meter-mod.
 pub fn meter_mod(frame: &[u8]) -> Result<&MeterModFixed, DecodeError> {
     view(frame, &[MessageType::METER_MOD])
 }

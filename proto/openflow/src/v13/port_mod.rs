@@ -1,10 +1,10 @@
-//! `OFPT_PORT_MOD` (section 7.3.4.3): changes how a port behaves.
+//! `OFPT_PORT_MOD` (section 7.3.4.3): changes the configuration of a port.
 
 use crate::addr::MacAddr;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// What a port and its link can do: `OFPPF_*`, of ports and of port-mods.
+/// Features of a port and its link, in ports and port-mods: `OFPPF_*`.
 pub mod port_feature {
     /// 10 Mbit/s, half duplex.
     pub const RATE_10MB_HD: u32 = 1;
@@ -26,17 +26,17 @@ pub mod port_feature {
     pub const RATE_100GB_FD: u32 = 1 << 8;
     /// 1 Tbit/s, full duplex.
     pub const RATE_1TB_FD: u32 = 1 << 9;
-    /// Another rate.
+    /// Bit rate not in this list.
     pub const OTHER: u32 = 1 << 10;
-    /// Copper.
+    /// Copper medium, as opposed to fiber.
     pub const COPPER: u32 = 1 << 11;
-    /// Fiber.
+    /// Fiber medium, as opposed to copper.
     pub const FIBER: u32 = 1 << 12;
-    /// Negotiates.
+    /// Auto-negotiation of the link.
     pub const AUTONEG: u32 = 1 << 13;
-    /// Pause.
+    /// Pause frames in both directions.
     pub const PAUSE: u32 = 1 << 14;
-    /// Asymmetric pause.
+    /// Asymmetric pause frames.
     pub const PAUSE_ASYM: u32 = 1 << 15;
 }
 
@@ -54,18 +54,18 @@ fixed! {
     }
 }
 
-/// Changes how a port behaves.
+/// Change of the configuration of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct PortMod {
-    /// Which.
+    /// Port number within the switch.
     pub port_no: u32,
-    /// Its address, so that no other port is meant.
+    /// Ethernet address of the port; the switch refuses the message if it differs.
     pub hw_addr: MacAddr,
-    /// `port_config::*`.
+    /// Bits of `port_config`: new settings.
     pub config: u32,
-    /// Which bits of `config` to change.
+    /// Bits of `config` to change.
     pub mask: u32,
-    /// `port_feature::*`; 0: no change.
+    /// Features to advertise, bits of `port_feature`; 0 for no change.
     pub advertise: u32,
 }
 

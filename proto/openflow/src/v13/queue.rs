@@ -1,23 +1,23 @@
-//! `OFPT_QUEUE_GET_CONFIG_REQUEST` and `_REPLY` (sections 7.2.2 and 7.3.6): the queues of a port.
+//! `OFPT_QUEUE_GET_CONFIG_REQUEST` and `_REPLY` (sections 7.2.2 and 7.3.6): queues of a port.
 
 use bytes::Bytes;
 
 use crate::error::DecodeError;
-use crate::wire::{Fixed, Padding, Reader, Tlv, Tlvs, Writer, fixed, plain};
+use crate::wire::{Fixed, Padding, Reader, Tlv, Tlvs, Writer, fixed, fixed_only};
 
 /// `OFPQ_ALL`: all queues, in requests.
 pub const ALL: u32 = 0xffff_ffff;
-/// `OFPQ_MIN_RATE_UNCFG`, `OFPQ_MAX_RATE_UNCFG`: any rate above 1000 says that there is none.
+/// `OFPQ_MIN_RATE_UNCFG` and `OFPQ_MAX_RATE_UNCFG`: no configured rate, as any value above 1000.
 pub const RATE_UNCFG: u16 = 0xffff;
 
 const MIN_RATE: u16 = 1;
 const MAX_RATE: u16 = 2;
 const EXPERIMENTER: u16 = 0xffff;
 
-plain! {
-    /// Asks for the queues of a port.
+fixed_only! {
+    /// Request for the queues of a port.
     pub struct QueueGetConfigRequest: QueueRequestFixed = "queue_get_config_request" {
-        /// Which, or `port::ANY`.
+        /// Port number, or `port::ANY`.
         port: u32, pad: 4;
     }
 }
@@ -40,12 +40,12 @@ fixed! {
     }
 }
 
-/// Where in `ofp_packet_queue` `len` is.
+/// Position of `len` in `ofp_packet_queue`, in bytes.
 const LEN_AT: usize = 8;
 
 fixed! {
-    /// A rate, as it follows the header of a property.
-    struct RateFixed = "queue_prop.rate" {
+    /// Body of the rate properties, after the property header.
+    struct QueueRateFixed = "queue_prop.rate" {
         pad: [u8; 4],
         rate: u16,
         pad2: [u8; 6],
@@ -53,20 +53,20 @@ fixed! {
 }
 
 fixed! {
-    /// `ofp_queue_prop_experimenter`, after its header.
-    struct ExperimenterFixed = "queue_prop.experimenter" {
+    /// `ofp_queue_prop_experimenter` after the property header.
+    struct QueueExperimenterFixed = "queue_prop.experimenter" {
         pad: [u8; 4],
         experimenter: u32,
         pad2: [u8; 4],
     }
 }
 
-/// The queues of a port.
+/// Queues of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct QueueGetConfigReply {
-    /// The port that was asked for.
+    /// Port named in the request.
     pub port: u32,
-    /// Its queues.
+    /// Queues of that port.
     pub queues: Vec<PacketQueue>,
 }
 
@@ -86,14 +86,14 @@ impl QueueGetConfigReply {
     }
 }
 
-/// A queue of a port.
+/// Queue of a port, with its properties.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PacketQueue {
-    /// Which.
+    /// Queue id within the port.
     pub queue_id: u32,
-    /// Whose.
+    /// Port of the queue.
     pub port: u32,
-    /// What it promises.
+    /// Configured properties, such as rates.
     pub properties: Vec<QueueProperty>,
 }
 
@@ -126,27 +126,28 @@ impl PacketQueue {
     }
 }
 
-/// What a queue promises. Those that are not known are kept as they are.
+/// Property of a queue. Rates are tenths of a percent of the port's rate. Unknown properties are kept as bytes and
+/// encoded unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum QueueProperty {
-    /// At least this much, in tenths of a percent.
+    /// Guaranteed minimum rate, in tenths of a percent.
     MinRate(u16),
-    /// At most this much, in tenths of a percent.
+    /// Maximum rate, in tenths of a percent.
     MaxRate(u16),
-    /// An experimenter's own.
+    /// Property defined by an experimenter, kept as bytes.
     Experimenter {
-        /// Whose.
+        /// Experimenter id, as in `OFPT_EXPERIMENTER`.
         experimenter: u32,
-        /// After its padding.
+        /// Bytes after the padding.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that OpenFlow 1.3 does not know.
+    /// Property of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Property type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After type and length.
+        /// Bytes after type and length.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
@@ -156,10 +157,10 @@ impl QueueProperty {
     fn decode(tlv: Tlv<'_>) -> Result<Self, DecodeError> {
         let mut body = tlv.body;
         let property = match tlv.kind {
-            MIN_RATE => QueueProperty::MinRate(body.fixed::<RateFixed>()?.rate()),
-            MAX_RATE => QueueProperty::MaxRate(body.fixed::<RateFixed>()?.rate()),
+            MIN_RATE => QueueProperty::MinRate(body.fixed::<QueueRateFixed>()?.rate()),
+            MAX_RATE => QueueProperty::MaxRate(body.fixed::<QueueRateFixed>()?.rate()),
             EXPERIMENTER => QueueProperty::Experimenter {
-                experimenter: body.fixed::<ExperimenterFixed>()?.experimenter(),
+                experimenter: body.fixed::<QueueExperimenterFixed>()?.experimenter(),
                 body: body.rest(),
             },
             kind => QueueProperty::Unknown {
@@ -175,7 +176,7 @@ impl QueueProperty {
         let tlv = |w: &mut Writer<'_>, kind, body: &dyn Fn(&mut Writer<'_>)| {
             w.tlv_with(Padding::None, "queue_prop", kind, body);
         };
-        let rate = |rate: u16| RateFixed {
+        let rate = |rate: u16| QueueRateFixed {
             pad: [0; 4],
             rate: rate.into(),
             pad2: [0; 6],
@@ -184,7 +185,7 @@ impl QueueProperty {
             QueueProperty::MinRate(least) => tlv(w, MIN_RATE, &|w| w.fixed(&rate(*least))),
             QueueProperty::MaxRate(most) => tlv(w, MAX_RATE, &|w| w.fixed(&rate(*most))),
             QueueProperty::Experimenter { experimenter, body } => tlv(w, EXPERIMENTER, &|w| {
-                w.fixed(&ExperimenterFixed {
+                w.fixed(&QueueExperimenterFixed {
                     pad: [0; 4],
                     experimenter: (*experimenter).into(),
                     pad2: [0; 4],

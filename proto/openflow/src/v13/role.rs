@@ -1,15 +1,15 @@
-//! `OFPT_ROLE_REQUEST` and `OFPT_ROLE_REPLY` (section 7.3.9).
+//! `OFPT_ROLE_REQUEST` and `OFPT_ROLE_REPLY` (section 7.3.9): role of a controller.
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// `OFPCR_ROLE_NOCHANGE`: asks for the present role.
+/// `OFPCR_ROLE_NOCHANGE`: asks for the current role.
 pub const NOCHANGE: u32 = 0;
-/// `OFPCR_ROLE_EQUAL`: the default.
+/// `OFPCR_ROLE_EQUAL`: full access, the default.
 pub const EQUAL: u32 = 1;
-/// `OFPCR_ROLE_MASTER`: one at most; the former becomes a slave.
+/// `OFPCR_ROLE_MASTER`: full access; the previous master becomes a slave.
 pub const MASTER: u32 = 2;
-/// `OFPCR_ROLE_SLAVE`: reads only.
+/// `OFPCR_ROLE_SLAVE`: read-only access.
 pub const SLAVE: u32 = 3;
 
 fixed! {
@@ -21,12 +21,12 @@ fixed! {
     }
 }
 
-/// What a controller is to the switch.
+/// Role of a controller towards a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Role {
-    /// One of this module's constants.
+    /// Role, a constant of this module.
     pub role: u32,
-    /// Which election of a master; an older one is refused.
+    /// Number of the master election. The switch refuses a generation older than the latest it has seen.
     pub generation_id: u64,
 }
 

@@ -1,13 +1,13 @@
-//! `OFPT_TABLE_MOD` (section 7.3.3): configures a table. Nothing of it is in use since 1.3.
+//! `OFPT_TABLE_MOD` (section 7.3.3): changes the configuration of a table. OpenFlow 1.3 defines no setting.
 
-use crate::wire::plain;
+use crate::wire::fixed_only;
 
-plain! {
-    /// Configures a table.
+fixed_only! {
+    /// Change of the configuration of a table.
     pub struct TableMod: TableModFixed = "table_mod" {
-        /// Which, or `TABLE_ALL`.
+        /// Table number, or `TABLE_ALL`.
         table_id: u8, pad: 3;
-        /// `OFPTC_*`: only deprecated bits.
+        /// Bits of `OFPTC_*`, all deprecated.
         config: u32;
     }
 }

@@ -1,11 +1,12 @@
-//! What all decoders take from.
+//! Bounds-checked cursor over a frame.
 
 use bytes::Bytes;
 
-use super::{ALIGN, Fixed, Padding, TlvHeader, padding};
+use super::fixed::Fixed;
+use super::tlv::{ALIGN, Padding, TlvHeader, padding};
 use crate::error::{DecodeError, Problem};
 
-/// A place within a frame, and the end of the structure that is being read. Copies are cheap: they are views.
+/// Position within a frame, and the end of the structure that is being decoded. Copies are cheap views.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
     frame: &'a Bytes,
@@ -22,7 +23,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// From the start of the frame.
+    /// Position, counted from the start of the frame.
     pub(crate) fn offset(&self) -> usize {
         self.at
     }
@@ -46,7 +47,7 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
-    /// The next bytes as a view of a fixed structure.
+    /// Takes the next bytes as a view of a fixed structure.
     pub(crate) fn fixed<T: Fixed>(&mut self) -> Result<&'a T, DecodeError> {
         let offset = self.at;
         let needed = size_of::<T>();
@@ -57,12 +58,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// All that is left, in the frame.
+    /// Remaining bytes, borrowed from the frame.
     pub(crate) fn as_slice(&self) -> &'a [u8] {
         &self.frame[self.at..self.end]
     }
 
-    /// All that is left, shared with the frame.
+    /// Takes the remaining bytes, as a shared slice of the frame.
     pub(crate) fn rest(&mut self) -> Bytes {
         let rest = self.frame.slice(self.at..self.end);
         self.at = self.end;
@@ -73,7 +74,7 @@ impl<'a> Reader<'a> {
         self.slice(what, n).map(drop)
     }
 
-    /// A reader of just the next bytes, which are passed over here.
+    /// Takes the next `n` bytes as a reader of their own.
     pub(crate) fn sub(&mut self, what: &'static str, n: usize) -> Result<Self, DecodeError> {
         let at = self.at;
         self.slice(what, n)?;
@@ -84,8 +85,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next structure, as long as its fixed part says: this part, and a reader of what follows it. `at` is where in
-    /// the fixed part the length is.
+    /// Takes the next structure, whose fixed part holds its length. Returns the fixed part and a reader of the
+    /// rest. `at` is the position of the length within the fixed part.
     pub(crate) fn entry<T: Fixed>(
         &mut self,
         what: &'static str,
@@ -104,7 +105,7 @@ impl<'a> Reader<'a> {
         Ok((fixed, entry))
     }
 
-    /// Elements of a list, up to the end. Each takes at least a byte, so it ends.
+    /// Decodes list elements up to the end. Every decoder takes at least one byte, so the loop ends.
     pub(crate) fn all<T>(
         &mut self,
         decode: fn(&mut Self) -> Result<T, DecodeError>,
@@ -116,7 +117,7 @@ impl<'a> Reader<'a> {
         Ok(elements)
     }
 
-    /// Nothing may be left.
+    /// Fails if bytes remain.
     pub(crate) fn finish(self, what: &'static str) -> Result<(), DecodeError> {
         match self.left() {
             0 => Ok(()),
@@ -125,18 +126,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One type-length-value, its header taken off.
+/// Type-length-value without its header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tlv<'a> {
     pub(crate) kind: u16,
-    /// Where its header is.
+    /// Position of its header in the frame.
     pub(crate) offset: usize,
-    /// Header included.
+    /// Length in bytes, header included.
     pub(crate) length: usize,
     pub(crate) body: Reader<'a>,
 }
 
-/// Walks over type-length-values. Ends at the first error, and always goes forward.
+/// Iterator over type-length-values. Ends after the first error; each step advances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tlvs<'a> {
     reader: Reader<'a>,

@@ -1,11 +1,12 @@
-//! What all encoders put into.
+//! Appends one message to a buffer and fills in its lengths.
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Fixed, Padding, TlvHeader, padding};
+use super::fixed::Fixed;
+use super::tlv::{Padding, TlvHeader, padding};
 use crate::error::EncodeError;
 
-/// Appends one message to a buffer.
+/// Encoder of one message, appended to a buffer.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     out: &'a mut BytesMut,
@@ -23,7 +24,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// From the start of the message.
+    /// Position, counted from the start of the message.
     #[inline]
     pub(crate) fn position(&self) -> usize {
         self.out.len() - self.start
@@ -41,7 +42,7 @@ impl<'a> Writer<'a> {
 
     #[inline]
     pub(crate) fn zeros(&mut self, n: usize) {
-        // A padding, mostly: one store of a known length is quicker than a loop.
+        // Padding is short: one store of constant length is faster than a loop.
         match n {
             0 => {}
             1..8 => {
@@ -52,12 +53,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Zeros up to the next multiple of 8, counted from a position.
+    /// Appends zeros up to the next multiple of 8, counted from `from`.
     pub(crate) fn pad_from(&mut self, from: usize) {
         self.zeros(padding(self.position() - from));
     }
 
-    /// Writes into the two bytes at a position how long something is.
+    /// Stores a length into the two bytes at `at`.
     #[inline]
     pub(crate) fn set_length(&mut self, what: &'static str, at: usize, length: usize) {
         let most = usize::from(u16::MAX);
@@ -72,18 +73,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Notes that the message cannot be written; the first reason counts.
+    /// Records that the message cannot be encoded; the first error is kept.
     #[cold]
     pub(crate) fn refuse(&mut self, problem: EncodeError) {
         self.problem.get_or_insert(problem);
     }
 
-    /// A type-length-value whose length counts its padding.
+    /// Appends a type-length-value whose length counts its padding.
     pub(crate) fn tlv(&mut self, what: &'static str, kind: u16, body: impl FnOnce(&mut Self)) {
         self.tlv_with(Padding::Counted, what, kind, body);
     }
 
-    /// A type-length-value.
+    /// Appends a type-length-value with the given placement of padding.
     #[inline]
     pub(crate) fn tlv_with(
         &mut self,
@@ -107,7 +108,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Ends the message: its bytes stay, or none of them.
+    /// Ends the message. After an error the buffer is truncated to its state before the message.
     pub(crate) fn end(self) -> Result<(), EncodeError> {
         match self.problem {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! The table in `README.md`: made from what the vectors decode to, and compared with what stands there.
+//! The table in `README.md`, generated from the decoded vectors and compared with the file.
 //!
 //! `UPDATE_README=1 cargo test -p morph-openflow --test coverage` writes it.
 
@@ -19,15 +19,15 @@ use morph_openflow::v13::error;
 const BEGIN: &str = "<!-- table: begin -->\n";
 const END: &str = "<!-- table: end -->\n";
 
-/// What a table of a version has rows of, in this order.
+/// Kinds of rows, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Message,
-    /// Statistics, in 1.0's words.
+    /// Multipart type; called statistics in OpenFlow 1.0.
     Multipart,
     Instruction,
     Action,
-    /// A field of a match, in 1.0.
+    /// Match field, in OpenFlow 1.0 one of a fixed set.
     Oxm,
     Error,
 }
@@ -43,10 +43,10 @@ impl Kind {
     ];
 }
 
-/// What it is called, what it decodes to, and in which vectors it is.
+/// Name, type of the decoded value, and vectors that contain it.
 type Row = (String, String, BTreeSet<String>);
 
-/// Those of a version, in the order of the table: by kind, and by the number on the wire.
+/// Rows of a version in table order: by kind, then by number on the wire.
 #[derive(Default)]
 struct Rows(BTreeMap<(Kind, u32), Row>);
 
@@ -58,12 +58,12 @@ impl Rows {
         row.2.insert(vector.to_owned());
     }
 
-    /// How many there are of each kind.
+    /// Number of rows of each kind.
     fn counts(&self) -> [usize; 6] {
         Kind::ALL.map(|kind| self.0.keys().filter(|(k, _)| *k == kind).count())
     }
 
-    /// The lines of a version; `words` are what it calls the kinds.
+    /// Formats the rows of a version; `words` gives the version's names of the kinds.
     fn lines(self, version: &str, words: fn(Kind) -> &'static str) -> String {
         let mut text = String::new();
         for ((kind, _), (name, value, vectors)) in self.0 {
@@ -79,15 +79,15 @@ impl Rows {
     }
 }
 
-/// A variant's name.
+/// Name of an enum variant, taken from its debug form.
 fn variant(value: &impl std::fmt::Debug) -> String {
     let text = format!("{value:?}");
     let end = text.find(|c: char| !c.is_alphanumeric());
     text[..end.unwrap_or(text.len())].to_owned()
 }
 
-/// The rows of errors: all codes of a type that have a name are listed, with their bytes and names, in `errors.list`.
-/// `read` reads what follows the header: type and code, as on the wire, and how they are shown.
+/// Adds rows of errors. All named codes must be listed in `errors.list`, with their bytes and names. `read` decodes
+/// the bytes after the header into type, code and displayed form.
 fn errors(
     rows: &mut Rows,
     folder: hex::Folder,
@@ -113,11 +113,11 @@ fn errors(
     assert!(listed.is_empty(), "of no type: {listed:?}");
 }
 
-/// Says how many there are past the capture of tests' output, so that it is seen.
+/// Prints the number of vectors past the capture of test output, so that it is visible.
 fn say_counts() {
     for (version, folder) in [("1.0", hex::OF10), ("1.3", hex::OF13)] {
         let (frames, errors) = (folder.names().len(), folder.errors().len());
-        let line = format!("{version}: {frames} vectors of ours checked, and {errors} errors\n");
+        let line = format!("{version}: {frames} vectors and {errors} errors checked\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
@@ -128,7 +128,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_readme_lists_all_and_lacks_nothing() {
+fn the_readme_table_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
@@ -141,6 +141,8 @@ fn the_readme_lists_all_and_lacks_nothing() {
     } else if there != table {
         let pairs = there.lines().zip(table.lines());
         let other = pairs.into_iter().find(|(a, b)| a != b);
-        panic!("README.md is not up to date (UPDATE_README=1 makes it): {other:?}");
+        panic!(
+            "README.md is not up to date; UPDATE_README=1 writes it. First difference: {other:?}"
+        );
     }
 }

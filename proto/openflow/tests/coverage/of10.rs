@@ -1,11 +1,11 @@
-//! The rows of OpenFlow 1.0.
+//! Table rows of OpenFlow 1.0.
 
 use bytes::Bytes;
 use morph_openflow::v10::*;
 
 use crate::{Kind, Rows, hex, variant};
 
-/// The number on the wire, and the specification's name.
+/// Action type on the wire, and the specification's name.
 fn action_name(action: &Action) -> Option<(u32, &'static str)> {
     Some(match action {
         Action::Output { .. } => (0, "OUTPUT"),
@@ -34,7 +34,7 @@ fn statistics_name(kind: u16) -> Option<&'static str> {
     }
 }
 
-/// The fields that count.
+/// Fields that are matched, by wildcard bit and name.
 fn fields(of: &Match) -> Vec<(u32, &'static str)> {
     let flags = [
         (wildcard::IN_PORT, "in_port"),
@@ -60,13 +60,13 @@ fn fields(of: &Match) -> Vec<(u32, &'static str)> {
         .collect()
 }
 
-/// All that a vector holds. What is kept as it is because it is not known does not count.
+/// Adds a row for everything in a vector. Parts kept as bytes because they are unknown get none.
 fn add(rows: &mut Rows, vector: &str, message: &Message) {
     let Some(name) = kind::name(message.kind()) else {
         return;
     };
     let number = u32::from(message.kind().0);
-    // Nicira's come after the others.
+    // Nicira's messages are numbered after the others.
     let (number, name) = match message {
         Message::Vendor(Vendor::NxRoleRequest(_)) => (100, "VENDOR (Nicira: role request)"),
         Message::Vendor(Vendor::NxRoleReply(_)) => (101, "VENDOR (Nicira: role reply)"),
@@ -99,7 +99,7 @@ fn add(rows: &mut Rows, vector: &str, message: &Message) {
     }
 }
 
-/// What follows an error's header, written again as it was.
+/// Decodes an error body, and checks that it is encoded to the same bytes.
 fn read_error(body: &[u8]) -> (u16, u16, String) {
     let frame: Bytes = [&[VERSION, 1, 0, 12, 0, 0, 0, 42][..], body]
         .concat()
@@ -132,7 +132,7 @@ pub(crate) fn lines() -> String {
         add(&mut rows, &name, &message);
     }
     crate::errors(&mut rows, hex::OF10, error::ALL, read_error);
-    // Of the specification, and Nicira's role messages. It has no instructions.
+    // Everything in the specification, and Nicira's role messages. OpenFlow 1.0 has no instructions.
     assert_eq!(rows.counts(), [24, 14, 0, 13, 12, 6]);
     rows.lines("1.0", words)
 }

@@ -1,4 +1,4 @@
-//! The rows of OpenFlow 1.3.
+//! Table rows of OpenFlow 1.3.
 
 use bytes::Bytes;
 use morph_openflow::MessageType;
@@ -14,7 +14,7 @@ fn parts(message: &Message) -> (Match, Vec<Instruction>, Vec<Action>) {
     }
 }
 
-/// The number on the wire, and the specification's name.
+/// Instruction type on the wire, and the specification's name.
 fn instruction_name(instruction: &Instruction) -> Option<(u32, &'static str)> {
     Some(match instruction {
         Instruction::GotoTable(_) => (1, "GOTO_TABLE"),
@@ -73,11 +73,11 @@ fn multipart_name(kind: u16) -> &'static str {
     MULTIPARTS.get(usize::from(kind)).unwrap_or(&"EXPERIMENTER")
 }
 
-/// All that a vector holds. What is kept as it is because it is not known does not count.
+/// Adds a row for everything in a vector. Parts kept as bytes because they are unknown get none.
 fn add(rows: &mut Rows, vector: &str, message: &Message) {
     let MessageType(kind) = message.kind();
     let name = message.kind().name().unwrap();
-    // The bundle's messages are experimenters' to the specification, and come after the others.
+    // Bundle messages are experimenter messages in the specification; numbered after the others.
     let (number, name) = match message {
         Message::BundleControl(_) => (100, "EXPERIMENTER (ONF: bundle control)"),
         Message::BundleAdd(_) => (101, "EXPERIMENTER (ONF: bundle add)"),
@@ -147,7 +147,7 @@ fn add(rows: &mut Rows, vector: &str, message: &Message) {
     }
 }
 
-/// What follows an error's header, written again as it was.
+/// Decodes an error body, and checks that it is encoded to the same bytes.
 fn read_error(body: &[u8]) -> (u16, u16, String) {
     let frame: Bytes = [&[VERSION, 1, 0, 12, 0, 0, 0, 42][..], body]
         .concat()
@@ -184,7 +184,8 @@ pub(crate) fn lines() -> String {
     let name = format!("EXPERIMENTER (ONF: bundle failed): {bundle}");
     let vector = "error_experimenter";
     rows.seen(Kind::Error, 0xffff, &name, "ErrorMsg", vector);
-    // Of the specification, and 2 bundle messages, resubmit, 8 registers and experimenters', bundle failed.
+    // Everything in the specification, and 2 bundle messages, resubmit, 8 registers, experimenter fields, and
+    // bundle errors.
     assert_eq!(rows.counts(), [32, 30, 7, 18, 49, 15]);
     rows.lines("1.3", words)
 }

@@ -1,5 +1,5 @@
-//! Messages of ours as Open vSwitch prints them: without an error, and with our values in its text. And rules that it
-//! wrote as we read them. Nothing is started but `ovs-ofctl`.
+//! Compares the codec with `ovs-ofctl`: it must print our messages without an error and with our values, and its
+//! rules must decode to what was written. Needs no running switch.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +8,8 @@
     reason = "a test"
 )]
 
-mod asked;
 mod messages;
+mod ofctl_rules;
 
 use std::process::{Command, Stdio};
 
@@ -18,7 +18,7 @@ use morph_openflow::v13::*;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// A message, and what must be in the text about it.
+/// Message, and the words that its printed form must contain.
 pub(crate) type Case = (Message, Vec<String>);
 
 const OFCTL: &str = "/usr/bin/ovs-ofctl";
@@ -39,9 +39,9 @@ fn ofctl(words: &[&str], input: &[u8]) -> String {
     text
 }
 
-/// What is printed of each message: its text begins with the first line that has its xid.
+/// Prints the frames by `ovs-ofctl`. The text for a message begins at the first line with its xid.
 fn printed(frames: &[Bytes]) -> Vec<String> {
-    // The same function prints the frames of a file and the one of `ofp-print`.
+    // One function of `ovs-ofctl` prints a file of frames and the single frame of `ofp-print`.
     let text = ofctl(&["ofp-parse", "FILE"], &frames.concat());
     let mut texts = vec![String::new(); frames.len()];
     let mut at = 0;
@@ -56,7 +56,7 @@ fn printed(frames: &[Bytes]) -> Vec<String> {
     texts
 }
 
-/// A message within a bundle's must have the same xid.
+/// Encodes a message; a message added to a bundle gets the same xid.
 fn with_xid(message: &Message, xid: u32) -> Bytes {
     let mut message = message.clone();
     if let Message::BundleAdd(add) = &mut message {
@@ -86,7 +86,7 @@ fn check(cases: &[Case]) {
 
 #[test]
 fn random_messages_are_printed_with_their_values() {
-    // The same messages each time: what fails can be looked at again.
+    // Fixed seed, so that a failure can be repeated.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let any = messages::cases();
@@ -96,8 +96,9 @@ fn random_messages_are_printed_with_their_values() {
     check(&cases);
 }
 
-/// Open vSwitch has one name for what versions call differently, and newer words for roles.
-fn called(name: &str) -> &str {
+/// Name of an error in Open vSwitch, which has one name for equal errors of all versions, and newer words for
+/// roles.
+fn ovs_name(name: &str) -> &str {
     match name {
         "OFPBRC_BAD_MULTIPART" => "OFPBRC_BAD_STAT",
         "OFPBRC_BAD_EXPERIMENTER" => "OFPBRC_BAD_VENDOR",
@@ -113,7 +114,7 @@ fn called(name: &str) -> &str {
 }
 
 #[test]
-fn errors_have_the_names_that_others_give_them() {
+fn error_names_equal_those_of_open_vswitch() {
     let prefixes = [
         "OFPHFC", "OFPBRC", "OFPBAC", "OFPBIC", "OFPBMC", "OFPFMFC", "OFPGMFC", "OFPPMFC",
         "OFPTMFC", "OFPQOFC", "OFPSCFC", "OFPRRFC", "OFPMMFC", "OFPTFFC",
@@ -121,7 +122,7 @@ fn errors_have_the_names_that_others_give_them() {
     let mut cases = Vec::new();
     for ((kind, _, codes), prefix) in error::ALL.iter().zip(prefixes) {
         for (code, name) in *codes {
-            let wanted = vec![called(&format!("{prefix}_{name}")).to_owned()];
+            let wanted = vec![ovs_name(&format!("{prefix}_{name}")).to_owned()];
             let error = ErrorMsg {
                 kind: *kind,
                 code: *code,
@@ -141,8 +142,8 @@ fn errors_have_the_names_that_others_give_them() {
     check(&cases);
 }
 
-/// The bytes in a dump: an offset, then bytes, then text.
-fn dumped(text: &str) -> Bytes {
+/// Bytes in a hex dump whose lines are an offset, bytes, and text.
+fn bytes_of_dump(text: &str) -> Bytes {
     let mut bytes = Vec::new();
     for line in text.lines().filter(|line| line.ends_with('|')) {
         let hex = line[8..58].replace('-', " ");
@@ -153,17 +154,17 @@ fn dumped(text: &str) -> Bytes {
 }
 
 #[test]
-fn rules_that_others_wrote_are_read_as_what_was_asked() {
-    for (asked, wanted) in asked::asked() {
-        let words = ["-mmmmm", "-O", "OpenFlow13", "parse-flow", asked];
-        let frame = dumped(&ofctl(&words, &[]));
-        let (header, message) = decode(&frame).unwrap_or_else(|e| panic!("{asked}: {e}"));
-        assert_eq!(message.encode(header.xid), frame, "{asked}");
+fn rules_encoded_by_ovs_ofctl_decode_to_the_requested_rules() {
+    for (rule, wanted) in ofctl_rules::all() {
+        let words = ["-mmmmm", "-O", "OpenFlow13", "parse-flow", rule];
+        let frame = bytes_of_dump(&ofctl(&words, &[]));
+        let (header, message) = decode(&frame).unwrap_or_else(|e| panic!("{rule}: {e}"));
+        assert_eq!(message.encode(header.xid), frame, "{rule}");
         let Message::FlowMod(mut read) = message else {
             panic!("{message:?}");
         };
-        // The order of the fields is the writer's.
+        // Order of fields is chosen by the encoder.
         read.match_ = read.match_.normal();
-        assert_eq!(read, wanted, "{asked}");
+        assert_eq!(read, wanted, "{rule}");
     }
 }

@@ -1,4 +1,4 @@
-//! Messages that Open vSwitch understands, at random, each with the words in which it tells of them.
+//! Random messages that Open vSwitch understands, each with the words that its printed form must contain.
 
 use bytes::Bytes;
 use morph_openflow::MacAddr;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::Case;
 
 fn mac() -> impl Strategy<Value = MacAddr> {
-    // A local, unicast address.
+    // Local, unicast address.
     any::<[u8; 5]>().prop_map(|n| MacAddr([2, n[0], n[1], n[2], n[3], n[4]]))
 }
 
@@ -62,8 +62,8 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// As it is printed.
-fn words(action: &Action) -> String {
+/// Words for an action in the output of `ovs-ofctl`.
+fn action_words(action: &Action) -> String {
     match action {
         Action::Output { port, max_len } if *port == port::CONTROLLER => {
             format!("CONTROLLER:{max_len}")
@@ -72,7 +72,7 @@ fn words(action: &Action) -> String {
     }
 }
 
-/// Each field on its own: in which order they are printed is not ours to say.
+/// Words for each field by itself, because the order of fields in the output is not specified.
 fn fields(match_: &Match) -> Vec<String> {
     let text = match_.to_string();
     let fields = text.split(',').filter(|field| *field != "any");
@@ -95,22 +95,22 @@ fn instructions() -> impl Strategy<Value = Vec<Instruction>> {
     )
 }
 
-fn told(instructions: &[Instruction]) -> Vec<String> {
-    let mut told = Vec::new();
+fn instruction_words(instructions: &[Instruction]) -> Vec<String> {
+    let mut words = Vec::new();
     for instruction in instructions {
         match instruction {
-            Instruction::ApplyActions(actions) => told.extend(actions.iter().map(words)),
-            other => told.push(other.to_string()),
+            Instruction::ApplyActions(actions) => words.extend(actions.iter().map(action_words)),
+            other => words.push(other.to_string()),
         }
     }
-    told
+    words
 }
 
 fn flow_mod() -> impl Strategy<Value = Case> {
     let numbers = any::<(u64, u16, u16, u16)>();
     (numbers, 1_u8..200, a_match(), instructions()).prop_map(|(n, table_id, match_, list)| {
         let mut wanted = fields(&match_);
-        wanted.extend(told(&list));
+        wanted.extend(instruction_words(&list));
         wanted.push(format!("table:{table_id} "));
         wanted.push(format!("cookie:{:#x}", n.0 | 1));
         wanted.push(format!("idle:{}", n.1 | 1));
@@ -134,14 +134,14 @@ fn flow_reply() -> impl Strategy<Value = Case> {
     let numbers = any::<(u64, u64, u64, u32, u16)>();
     (numbers, 1_u8..200, a_match(), instructions()).prop_map(|(n, table_id, match_, list)| {
         let mut wanted = fields(&match_);
-        wanted.extend(told(&list));
+        wanted.extend(instruction_words(&list));
         wanted.push(format!("cookie={:#x}, duration={}s", n.0, n.3));
         wanted.push(format!(
             "table={table_id}, n_packets={}, n_bytes={}",
             n.1, n.2
         ));
         wanted.push(format!("priority={}", n.4));
-        // Rules of this one are printed without it.
+        // The default priority is not printed.
         let priority = if n.4 == 0x8000 { 1 } else { n.4 };
         let stats = FlowStats {
             table_id,
@@ -174,7 +174,7 @@ fn bucket() -> impl Strategy<Value = Bucket> {
 
 fn bucket_words(buckets: &[Bucket]) -> Vec<String> {
     let one = |bucket: &Bucket| {
-        let actions: Vec<String> = bucket.actions.iter().map(words).collect();
+        let actions: Vec<String> = bucket.actions.iter().map(action_words).collect();
         format!(
             "bucket=weight:{},actions={}",
             bucket.weight,
@@ -237,13 +237,13 @@ fn group_reply() -> impl Strategy<Value = Case> {
 fn meters() -> impl Strategy<Value = Case> {
     let bands = || {
         vec((1_u32..1 << 30, 1_u32..1 << 30, any::<bool>()), 1..4).prop_map(|bands| {
-            let words = |(rate, burst_size, drop): &(u32, u32, bool)| match drop {
+            let band_words = |(rate, burst_size, drop): &(u32, u32, bool)| match drop {
                 true => format!("type=drop rate={rate} burst_size={burst_size}"),
                 false => {
                     format!("type=dscp_remark rate={rate} burst_size={burst_size} prec_level=2")
                 }
             };
-            let wanted: Vec<String> = bands.iter().map(words).collect();
+            let wanted: Vec<String> = bands.iter().map(band_words).collect();
             let band = |(rate, burst_size, drop)| match drop {
                 true => MeterBand::Drop { rate, burst_size },
                 false => MeterBand::DscpRemark {
@@ -380,12 +380,12 @@ fn small() -> impl Strategy<Value = Case> {
     let bundle = (any::<u32>(), flow_mod()).prop_map(|(bundle_id, (message, mut wanted))| {
         wanted.push(format!("bundle_id={bundle_id:#x} flags=ordered"));
         let flags = bundle::flag::ORDERED;
-        // Its xid is set when the message is sent.
-        let add = BundleAdd::new(bundle_id, flags, &message, 0).unwrap();
+        // The xid is set when the message is sent.
+        let add = BundleAdd::new(bundle_id, flags, message.encode(0));
         (Message::BundleAdd(add), wanted)
     });
     let packet_out = vec(action(), 1..4).prop_map(|actions| {
-        let mut wanted: Vec<String> = actions.iter().map(words).collect();
+        let mut wanted: Vec<String> = actions.iter().map(action_words).collect();
         wanted.push("in_port=CONTROLLER".into());
         wanted.push("data_len=60".into());
         let packet_out = PacketOut {
@@ -429,7 +429,7 @@ fn small() -> impl Strategy<Value = Case> {
     prop_oneof![port_mod, role, bundle, packet_out, removed, queues]
 }
 
-/// Any of them.
+/// Strategy for all kinds of messages.
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     prop_oneof![
         flow_mod(),

@@ -1,5 +1,5 @@
-//! The fields of a message, ours and those that others wrote down, as names and the values that each has: how often, but
-//! not in which order, since theirs are sorted by name.
+//! Fields of a message as names and sorted values, from our decoder and from a recording of another implementation.
+//! Order is not compared, because recordings are sorted by name.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use morph_openflow::v13::{Hello, Message, OxmField};
 use serde_json::Value;
 
-/// Values by name, sorted.
+/// Sorted values by field name.
 pub(crate) type Fields = BTreeMap<String, Vec<String>>;
 
-/// Of theirs, what is no value: types and lengths, which say which structure it is, and which we check by its bytes.
+/// Recorded names that are no values: types and lengths, which are covered by the comparison of bytes.
 const STRUCTURE: [&str; 11] = [
     "type",
     "len",
@@ -24,12 +24,12 @@ const STRUCTURE: [&str; 11] = [
     "note",
     "userdata",
 ];
-/// Theirs, within which everything is kept as bytes here.
-const KEPT: [&str; 4] = ["NXAction", "NXFlowSpec", "ONFFlowMonitorRequest", "Packet"];
+/// Recorded structures that we keep as bytes.
+const OPAQUE: [&str; 4] = ["NXAction", "NXFlowSpec", "ONFFlowMonitorRequest", "Packet"];
 
-/// What a field is called that has no name of its own here, or another.
-fn named(ours: &str) -> &str {
-    match ours {
+/// Recorded name of a field that has another name, or none, in our decoder.
+fn recorded_name(decoded: &str) -> &str {
+    match decoded {
         "Group" => "group_id",
         "SetQueue" => "queue_id",
         "SetNwTtl" => "nw_ttl",
@@ -53,7 +53,7 @@ fn number(bytes: &[u8]) -> String {
     value.to_string()
 }
 
-/// What `Debug` writes: `b"..."`.
+/// Decodes a byte string in debug form: `b"..."`.
 fn unescape(text: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), text.bytes());
     while let Some(byte) = rest.next() {
@@ -76,8 +76,8 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Ours, from what `Debug` writes: a line a value, named there or where its list begins.
-pub(crate) fn ours(message: &Message) -> Fields {
+/// Fields of a decoded message, from its debug form: each line is a value, named there or at the start of its list.
+pub(crate) fn decoded(message: &Message) -> Fields {
     let mut fields = Fields::new();
     if let Message::Hello(Hello {
         versions: Some(bits),
@@ -100,25 +100,26 @@ pub(crate) fn ours(message: &Message) -> Fields {
         };
         let value = value.trim_end_matches(',');
         if value.ends_with(['{', '[', '(']) {
-            // `name: Some(` keeps the name; `Group(` is one.
+            // `name: Some(` keeps the name; `Group(` is a name.
             let own = value.trim_end_matches(['{', '[', '(']).trim();
-            let named = line.contains(": ") || own.is_empty() || own == "Some";
-            names.push(if named { name } else { own.to_owned() });
+            let keeps_name = line.contains(": ") || own.is_empty() || own == "Some";
+            names.push(if keeps_name { name } else { own.to_owned() });
         } else if line.starts_with(['}', ']', ')']) {
             names.pop();
         } else {
             if name == "field" {
-                before = experimenters_own(value);
+                before = experimenter_prefix(value);
             }
             let skip = if name == "value" { before } else { 0 };
-            add(&mut fields, named(&name), value, skip);
+            add(&mut fields, recorded_name(&name), value, skip);
         }
     }
     sorted(fields)
 }
 
-/// Of a field's value, what theirs does not have: the experimenter's id, and of the ONF's `pbb_uca` its type.
-fn experimenters_own(field: &str) -> usize {
+/// Number of leading value bytes that recordings leave out: the experimenter id, and the type in the ONF's
+/// `pbb_uca`.
+fn experimenter_prefix(field: &str) -> usize {
     match field {
         "oxm_ffff_0" => 6,
         other if other.starts_with("oxm_ffff") => 4,
@@ -126,7 +127,7 @@ fn experimenters_own(field: &str) -> usize {
     }
 }
 
-/// Of bytes some are skipped: the experimenter's id, which theirs do not have.
+/// Adds a value; skips leading bytes that recordings leave out.
 fn add(fields: &mut Fields, name: &str, value: &str, skip: usize) {
     if value == "None" || value == "[]" {
         return;
@@ -148,7 +149,7 @@ fn add(fields: &mut Fields, name: &str, value: &str, skip: usize) {
 }
 
 fn sorted(mut fields: Fields) -> Fields {
-    // A field that is not known here has its number for a name: there is nothing to compare it with.
+    // Unknown fields have their number for a name, which cannot be compared.
     if let Some(names) = fields.get_mut("field") {
         names.retain(|name| is_known(name));
     }
@@ -163,8 +164,8 @@ fn is_known(name: &str) -> bool {
     known.any(|field| field.to_string() == name) || registers.any(|r| r.to_string() == name)
 }
 
-/// Theirs.
-pub(crate) fn theirs(json: &Value) -> Fields {
+/// Fields in a recording.
+pub(crate) fn recorded(json: &Value) -> Fields {
     let mut fields = Fields::new();
     walk(json, "", &mut fields);
     sorted(fields)
@@ -186,15 +187,15 @@ fn walk(value: &Value, object: &str, fields: &mut Fields) {
 
 fn member(object: &str, name: &str, value: &Value, fields: &mut Fields) {
     let resubmit = object.starts_with("NXActionResubmit");
-    let kept = !resubmit && KEPT.iter().any(|kept| object.starts_with(kept));
+    let opaque = !resubmit && OPAQUE.iter().any(|opaque| object.starts_with(opaque));
     let of_part = object.ends_with("StatsRequest") || object.ends_with("StatsReply");
     match name {
         "type" if object == "OFPOxmId" => leaf(fields, "field", value),
         _ if STRUCTURE.contains(&name) => (),
-        // Of a multipart, not of what is in it.
+        // Flags of the multipart message itself, which the decoder has elsewhere.
         "flags" if of_part => (),
         "experimenter" if resubmit => (),
-        _ if kept && name != "experimenter" => (),
+        _ if opaque && name != "experimenter" => (),
         "value" | "mask" if object == "OXMTlv" => leaf(fields, name, &canonical(value)),
         _ => leaf(fields, name, value),
     }
@@ -212,7 +213,7 @@ fn leaf(fields: &mut Fields, name: &str, value: &Value) {
     }
 }
 
-/// A field's value as the number that its bytes are.
+/// Value of a field as the number that its bytes form.
 fn canonical(value: &Value) -> Value {
     let Value::String(text) = value else {
         return value.clone();

@@ -1,6 +1,5 @@
-//! Frames that other implementations wrote (of13/*.packet, beside the repository): all are read, their fields are those that are
-//! written down beside them (*.json), and they are written again just as they were, with no exception.
-//! Newer versions are refused as such.
+//! Frames encoded by other implementations (of13/*.packet): all must be decoded, have the recorded fields (*.json),
+//! and be encoded to the same bytes. Frames of newer versions must be refused.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -27,9 +26,9 @@ fn is_modelled(message: &Message) -> bool {
 }
 
 #[test]
-fn frames_of_newer_versions_are_refused_as_such() {
+fn recorded_frames_of_newer_versions_are_refused() {
     for version in ["of14", "of15"] {
-        let test = "frames_of_newer_versions_are_refused_as_such";
+        let test = "recorded_frames_of_newer_versions_are_refused";
         let Some(files) = recorded::files_or_skip(version, test) else {
             continue;
         };
@@ -42,20 +41,18 @@ fn frames_of_newer_versions_are_refused_as_such() {
                     let said = format!("header.version at byte 0: version {} is not", frame[0]);
                     assert_eq!(error.to_string(), format!("{said} supported"));
                 }
-                // These are of all versions.
+                // Hello and error messages are decoded for all versions.
                 Ok((_, Message::Hello(_) | Message::Error(_))) => (),
                 Ok((_, other)) => panic!("{path:?}: {other:?}"),
             }
         }
-        recorded::say(&format!(
-            "{version}: {all} vectors of others refused, of {all} there"
-        ));
+        recorded::say(&format!("{version}: {all} recorded frames refused"));
     }
 }
 
 #[test]
-fn frames_of_others_are_read_and_written_again() {
-    let test = "frames_of_others_are_read_and_written_again";
+fn recorded_frames_decode_and_encode_to_the_same_bytes() {
+    let test = "recorded_frames_decode_and_encode_to_the_same_bytes";
     let Some(files) = recorded::files_or_skip("of13", test) else {
         return;
     };
@@ -79,38 +76,38 @@ fn frames_of_others_are_read_and_written_again() {
     assert!(known <= 1, "{known} of {} are not modelled", files.len());
     let all = files.len();
     recorded::say(&format!(
-        "of13: {all} vectors of others checked, of {all} there; {values} values compared"
+        "of13: {all} recorded frames checked, {values} values compared"
     ));
 }
 
-/// Compares the fields with those beside the file; how many values they have.
+/// Compares the fields with the recorded ones; returns the number of values compared.
 fn compare(path: &Path, frame: Bytes) -> Result<usize, String> {
     let beside = PathBuf::from(format!("{}.json", path.display()));
     let text = std::fs::read_to_string(&beside).map_err(|e| format!("{beside:?}: {e}"))?;
     let json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
     let (_, message) = v13::decode(&frame).map_err(|e| e.to_string())?;
-    let mut theirs = fields::theirs(&json);
+    let mut expected = fields::recorded(&json);
     if let Message::Error(error) = &message
         && let Some((exp_type, experimenter, _)) = error.experimenter()
     {
-        // Theirs has it apart, ours in the code and the data.
+        // The recording has them as fields of their own; the decoded error has them in code and data.
         let own = [u32::from(exp_type), experimenter].map(|n| vec![n.to_string()]);
-        let found = ["exp_type", "experimenter"].map(|name| theirs.remove(name));
+        let found = ["exp_type", "experimenter"].map(|name| expected.remove(name));
         if found != own.map(Some) {
             return Err(format!("{found:?}"));
         }
     }
-    let ours = fields::ours(&message);
-    for (name, values) in &theirs {
-        if ours.get(name) != Some(values) {
-            let own = ours.get(name);
-            return Err(format!("{name}: theirs {values:?}, ours {own:?}"));
+    let decoded = fields::decoded(&message);
+    for (name, values) in &expected {
+        if decoded.get(name) != Some(values) {
+            let own = decoded.get(name);
+            return Err(format!("{name}: expected {values:?}, decoded {own:?}"));
         }
     }
-    Ok(theirs.values().map(Vec::len).sum())
+    Ok(expected.values().map(Vec::len).sum())
 }
 
-/// Whether all messages are modelled; a file may hold several.
+/// Tells whether all messages in a file are modelled; a file may hold several.
 fn check(bytes: &[u8]) -> Result<bool, String> {
     let mut buffer = BytesMut::from(bytes);
     let mut known = true;

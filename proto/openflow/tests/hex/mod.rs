@@ -1,6 +1,6 @@
-//! The annotated frames in `vectors`, a folder a version.
+//! Annotated frames in `vectors`, in one folder for each version.
 //!
-//! A line of a vector is bytes in hexadecimal, `BYTE x N` for N times the same, and a comment after `#`.
+//! A line of a vector holds bytes in hexadecimal, or `BYTE x N` for N equal bytes, and a comment after `#`.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-/// Those of a version.
+/// Folder of the vectors of a version.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Folder(pub(crate) &'static str);
 
@@ -21,7 +21,7 @@ impl Folder {
         vectors.join(self.0)
     }
 
-    /// The names of all frames, sorted.
+    /// Names of all frames, sorted.
     pub(crate) fn names(self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.path())
             .unwrap()
@@ -39,7 +39,7 @@ impl Folder {
         parse(&std::fs::read_to_string(path).unwrap()).into()
     }
 
-    /// Type and code of each error as on the wire, and their names as they are shown.
+    /// Errors: type and code in wire form, and their names as displayed.
     pub(crate) fn errors(self) -> Vec<(Vec<u8>, String)> {
         let text = std::fs::read_to_string(self.path().join("errors.list")).unwrap();
         let line = |line: &str| {

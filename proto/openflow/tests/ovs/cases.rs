@@ -9,7 +9,7 @@ use morph_openflow::v13::{Action, Instruction, Match, Oxm, OxmField, port};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const GROUP: MacAddr = MacAddr([1, 0, 0, 0, 0, 0]);
-/// Of all rules.
+/// Cookie of all rules in these tests.
 pub(crate) const COOKIE: u64 = 0x4d01_0001_0000_0007;
 
 fn apply(actions: Vec<Action>) -> Vec<Instruction> {
@@ -170,7 +170,7 @@ fn instructions() -> Vec<Vec<Instruction>> {
     ]
 }
 
-/// Instructions that only rules for IPv4 and TCP may have.
+/// Instructions that require a match on IPv4 and TCP.
 fn tcp_instructions() -> Vec<Vec<Instruction>> {
     use Action::*;
     vec![
@@ -210,7 +210,7 @@ fn body(instructions: Vec<Instruction>) -> RuleBody {
     }
 }
 
-/// As an app writes them: not in normal form.
+/// Rules as an app writes them, not in normal form.
 pub(crate) fn wanted() -> Vec<(RuleKey, RuleBody)> {
     let key = |table, n: usize, match_| RuleKey {
         table,

@@ -108,7 +108,7 @@ fn groups_and_meters_are_reported_as_they_were_sent() {
     refusals(&mut connection);
 }
 
-/// Each multipart that the other tests do not ask for is answered, and read.
+/// Requests every multipart that the other tests do not, and decodes the replies.
 fn counters(connection: &mut Connection) {
     let all_groups = MultipartRequest::Group {
         group_id: group::ALL,
@@ -169,7 +169,7 @@ fn refusals(connection: &mut Connection) {
 }
 
 #[test]
-fn a_bundle_is_carried_out_as_a_whole() {
+fn a_bundle_is_applied_as_a_whole() {
     let switch = start();
     let mut connection = switch.connect();
     let flags = bundle::flag::ATOMIC | bundle::flag::ORDERED;
@@ -193,7 +193,7 @@ fn a_bundle_is_carried_out_as_a_whole() {
         ..RuleBody::default()
     };
     let rule = Message::FlowMod(FlowMod::add(&key, &body));
-    let add = BundleAdd::new(7, flags, &rule, connection.next_xid()).unwrap();
+    let add = BundleAdd::new(7, flags, rule.encode(connection.next_xid()));
     connection.send(&Message::BundleAdd(add));
     control(
         &mut connection,

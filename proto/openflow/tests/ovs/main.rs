@@ -1,4 +1,4 @@
-//! The codec and the normal form against a real switch: Open vSwitch, with everything of its own.
+//! Tests codec and normal form against a real Open vSwitch with database, sockets and namespace of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ fn installed(connection: &mut Connection) -> RuleSet {
     rules.iter().map(rule::from_stats).collect()
 }
 
-/// The rule that has this key is reported as this one.
+/// Checks that the rule with this key is reported in the same normal form.
 fn check(connection: &mut Connection, key: &RuleKey, body: &RuleBody) {
     let request = FlowStatsRequest {
         table_id: key.table,
@@ -78,7 +78,7 @@ fn a_rule_is_reported_as_it_was_sent() {
 }
 
 #[test]
-fn the_flow_mods_of_a_difference_make_it() {
+fn the_flow_mods_of_a_difference_install_the_wanted_rules() {
     let switch = start();
     let mut connection = switch.connect();
     let all = cases::wanted();
@@ -111,9 +111,9 @@ fn the_flow_mods_of_a_difference_make_it() {
 fn each_message_is_understood() {
     let switch = start();
     let mut connection = switch.connect();
-    asks_and_is_answered(&mut connection);
-    refuses_and_says_why(&mut connection);
-    sends_packets_both_ways(&mut connection);
+    requests_are_answered(&mut connection);
+    invalid_requests_are_refused_with_an_error(&mut connection);
+    packets_pass_both_ways(&mut connection);
     switch.vsctl(&[
         "add-port",
         "br0",
@@ -131,7 +131,7 @@ fn each_message_is_understood() {
     assert_eq!(status.port.name, "p1");
 }
 
-fn asks_and_is_answered(connection: &mut Connection) {
+fn requests_are_answered(connection: &mut Connection) {
     connection.send(&Message::FeaturesRequest);
     let Message::FeaturesReply(features) = connection.receive().1 else {
         panic!("no features");
@@ -171,7 +171,7 @@ fn asks_and_is_answered(connection: &mut Connection) {
     assert!(matches!(&sum[..], [MultipartBody::Aggregate(sum)] if sum.flow_count == 0));
 }
 
-fn refuses_and_says_why(connection: &mut Connection) {
+fn invalid_requests_are_refused_with_an_error(connection: &mut Connection) {
     let without_ethertype = FlowMod {
         match_: Match::new().ipv4_dst([10, 0, 0, 1].into()),
         ..FlowMod::default()
@@ -180,8 +180,9 @@ fn refuses_and_says_why(connection: &mut Connection) {
     assert_eq!(error.to_string(), "BAD_MATCH/BAD_PREREQ");
 }
 
-/// A packet-out goes through the tables and comes back, and the rule that did it is told gone.
-fn sends_packets_both_ways(connection: &mut Connection) {
+/// Sends a packet-out through the tables; it must come back as a packet-in, and the expiry of its rule must be
+/// reported.
+fn packets_pass_both_ways(connection: &mut Connection) {
     let key = RuleKey::new(0, 7, &Match::new().eth_type(0x88cc));
     let body = RuleBody {
         instructions: vec![Instruction::ApplyActions(vec![Action::to_controller()])],

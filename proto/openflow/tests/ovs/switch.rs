@@ -1,7 +1,7 @@
 //! A private Open vSwitch, and an OpenFlow connection to it.
 //!
-//! Database, sockets and logs are in a folder of their own, the datapath is the userspace one in a network namespace of
-//! its own. All ends with the value, and also with the thread that made it.
+//! Database, sockets and logs are in a folder of their own; the datapath is the userspace one, in a network namespace of
+//! its own. Everything ends when the value is dropped or its thread ends.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ use morph_openflow::v13::{
 use tempfile::TempDir;
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-/// For each wait: starting takes about one second.
+/// Deadline of each wait; starting takes about one second.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Switch {
@@ -27,7 +27,7 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// Why none can be started here, if so.
+    /// Reason why the switch cannot be started here, if any.
     pub(crate) fn missing() -> Option<String> {
         let there = |tool: &str| {
             ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
@@ -42,7 +42,7 @@ impl Switch {
         let may = Command::new("unshare").args(["-n", "true"]).status();
         match may.is_ok_and(|status| status.success()) {
             true => None,
-            false => Some("no network namespace can be made here".into()),
+            false => Some("cannot create a network namespace".into()),
         }
     }
 
@@ -90,7 +90,7 @@ impl Switch {
         command
     }
 
-    /// One command of `ovs-vsctl`.
+    /// Runs one command of `ovs-vsctl`.
     pub(crate) fn vsctl(&self, words: &[&str]) {
         let db = format!("--db=unix:{}", self.path("db.sock"));
         let seconds = format!("--timeout={}", DEADLINE.as_secs());
@@ -113,7 +113,7 @@ impl Switch {
         self.processes.push(command.spawn().unwrap());
     }
 
-    /// Through the socket on which the bridge waits for management connections.
+    /// Connects to the socket on which the bridge accepts management connections.
     pub(crate) fn connect(&self) -> Connection {
         let stream = UnixStream::connect(self.path("br0.mgmt")).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -145,7 +145,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Returns the xid.
+    /// Sends a message under a new xid, which is returned.
     pub(crate) fn send(&mut self, message: &Message) -> u32 {
         self.xid += 1;
         let frame = message.try_encode(self.xid).unwrap();
@@ -153,7 +153,7 @@ impl Connection {
         self.xid
     }
 
-    /// The next message that is no echo request. Every frame must come out of the codec as it went in.
+    /// Receives the next message other than an echo request. Every frame must be encoded as it was received.
     pub(crate) fn receive(&mut self) -> (u32, Message) {
         loop {
             let frame = match frame::split(&mut self.buffer).unwrap() {
@@ -181,17 +181,17 @@ impl Connection {
         }
     }
 
-    /// That of the message that is sent next.
+    /// Xid that the next message will be sent with.
     pub(crate) fn next_xid(&self) -> u32 {
         self.xid + 1
     }
 
-    /// Sends a flow-mod and waits until it is done, or refused.
+    /// Sends a flow-mod and waits until it is applied or refused.
     pub(crate) fn flow_mod(&mut self, flow_mod: &FlowMod) -> Result<(), ErrorMsg> {
         self.change(&Message::FlowMod(flow_mod.clone()))
     }
 
-    /// Sends a message that is not answered and waits until it is done, or refused.
+    /// Sends a message that has no reply, and waits until it is applied or refused.
     pub(crate) fn change(&mut self, message: &Message) -> Result<(), ErrorMsg> {
         self.send(message);
         let barrier = self.send(&Message::BarrierRequest);
@@ -205,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// The next message that `wanted` takes; others, of which there may be any number, are passed over.
+    /// Receives messages until `wanted` accepts one.
     pub(crate) fn expect<T>(&mut self, wanted: impl Fn(Message) -> Option<T>) -> T {
         loop {
             if let Some(value) = wanted(self.receive().1) {
@@ -214,13 +214,15 @@ impl Connection {
         }
     }
 
-    /// All parts of a reply.
+    /// Requests a multipart and collects all parts of the reply.
     pub(crate) fn multipart(&mut self, request: MultipartRequest) -> Vec<MultipartBody> {
-        let asked = self.send(&Message::MultipartRequest(request));
+        let request_xid = self.send(&Message::MultipartRequest(request));
         let mut bodies = Vec::new();
         loop {
             match self.receive() {
-                (xid, Message::MultipartReply(MultipartReply { more, body })) if xid == asked => {
+                (xid, Message::MultipartReply(MultipartReply { more, body }))
+                    if xid == request_xid =>
+                {
                     bodies.push(body);
                     if !more {
                         return bodies;

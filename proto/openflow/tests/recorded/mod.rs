@@ -1,19 +1,19 @@
-//! Frames that other implementations wrote, a folder a version: `NAME.packet` (the bytes) beside `NAME.packet.json` (what the
-//! other implementation read in them).
+//! Frames encoded by other implementations, in one folder for each version: `NAME.packet` holds the bytes,
+//! `NAME.packet.json` the fields as the other implementation decoded them.
 //!
-//! They are looked for in `$MORPH_VECTORS` and in `shared/vectors/openflow` in or beside the repository's folder.
+//! Searched in `$MORPH_VECTORS`, and in `shared/vectors/openflow` in or beside the repository.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Says it past the capture of tests' output, so that it is seen.
+/// Writes a line to standard error past the capture of test output, so that it is visible.
 pub(crate) fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// The frames of a version ("of13"), sorted; none where its folder is not there.
+/// Frames of a version ("of13"), sorted by name. The error lists the folders that were searched in vain.
 pub(crate) fn files(version: &str) -> Result<Vec<PathBuf>, Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().unwrap();
@@ -21,7 +21,7 @@ pub(crate) fn files(version: &str) -> Result<Vec<PathBuf>, Vec<PathBuf>> {
     if let Some(named) = &named {
         assert!(
             named.is_dir(),
-            "MORPH_VECTORS={} is no folder",
+            "MORPH_VECTORS={} is not a folder",
             named.display()
         );
     }
@@ -44,13 +44,13 @@ pub(crate) fn files(version: &str) -> Result<Vec<PathBuf>, Vec<PathBuf>> {
     Ok(files)
 }
 
-/// As [`files`]; where there are none a test says so and passes.
+/// Frames as from [`files`]. If there are none, reports that the test was skipped.
 pub(crate) fn files_or_skip(version: &str, test: &str) -> Option<Vec<PathBuf>> {
     files(version)
         .inspect_err(|places| {
             say(&format!(
-                "SKIPPED {test}, {version}: NO VECTOR OF OTHERS WAS CHECKED, none of {places:?} is there \
-                 (MORPH_VECTORS=FOLDER names another place)"
+                "SKIPPED {test} ({version}): no recorded frames found in {places:?}; \
+                 MORPH_VECTORS=FOLDER names another place"
             ));
         })
         .ok()

@@ -1,4 +1,4 @@
-//! One value for each kind of message both ways, by the name of its vector.
+//! Values of each kind of message, by the name of their vector.
 
 use bytes::Bytes;
 use morph_openflow::v10::*;
@@ -20,7 +20,7 @@ fn web() -> Match {
     }
 }
 
-/// Every field counts.
+/// Match without wildcards.
 fn exact() -> Match {
     Match {
         wildcards: 0,

@@ -1,5 +1,4 @@
-//! Frames that other implementations wrote (of10/*.packet, beside the repository): all are read, and written again just
-//! as they were, with no exception.
+//! Frames encoded by other implementations (of10/*.packet): all must be decoded and encoded to the same bytes.
 
 use bytes::BytesMut;
 use morph_openflow::frame;
@@ -8,10 +7,11 @@ use morph_openflow::v10::{self, Message};
 use crate::recorded;
 
 #[test]
-fn frames_of_others_are_read_and_written_again() {
-    let Some(files) =
-        recorded::files_or_skip("of10", "frames_of_others_are_read_and_written_again")
-    else {
+fn recorded_frames_decode_and_encode_to_the_same_bytes() {
+    let Some(files) = recorded::files_or_skip(
+        "of10",
+        "recorded_frames_decode_and_encode_to_the_same_bytes",
+    ) else {
         return;
     };
     let mut messages = 0;
@@ -35,11 +35,11 @@ fn frames_of_others_are_read_and_written_again() {
     let all = files.len();
     assert!(all > 0);
     recorded::say(&format!(
-        "of10: {all} vectors of others checked ({messages} messages), of {all} there"
+        "of10: {all} recorded frames checked ({messages} messages)"
     ));
 }
 
-/// The numbers that the other implementation saw.
+/// Compares the numbers with those that the other implementation decoded.
 fn agree(message: &Message, json: &serde_json::Value) -> Result<(), String> {
     let is = |what: &str, found: u64, path: &str| match json.pointer(path).map(|v| v.as_u64()) {
         Some(Some(wanted)) if wanted == found => Ok(()),

@@ -1,4 +1,5 @@
-//! OpenFlow 1.0: vectors, frames of others, what others print of ours, properties, and lengths that lie.
+//! OpenFlow 1.0: vectors, frames of other implementations, comparison with `ovs-ofctl`, properties, and wrong
+//! lengths.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 

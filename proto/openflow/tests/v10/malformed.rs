@@ -1,4 +1,4 @@
-//! Lengths that lie, one by one: what is said of each. And values that do not fit into a frame.
+//! Wrong lengths, one by one, with the exact error; and values that do not fit into a frame.
 
 use bytes::Bytes;
 use morph_openflow::v10::*;
@@ -10,18 +10,18 @@ fn framed(version: u8, kind: MessageType, body: &[u8]) -> Bytes {
     [&header.concat(), body].concat().into()
 }
 
-fn said(kind: MessageType, body: &[&[u8]]) -> String {
+fn error_of(kind: MessageType, body: &[&[u8]]) -> String {
     decode(&framed(VERSION, kind, &body.concat()))
         .unwrap_err()
         .to_string()
 }
 
 #[test]
-fn a_header_that_does_not_fit_its_frame_or_version() {
+fn a_header_that_disagrees_with_its_frame_or_version() {
     let mut frame = framed(VERSION, kind::BARRIER_REQUEST, &[]).to_vec();
     frame[3] = 9;
     let error = decode(&frame.into()).unwrap_err().to_string();
-    assert_eq!(error, "header.length at byte 2: length 9 where it is 8");
+    assert_eq!(error, "header.length at byte 2: length 9, expected 8");
     for version in [0, 4, 255] {
         let other = framed(version, kind::BARRIER_REQUEST, &[]);
         assert_eq!(
@@ -43,7 +43,7 @@ fn fixed_parts_too_short_and_too_long() {
         (
             kind::FEATURES_REQUEST,
             1,
-            "message at byte 8: 1 bytes follow its end",
+            "message at byte 8: 1 unexpected bytes at the end",
         ),
         (
             kind::FEATURES_REPLY,
@@ -58,7 +58,7 @@ fn fixed_parts_too_short_and_too_long() {
         (
             kind::SET_CONFIG,
             5,
-            "message at byte 12: 1 bytes follow its end",
+            "message at byte 12: 1 unexpected bytes at the end",
         ),
         (
             kind::PACKET_IN,
@@ -88,7 +88,7 @@ fn fixed_parts_too_short_and_too_long() {
         (
             kind::PORT_MOD,
             25,
-            "message at byte 32: 1 bytes follow its end",
+            "message at byte 32: 1 unexpected bytes at the end",
         ),
         (
             kind::STATS_REQUEST,
@@ -98,7 +98,7 @@ fn fixed_parts_too_short_and_too_long() {
         (
             kind::BARRIER_REPLY,
             1,
-            "message at byte 8: 1 bytes follow its end",
+            "message at byte 8: 1 unexpected bytes at the end",
         ),
         (
             kind::QUEUE_GET_CONFIG_REPLY,
@@ -106,12 +106,12 @@ fn fixed_parts_too_short_and_too_long() {
             "packet_queue at byte 16: needs 8 bytes, 4 are left",
         ),
     ] {
-        assert_eq!(said(kind, &[&vec![0; length]]), text);
+        assert_eq!(error_of(kind, &[&vec![0; length]]), text);
     }
 }
 
 #[test]
-fn actions_that_lie() {
+fn actions_with_wrong_lengths() {
     for (rest, text) in [
         (
             &[0, 0, 0, 0, 0, 0, 0, 0][..],
@@ -136,19 +136,19 @@ fn actions_that_lie() {
         ),
         (
             &[0, 0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            "action at byte 80: 8 bytes follow its end",
+            "action at byte 80: 8 unexpected bytes at the end",
         ),
     ] {
-        assert_eq!(said(kind::FLOW_MOD, &[&[0; 64], rest]), text);
+        assert_eq!(error_of(kind::FLOW_MOD, &[&[0; 64], rest]), text);
     }
-    let out = said(kind::PACKET_OUT, &[&[0; 6], &[0, 9], &[0; 8]]);
+    let out = error_of(kind::PACKET_OUT, &[&[0; 6], &[0, 9], &[0; 8]]);
     assert_eq!(
         out,
         "packet_out.actions_len at byte 16: needs 9 bytes, 8 are left"
     );
     let mut command = [0; 64];
     command[49] = 5;
-    let command = said(kind::FLOW_MOD, &[&command]);
+    let command = error_of(kind::FLOW_MOD, &[&command]);
     assert_eq!(
         command,
         "flow_mod.command at byte 56: value 5 is not allowed"
@@ -156,8 +156,8 @@ fn actions_that_lie() {
 }
 
 #[test]
-fn lists_in_statistics_and_queues_that_lie() {
-    let flows = |entry: &[u8]| said(kind::STATS_REPLY, &[&[0, 1, 0, 0], entry]);
+fn lists_in_statistics_and_queues_with_wrong_lengths() {
+    let flows = |entry: &[u8]| error_of(kind::STATS_REPLY, &[&[0, 1, 0, 0], entry]);
     assert_eq!(
         flows(&[0; 88]),
         "stats.flow.length at byte 12: length 0 is less than 88"
@@ -168,10 +168,10 @@ fn lists_in_statistics_and_queues_that_lie() {
         flows(&entry),
         "stats.flow.length at byte 12: needs 89 bytes, 88 are left"
     );
-    let table = said(kind::STATS_REPLY, &[&[0, 3, 0, 0], &[0; 63]]);
+    let table = error_of(kind::STATS_REPLY, &[&[0, 3, 0, 0], &[0; 63]]);
     assert_eq!(table, "stats.table at byte 12: needs 64 bytes, 63 are left");
     let queue = |len: u8, rest: &[u8]| {
-        said(
+        error_of(
             kind::QUEUE_GET_CONFIG_REPLY,
             &[&[0; 8], &[0, 0, 0, 1, 0, len, 0, 0], rest],
         )
@@ -192,18 +192,15 @@ fn lists_in_statistics_and_queues_that_lie() {
         queue(16, &[0, 1, 0, 8, 0, 0, 0, 0]),
         "queue_prop.min_rate at byte 28: needs 12 bytes, 4 are left"
     );
-    let role = said(kind::VENDOR, &[&[0, 0, 0x23, 0x20], &[0, 0, 0, 10]]);
+    let role = error_of(kind::VENDOR, &[&[0, 0, 0x23, 0x20], &[0, 0, 0, 10]]);
     assert_eq!(role, "vendor.nx_role at byte 12: needs 8 bytes, 4 are left");
 }
 
 #[test]
-fn what_fits_into_no_frame_is_not_written() {
+fn values_too_long_for_a_frame_are_not_encoded() {
     let too_long = Message::EchoRequest(Bytes::from(vec![0; frame::MAX - 7]));
     let error = too_long.try_encode(1).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "message: a length of 65536 does not fit (at most 65535)"
-    );
+    assert_eq!(error, "message is too long: 65536 bytes, at most 65535 fit");
     assert!(too_long.encode(1).is_empty());
     let actions = vec![Action::output(1); 9000];
     let long_list = FlowMod {

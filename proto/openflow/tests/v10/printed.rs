@@ -1,5 +1,4 @@
-//! Messages of ours as Open vSwitch prints them: with our values in its text. Only `ovs-ofctl` is run; where that is not
-//! installed the test says so and passes.
+//! Compares the codec with `ovs-ofctl`, which must print our vectors with our values.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +10,8 @@ use crate::{cases, vectors};
 const OFCTL: &str = "/usr/bin/ovs-ofctl";
 const WEB: &str = "tcp,in_port=7,nw_dst=10.0.0.0/8,tp_dst=80";
 
-/// What must be in the text about a vector; those that are not here hold something that 1.0 does not know.
+/// Words that the printed form of a vector must contain. Vectors that are missing here hold something unknown to
+/// 1.0.
 const WORDS: &[(&str, &[&str])] = &[
     ("hello", &["OFPT_HELLO", "0x01"]),
     ("error", &["OFPT_ERROR", "OFPFMFC_OVERLAP"]),
@@ -150,8 +150,8 @@ fn printed(frame: &Bytes) -> String {
     String::from_utf8_lossy(&ofctl.output().unwrap().stdout).into_owned()
 }
 
-/// Without an action that nobody knows, which is the last.
-fn known(name: &str) -> Bytes {
+/// Vector without its last action if that is unknown to Open vSwitch.
+fn printable(name: &str) -> Bytes {
     let mut value = cases::all()
         .into_iter()
         .find(|case| case.0 == name)
@@ -167,9 +167,9 @@ fn known(name: &str) -> Bytes {
 }
 
 #[test]
-fn others_print_our_values() {
+fn ovs_ofctl_prints_our_values() {
     for (name, words) in WORDS {
-        let text = printed(&known(name));
+        let text = printed(&printable(name));
         assert!(!text.contains("error***"), "{name}: {text}");
         for word in *words {
             assert!(text.contains(word), "{name} lacks {word}: {text}");

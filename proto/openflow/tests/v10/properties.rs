@@ -1,4 +1,4 @@
-//! Any value comes back; any bytes are a value that comes back, or an error.
+//! Property tests: values survive encoding and decoding; arbitrary bytes are decoded or refused.
 
 use bytes::Bytes;
 use morph_openflow::v10::*;
@@ -13,7 +13,7 @@ fn blob(most: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..=most).prop_map(Bytes::from)
 }
 
-/// What follows a header of 4 bytes, or of 8, so that it needs no padding.
+/// Body after a header of 4 or 8 bytes, of a length that needs no padding.
 fn padded_blob(header: usize) -> impl Strategy<Value = Bytes> {
     (0_usize..4).prop_flat_map(move |n| vec(any::<u8>(), 8 * n + 8 - header).prop_map(Bytes::from))
 }
@@ -278,7 +278,7 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
-/// What is read is written so that it reads the same.
+/// Checks that a decoded message survives encoding and decoding.
 fn check(frame: &Bytes) -> Result<(), TestCaseError> {
     let Ok((header, message)) = decode(frame) else {
         return Ok(());
@@ -300,7 +300,7 @@ fn framed(kind: u8, body: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// Numbers that lengths and types often are, so that more than the first check is reached.
+/// Bytes that are likely lengths and types, so that decoding gets beyond the first check.
 fn likely_byte() -> impl Strategy<Value = u8> {
     prop_oneof![4 => Just(0_u8), 2 => 0_u8..=32, 1 => Just(0xff_u8), 2 => any::<u8>()]
 }

@@ -1,4 +1,5 @@
-//! The annotated frames in `vectors/of10`, both ways, each with its truncated and over-long twins.
+//! Decodes the annotated frames in `vectors/of10`, encodes them again, and refuses truncated and over-long
+//! variants.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub(crate) fn frame(name: &str) -> Bytes {
 }
 
 #[test]
-fn each_vector_is_its_value_and_each_value_its_vector() {
+fn vectors_decode_to_their_values_and_back() {
     for (name, value) in cases::all() {
         let bytes = frame(name);
         let (header, decoded) = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -26,7 +27,7 @@ fn each_vector_is_its_value_and_each_value_its_vector() {
 }
 
 #[test]
-fn no_vector_is_left_out_and_no_message_without_one() {
+fn every_vector_is_tested_and_every_message_has_one() {
     let files: BTreeSet<String> = hex::OF10.names().into_iter().collect();
     let values = cases::all().into_iter().map(|(name, _)| name.to_owned());
     assert_eq!(files, values.collect());
@@ -36,7 +37,7 @@ fn no_vector_is_left_out_and_no_message_without_one() {
     }
 }
 
-/// With another length in the header, and just as many bytes.
+/// Frame truncated or extended to `length`, which the header states too.
 fn resized(bytes: &[u8], length: usize) -> Bytes {
     let mut twin = bytes.to_vec();
     twin.resize(length, 0);
@@ -44,7 +45,7 @@ fn resized(bytes: &[u8], length: usize) -> Bytes {
     twin.into()
 }
 
-/// Messages that end with bytes of any length: another length is another value.
+/// Messages that end with any number of bytes, so that another length is another value.
 fn open_ended(message: &Message) -> bool {
     let of_vendor =
         |body: &StatsBody| matches!(body, StatsBody::Vendor { .. } | StatsBody::Unknown { .. });
@@ -64,7 +65,7 @@ fn open_ended(message: &Message) -> bool {
 }
 
 #[test]
-fn a_truncated_and_an_over_long_twin_is_refused_or_is_another_value() {
+fn truncated_and_over_long_vectors_are_refused_or_differ() {
     for (name, value) in cases::all() {
         let bytes = frame(name);
         for length in (8..bytes.len()).chain([bytes.len() + 1]) {

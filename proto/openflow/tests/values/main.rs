@@ -1,4 +1,4 @@
-//! Any value that can be written is read back as it was.
+//! Property tests on arbitrary values: whatever can be encoded decodes to the same value.
 
 mod more;
 
@@ -13,7 +13,7 @@ fn blob(most: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..=most).prop_map(Bytes::from)
 }
 
-/// What follows a header of 4 bytes, or of 8, so that it needs no padding.
+/// Body after a header of 4 or 8 bytes, of a length that needs no padding.
 fn padded_blob(header: usize) -> impl Strategy<Value = Bytes> {
     (0_usize..4).prop_flat_map(move |n| vec(any::<u8>(), 8 * n + 8 - header).prop_map(Bytes::from))
 }
@@ -341,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn whether_a_match_conforms_does_not_depend_on_what_it_is(match_ in a_match()) {
+    fn the_normal_form_of_a_valid_match_is_valid(match_ in a_match()) {
         if match_.check().is_ok() {
             prop_assert_eq!(match_.normal().check(), Ok(()), "{}", match_);
         }
@@ -363,7 +363,7 @@ proptest! {
     }
 
     #[test]
-    fn the_normal_form_is_stable_and_keeps_order_out(match_ in a_match(), list in instructions()) {
+    fn the_normal_form_is_idempotent_and_ignores_order(match_ in a_match(), list in instructions()) {
         let normal = match_.normal();
         prop_assert!(normal.is_normal());
         prop_assert_eq!(normal.normal(), normal.clone());
@@ -374,7 +374,7 @@ proptest! {
     }
 
     #[test]
-    fn a_difference_made_is_none(installed in vec(flow_stats(), 0..6), wanted in vec(flow_mod(), 0..6)) {
+    fn applying_a_difference_leaves_no_difference(installed in vec(flow_stats(), 0..6), wanted in vec(flow_mod(), 0..6)) {
         let installed: RuleSet = installed.iter().map(rule::from_stats).collect();
         let wanted: RuleSet = wanted.iter().map(|rule| (
             RuleKey { table: rule.table_id, priority: rule.priority, match_: rule.match_.clone() },

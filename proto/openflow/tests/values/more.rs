@@ -1,4 +1,4 @@
-//! Any group, meter, queue, table, experimenter's message or bundle.
+//! Strategies for groups, meters, queues, tables, experimenter messages and bundles.
 
 use morph_openflow::v13::nicira::Resubmit;
 

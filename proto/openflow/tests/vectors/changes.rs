@@ -1,4 +1,4 @@
-//! Groups, meters, ports, tables, queues, asynchronous configuration and experimenters.
+//! Vectors of messages on groups, meters, ports, tables, queues, asynchronous configuration and experimenters.
 
 use bytes::Bytes;
 use morph_openflow::MacAddr;
@@ -92,9 +92,9 @@ fn bundles() -> [(&'static str, Message); 2] {
     let echo = Message::EchoRequest(Bytes::from_static(b"ping"));
     let add = BundleAdd {
         properties: property(&[0, 0, 3, 0xe7, 0, 0, 0, 1]),
-        ..BundleAdd::new(7, flags, &echo, super::XID).unwrap()
+        ..BundleAdd::new(7, flags, echo.encode(super::XID))
     };
-    assert_eq!(add.message().unwrap().1, echo);
+    assert_eq!(decode(&add.frame).unwrap().1, echo);
     [
         ("bundle_control", Message::BundleControl(control)),
         ("bundle_add", Message::BundleAdd(add)),

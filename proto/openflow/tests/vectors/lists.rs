@@ -1,4 +1,4 @@
-//! All actions, all instructions, all fields: what the parts of a rule can be.
+//! Vectors of actions, instructions and match fields: one of each.
 
 use bytes::Bytes;
 use morph_openflow::v13::nicira::{self, Resubmit};
@@ -63,7 +63,7 @@ fn instructions() -> Vec<Instruction> {
     ]
 }
 
-/// How long the fields' values are, as table 12 of the specification has it, and whether they can have a mask.
+/// Length of each field in bytes, and whether it can have a mask (table 12 of the specification).
 const FIELDS: [(usize, bool); 40] = [
     (4, false),
     (4, false),

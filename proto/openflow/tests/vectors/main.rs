@@ -1,4 +1,4 @@
-//! The annotated frames in `vectors`, both ways.
+//! Decodes the annotated frames in `vectors/of13` and encodes them again.
 
 #![allow(
     clippy::unwrap_used,
@@ -286,7 +286,7 @@ fn all() -> Vec<(&'static str, Message)> {
 }
 
 #[test]
-fn each_vector_is_its_value_and_each_value_its_vector() {
+fn vectors_decode_to_their_values_and_back() {
     for (name, value) in all() {
         let bytes = hex::OF13.load(name);
         let (header, decoded) = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -297,7 +297,7 @@ fn each_vector_is_its_value_and_each_value_its_vector() {
     }
 }
 
-/// Messages that end with bytes of any number.
+/// Messages that end with any number of bytes.
 const FREE_END: [&str; 10] = [
     "actions",
     "echo_reply",
@@ -310,10 +310,10 @@ const FREE_END: [&str; 10] = [
     "packet_in",
     "packet_out",
 ];
-/// Messages whose last padding may be missing, as it may at the end of a hello.
+/// Messages whose last padding may be missing, as at the end of a hello.
 const MAY_LACK_PADDING: [&str; 2] = ["bundle_add", "bundle_control"];
 
-/// The frame, one byte shorter or some longer; the header tells.
+/// Frame truncated or extended to `length`, which the header states too.
 fn twin(bytes: &[u8], length: usize) -> Bytes {
     let mut twin = bytes.to_vec();
     twin.resize(length, 0);
@@ -322,7 +322,7 @@ fn twin(bytes: &[u8], length: usize) -> Bytes {
 }
 
 #[test]
-fn twins_cut_short_and_over_long_are_refused() {
+fn truncated_and_over_long_vectors_are_refused() {
     for (name, value) in all() {
         let bytes = value.encode(XID);
         let short = bytes.slice(..bytes.len() - 1);
@@ -348,14 +348,14 @@ fn twins_cut_short_and_over_long_are_refused() {
 }
 
 #[test]
-fn no_vector_is_left_out() {
+fn every_vector_is_tested() {
     let files: BTreeSet<String> = hex::OF13.names().into_iter().collect();
     let values = all().into_iter().map(|(name, _)| name.to_owned());
     assert_eq!(files, values.collect());
 }
 
 #[test]
-fn peeks_see_what_decoding_sees() {
+fn views_agree_with_decoded_values() {
     let bytes = hex::OF13.load("flow_mod");
     let view = peek::flow_mod(&bytes).unwrap();
     assert_eq!((view.cookie(), view.cookie_mask()), (COOKIE, 0));
@@ -385,7 +385,7 @@ fn peeks_see_what_decoding_sees() {
 }
 
 #[test]
-fn what_is_written_straight_into_a_buffer_is_the_value_encoded() {
+fn direct_writers_give_the_bytes_of_the_encoded_value() {
     let head = FlowMod {
         cookie: COOKIE,
         table_id: 10,

@@ -1,4 +1,4 @@
-//! Multipart requests and replies, but those of rules, ports and the switch's description.
+//! Vectors of multipart requests and replies, except for rules, ports and the description of the switch.
 
 use bytes::Bytes;
 use morph_openflow::v13::*;

@@ -1,20 +1,19 @@
-//! Actions: one for each field that can be set against one for all of them.
+//! Conversion of actions: OpenFlow 1.0 has one action for each field that can be set, 1.3 has one set-field action.
 
-use super::{Inexpressible, port_from_v13, port_to_v13, refusal};
+use super::error::{ConversionError, refusal};
+use super::port::{port_from_v13, port_to_v13};
 use crate::addr::MacAddr;
 use crate::v10::Action;
-use crate::v13::{self, Oxm, OxmField};
+use crate::v13::{self, Oxm, OxmField, VLAN_PRESENT};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// `OFPVID_PRESENT`.
-const VLAN_PRESENT: u16 = 0x1000;
-/// Types of those actions of 1.0 that 1.3 may have no place for.
+/// Action types of 1.0 that may have no counterpart in 1.3.
 const SET_TP_SRC: u16 = 9;
 const SET_TP_DST: u16 = 10;
 
-/// What is done to packets of this match. What has no place (a port set of packets that need be neither TCP nor UDP, a type
-/// that is not known) is an unknown action with the type that it has in 1.0.
+/// Converts the actions of a rule with this match. An action without a counterpart (a port set on packets that need
+/// be neither TCP nor UDP, an unknown type) becomes an unknown action with its type of 1.0.
 pub fn actions_to_v13(old: &[Action], matching: &v13::Match) -> Vec<v13::Action> {
     let mut new = Vec::with_capacity(old.len());
     let mut queue = None;
@@ -57,7 +56,7 @@ fn to_v13(old: &Action, proto: Option<u8>) -> v13::Action {
         Action::SetNwTos(tos) => set(OxmField::IP_DSCP, &[tos >> 2]),
         Action::SetTpSrc(number) => port(SET_TP_SRC, OxmField::TCP_SRC, OxmField::UDP_SRC, *number),
         Action::SetTpDst(number) => port(SET_TP_DST, OxmField::TCP_DST, OxmField::UDP_DST, *number),
-        // Two of 1.3; what it is alone.
+        // The caller has added the set-queue action.
         Action::Enqueue { port, .. } => v13::Action::output(port_to_v13(*port)),
         Action::Vendor { vendor, body } => v13::Action::Experimenter {
             experimenter: *vendor,
@@ -70,8 +69,8 @@ fn to_v13(old: &Action, proto: Option<u8>) -> v13::Action {
     }
 }
 
-/// The same, where the actions of 1.0 suffice. An output behind a set-queue is an enqueue.
-pub fn actions_from_v13(new: &[v13::Action]) -> Result<Vec<Action>, Inexpressible> {
+/// Converts actions to 1.0. A set-queue followed by an output becomes an enqueue. Fails on actions that 1.0 lacks.
+pub fn actions_from_v13(new: &[v13::Action]) -> Result<Vec<Action>, ConversionError> {
     let mut old = Vec::with_capacity(new.len());
     let mut queue = None;
     for action in new {
@@ -93,7 +92,7 @@ pub fn actions_from_v13(new: &[v13::Action]) -> Result<Vec<Action>, Inexpressibl
     Ok(old)
 }
 
-fn from_v13(new: &v13::Action) -> Result<Action, Inexpressible> {
+fn from_v13(new: &v13::Action) -> Result<Action, ConversionError> {
     Ok(match new {
         v13::Action::PopVlan => Action::StripVlan,
         v13::Action::SetField(oxm) => return set_field(oxm),
@@ -102,13 +101,13 @@ fn from_v13(new: &v13::Action) -> Result<Action, Inexpressible> {
             body: body.clone(),
         },
         other => {
-            let what = format_args!("action {other:?}");
-            return Err(Inexpressible::new(refusal::BAD_TYPE, what));
+            let what = format_args!("action {other}");
+            return Err(ConversionError::new(refusal::BAD_TYPE, what));
         }
     })
 }
 
-fn set_field(oxm: &Oxm) -> Result<Action, Inexpressible> {
+fn set_field(oxm: &Oxm) -> Result<Action, ConversionError> {
     let octet = || value::<1>(oxm).map(u8::from_be_bytes);
     let number = || value::<2>(oxm).map(u16::from_be_bytes);
     Ok(match oxm.field {
@@ -123,19 +122,19 @@ fn set_field(oxm: &Oxm) -> Result<Action, Inexpressible> {
         OxmField::TCP_DST | OxmField::UDP_DST => Action::SetTpDst(number()?),
         field => {
             let what = format_args!("action that sets {field}");
-            return Err(Inexpressible::new(refusal::BAD_SET_TYPE, what));
+            return Err(ConversionError::new(refusal::BAD_SET_TYPE, what));
         }
     })
 }
 
-fn value<const N: usize>(oxm: &Oxm) -> Result<[u8; N], Inexpressible> {
+fn value<const N: usize>(oxm: &Oxm) -> Result<[u8; N], ConversionError> {
     let whole = oxm
         .mask
         .is_none()
         .then(|| oxm.value.as_ref().try_into().ok());
     whole.flatten().ok_or_else(|| {
         let what = format_args!("action that sets a part of {}", oxm.field);
-        Inexpressible::new(refusal::BAD_SET_ARGUMENT, what)
+        ConversionError::new(refusal::BAD_SET_ARGUMENT, what)
     })
 }
 
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_there_comes_back() {
+    fn a_round_trip_gives_the_same_actions() {
         let set = |field, value: &[u8]| v13::Action::SetField(Oxm::exact(field, value));
         let tcp = v13::Match::new().eth_type(0x800).ip_proto(TCP);
         let udp = v13::Match::new().eth_type(0x800).ip_proto(UDP);
@@ -193,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_is_named_and_what_cannot_be_known_kept() {
+    fn actions_that_1_0_lacks_are_named_and_ambiguous_ones_kept() {
         let ipv6 = Oxm::exact(OxmField::IPV6_SRC, &[0; 16]);
         let half = Oxm::masked(OxmField::ETH_SRC, &[0; 6], &[0xf0; 6]);
         for (new, said) in [
-            (v13::Action::Group(1), "action Group(1)"),
-            (v13::Action::DecNwTtl, "action DecNwTtl"),
-            (v13::Action::PushVlan(0x8100), "action PushVlan"),
+            (v13::Action::Group(1), "action group:1"),
+            (v13::Action::DecNwTtl, "action dec_ttl"),
+            (v13::Action::PushVlan(0x8100), "action push_vlan"),
             (v13::Action::SetField(ipv6), "action that sets ipv6_src"),
             (v13::Action::SetField(half), "sets a part of eth_src"),
             (v13::Action::output(70_000), "port 70000"),

@@ -1,21 +1,21 @@
-//! Matches: a fixed set of fields against a list of them.
+//! Conversion of matches: OpenFlow 1.0 has a fixed set of fields, 1.3 a list.
 
 use std::net::Ipv4Addr;
 
-use super::{Inexpressible, port_from_v13, port_to_v13, refusal};
+use super::error::{ConversionError, refusal};
+use super::port::{port_from_v13, port_to_v13};
 use crate::addr::MacAddr;
 use crate::v10::{Match, VLAN_NONE, wildcard};
-use crate::v13::{self, Oxm, OxmField};
+use crate::v13::{self, Oxm, OxmField, VLAN_PRESENT};
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// `OFPVID_PRESENT`.
-const VLAN_PRESENT: u16 = 0x1000;
 
-/// The fields that count, in normal form. Fields whose prerequisites are not matched do not count.
+/// Converts a match, into normal form. Fields without their prerequisites are ignored, as the specification
+/// demands.
 pub fn match_to_v13(old: &Match) -> v13::Match {
     let mut new = link_layer(old);
     if !old.has(wildcard::DL_TYPE) {
@@ -95,17 +95,17 @@ fn ip(old: &Match, mut new: v13::Match) -> v13::Match {
     }
 }
 
-/// The same packets, where the fields and masks of 1.0 suffice.
-pub fn match_from_v13(new: &v13::Match) -> Result<Match, Inexpressible> {
+/// Converts a match to 1.0. Fails on fields and masks that 1.0 lacks.
+pub fn match_from_v13(new: &v13::Match) -> Result<Match, ConversionError> {
     let mut old = Match::default();
-    // In the order of the normal form a field stands behind what it requires.
+    // Every field follows its prerequisites in the normal form.
     for oxm in &new.normal().fields {
         set(&mut old, oxm)?;
     }
     Ok(old)
 }
 
-fn set(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
+fn set(old: &mut Match, oxm: &Oxm) -> Result<(), ConversionError> {
     let counts = match oxm.field {
         OxmField::IN_PORT => {
             old.in_port = port_from_v13(u32::from_be_bytes(exact(oxm)?))?;
@@ -137,8 +137,8 @@ fn set(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
     Ok(())
 }
 
-/// Fields above the link layer.
-fn network(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
+/// Sets a field of the network layer, or of the layer above.
+fn network(old: &mut Match, oxm: &Oxm) -> Result<(), ConversionError> {
     let dl_type = old.has(wildcard::DL_TYPE).then_some(old.dl_type);
     let needs = match oxm.field {
         OxmField::IP_DSCP | OxmField::IP_PROTO | OxmField::IPV4_SRC | OxmField::IPV4_DST => IPV4,
@@ -157,7 +157,7 @@ fn network(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
         }
         OxmField::ARP_OP => {
             let op = u16::from_be_bytes(exact(oxm)?);
-            old.nw_proto = u8::try_from(op).map_err(|_| no(refusal::BAD_VALUE, oxm))?;
+            old.nw_proto = u8::try_from(op).map_err(|_| unsupported(refusal::BAD_VALUE, oxm))?;
             wildcard::NW_PROTO
         }
         OxmField::IPV4_SRC | OxmField::ARP_SPA => {
@@ -173,8 +173,8 @@ fn network(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
     Ok(())
 }
 
-/// TCP's and UDP's ports, and ICMP's type and code.
-fn transport(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
+/// Sets a port of TCP or UDP, or the type or code of ICMP.
+fn transport(old: &mut Match, oxm: &Oxm) -> Result<(), ConversionError> {
     let (proto, is_src) = match oxm.field {
         OxmField::TCP_SRC => (TCP, true),
         OxmField::TCP_DST => (TCP, false),
@@ -182,7 +182,7 @@ fn transport(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
         OxmField::UDP_DST => (UDP, false),
         OxmField::ICMPV4_TYPE => (ICMP, true),
         OxmField::ICMPV4_CODE => (ICMP, false),
-        _ => return Err(no(refusal::BAD_FIELD, oxm)),
+        _ => return Err(unsupported(refusal::BAD_FIELD, oxm)),
     };
     let is_ip = old.has(wildcard::DL_TYPE) && old.dl_type == IPV4;
     let known = old.has(wildcard::NW_PROTO) && old.nw_proto == proto;
@@ -201,45 +201,46 @@ fn transport(old: &mut Match, oxm: &Oxm) -> Result<(), Inexpressible> {
     Ok(())
 }
 
-fn no(refusal: (u16, u16), oxm: &Oxm) -> Inexpressible {
+fn unsupported(refusal: (u16, u16), oxm: &Oxm) -> ConversionError {
     let what = match refusal {
-        refusal::BAD_MASK => format!("such mask of {}", oxm.field),
-        refusal::BAD_VALUE => format!("such value of {}", oxm.field),
-        refusal::BAD_PREREQ => format!("{} without what it requires", oxm.field),
+        refusal::BAD_MASK => format!("match on {} with this mask", oxm.field),
+        refusal::BAD_VALUE => format!("match on {} with this value", oxm.field),
+        refusal::BAD_PREREQ => format!("match on {} without its prerequisites", oxm.field),
         _ => format!("match on {}", oxm.field),
     };
-    Inexpressible::new(refusal, what)
+    ConversionError::new(refusal, what)
 }
 
-fn require(oxm: &Oxm, there: bool) -> Result<(), Inexpressible> {
+fn require(oxm: &Oxm, there: bool) -> Result<(), ConversionError> {
     there
         .then_some(())
-        .ok_or_else(|| no(refusal::BAD_PREREQ, oxm))
+        .ok_or_else(|| unsupported(refusal::BAD_PREREQ, oxm))
 }
 
-fn exact<const N: usize>(oxm: &Oxm) -> Result<[u8; N], Inexpressible> {
+fn exact<const N: usize>(oxm: &Oxm) -> Result<[u8; N], ConversionError> {
     if oxm.mask.is_some() {
-        return Err(no(refusal::BAD_MASK, oxm));
+        return Err(unsupported(refusal::BAD_MASK, oxm));
     }
     let value = oxm.value.as_ref().try_into();
-    value.map_err(|_| no(refusal::BAD_VALUE, oxm))
+    value.map_err(|_| unsupported(refusal::BAD_VALUE, oxm))
 }
 
-fn vlan(oxm: &Oxm) -> Result<u16, Inexpressible> {
+fn vlan(oxm: &Oxm) -> Result<u16, ConversionError> {
     match u16::from_be_bytes(exact(oxm)?) {
         0 => Ok(VLAN_NONE),
         vid if vid & !(VLAN_PRESENT - 1) == VLAN_PRESENT => Ok(vid & (VLAN_PRESENT - 1)),
-        _ => Err(no(refusal::BAD_VALUE, oxm)),
+        _ => Err(unsupported(refusal::BAD_VALUE, oxm)),
     }
 }
 
-/// An address of which the upper bits count.
-fn address(oxm: &Oxm, wildcards: &mut u32, shift: u32) -> Result<Ipv4Addr, Inexpressible> {
-    let wide = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map_err(|_| no(refusal::BAD_VALUE, oxm));
+/// Converts an address with a prefix mask. Fails on other masks.
+fn address(oxm: &Oxm, wildcards: &mut u32, shift: u32) -> Result<Ipv4Addr, ConversionError> {
+    let wide =
+        |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map_err(|_| unsupported(refusal::BAD_VALUE, oxm));
     let mask = oxm.mask.as_deref().map_or(Ok([0xff; 4]), wide)?;
     let mask = u32::from_be_bytes(mask);
     if mask.leading_ones() + mask.trailing_zeros() != 32 {
-        return Err(no(refusal::BAD_MASK, oxm));
+        return Err(unsupported(refusal::BAD_MASK, oxm));
     }
     *wildcards &= !(wildcard::NW_BITS << shift);
     *wildcards |= mask.trailing_zeros() << shift;
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_there_comes_back() {
+    fn a_round_trip_gives_the_same_match() {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
         let ip = m().eth_type(IPV4);
         let net: Ipv4Addr = [10, 0, 0, 0].into();
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_is_named() {
+    fn fields_and_masks_that_1_0_lacks_are_named() {
         let mac = MacAddr([1, 0, 0, 0, 0, 0]);
         let hole = m()
             .eth_type(IPV4)
@@ -296,12 +297,12 @@ mod tests {
             (m().metadata(1), "match on metadata"),
             (
                 m().eth_type(0x86dd).ip_proto(6),
-                "ip_proto without what it requires",
+                "match on ip_proto without its prerequisites",
             ),
-            (m().eth_dst_masked(mac, mac), "such mask of eth_dst"),
-            (m().vlan_any(), "such mask of vlan_vid"),
-            (hole, "such mask of ipv4_src"),
-            (m().eth_type(ARP).arp_op(256), "such value of arp_op"),
+            (m().eth_dst_masked(mac, mac), "eth_dst with this mask"),
+            (m().vlan_any(), "vlan_vid with this mask"),
+            (hole, "ipv4_src with this mask"),
+            (m().eth_type(ARP).arp_op(256), "arp_op with this value"),
             (m().eth_type(ARP).arp_sha(mac), "match on arp_sha"),
             (m().in_port(0x1_0000), "port 65536"),
             (m().ipv4_src([1, 2, 3, 4].into()), "ipv4_src without"),

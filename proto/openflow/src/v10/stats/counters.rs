@@ -1,14 +1,14 @@
 //! `OFPST_TABLE`, `OFPST_PORT` and `OFPST_QUEUE`: counters of tables, ports and queues.
 
-use crate::alike::counters::port_stats;
 use crate::error::DecodeError;
-use crate::wire::{Reader, Writer, fixed, plain, read_text, write_text};
+use crate::shared::counters::port_stats;
+use crate::wire::{Reader, Writer, fixed, fixed_only, read_text, write_text};
 
-/// `OFP_MAX_TABLE_NAME_LEN`.
+/// `OFP_MAX_TABLE_NAME_LEN`: field length in bytes.
 const NAME_LEN: usize = 32;
 
 fixed! {
-    /// `ofp_table_stats`.
+    /// `ofp_table_stats`: description and counters of a table.
     struct TableStatsFixed = "stats.table" {
         table_id: u8,
         pad: [u8; 3],
@@ -21,22 +21,22 @@ fixed! {
     }
 }
 
-/// What a table is and has done.
+/// Description and counters of a table.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TableStats {
-    /// Which.
+    /// Table number in the switch.
     pub table_id: u8,
-    /// Its name, at most 31 bytes.
+    /// Name of the table, at most 31 bytes.
     pub name: String,
-    /// Which fields its rules may leave out: `wildcard::*`.
+    /// Fields that rules may leave out, bits of `wildcard`.
     pub wildcards: u32,
-    /// How many rules there is room for.
+    /// Maximum number of rules.
     pub max_entries: u32,
-    /// How many rules it has.
+    /// Number of rules in the table.
     pub active_count: u32,
-    /// Packets that were looked up.
+    /// Packets looked up in the table.
     pub lookup_count: u64,
-    /// Packets that a rule was found for.
+    /// Packets that matched a rule of the table.
     pub matched_count: u64,
 }
 
@@ -70,16 +70,16 @@ impl TableStats {
 
 port_stats! { "stats.port", u16, 6, {} }
 
-plain! {
+fixed_only! {
     /// Counters of a queue.
     pub struct QueueStats: QueueStatsFixed = "stats.queue" {
-        /// Of which port.
+        /// Port of the queue.
         port_no: u16, pad: 2;
-        /// Which queue.
+        /// Queue id within the port.
         queue_id: u32;
-        /// Bytes that went out.
+        /// Bytes transmitted by the queue.
         tx_bytes: u64;
-        /// Packets that went out.
+        /// Packets transmitted by the queue.
         tx_packets: u64;
         /// Packets dropped because the queue was full.
         tx_errors: u64;

@@ -1,4 +1,4 @@
-//! `OFPST_FLOW` and `OFPST_AGGREGATE`: rules, one by one and summed up.
+//! `OFPST_FLOW` and `OFPST_AGGREGATE`: individual rules, and sums over rules.
 
 use crate::error::{DecodeError, Problem};
 use crate::v10::action::{self, Action};
@@ -38,20 +38,20 @@ fixed! {
     }
 }
 
-/// Which rules to tell of: those that all of this is true of.
+/// Selection of rules for statistics; a rule must satisfy all conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStatsRequest {
-    /// Selecting no packets but these.
+    /// Match that the rule's match must be a subset of.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// In this table, or `TABLE_ALL`.
+    /// Table number, or `TABLE_ALL`.
     pub table_id: u8,
-    /// With an output to this port, or `port::NONE`.
+    /// Output port that the rule must use, or `port::NONE`.
     pub out_port: u16,
 }
 
 impl FlowStatsRequest {
-    /// All rules.
+    /// Selects all rules.
     pub fn all() -> Self {
         FlowStatsRequest {
             match_: Match::default(),
@@ -80,36 +80,36 @@ impl FlowStatsRequest {
     }
 }
 
-/// A rule as a switch has it.
+/// Installed rule, with its counters.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStats {
-    /// Where it is.
+    /// Table that holds the rule.
     pub table_id: u8,
-    /// Which packets.
+    /// Selection of packets.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// How long it lives: seconds,
+    /// Time since installation, in whole seconds.
     pub duration_sec: u32,
-    /// and nanoseconds beyond them.
+    /// Nanoseconds beyond `duration_sec`.
     pub duration_nsec: u32,
-    /// Rules of a higher one are looked at first.
+    /// Priority; a packet takes the matching rule with the highest one.
     pub priority: u16,
-    /// Seconds without a packet until it goes.
+    /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
-    /// Seconds until it goes.
+    /// Seconds after installation until the switch removes the rule; 0 for never.
     pub hard_timeout: u16,
-    /// Its cookie.
+    /// Opaque number chosen by the controller.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// Packets that it handled.
+    /// Packets matched by the rule.
     pub packet_count: u64,
-    /// Bytes that it handled.
+    /// Bytes matched by the rule.
     pub byte_count: u64,
-    /// What happens to them.
+    /// Actions on matching packets.
     pub actions: Vec<Action>,
 }
 
-/// `ofp_flow_stats` without actions.
+/// Length of `ofp_flow_stats` without actions, in bytes.
 const LEAST: usize = 88;
 
 impl FlowStats {

@@ -1,9 +1,9 @@
-//! Statistics (section 5.3.5): requests, and replies in parts.
+//! Statistics (section 5.3.5): requests, and replies in one or more parts.
 
 mod counters;
 mod flow;
 
-pub use crate::alike::counters::AggregateStats;
+pub use crate::shared::counters::AggregateStats;
 pub use counters::{PortStats, QueueStats, TableStats};
 pub use flow::{FlowStats, FlowStatsRequest};
 
@@ -13,13 +13,13 @@ use super::Desc;
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed};
 
-/// Which statistics: `OFPST_*`.
+/// Types of statistics: `OFPST_*`.
 pub mod kind {
-    /// The description of the switch.
+    /// Description of the switch.
     pub const DESC: u16 = 0;
-    /// Rules, one by one.
+    /// Individual rules with their counters.
     pub const FLOW: u16 = 1;
-    /// Rules, summed up.
+    /// Sums over rules.
     pub const AGGREGATE: u16 = 2;
     /// Counters of tables.
     pub const TABLE: u16 = 3;
@@ -27,7 +27,7 @@ pub mod kind {
     pub const PORT: u16 = 4;
     /// Counters of queues.
     pub const QUEUE: u16 = 5;
-    /// A vendor's own.
+    /// Type defined by a vendor.
     pub const VENDOR: u16 = 0xffff;
 }
 
@@ -43,7 +43,7 @@ fixed! {
 }
 
 fixed! {
-    /// `ofp_port_stats_request`.
+    /// `ofp_port_stats_request`: a port number.
     struct PortRequestFixed = "stats.port_request" {
         port_no: u16,
         pad: [u8; 6],
@@ -51,7 +51,7 @@ fixed! {
 }
 
 fixed! {
-    /// `ofp_queue_stats_request`.
+    /// `ofp_queue_stats_request`: a port and a queue.
     struct QueueRequestFixed = "stats.queue_request" {
         port_no: u16,
         pad: [u8; 2],
@@ -60,58 +60,58 @@ fixed! {
 }
 
 fixed! {
-    /// What a vendor's statistics begin with.
-    struct VendorFixed = "stats.vendor" {
+    /// Vendor id at the start of vendor statistics.
+    struct StatsVendorFixed = "stats.vendor" {
         vendor: u32,
     }
 }
 
-/// Asks for statistics.
+/// Request for statistics.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum StatsRequest {
-    /// The description of the switch.
+    /// Asks for the description of the switch.
     Desc,
-    /// Rules, one by one.
+    /// Asks for individual rules.
     Flow(FlowStatsRequest),
-    /// Rules, summed up.
+    /// Asks for sums over rules.
     Aggregate(FlowStatsRequest),
-    /// Counters of tables.
+    /// Asks for the counters of all tables.
     Table,
-    /// Counters of ports.
+    /// Asks for the counters of ports.
     Port {
-        /// Which, or `port::NONE` for all.
+        /// Port number, or `port::NONE` for all.
         port_no: u16,
     },
-    /// Counters of queues.
+    /// Asks for the counters of queues.
     Queue {
-        /// Of which port, or `port::ALL`.
+        /// Port number, or `port::ALL`.
         port_no: u16,
-        /// Which, or all ones for all.
+        /// Queue id, or all ones for all queues.
         queue_id: u32,
     },
-    /// A vendor's own.
+    /// Request defined by a vendor.
     Vendor {
-        /// Whose.
+        /// Vendor id, as in `OFPT_VENDOR`.
         vendor: u32,
-        /// After the vendor's id.
+        /// Bytes after the vendor id.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that this module does not know, or that has flags.
+    /// Request of an unknown type or with flags, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Statistics type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// Its flags.
+        /// Flags of the request.
         flags: u16,
-        /// After `ofp_stats_request`.
+        /// Bytes after `ofp_stats_request`.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl StatsRequest {
-    /// Its type, a constant of [`kind`].
+    /// Statistics type, a constant of [`kind`].
     pub fn kind(&self) -> u16 {
         match self {
             StatsRequest::Desc => kind::DESC,
@@ -125,7 +125,7 @@ impl StatsRequest {
         }
     }
 
-    /// No flag of a request has a meaning: with flags it is kept as it is.
+    /// No request flags are defined, so a request with flags is kept as bytes.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<StatsFixed>()?;
         let (kind, flags) = (fixed.kind(), fixed.flags());
@@ -149,7 +149,7 @@ impl StatsRequest {
                 }
             }
             kind::VENDOR => StatsRequest::Vendor {
-                vendor: reader.fixed::<VendorFixed>()?.vendor(),
+                vendor: reader.fixed::<StatsVendorFixed>()?.vendor(),
                 body: reader.rest(),
             },
             kind => StatsRequest::Unknown {
@@ -190,29 +190,29 @@ impl StatsRequest {
 }
 
 fn vendor_body(w: &mut Writer<'_>, vendor: u32, body: &[u8]) {
-    w.fixed(&VendorFixed {
+    w.fixed(&StatsVendorFixed {
         vendor: vendor.into(),
     });
     w.bytes(body);
 }
 
-/// Statistics, or a part of them.
+/// Statistics reply, or one part of it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StatsReply {
-    /// More parts follow.
+    /// Tells whether more parts follow.
     pub more: bool,
-    /// What this part says.
+    /// Contents of this part.
     pub body: StatsBody,
 }
 
-/// What a reply, or a part of it, says.
+/// Contents of a statistics reply, or of one part.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum StatsBody {
-    /// The description of the switch.
+    /// Description of the switch.
     Desc(Desc),
-    /// Rules, one by one.
+    /// Individual rules with their counters.
     Flow(Vec<FlowStats>),
-    /// Rules, summed up.
+    /// Sums over the selected rules.
     Aggregate(AggregateStats),
     /// Counters of tables.
     Table(Vec<TableStats>),
@@ -220,38 +220,38 @@ pub enum StatsBody {
     Port(Vec<PortStats>),
     /// Counters of queues.
     Queue(Vec<QueueStats>),
-    /// A vendor's own.
+    /// Body defined by a vendor.
     Vendor {
-        /// Whose.
+        /// Vendor id, as in `OFPT_VENDOR`.
         vendor: u32,
-        /// After the vendor's id.
+        /// Bytes after the vendor id.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
-    /// One that this module does not know.
+    /// Body of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Statistics type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After `ofp_stats_reply`.
+        /// Bytes after `ofp_stats_reply`.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl StatsReply {
-    /// Flags that have no meaning are not kept.
+    /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<StatsFixed>()?;
         let body = match fixed.kind() {
             kind::DESC => StatsBody::Desc(Desc::decode(reader)?),
-            kind::FLOW => StatsBody::Flow(all(reader, FlowStats::decode)?),
+            kind::FLOW => StatsBody::Flow(reader.all(FlowStats::decode)?),
             kind::AGGREGATE => StatsBody::Aggregate(AggregateStats::decode(reader)?),
-            kind::TABLE => StatsBody::Table(all(reader, TableStats::decode)?),
-            kind::PORT => StatsBody::Port(all(reader, PortStats::decode)?),
-            kind::QUEUE => StatsBody::Queue(all(reader, QueueStats::decode)?),
+            kind::TABLE => StatsBody::Table(reader.all(TableStats::decode)?),
+            kind::PORT => StatsBody::Port(reader.all(PortStats::decode)?),
+            kind::QUEUE => StatsBody::Queue(reader.all(QueueStats::decode)?),
             kind::VENDOR => StatsBody::Vendor {
-                vendor: reader.fixed::<VendorFixed>()?.vendor(),
+                vendor: reader.fixed::<StatsVendorFixed>()?.vendor(),
                 body: reader.rest(),
             },
             kind => StatsBody::Unknown {
@@ -273,7 +273,7 @@ impl StatsReply {
 }
 
 impl StatsBody {
-    /// Its type, a constant of [`kind`].
+    /// Statistics type, a constant of [`kind`].
     pub fn kind(&self) -> u16 {
         match self {
             StatsBody::Desc(_) => kind::DESC,
@@ -299,16 +299,4 @@ impl StatsBody {
             StatsBody::Unknown { body, .. } => w.bytes(body),
         }
     }
-}
-
-/// Elements of a list, up to the end of the message. Each takes at least a byte, so it ends.
-fn all<T>(
-    reader: &mut Reader<'_>,
-    decode: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let mut elements = Vec::new();
-    while !reader.is_empty() {
-        elements.push(decode(reader)?);
-    }
-    Ok(elements)
 }

@@ -1,4 +1,4 @@
-//! `OFPMP_FLOW` and `OFPMP_AGGREGATE` (sections 7.3.5.2 and 7.3.5.3): rules, one by one and summed up.
+//! `OFPMP_FLOW` and `OFPMP_AGGREGATE` (sections 7.3.5.2 and 7.3.5.3): individual rules, and sums over rules.
 
 use crate::error::DecodeError;
 use crate::v13::instruction::{self, Instruction};
@@ -37,33 +37,33 @@ fixed! {
     }
 }
 
-/// Which rules to tell of: those that all of this is true of.
+/// Selection of rules for statistics; a rule must satisfy all conditions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStatsRequest {
-    /// In this table, or `TABLE_ALL`.
+    /// Table number, or `TABLE_ALL`.
     pub table_id: u8,
-    /// With an output to this port, or `port::ANY`.
+    /// Output port that the rule must use, or `port::ANY`.
     pub out_port: u32,
-    /// Pointing at this group, or `GROUP_ANY`.
+    /// Group that the rule must use, or `GROUP_ANY`.
     pub out_group: u32,
-    /// With this cookie where the mask has ones.
+    /// Cookie that the rule must have in the bits of `cookie_mask`.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// Which bits of the cookie.
+    /// Cookie bits to compare.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie_mask: u64,
-    /// Selecting no packets but these.
+    /// Match that the rule's match must be a subset of.
     #[serde(rename = "match")]
     pub match_: Match,
 }
 
 impl FlowStatsRequest {
-    /// All rules.
+    /// Selects all rules.
     pub fn all() -> Self {
         Self::by_cookie(0, 0)
     }
 
-    /// All rules with this cookie where the mask has ones.
+    /// Selects the rules whose cookie equals this one in the bits of the mask.
     pub fn by_cookie(cookie: u64, cookie_mask: u64) -> Self {
         FlowStatsRequest {
             table_id: TABLE_ALL,
@@ -101,34 +101,34 @@ impl FlowStatsRequest {
     }
 }
 
-/// A rule as a switch has it.
+/// Installed rule, with its counters.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FlowStats {
-    /// Where it is.
+    /// Table that holds the rule.
     pub table_id: u8,
-    /// How long it lives: seconds,
+    /// Time since installation, in whole seconds.
     pub duration_sec: u32,
-    /// and nanoseconds beyond them.
+    /// Nanoseconds beyond `duration_sec`.
     pub duration_nsec: u32,
-    /// Rules of a higher one are looked at first.
+    /// Priority; a packet takes the matching rule with the highest one.
     pub priority: u16,
-    /// Seconds without a packet until it goes.
+    /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
-    /// Seconds until it goes.
+    /// Seconds after installation until the switch removes the rule; 0 for never.
     pub hard_timeout: u16,
-    /// `flow_mod::flag::*`.
+    /// Bits of `flow_mod::flag`.
     pub flags: u16,
-    /// Its cookie.
+    /// Opaque number chosen by the controller.
     #[serde(serialize_with = "crate::serial::hex_number")]
     pub cookie: u64,
-    /// Packets that it handled.
+    /// Packets matched by the rule.
     pub packet_count: u64,
-    /// Bytes that it handled.
+    /// Bytes matched by the rule.
     pub byte_count: u64,
-    /// Which packets.
+    /// Selection of packets.
     #[serde(rename = "match")]
     pub match_: Match,
-    /// What happens to them.
+    /// Instructions for matching packets.
     pub instructions: Vec<Instruction>,
 }
 

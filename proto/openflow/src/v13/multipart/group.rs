@@ -1,9 +1,9 @@
-//! `OFPMP_GROUP`, `OFPMP_GROUP_DESC` and `OFPMP_GROUP_FEATURES` (sections 7.3.5.9 to 7.3.5.11): counters of groups, groups, and
-//! what they can be.
+//! `OFPMP_GROUP`, `OFPMP_GROUP_DESC` and `OFPMP_GROUP_FEATURES` (sections 7.3.5.9 to 7.3.5.11): counters,
+//! descriptions and capabilities of groups.
 
 use crate::error::DecodeError;
 use crate::v13::group::{self, Bucket};
-use crate::wire::{Fixed, Reader, Writer, fixed, plain};
+use crate::wire::{Fixed, Reader, Writer, fixed, fixed_only};
 
 fixed! {
     /// `ofp_group_stats` up to its buckets.
@@ -30,38 +30,38 @@ fixed! {
     }
 }
 
-/// What groups a switch can have: `OFPGFC_*`.
+/// Capability bits of a switch for groups: `OFPGFC_*`.
 pub mod capability {
-    /// Select groups have weights.
+    /// Select groups support weights.
     pub const SELECT_WEIGHT: u32 = 1;
-    /// Select groups look whether a bucket is live.
+    /// Select groups skip buckets that are not live.
     pub const SELECT_LIVENESS: u32 = 1 << 1;
-    /// Groups can point at groups.
+    /// Groups can be chained.
     pub const CHAINING: u32 = 1 << 2;
-    /// The switch refuses loops of groups.
+    /// Switch refuses chains that form a loop.
     pub const CHAINING_CHECKS: u32 = 1 << 3;
 }
 
-plain! {
-    /// What groups a switch can have. Arrays are by type of group: all, select, indirect, fast failover.
+fixed_only! {
+    /// Group capabilities of a switch. Arrays are indexed by group type: all, select, indirect, fast failover.
     pub struct GroupFeatures: GroupFeaturesFixed = "multipart.group_features" {
-        /// Bit n for type n.
+        /// Supported group types: bit n for type n.
         types: u32;
-        /// `capability::*`.
+        /// Bits of `group_capability`.
         capabilities: u32;
-        /// How many groups, at most.
+        /// Maximum number of groups.
         max_groups: [u32; 4];
-        /// Bit n for action n.
+        /// Supported actions: bit n for action type n.
         actions: [u32; 4];
     }
 }
 
-plain! {
+fixed_only! {
     /// Counters of a bucket.
     pub struct BucketCounter: BucketCounterFixed = "multipart.bucket_counter" {
-        /// Packets that it handled.
+        /// Packets processed by the bucket.
         packet_count: u64;
-        /// Bytes that it handled.
+        /// Bytes processed by the bucket.
         byte_count: u64;
     }
 }
@@ -69,19 +69,19 @@ plain! {
 /// Counters of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct GroupStats {
-    /// Which.
+    /// Group id within the switch.
     pub group_id: u32,
-    /// How many rules and groups point at it.
+    /// Number of rules and groups that refer to the group.
     pub ref_count: u32,
-    /// Packets that it handled.
+    /// Packets processed by the group.
     pub packet_count: u64,
-    /// Bytes that it handled.
+    /// Bytes processed by the group.
     pub byte_count: u64,
-    /// How long it lives: seconds,
+    /// Time that the group has existed, in whole seconds.
     pub duration_sec: u32,
-    /// and nanoseconds beyond them.
+    /// Nanoseconds beyond `duration_sec`.
     pub duration_nsec: u32,
-    /// Of its buckets.
+    /// Counters of its buckets.
     pub buckets: Vec<BucketCounter>,
 }
 
@@ -118,15 +118,15 @@ impl GroupStats {
     }
 }
 
-/// A group as a switch has it.
+/// Description of a group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GroupDesc {
-    /// `group::kind::*`.
+    /// Group type, a constant of `group::kind`.
     #[serde(rename = "type")]
     pub kind: u8,
-    /// Which.
+    /// Group id within the switch.
     pub group_id: u32,
-    /// What it can do.
+    /// Action buckets of the group.
     pub buckets: Vec<Bucket>,
 }
 

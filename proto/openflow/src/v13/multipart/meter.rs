@@ -1,9 +1,9 @@
-//! `OFPMP_METER`, `OFPMP_METER_CONFIG` and `OFPMP_METER_FEATURES` (sections 7.3.5.12 to 7.3.5.14): counters of meters, meters,
-//! and what they can be.
+//! `OFPMP_METER`, `OFPMP_METER_CONFIG` and `OFPMP_METER_FEATURES` (sections 7.3.5.12 to 7.3.5.14): counters,
+//! configurations and capabilities of meters.
 
 use crate::error::DecodeError;
 use crate::v13::meter::{self, MeterBand};
-use crate::wire::{Fixed, Reader, Writer, fixed, plain};
+use crate::wire::{Fixed, Reader, Writer, fixed, fixed_only};
 
 fixed! {
     /// `ofp_meter_stats` up to its bands.
@@ -19,7 +19,7 @@ fixed! {
     }
 }
 
-/// Where in `ofp_meter_stats` `len` is.
+/// Position of `len` in `ofp_meter_stats`, in bytes.
 const LEN_AT: usize = 4;
 
 fixed! {
@@ -31,28 +31,28 @@ fixed! {
     }
 }
 
-plain! {
-    /// What meters a switch can have.
+fixed_only! {
+    /// Meter capabilities of a switch.
     pub struct MeterFeatures: MeterFeaturesFixed = "multipart.meter_features" {
-        /// How many, at most.
+        /// Maximum number of meters.
         max_meter: u32;
-        /// Bit n for type n of bands.
+        /// Supported band types: bit n for type n.
         band_types: u32;
-        /// Bits of `meter::flag::*`.
+        /// Supported flags, bits of `meter::flag`.
         capabilities: u32;
-        /// How many bands a meter can have.
+        /// Maximum number of bands in a meter.
         max_bands: u8;
-        /// How many colors.
+        /// Maximum number of color values.
         max_color: u8, pad: 2;
     }
 }
 
-plain! {
-    /// Counters of a band.
+fixed_only! {
+    /// Counters of a meter band.
     pub struct MeterBandStats: MeterBandStatsFixed = "multipart.meter_band" {
-        /// Packets above its rate.
+        /// Packets above the rate of the band.
         packet_band_count: u64;
-        /// Bytes above its rate.
+        /// Bytes above the rate of the band.
         byte_band_count: u64;
     }
 }
@@ -60,19 +60,19 @@ plain! {
 /// Counters of a meter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MeterStats {
-    /// Which.
+    /// Meter id within the switch.
     pub meter_id: u32,
-    /// How many rules pass it.
+    /// Number of rules that use the meter.
     pub flow_count: u32,
-    /// Packets that passed it.
+    /// Packets processed by the meter.
     pub packet_in_count: u64,
-    /// Bytes that passed it.
+    /// Bytes processed by the meter.
     pub byte_in_count: u64,
-    /// How long it lives: seconds,
+    /// Time that the meter has existed, in whole seconds.
     pub duration_sec: u32,
-    /// and nanoseconds beyond them.
+    /// Nanoseconds beyond `duration_sec`.
     pub duration_nsec: u32,
-    /// Of its bands.
+    /// Counters of its bands.
     pub bands: Vec<MeterBandStats>,
 }
 
@@ -109,14 +109,14 @@ impl MeterStats {
     }
 }
 
-/// A meter as a switch has it.
+/// Configuration of a meter.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MeterConfig {
-    /// `meter::flag::*`.
+    /// Bits of `meter::flag`.
     pub flags: u16,
-    /// Which.
+    /// Meter id within the switch.
     pub meter_id: u32,
-    /// What it does above which rate.
+    /// Bands; the band with the highest exceeded rate applies.
     pub bands: Vec<MeterBand>,
 }
 

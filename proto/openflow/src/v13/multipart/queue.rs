@@ -1,33 +1,33 @@
 //! `OFPMP_QUEUE` (section 7.3.5.8): counters of queues.
 
-use crate::wire::plain;
+use crate::wire::fixed_only;
 
-plain! {
-    /// Whose counters to tell.
+fixed_only! {
+    /// Request for the counters of queues.
     pub struct QueueStatsRequest: QueueStatsRequestFixed = "multipart.queue_request" {
-        /// Of which port, or `port::ANY`.
+        /// Port number, or `port::ANY`.
         port_no: u32;
-        /// Of which queue, or `queue::ALL`.
+        /// Queue id, or `queue::ALL`.
         queue_id: u32;
     }
 }
 
-plain! {
+fixed_only! {
     /// Counters of a queue.
     pub struct QueueStats: QueueStatsFixed = "multipart.queue" {
-        /// Whose.
+        /// Port of the queue.
         port_no: u32;
-        /// Which.
+        /// Queue id within the port.
         queue_id: u32;
-        /// Bytes that went out.
+        /// Bytes transmitted by the queue.
         tx_bytes: u64;
-        /// Packets that went out.
+        /// Packets transmitted by the queue.
         tx_packets: u64;
-        /// Packets that were dropped, the queue being full.
+        /// Packets dropped because the queue was full.
         tx_errors: u64;
-        /// How long the queue lives: seconds,
+        /// Time that the queue has existed, in whole seconds.
         duration_sec: u32;
-        /// and nanoseconds beyond them.
+        /// Nanoseconds beyond `duration_sec`.
         duration_nsec: u32;
     }
 }

@@ -1,9 +1,10 @@
-//! Replies, in parts.
+//! Multipart replies, and the splitting of long lists into parts.
 
 use bytes::Bytes;
 
+use super::header::MORE;
 use super::{
-    AggregateStats, Desc, FlowStats, GroupDesc, GroupFeatures, GroupStats, MORE, MeterConfig,
+    AggregateStats, Desc, FlowStats, GroupDesc, GroupFeatures, GroupStats, MeterConfig,
     MeterFeatures, MeterStats, MultipartFixed, PortStats, QueueStats, TableFeatures, TableStats,
     kind,
 };
@@ -13,27 +14,27 @@ use crate::header::Header;
 use crate::v13::{Experimenter, Port};
 use crate::wire::{Reader, Writer};
 
-/// A part of a reply.
+/// Part of a multipart reply.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MultipartReply {
-    /// More parts follow.
+    /// Tells whether more parts follow.
     pub more: bool,
-    /// What this part says.
+    /// Contents of this part.
     pub body: MultipartBody,
 }
 
-/// What a reply, or a part of it, says.
+/// Contents of a multipart reply, or of one part.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MultipartBody {
-    /// The description of the switch.
+    /// Description of the switch.
     Desc(Desc),
-    /// Rules, one by one.
+    /// Individual rules with their counters.
     Flow(Vec<FlowStats>),
-    /// Rules, summed up.
+    /// Sums over the selected rules.
     Aggregate(AggregateStats),
     /// Counters of ports.
     PortStats(Vec<PortStats>),
-    /// Ports.
+    /// Descriptions of ports.
     PortDesc(Vec<Port>),
     /// Counters of tables.
     Table(Vec<TableStats>),
@@ -41,33 +42,33 @@ pub enum MultipartBody {
     Queue(Vec<QueueStats>),
     /// Counters of groups.
     Group(Vec<GroupStats>),
-    /// Groups.
+    /// Descriptions of groups.
     GroupDesc(Vec<GroupDesc>),
-    /// What groups the switch can have.
+    /// Group capabilities of the switch.
     GroupFeatures(GroupFeatures),
     /// Counters of meters.
     Meter(Vec<MeterStats>),
-    /// Meters.
+    /// Configurations of meters.
     MeterConfig(Vec<MeterConfig>),
-    /// What meters the switch can have.
+    /// Meter capabilities of the switch.
     MeterFeatures(MeterFeatures),
-    /// What tables can do.
+    /// Capabilities of tables.
     TableFeatures(Vec<TableFeatures>),
-    /// An experimenter's own.
+    /// Body defined by an experimenter.
     Experimenter(Experimenter),
-    /// One that this module does not know.
+    /// Body of an unknown type, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Multipart type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// After `ofp_multipart_reply`.
+        /// Bytes after `ofp_multipart_reply`.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl MultipartReply {
-    /// Flags that have no meaning yet are not kept.
+    /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
         let body = MultipartBody::decode(fixed.kind(), reader)?;
@@ -88,7 +89,7 @@ impl MultipartReply {
 }
 
 impl MultipartBody {
-    /// Its type, a constant of [`kind`].
+    /// Multipart type, a constant of [`kind`].
     pub fn kind(&self) -> u16 {
         match self {
             MultipartBody::Desc(_) => kind::DESC,
@@ -157,8 +158,8 @@ impl MultipartBody {
         }
     }
 
-    /// As many parts as it takes for each to fit into a frame; all but the last say that more follow. Only lists can be
-    /// cut; an element that fits into no frame is an error.
+    /// Splits the body into parts that each fit into a frame; all but the last have `more` set. Only lists can be
+    /// split. Fails on an element that does not fit into a frame by itself.
     pub fn into_parts(self) -> Result<Vec<MultipartReply>, EncodeError> {
         type Body = MultipartBody;
         let bodies = match self {
@@ -188,7 +189,7 @@ impl MultipartBody {
     }
 }
 
-/// Lists that fit into a frame each: at least one, and it may be empty.
+/// Splits a list into parts that each fit into a frame. An empty list gives one empty part.
 fn parts<T>(
     elements: Vec<T>,
     encode: fn(&T, &mut Writer<'_>),

@@ -1,90 +1,92 @@
-//! Requests.
+//! Multipart requests by type.
 
 use bytes::Bytes;
 
-use super::{FlowStatsRequest, MORE, MultipartFixed, QueueStatsRequest, TableFeatures, kind};
+use super::header::MORE;
+use super::{FlowStatsRequest, MultipartFixed, QueueStatsRequest, TableFeatures, kind};
 use crate::error::DecodeError;
 use crate::v13::Experimenter;
 use crate::wire::{Reader, Writer, fixed};
 
 fixed! {
-    /// `ofp_port_stats_request`, `ofp_group_stats_request` and `ofp_meter_multipart_request`: whose.
-    struct WhichFixed = "multipart.request" {
+    /// Body of requests for one port, group or meter: `ofp_port_stats_request`, `ofp_group_stats_request` and
+    /// `ofp_meter_multipart_request`.
+    struct IdRequestFixed = "multipart.request" {
         id: u32,
         pad: [u8; 4],
     }
 }
 
-/// Asks for something that may not fit into one message.
+/// Multipart request, which may be answered by several replies.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum MultipartRequest {
-    /// The description of the switch.
+    /// Asks for the description of the switch.
     Desc,
-    /// Rules, one by one.
+    /// Asks for individual rules.
     Flow(FlowStatsRequest),
-    /// Rules, summed up.
+    /// Asks for sums over rules.
     Aggregate(FlowStatsRequest),
-    /// Counters of ports.
+    /// Asks for the counters of ports.
     PortStats {
-        /// Which, or `port::ANY`.
+        /// Port number, or `port::ANY`.
         port_no: u32,
     },
-    /// Ports.
+    /// Asks for the descriptions of all ports.
     PortDesc,
-    /// Counters of tables.
+    /// Asks for the counters of all tables.
     Table,
-    /// Counters of queues.
+    /// Asks for the counters of queues.
     Queue(QueueStatsRequest),
-    /// Counters of groups.
+    /// Asks for the counters of groups.
     Group {
-        /// Which, or `group::ALL`.
+        /// Group id, or `group::ALL`.
         group_id: u32,
     },
-    /// Groups.
+    /// Asks for the descriptions of all groups.
     GroupDesc,
-    /// What groups the switch can have.
+    /// Asks for the group capabilities of the switch.
     GroupFeatures,
-    /// Counters of meters.
+    /// Asks for the counters of meters.
     Meter {
-        /// Which, or `meter::ALL`.
+        /// Meter id, or `meter::ALL`.
         meter_id: u32,
     },
-    /// Meters.
+    /// Asks for the configurations of meters.
     MeterConfig {
-        /// Which, or `meter::ALL`.
+        /// Meter id, or `meter::ALL`.
         meter_id: u32,
     },
-    /// What meters the switch can have.
+    /// Asks for the meter capabilities of the switch.
     MeterFeatures,
-    /// What tables can do; with features, what they shall.
+    /// Asks for the capabilities of tables; with a list, configures the tables.
     TableFeatures {
-        /// More parts of the request follow.
+        /// Tells whether more parts of the request follow.
         more: bool,
-        /// None: asks only.
+        /// Capabilities to configure; empty for a query.
         tables: Vec<TableFeatures>,
     },
-    /// An experimenter's own.
+    /// Request defined by an experimenter.
     Experimenter {
-        /// More parts of the request follow.
+        /// Tells whether more parts of the request follow.
         more: bool,
-        /// What it says.
+        /// Contents defined by the experimenter.
         body: Experimenter,
     },
-    /// One that this module does not know.
+    /// Request of an unknown type or with undefined flags, kept as bytes.
     Unknown {
-        /// Its type.
+        /// Multipart type on the wire.
         #[serde(rename = "type")]
         kind: u16,
-        /// Its flags.
+        /// Flags of the request.
         flags: u16,
-        /// After `ofp_multipart_request`.
+        /// Bytes after `ofp_multipart_request`.
         #[serde(serialize_with = "crate::serial::hex")]
         body: Bytes,
     },
 }
 
 impl MultipartRequest {
-    /// Its type, a constant of [`kind`].
+    /// Multipart type, a constant of [`kind`].
     pub fn kind(&self) -> u16 {
         match self {
             MultipartRequest::Desc => kind::DESC,
@@ -106,7 +108,8 @@ impl MultipartRequest {
         }
     }
 
-    /// Of the known requests, two can come in parts. Any other with flags is kept as it is.
+    /// Only table features and experimenter requests can have several parts. Other requests with flags are kept as
+    /// bytes.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
         let (kind, flags) = (fixed.kind(), fixed.flags());
@@ -131,26 +134,26 @@ impl MultipartRequest {
     }
 
     fn decode_plain(kind: u16, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let which = |reader: &mut Reader<'_>| Ok(reader.fixed::<WhichFixed>()?.id());
+        let id = |reader: &mut Reader<'_>| Ok(reader.fixed::<IdRequestFixed>()?.id());
         Ok(match kind {
             kind::DESC => MultipartRequest::Desc,
             kind::FLOW => MultipartRequest::Flow(FlowStatsRequest::decode(reader)?),
             kind::AGGREGATE => MultipartRequest::Aggregate(FlowStatsRequest::decode(reader)?),
             kind::TABLE => MultipartRequest::Table,
             kind::PORT_STATS => MultipartRequest::PortStats {
-                port_no: which(reader)?,
+                port_no: id(reader)?,
             },
             kind::QUEUE => MultipartRequest::Queue(QueueStatsRequest::decode(reader)?),
             kind::GROUP => MultipartRequest::Group {
-                group_id: which(reader)?,
+                group_id: id(reader)?,
             },
             kind::GROUP_DESC => MultipartRequest::GroupDesc,
             kind::GROUP_FEATURES => MultipartRequest::GroupFeatures,
             kind::METER => MultipartRequest::Meter {
-                meter_id: which(reader)?,
+                meter_id: id(reader)?,
             },
             kind::METER_CONFIG => MultipartRequest::MeterConfig {
-                meter_id: which(reader)?,
+                meter_id: id(reader)?,
             },
             kind::METER_FEATURES => MultipartRequest::MeterFeatures,
             kind::PORT_DESC => MultipartRequest::PortDesc,
@@ -186,7 +189,7 @@ impl MultipartRequest {
             MultipartRequest::PortStats { port_no: id }
             | MultipartRequest::Group { group_id: id }
             | MultipartRequest::Meter { meter_id: id }
-            | MultipartRequest::MeterConfig { meter_id: id } => w.fixed(&WhichFixed {
+            | MultipartRequest::MeterConfig { meter_id: id } => w.fixed(&IdRequestFixed {
                 id: (*id).into(),
                 pad: [0; 4],
             }),

@@ -1,17 +1,17 @@
 //! `OFPMP_TABLE` (section 7.3.5.4): counters of tables.
 
-use crate::wire::plain;
+use crate::wire::fixed_only;
 
-plain! {
+fixed_only! {
     /// Counters of a table.
     pub struct TableStats: TableStatsFixed = "multipart.table" {
-        /// Which table.
+        /// Table number in the pipeline.
         table_id: u8, pad: 3;
-        /// Rules in it.
+        /// Number of rules in the table.
         active_count: u32;
-        /// Packets that were looked up in it.
+        /// Packets looked up in the table.
         lookup_count: u64;
-        /// Packets that matched one of its rules.
+        /// Packets that matched a rule of the table.
         matched_count: u64;
     }
 }

@@ -1,4 +1,4 @@
-//! `OFPMP_TABLE_FEATURES` (section 7.3.5.5): what tables can do, and in requests what they shall.
+//! `OFPMP_TABLE_FEATURES` (section 7.3.5.5): capabilities of tables; in requests, the capabilities to configure.
 
 use bytes::Bytes;
 
@@ -6,9 +6,9 @@ use crate::error::{DecodeError, Problem};
 use crate::v13::oxm::{OxmField, OxmHeader};
 use crate::wire::{Fixed, Padding, Reader, Tlv, Tlvs, Writer, fixed, read_text, write_text};
 
-/// `OFP_MAX_TABLE_NAME_LEN`.
+/// `OFP_MAX_TABLE_NAME_LEN`: field length in bytes.
 const NAME_LEN: usize = 32;
-/// What most lists of features call themselves in errors.
+/// Name of most property lists in errors.
 const PROP: &str = "table_feature_prop";
 
 fixed! {
@@ -27,35 +27,35 @@ fixed! {
 
 fixed! {
     /// `ofp_table_feature_prop_experimenter` after its header.
-    struct ExperimenterFixed = "table_feature_prop.experimenter" {
+    struct FeatureExperimenterFixed = "table_feature_prop.experimenter" {
         experimenter: u32,
         exp_type: u32,
     }
 }
 
 fixed! {
-    /// Behind an experimenter's OXM.
+    /// Experimenter id that follows an experimenter's OXM id.
     struct OxmExperimenter = "oxm.experimenter" {
         experimenter: u32,
     }
 }
 
-/// What a table can do.
+/// Capabilities of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TableFeatures {
-    /// Which table.
+    /// Table number in the pipeline.
     pub table_id: u8,
-    /// Its name, at most 31 bytes.
+    /// Name of the table, at most 31 bytes.
     pub name: String,
-    /// Bits of metadata that it can match.
+    /// Metadata bits that the table can match.
     pub metadata_match: u64,
-    /// Bits of metadata that it can write.
+    /// Metadata bits that the table can write.
     pub metadata_write: u64,
-    /// `OFPTC_*`: only deprecated bits.
+    /// Bits of `OFPTC_*`, all deprecated.
     pub config: u32,
-    /// How many rules fit.
+    /// Maximum number of rules.
     pub max_entries: u32,
-    /// What its rules can do.
+    /// Capabilities of rules in the table.
     pub properties: Vec<TableFeature>,
 }
 
@@ -96,35 +96,36 @@ impl TableFeatures {
     }
 }
 
-/// An instruction or an action, by its type alone.
+/// Type of an instruction or action, without its body.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FeatureId {
-    /// Its type.
+    /// Instruction or action type on the wire.
     #[serde(rename = "type")]
     pub kind: u16,
-    /// After type and length: nothing, but of an experimenter's, which begins with the experimenter's id.
+    /// Bytes after type and length: empty, except for experimenter types, where they begin with the experimenter
+    /// id.
     #[serde(serialize_with = "crate::serial::hex")]
     pub body: Bytes,
 }
 
 impl FeatureId {
-    /// That of a type of the specification's.
+    /// Id of a type defined by the specification.
     pub fn new(kind: u16) -> FeatureId {
         let body = Bytes::new();
         FeatureId { kind, body }
     }
 }
 
-/// A field, by its OXM header alone.
+/// Type of a field: an OXM header without value and mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct OxmId {
-    /// Which field.
+    /// Class and number of the field.
     pub field: OxmField,
-    /// It can have a mask.
+    /// Tells whether the field can be masked.
     pub has_mask: bool,
-    /// Of the field's value, and mask.
+    /// Length of value and mask together, in bytes.
     pub length: u8,
-    /// Whose, if it is an experimenter's.
+    /// Experimenter id, present for the class of experimenter fields.
     pub experimenter: Option<u32>,
 }
 
@@ -155,25 +156,25 @@ impl OxmId {
     }
 }
 
-/// An experimenter's own property of a table.
+/// Table property defined by an experimenter.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExperimenterFeature {
-    /// Whose.
+    /// Experimenter id, as in `OFPT_EXPERIMENTER`.
     pub experimenter: u32,
-    /// What it means depends on whose it is.
+    /// Property type, defined by the experimenter.
     pub exp_type: u32,
-    /// After its type.
+    /// Bytes after the experimenter type.
     #[serde(serialize_with = "crate::serial::hex")]
     pub data: Bytes,
 }
 
-/// The body of a property.
-trait Body: Sized {
+/// Codec of the body of a property.
+trait PropertyBody: Sized {
     fn read(body: &mut Reader<'_>) -> Result<Self, DecodeError>;
     fn write(&self, w: &mut Writer<'_>);
 }
 
-impl Body for Vec<FeatureId> {
+impl PropertyBody for Vec<FeatureId> {
     fn read(body: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let all = body.sub(PROP, body.left())?;
         let id = |mut tlv: Tlv<'_>| FeatureId {
@@ -190,7 +191,7 @@ impl Body for Vec<FeatureId> {
     }
 }
 
-impl Body for Vec<OxmId> {
+impl PropertyBody for Vec<OxmId> {
     fn read(body: &mut Reader<'_>) -> Result<Self, DecodeError> {
         body.all(OxmId::decode)
     }
@@ -200,8 +201,8 @@ impl Body for Vec<OxmId> {
     }
 }
 
-/// Ids of tables.
-impl Body for Bytes {
+/// List of table numbers, one byte each.
+impl PropertyBody for Bytes {
     fn read(body: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(body.rest())
     }
@@ -211,9 +212,9 @@ impl Body for Bytes {
     }
 }
 
-impl Body for ExperimenterFeature {
+impl PropertyBody for ExperimenterFeature {
     fn read(body: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let fixed = body.fixed::<ExperimenterFixed>()?;
+        let fixed = body.fixed::<FeatureExperimenterFixed>()?;
         Ok(ExperimenterFeature {
             experimenter: fixed.experimenter(),
             exp_type: fixed.exp_type(),
@@ -222,7 +223,7 @@ impl Body for ExperimenterFeature {
     }
 
     fn write(&self, w: &mut Writer<'_>) {
-        w.fixed(&ExperimenterFixed {
+        w.fixed(&FeatureExperimenterFixed {
             experimenter: self.experimenter.into(),
             exp_type: self.exp_type.into(),
         });
@@ -230,27 +231,27 @@ impl Body for ExperimenterFeature {
     }
 }
 
-/// Declares the properties: each its number and what is in it.
+/// Declares the properties, each with its type on the wire and the type of its body.
 macro_rules! properties {
     ($($(#[$doc:meta])* $name:ident($(#[$as:meta])? $body:ty) = $number:literal;)*) => {
-        /// What the rules of a table can do; `Miss` says it of the rule for packets that match no other, where that can do
-        /// something else. Those that are not known are kept as they are.
+        /// Capabilities of the rules of a table. Variants ending in `Miss` describe the table-miss rule, if its
+        /// capabilities differ. Unknown properties are kept as bytes and encoded unchanged.
         #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
         pub enum TableFeature {
             $($(#[$doc])* $name($(#[$as])? $body),)*
-            /// One that OpenFlow 1.3 does not know.
+            /// Property of an unknown type, kept as bytes.
             Unknown {
-                /// Its type.
+                /// Property type on the wire.
                 #[serde(rename = "type")]
                 kind: u16,
-                /// After type and length.
+                /// Bytes after type and length.
                 #[serde(serialize_with = "crate::serial::hex")]
                 body: Bytes,
             },
         }
 
         impl TableFeature {
-            /// Its type on the wire.
+            /// Property type on the wire.
             pub fn kind(&self) -> u16 {
                 match self {
                     $(TableFeature::$name(_) => $number,)*
@@ -261,7 +262,7 @@ macro_rules! properties {
             fn decode(tlv: Tlv<'_>) -> Result<Self, DecodeError> {
                 let mut body = tlv.body;
                 let property = match tlv.kind {
-                    $($number => TableFeature::$name(Body::read(&mut body)?),)*
+                    $($number => TableFeature::$name(PropertyBody::read(&mut body)?),)*
                     kind => TableFeature::Unknown { kind, body: body.rest() },
                 };
                 match body.left() {
@@ -281,36 +282,36 @@ macro_rules! properties {
 }
 
 properties! {
-    /// Instructions.
+    /// Supported instructions of rules.
     Instructions(Vec<FeatureId>) = 0;
-    /// Instructions.
+    /// Supported instructions of the table-miss rule.
     InstructionsMiss(Vec<FeatureId>) = 1;
-    /// Tables to go to: a byte each.
+    /// Tables reachable by goto-table, one byte each.
     NextTables(#[serde(serialize_with = "crate::serial::hex")] Bytes) = 2;
-    /// Tables to go to: a byte each.
+    /// Tables reachable from the table-miss rule, one byte each.
     NextTablesMiss(#[serde(serialize_with = "crate::serial::hex")] Bytes) = 3;
-    /// Actions that can be written into the action set.
+    /// Actions supported in write-actions.
     WriteActions(Vec<FeatureId>) = 4;
-    /// Actions that can be written into the action set.
+    /// Actions supported in write-actions of the table-miss rule.
     WriteActionsMiss(Vec<FeatureId>) = 5;
-    /// Actions that can be carried out at once.
+    /// Actions supported in apply-actions.
     ApplyActions(Vec<FeatureId>) = 6;
-    /// Actions that can be carried out at once.
+    /// Actions supported in apply-actions of the table-miss rule.
     ApplyActionsMiss(Vec<FeatureId>) = 7;
-    /// Fields that can be matched.
+    /// Fields that rules can match.
     Match(Vec<OxmId>) = 8;
-    /// Fields that need not be matched.
+    /// Fields that rules may leave out.
     Wildcards(Vec<OxmId>) = 10;
-    /// Fields that can be set by actions in the action set.
+    /// Fields that set-field supports in write-actions.
     WriteSetfield(Vec<OxmId>) = 12;
-    /// Fields that can be set by actions in the action set.
+    /// Fields that set-field supports in write-actions of the table-miss rule.
     WriteSetfieldMiss(Vec<OxmId>) = 13;
-    /// Fields that can be set at once.
+    /// Fields that set-field supports in apply-actions.
     ApplySetfield(Vec<OxmId>) = 14;
-    /// Fields that can be set at once.
+    /// Fields that set-field supports in apply-actions of the table-miss rule.
     ApplySetfieldMiss(Vec<OxmId>) = 15;
-    /// An experimenter's own.
+    /// Property defined by an experimenter.
     Experimenter(ExperimenterFeature) = 0xfffe;
-    /// An experimenter's own.
+    /// Property of the table-miss rule, defined by an experimenter.
     ExperimenterMiss(ExperimenterFeature) = 0xffff;
 }

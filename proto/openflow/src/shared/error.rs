@@ -1,4 +1,4 @@
-//! `OFPT_ERROR`: a type, a code that depends on it, and data. Each version has its own types and codes.
+//! `OFPT_ERROR`: a type, a code within that type, and data. Types and codes differ between the versions.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ fixed! {
     }
 }
 
-/// Types, and the codes of each: numbers and names.
+/// Table of error types: number, name, and the numbers and names of the type's codes.
 pub type Names = [(u16, &'static str, &'static [(u16, &'static str)])];
 
-/// The names of a type and of its code, where they have some.
+/// Looks up the names of an error type and of its code.
 pub(crate) fn names(
     all: &Names,
     kind: u16,
@@ -27,7 +27,7 @@ pub(crate) fn names(
     (found.map(|(_, name, _)| *name), code.map(|(_, name)| *name))
 }
 
-/// Both by name, or by number where they have none.
+/// Writes type and code by name, or by number if unnamed.
 pub(crate) fn show(f: &mut fmt::Formatter<'_>, all: &Names, kind: u16, code: u16) -> fmt::Result {
     match names(all, kind, code) {
         (Some(kind), Some(code)) => write!(f, "{kind}/{code}"),
@@ -36,50 +36,50 @@ pub(crate) fn show(f: &mut fmt::Formatter<'_>, all: &Names, kind: u16, code: u16
     }
 }
 
-/// Declares the types of a version's errors and the codes of each, by number and by name, and the message. Codes count
+/// Declares the error types of a version, the codes of each by number and name, and the error message. Codes count
 /// from 0.
 macro_rules! errors {
     ($($(#[$doc:meta])* $module:ident: $kind:ident = $number:literal: $($code:ident = $n:literal),*;)*) => {
-        pub use $crate::alike::error::Names;
+        pub use $crate::shared::error::Names;
 
-        /// What kind of thing was refused: `OFPET_*`.
+        /// Error types: the kind of request that was refused (`OFPET_*`).
         pub mod kind {$(
             $(#[$doc])*
             pub const $kind: u16 = $number;
         )*}
 
-        /// What exactly is wrong, by type.
+        /// Error codes, in one module for each type.
         pub mod code {$(
-            #[doc = concat!("Codes of `OFPET_", stringify!($kind), "`.")]
+            #[doc = concat!("Codes of errors of type `OFPET_", stringify!($kind), "`.")]
             pub mod $module {$(
-                #[doc = concat!("`", stringify!($code), "`.")]
+                #[doc = concat!("Error code `", stringify!($code), "`.")]
                 pub const $code: u16 = $n;
             )*}
         )*}
 
-        /// All types that have codes, and their codes: numbers and names.
+        /// All types that have codes, with the names of their codes.
         pub const ALL: &Names = &[$(
             ($number, stringify!($kind), &[$(($n, stringify!($code)),)*]),
         )*];
 
-        /// The specification's name of a type without `OFPET_`, where it has one.
+        /// Name of an error type without `OFPET_`. `None`: the version has no such type.
         pub fn kind_name(kind: u16) -> Option<&'static str> {
-            $crate::alike::error::names(ALL, kind, 0).0
+            $crate::shared::error::names(ALL, kind, 0).0
         }
 
-        /// The specification's name of a code without its prefix, where it has one.
+        /// Name of an error code without its prefix. `None`: the type has no such code.
         pub fn code_name(kind: u16, code: u16) -> Option<&'static str> {
-            $crate::alike::error::names(ALL, kind, code).1
+            $crate::shared::error::names(ALL, kind, code).1
         }
 
-        /// Something was refused.
+        /// Error message: a request that was refused, and the reason.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct ErrorMsg {
-            /// `kind::*`.
+            /// Error type, a constant of `kind`.
             pub kind: u16,
-            /// What it means depends on the type.
+            /// Error code within that type, a constant of `code`.
             pub code: u16,
-            /// At least 64 bytes of what was refused; of a failed hello, text.
+            /// First bytes, at least 64, of the refused request; a text if the hello exchange failed.
             pub data: bytes::Bytes,
         }
 
@@ -93,7 +93,7 @@ macro_rules! errors {
             pub(crate) fn decode(
                 reader: &mut $crate::wire::Reader<'_>,
             ) -> Result<Self, $crate::error::DecodeError> {
-                let fixed = reader.fixed::<$crate::alike::error::ErrorFixed>()?;
+                let fixed = reader.fixed::<$crate::shared::error::ErrorFixed>()?;
                 Ok(ErrorMsg {
                     kind: fixed.kind(),
                     code: fixed.code(),
@@ -102,7 +102,7 @@ macro_rules! errors {
             }
 
             pub(crate) fn encode(&self, w: &mut $crate::wire::Writer<'_>) {
-                w.fixed(&$crate::alike::error::ErrorFixed {
+                w.fixed(&$crate::shared::error::ErrorFixed {
                     kind: self.kind.into(),
                     code: self.code.into(),
                 });

@@ -1,48 +1,48 @@
 //! Ports (section 7.2.1) and `OFPT_PORT_STATUS` (section 7.4.3).
 
 use crate::addr::MacAddr;
-pub use crate::alike::port::port_reason;
-use crate::alike::port::{NAME_LEN, PortStatusFixed};
 use crate::error::DecodeError;
+pub use crate::shared::port::port_reason;
+use crate::shared::port::{NAME_LEN, PortStatusFixed};
 use crate::wire::{Reader, Writer, fixed, read_text, write_text};
 
-/// Port numbers that mean something: `OFPP_*`.
+/// Reserved port numbers: `OFPP_*`.
 pub mod port {
-    /// The highest number that a port can have.
+    /// Highest number of a physical or logical port.
     pub const MAX: u32 = 0xffff_ff00;
-    /// Back out of the port it came in by.
+    /// Back out of the ingress port.
     pub const IN_PORT: u32 = 0xffff_fff8;
-    /// Through the tables, from the first; only of a packet-out.
+    /// Lookup from the first table; only valid in a packet-out.
     pub const TABLE: u32 = 0xffff_fff9;
-    /// As an ordinary switch would do.
+    /// Processing as by a traditional switch.
     pub const NORMAL: u32 = 0xffff_fffa;
-    /// As an ordinary switch would flood.
+    /// Flooding as by a traditional switch.
     pub const FLOOD: u32 = 0xffff_fffb;
-    /// Out of all ports but the one it came in by.
+    /// All ports except the ingress port.
     pub const ALL: u32 = 0xffff_fffc;
-    /// To the controller, or from it.
+    /// Controller, as output or ingress port.
     pub const CONTROLLER: u32 = 0xffff_fffd;
-    /// The switch's own.
+    /// Local port of the switch itself.
     pub const LOCAL: u32 = 0xffff_fffe;
-    /// Any, in requests and deletions.
+    /// Any port, in requests and deletions.
     pub const ANY: u32 = 0xffff_ffff;
 }
 
-/// What a port was told to do: `OFPPC_*`.
+/// Configuration bits of a port: `OFPPC_*`.
 pub mod port_config {
-    /// It was shut down.
+    /// Port is administratively down.
     pub const DOWN: u32 = 1;
-    /// It drops all that comes in.
+    /// Drops all received packets.
     pub const NO_RECV: u32 = 1 << 2;
-    /// It drops all that should go out.
+    /// Drops all packets to be transmitted.
     pub const NO_FWD: u32 = 1 << 5;
-    /// What comes in is not sent to the controller.
+    /// Sends no packet-ins for received packets.
     pub const NO_PACKET_IN: u32 = 1 << 6;
 }
 
-/// How a port is: `OFPPS_*`.
+/// State bits of a port: `OFPPS_*`.
 pub mod port_state {
-    /// No link.
+    /// No physical link.
     pub const LINK_DOWN: u32 = 1;
     /// Blocked, as by spanning tree.
     pub const BLOCKED: u32 = 2;
@@ -51,7 +51,7 @@ pub mod port_state {
 }
 
 fixed! {
-    /// `ofp_port`.
+    /// `ofp_port`: description of a port.
     struct PortFixed = "port" {
         port_no: u32,
         pad: [u8; 4],
@@ -69,35 +69,35 @@ fixed! {
     }
 }
 
-/// A port of a switch.
+/// Description of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Port {
-    /// Its number.
+    /// Port number within the switch.
     pub port_no: u32,
-    /// Its address.
+    /// Ethernet address of the port.
     pub hw_addr: MacAddr,
-    /// Its name, at most 15 bytes.
+    /// Name of the port, at most 15 bytes.
     pub name: String,
-    /// `port_config::*`.
+    /// Bits of `port_config`: administrative settings.
     pub config: u32,
-    /// `port_state::*`.
+    /// Bits of `port_state`: observed state.
     pub state: u32,
-    /// Features in use: `OFPPF_*`.
+    /// Features in use, bits of `port_feature`.
     pub curr: u32,
-    /// Features that it advertises.
+    /// Features advertised by the port.
     pub advertised: u32,
-    /// Features that it has.
+    /// Features supported by the port.
     pub supported: u32,
-    /// Features that its peer advertises.
+    /// Features advertised by the peer.
     pub peer: u32,
-    /// Bit rate in kbit/s.
+    /// Current bit rate in kbit/s.
     pub curr_speed: u32,
-    /// Highest bit rate in kbit/s.
+    /// Maximum bit rate in kbit/s.
     pub max_speed: u32,
 }
 
 impl Port {
-    /// It has a link and was not shut down.
+    /// Tells whether the port has a link and is not administratively down.
     pub const fn is_up(&self) -> bool {
         self.config & port_config::DOWN == 0 && self.state & port_state::LINK_DOWN == 0
     }
@@ -138,12 +138,12 @@ impl Port {
     }
 }
 
-/// A port has come, gone or changed.
+/// Addition, removal or change of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PortStatus {
-    /// `port_reason::*`.
+    /// Cause, a constant of `port_reason`.
     pub reason: u8,
-    /// As it is now, or was at last.
+    /// Port after the change, or before its removal.
     pub port: Port,
 }
 

@@ -1,24 +1,24 @@
-//! What a flow-mod does.
+//! Commands of `OFPT_FLOW_MOD`.
 
-/// What a flow-mod does.
+/// Command of a flow-mod: `OFPFC_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[repr(u8)]
 pub enum FlowModCommand {
-    /// Adds a rule, instead of one with the same match and priority.
+    /// Adds a rule; replaces a rule with the same match and priority.
     #[default]
     Add = 0,
-    /// Changes what all rules that match do; where there is none, 1.0 adds one.
+    /// Changes the actions of all matching rules. If there are none, OpenFlow 1.0 adds the rule.
     Modify = 1,
-    /// Changes what the rule with just this match and priority does; where there is none, 1.0 adds it.
+    /// Changes the actions of the rule with this match and priority. If there is none, OpenFlow 1.0 adds the rule.
     ModifyStrict = 2,
-    /// Deletes all rules that match.
+    /// Deletes all matching rules.
     Delete = 3,
-    /// Deletes the rule with just this match and priority.
+    /// Deletes the rule with this match and priority.
     DeleteStrict = 4,
 }
 
 impl FlowModCommand {
-    /// From the wire's number.
+    /// Converts the wire value; `None` for an undefined command.
     pub const fn from_u8(command: u8) -> Option<FlowModCommand> {
         Some(match command {
             0 => FlowModCommand::Add,

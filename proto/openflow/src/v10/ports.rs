@@ -1,67 +1,67 @@
 //! Ports (section 5.2.1), `OFPT_PORT_STATUS` (section 5.4.3) and `OFPT_PORT_MOD` (section 5.3.3).
 
 use crate::addr::MacAddr;
-pub use crate::alike::port::port_reason;
-use crate::alike::port::{NAME_LEN, PortStatusFixed};
 use crate::error::DecodeError;
-use crate::wire::{Reader, Writer, fixed, plain, read_text, write_text};
+pub use crate::shared::port::port_reason;
+use crate::shared::port::{NAME_LEN, PortStatusFixed};
+use crate::wire::{Reader, Writer, fixed, fixed_only, read_text, write_text};
 
-/// Port numbers that mean something: `OFPP_*`.
+/// Reserved port numbers: `OFPP_*`.
 pub mod port {
-    /// The highest number that a port can have.
+    /// Highest number of a physical port.
     pub const MAX: u16 = 0xff00;
-    /// Back out of the port it came in by.
+    /// Back out of the ingress port.
     pub const IN_PORT: u16 = 0xfff8;
-    /// Through the tables; only of a packet-out.
+    /// Lookup in the tables; only valid in a packet-out.
     pub const TABLE: u16 = 0xfff9;
-    /// As an ordinary switch would do.
+    /// Processing as by a traditional switch.
     pub const NORMAL: u16 = 0xfffa;
-    /// Out of all ports but the one it came in by and those that spanning tree disables.
+    /// All ports except the ingress port and those disabled by spanning tree.
     pub const FLOOD: u16 = 0xfffb;
-    /// Out of all ports but the one it came in by.
+    /// All ports except the ingress port.
     pub const ALL: u16 = 0xfffc;
-    /// To the controller.
+    /// Controller, as output port.
     pub const CONTROLLER: u16 = 0xfffd;
-    /// The switch's own.
+    /// Local port of the switch itself.
     pub const LOCAL: u16 = 0xfffe;
-    /// None, or any.
+    /// No port; any port in requests.
     pub const NONE: u16 = 0xffff;
 }
 
-/// What a port was told to do: `OFPPC_*`.
+/// Configuration bits of a port: `OFPPC_*`.
 pub mod port_config {
-    /// It was shut down.
+    /// Port is administratively down.
     pub const PORT_DOWN: u32 = 1;
-    /// It takes no part in 802.1D spanning tree.
+    /// Excluded from 802.1D spanning tree.
     pub const NO_STP: u32 = 1 << 1;
-    /// It drops all that comes in but spanning tree's packets.
+    /// Drops all received packets except those of spanning tree.
     pub const NO_RECV: u32 = 1 << 2;
-    /// It drops spanning tree's packets.
+    /// Drops received spanning tree packets.
     pub const NO_RECV_STP: u32 = 1 << 3;
-    /// Nothing is flooded out of it.
+    /// Excluded from flooding.
     pub const NO_FLOOD: u32 = 1 << 4;
-    /// It drops all that should go out.
+    /// Drops all packets to be transmitted.
     pub const NO_FWD: u32 = 1 << 5;
-    /// What comes in is not sent to the controller.
+    /// Sends no packet-ins for received packets.
     pub const NO_PACKET_IN: u32 = 1 << 6;
 }
 
-/// How a port is: `OFPPS_*`.
+/// State bits of a port: `OFPPS_*`.
 pub mod port_state {
-    /// No link.
+    /// No physical link.
     pub const LINK_DOWN: u32 = 1;
-    /// The bits that say how spanning tree uses it; all zero: it listens.
+    /// Mask of the spanning tree state; all zeros mean listening.
     pub const STP_MASK: u32 = 3 << 8;
-    /// It learns and does not forward.
+    /// Spanning tree state "learning".
     pub const STP_LEARN: u32 = 1 << 8;
-    /// It forwards.
+    /// Spanning tree state "forwarding".
     pub const STP_FORWARD: u32 = 2 << 8;
-    /// It is no part of the tree.
+    /// Spanning tree state "blocking".
     pub const STP_BLOCK: u32 = 3 << 8;
 }
 
 fixed! {
-    /// `ofp_phy_port`.
+    /// `ofp_phy_port`: description of a port.
     struct PhyPortFixed = "phy_port" {
         port_no: u16,
         hw_addr: MacAddr,
@@ -75,26 +75,26 @@ fixed! {
     }
 }
 
-/// A port of a switch.
+/// Description of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PhyPort {
-    /// Its number.
+    /// Port number within the switch.
     pub port_no: u16,
-    /// Its address.
+    /// Ethernet address of the port.
     pub hw_addr: MacAddr,
-    /// Its name, at most 15 bytes.
+    /// Name of the port, at most 15 bytes.
     pub name: String,
-    /// `port_config::*`.
+    /// Bits of `port_config`: administrative settings.
     pub config: u32,
-    /// `port_state::*`.
+    /// Bits of `port_state`: observed state.
     pub state: u32,
     /// Features in use: `OFPPF_*`.
     pub curr: u32,
-    /// Features that it advertises.
+    /// Features advertised by the port.
     pub advertised: u32,
-    /// Features that it has.
+    /// Features supported by the port.
     pub supported: u32,
-    /// Features that its peer advertises.
+    /// Features advertised by the peer.
     pub peer: u32,
 }
 
@@ -129,12 +129,12 @@ impl PhyPort {
     }
 }
 
-/// A port has come, gone or changed.
+/// Addition, removal or change of a port.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PortStatus {
-    /// `port_reason::*`.
+    /// Cause, a constant of `port_reason`.
     pub reason: u8,
-    /// As it is now, or was at last.
+    /// Port after the change, or before its removal.
     pub desc: PhyPort,
 }
 
@@ -151,18 +151,18 @@ impl PortStatus {
     }
 }
 
-plain! {
-    /// Changes a port.
+fixed_only! {
+    /// Change of the configuration of a port.
     pub struct PortMod: PortModFixed = "port_mod" {
-        /// Which.
+        /// Port number within the switch.
         port_no: u16;
-        /// Its address, so that no other port is meant.
+        /// Ethernet address of the port; the switch refuses the message if it differs.
         hw_addr: MacAddr;
-        /// `port_config::*`,
+        /// Bits of `port_config`: new settings.
         config: u32;
-        /// of which only these bits are changed.
+        /// Bits of `config` to change.
         mask: u32;
-        /// Features that it is to advertise; 0: as before.
+        /// Features to advertise; 0 for no change.
         advertise: u32, pad: 4;
     }
 }

@@ -1,5 +1,4 @@
-//! What is alike in all versions, written once. A version's module takes from here what it has too, under its own name; what
-//! differs stands there.
+//! Parts shared by all versions. Each version re-exports them under its own path, beside the parts that differ.
 
 pub(crate) mod config;
 pub(crate) mod counters;

@@ -1,4 +1,4 @@
-//! A whole message: what is around its body.
+//! Framing of a message: its header, and the check that its body ends where the frame does.
 
 use bytes::{Bytes, BytesMut};
 
@@ -6,7 +6,8 @@ use crate::error::{DecodeError, EncodeError, Problem};
 use crate::header::{Header, HeaderFixed, MessageType};
 use crate::wire::{Fixed, Reader, Writer};
 
-/// Reads one whole frame: its header, whose version must be `known`, and its body, which must take all of it.
+/// Decodes one whole frame. Fails if `known` refuses the header's version, if the length is not that of the frame,
+/// or if the body leaves bytes over.
 pub(crate) fn read<T>(
     frame: &Bytes,
     known: impl FnOnce(Header) -> bool,
@@ -28,7 +29,7 @@ pub(crate) fn read<T>(
     Ok((header, message))
 }
 
-/// Appends a frame with this body to a buffer, or leaves the buffer as it was.
+/// Appends a frame with this body to a buffer. After an error the buffer is unchanged.
 #[inline]
 pub(crate) fn write(
     (version, kind): (u8, MessageType),
@@ -48,39 +49,39 @@ pub(crate) fn write(
     w.end()
 }
 
-/// Declares how a version's messages are written; they have a `kind` and an `encode_body`.
-macro_rules! written {
+/// Declares the public encoders of a version's `Message`, which has a `kind` and an `encode_body`.
+macro_rules! message_encoders {
     ($message:ident) => {
         impl $message {
-            /// As a frame of its own. A message that does not fit into a frame gives no bytes at all; where that may be,
-            /// use `try_encode`.
+            /// Encodes a frame. A message that does not fit into a frame gives no bytes; where that can happen, use
+            /// `try_encode`.
             pub fn encode(&self, xid: u32) -> bytes::Bytes {
                 self.try_encode(xid).unwrap_or_default()
             }
 
-            /// Appends a frame to a buffer, or nothing if the message does not fit into one.
+            /// Appends a frame to a buffer. A message that does not fit into a frame appends nothing.
             pub fn encode_into(&self, xid: u32, out: &mut bytes::BytesMut) {
-                // What does not fit leaves the buffer as it was; `try_encode_into` tells.
+                // After an error the buffer is unchanged; callers that must know use `try_encode_into`.
                 let _ = self.try_encode_into(xid, out);
             }
 
-            /// As a frame of its own.
+            /// Encodes a frame. Fails if the message does not fit into one.
             pub fn try_encode(&self, xid: u32) -> Result<bytes::Bytes, $crate::EncodeError> {
                 let mut out = bytes::BytesMut::new();
                 self.try_encode_into(xid, &mut out)?;
                 Ok(out.freeze())
             }
 
-            /// Appends a frame to a buffer; after an error the buffer is as it was.
+            /// Appends a frame to a buffer. After an error the buffer is unchanged.
             pub fn try_encode_into(
                 &self,
                 xid: u32,
                 out: &mut bytes::BytesMut,
             ) -> Result<(), $crate::EncodeError> {
                 let kind = (VERSION, self.kind());
-                $crate::alike::message::write(kind, xid, out, |w| self.encode_body(w))
+                $crate::shared::message::write(kind, xid, out, |w| self.encode_body(w))
             }
         }
     };
 }
-pub(crate) use written;
+pub(crate) use message_encoders;

@@ -1,17 +1,17 @@
-//! `OFPT_PORT_STATUS` up to its port, and what all ports have.
+//! Start of `OFPT_PORT_STATUS`, and properties common to the ports of all versions.
 
 use crate::wire::fixed;
 
-/// `OFP_MAX_PORT_NAME_LEN`.
+/// `OFP_MAX_PORT_NAME_LEN`: field length in bytes.
 pub(crate) const NAME_LEN: usize = 16;
 
-/// Why a port status is sent: `OFPPR_*`.
+/// Reasons of a port status: `OFPPR_*`.
 pub mod port_reason {
-    /// The port is new.
+    /// Port was added.
     pub const ADD: u8 = 0;
-    /// The port has gone.
+    /// Port was removed.
     pub const DELETE: u8 = 1;
-    /// The port has changed.
+    /// Attribute of the port has changed.
     pub const MODIFY: u8 = 2;
 }
 

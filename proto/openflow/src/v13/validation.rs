@@ -1,42 +1,42 @@
-//! What the specification demands of a match beyond its form (section 7.2.3): what a field requires stands before it, no
-//! field stands there twice, only some have masks, and no bit is set that cannot count.
+//! Validity rules of a match beyond its encoding (section 7.2.3): prerequisites precede the fields that need them, no
+//! field occurs twice, only some fields have masks, and insignificant bits are zero.
 //!
-//! Frames that break these rules are read all the same: who passes them on is not who has to judge them.
+//! Decoders do not apply these rules, because a frame that is only forwarded is the receiver's to judge.
 
 use super::error::code::bad_match;
 use super::match_::{Match, VLAN_PRESENT};
 use super::oxm::{Oxm, OxmField};
 
-/// What is wrong with a match.
+/// Violation of a validity rule by a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MatchProblem {
-    /// The field stands there twice.
-    #[error("{0} stands there twice")]
+    /// Field that occurs twice.
+    #[error("match field {0} occurs twice")]
     Duplicate(OxmField),
-    /// What the field requires is not before it.
-    #[error("{field} requires {requires} before it")]
+    /// Field whose prerequisite does not precede it.
+    #[error("match field {field} requires {requires} before it, with a suitable value")]
     Prerequisite {
-        /// Which.
+        /// Field that has the prerequisite.
         field: OxmField,
-        /// What is missing, or stands behind it, or has a value that does not do.
+        /// Prerequisite that is missing, comes later, or has an unsuitable value.
         requires: OxmField,
     },
-    /// The field cannot have a mask, or its mask is not as long as its value.
-    #[error("{0} cannot have this mask")]
+    /// Field that cannot be masked, or whose mask and value differ in length.
+    #[error("match field {0} cannot have this mask")]
     Mask(OxmField),
-    /// The value is not as long as it should be.
-    #[error("{0} is not as long as it should be")]
+    /// Field whose value has the wrong length.
+    #[error("value of match field {0} has the wrong length")]
     Length(OxmField),
-    /// The value has bits that the field does not have.
-    #[error("{0} has bits that it does not have")]
+    /// Field with a value beyond its significant bits.
+    #[error("value of match field {0} is too large")]
     Value(OxmField),
-    /// The value has ones where the mask has zeros.
-    #[error("{0} has bits outside its mask")]
+    /// Field whose value has ones where its mask has zeros.
+    #[error("value of match field {0} has bits outside its mask")]
     Wildcards(OxmField),
 }
 
 impl MatchProblem {
-    /// The code of `OFPET_BAD_MATCH` with which a switch refuses it.
+    /// Code of `OFPET_BAD_MATCH` with which a switch refuses the match.
     pub fn code(&self) -> u16 {
         match self {
             MatchProblem::Duplicate(_) => bad_match::DUP_FIELD,
@@ -49,7 +49,7 @@ impl MatchProblem {
     }
 }
 
-/// A field that another requires, and the values of which one must be there; none: any.
+/// Required field, and its acceptable values; an empty list accepts any value.
 type Requirement = (OxmField, &'static [u32]);
 
 const IPV4: u32 = 0x0800;
@@ -58,7 +58,7 @@ const IPV6: u32 = 0x86dd;
 const MPLS: &[u32] = &[0x8847, 0x8848];
 const PBB: u32 = 0x88e7;
 
-/// What a field requires directly; what that requires comes from the order.
+/// Direct prerequisite of a field. Indirect ones follow, because the required field is checked too.
 fn requirement(field: OxmField) -> Option<Requirement> {
     use OxmField as F;
     Some(match field {
@@ -82,7 +82,7 @@ fn requirement(field: OxmField) -> Option<Requirement> {
     })
 }
 
-/// ICMP has the same requirement under two Ethertypes, one for each of its versions.
+/// Ethertype that an ICMP field requires besides its IP protocol number.
 fn ethertype_of(field: OxmField) -> Option<u32> {
     match field {
         OxmField::ICMPV4_TYPE | OxmField::ICMPV4_CODE => Some(IPV4),
@@ -92,7 +92,7 @@ fn ethertype_of(field: OxmField) -> Option<u32> {
 }
 
 impl OxmField {
-    /// It can have a mask (table 12 of the specification). Of fields that are not known, it is not known: `true`.
+    /// Tells whether the field can have a mask (table 12 of the specification). Unknown fields count as maskable.
     pub fn is_maskable(self) -> bool {
         use OxmField as F;
         self.0 != F::BASIC
@@ -120,7 +120,7 @@ impl OxmField {
 }
 
 impl Oxm {
-    /// Its own length, mask and bits are as the specification demands.
+    /// Checks length, mask and bits of this field alone.
     fn check(&self) -> Result<(), MatchProblem> {
         let field = self.field;
         if let Some(kind) = field.kind() {
@@ -144,7 +144,7 @@ impl Oxm {
         }
     }
 
-    /// Its value as a number, if it is one of 32 bits at most and has no mask.
+    /// Value as a number, if it has at most 32 bits and no mask.
     fn exactly(&self) -> Option<u32> {
         let short = self.mask.is_none() && self.value.len() <= 4;
         let number = || self.value.iter().fold(0, |n, b| n << 8 | u32::from(*b));
@@ -152,7 +152,7 @@ impl Oxm {
     }
 }
 
-/// Bits before the first one.
+/// Number of zero bits before the first one.
 fn leading_zeros(bytes: &[u8]) -> usize {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let first = bytes.get(zeros).map_or(0, |byte| byte.leading_zeros());
@@ -160,7 +160,7 @@ fn leading_zeros(bytes: &[u8]) -> usize {
 }
 
 impl Match {
-    /// Whether it is as the specification demands; if not, the first thing that is wrong with it.
+    /// Checks the match against the specification; returns the first violation.
     pub fn check(&self) -> Result<(), MatchProblem> {
         for (at, oxm) in self.fields.iter().enumerate() {
             let before = &self.fields[..at];
@@ -185,7 +185,7 @@ impl Match {
     }
 }
 
-/// The same field; an experimenter's is its own only with the experimenter's id.
+/// Tells whether two fields are the same; experimenter fields also need the same experimenter id.
 fn same(a: &Oxm, b: &Oxm) -> bool {
     a.field == b.field && a.value[..a.covered_from()] == b.value[..b.covered_from()]
 }
@@ -193,7 +193,7 @@ fn same(a: &Oxm, b: &Oxm) -> bool {
 fn holds(before: &[Oxm], field: OxmField, values: &[u32]) -> bool {
     before.iter().filter(|oxm| oxm.field == field).any(|oxm| {
         if field == OxmField::VLAN_VID {
-            // With a tag: any mask will do that keeps the bit.
+            // Any mask that keeps the bit for a present tag satisfies the prerequisite.
             let value = oxm.value.first().copied().unwrap_or_default();
             return value & (VLAN_PRESENT >> 8) as u8 != 0;
         }
@@ -207,7 +207,7 @@ mod tests {
     use crate::v13::error;
 
     #[test]
-    fn what_is_right_is_right() {
+    fn valid_matches_pass() {
         for match_ in [
             Match::new(),
             Match::new().in_port(1).in_phy_port(2),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_code() {
+    fn violations_are_named_with_their_error_code() {
         use MatchProblem::*;
         use OxmField as F;
         let twice = Match {

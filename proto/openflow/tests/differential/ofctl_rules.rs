@@ -1,11 +1,11 @@
-//! Rules that others are asked to write.
+//! Rules for `ovs-ofctl` to encode.
 
 use bytes::Bytes;
 use morph_openflow::v13::nicira::{self, Resubmit};
 use morph_openflow::v13::*;
 
-/// Rules as `ovs-ofctl` is asked for them, and as they must be read.
-pub(crate) fn asked() -> Vec<(&'static str, FlowMod)> {
+/// Rules in the syntax of `ovs-ofctl`, each with the flow-mod that its encoding must decode to.
+pub(crate) fn all() -> Vec<(&'static str, FlowMod)> {
     let rule = |match_, actions| FlowMod {
         priority: 7,
         match_,

@@ -1,15 +1,15 @@
-//! `OFPST_DESC`, `OFPMP_DESC`: the description of a switch.
+//! Reply to `OFPST_DESC` and `OFPMP_DESC`: description of a switch.
 
 use crate::error::DecodeError;
 use crate::wire::{Reader, Writer, fixed, read_text, write_text};
 
-/// `DESC_STR_LEN`.
+/// `DESC_STR_LEN`: field length in bytes.
 const STR_LEN: usize = 256;
-/// `SERIAL_NUM_LEN`.
+/// `SERIAL_NUM_LEN`: field length in bytes.
 const SERIAL_LEN: usize = 32;
 
 fixed! {
-    /// `ofp_desc`.
+    /// `ofp_desc`: zero-terminated texts.
     struct DescFixed = "desc" {
         mfr_desc: [u8; STR_LEN],
         hw_desc: [u8; STR_LEN],
@@ -19,18 +19,18 @@ fixed! {
     }
 }
 
-/// The description of a switch, for people.
+/// Description of a switch for people. Texts are at most 255 bytes, the serial number 31.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Desc {
-    /// The manufacturer.
+    /// Name of the manufacturer.
     pub mfr_desc: String,
-    /// The hardware.
+    /// Description of the hardware.
     pub hw_desc: String,
-    /// The software.
+    /// Description of the software.
     pub sw_desc: String,
-    /// The serial number.
+    /// Serial number of the switch.
     pub serial_num: String,
-    /// The datapath.
+    /// Description of the datapath, chosen by its operator.
     pub dp_desc: String,
 }
 
