@@ -1,4 +1,4 @@
-//! Executable of a second app of the same kind, which takes the packets of another port.
+//! The executable of a second app, of the same kind as the ledger, which takes the packets of another port.
 
 use std::process::ExitCode;
 

@@ -1,16 +1,15 @@
-//! Migration between schema 1, a tree in one row, and schema 2, a row for each switch of a tree. Weights stay as they
-//! are.
+//! Between schema 1, a tree in one row, and schema 2, a row for each switch of it. Weights stay as they are.
 
 use morph_sdk::{Migration, MigrationError, Rows};
 
 use crate::release::{HOPS, Hop, TREES};
 use crate::tables::{APPLIED, WEIGHTS};
 
-/// Migration of release 2.0.0.
+/// The migration that router 2.0.0 brings.
 #[derive(Debug)]
 pub struct V1ToV2;
 
-/// Group of a destination's rows, in both schema versions.
+/// The group of a destination's rows, in both schemas.
 fn path_to(destination: &str) -> String {
     format!("path/{destination}")
 }
@@ -59,7 +58,7 @@ impl Migration for V1ToV2 {
     }
 }
 
-/// Rows that both schema versions have.
+/// What both schemas have.
 fn passed(rows: &Rows) -> Rows {
     let mut out = Rows::new();
     out.pass(rows, WEIGHTS.name());

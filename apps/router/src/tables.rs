@@ -1,13 +1,13 @@
-//! Tables that the router reads, and those of its own that both schema versions have.
+//! The tables that the router reads, and those that both of its schemas have.
 //!
 //! ```text
 //! schema 1: trees/DST      = {"DPID": PORT, ...}     on each switch, the port that leads to the destination
-//! schema 2: hops/DST/DPID  = {"port": PORT}          as in schema 1, a row a switch
-//! both:     weights/DPID/PORT = N     set by people: cost of sending out of this port; 1 if absent
-//!           applied/DPID/PORT = N     weights that the trees were computed with; 1 if absent
+//! schema 2: hops/DST/DPID  = {"port": PORT}          the same, a row a switch
+//! both:     weights/DPID/PORT = N     set by people: what sending out of this port costs; 1 where nothing is said
+//!           applied/DPID/PORT = N     the weights that the trees take for granted; 1 where nothing is said
 //! ```
 //!
-//! `applied` makes a change of a weight visible at any later time, also for the next instance.
+//! `applied` is what makes a change of a weight visible whenever one looks, also for the next instance.
 
 use std::collections::BTreeMap;
 
@@ -16,40 +16,41 @@ use serde::Deserialize;
 
 use crate::graph::{DEFAULT_COST, End, Graph};
 
-/// App whose tables are read.
+/// Whose tables are read.
 const TOPOLOGY: &str = "topology";
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::of(TOPOLOGY, "switches");
-/// Ports of all switches.
+/// Their ports.
 pub const PORTS: Table<(Dpid, u32), PortRow> = Table::of(TOPOLOGY, "ports");
-/// Directed links between ports.
+/// Directed links.
 pub const LINKS: Table<(Dpid, u32), EndRow> = Table::of(TOPOLOGY, "links");
-/// Places of the hosts.
+/// Where hosts are.
 pub const HOSTS: Table<MacAddr, EndRow> = Table::of(TOPOLOGY, "hosts");
-/// Bearer of each IP address.
+/// Which host bears an IP address.
 pub const IPS: Table<String, MacAddr> = Table::of(TOPOLOGY, "ips");
 
-/// Costs of ports, set by people, who may write datapath ids as they like.
+/// What people say a port costs. They may write datapath ids as they like.
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");
-/// Weights at the time when trees were last looked at.
+/// What was said when trees were last looked at.
 pub const APPLIED: Table<(Dpid, u32), u32> = Table::new("applied");
 
 /// A switch, as far as the router looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct SwitchRow {
-    /// Whether it has a channel now.
+    /// Has a channel now.
     pub connected: bool,
 }
 
 /// A port, as far as the router looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct PortRow {
-    /// Whether it can send.
+    /// Can send.
     pub up: bool,
+    /// What is behind it.
     pub kind: Kind,
 }
 
-/// Kind of neighbour behind a port.
+/// What is behind a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -61,10 +62,12 @@ pub enum Kind {
     Link,
 }
 
-/// A place in the network: the end of a link, or a host's port.
+/// A place in the network: where a link leads, where a host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct EndRow {
+    /// The switch.
     pub dpid: Dpid,
+    /// Its port.
     pub port: u32,
 }
 
@@ -77,11 +80,12 @@ impl From<EndRow> for End {
     }
 }
 
+/// An end as a key.
 pub fn end((dpid, port): (Dpid, u32)) -> End {
     End { dpid, port }
 }
 
-/// Graph of the network as it is stored now.
+/// The network as it is stored now.
 pub fn graph(view: &View<'_>) -> Graph {
     let links = view
         .iter(&LINKS)
@@ -93,7 +97,7 @@ pub fn graph(view: &View<'_>) -> Graph {
     Graph::new(links, connected)
 }
 
-/// Weights set by people that differ from the default; none is below 1.
+/// What is said now, without what goes without saying; nothing is cheaper than 1.
 pub fn weights(view: &View<'_>) -> BTreeMap<End, u32> {
     view.iter(&WEIGHTS)
         .filter_map(|(key, weight)| Some((end(Key::parse(&key)?), weight.max(1))))
@@ -101,6 +105,7 @@ pub fn weights(view: &View<'_>) -> BTreeMap<End, u32> {
         .collect()
 }
 
+/// What was said when trees were last looked at.
 pub fn applied(view: &View<'_>) -> BTreeMap<End, u32> {
     view.iter(&APPLIED)
         .map(|(key, weight)| (end(key), weight))

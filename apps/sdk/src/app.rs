@@ -1,41 +1,40 @@
-//! The trait that an application implements, and the changes that it is told about.
+//! The trait that an application implements, and what it is told.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{AppError, Dpid, Event, Key, Rules, Table, TableShape, Turn, View};
+use crate::{Dpid, Event, Key, Rules, Table, TableShape, Turn, View};
 
-/// An application. Events and the view go in; state changes and packet-outs come out; rules are a function of the view.
+/// An application: events and the view go in, state changes and packet-outs come out; and what the rules are is a
+/// function of the view.
 ///
-/// All state stands in the app's tables: another instance may take over between any two calls. Fields of the
-/// implementing type are for what may be forgotten, such as caches and timers of probes.
+/// Its state stands in its tables and nowhere else: an instance may be replaced by another one between any two calls.
+/// Fields of the implementing type are for what may be forgotten: caches, timers of probes.
 pub trait App: Send + 'static {
-    /// Name of a set of rules that are computed together: those of a destination, a connection, a switch.
+    /// Names rules that belong together and are computed together: a destination, a connection, a switch.
     type Group: Ord + Clone + Debug + Send;
 
-    /// Handles one event. Its changes are applied exactly once to the state.
+    /// One event. What it changes is applied exactly once to the state.
     ///
-    /// An error drops what this call changed and wanted to send. The error is logged and counted, and the next event
-    /// follows.
+    /// An error drops what this turn changed and wanted to send; it is logged and counted, and the next event follows.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError>;
 
-    /// Brings derived state in line after other apps or people changed rows. Level-triggered: one call may stand for
-    /// many changes, and there is one call after this instance has become the live one.
+    /// Other apps or people changed rows: bring what is derived from them in line. Level-triggered: it may be
+    /// called once for many changes, and is called once after this instance was made the live one.
     fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let _ = (changes, turn);
         Ok(())
     }
 
-    /// Runs every 100 ms while this instance is the live one: probes, expiry.
+    /// Every 100 ms while this instance is the live one: probes, expiry.
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let _ = turn;
         Ok(())
     }
 
-    /// Shapes of the app's tables for `morphctl schema diff`, as in `vec![MACS.shape()]`. Tables left out are not
-    /// compared.
+    /// The shapes of its tables, for `morphctl schema diff`: `vec![MACS.shape()]`. An app that names none has nothing to compare.
     fn tables() -> Vec<TableShape>
     where
         Self: Sized,
@@ -43,57 +42,56 @@ pub trait App: Send + 'static {
         Vec::new()
     }
 
-    /// Checks the app as a whole, every second while this instance is the live one. An error rolls back an upgrade in
-    /// probation; outside of one it is logged.
+    /// Asked every second while this instance is the live one: an error says what is wrong with it as a whole. In the
+    /// probation of an upgrade it takes the upgrade back; else it is logged.
     fn healthy(&self, view: &View<'_>) -> Result<(), AppError> {
         let _ = view;
         Ok(())
     }
 
-    /// Groups whose rules depend on this switch or row. Called for each one that changed and, at the start, for each
-    /// one there is.
-    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Self::Group>;
+    /// The groups whose rules depend on a row or a switch. Called for each one that changed or, at the start, is there.
+    fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Self::Group>;
 
-    /// States the rules of a group, on all switches. Rules in the switches that no group states any more are removed.
+    /// The rules of a group, on all switches. What is in the switches and not said here (any more) is removed.
     fn rules(&self, group: &Self::Group, view: &View<'_>, rules: &mut Rules);
 }
 
-/// An input of the rules that came, changed or went.
+/// What the rules of some groups may depend on.
 #[derive(Debug, Clone)]
-pub enum RuleInput<'a> {
-    /// A switch that connected, disconnected, or has other ports.
+pub enum Touched<'a> {
+    /// A switch came, went, or has other ports.
     Switch(Dpid),
-    /// A row that was set or deleted.
+    /// A row changed.
     Row(RowChange<'a>),
 }
 
-impl RuleInput<'_> {
-    /// Key of the changed row, if it belongs to this table.
+impl Touched<'_> {
+    /// The key, where a row of this table changed.
     pub fn key<K: Key, V>(&self, table: &Table<K, V>) -> Option<K> {
         match self {
-            RuleInput::Switch(_) => None,
-            RuleInput::Row(row) => table.key_of(row.app, row.table, row.key),
+            Touched::Switch(_) => None,
+            Touched::Row(row) => table.key_of(row.app, row.table, row.key),
         }
     }
 }
 
-/// A changed row, with its values before and after.
+/// A row that changed, with what was there before and after.
 #[derive(Debug, Clone, Copy)]
 pub struct RowChange<'a> {
-    /// App that owns the row; `None` for the app's own rows.
+    /// Whose row; `None`: the app's own.
     pub app: Option<&'a str>,
-    /// Name of the row's table.
+    /// The table.
     pub table: &'a str,
-    /// Text form of the row's key.
+    /// The key's text.
     pub key: &'a str,
-    /// Value before the change; `None` if the row is new.
+    /// The value before; absent: there was none.
     pub before: Option<&'a Value>,
-    /// Value after the change; `None` if the row was deleted.
+    /// The value now; absent: deleted.
     pub after: Option<&'a Value>,
 }
 
 impl RowChange<'_> {
-    /// Typed form of the change (key, before, after), or `None` if the row belongs to another table.
+    /// The change in the terms of its table, or `None` where the row is of another table.
     pub fn of<K: Key, V: DeserializeOwned>(
         &self,
         table: &Table<K, V>,
@@ -107,25 +105,25 @@ impl RowChange<'_> {
 /// Rows that others changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// True if anything may have changed: look at all that counts. `rows` is empty then.
+    /// Anything may have changed: look at all that counts. `rows` is empty.
     pub all: bool,
-    /// The changed rows, of tables of this app and of the apps that it reads.
+    /// The rows that changed, of tables of this app and of those that it reads.
     pub rows: Vec<ChangedRow>,
 }
 
-/// Name of a row that others changed.
+/// Names a row that others changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangedRow {
-    /// App that owns the row; `None` for the app's own rows, which people may change.
+    /// Whose row; `None`: the app's own, changed by people.
     pub app: Option<String>,
-    /// Name of the row's table.
+    /// The table.
     pub table: String,
-    /// Text form of the row's key.
+    /// The key's text.
     pub key: String,
 }
 
 impl Changes {
-    /// Changes after which anything may be different.
+    /// Anything may have changed.
     pub fn all() -> Self {
         Changes {
             all: true,
@@ -133,7 +131,7 @@ impl Changes {
         }
     }
 
-    /// Keys of a table's changed rows. Empty if `all` is set: look at the whole table then.
+    /// The keys of a table's rows that changed. With `all` set there are none: look at the whole table.
     pub fn keys<K: Key, V>(&self, table: &Table<K, V>) -> impl Iterator<Item = K> + use<'_, K, V> {
         let table = *table;
         self.rows
@@ -146,5 +144,33 @@ impl Changes {
         let is_of =
             |row: &ChangedRow| row.app.as_deref() == table.app() && row.table == table.name();
         self.all || self.rows.iter().any(is_of)
+    }
+}
+
+/// Why a turn failed. Made by `?` from any error, or from a text.
+pub struct AppError(Box<dyn std::error::Error + Send + Sync>);
+
+impl AppError {
+    /// An error that says this.
+    pub fn new(message: impl fmt::Display) -> Self {
+        AppError(message.to_string().into())
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for AppError {
+    fn from(error: E) -> Self {
+        AppError(Box::new(error))
+    }
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Debug for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

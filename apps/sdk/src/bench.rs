@@ -1,4 +1,4 @@
-//! A bench for an app's tests: feeds inputs and shows what the app did. No process, no socket, no clock.
+//! A bench for an app's tests: feeds inputs, shows turns. No process, no socket, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 pub use crate::migration::{down, up};
 
-use crate::engine::{Cause, Effects, Engine};
-use crate::wanted::StaleRules;
+use crate::engine::{Cause, Engine, Made};
+use crate::wanted::Stale;
 use crate::{
     App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline, Rows,
     Switch, Table, View, install,
@@ -28,14 +28,14 @@ pub struct Bench<A: App> {
     wall: SystemTime,
 }
 
-/// Everything that the app did with one input.
+/// What the app did with one input.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rows that were set, by table and key.
+    /// Rows set, by table and key.
     pub puts: BTreeMap<(String, String), Value>,
-    /// Rows that were deleted, by table and key.
+    /// Rows deleted.
     pub deletes: BTreeSet<(String, String)>,
-    /// Packets that were sent.
+    /// Packets sent.
     pub packet_outs: Vec<PacketOut>,
     /// Changes of rules, in the order in which they leave, before the packets.
     pub flow_mods: Vec<(Dpid, FlowMod)>,
@@ -44,7 +44,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the app did nothing at all.
+    /// Whether nothing at all was done.
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty()
             && self.deletes.is_empty()
@@ -53,7 +53,7 @@ impl Outcome {
             && self.error.is_none()
     }
 
-    /// Typed rows of a table that were set.
+    /// The rows of a table that were set.
     pub fn put<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
         let rows = self.puts.iter();
         rows.filter_map(|((name, key), value)| {
@@ -63,7 +63,7 @@ impl Outcome {
         .collect()
     }
 
-    /// Keys of a table's rows that were deleted.
+    /// The rows of a table that were deleted.
     pub fn deleted<K: Key, V>(&self, table: &Table<K, V>) -> Vec<K> {
         let rows = self.deletes.iter();
         rows.filter_map(|(name, key)| table.key_of(None, name, key))
@@ -82,12 +82,12 @@ impl<A: App> Bench<A> {
         }
     }
 
-    /// Connects a switch without rules, with these ports up.
+    /// A switch connects, with these ports up; its rules are none.
     pub fn switch(&mut self, dpid: Dpid, ports: impl IntoIterator<Item = u32>) -> Outcome {
         self.event(Event::SwitchUp(Switch::new(dpid, ports)))
     }
 
-    /// Sets a row as its owner does (another app, or a person for the app's own tables), and tells the app.
+    /// Sets a row as another app (where the table is one's) or a person does, and tells the app.
     pub fn row<K: Key, V: Serialize>(
         &mut self,
         table: &Table<K, V>,
@@ -98,7 +98,7 @@ impl<A: App> Bench<A> {
         self.foreign(table, key, Some(value))
     }
 
-    /// Deletes a row as its owner does, and tells the app.
+    /// Deletes a row as another app or a person does, and tells the app.
     pub fn no_row<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) -> Outcome {
         self.foreign(table, key, None)
     }
@@ -146,7 +146,7 @@ impl<A: App> Bench<A> {
         }))
     }
 
-    /// Tells the app that anything may have changed, as after a resume.
+    /// Says that anything may have changed, as after a resume.
     pub fn resume(&mut self) -> Outcome {
         self.turn(Cause::Changed(&Changes::all()))
     }
@@ -159,7 +159,7 @@ impl<A: App> Bench<A> {
     }
 
     fn turn(&mut self, cause: Cause<'_>) -> Outcome {
-        let Effects {
+        let Made {
             journal,
             packet_outs,
             error,
@@ -179,42 +179,42 @@ impl<A: App> Bench<A> {
                 }
             }
         }
-        self.engine.settle(&mut StaleRules::new());
+        self.engine.settle(&mut Stale::new());
         let none = RuleSet::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let difference = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
-            let mods = difference.flow_mods().into_iter().map(|m| (*dpid, m));
+            let made = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
+            let mods = made.flow_mods().into_iter().map(|m| (*dpid, m));
             outcome.flow_mods.extend(mods);
         }
         outcome
     }
 
-    /// Wanted rules by switch, also for switches that are not connected.
+    /// The rules that are wanted, by switch; also on switches that are not connected.
     pub fn rules(&self) -> &BTreeMap<Dpid, RuleSet> {
         self.engine.wanted()
     }
 
-    /// View that the app sees now.
+    /// The view.
     pub fn view(&self) -> View<'_> {
         self.engine.view()
     }
 
-    /// Mutable access to the app under test.
+    /// The app itself.
     pub fn app(&mut self) -> &mut A {
         &mut self.engine.app
     }
 
-    /// Current time of the bench.
+    /// The bench's time.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// All rows of the app, as they stand in the store.
+    /// The app's own rows, as they stand in the store.
     pub fn own_rows(&self) -> Rows {
-        let tables = self.engine.tables.of(None).into_iter().flatten();
+        let keyspace = self.engine.tables.keyspace(None).into_iter().flatten();
         Rows(
-            tables
+            keyspace
                 .flat_map(|(table, rows)| {
                     let id = move |key: &String| (table.clone(), key.clone());
                     rows.iter().map(move |(key, v)| (id(key), v.clone()))
@@ -223,12 +223,12 @@ impl<A: App> Bench<A> {
         )
     }
 
-    /// Loads rows of the app before it starts, as for an instance that takes over.
+    /// Puts rows into the store's place before the app starts; for an instance that takes over.
     pub fn load(&mut self, rows: &Rows) {
         self.load_into(None, rows);
     }
 
-    /// Loads another app's rows before the app starts.
+    /// Puts another app's rows into the store's place before the app starts.
     pub fn load_of(&mut self, app: &str, rows: &Rows) {
         self.load_into(Some(app), rows);
     }
@@ -237,6 +237,6 @@ impl<A: App> Bench<A> {
         for ((table, key), value) in &rows.0 {
             self.engine.set_row(app, table, key, Some(value.clone()));
         }
-        self.engine.settle(&mut StaleRules::new());
+        self.engine.settle(&mut Stale::new());
     }
 }

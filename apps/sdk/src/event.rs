@@ -10,18 +10,18 @@ use morph_openflow::v13;
 
 use crate::{Dpid, MacAddr, Match};
 
-/// Something that a switch reported. The app gets each event exactly once, or is told that events were lost.
+/// What happened. Each one is given to the app exactly once, or told as lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A packet that a rule of the app, or a miss in one of its tables, sent.
+    /// A rule of the app, or a miss in one of its tables, sent a packet.
     PacketIn(PacketIn),
-    /// A rule of the app ended that had asked to be told so.
+    /// A rule of the app that asked for it is gone.
     FlowRemoved(FlowRemoved),
     /// A port came, went or changed. The view has it already.
     PortStatus {
-        /// Datapath id of the switch.
+        /// The switch.
         dpid: Dpid,
-        /// Kind of the change.
+        /// What became of the port.
         reason: PortReason,
         /// The port as it is now, or was last.
         port: PortInfo,
@@ -30,16 +30,16 @@ pub enum Event {
     SwitchUp(Switch),
     /// A switch is no longer connected.
     SwitchDown(Dpid),
-    /// Packet-ins of a switch were dropped because the app did not keep up.
+    /// Packet-ins of a switch were dropped, because the app did not keep up.
     Lost {
-        /// Datapath id of the switch.
+        /// The switch.
         dpid: Dpid,
-        /// Number of dropped packet-ins.
+        /// How many.
         count: u64,
     },
     /// Events other than packet-ins may have been lost: compare what is stored about this switch with the view.
     Resync {
-        /// Datapath id of the switch; `None` for all switches.
+        /// The switch; absent: any.
         dpid: Option<Dpid>,
     },
 }
@@ -47,83 +47,83 @@ pub enum Event {
 /// A packet that a switch sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketIn {
-    /// Datapath id of the switch.
+    /// The switch.
     pub dpid: Dpid,
-    /// Port by which the packet came in.
+    /// The port it came in by.
     pub in_port: u32,
-    /// Table that sent the packet.
+    /// The table that sent it.
     pub table: u8,
-    /// Reason code `OFPR_*`: 0 no match, 1 an action, 2 invalid TTL.
+    /// `OFPR_*`: 0 no match, 1 an action, 2 invalid TTL.
     pub reason: u8,
-    /// The app's own part of the cookie of the rule that sent it; 0 for a rule of another app.
+    /// The app's own part of the cookie of the rule that sent it; 0 for another's.
     pub cookie_own: u32,
     /// The frame, from its Ethernet header on.
     pub data: Bytes,
 }
 
-/// A rule that ended.
+/// A rule that is gone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRemoved {
-    /// Datapath id of the switch.
+    /// The switch.
     pub dpid: Dpid,
-    /// Table of the rule.
+    /// Its table.
     pub table: u8,
-    /// Priority of the rule.
+    /// Its priority.
     pub priority: u16,
-    /// Match of the rule.
+    /// What it matched.
     pub matching: Match,
-    /// The app's own part of the rule's cookie.
+    /// The app's own part of its cookie.
     pub cookie_own: u32,
-    /// Reason code `OFPRR_*`: 0 idle timeout, 1 hard timeout, 2 deleted, 3 its group was deleted.
+    /// `OFPRR_*`: 0 idle timeout, 1 hard timeout, 2 deleted, 3 its group was deleted.
     pub reason: u8,
-    /// Lifetime of the rule.
+    /// How long it was there.
     pub duration: Duration,
-    /// Number of packets that the rule matched.
+    /// Packets that it matched.
     pub packets: u64,
-    /// Number of bytes that the rule matched.
+    /// Bytes that it matched.
     pub bytes: u64,
 }
 
-/// Kind of a port's change (`ofp_port_reason`).
+/// What became of a port (`ofp_port_reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortReason {
-    /// The port was added.
+    /// It was added.
     Add,
-    /// The port was removed.
+    /// It was removed.
     Delete,
-    /// Some property of the port changed.
+    /// Something about it changed.
     Modify,
 }
 
 /// A connected switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
-    /// Datapath id of the switch.
+    /// Its datapath id.
     pub dpid: Dpid,
-    /// Number of tables. It is 1 for a switch that speaks OpenFlow 1.0: all rules then go into the app's first table,
-    /// and none goes on to another one.
+    /// How many tables it has; 1 where it speaks OpenFlow 1.0: then all rules go into the app's first table, and none goes on
+    /// to another.
     pub tables: u32,
-    /// Ports by number, including LOCAL.
+    /// Its ports, by number; with LOCAL.
     pub ports: BTreeMap<u32, PortInfo>,
 }
 
 /// A port of a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInfo {
-    /// Number of the port.
+    /// Its number.
     pub number: u32,
-    /// Name of the port on the switch.
+    /// Its name on the switch.
     pub name: String,
-    /// Hardware address of the port itself.
+    /// Its own address.
     pub hw_addr: MacAddr,
-    /// Configuration bits, `ofp_port_config`.
+    /// `ofp_port_config`.
     pub config: u32,
-    /// State bits, `ofp_port_state`.
+    /// `ofp_port_state`.
     pub state: u32,
 }
 
 impl PortInfo {
-    /// Makes a port that is up, for tests.
+    /// A port that is up; for tests.
     pub fn new(number: u32) -> Self {
         let [a, b, c, d] = number.to_be_bytes();
         PortInfo {
@@ -135,12 +135,12 @@ impl PortInfo {
         }
     }
 
-    /// Whether the port is neither switched off nor without a link.
+    /// Whether it is neither switched off nor without a link.
     pub fn is_up(&self) -> bool {
         self.config & v13::port_config::DOWN == 0 && self.state & v13::port_state::LINK_DOWN == 0
     }
 
-    /// Whether the port has a number of its own; LOCAL has none.
+    /// Whether it is a port with a number of its own; LOCAL is not.
     pub fn is_physical(&self) -> bool {
         (1..=v13::port::MAX).contains(&self.number)
     }
@@ -167,7 +167,7 @@ impl PortInfo {
 }
 
 impl Switch {
-    /// Makes a switch with these ports, all up, for tests.
+    /// A switch with these ports, all up; for tests.
     pub fn new(dpid: Dpid, ports: impl IntoIterator<Item = u32>) -> Self {
         Switch {
             dpid,
@@ -191,6 +191,7 @@ impl Switch {
         }
     }
 
+    /// Takes over what a port-status says.
     pub(crate) fn port_status(&mut self, reason: PortReason, port: &PortInfo) {
         match reason {
             PortReason::Delete => {
@@ -204,7 +205,7 @@ impl Switch {
 }
 
 impl Event {
-    /// Event of an OpenFlow message, or `None` for a kind of message that is no event.
+    /// An event of an OpenFlow message, or `None` where a message of this kind is none.
     pub(crate) fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
         Some(match message {
             v13::Message::PacketIn(packet) => Event::PacketIn(PacketIn {
@@ -241,7 +242,7 @@ impl Event {
     }
 }
 
-/// The app's own part of a cookie; 0 if the cookie is not the app's.
+/// The app's own part of a cookie, where it is the app's.
 fn own(app: u8, cookie: u64) -> u32 {
     Cookie::from_u64(cookie)
         .filter(|cookie| cookie.app == app)

@@ -1,4 +1,4 @@
-//! Packets, as far as most apps look at them. For all else there is [`etherparse`].
+//! Packets, as far as most apps look at them. For all else: [`etherparse`].
 
 use std::net::Ipv4Addr;
 
@@ -13,35 +13,35 @@ use crate::MacAddr;
 
 /// Types of an Ethernet frame's payload.
 pub mod ether_type {
-    /// Internet Protocol version 4.
+    /// IPv4.
     pub const IPV4: u16 = 0x0800;
-    /// Address Resolution Protocol.
+    /// ARP.
     pub const ARP: u16 = 0x0806;
     /// VLAN tag (802.1Q).
     pub const VLAN: u16 = 0x8100;
-    /// Internet Protocol version 6.
+    /// IPv6.
     pub const IPV6: u16 = 0x86dd;
-    /// Link Layer Discovery Protocol.
+    /// LLDP.
     pub const LLDP: u16 = crate::lldp::ETHER_TYPE;
 }
 
-/// Header and payload of an Ethernet frame.
+/// An Ethernet frame's header and payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ethernet<'a> {
-    /// Address of the receiver.
+    /// Who it is for.
     pub dst: MacAddr,
-    /// Address of the sender.
+    /// Who sent it.
     pub src: MacAddr,
-    /// VLAN id of the outermost tag, if there is one.
+    /// The VLAN of the outermost tag.
     pub vlan: Option<u16>,
-    /// Type of the payload, behind one VLAN tag at most.
+    /// Of the payload, behind one VLAN tag at most.
     pub ether_type: u16,
-    /// Content behind the header and the tag.
+    /// What it carries.
     pub payload: &'a [u8],
 }
 
 impl<'a> Ethernet<'a> {
-    /// Parses a frame; `None` if it is too short to be one.
+    /// Reads a frame, or `None` where it is too short to be one.
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         let header = Ethernet2HeaderSlice::from_slice(frame).ok()?;
         let payload = frame.get(header.slice().len()..)?;
@@ -64,7 +64,7 @@ impl<'a> Ethernet<'a> {
         })
     }
 
-    /// ARP packet of the frame, if it is one for IPv4 over Ethernet.
+    /// Its ARP packet, if it is one for IPv4 over Ethernet.
     pub fn arp(&self) -> Option<Arp> {
         if self.ether_type != ether_type::ARP {
             return None;
@@ -80,7 +80,7 @@ impl<'a> Ethernet<'a> {
         })
     }
 
-    /// Source and destination of the frame's IPv4 packet, if it is one.
+    /// Source and destination of its IPv4 packet, if it is one.
     pub fn ipv4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
         if self.ether_type != ether_type::IPV4 {
             return None;
@@ -93,25 +93,25 @@ impl<'a> Ethernet<'a> {
 /// An ARP packet for IPv4 over Ethernet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arp {
-    /// Operation code, [`Arp::REQUEST`] or [`Arp::REPLY`].
+    /// [`Arp::REQUEST`] or [`Arp::REPLY`].
     pub operation: u16,
-    /// Hardware address of the sender.
+    /// Who sends it.
     pub sender_mac: MacAddr,
-    /// IP address of the sender; 0.0.0.0 in a probe.
+    /// Its address; 0.0.0.0 in a probe.
     pub sender_ip: Ipv4Addr,
-    /// Hardware address of the target; zero in a request.
+    /// Who is asked, or told.
     pub target_mac: MacAddr,
-    /// IP address of the target, whose hardware address a request asks for.
+    /// Whose hardware address is asked for.
     pub target_ip: Ipv4Addr,
 }
 
 impl Arp {
-    /// Operation of a packet that asks who has `target_ip`.
+    /// Asks who has `target_ip`.
     pub const REQUEST: u16 = 1;
-    /// Operation of a packet that tells that `sender_mac` has `sender_ip`.
+    /// Tells that `sender_mac` has `sender_ip`.
     pub const REPLY: u16 = 2;
 
-    /// Makes the frame that answers this request: `mac` has the address asked for.
+    /// The frame that answers this request: `mac` has the address asked for.
     pub fn reply(&self, mac: MacAddr) -> Bytes {
         Arp {
             operation: Arp::REPLY,
@@ -123,7 +123,7 @@ impl Arp {
         .frame(self.sender_mac)
     }
 
-    /// Makes the frame that carries this packet to `dst`.
+    /// The frame that carries it, from its sender to `dst`.
     pub fn frame(&self, dst: MacAddr) -> Bytes {
         let packet = ArpEthIpv4Packet {
             operation: ArpOperation(self.operation),
@@ -136,7 +136,7 @@ impl Arp {
     }
 }
 
-/// Makes a frame of this payload, padded to the least length.
+/// Puts an Ethernet header before a payload, and pads to the least length of a frame.
 pub fn frame(dst: MacAddr, src: MacAddr, ether_type: u16, payload: &[u8]) -> Bytes {
     /// Least length of an Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
     const LEAST: usize = 60;

@@ -1,4 +1,4 @@
-//! Turns, as the app sees them: the changes and packets that answer one input.
+//! A turn: what an app does with one input.
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
@@ -14,23 +14,23 @@ use crate::{Action, AppError, Dpid, Key, Pipeline, Switch, Table, View};
 /// Table and key of one of the app's own rows.
 pub(crate) type RowId = (String, String);
 
-/// Rows that a turn wrote, each with its value before the turn.
+/// The rows that a turn wrote, each with its value before the turn.
 pub(crate) type Journal = BTreeMap<RowId, Option<Value>>;
 
 /// A packet that a switch is to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketOut {
-    /// Datapath id of the switch.
+    /// The switch.
     pub dpid: Dpid,
-    /// Ingress port to assume for the packet; `port::CONTROLLER` for one of the app's own.
+    /// The port it is to be treated as having come in by; `port::CONTROLLER` for a packet of the app's own.
     pub in_port: u32,
-    /// Actions to apply to the packet.
+    /// What to do with it.
     pub actions: Vec<Action>,
     /// The frame, from its Ethernet header on.
     pub data: Bytes,
 }
 
-/// Collector of the state changes and packet-outs that answer one input. Reads through it see its own changes.
+/// One turn: takes the state changes and packet-outs that answer one input, and sees its own changes.
 #[derive(Debug)]
 pub struct Turn<'a> {
     pub(crate) tables: &'a mut Tables,
@@ -40,12 +40,12 @@ pub struct Turn<'a> {
     pub(crate) wall: SystemTime,
     pub(crate) journal: Journal,
     pub(crate) packet_outs: Vec<PacketOut>,
-    /// Misuse of the turn, which makes it fail.
+    /// A use of the turn that cannot be carried out: fails it.
     pub(crate) defect: Option<AppError>,
 }
 
 impl Turn<'_> {
-    /// View that includes the changes of this turn so far.
+    /// The view, with what this turn has changed so far.
     pub fn view(&self) -> View<'_> {
         View {
             tables: self.tables,
@@ -54,12 +54,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Shorthand for [`View::get`] on [`Turn::view`].
+    /// As [`View::get`].
     pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         self.view().get(table, key)
     }
 
-    /// All rows of a table, collected so that the turn can be written to meanwhile.
+    /// As [`View::iter`], collected, so that the turn can be written to meanwhile.
     pub fn rows<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
         self.view().iter(table).collect()
     }
@@ -99,7 +99,7 @@ impl Turn<'_> {
             .or_insert(before);
     }
 
-    /// Has a switch send a packet, after the rules that this turn changes.
+    /// Has a switch send a packet. It leaves after the rules that this turn changes.
     pub fn packet_out(&mut self, dpid: Dpid, in_port: u32, actions: Vec<Action>, data: Bytes) {
         self.packet_outs.push(PacketOut {
             dpid,
@@ -109,12 +109,12 @@ impl Turn<'_> {
         });
     }
 
-    /// Monotonic time of this turn, for timers within this process.
+    /// When this turn is made: for timers, within this process.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Time of day of this turn, for what is stored.
+    /// The time of day of this turn: for what is stored.
     pub fn wall(&self) -> SystemTime {
         self.wall
     }

@@ -1,4 +1,4 @@
-//! Wanted rules of the switches, by the group that wants them.
+//! The rules that are wanted in the switches, by the group that wants them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,44 +6,39 @@ use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
 
-/// Rules whose wanted form may have changed, by switch.
-pub(crate) type StaleRules = BTreeMap<Dpid, BTreeSet<RuleKey>>;
+/// The rules whose wanted form may have changed, by switch.
+pub(crate) type Stale = BTreeMap<Dpid, BTreeSet<RuleKey>>;
 
-/// Rules of each group, and the resulting set on each switch. If two groups want a rule with the same table, priority
-/// and match, the lower group's counts, and the other's once that goes.
+/// What each group wants, and what that comes to on each switch. Where two groups want a rule with the same table,
+/// priority and match, the lower group's counts, and the other's once that goes.
 #[derive(Debug, Clone)]
-pub(crate) struct WantedRules<G> {
+pub(crate) struct Wanted<G> {
     by_group: BTreeMap<G, BTreeMap<Dpid, BTreeSet<RuleKey>>>,
     claims: BTreeMap<Dpid, BTreeMap<RuleKey, BTreeMap<G, RuleBody>>>,
     sets: BTreeMap<Dpid, RuleSet>,
 }
 
-impl<G: Ord + Clone> WantedRules<G> {
+impl<G: Ord + Clone> Wanted<G> {
     pub(crate) fn new() -> Self {
-        WantedRules {
+        Wanted {
             by_group: BTreeMap::new(),
             claims: BTreeMap::new(),
             sets: BTreeMap::new(),
         }
     }
 
-    /// Resulting rules of each switch.
+    /// What is wanted on each switch.
     pub(crate) fn sets(&self) -> &BTreeMap<Dpid, RuleSet> {
         &self.sets
     }
 
-    /// Groups that want any rule.
+    /// The groups that want anything.
     pub(crate) fn groups(&self) -> impl Iterator<Item = G> {
         self.by_group.keys().cloned()
     }
 
-    /// Replaces the rules of a group. Notes the rules that this may change in `stale`.
-    pub(crate) fn replace(
-        &mut self,
-        group: &G,
-        wants: BTreeMap<Dpid, RuleSet>,
-        stale: &mut StaleRules,
-    ) {
+    /// Replaces what a group wants; notes in `stale` the rules that this may change.
+    pub(crate) fn replace(&mut self, group: &G, wants: BTreeMap<Dpid, RuleSet>, stale: &mut Stale) {
         let keys: BTreeMap<Dpid, BTreeSet<RuleKey>> = wants
             .iter()
             .map(|(dpid, set)| (*dpid, set.keys().cloned().collect()))
@@ -74,7 +69,7 @@ impl<G: Ord + Clone> WantedRules<G> {
         key: RuleKey,
         group: &G,
         body: Option<RuleBody>,
-        stale: &mut StaleRules,
+        stale: &mut Stale,
     ) {
         let on_switch = self.claims.entry(dpid).or_default();
         let claims = on_switch.entry(key.clone()).or_default();

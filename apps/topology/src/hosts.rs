@@ -1,4 +1,4 @@
-//! Hosts: learned from their first packets, forgotten with their port or after five idle minutes.
+//! Hosts: learned from what their first packets say, forgotten with their port or after five idle minutes.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,28 +12,28 @@ use crate::Topology;
 use crate::rules::HOST_PRIORITY;
 use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
 
-/// Most hosts that are learned.
+/// How many hosts are learned at most.
 pub const MOST: usize = 10_000;
-/// Most addresses kept for one host; with one more, the oldest goes.
+/// How many addresses of one host are kept; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
-/// Most hosts that one turn forgets: with all their addresses, they fit into one transaction.
+/// How many hosts one turn forgets at most: with all their addresses, they fit into one transaction.
 const MOST_FORGOTTEN: usize = 500;
-/// Interval between two log lines about refused hosts.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Reason code `OFPRR_IDLE_TIMEOUT`.
+/// Between two log lines that say that hosts are refused.
+const TELL: Duration = Duration::from_secs(60);
+/// `OFPRR_IDLE_TIMEOUT`.
 const IDLE_TIMEOUT: u8 = 0;
 
-/// Sender of a frame, as the frame names it.
+/// What a frame says of its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
-    /// Hardware address of the sender.
+    /// Its own address.
     pub mac: MacAddr,
-    /// IP address of the sender, if the frame has one.
+    /// Its IP address, where the frame says one.
     pub ip: Option<IpAddr>,
 }
 
 impl Sender {
-    /// Parses a frame; `None` if it has no sender of its own.
+    /// Reads a frame; `None` where it has no sender of its own.
     pub fn of(frame: &[u8]) -> Option<Sender> {
         let ethernet = Ethernet::parse(frame)?;
         let mac = ethernet.src;
@@ -87,7 +87,7 @@ impl Topology {
         turn.put(&HOSTS, &sender.mac, &host);
     }
 
-    /// Forgets the hosts at a port. There may be more of them than fit into one turn.
+    /// No hosts are at this port any more. There may be more of them than fit into one turn.
     pub(crate) fn forget_at(&mut self, end: End, turn: &mut Turn<'_>) {
         let mut there: Vec<_> = turn
             .view()
@@ -105,14 +105,14 @@ impl Topology {
         }
     }
 
-    /// Continues with a port that has more hosts than one turn can forget.
+    /// Goes on where `forget_at` did not come to an end.
     pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
         if let Some(&end) = self.leaving.first() {
             self.forget_at(end, turn);
         }
     }
 
-    /// Finds ports whose hosts an earlier instance has not finished forgetting.
+    /// After a resume: hosts that an instance before did not come to forget.
     pub(crate) fn find_leaving(&mut self, turn: &Turn<'_>) {
         let ends: BTreeSet<End> = turn
             .view()
@@ -127,13 +127,11 @@ impl Topology {
 
     fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
         let now = turn.now();
-        let was_logged = self
+        let told = self
             .refused
-            .is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_LOG_INTERVAL);
-        if !was_logged {
-            tracing::warn!(
-                "host {mac} is not learned, and others may not be either: the limit of {MOST} hosts is reached"
-            );
+            .is_some_and(|last| now.saturating_duration_since(last) < TELL);
+        if !told {
+            tracing::warn!("host {mac} is refused, and others may be: {MOST} hosts are known");
             self.refused = Some(now);
         }
     }
@@ -144,7 +142,7 @@ fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
         .is_some_and(|port| port.up && port.kind == Kind::Host)
 }
 
-/// Gives an address to a host; it belongs to the host that used it last.
+/// An address is the last one's who said it.
 fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
     let before = turn.get(&IPS, &ip);
     if before == Some(mac) && host.ips.contains(&ip) {
@@ -164,7 +162,7 @@ fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
     }
 }
 
-/// Forgets a host whose rule ended because no packet of it came for long.
+/// The rule of a host ended because no packet of it came for long.
 pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     if removed.reason != IDLE_TIMEOUT || removed.priority != HOST_PRIORITY {
         return;
@@ -175,7 +173,7 @@ pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     ) else {
         return;
     };
-    // A host that has moved has another rule there.
+    // Where it has moved, its rule there is another.
     if let Some(host) = turn.get(&HOSTS, &mac)
         && host.end() == (removed.dpid, port)
     {

@@ -1,9 +1,9 @@
-//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema version.
+//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema.
 //!
 //! ```text
 //! switches/DPID   = {"connected": bool}
 //! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link"}
-//! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
+//! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the way back is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
 //! ```
@@ -15,36 +15,39 @@ use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::new("switches");
-/// Ports of all switches, without LOCAL.
+/// Its ports; LOCAL is not among them.
 pub const PORTS: Table<End, PortRow> = Table::new("ports");
 /// Links that probes have passed, each from its sender to its receiver.
 pub const LINKS: Table<End, LinkRow> = Table::new("links");
 /// Hosts, each where it was last seen.
 pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
-/// Bearer of each IP address.
+/// Which host bears an IP address.
 pub const IPS: Table<String, MacAddr> = Table::new("ips");
 
-/// One port of one switch, as a key.
+/// One port of one switch, as it is a key.
 pub type End = (Dpid, u32);
 
+/// A switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchRow {
-    /// Whether it has a channel to Morpheus now.
+    /// Has a channel to Morpheus now.
     pub connected: bool,
 }
 
+/// A port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRow {
-    /// Name of the port on the switch.
+    /// Its name on the switch.
     pub name: String,
-    /// Hardware address of the port itself.
+    /// Its own address.
     pub mac: MacAddr,
-    /// Whether it is neither switched off nor without a signal.
+    /// Neither switched off nor without a signal.
     pub up: bool,
+    /// What is behind it.
     pub kind: Kind,
 }
 
-/// Kind of neighbour behind a port.
+/// What is behind a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -56,14 +59,17 @@ pub enum Kind {
     Link,
 }
 
-/// End of a link.
+/// The far end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRow {
+    /// Its switch.
     pub dpid: Dpid,
+    /// Its port.
     pub port: u32,
 }
 
 impl LinkRow {
+    /// As a key.
     pub fn end(self) -> End {
         (self.dpid, self.port)
     }
@@ -75,15 +81,19 @@ impl From<End> for LinkRow {
     }
 }
 
+/// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
+    /// The switch where it is.
     pub dpid: Dpid,
+    /// The port where it is.
     pub port: u32,
-    /// IP addresses in the order in which they were learned.
+    /// Its addresses, in the order in which they were learned.
     pub ips: Vec<String>,
 }
 
 impl HostRow {
+    /// Where it is.
     pub fn end(&self) -> End {
         (self.dpid, self.port)
     }

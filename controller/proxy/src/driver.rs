@@ -30,6 +30,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
 
 pub use listener::ListenError;
 pub use lock::RunDirError;
@@ -136,9 +138,19 @@ impl Proxy {
         let (_control, control) = self.control;
         let (_sessions, sessions) = self.sessions;
         let (end, ended) = watch::channel(());
+        let control_service = ControlService {
+            inbox: inbox.clone(),
+        };
+        let session_service = SessionService {
+            inbox: inbox.clone(),
+        };
+        let for_morphd = Server::builder().add_service(ProxyServer::new(control_service));
+        let for_apps = Server::builder().add_service(
+            SessionsServer::new(session_service).max_decoding_message_size(LARGEST_BLOB),
+        );
         let servers = [
-            tokio::spawn(serve_control(control, inbox.clone(), ended.clone())),
-            tokio::spawn(serve_sessions(sessions, inbox.clone(), ended)),
+            tokio::spawn(serve("proxy.sock", for_morphd, control, ended.clone())),
+            tokio::spawn(serve("sessions.sock", for_apps, sessions, ended)),
         ];
         let settings = Settings {
             incarnation,
@@ -155,44 +167,19 @@ impl Proxy {
     }
 }
 
-async fn serve_control(
+/// Serves a socket until the sender of `ended` is dropped.
+async fn serve(
+    socket: &str,
+    router: Router,
     listener: UnixListener,
-    inbox: mpsc::Sender<LoopMessage>,
     mut ended: watch::Receiver<()>,
 ) {
-    let service = ProxyServer::new(ControlService { inbox });
-    let server = tonic::transport::Server::builder();
     let end = async move {
-        // An error means that the sender was dropped, which ends the server as well.
         let _ = ended.changed().await;
     };
     let incoming = UnixListenerStream::new(listener);
-    if let Err(error) = server
-        .serve_with_incoming_shutdown(service, incoming, end)
-        .await
-    {
-        tracing::error!("proxy.sock is no longer served, restart the proxy: {error}");
-    }
-}
-
-async fn serve_sessions(
-    listener: UnixListener,
-    inbox: mpsc::Sender<LoopMessage>,
-    mut ended: watch::Receiver<()>,
-) {
-    let service =
-        SessionsServer::new(SessionService { inbox }).max_decoding_message_size(LARGEST_BLOB);
-    let server = tonic::transport::Server::builder();
-    let end = async move {
-        // An error means that the sender was dropped, which ends the server as well.
-        let _ = ended.changed().await;
-    };
-    let incoming = UnixListenerStream::new(listener);
-    if let Err(error) = server
-        .serve_with_incoming_shutdown(service, incoming, end)
-        .await
-    {
-        tracing::error!("sessions.sock is no longer served, restart the proxy: {error}");
+    if let Err(error) = router.serve_with_incoming_shutdown(incoming, end).await {
+        tracing::error!("{socket} is no longer served, restart the proxy: {error}");
     }
 }
 

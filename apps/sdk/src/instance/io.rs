@@ -1,4 +1,4 @@
-//! Inputs and outputs of an instance.
+//! What an instance is told, and what it has its driver do.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,65 +7,65 @@ use morph_api::session::{from_app, to_app};
 use morph_api::store::{Committed, StatusReply, Transaction, WatchReply, WatchRequest};
 use morph_store::Refusal;
 
-/// Time of an input.
+/// The time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// Monotonic time, for deadlines.
+    /// For deadlines.
     pub instant: Instant,
-    /// Time of day, for turns.
+    /// The time of day, for turns.
     pub wall: SystemTime,
 }
 
-/// Owner of the rows that a watch follows.
+/// Whose rows a watch follows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RowSource {
-    /// The app itself.
+pub enum Source {
+    /// The app's own.
     Own,
-    /// Another app, by name.
+    /// Another app's.
     Other(String),
 }
 
-/// Outcome of a transaction.
+/// What came of a transaction.
 #[derive(Debug, Clone)]
-pub enum CommitOutcome {
-    /// The transaction was committed.
+pub enum Outcome {
+    /// It is durable.
     Committed(Committed),
-    /// The transaction left no trace.
+    /// It left no trace.
     Refused(Box<Refusal>),
-    /// The store did not answer, for this reason.
+    /// The store did not answer, and says why.
     Unknown(String),
 }
 
-/// Something that happened to the instance.
+/// What happened.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Input {
-    /// A session with the proxy has begun.
+    /// There is a session with the proxy.
     SessionUp,
-    /// The session with the proxy has ended.
+    /// There is none any more.
     SessionDown,
-    /// A control record arrived in the session.
+    /// A control record of the session.
     Control(to_app::Record),
-    /// An OpenFlow message arrived in the session.
+    /// An OpenFlow message of the session.
     Message { channel: u32, message: Bytes },
-    /// Checkpoints and keyspaces of the store, as requested; an error if the store is away.
+    /// The store's checkpoints and keyspaces, as asked for; or it is away.
     Status(Result<StatusReply, String>),
-    /// A watch delivered a reply; an error if it broke.
+    /// A watch said something; an error: it broke.
     Watch {
-        source: RowSource,
-        /// Number of the watch of this source: replies of earlier ones do not count.
+        source: Source,
+        /// Of which watch of this source: late words of earlier ones do not count.
         generation: u64,
         reply: Result<WatchReply, String>,
     },
-    /// A transaction has this outcome.
-    Committed { id: u64, outcome: CommitOutcome },
+    /// What came of a transaction.
+    Committed { id: u64, outcome: Outcome },
     /// A deadline has passed.
     Time,
-    /// The process has to end.
+    /// The process is to end.
     Terminate,
 }
 
-/// Something that the driver has to do.
+/// What to do.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Output {
@@ -75,14 +75,14 @@ pub enum Output {
     Message { channel: u32, message: Bytes },
     /// Ask the store for its checkpoints and keyspaces.
     Status,
-    /// Watch these rows, instead of the source's earlier watch.
+    /// Watch, and no longer follow the source's earlier watch.
     Watch {
-        source: RowSource,
+        source: Source,
         generation: u64,
         request: WatchRequest,
     },
     /// Commit this transaction.
     Commit { id: u64, transaction: Transaction },
-    /// Send what is queued, then end with this status.
+    /// Send what is to be sent, then end with this status.
     Exit(u8),
 }

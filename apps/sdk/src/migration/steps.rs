@@ -1,27 +1,26 @@
-//! Steps between neighbouring schema versions, and the paths that lead over several of them.
+//! Steps between neighbouring schema versions, and the ways that lead over some of them.
 //!
-//! A path is walked in memory, step by step. The groups of one step need not be those of the next one, so a change is
-//! followed through each schema version on the path.
+//! A chain is walked in memory, step by step: the groups of one step need not be those of the next one, so what a change of
+//! some rows comes to is followed through each schema version on the way (see [`crate::instance`]'s `layers`).
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::mapping::Migration;
-use super::rows::Rows;
-use crate::error::MigrationError;
+use super::{Migration, MigrationError, Rows};
 
 type GroupOf = fn(&str, &str) -> String;
 type Map = fn(&Rows) -> Result<Rows, MigrationError>;
 
-/// Migrations of a release: one [`Migration`], or a tuple of up to five of neighbouring schema versions, in any order.
+/// What a release brings: one [`Migration`], or a tuple of up to five of neighbouring schema versions, in any order.
 pub trait Migrations {
+    /// Its steps.
     #[doc(hidden)]
-    fn functions() -> Vec<MigrationFunctions>;
+    fn steps() -> Vec<Step>;
 }
 
 impl<M: Migration> Migrations for M {
-    fn functions() -> Vec<MigrationFunctions> {
-        vec![MigrationFunctions {
+    fn steps() -> Vec<Step> {
+        vec![Step {
             old: M::OLD,
             new: M::NEW,
             group_of_old: M::group_of_old,
@@ -35,8 +34,8 @@ impl<M: Migration> Migrations for M {
 macro_rules! migrations {
     ($($part:ident)+) => {
         impl<$($part: Migration),+> Migrations for ($($part,)+) {
-            fn functions() -> Vec<MigrationFunctions> {
-                [$(<$part as Migrations>::functions()),+].concat()
+            fn steps() -> Vec<Step> {
+                [$(<$part as Migrations>::steps()),+].concat()
             }
         }
     };
@@ -50,7 +49,7 @@ migrations!(A B C D E);
 /// A migration as a value.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
-pub struct MigrationFunctions {
+pub struct Step {
     old: u32,
     new: u32,
     group_of_old: GroupOf,
@@ -59,113 +58,103 @@ pub struct MigrationFunctions {
     down: Map,
 }
 
-/// A migration in one direction, from its source to its target.
+/// A step in a direction.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
-    /// Schema version of the target.
-    pub(crate) target: u32,
-    source_group: GroupOf,
-    target_group: GroupOf,
-    to_source: Map,
-    to_target: Map,
+pub(crate) struct Hop {
+    pub(crate) far: u32,
+    near_group: GroupOf,
+    far_group: GroupOf,
+    to_near: Map,
+    to_far: Map,
 }
 
-impl MigrationFunctions {
-    fn leaving(self, version: u32) -> Option<Step> {
+impl Step {
+    fn leaving(self, version: u32) -> Option<Hop> {
         if version == self.new {
-            return Some(Step {
-                target: self.old,
-                source_group: self.group_of_new,
-                target_group: self.group_of_old,
-                to_source: self.up,
-                to_target: self.down,
+            return Some(Hop {
+                far: self.old,
+                near_group: self.group_of_new,
+                far_group: self.group_of_old,
+                to_near: self.up,
+                to_far: self.down,
             });
         }
-        (version == self.old).then_some(Step {
-            target: self.new,
-            source_group: self.group_of_old,
-            target_group: self.group_of_new,
-            to_source: self.down,
-            to_target: self.up,
+        (version == self.old).then_some(Hop {
+            far: self.new,
+            near_group: self.group_of_old,
+            far_group: self.group_of_new,
+            to_near: self.down,
+            to_far: self.up,
         })
     }
 }
 
-impl Step {
-    /// Group of a row in the source.
-    pub(crate) fn source_group(self, table: &str, key: &str) -> String {
-        (self.source_group)(table, key)
+impl Hop {
+    /// The group of a row on the near side.
+    pub(crate) fn near_group(self, table: &str, key: &str) -> String {
+        (self.near_group)(table, key)
     }
 
-    /// Group of a row in the target.
-    pub(crate) fn target_group(self, table: &str, key: &str) -> String {
-        (self.target_group)(table, key)
+    /// The group of a row on the far side.
+    pub(crate) fn far_group(self, table: &str, key: &str) -> String {
+        (self.far_group)(table, key)
     }
 
-    /// Maps a group's rows back to the source.
-    pub(crate) fn to_source(self, group: &str, target: &Rows) -> Result<Rows, MigrationError> {
-        map_group(group, target, self.to_source, self.source_group)
+    /// A group's rows on the near side.
+    pub(crate) fn to_near(self, group: &str, far: &Rows) -> Result<Rows, MigrationError> {
+        mapped(group, far, self.to_near, self.near_group)
     }
 
-    /// Maps a group's rows to the target.
-    pub(crate) fn to_target(self, group: &str, source: &Rows) -> Result<Rows, MigrationError> {
-        map_group(group, source, self.to_target, self.target_group)
+    /// A group's rows on the far side.
+    pub(crate) fn to_far(self, group: &str, near: &Rows) -> Result<Rows, MigrationError> {
+        mapped(group, near, self.to_far, self.far_group)
     }
 }
 
-/// Migrations of a release whose own schema version is known.
+/// The steps of a release whose own schema version is known.
 #[derive(Debug, Clone)]
 pub struct Chain {
     own: u32,
-    migrations: Vec<MigrationFunctions>,
+    steps: Vec<Step>,
 }
 
 impl Chain {
-    /// Migrations of a release with this schema version.
+    /// Of a release of this schema version.
     pub fn of<M: Migrations>(own: u32) -> Chain {
-        let migrations = M::functions();
-        Chain { own, migrations }
+        let steps = M::steps();
+        Chain { own, steps }
     }
 
-    /// Chain of a release that brings no migration.
+    /// Of a release that brings no migration.
     pub fn none(own: u32) -> Chain {
         Chain {
             own,
-            migrations: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
-    /// Path from the own schema version to another one, nearest step first; empty if both are the same.
-    pub(crate) fn path_to(&self, other: u32) -> Option<Vec<Step>> {
-        let mut path = Vec::new();
+    /// The way from the own schema version to another one, nearest step first; empty where it is the same.
+    pub(crate) fn to(&self, other: u32) -> Option<Vec<Hop>> {
+        let mut way = Vec::new();
         let mut at = self.own;
         while at != other {
             let next = if other > at { at + 1 } else { at - 1 };
-            path.push(self.steps_from(at).find(|step| step.target == next)?);
+            let mut hops = self.steps.iter().filter_map(|step| step.leaving(at));
+            way.push(hops.find(|hop| hop.far == next)?);
             at = next;
         }
-        Some(path)
+        Some(way)
     }
 
-    /// First step of the most likely path: to older versions, otherwise to newer ones.
-    pub(crate) fn nearest(&self) -> Option<Step> {
-        self.steps_from(self.own).min_by_key(|step| step.target)
-    }
-
-    fn steps_from(&self, version: u32) -> impl Iterator<Item = Step> {
-        self.migrations
-            .iter()
-            .filter_map(move |migration| migration.leaving(version))
+    /// The first step of the ways that are most likely taken: to older versions, else to newer ones.
+    pub(crate) fn nearest(&self) -> Option<Hop> {
+        let hops = self.steps.iter().filter_map(|step| step.leaving(self.own));
+        hops.min_by_key(|hop| hop.far)
     }
 }
 
-/// Maps a group. A panic of the author's code becomes an error, as it must not end more than its upgrade.
-fn map_group(
-    group: &str,
-    rows: &Rows,
-    map: Map,
-    group_of: GroupOf,
-) -> Result<Rows, MigrationError> {
+/// Maps a group. A panic of the author's code is an error here, as it must not end more than its upgrade.
+fn mapped(group: &str, rows: &Rows, map: Map, group_of: GroupOf) -> Result<Rows, MigrationError> {
     if rows.0.is_empty() {
         return Ok(Rows::new());
     }
@@ -173,54 +162,45 @@ fn map_group(
         let out = map(rows)?;
         let stray = out.0.keys().find(|(t, k)| group_of(t, k) != group);
         match stray {
-            Some((table, key)) => Err(MigrationError::new(format!(
-                "row {table}.{key}, which it makes, belongs to another group"
-            ))),
+            Some((table, key)) => Err(MigrationError(format!("{table}.{key} is outside of it"))),
             None => Ok(out),
         }
     }));
-    let result = result.unwrap_or_else(|_| Err(MigrationError::new("its code panicked")));
-    result.map_err(|error| MigrationError::new(format!("migration of group {group:?}: {error}")))
+    let result = result.unwrap_or_else(|_| Err(MigrationError("it panicked".to_owned())));
+    result.map_err(|error| MigrationError(format!("migration of group {group:?}: {error}")))
 }
 
-/// Maps the rows of a whole keyspace to the newest schema version of the migrations, for tests.
+/// The rows of a whole keyspace in the newest schema version that the migrations lead to: for tests.
 pub fn up<M: Migrations>(old: &Rows) -> Result<Rows, MigrationError> {
-    let mut migrations = M::functions();
-    migrations.sort_by_key(|migration| migration.old);
+    let mut steps = M::steps();
+    steps.sort_by_key(|step| step.old);
     let mut rows = old.clone();
-    for migration in migrations {
-        let (from, to) = (migration.group_of_old, migration.group_of_new);
-        rows = map_all(&rows, from, migration.up, to)?;
+    for step in steps {
+        rows = whole(&rows, step.group_of_old, step.up, step.group_of_new)?;
     }
     Ok(rows)
 }
 
-/// Maps the rows of a whole keyspace to the oldest schema version of the migrations, for tests.
+/// The rows of a whole keyspace in the oldest schema version that the migrations lead to: for tests.
 pub fn down<M: Migrations>(new: &Rows) -> Result<Rows, MigrationError> {
-    let mut migrations = M::functions();
-    migrations.sort_by_key(|migration| std::cmp::Reverse(migration.new));
+    let mut steps = M::steps();
+    steps.sort_by_key(|step| std::cmp::Reverse(step.new));
     let mut rows = new.clone();
-    for migration in migrations {
-        let (from, to) = (migration.group_of_new, migration.group_of_old);
-        rows = map_all(&rows, from, migration.down, to)?;
+    for step in steps {
+        rows = whole(&rows, step.group_of_new, step.down, step.group_of_old)?;
     }
     Ok(rows)
 }
 
-fn map_all(
-    rows: &Rows,
-    group_from: GroupOf,
-    map: Map,
-    group_to: GroupOf,
-) -> Result<Rows, MigrationError> {
+fn whole(from: &Rows, group_from: GroupOf, map: Map, to: GroupOf) -> Result<Rows, MigrationError> {
     let mut groups: BTreeMap<String, Rows> = BTreeMap::new();
-    for ((table, key), value) in &rows.0 {
+    for ((table, key), value) in &from.0 {
         let group = groups.entry(group_from(table, key)).or_default();
         group.0.insert((table.clone(), key.clone()), value.clone());
     }
     let mut out = Rows::new();
     for (group, rows) in groups {
-        out.0.extend(map_group(&group, &rows, map, group_to)?.0);
+        out.0.extend(mapped(&group, &rows, map, to)?.0);
     }
     Ok(out)
 }

@@ -1,13 +1,13 @@
-//! Tasks of an instance.
+//! The tasks of an instance:
 //!
 //! ```text
-//!   session (attaches, reads) -SessionEvent-> +--------+ --Blob--> transport
-//!   watches (one a source) --------Input----> | driver |
-//!   calls (commits, status) -------Input----> +--------+ --spawns--> calls, watches
-//!                                              signals, deadline
+//!   session (attaches, reads) --Said--> +--------+ --Blob--> transport
+//!   watches (one a source) ----Input--> | driver |
+//!   calls (commits, status) ---Input--> +--------+ --spawns--> calls, watches
+//!                                        signals, deadline
 //! ```
 //!
-//! The driver decides nothing: it waits, feeds the machine, and carries out its outputs.
+//! The driver holds no decision: it waits, feeds the machine, and carries out what that says.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -24,16 +24,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::session::{self, Outbox, SessionEvent};
+use super::session::{self, Outbox, Said};
 use crate::App;
-use crate::instance::{CommitOutcome, Input, Instance, Now, Output, RowSource};
+use crate::instance::{Input, Instance, Now, Outcome, Output, Source};
 
-/// Bound of the inputs between a task and the driver, which takes them one by one: enough to keep both busy. A watch
-/// whose queue is full is read no further, and the store ends it if that lasts.
+/// Inputs between a task and the driver, which takes them one by one: enough to keep both busy. A watch whose queue is
+/// full is read no further, and the store ends it if that lasts.
 const QUEUE: usize = 16;
-/// Deadline for the last records to leave.
-const CLOSING: Duration = Duration::from_millis(500);
-/// Exit status after a panic of the app, which is also Rust's own.
+/// How long the last words may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The exit status after a panic of the app; the one that Rust gives.
 const PANICKED: u8 = 101;
 
 /// An instance and its tasks; dropping it stops them.
@@ -43,114 +43,112 @@ pub(super) struct Driver<A: App> {
     store: Client,
     outbox: Outbox,
     sender: Option<mpsc::Sender<Blob>>,
-    events: mpsc::Receiver<SessionEvent>,
+    said: mpsc::Receiver<Said>,
     calls: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     watches: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
-    following: BTreeMap<RowSource, AbortHandle>,
+    following: BTreeMap<Source, AbortHandle>,
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
-    /// Fail point of this release, for fault injection: `APP.VERSION.input`.
-    fail_point: String,
+    /// A place where tests make an instance of this release fail: `APP.VERSION.input`.
+    fails_at: String,
 }
 
-/// Reason why the driver wakes up.
-enum Wakeup {
-    Session(Option<SessionEvent>),
+/// What the driver wakes up with.
+enum Woken {
+    Said(Option<Said>),
     Input(Input),
-    /// Room for another blob.
+    /// There is room for a blob.
     Room,
 }
 
 impl<A: App> Driver<A> {
-    /// Makes a driver; needs a Tokio runtime around it.
+    /// Needs a runtime around it.
     pub(super) fn new(instance: Instance<A>, release: &str, run_dir: &Path) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
-        let (sender, events) = mpsc::channel(QUEUE);
+        let (sender, said) = mpsc::channel(QUEUE);
         tasks.spawn(session::attach(run_dir.join("sessions.sock"), sender));
         Ok(Driver {
             instance,
             store: Client::new(run_dir.join("store.sock")),
             outbox: Outbox::default(),
             sender: None,
-            events,
+            said,
             calls: mpsc::channel(QUEUE),
             watches: mpsc::channel(QUEUE),
             following: BTreeMap::new(),
             tasks,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            fail_point: format!("{release}.input"),
+            fails_at: format!("{release}.input"),
         })
     }
 
-    /// Runs until the instance ends. Returns its exit status.
+    /// Runs until the instance ends; its exit status.
     pub(super) async fn run(mut self) -> u8 {
         let mut out = Vec::new();
         self.instance.start(now(), &mut out);
         loop {
             if let Some(status) = self.carry_out(&mut out) {
-                self.close().await;
+                self.last_words().await;
                 return status;
             }
             let inputs = match self.wait().await {
-                Wakeup::Room => {
+                Woken::Room => {
                     self.send();
                     continue;
                 }
-                Wakeup::Input(input) => vec![input],
-                Wakeup::Session(Some(SessionEvent::Inputs(inputs))) => inputs,
-                Wakeup::Session(Some(SessionEvent::Up(sender))) => {
+                Woken::Input(input) => vec![input],
+                Woken::Said(Some(Said::Inputs(inputs))) => inputs,
+                Woken::Said(Some(Said::Up(sender))) => {
                     self.outbox.clear();
                     self.sender = Some(sender);
                     vec![Input::SessionUp]
                 }
-                Wakeup::Session(Some(SessionEvent::Down)) => {
+                Woken::Said(Some(Said::Down)) => {
                     self.sender = None;
                     self.outbox.clear();
                     vec![Input::SessionDown]
                 }
-                Wakeup::Session(None) => {
-                    tracing::error!(
-                        "internal error: the task of the session with the proxy has ended"
-                    );
+                Woken::Said(None) => {
+                    tracing::error!("the session's task has ended");
                     return 1;
                 }
             };
             for input in inputs {
                 let instance = &mut self.instance;
-                // After a panic of the app the process ends, and nothing of that turn goes out.
-                let result = catch_unwind(AssertUnwindSafe(|| {
-                    if let Err(failed) = fail::point(&self.fail_point) {
+                // A panic of the app ends the process, and nothing of what it was at goes out.
+                let fed = catch_unwind(AssertUnwindSafe(|| {
+                    if let Err(failed) = fail::point(&self.fails_at) {
                         instance.fail(failed.to_string(), &mut out);
                     }
                     instance.handle(input, now(), &mut out);
                 }));
-                if result.is_err() {
+                if fed.is_err() {
                     return PANICKED;
                 }
             }
         }
     }
 
-    async fn wait(&mut self) -> Wakeup {
+    async fn wait(&mut self) -> Woken {
         let takes_watches = self.instance.takes_watches();
         let deadline = self.instance.next_deadline();
         let sending = self.sender.as_ref().filter(|_| !self.outbox.is_empty());
         tokio::select! {
-            _ = self.terminate.recv() => Wakeup::Input(Input::Terminate),
-            _ = self.interrupt.recv() => Wakeup::Input(Input::Terminate),
-            Some(input) = self.calls.1.recv() => Wakeup::Input(input),
-            event = self.events.recv() => Wakeup::Session(event),
-            Some(input) = self.watches.1.recv(), if takes_watches => Wakeup::Input(input),
-            () = room(sending) => Wakeup::Room,
-            () = until(deadline) => Wakeup::Input(Input::Time),
-            // Finished tasks are released.
-            Some(_) = self.tasks.join_next() => Wakeup::Room,
+            _ = self.terminate.recv() => Woken::Input(Input::Terminate),
+            _ = self.interrupt.recv() => Woken::Input(Input::Terminate),
+            Some(input) = self.calls.1.recv() => Woken::Input(input),
+            said = self.said.recv() => Woken::Said(said),
+            Some(input) = self.watches.1.recv(), if takes_watches => Woken::Input(input),
+            () = room(sending) => Woken::Room,
+            () = until(deadline) => Woken::Input(Input::Time),
+            // Ended tasks are let go of.
+            Some(_) = self.tasks.join_next() => Woken::Room,
         }
     }
 
-    /// Carries out the machine's outputs. Returns its exit status, if it ends.
+    /// Does what the machine says; its exit status, if it ends.
     fn carry_out(&mut self, out: &mut Vec<Output>) -> Option<u8> {
         let mut exit = None;
         for output in out.drain(..) {
@@ -158,21 +156,21 @@ impl<A: App> Driver<A> {
                 None | Some(Output::Control(_) | Output::Message { .. }) => {}
                 Some(Output::Exit(status)) => exit = Some(status),
                 Some(Output::Status) => {
-                    let (store, inputs) = (self.store.clone(), self.calls.0.clone());
+                    let (store, said) = (self.store.clone(), self.calls.0.clone());
                     self.tasks.spawn(async move {
                         let status = store.status().await.map_err(|away| away.to_string());
-                        let _ = inputs.send(Input::Status(status)).await;
+                        let _ = said.send(Input::Status(status)).await;
                     });
                 }
                 Some(Output::Commit { id, transaction }) => {
-                    let (store, inputs) = (self.store.clone(), self.calls.0.clone());
+                    let (store, said) = (self.store.clone(), self.calls.0.clone());
                     self.tasks.spawn(async move {
                         let outcome = match store.commit(transaction).await {
-                            Ok(Ok(committed)) => CommitOutcome::Committed(committed),
-                            Ok(Err(refusal)) => CommitOutcome::Refused(Box::new(refusal)),
-                            Err(away) => CommitOutcome::Unknown(away.to_string()),
+                            Ok(Ok(committed)) => Outcome::Committed(committed),
+                            Ok(Err(refusal)) => Outcome::Refused(Box::new(refusal)),
+                            Err(away) => Outcome::Unknown(away.to_string()),
                         };
-                        let _ = inputs.send(Input::Committed { id, outcome }).await;
+                        let _ = said.send(Input::Committed { id, outcome }).await;
                     });
                 }
                 Some(Output::Watch {
@@ -180,8 +178,8 @@ impl<A: App> Driver<A> {
                     generation,
                     request,
                 }) => {
-                    let (store, inputs) = (self.store.clone(), self.watches.0.clone());
-                    let watch = watch(store, request, source.clone(), generation, inputs);
+                    let (store, said) = (self.store.clone(), self.watches.0.clone());
+                    let watch = watch(store, request, source.clone(), generation, said);
                     let handle = self.tasks.spawn(watch);
                     if let Some(before) = self.following.insert(source, handle) {
                         before.abort();
@@ -193,7 +191,7 @@ impl<A: App> Driver<A> {
         exit
     }
 
-    /// Hands over as many blobs as there is room for.
+    /// Hands over what there is room for.
     fn send(&mut self) {
         let Some(sender) = &self.sender else {
             self.outbox.clear();
@@ -209,17 +207,17 @@ impl<A: App> Driver<A> {
         }
     }
 
-    /// Sends what is left, closes the session, and waits until the proxy has read it.
-    async fn close(mut self) {
-        let closing = async {
+    /// Sends what is left, closes the session, and waits for the proxy to have read that.
+    async fn last_words(mut self) {
+        let words = async {
             while !self.outbox.is_empty() {
                 room(self.sender.as_ref()).await;
                 self.send();
             }
             self.sender = None;
-            while !matches!(self.events.recv().await, None | Some(SessionEvent::Down)) {}
+            while !matches!(self.said.recv().await, None | Some(Said::Down)) {}
         };
-        let _ = tokio::time::timeout(CLOSING, closing).await;
+        let _ = tokio::time::timeout(LAST_WORDS, words).await;
     }
 }
 
@@ -239,7 +237,7 @@ async fn until(deadline: Option<Instant>) {
 
 async fn room(sender: Option<&mpsc::Sender<Blob>>) {
     match sender {
-        // An ended session always has room: what is sent to it is lost, and the machine is told.
+        // A session that has ended has room: what is sent then is lost with it, and the machine is told.
         Some(sender) => drop(sender.reserve().await),
         None => pending().await,
     }
@@ -248,13 +246,13 @@ async fn room(sender: Option<&mpsc::Sender<Blob>>) {
 async fn watch(
     store: Client,
     request: WatchRequest,
-    source: RowSource,
+    source: Source,
     generation: u64,
-    inputs: mpsc::Sender<Input>,
+    said: mpsc::Sender<Input>,
 ) {
-    let send = |reply| {
+    let tell = |reply| {
         let source = source.clone();
-        inputs.send(Input::Watch {
+        said.send(Input::Watch {
             source,
             generation,
             reply,
@@ -263,7 +261,7 @@ async fn watch(
     let mut replies = match store.watch(request).await {
         Ok(replies) => replies,
         Err(away) => {
-            let _ = send(Err(away.to_string())).await;
+            let _ = tell(Err(away.to_string())).await;
             return;
         }
     };
@@ -274,7 +272,7 @@ async fn watch(
             Err(status) => Err(status.message().to_owned()),
         };
         let broken = reply.is_err();
-        if send(reply).await.is_err() || broken {
+        if tell(reply).await.is_err() || broken {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! Process around an app: command line, lock, log, and driver.
+//! The process around an app: its command line, its lock, its log, and the driver.
 
 mod driver;
 mod flags;
@@ -21,21 +21,24 @@ use driver::Driver;
 use flags::Flags;
 use lock::InstanceLock;
 
-/// Set by morphd if no instance serves the app meanwhile: after a death, or at the first start. A variable and no flag,
-/// so that a release with an older SDK starts too.
+/// For a test of the tests only: where it is set, a resume deletes all rules and adds them again, which Morpheus never does
+/// and its tests have to notice.
+const REINSTALL: &str = "MORPH_SDK_REINSTALL";
+/// morphd sets it where nobody serves the app meanwhile: after a death, or at the first start. A variable and no flag, so that a
+/// release of an older SDK starts too.
 const ALONE: &str = "MORPH_ALONE";
 
 fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|set| set == "1")
 }
 
-/// Runs an app whose tables have but one schema version; the whole `main` of its executable.
+/// The `main` of an app whose tables have but one schema version.
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
     main(app, Chain::none)
 }
 
-/// Runs an app that can also work on other schema versions of its tables: through one migration, or a tuple of
-/// neighbouring ones. The whole `main` of its executable.
+/// The `main` of an app that can also run on other schema versions of its tables: through one migration, or a tuple of
+/// neighbouring ones.
 pub fn run_with_migration<A: App, M: Migrations>(app: impl FnOnce() -> A) -> ExitCode {
     main(app, Chain::of::<M>)
 }
@@ -62,27 +65,28 @@ fn start<A: App>(
         writeln!(std::io::stdout(), "{schema}")?;
         return Ok(0);
     }
-    let Some(arguments) = flags.arguments() else {
+    let Some(start) = flags.start() else {
         writeln!(std::io::stdout(), "{}", flags::version())?;
         return Ok(0);
     };
-    let manifest = Manifest::read(&arguments.manifest)?;
-    let lock = InstanceLock::take(&arguments.run_dir, &manifest, &arguments.instance)
-        .context("cannot lock this instance's file in RUN_DIR/instances")?;
+    let manifest = Manifest::read(&start.manifest)?;
+    let lock = InstanceLock::take(&start.run_dir, &manifest, &start.instance)
+        .context("cannot lock the instance's file in RUN_DIR/instances")?;
     tracing::info!(
         app = %manifest.name,
         release = %manifest.version,
-        instance = %arguments.instance,
-        "starting"
+        instance = %start.instance,
+        "starts"
     );
     let config = Config {
         chain: chain(manifest.schema),
         manifest,
-        instance: arguments.instance,
+        instance: start.instance,
         node: flags.node.clone(),
         pid: std::process::id(),
         keyspace: flags.keyspace,
-        unserved: is_set(ALONE),
+        reinstall: is_set(REINSTALL),
+        alone: is_set(ALONE),
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);
@@ -91,8 +95,8 @@ fn start<A: App>(
         .build()
         .context("cannot start the runtime")?;
     let status = runtime.block_on(async {
-        let driver = Driver::new(instance, &release, &arguments.run_dir)
-            .context("cannot install signal handlers")?;
+        let driver =
+            Driver::new(instance, &release, &start.run_dir).context("cannot take signals")?;
         anyhow::Ok(driver.run().await)
     });
     runtime.shutdown_background();

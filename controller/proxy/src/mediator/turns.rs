@@ -225,13 +225,13 @@ impl Mediator {
         };
         let checked = slot
             .permit_turn(id, end.epoch, end.event)
-            .and_then(|pass| Ok((pass, self.check(app, end.epoch, &commands)?)));
-        let (pass, kinds) = match checked {
+            .and_then(|permit| Ok((permit, self.check(app, end.epoch, &commands)?)));
+        let (permit, kinds) = match checked {
             Ok(checked) => checked,
             Err(rejection) => return self.reject(id, app, end.turn, rejection),
         };
         let event = end.event;
-        let channels = self.forward_turn(id, app, commands, &kinds, pass, now);
+        let channels = self.forward_turn(id, app, commands, &kinds, permit, now);
         self.feed_slot(app, SlotInput::Forwarded { event }, now, out);
         if channels.is_empty() {
             return self.feed_slot(app, turn_accepted(id, end.turn, event), now, out);
@@ -299,13 +299,13 @@ impl Mediator {
         app: u8,
         commands: Vec<(u32, Bytes)>,
         kinds: &[CommandKind],
-        pass: TurnPermit,
+        permit: TurnPermit,
         now: Instant,
     ) -> Vec<u32> {
         let mut full = Vec::new();
         let mut counts = [0u64; 4];
         for ((channel, message), kind) in commands.iter().zip(kinds) {
-            if pass.drop_packet_outs && *kind == CommandKind::PacketOut {
+            if permit.drop_packet_outs && *kind == CommandKind::PacketOut {
                 continue;
             }
             if !self.forward(id, *channel, message, kind.expects(), now) {

@@ -12,7 +12,7 @@ use super::*;
 /// Limit of remembered retries: after a restart morphd repeats only the last ones.
 const RETRIES: usize = 256;
 
-/// Deaths of live instances, and the events under suspicion.
+/// Deaths of live instances, and the suspected events.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Suspects {
     /// Last event that was in flight at a death.

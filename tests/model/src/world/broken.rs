@@ -14,7 +14,7 @@ impl World {
                 let fence = op::shared([], [op::fence(&app, NODE, epoch, release)]);
                 let unflushed = setup.mutation == Some(crate::Mutation::UnflushedFence);
                 match self.store.change().commit(fence, unflushed) {
-                    CommitOutcome::Committed(committed) => {
+                    Outcome::Committed(committed) => {
                         let checkpoint = self
                             .store
                             .get()
@@ -29,13 +29,13 @@ impl World {
                             revision: committed.revision,
                         }
                     }
-                    CommitOutcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
+                    Outcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
                         FenceOutcome::LostRace
                     }
-                    CommitOutcome::Refused(refusal) => {
+                    Outcome::Refused(refusal) => {
                         FenceOutcome::StoreUnavailable(refusal.to_string())
                     }
-                    CommitOutcome::Unknown(why) => FenceOutcome::StoreUnavailable(why),
+                    Outcome::Unknown(why) => FenceOutcome::StoreUnavailable(why),
                 }
             }
         };

@@ -1,5 +1,4 @@
-//! Surroundings of an instance: the store's own core over a map, a proxy of a few lines, and a switch that is a set of
-//! rules.
+//! What an instance meets: the store's own core over a map, a proxy of a few lines, and a switch that is a set of rules.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -24,24 +23,24 @@ use morph_store::op;
 use prost::Message as _;
 
 use super::app::S;
-use crate::instance::{CommitOutcome, Config, Input, Instance, Now, Output, RowSource};
+use crate::instance::{Config, Input, Instance, Now, Outcome, Output, Source};
 use crate::migration::Chain;
 use crate::{App, Migrations};
 
-/// A store whose transactions are decided by the store's own code.
+/// A store: what a transaction means is the store's own code.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) state: State,
     rows: BTreeMap<At, (u64, String)>,
-    /// All changes so far; each world knows how many of them it has reported.
+    /// All changes so far; each world knows how many of them it has told.
     news: Vec<(u32, Change)>,
-    /// All changes, for watches that go on.
+    /// All of them, for watches that go on.
     past: Vec<(u32, Change)>,
-    /// Revision at which the keyspaces of an app were last changed.
+    /// When the keyspaces of an app were last changed.
     respaced: BTreeMap<String, u64>,
-    /// Whether no watch can go on: all have to load again.
+    /// No watch goes on: all load again.
     pub(super) compacted: bool,
-    /// Whether unsynced transactions wait for the disk until [`sync`](Store::sync); see [`lag`](Store::lag).
+    /// What may wait for the disk does, until [`sync`](Store::sync): see [`lag`](Store::lag).
     pub(super) lags: bool,
     on_disk: (State, BTreeMap<At, (u64, String)>),
 }
@@ -57,14 +56,14 @@ impl Rows for Revisions<'_> {
 }
 
 impl Store {
-    pub(super) fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Outcome {
         let waits = self.lags && transaction.durability() == Durability::Async;
         let outcome = self.apply(transaction);
         if self.lags && !waits {
             self.sync();
         }
         match outcome {
-            CommitOutcome::Committed(committed) => CommitOutcome::Committed(Committed {
+            Outcome::Committed(committed) => Outcome::Committed(Committed {
                 durable: self.durable(),
                 ..committed
             }),
@@ -72,7 +71,7 @@ impl Store {
         }
     }
 
-    /// Makes unsynced transactions wait for the disk from now on.
+    /// From now on what may wait for the disk does.
     pub(super) fn lag(&mut self) {
         self.sync();
         self.lags = true;
@@ -85,12 +84,12 @@ impl Store {
         }
     }
 
-    /// Writes everything to disk.
+    /// All gets on disk.
     pub(super) fn sync(&mut self) {
         self.on_disk = (self.state.clone(), self.rows.clone());
     }
 
-    /// Loses everything that is not on disk. The lost revisions are not used again.
+    /// What is not on disk is gone, and its revisions do not come again.
     pub(super) fn crash(&mut self) {
         let revision = self.state.revision + 1000;
         (self.state, self.rows) = self.on_disk.clone();
@@ -100,11 +99,11 @@ impl Store {
         self.compacted = true;
     }
 
-    fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
+    fn apply(&mut self, transaction: Transaction) -> Outcome {
         let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
         let effects = match verdict {
             Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
+            Verdict::Refused(refused) => return Outcome::Refused(Box::new(refused.into())),
         };
         for (at, value) in effects.rows.clone() {
             let row = RowValue {
@@ -132,7 +131,7 @@ impl Store {
         for (app, _) in effects.used.iter().chain(dropped) {
             self.respaced.insert(app.clone(), effects.revision);
         }
-        CommitOutcome::Committed(Committed {
+        Outcome::Committed(Committed {
             revision: effects.revision,
             checkpoints: effects.checkpoints,
             durable: effects.revision,
@@ -145,7 +144,7 @@ impl Store {
 
     pub(super) fn must_commit(&mut self, transaction: Transaction) -> Committed {
         match self.commit(transaction) {
-            CommitOutcome::Committed(committed) => committed,
+            Outcome::Committed(committed) => committed,
             other => panic!("{other:?}"),
         }
     }
@@ -170,7 +169,7 @@ impl Store {
         self.state.checkpoints.values().next().cloned().unwrap()
     }
 
-    /// Rows of a keyspace, by `table/key`.
+    /// A keyspace's rows: `table/key` and value.
     pub(super) fn keyspace(&self, app: &str, id: u32) -> BTreeMap<String, String> {
         let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
         let row =
@@ -217,36 +216,37 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         pid: 1,
         keyspace: None,
         chain: Chain::of::<M>(2),
-        unserved: false,
+        reinstall: false,
+        alone: false,
     }
 }
 
-/// One instance and its surroundings.
+/// One instance and all that it meets.
 pub(super) struct World<A: App> {
     pub(super) instance: Instance<A>,
     pub(super) store: Store,
     pub(super) now: Instant,
-    /// Records that the instance sent, and its end, in order, without its requests to the store.
+    /// What the instance sent, and ended with, in order; not what it asks of the store.
     pub(super) sent: Vec<Output>,
-    /// Unanswered transactions.
+    /// Commits that were asked for and not answered.
     pub(super) commits: VecDeque<(u64, Transaction)>,
     pub(super) accepts: bool,
     pub(super) commits_at_once: bool,
     pub(super) reads_switch: bool,
-    /// Whether the tables of other apps come only with `others_come`.
+    /// The tables of other apps come only when `others_come`.
     pub(super) others_late: bool,
-    late: Vec<(RowSource, u64, WatchRequest)>,
+    late: Vec<(Source, u64, WatchRequest)>,
     pub(super) rules: RuleSet,
-    /// Flow-mods that the switch received.
+    /// The flow-mods that the switch got.
     pub(super) flow_mods: Vec<FlowMod>,
     turn: Vec<FlowMod>,
-    /// Number of the watch, app, keyspace, and how many of the store's changes were there before.
-    watches: BTreeMap<RowSource, (u64, String, u32, usize)>,
-    /// Number of the store's changes that were reported.
+    /// Generation, app, keyspace, and how many of the store's news were there before.
+    watches: BTreeMap<Source, (u64, String, u32, usize)>,
+    /// How many of the store's news it was told.
     heard: usize,
-    replies: VecDeque<(RowSource, u64, WatchReply)>,
+    replies: VecDeque<(Source, u64, WatchReply)>,
     next_event: u64,
-    /// Number of watches that went on without a snapshot.
+    /// Watches that went on without a snapshot.
     pub(super) resumed: usize,
     /// Time that the instance took.
     pub(super) spent: Duration,
@@ -277,7 +277,7 @@ impl<A: App> World<A> {
         }
     }
 
-    /// Starts the instance and attaches it, with one switch.
+    /// Starts it and attaches it, with one switch.
     pub(super) fn attach(&mut self) {
         let mut out = Vec::new();
         self.instance.start(self.at(), &mut out);
@@ -303,7 +303,7 @@ impl<A: App> World<A> {
         self.control(to_app::Record::Welcome(welcome));
     }
 
-    /// Fences and resumes the instance.
+    /// Fences and resumes it.
     pub(super) fn resume(&mut self) {
         let epoch = self.store.state.checkpoints.values().next();
         let epoch = epoch.map_or(0, |checkpoint| checkpoint.epoch);
@@ -343,13 +343,11 @@ impl<A: App> World<A> {
         });
     }
 
-    pub(super) fn instruct(&mut self, what: instruction::Instruction) {
-        let instruction = Instruction {
+    pub(super) fn tell(&mut self, what: instruction::Instruction) {
+        let told = Instruction {
             instruction: Some(what),
         };
-        self.control(to_app::Record::Instruction(
-            instruction.encode_to_vec().into(),
-        ));
+        self.control(to_app::Record::Instruction(told.encode_to_vec().into()));
     }
 
     pub(super) fn control(&mut self, record: to_app::Record) {
@@ -369,11 +367,11 @@ impl<A: App> World<A> {
 
     /// Feeds one input, and then whatever comes of it.
     pub(super) fn feed(&mut self, input: Input) {
-        self.feed_one(input);
+        self.hand(input);
         self.news();
     }
 
-    fn feed_one(&mut self, input: Input) {
+    fn hand(&mut self, input: Input) {
         let mut out = Vec::new();
         let (now, began) = (self.at(), Instant::now());
         self.instance.handle(input, now, &mut out);
@@ -381,7 +379,7 @@ impl<A: App> World<A> {
         self.carry_out(out);
     }
 
-    /// Reports the store's changes to the watches.
+    /// Tells the watchers what has changed in the store.
     pub(super) fn news(&mut self) {
         let heard = std::mem::replace(&mut self.heard, self.store.news.len());
         let news = self.store.news.iter().enumerate().skip(heard);
@@ -404,7 +402,7 @@ impl<A: App> World<A> {
             let Some((source, generation, reply)) = self.replies.pop_front() else {
                 return;
             };
-            self.feed_one(Input::Watch {
+            self.hand(Input::Watch {
                 source,
                 generation,
                 reply: Ok(reply),
@@ -412,11 +410,11 @@ impl<A: App> World<A> {
         }
     }
 
-    /// Breaks the watch of the own rows.
+    /// The watch of the own rows breaks.
     pub(super) fn break_watch(&mut self) {
-        let (generation, ..) = self.watches[&RowSource::Own];
+        let (generation, ..) = self.watches[&Source::Own];
         self.feed(Input::Watch {
-            source: RowSource::Own,
+            source: Source::Own,
             generation,
             reply: Err("for the test".into()),
         });
@@ -479,8 +477,8 @@ impl<A: App> World<A> {
         self.news();
     }
 
-    fn watch(&mut self, source: RowSource, generation: u64, request: WatchRequest) {
-        if self.others_late && matches!(source, RowSource::Other(_)) {
+    fn watch(&mut self, source: Source, generation: u64, request: WatchRequest) {
+        if self.others_late && matches!(source, Source::Other(_)) {
             self.late.push((source, generation, request));
             return;
         }
@@ -532,8 +530,8 @@ impl<A: App> World<A> {
         self.watches.insert(source, (generation, app, id, from));
     }
 
-    /// Continues a watch after a revision.
-    fn go_on(&mut self, source: RowSource, generation: u64, from: u64, keyspace: Keyspace) {
+    /// A watch goes on after a revision.
+    fn go_on(&mut self, source: Source, generation: u64, from: u64, keyspace: Keyspace) {
         let respaced = self.store.respaced.get(&keyspace.app).copied();
         if self.store.compacted || respaced.is_some_and(|at| at > from) {
             let ended = watch_reply::Reply::Ended(Ended {
@@ -574,7 +572,7 @@ impl<A: App> World<A> {
         self.feed(Input::Committed { id, outcome });
     }
 
-    /// Answers the last record as the proxy does.
+    /// What the proxy does about the last record.
     fn answer(&mut self) {
         match self.sent.last() {
             Some(Output::Message { message, .. }) => {
@@ -645,7 +643,7 @@ impl<A: App> World<A> {
         });
     }
 
-    /// Reports so far.
+    /// The reports so far.
     pub(super) fn reports(&self) -> Vec<report::Report> {
         let said = self.sent.iter().filter_map(|output| match output {
             Output::Control(from_app::Record::Report(bytes)) => Some(bytes.clone()),
@@ -655,7 +653,7 @@ impl<A: App> World<A> {
             .collect()
     }
 
-    /// Short texts of the records sent so far, without messages of readings.
+    /// The records sent so far, as words; without messages of readings.
     pub(super) fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
         for output in &self.sent {
@@ -686,7 +684,7 @@ impl<A: App> World<A> {
         words
     }
 
-    /// Forgets the records and flow-mods so far.
+    /// Forgets what was sent.
     pub(super) fn forget(&mut self) {
         self.sent.clear();
         self.flow_mods.clear();

@@ -102,7 +102,7 @@ fn messages_that_1_0_cannot_express_are_refused_with_a_reason() {
         ),
         (
             with(|f| f.instructions = vec![Instruction::ApplyActions(vec![Action::Group(1)])]),
-            "no action Group",
+            "no action group",
         ),
         (
             with(|f| f.match_ = Match::new().metadata(1)),
