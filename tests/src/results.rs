@@ -9,7 +9,9 @@ pub fn long() -> bool {
 
 /// Prints a figure with its limit (empty where there is none). `name` is `FILE/FIGURE`, with the file name of the test.
 pub fn result(name: &str, value: impl Display, limit: impl Display) {
-    result_row(name, &[value.to_string(), limit.to_string()]);
+    let mut cells = vec![value.to_string(), limit.to_string()];
+    cells.retain(|cell| !cell.is_empty());
+    result_row(name, &cells);
 }
 
 /// Prints a row of a table with columns of its own. A row `FILE/` holds the headings.

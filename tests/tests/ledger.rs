@@ -39,7 +39,7 @@ fn upgrades_and_rollbacks_lose_duplicate_and_reorder_nothing() -> Result<()> {
     let sent = ledger.check_books(Delivery::ExactlyOnce)?;
     result("ledger/upgrades and rollbacks", rounds, "");
     result("ledger/packets, each applied and answered once", sent, "");
-    result("ledger/packets held in hand-overs", held, "at least 1");
+    result("ledger/events held in hand-overs", held, "at least 1");
     ensure!(held > 0, "no event was ever held");
     ledger.finish()
 }

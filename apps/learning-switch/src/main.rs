@@ -1,27 +1,27 @@
 //! learning-switch: each switch learns behind which of its ports a host is, from the packets that the host sends.
 //!
-//! 1. A packet whose source is not known at the port it came in by is punted. Its source is learned: `macs/DPID/MAC = port`.
-//! 2. The packet itself is sent on, to where its destination is known to be, or to all other ports.
-//! 3. What comes from a known source stays in the switch: it goes where its destination is known to be, or to all other ports.
+//! 1. A packet whose source is not known at its ingress port is punted. Its source is learned: `macs/DPID/MAC = port`.
+//! 2. The packet itself is sent on, to the port of its destination if that is known, otherwise to all other ports.
+//! 3. Packets of a known source stay in the switch: they go to the port of their destination, or to all other ports.
 //!
-//! This takes two tables, one rule a host in each. A switch that has only one (OpenFlow 1.0) gets a rule for each pair of
-//! known hosts instead.
+//! This takes two tables with one rule a host in each. A switch that has only one (OpenFlow 1.0) gets a rule for each
+//! pair of known hosts instead.
 
 use std::process::ExitCode;
 
 use morph_sdk::packet::Ethernet;
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, Rules,
-    Table, TableShape, Touched, Turn, View, port,
+    Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, RuleInput,
+    Rules, Table, TableShape, Turn, View, port,
 };
 
 #[cfg(test)]
 mod tests;
 
-/// Behind which port of a switch a host is.
+/// Port of each host, by switch.
 const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");
 
-/// Offsets of the two tables: is the source known here, and where is the destination.
+/// Offsets of the two tables: one checks the source, the other knows the destination.
 const SOURCES: u8 = 0;
 const DESTINATIONS: u8 = 1;
 
@@ -29,9 +29,9 @@ struct LearningSwitch;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
-    /// What holds on a switch before anything is learned.
+    /// Rules of a switch that hold before anything is learned.
     Switch(Dpid),
-    /// One host, as one switch sees it; on a switch with one table, all packets to that host.
+    /// Rules of one host on one switch; on a switch with one table, those for all packets to that host.
     Host(Dpid, MacAddr),
 }
 
@@ -50,22 +50,22 @@ impl App for LearningSwitch {
                     forget(*dpid, port, turn);
                 }
             }
-            // Hosts keep their places while a switch is away; a packet lost is learned from when it is sent again.
+            // Hosts keep their places while a switch is away. A lost packet teaches its source when it is sent again.
             Event::SwitchUp(_) | Event::SwitchDown(_) | Event::FlowRemoved(_) => {}
             Event::Lost { .. } | Event::Resync { .. } => {}
         }
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Group> {
-        match what {
-            // How many tables it has is known from now on.
-            Touched::Switch(dpid) => {
+    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Group> {
+        match input {
+            // The number of tables is known from now on.
+            RuleInput::Switch(dpid) => {
                 let hosts = hosts(*dpid, view).map(|(mac, _)| Group::Host(*dpid, mac));
                 [Group::Switch(*dpid)].into_iter().chain(hosts).collect()
             }
-            Touched::Row(row) => match row.of(&MACS) {
-                // In one table all other hosts have a rule for packets from this one.
+            RuleInput::Row(row) => match row.of(&MACS) {
+                // With one table all other hosts have a rule for packets from this one.
                 Some(((dpid, mac), ..)) if has_one_table(dpid, view) => {
                     let others = hosts(dpid, view).map(|(other, _)| other);
                     let others = others.filter(|other| *other != mac);
@@ -107,19 +107,19 @@ impl App for LearningSwitch {
     }
 }
 
-/// How many tables a switch has that is not connected shows when it is.
+/// Whether a connected switch has only one table. A switch that is not connected counts as having more.
 fn has_one_table(dpid: Dpid, view: &View<'_>) -> bool {
     view.switch(dpid).is_some_and(|switch| switch.tables == 1)
 }
 
-/// The hosts that a switch knows, and the ports behind which they are.
+/// Hosts that a switch knows, with their ports.
 fn hosts<'a>(dpid: Dpid, view: &View<'a>) -> impl Iterator<Item = (MacAddr, u32)> + use<'a> {
     let of = move |((on, mac), port)| (on == dpid).then_some((mac, port));
     view.iter(&MACS).filter_map(of)
 }
 
-/// A host's rules in a single table: what it sends to nobody known goes to all other ports, and what others send to it
-/// goes to its port.
+/// Rules of a host in a single table: packets to unknown destinations go to all other ports, and packets of other hosts
+/// to this one go to its port.
 fn pairs(dpid: Dpid, (mac, port): (MacAddr, u32), view: &View<'_>, rules: &mut Rules) {
     let from = Match::new().in_port(port).eth_src(mac);
     let flood = rules.on(dpid).priority(1).matching(from);

@@ -1,4 +1,4 @@
-//! The app on the bench.
+//! Tests of the app on the bench.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ fn packet(src: MacAddr, dst: MacAddr) -> Bytes {
     frame(dst, src, ether_type::IPV4, &[])
 }
 
-/// Where the rules send a packet: by the rule of the highest priority, table by table.
+/// Actions that the rules apply to a packet: by the rule of the highest priority, table by table.
 fn walk(rules: &BTreeMap<Dpid, RuleSet>, in_port: u32, src: MacAddr, dst: MacAddr) -> Vec<Action> {
     let mut table = PIPELINE.first;
     loop {
@@ -115,7 +115,7 @@ fn one_table_forgets_and_moves() {
     bench.packet_in(S, 3, packet(B, A));
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(3)]);
     assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
-    // Both behind one port, at once.
+    // Both hosts are behind one port, and are forgotten at once.
     let mut port = PortInfo::new(1);
     port.state = 1;
     let reason = PortReason::Modify;

@@ -1,4 +1,4 @@
-//! The executable of ledger 2.0.0.
+//! Executable of ledger 2.0.0.
 
 use std::process::ExitCode;
 

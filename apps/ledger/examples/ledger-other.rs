@@ -1,4 +1,4 @@
-//! The executable of a second app, of the same kind as the ledger, which takes the packets of another port.
+//! Executable of a second app of the same kind, which takes the packets of another port.
 
 use std::process::ExitCode;
 

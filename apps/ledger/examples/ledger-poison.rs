@@ -1,11 +1,11 @@
-//! The executable of a ledger that dies of one packet of each switch.
+//! Executable of a ledger that one packet of each switch kills.
 
 use std::process::ExitCode;
 
 use ledger::{Ledger, PORT, Rows1, number};
-use morph_sdk::{App, AppError, Dpid, Event, Rules, Touched, Turn, View};
+use morph_sdk::{App, AppError, Dpid, Event, RuleInput, Rules, Turn, View};
 
-/// Its number.
+/// Number of the packet that kills the app.
 const POISON: u64 = 50;
 
 struct Poisoned(Ledger<Rows1>);
@@ -20,8 +20,8 @@ impl App for Poisoned {
         self.0.event(event, turn)
     }
 
-    fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Dpid> {
-        self.0.groups(what, view)
+    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Dpid> {
+        self.0.groups(input, view)
     }
 
     fn rules(&self, dpid: &Dpid, view: &View<'_>, rules: &mut Rules) {

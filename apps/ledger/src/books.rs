@@ -1,8 +1,8 @@
-//! Where the books are kept, in each schema, and how one becomes the other.
+//! Storage of the books in each schema version, and the migration between them.
 //!
 //! ```text
 //! schema 1: books/DPID       = [[first, last], ...]
-//! schema 2: runs/DPID/INDEX  = {"first": N, "last": N}     the same, a row a run
+//! schema 2: runs/DPID/INDEX  = {"first": N, "last": N}     one row a run
 //! ```
 
 use std::collections::BTreeMap;
@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 use morph_sdk::{Dpid, Migration, MigrationError, Rows, Table, Turn};
 use serde::{Deserialize, Serialize};
 
-use crate::TOLD;
-
-/// Consecutive numbers, both ends included.
+/// First and last of consecutive numbers, both included.
 pub type Run = (u64, u64);
 
 pub(crate) const BOOKS: Table<Dpid, Vec<Run>> = Table::new("books");
@@ -25,17 +23,18 @@ struct RunRow {
     last: u64,
 }
 
-/// A way to keep books.
+/// Counts of other events by switch and kind: `up`, `down`, `lost`, `resync`; switch 0 stands for all switches.
+pub const COUNTS: Table<(Dpid, String), u64> = Table::new("told");
+
+/// Storage of books.
 pub trait Books: Send + 'static {
     /// Writes a number to the end of a switch's book.
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>);
 }
 
-/// Schema 1.
 #[derive(Debug)]
 pub struct Rows1;
 
-/// Schema 2.
 #[derive(Debug)]
 pub struct Rows2;
 
@@ -50,7 +49,7 @@ impl Books for Rows1 {
 impl Books for Rows2 {
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
         let rows = turn.view().prefix(&RUNS, &format!("{dpid}/"));
-        // In the order of their text, not of their numbers.
+        // The rows are in the order of their text, not of their numbers.
         let last = rows.max_by_key(|((_, index), _)| *index);
         let (index, row) = match last {
             Some(((_, index), row)) if row.last.checked_add(1) == Some(number) => {
@@ -74,7 +73,7 @@ impl RunRow {
     }
 }
 
-/// Adds a number to the end of a book: to the last run where it follows it, else as a run of its own.
+/// Adds a number to a book: to the last run if it follows it, otherwise as a run of its own.
 pub fn append(runs: &mut Vec<Run>, number: u64) {
     match runs.last_mut() {
         Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
@@ -82,7 +81,7 @@ pub fn append(runs: &mut Vec<Run>, number: u64) {
     }
 }
 
-/// The migration that 2.0.0 brings.
+/// Migration of release 2.0.0.
 #[derive(Debug)]
 pub struct V1ToV2;
 
@@ -106,7 +105,7 @@ impl Migration for V1ToV2 {
 
     fn up(old: &Rows) -> Result<Rows, MigrationError> {
         let mut new = Rows::new();
-        new.pass(old, TOLD.name());
+        new.pass(old, COUNTS.name());
         for (dpid, runs) in old.of(&BOOKS)? {
             for (index, (first, last)) in (0..).zip(runs) {
                 new.put(&RUNS, &(dpid, index), &RunRow { first, last })?;
@@ -122,7 +121,7 @@ impl Migration for V1ToV2 {
             book.insert(index, (row.first, row.last));
         }
         let mut old = Rows::new();
-        old.pass(new, TOLD.name());
+        old.pass(new, COUNTS.name());
         for (dpid, runs) in books {
             old.put(&BOOKS, &dpid, &runs.into_values().collect())?;
         }

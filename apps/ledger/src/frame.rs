@@ -1,11 +1,11 @@
 //! Numbered packets: an Ethernet frame whose payload begins with a number.
 
-/// `IEEE Std 802 - Local Experimental Ethertype 1`.
+/// Ether type of numbered packets: `IEEE Std 802 - Local Experimental Ethertype 1`.
 pub const ETHERTYPE: u16 = 0x88b5;
-/// Destination, source, type.
+/// Length of destination, source and type.
 const HEADER: usize = 14;
 
-/// The number that a frame bears; `None` for all other frames.
+/// Number that a frame bears; `None` for all other frames.
 pub fn number(frame: &[u8]) -> Option<u64> {
     let kind = frame.get(HEADER - 2..HEADER)?;
     let payload = frame.get(HEADER..HEADER + 8)?;

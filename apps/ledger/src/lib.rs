@@ -1,13 +1,13 @@
-//! The ledger: an app for the tests of Morpheus. It writes down every numbered packet that it applied, for each switch and in
-//! the order in which it did, and answers each with one packet-out that bears the number.
+//! The ledger: an app for the tests of Morpheus. It records every numbered packet that it applied, for each switch and
+//! in order, and answers each with one packet-out that bears the number.
 //!
 //! 1. A packet that came in by [`PORT`] of a switch is punted; all others go to the next app.
-//! 2. Its number goes to the end of the switch's book. A book is a list of runs of consecutive numbers: whatever is lost,
-//!    doubled or out of order ends a run, so that nothing is forgotten and a book of millions takes one row.
-//! 3. The packet goes out again by the port that it came in by.
-//! 4. Events that are no packets are counted, and so are packets told as lost.
+//! 2. Its number goes to the end of the switch's book. A book is a list of runs of consecutive numbers: whatever is
+//!    lost, doubled or out of order ends a run, so nothing is forgotten and a book of millions takes one row.
+//! 3. The packet goes out again by its ingress port.
+//! 4. Other events are counted, and so are packets reported as lost.
 //!
-//! Its releases differ in where they keep the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
+//! The releases differ in how they store the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
 
 mod books;
 mod frame;
@@ -15,21 +15,18 @@ mod frame;
 mod tests;
 
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, Match, PacketIn, Rules, Table, Touched, Turn, View, port,
+    Action, App, AppError, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
 };
 
-pub use books::{Books, Rows1, Rows2, Run, V1ToV2, append};
+pub use books::{Books, COUNTS, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, number};
 
-/// The port whose packets the ledger takes.
+/// Port whose packets the ledger takes.
 pub const PORT: u32 = 1;
-/// The port whose packets a second app of the same kind takes, which runs beside it.
+/// Port whose packets a second app of the same kind takes, which runs beside the ledger.
 pub const OTHER_PORT: u32 = 2;
 
-/// What else was told of a switch: `up`, `down`, `lost`, `resync`; 0 is any switch.
-pub const TOLD: Table<(Dpid, String), u64> = Table::new("told");
-
-/// The app, with its books kept as `B` does, for the packets of one port.
+/// The ledger app, with its books stored as `B` does, for the packets of one port.
 #[derive(Debug)]
 pub struct Ledger<B> {
     port: u32,
@@ -37,7 +34,6 @@ pub struct Ledger<B> {
 }
 
 impl<B: Books> Ledger<B> {
-    /// For the packets that come in by this port.
     pub fn new(port: u32, books: B) -> Self {
         Ledger { port, books }
     }
@@ -58,19 +54,19 @@ impl<B: Books> App for Ledger<B> {
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         match event {
             Event::PacketIn(packet) => self.packet_in(packet, turn),
-            Event::SwitchUp(switch) => told(switch.dpid, "up", 1, turn),
-            Event::SwitchDown(dpid) => told(*dpid, "down", 1, turn),
-            Event::Lost { dpid, count } => told(*dpid, "lost", *count, turn),
-            Event::Resync { dpid } => told(dpid.unwrap_or(Dpid(0)), "resync", 1, turn),
+            Event::SwitchUp(switch) => count_event(switch.dpid, "up", 1, turn),
+            Event::SwitchDown(dpid) => count_event(*dpid, "down", 1, turn),
+            Event::Lost { dpid, count } => count_event(*dpid, "lost", *count, turn),
+            Event::Resync { dpid } => count_event(dpid.unwrap_or(Dpid(0)), "resync", 1, turn),
             Event::FlowRemoved(_) | Event::PortStatus { .. } => {}
         }
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, _view: &View<'_>) -> Vec<Dpid> {
-        match what {
-            Touched::Switch(dpid) => vec![*dpid],
-            Touched::Row(_) => Vec::new(),
+    fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Dpid> {
+        match input {
+            RuleInput::Switch(dpid) => vec![*dpid],
+            RuleInput::Row(_) => Vec::new(),
         }
     }
 
@@ -84,8 +80,8 @@ impl<B: Books> App for Ledger<B> {
     }
 }
 
-fn told(dpid: Dpid, what: &str, count: u64, turn: &mut Turn<'_>) {
+fn count_event(dpid: Dpid, what: &str, count: u64, turn: &mut Turn<'_>) {
     let key = (dpid, what.to_owned());
-    let before = turn.get(&TOLD, &key).unwrap_or(0);
-    turn.put(&TOLD, &key, &(before + count));
+    let before = turn.get(&COUNTS, &key).unwrap_or(0);
+    turn.put(&COUNTS, &key, &(before + count));
 }

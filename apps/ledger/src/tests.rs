@@ -17,7 +17,7 @@ fn a_book_of_many_runs_is_the_same_after_up_and_down() {
     let mut rows = Rows::new();
     let book: Vec<(u64, u64)> = (0..12).map(|n| (n * 10, n * 10 + 5)).collect();
     rows.put(&crate::books::BOOKS, &Dpid(7), &book).unwrap();
-    rows.put(&crate::TOLD, &(Dpid(7), "up".to_owned()), &2)
+    rows.put(&crate::COUNTS, &(Dpid(7), "up".to_owned()), &2)
         .unwrap();
     let newer = up::<V1ToV2>(&rows).unwrap();
     assert_eq!(newer.0.len(), 13);

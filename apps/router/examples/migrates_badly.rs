@@ -1,5 +1,5 @@
-//! A router 2.0.0 whose migration misbehaves: what the end-to-end tests upgrade to, to see that nothing else is harmed. How it
-//! does is in its version, as in `2.0.0-up-panics`.
+//! Router 2.0.0 with a misbehaving migration: the end-to-end tests upgrade to it to see that nothing else is harmed.
+//! The version names the defect, as in `2.0.0-up-panics`.
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use morph_sdk::{Migration, MigrationError, Rows};
 use router::{Router, V1ToV2, V2};
 
-/// `up` or `down`, and what it does: `panics`, `loops`, `eats` memory.
+/// Direction of the defect (`up` or `down`) and its kind: `panics`, `loops`, or `eats` memory.
 static DEFECT: OnceLock<(String, String)> = OnceLock::new();
 
 struct Defective;
@@ -36,13 +36,13 @@ impl Migration for Defective {
 }
 
 #[expect(clippy::panic, reason = "it is what it is for")]
-fn misbehave(way: &str) {
-    let Some((_, how)) = DEFECT.get().filter(|(defect, _)| defect == way) else {
+fn misbehave(direction: &str) {
+    let Some((_, how)) = DEFECT.get().filter(|(defect, _)| defect == direction) else {
         return;
     };
     let mut eaten = Vec::new();
     match how.as_str() {
-        "panics" => panic!("a defect in {way}"),
+        "panics" => panic!("a defect in {direction}"),
         "loops" => loop {
             std::hint::spin_loop();
         },
@@ -53,7 +53,7 @@ fn misbehave(way: &str) {
     }
 }
 
-/// The version in the manifest, whose path follows `--manifest`.
+/// Defect that the version in the manifest names; the manifest's path follows `--manifest`.
 fn defect() -> Option<(String, String)> {
     let path = std::env::args()
         .skip_while(|arg| arg != "--manifest")
@@ -61,8 +61,8 @@ fn defect() -> Option<(String, String)> {
     let text = std::fs::read_to_string(path).ok()?;
     let version = text.lines().find(|line| line.starts_with("version"))?;
     let (_, defect) = version.trim_end_matches('"').split_once('-')?;
-    let (way, how) = defect.split_once('-')?;
-    Some((way.to_owned(), how.to_owned()))
+    let (direction, how) = defect.split_once('-')?;
+    Some((direction.to_owned(), how.to_owned()))
 }
 
 fn main() -> ExitCode {

@@ -1,8 +1,8 @@
-//! A router 1.0.0 that panics on its first packet-in: what the end-to-end tests upgrade to, to see it rolled back.
+//! Router 1.0.0 that panics on its first packet-in: the end-to-end tests upgrade to it to see it rolled back.
 
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, Rules, Touched, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Turn, View};
 use router::{Router, V1};
 
 struct Panics(Router<V1>);
@@ -22,8 +22,8 @@ impl App for Panics {
         self.0.changed(changes, turn)
     }
 
-    fn groups(&self, what: &Touched<'_>, view: &View<'_>) -> Vec<Self::Group> {
-        self.0.groups(what, view)
+    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Self::Group> {
+        self.0.groups(input, view)
     }
 
     fn rules(&self, group: &Self::Group, view: &View<'_>, rules: &mut Rules) {

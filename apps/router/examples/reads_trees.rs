@@ -1,9 +1,9 @@
-//! An app that reads the router's tables in schema 1, and says in a table of its own what it sees: what the end-to-end tests
-//! read a kept shadow with.
+//! An app that reads the router's tables in schema 1, and writes what it sees into a table of its own: the reader of a
+//! kept shadow in the end-to-end tests.
 
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, Rules, Table, Touched, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, Turn, View};
 use router::tree::Tree;
 
 const TREES: Table<String, Tree> = Table::of("router", "trees");
@@ -30,7 +30,7 @@ impl App for Reader {
         Ok(())
     }
 
-    fn groups(&self, _: &Touched<'_>, _: &View<'_>) -> Vec<()> {
+    fn groups(&self, _: &RuleInput<'_>, _: &View<'_>) -> Vec<()> {
         Vec::new()
     }
 

@@ -1,9 +1,9 @@
-//! What no rule knows is delivered by hand: at the port where it belongs, once, and never over a link.
+//! Delivery of packets that match no rule: each goes out where it belongs, once, and never over a link.
 //!
-//! 1. To a bridge (`01:80:c2:00:00:0X`): no bridge passes it on.
-//! 2. To a group, in by a link port: somebody delivers it by hand already.
-//! 3. To a known host: out of its port.
-//! 4. An ARP request for the address of a known host: answered, in its place.
+//! 1. To a bridge (`01:80:c2:00:00:0X`): dropped, as no bridge passes it on.
+//! 2. To a group, in by a link port: dropped, as its first switch has delivered it already.
+//! 3. To a known host: out of the host's port.
+//! 4. An ARP request for the address of a known host: answered on behalf of the host.
 //! 5. All else: out of every other host port of the network.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
 /// Addresses that bridges keep to themselves (IEEE 802.1Q, table 8-1); the last octet's low half is free.
 const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 
-/// Delivers a packet that was punted.
+/// Delivers a punted packet.
 pub fn packet_in(packet: &PacketIn, turn: &mut Turn<'_>) {
     let Some(frame) = Ethernet::parse(&packet.data) else {
         return;
@@ -53,8 +53,8 @@ fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
         .is_some_and(|row| row.kind == Kind::Link)
 }
 
-/// The answer to an ARP request to all, where it is about a known host other than the one that asks. One that asks for
-/// its own address claims it, or looks for another bearer: that is for all to hear, and for the bearer to answer.
+/// Answer to a broadcast ARP request for a known host other than the sender. A sender that asks for its own address
+/// claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
 fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
     let asked = frame.arp().filter(|arp| {
         arp.operation == Arp::REQUEST
@@ -68,7 +68,7 @@ fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
     (other && turn.get(&HOSTS, &target).is_some()).then(|| asked.reply(target))
 }
 
-/// Out of every host port but the one it came from; where it came over a link, but the one where its source is.
+/// Sends a frame out of every host port but its own: not by its ingress, and not by the port of its source.
 fn flood(ingress: End, source: MacAddr, data: &Bytes, turn: &mut Turn<'_>) {
     let home = turn.get(&HOSTS, &source).map(End::from);
     let mut ports: BTreeMap<Dpid, Vec<u32>> = BTreeMap::new();
@@ -83,7 +83,7 @@ fn flood(ingress: End, source: MacAddr, data: &Bytes, turn: &mut Turn<'_>) {
     }
 }
 
-/// Sends a frame out of ports of a switch, if it is there.
+/// Sends a frame out of ports of a switch, if it is connected.
 fn send(dpid: Dpid, ports: &[u32], data: &Bytes, turn: &mut Turn<'_>) {
     if turn.view().switch(dpid).is_some() {
         let actions = ports.iter().map(|&port| Action::output(port)).collect();

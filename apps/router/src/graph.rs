@@ -7,16 +7,14 @@ use morph_sdk::Dpid;
 /// One port of one switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
-    /// The switch.
     pub dpid: Dpid,
-    /// Its port.
     pub port: u32,
 }
 
-/// What sending out of any port costs where nothing else is said.
+/// Cost of sending out of any port without a weight.
 pub const DEFAULT_COST: u32 = 1;
 
-/// Switches and links, as trees are computed over them.
+/// Switches and links over which trees are computed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     links: BTreeMap<Dpid, BTreeMap<u32, End>>,
@@ -25,8 +23,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// From directed links. One that works one way only, or that leads back to its own switch, carries nothing.
-    /// `connected`: the switches that would take new rules now.
+    /// Makes a graph of directed links. A link without its opposite, or back to its own switch, carries nothing.
+    /// `connected` are the switches that would take new rules now.
     pub fn new(
         directed: impl IntoIterator<Item = (End, End)>,
         connected: impl IntoIterator<Item = Dpid>,
@@ -45,7 +43,7 @@ impl Graph {
         }
     }
 
-    /// With the cost of sending out of some ports; 0 counts as 1, so that a cost always grows along a path.
+    /// Sets the costs of sending out of some ports. A cost of 0 counts as 1, so that a cost always grows along a path.
     pub fn with_costs(mut self, costs: impl IntoIterator<Item = (End, u32)>) -> Self {
         self.costs = costs
             .into_iter()
@@ -54,22 +52,20 @@ impl Graph {
         self
     }
 
-    /// The other end of the link at this port.
     pub fn far_end(&self, near: End) -> Option<End> {
         self.links.get(&near.dpid)?.get(&near.port).copied()
     }
 
-    /// What sending out of this port costs.
     pub fn cost(&self, end: End) -> u64 {
         u64::from(*self.costs.get(&end).unwrap_or(&DEFAULT_COST))
     }
 
-    /// Takes new rules now.
+    /// Whether the switch would take new rules now.
     pub fn is_connected(&self, dpid: Dpid) -> bool {
         self.connected.contains(&dpid)
     }
 
-    /// The ports of neighbours that lead to this switch.
+    /// Ports of neighbours that lead to this switch.
     pub fn into_switch(&self, dpid: Dpid) -> impl Iterator<Item = End> + '_ {
         self.links
             .get(&dpid)

@@ -1,13 +1,13 @@
-//! The router app: forwards, as one Ethernet segment.
+//! The router app: forwards packets as one Ethernet segment.
 //!
-//! 1. For each known host there is a tree of paths to it (`tree`), kept in the app's tables; it changes only when it
-//!    must (`router`).
+//! 1. Each known host has a tree of paths to it (`tree`), stored in the app's tables. It changes only when it must
+//!    (`router`).
 //! 2. Each switch of a tree has one rule: to this destination, out of this port (`rules`).
-//! 3. What no rule knows is punted, and delivered by hand where it belongs (`deliver`), so that nothing loops and no
-//!    first packet waits; ARP requests for known hosts are answered.
+//! 3. Packets that match no rule are punted and delivered where they belong (`deliver`), so nothing loops and no first
+//!    packet waits. ARP requests for known hosts are answered.
 //!
-//! Its two releases differ in how they choose paths and how they store them (`release`), and in nothing else; the
-//! second one knows how to turn either form into the other (`migration`).
+//! The two releases differ in how they choose paths and how they store them (`release`), and in nothing else. The
+//! second one can turn either form into the other (`migration`).
 
 pub mod deliver;
 pub mod graph;

@@ -1,15 +1,16 @@
-//! Between schema 1, a tree in one row, and schema 2, a row for each switch of it. Weights stay as they are.
+//! Migration between schema 1, a tree in one row, and schema 2, a row for each switch of a tree. Weights stay as they
+//! are.
 
 use morph_sdk::{Migration, MigrationError, Rows};
 
 use crate::release::{HOPS, Hop, TREES};
 use crate::tables::{APPLIED, WEIGHTS};
 
-/// The migration that router 2.0.0 brings.
+/// Migration of release 2.0.0.
 #[derive(Debug)]
 pub struct V1ToV2;
 
-/// The group of a destination's rows, in both schemas.
+/// Group of a destination's rows, in both schema versions.
 fn path_to(destination: &str) -> String {
     format!("path/{destination}")
 }
@@ -58,7 +59,7 @@ impl Migration for V1ToV2 {
     }
 }
 
-/// What both schemas have.
+/// Rows that both schema versions have.
 fn passed(rows: &Rows) -> Rows {
     let mut out = Rows::new();
     out.pass(rows, WEIGHTS.name());

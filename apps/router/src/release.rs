@@ -1,26 +1,24 @@
-//! What the releases differ in: by what they choose paths, and in which rows they keep them.
+//! Differences between the releases: how they choose paths, and in which rows they store them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use morph_sdk::{Dpid, MacAddr, Table, TableShape, Touched, Turn, View};
+use morph_sdk::{Dpid, MacAddr, RuleInput, Table, TableShape, Turn, View};
 use serde::{Deserialize, Serialize};
 
 use crate::tree::Tree;
 
 /// A release of the router.
 pub trait Release: Send + 'static {
-    /// Least cost over weights; otherwise fewest hops.
+    /// Whether paths have least cost over weights; otherwise they have fewest hops.
     const WEIGHTED: bool;
 
-    /// The shapes of the tables that are its own, beside those that all releases have.
+    /// Shapes of the release's own tables, beside those that all releases have.
     fn tables() -> Vec<TableShape>;
-    /// The destination whose tree a row of the app is part of.
-    fn destination_of(what: &Touched<'_>) -> Option<MacAddr>;
-    /// All destinations that have a tree.
+    /// Destination whose tree a row of the app is part of.
+    fn destination_of(input: &RuleInput<'_>) -> Option<MacAddr>;
     fn destinations(view: &View<'_>) -> BTreeSet<MacAddr>;
-    /// The tree of a destination, if it has one.
     fn tree(view: &View<'_>, destination: MacAddr) -> Option<Tree>;
-    /// Stores the tree of a destination; an empty one is none.
+    /// Stores the tree of a destination. An empty tree deletes it.
     fn put(turn: &mut Turn<'_>, destination: MacAddr, tree: &Tree);
 }
 
@@ -29,11 +27,11 @@ pub const TREES: Table<MacAddr, BTreeMap<Dpid, u32>> = Table::new("trees");
 /// Schema 2: a row for each destination and switch.
 pub const HOPS: Table<(MacAddr, Dpid), Hop> = Table::new("hops");
 
-/// The way from one switch to one destination.
+/// Next hop of one switch towards one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
-    /// Out of this port.
+    /// Port that leads there.
     pub port: u32,
 }
 
@@ -48,8 +46,8 @@ impl Release for V1 {
         vec![TREES.shape()]
     }
 
-    fn destination_of(what: &Touched<'_>) -> Option<MacAddr> {
-        what.key(&TREES)
+    fn destination_of(input: &RuleInput<'_>) -> Option<MacAddr> {
+        input.key(&TREES)
     }
 
     fn destinations(view: &View<'_>) -> BTreeSet<MacAddr> {
@@ -80,8 +78,8 @@ impl Release for V2 {
         vec![HOPS.shape()]
     }
 
-    fn destination_of(what: &Touched<'_>) -> Option<MacAddr> {
-        what.key(&HOPS).map(|(mac, _)| mac)
+    fn destination_of(input: &RuleInput<'_>) -> Option<MacAddr> {
+        input.key(&HOPS).map(|(mac, _)| mac)
     }
 
     fn destinations(view: &View<'_>) -> BTreeSet<MacAddr> {

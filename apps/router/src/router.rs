@@ -1,10 +1,10 @@
-//! The app: brings the stored trees in line with the network, and delivers what no rule knows.
+//! The app: brings the stored trees in line with the network, and delivers packets that match no rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use morph_sdk::{App, AppError, Changes, Event, MacAddr, Rules, TableShape, Touched, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, MacAddr, RuleInput, Rules, TableShape, Turn, View};
 
 use crate::deliver;
 use crate::graph::{DEFAULT_COST, End, Graph};
@@ -13,20 +13,19 @@ use crate::rules::{self, Group};
 use crate::tables::{self, APPLIED, HOSTS, LINKS, SWITCHES, WEIGHTS};
 use crate::tree::{self, Tree};
 
-/// How many hops one turn changes at most, but for the last tree: well below what one transaction takes.
+/// Most hops that one turn changes, not counting the last tree: well below the limit of a transaction.
 pub const MOST_HOPS: usize = 8000;
-/// As many hops of a tree in one row take as much room as a row.
+/// Number of hops of a one-row tree that take as much room as a row.
 const HOPS_A_ROW: usize = 4;
 
-/// The router, as one of its releases.
+/// The router app, in one of its releases.
 pub struct Router<R> {
-    /// Destinations whose trees are still to be settled. All are, after a resume.
+    /// Destinations whose trees have to be looked at: all of them after a resume.
     pending: BTreeSet<MacAddr>,
     release: PhantomData<R>,
 }
 
 impl<R> Router<R> {
-    /// It knows nothing: all stands in its tables.
     pub fn new() -> Self {
         Router {
             pending: BTreeSet::new(),
@@ -59,7 +58,7 @@ impl<R: Release> App for Router<R> {
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        // All else is topology's to learn; what it learned comes as changes of its tables.
+        // Other events are topology's to handle; its results arrive as changes of its tables.
         if let Event::PacketIn(packet) = event {
             deliver::packet_in(packet, turn);
         }
@@ -86,8 +85,8 @@ impl<R: Release> App for Router<R> {
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, _view: &View<'_>) -> Vec<Group> {
-        rules::groups::<R>(what)
+    fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Group> {
+        rules::groups::<R>(input)
     }
 
     fn rules(&self, group: &Group, view: &View<'_>, rules: &mut Rules) {
@@ -98,12 +97,12 @@ impl<R: Release> App for Router<R> {
 impl<R: Release> Router<R> {
     /// Brings the trees of the pending destinations in line with the view, as many as fit into a turn.
     ///
-    /// 1. A tree that a port whose weight has changed is on is unsettled: it is computed afresh. A lower weight
-    ///    elsewhere moves no tree, however much better it would be: what carries traffic moves only when it is touched.
-    ///    Where weights do not count, neither do their changes.
-    /// 2. Each destination's tree is kept, extended or computed afresh (`tree`); that of one that is no longer known
-    ///    goes.
-    /// 3. Once none is pending, the trees take the present weights for granted.
+    /// 1. A tree over a port whose weight has changed is computed afresh. A lower weight elsewhere moves no tree,
+    ///    however much better it would be: a path that carries traffic moves only when it is touched. Where weights do
+    ///    not count, neither do their changes.
+    /// 2. Each destination's tree is kept, extended or computed afresh (`tree`). The tree of an unknown destination is
+    ///    deleted.
+    /// 3. Once no destination is pending, the present weights are noted as applied.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         if self.pending.is_empty() {
             return;
@@ -111,9 +110,9 @@ impl<R: Release> Router<R> {
         let weights = tables::weights(&turn.view());
         let applied = tables::applied(&turn.view());
         let mut graph = tables::graph(&turn.view());
-        let mut unsettled = BTreeSet::new();
+        let mut reweighted = BTreeSet::new();
         if R::WEIGHTED {
-            unsettled = differing(&weights, &applied); // 1
+            reweighted = differing(&weights, &applied); // 1
             graph = graph.with_costs(weights.clone());
         }
         let mut hops = 0;
@@ -121,19 +120,19 @@ impl<R: Release> Router<R> {
             && let Some(destination) = self.pending.pop_first()
         {
             let old = R::tree(&turn.view(), destination).unwrap_or_default();
-            let new = tree_of(destination, &old, &graph, &unsettled, turn); // 2
+            let new = tree_of(destination, &old, &graph, &reweighted, turn); // 2
             if old != new {
                 R::put(turn, destination, &new);
                 hops += changed_hops(&old, &new).max(new.len() / HOPS_A_ROW);
             }
         }
         if self.pending.is_empty() {
-            take_for_granted(&weights, &applied, turn); // 3
+            note_applied(&weights, &applied, turn); // 3
         }
     }
 }
 
-/// How many switches have another port in one tree than in the other, or one in one only.
+/// Number of switches that have another port in one tree than in the other, or are in one of them only.
 fn changed_hops(old: &Tree, new: &Tree) -> usize {
     let set = new
         .iter()
@@ -146,18 +145,18 @@ fn tree_of(
     destination: MacAddr,
     old: &Tree,
     graph: &Graph,
-    unsettled: &BTreeSet<End>,
+    reweighted: &BTreeSet<End>,
     turn: &Turn<'_>,
 ) -> Tree {
     match turn.get(&HOSTS, &destination) {
         Some(host) => tree::settle(Some(old), host.into(), graph, |end| {
-            unsettled.contains(&end)
+            reweighted.contains(&end)
         }),
         None => Tree::new(),
     }
 }
 
-/// The ports whose weight is not the same in both.
+/// Ports whose weight differs between the two.
 fn differing(a: &BTreeMap<End, u32>, b: &BTreeMap<End, u32>) -> BTreeSet<End> {
     let weight = |of: &BTreeMap<End, u32>, end| of.get(end).copied().unwrap_or(DEFAULT_COST);
     a.keys()
@@ -167,11 +166,7 @@ fn differing(a: &BTreeMap<End, u32>, b: &BTreeMap<End, u32>) -> BTreeSet<End> {
         .collect()
 }
 
-fn take_for_granted(
-    weights: &BTreeMap<End, u32>,
-    applied: &BTreeMap<End, u32>,
-    turn: &mut Turn<'_>,
-) {
+fn note_applied(weights: &BTreeMap<End, u32>, applied: &BTreeMap<End, u32>, turn: &mut Turn<'_>) {
     for end in applied.keys().filter(|end| !weights.contains_key(end)) {
         turn.delete(&APPLIED, &(end.dpid, end.port));
     }

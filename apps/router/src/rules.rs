@@ -1,12 +1,12 @@
-//! The rules that follow from the tables.
+//! Rules that follow from the tables.
 //!
 //! ```text
 //! 100  eth_dst = a known host                        out of the port that leads to it
-//!  90  in_port = a link port, eth_dst = a group      drop: what is for many is delivered by hand, once
+//!  90  in_port = a link port, eth_dst = a group      drop: frames to a group are delivered by the app, once
 //!   0                                                punt
 //! ```
 
-use morph_sdk::{Action, Dpid, MacAddr, Match, Rules, Touched, View};
+use morph_sdk::{Action, Dpid, MacAddr, Match, RuleInput, Rules, View};
 
 use crate::release::Release;
 use crate::tables::{Kind, PORTS, SWITCHES};
@@ -15,29 +15,28 @@ const DESTINATION_PRIORITY: u16 = 100;
 const GROUP_PRIORITY: u16 = 90;
 const MISS_PRIORITY: u16 = 0;
 
-/// The bit of an Ethernet address that makes it a group's.
+/// Bit of an Ethernet address that makes it a group address.
 const GROUP_BIT: MacAddr = MacAddr([1, 0, 0, 0, 0, 0]);
 
-/// Rules that belong together.
+/// Rules that are computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// Of a switch as a whole.
+    /// The miss rule of a switch.
     Switch(Dpid),
-    /// Of one port.
+    /// Rules of one port.
     Port((Dpid, u32)),
-    /// Of one destination, on all switches.
+    /// Rules to one destination, on all switches.
     Destination(MacAddr),
 }
 
-/// The groups that a row has a part in. Rules follow from the tables alone; a switch that comes or goes changes none.
-pub fn groups<R: Release>(what: &Touched<'_>) -> Vec<Group> {
-    let switch = what.key(&SWITCHES).map(Group::Switch);
-    let port = what.key(&PORTS).map(Group::Port);
-    let destination = R::destination_of(what).map(Group::Destination);
+/// Groups that a row has a part in. Rules follow from the tables alone: a switch that comes or goes changes none.
+pub fn groups<R: Release>(input: &RuleInput<'_>) -> Vec<Group> {
+    let switch = input.key(&SWITCHES).map(Group::Switch);
+    let port = input.key(&PORTS).map(Group::Port);
+    let destination = R::destination_of(input).map(Group::Destination);
     [switch, port, destination].into_iter().flatten().collect()
 }
 
-/// The rules of a group.
 pub fn rules<R: Release>(group: &Group, view: &View<'_>, rules: &mut Rules) {
     match *group {
         Group::Switch(dpid) => {

@@ -1,13 +1,13 @@
-//! The tables that the router reads, and those that both of its schemas have.
+//! Tables that the router reads, and those of its own that both schema versions have.
 //!
 //! ```text
 //! schema 1: trees/DST      = {"DPID": PORT, ...}     on each switch, the port that leads to the destination
-//! schema 2: hops/DST/DPID  = {"port": PORT}          the same, a row a switch
-//! both:     weights/DPID/PORT = N     set by people: what sending out of this port costs; 1 where nothing is said
-//!           applied/DPID/PORT = N     the weights that the trees take for granted; 1 where nothing is said
+//! schema 2: hops/DST/DPID  = {"port": PORT}          as in schema 1, a row a switch
+//! both:     weights/DPID/PORT = N     set by people: cost of sending out of this port; 1 if absent
+//!           applied/DPID/PORT = N     weights that the trees were computed with; 1 if absent
 //! ```
 //!
-//! `applied` is what makes a change of a weight visible whenever one looks, also for the next instance.
+//! `applied` makes a change of a weight visible at any later time, also for the next instance.
 
 use std::collections::BTreeMap;
 
@@ -16,41 +16,40 @@ use serde::Deserialize;
 
 use crate::graph::{DEFAULT_COST, End, Graph};
 
-/// Whose tables are read.
+/// App whose tables are read.
 const TOPOLOGY: &str = "topology";
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::of(TOPOLOGY, "switches");
-/// Their ports.
+/// Ports of all switches.
 pub const PORTS: Table<(Dpid, u32), PortRow> = Table::of(TOPOLOGY, "ports");
-/// Directed links.
+/// Directed links between ports.
 pub const LINKS: Table<(Dpid, u32), EndRow> = Table::of(TOPOLOGY, "links");
-/// Where hosts are.
+/// Places of the hosts.
 pub const HOSTS: Table<MacAddr, EndRow> = Table::of(TOPOLOGY, "hosts");
-/// Which host bears an IP address.
+/// Bearer of each IP address.
 pub const IPS: Table<String, MacAddr> = Table::of(TOPOLOGY, "ips");
 
-/// What people say a port costs. They may write datapath ids as they like.
+/// Costs of ports, set by people, who may write datapath ids as they like.
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");
-/// What was said when trees were last looked at.
+/// Weights at the time when trees were last looked at.
 pub const APPLIED: Table<(Dpid, u32), u32> = Table::new("applied");
 
 /// A switch, as far as the router looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct SwitchRow {
-    /// Has a channel now.
+    /// Whether it has a channel now.
     pub connected: bool,
 }
 
 /// A port, as far as the router looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct PortRow {
-    /// Can send.
+    /// Whether it can send.
     pub up: bool,
-    /// What is behind it.
     pub kind: Kind,
 }
 
-/// What is behind a port.
+/// Kind of neighbour behind a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -62,12 +61,10 @@ pub enum Kind {
     Link,
 }
 
-/// A place in the network: where a link leads, where a host is.
+/// A place in the network: the end of a link, or a host's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct EndRow {
-    /// The switch.
     pub dpid: Dpid,
-    /// Its port.
     pub port: u32,
 }
 
@@ -80,12 +77,11 @@ impl From<EndRow> for End {
     }
 }
 
-/// An end as a key.
 pub fn end((dpid, port): (Dpid, u32)) -> End {
     End { dpid, port }
 }
 
-/// The network as it is stored now.
+/// Graph of the network as it is stored now.
 pub fn graph(view: &View<'_>) -> Graph {
     let links = view
         .iter(&LINKS)
@@ -97,7 +93,7 @@ pub fn graph(view: &View<'_>) -> Graph {
     Graph::new(links, connected)
 }
 
-/// What is said now, without what goes without saying; nothing is cheaper than 1.
+/// Weights set by people that differ from the default; none is below 1.
 pub fn weights(view: &View<'_>) -> BTreeMap<End, u32> {
     view.iter(&WEIGHTS)
         .filter_map(|(key, weight)| Some((end(Key::parse(&key)?), weight.max(1))))
@@ -105,7 +101,6 @@ pub fn weights(view: &View<'_>) -> BTreeMap<End, u32> {
         .collect()
 }
 
-/// What was said when trees were last looked at.
 pub fn applied(view: &View<'_>) -> BTreeMap<End, u32> {
     view.iter(&APPLIED)
         .map(|(key, weight)| (end(key), weight))

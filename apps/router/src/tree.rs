@@ -1,9 +1,9 @@
-//! Shortest-path trees to one destination, and why they stay as they are.
+//! Shortest-path trees to one destination, and the reasons why they stay as they are.
 //!
-//! A tree says for each switch which port leads to the destination. It is *sticky*:
+//! A tree names for each switch the port that leads to the destination. It is *sticky*:
 //!
-//! 1. a tree that still stands (its root is where the destination is, all its links are there) is kept, whatever
-//!    one would choose today;
+//! 1. a tree that still stands (its root is where the destination is, all its links are there) is kept, whatever one
+//!    would choose today;
 //! 2. switches that should be in it and are not are attached to it by least cost, and the rest stays;
 //! 3. any other is computed afresh, from its root alone.
 //!
@@ -16,18 +16,18 @@ use morph_sdk::Dpid;
 
 use crate::graph::{End, Graph};
 
-/// By switch, the port that leads to the destination; at the destination's own switch, its port.
+/// Port that leads to the destination, by switch; at the destination's own switch it is the destination's port.
 pub type Tree = BTreeMap<Dpid, u32>;
 
-/// What becomes of the tree of a destination at `root`. `unsettled` says of a port on it that its weight has changed.
+/// Next tree of a destination at `root`. `reweighted` tells whether the weight of a port on it has changed.
 pub fn settle(
     old: Option<&Tree>,
     root: End,
     graph: &Graph,
-    unsettled: impl Fn(End) -> bool,
+    reweighted: impl Fn(End) -> bool,
 ) -> Tree {
     let kept = old.filter(|tree| {
-        !links(tree, root).any(&unsettled)
+        !links(tree, root).any(&reweighted)
             && costs(tree, root, graph).is_some_and(|c| c.len() == tree.len())
     });
     let mut tree = kept.cloned().unwrap_or_else(|| fresh_root(root));
@@ -35,7 +35,7 @@ pub fn settle(
     tree
 }
 
-/// The tree's ports that are ends of links: all but the destination's.
+/// Ports of the tree that are ends of links: all but the destination's.
 fn links(tree: &Tree, root: End) -> impl Iterator<Item = End> + '_ {
     tree.iter()
         .map(|(&dpid, &port)| End { dpid, port })
@@ -46,7 +46,7 @@ fn fresh_root(root: End) -> Tree {
     Tree::from([(root.dpid, root.port)])
 }
 
-/// What the path to the root costs from each switch that has one; `None` where the root is not the tree's.
+/// Cost of the path to the root from each switch that has one; `None` if the tree has another root.
 fn costs(tree: &Tree, root: End, graph: &Graph) -> Option<BTreeMap<Dpid, u64>> {
     if tree.get(&root.dpid) != Some(&root.port) {
         return None;
@@ -69,7 +69,7 @@ fn costs(tree: &Tree, root: End, graph: &Graph) -> Option<BTreeMap<Dpid, u64>> {
     Some(costs)
 }
 
-/// A way in for a switch that is not in the tree yet. Ordered as it is to be chosen.
+/// Possible next hop of a switch that is not in the tree yet, in the order of preference.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     cost: u64,

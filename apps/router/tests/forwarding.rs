@@ -1,4 +1,4 @@
-//! What becomes of frames: by the rules, and where no rule knows them, by hand.
+//! Forwarding of frames: by the rules, and by the app where no rule matches.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use router::graph::End;
 use router::{Release, Router, V1, V2};
 
-/// Where packet-outs leave, each port once.
+/// Ports by which packet-outs leave, each port once.
 fn outputs(outcome: &Outcome) -> BTreeSet<End> {
     let mut ends = BTreeSet::new();
     for out in &outcome.packet_outs {
@@ -58,7 +58,7 @@ fn line() -> Net {
 
 fn on_a_line<R: Release>() -> Bench<Router<R>> {
     let mut bench = line().bench(&Rows::new());
-    // A host port behind which nobody has spoken yet.
+    // A host port behind which no host has sent anything yet.
     port_is(&mut bench, end(3, 51), "host");
     bench
 }
@@ -121,16 +121,16 @@ proptest! {
     }
 }
 
-/// One frame punted at one port, and where it has to come out.
-struct Punted {
+/// A frame punted at one port, and the ports where it has to come out.
+struct PuntedFrame {
     what: &'static str,
     at: End,
     data: Bytes,
     out: &'static [(u64, u32)],
 }
 
-fn punted() -> Vec<Punted> {
-    let case = |what, at, data, out| Punted {
+fn punted() -> Vec<PuntedFrame> {
+    let case = |what, at, data, out| PuntedFrame {
         what,
         at,
         data,
@@ -226,7 +226,7 @@ fn punted() -> Vec<Punted> {
 
 #[test]
 fn what_is_punted_comes_out_where_it_belongs() {
-    for Punted {
+    for PuntedFrame {
         what,
         at,
         data,

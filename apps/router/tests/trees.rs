@@ -25,7 +25,7 @@ fn graph_without(net: &Net, weights: &BTreeMap<End, u32>, away: &BTreeSet<Dpid>)
 
 const STAY: fn(End) -> bool = |_| false;
 
-/// The cost of the path from each switch, walked; `None` where it does not lead to the root.
+/// Cost of the path from each switch, by walking it; `None` where it does not lead to the root.
 fn walked(tree: &Tree, root: End, graph: &Graph) -> BTreeMap<Dpid, Option<u64>> {
     let walk = |mut dpid: Dpid| {
         let mut cost = 0;
@@ -45,7 +45,7 @@ fn walked(tree: &Tree, root: End, graph: &Graph) -> BTreeMap<Dpid, Option<u64>> 
     tree.keys().map(|dpid| (*dpid, walk(*dpid))).collect()
 }
 
-/// The least cost from each switch that has a path, by relaxing every edge until nothing changes.
+/// Least cost from each switch that has a path, by relaxing every edge until nothing changes.
 fn by_brute_force(net: &Net, graph: &Graph, root: End) -> BTreeMap<Dpid, Option<u64>> {
     let mut costs = BTreeMap::from([(root.dpid, Some(0))]);
     for _ in 0..=net.switches.len() {
@@ -143,7 +143,7 @@ proptest! {
             let reached: BTreeSet<_> = walked(&whole, root, &all).into_iter().filter_map(|(d, c)| c.map(|_| d)).collect();
             let reachable: BTreeSet<_> = by_brute_force(&net, &all, root).into_keys().collect();
             prop_assert_eq!(reached, reachable);
-            // Those that go again stay in it: they go on forwarding.
+            // Switches that disconnect again stay in it: they go on forwarding.
             prop_assert_eq!(&settle(Some(&whole), root, &some, STAY), &whole);
         }
     }

@@ -1,4 +1,4 @@
-//! Between the releases: paths, weights and rules stay, and what each does with a weight.
+//! Upgrades between the releases: paths, weights and rules stay; each release treats weights in its own way.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn weigh<R: Release>(bench: &mut Bench<Router<R>>, at: End, weight: u32) -> Outc
     bench.row(&WEIGHTS, &(at.dpid, at.port).text(), &weight)
 }
 
-/// No row was written. Its rules are compared as a whole: the bench's switches begin without any.
+/// Whether no row was written. The rules are compared as a whole: the bench's switches begin without any.
 fn keeps(outcome: Outcome) -> bool {
     outcome.puts.is_empty() && outcome.deletes.is_empty() && outcome.error.is_none()
 }
@@ -32,7 +32,7 @@ fn trees<R: Release>(bench: &Bench<Router<R>>) -> BTreeMap<String, Tree> {
         .collect()
 }
 
-/// Two ways from 1 to 4, equally long: over 2 by cables 1 and 2, over 3 by cables 3 and 4. The host is at 4.
+/// Two paths from 1 to 4, equally long: over 2 by cables 1 and 2, over 3 by cables 3 and 4. The host is at 4.
 fn diamond() -> Net {
     Net::of([(1, 2), (2, 4), (1, 3), (3, 4)]).host(4, end(4, 50))
 }
@@ -40,7 +40,7 @@ fn diamond() -> Net {
 const OVER_2: u32 = 1;
 const OVER_3: u32 = 3;
 
-fn way<R: Release>(bench: &Bench<Router<R>>) -> u32 {
+fn first_hop<R: Release>(bench: &Bench<Router<R>>) -> u32 {
     R::tree(&bench.view(), mac(4)).unwrap()[&Dpid(1)]
 }
 
@@ -142,26 +142,26 @@ fn rows_that_are_none_of_ours_are_refused() {
 #[test]
 fn a_weight_moves_the_tree_on_it_in_2_and_none_in_1() {
     let mut one = diamond().bench::<V1>(&Rows::new());
-    assert_eq!(way(&one), OVER_2, "a tie: the lower next hop");
+    assert_eq!(first_hop(&one), OVER_2, "a tie: the lower next hop");
     assert!(weigh(&mut one, end(1, OVER_2), 5).flow_mods.is_empty());
-    assert_eq!(way(&one), OVER_2);
+    assert_eq!(first_hop(&one), OVER_2);
 
     let mut two = diamond().bench::<V2>(&Rows::new());
-    assert_eq!(way(&two), OVER_2);
+    assert_eq!(first_hop(&two), OVER_2);
     weigh(&mut two, end(1, OVER_2), 5);
-    assert_eq!(way(&two), OVER_3);
+    assert_eq!(first_hop(&two), OVER_3);
 }
 
 #[test]
 fn a_lower_weight_elsewhere_moves_nothing() {
     let mut bench = diamond().bench::<V2>(&Rows::new());
     weigh(&mut bench, end(1, OVER_2), 5);
-    assert_eq!(way(&bench), OVER_3);
-    // The way over 2 is as good as ever again, but nothing on the way over 3 has changed.
+    assert_eq!(first_hop(&bench), OVER_3);
+    // The path over 2 is as good as ever again, but nothing on the path over 3 has changed.
     weigh(&mut bench, end(1, OVER_2), 1);
-    assert_eq!(way(&bench), OVER_3);
+    assert_eq!(first_hop(&bench), OVER_3);
     bench.no_row(&WEIGHTS, &(Dpid(1), OVER_2).text());
-    assert_eq!(way(&bench), OVER_3);
+    assert_eq!(first_hop(&bench), OVER_3);
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn a_path_that_no_computation_would_choose_passes_both_upgrades() {
     let mut two = diamond().bench::<V2>(&Rows::new());
     weigh(&mut two, end(1, OVER_2), 5);
     weigh(&mut two, end(1, OVER_2), 1);
-    assert_eq!(way(&two), OVER_3);
+    assert_eq!(first_hop(&two), OVER_3);
     let mut one = diamond().before_resume::<V1>(&down::<V1ToV2>(&two.own_rows()).unwrap());
     assert!(keeps(one.resume()));
     let mut two = diamond().before_resume::<V2>(&up::<V1ToV2>(&one.own_rows()).unwrap());
     assert!(keeps(two.resume()));
-    assert_eq!(way(&two), OVER_3);
+    assert_eq!(first_hop(&two), OVER_3);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_weight_that_nobody_was_there_to_see_counts_at_the_next_resume() {
     rows.put(&WEIGHTS, &(Dpid(1), OVER_2).text(), &5).unwrap();
     let mut next = diamond().before_resume::<V2>(&rows);
     next.resume();
-    assert_eq!(way(&next), OVER_3);
+    assert_eq!(first_hop(&next), OVER_3);
     assert!(next.resume().is_empty());
 }
 
@@ -202,7 +202,7 @@ fn weights_that_make_no_sense_count_as_none() {
         assert!(outcome.is_empty(), "{key} {value}: {outcome:?}");
     }
     bench.row(&raw, &"of:0000000000000001/1".to_owned(), &json!(5));
-    assert_eq!(way(&bench), OVER_3, "a datapath id in another form");
+    assert_eq!(first_hop(&bench), OVER_3, "a datapath id in another form");
 }
 
 #[test]
@@ -210,10 +210,10 @@ fn a_cut_moves_what_was_on_it_and_a_mend_moves_nothing() {
     let mut net = diamond();
     let mut bench = net.bench::<V1>(&Rows::new());
     cut(&mut bench, &mut net, end(1, OVER_2));
-    assert_eq!(way(&bench), OVER_3);
+    assert_eq!(first_hop(&bench), OVER_3);
     link(&mut bench, end(1, OVER_2), Some(end(2, 1)));
     assert!(link(&mut bench, end(2, 1), Some(end(1, OVER_2))).is_empty());
-    assert_eq!(way(&bench), OVER_3);
+    assert_eq!(first_hop(&bench), OVER_3);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A bench for an app's tests: feeds inputs, shows turns. No process, no socket, no clock.
+//! A bench for an app's tests: feeds inputs and shows what the app did. No process, no socket, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 pub use crate::migration::{down, up};
 
-use crate::engine::{Cause, Engine, Made};
-use crate::wanted::Stale;
+use crate::engine::{Cause, Effects, Engine};
+use crate::wanted::StaleRules;
 use crate::{
     App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline, Rows,
     Switch, Table, View, install,
@@ -28,14 +28,14 @@ pub struct Bench<A: App> {
     wall: SystemTime,
 }
 
-/// What the app did with one input.
+/// Everything that the app did with one input.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rows set, by table and key.
+    /// Rows that were set, by table and key.
     pub puts: BTreeMap<(String, String), Value>,
-    /// Rows deleted.
+    /// Rows that were deleted, by table and key.
     pub deletes: BTreeSet<(String, String)>,
-    /// Packets sent.
+    /// Packets that were sent.
     pub packet_outs: Vec<PacketOut>,
     /// Changes of rules, in the order in which they leave, before the packets.
     pub flow_mods: Vec<(Dpid, FlowMod)>,
@@ -44,7 +44,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing at all was done.
+    /// Whether the app did nothing at all.
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty()
             && self.deletes.is_empty()
@@ -53,7 +53,7 @@ impl Outcome {
             && self.error.is_none()
     }
 
-    /// The rows of a table that were set.
+    /// Typed rows of a table that were set.
     pub fn put<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
         let rows = self.puts.iter();
         rows.filter_map(|((name, key), value)| {
@@ -63,7 +63,7 @@ impl Outcome {
         .collect()
     }
 
-    /// The rows of a table that were deleted.
+    /// Keys of a table's rows that were deleted.
     pub fn deleted<K: Key, V>(&self, table: &Table<K, V>) -> Vec<K> {
         let rows = self.deletes.iter();
         rows.filter_map(|(name, key)| table.key_of(None, name, key))
@@ -82,12 +82,12 @@ impl<A: App> Bench<A> {
         }
     }
 
-    /// A switch connects, with these ports up; its rules are none.
+    /// Connects a switch without rules, with these ports up.
     pub fn switch(&mut self, dpid: Dpid, ports: impl IntoIterator<Item = u32>) -> Outcome {
         self.event(Event::SwitchUp(Switch::new(dpid, ports)))
     }
 
-    /// Sets a row as another app (where the table is one's) or a person does, and tells the app.
+    /// Sets a row as its owner does (another app, or a person for the app's own tables), and tells the app.
     pub fn row<K: Key, V: Serialize>(
         &mut self,
         table: &Table<K, V>,
@@ -98,7 +98,7 @@ impl<A: App> Bench<A> {
         self.foreign(table, key, Some(value))
     }
 
-    /// Deletes a row as another app or a person does, and tells the app.
+    /// Deletes a row as its owner does, and tells the app.
     pub fn no_row<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) -> Outcome {
         self.foreign(table, key, None)
     }
@@ -146,7 +146,7 @@ impl<A: App> Bench<A> {
         }))
     }
 
-    /// Says that anything may have changed, as after a resume.
+    /// Tells the app that anything may have changed, as after a resume.
     pub fn resume(&mut self) -> Outcome {
         self.turn(Cause::Changed(&Changes::all()))
     }
@@ -159,7 +159,7 @@ impl<A: App> Bench<A> {
     }
 
     fn turn(&mut self, cause: Cause<'_>) -> Outcome {
-        let Made {
+        let Effects {
             journal,
             packet_outs,
             error,
@@ -179,42 +179,42 @@ impl<A: App> Bench<A> {
                 }
             }
         }
-        self.engine.settle(&mut Stale::new());
+        self.engine.settle(&mut StaleRules::new());
         let none = RuleSet::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let made = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
-            let mods = made.flow_mods().into_iter().map(|m| (*dpid, m));
+            let difference = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
+            let mods = difference.flow_mods().into_iter().map(|m| (*dpid, m));
             outcome.flow_mods.extend(mods);
         }
         outcome
     }
 
-    /// The rules that are wanted, by switch; also on switches that are not connected.
+    /// Wanted rules by switch, also for switches that are not connected.
     pub fn rules(&self) -> &BTreeMap<Dpid, RuleSet> {
         self.engine.wanted()
     }
 
-    /// The view.
+    /// View that the app sees now.
     pub fn view(&self) -> View<'_> {
         self.engine.view()
     }
 
-    /// The app itself.
+    /// Mutable access to the app under test.
     pub fn app(&mut self) -> &mut A {
         &mut self.engine.app
     }
 
-    /// The bench's time.
+    /// Current time of the bench.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The app's own rows, as they stand in the store.
+    /// All rows of the app, as they stand in the store.
     pub fn own_rows(&self) -> Rows {
-        let keyspace = self.engine.tables.keyspace(None).into_iter().flatten();
+        let tables = self.engine.tables.of(None).into_iter().flatten();
         Rows(
-            keyspace
+            tables
                 .flat_map(|(table, rows)| {
                     let id = move |key: &String| (table.clone(), key.clone());
                     rows.iter().map(move |(key, v)| (id(key), v.clone()))
@@ -223,12 +223,12 @@ impl<A: App> Bench<A> {
         )
     }
 
-    /// Puts rows into the store's place before the app starts; for an instance that takes over.
+    /// Loads rows of the app before it starts, as for an instance that takes over.
     pub fn load(&mut self, rows: &Rows) {
         self.load_into(None, rows);
     }
 
-    /// Puts another app's rows into the store's place before the app starts.
+    /// Loads another app's rows before the app starts.
     pub fn load_of(&mut self, app: &str, rows: &Rows) {
         self.load_into(Some(app), rows);
     }
@@ -237,6 +237,6 @@ impl<A: App> Bench<A> {
         for ((table, key), value) in &rows.0 {
             self.engine.set_row(app, table, key, Some(value.clone()));
         }
-        self.engine.settle(&mut Stale::new());
+        self.engine.settle(&mut StaleRules::new());
     }
 }

@@ -1,4 +1,4 @@
-//! An app, its view and the rules that it wants: what the runtime and the test bench have in common. Pure.
+//! An app, its view and its wanted rules: the part that the runtime and the test bench share. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
-use crate::wanted::{Stale, Wanted};
+use crate::wanted::{StaleRules, WantedRules};
 use crate::{
-    App, AppError, Changes, Dpid, Event, PacketOut, Pipeline, RowChange, Rules, Switch, Touched,
+    App, AppError, Changes, Dpid, Event, PacketOut, Pipeline, RowChange, RuleInput, Rules, Switch,
     Turn, View,
 };
 
-/// What a turn is made of.
+/// Input that a turn is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cause<'a> {
     Event(&'a Event),
@@ -21,13 +21,13 @@ pub(crate) enum Cause<'a> {
     Tick,
 }
 
-/// What the app did with one input.
+/// Everything that the app did with one input.
 #[derive(Debug, Default)]
-pub(crate) struct Made {
-    /// The rows that differ, each with its value before.
+pub(crate) struct Effects {
+    /// Changed rows, each with its value before.
     pub(crate) journal: Journal,
     pub(crate) packet_outs: Vec<PacketOut>,
-    /// The app failed: nothing was changed.
+    /// Set if the app failed; nothing was changed then.
     pub(crate) error: Option<AppError>,
 }
 
@@ -37,8 +37,8 @@ pub(crate) struct Engine<A: App> {
     pub(crate) pipeline: Pipeline,
     pub(crate) tables: Tables,
     pub(crate) switches: BTreeMap<Dpid, Switch>,
-    wanted: Wanted<A::Group>,
-    /// Groups whose rules are to be computed again.
+    wanted: WantedRules<A::Group>,
+    /// Groups whose rules have to be computed again.
     dirty: BTreeSet<A::Group>,
 }
 
@@ -49,12 +49,11 @@ impl<A: App> Engine<A> {
             pipeline,
             tables: Tables::default(),
             switches: BTreeMap::new(),
-            wanted: Wanted::new(),
+            wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
         }
     }
 
-    /// What the app says of itself.
     pub(crate) fn healthy(&self) -> Result<(), AppError> {
         self.app.healthy(&self.view())
     }
@@ -67,13 +66,13 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// The rules that are wanted, as of the last [`Engine::settle`].
+    /// Wanted rules as of the last [`Engine::settle`].
     pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
         self.wanted.sets()
     }
 
-    /// The app's answer to one input. Its changes are in the view; its rules follow with [`Engine::settle`].
-    pub(crate) fn turn(&mut self, cause: Cause<'_>, now: Instant, wall: SystemTime) -> Made {
+    /// Has the app handle one input. Its changes are in the view afterwards; its rules follow with [`Engine::settle`].
+    pub(crate) fn turn(&mut self, cause: Cause<'_>, now: Instant, wall: SystemTime) -> Effects {
         let mut turn = Turn {
             tables: &mut self.tables,
             switches: &self.switches,
@@ -90,26 +89,27 @@ impl<A: App> Engine<A> {
             Cause::Tick => self.app.tick(&mut turn),
         };
         let error = result.err().or(turn.defect.take());
-        let mut made = Made {
+        let mut effects = Effects {
             journal: turn.journal,
             packet_outs: turn.packet_outs,
             error,
         };
-        if made.error.is_some() {
-            self.restore(std::mem::take(&mut made.journal));
-            made.packet_outs.clear();
-            return made;
+        if effects.error.is_some() {
+            self.restore(std::mem::take(&mut effects.journal));
+            effects.packet_outs.clear();
+            return effects;
         }
         let tables = &self.tables;
-        made.journal
+        effects
+            .journal
             .retain(|(table, key), before| tables.get(None, table, key) != before.as_ref());
-        for ((table, key), before) in &made.journal {
+        for ((table, key), before) in &effects.journal {
             self.touch_row(None, table, key, before.as_ref());
         }
-        made
+        effects
     }
 
-    /// Takes a turn's changes back, in the view and in the rules.
+    /// Reverts a turn's changes, in the view and in the rules.
     pub(crate) fn undo(&mut self, journal: Journal) {
         for ((table, key), after) in self.restore(journal) {
             self.touch_row(None, &table, &key, after.as_ref());
@@ -125,7 +125,7 @@ impl<A: App> Engine<A> {
         undone
     }
 
-    /// A row changed elsewhere; whether it differs from what the view had.
+    /// Applies a row that was changed elsewhere. True if the view had another value.
     pub(crate) fn set_row(
         &mut self,
         app: Option<&str>,
@@ -149,11 +149,11 @@ impl<A: App> Engine<A> {
             before,
             after: self.tables.get(app, table, key),
         };
-        let groups = self.app.groups(&Touched::Row(change), &self.view());
+        let groups = self.app.groups(&RuleInput::Row(change), &self.view());
         self.dirty.extend(groups);
     }
 
-    /// A switch came, or has other ports.
+    /// Adds a switch to the view, or updates its ports.
     pub(crate) fn set_switch(&mut self, switch: Switch) {
         let dpid = switch.dpid;
         if self.switches.get(&dpid) != Some(&switch) {
@@ -162,7 +162,6 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// A switch went.
     pub(crate) fn remove_switch(&mut self, dpid: Dpid) {
         if self.switches.remove(&dpid).is_some() {
             self.touch_switch(dpid);
@@ -170,7 +169,7 @@ impl<A: App> Engine<A> {
     }
 
     fn touch_switch(&mut self, dpid: Dpid) {
-        let groups = self.app.groups(&Touched::Switch(dpid), &self.view());
+        let groups = self.app.groups(&RuleInput::Switch(dpid), &self.view());
         self.dirty.extend(groups);
     }
 
@@ -192,8 +191,8 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Computes the rules of the groups that were touched; says which rules may have changed by that.
-    pub(crate) fn settle(&mut self, stale: &mut Stale) {
+    /// Computes the rules of the dirty groups. Adds the rules that may have changed to `stale`.
+    pub(crate) fn settle(&mut self, stale: &mut StaleRules) {
         for group in std::mem::take(&mut self.dirty) {
             let mut rules = Rules::new(self.pipeline);
             let view = View {
@@ -206,8 +205,8 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// All groups again: the pipeline changed.
-    pub(crate) fn set_pipeline(&mut self, pipeline: Pipeline, stale: &mut Stale) {
+    /// Takes over a changed pipeline, which dirties all groups.
+    pub(crate) fn set_pipeline(&mut self, pipeline: Pipeline, stale: &mut StaleRules) {
         if self.pipeline == pipeline {
             return;
         }

@@ -10,18 +10,18 @@ use morph_openflow::v13;
 
 use crate::{Dpid, MacAddr, Match};
 
-/// What happened. Each one is given to the app exactly once, or told as lost.
+/// Something that a switch reported. The app gets each event exactly once, or is told that events were lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A rule of the app, or a miss in one of its tables, sent a packet.
+    /// A packet that a rule of the app, or a miss in one of its tables, sent.
     PacketIn(PacketIn),
-    /// A rule of the app that asked for it is gone.
+    /// A rule of the app ended that had asked to be told so.
     FlowRemoved(FlowRemoved),
     /// A port came, went or changed. The view has it already.
     PortStatus {
-        /// The switch.
+        /// Datapath id of the switch.
         dpid: Dpid,
-        /// What became of the port.
+        /// Kind of the change.
         reason: PortReason,
         /// The port as it is now, or was last.
         port: PortInfo,
@@ -30,16 +30,16 @@ pub enum Event {
     SwitchUp(Switch),
     /// A switch is no longer connected.
     SwitchDown(Dpid),
-    /// Packet-ins of a switch were dropped, because the app did not keep up.
+    /// Packet-ins of a switch were dropped because the app did not keep up.
     Lost {
-        /// The switch.
+        /// Datapath id of the switch.
         dpid: Dpid,
-        /// How many.
+        /// Number of dropped packet-ins.
         count: u64,
     },
     /// Events other than packet-ins may have been lost: compare what is stored about this switch with the view.
     Resync {
-        /// The switch; absent: any.
+        /// Datapath id of the switch; `None` for all switches.
         dpid: Option<Dpid>,
     },
 }
@@ -47,83 +47,83 @@ pub enum Event {
 /// A packet that a switch sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketIn {
-    /// The switch.
+    /// Datapath id of the switch.
     pub dpid: Dpid,
-    /// The port it came in by.
+    /// Port by which the packet came in.
     pub in_port: u32,
-    /// The table that sent it.
+    /// Table that sent the packet.
     pub table: u8,
-    /// `OFPR_*`: 0 no match, 1 an action, 2 invalid TTL.
+    /// Reason code `OFPR_*`: 0 no match, 1 an action, 2 invalid TTL.
     pub reason: u8,
-    /// The app's own part of the cookie of the rule that sent it; 0 for another's.
+    /// The app's own part of the cookie of the rule that sent it; 0 for a rule of another app.
     pub cookie_own: u32,
     /// The frame, from its Ethernet header on.
     pub data: Bytes,
 }
 
-/// A rule that is gone.
+/// A rule that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRemoved {
-    /// The switch.
+    /// Datapath id of the switch.
     pub dpid: Dpid,
-    /// Its table.
+    /// Table of the rule.
     pub table: u8,
-    /// Its priority.
+    /// Priority of the rule.
     pub priority: u16,
-    /// What it matched.
+    /// Match of the rule.
     pub matching: Match,
-    /// The app's own part of its cookie.
+    /// The app's own part of the rule's cookie.
     pub cookie_own: u32,
-    /// `OFPRR_*`: 0 idle timeout, 1 hard timeout, 2 deleted, 3 its group was deleted.
+    /// Reason code `OFPRR_*`: 0 idle timeout, 1 hard timeout, 2 deleted, 3 its group was deleted.
     pub reason: u8,
-    /// How long it was there.
+    /// Lifetime of the rule.
     pub duration: Duration,
-    /// Packets that it matched.
+    /// Number of packets that the rule matched.
     pub packets: u64,
-    /// Bytes that it matched.
+    /// Number of bytes that the rule matched.
     pub bytes: u64,
 }
 
-/// What became of a port (`ofp_port_reason`).
+/// Kind of a port's change (`ofp_port_reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortReason {
-    /// It was added.
+    /// The port was added.
     Add,
-    /// It was removed.
+    /// The port was removed.
     Delete,
-    /// Something about it changed.
+    /// Some property of the port changed.
     Modify,
 }
 
 /// A connected switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
-    /// Its datapath id.
+    /// Datapath id of the switch.
     pub dpid: Dpid,
-    /// How many tables it has; 1 where it speaks OpenFlow 1.0: then all rules go into the app's first table, and none goes on
-    /// to another.
+    /// Number of tables. It is 1 for a switch that speaks OpenFlow 1.0: all rules then go into the app's first table,
+    /// and none goes on to another one.
     pub tables: u32,
-    /// Its ports, by number; with LOCAL.
+    /// Ports by number, including LOCAL.
     pub ports: BTreeMap<u32, PortInfo>,
 }
 
 /// A port of a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInfo {
-    /// Its number.
+    /// Number of the port.
     pub number: u32,
-    /// Its name on the switch.
+    /// Name of the port on the switch.
     pub name: String,
-    /// Its own address.
+    /// Hardware address of the port itself.
     pub hw_addr: MacAddr,
-    /// `ofp_port_config`.
+    /// Configuration bits, `ofp_port_config`.
     pub config: u32,
-    /// `ofp_port_state`.
+    /// State bits, `ofp_port_state`.
     pub state: u32,
 }
 
 impl PortInfo {
-    /// A port that is up; for tests.
+    /// Makes a port that is up, for tests.
     pub fn new(number: u32) -> Self {
         let [a, b, c, d] = number.to_be_bytes();
         PortInfo {
@@ -135,12 +135,12 @@ impl PortInfo {
         }
     }
 
-    /// Whether it is neither switched off nor without a link.
+    /// Whether the port is neither switched off nor without a link.
     pub fn is_up(&self) -> bool {
         self.config & v13::port_config::DOWN == 0 && self.state & v13::port_state::LINK_DOWN == 0
     }
 
-    /// Whether it is a port with a number of its own; LOCAL is not.
+    /// Whether the port has a number of its own; LOCAL has none.
     pub fn is_physical(&self) -> bool {
         (1..=v13::port::MAX).contains(&self.number)
     }
@@ -167,7 +167,7 @@ impl PortInfo {
 }
 
 impl Switch {
-    /// A switch with these ports, all up; for tests.
+    /// Makes a switch with these ports, all up, for tests.
     pub fn new(dpid: Dpid, ports: impl IntoIterator<Item = u32>) -> Self {
         Switch {
             dpid,
@@ -191,7 +191,6 @@ impl Switch {
         }
     }
 
-    /// Takes over what a port-status says.
     pub(crate) fn port_status(&mut self, reason: PortReason, port: &PortInfo) {
         match reason {
             PortReason::Delete => {
@@ -205,7 +204,7 @@ impl Switch {
 }
 
 impl Event {
-    /// An event of an OpenFlow message, or `None` where a message of this kind is none.
+    /// Event of an OpenFlow message, or `None` for a kind of message that is no event.
     pub(crate) fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
         Some(match message {
             v13::Message::PacketIn(packet) => Event::PacketIn(PacketIn {
@@ -242,7 +241,7 @@ impl Event {
     }
 }
 
-/// The app's own part of a cookie, where it is the app's.
+/// The app's own part of a cookie; 0 if the cookie is not the app's.
 fn own(app: u8, cookie: u64) -> u32 {
     Cookie::from_u64(cookie)
         .filter(|cookie| cookie.app == app)

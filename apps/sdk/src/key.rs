@@ -1,26 +1,26 @@
-//! Keys of tables as text: the way they stand in the store, where people read them.
+//! Keys of tables as text, the form in which they stand in the store and people read them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{Dpid, MacAddr};
 
-/// What a table's rows are found by. Every key has one text, and a text at most one key.
+/// Key of a table's rows. Every key has one text, and a text at most one key.
 ///
-/// Tuples are joined by `/`; so only the last part of one may contain a `/` itself.
+/// Tuples are joined by `/`, so only the last part of one may contain a `/` itself.
 pub trait Key: Ord + Clone {
-    /// Appends the key's text.
+    /// Appends the text of the key.
     fn write(&self, out: &mut String);
-    /// Reads a text that `write` may have written.
+    /// Parses a text that `write` may have written.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The key's text.
+    /// Text form of the key.
     fn text(&self) -> String {
         let mut out = String::new();
         self.write(&mut out);
         out
     }
 
-    /// Reads a text, and only in the form that `write` gives it: what is found can then be got again.
+    /// Parses a text only if `write` gives that very text, so that a row found by it can be got again.
     fn parse_exact(text: &str) -> Option<Self> {
         Self::parse(text).filter(|key| key.text() == text)
     }

@@ -1,10 +1,11 @@
-//! What an author of Morpheus applications needs.
+//! Everything that the author of a Morpheus application needs.
 //!
 //! An app implements [`App`]: events go in, changes of its [`Table`]s and packet-outs come out, and its rules are a
 //! function of the [`View`]. Its `main` is one line, [`run`]. The runtime does the rest: it applies each event exactly
-//! once, keeps the switches' rules as the app says, and lets another instance or release carry on where this one stopped.
+//! once, keeps the switches' rules as the app states them, and lets another instance or release carry on where this one
+//! stopped.
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
 //! | [`packet`] | packets, as far as most apps look at them |
 //! | [`lldp`] | probes of links |
@@ -14,7 +15,9 @@
 #![warn(missing_docs)]
 
 mod app;
+mod backoff;
 mod engine;
+mod error;
 mod event;
 mod install;
 mod instance;
@@ -32,10 +35,11 @@ pub mod bench;
 pub mod machine;
 pub mod packet;
 
-pub use app::{App, AppError, ChangedRow, Changes, RowChange, Touched};
+pub use app::{App, ChangedRow, Changes, RowChange, RuleInput};
+pub use error::{AppError, MigrationError};
 pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
 pub use key::Key;
-pub use migration::{Migration, MigrationError, Migrations, Rows, group_by};
+pub use migration::{Migration, Migrations, Rows, group_by};
 pub use rules::{RuleBuilder, Rules};
 pub use runtime::{run, run_with_migration};
 pub use shape::TableShape;

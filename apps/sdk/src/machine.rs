@@ -1,5 +1,5 @@
-//! The machine of an instance as it is, without its driver: for the model of the hand-over (`tests/model`), which feeds it
-//! itself. Nothing for apps.
+//! Machine of an instance without its driver, for the model of the hand-over (`tests/model`), which feeds it itself.
+//! Not for apps.
 
-pub use crate::instance::{Config, Input, Instance, Now, Outcome, Output, Source};
+pub use crate::instance::{CommitOutcome, Config, Input, Instance, Now, Output, RowSource};
 pub use crate::migration::Chain;

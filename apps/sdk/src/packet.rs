@@ -1,4 +1,4 @@
-//! Packets, as far as most apps look at them. For all else: [`etherparse`].
+//! Packets, as far as most apps look at them. For all else there is [`etherparse`].
 
 use std::net::Ipv4Addr;
 
@@ -13,35 +13,35 @@ use crate::MacAddr;
 
 /// Types of an Ethernet frame's payload.
 pub mod ether_type {
-    /// IPv4.
+    /// Internet Protocol version 4.
     pub const IPV4: u16 = 0x0800;
-    /// ARP.
+    /// Address Resolution Protocol.
     pub const ARP: u16 = 0x0806;
     /// VLAN tag (802.1Q).
     pub const VLAN: u16 = 0x8100;
-    /// IPv6.
+    /// Internet Protocol version 6.
     pub const IPV6: u16 = 0x86dd;
-    /// LLDP.
+    /// Link Layer Discovery Protocol.
     pub const LLDP: u16 = crate::lldp::ETHER_TYPE;
 }
 
-/// An Ethernet frame's header and payload.
+/// Header and payload of an Ethernet frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ethernet<'a> {
-    /// Who it is for.
+    /// Address of the receiver.
     pub dst: MacAddr,
-    /// Who sent it.
+    /// Address of the sender.
     pub src: MacAddr,
-    /// The VLAN of the outermost tag.
+    /// VLAN id of the outermost tag, if there is one.
     pub vlan: Option<u16>,
-    /// Of the payload, behind one VLAN tag at most.
+    /// Type of the payload, behind one VLAN tag at most.
     pub ether_type: u16,
-    /// What it carries.
+    /// Content behind the header and the tag.
     pub payload: &'a [u8],
 }
 
 impl<'a> Ethernet<'a> {
-    /// Reads a frame, or `None` where it is too short to be one.
+    /// Parses a frame; `None` if it is too short to be one.
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         let header = Ethernet2HeaderSlice::from_slice(frame).ok()?;
         let payload = frame.get(header.slice().len()..)?;
@@ -64,7 +64,7 @@ impl<'a> Ethernet<'a> {
         })
     }
 
-    /// Its ARP packet, if it is one for IPv4 over Ethernet.
+    /// ARP packet of the frame, if it is one for IPv4 over Ethernet.
     pub fn arp(&self) -> Option<Arp> {
         if self.ether_type != ether_type::ARP {
             return None;
@@ -80,7 +80,7 @@ impl<'a> Ethernet<'a> {
         })
     }
 
-    /// Source and destination of its IPv4 packet, if it is one.
+    /// Source and destination of the frame's IPv4 packet, if it is one.
     pub fn ipv4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
         if self.ether_type != ether_type::IPV4 {
             return None;
@@ -93,25 +93,25 @@ impl<'a> Ethernet<'a> {
 /// An ARP packet for IPv4 over Ethernet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arp {
-    /// [`Arp::REQUEST`] or [`Arp::REPLY`].
+    /// Operation code, [`Arp::REQUEST`] or [`Arp::REPLY`].
     pub operation: u16,
-    /// Who sends it.
+    /// Hardware address of the sender.
     pub sender_mac: MacAddr,
-    /// Its address; 0.0.0.0 in a probe.
+    /// IP address of the sender; 0.0.0.0 in a probe.
     pub sender_ip: Ipv4Addr,
-    /// Who is asked, or told.
+    /// Hardware address of the target; zero in a request.
     pub target_mac: MacAddr,
-    /// Whose hardware address is asked for.
+    /// IP address of the target, whose hardware address a request asks for.
     pub target_ip: Ipv4Addr,
 }
 
 impl Arp {
-    /// Asks who has `target_ip`.
+    /// Operation of a packet that asks who has `target_ip`.
     pub const REQUEST: u16 = 1;
-    /// Tells that `sender_mac` has `sender_ip`.
+    /// Operation of a packet that tells that `sender_mac` has `sender_ip`.
     pub const REPLY: u16 = 2;
 
-    /// The frame that answers this request: `mac` has the address asked for.
+    /// Makes the frame that answers this request: `mac` has the address asked for.
     pub fn reply(&self, mac: MacAddr) -> Bytes {
         Arp {
             operation: Arp::REPLY,
@@ -123,7 +123,7 @@ impl Arp {
         .frame(self.sender_mac)
     }
 
-    /// The frame that carries it, from its sender to `dst`.
+    /// Makes the frame that carries this packet to `dst`.
     pub fn frame(&self, dst: MacAddr) -> Bytes {
         let packet = ArpEthIpv4Packet {
             operation: ArpOperation(self.operation),
@@ -136,7 +136,7 @@ impl Arp {
     }
 }
 
-/// Puts an Ethernet header before a payload, and pads to the least length of a frame.
+/// Makes a frame of this payload, padded to the least length.
 pub fn frame(dst: MacAddr, src: MacAddr, ether_type: u16, payload: &[u8]) -> Bytes {
     /// Least length of an Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
     const LEAST: usize = 60;

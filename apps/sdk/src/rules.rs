@@ -1,4 +1,4 @@
-//! What an app says its rules are.
+//! Rules as an app states them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::{Action, Dpid, Instruction, Match, Pipeline};
 
-/// Takes the rules of one group, on all switches.
+/// Collector of one group's rules, on all switches.
 #[derive(Debug)]
 pub struct Rules {
     pipeline: Pipeline,
@@ -22,7 +22,7 @@ impl Rules {
         }
     }
 
-    /// Begins a rule on a switch; one of the builder's last five methods ends it.
+    /// Begins a rule on a switch; one of the builder's last seven methods ends it.
     pub fn on(&mut self, dpid: Dpid) -> RuleBuilder<'_> {
         RuleBuilder {
             rules: self,
@@ -36,7 +36,7 @@ impl Rules {
     }
 }
 
-/// A rule in the making. It starts as: first table, priority 0, matches all.
+/// A rule in the making. It starts in the first table, with priority 0, and matches all packets.
 #[derive(Debug)]
 #[must_use = "a rule counts only once it says what to do with a packet"]
 pub struct RuleBuilder<'a> {
@@ -49,55 +49,53 @@ pub struct RuleBuilder<'a> {
     idle_timeout: u16,
 }
 
-/// `OFPFF_SEND_FLOW_REM`.
+/// Flag `OFPFF_SEND_FLOW_REM`: the switch reports the end of the rule.
 const SEND_FLOW_REM: u16 = 1;
 
 impl RuleBuilder<'_> {
-    /// In which of the app's tables, from 0.
+    /// Sets the rule's table, as an offset into the app's tables, from 0.
     pub fn table(mut self, offset: u8) -> Self {
         self.table = offset;
         self
     }
 
-    /// Among the rules of its table, the highest one that matches counts.
+    /// Sets the priority: of all rules of a table that match, the highest one counts.
     pub fn priority(mut self, priority: u16) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Which packets.
+    /// Sets the packets that the rule is for.
     pub fn matching(mut self, matching: Match) -> Self {
         self.matching = matching;
         self
     }
 
-    /// The app's own part of the cookie; packet-ins by this rule bear it.
+    /// Sets the app's own part of the cookie, which packet-ins by this rule bear.
     pub fn own(mut self, own: u32) -> Self {
         self.own = own;
         self
     }
 
-    /// Ends after so many seconds without a packet, and says so: the app gets an [`Event::FlowRemoved`]. It is then to
-    /// change what made it want the rule.
-    ///
-    /// [`Event::FlowRemoved`]: crate::Event::FlowRemoved
+    /// Ends the rule after so many seconds without a packet. The app gets an `Event::FlowRemoved`, and has to change
+    /// the state that made it want the rule.
     pub fn idle_timeout(mut self, seconds: u16) -> Self {
         self.idle_timeout = seconds;
         self
     }
 
-    /// Does this with the packet, and ends there.
+    /// Applies these actions to the packet, which ends there.
     pub fn actions(self, actions: Vec<Action>) {
         self.end(actions, None);
     }
 
-    /// Does this with the packet and passes it on to the next app.
+    /// Applies these actions to the packet and passes it on to the next app.
     pub fn actions_then_next(self, actions: Vec<Action>) {
         let exit = self.rules.pipeline.exit;
         self.end(actions, Some(exit));
     }
 
-    /// Does this with the packet and goes on in a later one of the app's tables.
+    /// Applies these actions to the packet, which goes on in a later one of the app's tables.
     pub fn actions_then_table(self, actions: Vec<Action>, offset: u8) {
         let table = self.rules.pipeline.first.saturating_add(offset);
         self.end(actions, Some(table));
@@ -108,17 +106,17 @@ impl RuleBuilder<'_> {
         self.actions_then_next(Vec::new());
     }
 
-    /// Drops the packet.
+    /// Drops the packets that match.
     pub fn drop_(self) {
         self.actions(Vec::new());
     }
 
-    /// Sends the packet to the app, whole.
+    /// Sends the whole packet to the app.
     pub fn punt(self) {
         self.actions(vec![Action::to_controller()]);
     }
 
-    /// Sends the packet to the app and passes it on to the next one.
+    /// Sends the whole packet to the app and passes it on to the next one.
     pub fn punt_and_next(self) {
         self.actions_then_next(vec![Action::to_controller()]);
     }
@@ -134,7 +132,7 @@ impl RuleBuilder<'_> {
             );
             return;
         }
-        // Instructions in the order, and of the form, in which a switch reports them.
+        // Same order and form of the instructions as a switch reports them.
         let mut instructions = Vec::new();
         if !actions.is_empty() {
             instructions.push(Instruction::ApplyActions(actions));

@@ -1,8 +1,8 @@
-//! The shapes of tables: what `--schema` prints, and `morphctl schema diff` compares.
+//! Shapes of tables: printed by `--schema`, compared by `morphctl schema diff`.
 //!
-//! A value's shape is found by asking its type what it would read: each run of its `Deserialize` follows one path into the
-//! value and notes what is asked for at its end; what comes of the run itself does not matter. So nothing has to be declared
-//! twice. Beyond the variants of an enum and the parts of a tuple nothing is looked at.
+//! A value's shape is found by asking its type what it would read. Each run of its `Deserialize` follows one path into
+//! the value and notes what is requested at its end; the result of the run does not matter. So nothing has to be
+//! declared twice. Variants of an enum and parts of a tuple are not looked into.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::Table;
 
-/// How deep values are looked into: types may contain themselves.
+/// Greatest depth that is looked into: types may contain themselves.
 const DEPTH: usize = 8;
-/// Keys of maps that are tried, as a value is only read behind a key that its type takes.
+/// Keys of maps that are tried, as a value is only read behind a key that its type accepts.
 const KEYS: [&str; 5] = [
     "0",
     "02:00:00:00:00:01",
@@ -24,21 +24,21 @@ const KEYS: [&str; 5] = [
     "0000000000000001",
 ];
 
-/// The shape of a table.
+/// Shape of a table's rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TableShape {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// The type of its keys, as Rust calls it.
+    /// Rust type of the keys.
     pub key: String,
-    /// The type of its values, as Rust calls it.
+    /// Rust type of the values.
     pub value: String,
-    /// What a value is as JSON: a word, or an object with one of `list`, `map`, `fields`, `optional`, `variants`, `tuple`.
+    /// JSON form of a value: a word, or an object with one of `list`, `map`, `fields`, `optional`, `variants`, `tuple`.
     pub shape: Value,
 }
 
 impl<K, V: DeserializeOwned> Table<K, V> {
-    /// Its shape, for [`crate::App::tables`].
+    /// Shape of this table, for `App::tables`.
     pub fn shape(&self) -> TableShape {
         TableShape {
             name: self.name().to_owned(),
@@ -49,7 +49,7 @@ impl<K, V: DeserializeOwned> Table<K, V> {
     }
 }
 
-/// A type's name without the modules that it stands in.
+/// Name of a type without its modules.
 fn short(name: &str) -> String {
     let mut out = String::new();
     let mut rest = name;
@@ -64,19 +64,19 @@ fn short(name: &str) -> String {
     out
 }
 
-/// One step into a value.
+/// One step of a path into a value.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum Segment {
     Optional,
     Element,
-    /// Behind one of [`KEYS`].
-    Behind(&'static str),
+    /// The value behind one of [`KEYS`].
+    Key(&'static str),
     Field(&'static str),
 }
 
-/// What a type asks for.
+/// Kind of value that a type requests.
 #[derive(Debug, Clone, Copy)]
-enum Asked {
+enum Request {
     Word(&'static str),
     Optional,
     List,
@@ -87,51 +87,51 @@ enum Asked {
 }
 
 fn shape_of<V: DeserializeOwned>() -> Value {
-    let ask = |path: &[Step]| {
-        let asked = Cell::new(None);
+    let request_at = |path: &[Segment]| {
+        let request = Cell::new(None);
         let probe = Probe {
             path,
-            asked: &asked,
+            request: &request,
         };
         let _ = V::deserialize(probe);
-        asked.get()
+        request.get()
     };
-    shape_at(&ask, &mut Vec::new())
+    shape_at(&request_at, &mut Vec::new())
 }
 
-fn shape_at(ask: &impl Fn(&[Step]) -> Option<Asked>, path: &mut Vec<Step>) -> Value {
+fn shape_at(request_at: &impl Fn(&[Segment]) -> Option<Request>, path: &mut Vec<Segment>) -> Value {
     let any = json!("any");
-    let Some(asked) = ask(path).filter(|_| path.len() < DEPTH) else {
+    let Some(request) = request_at(path).filter(|_| path.len() < DEPTH) else {
         return any;
     };
-    let mut inside = |step| {
-        path.push(step);
-        let shape = shape_at(ask, path);
+    let mut inside = |segment| {
+        path.push(segment);
+        let shape = shape_at(request_at, path);
         path.pop();
         shape
     };
-    match asked {
-        Asked::Word(word) => json!(word),
-        Asked::Optional => json!({ "optional": inside(Step::Optional) }),
-        Asked::List => json!({ "list": inside(Step::Element) }),
-        Asked::Map => {
-            let values = KEYS.map(|key| inside(Step::Behind(key)));
+    match request {
+        Request::Word(word) => json!(word),
+        Request::Optional => json!({ "optional": inside(Segment::Optional) }),
+        Request::List => json!({ "list": inside(Segment::Element) }),
+        Request::Map => {
+            let values = KEYS.map(|key| inside(Segment::Key(key)));
             let value = values.into_iter().find(|shape| *shape != any);
             json!({ "map": value.unwrap_or(any) })
         }
-        Asked::Fields(names) => {
+        Request::Fields(names) => {
             let fields = names.iter().map(|name| {
                 let name: &'static str = name;
-                (name.to_owned(), inside(Step::Field(name)))
+                (name.to_owned(), inside(Segment::Field(name)))
             });
             json!({ "fields": fields.collect::<serde_json::Map<_, _>>() })
         }
-        Asked::Variants(names) => json!({ "variants": names }),
-        Asked::Tuple(parts) => json!({ "tuple": parts }),
+        Request::Variants(names) => json!({ "variants": names }),
+        Request::Tuple(parts) => json!({ "tuple": parts }),
     }
 }
 
-/// The end of a run, whatever it was.
+/// End of a run, always by an error.
 #[derive(Debug)]
 struct Stop;
 
@@ -149,27 +149,27 @@ impl de::Error for Stop {
     }
 }
 
-/// Follows a path, and notes what is asked for at its end.
+/// Deserializer that follows a path, and notes what is requested at its end.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
-    path: &'a [Step],
-    asked: &'a Cell<Option<Asked>>,
+    path: &'a [Segment],
+    request: &'a Cell<Option<Request>>,
 }
 
 impl<'a> Probe<'a> {
-    /// What comes after the next step; at the end of the path, what was asked for is noted.
-    fn next(self, asked: Asked) -> Result<(Step, Probe<'a>), Stop> {
+    /// Follows the next step. At the end of the path it notes the request.
+    fn next(self, request: Request) -> Result<(Segment, Probe<'a>), Stop> {
         match self.path.split_first() {
-            Some((step, path)) => Ok((*step, Probe { path, ..self })),
+            Some((segment, path)) => Ok((*segment, Probe { path, ..self })),
             None => {
-                self.asked.set(Some(asked));
+                self.request.set(Some(request));
                 Err(Stop)
             }
         }
     }
 
     fn word(self, word: &'static str) -> Stop {
-        let _ = self.next(Asked::Word(word));
+        let _ = self.next(Request::Word(word));
         Stop
     }
 }
@@ -195,17 +195,17 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let (_, next) = self.next(Asked::Optional)?;
+        let (_, next) = self.next(Request::Optional)?;
         visitor.visit_some(next)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let (_, next) = self.next(Asked::List)?;
-        visitor.visit_seq(Inside(None, next))
+        let (_, next) = self.next(Request::List)?;
+        visitor.visit_seq(Single(None, next))
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.inside(Asked::Map, visitor)
+        self.inside(Request::Map, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -214,7 +214,7 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.inside(Asked::Fields(fields), visitor)
+        self.inside(Request::Fields(fields), visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -234,7 +234,7 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, parts: usize, _: V) -> Result<V::Value, Stop> {
-        self.next(Asked::Tuple(parts)).and(Err(Stop))
+        self.next(Request::Tuple(parts)).and(Err(Stop))
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -243,7 +243,7 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
         parts: usize,
         _: V,
     ) -> Result<V::Value, Stop> {
-        self.next(Asked::Tuple(parts)).and(Err(Stop))
+        self.next(Request::Tuple(parts)).and(Err(Stop))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -252,25 +252,25 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
         variants: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Stop> {
-        self.next(Asked::Variants(variants)).and(Err(Stop))
+        self.next(Request::Variants(variants)).and(Err(Stop))
     }
 }
 
 impl Probe<'_> {
-    fn inside<'de, V: Visitor<'de>>(self, asked: Asked, visitor: V) -> Result<V::Value, Stop> {
-        let (step, next) = self.next(asked)?;
-        let key = match step {
-            Step::Behind(key) | Step::Field(key) => key,
-            Step::Optional | Step::Element => return Err(Stop),
+    fn inside<'de, V: Visitor<'de>>(self, request: Request, visitor: V) -> Result<V::Value, Stop> {
+        let (segment, next) = self.next(request)?;
+        let key = match segment {
+            Segment::Key(key) | Segment::Field(key) => key,
+            Segment::Optional | Segment::Element => return Err(Stop),
         };
-        visitor.visit_map(Inside(Some(key), next))
+        visitor.visit_map(Single(Some(key), next))
     }
 }
 
 /// One element, behind a key where there is one.
-struct Inside<'a>(Option<&'static str>, Probe<'a>);
+struct Single<'a>(Option<&'static str>, Probe<'a>);
 
-impl<'de> de::SeqAccess<'de> for Inside<'_> {
+impl<'de> de::SeqAccess<'de> for Single<'_> {
     type Error = Stop;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
@@ -281,7 +281,7 @@ impl<'de> de::SeqAccess<'de> for Inside<'_> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for Inside<'_> {
+impl<'de> de::MapAccess<'de> for Single<'_> {
     type Error = Stop;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -299,7 +299,7 @@ impl<'de> de::MapAccess<'de> for Inside<'_> {
     }
 }
 
-/// A key of a map, which stands as text in JSON whatever its type is.
+/// Key of a map, which is text in JSON whatever its type is.
 struct KeyText(&'static str);
 
 macro_rules! numbers {

@@ -7,7 +7,7 @@ use crate::Key;
 
 /// A table of the app itself, or one of another app, which can only be read.
 ///
-/// A constant of the app: `const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");`
+/// Declared as a constant: `const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");`
 pub struct Table<K, V> {
     app: Option<&'static str>,
     name: &'static str,
@@ -15,7 +15,7 @@ pub struct Table<K, V> {
 }
 
 impl<K, V> Table<K, V> {
-    /// A table of this app.
+    /// Declares a table of this app.
     pub const fn new(name: &'static str) -> Self {
         Table {
             app: None,
@@ -24,7 +24,7 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// A table of another app, which the manifest names under `reads`.
+    /// Declares a table of another app, which the manifest names under `reads`.
     pub const fn of(app: &'static str, name: &'static str) -> Self {
         Table {
             app: Some(app),
@@ -33,19 +33,19 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Whose it is, where it is not this app's.
+    /// App that owns the table; `None` for this app.
     pub const fn app(&self) -> Option<&'static str> {
         self.app
     }
 
-    /// Its name.
+    /// Name of the table in the store.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 }
 
 impl<K: Key, V> Table<K, V> {
-    /// The key, where `app` and `table` name this table and `key` is one of its keys.
+    /// Parsed key, if `app` and `table` name this table.
     pub(crate) fn key_of(&self, app: Option<&str>, table: &str, key: &str) -> Option<K> {
         (self.app == app && self.name == table)
             .then(|| K::parse_exact(key))

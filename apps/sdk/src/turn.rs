@@ -1,4 +1,4 @@
-//! A turn: what an app does with one input.
+//! Turns, as the app sees them: the changes and packets that answer one input.
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
@@ -14,23 +14,23 @@ use crate::{Action, AppError, Dpid, Key, Pipeline, Switch, Table, View};
 /// Table and key of one of the app's own rows.
 pub(crate) type RowId = (String, String);
 
-/// The rows that a turn wrote, each with its value before the turn.
+/// Rows that a turn wrote, each with its value before the turn.
 pub(crate) type Journal = BTreeMap<RowId, Option<Value>>;
 
 /// A packet that a switch is to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketOut {
-    /// The switch.
+    /// Datapath id of the switch.
     pub dpid: Dpid,
-    /// The port it is to be treated as having come in by; `port::CONTROLLER` for a packet of the app's own.
+    /// Ingress port to assume for the packet; `port::CONTROLLER` for one of the app's own.
     pub in_port: u32,
-    /// What to do with it.
+    /// Actions to apply to the packet.
     pub actions: Vec<Action>,
     /// The frame, from its Ethernet header on.
     pub data: Bytes,
 }
 
-/// One turn: takes the state changes and packet-outs that answer one input, and sees its own changes.
+/// Collector of the state changes and packet-outs that answer one input. Reads through it see its own changes.
 #[derive(Debug)]
 pub struct Turn<'a> {
     pub(crate) tables: &'a mut Tables,
@@ -40,12 +40,12 @@ pub struct Turn<'a> {
     pub(crate) wall: SystemTime,
     pub(crate) journal: Journal,
     pub(crate) packet_outs: Vec<PacketOut>,
-    /// A use of the turn that cannot be carried out: fails it.
+    /// Misuse of the turn, which makes it fail.
     pub(crate) defect: Option<AppError>,
 }
 
 impl Turn<'_> {
-    /// The view, with what this turn has changed so far.
+    /// View that includes the changes of this turn so far.
     pub fn view(&self) -> View<'_> {
         View {
             tables: self.tables,
@@ -54,12 +54,12 @@ impl Turn<'_> {
         }
     }
 
-    /// As [`View::get`].
+    /// Shorthand for [`View::get`] on [`Turn::view`].
     pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         self.view().get(table, key)
     }
 
-    /// As [`View::iter`], collected, so that the turn can be written to meanwhile.
+    /// All rows of a table, collected so that the turn can be written to meanwhile.
     pub fn rows<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
         self.view().iter(table).collect()
     }
@@ -99,7 +99,7 @@ impl Turn<'_> {
             .or_insert(before);
     }
 
-    /// Has a switch send a packet. It leaves after the rules that this turn changes.
+    /// Has a switch send a packet, after the rules that this turn changes.
     pub fn packet_out(&mut self, dpid: Dpid, in_port: u32, actions: Vec<Action>, data: Bytes) {
         self.packet_outs.push(PacketOut {
             dpid,
@@ -109,12 +109,12 @@ impl Turn<'_> {
         });
     }
 
-    /// When this turn is made: for timers, within this process.
+    /// Monotonic time of this turn, for timers within this process.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The time of day of this turn: for what is stored.
+    /// Time of day of this turn, for what is stored.
     pub fn wall(&self) -> SystemTime {
         self.wall
     }

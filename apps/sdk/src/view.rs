@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::{Dpid, Key, Switch, Table};
 
-/// Rows of one app: table, key, value.
-pub(crate) type Keyspace = BTreeMap<String, BTreeMap<String, Value>>;
+/// Rows of one app, by table and key.
+pub(crate) type RowsByTable = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// The local copy of the app's own rows and of those of the apps that it reads.
+/// Local copy of the app's own rows and of those of the apps that it reads.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Tables {
-    own: Keyspace,
-    others: BTreeMap<String, Keyspace>,
+    own: RowsByTable,
+    others: BTreeMap<String, RowsByTable>,
 }
 
 impl Tables {
-    /// The rows of an app; `None`: the app itself.
-    pub(crate) fn keyspace(&self, app: Option<&str>) -> Option<&Keyspace> {
+    /// Rows of an app; `None` for the app itself.
+    pub(crate) fn of(&self, app: Option<&str>) -> Option<&RowsByTable> {
         match app {
             None => Some(&self.own),
             Some(app) => self.others.get(app),
@@ -27,14 +27,14 @@ impl Tables {
     }
 
     pub(crate) fn rows(&self, app: Option<&str>, table: &str) -> Option<&BTreeMap<String, Value>> {
-        self.keyspace(app)?.get(table)
+        self.of(app)?.get(table)
     }
 
     pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<&Value> {
         self.rows(app, table)?.get(key)
     }
 
-    /// Sets or, with `None`, deletes a row; what was there before.
+    /// Sets a row, or deletes it with `None`. Returns the value before.
     pub(crate) fn set(
         &mut self,
         app: Option<&str>,
@@ -42,42 +42,42 @@ impl Tables {
         key: &str,
         value: Option<Value>,
     ) -> Option<Value> {
-        let keyspace = match app {
+        let tables = match app {
             None => &mut self.own,
             Some(app) => self.others.entry(app.to_owned()).or_default(),
         };
         let Some(value) = value else {
-            let rows = keyspace.get_mut(table)?;
+            let rows = tables.get_mut(table)?;
             let before = rows.remove(key);
             if rows.is_empty() {
-                keyspace.remove(table);
+                tables.remove(table);
             }
             return before;
         };
-        keyspace
+        tables
             .entry(table.to_owned())
             .or_default()
             .insert(key.to_owned(), value)
     }
 }
 
-/// How many rows a keyspace has.
-pub(crate) fn count(keyspace: &Keyspace) -> usize {
-    keyspace.values().map(BTreeMap::len).sum()
+/// Number of rows in all tables.
+pub(crate) fn count(tables: &RowsByTable) -> usize {
+    tables.values().map(BTreeMap::len).sum()
 }
 
-/// Where the app stands among the others on every switch.
+/// Place of the app in the pipeline of every switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pipeline {
-    /// The app's id.
+    /// Id of the app.
     pub app: u8,
-    /// Its first table.
+    /// First table of the app.
     pub first: u8,
-    /// The table after its own ones: where `next` leads.
+    /// Table after the app's own ones, where `next` leads.
     pub exit: u8,
 }
 
-/// What an app sees: its tables, those of the apps that it reads, and the connected switches.
+/// Snapshot that an app sees: its tables, those of the apps that it reads, and the connected switches.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub(crate) tables: &'a Tables,
@@ -86,7 +86,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The value of a row. One that is not of the table's type counts as absent, with a warning.
+    /// Value of a row. One that is not of the table's type counts as absent, with a warning.
     pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         let key = key.text();
         let value = self.tables.get(table.app(), table.name(), &key)?;
@@ -101,7 +101,7 @@ impl<'a> View<'a> {
         self.prefix(table, "")
     }
 
-    /// The rows of a table whose keys' texts start with `prefix`, in the order of these.
+    /// Rows of a table whose keys' texts start with `prefix`, in the order of these.
     pub fn prefix<K: Key, V: DeserializeOwned>(
         &self,
         table: &Table<K, V>,
@@ -118,24 +118,24 @@ impl<'a> View<'a> {
             .filter_map(move |(key, value)| Some((K::parse_exact(key)?, read(&table, key, value)?)))
     }
 
-    /// How many rows a table has, without reading them.
+    /// Number of rows of a table, without reading them.
     pub fn count<K, V>(&self, table: &Table<K, V>) -> usize {
         self.tables
             .rows(table.app(), table.name())
             .map_or(0, BTreeMap::len)
     }
 
-    /// The connected switches, by datapath id.
+    /// Connected switches, by datapath id.
     pub fn switches(&self) -> impl Iterator<Item = &'a Switch> + use<'a> {
         self.switches.values()
     }
 
-    /// A connected switch.
+    /// A connected switch, if it is there.
     pub fn switch(&self, dpid: Dpid) -> Option<&'a Switch> {
         self.switches.get(&dpid)
     }
 
-    /// Where the app stands among the others.
+    /// Place of the app in the pipeline.
     pub fn pipeline(&self) -> Pipeline {
         self.pipeline
     }

@@ -1,4 +1,4 @@
-//! The rules that are wanted in the switches, by the group that wants them.
+//! Wanted rules of the switches, by the group that wants them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,39 +6,44 @@ use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
 
-/// The rules whose wanted form may have changed, by switch.
-pub(crate) type Stale = BTreeMap<Dpid, BTreeSet<RuleKey>>;
+/// Rules whose wanted form may have changed, by switch.
+pub(crate) type StaleRules = BTreeMap<Dpid, BTreeSet<RuleKey>>;
 
-/// What each group wants, and what that comes to on each switch. Where two groups want a rule with the same table,
-/// priority and match, the lower group's counts, and the other's once that goes.
+/// Rules of each group, and the resulting set on each switch. If two groups want a rule with the same table, priority
+/// and match, the lower group's counts, and the other's once that goes.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted<G> {
+pub(crate) struct WantedRules<G> {
     by_group: BTreeMap<G, BTreeMap<Dpid, BTreeSet<RuleKey>>>,
     claims: BTreeMap<Dpid, BTreeMap<RuleKey, BTreeMap<G, RuleBody>>>,
     sets: BTreeMap<Dpid, RuleSet>,
 }
 
-impl<G: Ord + Clone> Wanted<G> {
+impl<G: Ord + Clone> WantedRules<G> {
     pub(crate) fn new() -> Self {
-        Wanted {
+        WantedRules {
             by_group: BTreeMap::new(),
             claims: BTreeMap::new(),
             sets: BTreeMap::new(),
         }
     }
 
-    /// What is wanted on each switch.
+    /// Resulting rules of each switch.
     pub(crate) fn sets(&self) -> &BTreeMap<Dpid, RuleSet> {
         &self.sets
     }
 
-    /// The groups that want anything.
+    /// Groups that want any rule.
     pub(crate) fn groups(&self) -> impl Iterator<Item = G> {
         self.by_group.keys().cloned()
     }
 
-    /// Replaces what a group wants; notes in `stale` the rules that this may change.
-    pub(crate) fn replace(&mut self, group: &G, wants: BTreeMap<Dpid, RuleSet>, stale: &mut Stale) {
+    /// Replaces the rules of a group. Notes the rules that this may change in `stale`.
+    pub(crate) fn replace(
+        &mut self,
+        group: &G,
+        wants: BTreeMap<Dpid, RuleSet>,
+        stale: &mut StaleRules,
+    ) {
         let keys: BTreeMap<Dpid, BTreeSet<RuleKey>> = wants
             .iter()
             .map(|(dpid, set)| (*dpid, set.keys().cloned().collect()))
@@ -69,7 +74,7 @@ impl<G: Ord + Clone> Wanted<G> {
         key: RuleKey,
         group: &G,
         body: Option<RuleBody>,
-        stale: &mut Stale,
+        stale: &mut StaleRules,
     ) {
         let on_switch = self.claims.entry(dpid).or_default();
         let claims = on_switch.entry(key.clone()).or_default();

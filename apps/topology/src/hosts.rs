@@ -1,4 +1,4 @@
-//! Hosts: learned from what their first packets say, forgotten with their port or after five idle minutes.
+//! Hosts: learned from their first packets, forgotten with their port or after five idle minutes.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,28 +12,28 @@ use crate::Topology;
 use crate::rules::HOST_PRIORITY;
 use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
 
-/// How many hosts are learned at most.
+/// Most hosts that are learned.
 pub const MOST: usize = 10_000;
-/// How many addresses of one host are kept; with one more, the oldest goes.
+/// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
-/// How many hosts one turn forgets at most: with all their addresses, they fit into one transaction.
+/// Most hosts that one turn forgets: with all their addresses, they fit into one transaction.
 const MOST_FORGOTTEN: usize = 500;
-/// Between two log lines that say that hosts are refused.
-const TELL: Duration = Duration::from_secs(60);
-/// `OFPRR_IDLE_TIMEOUT`.
+/// Interval between two log lines about refused hosts.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Reason code `OFPRR_IDLE_TIMEOUT`.
 const IDLE_TIMEOUT: u8 = 0;
 
-/// What a frame says of its sender.
+/// Sender of a frame, as the frame names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
-    /// Its own address.
+    /// Hardware address of the sender.
     pub mac: MacAddr,
-    /// Its IP address, where the frame says one.
+    /// IP address of the sender, if the frame has one.
     pub ip: Option<IpAddr>,
 }
 
 impl Sender {
-    /// Reads a frame; `None` where it has no sender of its own.
+    /// Parses a frame; `None` if it has no sender of its own.
     pub fn of(frame: &[u8]) -> Option<Sender> {
         let ethernet = Ethernet::parse(frame)?;
         let mac = ethernet.src;
@@ -87,7 +87,7 @@ impl Topology {
         turn.put(&HOSTS, &sender.mac, &host);
     }
 
-    /// No hosts are at this port any more. There may be more of them than fit into one turn.
+    /// Forgets the hosts at a port. There may be more of them than fit into one turn.
     pub(crate) fn forget_at(&mut self, end: End, turn: &mut Turn<'_>) {
         let mut there: Vec<_> = turn
             .view()
@@ -105,14 +105,14 @@ impl Topology {
         }
     }
 
-    /// Goes on where `forget_at` did not come to an end.
+    /// Continues with a port that has more hosts than one turn can forget.
     pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
         if let Some(&end) = self.leaving.first() {
             self.forget_at(end, turn);
         }
     }
 
-    /// After a resume: hosts that an instance before did not come to forget.
+    /// Finds ports whose hosts an earlier instance has not finished forgetting.
     pub(crate) fn find_leaving(&mut self, turn: &Turn<'_>) {
         let ends: BTreeSet<End> = turn
             .view()
@@ -127,11 +127,13 @@ impl Topology {
 
     fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
         let now = turn.now();
-        let told = self
+        let was_logged = self
             .refused
-            .is_some_and(|last| now.saturating_duration_since(last) < TELL);
-        if !told {
-            tracing::warn!("host {mac} is refused, and others may be: {MOST} hosts are known");
+            .is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_LOG_INTERVAL);
+        if !was_logged {
+            tracing::warn!(
+                "host {mac} is not learned, and others may not be either: the limit of {MOST} hosts is reached"
+            );
             self.refused = Some(now);
         }
     }
@@ -142,7 +144,7 @@ fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
         .is_some_and(|port| port.up && port.kind == Kind::Host)
 }
 
-/// An address is the last one's who said it.
+/// Gives an address to a host; it belongs to the host that used it last.
 fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
     let before = turn.get(&IPS, &ip);
     if before == Some(mac) && host.ips.contains(&ip) {
@@ -162,7 +164,7 @@ fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
     }
 }
 
-/// The rule of a host ended because no packet of it came for long.
+/// Forgets a host whose rule ended because no packet of it came for long.
 pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     if removed.reason != IDLE_TIMEOUT || removed.priority != HOST_PRIORITY {
         return;
@@ -173,7 +175,7 @@ pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     ) else {
         return;
     };
-    // Where it has moved, its rule there is another.
+    // A host that has moved has another rule there.
     if let Some(host) = turn.get(&HOSTS, &mac)
         && host.end() == (removed.dpid, port)
     {

@@ -1,12 +1,12 @@
-//! The topology app: learns switches, ports, links and hosts, and says them in its tables.
+//! The topology app: learns switches, ports, links and hosts, and keeps them in its tables.
 //!
-//! 1. Switches and ports are what the switches say (`ports`).
-//! 2. LLDP leaves by every port, at once when it comes up and then periodically (`probing`); where it arrives makes
-//!    links (`links`), where it does not, host ports.
-//! 3. Hosts are learned on host ports, from what their first packets say (`hosts`).
-//! 4. What the OpenFlow table does with a port and its hosts follows from the tables (`rules`).
+//! 1. Switches and ports are as the switches report them (`ports`).
+//! 2. LLDP leaves by every port, at once when the port comes up and then periodically (`probing`). A port where it
+//!    arrives is part of a link (`links`), other ports are host ports.
+//! 3. Hosts are learned on host ports, from their first packets (`hosts`).
+//! 4. The rules for a port and its hosts follow from the tables (`rules`).
 //!
-//! All that counts stands in the tables; the app itself holds the ages of probes, which start again at each resume.
+//! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
 pub mod hosts;
 pub mod links;
@@ -18,30 +18,30 @@ pub mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use morph_sdk::{App, AppError, Changes, Event, PacketIn, Rules, TableShape, Touched, Turn, View};
+use morph_sdk::{
+    App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
+};
 
 use crate::probing::Probing;
 use crate::rules::Group;
 use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
 use morph_sdk::lldp::{self, Probe};
 
-/// The app.
 #[derive(Debug, Default)]
 pub struct Topology {
-    /// The ports that are up, on connected switches.
+    /// Probing of the ports that are up, on connected switches.
     probes: BTreeMap<End, Probing>,
-    /// When the last event came.
+    /// Time of the last event.
     last_event: Option<Instant>,
-    /// A probe that left then was heard: what came before it is handled.
+    /// Latest time at which a probe left that was heard: events that came before it are handled.
     caught_up: Option<Instant>,
-    /// Ports at which there are hosts still to be forgotten.
+    /// Ports with hosts that are still to be forgotten.
     leaving: BTreeSet<End>,
-    /// When the last host was refused in a log line.
+    /// Time of the last log line about a refused host.
     refused: Option<Instant>,
 }
 
 impl Topology {
-    /// Knows nothing yet; its tables do.
     pub fn new() -> Self {
         Self::default()
     }
@@ -75,7 +75,7 @@ impl App for Topology {
             }
             Event::SwitchUp(switch) => self.switch_up(switch, turn),
             Event::SwitchDown(dpid) => self.switch_down(*dpid, turn),
-            // A host whose packets were shed punts again: it is not known yet.
+            // A host whose packets were dropped is still unknown, so its next packet is punted again.
             Event::Lost { .. } => {}
             Event::Resync { dpid } => self.resync(*dpid, turn),
         }
@@ -95,8 +95,8 @@ impl App for Topology {
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, _view: &View<'_>) -> Vec<Group> {
-        rules::groups(what)
+    fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Group> {
+        rules::groups(input)
     }
 
     fn rules(&self, group: &Group, view: &View<'_>, rules: &mut Rules) {

@@ -1,16 +1,16 @@
-//! Links: where probes arrive, and what becomes of ports when they do or no longer do.
+//! Links: where probes arrive, and how this changes ports.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use morph_sdk::{Action, Turn, port, tracing};
 
 use crate::Topology;
-use crate::probing::{Due, Probing, QUIET, Standing};
+use crate::probing::{DueAction, ProbedPort, Probing, QUIET};
 use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
 use morph_sdk::lldp::Probe;
 
 impl Topology {
-    /// A probe that left by `from` arrived at `here`: that is a link, whatever was thought before.
+    /// Notes that a probe from port `from` arrived at port `here`: this is a link, whatever was thought before.
     pub(crate) fn heard(&mut self, from: End, here: End, turn: &mut Turn<'_>) {
         if !is_up(from, turn) || !is_up(here, turn) {
             return;
@@ -34,7 +34,7 @@ impl Topology {
         }
     }
 
-    /// Links from and to a port are gone, and hosts there with them.
+    /// Forgets the links from and to a port, and the hosts there.
     pub(crate) fn forget_end(&mut self, end: End, turn: &mut Turn<'_>) {
         self.forget_at(end, turn);
         let mut others = into_end(end, turn);
@@ -46,12 +46,12 @@ impl Topology {
             others.push(far.end());
         }
         for other in others.into_iter().filter(|other| *other != end) {
-            tracing::info!("no link {} - {}", text(end), text(other));
+            tracing::info!("link {} - {} is gone", text(end), text(other));
             self.settle(other, turn);
         }
     }
 
-    /// A port is a link port as long as a link leads from or to it; afterwards it is searched again.
+    /// Makes a port a link port while a link leads from or to it. Afterwards it is searched again.
     fn settle(&mut self, end: End, turn: &mut Turn<'_>) {
         let Some(mut row) = turn.get(&PORTS, &end).filter(|row| row.up) else {
             return;
@@ -75,7 +75,7 @@ impl Topology {
         turn.put(&PORTS, &end, &row);
     }
 
-    /// A probe that left at this time was heard only now: so late are all events.
+    /// Notes that a probe which left at this time was heard only now: all events are that late.
     pub(crate) fn catch_up(&mut self, sent_ms: u64, turn: &Turn<'_>) {
         let lag = unix_ms(turn)
             .checked_sub(sent_ms)
@@ -84,7 +84,7 @@ impl Topology {
         self.caught_up = self.caught_up.max(until);
     }
 
-    /// Until when events are handled: those that came later may still wait.
+    /// Time up to which events are handled; later ones may still wait.
     fn handled_until(&self, now: Instant) -> Option<Instant> {
         let quiet = |last| now.saturating_duration_since(last) >= QUIET;
         if self.last_event.is_none_or(quiet) {
@@ -93,7 +93,7 @@ impl Topology {
         self.caught_up
     }
 
-    /// Sends a probe by a port that is up, now.
+    /// Sends a probe by a port that is up.
     pub(crate) fn probe(&mut self, end: End, row: &PortRow, turn: &mut Turn<'_>) {
         let (dpid, port) = end;
         let probe = Probe {
@@ -110,7 +110,7 @@ impl Topology {
             .sent(row.kind, now);
     }
 
-    /// Carries out what silence and time have made due at every port.
+    /// Handles what silence and time have made due at every port.
     pub(crate) fn probe_what_is_due(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
         let awake: Vec<End> = self
@@ -129,7 +129,7 @@ impl Topology {
             self.probes.remove(&end);
             return;
         };
-        let standing = Standing {
+        let port = ProbedPort {
             kind: row.kind,
             linked: turn
                 .get(&LINKS, &end)
@@ -140,10 +140,10 @@ impl Topology {
         let Some(probing) = self.probes.get_mut(&end) else {
             return;
         };
-        match probing.due(standing, now) {
-            Due::Nothing => return,
-            Due::Probe => {}
-            Due::Host => turn.put(
+        match probing.due(port, now) {
+            DueAction::Nothing => return,
+            DueAction::Probe => {}
+            DueAction::Host => turn.put(
                 &PORTS,
                 &end,
                 &PortRow {
@@ -151,26 +151,30 @@ impl Topology {
                     ..row
                 },
             ),
-            Due::Gone => self.lost(end, turn),
+            DueAction::Gone => self.lost(end, turn),
         }
         if let Some(row) = turn.get(&PORTS, &end) {
             self.probe(end, &row, turn);
         }
     }
 
-    /// The probes of a port no longer arrive.
+    /// Handles that the probes of a port no longer arrive.
     fn lost(&mut self, end: End, turn: &mut Turn<'_>) {
         let Some(far) = turn.get(&LINKS, &end) else {
             return;
         };
-        tracing::info!("no link {} -> {}: probes fail", text(end), text(far.end()));
+        tracing::info!(
+            "link {} -> {} is gone: its probes fail",
+            text(end),
+            text(far.end())
+        );
         turn.delete(&LINKS, &end);
         self.settle(end, turn);
         self.settle(far.end(), turn);
     }
 }
 
-/// The ports whose links lead to this one.
+/// Ports whose links lead to this one.
 fn into_end(end: End, turn: &Turn<'_>) -> Vec<End> {
     turn.view()
         .iter(&LINKS)

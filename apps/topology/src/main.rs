@@ -1,4 +1,4 @@
-//! The executable of topology 1.0.0.
+//! Executable of topology 1.0.0.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Switches and ports: what the switches say of themselves.
+//! Switches and ports, as the switches report them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::probing::Probing;
 use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow};
 
 impl Topology {
-    /// A switch connected: its ports are compared with what is stored of them, and their ages start again.
+    /// Handles a connected switch: compares its ports with the stored ones, and starts their ages again.
     pub(crate) fn switch_up(&mut self, switch: &Switch, turn: &mut Turn<'_>) {
         let dpid = switch.dpid;
         turn.put(&SWITCHES, &dpid, &SwitchRow { connected: true });
@@ -24,13 +24,13 @@ impl Topology {
         self.restart_ages_around(dpid, turn);
     }
 
-    /// Its ports, links and hosts stay: it goes on forwarding.
+    /// Handles a disconnected switch. Its ports, links and hosts stay: it goes on forwarding.
     pub(crate) fn switch_down(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         turn.put(&SWITCHES, &dpid, &SwitchRow { connected: false });
         self.probes.retain(|end, _| end.0 != dpid);
     }
 
-    /// Events may have been lost. Of all switches: they count as away until they are told to be there.
+    /// Handles lost events. After a resync of all switches they count as away until they are reported again.
     pub(crate) fn resync(&mut self, dpid: Option<Dpid>, turn: &mut Turn<'_>) {
         let Some(dpid) = dpid else {
             let known: Vec<_> = turn.view().iter(&SWITCHES).map(|(dpid, _)| dpid).collect();
@@ -58,7 +58,7 @@ impl Topology {
         }
     }
 
-    /// A port is there, like this. LOCAL and reserved numbers are none of ours.
+    /// Stores the present properties of a port. LOCAL and reserved numbers are left out.
     fn port_is(&mut self, dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
         if !port.is_physical() {
             return;
@@ -95,7 +95,7 @@ impl Topology {
         self.probes.remove(&end);
     }
 
-    /// After a resume: every port that can be probed starts anew.
+    /// Starts the probing of every port anew, after a resume.
     pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
         self.last_event = None;
         self.caught_up = None;
@@ -112,7 +112,7 @@ impl Topology {
         }
     }
 
-    /// Of a switch that connected: of its own ports, and of those that its neighbours' links lead by.
+    /// Starts the ages anew of a connected switch's ports, and of the ports of neighbours that lead to it.
     fn restart_ages_around(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         self.restart_ages_of(dpid, turn);
         for (end, far) in turn.rows(&LINKS) {

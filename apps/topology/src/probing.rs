@@ -1,5 +1,5 @@
-//! The probing of one port: when LLDP leaves by it, and what silence means. Ages live only while the app is live:
-//! they start again at each resume and each time the port or the switch at either end comes.
+//! Probing of one port: when LLDP leaves by it, and what silence means. Ages live only while the app is live: they
+//! start again at each resume and each time the port or the switch at either end comes.
 //!
 //! ```text
 //!            LLDP from or to it                     500 ms unanswered
@@ -15,70 +15,70 @@ use std::time::{Duration, Instant};
 
 use crate::tables::Kind;
 
-/// Between the probes of a port whose kind is known.
+/// Interval between the probes of a port whose kind is known.
 pub const PERIOD: Duration = Duration::from_secs(1);
-/// Between the probes of one whose kind is not: the first may leave before its peer listens.
+/// Interval between the probes of a port of unknown kind: the first may leave before its peer listens.
 pub const SEARCH_PERIOD: Duration = Duration::from_millis(100);
-/// A port is a host port once a probe stayed unanswered for so long.
+/// Time of an unanswered probe after which a port is a host port.
 pub const SEARCH: Duration = Duration::from_millis(500);
-/// A link is gone once so many probes stayed unanswered, the last one for a period.
+/// Number of unanswered probes after which a link is gone, the last one a period ago.
 pub const PROBES: u32 = 3;
 
-/// All older events are handled where none came for this long.
+/// Time without events after which all older ones count as handled.
 pub const QUIET: Duration = Duration::from_millis(20);
-/// Silence that nothing proves counts all the same after this many times as long.
-const PATIENCE: u32 = 10;
+/// Factor by which silence has to last longer where late events cannot be ruled out.
+const LATE_FACTOR: u32 = 10;
 
-/// What is unanswered at one port.
+/// Unanswered probes of one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probing {
-    /// When the probe left whose silence counts: the first one of a search, the third one of a link.
+    /// Time of the probe whose silence counts: the first one of a search, the third one of a link.
     since: Option<Instant>,
-    /// How many are unanswered.
+    /// Number of unanswered probes.
     unanswered: u32,
-    /// When the next one leaves.
+    /// Time of the next probe.
     next: Option<Instant>,
 }
 
-/// How the port stands.
+/// State of the port, as the tables have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// What was found before.
+pub struct ProbedPort {
+    /// Kind that was found before.
     pub kind: Kind,
-    /// A link from this port is stored, and the switches at both of its ends are connected.
+    /// Whether a link from this port is stored, and the switches at both of its ends are connected.
     pub linked: bool,
-    /// An answer that came until then would have been handled.
+    /// Time up to which an answer would have been handled.
     pub handled_until: Option<Instant>,
 }
 
-/// What time has brought.
+/// Action that time has made due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    /// Nothing.
+pub enum DueAction {
+    /// Nothing is due.
     Nothing,
-    /// A probe is to leave.
+    /// A probe has to leave.
     Probe,
-    /// Nobody answers: a host port. A probe is to leave all the same.
+    /// Nobody answers: it is a host port. A probe has to leave all the same.
     Host,
-    /// The link from this port is gone. A probe is to leave all the same.
+    /// The link from this port is gone. A probe has to leave all the same.
     Gone,
 }
 
 impl Probing {
-    /// All ages start here; the first probe leaves at once.
+    /// Start of all ages; the first probe leaves at once.
     pub const START: Probing = Probing {
         since: None,
         unanswered: 0,
         next: None,
     };
 
-    /// A probe of this port was heard of.
+    /// Notes that a probe of this port was heard.
     pub fn answered(&mut self) {
         self.since = None;
         self.unanswered = 0;
     }
 
-    /// A probe leaves now.
+    /// Notes that a probe leaves now.
     pub fn sent(&mut self, kind: Kind, now: Instant) {
         self.unanswered = self.unanswered.saturating_add(1);
         let counts = match kind {
@@ -101,33 +101,33 @@ impl Probing {
         self.since.is_none() && self.next.is_some_and(|next| now < next)
     }
 
-    /// What is due now. Unless it is nothing, `sent` follows.
-    pub fn due(&mut self, standing: Standing, now: Instant) -> Due {
-        let found = match standing.kind {
-            Kind::Unknown => Some((SEARCH, Due::Host)),
-            Kind::Link if standing.linked => Some((PERIOD, Due::Gone)),
-            // There is no link to lose.
+    /// Action that is due now. For any but [`DueAction::Nothing`] a call of `sent` follows.
+    pub fn due(&mut self, port: ProbedPort, now: Instant) -> DueAction {
+        let found = match port.kind {
+            Kind::Unknown => Some((SEARCH, DueAction::Host)),
+            Kind::Link if port.linked => Some((PERIOD, DueAction::Gone)),
+            // A host port has no link to lose.
             Kind::Link | Kind::Host => {
                 self.answered();
                 None
             }
         };
         if let Some((silence, due)) = found
-            && self.is_silent(silence, standing.handled_until, now)
+            && self.is_silent(silence, port.handled_until, now)
         {
             *self = Probing::START;
             return due;
         }
         if self.next.is_some_and(|next| now < next) {
-            return Due::Nothing;
+            return DueAction::Nothing;
         }
-        Due::Probe
+        DueAction::Probe
     }
 
     fn is_silent(&self, silence: Duration, handled: Option<Instant>, now: Instant) -> bool {
         self.since.is_some_and(|since| {
             handled.is_some_and(|handled| handled >= since + silence)
-                || now >= since + silence * PATIENCE
+                || now >= since + silence * LATE_FACTOR
         })
     }
 }
@@ -136,19 +136,26 @@ impl Probing {
 mod tests {
     use super::*;
 
-    /// Ticks every 100 ms, with older events handled `lag` ms late; what was due when, in ms, without `Nothing`.
-    fn run(probing: &mut Probing, kind: Kind, linked: bool, to: u64, lag: u64) -> Vec<(u64, Due)> {
+    /// Ticks every 100 ms, with older events handled `lag` ms late. Returns the actions by time in ms, without
+    /// `Nothing`.
+    fn run(
+        probing: &mut Probing,
+        kind: Kind,
+        linked: bool,
+        to: u64,
+        lag: u64,
+    ) -> Vec<(u64, DueAction)> {
         let start = Instant::now() + Duration::from_secs(3600);
         let mut seen = Vec::new();
         for ms in (0..to).step_by(100) {
             let now = start + Duration::from_millis(ms);
-            let standing = Standing {
+            let port = ProbedPort {
                 kind,
                 linked,
                 handled_until: now.checked_sub(Duration::from_millis(lag)),
             };
-            let due = probing.due(standing, now);
-            if due != Due::Nothing {
+            let due = probing.due(port, now);
+            if due != DueAction::Nothing {
                 probing.sent(kind, now);
                 seen.push((ms, due));
             }
@@ -156,11 +163,14 @@ mod tests {
         seen
     }
 
-    fn every(period: usize, to: u64) -> Vec<(u64, Due)> {
-        (0..to).step_by(period).map(|ms| (ms, Due::Probe)).collect()
+    fn every(period: usize, to: u64) -> Vec<(u64, DueAction)> {
+        (0..to)
+            .step_by(period)
+            .map(|ms| (ms, DueAction::Probe))
+            .collect()
     }
 
-    fn first(due: Due, seen: &[(u64, Due)]) -> Option<u64> {
+    fn first(due: DueAction, seen: &[(u64, DueAction)]) -> Option<u64> {
         seen.iter().find(|(_, d)| *d == due).map(|(ms, _)| *ms)
     }
 
@@ -168,7 +178,7 @@ mod tests {
     fn an_unknown_port_is_searched_and_becomes_a_host_port() {
         let seen = run(&mut { Probing::START }, Kind::Unknown, false, 600, 0);
         let mut expected = every(100, 500);
-        expected.push((500, Due::Host));
+        expected.push((500, DueAction::Host));
         assert_eq!(seen, expected);
     }
 
@@ -182,25 +192,25 @@ mod tests {
     fn a_link_goes_with_three_unanswered_probes() {
         let seen = run(&mut { Probing::START }, Kind::Link, true, 3100, 0);
         let mut expected = every(1000, 3000);
-        expected.push((3000, Due::Gone));
+        expected.push((3000, DueAction::Gone));
         assert_eq!(seen, expected);
     }
 
     #[test]
     fn where_events_are_handled_late_silence_takes_as_much_longer() {
         let seen = run(&mut { Probing::START }, Kind::Unknown, false, 9000, 700);
-        assert_eq!(first(Due::Host, &seen), Some(500 + 700));
+        assert_eq!(first(DueAction::Host, &seen), Some(500 + 700));
         let seen = run(&mut { Probing::START }, Kind::Link, true, 9000, 700);
-        assert_eq!(first(Due::Gone, &seen), Some(3000 + 700));
+        assert_eq!(first(DueAction::Gone, &seen), Some(3000 + 700));
     }
 
     #[test]
-    fn where_they_are_hopelessly_late_patience_ends() {
+    fn silence_counts_at_last_where_events_are_hopelessly_late() {
         let late = 3_600_000;
         let seen = run(&mut { Probing::START }, Kind::Unknown, false, 9000, late);
-        assert_eq!(first(Due::Host, &seen), Some(5000));
+        assert_eq!(first(DueAction::Host, &seen), Some(5000));
         let seen = run(&mut { Probing::START }, Kind::Link, true, 20_000, late);
-        assert_eq!(first(Due::Gone, &seen), Some(2000 + 10_000));
+        assert_eq!(first(DueAction::Gone, &seen), Some(2000 + 10_000));
     }
 
     #[test]
@@ -208,7 +218,7 @@ mod tests {
         let mut probing = Probing::START;
         for _ in 0..20 {
             let seen = run(&mut probing, Kind::Link, true, 3000, 0);
-            assert_eq!(first(Due::Gone, &seen), None);
+            assert_eq!(first(DueAction::Gone, &seen), None);
             probing.answered();
             probing.next = None;
         }

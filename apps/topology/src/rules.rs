@@ -1,7 +1,7 @@
-//! What the OpenFlow table does with a port and its hosts, as a function of the tables.
+//! Rules for a port and its hosts, as a function of the tables.
 //!
 //! ```text
-//! 200  in_port, eth_type=arp              punt and pass    host ports: who is where, and under which address
+//! 200  in_port, eth_type=arp              punt and pass    host ports: addresses of hosts
 //! 200  in_port, icmpv6 133 to 136         punt and pass
 //! 100  in_port, eth_src                   pass             known hosts; idle for five minutes: forgotten
 //!  50  in_port                            punt and pass    host ports
@@ -10,17 +10,17 @@
 //! ```
 
 use morph_sdk::packet::ether_type;
-use morph_sdk::{Dpid, MacAddr, Match, Rules, Touched, View};
+use morph_sdk::{Dpid, MacAddr, Match, RuleInput, Rules, View};
 
 use crate::tables::{End, HOSTS, Kind, PORTS, SWITCHES};
 
-/// Packets that say who bears an address.
+/// Packets that name the bearer of an address.
 const ADDRESS_PRIORITY: u16 = 200;
-/// Known hosts.
+/// Packets of known hosts.
 pub const HOST_PRIORITY: u16 = 100;
-/// All else at a port whose kind is known.
+/// Other packets at a port whose kind is known.
 const PORT_PRIORITY: u16 = 50;
-/// All else.
+/// All other packets.
 const MISS_PRIORITY: u16 = 0;
 
 /// Seconds without a packet after which a host is forgotten.
@@ -30,26 +30,25 @@ const ICMPV6: u8 = 58;
 /// Router and neighbour solicitations and advertisements (RFC 4861, section 4).
 const NEIGHBOUR_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
 
-/// Rules that belong together.
+/// Rules that are computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// Of a switch as a whole.
+    /// The miss rule of a switch.
     Switch(Dpid),
-    /// Of one port.
+    /// Rules of one port.
     Port(End),
-    /// Of one host.
+    /// Rules of one host.
     Host(MacAddr),
 }
 
-/// The group that a row has a part in. Rules follow from the tables alone; a switch that comes or goes changes none.
-pub fn groups(what: &Touched<'_>) -> Vec<Group> {
-    let switch = what.key(&SWITCHES).map(Group::Switch);
-    let port = what.key(&PORTS).map(Group::Port);
-    let host = what.key(&HOSTS).map(Group::Host);
+/// Group that a row has a part in. Rules follow from the tables alone: a switch that comes or goes changes none.
+pub fn groups(input: &RuleInput<'_>) -> Vec<Group> {
+    let switch = input.key(&SWITCHES).map(Group::Switch);
+    let port = input.key(&PORTS).map(Group::Port);
+    let host = input.key(&HOSTS).map(Group::Host);
     [switch, port, host].into_iter().flatten().collect()
 }
 
-/// The rules of a group.
 pub fn rules(group: &Group, view: &View<'_>, rules: &mut Rules) {
     match group {
         Group::Switch(dpid) => {

@@ -1,9 +1,9 @@
-//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema.
+//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema version.
 //!
 //! ```text
 //! switches/DPID   = {"connected": bool}
 //! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link"}
-//! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the way back is a row of its own
+//! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
 //! ```
@@ -15,39 +15,36 @@ use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::new("switches");
-/// Its ports; LOCAL is not among them.
+/// Ports of all switches, without LOCAL.
 pub const PORTS: Table<End, PortRow> = Table::new("ports");
 /// Links that probes have passed, each from its sender to its receiver.
 pub const LINKS: Table<End, LinkRow> = Table::new("links");
 /// Hosts, each where it was last seen.
 pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
-/// Which host bears an IP address.
+/// Bearer of each IP address.
 pub const IPS: Table<String, MacAddr> = Table::new("ips");
 
-/// One port of one switch, as it is a key.
+/// One port of one switch, as a key.
 pub type End = (Dpid, u32);
 
-/// A switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchRow {
-    /// Has a channel to Morpheus now.
+    /// Whether it has a channel to Morpheus now.
     pub connected: bool,
 }
 
-/// A port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRow {
-    /// Its name on the switch.
+    /// Name of the port on the switch.
     pub name: String,
-    /// Its own address.
+    /// Hardware address of the port itself.
     pub mac: MacAddr,
-    /// Neither switched off nor without a signal.
+    /// Whether it is neither switched off nor without a signal.
     pub up: bool,
-    /// What is behind it.
     pub kind: Kind,
 }
 
-/// What is behind a port.
+/// Kind of neighbour behind a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -59,17 +56,14 @@ pub enum Kind {
     Link,
 }
 
-/// The far end of a link.
+/// End of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRow {
-    /// Its switch.
     pub dpid: Dpid,
-    /// Its port.
     pub port: u32,
 }
 
 impl LinkRow {
-    /// As a key.
     pub fn end(self) -> End {
         (self.dpid, self.port)
     }
@@ -81,19 +75,15 @@ impl From<End> for LinkRow {
     }
 }
 
-/// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
-    /// The switch where it is.
     pub dpid: Dpid,
-    /// The port where it is.
     pub port: u32,
-    /// Its addresses, in the order in which they were learned.
+    /// IP addresses in the order in which they were learned.
     pub ips: Vec<String>,
 }
 
 impl HostRow {
-    /// Where it is.
     pub fn end(&self) -> End {
         (self.dpid, self.port)
     }

@@ -35,7 +35,7 @@ fn a_host_is_learned_where_it_speaks_and_its_rule_lets_it_pass() {
     assert!(lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]).is_empty());
 }
 
-/// A frame, and what is learned from it: an address, nothing (`Some(None)`), or no host at all.
+/// Frames, and the learned sender of each: with an address, without one (`Some(None)`), or no host at all.
 #[test]
 fn what_a_frame_says_of_its_sender() {
     let zero = MacAddr([0; 6]);
@@ -98,7 +98,7 @@ fn a_host_that_moves_keeps_its_addresses_and_takes_its_rule_along() {
     );
     assert_eq!(lab.treats(at(1, 2), mac(1), IPV4), (true, true));
     assert_eq!(lab.treats(at(2, 3), mac(1), IPV4), (false, true));
-    // What the old rule's end says is no news.
+    // The end of the old rule changes nothing.
     assert!(lab.rule_ends(at(1, 2), mac(1), IDLE_TIMEOUT).is_empty());
 }
 
@@ -173,13 +173,13 @@ fn there_is_an_end_to_how_many_are_learned() {
     lab.bench.load(&rows);
     let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
     assert!(outcome.puts.is_empty());
-    // Those who are known are still followed.
+    // Known hosts are still followed.
     let moved = lab.punt(at(1, 3), frame(mac(9), nth(0), 0x1234, &[]));
     assert!(!moved.puts.is_empty());
     lab.rule_ends(at(1, 3), nth(0), IDLE_TIMEOUT);
     let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
     assert!(!outcome.puts.is_empty());
-    // There are more at this port than one turn can forget.
+    // More hosts are at this port than one turn can forget.
     lab.port_is(at(1, 2), false);
     lab.port_is(at(1, 2), true);
     assert!(lab.bench.view().count(&HOSTS) > 0);

@@ -1,4 +1,4 @@
-//! Switches, ports and links: what comes, what goes, and what silence means.
+//! Switches, ports and links: how they come and go, and what silence means.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -268,7 +268,8 @@ proptest! {
         prop_assert!(view.iter(&PORTS).count() == 8);
     }
 
-    /// Whatever happens to cables and ports: once all is quiet, the links are the cables between ports that are up.
+    /// Checks for any story of cables and ports that the links become the cables between ports that are up, once all is
+    /// quiet.
     #[test]
     fn links_come_to_be_the_cables(story in proptest::collection::vec((1u64..4, 1u32..4, 0u8..6), 0..30)) {
         let mut lab = Lab::new(&[], [1, 2, 3]);

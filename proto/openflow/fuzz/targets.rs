@@ -9,7 +9,7 @@ use morph_openflow::{MacAddr, frame, text, v10};
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-#[allow(dead_code, reason = "libFuzzer's targets name theirs")]
+#[allow(dead_code, reason = "each target of libFuzzer names its own function")]
 pub(crate) const TARGETS: [Target; 6] = [
     ("framer", framer),
     ("v10", v10),

@@ -129,7 +129,7 @@ const REVISIONS: [&str; 12] = [
     "needs",
     "durable",
     "durable_to",
-    "stored",
+    "applied",
     "reached",
     "seen",
     "written",

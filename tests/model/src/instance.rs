@@ -10,7 +10,7 @@ use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::Transaction;
 use morph_api::supervisor::{Report, report};
 use morph_api::{Record, Records, put_control, put_message};
-use morph_sdk::machine::{Chain, Config, Input, Now, Outcome, Output, Source};
+use morph_sdk::machine::{Chain, CommitOutcome, Config, Input, Now, Output, RowSource};
 use prost::Message as _;
 
 use crate::canon::Canon;
@@ -45,7 +45,7 @@ pub(crate) struct Instance {
     /// Transactions on their way to the store.
     pub(crate) commits: VecDeque<(u64, Transaction)>,
     /// Their answers.
-    pub(crate) answers: VecDeque<(u64, Outcome)>,
+    pub(crate) answers: VecDeque<(u64, CommitOutcome)>,
     watch: Option<Watch>,
     /// The revision that it was last told to have seen before it answers anything.
     needs: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Instance {
 }
 
 impl Canon for Instance {
-    const FIGURES: &'static [&'static str] = &["counters", "config", "health", "patience"];
+    const FIGURES: &'static [&'static str] = &["counters", "config", "health", "backoff"];
 
     fn now(&self) -> Instant {
         self.now
@@ -83,8 +83,7 @@ fn config(app: &str, id: &str, release: &str, lazy: bool) -> Result<Config, Stri
         pid: 1,
         keyspace: None,
         chain: Chain::none(1),
-        reinstall: false,
-        alone: false,
+        unserved: false,
     })
 }
 
@@ -253,7 +252,7 @@ impl Instance {
         let (generation, reply) = (watch.generation, Ok(store.tell(watch)));
         self.feed(
             Input::Watch {
-                source: Source::Own,
+                source: RowSource::Own,
                 generation,
                 reply,
             },
@@ -287,7 +286,7 @@ impl Instance {
             let (generation, reply) = (watch.generation, Err("the store is away".to_owned()));
             self.feed(
                 Input::Watch {
-                    source: Source::Own,
+                    source: RowSource::Own,
                     generation,
                     reply,
                 },
@@ -299,7 +298,7 @@ impl Instance {
             .map(|(id, _)| id)
             .chain(asked.into_iter().map(|(id, _)| id));
         for id in ids.collect::<Vec<_>>() {
-            let outcome = Outcome::Unknown("the store is away".into());
+            let outcome = CommitOutcome::Unknown("the store is away".into());
             self.feed(Input::Committed { id, outcome }, store);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use morph_api::store::{Op, Reason, Seq, Transaction};
 use morph_api::{RECORDS, store::Checkpoint};
-use morph_sdk::machine::Outcome;
+use morph_sdk::machine::CommitOutcome;
 use morph_store::{Refusal, op};
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ impl Records {
     ) -> Result<Option<Vec<Checkpoint>>, Box<Refusal>> {
         for _ in 0..CONFLICTS {
             match store.commit(self.transaction(writes, more.to_vec()), unflushed) {
-                Outcome::Committed(committed) => {
+                CommitOutcome::Committed(committed) => {
                     for write in writes {
                         self.0.insert(
                             (write.table, write.key.clone()),
@@ -116,10 +116,10 @@ impl Records {
                     }
                     return Ok(Some(committed.checkpoints));
                 }
-                Outcome::Refused(refusal) if refusal.reason != Reason::Conflict => {
+                CommitOutcome::Refused(refusal) if refusal.reason != Reason::Conflict => {
                     return Err(refusal);
                 }
-                Outcome::Refused(_) | Outcome::Unknown(_) => {}
+                CommitOutcome::Refused(_) | CommitOutcome::Unknown(_) => {}
             }
             if self.read_back(store, writes) {
                 return Ok(None);

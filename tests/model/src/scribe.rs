@@ -1,6 +1,6 @@
 //! The app of the model: it writes down every numbered packet, in order, and answers it with a packet that bears its number.
 
-use morph_sdk::{Action, App, AppError, Event, Rules, Table, Touched, Turn, View, port};
+use morph_sdk::{Action, App, AppError, Event, RuleInput, Rules, Table, Turn, View, port};
 
 /// The numbers that were applied.
 pub(crate) const BOOK: Table<u32, Vec<u8>> = Table::new("book");
@@ -25,7 +25,7 @@ impl App for Scribe {
         Ok(())
     }
 
-    fn groups(&self, _: &Touched<'_>, _: &View<'_>) -> Vec<()> {
+    fn groups(&self, _: &RuleInput<'_>, _: &View<'_>) -> Vec<()> {
         Vec::new()
     }
 

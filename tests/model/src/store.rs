@@ -12,7 +12,7 @@ use morph_api::store::{
     Change, Changes, Checkpoint, Committed, Durability, Ended, RowValue, Rows as RowsReply, Seq,
     StatusReply, Synced, Transaction, WatchReply, WatchRequest, op::Op as Kind, watch_reply,
 };
-use morph_sdk::machine::Outcome;
+use morph_sdk::machine::CommitOutcome;
 use morph_store::core::{At, Rows, State, Verdict, apply};
 
 use crate::canon::Canon;
@@ -112,7 +112,11 @@ impl Store {
     }
 
     /// What becomes of a transaction; with `flushes`, one that is not to wait for the disk takes all before it there.
-    pub(crate) fn commit(&mut self, transaction: Transaction, unflushed_fence: bool) -> Outcome {
+    pub(crate) fn commit(
+        &mut self,
+        transaction: Transaction,
+        unflushed_fence: bool,
+    ) -> CommitOutcome {
         let is_fence = |op: &morph_api::store::Op| matches!(op.op, Some(Kind::Fence(_)));
         let lazy = transaction.durability() == Durability::Async
             || unflushed_fence && transaction.ops.iter().any(is_fence);
@@ -124,7 +128,7 @@ impl Store {
             false => self.sync(),
         }
         match outcome {
-            Outcome::Committed(committed) => Outcome::Committed(Committed {
+            CommitOutcome::Committed(committed) => CommitOutcome::Committed(Committed {
                 durable: self.durable(),
                 ..committed
             }),
@@ -132,11 +136,11 @@ impl Store {
         }
     }
 
-    fn apply(&mut self, transaction: Transaction) -> Outcome {
+    fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
         let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
         let effects = match verdict {
             Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => return Outcome::Refused(Box::new(refused.into())),
+            Verdict::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
         };
         for (at, value) in effects.rows.clone() {
             let row = RowValue {
@@ -165,7 +169,7 @@ impl Store {
             };
         }
         self.state.advance(&effects);
-        Outcome::Committed(Committed {
+        CommitOutcome::Committed(Committed {
             revision: effects.revision,
             checkpoints: effects.checkpoints,
             durable: effects.revision,

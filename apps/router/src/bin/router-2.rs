@@ -1,4 +1,4 @@
-//! The executable of router 2.0.0.
+//! Executable of router 2.0.0.
 
 use std::process::ExitCode;
 

@@ -37,7 +37,7 @@ pub const fn mac(n: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, n])
 }
 
-/// Cables between switches; each end stands in it once.
+/// Cables between switches; each port has at most one.
 #[derive(Debug, Clone, Default)]
 pub struct Net {
     pub switches: BTreeSet<Dpid>,
@@ -46,7 +46,7 @@ pub struct Net {
 }
 
 impl Net {
-    /// Cables between switches of these numbers: the n-th uses port n + 1 at both its ends.
+    /// Makes cables between switches of these numbers: the n-th uses port n + 1 at both its ends.
     pub fn of(pairs: impl IntoIterator<Item = (u64, u64)>) -> Net {
         let mut net = Net::default();
         for (n, (a, b)) in pairs.into_iter().enumerate() {
@@ -67,14 +67,14 @@ impl Net {
         self
     }
 
-    /// The router on its bench, resumed with these rows of its own and with all of this known to it.
+    /// The router on its bench, resumed, with these rows of its own and with all of this network known to it.
     pub fn bench<R: Release>(&self, rows: &Rows) -> Bench<Router<R>> {
         let mut bench = self.before_resume(rows);
         bench.resume();
         bench
     }
 
-    /// The same, not yet resumed.
+    /// The router on its bench before it is resumed.
     pub fn before_resume<R: Release>(&self, rows: &Rows) -> Bench<Router<R>> {
         let mut bench = Bench::new(Router::new(), PIPELINE);
         for &dpid in &self.switches {
@@ -85,7 +85,6 @@ impl Net {
         bench
     }
 
-    /// Topology's tables.
     fn topology(&self) -> Rows {
         let mut rows = Rows::new();
         for &dpid in &self.switches {
@@ -103,7 +102,7 @@ impl Net {
         rows
     }
 
-    /// Where a frame from one host to another address ends, by the rules alone.
+    /// End of a frame's way from one host to an address, by the rules alone.
     pub fn walk(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: MacAddr) -> Fate {
         let mut at = from;
         for _ in 0..=self.switches.len() {
@@ -129,7 +128,7 @@ impl Net {
     }
 }
 
-/// What became of a frame.
+/// End of a frame's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Left(End),
@@ -150,7 +149,6 @@ fn end_row(end: End) -> Value {
     json!({"dpid": end.dpid, "port": end.port})
 }
 
-/// The address of the host with this MAC address.
 fn ip(mac: MacAddr) -> String {
     format!("10.0.0.{}", mac.0[5])
 }
@@ -195,7 +193,7 @@ fn matches(match_: &Match, in_port: u32, dst: MacAddr) -> bool {
     })
 }
 
-/// The port that a switch sends a frame to; `None`: it drops it. Two rules of one priority must not both match.
+/// Port that a switch sends a frame to; `None` if it drops it. Two rules of one priority must not both match.
 fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: MacAddr) -> Option<u32> {
     let mut best: Vec<(&RuleKey, &RuleBody)> = rules?
         .iter()
@@ -217,7 +215,7 @@ fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: MacAddr) -> Option<u32> {
     }
 }
 
-/// Up to eight switches with cables at random, some double, and hosts at ports from 50.
+/// Up to eight switches with random cables, some double, and hosts at ports from 50.
 pub fn any_net() -> impl Strategy<Value = Net> {
     let cables = proptest::collection::vec((1u64..9, 1u64..9), 1..20);
     let hosts = proptest::collection::vec(1u64..9, 1..5);

@@ -1,110 +1,113 @@
-//! Turns that were sent, until they are durable.
+//! In-flight turns from acceptance by the proxy until they are durable.
 //!
-//! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile; each
-//!    transaction names the turn it follows, so that none is applied without those before it.
-//! 2. Committed, and all before it: the proxy may forget the event. An app that is `async` is answered before its turns are on
-//!    disk; they are kept until they are, as if they were on their way. Whatever waits for them has them asked again:
-//!    what is asked a second time is answered from the disk.
-//! 3. The store is away, or has no space: the turns are kept and sent again until their outcome is known. First the one that
-//!    failed, alone; once it is durable all those behind it, together, so that the store has groups to write again.
+//! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile. Each
+//!    transaction names the turn that it follows, so that none is applied without those before it.
+//! 2. Committed, and all turns before it: the proxy may forget the event. With `durability = "async"` the store answers
+//!    before a turn is on disk; such turns stay in flight until they are. A flush sends their transactions again: the
+//!    store answers a repeated transaction from the disk.
+//! 3. The store is away, or its disk is full: the turns are kept and sent again until their outcome is known. The one
+//!    that failed goes first and alone; once it is durable all those behind it go together, so that the store can group
+//!    them.
 //! 4. Refused: see [`Instance::refused`].
 
 use std::time::Duration;
 
 use morph_api::manifest::Durability;
 use morph_api::session::{Durable, from_app};
-use morph_api::store::{Reason, Seq, Transaction, Turn};
+use morph_api::store::{self, Reason, Seq, Transaction};
 use morph_store::{Refusal, op};
 
-use super::hands::{Hand, Stage};
-use super::session::Delivered;
-use super::{Fatal, Instance, Now, Outcome, Output, Role};
+use super::delivery::Delivery;
+use super::in_flight::{InFlightTurn, Stage};
+use super::{CommitOutcome, FatalError, Instance, Now, Output, Role};
 use crate::App;
+use crate::backoff::Backoff;
 
-/// How soon a transaction is sent again when its outcome is not known, at first and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Backoff before a transaction of unknown outcome is sent again: shortest and longest.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 impl<A: App> Instance<A> {
-    /// The proxy has the turn's commands on their way.
-    pub(super) fn accepted(&mut self, turn: u64, out: &mut Vec<Output>) {
-        let is_it = |hand: &mut Hand| hand.follows + 1 == turn;
-        let Some(mut hand) = self.hands.accepting.take_if(is_it) else {
-            tracing::debug!("turn {turn} was accepted late");
+    /// Handles the proxy's acceptance: the turn's commands are on their way to the switches.
+    pub(super) fn accepted(&mut self, number: u64, out: &mut Vec<Output>) {
+        let is_it = |turn: &mut InFlightTurn| turn.follows + 1 == number;
+        let Some(mut turn) = self.in_flight.accepting.take_if(is_it) else {
+            tracing::debug!("the proxy accepted turn {number}, which is no longer in flight");
             return;
         };
-        self.say_synced(std::mem::take(&mut hand.synced), out);
-        if hand.hollow {
-            self.answer_again([hand]);
+        self.report_synced(std::mem::take(&mut turn.synced), out);
+        if turn.cancelled {
+            self.redeliver([turn]);
             return;
         }
         let cursor = match &self.role {
             Role::Live(live) => live.cursor,
             Role::Waiting | Role::Paused => Seq::ZERO,
         };
-        let past = hand.seq().is_some_and(|seq| seq <= cursor);
+        let past = turn.seq().is_some_and(|seq| seq <= cursor);
         if past {
-            // Its effects are durable; the proxy had not heard of that.
+            // The event's effects are durable already, and the proxy does not know yet.
             out.push(durable(cursor));
         }
-        if (past || hand.seq().is_none()) && hand.writes.is_empty() {
+        if (past || turn.seq().is_none()) && turn.translation.writes.is_empty() {
             return;
         }
         self.last_commit += 1;
-        hand.id = self.last_commit;
-        if self.hands.are_held_up() {
-            // Where those before it are not sent yet, it could only be refused.
-            hand.stage = Stage::Again;
+        turn.commit.id = self.last_commit;
+        if self.in_flight.any_unsent() {
+            // Turns before it are not sent yet: the store would refuse this one.
+            turn.commit.stage = Stage::Unsent;
         } else {
-            let alone = hand.answers.as_ref().is_some_and(|event| event.alone);
+            let alone = turn.delivery.as_ref().is_some_and(|event| event.alone);
             let durability = match alone {
                 true => Durability::Sync,
                 false => self.config.manifest.durability,
             };
-            out.push(self.commit(&hand, durability));
+            out.push(self.commit(&turn, durability));
         }
-        self.hands.committing.push_back(hand);
+        self.in_flight.committing.push_back(turn);
     }
 
-    fn commit(&self, hand: &Hand, durability: Durability) -> Output {
+    fn commit(&self, turn: &InFlightTurn, durability: Durability) -> Output {
         let app = &self.config.manifest.name;
-        let keyspace = self
-            .primary
-            .keyspace
-            .as_ref()
-            .map_or(0, |keyspace| keyspace.id);
-        let turn = Turn {
-            app: app.clone(),
-            node: self.config.node.clone(),
-            epoch: hand.epoch,
-            follows: hand.follows,
-            cursor: hand.seq(),
-        };
-        let ops = hand.writes.iter().map(|((table, key), value)| {
+        let keyspace = self.primary.keyspace.as_ref();
+        let keyspace = keyspace.map_or(0, |keyspace| keyspace.id);
+        let ops = turn.translation.writes.iter().map(|((table, key), value)| {
             let row = op::row_in(app, keyspace, table, key);
             match value {
                 Some(value) => op::put(row, value.to_string()),
                 None => op::delete(row),
             }
         });
+        let id = turn.commit.id;
+        let turn = store::Turn {
+            app: app.clone(),
+            node: self.config.node.clone(),
+            epoch: turn.epoch,
+            follows: turn.follows,
+            cursor: turn.seq(),
+        };
         let transaction: Transaction = op::turn(turn, ops);
         let transaction = match durability {
             Durability::Sync => transaction,
             Durability::Async => op::unsynced(transaction),
         };
-        Output::Commit {
-            id: hand.id,
-            transaction,
-        }
+        Output::Commit { id, transaction }
     }
 
-    /// The proxy sent nothing of the turn.
-    pub(super) fn rejected(&mut self, turn: u64, stale: bool, message: &str) -> Result<(), Fatal> {
+    /// Handles the proxy's rejection: nothing of the turn was sent.
+    pub(super) fn rejected(
+        &mut self,
+        number: u64,
+        stale: bool,
+        message: &str,
+    ) -> Result<(), FatalError> {
+        let rejection = format!("the proxy rejected turn {number}: {message}");
         if !stale {
-            return Err(Fatal(format!("turn {turn} was rejected: {message}")));
+            return Err(FatalError(rejection));
         }
-        tracing::info!("turn {turn} was rejected: {message}");
-        if self.hands.given_up == Some(turn) {
-            self.hands.given_up = None;
+        tracing::info!("{rejection}");
+        if self.in_flight.abandoned == Some(number) {
+            self.in_flight.abandoned = None;
             return Ok(());
         }
         self.drop_unaccepted();
@@ -112,95 +115,97 @@ impl<A: App> Instance<A> {
         Ok(())
     }
 
-    /// Takes back a turn that the proxy has not accepted, and will not.
+    /// Reverts the turn that the proxy has not accepted.
     pub(super) fn drop_unaccepted(&mut self) {
-        if let Some(mut hand) = self.hands.accepting.take() {
-            self.undo(&mut hand);
+        if let Some(mut turn) = self.in_flight.accepting.take() {
+            self.undo(&mut turn);
         }
     }
 
-    fn undo(&mut self, hand: &mut Hand) {
-        let journal = std::mem::take(&mut hand.journal);
+    fn undo(&mut self, turn: &mut InFlightTurn) {
+        let journal = std::mem::take(&mut turn.journal);
         let ids: Vec<_> = journal.keys().cloned().collect();
         self.engine.undo(journal);
         self.primary.note(ids.iter(), &self.engine.tables);
-        self.primary.undo(std::mem::take(&mut hand.undo));
+        self.primary
+            .undo(std::mem::take(&mut turn.translation.undo));
         self.settle();
     }
 
-    /// What came of a transaction: of a turn's, or of the shadow's.
+    /// Handles the outcome of a transaction, of a turn or of the shadow.
     pub(super) fn committed(
         &mut self,
         id: u64,
-        outcome: Outcome,
+        outcome: CommitOutcome,
         now: Now,
         out: &mut Vec<Output>,
-    ) -> Result<(), Fatal> {
-        let mut hands = self.hands.committing.iter_mut();
-        let Some((at, hand)) = hands.by_ref().enumerate().find(|(_, hand)| hand.id == id) else {
+    ) -> Result<(), FatalError> {
+        let mut turns = self.in_flight.committing.iter_mut().enumerate();
+        let Some((at, turn)) = turns.find(|(_, turn)| turn.commit.id == id) else {
             self.shadow_committed(id, &outcome, now, out);
             return Ok(());
         };
-        hand.doubtful |= matches!(outcome, Outcome::Unknown(_));
-        let away = match outcome {
-            Outcome::Committed(committed) => {
+        let (number, follows, commit) = (turn.follows + 1, turn.follows, &mut turn.commit);
+        commit.outcome_unknown |= matches!(outcome, CommitOutcome::Unknown(_));
+        let reason = match outcome {
+            CommitOutcome::Committed(committed) => {
                 let revision = committed.revision;
-                hand.stage = Stage::Stored { revision };
-                hand.stored = Some(revision);
-                // It is of the checkpoint's next turn, so all before it are there too.
-                self.hands.synced(committed.durable);
+                commit.stage = Stage::Applied { revision };
+                commit.applied = Some(revision);
+                // The checkpoint moves turn by turn: all turns before this one are applied too.
+                self.in_flight.synced(committed.durable);
                 return Ok(());
             }
-            // What it means is seen once those before it are known.
+            // The outcome has a meaning only once the turns before it are known.
             _ if at > 0 => {
-                hand.stage = Stage::Again;
+                commit.stage = Stage::Unsent;
                 return Ok(());
             }
-            // It came before those that are durable now.
-            Outcome::Refused(refusal) if is_behind(&refusal, hand.follows) => refusal.to_string(),
-            Outcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
+            // The transaction arrived before those that are durable now.
+            CommitOutcome::Refused(refusal) if is_behind(&refusal, follows) => refusal.to_string(),
+            CommitOutcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
                 return self.refused(&refusal);
             }
-            Outcome::Refused(refusal) => refusal.to_string(),
-            Outcome::Unknown(away) => {
-                hand.stored = None;
+            CommitOutcome::Refused(refusal) => refusal.to_string(),
+            CommitOutcome::Unknown(away) => {
+                commit.applied = None;
                 away
             }
         };
-        if hand.patience.is_zero() {
-            tracing::warn!("turn {} waits: {away}", hand.follows + 1);
+        if commit.backoff.is_zero() {
+            tracing::warn!("turn {number} is not stored yet, and is sent again: {reason}");
         }
-        let (least, most) = AGAIN;
-        hand.patience = (hand.patience * 2).clamp(least, most);
-        let at = now.instant + hand.patience;
-        hand.stage = Stage::Waiting { at };
+        commit.backoff = BACKOFF.after(commit.backoff);
+        commit.stage = Stage::Waiting {
+            until: now.instant + commit.backoff,
+        };
         Ok(())
     }
 
-    /// Lets go of the turns that are durable, in order, and asks again about those that are not, if it is time.
-    pub(super) fn go_on_committing(&mut self, now: Now, out: &mut Vec<Output>) {
+    /// Releases durable turns in order, and sends those again whose backoff is over.
+    pub(super) fn continue_commits(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.deferred.is_some() || self.shadow.is_some() || self.is_ending() {
-            self.hands.hurry();
+            self.in_flight.flush();
         }
-        while let Some(hand) = self.hands.committing.front_mut() {
-            match hand.stage {
+        while let Some(turn) = self.in_flight.committing.front_mut() {
+            match turn.commit.stage {
                 Stage::Durable { revision } => {
-                    if let Some(hand) = self.hands.committing.pop_front() {
-                        self.durable(hand, revision, out);
+                    if let Some(turn) = self.in_flight.committing.pop_front() {
+                        self.durable(turn, revision, out);
                     }
                 }
-                Stage::Waiting { at } if at > now.instant => return,
-                Stage::Asked | Stage::Stored { .. } => return,
+                Stage::Waiting { until } if until > now.instant => return,
+                Stage::Sent | Stage::Applied { .. } => return,
                 Stage::Waiting { .. } => {
-                    hand.stage = Stage::Again;
-                    return self.ask_again(1, out);
+                    turn.commit.stage = Stage::Unsent;
+                    return self.send_unsent(1, out);
                 }
-                Stage::Again => return self.ask_again(usize::MAX, out),
+                Stage::Unsent => return self.send_unsent(usize::MAX, out),
             }
         }
     }
 
-    /// Somebody waits for the last turn.
+    /// Whether something waits for the last in-flight turn.
     fn is_ending(&self) -> bool {
         match &self.role {
             Role::Live(live) => live.quiesce || live.flush.is_some(),
@@ -208,87 +213,92 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Sends the first ones of those that are to be sent again, in order.
-    fn ask_again(&mut self, most: usize, out: &mut Vec<Output>) {
-        let mut hands = std::mem::take(&mut self.hands.committing);
-        let again = hands.iter_mut().filter(|hand| hand.stage == Stage::Again);
-        for hand in again.take(most) {
-            hand.stage = Stage::Asked;
-            out.push(self.commit(hand, Durability::Sync));
+    /// Sends the transactions of the first `most` turns that are to be sent, in order.
+    fn send_unsent(&mut self, most: usize, out: &mut Vec<Output>) {
+        let mut turns = std::mem::take(&mut self.in_flight.committing);
+        let unsent = turns
+            .iter_mut()
+            .filter(|turn| turn.commit.stage == Stage::Unsent);
+        for turn in unsent.take(most) {
+            turn.commit.stage = Stage::Sent;
+            out.push(self.commit(turn, Durability::Sync));
         }
-        self.hands.committing = hands;
+        self.in_flight.committing = turns;
     }
 
-    fn durable(&mut self, hand: Hand, revision: u64, out: &mut Vec<Output>) {
-        let seq = hand.seq();
-        self.primary.committed(revision, hand.writes);
+    fn durable(&mut self, turn: InFlightTurn, revision: u64, out: &mut Vec<Output>) {
+        let seq = turn.seq();
+        self.primary.committed(revision, turn.translation.writes);
         let Role::Live(live) = &mut self.role else {
             return;
         };
-        if live.epoch != hand.epoch {
-            // The resume since then knows of it: nothing of an older epoch lands after the fence.
+        if live.epoch != turn.epoch {
+            // The resume has counted it already: nothing of an older epoch commits after the fence.
             return;
         }
-        live.turn = hand.follows + 1;
+        live.turn = turn.follows + 1;
         if let Some(seq) = seq {
             live.cursor = seq;
             out.push(durable(seq));
         }
     }
 
-    /// The store refused the first of the turns that the proxy had accepted; so it does those behind it.
-    fn refused(&mut self, refusal: &Refusal) -> Result<(), Fatal> {
-        let Some(first) = self.hands.committing.front_mut() else {
+    /// Handles the store's refusal of the oldest accepted turn; the turns behind it are refused with it.
+    fn refused(&mut self, refusal: &Refusal) -> Result<(), FatalError> {
+        let Some(first) = self.in_flight.committing.front_mut() else {
             return Ok(());
         };
-        let (turn, epoch) = (first.follows + 1, first.epoch);
+        let (number, epoch) = (first.follows + 1, first.epoch);
+        let message = format!("the store refused turn {number}: {refusal}");
         match refusal.reason {
-            // Sent before, and its answer was lost. At which revision it was applied, a new snapshot shows.
-            Reason::Already if first.stored.is_some() => {
-                let revision = first.stored.unwrap_or_default();
-                first.stage = Stage::Durable { revision };
+            Reason::Already if first.commit.applied.is_some() => {
+                let revision = first.commit.applied.unwrap_or_default();
+                first.commit.stage = Stage::Durable { revision };
             }
+            // Sent before, and the answer was lost. Only a new snapshot shows at which revision it was applied.
             Reason::Already => {
                 let revision = self.primary.revision;
-                first.stage = Stage::Durable { revision };
+                first.commit.stage = Stage::Durable { revision };
                 self.reload();
             }
-            // Another instance has been let in.
+            // Another instance has become live.
             Reason::StaleEpoch => {
-                tracing::info!("turn {turn} was refused: {refusal}");
-                // What was applied before the fence is on disk with it.
-                while let Some(hand) = self.hands.committing.pop_front_if(|h| h.stored.is_some()) {
-                    let revision = hand.stored.unwrap_or_default();
-                    self.primary.committed(revision, hand.writes);
+                tracing::info!("{message}");
+                // Turns that were applied before the fence became durable with it.
+                let is_applied = |turn: &mut InFlightTurn| turn.commit.applied.is_some();
+                while let Some(turn) = self.in_flight.committing.pop_front_if(is_applied) {
+                    let revision = turn.commit.applied.unwrap_or_default();
+                    self.primary.committed(revision, turn.translation.writes);
                 }
-                // Others may have been too, and their answers lost: only a new snapshot shows.
-                let doubtful = self.hands.committing.iter().any(|hand| hand.doubtful);
-                for mut hand in self.hands.take_back() {
-                    self.undo(&mut hand);
+                // Further ones may have been applied, with their answers lost: only a new snapshot shows.
+                let mut turns = self.in_flight.committing.iter();
+                let outcome_unknown = turns.any(|turn| turn.commit.outcome_unknown);
+                for mut turn in self.in_flight.drain() {
+                    self.undo(&mut turn);
                 }
-                if doubtful {
+                if outcome_unknown {
                     self.reload();
                 }
                 if matches!(&self.role, Role::Live(live) if live.epoch == epoch) {
                     self.pause();
                 }
             }
-            // The view was not what is stored: load it again, and answer the events again from there.
+            // The view is not what the store has: load it again, and handle the events again on it.
             Reason::Conflict | Reason::Gap => {
-                tracing::warn!("turn {turn} was refused: {refusal}");
+                tracing::warn!("{message}");
                 self.replay(epoch, refusal);
                 self.reload();
             }
-            _ => return Err(Fatal(format!("turn {turn} was refused: {refusal}"))),
+            _ => return Err(FatalError(message)),
         }
         Ok(())
     }
 
     fn replay(&mut self, epoch: u64, refusal: &Refusal) {
-        let unaccepted = self.hands.accepting.is_some();
-        let mut hands = self.hands.take_back();
-        for hand in &mut hands {
-            self.undo(hand);
+        let unaccepted = self.in_flight.accepting.is_some();
+        let mut turns = self.in_flight.drain();
+        for turn in &mut turns {
+            self.undo(turn);
         }
         let Role::Live(live) = &mut self.role else {
             return;
@@ -301,38 +311,39 @@ impl<A: App> Instance<A> {
             live.cursor = checkpoint.cursor.unwrap_or(live.cursor);
         }
         if unaccepted {
-            // The proxy will still answer it.
-            let mut latest = hands.remove(0);
-            latest.hollow = true;
-            latest.touched.clear();
-            self.hands.accepting = Some(latest);
+            // The proxy is still to accept or reject it.
+            let mut latest = turns.remove(0);
+            latest.cancelled = true;
+            latest.translation.touched.clear();
+            self.in_flight.accepting = Some(latest);
         }
-        self.answer_again(hands.into_iter().rev());
+        self.redeliver(turns.into_iter().rev());
     }
 
-    /// Puts the events of accepted turns, in order, before those that were not answered yet. Their packets have left.
-    fn answer_again(&mut self, hands: impl IntoIterator<Item = Hand>) {
+    /// Puts the events of accepted turns, in order, before the unhandled ones. Their packets have left already.
+    fn redeliver(&mut self, turns: impl IntoIterator<Item = InFlightTurn>) {
         let Role::Live(live) = &self.role else {
             return;
         };
         let cursor = live.cursor;
-        let place = self.queue.iter().take_while(|queued| queued.again).count();
-        let answered = hands.into_iter().filter_map(|hand| hand.answers);
-        let answered = answered.filter(|delivered| delivered.seq > cursor);
-        for (place, delivered) in (place..).zip(answered) {
-            let delivered = Delivered {
-                again: true,
-                ..delivered
+        let place = self.queue.iter().take_while(|queued| queued.repeated);
+        let place = place.count();
+        let handled = turns.into_iter().filter_map(|turn| turn.delivery);
+        let handled = handled.filter(|delivery| delivery.seq > cursor);
+        for (place, delivery) in (place..).zip(handled) {
+            let delivery = Delivery {
+                repeated: true,
+                ..delivery
             };
-            self.queue.insert(place, delivered);
+            self.queue.insert(place, delivery);
         }
     }
 }
 
-/// A gap that was found when a turn before this one was not stored yet.
+/// Whether the store found a gap because an earlier turn was not stored yet.
 fn is_behind(refusal: &Refusal, follows: u64) -> bool {
     let checkpoint = refusal.checkpoint.as_ref();
-    refusal.reason == Reason::Gap && checkpoint.is_some_and(|checkpoint| checkpoint.turn < follows)
+    refusal.reason == Reason::Gap && checkpoint.is_some_and(|found| found.turn < follows)
 }
 
 fn durable(cursor: Seq) -> Output {

@@ -1,4 +1,4 @@
-//! What an instance is told, and what it has its driver do.
+//! Inputs and outputs of an instance.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,65 +7,65 @@ use morph_api::session::{from_app, to_app};
 use morph_api::store::{Committed, StatusReply, Transaction, WatchReply, WatchRequest};
 use morph_store::Refusal;
 
-/// The time of an input.
+/// Time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For deadlines.
+    /// Monotonic time, for deadlines.
     pub instant: Instant,
-    /// The time of day, for turns.
+    /// Time of day, for turns.
     pub wall: SystemTime,
 }
 
-/// Whose rows a watch follows.
+/// Owner of the rows that a watch follows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// The app's own.
+pub enum RowSource {
+    /// The app itself.
     Own,
-    /// Another app's.
+    /// Another app, by name.
     Other(String),
 }
 
-/// What came of a transaction.
+/// Outcome of a transaction.
 #[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It is durable.
+pub enum CommitOutcome {
+    /// The transaction was committed.
     Committed(Committed),
-    /// It left no trace.
+    /// The transaction left no trace.
     Refused(Box<Refusal>),
-    /// The store did not answer, and says why.
+    /// The store did not answer, for this reason.
     Unknown(String),
 }
 
-/// What happened.
+/// Something that happened to the instance.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Input {
-    /// There is a session with the proxy.
+    /// A session with the proxy has begun.
     SessionUp,
-    /// There is none any more.
+    /// The session with the proxy has ended.
     SessionDown,
-    /// A control record of the session.
+    /// A control record arrived in the session.
     Control(to_app::Record),
-    /// An OpenFlow message of the session.
+    /// An OpenFlow message arrived in the session.
     Message { channel: u32, message: Bytes },
-    /// The store's checkpoints and keyspaces, as asked for; or it is away.
+    /// Checkpoints and keyspaces of the store, as requested; an error if the store is away.
     Status(Result<StatusReply, String>),
-    /// A watch said something; an error: it broke.
+    /// A watch delivered a reply; an error if it broke.
     Watch {
-        source: Source,
-        /// Of which watch of this source: late words of earlier ones do not count.
+        source: RowSource,
+        /// Number of the watch of this source: replies of earlier ones do not count.
         generation: u64,
         reply: Result<WatchReply, String>,
     },
-    /// What came of a transaction.
-    Committed { id: u64, outcome: Outcome },
+    /// A transaction has this outcome.
+    Committed { id: u64, outcome: CommitOutcome },
     /// A deadline has passed.
     Time,
-    /// The process is to end.
+    /// The process has to end.
     Terminate,
 }
 
-/// What to do.
+/// Something that the driver has to do.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Output {
@@ -75,14 +75,14 @@ pub enum Output {
     Message { channel: u32, message: Bytes },
     /// Ask the store for its checkpoints and keyspaces.
     Status,
-    /// Watch, and no longer follow the source's earlier watch.
+    /// Watch these rows, instead of the source's earlier watch.
     Watch {
-        source: Source,
+        source: RowSource,
         generation: u64,
         request: WatchRequest,
     },
     /// Commit this transaction.
     Commit { id: u64, transaction: Transaction },
-    /// Send what is to be sent, then end with this status.
+    /// Send what is queued, then end with this status.
     Exit(u8),
 }

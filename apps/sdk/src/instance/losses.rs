@@ -1,62 +1,60 @@
-//! Groups that do not come back as they were: what a way back from a migration would lose.
+//! Groups that do not come back as they were: what going back from a migration would lose.
 //!
-//! A group loses nothing if each of its sides is what the other one maps to: then the old release finds all that it wrote
-//! and that the new one wrote, and so does the new release when it comes again.
+//! A group loses nothing if each of its sides is what the other one maps to. The old release then finds all that it
+//! wrote and that the new one wrote, and so does the new release when it comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::supervisor::Loss;
 use serde_json::Value;
 
-use crate::migration::Hop;
+use crate::migration::Step;
 use crate::{MigrationError, Rows};
 
-/// Losses that are told in full.
-const TOLD: usize = 3;
-/// Bytes of a value that are told.
+/// Number of losses reported in full.
+const REPORTED: usize = 3;
+/// Bytes of a value that are reported.
 const BYTES: usize = 200;
 
-/// The groups of a shadow that lose something.
+/// Groups of a shadow that lose something.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Losses {
-    /// By step and group.
+    /// Step and group of each loss.
     groups: BTreeSet<(usize, String)>,
-    told: BTreeMap<(usize, String), Loss>,
+    reported: BTreeMap<(usize, String), Loss>,
 }
 
 impl Losses {
-    /// What was found of a group of a step, now.
+    /// Records whether a group of a step loses something now.
     pub(super) fn note(&mut self, step: usize, group: &str, found: Option<Loss>) {
         let id = (step, group.to_owned());
-        self.told.remove(&id);
+        self.reported.remove(&id);
         match found {
             None => {
                 self.groups.remove(&id);
             }
             Some(loss) => {
                 self.groups.insert(id.clone());
-                if self.told.len() < TOLD {
-                    self.told.insert(id, loss);
+                if self.reported.len() < REPORTED {
+                    self.reported.insert(id, loss);
                 }
             }
         }
     }
 
-    /// How many groups lose something.
     pub(super) fn count(&self) -> u64 {
         self.groups.len() as u64
     }
 
-    /// Some of them.
     pub(super) fn first(&self) -> Vec<Loss> {
-        self.told.values().cloned().collect()
+        self.reported.values().cloned().collect()
     }
 }
 
-/// What is lost of a group between its rows on the two sides of a step.
-pub(super) fn loss(hop: Hop, group: &str, near: &Rows, far: &Rows) -> Option<Loss> {
-    let back = lost(group, near, hop.to_near(group, far));
-    back.or_else(|| lost(group, far, hop.to_far(group, near)))
+/// Loss of a group between its rows on the two sides of a step.
+pub(super) fn loss(step: Step, group: &str, source: &Rows, target: &Rows) -> Option<Loss> {
+    let back = lost(group, source, step.to_source(group, target));
+    back.or_else(|| lost(group, target, step.to_target(group, source)))
 }
 
 fn lost(group: &str, before: &Rows, after: Result<Rows, MigrationError>) -> Option<Loss> {
@@ -109,12 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn many_are_counted_and_few_are_told() {
+    fn many_are_counted_and_few_are_reported() {
         let mut losses = Losses::default();
         for n in 0..9 {
             losses.note(0, &n.to_string(), loss_of(n));
         }
-        assert_eq!((losses.count(), losses.first().len()), (9, TOLD));
+        assert_eq!((losses.count(), losses.first().len()), (9, REPORTED));
         for n in 0..8 {
             losses.note(0, &n.to_string(), None);
         }

@@ -1,7 +1,7 @@
 //! One instance of an app: the machine between the proxy's session, the store, and the app's code.
 //!
 //! ```text
-//!                 Welcome, view loaded, switches read (unless nobody serves the app): says Ready
+//!                 Welcome, view loaded, switches read (unless nobody serves the app): reports Ready
 //!   Waiting <-------------------------------------------------------- session lost
 //!      |  ^                                                                ^
 //!  Resume |                                                                |
@@ -13,30 +13,33 @@
 //!   Live, with its view at the revision of the Resume, makes turns:
 //!
 //!     changes | rules | tick | event --> accepting -- Accepted --> committing --> durable
-//!                                        (one turn)               (some, in order; the store is
-//!                                                                  asked until it has answered)
+//!                                        (one turn)               (some, in order; sent to the store
+//!                                                                  until it has answered)
 //! ```
 //!
 //! | file | its part |
 //! |---|---|
-//! | `session` | what the proxy says |
-//! | `orders` | what morphd says, and is told |
-//! | `watches` | the view's sources in the store |
-//! | `primary`, `layers` | the app's own rows, natively or through migrations |
+//! | `session`, `delivery` | records of the proxy |
+//! | `instructions` | instructions of morphd, and reports to it |
+//! | `watches`, `source_watch` | the view's sources in the store |
+//! | `primary`, `path` | the app's own rows, natively or through migrations |
 //! | `turns` | making turns |
-//! | `hands`, `commits` | turns that were sent, until they are durable |
+//! | `in_flight`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
-//! | `shadow`, `losses` | a shadow in another schema version, and what a way back from it would lose |
+//! | `shadow`, `losses` | the shadow in another schema version, and what going back from it would lose |
 
 mod commits;
-mod hands;
+mod delivery;
+mod in_flight;
+mod instructions;
 mod io;
-mod layers;
 mod losses;
-mod orders;
+mod path;
 mod primary;
+mod rows;
 mod session;
 mod shadow;
+mod source_watch;
 mod switches;
 mod turns;
 mod watches;
@@ -53,91 +56,91 @@ use morph_api::store::{Seq, watch_reply};
 use morph_api::supervisor::{Report, report};
 use prost::Message as _;
 
-pub use io::{Input, Now, Outcome, Output, Source};
+pub use io::{CommitOutcome, Input, Now, Output, RowSource};
 
 use crate::engine::Engine;
 use crate::migration::Chain;
-use crate::wanted::Stale;
+use crate::wanted::StaleRules;
 use crate::{App, Changes, MigrationError, Pipeline};
-use hands::Hands;
+use delivery::{Announcement, Delivery};
+use in_flight::InFlight;
 use primary::Primary;
-use session::{Announced, Delivered};
 use shadow::Shadow;
+use source_watch::SourceWatch;
 use switches::Switches;
-use watches::Follow;
 
-/// How often a live app ticks.
+/// Interval between ticks of a live app.
 const TICK: Duration = Duration::from_millis(100);
-/// How often a live instance says how it is.
+/// Interval between health reports of a live instance.
 const HEALTH: Duration = Duration::from_secs(1);
-/// How long an instance waits for Go after Flushed.
+/// Deadline of Go after Flushed.
 const GO: Duration = Duration::from_secs(2);
 
-/// What an instance is started with.
+/// Settings that an instance is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Of the release.
+    /// Manifest of the release.
     pub manifest: Manifest,
-    /// The instance's id.
+    /// Id of the instance.
     pub instance: String,
-    /// The node that it runs on.
+    /// Name of the node that it runs on.
     pub node: String,
-    /// Of its process, for people.
+    /// Process id, shown to people.
     pub pid: u32,
-    /// The keyspace to read natively, where it is not the primary yet.
+    /// Keyspace to read natively, where it is not the primary yet.
     pub keyspace: Option<u32>,
-    /// The migrations that the release brings.
+    /// Migrations that the release brings.
     pub chain: Chain,
-    /// For a test of the tests only: on a resume, delete all rules and add them again.
-    pub reinstall: bool,
-    /// Nobody serves the app meanwhile: it is ready once its view is loaded, and reads the switches when it is live.
-    pub alone: bool,
+    /// True if no instance serves the app meanwhile. The instance is then ready once its view is loaded, and reads the
+    /// switches once it is live.
+    pub unserved: bool,
 }
 
-/// Why an instance cannot go on.
+/// Reason why an instance cannot go on.
 #[derive(Debug, Clone)]
-struct Fatal(String);
+struct FatalError(String);
 
-impl From<MigrationError> for Fatal {
+impl From<MigrationError> for FatalError {
     fn from(error: MigrationError) -> Self {
-        Fatal(error.to_string())
+        FatalError(error.to_string())
     }
 }
 
 #[derive(Debug, Clone)]
 enum Role {
-    /// Not yet made the live one, in this session.
+    /// Has not become live in this session.
     Waiting,
-    Live(Live),
-    /// Was live, and follows.
+    Live(LiveState),
+    /// Was live, and follows the store.
     Paused,
 }
 
 #[derive(Debug, Clone)]
-struct Live {
+struct LiveState {
     epoch: u64,
-    /// The last event whose effects are durable.
+    /// Last event whose effects are durable.
     cursor: Seq,
-    /// Committed turns of the checkpoint.
+    /// Turn number of the checkpoint.
     turn: u64,
-    /// The view's least revision before anything is answered.
+    /// Revision that the view must have reached before any input is handled.
     revision: u64,
-    /// No further turn: to be answered with Quiesced.
+    /// Whether Quiesce was received: no further turn is made, and Quiesced is the answer.
     quiesce: bool,
-    flush: Option<Flush>,
+    flush: Option<FlushState>,
     tick: Instant,
     health: Instant,
-    /// It was said that all switches are in step.
+    /// Whether morphd was told that all switches are in step.
     all_synced: bool,
-    /// Resumed as one of a group of apps: its rules have to be known before the first turn, and are said to be.
-    group: bool,
+    /// Part of a group upgrade: the rules have to be known before the first turn, and RulesReady is reported.
+    gated: bool,
 }
 
+/// A flush that morphd has asked for.
 #[derive(Debug, Clone)]
-struct Flush {
+struct FlushState {
     deadline: Instant,
-    told: bool,
-    /// Go was said, or its time is over: the store is asked which keyspace is the primary.
+    reported: bool,
+    /// Go was received, or its deadline has passed: the store is asked which keyspace is the primary.
     going: bool,
 }
 
@@ -148,32 +151,32 @@ struct Counters {
     rule_failures: u64,
 }
 
-/// The machine: see the module.
+/// State machine of an instance; the module's head draws it.
 #[derive(Debug, Clone)]
 pub struct Instance<A: App> {
     config: Config,
     engine: Engine<A>,
     primary: Primary,
-    own: Follow,
-    others: BTreeMap<String, Follow>,
-    /// The proxy has said what is connected, in this session.
+    own: SourceWatch,
+    others: BTreeMap<String, SourceWatch>,
+    /// Whether the proxy's Welcome was received in this session: the connected switches are known.
     welcomed: bool,
-    ready_said: bool,
-    announced: Option<Announced>,
+    ready_reported: bool,
+    announcement: Option<Announcement>,
     role: Role,
-    hands: Hands,
-    /// Events not yet handled. The proxy delivers the next one once the former was accepted: two at most.
-    queue: VecDeque<Delivered>,
-    /// What others changed that the app was not told yet.
+    in_flight: InFlight,
+    /// Unhandled events. The proxy delivers the next one once the one before was accepted: two at most.
+    queue: VecDeque<Delivery>,
+    /// Changes by others that the app was not told yet.
     changes: Option<Changes>,
     switches: Switches,
-    /// What the own watch said about rows that turns in flight changed, and of which watch it is. No turn is made until it is
-    /// taken up.
+    /// Reply of the own watch about rows that in-flight turns changed, with the watch's number. No turn is made until
+    /// it is applied.
     deferred: Option<(u64, watch_reply::Reply)>,
-    /// The epochs in which this instance was live: turns of these are its own.
-    lived: BTreeSet<u64>,
+    /// Epochs in which this instance was live: their turns are its own.
+    live_epochs: BTreeSet<u64>,
     shadow: Option<Shadow>,
-    /// Keyspace and schema version of a shadow that is to be made once the view is loaded.
+    /// Keyspace and schema version of a shadow that is to be built once the view is loaded.
     shadow_order: Option<(u32, u32)>,
     last_commit: u64,
     counters: Counters,
@@ -181,7 +184,7 @@ pub struct Instance<A: App> {
 }
 
 impl<A: App> Instance<A> {
-    /// Not started yet.
+    /// Makes an instance that has not started yet.
     pub fn new(app: A, config: Config) -> Self {
         let pipeline = Pipeline {
             app: config.manifest.id,
@@ -192,21 +195,21 @@ impl<A: App> Instance<A> {
         Instance {
             engine: Engine::new(app, pipeline),
             primary: Primary::new(config.chain.clone()),
-            own: Follow::default(),
+            own: SourceWatch::default(),
             others: reads
                 .keys()
-                .map(|app| (app.clone(), Follow::default()))
+                .map(|app| (app.clone(), SourceWatch::default()))
                 .collect(),
             welcomed: false,
-            ready_said: false,
-            announced: None,
+            ready_reported: false,
+            announcement: None,
             role: Role::Waiting,
-            hands: Hands::default(),
+            in_flight: InFlight::default(),
             queue: VecDeque::new(),
             changes: None,
             switches: Switches::new(config.manifest.id),
             deferred: None,
-            lived: BTreeSet::new(),
+            live_epochs: BTreeSet::new(),
             shadow: None,
             shadow_order: None,
             last_commit: 0,
@@ -216,12 +219,12 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// The first outputs.
+    /// Starts the instance: adds its first outputs to `out`.
     pub fn start(&mut self, now: Now, out: &mut Vec<Output>) {
         self.follow_due(now, out);
     }
 
-    /// Takes one input; what is to be done is added to `out`.
+    /// Handles one input. Adds what the driver has to do to `out`.
     pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
         if self.ended {
             return;
@@ -254,12 +257,12 @@ impl<A: App> Instance<A> {
             }
         };
         let result = result.and_then(|()| self.advance(now, out));
-        if let Err(Fatal(message)) = result {
+        if let Err(FatalError(message)) = result {
             self.fail(message, out);
         }
     }
 
-    /// It cannot go on: says why, and ends.
+    /// Reports why the instance cannot go on, and ends it.
     pub(crate) fn fail(&mut self, message: String, out: &mut Vec<Output>) {
         self.fail_with(1, message, out);
     }
@@ -267,16 +270,17 @@ impl<A: App> Instance<A> {
     fn fail_with(&mut self, status: u8, message: String, out: &mut Vec<Output>) {
         tracing::error!("{message}");
         let failed = morph_api::supervisor::Failed { message };
-        self.say(report::Report::Failed(failed), out);
+        self.report(report::Report::Failed(failed), out);
         self.exit(status, out);
     }
 
-    /// Whether words of watches may come now: one that concerns turns in flight waits for these, and others for it.
+    /// Whether the driver may feed replies of watches. A reply that concerns in-flight turns waits for these, and
+    /// others wait for it.
     pub fn takes_watches(&self) -> bool {
         self.deferred.is_none()
     }
 
-    /// When `Input::Time` is due.
+    /// Time at which [`Input::Time`] is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let live = match &self.role {
             Role::Live(live) => {
@@ -287,50 +291,50 @@ impl<A: App> Instance<A> {
             }
             Role::Waiting | Role::Paused => [None; 3],
         };
-        let follows = self.others.values().chain([&self.own]);
+        let watches = self.others.values().chain([&self.own]);
         let reading = self.reads_switches().then(|| self.switches.next_deadline());
-        follows
-            .filter_map(Follow::next_deadline)
+        watches
+            .filter_map(SourceWatch::next_deadline)
             .chain(live.into_iter().flatten())
             .chain(reading.flatten())
-            .chain(self.hands.next_deadline())
+            .chain(self.in_flight.next_deadline())
             .chain(self.shadow_deadline())
             .min()
     }
 
     /// Does all that can be done now.
-    fn advance(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
+    fn advance(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), FatalError> {
         if self.ended {
             return Ok(());
         }
-        self.go_on_committing(now, out);
-        self.undefer()?;
+        self.continue_commits(now, out);
+        self.apply_deferred()?;
         self.settle();
         self.follow_due(now, out);
         self.read_switches(now, out);
-        self.go_on(now, out);
+        self.end_flush(now, out);
         loop {
-            self.make_shadow(now, out)?;
-            if !self.step(now, out)? {
+            self.build_shadow(now, out)?;
+            if !self.make_turn(now, out)? {
                 break;
             }
         }
         self.answer_quiesce(out);
         self.answer_flush(out);
-        self.say_ready(out);
-        self.say_health(now, out);
+        self.report_ready(out);
+        self.report_health(now, out);
         Ok(())
     }
 
     /// Brings the wanted rules in line with the view.
     fn settle(&mut self) {
-        let mut stale = Stale::new();
+        let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
         self.switches.note(stale);
     }
 
     fn reads_switches(&self) -> bool {
-        let early = !self.ready_said && !self.config.alone;
+        let early = !self.ready_reported && !self.config.unserved;
         self.welcomed && (matches!(self.role, Role::Live(_)) || early)
     }
 
@@ -351,7 +355,7 @@ impl<A: App> Instance<A> {
         }
     }
 
-    fn say(&self, what: report::Report, out: &mut Vec<Output>) {
+    fn report(&self, what: report::Report, out: &mut Vec<Output>) {
         if self.welcomed {
             let report = Report { report: Some(what) };
             let bytes = report.encode_to_vec().into();

@@ -1,54 +1,50 @@
-//! The app's own rows as the store has them, in the app's own schema or *through* its migrations from another one.
+//! The app's own rows as the store has them, in the app's own schema version or translated from another one.
 //!
-//! Two terms: the *primary's* rows are those of the keyspace that the store calls the primary; the *view's* rows are those that the
-//! app sees. Natively they are the same and are kept once, in the engine's tables. Through migrations the rows of each schema
-//! version on the way are kept here as well, and groups of them are mapped both ways.
+//! The *primary's* rows are those of the keyspace that counts; the *view's* rows are those that the app sees. Natively
+//! both are the same and are kept once, in the engine's tables. Where the primary has another schema version, the rows
+//! of each schema version along the migration path are kept here as well, and groups of them are mapped both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::store::{Keyspace, RowValue};
 use serde_json::Value;
 
-use super::layers::{Layers, Touched, Undo, member};
-use crate::migration::{Chain, Hop, Members};
+use super::path::{MigrationPath, Undo};
+use super::rows::{RowWrite, TouchedGroups, differences, note_member, row_id, row_value};
+use crate::migration::{Chain, GroupMembers, Step};
 use crate::turn::{Journal, RowId};
-use crate::view::{self, Tables};
+use crate::view::Tables;
 use crate::{MigrationError, Rows};
 
-/// A row and what it is to be; absent: deleted.
-pub(super) type Write = (RowId, Option<Value>);
-
-/// What a turn comes to.
+/// A turn's changes, translated to the primary.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Effect {
-    /// In the primary.
-    pub(super) writes: Vec<Write>,
-    /// Takes it back from the layers.
+pub(super) struct Translation {
+    pub(super) writes: Vec<RowWrite>,
     pub(super) undo: Undo,
-    pub(super) touched: Touched,
+    pub(super) touched: TouchedGroups,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Primary {
-    /// The migrations that the release brings.
+    /// Migrations that the release brings.
     chain: Chain,
-    /// The keyspace that is followed.
+    /// Keyspace that is followed.
     pub(super) keyspace: Option<Keyspace>,
-    /// Through: from the view's rows to the primary's.
-    layers: Layers,
-    /// By which step the view's rows are grouped.
-    grouping: Option<Hop>,
-    /// The view's rows, by group.
-    own_groups: Members,
-    /// How many these are.
+    /// Path from the view's rows to the primary's; empty if both have one schema version.
+    path: MigrationPath,
+    /// Step that groups the view's rows.
+    grouping: Option<Step>,
+    /// Rows of the view, by group.
+    own_groups: GroupMembers,
+    /// Number of these rows.
     own_rows: u64,
     /// Rows of the primary written by this instance, with their revision, until the watch has got there.
     written: BTreeMap<RowId, u64>,
-    /// How far the watch has got.
+    /// Revision that the watch has reached.
     pub(super) revision: u64,
-    /// The revision of the last change to the primary's rows that is known of.
+    /// Last known change of the primary's rows.
     pub(super) modified: u64,
-    /// A snapshot on its way.
+    /// Snapshot that is being received.
     snapshot: BTreeMap<RowId, Value>,
 }
 
@@ -58,8 +54,8 @@ impl Primary {
             grouping: chain.nearest(),
             chain,
             keyspace: None,
-            layers: Layers::default(),
-            own_groups: Members::new(),
+            path: MigrationPath::default(),
+            own_groups: GroupMembers::new(),
             own_rows: 0,
             written: BTreeMap::new(),
             revision: 0,
@@ -68,71 +64,70 @@ impl Primary {
         }
     }
 
-    /// The way from the app's own schema version to another one, if its migrations lead there.
-    pub(super) fn way(&self, schema: u32) -> Option<Vec<Hop>> {
-        self.chain.to(schema)
+    /// Steps from the app's own schema version to another one, if its migrations lead there.
+    pub(super) fn path_to(&self, schema: u32) -> Option<Vec<Step>> {
+        self.chain.path_to(schema)
     }
 
-    /// Whether the primary has another schema.
-    pub(super) fn is_through(&self) -> bool {
-        self.layers.len() > 0
+    /// Whether the primary has another schema version than the app.
+    pub(super) fn is_translated(&self) -> bool {
+        self.path.len() > 0
     }
 
-    /// Through: the rows of each schema version on the way.
-    pub(super) fn layers(&self) -> &Layers {
-        &self.layers
+    pub(super) fn path(&self) -> &MigrationPath {
+        &self.path
     }
 
-    /// Another keyspace is going to be followed, over these steps; its snapshot comes next. What was known of the former way.
-    pub(super) fn follow(&mut self, keyspace: Keyspace, way: Vec<Hop>, tables: &Tables) -> Layers {
-        let mut former = Layers::default();
+    /// Follows another keyspace over these steps; its snapshot comes next. Returns the path that was followed before.
+    pub(super) fn follow(
+        &mut self,
+        keyspace: Keyspace,
+        steps: Vec<Step>,
+        tables: &Tables,
+    ) -> MigrationPath {
+        let mut former = MigrationPath::default();
         if self.keyspace.as_ref().map(|s| s.id) != Some(keyspace.id) {
             // Row ids of another keyspace mean other rows.
             self.written.clear();
-            self.group_by(way.first().copied(), tables);
-            former = std::mem::replace(&mut self.layers, Layers::new(way));
+            self.group_by(steps.first().copied(), tables);
+            former = std::mem::replace(&mut self.path, MigrationPath::new(steps));
         }
         self.snapshot.clear();
         self.keyspace = Some(keyspace);
         former
     }
 
-    /// The view's rows are to be grouped by this step, if there is one.
-    pub(super) fn group_by(&mut self, hop: Option<Hop>, tables: &Tables) {
-        let version = |hop: Option<Hop>| hop.map(|hop| hop.far);
-        let Some(hop) = hop.filter(|hop| version(self.grouping) != Some(hop.far)) else {
+    /// Groups the view's rows by this step, if there is one.
+    pub(super) fn group_by(&mut self, step: Option<Step>, tables: &Tables) {
+        let version = |step: Option<Step>| step.map(|step| step.target);
+        let Some(step) = step.filter(|step| version(self.grouping) != Some(step.target)) else {
             return;
         };
-        self.grouping = Some(hop);
+        self.grouping = Some(step);
         self.own_groups.clear();
-        for (table, rows) in tables.keyspace(None).into_iter().flatten() {
+        for (table, rows) in tables.of(None).into_iter().flatten() {
             for key in rows.keys() {
-                let group = hop.near_group(table, key);
-                member(
-                    &mut self.own_groups,
-                    group,
-                    (table.clone(), key.clone()),
-                    true,
-                );
+                let group = step.source_group(table, key);
+                let id = (table.clone(), key.clone());
+                note_member(&mut self.own_groups, group, id, true);
             }
         }
     }
 
-    /// Part of a snapshot.
+    /// Adds a part of a snapshot.
     pub(super) fn load(&mut self, rows: Vec<RowValue>) {
-        self.snapshot.extend(
-            rows.into_iter()
-                .filter_map(|row| Some((id(&row), value(&row)?))),
-        );
+        let rows = rows.iter();
+        let rows = rows.filter_map(|row| Some((row_id(row), row_value(row)?)));
+        self.snapshot.extend(rows);
     }
 
-    /// The snapshot is whole: what changes in the view by that.
+    /// Applies the complete snapshot. Returns the changes of the view.
     pub(super) fn loaded(
         &mut self,
         revision: u64,
         modified: u64,
         tables: &Tables,
-    ) -> Result<Vec<Write>, MigrationError> {
+    ) -> Result<Vec<RowWrite>, MigrationError> {
         let mut rows = std::mem::take(&mut self.snapshot);
         for (id, _) in self.written.iter().filter(|(_, at)| **at > revision) {
             match self.row(id, tables) {
@@ -142,47 +137,47 @@ impl Primary {
         }
         self.progress(revision);
         self.modified = self.modified.max(modified);
-        Ok(differences(tables.keyspace(None), self.layers.load(rows)?))
+        Ok(differences(tables.of(None), self.path.load(rows)?))
     }
 
-    /// Others changed rows of the primary: what changes in the view by that, and the groups that this touches.
+    /// Applies changes of the primary by others. Returns the changes of the view, and the touched groups.
     pub(super) fn changed(
         &mut self,
         revision: u64,
         rows: Vec<RowValue>,
-    ) -> Result<(Vec<Write>, Touched), MigrationError> {
+    ) -> Result<(Vec<RowWrite>, TouchedGroups), MigrationError> {
         let mut writes = Vec::new();
         for row in &rows {
-            let id = id(row);
+            let id = row_id(row);
             self.modified = self.modified.max(revision);
             if self.written.get(&id).is_none_or(|at| *at < revision) {
-                writes.push((id, value(row)));
+                writes.push((id, row_value(row)));
             }
         }
-        if self.is_through() {
-            return self.layers.inwards(writes, &self.own_groups);
+        if self.is_translated() {
+            return self.path.backward(writes, &self.own_groups);
         }
         let touched = self.groups_of(writes.iter().map(|(id, _)| id));
         Ok((writes, vec![touched]))
     }
 
-    /// The watch has got this far.
+    /// Notes that the watch has reached this revision.
     pub(super) fn progress(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);
         let reached = self.revision;
         self.written.retain(|_, at| *at > reached);
     }
 
-    /// What a turn's changes of the view come to; the layers have them then.
-    pub(super) fn turn(
+    /// Translates a turn's changes of the view to the primary. The path has them afterwards.
+    pub(super) fn translate(
         &mut self,
         journal: &Journal,
         tables: &Tables,
-    ) -> Result<Effect, MigrationError> {
-        if !self.is_through() {
+    ) -> Result<Translation, MigrationError> {
+        if !self.is_translated() {
             let now = |(table, key): &RowId| tables.get(None, table, key).cloned();
             let writes = journal.keys().map(|id| (id.clone(), now(id)));
-            return Ok(Effect {
+            return Ok(Translation {
                 writes: writes.collect(),
                 undo: Undo::new(),
                 touched: vec![self.groups_of(journal.keys())],
@@ -190,16 +185,16 @@ impl Primary {
         }
         let groups = &self.own_groups;
         let view = |group: &str| rows_of(groups, group, tables);
-        let (writes, undo, touched) = self.layers.outwards(journal.keys().cloned(), view)?;
-        Ok(Effect {
+        let (writes, undo, touched) = self.path.forward(journal.keys().cloned(), view)?;
+        Ok(Translation {
             writes,
             undo,
             touched,
         })
     }
 
-    /// A turn's writes are durable at this revision.
-    pub(super) fn committed(&mut self, revision: u64, writes: Vec<Write>) {
+    /// Notes that a turn's writes are durable at this revision.
+    pub(super) fn committed(&mut self, revision: u64, writes: Vec<RowWrite>) {
         if writes.is_empty() {
             return;
         }
@@ -210,28 +205,28 @@ impl Primary {
         }
     }
 
-    /// Takes back what a turn did to the layers.
+    /// Reverts a turn's changes on the path.
     pub(super) fn undo(&mut self, undo: Undo) {
-        self.layers.undo(undo);
+        self.path.undo(undo);
     }
 
-    /// A turn of this instance has come by on the watch: the view has it.
-    pub(super) fn echoed(&mut self, revision: u64, rows: &[RowValue]) {
+    /// Notes a turn of this instance that the watch reports: the view has it already.
+    pub(super) fn note_own(&mut self, revision: u64, rows: &[RowValue]) {
         if !rows.is_empty() {
             self.modified = self.modified.max(revision);
         }
     }
 
-    /// Notes which rows of the view there are.
+    /// Notes which of these rows the view has now.
     pub(super) fn note<'a>(&mut self, ids: impl Iterator<Item = &'a RowId>, tables: &Tables) {
-        let Some(hop) = self.grouping else {
+        let Some(step) = self.grouping else {
             return;
         };
         for (table, key) in ids {
-            let group = hop.near_group(table, key);
+            let group = step.source_group(table, key);
             let id = (table.clone(), key.clone());
             let there = tables.get(None, table, key).is_some();
-            match member(&mut self.own_groups, group, id, there) {
+            match note_member(&mut self.own_groups, group, id, there) {
                 true if there => self.own_rows += 1,
                 true => self.own_rows -= 1,
                 false => {}
@@ -239,24 +234,24 @@ impl Primary {
         }
     }
 
-    /// The groups of rows of the view. Without a migration each row is its own.
+    /// Groups that rows of the view belong to. Without a migration each row is a group of its own.
     pub(super) fn groups_of<'a>(&self, ids: impl Iterator<Item = &'a RowId>) -> BTreeSet<String> {
         ids.map(|(table, key)| self.group(table, key)).collect()
     }
 
     fn group(&self, table: &str, key: &str) -> String {
         match self.grouping {
-            Some(hop) => hop.near_group(table, key),
+            Some(step) => step.source_group(table, key),
             None => format!("{table}/{key}"),
         }
     }
 
-    /// The group of a row of the primary among those of the view, which has the same name there. None where there are further
-    /// steps between them: then it may touch any.
+    /// Group of the view that a row of the primary belongs to; groups have one name on both sides of a step. `None` on
+    /// a path of several steps: the row may touch any group.
     pub(super) fn group_of(&self, row: &RowValue) -> Option<String> {
-        match self.layers.len() {
+        match self.path.len() {
             0 => Some(self.group(&row.table, &row.key)),
-            1 => self.layers.last_group(&row.table, &row.key),
+            1 => self.path.last_group(&row.table, &row.key),
             _ => None,
         }
     }
@@ -266,54 +261,25 @@ impl Primary {
         self.own_groups.keys()
     }
 
-    /// How many rows the view has.
     pub(super) fn rows(&self) -> u64 {
         self.own_rows
     }
 
-    /// The view's rows of a group.
+    /// Rows of the view in a group.
     pub(super) fn own_group(&self, group: &str, tables: &Tables) -> Rows {
         rows_of(&self.own_groups, group, tables)
     }
 
     fn row<'a>(&'a self, id: &RowId, tables: &'a Tables) -> Option<&'a Value> {
-        if self.is_through() {
-            return self.layers.last(id);
+        if self.is_translated() {
+            return self.path.last(id);
         }
         tables.get(None, &id.0, &id.1)
     }
 }
 
-fn rows_of(groups: &Members, group: &str, tables: &Tables) -> Rows {
+fn rows_of(groups: &GroupMembers, group: &str, tables: &Tables) -> Rows {
     let ids = groups.get(group).into_iter().flatten();
     let row = |id: &RowId| Some((id.clone(), tables.get(None, &id.0, &id.1)?.clone()));
     Rows(ids.filter_map(row).collect())
-}
-
-/// What leads from the app's rows to these.
-pub(super) fn differences(
-    keyspace: Option<&view::Keyspace>,
-    mut target: BTreeMap<RowId, Value>,
-) -> Vec<Write> {
-    let mut writes = Vec::new();
-    for (table, rows) in keyspace.into_iter().flatten() {
-        for (key, value) in rows {
-            let id = (table.clone(), key.clone());
-            match target.remove(&id) {
-                Some(now) if now == *value => {}
-                now => writes.push((id, now)),
-            }
-        }
-    }
-    writes.extend(target.into_iter().map(|(id, value)| (id, Some(value))));
-    writes
-}
-
-pub(super) fn id(row: &RowValue) -> RowId {
-    (row.table.clone(), row.key.clone())
-}
-
-/// A row's value; text that is no JSON, which the store does not take, counts as absent.
-pub(super) fn value(row: &RowValue) -> Option<Value> {
-    serde_json::from_str(row.value.as_deref()?).ok()
 }

@@ -1,47 +1,20 @@
-//! What the proxy says.
+//! Records of the proxy.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use morph_api::session::{Event as Announcement, Hello, Pipeline as Place, SwitchUp, Welcome};
-use morph_api::session::{Resume, event::What, from_app, to_app};
+use morph_api::session::{self, Hello, Resume, SwitchUp, Welcome, event::What, from_app, to_app};
 use morph_api::store::Seq;
 use morph_openflow::{v10, v13};
 
-use super::switches::Answer;
-use super::{Fatal, HEALTH, Instance, Live, Now, Output, Role, TICK};
-use crate::wanted::Stale;
+use super::delivery::{Announcement, ChannelChange, Delivery};
+use super::switches::ReplyOutcome;
+use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK};
+use crate::wanted::StaleRules;
 use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
 
-/// Wire versions of switches that the proxy makes speak 1.3: those that do, and those of 1.0, which have one table.
+/// OpenFlow versions of switches whose channels speak 1.3 behind the proxy; those of 1.0 have one table.
 const SPOKEN: [u32; 2] = [v13::VERSION as u32, v10::VERSION as u32];
-
-/// A control record whose OpenFlow message comes next.
-#[derive(Debug, Clone)]
-pub(super) enum Announced {
-    Event { seq: Seq, dpid: u64, alone: bool },
-    Reply,
-}
-
-/// An event to be answered.
-#[derive(Debug, Clone)]
-pub(super) struct Delivered {
-    pub(super) seq: Seq,
-    /// What the app is told; absent: of no kind that it could be told.
-    pub(super) event: Option<Event>,
-    pub(super) link: Option<Link>,
-    /// It was answered before, but the store refused the turn.
-    pub(super) again: bool,
-    /// Nothing comes before it is durable.
-    pub(super) alone: bool,
-}
-
-/// A channel that came or went with an event.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Link {
-    Up { dpid: Dpid, channel: u32 },
-    Down { dpid: Dpid, channel: u32 },
-}
 
 impl<A: App> Instance<A> {
     pub(super) fn session_up(&mut self, out: &mut Vec<Output>) {
@@ -56,17 +29,17 @@ impl<A: App> Instance<A> {
         out.push(Output::Control(from_app::Record::Hello(hello)));
     }
 
-    /// Whoever is live next is told so anew; a turn on its way to the store goes on there.
+    /// Reverts the unaccepted turn. Accepted turns go on to the store; whoever is live next learns of them there.
     pub(super) fn session_down(&mut self) {
         self.drop_unaccepted();
-        self.hands.given_up = None;
+        self.in_flight.abandoned = None;
         self.stop();
         self.role = Role::Waiting;
         self.welcomed = false;
-        self.announced = None;
+        self.announcement = None;
     }
 
-    /// No longer live; follows.
+    /// Ends being live; the instance goes on following the store.
     pub(super) fn pause(&mut self) {
         self.stop();
         if matches!(self.role, Role::Live(_)) {
@@ -85,7 +58,7 @@ impl<A: App> Instance<A> {
         record: to_app::Record,
         now: Now,
         out: &mut Vec<Output>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), FatalError> {
         use to_app::Record;
         match record {
             Record::Welcome(welcome) => self.welcome(welcome),
@@ -97,25 +70,29 @@ impl<A: App> Instance<A> {
             Record::Resume(resume) => self.resume(&resume, now),
             Record::Quiesce(quiesce) => match &mut self.role {
                 Role::Live(live) if live.epoch == quiesce.epoch => live.quiesce = true,
-                role => tracing::warn!("Quiesce of epoch {} for {role:?}", quiesce.epoch),
+                Role::Live(_) | Role::Waiting | Role::Paused => tracing::warn!(
+                    "the proxy asked to quiesce epoch {}, in which this instance is not live",
+                    quiesce.epoch
+                ),
             },
             Record::Pause(_) => {
                 self.drop_unaccepted();
                 self.pause();
             }
-            Record::Instruction(bytes) => self.told(bytes, now, out),
-            Record::Reply(_) => self.announced = Some(Announced::Reply),
+            Record::Instruction(bytes) => self.instruction(bytes, now, out),
+            Record::Reply(_) => self.announcement = Some(Announcement::Reply),
             Record::SwitchUp(up) => self.switch_up(&up),
             Record::SwitchDown(down) => {
                 if self.switches.disconnect(Dpid(down.dpid), down.channel) {
                     self.engine.remove_switch(Dpid(down.dpid));
                 }
             }
+            // A proxy that speaks another protocol will not change its mind.
             Record::Refused(refused) if refused.permanent => {
                 let message = format!("the proxy refused the session: {}", refused.message);
                 self.fail_with(morph_api::EXIT_PROTOCOL, message, out);
             }
-            // The session ends; the driver attaches again, as the reason may pass: a proxy that was just started
+            // The session ends and the driver attaches again, as the reason may pass: a proxy that was just started
             // does not know the apps yet.
             Record::Refused(refused) => {
                 tracing::warn!("the proxy refused the session: {}", refused.message);
@@ -126,8 +103,8 @@ impl<A: App> Instance<A> {
 
     fn welcome(&mut self, welcome: Welcome) {
         self.welcomed = true;
-        self.ready_said = false;
-        if let Some(Place {
+        self.ready_reported = false;
+        if let Some(session::Pipeline {
             app_id,
             first_table,
             last_table,
@@ -139,14 +116,14 @@ impl<A: App> Instance<A> {
                 first: byte(first_table),
                 exit: byte(last_table),
             };
-            self.engine.set_pipeline(pipeline, &mut Stale::new());
+            self.engine.set_pipeline(pipeline, &mut StaleRules::new());
         }
         let connected: BTreeSet<Dpid> = welcome.switches.iter().map(|up| Dpid(up.dpid)).collect();
         let gone: Vec<Dpid> = self.engine.switches.keys().copied().collect();
         for dpid in gone.into_iter().filter(|dpid| !connected.contains(dpid)) {
             self.engine.remove_switch(dpid);
         }
-        // Channels of an earlier session mean nothing in this one.
+        // Channels of an earlier session mean nothing here.
         self.switches.forget();
         for up in &welcome.switches {
             self.switch_up(up);
@@ -156,7 +133,7 @@ impl<A: App> Instance<A> {
     fn switch_up(&mut self, up: &SwitchUp) {
         if !SPOKEN.contains(&up.version) {
             tracing::warn!(
-                "switch {} is left out: it speaks OpenFlow version {}",
+                "switch {} is left out: it speaks wire version {} of OpenFlow, and apps need 1.3 (4) or 1.0 (1)",
                 Dpid(up.dpid),
                 up.version
             );
@@ -166,13 +143,13 @@ impl<A: App> Instance<A> {
     }
 
     fn resume(&mut self, resume: &Resume, now: Now) {
-        let unaccepted = self.hands.accepting.as_ref();
-        self.hands.given_up = unaccepted.map(|hand| hand.follows + 1);
+        let unaccepted = self.in_flight.accepting.as_ref();
+        self.in_flight.abandoned = unaccepted.map(|turn| turn.follows + 1);
         self.drop_unaccepted();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);
         tracing::info!("live: epoch {}, cursor {cursor}", resume.epoch);
-        self.role = Role::Live(Live {
+        self.role = Role::Live(LiveState {
             epoch: resume.epoch,
             cursor,
             turn: resume.turn,
@@ -182,34 +159,35 @@ impl<A: App> Instance<A> {
             tick: now.instant + TICK,
             health: now.instant + HEALTH,
             all_synced: false,
-            group: resume.group,
+            gated: resume.group,
         });
-        self.lived.insert(resume.epoch);
+        self.live_epochs.insert(resume.epoch);
         self.changes = Some(Changes::all());
-        self.switches.unread();
+        self.switches.mark_all_unread();
         if !self.own_loaded() {
-            // There was no space before the fence, perhaps.
+            // Perhaps there was no keyspace before the fence.
             self.look_for_primary();
         }
     }
 
-    fn deliver(&mut self, event: Announcement) {
+    fn deliver(&mut self, event: session::Event) {
         let (seq, alone) = (event.seq.unwrap_or(Seq::ZERO), event.alone);
-        let (told, link) = match event.what {
+        let (event, channel) = match event.what {
             Some(What::Message(_)) => {
                 let dpid = event.dpid;
-                self.announced = Some(Announced::Event { seq, dpid, alone });
+                self.announcement = Some(Announcement::Event { seq, dpid, alone });
                 return;
             }
             Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
                 let (dpid, channel) = (Dpid(up.dpid), up.channel);
-                let link = Link::Up { dpid, channel };
-                (Some(Event::SwitchUp(Switch::from_session(&up))), Some(link))
+                let change = ChannelChange::Up { dpid, channel };
+                let event = Event::SwitchUp(Switch::from_session(&up));
+                (Some(event), Some(change))
             }
             Some(What::SwitchDown(down)) => {
                 let (dpid, channel) = (Dpid(down.dpid), down.channel);
-                let link = Link::Down { dpid, channel };
-                (Some(Event::SwitchDown(dpid)), Some(link))
+                let change = ChannelChange::Down { dpid, channel };
+                (Some(Event::SwitchDown(dpid)), Some(change))
             }
             Some(What::Lost(lost)) => {
                 let (dpid, count) = (Dpid(lost.dpid), lost.count);
@@ -217,38 +195,46 @@ impl<A: App> Instance<A> {
             }
             Some(What::Resync(resync)) => {
                 let dpid = (resync.dpid != 0).then_some(Dpid(resync.dpid));
-                self.switches.unread_again(dpid);
+                self.switches.mark_unread(dpid);
                 (Some(Event::Resync { dpid }), None)
             }
             Some(What::SwitchUp(_)) | None => (None, None),
         };
-        self.enqueue(seq, told, link, alone);
+        self.enqueue(seq, event, channel, alone);
     }
 
-    fn enqueue(&mut self, seq: Seq, event: Option<Event>, link: Option<Link>, alone: bool) {
+    fn enqueue(
+        &mut self,
+        seq: Seq,
+        event: Option<Event>,
+        channel: Option<ChannelChange>,
+        alone: bool,
+    ) {
         if !matches!(self.role, Role::Live(_)) {
-            tracing::warn!("event {seq} is left to whoever is live");
+            tracing::warn!(
+                "event {seq} came while this instance is not live: the live one will handle it"
+            );
             return;
         }
-        self.queue.push_back(Delivered {
+        self.queue.push_back(Delivery {
             seq,
             event,
-            link,
-            again: false,
+            channel,
+            repeated: false,
             alone,
         });
     }
 
     pub(super) fn message(&mut self, channel: u32, message: Bytes, now: Now) {
-        match self.announced.take() {
-            Some(Announced::Event { seq, dpid, alone }) => {
+        match self.announcement.take() {
+            Some(Announcement::Event { seq, dpid, alone }) => {
                 let known = (dpid != 0).then_some(Dpid(dpid));
                 let dpid = known.or_else(|| self.switches.dpid(channel));
                 let event = self.read_event(dpid, &message);
                 self.enqueue(seq, event, None, alone);
             }
-            Some(Announced::Reply) => self.reply(channel, &message, now),
-            None => tracing::warn!("a message of channel {channel} came unannounced"),
+            Some(Announcement::Reply) => self.reply(channel, &message, now),
+            None => tracing::warn!("an unannounced message of channel {channel} is ignored"),
         }
     }
 
@@ -256,12 +242,14 @@ impl<A: App> Instance<A> {
         let Pipeline { first, exit, .. } = self.engine.pipeline;
         let switches = &mut self.switches;
         match switches.reply(channel, message, first..exit, now.instant) {
-            Answer::Nothing => {}
-            Answer::RuleFailed(dpid, error) => {
+            ReplyOutcome::Nothing => {}
+            ReplyOutcome::RuleFailed(dpid, error) => {
                 self.counters.rule_failures += 1;
-                tracing::error!("switch {dpid} refused a rule: {error}");
+                tracing::error!("switch {dpid} refused a rule, and is read again: {error}");
             }
-            Answer::Error(dpid, error) => tracing::error!("switch {dpid}: {error}"),
+            ReplyOutcome::Error(dpid, error) => {
+                tracing::error!("switch {dpid} reported an error: {error}");
+            }
         }
     }
 
@@ -270,7 +258,9 @@ impl<A: App> Instance<A> {
         match v13::decode(message) {
             Ok((_, message)) => Event::from_openflow(self.engine.pipeline.app, dpid, message),
             Err(error) => {
-                tracing::error!("a message of switch {dpid} cannot be read: {error}");
+                tracing::error!(
+                    "a message of switch {dpid} is ignored, as it cannot be decoded: {error}"
+                );
                 None
             }
         }

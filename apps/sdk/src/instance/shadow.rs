@@ -1,11 +1,13 @@
-//! A shadow of the primary in another schema version, made beside the turns and kept up.
+//! The shadow: a copy of the primary in another schema version, built beside the turns and kept up to date.
 //!
-//! 1. At first every group of the view is stale. Later those are that a turn or others changed.
-//! 2. The rows of some stale groups, except those that a turn in flight changed, are computed, and what differs from the shadow
-//!    is written, in one transaction with the watermark. Over several steps, what differs after the first makes groups of the next
-//!    one stale, and so on to the last.
-//! 3. Each of these groups is mapped there and back: those that are not the same then are counted, see [`super::losses`].
-//! 4. The shadow is *current* when nothing is stale, nothing is on its way, and the watermark has reached the last change of the primary.
+//! 1. At first every group of the view is stale. Later the groups are stale that a turn or others changed.
+//! 2. The rows of some stale groups are computed, except for groups that an in-flight turn changed. Differences from
+//!    the shadow are written in one transaction with the watermark. On a path of several steps the differences after
+//!    one step make groups of the next one stale, and so on to the last.
+//! 3. Each of these groups is mapped there and back; groups that come back different are counted, see
+//!    [`super::losses`].
+//! 4. The shadow is *current* when nothing is stale, nothing is being written, and the watermark has reached the last
+//!    change of the primary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,31 +17,33 @@ use morph_api::supervisor::ShadowProgress;
 use morph_store::op;
 use serde_json::Value;
 
-use super::Outcome;
-use super::hands::Hands;
-use super::layers::{Layers, Touched, between};
+use super::in_flight::InFlight;
+use super::io::CommitOutcome;
 use super::losses::{Losses, loss};
-use super::primary::{Primary, Write};
+use super::path::MigrationPath;
+use super::primary::Primary;
+use super::rows::{RowWrite, TouchedGroups, between};
 use crate::MigrationError;
-use crate::migration::Hop;
+use crate::migration::Step;
 use crate::turn::RowId;
 use crate::view::Tables;
 
 /// Rows in one transaction: small enough to pass between two turns unnoticed.
 const CHUNK: usize = 500;
-/// A shadow that is whole follows the primary in steps of at least this, so that its upkeep takes the store's time once for many
-/// turns. When somebody waits for it, it follows at once.
+/// Shortest interval between updates of a complete shadow, so that many turns cost the store one update. A flush
+/// updates it at once.
 const UPKEEP: Duration = Duration::from_millis(20);
-/// When a transaction whose outcome is not known, or for which there was no space, is sent again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Backoff before a transaction is sent again whose outcome is unknown, or for which the disk was full.
+const BACKOFF: Duration = Duration::from_millis(100);
 
-/// What it is made of.
+/// Rows that the shadow is derived from.
 #[derive(Debug, Clone)]
-enum Made {
-    /// In the app's own schema version: of the view, which is read through the migrations. What the shadow's rows are, by group.
-    OfView(BTreeMap<String, BTreeMap<RowId, Value>>),
-    /// In another one: of the layers from the view to it.
-    OfLayers(Layers),
+enum Basis {
+    /// The app's own schema version, while the primary has another one: the view itself. Holds the shadow's rows by
+    /// group.
+    View(BTreeMap<String, BTreeMap<RowId, Value>>),
+    /// Another schema version: the end of this path from the view.
+    Path(MigrationPath),
 }
 
 #[derive(Debug, Clone)]
@@ -47,83 +51,84 @@ pub(super) struct Shadow {
     app: String,
     owner: String,
     pub(super) keyspace: u32,
-    made: Made,
-    /// Groups to be mapped, by step.
-    stale: Touched,
-    /// How many rows it has.
+    basis: Basis,
+    /// Groups to be mapped, by step of the path.
+    stale: TouchedGroups,
     rows: u64,
-    /// What would be lost on the way back.
+    /// Groups that would lose something on the way back.
     losses: Losses,
     watermark: u64,
     complete: bool,
-    /// When it is brought up to date next, unless somebody waits for it.
+    /// Time of the next update, unless a flush comes first.
     rests_until: Option<Instant>,
-    sent: Option<Sent>,
+    sent: Option<PendingWrite>,
 }
 
+/// A transaction that is not answered yet.
 #[derive(Debug, Clone)]
-struct Sent {
+struct PendingWrite {
     id: u64,
     watermark: u64,
     transaction: Transaction,
-    /// All groups are in it or were before, but for those that turns in flight changed.
+    /// Whether all groups are in the shadow after this, but for those that in-flight turns changed.
     whole: bool,
-    /// When it is sent again.
-    again: Option<Instant>,
+    /// Time at which it is sent again.
+    retry_at: Option<Instant>,
 }
 
 impl Shadow {
-    /// In the app's own schema version, where the primary has another one.
+    /// Shadow in the app's own schema version, where the primary has another one.
     pub(super) fn of_view(
         app: &str,
         owner: &str,
         keyspace: u32,
         primary: &Primary,
-        hands: &Hands,
+        in_flight: &InFlight,
     ) -> Self {
-        let mut stale = first(primary, hands);
-        let layers = primary.layers();
-        stale.resize(layers.len(), BTreeSet::new());
+        let mut stale = first_groups(primary, in_flight);
+        let path = primary.path();
+        stale.resize(path.len(), BTreeSet::new());
         for (at, stale) in stale.iter_mut().enumerate() {
-            // Also those that have no rows on the near side: they are to be checked.
-            stale.extend(layers.groups(at));
+            // Groups without rows in the source as well: they have to be checked.
+            stale.extend(path.groups(at));
         }
-        Shadow::new(app, owner, keyspace, Made::OfView(BTreeMap::new()), stale)
+        Shadow::new(app, owner, keyspace, Basis::View(BTreeMap::new()), stale)
     }
 
-    /// In another one, that these steps lead to.
+    /// Shadow in the schema version that these steps lead to.
     pub(super) fn over(
         app: &str,
         owner: &str,
         keyspace: u32,
-        way: Vec<Hop>,
+        steps: Vec<Step>,
         primary: &Primary,
-        hands: &Hands,
+        in_flight: &InFlight,
     ) -> Self {
-        let mut stale = first(primary, hands);
-        stale.resize(way.len(), BTreeSet::new());
-        let made = Made::OfLayers(Layers::new(way));
-        Shadow::new(app, owner, keyspace, made, stale)
+        let mut stale = first_groups(primary, in_flight);
+        stale.resize(steps.len(), BTreeSet::new());
+        let basis = Basis::Path(MigrationPath::new(steps));
+        Shadow::new(app, owner, keyspace, basis, stale)
     }
 
-    /// The former primary, which stays beside the one that it was swapped with: what it has stands in these layers.
-    pub(super) fn kept(app: &str, owner: &str, keyspace: &Keyspace, layers: Layers) -> Self {
-        let stale = vec![BTreeSet::new(); layers.len()];
+    /// The former primary, kept as shadow of the one that it was swapped with. Its rows are those at the end of this
+    /// path.
+    pub(super) fn kept(app: &str, owner: &str, keyspace: &Keyspace, path: MigrationPath) -> Self {
+        let stale = vec![BTreeSet::new(); path.len()];
         let rows = keyspace.keys;
         Shadow {
             rows,
             watermark: keyspace.watermark,
             complete: true,
-            ..Shadow::new(app, owner, keyspace.id, Made::OfLayers(layers), stale)
+            ..Shadow::new(app, owner, keyspace.id, Basis::Path(path), stale)
         }
     }
 
-    fn new(app: &str, owner: &str, keyspace: u32, made: Made, stale: Touched) -> Self {
+    fn new(app: &str, owner: &str, keyspace: u32, basis: Basis, stale: TouchedGroups) -> Self {
         Shadow {
             app: app.to_owned(),
             owner: owner.to_owned(),
             keyspace,
-            made,
+            basis,
             stale,
             rows: 0,
             losses: Losses::default(),
@@ -134,33 +139,35 @@ impl Shadow {
         }
     }
 
-    /// Somebody waits until it reflects all turns.
-    pub(super) fn hurry(&mut self) {
+    /// Ends the pause between two updates.
+    pub(super) fn flush(&mut self) {
         self.rests_until = None;
     }
 
-    /// Groups changed, by step.
-    pub(super) fn touch(&mut self, touched: &Touched) {
+    pub(super) fn touch(&mut self, touched: &TouchedGroups) {
         for (stale, touched) in self.stale.iter_mut().zip(touched) {
             stale.extend(touched.iter().cloned());
         }
     }
 
-    /// The primary was loaded again: what is known of it beyond the view may be other rows.
-    pub(super) fn look_again(&mut self, primary: &Primary) {
-        if let Made::OfView(_) = self.made {
+    /// Marks all groups beyond the first step as stale, after the primary was loaded again.
+    pub(super) fn reloaded(&mut self, primary: &Primary) {
+        if let Basis::View(_) = self.basis {
             for (at, stale) in self.stale.iter_mut().enumerate().skip(1) {
-                stale.extend(primary.layers().groups(at));
+                stale.extend(primary.path().groups(at));
             }
         }
     }
 
-    /// Whether it reflects all that is known of the primary.
+    /// Whether it reflects all known changes of the primary.
     pub(super) fn is_current(&self, primary: &Primary) -> bool {
-        self.is_done() && self.sent.is_none() && self.watermark >= primary.modified && self.complete
+        self.is_clean()
+            && self.sent.is_none()
+            && self.watermark >= primary.modified
+            && self.complete
     }
 
-    fn is_done(&self) -> bool {
+    fn is_clean(&self) -> bool {
         self.stale.iter().all(BTreeSet::is_empty)
     }
 
@@ -168,20 +175,20 @@ impl Shadow {
         self.watermark
     }
 
-    /// The next transaction, if there is one to be sent.
+    /// Next transaction to be sent, if any.
     pub(super) fn next(
         &mut self,
         primary: &Primary,
         tables: &Tables,
-        hands: &Hands,
+        in_flight: &InFlight,
         id: &mut u64,
         now: Instant,
     ) -> Result<Option<(u64, Transaction)>, MigrationError> {
         if let Some(sent) = &mut self.sent {
-            if sent.again.is_none_or(|at| at > now) {
+            if sent.retry_at.is_none_or(|at| at > now) {
                 return Ok(None);
             }
-            sent.again = None;
+            sent.retry_at = None;
             return Ok(Some((sent.id, sent.transaction.clone())));
         }
         if self.rests_until.is_some_and(|until| until > now) {
@@ -189,11 +196,11 @@ impl Shadow {
         }
         self.rests_until = None;
         let behind = self.watermark < primary.modified && primary.revision >= primary.modified;
-        let idle = self.is_done() && hands.is_empty() && (behind || !self.complete);
+        let idle = self.is_clean() && in_flight.is_empty() && (behind || !self.complete);
         let mut ops = Vec::new();
         let mut mapped = 0;
         while ops.len() < CHUNK && mapped < CHUNK {
-            let Some((at, group)) = self.take(hands) else {
+            let Some((at, group)) = self.take(in_flight) else {
                 break;
             };
             mapped += 1;
@@ -202,19 +209,19 @@ impl Shadow {
         if mapped == 0 && !idle {
             return Ok(None);
         }
-        Ok(Some(self.send(ops, primary, hands, id)))
+        Ok(Some(self.send(ops, primary, in_flight, id)))
     }
 
     fn send(
         &mut self,
         mut ops: Vec<Op>,
         primary: &Primary,
-        hands: &Hands,
+        in_flight: &InFlight,
         id: &mut u64,
     ) -> (u64, Transaction) {
-        let whole = self.settled(hands).is_none();
-        // Until all is in it, the shadow reflects what it did.
-        let watermark = match self.is_done() && hands.is_empty() {
+        let whole = self.next_settled(in_flight).is_none();
+        // Until all groups are in it, the shadow reflects the revision that it did before.
+        let watermark = match self.is_clean() && in_flight.is_empty() {
             true => self.watermark.max(primary.revision),
             false => self.watermark,
         };
@@ -226,29 +233,29 @@ impl Shadow {
         ));
         let transaction = op::shared([], ops);
         *id += 1;
-        self.sent = Some(Sent {
+        self.sent = Some(PendingWrite {
             id: *id,
             watermark,
             whole,
             transaction: transaction.clone(),
-            again: None,
+            retry_at: None,
         });
         (*id, transaction)
     }
 
-    /// A stale group that no turn in flight changed, of the first step that has one.
-    fn settled(&self, hands: &Hands) -> Option<(usize, &String)> {
+    /// First stale group that no in-flight turn changed, with its step.
+    fn next_settled(&self, in_flight: &InFlight) -> Option<(usize, &String)> {
         let steps = self.stale.iter().enumerate();
         let mut all = steps.flat_map(|(at, stale)| stale.iter().map(move |group| (at, group)));
-        match &self.made {
-            Made::OfView(_) => all.find(|(at, group)| !hands.changed(*at, group)),
-            // Beyond the first step only what was settled is known.
-            Made::OfLayers(_) => all.find(|(at, group)| *at > 0 || !hands.changed(0, group)),
+        match &self.basis {
+            Basis::View(_) => all.find(|(at, group)| !in_flight.changed(*at, group)),
+            // Beyond the first step only durable turns have left traces.
+            Basis::Path(_) => all.find(|(at, group)| *at > 0 || !in_flight.changed(0, group)),
         }
     }
 
-    fn take(&mut self, hands: &Hands) -> Option<(usize, String)> {
-        let (at, group) = self.settled(hands)?;
+    fn take(&mut self, in_flight: &InFlight) -> Option<(usize, String)> {
+        let (at, group) = self.next_settled(in_flight)?;
         let group = group.clone();
         self.stale.get_mut(at)?.remove(&group);
         Some((at, group))
@@ -262,47 +269,49 @@ impl Shadow {
         tables: &Tables,
         ops: &mut Vec<Op>,
     ) -> Result<(), MigrationError> {
-        let near = |layers: &Layers| match at {
+        let source = |path: &MigrationPath| match at {
             0 => primary.own_group(group, tables),
-            _ => layers.near_rows(at, group),
+            _ => path.source_rows(at, group),
         };
-        let writes = match &mut self.made {
-            Made::OfView(there) => {
-                let layers = primary.layers();
-                let (near, far) = (near(layers), layers.far_rows(at, group));
-                let found = layers.hop(at).and_then(|hop| loss(hop, group, &near, &far));
+        let writes = match &mut self.basis {
+            Basis::View(there) => {
+                let path = primary.path();
+                let (source, target) = (source(path), path.target_rows(at, group));
+                let found = path
+                    .step(at)
+                    .and_then(|step| loss(step, group, &source, &target));
                 self.losses.note(at, group, found);
                 if at > 0 {
                     return Ok(());
                 }
                 let before = there.remove(group).unwrap_or_default();
-                if !near.0.is_empty() {
-                    there.insert(group.to_owned(), near.0.clone());
+                if !source.0.is_empty() {
+                    there.insert(group.to_owned(), source.0.clone());
                 }
-                self.rows = (self.rows + near.0.len() as u64).saturating_sub(before.len() as u64);
-                between(&before, near)
+                self.rows = (self.rows + source.0.len() as u64).saturating_sub(before.len() as u64);
+                between(&before, source)
             }
-            Made::OfLayers(layers) => {
-                let Some(hop) = layers.hop(at) else {
+            Basis::Path(path) => {
+                let Some(step) = path.step(at) else {
                     return Ok(());
                 };
-                let near = near(layers);
-                let target = hop.to_far(group, &near)?;
-                let found = loss(hop, group, &near, &target);
+                let source = source(path);
+                let target = step.to_target(group, &source)?;
+                let found = loss(step, group, &source, &target);
                 self.losses.note(at, group, found);
-                let writes = layers.differences(at, group, target);
-                let last = at + 1 == layers.len();
+                let writes = path.differences(at, group, target);
+                let last = at + 1 == path.len();
                 for (id, value) in &writes {
-                    let before = layers.set(at, id, value.clone());
+                    let before = path.set(at, id, value.clone());
                     if last {
                         let (more, less) = (value.is_some() as u64, before.is_some() as u64);
                         self.rows = (self.rows + more).saturating_sub(less);
                     }
                 }
-                if let Some(next) = layers.hop(at + 1)
+                if let Some(next) = path.step(at + 1)
                     && let Some(stale) = self.stale.get_mut(at + 1)
                 {
-                    let groups = writes.iter().map(|((t, k), _)| next.near_group(t, k));
+                    let groups = writes.iter().map(|((t, k), _)| next.source_group(t, k));
                     stale.extend(groups);
                     return Ok(());
                 }
@@ -313,7 +322,7 @@ impl Shadow {
         Ok(())
     }
 
-    fn op(&self, ((table, key), value): Write) -> Op {
+    fn op(&self, ((table, key), value): RowWrite) -> Op {
         let row = op::row_in(&self.app, self.keyspace, table, key);
         match value {
             Some(value) => op::put(row, value.to_string()),
@@ -321,36 +330,36 @@ impl Shadow {
         }
     }
 
-    /// A transaction's outcome, if it is one of this shadow. An error: the shadow cannot be made.
+    /// Handles the outcome of a transaction, if it is one of this shadow. An inner error: the shadow cannot be built.
     pub(super) fn committed(
         &mut self,
         id: u64,
-        outcome: &Outcome,
+        outcome: &CommitOutcome,
         now: Instant,
     ) -> Option<Result<(), String>> {
         let sent = self.sent.as_mut().filter(|sent| sent.id == id)?;
         match outcome {
-            Outcome::Committed(_) => {
+            CommitOutcome::Committed(_) => {
                 self.watermark = sent.watermark;
                 self.complete |= sent.whole;
                 self.rests_until = self.complete.then(|| now + UPKEEP);
                 self.sent = None;
                 Some(Ok(()))
             }
-            Outcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
+            CommitOutcome::Refused(refusal) if refusal.reason != Reason::DiskFull => {
                 Some(Err(refusal.to_string()))
             }
-            Outcome::Refused(_) | Outcome::Unknown(_) => {
-                sent.again = Some(now + AGAIN);
+            CommitOutcome::Refused(_) | CommitOutcome::Unknown(_) => {
+                sent.retry_at = Some(now + BACKOFF);
                 None
             }
         }
     }
 
     pub(super) fn progress(&self, primary: &Primary) -> ShadowProgress {
-        let further = match &self.made {
-            Made::OfView(_) => primary.layers().further_groups(),
-            Made::OfLayers(layers) => layers.further_groups(),
+        let further = match &self.basis {
+            Basis::View(_) => primary.path().further_groups(),
+            Basis::Path(path) => path.further_groups(),
         };
         let groups_total = primary.groups().len() as u64 + further;
         let stale: usize = self.stale.iter().map(BTreeSet::len).sum();
@@ -370,13 +379,19 @@ impl Shadow {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.sent {
-            Some(sent) => sent.again,
+            Some(sent) => sent.retry_at,
             None => self.rests_until,
         }
     }
 }
 
-/// All groups at the first step: a turn in flight may yet be taken back, and its rows be there again.
-fn first(primary: &Primary, hands: &Hands) -> Touched {
-    vec![primary.groups().cloned().chain(hands.groups()).collect()]
+/// All groups of the first step. Groups of in-flight turns are among them: a reverted turn may bring their rows back.
+fn first_groups(primary: &Primary, in_flight: &InFlight) -> TouchedGroups {
+    vec![
+        primary
+            .groups()
+            .cloned()
+            .chain(in_flight.groups())
+            .collect(),
+    ]
 }

@@ -1,70 +1,72 @@
 //! Turns: made of one input, accepted by the proxy, committed in the store.
 //!
-//! 1. The app answers the input: rows change in the view, packets are to be sent.
-//! 2. The groups of rules that this touches are computed again; what differs from the switches in step becomes flow-mods.
-//! 3. Flow-mods, packet-outs and TurnEnd go to the proxy. One that comes to nothing is not sent, unless it answers an event.
+//! 1. The app handles the input: rows change in the view, packets are to be sent.
+//! 2. The dirty groups of rules are computed again; differences from the switches in step become flow-mods.
+//! 3. Flow-mods, packet-outs and TurnEnd go to the proxy. An empty turn is not sent, unless it has handled an event.
 //!
-//! How a turn that was sent becomes durable is in `commits`.
-
-use std::time::Duration;
+//! The way of a sent turn to the disk is in `commits`.
 
 use morph_api::session::{TurnEnd, from_app};
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
 use morph_openflow::rule::Difference;
 use morph_openflow::v13::{self, Message, NO_BUFFER};
 
-use super::hands::{Hand, Stage};
-use super::primary::Effect;
-use super::session::{Delivered, Link};
+use super::delivery::{ChannelChange, Delivery};
+use super::in_flight::{InFlightTurn, TurnCommit};
 use super::switches::{FLOW_MOD, PACKET_OUT};
-use super::{Fatal, Instance, Live, Now, Output, Role, TICK};
-use crate::engine::{Cause, Made};
+use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
+use crate::engine::{Cause, Effects};
 use crate::turn::Journal;
 use crate::{App, Changes, Dpid, PacketOut};
 
-/// What a turn is made of, beside what the machine knows by itself: rules to be sent.
-enum Input {
+/// Input of the next turn. `Rules` is a turn without the app: rules are to be sent.
+enum TurnInput {
     Rules,
     Tick,
     Changes(Changes),
-    Event(Box<Delivered>),
+    Event(Box<Delivery>),
 }
 
 impl<A: App> Instance<A> {
-    /// Whether a turn could be made.
+    /// Whether a turn may be made now.
     pub(super) fn may_turn(&self) -> bool {
         let Role::Live(live) = &self.role else {
             return false;
         };
-        self.hands
-            .have_room(live.epoch, self.config.manifest.durability)
+        self.in_flight
+            .has_room(live.epoch, self.config.manifest.durability)
             && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
-            && (!live.group || self.switches.all_read())
+            && (!live.gated || self.switches.all_read())
             && self.view_reached(live.revision)
-            // Whoever is made live before it was ready: what it does not see yet it would take for gone.
+            // The instance may have become live before it was ready: rows that it does not see yet it would take for
+            // deleted.
             && self.others_settled()
     }
 
-    /// Makes the next turn; whether there was one to make, and none has to be accepted because of it.
-    pub(super) fn step(&mut self, now: Now, out: &mut Vec<Output>) -> Result<bool, Fatal> {
+    /// Makes the next turn. True if there was one, and it needs no acceptance.
+    pub(super) fn make_turn(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, FatalError> {
         if !self.may_turn() {
             return Ok(false);
         }
-        self.say_rules_ready(out);
+        self.send_rules_ready(out);
         let Some(input) = self.next_input(now) else {
-            self.say_all_synced(out);
+            self.report_all_synced(out);
             return Ok(false);
         };
         self.make(input, now, out)?;
-        Ok(self.hands.accepting.is_none())
+        Ok(self.in_flight.accepting.is_none())
     }
 
-    /// Resumed as one of a group: the rules go out in the turn that is made next.
-    fn say_rules_ready(&mut self, out: &mut Vec<Output>) {
+    /// Reports RulesReady in a group upgrade: the rules go out in the turn that is made next.
+    fn send_rules_ready(&mut self, out: &mut Vec<Output>) {
         if let Role::Live(live) = &mut self.role
-            && std::mem::take(&mut live.group)
+            && std::mem::take(&mut live.gated)
         {
             let epoch = live.epoch;
             let ready = morph_api::session::RulesReady { epoch };
@@ -72,103 +74,107 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Events come last, as there may always be another one; all others come seldom.
-    fn next_input(&mut self, now: Now) -> Option<Input> {
+    /// Chooses the next input. Events come last, as there may always be another one; all other inputs are rare.
+    fn next_input(&mut self, now: Now) -> Option<TurnInput> {
         let Role::Live(live) = &mut self.role else {
             return None;
         };
-        // What was taken back is wanted again in a moment: not to be undone in the switches meanwhile.
-        if let Some(delivered) = self.queue.pop_front_if(|delivered| delivered.again) {
-            return Some(Input::Event(Box::new(delivered)));
+        // A reverted turn's rules are wanted again in a moment: handle its event before they are removed from the
+        // switches.
+        if let Some(delivery) = self.queue.pop_front_if(|delivery| delivery.repeated) {
+            return Some(TurnInput::Event(Box::new(delivery)));
         }
         if let Some(changes) = self.changes.take() {
-            return Some(Input::Changes(changes));
+            return Some(TurnInput::Changes(changes));
         }
         if self.switches.has_work() {
-            return Some(Input::Rules);
+            return Some(TurnInput::Rules);
         }
         if live.tick <= now.instant {
             live.tick = now.instant + TICK;
-            return Some(Input::Tick);
+            return Some(TurnInput::Tick);
         }
-        let delivered = self.queue.pop_front()?;
-        Some(Input::Event(Box::new(delivered)))
+        let delivery = self.queue.pop_front()?;
+        Some(TurnInput::Event(Box::new(delivery)))
     }
 
-    fn make(&mut self, input: Input, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
-        let made = match &input {
-            Input::Rules => Made::default(),
-            Input::Tick => self.engine.turn(Cause::Tick, now.instant, now.wall),
-            Input::Changes(changes) => {
+    fn make(
+        &mut self,
+        input: TurnInput,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), FatalError> {
+        let effects = match &input {
+            TurnInput::Rules => Effects::default(),
+            TurnInput::Tick => self.engine.turn(Cause::Tick, now.instant, now.wall),
+            TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(changes);
                 self.engine.turn(cause, now.instant, now.wall)
             }
-            Input::Event(delivered) => self.event(delivered, now),
+            TurnInput::Event(delivery) => self.event(delivery, now),
         };
-        let Made {
+        let Effects {
             journal,
             mut packet_outs,
             error,
-        } = made;
+        } = effects;
         if let Some(error) = error {
             let what = match &input {
-                Input::Event(delivered) => format!("event {}", delivered.seq),
-                Input::Rules | Input::Tick => "a tick".to_owned(),
-                Input::Changes(_) => "changed tables".to_owned(),
+                TurnInput::Event(delivery) => format!("event {}", delivery.seq),
+                TurnInput::Rules | TurnInput::Tick => "a tick".to_owned(),
+                TurnInput::Changes(_) => "changed tables".to_owned(),
             };
-            tracing::error!("the app failed on {what}: {error}");
+            tracing::error!("the app failed on {what}, and its changes are dropped: {error}");
         }
-        let answers = match input {
-            Input::Event(delivered) => Some(*delivered),
-            Input::Rules | Input::Tick | Input::Changes(_) => None,
+        let delivery = match input {
+            TurnInput::Event(delivery) => Some(*delivery),
+            TurnInput::Rules | TurnInput::Tick | TurnInput::Changes(_) => None,
         };
-        if answers.as_ref().is_some_and(|delivered| delivered.again) {
+        if delivery.as_ref().is_some_and(|delivery| delivery.repeated) {
             packet_outs.clear();
         }
         self.primary.note(journal.keys(), &self.engine.tables);
         self.settle();
-        self.send(answers, journal, packet_outs, out)
+        self.send(delivery, journal, packet_outs, out)
     }
 
-    /// Brings the switches in line with an event, then lets the app answer it.
-    fn event(&mut self, delivered: &Delivered, now: Now) -> Made {
+    /// Brings the switches in line with an event, then lets the app handle it.
+    fn event(&mut self, delivery: &Delivery, now: Now) -> Effects {
         self.counters.events += 1;
-        let past = matches!(&self.role, Role::Live(live) if delivered.seq <= live.cursor);
-        let Some(event) = delivered.event.as_ref().filter(|_| !past) else {
-            return Made::default();
+        let past = matches!(&self.role, Role::Live(live) if delivery.seq <= live.cursor);
+        let Some(event) = delivery.event.as_ref().filter(|_| !past) else {
+            return Effects::default();
         };
-        let counts = match delivered.link {
-            // Of a channel that has been replaced meanwhile: the app hears of it, the view is ahead.
-            Some(Link::Up { dpid, channel }) => self.switches.connect(dpid, channel),
-            Some(Link::Down { dpid, channel }) => self.switches.disconnect(dpid, channel),
+        let counts = match delivery.channel {
+            // A channel that has been replaced meanwhile: the app is told, and the view is ahead.
+            Some(ChannelChange::Up { dpid, channel }) => self.switches.connect(dpid, channel),
+            Some(ChannelChange::Down { dpid, channel }) => self.switches.disconnect(dpid, channel),
             None => true,
         };
         if counts {
             self.engine.see(event);
         }
-        let made = self.engine.turn(Cause::Event(event), now.instant, now.wall);
-        if made.error.is_some() {
+        let effects = self.engine.turn(Cause::Event(event), now.instant, now.wall);
+        if effects.error.is_some() {
             self.counters.errors += 1;
         }
-        made
+        effects
     }
 
     fn send(
         &mut self,
-        answers: Option<Delivered>,
+        delivery: Option<Delivery>,
         journal: Journal,
         packet_outs: Vec<PacketOut>,
         out: &mut Vec<Output>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), FatalError> {
         let Role::Live(live) = &self.role else {
             return Ok(());
         };
         let epoch = live.epoch;
-        // Those on their way to the store are all of this epoch, or no turn would be made.
-        let follows = live.turn + self.hands.committing.len() as u64;
-        let reinstall = self.config.reinstall;
-        let wanted = self.engine.wanted();
-        let differences = self.switches.take(wanted, epoch, reinstall);
+        // Turns on their way to the store are all of this epoch; otherwise no turn would be made.
+        let follows = live.turn + self.in_flight.committing.len() as u64;
+        let differences = self.switches.take(self.engine.wanted(), epoch);
         let mut commands = Vec::new();
         let mut synced = Vec::new();
         for (dpid, difference, first) in differences {
@@ -178,41 +184,31 @@ impl<A: App> Instance<A> {
             }
         }
         self.packet_outs(packet_outs, &mut commands);
-        let Effect {
-            writes,
-            undo,
-            touched,
-        } = self.primary.turn(&journal, &self.engine.tables)?;
+        let translation = self.primary.translate(&journal, &self.engine.tables)?;
         if let Some(shadow) = &mut self.shadow {
-            shadow.touch(&touched);
+            shadow.touch(&translation.touched);
         }
-        if commands.is_empty() && writes.is_empty() && answers.is_none() {
-            self.say_synced(synced, out);
+        if commands.is_empty() && translation.writes.is_empty() && delivery.is_none() {
+            self.report_synced(synced, out);
             return Ok(());
         }
         out.append(&mut commands);
-        // The store keeps the cursor; the proxy is told of an event once.
-        let event = answers.as_ref().filter(|delivered| !delivered.again);
+        // The store keeps the cursor; the proxy is told once that an event was handled.
+        let event = delivery.as_ref().filter(|delivery| !delivery.repeated);
         out.push(Output::Control(from_app::Record::TurnEnd(TurnEnd {
             epoch,
             turn: follows + 1,
-            event: event.map(|delivered| delivered.seq),
+            event: event.map(|delivery| delivery.seq),
         })));
-        self.hands.accepting = Some(Hand {
+        self.in_flight.accepting = Some(InFlightTurn {
             epoch,
             follows,
-            answers,
+            delivery,
             journal,
-            undo,
-            writes,
-            touched,
+            translation,
             synced,
-            id: 0,
-            stage: Stage::Asked,
-            stored: None,
-            doubtful: false,
-            patience: Duration::ZERO,
-            hollow: false,
+            cancelled: false,
+            commit: TurnCommit::default(),
         });
         Ok(())
     }
@@ -229,7 +225,7 @@ impl<A: App> Instance<A> {
         for packet in packet_outs {
             let Some(channel) = self.switches.channel(packet.dpid) else {
                 tracing::debug!(
-                    "a packet for {} is dropped: it is not connected",
+                    "a packet for switch {} is dropped: the switch is not connected",
                     packet.dpid
                 );
                 continue;
@@ -244,7 +240,7 @@ impl<A: App> Instance<A> {
         }
     }
 
-    pub(super) fn say_synced(
+    pub(super) fn report_synced(
         &mut self,
         synced: Vec<(Dpid, RuleDifference)>,
         out: &mut Vec<Output>,
@@ -253,26 +249,26 @@ impl<A: App> Instance<A> {
         let count = synced.len();
         for (at, (dpid, difference)) in synced.into_iter().enumerate() {
             let last = all && at + 1 == count;
-            self.say_rules(dpid.0, Some(difference), last, out);
+            self.report_rules(dpid.0, Some(difference), last, out);
         }
     }
 
-    /// Where no switch is connected, they are all in step.
-    fn say_all_synced(&mut self, out: &mut Vec<Output>) {
-        let unsaid = matches!(&self.role, Role::Live(live) if !live.all_synced);
-        if unsaid && self.switches.dpids().next().is_none() {
-            self.say_rules(0, None, true, out);
+    /// Reports that all switches are in step where none is connected.
+    fn report_all_synced(&mut self, out: &mut Vec<Output>) {
+        let unreported = matches!(&self.role, Role::Live(live) if !live.all_synced);
+        if unreported && self.switches.dpids().next().is_none() {
+            self.report_rules(0, None, true, out);
         }
     }
 
-    fn say_rules(
+    fn report_rules(
         &mut self,
         dpid: u64,
         difference: Option<RuleDifference>,
         all: bool,
         out: &mut Vec<Output>,
     ) {
-        let Role::Live(Live {
+        let Role::Live(LiveState {
             epoch, all_synced, ..
         }) = &mut self.role
         else {
@@ -287,11 +283,11 @@ impl<A: App> Instance<A> {
             difference,
             last,
         };
-        self.say(report::Report::Rules(rules), out);
+        self.report(report::Report::Rules(rules), out);
     }
 }
 
-/// A message to be sent; one that no message can hold is told and left out.
+/// Encodes a message. One that does not fit into an OpenFlow message is logged and left out.
 fn command(dpid: Dpid, channel: u32, message: &Message, token: u32) -> Option<Output> {
     match message.try_encode(token) {
         Ok(message) => Some(Output::Message { channel, message }),

@@ -1,26 +1,27 @@
-//! Steps between neighbouring schema versions, and the ways that lead over some of them.
+//! Steps between neighbouring schema versions, and the paths that lead over several of them.
 //!
-//! A chain is walked in memory, step by step: the groups of one step need not be those of the next one, so what a change of
-//! some rows comes to is followed through each schema version on the way (see [`crate::instance`]'s `layers`).
+//! A path is walked in memory, step by step. The groups of one step need not be those of the next one, so a change is
+//! followed through each schema version on the path.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Migration, MigrationError, Rows};
+use super::mapping::Migration;
+use super::rows::Rows;
+use crate::error::MigrationError;
 
 type GroupOf = fn(&str, &str) -> String;
 type Map = fn(&Rows) -> Result<Rows, MigrationError>;
 
-/// What a release brings: one [`Migration`], or a tuple of up to five of neighbouring schema versions, in any order.
+/// Migrations of a release: one [`Migration`], or a tuple of up to five of neighbouring schema versions, in any order.
 pub trait Migrations {
-    /// Its steps.
     #[doc(hidden)]
-    fn steps() -> Vec<Step>;
+    fn functions() -> Vec<MigrationFunctions>;
 }
 
 impl<M: Migration> Migrations for M {
-    fn steps() -> Vec<Step> {
-        vec![Step {
+    fn functions() -> Vec<MigrationFunctions> {
+        vec![MigrationFunctions {
             old: M::OLD,
             new: M::NEW,
             group_of_old: M::group_of_old,
@@ -34,8 +35,8 @@ impl<M: Migration> Migrations for M {
 macro_rules! migrations {
     ($($part:ident)+) => {
         impl<$($part: Migration),+> Migrations for ($($part,)+) {
-            fn steps() -> Vec<Step> {
-                [$(<$part as Migrations>::steps()),+].concat()
+            fn functions() -> Vec<MigrationFunctions> {
+                [$(<$part as Migrations>::functions()),+].concat()
             }
         }
     };
@@ -49,7 +50,7 @@ migrations!(A B C D E);
 /// A migration as a value.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
+pub struct MigrationFunctions {
     old: u32,
     new: u32,
     group_of_old: GroupOf,
@@ -58,103 +59,113 @@ pub struct Step {
     down: Map,
 }
 
-/// A step in a direction.
+/// A migration in one direction, from its source to its target.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hop {
-    pub(crate) far: u32,
-    near_group: GroupOf,
-    far_group: GroupOf,
-    to_near: Map,
-    to_far: Map,
+pub(crate) struct Step {
+    /// Schema version of the target.
+    pub(crate) target: u32,
+    source_group: GroupOf,
+    target_group: GroupOf,
+    to_source: Map,
+    to_target: Map,
 }
 
-impl Step {
-    fn leaving(self, version: u32) -> Option<Hop> {
+impl MigrationFunctions {
+    fn leaving(self, version: u32) -> Option<Step> {
         if version == self.new {
-            return Some(Hop {
-                far: self.old,
-                near_group: self.group_of_new,
-                far_group: self.group_of_old,
-                to_near: self.up,
-                to_far: self.down,
+            return Some(Step {
+                target: self.old,
+                source_group: self.group_of_new,
+                target_group: self.group_of_old,
+                to_source: self.up,
+                to_target: self.down,
             });
         }
-        (version == self.old).then_some(Hop {
-            far: self.new,
-            near_group: self.group_of_old,
-            far_group: self.group_of_new,
-            to_near: self.down,
-            to_far: self.up,
+        (version == self.old).then_some(Step {
+            target: self.new,
+            source_group: self.group_of_old,
+            target_group: self.group_of_new,
+            to_source: self.down,
+            to_target: self.up,
         })
     }
 }
 
-impl Hop {
-    /// The group of a row on the near side.
-    pub(crate) fn near_group(self, table: &str, key: &str) -> String {
-        (self.near_group)(table, key)
+impl Step {
+    /// Group of a row in the source.
+    pub(crate) fn source_group(self, table: &str, key: &str) -> String {
+        (self.source_group)(table, key)
     }
 
-    /// The group of a row on the far side.
-    pub(crate) fn far_group(self, table: &str, key: &str) -> String {
-        (self.far_group)(table, key)
+    /// Group of a row in the target.
+    pub(crate) fn target_group(self, table: &str, key: &str) -> String {
+        (self.target_group)(table, key)
     }
 
-    /// A group's rows on the near side.
-    pub(crate) fn to_near(self, group: &str, far: &Rows) -> Result<Rows, MigrationError> {
-        mapped(group, far, self.to_near, self.near_group)
+    /// Maps a group's rows back to the source.
+    pub(crate) fn to_source(self, group: &str, target: &Rows) -> Result<Rows, MigrationError> {
+        map_group(group, target, self.to_source, self.source_group)
     }
 
-    /// A group's rows on the far side.
-    pub(crate) fn to_far(self, group: &str, near: &Rows) -> Result<Rows, MigrationError> {
-        mapped(group, near, self.to_far, self.far_group)
+    /// Maps a group's rows to the target.
+    pub(crate) fn to_target(self, group: &str, source: &Rows) -> Result<Rows, MigrationError> {
+        map_group(group, source, self.to_target, self.target_group)
     }
 }
 
-/// The steps of a release whose own schema version is known.
+/// Migrations of a release whose own schema version is known.
 #[derive(Debug, Clone)]
 pub struct Chain {
     own: u32,
-    steps: Vec<Step>,
+    migrations: Vec<MigrationFunctions>,
 }
 
 impl Chain {
-    /// Of a release of this schema version.
+    /// Migrations of a release with this schema version.
     pub fn of<M: Migrations>(own: u32) -> Chain {
-        let steps = M::steps();
-        Chain { own, steps }
+        let migrations = M::functions();
+        Chain { own, migrations }
     }
 
-    /// Of a release that brings no migration.
+    /// Chain of a release that brings no migration.
     pub fn none(own: u32) -> Chain {
         Chain {
             own,
-            steps: Vec::new(),
+            migrations: Vec::new(),
         }
     }
 
-    /// The way from the own schema version to another one, nearest step first; empty where it is the same.
-    pub(crate) fn to(&self, other: u32) -> Option<Vec<Hop>> {
-        let mut way = Vec::new();
+    /// Path from the own schema version to another one, nearest step first; empty if both are the same.
+    pub(crate) fn path_to(&self, other: u32) -> Option<Vec<Step>> {
+        let mut path = Vec::new();
         let mut at = self.own;
         while at != other {
             let next = if other > at { at + 1 } else { at - 1 };
-            let mut hops = self.steps.iter().filter_map(|step| step.leaving(at));
-            way.push(hops.find(|hop| hop.far == next)?);
+            path.push(self.steps_from(at).find(|step| step.target == next)?);
             at = next;
         }
-        Some(way)
+        Some(path)
     }
 
-    /// The first step of the ways that are most likely taken: to older versions, else to newer ones.
-    pub(crate) fn nearest(&self) -> Option<Hop> {
-        let hops = self.steps.iter().filter_map(|step| step.leaving(self.own));
-        hops.min_by_key(|hop| hop.far)
+    /// First step of the most likely path: to older versions, otherwise to newer ones.
+    pub(crate) fn nearest(&self) -> Option<Step> {
+        self.steps_from(self.own).min_by_key(|step| step.target)
+    }
+
+    fn steps_from(&self, version: u32) -> impl Iterator<Item = Step> {
+        self.migrations
+            .iter()
+            .filter_map(move |migration| migration.leaving(version))
     }
 }
 
-/// Maps a group. A panic of the author's code is an error here, as it must not end more than its upgrade.
-fn mapped(group: &str, rows: &Rows, map: Map, group_of: GroupOf) -> Result<Rows, MigrationError> {
+/// Maps a group. A panic of the author's code becomes an error, as it must not end more than its upgrade.
+fn map_group(
+    group: &str,
+    rows: &Rows,
+    map: Map,
+    group_of: GroupOf,
+) -> Result<Rows, MigrationError> {
     if rows.0.is_empty() {
         return Ok(Rows::new());
     }
@@ -162,45 +173,54 @@ fn mapped(group: &str, rows: &Rows, map: Map, group_of: GroupOf) -> Result<Rows,
         let out = map(rows)?;
         let stray = out.0.keys().find(|(t, k)| group_of(t, k) != group);
         match stray {
-            Some((table, key)) => Err(MigrationError(format!("{table}.{key} is outside of it"))),
+            Some((table, key)) => Err(MigrationError::new(format!(
+                "row {table}.{key}, which it makes, belongs to another group"
+            ))),
             None => Ok(out),
         }
     }));
-    let result = result.unwrap_or_else(|_| Err(MigrationError("it panicked".to_owned())));
-    result.map_err(|error| MigrationError(format!("migration of group {group:?}: {error}")))
+    let result = result.unwrap_or_else(|_| Err(MigrationError::new("its code panicked")));
+    result.map_err(|error| MigrationError::new(format!("migration of group {group:?}: {error}")))
 }
 
-/// The rows of a whole keyspace in the newest schema version that the migrations lead to: for tests.
+/// Maps the rows of a whole keyspace to the newest schema version of the migrations, for tests.
 pub fn up<M: Migrations>(old: &Rows) -> Result<Rows, MigrationError> {
-    let mut steps = M::steps();
-    steps.sort_by_key(|step| step.old);
+    let mut migrations = M::functions();
+    migrations.sort_by_key(|migration| migration.old);
     let mut rows = old.clone();
-    for step in steps {
-        rows = whole(&rows, step.group_of_old, step.up, step.group_of_new)?;
+    for migration in migrations {
+        let (from, to) = (migration.group_of_old, migration.group_of_new);
+        rows = map_all(&rows, from, migration.up, to)?;
     }
     Ok(rows)
 }
 
-/// The rows of a whole keyspace in the oldest schema version that the migrations lead to: for tests.
+/// Maps the rows of a whole keyspace to the oldest schema version of the migrations, for tests.
 pub fn down<M: Migrations>(new: &Rows) -> Result<Rows, MigrationError> {
-    let mut steps = M::steps();
-    steps.sort_by_key(|step| std::cmp::Reverse(step.new));
+    let mut migrations = M::functions();
+    migrations.sort_by_key(|migration| std::cmp::Reverse(migration.new));
     let mut rows = new.clone();
-    for step in steps {
-        rows = whole(&rows, step.group_of_new, step.down, step.group_of_old)?;
+    for migration in migrations {
+        let (from, to) = (migration.group_of_new, migration.group_of_old);
+        rows = map_all(&rows, from, migration.down, to)?;
     }
     Ok(rows)
 }
 
-fn whole(from: &Rows, group_from: GroupOf, map: Map, to: GroupOf) -> Result<Rows, MigrationError> {
+fn map_all(
+    rows: &Rows,
+    group_from: GroupOf,
+    map: Map,
+    group_to: GroupOf,
+) -> Result<Rows, MigrationError> {
     let mut groups: BTreeMap<String, Rows> = BTreeMap::new();
-    for ((table, key), value) in &from.0 {
+    for ((table, key), value) in &rows.0 {
         let group = groups.entry(group_from(table, key)).or_default();
         group.0.insert((table.clone(), key.clone()), value.clone());
     }
     let mut out = Rows::new();
     for (group, rows) in groups {
-        out.0.extend(mapped(&group, &rows, map, to)?.0);
+        out.0.extend(map_group(&group, &rows, map, group_to)?.0);
     }
     Ok(out)
 }

@@ -1,15 +1,16 @@
-//! Migrations in terms of tables: typed values in, typed values out, over [`Rows`].
+//! Typed migrations: from tables to tables, over [`Rows`].
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{MigrationError, Rows};
-use crate::{Key, Table};
+use super::rows::Rows;
+use crate::{Key, MigrationError, Table};
 
 impl Rows {
-    /// One to one: each row of a table becomes one of another table, or none. The new key may be derived from all of the row.
+    /// Maps one to one: each row of a table becomes a row of another table, or none. The new key may be derived from
+    /// all of the row.
     ///
     /// The derived key must stay within the row's group.
     pub fn map_each<K, V, K2, V2>(
@@ -28,7 +29,7 @@ impl Rows {
         self.split_each(from, out, to, |key, value| Ok(map(key, value)?.into_iter()))
     }
 
-    /// One to many: each row of a table becomes rows of another one.
+    /// Maps one to many: each row of a table becomes several rows of another one.
     pub fn split_each<K, V, K2, V2, I>(
         &self,
         from: &Table<K, V>,
@@ -51,8 +52,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Many to one: the rows of a table become those of another one, a row for each key that `key` derives. `join` gets all
-    /// rows that share one, in the order of their keys.
+    /// Maps many to one: the rows of a table become one row for each key that `key` derives. `join` gets all rows that
+    /// share one, in the order of their keys.
     pub fn join_by<K, V, K2, V2>(
         &self,
         from: &Table<K, V>,
@@ -78,7 +79,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Two rows that derive the same key would be one: nothing is lost in silence.
+    /// Sets a new row. Two rows that derive the same key are an error, as one of them would be lost.
     fn put_once<K: Key, V: Serialize>(
         &mut self,
         table: &Table<K, V>,
@@ -91,14 +92,14 @@ impl Rows {
             return Ok(());
         }
         let (table, key) = (table.name(), key.text());
-        Err(MigrationError(format!(
+        Err(MigrationError::new(format!(
             "two rows would become {table}.{key}"
         )))
     }
 }
 
-/// The group of a row by its typed key: `of` names it where the row is of this table and its key can be read. For
-/// [`super::Migration::group_of_old`] and `group_of_new`.
+/// Group of a row, named by `of` from its typed key; `None` if the row belongs to another table or its key cannot be
+/// read. For `Migration::group_of_old` and `group_of_new`.
 pub fn group_by<K: Key, V>(
     table: &Table<K, V>,
     row: (&str, &str),
@@ -161,21 +162,26 @@ mod tests {
     }
 
     #[test]
-    fn two_rows_that_would_become_one_are_told() {
+    fn two_rows_that_would_become_one_are_an_error() {
         let mut out = Rows::new();
-        let told = ports().map_each(&PORTS, &mut out, &TOTAL, |key, speed| {
+        let error = ports().map_each(&PORTS, &mut out, &TOTAL, |key, speed| {
             Ok(Some((key.0.to_string(), speed)))
         });
-        let told = told.unwrap_err().to_string();
-        assert_eq!(told, "two rows would become total.1");
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "two rows would become total.1");
     }
 
     #[test]
-    fn a_row_that_is_not_of_the_tables_type_is_told() {
+    fn a_row_that_is_not_of_the_tables_type_is_an_error() {
         let mut rows = ports();
         rows.0.insert(("ports".into(), "x".into()), 1.into());
-        let told = rows.map_each(&PORTS, &mut Rows::new(), &TOTAL, |_, _| Ok(None));
-        assert!(told.unwrap_err().to_string().contains("\"x\" is not a key"));
+        let error = rows.map_each(&PORTS, &mut Rows::new(), &TOTAL, |_, _| Ok(None));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("\"x\" is not a key")
+        );
     }
 
     #[test]

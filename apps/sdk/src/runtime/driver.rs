@@ -1,13 +1,13 @@
-//! The tasks of an instance:
+//! Tasks of an instance.
 //!
 //! ```text
-//!   session (attaches, reads) --Said--> +--------+ --Blob--> transport
-//!   watches (one a source) ----Input--> | driver |
-//!   calls (commits, status) ---Input--> +--------+ --spawns--> calls, watches
-//!                                        signals, deadline
+//!   session (attaches, reads) -SessionEvent-> +--------+ --Blob--> transport
+//!   watches (one a source) --------Input----> | driver |
+//!   calls (commits, status) -------Input----> +--------+ --spawns--> calls, watches
+//!                                              signals, deadline
 //! ```
 //!
-//! The driver holds no decision: it waits, feeds the machine, and carries out what that says.
+//! The driver decides nothing: it waits, feeds the machine, and carries out its outputs.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -24,16 +24,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::session::{self, Outbox, Said};
+use super::session::{self, Outbox, SessionEvent};
 use crate::App;
-use crate::instance::{Input, Instance, Now, Outcome, Output, Source};
+use crate::instance::{CommitOutcome, Input, Instance, Now, Output, RowSource};
 
-/// Inputs between a task and the driver, which takes them one by one: enough to keep both busy. A watch whose queue is
-/// full is read no further, and the store ends it if that lasts.
+/// Bound of the inputs between a task and the driver, which takes them one by one: enough to keep both busy. A watch
+/// whose queue is full is read no further, and the store ends it if that lasts.
 const QUEUE: usize = 16;
-/// How long the last words may take to leave.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// The exit status after a panic of the app; the one that Rust gives.
+/// Deadline for the last records to leave.
+const CLOSING: Duration = Duration::from_millis(500);
+/// Exit status after a panic of the app, which is also Rust's own.
 const PANICKED: u8 = 101;
 
 /// An instance and its tasks; dropping it stops them.
@@ -43,112 +43,114 @@ pub(super) struct Driver<A: App> {
     store: Client,
     outbox: Outbox,
     sender: Option<mpsc::Sender<Blob>>,
-    said: mpsc::Receiver<Said>,
+    events: mpsc::Receiver<SessionEvent>,
     calls: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     watches: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
-    following: BTreeMap<Source, AbortHandle>,
+    following: BTreeMap<RowSource, AbortHandle>,
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
-    /// A place where tests make an instance of this release fail: `APP.VERSION.input`.
-    fails_at: String,
+    /// Fail point of this release, for fault injection: `APP.VERSION.input`.
+    fail_point: String,
 }
 
-/// What the driver wakes up with.
-enum Woken {
-    Said(Option<Said>),
+/// Reason why the driver wakes up.
+enum Wakeup {
+    Session(Option<SessionEvent>),
     Input(Input),
-    /// There is room for a blob.
+    /// Room for another blob.
     Room,
 }
 
 impl<A: App> Driver<A> {
-    /// Needs a runtime around it.
+    /// Makes a driver; needs a Tokio runtime around it.
     pub(super) fn new(instance: Instance<A>, release: &str, run_dir: &Path) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
-        let (sender, said) = mpsc::channel(QUEUE);
+        let (sender, events) = mpsc::channel(QUEUE);
         tasks.spawn(session::attach(run_dir.join("sessions.sock"), sender));
         Ok(Driver {
             instance,
             store: Client::new(run_dir.join("store.sock")),
             outbox: Outbox::default(),
             sender: None,
-            said,
+            events,
             calls: mpsc::channel(QUEUE),
             watches: mpsc::channel(QUEUE),
             following: BTreeMap::new(),
             tasks,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            fails_at: format!("{release}.input"),
+            fail_point: format!("{release}.input"),
         })
     }
 
-    /// Runs until the instance ends; its exit status.
+    /// Runs until the instance ends. Returns its exit status.
     pub(super) async fn run(mut self) -> u8 {
         let mut out = Vec::new();
         self.instance.start(now(), &mut out);
         loop {
             if let Some(status) = self.carry_out(&mut out) {
-                self.last_words().await;
+                self.close().await;
                 return status;
             }
             let inputs = match self.wait().await {
-                Woken::Room => {
+                Wakeup::Room => {
                     self.send();
                     continue;
                 }
-                Woken::Input(input) => vec![input],
-                Woken::Said(Some(Said::Inputs(inputs))) => inputs,
-                Woken::Said(Some(Said::Up(sender))) => {
+                Wakeup::Input(input) => vec![input],
+                Wakeup::Session(Some(SessionEvent::Inputs(inputs))) => inputs,
+                Wakeup::Session(Some(SessionEvent::Up(sender))) => {
                     self.outbox.clear();
                     self.sender = Some(sender);
                     vec![Input::SessionUp]
                 }
-                Woken::Said(Some(Said::Down)) => {
+                Wakeup::Session(Some(SessionEvent::Down)) => {
                     self.sender = None;
                     self.outbox.clear();
                     vec![Input::SessionDown]
                 }
-                Woken::Said(None) => {
-                    tracing::error!("the session's task has ended");
+                Wakeup::Session(None) => {
+                    tracing::error!(
+                        "internal error: the task of the session with the proxy has ended"
+                    );
                     return 1;
                 }
             };
             for input in inputs {
                 let instance = &mut self.instance;
-                // A panic of the app ends the process, and nothing of what it was at goes out.
-                let fed = catch_unwind(AssertUnwindSafe(|| {
-                    if let Err(failed) = fail::point(&self.fails_at) {
+                // After a panic of the app the process ends, and nothing of that turn goes out.
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    if let Err(failed) = fail::point(&self.fail_point) {
                         instance.fail(failed.to_string(), &mut out);
                     }
                     instance.handle(input, now(), &mut out);
                 }));
-                if fed.is_err() {
+                if result.is_err() {
                     return PANICKED;
                 }
             }
         }
     }
 
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self) -> Wakeup {
         let takes_watches = self.instance.takes_watches();
         let deadline = self.instance.next_deadline();
         let sending = self.sender.as_ref().filter(|_| !self.outbox.is_empty());
         tokio::select! {
-            _ = self.terminate.recv() => Woken::Input(Input::Terminate),
-            _ = self.interrupt.recv() => Woken::Input(Input::Terminate),
-            Some(input) = self.calls.1.recv() => Woken::Input(input),
-            said = self.said.recv() => Woken::Said(said),
-            Some(input) = self.watches.1.recv(), if takes_watches => Woken::Input(input),
-            () = room(sending) => Woken::Room,
-            () = until(deadline) => Woken::Input(Input::Time),
-            // Ended tasks are let go of.
-            Some(_) = self.tasks.join_next() => Woken::Room,
+            _ = self.terminate.recv() => Wakeup::Input(Input::Terminate),
+            _ = self.interrupt.recv() => Wakeup::Input(Input::Terminate),
+            Some(input) = self.calls.1.recv() => Wakeup::Input(input),
+            event = self.events.recv() => Wakeup::Session(event),
+            Some(input) = self.watches.1.recv(), if takes_watches => Wakeup::Input(input),
+            () = room(sending) => Wakeup::Room,
+            () = until(deadline) => Wakeup::Input(Input::Time),
+            // Finished tasks are released.
+            Some(_) = self.tasks.join_next() => Wakeup::Room,
         }
     }
 
-    /// Does what the machine says; its exit status, if it ends.
+    /// Carries out the machine's outputs. Returns its exit status, if it ends.
     fn carry_out(&mut self, out: &mut Vec<Output>) -> Option<u8> {
         let mut exit = None;
         for output in out.drain(..) {
@@ -156,21 +158,21 @@ impl<A: App> Driver<A> {
                 None | Some(Output::Control(_) | Output::Message { .. }) => {}
                 Some(Output::Exit(status)) => exit = Some(status),
                 Some(Output::Status) => {
-                    let (store, said) = (self.store.clone(), self.calls.0.clone());
+                    let (store, inputs) = (self.store.clone(), self.calls.0.clone());
                     self.tasks.spawn(async move {
                         let status = store.status().await.map_err(|away| away.to_string());
-                        let _ = said.send(Input::Status(status)).await;
+                        let _ = inputs.send(Input::Status(status)).await;
                     });
                 }
                 Some(Output::Commit { id, transaction }) => {
-                    let (store, said) = (self.store.clone(), self.calls.0.clone());
+                    let (store, inputs) = (self.store.clone(), self.calls.0.clone());
                     self.tasks.spawn(async move {
                         let outcome = match store.commit(transaction).await {
-                            Ok(Ok(committed)) => Outcome::Committed(committed),
-                            Ok(Err(refusal)) => Outcome::Refused(Box::new(refusal)),
-                            Err(away) => Outcome::Unknown(away.to_string()),
+                            Ok(Ok(committed)) => CommitOutcome::Committed(committed),
+                            Ok(Err(refusal)) => CommitOutcome::Refused(Box::new(refusal)),
+                            Err(away) => CommitOutcome::Unknown(away.to_string()),
                         };
-                        let _ = said.send(Input::Committed { id, outcome }).await;
+                        let _ = inputs.send(Input::Committed { id, outcome }).await;
                     });
                 }
                 Some(Output::Watch {
@@ -178,8 +180,8 @@ impl<A: App> Driver<A> {
                     generation,
                     request,
                 }) => {
-                    let (store, said) = (self.store.clone(), self.watches.0.clone());
-                    let watch = watch(store, request, source.clone(), generation, said);
+                    let (store, inputs) = (self.store.clone(), self.watches.0.clone());
+                    let watch = watch(store, request, source.clone(), generation, inputs);
                     let handle = self.tasks.spawn(watch);
                     if let Some(before) = self.following.insert(source, handle) {
                         before.abort();
@@ -191,7 +193,7 @@ impl<A: App> Driver<A> {
         exit
     }
 
-    /// Hands over what there is room for.
+    /// Hands over as many blobs as there is room for.
     fn send(&mut self) {
         let Some(sender) = &self.sender else {
             self.outbox.clear();
@@ -207,17 +209,17 @@ impl<A: App> Driver<A> {
         }
     }
 
-    /// Sends what is left, closes the session, and waits for the proxy to have read that.
-    async fn last_words(mut self) {
-        let words = async {
+    /// Sends what is left, closes the session, and waits until the proxy has read it.
+    async fn close(mut self) {
+        let closing = async {
             while !self.outbox.is_empty() {
                 room(self.sender.as_ref()).await;
                 self.send();
             }
             self.sender = None;
-            while !matches!(self.said.recv().await, None | Some(Said::Down)) {}
+            while !matches!(self.events.recv().await, None | Some(SessionEvent::Down)) {}
         };
-        let _ = tokio::time::timeout(LAST_WORDS, words).await;
+        let _ = tokio::time::timeout(CLOSING, closing).await;
     }
 }
 
@@ -237,7 +239,7 @@ async fn until(deadline: Option<Instant>) {
 
 async fn room(sender: Option<&mpsc::Sender<Blob>>) {
     match sender {
-        // A session that has ended has room: what is sent then is lost with it, and the machine is told.
+        // An ended session always has room: what is sent to it is lost, and the machine is told.
         Some(sender) => drop(sender.reserve().await),
         None => pending().await,
     }
@@ -246,13 +248,13 @@ async fn room(sender: Option<&mpsc::Sender<Blob>>) {
 async fn watch(
     store: Client,
     request: WatchRequest,
-    source: Source,
+    source: RowSource,
     generation: u64,
-    said: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Input>,
 ) {
-    let tell = |reply| {
+    let send = |reply| {
         let source = source.clone();
-        said.send(Input::Watch {
+        inputs.send(Input::Watch {
             source,
             generation,
             reply,
@@ -261,7 +263,7 @@ async fn watch(
     let mut replies = match store.watch(request).await {
         Ok(replies) => replies,
         Err(away) => {
-            let _ = tell(Err(away.to_string())).await;
+            let _ = send(Err(away.to_string())).await;
             return;
         }
     };
@@ -272,7 +274,7 @@ async fn watch(
             Err(status) => Err(status.message().to_owned()),
         };
         let broken = reply.is_err();
-        if tell(reply).await.is_err() || broken {
+        if send(reply).await.is_err() || broken {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! The command line of an instance: morphd writes it, see `docs/app-toml.md`.
+//! Command line of an instance, written by morphd: see `docs/app-toml.md`.
 
 use std::path::{Path, PathBuf};
 
@@ -32,21 +32,21 @@ pub(super) struct Flags {
     pub(super) schema: bool,
 }
 
-/// What an instance is started with.
+/// Arguments that an instance is started with.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) struct Arguments {
     pub(super) manifest: PathBuf,
     pub(super) instance: String,
     pub(super) run_dir: PathBuf,
 }
 
 impl Flags {
-    /// What an instance needs, or `None` where only the version was asked for.
-    pub(super) fn start(&self) -> Option<Start> {
+    /// Arguments to start an instance; `None` if only the version or the schema was asked for.
+    pub(super) fn arguments(&self) -> Option<Arguments> {
         if self.version || self.schema {
             return None;
         }
-        Some(Start {
+        Some(Arguments {
             manifest: self.manifest.clone()?,
             instance: self.instance.clone()?,
             run_dir: self.run_dir.clone()?,
@@ -54,7 +54,7 @@ impl Flags {
     }
 }
 
-/// The version line: of the release, where its manifest is beside the executable, and of this SDK.
+/// Version line: the release, if its manifest is beside the executable, and this SDK.
 pub(super) fn version() -> String {
     let sdk = concat!("morph-sdk ", env!("CARGO_PKG_VERSION"));
     let exe = std::env::current_exe().unwrap_or_default();

@@ -57,10 +57,10 @@ mod tests {
         "#;
         let manifest = Manifest::parse(Path::new("app.toml"), text).unwrap();
         let lock = InstanceLock::take(dir.path(), &manifest, "7").unwrap();
-        let said = std::fs::read_to_string(dir.path().join("instances/a-7")).unwrap();
-        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-        assert_eq!(said["pid"], std::process::id());
-        assert!(said["start_time"].as_u64().is_some());
+        let text = std::fs::read_to_string(dir.path().join("instances/a-7")).unwrap();
+        let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text["pid"], std::process::id());
+        assert!(text["start_time"].as_u64().is_some());
         assert!(InstanceLock::take(dir.path(), &manifest, "7").is_err());
         drop(lock);
         assert!(InstanceLock::take(dir.path(), &manifest, "7").is_ok());

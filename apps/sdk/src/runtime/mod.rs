@@ -1,4 +1,4 @@
-//! The process around an app: its command line, its lock, its log, and the driver.
+//! Process around an app: command line, lock, log, and driver.
 
 mod driver;
 mod flags;
@@ -21,24 +21,21 @@ use driver::Driver;
 use flags::Flags;
 use lock::InstanceLock;
 
-/// For a test of the tests only: where it is set, a resume deletes all rules and adds them again, which Morpheus never does
-/// and its tests have to notice.
-const REINSTALL: &str = "MORPH_SDK_REINSTALL";
-/// morphd sets it where nobody serves the app meanwhile: after a death, or at the first start. A variable and no flag, so that a
-/// release of an older SDK starts too.
+/// Set by morphd if no instance serves the app meanwhile: after a death, or at the first start. A variable and no flag,
+/// so that a release with an older SDK starts too.
 const ALONE: &str = "MORPH_ALONE";
 
 fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|set| set == "1")
 }
 
-/// The `main` of an app whose tables have but one schema version.
+/// Runs an app whose tables have but one schema version; the whole `main` of its executable.
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
     main(app, Chain::none)
 }
 
-/// The `main` of an app that can also run on other schema versions of its tables: through one migration, or a tuple of
-/// neighbouring ones.
+/// Runs an app that can also work on other schema versions of its tables: through one migration, or a tuple of
+/// neighbouring ones. The whole `main` of its executable.
 pub fn run_with_migration<A: App, M: Migrations>(app: impl FnOnce() -> A) -> ExitCode {
     main(app, Chain::of::<M>)
 }
@@ -65,28 +62,27 @@ fn start<A: App>(
         writeln!(std::io::stdout(), "{schema}")?;
         return Ok(0);
     }
-    let Some(start) = flags.start() else {
+    let Some(arguments) = flags.arguments() else {
         writeln!(std::io::stdout(), "{}", flags::version())?;
         return Ok(0);
     };
-    let manifest = Manifest::read(&start.manifest)?;
-    let lock = InstanceLock::take(&start.run_dir, &manifest, &start.instance)
-        .context("cannot lock the instance's file in RUN_DIR/instances")?;
+    let manifest = Manifest::read(&arguments.manifest)?;
+    let lock = InstanceLock::take(&arguments.run_dir, &manifest, &arguments.instance)
+        .context("cannot lock this instance's file in RUN_DIR/instances")?;
     tracing::info!(
         app = %manifest.name,
         release = %manifest.version,
-        instance = %start.instance,
-        "starts"
+        instance = %arguments.instance,
+        "starting"
     );
     let config = Config {
         chain: chain(manifest.schema),
         manifest,
-        instance: start.instance,
+        instance: arguments.instance,
         node: flags.node.clone(),
         pid: std::process::id(),
         keyspace: flags.keyspace,
-        reinstall: is_set(REINSTALL),
-        alone: is_set(ALONE),
+        unserved: is_set(ALONE),
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);
@@ -95,8 +91,8 @@ fn start<A: App>(
         .build()
         .context("cannot start the runtime")?;
     let status = runtime.block_on(async {
-        let driver =
-            Driver::new(instance, &release, &start.run_dir).context("cannot take signals")?;
+        let driver = Driver::new(instance, &release, &arguments.run_dir)
+            .context("cannot install signal handlers")?;
         anyhow::Ok(driver.run().await)
     });
     runtime.shutdown_background();

@@ -1,4 +1,4 @@
-//! The session with the proxy: one task that attaches, reads, and attaches again when the session has ended.
+//! Session with the proxy: one task that attaches, reads, and attaches again when the session has ended.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,60 +11,60 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::backoff::Backoff;
 use crate::instance::{Input, Output};
 
-/// How soon the proxy is tried again, at first and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Blobs between the driver and the transport: what waits there can no longer be held back.
+/// Backoff between attempts to reach the proxy: shortest and longest.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+/// Blobs between the driver and the transport, which cannot be held back any more.
 const SENDING: usize = 2;
-/// Records are sent in blobs of about this size.
+/// Approximate size of a blob.
 const BLOB: usize = 64 << 10;
-/// The largest blob taken: the proxy's are some 128 KiB and one record.
+/// Largest blob that is accepted: the proxy's are some 128 KiB and one record.
 const LARGEST: usize = 4 << 20;
 
-/// What the session's task says.
+/// Report of the session's task to the driver.
 #[derive(Debug)]
-pub(super) enum Said {
-    /// A session has begun; its blobs go here.
+pub(super) enum SessionEvent {
+    /// A session has begun, and takes blobs here.
     Up(mpsc::Sender<Blob>),
-    /// The records of a blob.
+    /// Inputs read from one blob.
     Inputs(Vec<Input>),
     /// The session has ended.
     Down,
 }
 
-/// Attaches for ever; ends when nobody listens.
-pub(super) async fn attach(socket: PathBuf, said: mpsc::Sender<Said>) {
-    let (least, most) = AGAIN;
-    let mut patience = least;
+/// Attaches for ever; ends when the driver is gone.
+pub(super) async fn attach(socket: PathBuf, events: mpsc::Sender<SessionEvent>) {
+    let mut backoff = Duration::ZERO;
     loop {
-        match once(&socket, &said).await {
-            Ok(()) => patience = least,
+        match run_once(&socket, &events).await {
+            Ok(()) => backoff = Duration::ZERO,
             Err(reason) => {
-                if patience == least {
-                    tracing::warn!("no session with the proxy: {reason}");
+                if backoff.is_zero() {
+                    tracing::warn!("no session with the proxy yet, it is tried again: {reason}");
                 } else {
                     tracing::debug!("no session with the proxy: {reason}");
                 }
             }
         }
-        if said.send(Said::Down).await.is_err() {
+        if events.send(SessionEvent::Down).await.is_err() {
             return;
         }
-        tokio::time::sleep(patience).await;
-        patience = (patience * 2).min(most);
+        backoff = BACKOFF.after(backoff);
+        tokio::time::sleep(backoff).await;
     }
 }
 
-/// One session, from its beginning to its end. An error: it never came to one.
-async fn once(socket: &PathBuf, said: &mpsc::Sender<Said>) -> Result<(), String> {
+/// Runs one session from its beginning to its end. An error: it never began.
+async fn run_once(socket: &PathBuf, events: &mpsc::Sender<SessionEvent>) -> Result<(), String> {
     let channel = unix::connect(socket)
         .await
         .map_err(|error| format!("{}: {error}", socket.display()))?;
     let mut client = SessionsClient::new(channel).max_decoding_message_size(LARGEST);
     let (sender, receiver) = mpsc::channel(SENDING);
-    // Before the answer to the call: it may come only after the first blob.
-    let _ = said.send(Said::Up(sender)).await;
+    // Sent before the call is answered: the answer may come only after the first blob.
+    let _ = events.send(SessionEvent::Up(sender)).await;
     let replies = client
         .attach(ReceiverStream::new(receiver))
         .await
@@ -73,10 +73,10 @@ async fn once(socket: &PathBuf, said: &mpsc::Sender<Said>) -> Result<(), String>
     let mut begun = false;
     let reason = loop {
         match replies.message().await {
-            Ok(Some(blob)) => match read(blob.records) {
+            Ok(Some(blob)) => match inputs_of(blob.records) {
                 Ok(inputs) => {
                     begun = true;
-                    if said.send(Said::Inputs(inputs)).await.is_err() {
+                    if events.send(SessionEvent::Inputs(inputs)).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -87,13 +87,13 @@ async fn once(socket: &PathBuf, said: &mpsc::Sender<Said>) -> Result<(), String>
         }
     };
     if begun {
-        tracing::warn!("the session with the proxy has ended: {reason}");
+        tracing::warn!("the session with the proxy has ended, another one is begun: {reason}");
         return Ok(());
     }
     Err(reason)
 }
 
-fn read(records: Bytes) -> Result<Vec<Input>, String> {
+fn inputs_of(records: Bytes) -> Result<Vec<Input>, String> {
     let mut inputs = Vec::new();
     for record in Records::new(records) {
         match record.map_err(|error| error.to_string())? {
@@ -102,7 +102,7 @@ fn read(records: Bytes) -> Result<Vec<Input>, String> {
             }
             Record::Control(bytes) => {
                 let control = ToApp::decode(bytes).map_err(|error| error.to_string())?;
-                // Of a newer proxy: nothing that this SDK needs to know.
+                // A record kind of a newer proxy, which this SDK need not know.
                 inputs.extend(control.record.map(Input::Control));
             }
         }
@@ -110,8 +110,8 @@ fn read(records: Bytes) -> Result<Vec<Input>, String> {
     Ok(inputs)
 }
 
-/// Records on their way out, in blobs. Its bound is the machine's: one turn in flight, which the proxy takes whole up to
-/// 16 MiB, and some reports a second.
+/// Outgoing records, in blobs. The machine bounds it: one unaccepted turn, of which the proxy takes up to 16 MiB, and a
+/// few reports a second.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     blobs: std::collections::VecDeque<BytesMut>,
@@ -150,7 +150,7 @@ impl Outbox {
         Some(Blob { records })
     }
 
-    /// Takes a record of the machine's; other outputs come back.
+    /// Queues a record of the machine; other outputs are handed back.
     pub(super) fn put(&mut self, output: Output) -> Option<Output> {
         match output {
             Output::Control(record) => self.control(record),

@@ -1,4 +1,4 @@
-//! The driver with a real store, and with a proxy that says what the test has it say.
+//! The driver with a real store, and with a proxy that the test controls.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::instance::Instance;
 use crate::instance::tests::app::{Cells, S, V1ToV2};
 use crate::instance::tests::world::{config, packet_in};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time that anything may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One session, from the proxy's side.
+/// One session, on the proxy's side.
 struct Session {
     input: Streaming<Blob>,
     output: mpsc::Sender<Result<Blob, Status>>,
@@ -72,13 +72,13 @@ impl Session {
             if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
                 return record.unwrap();
             }
-            let blob = tokio::time::timeout(PATIENCE, self.input.message()).await;
+            let blob = tokio::time::timeout(TIMEOUT, self.input.message()).await;
             let blob = blob.unwrap().unwrap().unwrap();
             self.records = Some(Records::new(blob.records));
         }
     }
 
-    /// The next control record that is no report; commands are passed over.
+    /// Next control record that is no report; commands are skipped.
     async fn control(&mut self) -> from_app::Record {
         loop {
             let Record::Control(bytes) = self.next().await else {
@@ -96,8 +96,8 @@ impl Session {
             let Record::Control(bytes) = self.next().await else {
                 continue;
             };
-            if let Some(from_app::Record::Report(said)) = FromApp::decode(bytes).unwrap().record {
-                return Report::decode(said).unwrap().report.unwrap();
+            if let Some(from_app::Record::Report(bytes)) = FromApp::decode(bytes).unwrap().record {
+                return Report::decode(bytes).unwrap().report.unwrap();
             }
         }
     }
@@ -218,7 +218,7 @@ async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
     );
     assert_eq!(cell(&store).await.as_deref(), Some("3"));
 
-    // The proxy dies with an event unanswered, and another one comes.
+    // The proxy dies with an event unhandled, and another one comes.
     session.event(2, [1, 2, 4]).await;
     drop((session, sessions));
     server.abort();
@@ -259,7 +259,7 @@ async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
 }
 
 #[tokio::test]
-async fn its_last_words_reach_the_proxy() {
+async fn its_last_report_reaches_the_proxy() {
     let dir = tempfile::tempdir().unwrap();
     let (_stop, _stopped) = serve(dir.path());
     let (mut sessions, _server) = proxy(dir.path());

@@ -20,7 +20,7 @@ pub const PIPELINE: Pipeline = Pipeline {
     exit: 9,
 };
 
-/// `OFPPS_LINK_DOWN`.
+/// State bit `OFPPS_LINK_DOWN`.
 const LINK_DOWN: u32 = 1;
 
 pub const fn at(dpid: u64, port: u32) -> End {
@@ -38,7 +38,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// These cables, and these switches with ports 1 to 4, just connected.
+    /// Makes a lab of these cables, and these switches with ports 1 to 4, just connected.
     pub fn new(cables: &[(End, End)], switches: impl IntoIterator<Item = u64>) -> Lab {
         let both = |(a, b): &(End, End)| [(*a, *b), (*b, *a)];
         let mut lab = Lab {
@@ -52,7 +52,7 @@ impl Lab {
         lab
     }
 
-    /// Two switches, their ports 1 cabled, all settled.
+    /// Makes a lab of two switches, their ports 1 cabled, all settled.
     pub fn pair() -> Lab {
         let mut lab = Lab::new(&[(at(1, 1), at(2, 1))], [1, 2]);
         lab.run(1000);
@@ -70,7 +70,7 @@ impl Lab {
         self.event(Event::SwitchDown(Dpid(dpid)));
     }
 
-    /// The cable no longer carries anything; nobody is told.
+    /// Breaks a cable without a report of any switch.
     pub fn break_silently(&mut self, end: End) {
         if let Some(far) = self.cables.remove(&end) {
             self.cables.remove(&far);
@@ -107,7 +107,7 @@ impl Lab {
         }))
     }
 
-    /// A host says under which address it is here.
+    /// Has a host announce its address here.
     pub fn arp(&mut self, end: End, host: MacAddr, ip: [u8; 4]) -> Outcome {
         let arp = Arp {
             operation: Arp::REQUEST,
@@ -119,7 +119,7 @@ impl Lab {
         self.punt(end, arp.frame(MacAddr::BROADCAST))
     }
 
-    /// The rule of a host ends, for `reason`.
+    /// Ends the rule of a host, for `reason`.
     pub fn rule_ends(&mut self, end: End, host: MacAddr, reason: u8) -> Outcome {
         self.bench.event(Event::FlowRemoved(FlowRemoved {
             dpid: end.0,
@@ -142,7 +142,7 @@ impl Lab {
         }
     }
 
-    /// Frames that leave by a cable come in at its other end, where a switch is connected.
+    /// Carries frames to the other ends of their cables, where a switch is connected.
     pub fn carry(&mut self, outcome: Outcome) {
         let mut outcomes = VecDeque::from([outcome]);
         while let Some(outcome) = outcomes.pop_front() {
@@ -183,7 +183,7 @@ impl Lab {
         row.map(|row| row.connected)
     }
 
-    /// How the rules of a switch treat a frame: whether it is punted, and whether it passes.
+    /// Treatment of a frame by the rules of a switch: whether it is punted, and whether it passes.
     pub fn treats(&self, end: End, src: MacAddr, eth_type: u16) -> (bool, bool) {
         use morph_sdk::Instruction::{ApplyActions, GotoTable};
         let rules = self.bench.rules().get(&end.0);

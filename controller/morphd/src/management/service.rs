@@ -58,12 +58,12 @@ impl Service {
         request: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Request,
     ) -> Result<T, Status> {
         let (sender, receiver) = oneshot::channel();
-        let ending = || Status::unavailable("morphd is shutting down");
+        let shutting_down = || Status::unavailable("morphd is shutting down");
         self.post
             .send(Event::Asked(Box::new(request(sender))))
             .await
-            .map_err(|_| ending())?;
-        receiver.await.map_err(|_| ending())?
+            .map_err(|_| shutting_down())?;
+        receiver.await.map_err(|_| shutting_down())?
     }
 
     fn may_write(&self) -> Result<(), Status> {
@@ -490,7 +490,7 @@ impl Management for Service {
         Ok(Response::new(StoreStatsReply { stats }))
     }
 
-    type StoreWatchStream = store::Parts<StoreChange>;
+    type StoreWatchStream = store::ReplyStream<StoreChange>;
 
     async fn store_watch(
         &self,
@@ -500,7 +500,7 @@ impl Management for Service {
         Ok(Response::new(changes))
     }
 
-    type StoreBackupStream = store::Parts<StoreBackupPart>;
+    type StoreBackupStream = store::ReplyStream<StoreBackupPart>;
 
     async fn store_backup(
         &self,
@@ -509,7 +509,7 @@ impl Management for Service {
         Ok(Response::new(store::backup(&self.store).await?))
     }
 
-    type StoreCheckStream = store::Parts<StoreCheckProgress>;
+    type StoreCheckStream = store::ReplyStream<StoreCheckProgress>;
 
     async fn store_check(&self, _: Call<StoreCheckRequest>) -> RpcResult<Self::StoreCheckStream> {
         let releases = |reply| Request::Releases(String::new(), reply);

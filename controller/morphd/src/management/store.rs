@@ -18,7 +18,7 @@ use super::rows::unavailable;
 /// Bound of the parts on their way to the client; for a slow client the rest waits in the store.
 const BUFFERED: usize = 2;
 
-pub(super) type Parts<T> = ReceiverStream<Result<T, Status>>;
+pub(super) type ReplyStream<T> = ReceiverStream<Result<T, Status>>;
 
 pub(super) fn stats(status: StatusReply) -> StoreStats {
     let primaries = status
@@ -47,7 +47,7 @@ pub(super) fn stats(status: StatusReply) -> StoreStats {
 pub(super) async fn watch(
     store: &Client,
     request: StoreWatchRequest,
-) -> Result<Parts<StoreChange>, Status> {
+) -> Result<ReplyStream<StoreChange>, Status> {
     let app = request.app;
     let status = store.status().await.map_err(unavailable)?;
     let keyspaces = || {
@@ -131,7 +131,7 @@ fn changed_rows(change: Change) -> impl Iterator<Item = StoreChange> {
     })
 }
 
-pub(super) async fn backup(store: &Client) -> Result<Parts<StoreBackupPart>, Status> {
+pub(super) async fn backup(store: &Client) -> Result<ReplyStream<StoreBackupPart>, Status> {
     let parts = store.backup().await.map_err(unavailable)?;
     Ok(forward(parts, |part: BackupPart| StoreBackupPart {
         data: part.data,
@@ -145,7 +145,7 @@ pub(super) async fn backup(store: &Client) -> Result<Parts<StoreBackupPart>, Sta
 pub(super) async fn check(
     store: &Client,
     more: Vec<StoreFinding>,
-) -> Result<Parts<StoreCheckProgress>, Status> {
+) -> Result<ReplyStream<StoreCheckProgress>, Status> {
     let parts = store.check().await.map_err(unavailable)?;
     let mut more = Some(more);
     Ok(forward(parts, move |progress: CheckProgress| {
@@ -184,7 +184,7 @@ pub(super) fn unreadable(
         Some(StoreFinding {
             place: format!("keyspace {} of app {}", keyspace.id, keyspace.app),
             message: format!(
-                "it has schema version {}, which no current or permanent release of {} declares",
+                "it has schema version {}, which no current or permanent release of {} declares; install a release that does",
                 keyspace.schema, keyspace.app
             ),
         })
@@ -195,7 +195,7 @@ pub(super) fn unreadable(
 fn forward<T: Send + 'static, U: Send + 'static>(
     mut parts: Streaming<T>,
     mut convert: impl FnMut(T) -> U + Send + 'static,
-) -> Parts<U> {
+) -> ReplyStream<U> {
     let (sender, stream) = mpsc::channel(BUFFERED);
     tokio::spawn(async move {
         loop {

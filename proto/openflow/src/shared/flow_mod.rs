@@ -7,9 +7,10 @@ pub enum FlowModCommand {
     /// Adds a rule; replaces a rule with the same match and priority.
     #[default]
     Add = 0,
-    /// Changes the actions of all matching rules. If there are none, OpenFlow 1.0 adds the rule.
+    /// Changes the instructions (in 1.0 the actions) of all matching rules. If there are none, 1.0 adds the rule.
     Modify = 1,
-    /// Changes the actions of the rule with this match and priority. If there is none, OpenFlow 1.0 adds the rule.
+    /// Changes the instructions (in 1.0 the actions) of the rule with this match and priority. If there is none, 1.0
+    /// adds the rule.
     ModifyStrict = 2,
     /// Deletes all matching rules.
     Delete = 3,

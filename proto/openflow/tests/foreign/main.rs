@@ -38,8 +38,8 @@ fn recorded_frames_of_newer_versions_are_refused() {
             let frame = Bytes::from(std::fs::read(&path).unwrap());
             match v13::decode(&frame) {
                 Err(error) => {
-                    let said = format!("header.version at byte 0: version {} is not", frame[0]);
-                    assert_eq!(error.to_string(), format!("{said} supported"));
+                    let wanted = format!("header.version at byte 0: version {} is not", frame[0]);
+                    assert_eq!(error.to_string(), format!("{wanted} supported"));
                 }
                 // Hello and error messages are decoded for all versions.
                 Ok((_, Message::Hello(_) | Message::Error(_))) => (),

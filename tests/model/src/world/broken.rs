@@ -14,7 +14,7 @@ impl World {
                 let fence = op::shared([], [op::fence(&app, NODE, epoch, release)]);
                 let unflushed = setup.mutation == Some(crate::Mutation::UnflushedFence);
                 match self.store.change().commit(fence, unflushed) {
-                    Outcome::Committed(committed) => {
+                    CommitOutcome::Committed(committed) => {
                         let checkpoint = self
                             .store
                             .get()
@@ -29,13 +29,13 @@ impl World {
                             revision: committed.revision,
                         }
                     }
-                    Outcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
+                    CommitOutcome::Refused(refusal) if refusal.reason == Reason::StaleEpoch => {
                         FenceOutcome::LostRace
                     }
-                    Outcome::Refused(refusal) => {
+                    CommitOutcome::Refused(refusal) => {
                         FenceOutcome::StoreUnavailable(refusal.to_string())
                     }
-                    Outcome::Unknown(why) => FenceOutcome::StoreUnavailable(why),
+                    CommitOutcome::Unknown(why) => FenceOutcome::StoreUnavailable(why),
                 }
             }
         };

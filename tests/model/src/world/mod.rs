@@ -14,7 +14,7 @@ use morph_api::{RECORDS, store::Checkpoint};
 use morph_proxy::machine::{
     ControlReply, ControlRequest, FenceOutcome, Input as ProxyInput, Refusal,
 };
-use morph_sdk::machine::{Input, Outcome};
+use morph_sdk::machine::{CommitOutcome, Input};
 use morph_store::op;
 
 use crate::Setup;

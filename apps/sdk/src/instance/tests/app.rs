@@ -6,7 +6,7 @@ use crate::*;
 
 pub(crate) const CELLS: Table<(u32, u32), u32> = Table::new("cells");
 pub(crate) const LINES: Table<u32, BTreeMap<u32, u32>> = Table::new("lines");
-/// How many rows the app `topo` has.
+/// Number of rows that the app `topo` has.
 pub(crate) const COUNT: Table<u32, usize> = Table::new("count");
 pub(crate) const PORTS: Table<u32, u32> = Table::of("topo", "ports");
 pub(crate) const S: Dpid = Dpid(1);
@@ -16,7 +16,8 @@ pub(crate) struct Cells;
 impl App for Cells {
     type Group = u32;
 
-    /// A packet of three bytes sets a cell: line, column, value; 0 deletes it. 99 is a defect. It is sent back.
+    /// Handles a packet of three bytes: line, column, value. It sets a cell, or deletes it with 0, and is sent back. 99
+    /// panics.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let Event::PacketIn(packet) = event else {
             return Ok(());
@@ -48,8 +49,12 @@ impl App for Cells {
         Ok(())
     }
 
-    fn groups(&self, what: &Touched<'_>, _: &View<'_>) -> Vec<u32> {
-        what.key(&CELLS).map(|(line, _)| line).into_iter().collect()
+    fn groups(&self, input: &RuleInput<'_>, _: &View<'_>) -> Vec<u32> {
+        input
+            .key(&CELLS)
+            .map(|(line, _)| line)
+            .into_iter()
+            .collect()
     }
 
     fn rules(&self, line: &u32, view: &View<'_>, rules: &mut Rules) {

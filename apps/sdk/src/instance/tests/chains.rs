@@ -1,5 +1,6 @@
-//! Upgrades and downgrades over chains of migrations, with any grouping, any crash and any way back: at every instant the primary
-//! is what the acknowledged turns make of it, and a shadow that says that it is current is just the same in its own schema.
+//! Upgrades and downgrades over chains of migrations, with any grouping, any crash and any rollback. At every instant
+//! the primary is what the acknowledged turns make of it, and a current shadow has the same content in its own schema
+//! version.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,13 +18,13 @@ use serde_json::json;
 use super::app::{CELLS, LINES};
 use super::world::{Store, World, config};
 use crate::bench::{down, up};
-use crate::instance::{Config, Outcome};
+use crate::instance::{CommitOutcome, Config};
 use crate::*;
 
 const COLUMNS: Table<u32, BTreeMap<u32, u32>> = Table::new("columns");
 
 thread_local! {
-    /// By how many the groups of each step are: 0 is each line, and each column, for itself.
+    /// Number of groups of each step; 0 makes each line, and each column, a group of its own.
     static GROUPS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
@@ -138,7 +139,7 @@ struct Cells(u32);
 impl App for Cells {
     type Group = u32;
 
-    /// A packet of three bytes sets a cell: line, column, value; 0 deletes it.
+    /// Handles a packet of three bytes: line, column, value. It sets a cell, or deletes it with 0.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let Event::PacketIn(packet) = event else {
             return Ok(());
@@ -170,14 +171,14 @@ impl App for Cells {
         Ok(())
     }
 
-    fn groups(&self, _: &Touched<'_>, _: &View<'_>) -> Vec<u32> {
+    fn groups(&self, _: &RuleInput<'_>, _: &View<'_>) -> Vec<u32> {
         Vec::new()
     }
 
     fn rules(&self, _: &u32, _: &View<'_>, _: &mut Rules) {}
 }
 
-/// How a sheet stands in a schema version.
+/// Rows of a sheet in a schema version.
 fn written(sheet: &Sheet, weights: &BTreeMap<u32, u32>, schema: u32) -> Rows {
     let mut rows = Rows::new();
     for (key, value) in weights {
@@ -217,65 +218,65 @@ fn of_schema(schema: u32, instance: &str) -> Config {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    Old,
-    New,
+    Source,
+    Target,
 }
 
-use Side::{New, Old};
+use Side::{Source, Target};
 
 #[derive(Debug, Clone)]
-enum Step {
+enum Incident {
     Packet([u8; 3]),
     Weight(u32, u32),
-    /// The newcomer starts beside the old instance.
+    /// The target starts beside the source.
     Start,
-    /// Whoever can makes the shadow.
+    /// The release that has the migrations builds the shadow.
     Shadow,
-    /// The newcomer takes over; the old one quiesces first, or is cut off.
+    /// The target takes over; the source quiesces first, or is cut off.
     HandOver(bool),
-    /// The live one dies; what it has asked of the store lands, or does not.
+    /// The live instance dies; its unanswered transactions are committed, or are not.
     KillLive(bool),
     KillOther,
-    /// The live one is fenced off and let in again: what has not landed by then is refused.
-    LetInAgain,
+    /// The live instance is fenced off and resumed: what is not committed by then is refused.
+    ResumeLive,
     Rollback,
-    /// The primary and the shadow are swapped, if the shadow is current.
+    /// Primary and shadow are swapped, if the shadow is current.
     Commit,
-    /// The store takes its time with whoever is live.
+    /// The store no longer answers the live instance at once.
     Hold,
     Answer,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Step::Packet([l, c, v]));
-    let step = prop_oneof![
+fn incidents() -> impl Strategy<Value = Vec<Incident>> {
+    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Incident::Packet([l, c, v]));
+    let incident = prop_oneof![
         12 => packet,
-        2 => (0..3u32, 0..3u32).prop_map(|(key, value)| Step::Weight(key, value)),
-        2 => Just(Step::Start),
-        2 => Just(Step::Shadow),
-        2 => any::<bool>().prop_map(Step::HandOver),
-        1 => any::<bool>().prop_map(Step::KillLive),
-        1 => Just(Step::KillOther),
-        2 => Just(Step::LetInAgain),
-        1 => Just(Step::Rollback),
-        2 => Just(Step::Commit),
-        3 => Just(Step::Hold),
-        3 => Just(Step::Answer),
+        2 => (0..3u32, 0..3u32).prop_map(|(key, value)| Incident::Weight(key, value)),
+        2 => Just(Incident::Start),
+        2 => Just(Incident::Shadow),
+        2 => any::<bool>().prop_map(Incident::HandOver),
+        1 => any::<bool>().prop_map(Incident::KillLive),
+        1 => Just(Incident::KillOther),
+        2 => Just(Incident::ResumeLive),
+        1 => Just(Incident::Rollback),
+        2 => Just(Incident::Commit),
+        3 => Just(Incident::Hold),
+        3 => Just(Incident::Answer),
     ];
-    proptest::collection::vec(step, 0..60)
+    proptest::collection::vec(incident, 0..60)
 }
 
 /// One upgrade: two releases, a store, and what should come of all.
 struct Run {
     store: Store,
-    old: Option<World<Cells>>,
-    new: Option<World<Cells>>,
+    source: Option<World<Cells>>,
+    target: Option<World<Cells>>,
     schemas: (u32, u32),
     live: Side,
     committed: bool,
-    /// The newcomer's primary was swapped in with the fence.
+    /// The target's keyspace was swapped in with the fence.
     swapped: bool,
-    /// Somebody reads the former schema version: the former primary is kept up after the commit.
+    /// An app reads the former schema version: the former primary is kept up after the commit.
     read: bool,
     packets: Vec<[u8; 3]>,
     weights: BTreeMap<u32, u32>,
@@ -287,10 +288,10 @@ impl Run {
     fn new(from: u32, to: u32, read: bool) -> Self {
         let mut run = Run {
             store: Store::default(),
-            old: None,
-            new: None,
+            source: None,
+            target: None,
             schemas: (from, to),
-            live: Old,
+            live: Source,
             committed: false,
             swapped: false,
             read,
@@ -300,29 +301,29 @@ impl Run {
             keyspaces: 1,
         };
         run.store.must([op::create_primary("cells", 1, from)]);
-        run.spawn(Old, None);
-        run.resume(Old);
+        run.spawn(Source, None);
+        run.resume(Source);
         run
     }
 
-    /// A downgrade: the old release has the migrations.
+    /// Whether it is a downgrade, for which the source builds the shadow.
     fn backfills(&self) -> bool {
         self.schemas.0 > self.schemas.1
     }
 
     fn world(&mut self, side: Side) -> &mut Option<World<Cells>> {
         match side {
-            Old => &mut self.old,
-            New => &mut self.new,
+            Source => &mut self.source,
+            Target => &mut self.target,
         }
     }
 
-    /// Does something with one of them, and tells both what changes in the store.
+    /// Does something with one instance, and reports to both what changes in the store.
     fn with<R>(&mut self, side: Side, what: impl FnOnce(&mut World<Cells>) -> R) -> Option<R> {
         let done = self.lend(side, what)?;
         loop {
             let before = self.store.state.revision;
-            for side in [Old, New] {
+            for side in [Source, Target] {
                 self.lend(side, World::news);
             }
             if self.store.state.revision == before {
@@ -342,8 +343,8 @@ impl Run {
 
     fn spawn(&mut self, side: Side, keyspace: Option<u32>) {
         let schema = match side {
-            Old => self.schemas.0,
-            New => self.schemas.1,
+            Source => self.schemas.0,
+            Target => self.schemas.1,
         };
         self.instances += 1;
         let mut settings = of_schema(schema, &format!("i{}", self.instances));
@@ -362,7 +363,7 @@ impl Run {
         self.replay(side);
     }
 
-    /// The events after the durable cursor are delivered again.
+    /// Delivers the events after the durable cursor again.
     fn replay(&mut self, side: Side) {
         let cursor = self.cursor();
         for (at, data) in self.packets.clone().into_iter().enumerate().skip(cursor) {
@@ -400,12 +401,12 @@ impl Run {
             .must([op::create_shadow("cells", keyspace, schema, owner)]);
         let order = MakeShadow { keyspace, schema };
         self.with(maker, |world| {
-            world.tell(instruction::Instruction::MakeShadow(order))
+            world.instruct(instruction::Instruction::MakeShadow(order))
         });
     }
 
     fn answer(&mut self) {
-        for side in [Old, New] {
+        for side in [Source, Target] {
             self.with(side, |world| {
                 while !world.commits.is_empty() {
                     world.commit();
@@ -424,58 +425,58 @@ impl Run {
     }
 
     fn hand_over(&mut self, gently: bool) {
-        if self.new.is_none() || self.live == New || self.committed {
+        if self.target.is_none() || self.live == Target || self.committed {
             return;
         }
         let epoch = self.store.checkpoint().epoch;
         let mut quiesced = false;
         if gently || self.backfills() {
             let quiesce = to_app::Record::Quiesce(session::Quiesce { epoch });
-            self.with(Old, |world| world.control(quiesce));
+            self.with(Source, |world| world.control(quiesce));
             self.answer();
-            let said =
+            let has_quiesced =
                 |world: &mut World<Cells>| world.words().iter().any(|w| w.starts_with("Quiesced"));
-            quiesced = self.with(Old, said) == Some(true);
+            quiesced = self.with(Source, has_quiesced) == Some(true);
         }
         if !self.backfills() {
-            return self.resume(New);
+            return self.resume(Target);
         }
         if !quiesced || !self.is_current() {
-            return self.resume(Old);
+            return self.resume(Source);
         }
         let (Some(primary), Some(shadow)) = (self.keyspace(true), self.keyspace(false)) else {
             return;
         };
         self.store.must([op::swap("cells", primary.id, shadow.id)]);
         self.swapped = true;
-        self.resume(New);
+        self.resume(Target);
     }
 
-    /// By the path of a crash.
+    /// Rolls back as after a crash of the target.
     fn go_back(&mut self) {
-        if self.live == Old || self.committed {
+        if self.live == Source || self.committed {
             return;
         }
-        self.new = None;
-        if self.old.is_none() {
-            self.spawn(Old, None);
+        self.target = None;
+        if self.source.is_none() {
+            self.spawn(Source, None);
         }
-        self.resume(Old);
+        self.resume(Source);
         if !self.swapped {
             self.drop_shadow();
         }
     }
 
-    /// Swaps, if the shadow is current; whether it was.
+    /// Swaps primary and shadow, if the shadow is current. True if it was.
     fn swap(&mut self) -> bool {
         let live = self.live;
         self.with(live, |world| {
             world.forget();
-            world.tell(instruction::Instruction::Flush(Flush {}));
+            world.instruct(instruction::Instruction::Flush(Flush {}));
         });
         self.answer();
         let flushed = self.with(live, |world| {
-            let flushed = |said: &report::Report| matches!(said, report::Report::Flushed(_));
+            let flushed = |report: &report::Report| matches!(report, report::Report::Flushed(_));
             world.reports().iter().any(flushed)
         });
         let keep = match self.read && !self.backfills() {
@@ -491,28 +492,28 @@ impl Run {
         let done = flushed == Some(true)
             && matches!(
                 self.store.commit(op::shared([], [swap])),
-                Outcome::Committed(_)
+                CommitOutcome::Committed(_)
             );
         self.with(live, |world| {
-            world.tell(instruction::Instruction::Go(Go {}))
+            world.instruct(instruction::Instruction::Go(Go {}))
         });
         done
     }
 
     fn commit(&mut self) {
         match (self.live, self.backfills()) {
-            (New, false) if !self.committed && self.keyspace(false).is_some() && self.swap() => {
+            (Target, false) if !self.committed && self.keyspace(false).is_some() && self.swap() => {
                 self.committed = true;
-                self.old = None;
+                self.source = None;
             }
-            // Its shadow was swapped in with the fence.
-            (New, true) => {
+            // The shadow was swapped in with the fence.
+            (Target, true) => {
                 self.committed = true;
-                self.old = None;
+                self.source = None;
             }
-            // Rolled back after the fence: the old release gets its own schema back.
-            (Old, true) if self.swapped => {
-                self.order_shadow(Old, self.schemas.0);
+            // Rolled back after the fence: the source gets its own schema version back.
+            (Source, true) if self.swapped => {
+                self.order_shadow(Source, self.schemas.0);
                 self.answer();
                 self.swapped = !self.swap();
             }
@@ -520,85 +521,85 @@ impl Run {
         }
     }
 
-    fn kill_live(&mut self, lands: bool) {
+    fn kill_live(&mut self, applied: bool) {
         let live = self.live;
         if let Some(world) = self.world(live).take() {
             for (_, transaction) in world.commits {
-                if lands {
+                if applied {
                     self.store.commit(transaction);
                 }
             }
         }
-        if live == New && !self.committed {
+        if live == Target && !self.committed {
             return self.go_back();
         }
-        let made_by_live = live == Old && self.backfills() && !self.swapped;
+        let made_by_live = live == Source && self.backfills() && !self.swapped;
         if made_by_live || self.committed || self.swapped {
             self.drop_shadow();
         }
         if made_by_live {
-            self.new = None;
+            self.target = None;
         }
         self.spawn(live, None);
         self.resume(live);
         if self.committed && self.read {
-            // Its maker is gone: it is made anew.
+            // The builder of the shadow is gone: the shadow is built anew.
             self.order_shadow(live, self.schemas.0);
         }
     }
 
     fn kill_other(&mut self) {
-        if self.live == New {
+        if self.live == Target {
             if !self.committed {
-                self.old = None;
-                self.spawn(Old, None);
+                self.source = None;
+                self.spawn(Source, None);
             }
-        } else if self.new.take().is_some() && !self.backfills() {
+        } else if self.target.take().is_some() && !self.backfills() {
             self.drop_shadow();
         }
     }
 
-    fn step(&mut self, step: &Step) {
-        match step {
-            Step::Packet(data) => {
+    fn apply(&mut self, incident: &Incident) {
+        match incident {
+            Incident::Packet(data) => {
                 self.packets.push(*data);
                 let n = self.packets.len() as u64;
                 self.with(self.live, |world| world.event(n, *data));
             }
-            Step::Weight(key, value) => {
+            Incident::Weight(key, value) => {
                 self.weights.insert(*key, *value);
                 let key = key.to_string();
                 self.store.set("cells", "weights", &key, &value.to_string());
                 self.with(self.live, |_| ());
             }
-            Step::Start => {
+            Incident::Start => {
                 let copied = self.backfills().then(|| self.is_current());
-                if self.new.is_none() && !self.swapped && copied != Some(false) {
+                if self.target.is_none() && !self.swapped && copied != Some(false) {
                     let keyspace = copied.and(self.keyspace(false)).map(|copy| copy.id);
-                    self.spawn(New, keyspace);
+                    self.spawn(Target, keyspace);
                 }
             }
-            Step::Shadow if self.committed || self.swapped => {}
-            Step::Shadow if self.backfills() => {
-                if self.new.is_none() {
-                    self.order_shadow(Old, self.schemas.1);
+            Incident::Shadow if self.committed || self.swapped => {}
+            Incident::Shadow if self.backfills() => {
+                if self.target.is_none() {
+                    self.order_shadow(Source, self.schemas.1);
                 }
             }
-            Step::Shadow => self.order_shadow(New, self.schemas.1),
-            Step::HandOver(gently) => self.hand_over(*gently),
-            Step::KillLive(lands) => self.kill_live(*lands),
-            Step::KillOther => self.kill_other(),
-            Step::LetInAgain => self.resume(self.live),
-            Step::Rollback => self.go_back(),
-            Step::Commit => self.commit(),
-            Step::Hold => {
+            Incident::Shadow => self.order_shadow(Target, self.schemas.1),
+            Incident::HandOver(gently) => self.hand_over(*gently),
+            Incident::KillLive(applied) => self.kill_live(*applied),
+            Incident::KillOther => self.kill_other(),
+            Incident::ResumeLive => self.resume(self.live),
+            Incident::Rollback => self.go_back(),
+            Incident::Commit => self.commit(),
+            Incident::Hold => {
                 self.with(self.live, |world| world.commits_at_once = false);
             }
-            Step::Answer => self.answer(),
+            Incident::Answer => self.answer(),
         }
     }
 
-    /// What the store has, against what it should have.
+    /// Compares the rows of the store with the expected ones.
     fn check(&self) -> Result<(), TestCaseError> {
         let mut sheet = Sheet::new();
         for [line, column, value] in self.packets.iter().take(self.cursor()) {
@@ -636,20 +637,20 @@ proptest! {
         (from, to) in (1..=3u32, 1..=3u32).prop_filter("a change", |(from, to)| from != to),
         groups in (0..3u32, 0..3u32),
         read: bool,
-        steps in steps(),
+        incidents in incidents(),
     ) {
         GROUPS.set(groups);
         let mut run = Run::new(from, to, read);
-        for step in &steps {
-            run.step(step);
+        for incident in &incidents {
+            run.apply(incident);
             run.check()?;
         }
-        // However it stood, it can be brought to its end, with nothing left out.
+        // Any state can be brought to its end, with nothing left out.
         run.answer();
         run.check()?;
-        if !run.swapped || run.live == New {
-            for step in [Step::Shadow, Step::Answer, Step::Start, Step::HandOver(true), Step::Shadow, Step::Answer] {
-                run.step(&step);
+        if !run.swapped || run.live == Target {
+            for incident in [Incident::Shadow, Incident::Answer, Incident::Start, Incident::HandOver(true), Incident::Shadow, Incident::Answer] {
+                run.apply(&incident);
                 run.check()?;
             }
         }

@@ -1,4 +1,4 @@
-//! What migrations cost an instance, without the store and the proxy: `make bench-store`.
+//! Costs of migrations in an instance, without the store and the proxy: `make bench-store`.
 #![allow(clippy::print_stdout, reason = "it is what it is for")]
 
 use std::time::Duration;
@@ -56,14 +56,14 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 #[test]
 #[ignore = "it measures: make bench-store"]
-fn a_turn_through_a_migration() {
+fn a_translated_turn() {
     let (mut native, mut through) = (live(2, 200), live(1, 200));
     let (mut one, mut other) = (Vec::new(), Vec::new());
     for round in 0..30 {
         one.push(turns(&mut through, round));
         other.push(turns(&mut native, round));
     }
-    // What both wrote is the same.
+    // Both wrote the same cells.
     assert_eq!(native.store.keyspace("cells", 1)["cells/7/9"], "129");
     assert!(through.store.keyspace("cells", 1)["lines/7"].contains("\"9\":129"));
     let (one, other) = (median(one), median(other));
@@ -84,12 +84,12 @@ fn a_shadow_in_another_schema() {
     world
         .store
         .must([op::create_shadow("cells", keyspace, 1, "i1")]);
-    world.tell(instruction::Instruction::MakeShadow(MakeShadow {
+    world.instruct(instruction::Instruction::MakeShadow(MakeShadow {
         keyspace,
         schema: 1,
     }));
     world.pass(Duration::from_secs(1));
-    // And the app's own count.
+    // The app's own count is there too.
     assert_eq!(
         world.store.keyspace("cells", keyspace).len() as u32,
         LINES + 1

@@ -1,9 +1,9 @@
-//! The machine among a real store's core, a proxy and a switch that are a few lines each.
+//! The machine with a real store's core, and with a proxy and a switch that are a few lines each.
 
 pub(crate) mod app;
 mod chains;
 mod costs;
-mod hands;
+mod in_flight;
 mod shadows;
 pub(crate) mod world;
 
@@ -20,7 +20,7 @@ use world::{Store, World, config};
 use crate::RuleKey;
 use crate::instance::{Input, Output};
 
-/// How many random runs: many more where there is time.
+/// Number of random runs: many more with `MORPH_LONG`.
 fn cases(few: u32) -> u32 {
     match std::env::var_os("MORPH_LONG") {
         Some(_) => few * 100,
@@ -35,7 +35,7 @@ fn store(schema: u32) -> Store {
     store
 }
 
-/// Live on a primary of this schema version, with nothing sent yet.
+/// A live instance on a primary of this schema version, with nothing sent yet.
 fn live(schema: u32) -> World<Cells> {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(schema));
     world.attach();
@@ -60,11 +60,11 @@ fn it_is_ready_once_the_view_is_loaded_and_the_switch_is_read() {
     assert_eq!((ready.schema, ready.rows), (2, 1));
 }
 
-/// A switch that is slow to say its rules holds up nobody's events.
+/// Checks that a switch which is slow to report its rules holds up no event.
 #[test]
-fn one_that_replaces_a_dead_one_reads_the_switches_when_it_is_live() {
+fn a_replacement_of_a_dead_instance_reads_the_switches_when_it_is_live() {
     let mut settings = config::<V1ToV2>("i1");
-    settings.alone = true;
+    settings.unserved = true;
     let mut world = World::new(Cells, settings, store(2));
     world.reads_switch = false;
     world.attach();
@@ -79,7 +79,7 @@ fn one_that_replaces_a_dead_one_reads_the_switches_when_it_is_live() {
 }
 
 #[test]
-fn its_first_difference_says_what_it_would_change() {
+fn ready_reports_what_the_instance_would_change() {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
     world.store.set("cells", "cells", "1/2", "3");
     world.attach();
@@ -175,23 +175,6 @@ fn rules_wanted_before_and_after_a_resume_are_not_sent_again() {
     assert_eq!(reports, [(2, true, Some(unchanged))]);
 }
 
-/// The aid for the test of the tests: what the test above would notice.
-#[test]
-fn only_the_testing_aid_deletes_and_adds_again() {
-    let mut settings = config::<V1ToV2>("i1");
-    settings.reinstall = true;
-    let mut world = World::new(Cells, settings, store(2));
-    world.store.set("cells", "cells", "1/2", "3");
-    world.attach();
-    world.resume();
-    world.pass(Duration::from_millis(50));
-    world.forget();
-    world.resume();
-    world.pass(Duration::from_millis(50));
-    assert_eq!(world.words()[..2], ["DeleteStrict", "Add"]);
-    assert_eq!(world.rules.len(), 1);
-}
-
 #[test]
 fn what_differs_after_a_resume_is_sent_and_only_that() {
     let mut world = live(2);
@@ -205,7 +188,7 @@ fn what_differs_after_a_resume_is_sent_and_only_that() {
         ..kept.clone()
     };
     world.rules.insert(odd.clone(), body);
-    // One of Morpheus's own in table 0 that bears the app's id.
+    // A rule of Morpheus itself in table 0 that bears the app's id.
     let ours = RuleKey { table: 0, ..odd };
     world.rules.insert(ours.clone(), world.rules[&kept].clone());
     world.forget();
@@ -256,7 +239,7 @@ fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
 }
 
 #[test]
-fn what_people_and_other_apps_change_is_told_and_answered_once() {
+fn changes_by_people_and_other_apps_reach_the_app_once() {
     let mut world = live(2);
     world.store.must([op::create_primary("topo", 9, 1)]);
     world.pass(Duration::from_millis(250));
@@ -271,7 +254,7 @@ fn what_people_and_other_apps_change_is_told_and_answered_once() {
 }
 
 #[test]
-fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
+fn it_handles_nothing_before_its_view_has_reached_the_fence() {
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store(2));
     world.attach();
     world.store.must([op::fence("cells", "node1", 0, "2.0.0")]);
@@ -287,7 +270,7 @@ fn it_answers_nothing_before_its_view_has_what_the_fence_saw() {
 }
 
 #[test]
-fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
+fn it_handles_nothing_before_the_tables_of_other_apps_are_loaded() {
     let mut store = store(2);
     store.must([op::create_primary("topo", 9, 1)]);
     store.set("topo", "ports", "1", "1");
@@ -306,14 +289,14 @@ fn it_answers_nothing_before_it_sees_what_it_reads_of_others() {
 }
 
 #[test]
-fn it_answers_a_probe_and_ends_when_told() {
+fn it_answers_a_ping_and_ends_when_told_to_stop() {
     let mut world = live(2);
-    world.tell(instruction::Instruction::Ping(Ping { token: 5 }));
+    world.instruct(instruction::Instruction::Ping(Ping { token: 5 }));
     let [report::Report::Pong(pong)] = &world.reports()[..] else {
         panic!("{:?}", world.reports());
     };
     assert_eq!((pong.token, pong.revision), (5, world.store.state.revision));
-    world.tell(instruction::Instruction::Stop(Default::default()));
+    world.instruct(instruction::Instruction::Stop(Default::default()));
     assert_eq!(world.sent.last(), Some(&Output::Exit(0)));
 }
 
@@ -335,14 +318,14 @@ fn it_ends_when_its_protocol_is_refused_and_attaches_again_after_any_other_refus
 }
 
 #[test]
-fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_there() {
+fn a_starting_instance_fails_if_another_apps_tables_have_another_schema_version() {
     for comes in [true, false] {
         let mut store = store(2);
         store.must([op::create_primary("topo", 9, 2)]);
         let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
         world.attach();
         world.pass(Duration::from_secs(5));
-        // A shadow that is made of it is waited for as long as that takes.
+        // A shadow that is being built is waited for as long as that takes.
         let revision = world
             .store
             .must([op::create_shadow("topo", 10, 1, "t")])
@@ -362,12 +345,12 @@ fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_th
         match &world.reports()[..] {
             [report::Report::Ready(_)] if comes => {}
             [report::Report::Failed(failed)] if !comes => {
-                let said = &failed.message;
+                let message = &failed.message;
                 assert!(
-                    said.contains("cells@2.0.0 reads schema 1 of topo"),
-                    "{said}"
+                    message.contains("cells@2.0.0 reads schema 1 of topo"),
+                    "{message}"
                 );
-                assert!(said.contains("upgrade cells"), "{said}");
+                assert!(message.contains("upgrade cells"), "{message}");
                 assert_eq!(world.sent.last(), Some(&Output::Exit(1)));
             }
             other => panic!("{other:?}"),
@@ -375,9 +358,9 @@ fn one_that_starts_is_refused_what_it_reads_of_others_in_a_schema_that_is_not_th
     }
 }
 
-/// What it has of another app it keeps, if that goes to another schema in spite of it.
+/// Checks that an instance keeps another app's rows if these get another schema version in spite of it.
 #[test]
-fn one_that_runs_goes_on_when_what_it_reads_gets_another_schema() {
+fn a_running_instance_goes_on_if_another_apps_tables_get_another_schema_version() {
     let mut store = store(2);
     store.must([op::create_primary("topo", 9, 1)]);
     store.set("topo", "ports", "1", "1");
@@ -400,7 +383,7 @@ fn one_that_runs_goes_on_when_what_it_reads_gets_another_schema() {
 }
 
 #[test]
-fn a_schema_that_it_does_not_understand_ends_it_and_it_says_so() {
+fn an_unknown_schema_version_ends_it() {
     let mut store = Store::default();
     store.must([op::create_primary("cells", 1, 3)]);
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);

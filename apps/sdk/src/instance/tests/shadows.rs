@@ -1,4 +1,4 @@
-//! Running through a migration, and shadows in the neighbouring schema version.
+//! Translation through a migration, and shadows in the neighbouring schema version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn make_shadow<A: App>(world: &mut World<A>, schema: u32) {
         keyspace: 2,
         schema,
     };
-    world.tell(instruction::Instruction::MakeShadow(order));
+    world.instruct(instruction::Instruction::MakeShadow(order));
 }
 
 fn copied<A: App>(world: &World<A>) -> Option<ShadowProgress> {
@@ -33,7 +33,7 @@ fn copied<A: App>(world: &World<A>) -> Option<ShadowProgress> {
     })
 }
 
-/// Live in schema version 1 with a row, and with a whole shadow in version 2.
+/// Live in schema version 1 with a row, and with a complete shadow in version 2.
 fn live_with_shadow() -> World<Cells> {
     let mut world = live(1);
     world.packet([1, 2, 3]);
@@ -42,7 +42,7 @@ fn live_with_shadow() -> World<Cells> {
     world
 }
 
-/// As [`Rows`], to be mapped.
+/// Typed form of a keyspace's rows, to be mapped.
 pub(super) fn rows(keyspace: BTreeMap<String, String>) -> Rows {
     let row = |(id, value): (String, String)| {
         let (table, key) = id.split_once('/').unwrap();
@@ -52,35 +52,35 @@ pub(super) fn rows(keyspace: BTreeMap<String, String>) -> Rows {
     Rows(keyspace.into_iter().map(row).collect())
 }
 
-/// What happens to an instance.
+/// Something that happens to an instance.
 #[derive(Debug, Clone)]
-enum Step {
-    /// A cell is set, or with 0 deleted, by an event.
+enum Incident {
+    /// An event sets a cell, or deletes it with 0.
     Packet([u8; 3]),
-    /// A person sets a row of the same name in both schemas.
+    /// A person sets a row of the same name in both schema versions.
     Weight(u32, u32),
     /// Another instance of the same release takes over.
     Restart,
     /// The shadow is ordered.
     Shadow,
-    /// The store takes its time from here on.
+    /// The store no longer answers at once.
     Hold,
-    /// It answers what was asked.
+    /// The store answers all requests.
     Answer,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Step::Packet([l, c, v]));
-    let weight = (0..3u32, 0..3u32).prop_map(|(key, value)| Step::Weight(key, value));
-    let step = prop_oneof![
+fn incidents() -> impl Strategy<Value = Vec<Incident>> {
+    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Incident::Packet([l, c, v]));
+    let weight = (0..3u32, 0..3u32).prop_map(|(key, value)| Incident::Weight(key, value));
+    let incident = prop_oneof![
         8 => packet,
         2 => weight,
-        1 => Just(Step::Restart),
-        1 => Just(Step::Shadow),
-        2 => Just(Step::Hold),
-        2 => Just(Step::Answer),
+        1 => Just(Incident::Restart),
+        1 => Just(Incident::Shadow),
+        2 => Just(Incident::Hold),
+        2 => Just(Incident::Answer),
     ];
-    proptest::collection::vec(step, 0..40)
+    proptest::collection::vec(incident, 0..40)
 }
 
 fn answer<A: App>(world: &mut World<A>) {
@@ -90,21 +90,21 @@ fn answer<A: App>(world: &mut World<A>) {
     world.commits_at_once = true;
 }
 
-/// Runs them on a primary of a schema version, and makes the shadow at the latest at the end.
-fn run(schema: u32, steps: &[Step]) -> World<Cells> {
+/// Runs the steps on a primary of a schema version, and orders the shadow at the latest at the end.
+fn run(schema: u32, incidents: &[Incident]) -> World<Cells> {
     let mut world = live(schema);
     let mut ordered = false;
-    for (at, step) in steps.iter().enumerate() {
-        match step {
-            Step::Packet(data) => world.event(at as u64 + 1, *data),
-            Step::Weight(key, value) => {
+    for (at, incident) in incidents.iter().enumerate() {
+        match incident {
+            Incident::Packet(data) => world.event(at as u64 + 1, *data),
+            Incident::Weight(key, value) => {
                 let (key, value) = (key.to_string(), value.to_string());
                 world.store.set("cells", "weights", &key, &value);
                 world.news();
             }
-            Step::Hold => world.commits_at_once = false,
-            Step::Answer => answer(&mut world),
-            Step::Restart if !ordered => {
+            Incident::Hold => world.commits_at_once = false,
+            Incident::Answer => answer(&mut world),
+            Incident::Restart if !ordered => {
                 answer(&mut world);
                 let mut next = World::new(
                     Cells,
@@ -118,11 +118,11 @@ fn run(schema: u32, steps: &[Step]) -> World<Cells> {
                 assert_eq!(next.flow_mods, [], "rules were touched");
                 world = next;
             }
-            Step::Shadow if !ordered => {
+            Incident::Shadow if !ordered => {
                 make_shadow(&mut world, 3 - schema);
                 ordered = true;
             }
-            Step::Restart | Step::Shadow => {}
+            Incident::Restart | Incident::Shadow => {}
         }
     }
     answer(&mut world);
@@ -137,16 +137,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn through_the_migration_it_does_what_it_does_natively(steps in steps()) {
-        let native = run(2, &steps);
-        let through = run(1, &steps);
+    fn translated_turns_have_the_same_effects_as_native_ones(incidents in incidents()) {
+        let native = run(2, &incidents);
+        let through = run(1, &incidents);
         let keys = |world: &World<Cells>| world.rules.keys().cloned().collect::<Vec<_>>();
         prop_assert_eq!(keys(&native), keys(&through));
         let new = rows(native.store.keyspace("cells", 1));
         let old = rows(through.store.keyspace("cells", 1));
         prop_assert_eq!(&up::<V1ToV2>(&old).unwrap(), &new);
         prop_assert_eq!(&down::<V1ToV2>(&new).unwrap(), &old);
-        // And the shadow of the one is the primary of the other.
+        // The shadow of the one has the rows of the other's primary.
         prop_assert_eq!(rows(native.store.keyspace("cells", 2)), old);
         prop_assert_eq!(rows(through.store.keyspace("cells", 2)), new);
         for world in [native, through] {
@@ -158,11 +158,11 @@ proptest! {
 }
 
 #[test]
-fn an_upgrade_ends_natively_on_the_shadow_that_it_made() {
+fn an_upgrade_ends_natively_on_the_shadow_that_it_built() {
     let mut world = live_with_shadow();
     world.packet([1, 3, 4]);
     world.forget();
-    world.tell(instruction::Instruction::Flush(Flush {}));
+    world.instruct(instruction::Instruction::Flush(Flush {}));
     let Some(report::Report::Flushed(flushed)) = world.reports().pop() else {
         panic!("{:?}", world.reports());
     };
@@ -171,7 +171,7 @@ fn an_upgrade_ends_natively_on_the_shadow_that_it_made() {
     assert!(world.words().is_empty());
     world.store.must([op::swap("cells", 1, 2)]);
     world.news();
-    world.tell(instruction::Instruction::Go(Go {}));
+    world.instruct(instruction::Instruction::Go(Go {}));
     assert!(world.words().contains(&"Turn 4 of 1:3".to_owned()));
     let cells = world.store.keyspace("cells", 2);
     assert_eq!(cells["cells/1/2"], "3");
@@ -181,7 +181,7 @@ fn an_upgrade_ends_natively_on_the_shadow_that_it_made() {
 }
 
 #[test]
-fn a_whole_shadow_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
+fn a_complete_shadow_follows_many_turns_in_one_update_and_a_flush_at_once() {
     let mut world = live_with_shadow();
     let watermark =
         |world: &World<Cells>| world.store.state.keyspaces[&("cells".to_owned(), 2)].watermark;
@@ -199,29 +199,29 @@ fn a_whole_shadow_follows_many_turns_in_one_step_and_whoever_waits_at_once() {
     assert_eq!(world.reports().len(), reports + 1);
     world.packet([3, 1, 1]);
     assert_eq!(rows(&world), few + 10);
-    world.tell(instruction::Instruction::Flush(Flush {}));
+    world.instruct(instruction::Instruction::Flush(Flush {}));
     assert_eq!(rows(&world), few + 11);
     let last = world.reports().pop();
     assert!(matches!(last, Some(report::Report::Flushed(_))), "{last:?}");
 }
 
 #[test]
-fn without_a_go_it_looks_for_the_primary_by_itself() {
+fn without_a_go_it_asks_for_the_primary_by_itself() {
     let mut world = live(1);
     make_shadow(&mut world, 2);
-    world.tell(instruction::Instruction::Flush(Flush {}));
+    world.instruct(instruction::Instruction::Flush(Flush {}));
     world.packet([1, 2, 3]);
     world.forget();
     world.pass(Duration::from_millis(1900));
     assert!(world.words().is_empty());
     world.pass(Duration::from_millis(200));
-    // Nothing was swapped: on it goes through the migration, and keeps its shadow.
+    // Nothing was swapped: it goes on translating, and keeps its shadow.
     assert_eq!(world.store.keyspace("cells", 1)["lines/1"], r#"{"2":3}"#);
     assert_eq!(world.store.keyspace("cells", 2)["cells/1/2"], "3");
 }
 
 #[test]
-fn a_downgrade_hands_over_a_current_shadow_and_a_rollback_goes_through_it() {
+fn a_downgrade_hands_over_a_current_shadow_and_a_rollback_translates_it() {
     let mut world = live(2);
     world.packet([1, 2, 3]);
     make_shadow(&mut world, 1);
@@ -239,7 +239,7 @@ fn a_downgrade_hands_over_a_current_shadow_and_a_rollback_goes_through_it() {
     let fence = op::fence("cells", "node1", 1, "1.0.0");
     world.store.must([fence, swap]);
     world.news();
-    // Rolled back: the same instance, on the other's primary.
+    // Rolled back: the instance is live again, on the other's primary.
     world.forget();
     world.resume();
     world.event(3, [1, 2, 0]);
@@ -275,7 +275,7 @@ fn a_keyspace_that_is_to_become_the_primary_is_read_natively() {
 }
 
 #[test]
-fn a_turn_whose_down_fails_or_panics_ends_an_instance_that_runs_through_it() {
+fn a_turn_whose_down_fails_or_panics_ends_an_instance_that_translates() {
     for value in [13, 14] {
         let mut world = live(1);
         world.packet([1, 2, value]);
@@ -296,7 +296,7 @@ fn a_down_that_fails_ends_the_shadow_and_not_the_instance_that_runs_natively() {
 }
 
 #[test]
-fn a_shadow_of_many_rows_is_made_in_parts_between_the_turns() {
+fn a_shadow_of_many_rows_is_built_in_parts_between_the_turns() {
     let mut store = Store::default();
     store.must([op::create_primary("cells", 1, 2)]);
     let mut world = World::new(Cells, config::<V1ToV2>("i1"), store);
@@ -354,7 +354,7 @@ impl crate::Migration for Lossy {
 }
 
 #[test]
-fn what_a_way_back_would_lose_is_counted_and_told_on_either_way() {
+fn losses_of_going_back_are_counted_and_reported_in_both_directions() {
     for (primary, shadow) in [(1, 2), (2, 1)] {
         let mut world = World::new(Cells, config::<Lossy>("i1"), store(primary));
         world.attach();
@@ -369,9 +369,9 @@ fn what_a_way_back_would_lose_is_counted_and_told_on_either_way() {
         let one = copied(&world).unwrap();
         assert_eq!((one.lossy, one.losses.len()), (1, 1), "{one:?}");
         let loss = &one.losses[0];
-        let told = [&loss.row, &loss.before, &loss.after].map(String::as_str);
-        assert_eq!(told, ["cells/1/3", "200", "100"], "from {primary}");
-        // Once it is gone, nothing would be lost.
+        let reported = [&loss.row, &loss.before, &loss.after].map(String::as_str);
+        assert_eq!(reported, ["cells/1/3", "200", "100"], "from {primary}");
+        // Without the row nothing would be lost.
         world.packet([1, 3, 0]);
         world.pass(Duration::from_millis(100));
         assert_eq!(copied(&world).unwrap().lossy, 0);

@@ -1,4 +1,5 @@
-//! What an instance meets: the store's own core over a map, a proxy of a few lines, and a switch that is a set of rules.
+//! Surroundings of an instance: the store's own core over a map, a proxy of a few lines, and a switch that is a set of
+//! rules.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -23,24 +24,24 @@ use morph_store::op;
 use prost::Message as _;
 
 use super::app::S;
-use crate::instance::{Config, Input, Instance, Now, Outcome, Output, Source};
+use crate::instance::{CommitOutcome, Config, Input, Instance, Now, Output, RowSource};
 use crate::migration::Chain;
 use crate::{App, Migrations};
 
-/// A store: what a transaction means is the store's own code.
+/// A store whose transactions are decided by the store's own code.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) state: State,
     rows: BTreeMap<At, (u64, String)>,
-    /// All changes so far; each world knows how many of them it has told.
+    /// All changes so far; each world knows how many of them it has reported.
     news: Vec<(u32, Change)>,
-    /// All of them, for watches that go on.
+    /// All changes, for watches that go on.
     past: Vec<(u32, Change)>,
-    /// When the keyspaces of an app were last changed.
+    /// Revision at which the keyspaces of an app were last changed.
     respaced: BTreeMap<String, u64>,
-    /// No watch goes on: all load again.
+    /// Whether no watch can go on: all have to load again.
     pub(super) compacted: bool,
-    /// What may wait for the disk does, until [`sync`](Store::sync): see [`lag`](Store::lag).
+    /// Whether unsynced transactions wait for the disk until [`sync`](Store::sync); see [`lag`](Store::lag).
     pub(super) lags: bool,
     on_disk: (State, BTreeMap<At, (u64, String)>),
 }
@@ -56,14 +57,14 @@ impl Rows for Revisions<'_> {
 }
 
 impl Store {
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Outcome {
+    pub(super) fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
         let waits = self.lags && transaction.durability() == Durability::Async;
         let outcome = self.apply(transaction);
         if self.lags && !waits {
             self.sync();
         }
         match outcome {
-            Outcome::Committed(committed) => Outcome::Committed(Committed {
+            CommitOutcome::Committed(committed) => CommitOutcome::Committed(Committed {
                 durable: self.durable(),
                 ..committed
             }),
@@ -71,7 +72,7 @@ impl Store {
         }
     }
 
-    /// From now on what may wait for the disk does.
+    /// Makes unsynced transactions wait for the disk from now on.
     pub(super) fn lag(&mut self) {
         self.sync();
         self.lags = true;
@@ -84,12 +85,12 @@ impl Store {
         }
     }
 
-    /// All gets on disk.
+    /// Writes everything to disk.
     pub(super) fn sync(&mut self) {
         self.on_disk = (self.state.clone(), self.rows.clone());
     }
 
-    /// What is not on disk is gone, and its revisions do not come again.
+    /// Loses everything that is not on disk. The lost revisions are not used again.
     pub(super) fn crash(&mut self) {
         let revision = self.state.revision + 1000;
         (self.state, self.rows) = self.on_disk.clone();
@@ -99,11 +100,11 @@ impl Store {
         self.compacted = true;
     }
 
-    fn apply(&mut self, transaction: Transaction) -> Outcome {
+    fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
         let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
         let effects = match verdict {
             Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => return Outcome::Refused(Box::new(refused.into())),
+            Verdict::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
         };
         for (at, value) in effects.rows.clone() {
             let row = RowValue {
@@ -131,7 +132,7 @@ impl Store {
         for (app, _) in effects.used.iter().chain(dropped) {
             self.respaced.insert(app.clone(), effects.revision);
         }
-        Outcome::Committed(Committed {
+        CommitOutcome::Committed(Committed {
             revision: effects.revision,
             checkpoints: effects.checkpoints,
             durable: effects.revision,
@@ -144,7 +145,7 @@ impl Store {
 
     pub(super) fn must_commit(&mut self, transaction: Transaction) -> Committed {
         match self.commit(transaction) {
-            Outcome::Committed(committed) => committed,
+            CommitOutcome::Committed(committed) => committed,
             other => panic!("{other:?}"),
         }
     }
@@ -169,7 +170,7 @@ impl Store {
         self.state.checkpoints.values().next().cloned().unwrap()
     }
 
-    /// A keyspace's rows: `table/key` and value.
+    /// Rows of a keyspace, by `table/key`.
     pub(super) fn keyspace(&self, app: &str, id: u32) -> BTreeMap<String, String> {
         let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
         let row =
@@ -216,37 +217,36 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         pid: 1,
         keyspace: None,
         chain: Chain::of::<M>(2),
-        reinstall: false,
-        alone: false,
+        unserved: false,
     }
 }
 
-/// One instance and all that it meets.
+/// One instance and its surroundings.
 pub(super) struct World<A: App> {
     pub(super) instance: Instance<A>,
     pub(super) store: Store,
     pub(super) now: Instant,
-    /// What the instance sent, and ended with, in order; not what it asks of the store.
+    /// Records that the instance sent, and its end, in order, without its requests to the store.
     pub(super) sent: Vec<Output>,
-    /// Commits that were asked for and not answered.
+    /// Unanswered transactions.
     pub(super) commits: VecDeque<(u64, Transaction)>,
     pub(super) accepts: bool,
     pub(super) commits_at_once: bool,
     pub(super) reads_switch: bool,
-    /// The tables of other apps come only when `others_come`.
+    /// Whether the tables of other apps come only with `others_come`.
     pub(super) others_late: bool,
-    late: Vec<(Source, u64, WatchRequest)>,
+    late: Vec<(RowSource, u64, WatchRequest)>,
     pub(super) rules: RuleSet,
-    /// The flow-mods that the switch got.
+    /// Flow-mods that the switch received.
     pub(super) flow_mods: Vec<FlowMod>,
     turn: Vec<FlowMod>,
-    /// Generation, app, keyspace, and how many of the store's news were there before.
-    watches: BTreeMap<Source, (u64, String, u32, usize)>,
-    /// How many of the store's news it was told.
+    /// Number of the watch, app, keyspace, and how many of the store's changes were there before.
+    watches: BTreeMap<RowSource, (u64, String, u32, usize)>,
+    /// Number of the store's changes that were reported.
     heard: usize,
-    replies: VecDeque<(Source, u64, WatchReply)>,
+    replies: VecDeque<(RowSource, u64, WatchReply)>,
     next_event: u64,
-    /// Watches that went on without a snapshot.
+    /// Number of watches that went on without a snapshot.
     pub(super) resumed: usize,
     /// Time that the instance took.
     pub(super) spent: Duration,
@@ -277,7 +277,7 @@ impl<A: App> World<A> {
         }
     }
 
-    /// Starts it and attaches it, with one switch.
+    /// Starts the instance and attaches it, with one switch.
     pub(super) fn attach(&mut self) {
         let mut out = Vec::new();
         self.instance.start(self.at(), &mut out);
@@ -303,7 +303,7 @@ impl<A: App> World<A> {
         self.control(to_app::Record::Welcome(welcome));
     }
 
-    /// Fences and resumes it.
+    /// Fences and resumes the instance.
     pub(super) fn resume(&mut self) {
         let epoch = self.store.state.checkpoints.values().next();
         let epoch = epoch.map_or(0, |checkpoint| checkpoint.epoch);
@@ -343,11 +343,13 @@ impl<A: App> World<A> {
         });
     }
 
-    pub(super) fn tell(&mut self, what: instruction::Instruction) {
-        let told = Instruction {
+    pub(super) fn instruct(&mut self, what: instruction::Instruction) {
+        let instruction = Instruction {
             instruction: Some(what),
         };
-        self.control(to_app::Record::Instruction(told.encode_to_vec().into()));
+        self.control(to_app::Record::Instruction(
+            instruction.encode_to_vec().into(),
+        ));
     }
 
     pub(super) fn control(&mut self, record: to_app::Record) {
@@ -367,11 +369,11 @@ impl<A: App> World<A> {
 
     /// Feeds one input, and then whatever comes of it.
     pub(super) fn feed(&mut self, input: Input) {
-        self.hand(input);
+        self.feed_one(input);
         self.news();
     }
 
-    fn hand(&mut self, input: Input) {
+    fn feed_one(&mut self, input: Input) {
         let mut out = Vec::new();
         let (now, began) = (self.at(), Instant::now());
         self.instance.handle(input, now, &mut out);
@@ -379,7 +381,7 @@ impl<A: App> World<A> {
         self.carry_out(out);
     }
 
-    /// Tells the watchers what has changed in the store.
+    /// Reports the store's changes to the watches.
     pub(super) fn news(&mut self) {
         let heard = std::mem::replace(&mut self.heard, self.store.news.len());
         let news = self.store.news.iter().enumerate().skip(heard);
@@ -402,7 +404,7 @@ impl<A: App> World<A> {
             let Some((source, generation, reply)) = self.replies.pop_front() else {
                 return;
             };
-            self.hand(Input::Watch {
+            self.feed_one(Input::Watch {
                 source,
                 generation,
                 reply: Ok(reply),
@@ -410,11 +412,11 @@ impl<A: App> World<A> {
         }
     }
 
-    /// The watch of the own rows breaks.
+    /// Breaks the watch of the own rows.
     pub(super) fn break_watch(&mut self) {
-        let (generation, ..) = self.watches[&Source::Own];
+        let (generation, ..) = self.watches[&RowSource::Own];
         self.feed(Input::Watch {
-            source: Source::Own,
+            source: RowSource::Own,
             generation,
             reply: Err("for the test".into()),
         });
@@ -477,8 +479,8 @@ impl<A: App> World<A> {
         self.news();
     }
 
-    fn watch(&mut self, source: Source, generation: u64, request: WatchRequest) {
-        if self.others_late && matches!(source, Source::Other(_)) {
+    fn watch(&mut self, source: RowSource, generation: u64, request: WatchRequest) {
+        if self.others_late && matches!(source, RowSource::Other(_)) {
             self.late.push((source, generation, request));
             return;
         }
@@ -530,8 +532,8 @@ impl<A: App> World<A> {
         self.watches.insert(source, (generation, app, id, from));
     }
 
-    /// A watch goes on after a revision.
-    fn go_on(&mut self, source: Source, generation: u64, from: u64, keyspace: Keyspace) {
+    /// Continues a watch after a revision.
+    fn go_on(&mut self, source: RowSource, generation: u64, from: u64, keyspace: Keyspace) {
         let respaced = self.store.respaced.get(&keyspace.app).copied();
         if self.store.compacted || respaced.is_some_and(|at| at > from) {
             let ended = watch_reply::Reply::Ended(Ended {
@@ -572,7 +574,7 @@ impl<A: App> World<A> {
         self.feed(Input::Committed { id, outcome });
     }
 
-    /// What the proxy does about the last record.
+    /// Answers the last record as the proxy does.
     fn answer(&mut self) {
         match self.sent.last() {
             Some(Output::Message { message, .. }) => {
@@ -643,7 +645,7 @@ impl<A: App> World<A> {
         });
     }
 
-    /// The reports so far.
+    /// Reports so far.
     pub(super) fn reports(&self) -> Vec<report::Report> {
         let said = self.sent.iter().filter_map(|output| match output {
             Output::Control(from_app::Record::Report(bytes)) => Some(bytes.clone()),
@@ -653,7 +655,7 @@ impl<A: App> World<A> {
             .collect()
     }
 
-    /// The records sent so far, as words; without messages of readings.
+    /// Short texts of the records sent so far, without messages of readings.
     pub(super) fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
         for output in &self.sent {
@@ -684,7 +686,7 @@ impl<A: App> World<A> {
         words
     }
 
-    /// Forgets what was sent.
+    /// Forgets the records and flow-mods so far.
     pub(super) fn forget(&mut self) {
         self.sent.clear();
         self.flow_mods.clear();

@@ -195,7 +195,7 @@ mod tests {
     fn actions_that_1_0_lacks_are_named_and_ambiguous_ones_kept() {
         let ipv6 = Oxm::exact(OxmField::IPV6_SRC, &[0; 16]);
         let half = Oxm::masked(OxmField::ETH_SRC, &[0; 6], &[0xf0; 6]);
-        for (new, said) in [
+        for (new, wanted) in [
             (v13::Action::Group(1), "action group:1"),
             (v13::Action::DecNwTtl, "action dec_ttl"),
             (v13::Action::PushVlan(0x8100), "action push_vlan"),
@@ -204,7 +204,7 @@ mod tests {
             (v13::Action::output(70_000), "port 70000"),
         ] {
             let error = actions_from_v13(&[new]).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(wanted), "{error}");
         }
         let unknown = actions_to_v13(&[Action::SetTpSrc(80)], &v13::Match::new());
         assert!(matches!(

@@ -293,7 +293,7 @@ mod tests {
         let hole = m()
             .eth_type(IPV4)
             .ipv4_src_masked([10, 0, 0, 1].into(), [255, 0, 0, 255].into());
-        for (new, said) in [
+        for (new, wanted) in [
             (m().metadata(1), "match on metadata"),
             (
                 m().eth_type(0x86dd).ip_proto(6),
@@ -308,7 +308,7 @@ mod tests {
             (m().ipv4_src([1, 2, 3, 4].into()), "ipv4_src without"),
         ] {
             let error = match_from_v13(&new).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(wanted), "{error}");
         }
     }
 

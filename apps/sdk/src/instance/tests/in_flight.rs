@@ -1,4 +1,4 @@
-//! Turns that do not go through at once: refused, unanswered, taken back.
+//! In-flight turns that are refused, unanswered or reverted.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::app::{Cells, V1ToV2};
 use super::world::{World, config};
 use super::{live, store};
 use crate::App;
-use crate::instance::{Input, Outcome, Output};
+use crate::instance::{CommitOutcome, Input, Output};
 
 fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
     let (id, _) = world.commits.pop_front().unwrap();
@@ -24,7 +24,7 @@ fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
         message: "for the test".into(),
         checkpoint,
     };
-    let outcome = Outcome::Refused(Box::new(refusal));
+    let outcome = CommitOutcome::Refused(Box::new(refusal));
     world.feed(Input::Committed { id, outcome });
 }
 
@@ -33,7 +33,7 @@ fn cell<A: App>(world: &World<A>) -> Option<String> {
 }
 
 #[test]
-fn a_stale_epoch_ends_its_being_live_and_the_turn_is_taken_back() {
+fn a_stale_epoch_pauses_the_instance_and_reverts_the_turn() {
     let mut world = live(2);
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
@@ -51,7 +51,8 @@ fn a_stale_epoch_ends_its_being_live_and_the_turn_is_taken_back() {
     assert!(world.rules.is_empty());
 }
 
-/// The store had it before the fence, and never said so: the view may not lack it when this instance is live again.
+/// Checks turns that the store applied before the fence without answering: the view must have them when the instance is
+/// live again.
 #[test]
 fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in_the_view() {
     for schema in [1, 2] {
@@ -61,7 +62,7 @@ fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in
         world.packet([1, 3, 3]);
         for (id, transaction) in std::mem::take(&mut world.commits) {
             world.store.must_commit(transaction);
-            let outcome = Outcome::Unknown("the store is away".into());
+            let outcome = CommitOutcome::Unknown("the store is away".into());
             world.feed(Input::Committed { id, outcome });
         }
         world.store.must([op::fence("cells", "node1", 1, "1.0.0")]);
@@ -70,9 +71,9 @@ fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in
         world.commits_at_once = true;
         world.resume();
         world.pass(Duration::from_millis(50));
-        // What is written to the same group is written on top of them.
+        // Writes to the same group build on them.
         world.event(3, [1, 4, 4]);
-        let cells = world.instance.engine.tables.keyspace(None).unwrap();
+        let cells = world.instance.engine.tables.of(None).unwrap();
         let cells: Vec<_> = cells["cells"].keys().cloned().collect();
         assert_eq!(cells, ["1/2", "1/3", "1/4"], "schema {schema}");
         let rows = world.store.keyspace("cells", 1);
@@ -84,7 +85,7 @@ fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in
 }
 
 #[test]
-fn after_a_conflict_the_event_is_answered_again_without_its_packets() {
+fn after_a_conflict_the_event_is_handled_again_without_its_packets() {
     for reason in [Reason::Conflict, Reason::Gap] {
         let mut world = live(2);
         world.commits_at_once = false;
@@ -110,7 +111,7 @@ fn a_turn_that_was_applied_though_its_answer_was_lost_goes_on() {
     world.store.must_commit(transaction);
     for _ in 0..3 {
         world.commits.clear();
-        let outcome = Outcome::Unknown("the store is away".into());
+        let outcome = CommitOutcome::Unknown("the store is away".into());
         world.feed(Input::Committed { id, outcome });
         world.pass(Duration::from_millis(500));
     }
@@ -130,7 +131,7 @@ fn while_the_store_is_away_or_full_turns_wait_and_are_stored_in_order() {
     world.packet([1, 2, 4]);
     let sent = world.words().len();
     let (second, _) = world.commits.pop_back().unwrap();
-    let outcome = Outcome::Unknown("the store is away".into());
+    let outcome = CommitOutcome::Unknown("the store is away".into());
     world.feed(Input::Committed {
         id: second,
         outcome,
@@ -141,7 +142,7 @@ fn while_the_store_is_away_or_full_turns_wait_and_are_stored_in_order() {
         let Some((id, _)) = world.commits.pop_front() else {
             continue;
         };
-        let outcome = Outcome::Unknown("the store is away".into());
+        let outcome = CommitOutcome::Unknown("the store is away".into());
         world.feed(Input::Committed { id, outcome });
     }
     assert_eq!(world.words().len(), sent);
@@ -180,12 +181,12 @@ fn a_rejected_turn_ends_it_unless_it_is_stale() {
 }
 
 #[test]
-fn a_stale_turn_of_an_epoch_before_does_not_pause_one_that_is_live_again() {
+fn a_stale_turn_of_an_earlier_epoch_does_not_pause_an_instance_that_is_live_again() {
     let mut world = live(2);
     world.accepts = false;
     world.packet([1, 2, 3]);
     world.accepts = true;
-    // It was stopped for so long that the slot was held without it, and it is the one that is resumed.
+    // The slot was held without this instance, which was stopped for long, and is resumed.
     world.resume();
     world.control(to_app::Record::Rejected(session::Rejected {
         turn: 2,
@@ -198,7 +199,7 @@ fn a_stale_turn_of_an_epoch_before_does_not_pause_one_that_is_live_again() {
 }
 
 #[test]
-fn quiesced_is_said_when_the_last_turn_is_durable_and_nothing_follows() {
+fn quiesced_is_sent_when_the_last_turn_is_durable_and_nothing_follows() {
     let mut world = live(2);
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
@@ -217,7 +218,7 @@ fn quiesced_is_said_when_the_last_turn_is_durable_and_nothing_follows() {
 }
 
 #[test]
-fn a_lost_session_takes_the_unaccepted_turn_back_and_keeps_the_accepted_one() {
+fn a_lost_session_reverts_the_unaccepted_turn_and_keeps_the_accepted_one() {
     let mut world = live(2);
     world.accepts = false;
     world.packet([1, 2, 3]);
@@ -236,7 +237,7 @@ fn a_lost_session_takes_the_unaccepted_turn_back_and_keeps_the_accepted_one() {
     world.attach();
     world.resume();
     world.forget();
-    // The proxy, which was not told, delivers it again: it is past.
+    // The proxy was not told, and delivers the event again: it is past.
     world.event(2, [1, 2, 4]);
     assert_eq!(world.words()[..2], ["Turn 4 of 1:2", "Durable 1:2"]);
     world.event(3, [1, 2, 5]);
@@ -282,7 +283,7 @@ fn a_paused_instance_follows_and_sends_nothing() {
 }
 
 #[test]
-fn of_a_reading_nothing_stands_within_a_turn() {
+fn a_reading_of_a_switch_is_sent_apart_from_turns() {
     let mut world = live(2);
     world.accepts = false;
     world.packet([1, 2, 3]);
@@ -307,7 +308,7 @@ fn of_a_reading_nothing_stands_within_a_turn() {
 }
 
 #[test]
-fn turns_that_overtook_each_other_on_the_way_are_stored_in_order() {
+fn turns_that_reach_the_store_in_another_order_are_stored_in_order() {
     let mut world = live(2);
     world.commits_at_once = false;
     for value in [3, 4, 5] {
@@ -327,7 +328,7 @@ fn turns_that_overtook_each_other_on_the_way_are_stored_in_order() {
 }
 
 #[test]
-fn only_so_many_turns_are_on_their_way() {
+fn the_number_of_in_flight_turns_is_bounded() {
     let mut world = live(2);
     world.commits_at_once = false;
     for value in 0..200 {
@@ -342,7 +343,7 @@ fn only_so_many_turns_are_on_their_way() {
 }
 
 #[test]
-fn all_turns_on_their_way_are_taken_back_with_a_stale_one() {
+fn all_in_flight_turns_are_reverted_with_a_stale_one() {
     let mut world = live(2);
     world.packet([1, 2, 3]);
     world.commits_at_once = false;
@@ -366,7 +367,7 @@ fn all_turns_on_their_way_are_taken_back_with_a_stale_one() {
 }
 
 #[test]
-fn what_others_change_is_seen_while_turns_are_on_their_way() {
+fn changes_by_others_are_seen_while_turns_are_in_flight() {
     let mut world = live(2);
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
@@ -376,7 +377,7 @@ fn what_others_change_is_seen_while_turns_are_on_their_way() {
 }
 
 #[test]
-fn who_wrote_a_row_last_is_clear_once_the_turns_are_durable() {
+fn the_last_writer_of_a_row_is_known_once_the_turns_are_durable() {
     for theirs_first in [true, false] {
         let mut world = live(2);
         world.packet([1, 2, 3]);
@@ -409,7 +410,7 @@ fn who_wrote_a_row_last_is_clear_once_the_turns_are_durable() {
 }
 
 #[test]
-fn a_snapshot_that_lacks_turns_on_their_way_does_not_take_them_back() {
+fn a_snapshot_without_the_in_flight_turns_does_not_revert_them() {
     let mut world = live(2);
     world.store.compacted = true;
     world.commits_at_once = false;
@@ -431,10 +432,10 @@ fn after_an_outage_the_turns_that_waited_are_stored_together() {
         world.packet([1, value, 3]);
     }
     refuse(&mut world, Reason::DiskFull);
-    // One that is held up by others is not sent either.
+    // A turn behind others that wait is not sent either.
     world.packet([1, 20, 3]);
     assert_eq!(world.commits.len(), 19);
-    // Those behind it were refused as well; the answer about the second one comes late.
+    // The turns behind it were refused as well; the answer about the second one comes late.
     let (second, transaction) = world.commits.pop_front().unwrap();
     let gap = world.store.commit(transaction);
     while !world.commits.is_empty() {
@@ -462,9 +463,9 @@ fn after_an_outage_the_turns_that_waited_are_stored_together() {
     assert_eq!(world.store.keyspace("cells", 1).len(), 22);
 }
 
-/// A watch breaks, others write, and the view has it: from what came since, or from a new snapshot.
+/// Breaks a watch while others write: the view gets their rows from the changes since, or from a new snapshot.
 #[test]
-fn what_others_wrote_while_a_watch_was_broken_is_in_the_view_afterwards() {
+fn rows_written_while_a_watch_was_broken_are_in_the_view_afterwards() {
     for compacted in [false, true] {
         let mut world = live(2);
         world.packet([1, 2, 3]);
@@ -486,7 +487,7 @@ fn what_others_wrote_while_a_watch_was_broken_is_in_the_view_afterwards() {
     }
 }
 
-/// Live, in an app whose turns are acknowledged before they are on disk.
+/// A live instance of an app with `durability = "async"`.
 fn unsynced() -> World<Cells> {
     let mut config = config::<V1ToV2>("i1");
     config.manifest.durability = Durability::Async;
@@ -504,7 +505,7 @@ fn durables(world: &mut World<Cells>) -> Vec<String> {
     words.filter(|word| word.starts_with("Durable")).collect()
 }
 
-/// The proxy lets go of an event that it is told of: a crash of the store may not take its turn back then.
+/// Checks that the proxy keeps an event until a crash of the store can no longer take its turn back.
 #[test]
 fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
     let mut world = unsynced();
@@ -523,9 +524,9 @@ fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
     );
 }
 
-/// The answer and the news come by two ways.
+/// Checks that answers and news, which arrive independently, agree.
 #[test]
-fn what_is_known_to_be_on_disk_before_its_answer_comes_is_durable_with_the_answer() {
+fn a_turn_known_to_be_on_disk_before_its_answer_comes_is_durable_with_the_answer() {
     let mut world = unsynced();
     world.commits_at_once = false;
     world.packet([1, 2, 3]);
@@ -539,7 +540,7 @@ fn what_is_known_to_be_on_disk_before_its_answer_comes_is_durable_with_the_answe
 }
 
 #[test]
-fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
+fn quiesced_does_not_wait_until_unsynced_turns_reach_the_disk_by_themselves() {
     let mut world = unsynced();
     world.packet([1, 2, 3]);
     world.packet([1, 3, 3]);
@@ -547,16 +548,16 @@ fn whatever_waits_for_unsynced_turns_does_not_wait_for_the_disk() {
     let epoch = world.store.checkpoint().epoch;
     world.control(to_app::Record::Quiesce(session::Quiesce { epoch }));
     let words = world.words();
-    let told = ["Durable 1:1", "Durable 1:2"].map(|word| words.iter().position(|w| w == word));
+    let durable = ["Durable 1:1", "Durable 1:2"].map(|word| words.iter().position(|w| w == word));
     let quiesced = words.iter().position(|word| word.starts_with("Quiesced"));
     assert!(
-        told.iter().all(|at| at.is_some() && *at < quiesced),
+        durable.iter().all(|at| at.is_some() && *at < quiesced),
         "{words:?}"
     );
 }
 
 #[test]
-fn unsynced_turns_that_a_crash_of_the_store_took_back_are_stored_again() {
+fn unsynced_turns_that_a_crash_of_the_store_lost_are_stored_again() {
     for on_disk in 0..=3 {
         let mut world = unsynced();
         let first = world.store.checkpoint().turn;
@@ -584,7 +585,7 @@ fn unsynced_turns_that_a_crash_of_the_store_took_back_are_stored_again() {
             "{on_disk} were on disk"
         );
         assert_eq!(durables(&mut world).last().unwrap(), "Durable 1:3");
-        // And it goes on.
+        // The instance goes on.
         world.store.lags = false;
         world.packet([9, 9, 9]);
         assert_eq!(world.store.checkpoint().turn, first + 4);

@@ -1,4 +1,4 @@
-//! What morphd says, and is told.
+//! Instructions of morphd, and reports to it.
 
 use std::time::Instant;
 
@@ -12,50 +12,54 @@ use morph_api::supervisor::{
 use morph_openflow::rule::RuleSet;
 use prost::Message as _;
 
-use super::layers::Layers;
+use super::path::MigrationPath;
 use super::shadow::Shadow;
 use super::turns::counts;
-use super::{Fatal, Flush, GO, HEALTH, Instance, Now, Outcome, Output, Role};
+use super::{CommitOutcome, FatalError, FlushState, GO, HEALTH, Instance, Now, Output, Role};
 use crate::{App, install, view};
 
 impl<A: App> Instance<A> {
-    pub(super) fn told(&mut self, bytes: Bytes, now: Now, out: &mut Vec<Output>) {
-        use instruction::Instruction as Told;
-        let told = match Instruction::decode(bytes) {
-            Ok(told) => told.instruction,
+    pub(super) fn instruction(&mut self, bytes: Bytes, now: Now, out: &mut Vec<Output>) {
+        use instruction::Instruction as Kind;
+        let kind = match Instruction::decode(bytes) {
+            Ok(instruction) => instruction.instruction,
             Err(error) => {
-                tracing::error!("an instruction cannot be read: {error}");
+                tracing::error!(
+                    "an instruction of morphd is ignored, as it cannot be decoded: {error}"
+                );
                 return;
             }
         };
-        match told {
-            Some(Told::Ping(ping)) => {
+        match kind {
+            Some(Kind::Ping(ping)) => {
                 let pong = Pong {
                     token: ping.token,
                     revision: self.primary.revision,
                 };
-                self.say(report::Report::Pong(pong), out);
+                self.report(report::Report::Pong(pong), out);
             }
-            Some(Told::MakeShadow(order)) => self.order_shadow(order, out),
-            Some(Told::StopShadow(_)) => {
+            Some(Kind::MakeShadow(order)) => self.order_shadow(order, out),
+            Some(Kind::StopShadow(_)) => {
                 self.shadow = None;
                 self.shadow_order = None;
             }
-            Some(Told::Flush(_)) => self.flush(now),
-            Some(Told::Go(_)) => self.go(),
-            Some(Told::Stop(_)) => {
-                tracing::info!("told to stop");
+            Some(Kind::Flush(_)) => self.flush(now),
+            Some(Kind::Go(_)) => self.go(),
+            Some(Kind::Stop(_)) => {
+                tracing::info!("morphd told this instance to stop");
                 self.exit(0, out);
             }
-            None => tracing::warn!("an instruction of a kind that this release does not know"),
+            None => tracing::warn!(
+                "an instruction of morphd is ignored: the SDK of this release does not know its kind"
+            ),
         }
     }
 
     fn flush(&mut self, now: Now) {
         if let Role::Live(live) = &mut self.role {
-            live.flush = Some(Flush {
+            live.flush = Some(FlushState {
                 deadline: now.instant + GO,
-                told: false,
+                reported: false,
                 going: false,
             });
         }
@@ -70,8 +74,8 @@ impl<A: App> Instance<A> {
         }
     }
 
-    /// Ends a flush, once the keyspace that is the primary now is followed.
-    pub(super) fn go_on(&mut self, now: Now, out: &mut Vec<Output>) {
+    /// Ends a flush once the present primary is followed.
+    pub(super) fn end_flush(&mut self, now: Now, out: &mut Vec<Output>) {
         let follows = self.follows_primary();
         let Role::Live(live) = &mut self.role else {
             return;
@@ -82,48 +86,49 @@ impl<A: App> Instance<A> {
         if flush.going && follows {
             live.flush = None;
         } else if !flush.going && flush.deadline <= now.instant {
-            tracing::warn!("no Go within {GO:?}: looks for the primary by itself");
+            tracing::warn!("morphd sent no Go within {GO:?}: the store is asked for the primary");
             self.go();
             self.follow_due(now, out);
         }
     }
 
     fn order_shadow(&mut self, order: MakeShadow, out: &mut Vec<Output>) {
-        if let Some(shadow) = self
-            .shadow
-            .as_ref()
-            .filter(|shadow| shadow.keyspace == order.keyspace)
-        {
+        let shadow = self.shadow.as_ref();
+        if let Some(shadow) = shadow.filter(|shadow| shadow.keyspace == order.keyspace) {
             let progress = shadow.progress(&self.primary);
-            self.say(report::Report::Shadow(progress), out);
-        } else if self.primary.way(order.schema).is_some() {
+            self.report(report::Report::Shadow(progress), out);
+        } else if self.primary.path_to(order.schema).is_some() {
             self.shadow_order = Some((order.keyspace, order.schema));
         } else {
             let (version, schema) = (&self.config.manifest.version, order.schema);
             let error = format!("release {version} has no migration to schema version {schema}");
-            self.no_shadow(order.keyspace, error, out);
+            self.fail_shadow(order.keyspace, error, out);
         }
     }
 
-    fn no_shadow(&mut self, keyspace: u32, error: String, out: &mut Vec<Output>) {
-        tracing::error!("shadow {keyspace} cannot be made: {error}");
+    fn fail_shadow(&mut self, keyspace: u32, error: String, out: &mut Vec<Output>) {
+        tracing::error!("shadow {keyspace} cannot be built: {error}");
         self.shadow = None;
         let progress = ShadowProgress {
             keyspace,
             error,
             ..ShadowProgress::default()
         };
-        self.say(report::Report::Shadow(progress), out);
+        self.report(report::Report::Shadow(progress), out);
     }
 
-    /// When the shadow has something to do.
+    /// Time at which the shadow has something to do.
     pub(super) fn shadow_deadline(&self) -> Option<Instant> {
         let shadow = self.shadow.as_ref().filter(|_| self.own_loaded());
         shadow.and_then(Shadow::next_deadline)
     }
 
-    /// Writes the next part of the shadow, if one is to be made.
-    pub(super) fn make_shadow(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), Fatal> {
+    /// Writes the next part of the shadow, if one is being built.
+    pub(super) fn build_shadow(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), FatalError> {
         if !self.own_loaded() {
             return Ok(());
         }
@@ -136,17 +141,17 @@ impl<A: App> Instance<A> {
         if let Role::Live(live) = &self.role
             && (live.quiesce || live.flush.is_some())
         {
-            shadow.hurry();
+            shadow.flush();
         }
         let (tables, id) = (&self.engine.tables, &mut self.last_commit);
-        match shadow.next(&self.primary, tables, &self.hands, id, now.instant) {
+        match shadow.next(&self.primary, tables, &self.in_flight, id, now.instant) {
             Ok(Some((id, transaction))) => out.push(Output::Commit { id, transaction }),
             Ok(None) => {}
-            // Through the migration, what fails here fails every turn as well.
-            Err(error) if self.primary.is_through() => return Err(error.into()),
+            // An error in a translated release fails every turn as well.
+            Err(error) if self.primary.is_translated() => return Err(error.into()),
             Err(error) => {
                 let keyspace = shadow.keyspace;
-                self.no_shadow(keyspace, error.to_string(), out);
+                self.fail_shadow(keyspace, error.to_string(), out);
             }
         }
         Ok(())
@@ -155,50 +160,47 @@ impl<A: App> Instance<A> {
     fn begin_shadow(&mut self, keyspace: u32, schema: u32, out: &mut Vec<Output>) {
         let app = &self.config.manifest.name;
         let owner = &self.config.instance;
-        let way = self.primary.way(schema).unwrap_or_default();
-        let of_view = way.is_empty();
-        if of_view != self.primary.is_through() {
-            let now = self
-                .primary
-                .keyspace
-                .as_ref()
-                .map_or(0, |keyspace| keyspace.schema);
+        let steps = self.primary.path_to(schema).unwrap_or_default();
+        let of_view = steps.is_empty();
+        if of_view != self.primary.is_translated() {
+            let now = self.primary.keyspace.as_ref();
+            let now = now.map_or(0, |keyspace| keyspace.schema);
             let error =
                 format!("the primary has schema version {now}, the shadow is to have {schema}");
-            return self.no_shadow(keyspace, error, out);
+            return self.fail_shadow(keyspace, error, out);
         }
-        tracing::info!("makes shadow {keyspace} in schema version {schema}");
+        tracing::info!("builds shadow {keyspace} in schema version {schema}");
         self.primary
-            .group_by(way.first().copied(), &self.engine.tables);
+            .group_by(steps.first().copied(), &self.engine.tables);
         self.shadow = Some(match of_view {
-            true => Shadow::of_view(app, owner, keyspace, &self.primary, &self.hands),
-            false => Shadow::over(app, owner, keyspace, way, &self.primary, &self.hands),
+            true => Shadow::of_view(app, owner, keyspace, &self.primary, &self.in_flight),
+            false => Shadow::over(app, owner, keyspace, steps, &self.primary, &self.in_flight),
         });
     }
 
-    /// The former primary stays, for those that read its schema version.
+    /// Keeps the former primary as a shadow, for apps that read its schema version.
     pub(super) fn keep_shadow(
         &mut self,
         keyspace: &Keyspace,
-        layers: Layers,
+        path: MigrationPath,
         out: &mut Vec<Output>,
     ) {
         tracing::info!(
-            "keeps shadow {} in schema version {}",
+            "keeps the former primary {} as a shadow in schema version {}",
             keyspace.id,
             keyspace.schema
         );
         let (app, owner) = (&self.config.manifest.name, &self.config.instance);
-        let shadow = Shadow::kept(app, owner, keyspace, layers);
+        let shadow = Shadow::kept(app, owner, keyspace, path);
         let progress = shadow.progress(&self.primary);
         self.shadow = Some(shadow);
-        self.say(report::Report::Shadow(progress), out);
+        self.report(report::Report::Shadow(progress), out);
     }
 
     pub(super) fn shadow_committed(
         &mut self,
         id: u64,
-        outcome: &Outcome,
+        outcome: &CommitOutcome,
         now: Now,
         out: &mut Vec<Output>,
     ) {
@@ -208,11 +210,11 @@ impl<A: App> Instance<A> {
         match shadow.committed(id, outcome, now.instant) {
             Some(Ok(())) => {
                 let progress = shadow.progress(&self.primary);
-                self.say(report::Report::Shadow(progress), out);
+                self.report(report::Report::Shadow(progress), out);
             }
             Some(Err(error)) => {
                 let keyspace = shadow.keyspace;
-                self.no_shadow(keyspace, error, out);
+                self.fail_shadow(keyspace, error, out);
             }
             None => {}
         }
@@ -226,9 +228,9 @@ impl<A: App> Instance<A> {
                 .is_none_or(|shadow| shadow.is_current(&self.primary))
     }
 
-    /// Once all turns are durable, and a shadow that was ordered reflects them.
+    /// Answers Quiesce once all turns are durable, and the shadow reflects them.
     pub(super) fn answer_quiesce(&mut self, out: &mut Vec<Output>) {
-        let done = self.hands.is_empty() && self.shadow_is_current();
+        let done = self.in_flight.is_empty() && self.shadow_is_current();
         let Role::Live(live) = &self.role else {
             return;
         };
@@ -244,29 +246,29 @@ impl<A: App> Instance<A> {
     }
 
     pub(super) fn answer_flush(&mut self, out: &mut Vec<Output>) {
-        let done = self.hands.is_empty() && self.shadow_is_current();
+        let done = self.in_flight.is_empty() && self.shadow_is_current();
         let (Role::Live(live), Some(shadow)) = (&mut self.role, &self.shadow) else {
             return;
         };
-        if let Some(flush) = live.flush.as_mut().filter(|flush| !flush.told && done) {
-            flush.told = true;
+        if let Some(flush) = live.flush.as_mut().filter(|flush| !flush.reported && done) {
+            flush.reported = true;
             let flushed = Flushed {
                 keyspace: shadow.keyspace,
                 watermark: shadow.watermark(),
             };
-            self.say(report::Report::Flushed(flushed), out);
+            self.report(report::Report::Flushed(flushed), out);
         }
     }
 
-    /// Once per session: the view is loaded, the switches are read, if anybody serves the app meanwhile.
-    pub(super) fn say_ready(&mut self, out: &mut Vec<Output>) {
-        // Also one that was resumed before: whoever started it waits for this word.
-        let waits = self.welcomed && !self.ready_said;
-        let read = self.config.alone || self.switches.all_read();
+    /// Reports Ready once per session: the view is loaded, and the switches are read unless nobody serves the app.
+    pub(super) fn report_ready(&mut self, out: &mut Vec<Output>) {
+        // An instance that was live before reports too: whoever started it waits for this report.
+        let waits = self.welcomed && !self.ready_reported;
+        let read = self.config.unserved || self.switches.all_read();
         if !waits || !self.view_settled() || !read {
             return;
         }
-        self.ready_said = true;
+        self.ready_reported = true;
         let none = RuleSet::new();
         let mut sum = RuleDifference::default();
         for (dpid, read) in self.switches.as_read() {
@@ -277,7 +279,7 @@ impl<A: App> Instance<A> {
             sum.removed += one.removed;
             sum.unchanged += one.unchanged;
         }
-        let rows = self.engine.tables.keyspace(None).map_or(0, view::count) as u64;
+        let rows = self.engine.tables.of(None).map_or(0, view::count) as u64;
         tracing::info!(
             rows,
             added = sum.added,
@@ -291,10 +293,10 @@ impl<A: App> Instance<A> {
             difference: Some(sum),
             rows,
         };
-        self.say(report::Report::Ready(ready), out);
+        self.report(report::Report::Ready(ready), out);
     }
 
-    pub(super) fn say_health(&mut self, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn report_health(&mut self, now: Now, out: &mut Vec<Output>) {
         let Role::Live(live) = &mut self.role else {
             return;
         };
@@ -305,7 +307,7 @@ impl<A: App> Instance<A> {
         let cursor = Some(live.cursor);
         let unhealthy = self.engine.healthy().err().map(|error| error.to_string());
         if let Some(why) = &unhealthy {
-            tracing::warn!("the app is not well: {why}");
+            tracing::warn!("the app reports that it is unhealthy: {why}");
         }
         let health = Health {
             events: self.counters.events,
@@ -314,6 +316,6 @@ impl<A: App> Instance<A> {
             cursor,
             unhealthy: unhealthy.unwrap_or_default(),
         };
-        self.say(report::Report::Health(health), out);
+        self.report(report::Report::Health(health), out);
     }
 }

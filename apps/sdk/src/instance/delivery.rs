@@ -1,0 +1,32 @@
+//! Events as the proxy delivers them.
+
+use morph_api::store::Seq;
+
+use crate::{Dpid, Event};
+
+/// Control record that announces an OpenFlow message, which comes next.
+#[derive(Debug, Clone)]
+pub(super) enum Announcement {
+    Event { seq: Seq, dpid: u64, alone: bool },
+    Reply,
+}
+
+/// An event to be handled.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) seq: Seq,
+    /// Event for the app; absent for a kind that this SDK does not know.
+    pub(super) event: Option<Event>,
+    pub(super) channel: Option<ChannelChange>,
+    /// Handled before, in a turn that the store refused.
+    pub(super) repeated: bool,
+    /// Nothing else is delivered before this event is durable.
+    pub(super) alone: bool,
+}
+
+/// Channel that came or went with an event.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ChannelChange {
+    Up { dpid: Dpid, channel: u32 },
+    Down { dpid: Dpid, channel: u32 },
+}
