@@ -6,7 +6,7 @@
 # make e2e           of these the end-to-end tests alone; TEST=ledger CASE=kills: one file, and tests by their names
 # make test-long     the store's, the model's and the end-to-end tests with many more rounds; their figures go to
 #                    tests/RESULTS.md and store/RESULTS.md
-# make bench-store   what the store costs, as ratios within one run
+# make bench-store   what the store costs, as ratios within one run; the figures go to store/RESULTS.md
 # make fuzz          OpenFlow's decoders on random input, for SECONDS=60
 # make deny          licenses, bans and sources of what others wrote (cargo-deny); CHECK=advisories: known defects
 # PROFILE=debug      with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
@@ -89,12 +89,14 @@ fuzz:
 	    FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release -p morph-openflow --test fuzz; \
 	fi
 
+# Lines `RESULT bench/...` of the benchmark, of the same without a disk, and of what migrations cost an instance.
 bench-store:
 	$(CARGO) build --release -p morph-store --bins --example bench
-	target/release/examples/bench target/release/morph-stored
-	@test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
-	    | sed '1,2d; s/^| /| without a disk: /'
-	@$(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs | grep -o '| .* |$$'
+	{ target/release/examples/bench target/release/morph-stored && \
+	  { test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
+	      | sed 's,^RESULT bench/\([^ ]\),RESULT bench/without a disk: \1,'; } && \
+	  $(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs \
+	      | sed -n 's,.*| \(.*\) |$$,RESULT bench/\1,p'; } | scripts/results store/RESULTS.md
 
 CHECK ?= licenses bans sources
 

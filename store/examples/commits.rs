@@ -1,4 +1,4 @@
-//! Commits a second of a daemon that runs: `commits SOCKET [clients] [seconds]`.
+//! Commits a second of a running daemon: `commits SOCKET [clients] [seconds]`.
 //!
 //! Each client is an app of its own and commits turns of one small row, one after the other.
 #![allow(clippy::print_stdout, reason = "it is what it is for")]

@@ -1,7 +1,7 @@
 //! The versioned store: its client, and with the feature `server` the daemon that serves it.
 //!
-//! [`Client`] speaks to `morph-stored` over `RUN_DIR/store.sock`; [`op`] builds what it sends. What a transaction
-//! means is written in `store.proto`, and decided in one place, the core.
+//! [`Client`] speaks to `morph-stored` over `RUN_DIR/store.sock`, and [`op`] builds what it sends. The meaning of a
+//! transaction is documented in `store.proto` and implemented in one place, the core.
 
 #[cfg(feature = "server")]
 mod backup;

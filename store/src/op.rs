@@ -1,7 +1,8 @@
-//! Builders for what a transaction is made of.
+//! Builders for transactions.
 //!
 //! ```
 //! use morph_store::op;
+//!
 //! let row = op::row("morpheus", "apps", "router");
 //! let transaction = op::shared([op::absent(&row)], [op::put(row, "{}")]);
 //! assert_eq!(transaction.ops.len(), 1);
@@ -15,12 +16,12 @@ use morph_api::store::{
     KeepLease, Op, Put, RevokeLease, Row, Seq, Skip, Swap, Transaction, Turn,
 };
 
-/// A row of the app's primary, whichever keyspace that is.
+/// Names a row of the app's primary, whichever keyspace that is at the moment.
 pub fn row(app: impl Into<String>, table: impl Into<String>, key: impl Into<String>) -> Row {
     row_in(app, 0, table, key)
 }
 
-/// A row of this very keyspace.
+/// Names a row of one keyspace.
 pub fn row_in(
     app: impl Into<String>,
     keyspace: u32,
@@ -53,7 +54,7 @@ pub fn put(row: Row, value: impl Into<String>) -> Op {
     put_leased(row, value, "")
 }
 
-/// Writes a row that goes with a lease.
+/// Writes a row and binds it to a lease, with which it vanishes.
 pub fn put_leased(row: Row, value: impl Into<String>, lease: impl Into<String>) -> Op {
     wrap(Kind::Put(Put {
         row: Some(row),
@@ -62,12 +63,12 @@ pub fn put_leased(row: Row, value: impl Into<String>, lease: impl Into<String>) 
     }))
 }
 
-/// Deletes a row; an absent one is no failure.
+/// Deletes a row. An absent row is no failure.
 pub fn delete(row: Row) -> Op {
     wrap(Kind::Delete(row))
 }
 
-/// Raises the epoch of a checkpoint, which must be at `expect_epoch`, for a release.
+/// Raises the epoch of a checkpoint for a release. The checkpoint must be at `expect_epoch`.
 pub fn fence(
     app: impl Into<String>,
     node: impl Into<String>,
@@ -82,7 +83,7 @@ pub fn fence(
     }))
 }
 
-/// Moves the cursor of a checkpoint from `from` to `to`; after the checkpoint's fence, in the same transaction.
+/// Moves the cursor of a checkpoint. The same transaction must fence the checkpoint first.
 pub fn skip(app: impl Into<String>, node: impl Into<String>, from: Seq, to: Seq) -> Op {
     wrap(Kind::Skip(Skip {
         app: app.into(),
@@ -92,7 +93,7 @@ pub fn skip(app: impl Into<String>, node: impl Into<String>, from: Seq, to: Seq)
     }))
 }
 
-/// Creates an app's first keyspace.
+/// Creates an app's first keyspace as its primary.
 pub fn create_primary(app: impl Into<String>, id: u32, schema: u32) -> Op {
     wrap(Kind::CreateKeyspace(CreateKeyspace {
         app: app.into(),
@@ -122,7 +123,7 @@ pub fn drop_keyspace(app: impl Into<String>, id: u32) -> Op {
     }))
 }
 
-/// Says that the shadow reflects the primary up to the revision `watermark`; comes with the rows that make it so.
+/// Declares that the shadow reflects the primary up to a revision. Belongs in the transaction with the shadow's rows.
 pub fn watermark(app: impl Into<String>, id: u32, owner: impl Into<String>, watermark: u64) -> Op {
     wrap(Kind::AdvanceWatermark(AdvanceWatermark {
         app: app.into(),
@@ -137,7 +138,8 @@ pub fn swap(app: impl Into<String>, primary: u32, shadow: u32) -> Op {
     swap_keeping(app, primary, shadow, "")
 }
 
-/// Makes the shadow the primary and the old primary the shadow, which only `keep` may write; with an empty one it is dropped.
+/// Makes the shadow the primary, and the old primary a shadow that only `keep` may write. If `keep` is empty, the old
+/// primary is dropped.
 pub fn swap_keeping(
     app: impl Into<String>,
     primary: u32,
@@ -152,7 +154,7 @@ pub fn swap_keeping(
     }))
 }
 
-/// Makes a lease: rows bound to it are deleted when nobody has kept it for `ttl`.
+/// Grants a lease. Rows bound to it are deleted when nobody renews it for `ttl`.
 pub fn grant(lease: impl Into<String>, ttl: Duration) -> Op {
     wrap(Kind::Grant(GrantLease {
         lease: lease.into(),
@@ -160,14 +162,14 @@ pub fn grant(lease: impl Into<String>, ttl: Duration) -> Op {
     }))
 }
 
-/// Lets a lease's time begin anew.
+/// Renews a lease.
 pub fn keep(lease: impl Into<String>) -> Op {
     wrap(Kind::Keep(KeepLease {
         lease: lease.into(),
     }))
 }
 
-/// Ends a lease and deletes its rows; one that is not there is no failure.
+/// Ends a lease and deletes its rows. A lease that does not exist is no failure.
 pub fn revoke(lease: impl Into<String>) -> Op {
     revoke_at(lease, 0)
 }
@@ -180,7 +182,7 @@ pub fn revoke_at(lease: impl Into<String>, revision: u64) -> Op {
     }))
 }
 
-/// The same transaction, acknowledged before it is on disk.
+/// Lets the transaction be acknowledged before it is on disk.
 pub fn unsynced(transaction: Transaction) -> Transaction {
     Transaction {
         durability: Durability::Async.into(),
@@ -188,7 +190,7 @@ pub fn unsynced(transaction: Transaction) -> Transaction {
     }
 }
 
-/// A transaction that is no app's turn: records, fences, shadows, what people set.
+/// Builds a transaction that is no app's turn: records, fences, shadows, configuration.
 pub fn shared(
     expect: impl IntoIterator<Item = Expect>,
     ops: impl IntoIterator<Item = Op>,
@@ -200,7 +202,7 @@ pub fn shared(
     }
 }
 
-/// The transaction of an app's turn.
+/// Builds the transaction of an app's turn.
 pub fn turn(turn: Turn, ops: impl IntoIterator<Item = Op>) -> Transaction {
     Transaction {
         turn: Some(turn),

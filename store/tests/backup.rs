@@ -1,4 +1,4 @@
-//! Backups of a running store, restoring them, and looking for what is wrong.
+//! Backups of a running store, restoring them, and checking a store.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -14,7 +14,7 @@ use morph_api::store::{Finding, StatusReply};
 use morph_store::{Client, op};
 use tempfile::TempDir;
 
-/// What the store says it is, but for what a start changes.
+/// Removes from a status what every start changes.
 fn lasting(status: StatusReply) -> StatusReply {
     StatusReply {
         incarnation: 0,
@@ -48,7 +48,7 @@ async fn check(client: &Client) -> (u64, Vec<Finding>) {
     }
 }
 
-/// `morph-stored --dir DIR` with these; exit code, stdout and stderr.
+/// Runs `morph-stored --dir DIR` with arguments; returns exit code, stdout and stderr.
 fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
     let output = command.arg("--dir").arg(dir).args(arguments);
@@ -61,7 +61,7 @@ fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
-/// `morph-stored --backend URL --restore FILE`, where this is to fail; exit code, stdout and stderr.
+/// Runs `morph-stored --backend URL --restore FILE` with a fail point; returns exit code, stdout and stderr.
 #[cfg(feature = "system-tests")]
 fn restore_on(url: &str, file: &Path, fails: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_morph-stored"));
@@ -80,7 +80,7 @@ fn restore(dir: &Path, file: &Path) -> (Option<i32>, String, String) {
     offline(dir, &["--restore", file.to_str().unwrap()])
 }
 
-/// A store with everything in it that there is.
+/// Starts a store that contains an example of everything.
 async fn full() -> Daemon {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
@@ -114,7 +114,7 @@ async fn a_restored_store_is_the_one_that_was_backed_up() {
     let daemon = full().await;
     let before = lasting(daemon.client.status().await.unwrap());
     let bytes = backup(&daemon.client).await;
-    // What comes later is not in it.
+    // Later commits are not in the backup.
     daemon
         .commit(op::turn(
             turn("a", 1, 2),
@@ -130,7 +130,7 @@ async fn a_restored_store_is_the_one_that_was_backed_up() {
     let again = Daemon::start_in(home).await;
     assert_eq!(lasting(again.client.status().await.unwrap()), before);
     assert_eq!(backup(&again.client).await, bytes);
-    // It goes on where the other was: ids stay used, the lease still binds.
+    // The restored store continues where the other was: ids stay used, and the lease still binds.
     let refused = again
         .refused(op::shared([], [op::create_shadow("a", 2, 2, "me")]))
         .await;
@@ -143,7 +143,7 @@ async fn a_restored_store_is_the_one_that_was_backed_up() {
 async fn a_backup_is_of_one_revision_while_others_write() {
     let daemon = Daemon::start().await;
     daemon.app("a").await;
-    // Two rows that are always equal.
+    // Two rows that are equal at every revision.
     let client = daemon.client.clone();
     let writer = tokio::spawn(async move {
         for n in 0..u64::MAX {
@@ -218,13 +218,13 @@ async fn a_sound_store_has_nothing_wrong_with_it() {
     daemon.kill();
     let (code, said, _) = offline(&daemon.dir(), &["--check"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("found 0 wrong things"), "{said}");
+    assert!(said.contains("found 0 problems"), "{said}");
     let (code, _, said) = offline(&daemon.home.path().join("nowhere"), &["--check"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("no store.redb"), "{said}");
 }
 
-/// All keys under a prefix.
+/// Reads all keys under a prefix.
 #[cfg(feature = "system-tests")]
 fn keys(etcd: &Etcd, prefix: &str) -> String {
     etcd.ctl(&["get", "--prefix", "--keys-only", prefix])
@@ -278,7 +278,7 @@ async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_serv
     std::fs::write(&file, backup(&daemon.client).await).unwrap();
     let etcd = Etcd::start(&[]);
     let url = etcd.url("half");
-    // It fails and can tidy up, or is killed and cannot.
+    // The restore either fails and cleans up, or is killed and cannot.
     let (code, _, said) = restore_on(&url, &file, "store.restore.batch:5=error");
     assert!(code == Some(1) && said.contains("told to fail"), "{said}");
     assert_eq!(keys(&etcd, "/half/"), "");
@@ -323,7 +323,7 @@ fn meddle(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
 #[tokio::test]
 async fn keyspaces_and_checkpoints_that_nobody_can_use_are_named() {
     let daemon = Daemon::start().await;
-    // As morphd adds an app: a record and a primary first, a checkpoint with the first instance.
+    // morphd adds an app in this order: record and primary first, the checkpoint with the first instance.
     let record = op::row("morpheus", "apps", "new");
     let added = [
         op::create_primary("new", 1, 1),
@@ -350,8 +350,8 @@ async fn keyspaces_and_checkpoints_that_nobody_can_use_are_named() {
         .map(|f| format!("{}: {}", f.r#where, f.message))
         .collect();
     for (at, wanted) in [
-        "keyspace 1 of app keyspace: it dangles with 0 rows: no checkpoint and no record",
-        "keyspace 2 of app sound: its 1 rows dangle",
+        "keyspace 1 of app keyspace: it is orphaned with 0 rows: no checkpoint and no record",
+        "keyspace 2 of app sound: its 1 rows are orphaned",
         "checkpoint checkpoint@node1: its app has no primary",
     ]
     .into_iter()
@@ -378,7 +378,7 @@ async fn all_that_is_wrong_is_named_online_and_offline() {
     let wanted = [
         ("row a/t/damaged of keyspace 1", "fails its checksum"),
         ("row a/t/dangling of keyspace 9", "never such a keyspace"),
-        ("row no key at all", "makes no sense"),
+        ("row no key at all", "cannot be decoded"),
         (
             "lease l",
             "row a/t/bound, which is bound to it, is not there",
@@ -394,7 +394,7 @@ async fn all_that_is_wrong_is_named_online_and_offline() {
         let named = |f: &Finding| f.r#where.contains(place) && f.message.contains(what);
         assert!(findings.iter().any(named), "{place}: {findings:?}");
     }
-    // A backup would not be one.
+    // A backup with damaged rows would be of no use.
     let mut parts = daemon.client.backup().await.unwrap();
     let error = loop {
         match parts.message().await {

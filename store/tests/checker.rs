@@ -1,12 +1,12 @@
-//! The checker of histories, on histories whose verdict is known.
+//! Tests of the history checker on histories with a known answer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod history;
 
-use history::checker::{Model, Operation, Verdict, check};
+use history::checker::{CheckOutcome, Model, Operation, check};
 use history::models::{Answer, CheckpointModel, CheckpointOp, RowModel, RowOp, Value};
 
-/// Client, call, answer (0: never), what.
+/// Client, time of the call, time of the answer (0: never), operation.
 type Line<O> = (usize, u64, u64, O);
 
 fn linearizable<M: Model>(model: &M, lines: Vec<Line<M::Op>>) -> bool {
@@ -20,12 +20,12 @@ fn linearizable<M: Model>(model: &M, lines: Vec<Line<M::Op>>) -> bool {
         })
         .collect();
     match check(model, &history) {
-        Verdict::Linearizable => true,
-        Verdict::Not { longest } => {
+        CheckOutcome::Linearizable => true,
+        CheckOutcome::NotLinearizable { longest } => {
             assert!(longest.len() < history.len());
             false
         }
-        Verdict::Undecided => panic!("undecided"),
+        CheckOutcome::Undecided => panic!("undecided"),
     }
 }
 
@@ -127,7 +127,7 @@ fn a_write_that_came_back_from_the_dead_is_found() {
     assert!(!rows(history));
 }
 
-/// The search must not be lost in many operations that overlap.
+/// The search must terminate for many overlapping operations.
 #[test]
 fn many_at_once_are_decided() {
     let history = |last| {

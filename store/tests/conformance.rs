@@ -1,4 +1,4 @@
-//! What `store.proto` promises, asked of the real daemon over its socket.
+//! Guarantees of `store.proto`, tested on the real daemon over its socket.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;

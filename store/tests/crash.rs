@@ -1,4 +1,4 @@
-//! A daemon that comes back means the same as before.
+//! A daemon that starts again has the same state as before.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;

@@ -1,4 +1,4 @@
-//! What is acknowledged when, and what a crash may take back.
+//! Times of acknowledgements, and what a crash may take back.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -9,7 +9,7 @@ use daemon::{Daemon, SOON, next, of_schema, snapshot, turn};
 use morph_api::store::{Reason, Transaction, watch_reply};
 use morph_store::op;
 
-/// Until when an acknowledged turn is on disk.
+/// Time within which an acknowledged turn is on disk.
 const BOUND: Duration = Duration::from_millis(100);
 
 fn of_turn(n: u64) -> Transaction {
@@ -35,7 +35,7 @@ async fn an_unsynced_turn_is_on_disk_within_its_bound_and_watchers_are_told() {
             break;
         }
     }
-    // Five times its bound, as two processors are shared here.
+    // Five times the bound, since two processors are shared here.
     assert!(before.elapsed() < 5 * BOUND, "{:?}", before.elapsed());
     assert_eq!(
         daemon.client.status().await.unwrap().durable,
@@ -85,7 +85,7 @@ async fn what_must_be_synced_takes_all_before_it_along() {
             };
             turns += 1;
         }
-        // Asked to wait or not: it is not for it to choose.
+        // These ignore the request for asynchronous durability.
         let sync = match what {
             "a turn" | "what was applied already" => sync,
             _ => op::unsynced(sync),
@@ -103,8 +103,8 @@ async fn what_must_be_synced_takes_all_before_it_along() {
     }
 }
 
-/// Kills the daemon under unsynced turns, over and over: what is left is a beginning of what was sent, and no revision
-/// ever stands for two things.
+/// Kills the daemon repeatedly under asynchronous turns: what is left is a prefix of what was sent, and no revision
+/// ever stands for two changes.
 #[tokio::test]
 async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good() {
     const ROUNDS: u64 = 12;
@@ -114,7 +114,7 @@ async fn a_crash_takes_back_the_latest_turns_whole_and_their_revisions_for_good(
     for round in 0..ROUNDS {
         let mut turns = daemon.checkpoint("a").await.turn;
         let started = Instant::now();
-        // When each was acknowledged.
+        // Time at which each turn was acknowledged.
         let mut acknowledged = Vec::new();
         while started.elapsed() < Duration::from_millis(40 + 17 * round) {
             let committed = daemon.commit(op::unsynced(of_turn(turns))).await;
@@ -162,6 +162,6 @@ async fn an_orderly_end_loses_nothing() {
         (daemon.checkpoint("a").await.turn, daemon.revision().await),
         (20, revision)
     );
-    // A watcher of the end before has to load again, all the same.
+    // A watcher of an earlier incarnation has to load again.
     daemon.client.ready(SOON).await.unwrap();
 }

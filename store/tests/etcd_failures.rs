@@ -1,4 +1,4 @@
-//! What becomes of the store when etcd fails it.
+//! Behaviour of the store while etcd fails.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -23,7 +23,7 @@ fn put(app: &str, follows: u64, key: &str, value: &str) -> morph_api::store::Tra
     op::turn(turn(app, 1, follows), [put])
 }
 
-/// What a daemon says that does not start.
+/// Returns what a daemon prints that does not start.
 fn fails(url: &str, environment: &[(&str, &str)]) -> String {
     let home = TempDir::new().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_morph-stored"))
@@ -80,14 +80,14 @@ async fn while_etcd_is_away_reads_go_on_and_writes_say_so() {
     let mut late = daemon.client.watch(of_schema("a", 1)).await.unwrap();
     assert_eq!(snapshot(&mut late).await.0.len(), 1);
 
-    // One that is asked while etcd is away, and comes to its end when it is back.
+    // A commit requested while etcd is away completes when etcd is back.
     let client = daemon.client.clone();
     let waiting = tokio::spawn(async move { client.commit(put("a", 1, "k", "2")).await });
     etcd.again();
-    let landed = waiting.await.unwrap();
-    let turns = match landed {
+    let committed = waiting.await.unwrap();
+    let turns = match committed {
         Ok(done) => done.unwrap().checkpoints[0].turn,
-        // It may have taken too long; then it is sent again, as the SDK does.
+        // If it took too long it is sent again, as the SDK does.
         Err(_) => {
             until("nothing is written", async || {
                 let again = daemon.client.commit(put("a", 1, "k", "2")).await;
@@ -106,7 +106,7 @@ async fn while_etcd_is_away_reads_go_on_and_writes_say_so() {
         trouble(&daemon.client).await.is_empty().then_some(())
     })
     .await;
-    // The watch that was open goes on.
+    // The open watch continues.
     let revision = daemon.revision().await;
     let changes = changes_to(&mut watch, revision).await;
     assert_eq!(changes.last().unwrap().rows[0].value.as_deref(), Some("2"));
@@ -194,7 +194,7 @@ async fn two_daemons_on_one_prefix_lose_no_update_and_double_none() {
     for task in all {
         successes += task.await.unwrap();
     }
-    // 8 * 15 increments, and each of 60 turns once, by whichever daemon.
+    // 8 * 15 increments, and each of 60 turns once, by either daemon.
     assert_eq!(successes, 8 * 15 + 60);
     for daemon in &daemons {
         until("a daemon does not catch up", async || {
@@ -214,7 +214,7 @@ async fn a_daemon_that_lags_behind_refuses_nothing_that_would_be_taken() {
     let near = Daemon::start_on(&etcd.url("lags")).await;
     let far = Daemon::start_on(&format!("etcd://127.0.0.1:{}/lags", wire.port)).await;
     near.app("a").await;
-    // It may not have heard of the app; its first answer is right all the same.
+    // This daemon may not know the app yet; its first answer is right all the same.
     far.commit(put("a", 0, "k", "1")).await;
     wire.cut();
     near.commit(put("a", 1, "k", "2")).await;
@@ -223,12 +223,12 @@ async fn a_daemon_that_lags_behind_refuses_nothing_that_would_be_taken() {
     wire.mend();
     match asked.await.unwrap() {
         Ok(done) => assert_eq!(done.unwrap().checkpoints[0].turn, 3),
-        // It was cut off for too long to say anything.
+        // Cut off for too long to give a reason.
         Err(away) => assert!(!away.to_string().is_empty()),
     }
 }
 
-/// Increments by compare-and-set; how many succeeded.
+/// Increments a row by compare-and-set; returns the number of successes.
 async fn increments(client: Client, times: u64) -> u64 {
     let row = op::row("morpheus", "records", "count");
     let mut done = 0;
@@ -248,7 +248,7 @@ async fn increments(client: Client, times: u64) -> u64 {
     done
 }
 
-/// The same turns as somebody else sends; how many were ours.
+/// Sends the same turns as another client; returns the number that were ours.
 async fn turns(client: Client, times: u64) -> u64 {
     let (mut follows, mut ours) = (0, 0);
     while follows < times {
@@ -292,7 +292,7 @@ async fn a_watcher_sees_what_another_daemon_writes_large_and_small() {
         [follows(0), follows(1), follows(2), follows(3)],
         [0, 1, 2, 3]
     );
-    // And so does one that comes later, and finds it in etcd.
+    // A daemon that starts later finds the same in etcd.
     let three = Daemon::start_on(&url).await;
     assert_eq!(
         three.client.list("a", "many", "").await.unwrap().len(),
@@ -324,7 +324,7 @@ async fn a_large_transaction_that_was_named_is_finished_by_the_next_daemon() {
     assert_eq!(left.trim(), "");
 }
 
-/// Rows of all sizes, in tables of which some begin as others do: a start reads all of them, each once.
+/// Rows of all sizes, in tables whose names are prefixes of each other: a start reads each of them once.
 #[tokio::test]
 async fn a_start_reads_every_row_of_tables_small_and_large() {
     let url = etcd::shared().url("sizes");
@@ -369,12 +369,12 @@ async fn one_that_was_cut_off_beyond_etcds_history_loads_again() {
     let far = Daemon::start_on(&format!("etcd://127.0.0.1:{}/m", wire.port)).await;
     let mut watch = far.client.watch(of_schema("a", 1)).await.unwrap();
     snapshot(&mut watch).await;
-    // Cut off for a while: nothing is missed.
+    // A short interruption: nothing is missed.
     wire.cut();
     let revision = near.commit(put("a", 0, "k", "1")).await.revision;
     wire.mend();
     assert_eq!(changes_to(&mut watch, revision).await.len(), 1);
-    // Cut off for so long that etcd has forgotten what came since.
+    // An interruption so long that etcd has compacted the changes since.
     wire.cut();
     for n in 1..5 {
         near.commit(put("a", n, "k", &n.to_string())).await;
@@ -424,7 +424,7 @@ async fn a_full_etcd_is_refused_and_the_daemon_goes_on() {
     assert_eq!(daemon.client.list("a", "t", "").await.unwrap().len(), 1);
     let told = trouble(&daemon.client).await;
     assert!(told.contains("etcd is full"), "{told}");
-    // What an operator does about it.
+    // Steps that an operator takes.
     let head = etcd.ctl(&["get", "/m/head", "-w", "fields"]);
     let at = head
         .lines()
@@ -499,7 +499,7 @@ async fn tls_is_used_where_it_is_asked_for_and_named_where_it_fails() {
     assert!(none.contains("none.pem"), "{none}");
 }
 
-/// NAME.pem and NAME.key, signed by ca or by itself.
+/// Creates NAME.pem and NAME.key, signed by ca or by itself.
 fn certificate(home: &TempDir, name: &str, with_ca: bool) {
     let mut command = Command::new("openssl");
     command.current_dir(home.path()).stderr(Stdio::null());
@@ -553,7 +553,7 @@ fn what_is_no_store_of_ours_is_left_alone() {
             .trim(),
         "today"
     );
-    // Sealed, of format 9.
+    // Head of format 9 with a valid checksum.
     let head = sealed(b"/newer/head", &[0x08, 9]);
     put_bytes(etcd, "/newer/head", &head);
     let said = fails(&etcd.url("newer"), &[]);
@@ -578,7 +578,7 @@ fn put_bytes(etcd: &Etcd, key: &str, value: &[u8]) {
     assert!(child.wait().unwrap().success());
 }
 
-/// CRC-32 of key and content, then the content.
+/// Prepends the CRC-32 of key and content to the content.
 fn sealed(key: &[u8], content: &[u8]) -> Vec<u8> {
     let mut crc = u32::MAX;
     for byte in key.iter().chain(content) {

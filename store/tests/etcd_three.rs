@@ -1,5 +1,5 @@
-//! Three members of etcd: one that leads dies, one that leads is cut off while the daemon is connected to it, two are
-//! gone. In the long tests (`MORPH_LONG=1`).
+//! Three members of etcd: a leader dies, a leader is cut off while the daemon is connected to it, two members are
+//! gone. Part of the long tests (`MORPH_LONG=1`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 
@@ -39,14 +39,17 @@ async fn write(client: Client, acknowledged: Arc<AtomicU64>) {
     }
 }
 
-/// Until some more turns are acknowledged; how long that took.
+/// Waits until some more turns are acknowledged; returns the time that took.
 async fn progress(acknowledged: &AtomicU64, what: &str) {
     let (before, began) = (acknowledged.load(Ordering::SeqCst), Instant::now());
     while acknowledged.load(Ordering::SeqCst) < before + 20 {
         assert!(began.elapsed() < SOON, "{what}: nothing is written");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    eprintln!("{what}: writes go on after {:?}", began.elapsed());
+    println!(
+        "RESULT etcd_three writes/{what}: writes continue after | {:.1?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -88,7 +91,7 @@ async fn run() {
         three.heal();
         three.wait_healthy(&[1, 2, 3]);
     }
-    // No quorum: reads go on, and Status says what is wrong.
+    // Without a quorum reads continue, and Status says what is wrong.
     three.kill(1);
     three.kill(2);
     let began = Instant::now();
@@ -103,7 +106,7 @@ async fn run() {
     progress(&acknowledged, "the quorum is back").await;
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
-    // What etcd has, by a daemon that has not seen any of it.
+    // A new daemon shows what etcd has.
     let done = acknowledged.load(Ordering::SeqCst);
     let fresh = Daemon::start_on(&three.url("m")).await;
     let rows = fresh.client.list("a", "t", "").await.unwrap().len() as u64;
@@ -114,7 +117,7 @@ async fn run() {
     );
 }
 
-/// Faults of a run, of each kind as many.
+/// Number of faults in a run, evenly spread over the kinds.
 const FAULTS: u64 = 24;
 
 #[test]
@@ -135,7 +138,7 @@ fn rows_and_checkpoints_are_linearizable_while_leaders_are_killed_and_cut_off() 
     }
 }
 
-/// With several daemons a read may be behind what another one wrote, so reads are judged of one only.
+/// With several daemons a read may be behind what another one wrote, so reads are checked for one daemon only.
 async fn under_faults(three: &mut Three, count: usize) {
     let url = three.url(&format!("linearizable-{count}"));
     let mut daemons = Vec::new();
@@ -153,19 +156,19 @@ async fn under_faults(three: &mut Three, count: usize) {
         answered(&shared, 40).await;
         let leader = three.leader();
         match round % 4 {
-            // It dies, and a new one is chosen.
+            // The leader dies, and another is elected.
             0 => {
                 three.kill(leader);
                 answered(&shared, 20).await;
                 three.spawn(leader);
             }
-            // It is cut off, with whoever is connected to it.
+            // The leader is cut off together with the daemons connected to it.
             1 => {
                 three.isolate(leader);
                 answered(&shared, 20).await;
                 three.heal();
             }
-            // No quorum for a moment.
+            // The quorum is gone for a moment.
             2 => {
                 let other = leader % 3 + 1;
                 three.kill(leader);
@@ -173,7 +176,7 @@ async fn under_faults(three: &mut Three, count: usize) {
                 three.spawn(leader);
                 three.spawn(other);
             }
-            // A daemon dies with the leader.
+            // A daemon dies together with the leader.
             _ => {
                 three.kill(leader);
                 daemons[0].kill();
@@ -188,8 +191,9 @@ async fn under_faults(three: &mut Three, count: usize) {
         answered(&shared, 20).await;
         shared.round.fetch_add(1, Ordering::SeqCst);
     }
-    println!("{count} daemons on three members:");
-    judge(&end(workers, &shared).await, FAULTS);
+    let history = end(workers, &shared).await;
+    let run = format!("{count} daemons on three members");
+    judge("etcd_three", &run, &history, FAULTS);
 }
 
 async fn knows(daemon: &Daemon) {

@@ -1,6 +1,7 @@
-//! Files of each format that there was: read by this version, in the tree as they were written.
+//! Files of every format so far are read by this version.
 //!
-//! `pinned/store-N.txt` holds what is not zero of a file: an offset, how often 32 bytes repeat there, and these.
+//! `pinned/store-N.txt` contains what is not zero of a file: an offset, the number of repetitions of 32 bytes there,
+//! and these bytes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -71,7 +72,7 @@ async fn a_store_of_format_1_is_read_and_goes_on() {
         (shadow.schema, shadow.keys, shadow.owner.as_str()),
         (2, 1, "me")
     );
-    // What was used stays used, and what is new in this format works.
+    // Used ids stay used, and features of the current format work.
     let again = op::shared(
         [],
         [
@@ -90,7 +91,7 @@ async fn a_store_of_format_1_is_read_and_goes_on() {
     assert_eq!(daemon.client.status().await.unwrap().leases.len(), 1);
 }
 
-/// A daemon of format 1 reads the number first, and refuses what is newer; so does this one.
+/// A daemon of format 1 reads the format first and refuses a newer one, as this daemon does.
 #[tokio::test]
 async fn a_file_says_the_newest_format_once_it_was_opened() {
     let home = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! A full disk is refused cleanly, and the daemon goes on. The disk is a small file system in memory, in a mount
+//! A full disk is refused cleanly, and the daemon continues. The disk is a small file system in memory, in a mount
 //! namespace of its own (as root, or in a user namespace).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
@@ -19,7 +19,7 @@ struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

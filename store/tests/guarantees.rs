@@ -1,10 +1,10 @@
-//! The README promises nothing that no test would notice.
+//! Every guarantee in the README names tests that exist.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Names of all tests in a folder.
+/// Collects the names of all tests in a folder.
 fn tests(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -29,7 +29,7 @@ fn tests(folder: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// What looks like the name of a test.
+/// Finds words that look like names of tests.
 fn named(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_name = |part: &&str| {

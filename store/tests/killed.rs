@@ -1,4 +1,4 @@
-//! The daemon dies, wherever it is: what was acknowledged is there, and nothing else.
+//! The daemon dies anywhere: what was acknowledged is still there, and nothing else.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,12 +20,12 @@ use load::Load;
 use morph_store::{Client, op};
 use tempfile::TempDir;
 
-/// A disk that others write to makes a commit wait for seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of a commit: a busy disk can delay it for seconds.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITERS: usize = 6;
 const KILL: i32 = 9;
 
-/// Two deaths each: one at a named place, one at any moment.
+/// Number of rounds with two deaths each: one at a fail point, one at a random moment.
 fn rounds() -> u64 {
     match std::env::var_os("MORPH_LONG") {
         Some(_) => 250,
@@ -33,7 +33,7 @@ fn rounds() -> u64 {
     }
 }
 
-/// Where it dies, and how often it may have been there before.
+/// Fail points, and the number of visits before a death there.
 const PLACES: [(&str, u64); 10] = [
     ("store.open.opened", 1),
     ("store.open.formatted", 1),
@@ -44,10 +44,10 @@ const PLACES: [(&str, u64); 10] = [
     ("store.disk.write", 400),
     ("store.disk.sync", 40),
     ("store.disk.synced", 40),
-    ("store.sweep.begun", 4),
+    ("store.garbage.begun", 4),
 ];
 
-/// One directory, and the daemons that come and go in it.
+/// Directory with the daemons that run in it one after the other.
 struct House {
     home: TempDir,
     child: Option<Child>,
@@ -57,7 +57,7 @@ struct House {
 impl Drop for House {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Gone already is as good.
+            // The process may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -79,11 +79,11 @@ impl House {
         self.home.path().join("store")
     }
 
-    /// A daemon that is to fail.
+    /// Starts a daemon that will fail.
     fn start_to_fail(&mut self, plan: &str) {
         assert!(self.child.is_none());
         let mut command = command(&self.dir(), &self.home.path().join("run"));
-        // What it says before it dies is in the plan.
+        // Its last words are known from the plan.
         command
             .env("MORPH_FAIL", plan)
             .stderr(std::process::Stdio::null());
@@ -94,10 +94,10 @@ impl House {
         assert!(self.child.is_none());
         let child = command(&self.dir(), &self.home.path().join("run")).spawn();
         self.child = Some(child.unwrap());
-        self.client.ready(PATIENCE).await.unwrap();
+        self.client.ready(COMMIT_TIMEOUT).await.unwrap();
     }
 
-    /// Waits until it is dead.
+    /// Waits until the daemon has ended.
     async fn death(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let wait = async {
@@ -108,7 +108,7 @@ impl House {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, wait).await;
+        let ended = tokio::time::timeout(COMMIT_TIMEOUT, wait).await;
         if ended.is_err() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -122,7 +122,7 @@ impl House {
     }
 }
 
-/// Moments that differ from round to round, the same in every run.
+/// Returns a delay that differs from round to round and is the same in every run.
 fn moment(round: u64) -> Duration {
     Duration::from_micros(3_000 + round.wrapping_mul(2_654_435_761) % 50_000)
 }
@@ -146,12 +146,9 @@ async fn no_acknowledged_write_is_lost_wherever_the_daemon_is_killed() {
     }
     house.start().await;
     load.check("in the end").await;
-    println!(
-        "{} kills, {} turns, {} swaps",
-        rounds() * 2 + 1,
-        load.turns(),
-        load.swaps()
-    );
+    println!("RESULT killed/kills | {}", rounds() * 2 + 1);
+    println!("RESULT killed/acknowledged turns | {}", load.turns());
+    println!("RESULT killed/acknowledged swaps | {}", load.swaps());
     assert!(load.turns() > rounds() * 20 && load.swaps() > rounds() / 2);
 }
 
@@ -162,7 +159,7 @@ async fn a_daemon_that_dies_while_it_makes_its_first_file_starts_again() {
             let mut house = House::new();
             let plan = format!("store.disk.{place}:{nth}=kill");
             house.start_to_fail(&plan);
-            // It may be that few.
+            // The disk may be that slow.
             let answered = house.client.ready(Duration::from_secs(2));
             tokio::select! {
                 died = house_death(&mut house.child) => assert_eq!(died.signal(), Some(KILL)),
@@ -185,22 +182,22 @@ async fn house_death(child: &mut Option<Child>) -> ExitStatus {
     }
 }
 
-/// Whether an error was before or behind the deed, clients find out and go on; and so does the daemon.
+/// Clients find out whether an error came before or after the commit, and continue; so does the daemon.
 #[tokio::test]
 async fn an_error_at_any_place_is_no_end_and_loses_nothing() {
     let mut house = House::new();
     let plan = "store.group.judged:20=error,store.group.durable:60=error,store.disk.write:500=error,\
-        store.disk.sync:100=error,store.disk.synced:140=error,store.sweep.begun:2=error,\
+        store.disk.sync:100=error,store.disk.synced:140=error,store.garbage.begun:2=error,\
         store.disk.write:2000=error,store.disk.sync:200=error";
     house.start_to_fail(plan);
-    house.client.ready(PATIENCE).await.unwrap();
+    house.client.ready(COMMIT_TIMEOUT).await.unwrap();
     let load = Load::start(&house.client, WRITERS).await;
     let wait = async {
         while load.turns() < 1500 || load.swaps() < 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    tokio::time::timeout(COMMIT_TIMEOUT, wait).await.unwrap();
     load.check("after errors").await;
     assert!(house.child.as_mut().unwrap().try_wait().unwrap().is_none());
     house.kill().await;
@@ -225,7 +222,7 @@ async fn a_writer_that_panics_ends_the_daemon_and_loses_nothing() {
 async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
     let mut house = House::new();
     house.start_to_fail("store.group.judged:2=hang");
-    house.client.ready(PATIENCE).await.unwrap();
+    house.client.ready(COMMIT_TIMEOUT).await.unwrap();
     let client = house
         .client
         .clone()
@@ -248,7 +245,7 @@ async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
     house.client.commit(put).await.unwrap().unwrap();
 }
 
-/// The directory of a store that was ended in order, with one row of each of some apps.
+/// Creates the directory of a store that ended orderly, with one row for each of some apps.
 async fn some_store() -> TempDir {
     let mut daemon = Daemon::start().await;
     for n in 0..200 {
@@ -264,7 +261,7 @@ async fn some_store() -> TempDir {
     kept
 }
 
-/// Starts in a copy of the store that was damaged. What it refuses to start with, or every row as it was told.
+/// Starts a daemon on a damaged copy of the store. Returns its refusal to start, or every row.
 async fn start_with(damaged: &[u8]) -> Result<Vec<Result<usize, String>>, String> {
     let home = TempDir::new().unwrap();
     let (dir, run) = (home.path().join("store"), home.path().join("run"));
@@ -276,7 +273,7 @@ async fn start_with(damaged: &[u8]) -> Result<Vec<Result<usize, String>>, String
         .spawn()
         .unwrap();
     let client = Client::new(run.join("store.sock"));
-    let ready = async { client.ready(PATIENCE).await.map(|_| ()) };
+    let ready = async { client.ready(COMMIT_TIMEOUT).await.map(|_| ()) };
     let told = tokio::select! {
         ready = ready => { ready.unwrap(); Ok(()) }
         died = exited(&mut child) => Err(died),
@@ -297,7 +294,7 @@ async fn start_with(damaged: &[u8]) -> Result<Vec<Result<usize, String>>, String
             );
         }
     }
-    // Gone already is as good.
+    // The process may have ended already.
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -334,7 +331,7 @@ async fn a_flipped_bit_of_a_row_is_told_and_not_served() {
         .collect();
     assert!(places.len() >= 200, "{}", places.len());
     let mut damaged = whole.clone();
-    // All copies: which one is live is the engine's business.
+    // Damages all occurrences, since only the engine knows which one is current.
     places.iter().for_each(|at| damaged[*at + 50] ^= 1);
     let rows = start_with(&damaged).await.unwrap();
     for (n, row) in rows.iter().enumerate() {
@@ -375,6 +372,7 @@ async fn a_torn_or_damaged_file_is_told_and_never_a_wrong_answer() {
             }
         }
     }
-    println!("21 damages: {told} told, {harmless} where nothing is");
+    println!("RESULT killed/damaged files, reported | {told}");
+    println!("RESULT killed/damaged files, without effect | {harmless}");
     assert!(told > 7);
 }

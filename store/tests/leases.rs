@@ -21,7 +21,7 @@ async fn what_is_bound_to_a_lease_goes_with_it_and_only_the_owner_keeps_it() {
     daemon.commit(turn_of(0, vec![bound("goes"), stays])).await;
     let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
     let synced = snapshot(&mut watch).await.1;
-    // Kept for three times as long as it lasts.
+    // Renewed for three times as long as it lasts.
     for _ in 0..12 {
         tokio::time::sleep(ttl / 4).await;
         daemon

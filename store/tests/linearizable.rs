@@ -1,4 +1,4 @@
-//! Whatever happens, clients see one store that does one thing at a time.
+//! Clients see one store that executes one operation at a time, whatever fails.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -35,7 +35,7 @@ async fn rows_and_checkpoints_are_linearizable_while_the_daemon_is_killed() {
         history.pending() > 0,
         "no call was open when the daemon died"
     );
-    judge(&history, rounds());
+    judge("linearizable", "kills of the daemon", &history, rounds());
 }
 
 #[tokio::test]
@@ -47,5 +47,5 @@ async fn rows_and_checkpoints_are_linearizable_with_nothing_wrong() {
     answered(&shared, 400).await;
     let history = end(workers, &shared).await;
     assert_eq!(history.pending(), 0);
-    judge(&history, 0);
+    judge("linearizable", "no faults", &history, 0);
 }

@@ -1,5 +1,5 @@
-//! With the data in etcd, clients see one store that does one thing at a time too: whoever is killed, and through
-//! whichever daemon they ask.
+//! With the data in etcd, clients still see one store that executes one operation at a time: whoever is killed, and
+//! whichever daemon they use.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use daemon::Daemon;
 use daemon::etcd::Etcd;
-use history::run::{PATIENCE, WORKERS, answered, end, judge, start};
+use history::run::{COMMIT_TIMEOUT, WORKERS, answered, end, judge, start};
 use history::worker::{APP, Shared, prepare};
 
 fn rounds() -> u64 {
@@ -38,10 +38,16 @@ async fn rows_and_checkpoints_on_etcd_are_linearizable_while_daemon_and_etcd_are
         answered(&shared, 20).await;
         shared.round.fetch_add(1, Ordering::SeqCst);
     }
-    judge(&end(workers, &shared).await, rounds());
+    let history = end(workers, &shared).await;
+    judge(
+        "linearizable_etcd",
+        "kills of daemon or etcd",
+        &history,
+        rounds(),
+    );
 }
 
-/// A read may be behind what another daemon wrote, so reads are not judged; what is written on them is.
+/// A read may be behind what another daemon wrote, so only writes are checked, including those based on such reads.
 #[tokio::test]
 async fn what_two_daemons_write_is_linearizable_while_they_are_killed() {
     let etcd = Etcd::start(&[]);
@@ -53,7 +59,7 @@ async fn what_two_daemons_write_is_linearizable_while_they_are_killed() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, known).await.unwrap();
+    tokio::time::timeout(COMMIT_TIMEOUT, known).await.unwrap();
     let shared = Shared::new(WORKERS);
     let clients = daemons.each_ref().map(|daemon| daemon.client.clone());
     let workers = start(&clients, &shared, false);
@@ -66,7 +72,13 @@ async fn what_two_daemons_write_is_linearizable_while_they_are_killed() {
         answered(&shared, 20).await;
         shared.round.fetch_add(1, Ordering::SeqCst);
     }
-    judge(&end(workers, &shared).await, rounds());
+    let history = end(workers, &shared).await;
+    judge(
+        "linearizable_etcd",
+        "kills of one of two daemons",
+        &history,
+        rounds(),
+    );
 }
 
 async fn knows(daemon: &Daemon) -> bool {

@@ -1,4 +1,4 @@
-//! What every backend promises, asked of a daemon whose data is in etcd.
+//! Guarantees of every backend, tested on a daemon whose data is in etcd.
 #![allow(
     clippy::duplicate_mod,
     reason = "each file of tests brings its fixture"

@@ -1,4 +1,4 @@
-//! What keeps the daemon from starting: one clear line and exit code 1.
+//! Reasons why the daemon does not start: one clear line and exit code 1.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;

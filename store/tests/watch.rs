@@ -1,4 +1,4 @@
-//! Watchers under concurrent commits: each change exactly once, in order, or told that the watch is over.
+//! Watchers during concurrent commits: each change exactly once and in order, or the end of the watch.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod daemon;
@@ -21,7 +21,7 @@ fn take(view: &mut View, row: RowValue) {
     };
 }
 
-/// Turns that put and delete, each with a row that says which turn it is.
+/// Sends turns that put and delete, each with a row that contains the number of its turn.
 async fn write(client: Client, app: String, turns: u64) {
     for n in 0..turns {
         let ops = [
@@ -35,7 +35,7 @@ async fn write(client: Client, app: String, turns: u64) {
     }
 }
 
-/// Watches from wherever the app is by now, and checks every message until the last turn.
+/// Watches from the app's current revision, and checks every message until the last turn.
 async fn follow(client: Client, app: String, turns: u64) -> View {
     let mut watch = client.watch(of_schema(&app, 1)).await.unwrap();
     let (rows, synced) = snapshot(&mut watch).await;
@@ -292,7 +292,7 @@ async fn a_watcher_does_not_take_a_new_primary_for_the_old_one() {
     let mut watch = daemon.client.watch(of_schema("a", 1)).await.unwrap();
     let synced = snapshot(&mut watch).await.1;
     drop(watch);
-    // To another schema and back: the version is the same, the keyspace is not.
+    // To another schema and back: the version is the same, but the keyspace is another.
     for (old, new, schema) in [(1, 2, 2), (2, 3, 1)] {
         let create = op::create_shadow("a", new, schema, "me");
         let revision = daemon.commit(op::shared([], [create])).await.revision;

@@ -145,7 +145,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
     assert_eq!(
         records.load::<AppRow>(APPS).await.unwrap()[0].1,
         app(1),
-        "nothing was written"
+        "the group of transactions was not committed"
     );
     // The way back goes on from whatever there is.
     let forced = fence(&records, fencing(0, true), &other).await.unwrap();

@@ -1,55 +1,55 @@
-//! What the entries of a config table have to be, as a manifest says it.
+//! Checks of entries in config tables, as a manifest declares them.
 
 use serde::Deserialize;
 
-/// The form of an entry.
+/// Required form of a table's entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// Of its key.
+    /// Form that the key must have.
     #[serde(default)]
     pub key: KeyForm,
-    /// Of its value.
+    /// Form that the value must have.
     #[serde(default)]
     pub value: ValueForm,
-    /// The least integer.
+    /// Smallest integer that is allowed.
     pub min: Option<i64>,
-    /// The greatest integer.
+    /// Largest integer that is allowed.
     pub max: Option<i64>,
 }
 
-/// Forms of keys.
+/// Forms that a key can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum KeyForm {
-    /// Anything.
+    /// Any text is allowed.
     #[default]
     #[serde(rename = "text")]
     Text,
-    /// A datapath id.
+    /// Datapath id of a switch.
     #[serde(rename = "dpid")]
     Dpid,
-    /// A datapath id, a slash and the number of a port.
+    /// Datapath id, a slash, and a port number.
     #[serde(rename = "dpid/port")]
     DpidPort,
 }
 
-/// Forms of values.
+/// Forms that a value can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueForm {
-    /// Any JSON document.
+    /// Any JSON document is allowed.
     #[default]
     Any,
-    /// A whole number, within `min` and `max`.
+    /// Integer within `min` and `max`.
     Integer,
-    /// Text.
+    /// JSON string of any content.
     Text,
-    /// true or false.
+    /// JSON value `true` or `false`.
     Bool,
 }
 
 impl Check {
-    /// What is wrong with the check itself.
+    /// Returns what is wrong with the check itself.
     pub(crate) fn wrong(&self) -> Option<String> {
         let bounded = self.min.is_some() || self.max.is_some();
         if bounded && self.value != ValueForm::Integer {
@@ -61,7 +61,7 @@ impl Check {
         }
     }
 
-    /// What is wrong with a value.
+    /// Returns what is wrong with a value.
     pub fn value(&self, value: &serde_json::Value) -> Result<(), String> {
         let fits = match self.value {
             ValueForm::Any => true,

@@ -1,31 +1,31 @@
-//! Whose a rule is: Morpheus's layout of the OpenFlow cookie.
+//! Morpheus's layout of the OpenFlow cookie, which tells whose rule it is.
 //!
-//! `0x4D (8 bits) | app (8) | epoch (16) | the app's own (32)`. App 0 is Morpheus itself. Any other first byte, and
-//! all ones, is foreign: shown, never touched.
+//! `0x4D (8 bits) | app (8) | epoch (16) | the app's own (32)`. App 0 is Morpheus itself. A cookie with another first
+//! byte, or with all bits set, is foreign: such rules are shown and never touched.
 
-/// The first byte of every cookie of ours: 'M'.
+/// First byte of every cookie of Morpheus: 'M'.
 const FIRST: u64 = 0x4D << 56;
-/// Selects the first byte and the app.
+/// Mask of the first byte and the app.
 const OF_APP: u64 = 0xFFFF << 48;
 
-/// The parts of one of our cookies.
+/// Parts of a cookie of Morpheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cookie {
-    /// The app's id in its manifest; 0 is Morpheus.
+    /// Id of the app in its manifest; 0 is Morpheus.
     pub app: u8,
     /// Low 16 bits of the epoch that added the rule. Comparisons of rules ignore it.
     pub epoch: u16,
-    /// The app's own 32 bits.
+    /// The 32 bits that the app may use.
     pub own: u32,
 }
 
 impl Cookie {
-    /// The wire value.
+    /// Returns the value on the wire.
     pub const fn to_u64(self) -> u64 {
         FIRST | (self.app as u64) << 48 | (self.epoch as u64) << 32 | self.own as u64
     }
 
-    /// The parts of a cookie, or `None` where it is foreign.
+    /// Returns the parts of a cookie, or `None` if it is foreign.
     pub const fn from_u64(cookie: u64) -> Option<Self> {
         if cookie >> 56 != FIRST >> 56 {
             return None;
@@ -37,12 +37,12 @@ impl Cookie {
         })
     }
 
-    /// Cookie and mask that select every rule of ours.
+    /// Returns cookie and mask that select every rule of Morpheus.
     pub const fn all() -> (u64, u64) {
         (FIRST, 0xFF << 56)
     }
 
-    /// Cookie and mask that select every rule of an app, whatever its epoch.
+    /// Returns cookie and mask that select every rule of an app, whatever its epoch.
     pub const fn all_of(app: u8) -> (u64, u64) {
         (FIRST | (app as u64) << 48, OF_APP)
     }

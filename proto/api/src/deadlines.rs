@@ -1,26 +1,27 @@
-//! How long each step of an upgrade may take: in `app.toml` (`[upgrade]`), on the command line, and in the record.
+//! Deadlines of the steps of an upgrade, as given in `app.toml` (`[upgrade]`), on the command line, and in the
+//! record.
 
 use std::time::Duration;
 
-/// The longest that any of them may be.
+/// Maximum of every deadline.
 const MOST: Duration = Duration::from_secs(3600);
 
-/// How long each step of an upgrade may take. What happens at the end of each stands in [`Deadlines::NAMES`].
+/// Deadlines of the steps of an upgrade. [`Deadlines::NAMES`] says what happens when one passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Deadlines {
-    /// Between two reports on the shadow of the state.
+    /// Time between two reports on the shadow of the state.
     pub shadow: Duration,
-    /// For the new instance to get ready.
+    /// Time for the new instance to become ready.
     pub start: Duration,
-    /// For its answer to a probe.
+    /// Time for the answer to a probe.
     pub probe: Duration,
-    /// For the old instance to finish its turns.
+    /// Time for the old instance to finish its turns.
     pub quiesce: Duration,
-    /// For the whole hold; the proxy keeps it.
+    /// Time for the whole hold, which the proxy enforces.
     pub hold: Duration,
-    /// For the store's answer to the fence.
+    /// Time for the store's answer to the fence.
     pub fence: Duration,
-    /// For the first rules of several apps that are upgraded as one.
+    /// Time for the first rules of all members of a group upgrade.
     pub rules: Duration,
 }
 
@@ -31,7 +32,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Where neither `app.toml` nor the operator says otherwise.
+    /// Deadlines where neither `app.toml` nor the operator sets others.
     pub const DEFAULT: Deadlines = Deadlines {
         shadow: Duration::from_secs(60),
         start: Duration::from_secs(20),
@@ -41,7 +42,7 @@ impl Deadlines {
         fence: Duration::from_secs(2),
         rules: Duration::from_secs(3),
     };
-    /// Their names, and what happens when one passes.
+    /// Names of the deadlines, and what happens when one passes.
     pub const NAMES: [(&'static str, &'static str); 7] = [
         (
             "shadow",
@@ -73,7 +74,7 @@ impl Deadlines {
         ),
     ];
 
-    /// Sets one by its name.
+    /// Sets a deadline by its name.
     pub fn set(&mut self, name: &str, time: Duration) -> Result<(), String> {
         if time.is_zero() || time > MOST {
             return Err(format!("{name}: {time:?} is not from 1 ms to 1 h"));
@@ -97,7 +98,7 @@ impl Deadlines {
         Ok(())
     }
 
-    /// Each with its name.
+    /// Returns all deadlines with their names.
     pub fn all(&self) -> [(&'static str, Duration); 7] {
         [
             ("shadow", self.shadow),
@@ -110,7 +111,7 @@ impl Deadlines {
         ]
     }
 
-    /// Whether they make sense together.
+    /// Checks that the deadlines are consistent with each other.
     pub fn check(&self) -> Result<(), String> {
         match self.hold > self.quiesce {
             true => Ok(()),
@@ -122,7 +123,7 @@ impl Deadlines {
     }
 }
 
-/// A number with its unit: `500ms`, `30s`, `5m`, `1h`.
+/// Parses a number with its unit: `500ms`, `30s`, `5m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &text[digits.len()..] {

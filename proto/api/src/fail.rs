@@ -3,25 +3,25 @@
 //! ```text
 //! MORPH_FAIL=name[:n][@file]=action[,name...]
 //!
-//! store.group.written=kill            dies when it gets there
-//! store.group.written:3=error         the third time only
-//! store.group.written@/tmp/now=hang   only once the file is there, and removes it: armed at the moment of choice,
-//!                                     and once, however many processes inherit the variable
+//! store.group.written=kill            dies there
+//! store.group.written:3=error         only the third time
+//! store.group.written@/tmp/now=hang   only while the file exists, and removes it: so a test chooses the moment,
+//!                                     and one process fails, however many inherit the variable
 //! ```
 //!
-//! | action | what the process does there |
+//! | action | effect on the process |
 //! |---|---|
 //! | `kill` | SIGKILL to itself |
-//! | `stop` | SIGSTOP to itself, until someone sends SIGCONT |
-//! | `panic` | panics on the thread that is there |
-//! | `error` | the place fails as if what it stands for had failed |
-//! | `hang` | the thread that is there never goes on; with [`reached`] the task |
+//! | `stop` | SIGSTOP to itself, until somebody sends SIGCONT |
+//! | `panic` | panics on the current thread |
+//! | `error` | the place fails as if the operation there had failed |
+//! | `hang` | the current thread never continues; with [`reached`] the current task |
 //!
-//! They are in every build, so that what is tested is what is shipped. A place costs one load of a static and a branch:
-//! the variable is read once, and where it is not set there is nothing to compare. It does no more than whoever sets a
-//! process's environment can do to it anyway.
+//! Fail points are in every build, so that tests run what is shipped. One costs a load of a static and a branch: the
+//! variable is read once, and if it is not set there is nothing to compare. It gives nobody new powers, since whoever sets
+//! a process's environment can do the same in other ways.
 //!
-//! A name is `process.part.moment`; the names stand where they are used, and in that crate's README.
+//! A name is `process.part.moment`. Names are documented where they are used, and in the README of that crate.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -29,17 +29,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const VARIABLE: &str = "MORPH_FAIL";
 
-/// None where nothing is to fail. Read once, at the first place that is reached.
+/// Plan of failures, read when the first fail point is reached. `None` if nothing is to fail.
 static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 
-/// A place was told to fail with an error.
+/// Failure of a fail point whose action is `error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the fail point {0} was told to fail")]
-pub struct Failed(pub String);
+pub struct InjectedFailure(pub String);
 
-/// A place in synchronous code. Fails only where `MORPH_FAIL` names it.
+/// Marks a fail point in synchronous code. It fails only if `MORPH_FAIL` names it.
 #[inline]
-pub fn point(name: &str) -> Result<(), Failed> {
+pub fn point(name: &str) -> Result<(), InjectedFailure> {
     match PLAN.get_or_init(read) {
         None => Ok(()),
         Some(plan) => match plan.act(name)? {
@@ -51,9 +51,9 @@ pub fn point(name: &str) -> Result<(), Failed> {
     }
 }
 
-/// A place in a task. As [`point`], but `hang` holds up this task and no other.
+/// Marks a fail point in a task. Unlike [`point`], its action `hang` blocks only this task.
 #[inline]
-pub async fn reached(name: &str) -> Result<(), Failed> {
+pub async fn reached(name: &str) -> Result<(), InjectedFailure> {
     match PLAN.get_or_init(read) {
         None => Ok(()),
         Some(plan) => match plan.act(name)? {
@@ -63,7 +63,8 @@ pub async fn reached(name: &str) -> Result<(), Failed> {
     }
 }
 
-/// A plan that is not understood is told, and nothing fails by it: a process must not fail to start by a test's typo.
+/// Reads the plan. A malformed plan is reported and nothing fails: a typo in a test must not keep a process from
+/// starting.
 fn read() -> Option<Plan> {
     let text = std::env::var(VARIABLE).ok()?;
     match Plan::parse(&text) {
@@ -75,16 +76,16 @@ fn read() -> Option<Plan> {
     }
 }
 
-/// What fails, in the order in which it was said.
+/// Failures in the order in which they were given.
 #[derive(Debug)]
 struct Plan(Vec<Place>);
 
 #[derive(Debug)]
 struct Place {
     name: String,
-    /// Counted from one.
+    /// Number of the visit that fails, from one.
     nth: u64,
-    /// Fails only if this is there, and takes it away.
+    /// File that must exist for the failure, and is removed by it.
     armed_by: Option<PathBuf>,
     action: Action,
     reached: AtomicU64,
@@ -106,16 +107,16 @@ impl Plan {
         places.map(Plan)
     }
 
-    /// What is to fail now, if anything is.
+    /// Returns the action that is due now.
     fn due(&self, name: &str) -> Option<Action> {
         let mut here = self.0.iter().filter(|place| place.name == name);
         here.find_map(Place::due)
     }
 
-    /// Whether to hang.
+    /// Carries out the action that is due. Returns true if the caller has to hang.
     #[cold]
     #[allow(clippy::panic, reason = "it is what was asked for")]
-    fn act(&self, name: &str) -> Result<bool, Failed> {
+    fn act(&self, name: &str) -> Result<bool, InjectedFailure> {
         let Some(action) = self.due(name) else {
             return Ok(false);
         };
@@ -124,7 +125,7 @@ impl Plan {
             Action::Kill => signal(rustix::process::Signal::KILL),
             Action::Stop => signal(rustix::process::Signal::STOP),
             Action::Panic => panic!("the fail point {name} was told to panic"),
-            Action::Error => return Err(Failed(name.to_owned())),
+            Action::Error => return Err(InjectedFailure(name.to_owned())),
             Action::Hang => return Ok(true),
         }
         Ok(false)
@@ -172,7 +173,7 @@ impl Place {
         })
     }
 
-    /// Removing the file claims it: of several processes one fails.
+    /// Removing the file claims the failure, so that only one of several processes fails.
     fn due(&self) -> Option<Action> {
         if self.armed_by.as_ref().is_some_and(|file| !file.exists()) {
             return None;

@@ -1,4 +1,4 @@
-//! The interfaces between Morpheus's processes, as protobuf, and what tonic makes of them.
+//! Interfaces between Morpheus's processes: protobuf definitions, and the code that tonic generates from them.
 //!
 //! | module | who speaks it | where |
 //! |---|---|---|
@@ -32,24 +32,25 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
 }
 
-/// The management API (`management.proto`).
+/// Management API of morphd (`management.proto`).
 pub use generated::morpheus::management::v1 as management;
-/// Between an app instance and the proxy (`session.proto`).
+/// Sessions between an app instance and the proxy (`session.proto`).
 pub use generated::morpheus::session::v1 as session;
-/// The versioned store (`store.proto`).
+/// Versioned store of all state (`store.proto`).
 pub use generated::morpheus::store::v1 as store;
-/// Between morphd, the proxy and, through it, the instances (`supervisor.proto`).
+/// Messages between morphd, the proxy and, through it, the instances (`supervisor.proto`).
 pub use generated::morpheus::supervisor::v1 as supervisor;
 
-/// The name under which Morpheus's own records stand in the store, keyspace 1; no app may bear it.
+/// App under which Morpheus's own records are stored, in keyspace 1. No real app may have this name.
 pub const RECORDS: &str = "morpheus";
 
-/// Version of the protocol between app instances and the proxy (`session.proto`), which an instance names in its `Hello`. The
-/// proxy refuses another version: raise it with every change that an older release cannot live with.
+/// Version of the protocol between app instances and the proxy (`session.proto`), which an instance names in its
+/// `Hello`. The proxy refuses any other version. Raise it with every change that older releases cannot handle.
 pub const PROTOCOL: u32 = 1;
 
-/// Exit status of an instance whose session was refused for good: starting it again changes nothing (`EX_PROTOCOL` of sysexits.h).
+/// Exit status of an instance whose session was refused for good, so that starting it again changes nothing
+/// (`EX_PROTOCOL` of sysexits.h).
 pub const EXIT_PROTOCOL: u8 = 76;
 
-/// All `.proto` files, for gRPC server reflection.
+/// Descriptors of all `.proto` files, for gRPC server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

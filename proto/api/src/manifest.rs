@@ -1,4 +1,4 @@
-//! `app.toml`: what a release of an app says of itself. Its documentation is `docs/app-toml.md`.
+//! Manifest of a release, `app.toml`. It is documented in `docs/app-toml.md`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,58 +8,59 @@ use serde::Deserialize;
 use crate::check::Check;
 use crate::deadlines::{Deadlines, duration};
 
-/// The manifest of one release.
+/// Content of a release's `app.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Lower-case letters, digits and hyphens, starting with a letter; at most 32 characters.
+    /// Name of the app: lower-case letters, digits and hyphens, starting with a letter; at most 32 characters.
     pub name: String,
     /// Semantic version of the release.
     pub version: semver::Version,
-    /// 1 to 254, unique among the apps of a network: the second byte of its cookies.
+    /// Number of the app from 1 to 254, unique in a network: the second byte of its cookies.
     pub id: u8,
-    /// The executable, relative to the bundle's folder.
+    /// Executable, relative to the bundle's folder.
     pub exec: PathBuf,
     /// Version of the schema of its tables, from 1.
     pub schema: u32,
-    /// Schema versions that it can read and write through its `up` and `down`: neighbours, and those that these lead to.
+    /// Schema versions that it can read and write through its `up` and `down`: neighbours, and those to which these
+    /// lead.
     #[serde(default)]
     pub migrates: Vec<u32>,
     /// First and last OpenFlow table. The last one is its exit, which belongs to Morpheus.
     pub tables: [u8; 2],
-    /// Decides where packets go. Two apps that do are refused together.
+    /// True if it decides where packets go. Two such apps are refused.
     #[serde(default)]
     pub forwards: bool,
     /// Apps whose tables it reads, and the schema version that it understands.
     #[serde(default)]
     pub reads: BTreeMap<String, u32>,
-    /// MiB of memory that an instance may take; beyond that it ends. Default: half of the machine's.
+    /// MiB of memory that an instance may take before it is ended. Default: half of the machine's memory.
     #[serde(default)]
     pub memory_mib: Option<u64>,
-    /// What else an instance may have.
+    /// Other limits of an instance.
     #[serde(default)]
     pub limits: Limits,
-    /// When a turn counts as stored.
+    /// Condition under which a turn counts as stored.
     #[serde(default)]
     pub durability: Durability,
-    /// Its tables that people may write with `morphctl config set`.
+    /// Tables that people may write with `morphctl config set`.
     #[serde(default)]
     pub config: Vec<String>,
-    /// What the entries of these tables have to be.
+    /// Checks of the entries of these tables.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
-    /// How long the steps of an upgrade to this release may take, by name: `start = "40s"`.
+    /// Deadlines of the steps of an upgrade to this release, by name: `start = "40s"`.
     #[serde(default)]
     pub upgrade: BTreeMap<String, String>,
 }
 
-/// The most that an instance may have.
+/// Limits of an instance's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Files and sockets that it has open.
+    /// Files and sockets that it may have open.
     pub open_files: u32,
-    /// Processes and threads of all instances of the app; kept where the app has a user of its own.
+    /// Processes and threads of all instances of the app. Enforced only if the app has a user of its own.
     pub processes: u32,
     /// MiB of memory that are written to a file when it crashes.
     pub core_mib: u64,
@@ -92,53 +93,54 @@ impl Limits {
     }
 }
 
-/// When the store acknowledges an app's turns.
+/// Condition under which the store acknowledges an app's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// Each once it is on disk.
+    /// Acknowledged once the turn is on disk.
     #[default]
     Sync,
-    /// At once; on disk at most 100 ms later. What a crash of the store takes back is answered again.
+    /// Acknowledged at once, and on disk at most 100 ms later. Events whose turns a crash of the store takes back are
+    /// answered again.
     Async,
 }
 
-/// A manifest that cannot be used.
+/// Reason why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Not TOML, or with unknown, missing or mistyped keys.
+    /// The file is not TOML, or has unknown, missing or mistyped keys.
     #[error("{}: {message}", path.display())]
     Parse {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Line, column and what was found.
+        /// Line and column, and what was found there.
         message: String,
     },
-    /// Well-formed, but with a value that is not allowed.
+    /// The file is well-formed, but a value is not allowed.
     #[error("{}: {key}: {message}", path.display())]
     Value {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which key.
+        /// Key of the value.
         key: &'static str,
-        /// What was found and what is allowed.
+        /// Value that was found, and what is allowed.
         message: String,
     },
 }
 
-/// Table 0 belongs to Morpheus; 254 is the last that OpenFlow numbers (1.3.5, `OFPTT_MAX`).
+/// OpenFlow tables of apps. Table 0 belongs to Morpheus; 254 is the last that OpenFlow numbers (1.3.5, `OFPTT_MAX`).
 const TABLES: std::ops::RangeInclusive<u8> = 1..=254;
 
 impl Manifest {
-    /// The file's name within a bundle.
+    /// Name of the file within a bundle.
     pub const FILE: &'static str = "app.toml";
 
     /// Reads and checks a manifest.
@@ -166,7 +168,7 @@ impl Manifest {
         }
     }
 
-    /// How long the steps of an upgrade to this release may take.
+    /// Returns the deadlines of the steps of an upgrade to this release.
     pub fn deadlines(&self) -> Result<Deadlines, String> {
         let mut deadlines = Deadlines::default();
         for (name, time) in &self.upgrade {
@@ -239,7 +241,7 @@ impl Manifest {
         })
     }
 
-    /// Whether its migrations lead to this schema version, step by step.
+    /// Returns true if its migrations lead to this schema version, step by step.
     fn leads_to(&self, other: u32) -> bool {
         let (low, high) = match other < self.schema {
             true => (other + 1, self.schema),

@@ -1,4 +1,4 @@
-//! Records within a session's blobs: see `session.proto` for their form.
+//! Records within the blobs of a session. Their form is documented in `session.proto`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -11,32 +11,32 @@ const OPENFLOW_HEADER: usize = 8;
 /// One record of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// The bytes of a `ToApp` or `FromApp`, by direction.
+    /// Bytes of a `ToApp` or `FromApp`, depending on the direction.
     Control(Bytes),
-    /// One whole OpenFlow message, and the channel that it is for or from.
+    /// Complete OpenFlow message with its channel.
     Message {
-        /// Never 0.
+        /// Number of the channel, never 0.
         channel: u32,
-        /// Header included.
+        /// Bytes of the message with its header.
         message: Bytes,
     },
 }
 
-/// A blob that is not a sequence of records.
+/// Error for a blob that is not a sequence of records.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record at byte {offset}: {what} needs {needed} bytes, {left} are left")]
 pub struct RecordError {
-    /// From the start of the blob.
+    /// Offset from the start of the blob.
     pub offset: usize,
-    /// The part that does not fit.
+    /// Part that does not fit.
     pub what: &'static str,
-    /// Bytes that it takes.
+    /// Bytes that the part takes.
     pub needed: usize,
     /// Bytes from there to the end of the blob.
     pub left: usize,
 }
 
-/// The records of a blob, in order; ends after the first error.
+/// Iterator over the records of a blob, which ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Records {
     blob: Bytes,
@@ -109,7 +109,7 @@ pub fn put_control(blob: &mut BytesMut, control: &impl Message) {
     let _ = control.encode(blob);
 }
 
-/// Appends an OpenFlow message, header included, for or from a channel.
+/// Appends an OpenFlow message with its header, for or from a channel.
 pub fn put_message(blob: &mut BytesMut, channel: u32, message: &[u8]) {
     blob.put_u32(channel);
     blob.put_slice(message);

@@ -1,22 +1,22 @@
-//! Which role Morpheus asks its switches for.
+//! Controller role that Morpheus requests from its switches.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// As OpenFlow 1.3 has them (section 6.3.5).
+/// Controller roles of OpenFlow 1.3 (section 6.3.5).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Role {
-    /// All rights, as other controllers of the switch may have too.
+    /// All rights, shared with other controllers of the switch.
     #[default]
     Equal,
     /// All rights; a former master becomes a slave.
     Master,
-    /// Reads only.
+    /// Read access without writes.
     Slave,
 }
 
 impl Role {
-    /// As people write it.
+    /// Returns the name as people write it.
     pub fn name(self) -> &'static str {
         match self {
             Role::Equal => "equal",

@@ -1,4 +1,4 @@
-//! The order of events.
+//! Order and text of sequence numbers.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use crate::store::Seq;
 
 impl Seq {
-    /// Before all events.
+    /// Sequence number before all events.
     pub const ZERO: Seq = Seq {
         incarnation: 0,
         n: 0,

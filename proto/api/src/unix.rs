@@ -1,4 +1,4 @@
-//! gRPC over unix sockets.
+//! gRPC connections over unix sockets.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Error, Uri};
 
-/// How long a connect may take. A local socket answers at once or not at all.
+/// Time limit of a connect. A local socket answers at once or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
 
 fn endpoint() -> Endpoint {
-    // The URI names no host that is ever looked up; the connector decides.
+    // The URI names no host that is ever looked up, since the connector ignores it.
     Endpoint::from_static("http://localhost").connect_timeout(CONNECT)
 }
 
@@ -31,7 +31,8 @@ fn connector(
     })
 }
 
-/// The mode of a socket for apps: their group's where the folder hands its group on (set-group-ID), else its owner's only.
+/// Returns the mode of a socket for apps: accessible to their group if the folder passes its group on (set-group-ID),
+/// otherwise to its owner only.
 pub fn mode_for_apps(socket: &Path) -> u32 {
     let folder = socket.parent().map(std::fs::metadata);
     match folder {
@@ -47,7 +48,7 @@ pub async fn connect(path: impl AsRef<Path>) -> Result<Channel, Error> {
         .await
 }
 
-/// A channel that connects on its first call, and again after the server was away.
+/// Returns a channel that connects on its first call, and again after the server was away.
 pub fn connect_lazy(path: impl AsRef<Path>) -> Channel {
     endpoint().connect_with_connector_lazy(connector(path.as_ref().to_owned()))
 }

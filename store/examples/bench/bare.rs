@@ -1,4 +1,4 @@
-//! The engine alone, in this process: the same rows, as many of them to a commit, each commit synced.
+//! The engine alone, in this process: the same rows, in groups of the same size, each with an fsync.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ impl Bare {
         })
     }
 
-    /// Rows a second in groups of this size.
+    /// Returns rows a second in groups of this size.
     pub(crate) fn puts(&self, group: usize, time: Duration) -> Result<f64> {
         let (start, mut n) = (Instant::now(), 0);
         while start.elapsed() < time {
@@ -50,7 +50,7 @@ impl Bare {
         Ok((n * group as u64) as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// Reads of one row a second, each in a view of its own.
+    /// Returns reads of one row a second, each in a view of its own.
     pub(crate) fn gets(&self, time: Duration) -> Result<f64> {
         let (start, mut n) = (Instant::now(), 0);
         while start.elapsed() < time {
@@ -62,7 +62,7 @@ impl Bare {
         Ok(n as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// Writes so many rows, then walks over them: rows a second.
+    /// Writes rows and scans them; returns rows a second of the scan.
     pub(crate) fn range(&self, keys: u64) -> Result<f64> {
         let write = self.database.begin_write()?;
         let mut table = write.open_table(TABLE)?;

@@ -1,4 +1,4 @@
-//! A daemon of its own, in a directory of its own.
+//! Daemon in a directory of its own.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -14,22 +14,22 @@ pub(crate) struct Daemon {
     pub(crate) client: Client,
     home: TempDir,
     binary: String,
-    /// Where its data is, if that is not in its directory.
+    /// URL of its data, if that is not in its directory.
     backend: Option<String>,
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Without a write for so long it has nothing to do.
+/// Time without a write after which the daemon is idle.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Bytes of a process by a line of its status.
+/// Reads a number of bytes from a line of a process's status.
 pub(crate) fn resident(pid: u32, what: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with(what));
@@ -67,22 +67,22 @@ impl Daemon {
         })
     }
 
-    /// Bytes that are resident now, of the process's own: pages of files are the system's.
+    /// Returns the process's own resident memory in bytes, without pages of files.
     pub(crate) fn memory(&self) -> Result<u64> {
         resident(self.child.id(), "RssAnon")
     }
 
-    /// Seconds of CPU that it has used, to a hundredth.
+    /// Returns its CPU time in seconds, to a hundredth.
     pub(crate) fn cpu(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let fields: Vec<u64> = fields.split_whitespace().flat_map(str::parse).collect();
-        // Without name and state, which are no numbers.
+        // Skips name and state, which are no numbers.
         let ticks = fields.get(10).zip(fields.get(11)).map(|(u, s)| u + s);
         Ok(ticks.ok_or("no times in stat")? as f64 / 100.0)
     }
 
-    /// Waits until it writes nothing any more: what was dropped has been swept up.
+    /// Waits until the garbage is collected and nothing is written any more.
     pub(crate) async fn settle(&self) -> Result<()> {
         let mut looks = tokio::time::interval(QUIET);
         let mut before = None;
@@ -98,12 +98,12 @@ impl Daemon {
         Err("the daemon goes on writing".into())
     }
 
-    /// Bytes of its file.
+    /// Returns the size of its file.
     pub(crate) fn file(&self) -> Result<u64> {
         Ok(std::fs::metadata(self.home.path().join("store/store.redb"))?.len())
     }
 
-    /// Ends it, in order or not, and starts it again: until it answers.
+    /// Ends the daemon, orderly or not, and starts it again; returns the time until it answers.
     pub(crate) async fn restart(&mut self, in_order: bool) -> Result<Duration> {
         if in_order {
             let pid = rustix::process::Pid::from_child(&self.child);

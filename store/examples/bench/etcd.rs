@@ -1,4 +1,5 @@
-//! An etcd of its own, and that etcd alone: the same rows, one by one and in the largest transactions that it takes.
+//! etcd of the benchmark's own, and etcd alone: the same rows, one by one and in the largest transactions that it
+//! takes.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use crate::load::{ROWS, VALUE};
 use crate::{Failed, Result, daemon};
 
-/// Operations of one transaction: etcd's limit.
+/// Maximum of operations in one transaction of etcd.
 pub(crate) const GROUP: usize = 128;
 const SOON: Duration = Duration::from_secs(20);
 
@@ -23,7 +24,7 @@ pub(crate) struct Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -34,10 +35,10 @@ fn key(client: usize, n: u64) -> String {
 }
 
 impl Etcd {
-    /// None: there is no etcd on the PATH.
+    /// Starts etcd, or returns `None` if there is none on the PATH.
     pub(crate) async fn start() -> Result<Option<Etcd>> {
         let home = TempDir::new()?;
-        // All are held until all are known, so that they differ.
+        // All listeners are held until all ports are known, so that they differ.
         let free = [
             TcpListener::bind("127.0.0.1:0")?,
             TcpListener::bind("127.0.0.1:0")?,
@@ -91,12 +92,12 @@ impl Etcd {
         format!("etcd://127.0.0.1:{}/{prefix}", self.port)
     }
 
-    /// Bytes that are resident now, its file's pages among them.
+    /// Returns its resident memory in bytes, with pages of its file.
     pub(crate) fn memory(&self) -> Result<u64> {
         daemon::resident(self.child.id(), "VmRSS")
     }
 
-    /// Rows a second in transactions of [`GROUP`], one after the other.
+    /// Returns rows a second in transactions of [`GROUP`], one after the other.
     pub(crate) async fn groups(&self, time: Duration) -> Result<f64> {
         let (start, mut n, mut client) = (Instant::now(), 0, self.client.clone());
         while start.elapsed() < time {
@@ -108,12 +109,12 @@ impl Etcd {
         Ok((n * GROUP as u64) as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// Rows a second, each put by itself, by so many clients at once.
+    /// Returns rows a second, each put by itself, by several clients at once.
     pub(crate) async fn puts(&self, clients: usize, time: Duration) -> Result<f64> {
         self.all(clients, time, true).await
     }
 
-    /// The same for reads of one row.
+    /// Returns reads of one row a second, by several clients at once.
     pub(crate) async fn gets(&self, clients: usize, time: Duration) -> Result<f64> {
         self.all(clients, time, false).await
     }

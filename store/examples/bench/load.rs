@@ -1,4 +1,4 @@
-//! Clients at work, for a time: what they did a second.
+//! Clients that work for a time, and their rates.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{Failed, Result};
 pub(crate) const ROWS: u64 = 1000;
 pub(crate) const VALUE: &str = "{\"dpid\":\"0000000000000001\",\"port\":12}";
 
-/// One client: an app, or a part of the one that all share.
+/// Client with an app of its own, or with a part of a shared one.
 #[derive(Clone)]
 struct One {
     client: Client,
@@ -61,7 +61,8 @@ impl One {
         Ok(())
     }
 
-    /// The same write without checkpoint and cursor: a row of the shadow, whose keyspace is written with it as a primary's is.
+    /// Writes the same without checkpoint and cursor: a row of the shadow, whose keyspace is written with it like a
+    /// primary.
     async fn change(&mut self) -> Result<()> {
         let row = op::row_in(&self.app, 2, "hosts", table_key(self.changes));
         let watermark = op::watermark(&self.app, 2, "bench", 1);
@@ -77,7 +78,7 @@ impl One {
     }
 }
 
-/// What a client does.
+/// Kind of work.
 #[derive(Clone, Copy)]
 enum Work {
     Turn,
@@ -106,12 +107,12 @@ impl Apps {
         Ok(self.work(self.0.len(), time, Work::Get).await?.0)
     }
 
-    /// One of them only.
+    /// Runs a single client.
     pub(crate) async fn alone(&mut self, time: Duration) -> Result<f64> {
         Ok(self.work(1, time, Work::Turn).await?.0)
     }
 
-    /// Turns, and how long each waited, ordered.
+    /// Runs turns; returns how long each waited, in order.
     pub(crate) async fn waits(&mut self, time: Duration) -> Result<(f64, Vec<Duration>)> {
         self.work(self.0.len(), time, Work::Turn).await
     }

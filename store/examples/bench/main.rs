@@ -1,6 +1,7 @@
-//! What the store costs, as ratios within one run: `bench MORPH-STORED [KEYS [PART...]]`, or `make bench-store`.
+//! Costs of the store, as ratios within one run: `bench MORPH-STORED [KEYS [PART...]]`, or `make bench-store`.
 //!
-//! Absolute figures differ from disk to disk, and from minute to minute on one; what is compared runs in turns.
+//! Absolute figures differ from disk to disk, and from minute to minute on one disk. So the two sides of a comparison
+//! run alternately.
 #![allow(clippy::print_stdout, reason = "it is what it is for")]
 
 mod bare;
@@ -32,7 +33,7 @@ async fn main() -> Result<()> {
     if parts.is_empty() {
         parts = PARTS.map(str::to_owned).into();
     }
-    println!("| what | figure | against | ratio |\n|---|---|---|---|");
+    println!("RESULT bench/ | what | figure | against | ratio");
     for part in &parts {
         match part.as_str() {
             "engine" => rates::against_the_engine(&binary).await?,
@@ -47,11 +48,11 @@ async fn main() -> Result<()> {
 }
 
 fn line(what: &str, figure: &str, against: &str, ratio: f64) {
-    println!("| {what} | {figure} | {against} | {ratio:.2} |");
+    println!("RESULT bench/{what} | {figure} | {against} | {ratio:.2}");
 }
 
 fn no_etcd() {
-    println!("| against etcd | none is on the PATH | | |");
+    println!("RESULT bench/No etcd was on the PATH.");
 }
 
 fn median(mut all: Vec<f64>) -> f64 {
@@ -59,7 +60,7 @@ fn median(mut all: Vec<f64>) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// Two things in turns: the medians of both, and of the ratios of neighbours.
+/// Two alternating measurements: the medians of both, and of the ratios of neighbours.
 struct Turns {
     one: Vec<f64>,
     other: Vec<f64>,
@@ -84,7 +85,7 @@ impl Turns {
         (median(self.one.clone()), median(self.other.clone()), ratio)
     }
 
-    /// A line of the table, of rates.
+    /// Prints a line of the table with rates.
     fn rates(&self, what: &str, against: &str) {
         let (one, other, ratio) = self.medians();
         let against = format!("{against}: {}", rate(other));

@@ -1,4 +1,4 @@
-//! Turns and gets a second, against what lies below the store, and against the same writes without a checkpoint.
+//! Turns and gets a second, compared with the layer below the store and with the same writes without a checkpoint.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::etcd::{Etcd, GROUP};
 use crate::load::Apps;
 use crate::{CLIENTS, Result, Turns, bare, line, no_etcd};
 
-/// How long one side runs before the other has its turn, and how often.
+/// Time that one side runs before the other, and number of repetitions.
 const SLICE: Duration = Duration::from_millis(700);
 const SLICES: usize = 9;
-/// What is to be compared to a hundredth changes sides more often.
+/// Shorter slices for what is compared to a hundredth.
 const SHORT: Duration = Duration::from_millis(250);
 const SHORTS: usize = 40;
 
@@ -32,12 +32,12 @@ pub(crate) async fn against_the_engine(binary: &str) -> Result<()> {
     checkpoints(&daemon, &mut apps).await
 }
 
-/// A turn, and the same write without checkpoint and cursor: how many there are a second, and what each takes of the daemon.
+/// Compares a turn with the same write without checkpoint and cursor: rates, and the daemon's CPU time.
 async fn checkpoints(daemon: &Daemon, apps: &mut Apps) -> Result<()> {
     let (mut rates, mut costs) = (Turns::new(), Turns::new());
     for n in 0..SHORTS {
         let mut sides = [(0.0, 0.0); 2];
-        // Whoever goes first changes too.
+        // The side that goes first changes too.
         for side in [n % 2, (n + 1) % 2] {
             let before = daemon.cpu()?;
             let rate = match side {
@@ -55,7 +55,7 @@ async fn checkpoints(daemon: &Daemon, apps: &mut Apps) -> Result<()> {
         "turns, with checkpoint and cursor",
         "the same writes without",
     );
-    // Of hundredths of a second: only the sums say something.
+    // Single values are in hundredths of a second, so only the sums are meaningful.
     let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64 * 1e6;
     let (turn, change) = (mean(&costs.one), mean(&costs.other));
     line(

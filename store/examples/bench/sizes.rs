@@ -1,4 +1,4 @@
-//! What must not depend on how much there is, and what may.
+//! Costs that must not depend on the amount of data, and costs that may.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::etcd::Etcd;
 use crate::load::{self, VALUE};
 use crate::{CLIENTS, Result, bare, line, median, no_etcd, rate};
 
-/// Rows of one transaction while an app is filled, or copied.
+/// Rows of one transaction while an app is filled.
 const BATCH: u64 = 5_000;
-/// Rows of one transaction of a shadow that the SDK makes, one on its way at a time.
+/// Rows of one transaction of a shadow that the SDK fills, which sends one at a time.
 const CHUNK: u64 = 500;
 const SAMPLES: usize = 31;
-/// How often all sizes are swapped, and how often the small ones for each time that the large one is.
+/// Number of swaps of all sizes, and of small ones for each large one.
 const SWAPS: usize = 5;
 const SMALL: usize = 3;
 
-/// An app with so many rows, and shadows of as many.
+/// App with a number of rows, and shadows with as many.
 struct Sized {
     client: Client,
     app: String,
@@ -28,7 +28,7 @@ struct Sized {
     epoch: u64,
 }
 
-/// Fence and swap, with none, some and many keys, in turns.
+/// Measures fence and swap alternately with none, some and many keys.
 pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
     let daemon = Daemon::start(binary).await?;
     let mut apps = Vec::new();
@@ -43,7 +43,7 @@ pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
         }
     }
     let mut swaps: Vec<Vec<f64>> = vec![Vec::new(); apps.len()];
-    let mut swept = Vec::new();
+    let mut during = Vec::new();
     for round in 0..SWAPS * SMALL {
         for (at, times) in swaps.iter_mut().enumerate() {
             let large = at + 1 == apps.len();
@@ -54,9 +54,9 @@ pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
             daemon.settle().await?;
             times.push(apps[at].swap().await?);
             if large {
-                // What others wait for meanwhile.
+                // Measures the delay of other transactions meanwhile.
                 for _ in 0..SAMPLES {
-                    swept.push(apps[0].fence().await?);
+                    during.push(apps[0].fence().await?);
                 }
             }
             daemon.settle().await?;
@@ -70,8 +70,8 @@ pub(crate) async fn flat(binary: &str, keys: u64) -> Result<()> {
             times_against(&name, median(times), "none", none);
         }
     }
-    let name = format!("fence while {keys} dropped rows are swept up");
-    times_against(&name, median(swept), "quiet", quiet);
+    let name = format!("fence while {keys} dropped rows are collected");
+    times_against(&name, median(during), "quiet", quiet);
     Ok(())
 }
 
@@ -99,7 +99,7 @@ impl Sized {
             primary: 1,
             epoch: 1,
         };
-        // The quickest way to a filled primary is a shadow that is swapped.
+        // Swapping in a shadow is the quickest way to a filled primary.
         sized.shadow(BATCH).await?;
         sized.swap().await?;
         Ok(sized)
@@ -111,7 +111,7 @@ impl Sized {
         timed(&self.client, fence).await
     }
 
-    /// Writes the shadow; then it is current.
+    /// Fills the shadow, which is current afterwards.
     async fn shadow(&self, batch: u64) -> Result<Duration> {
         let start = Instant::now();
         let (app, id) = (&self.app, self.primary + 1);
@@ -147,7 +147,7 @@ async fn timed(client: &Client, transaction: Transaction) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Range, memory, file, start, and a shadow beside live writes.
+/// Measures scan, memory, file, start, and a shadow beside live writes.
 pub(crate) async fn on_disk(binary: &str, keys: u64) -> Result<()> {
     let mut daemon = Daemon::start(binary).await?;
     let empty = daemon.restart(true).await?.as_secs_f64();
@@ -170,14 +170,14 @@ pub(crate) async fn on_disk(binary: &str, keys: u64) -> Result<()> {
 
 fn bytes(what: &str, keys: u64, before: u64, after: u64) {
     println!(
-        "| {what} with {keys} keys | {} MiB | with none: {} MiB | {:.0} bytes a key |",
+        "RESULT bench/{what} with {keys} keys | {} MiB | with none: {} MiB | {:.0} bytes a key",
         after >> 20,
         before >> 20,
         after.saturating_sub(before) as f64 / keys as f64
     );
 }
 
-/// The same with etcd, whose own memory is told too.
+/// Measures the same on etcd, and etcd's own memory.
 pub(crate) async fn on_etcd(binary: &str, keys: u64) -> Result<()> {
     let Some(etcd) = Etcd::start().await? else {
         no_etcd();
@@ -190,7 +190,7 @@ pub(crate) async fn on_etcd(binary: &str, keys: u64) -> Result<()> {
     Sized::new(&daemon.client, keys).await?;
     let filled = keys as f64 / start.elapsed().as_secs_f64();
     println!(
-        "| on etcd: a shadow of {keys} keys | {} | | |",
+        "RESULT bench/on etcd: a shadow of {keys} keys | {}",
         rate(filled)
     );
     bytes("on etcd: memory", keys, before.0, daemon.memory()?);
@@ -201,7 +201,7 @@ pub(crate) async fn on_etcd(binary: &str, keys: u64) -> Result<()> {
     Ok(())
 }
 
-/// Rows a second of a whole snapshot.
+/// Returns rows a second of a whole snapshot.
 async fn range(client: &Client, sized: &Sized) -> Result<f64> {
     let start = Instant::now();
     let request = WatchRequest {
@@ -224,7 +224,7 @@ async fn range(client: &Client, sized: &Sized) -> Result<f64> {
     }
 }
 
-/// A shadow is written as the SDK does it, while clients commit their turns.
+/// Fills a shadow as the SDK does, while clients commit their turns.
 async fn beside(client: &Client, sized: Sized) -> Result<()> {
     let mut apps = load::Apps::new(client, CLIENTS).await?;
     let slice = Duration::from_secs(1);
@@ -236,7 +236,7 @@ async fn beside(client: &Client, sized: Sized) -> Result<()> {
     let filling = tokio::spawn(async move { sized.shadow(CHUNK).await });
     loop {
         let slice = apps.waits(slice).await?;
-        // The last one has a part without a shadow.
+        // The last measurement is partly without a shadow.
         if filling.is_finished() && !busy.is_empty() {
             break;
         }
@@ -247,7 +247,7 @@ async fn beside(client: &Client, sized: Sized) -> Result<()> {
         quiet.push(apps.waits(slice).await?);
     }
     println!(
-        "| shadow of {keys} keys, {CHUNK} at a time, beside {CLIENTS} clients | {} | | |",
+        "RESULT bench/shadow of {keys} keys, {CHUNK} at a time, beside {CLIENTS} clients | {}",
         rate(keys as f64 / took)
     );
     let rates = |slices: &[(f64, Vec<Duration>)]| median(slices.iter().map(|s| s.0).collect());

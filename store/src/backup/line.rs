@@ -1,30 +1,31 @@
-//! One line of a backup: what it says, and how it is written.
-
 use morph_api::store::{Checkpoint, Keyspace, Seq};
 use serde::{Deserialize, Serialize};
 
-use super::FORMAT;
-use crate::core::{At, KeyspaceKey};
+use crate::core::{KeyspaceKey, RowKey};
 use crate::engine::crc::crc32;
 
-/// What a line says.
+/// Version of the format that is written, and the newest one that is read.
+pub(super) const FORMAT: u32 = 1;
+
+/// Content of a line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Entry {
-    /// The first: of which revision all is.
-    Begin { revision: u64 },
-    /// A checkpoint.
+    /// First line, with the revision of the whole backup.
+    Begin {
+        revision: u64,
+    },
     Checkpoint(Checkpoint),
-    /// A keyspace, without its rows.
+    /// Keyspace without its rows.
     Keyspace(Keyspace),
-    /// An id that was used.
+    /// Id that must not be used again.
     Used(KeyspaceKey),
-    /// A row, its revision and its value.
-    Row(At, u64, String),
-    /// The last.
+    /// Row with its revision and value.
+    Row(RowKey, u64, String),
+    /// Last line.
     End,
 }
 
-/// A line as JSON has it. Checkpoints and keyspaces, and some of their fields, keep the names that format 2 gave them.
+/// JSON of a line. Checkpoints, keyspaces and some of their fields keep the names that format 2 gave them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Line {
@@ -161,7 +162,7 @@ impl Line {
                 revision,
                 value,
             } => {
-                let at = At {
+                let at = RowKey {
                     app,
                     keyspace,
                     table,
@@ -174,7 +175,7 @@ impl Line {
     }
 }
 
-/// Writes lines, each with the sum that hangs it onto the one before.
+/// Writes lines, each with a checksum that includes the checksum of the line before.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     sum: u32,
@@ -182,7 +183,6 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Appends the entry's line.
     pub(crate) fn write(&mut self, entry: Entry, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let json = serde_json::to_vec(&Line::of(entry, self.lines))?;
         self.sum = chained(self.sum, &json);

@@ -1,4 +1,4 @@
-//! Backups: everything that the store holds at one revision, as lines of text that belong to no backend.
+//! Backups: everything in the store at one revision, as lines of text that are the same for every backend.
 //!
 //! ```text
 //! CRC {"backup":{"format":1,"revision":7,"version":"0.1.0"}}     first
@@ -9,18 +9,15 @@
 //! CRC {"end":{"lines":41}}                                       last: without it the file is torn
 //! ```
 //!
-//! CRC is eight hex digits: the CRC-32 of the line before's CRC (eight zeros before the first) and of this line's JSON. So
-//! a line that was changed, lost, doubled or moved is told by its number. Leases are rows of Morpheus's records. A reader
-//! refuses a newer format, and a kind of line that it does not know: nothing is left out silently.
+//! CRC is eight hex digits: the CRC-32 of the CRC of the line before (eight zeros before the first) and of this line's
+//! JSON. So a line that was changed, lost, doubled or moved is reported by its number. Leases are rows of Morpheus's
+//! records. A reader refuses a newer format and an unknown kind of line, so that nothing is left out silently.
 
 mod line;
 mod read;
 
 pub(crate) use line::{Entry, Writer};
 pub(crate) use read::{BackupError, Reader};
-
-/// The format that is written, and the newest that is read.
-pub(crate) const FORMAT: u32 = 1;
 
 #[cfg(test)]
 mod tests;

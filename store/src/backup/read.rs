@@ -1,42 +1,33 @@
-//! Reading a backup, line by line, and telling the first one that is wrong.
+//! Reads a backup line by line, and reports the first line that is wrong.
 
 use std::io::{self, BufRead, Read};
 
-use super::FORMAT;
-use super::line::{Entry, Line, chained};
+use super::line::{Entry, FORMAT, Line, chained};
 use crate::limits;
 
-/// Bytes of a line at most: the largest value, each byte of it escaped, and its names.
+/// Maximum length of a line: the largest value with each byte escaped, and its names.
 const LINE: u64 = 6 * limits::VALUE as u64 + (64 << 10);
 
-/// Why a backup is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Read(#[from] io::Error),
-    /// It is something else.
     #[error("it is not a backup of Morpheus's store")]
     Other,
-    /// It was written by a newer version.
     #[error(
         "it has format {0}, this version reads formats up to {FORMAT}; restore it with the version that wrote it"
     )]
     Format(u32),
-    /// It ends too early.
     #[error("it is torn: it ends after line {0}, without its last one")]
     Torn(u64),
-    /// It is not what was written.
     #[error("line {line} is damaged: {what}; restore an earlier backup")]
     Damaged {
-        /// Which, from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// What is wrong with it.
         what: String,
     },
 }
 
-/// Reads the entries of a backup.
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
     input: R,
@@ -46,7 +37,6 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// From the beginning.
     pub(crate) fn new(input: R) -> Self {
         Reader {
             input,
@@ -56,7 +46,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// The next entry; none after the last one, which is `End`.
+    /// Returns the next entry, or `None` after [`Entry::End`].
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, BackupError> {
         let mut line = Vec::new();
         (&mut self.input).take(LINE).read_until(b'\n', &mut line)?;
@@ -123,7 +113,7 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// Before all else: a newer format may say other things in other words.
+/// Checks the format before anything else, since a newer format may mean other things by the same words.
 fn check_format(json: &str) -> Result<(), BackupError> {
     let first: serde_json::Value = serde_json::from_str(json).map_err(|_| BackupError::Other)?;
     let format = first.pointer("/backup/format").and_then(|f| f.as_u64());

@@ -1,13 +1,13 @@
-//! A backup is read as it was written, or not at all.
+//! A backup is read exactly as it was written, or not at all.
 
 use morph_api::store::{Checkpoint, Keyspace, Seq};
 
 use super::{BackupError, Entry, Reader, Writer};
-use crate::core::At;
+use crate::core::RowKey;
 
 fn entries() -> Vec<Entry> {
     let row = |key: &str, value: &str| {
-        let at = At {
+        let at = RowKey {
             app: "router".into(),
             keyspace: 1,
             table: "trees".into(),
@@ -67,7 +67,7 @@ fn what_was_written_is_read() {
     assert_eq!(read(&written()).unwrap(), entries());
 }
 
-/// The bytes are what is promised: this file was written by the first version of the format.
+/// Checks against a file that the first version of the format wrote.
 #[test]
 fn a_backup_of_format_1_is_read_for_ever() {
     let pinned = include_bytes!("../../tests/pinned/backup-1.txt");

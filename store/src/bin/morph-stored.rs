@@ -1,4 +1,4 @@
-//! `morph-stored`: serves the versioned store on `RUN_DIR/store.sock`.
+//! `morph-stored` serves the versioned store on `RUN_DIR/store.sock`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use morph_api::store::Finding;
 use morph_store::EtcdUrl;
-use morph_store::server::{Restored, ServeError, Source, Store, check, restore};
+use morph_store::server::{Location, Restored, ServeError, Store, check, restore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +21,7 @@ const READERS: usize = 4;
 #[derive(Debug, Parser)]
 #[command(name = "morph-stored", version)]
 struct Arguments {
-    /// Where the store is kept; made if it does not exist
+    /// Directory of the store; created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "backend")]
     dir: Option<PathBuf>,
     /// Keep the store in etcd instead: etcd://HOST:PORT[,HOST:PORT...][/PREFIX][?OPTION=VALUE&...], for TLS etcds://
@@ -31,13 +31,13 @@ struct Arguments {
     /// cert=FILE and key=FILE, our own; compact=SECONDS, how much of etcd's history is kept (300), or off.
     #[arg(long, value_name = "URL")]
     backend: Option<EtcdUrl>,
-    /// Where the socket and the lock are; made if it does not exist
+    /// Directory of the socket and the lock; created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present_any = ["check", "restore"])]
     run_dir: Option<PathBuf>,
-    /// Look at everything in DIR, of a store that is stopped, say what is wrong, and end; code 1 if anything is
+    /// Check everything in DIR, a store that is stopped, print what is wrong, and end; exit code 1 if anything is
     #[arg(long, requires = "dir", conflicts_with_all = ["backend", "restore"])]
     check: bool,
-    /// Make the store of this backup, in DIR or in etcd where there is none, and end
+    /// Create the store from this backup, in DIR or in etcd, where there is none yet, and end
     #[arg(long, value_name = "FILE")]
     restore: Option<PathBuf>,
 }
@@ -51,14 +51,15 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            // Nobody reads a message that cannot be written.
+            // A message that cannot be written is not worth a failure.
             let _ = writeln!(std::io::stderr(), "morph-stored: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// As many connections as the system lets us have: each watch is one, and one too many is to be refused, not left waiting.
+/// Raises the limit of open files to the allowed maximum. Each watch is a connection, and one too many is to be
+/// refused, not left waiting.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -70,17 +71,16 @@ fn raise_file_limit() {
 fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let directory = &arguments.dir.clone().unwrap_or_default();
     if let Some(backup) = &arguments.restore {
-        let restored = restore(source(arguments), backup).map_err(|error| error.to_string())?;
+        let restored = restore(location(arguments), backup).map_err(|error| error.to_string())?;
         let Restored { revision, rows } = restored;
-        say(&format!("restored {rows} rows, at revision {revision}"));
+        print_line(&format!("restored {rows} rows, at revision {revision}"));
         return Ok(ExitCode::SUCCESS);
     }
     if arguments.check {
-        let tell = |finding: &Finding| say(&format!("{}: {}", finding.r#where, finding.message));
-        let (rows, wrong) = check(directory, tell).map_err(|error| error.to_string())?;
-        say(&format!(
-            "looked at {rows} rows, found {wrong} wrong things"
-        ));
+        let report =
+            |finding: &Finding| print_line(&format!("{}: {}", finding.r#where, finding.message));
+        let (rows, wrong) = check(directory, report).map_err(|error| error.to_string())?;
+        print_line(&format!("checked {rows} rows, found {wrong} problems"));
         return Ok(match wrong {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
@@ -90,15 +90,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn source(arguments: &Arguments) -> Source {
+fn location(arguments: &Arguments) -> Location {
     match (&arguments.backend, &arguments.dir) {
-        (Some(url), _) => Source::Etcd(url.clone()),
-        (None, directory) => Source::Directory(directory.clone().unwrap_or_default()),
+        (Some(url), _) => Location::Etcd(url.clone()),
+        (None, directory) => Location::Directory(directory.clone().unwrap_or_default()),
     }
 }
 
-fn say(line: &str) {
-    // Nobody reads a line that cannot be written.
+fn print_line(line: &str) {
+    // A line that cannot be written is not worth a failure.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -109,7 +109,7 @@ fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         .build()
         .map_err(ServeError::Runtime)?;
     let run_dir = arguments.run_dir.clone().unwrap_or_default();
-    let store = Store::open_from(source(arguments), &run_dir)?;
+    let store = Store::open_from(location(arguments), &run_dir)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;

@@ -1,19 +1,16 @@
-//! What a call to the store may come back with, beside an answer.
-
 use std::fmt;
 use std::time::Duration;
 
 use morph_api::store::{Checkpoint, Reason, Refused};
 use tonic::Status;
 
-/// The store's "no": the transaction left no trace.
+/// Refusal by the store: the transaction left no trace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// What to do about it.
+    /// Category, from which the caller knows what to do.
     pub reason: Reason,
-    /// What, where, and what was found instead.
     pub message: String,
-    /// With `StaleEpoch`, `Gap` and `Already`: the checkpoint as it is.
+    /// Current checkpoint, with `StaleEpoch`, `Gap` and `Already`.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -35,34 +32,18 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The store did not answer. Whether a transaction was applied is unknown: a turn is sent again (`ALREADY` says that
-/// it was), a write with `expect` is read back.
+/// The store did not answer, so it is unknown whether a transaction was applied. A turn is sent again (`ALREADY`
+/// means that it was applied), and a write with `expect` is read back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// It cannot be reached, or went away during the call.
+    /// The store cannot be reached, or went away during the call.
     #[error("the store at {socket} is away: {message}")]
-    Away {
-        /// Where it should be.
-        socket: String,
-        /// What the transport says.
-        message: String,
-    },
-    /// It did not answer in time.
+    Away { socket: String, message: String },
     #[error("the store at {socket} did not answer within {deadline:?}")]
-    Deadline {
-        /// Where it should be.
-        socket: String,
-        /// How long the call waited.
-        deadline: Duration,
-    },
-    /// It answered with an error of its own: a row fails its checksum, the disk fails.
+    Deadline { socket: String, deadline: Duration },
+    /// The store answered with an error of its own, such as a failed checksum or disk.
     #[error("the store at {socket} failed: {message}")]
-    Failed {
-        /// Where it is.
-        socket: String,
-        /// What it says.
-        message: String,
-    },
+    Failed { socket: String, message: String },
 }
 
 impl Unavailable {
@@ -81,7 +62,7 @@ impl Unavailable {
     }
 }
 
-/// The transport wraps the operating system's words in several layers that say nothing.
+/// Returns the innermost cause: the transport wraps the operating system's error in several layers without content.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

@@ -1,4 +1,4 @@
-//! A client of `morph-stored`.
+//! Client of `morph-stored`.
 
 mod error;
 
@@ -21,22 +21,22 @@ pub use error::{Refusal, Unavailable};
 
 use crate::{limits, op};
 
-/// How long a call may take unless told otherwise. A commit is a few milliseconds; a disk that stalls may take seconds.
+/// Default deadline of a call. A commit takes a few milliseconds, but a disk that stalls may take seconds.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How often [`Client::ready`] tries to connect. Nothing announces a socket file, so it has to look.
+/// Interval in which [`Client::ready`] tries to connect. It has to poll, since nothing announces a socket file.
 const KNOCK: Duration = Duration::from_millis(10);
 
-/// A handle to the store: cheap to clone, connects on its first call and again after the daemon was away.
+/// Handle to the store. It is cheap to clone, connects on its first call, and reconnects after the daemon was away.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: Arc<PathBuf>,
     deadline: Duration,
-    /// Made by the first call, as a channel needs the runtime that it will live in.
+    /// Created by the first call, because a channel needs the runtime in which it will live.
     calls: Arc<OnceLock<StoreClient<Channel>>>,
 }
 
 impl Client {
-    /// For the daemon on this socket. Does nothing until the first call.
+    /// Creates a client for the daemon on this socket. Nothing is sent before the first call.
     pub fn new(socket: impl AsRef<Path>) -> Client {
         Client {
             socket: Arc::new(socket.as_ref().to_owned()),
@@ -45,28 +45,27 @@ impl Client {
         }
     }
 
-    /// The same client with another deadline for each call.
+    /// Sets the deadline of each call.
     pub fn with_deadline(self, deadline: Duration) -> Client {
         Client { deadline, ..self }
     }
 
-    /// Where the daemon is.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Applies a transaction, whole or not at all. The outer error says that the outcome is unknown.
+    /// Applies a transaction, whole or not at all. The outer error means that the outcome is unknown.
     pub async fn commit(
         &self,
         transaction: Transaction,
     ) -> Result<Result<Committed, Refusal>, Unavailable> {
         let size = transaction.encoded_len();
         if size > limits::TRANSACTION {
-            // Not sent: it might not even fit a message.
+            // Not sent, since it might not even fit into a message.
             return Ok(Err(Refusal {
                 reason: Reason::TooLarge,
                 message: format!(
-                    "a transaction of {size} bytes; at most {} are taken",
+                    "a transaction of {size} bytes; at most {} are allowed",
                     limits::TRANSACTION
                 ),
                 checkpoint: None,
@@ -84,19 +83,19 @@ impl Client {
         }
     }
 
-    /// Starts a watch. Each has a connection of its own: one that is not read must not hold up anything else.
+    /// Starts a watch on a connection of its own: a watch that is not read must not delay other calls.
     pub async fn watch(&self, request: WatchRequest) -> Result<Streaming<WatchReply>, Unavailable> {
         let mut connection = connect(&self.socket);
         self.call(connection.watch(request)).await
     }
 
-    /// Rows by key or by prefix. An app or a keyspace that is not there has no rows.
+    /// Reads rows by key or by prefix. An app or a keyspace that does not exist has no rows.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadReply, Unavailable> {
         let mut calls = self.calls();
         self.call(calls.read(request)).await
     }
 
-    /// Value and revision of one row of an app's primary.
+    /// Reads value and revision of one row of an app's primary.
     pub async fn get(
         &self,
         app: &str,
@@ -112,8 +111,8 @@ impl Client {
         Ok(first.and_then(|row| Some((row.value?, row.revision))))
     }
 
-    /// All rows of one table of an app's primary whose keys start with `prefix`. Pages are read one after the other, so
-    /// rows that change meanwhile may be from different revisions.
+    /// Reads all rows of one table of an app's primary whose keys start with `prefix`. It reads page by page, so rows
+    /// that change meanwhile may be from different revisions.
     pub async fn list(
         &self,
         app: &str,
@@ -139,26 +138,26 @@ impl Client {
         }
     }
 
-    /// Checkpoints, keyspaces, revision, incarnation.
+    /// Reads checkpoints, keyspaces, revision and incarnation.
     pub async fn status(&self) -> Result<StatusReply, Unavailable> {
         let mut calls = self.calls();
         self.call(calls.status(StatusRequest {})).await
     }
 
-    /// Everything as it is now, as the bytes of a backup; the last part says that it is whole.
+    /// Streams everything as it is now, as the bytes of a backup. The last part is marked as such.
     pub async fn backup(&self) -> Result<Streaming<BackupPart>, Unavailable> {
-        // A connection of its own, as for a watch.
+        // The stream has a connection of its own, as a watch has.
         let mut connection = connect(&self.socket);
         self.call(connection.backup(BackupRequest {})).await
     }
 
-    /// Looks at everything; the last message says that it has seen all.
+    /// Checks everything in the store. The last message is marked as such.
     pub async fn check(&self) -> Result<Streaming<CheckProgress>, Unavailable> {
         let mut connection = connect(&self.socket);
         self.call(connection.check(CheckRequest {})).await
     }
 
-    /// Waits until the daemon answers, for `deadline` at most.
+    /// Waits until the daemon answers, at most for `deadline`.
     pub async fn ready(&self, deadline: Duration) -> Result<StatusReply, Unavailable> {
         let until = Instant::now() + deadline;
         let mut knocks = tokio::time::interval(KNOCK);

@@ -1,4 +1,4 @@
-//! Limits and form: what can be said of a transaction without looking at the store.
+//! Checks of a transaction that need no state: limits and form.
 
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{Op, Refused, Row, Transaction};
@@ -8,21 +8,21 @@ use serde::de::IgnoredAny;
 use super::refuse::{invalid, too_large};
 use crate::limits;
 
-type Checked = Result<(), Box<Refused>>;
+type CheckResult = Result<(), Box<Refused>>;
 
-pub(super) fn check(transaction: &Transaction) -> Checked {
+pub(super) fn check(transaction: &Transaction) -> CheckResult {
     let size = transaction.encoded_len();
     if size > limits::TRANSACTION {
         let most = limits::TRANSACTION;
         return Err(too_large(format!(
-            "a transaction of {size} bytes; at most {most} are taken"
+            "a transaction of {size} bytes; at most {most} are allowed"
         )));
     }
     let count = transaction.ops.len() + transaction.expect.len();
     if count > limits::OPS {
         let most = limits::OPS;
         return Err(too_large(format!(
-            "{count} operations and expectations; at most {most} are taken"
+            "{count} operations and expectations; at most {most} are allowed"
         )));
     }
     if let Some(turn) = &transaction.turn {
@@ -35,9 +35,9 @@ pub(super) fn check(transaction: &Transaction) -> Checked {
     transaction.ops.iter().try_for_each(op)
 }
 
-fn op(op: &Op) -> Checked {
+fn op(op: &Op) -> CheckResult {
     match &op.op {
-        None => Err(invalid("an operation that says nothing")),
+        None => Err(invalid("an operation without content")),
         Some(Kind::Put(put)) => {
             row("put", put.row.as_ref())?;
             if !put.lease.is_empty() {
@@ -74,7 +74,7 @@ fn op(op: &Op) -> Checked {
             if !allowed.contains(&ttl) {
                 let (least, most) = (allowed.start(), allowed.end());
                 return Err(invalid(format!(
-                    "grant.ttl_ms: {ttl}; {least} to {most} are taken"
+                    "grant.ttl_ms: {ttl}; {least} to {most} are allowed"
                 )));
             }
             name("grant.lease", &grant.lease)
@@ -84,7 +84,7 @@ fn op(op: &Op) -> Checked {
     }
 }
 
-fn row(what: &str, row: Option<&Row>) -> Checked {
+fn row(what: &str, row: Option<&Row>) -> CheckResult {
     let row = row.ok_or_else(|| invalid(format!("{what}: no row")))?;
     name(what, &row.app)?;
     for (part, text) in [("table", &row.table), ("key", &row.key)] {
@@ -98,18 +98,18 @@ fn row(what: &str, row: Option<&Row>) -> Checked {
     if size > limits::KEY {
         let most = limits::KEY;
         return Err(too_large(format!(
-            "{what}: a table and key of {size} bytes; at most {most} are taken"
+            "{what}: a table and key of {size} bytes; at most {most} are allowed"
         )));
     }
     Ok(())
 }
 
-fn value(row: Option<&Row>, value: &str) -> Checked {
+fn value(row: Option<&Row>, value: &str) -> CheckResult {
     let at = || row.map_or(String::new(), |row| format!("{}/{}", row.table, row.key));
     if value.len() > limits::VALUE {
         let (size, most) = (value.len(), limits::VALUE);
         return Err(too_large(format!(
-            "{}: a value of {size} bytes; at most {most} are taken",
+            "{}: a value of {size} bytes; at most {most} are allowed",
             at()
         )));
     }
@@ -122,7 +122,7 @@ fn value(row: Option<&Row>, value: &str) -> Checked {
     }
 }
 
-fn name(what: &str, name: &str) -> Checked {
+fn name(what: &str, name: &str) -> CheckResult {
     if name.is_empty() || name.contains('\0') {
         return Err(invalid(format!(
             "{what}: the name {name:?} is empty or contains a zero byte"
@@ -131,7 +131,7 @@ fn name(what: &str, name: &str) -> Checked {
     if name.len() > limits::NAME {
         let (size, most) = (name.len(), limits::NAME);
         return Err(too_large(format!(
-            "{what}: a name of {size} bytes; at most {most} are taken"
+            "{what}: a name of {size} bytes; at most {most} are allowed"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A transaction at work: what it would change, gathered beside the state.
+//! A transaction while it is judged: its changes so far, kept beside the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use morph_api::store::{
     Checkpoint, Expect, Keyspace, Reason, Refused, Row, Seq, Transaction, Turn,
 };
 
+use super::effects::{Effects, Rows};
+use super::keys::{CheckpointKey, KeyspaceKey, RowKey};
 use super::lease::{self, Lease};
 use super::refuse::{Stop, conflict, invalid, of_checkpoint};
-use super::{At, CheckpointKey, Effects, KeyspaceKey, Rows, State};
+use super::state::State;
 
-/// A row that the transaction writes.
+/// Change of one row by the transaction.
 pub(super) struct Write {
-    /// Its revision before the transaction.
     before: Option<u64>,
-    /// Its value after it.
     after: Option<String>,
 }
 
@@ -30,17 +30,17 @@ pub(super) struct Draft<'a, R> {
     rows: &'a R,
     pub(super) turn: Option<Turn>,
     pub(super) checkpoints: BTreeMap<CheckpointKey, Checkpoint>,
-    /// None: dropped.
+    /// Keyspaces that the transaction touches; `None` for one that it drops.
     pub(super) keyspaces: BTreeMap<KeyspaceKey, Option<Keyspace>>,
     pub(super) created: BTreeSet<KeyspaceKey>,
-    /// Shadows that the transaction has a watermark for; the watermark itself is judged where it stands.
+    /// Shadows for which the transaction advances the watermark. Its value is checked when the operation is applied.
     marked: BTreeSet<KeyspaceKey>,
-    expected: BTreeSet<At>,
-    writes: BTreeMap<At, Write>,
-    /// Those that are touched; none: ended.
+    expected: BTreeSet<RowKey>,
+    writes: BTreeMap<RowKey, Write>,
+    /// Leases that the transaction touches; `None` for one that it ends.
     pub(super) leases: BTreeMap<String, Option<Lease>>,
-    /// Rows whose lease the transaction changes, and which it is now.
-    pub(super) bindings: BTreeMap<At, Option<String>>,
+    /// Rows whose lease the transaction changes, with the new lease.
+    pub(super) bindings: BTreeMap<RowKey, Option<String>>,
 }
 
 impl<'a, R: Rows> Draft<'a, R> {
@@ -64,7 +64,8 @@ impl<'a, R: Rows> Draft<'a, R> {
         }
     }
 
-    /// Is it this turn's turn? Epoch before place: who has been shut out must stop, whatever it sends.
+    /// Checks the turn's epoch, its place and its cursor. The epoch comes first: a fenced writer must stop, whatever
+    /// it sends.
     pub(super) fn turn(&mut self) -> Result<(), Box<Refused>> {
         let Some(turn) = &self.turn else {
             return Ok(());
@@ -102,7 +103,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         Ok(())
     }
 
-    /// Looks at the rows as they were before: no operation has been applied yet.
+    /// Compares the revision of a row as it was before the transaction.
     pub(super) fn expect(&mut self, expect: &Expect) -> Result<(), Stop<R::Error>> {
         let Some(row) = &expect.row else {
             return Err(invalid("expect: no row").into());
@@ -129,7 +130,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         Ok(())
     }
 
-    /// The checkpoint as the transaction has it by now; one that was never fenced is at epoch 0.
+    /// Returns the checkpoint as changed so far. One that was never fenced is at epoch 0.
     pub(super) fn checkpoint(&self, app: &str, node: &str) -> Checkpoint {
         let key = (app.to_owned(), node.to_owned());
         let checkpoint = self
@@ -152,7 +153,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         }
     }
 
-    /// Primary and shadow, as the transaction has them by now.
+    /// Returns primary and shadow of an app as changed so far.
     pub(super) fn keyspaces_of(&self, app: &str) -> (Option<&Keyspace>, Option<&Keyspace>) {
         let all = (app.to_owned(), 0)..=(app.to_owned(), u32::MAX);
         let touched = self
@@ -161,7 +162,7 @@ impl<'a, R: Rows> Draft<'a, R> {
             .filter_map(|(_, keyspace)| keyspace.as_ref());
         let (mut primary, mut shadow) = (None, None);
         for keyspace in self.state.keyspaces_of(app).chain(touched) {
-            // What is touched comes last and says the last word.
+            // Keyspaces touched by the transaction override those of the state.
             match self.keyspace(app, keyspace.id) {
                 Some(keyspace) if keyspace.primary => primary = Some(keyspace),
                 Some(keyspace) => shadow = Some(keyspace),
@@ -171,7 +172,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         (primary, shadow)
     }
 
-    fn resolve(&self, row: &Row) -> Result<At, Box<Refused>> {
+    fn resolve(&self, row: &Row) -> Result<RowKey, Box<Refused>> {
         let (app, id) = (&row.app, row.keyspace);
         let keyspace = match id {
             0 => self.keyspaces_of(app).0,
@@ -181,7 +182,7 @@ impl<'a, R: Rows> Draft<'a, R> {
             0 => invalid(format!("app {app:?} has no primary")),
             id => invalid(format!("app {app:?} has no keyspace {id}")),
         })?;
-        Ok(At {
+        Ok(RowKey {
             app: app.clone(),
             keyspace: keyspace.id,
             table: row.table.clone(),
@@ -189,7 +190,8 @@ impl<'a, R: Rows> Draft<'a, R> {
         })
     }
 
-    /// Puts (some) or deletes (none) a row, if it is the writer's to write. A put binds it to a lease, or to none.
+    /// Puts or deletes a row after checking that the writer may do so. A put also binds the row to a lease, or
+    /// unbinds it.
     pub(super) fn write(
         &mut self,
         row: &Row,
@@ -202,8 +204,8 @@ impl<'a, R: Rows> Draft<'a, R> {
         self.set(at, after)
     }
 
-    /// Whoever may.
-    pub(super) fn set(&mut self, at: At, after: Option<String>) -> Result<(), Stop<R::Error>> {
+    /// Writes the row without a permission check.
+    pub(super) fn set(&mut self, at: RowKey, after: Option<String>) -> Result<(), Stop<R::Error>> {
         match self.writes.get_mut(&at) {
             Some(write) => write.after = after,
             None => {
@@ -214,7 +216,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         Ok(())
     }
 
-    fn may_write(&self, at: &At) -> Result<(), Box<Refused>> {
+    fn may_write(&self, at: &RowKey) -> Result<(), Box<Refused>> {
         let key = (at.app.clone(), at.keyspace);
         let primary = self
             .keyspace(&at.app, at.keyspace)
@@ -228,7 +230,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         let allowed = match (&self.turn, primary) {
             (Some(turn), true) => turn.app == at.app,
             (Some(_), false) => false,
-            // A keyspace that is new has no rows that anyone could have changed meanwhile.
+            // Nobody can have changed rows of a keyspace that this transaction creates.
             (None, true) => self.expected.contains(at) || self.created.contains(&key),
             (None, false) => self.marked.contains(&key),
         };
@@ -246,7 +248,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         )))
     }
 
-    /// Has the transaction changed a row of this keyspace by now?
+    /// Returns true if the transaction has changed a row of this keyspace so far.
     pub(super) fn writes_to(&self, app: &str, id: u32) -> bool {
         self.writes
             .iter()
@@ -302,7 +304,7 @@ fn counted(mut keyspace: Keyspace, write: &Write, revision: u64) -> Keyspace {
     keyspace.modified = revision;
     match (&write.before, &write.after) {
         (None, Some(_)) => keyspace.keys += 1,
-        // Saturating: a count, and not worth an outage.
+        // Saturating, since a wrong count is not worth a panic.
         (Some(_), None) => keyspace.keys = keyspace.keys.saturating_sub(1),
         (Some(_), Some(_)) | (None, None) => {}
     }

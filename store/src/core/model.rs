@@ -1,5 +1,5 @@
-//! The core against a model that is too simple to be wrong in the same way: it copies everything, applies operation by
-//! operation, and throws the copy away at the first refusal.
+//! Compares the core with a model that is too simple to contain the same mistakes: it clones everything, applies
+//! operation by operation, and throws the clone away at the first refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::tests::Memory;
-use super::{At, Verdict};
+use super::{Decision, RowKey};
 use crate::op;
 
-/// Schema, primary, owner, watermark, modified.
+/// Schema, primary, owner, watermark, revision of the last change.
 type NaiveKeyspace = (u32, bool, String, u64, u64);
 
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -22,7 +22,7 @@ struct Naive {
     checkpoints: BTreeMap<String, (u64, u64, Seq)>,
     keyspaces: BTreeMap<(String, u32), NaiveKeyspace>,
     used: BTreeSet<(String, u32)>,
-    rows: BTreeMap<At, (u64, String)>,
+    rows: BTreeMap<RowKey, (u64, String)>,
 }
 
 impl Naive {
@@ -36,12 +36,12 @@ impl Naive {
         None
     }
 
-    /// Revisions and times of change, by looking at what is different.
+    /// Sets revisions of everything that differs from the old state.
     fn settle(&mut self, old: &Naive) {
         let new = old.revision + 1;
         for (key, keyspace) in &mut self.keyspaces {
-            let of = |at: &&At| (&at.app, at.keyspace) == (&key.0, key.1);
-            let touched = |at: &At| match (old.rows.get(at), self.rows.get(at)) {
+            let of = |at: &&RowKey| (&at.app, at.keyspace) == (&key.0, key.1);
+            let touched = |at: &RowKey| match (old.rows.get(at), self.rows.get(at)) {
                 (None, None) => false,
                 (Some(old), Some(new)) => new.0 > old.0,
                 _ => true,
@@ -94,12 +94,12 @@ impl Naive {
             .try_for_each(|op| self.op(old, transaction, op.op.as_ref().unwrap()))
     }
 
-    fn at(&self, row: &Row) -> Option<At> {
+    fn at(&self, row: &Row) -> Option<RowKey> {
         let mut keyspaces = self.keyspaces.iter();
         let keyspace = keyspaces.find(|((app, id), keyspace)| {
             *app == row.app && (*id == row.keyspace || row.keyspace == 0 && keyspace.1)
         })?;
-        Some(At {
+        Some(RowKey {
             app: row.app.clone(),
             keyspace: keyspace.0.1,
             table: row.table.clone(),
@@ -244,7 +244,7 @@ impl Naive {
                 (shadow.1, shadow.2, shadow.3) = (true, String::new(), 0);
                 self.remove(&(swap.app.clone(), swap.primary));
             }
-            // Not made here: see the leases' own tests.
+            // The leases' own tests cover these.
             Kind::Grant(_) | Kind::Keep(_) | Kind::Revoke(_) => return Err(Reason::Invalid),
         }
         Ok(())
@@ -299,7 +299,7 @@ fn turn() -> impl Strategy<Value = Turn> {
     })
 }
 
-/// Guesses are made right afterwards, often, or hardly anything would be accepted.
+/// Random transactions are often corrected afterwards: otherwise hardly any would be accepted.
 fn transaction() -> impl Strategy<Value = (Transaction, bool)> {
     let expect = (row(), revision()).prop_map(|(row, revision)| op::expect(&row, revision));
     let turn = proptest::option::weighted(0.4, turn());
@@ -322,7 +322,7 @@ fn transaction() -> impl Strategy<Value = (Transaction, bool)> {
         })
 }
 
-/// What a well-informed client would have written.
+/// Rewrites a transaction into what a well-informed client would send.
 fn inform(mut transaction: Transaction, model: &Naive) -> Transaction {
     let at = |row: &Row| {
         model
@@ -390,7 +390,7 @@ fn seen(memory: &Memory) -> Naive {
     let checkpoints = state.checkpoints.values();
     let keyspaces = state.keyspaces.iter();
     for (key, keyspace) in keyspaces.clone() {
-        let of = |at: &&At| (&at.app, at.keyspace) == (&key.0, key.1);
+        let of = |at: &&RowKey| (&at.app, at.keyspace) == (&key.0, key.1);
         assert_eq!(keyspace.keys, memory.rows.keys().filter(of).count() as u64);
     }
     Naive {
@@ -436,7 +436,7 @@ proptest! {
         for app in APPS {
             let first = op::shared([], [op::create_primary(app, 1, 1), op::fence(app, "n", 0, "r")]);
             prop_assert_eq!(model.commit(&first), None);
-            prop_assert!(matches!(memory.commit(first), Verdict::Accepted(_)));
+            prop_assert!(matches!(memory.commit(first), Decision::Accepted(_)));
         }
         for (transaction, right) in transactions {
             let transaction = match right {
@@ -445,8 +445,8 @@ proptest! {
             };
             let expected = model.commit(&transaction);
             let found = match memory.commit(transaction.clone()) {
-                Verdict::Accepted(_) => None,
-                Verdict::Refused(refused) => Some(refused.reason()),
+                Decision::Accepted(_) => None,
+                Decision::Refused(refused) => Some(refused.reason()),
             };
             prop_assert_eq!(found, expected, "{:#?}", transaction);
             prop_assert_eq!(&seen(&memory), &model, "{:#?}", transaction);

@@ -1,4 +1,4 @@
-//! The operations, one by one.
+//! Operations of a transaction.
 
 use morph_api::store::op::Op as Kind;
 use morph_api::store::{
@@ -6,14 +6,14 @@ use morph_api::store::{
     Skip, Swap,
 };
 
-use super::Rows;
 use super::draft::Draft;
+use super::effects::Rows;
 use super::refuse::{Stop, conflict, invalid, of_checkpoint, refuse};
 
 impl<R: Rows> Draft<'_, R> {
     pub(super) fn op(&mut self, op: Op) -> Result<(), Stop<R::Error>> {
         let Some(kind) = op.op else {
-            return Err(invalid("an operation that says nothing").into());
+            return Err(invalid("an operation without content").into());
         };
         let done = match kind {
             Kind::Put(put) => {
@@ -53,7 +53,7 @@ impl<R: Rows> Draft<'_, R> {
         Ok(())
     }
 
-    /// The fence before it is what makes it sure that none of the skipped events is answered meanwhile.
+    /// Requires a fence in the same transaction: without it a turn could still answer one of the skipped events.
     fn skip(&mut self, skip: &Skip) -> Result<(), Box<Refused>> {
         let (app, node) = (&skip.app, &skip.node);
         let key = (app.clone(), node.clone());
@@ -102,7 +102,9 @@ impl<R: Rows> Draft<'_, R> {
                 )));
             }
             (false, (None, _)) => {
-                return Err(invalid(format!("app {app:?} has no primary to shadow")));
+                return Err(invalid(format!(
+                    "app {app:?} has no primary to derive a shadow from"
+                )));
             }
             (false, (Some(_), Some(shadow))) => {
                 let shadow = shadow.id;
@@ -119,7 +121,7 @@ impl<R: Rows> Draft<'_, R> {
             primary: create.primary,
             owner: create.owner.clone(),
             watermark: 0,
-            // Not 0: a shadow of an empty primary is current once its owner says so, and not before.
+            // Not 0: a shadow of an empty primary is current only after its owner has said so.
             modified: self.state.revision + 1,
             keys: 0,
         };
@@ -168,7 +170,7 @@ impl<R: Rows> Draft<'_, R> {
                 "watermark {watermark} of keyspace {id} of app {app:?} is ahead of the store, at {now}"
             )));
         }
-        // It may go back: a shadow that is being made again is not current.
+        // A watermark may go back, when a shadow is filled again.
         let keyspace = Keyspace {
             watermark: watermark.watermark,
             ..keyspace.clone()
@@ -214,7 +216,7 @@ impl<R: Rows> Draft<'_, R> {
         let kept = (!swap.keep.is_empty()).then(|| Keyspace {
             primary: false,
             owner: swap.keep.clone(),
-            // By now it is what the new primary maps to.
+            // The old primary is what the new one maps to at this revision.
             watermark: self.state.revision,
             ..primary.clone()
         });

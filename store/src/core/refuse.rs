@@ -1,11 +1,8 @@
-//! Refusals, and how they end the work on a transaction.
-
 use morph_api::store::{Checkpoint, Reason, Refused};
 
-/// Why the work on a transaction ends early.
+/// Reason for which the work on a transaction ends early.
 #[derive(Debug)]
 pub(super) enum Stop<E> {
-    /// The core says no.
     Refused(Box<Refused>),
     /// The backend cannot read.
     Failed(E),
@@ -37,7 +34,7 @@ pub(super) fn conflict(message: impl Into<String>) -> Box<Refused> {
     refuse(Reason::Conflict, message)
 }
 
-/// A refusal that tells the checkpoint as it is.
+/// Builds a refusal that contains the current checkpoint.
 pub(super) fn of_checkpoint(
     reason: Reason,
     checkpoint: Checkpoint,

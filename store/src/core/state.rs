@@ -1,38 +1,31 @@
-//! What the core keeps in memory: everything but rows.
+//! State that the core keeps in memory: everything but rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use morph_api::store::{Checkpoint, Keyspace};
 
+use super::effects::Effects;
+use super::keys::{CheckpointKey, KeyspaceKey, RowKey};
 use super::lease::{self, Lease};
-use super::{At, Effects};
 
-/// App and node.
-pub type CheckpointKey = (String, String);
-/// App and id.
-pub type KeyspaceKey = (String, u32);
-
-/// The store without its rows. A backend loads it when it opens and advances it by what it has written. What grows with
-/// time, or by lease, is shared between clones until one of them changes it: a clone is made for each group.
+/// The store without its rows. A backend loads it at its start and advances it by each transaction. Parts that grow
+/// with time are shared between clones until one of them is changed, since every group works on a clone.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
-    /// Of the last transaction that changed anything.
+    /// Revision of the last transaction that changed anything.
     pub revision: u64,
-    /// Every checkpoint there is.
     pub checkpoints: BTreeMap<CheckpointKey, Checkpoint>,
-    /// Every keyspace there is.
     pub keyspaces: BTreeMap<KeyspaceKey, Keyspace>,
-    /// Every keyspace there ever was.
+    /// Keyspaces that exist or ever existed.
     pub used: Arc<BTreeSet<KeyspaceKey>>,
-    /// Every lease there is, by name.
     pub leases: Arc<BTreeMap<String, Lease>>,
-    /// The lease that a row is bound to, of each that is.
-    pub bound: Arc<BTreeMap<At, String>>,
+    /// Lease of each row that is bound to one.
+    pub bound: Arc<BTreeMap<RowKey, String>>,
 }
 
 impl State {
-    /// Takes over what a transaction changed.
+    /// Applies the changes of a transaction.
     pub fn advance(&mut self, effects: &Effects) {
         self.revision = effects.revision;
         for checkpoint in &effects.checkpoints {
@@ -60,13 +53,13 @@ impl State {
         }
     }
 
-    /// Takes over a lease's row as a backend has it: a lease is a row of table [`LEASES`](super::LEASES) of Morpheus's
-    /// records, and of what else there is of it nothing is stored. `None`: the row was deleted. Other rows are no matter.
+    /// Applies the stored row of a lease. Leases are rows of table [`LEASES`](super::LEASES) in Morpheus's records,
+    /// and nothing else is stored of them. `None` means that the row was deleted. Other rows are ignored.
     ///
     /// # Errors
     ///
-    /// The row of a lease that makes no sense: what is wrong with it.
-    pub fn take_row(&mut self, at: &At, row: Option<(u64, &str)>) -> Result<(), String> {
+    /// A description of what is wrong with the lease's row.
+    pub fn take_row(&mut self, at: &RowKey, row: Option<(u64, &str)>) -> Result<(), String> {
         if !lease::is_at(at) {
             return Ok(());
         }
@@ -82,7 +75,7 @@ impl State {
         let leases = Arc::make_mut(&mut self.leases);
         let bound = Arc::make_mut(&mut self.bound);
         for at in leases.remove(name).into_iter().flat_map(|l| l.rows) {
-            // It may be another's by now, which came first in the order of names.
+            // The row may have been bound to another lease meanwhile, which came first in the order of names.
             if bound.get(&at).is_some_and(|bound| bound == name) {
                 bound.remove(&at);
             }
@@ -94,14 +87,13 @@ impl State {
         }
     }
 
-    /// The keyspaces of an app, by id: its primary, and a shadow at most.
+    /// Returns an app's keyspaces by id: the primary and at most one shadow.
     pub fn keyspaces_of(&self, app: &str) -> impl Iterator<Item = &Keyspace> {
         self.keyspaces
             .range((app.to_owned(), 0)..=(app.to_owned(), u32::MAX))
             .map(|(_, keyspace)| keyspace)
     }
 
-    /// The primary of an app.
     pub fn primary(&self, app: &str) -> Option<&Keyspace> {
         self.keyspaces_of(app).find(|keyspace| keyspace.primary)
     }

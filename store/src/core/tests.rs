@@ -1,52 +1,51 @@
-//! Every refusal, and what stands between them.
+//! Every refusal, and the accepted transactions that come close to it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use morph_api::store::op::Op as Kind;
-use morph_api::store::{Op, Reason, Row, Seq, Transaction, Turn};
-
+use morph_api::store::{Op, Reason, Refused, Row, Seq, Transaction, Turn};
 use prost::Message;
 
 use super::*;
 use crate::{limits, op};
 
-/// The core over a map.
+/// Rows in a map, with the core above them.
 #[derive(Clone, Default)]
 pub(super) struct Memory {
     pub(super) state: State,
-    pub(super) rows: BTreeMap<At, (u64, String)>,
+    pub(super) rows: BTreeMap<RowKey, (u64, String)>,
 }
 
-impl Rows for BTreeMap<At, (u64, String)> {
+impl Rows for BTreeMap<RowKey, (u64, String)> {
     type Error = Infallible;
 
-    fn revision(&self, at: &At) -> Result<Option<u64>, Infallible> {
+    fn revision(&self, at: &RowKey) -> Result<Option<u64>, Infallible> {
         Ok(self.get(at).map(|(revision, _)| *revision))
     }
 }
 
 impl Memory {
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Verdict {
-        let Ok(verdict) = apply(&self.state, transaction, &self.rows);
-        if let Verdict::Accepted(effects) = &verdict {
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Decision {
+        let Ok(decision) = apply(&self.state, transaction, &self.rows);
+        if let Decision::Accepted(effects) = &decision {
             for (at, value) in effects.rows.clone() {
                 match value {
                     Some(value) => self.rows.insert(at, (effects.revision, value)),
                     None => self.rows.remove(&at),
                 };
             }
-            let gone = |at: &At| effects.dropped.contains(&(at.app.clone(), at.keyspace));
+            let gone = |at: &RowKey| effects.dropped.contains(&(at.app.clone(), at.keyspace));
             self.rows.retain(|at, _| !gone(at));
             self.state.advance(effects);
         }
-        verdict
+        decision
     }
 
     fn accept(&mut self, transaction: Transaction) -> Effects {
         match self.commit(transaction) {
-            Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => panic!("{refused:?}"),
+            Decision::Accepted(effects) => effects,
+            Decision::Refused(refused) => panic!("{refused:?}"),
         }
     }
 
@@ -111,7 +110,7 @@ fn wrong_rows() -> Vec<(&'static str, Transaction)> {
     };
     vec![
         ("no row", now([no_row])),
-        ("an operation that says nothing", now([Op { op: None }])),
+        ("an operation without content", now([Op { op: None }])),
         ("table \"\"", now([op::put(op::row("a", "", "k"), "1")])),
         ("key \"\"", now([put("")])),
         ("zero byte", now([put("a\0b")])),
@@ -200,7 +199,7 @@ fn turns_and_fences_out_of_line_are_refused_with_the_checkpoint() {
             Reason::StaleEpoch,
             "epoch 3 on checkpoint a@n, at 2",
         ),
-        // Shut out is shut out, whatever it follows.
+        // A fenced writer is refused by its epoch, whatever turn it follows.
         (of(turn(1, 9, None)), Reason::StaleEpoch, "epoch 1"),
         (
             of(turn(2, 0, None)),
@@ -313,7 +312,7 @@ fn keyspaces_out_of_order_are_refused() {
         (
             op::create_shadow("c", 1, 1, "o"),
             Reason::Invalid,
-            "no primary to shadow",
+            "no primary to derive a shadow from",
         ),
         (
             op::create_shadow("a", 1, 1, "o"),
@@ -383,7 +382,7 @@ fn what_is_too_large_is_refused_one_past_its_limit() {
         let mut transaction = now((0..4).map(|n| op::put(row(&n.to_string()), json(1_000_000))));
         transaction.ops.push(op::put(row("last"), json(4)));
         let rest = length - transaction.encoded_len();
-        // The length of a longer value takes two bytes more.
+        // The length prefix of a longer value takes two bytes more.
         transaction.ops.pop();
         transaction
             .ops
@@ -401,7 +400,7 @@ fn what_is_too_large_is_refused_one_past_its_limit() {
     ];
     for (transaction, limit) in large {
         assert!(
-            matches!(world().commit(transaction(limit)), Verdict::Accepted(_)),
+            matches!(world().commit(transaction(limit)), Decision::Accepted(_)),
             "{limit}"
         );
         let over = if limit == limits::TRANSACTION - 1 {
@@ -416,7 +415,7 @@ fn what_is_too_large_is_refused_one_past_its_limit() {
 fn refused(transaction: Transaction, reason: Reason, said: &str) -> Refused {
     let mut world = world();
     let before = world.state.clone();
-    let Verdict::Refused(refused) = world.commit(transaction.clone()) else {
+    let Decision::Refused(refused) = world.commit(transaction.clone()) else {
         panic!("{transaction:?} was accepted");
     };
     assert_eq!(refused.reason(), reason, "{}", refused.message);
@@ -470,7 +469,7 @@ fn a_swap_sees_writes_to_the_primary_in_its_own_transaction() {
         put("x"),
         op::swap("a", 1, 2),
     ];
-    let Verdict::Refused(refused) = world.commit(op::shared([expected.clone()], ops)) else {
+    let Decision::Refused(refused) = world.commit(op::shared([expected.clone()], ops)) else {
         panic!("the row x would be lost");
     };
     assert_eq!(refused.reason(), Reason::NotCurrent);
@@ -509,7 +508,7 @@ fn an_id_is_used_once_even_if_nobody_ever_saw_the_keyspace() {
         op::drop_keyspace("a", 3),
     ]);
     for id in [2, 3] {
-        let Verdict::Refused(refused) = world.commit(shared([op::create_shadow("a", id, 1, "o")]))
+        let Decision::Refused(refused) = world.commit(shared([op::create_shadow("a", id, 1, "o")]))
         else {
             panic!("id {id} was used again");
         };

@@ -1,8 +1,8 @@
-//! The seam between the engine and what keeps its data.
+//! Interface between the engine and what keeps its data.
 //!
-//! The writer judges a group of transactions within one write transaction of the *view*, the [`File`] that all readers
-//! read. A backend makes such a group durable, and with that the view true; and it says what became of a group that
-//! came to an error. All else is written once: grouping, verdicts, watchers, answers, reads.
+//! The writer judges a group of transactions within one write transaction of the *view*, the [`File`] that all
+//! readers read. A backend makes the group durable, which makes the view valid, and reports what became of a group
+//! that failed. Everything else exists once: grouping, judging, watchers, answers, reads.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -14,72 +14,22 @@ use tokio::time::Instant;
 
 use super::embedded::Embedded;
 use super::error::EngineError;
-use super::etcd::{Etcd, Weight};
+use super::etcd::Etcd;
 use super::file::File;
-use super::mailbox::Published;
-use super::step::Step;
-use crate::core::{State, Verdict};
+use super::group::{Group, GroupOutcome, News};
+use super::write_set::WriteSet;
 
-/// How long a commit waits for etcd: a new leader is there before that, and a client waits longer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time that a commit waits for etcd. A new leader is elected sooner, and clients wait longer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What keeps the data.
 pub(super) enum Backend {
-    /// The view itself, on disk.
+    /// The view is a file on disk.
     Embedded(Embedded),
-    /// etcd; the view is in memory.
+    /// The data is in etcd, and the view in memory.
     Etcd(Box<Etcd>),
 }
 
-/// What a group comes to while it is judged, one verdict a transaction.
-pub(super) struct Group {
-    pub(super) verdicts: Vec<Verdict>,
-    /// As it is after all of them.
-    pub(super) state: State,
-    /// What they change, where the backend has to write that itself.
-    pub(super) steps: Vec<Step>,
-    pub(super) weight: Weight,
-}
-
-/// What has become of a group.
-pub(super) enum Settled {
-    /// It is durable.
-    Landed,
-    /// Another daemon was first: it has to be judged again.
-    Overtaken,
-    /// Nothing of it has happened; what holds is this, or what held before.
-    Nothing {
-        found: Option<State>,
-        error: EngineError,
-    },
-    /// Nobody knows: no refusal may say that nothing has happened.
-    Unknown(EngineError),
-}
-
-/// What has happened without the writer.
-#[derive(Default)]
-pub(super) struct News {
-    /// What holds now, if it is not what held before.
-    pub(super) state: Option<State>,
-    /// What watchers are to be told.
-    pub(super) published: Vec<Arc<Published>>,
-    /// Not all of it is known: they have to load again.
-    pub(super) start_over: bool,
-}
-
-impl Group {
-    pub(super) fn after(state: State, room: usize) -> Self {
-        Group {
-            verdicts: Vec::with_capacity(room),
-            state,
-            steps: Vec::new(),
-            weight: Weight::default(),
-        }
-    }
-}
-
 impl Backend {
-    /// The view of all readers.
     pub(super) fn view(&self) -> &Arc<File> {
         match self {
             Backend::Embedded(embedded) => embedded.view(),
@@ -87,7 +37,7 @@ impl Backend {
         }
     }
 
-    /// Does somebody else write as well, so that a group may have to be judged again?
+    /// Returns true if other daemons write as well, so that a group may have to be judged again.
     pub(super) fn is_shared(&self) -> bool {
         match self {
             Backend::Embedded(_) => false,
@@ -95,7 +45,7 @@ impl Backend {
         }
     }
 
-    /// Is the view not to be trusted now?
+    /// Returns true while the view cannot be trusted.
     pub(super) fn is_broken(&self) -> bool {
         match self {
             Backend::Embedded(embedded) => embedded.is_broken(),
@@ -103,15 +53,15 @@ impl Backend {
         }
     }
 
-    /// How long a commit waits while the backend is away; none: it is told at once.
-    pub(super) fn patience(&self) -> Duration {
+    /// Time that a commit waits while the backend is unreachable. Zero means that it fails at once.
+    pub(super) fn write_timeout(&self) -> Duration {
         match self {
             Backend::Embedded(_) => Duration::ZERO,
-            Backend::Etcd(_) => PATIENCE,
+            Backend::Etcd(_) => WRITE_TIMEOUT,
         }
     }
 
-    /// Waits until there may be news; without an end where nobody else writes.
+    /// Waits until there may be news. Never completes where nobody else writes.
     pub(super) async fn wait_for_news(&mut self) {
         match self {
             Backend::Embedded(_) => pending().await,
@@ -119,7 +69,7 @@ impl Backend {
         }
     }
 
-    /// What has happened since the last call.
+    /// Returns what has happened since the last call.
     pub(super) fn take_news(&mut self) -> News {
         match self {
             Backend::Embedded(embedded) => embedded.take_news(),
@@ -127,7 +77,7 @@ impl Backend {
         }
     }
 
-    /// Before a group is judged: brings the view to what is known to hold. There may be news, also after an error.
+    /// Brings the view up to date before a group is judged. There may be news even after an error.
     pub(super) async fn prepare(&mut self, deadline: Instant) -> Result<(), EngineError> {
         match self {
             Backend::Embedded(embedded) => embedded.prepare(),
@@ -135,7 +85,7 @@ impl Backend {
         }
     }
 
-    /// May this join the group, or is it the next group's? The first one always may.
+    /// Returns true if the transaction may join the group. The first one of a group always may.
     pub(super) fn has_room(&self, group: &Group, next: &Transaction) -> bool {
         match self {
             Backend::Embedded(_) => true,
@@ -143,18 +93,19 @@ impl Backend {
         }
     }
 
-    /// Takes what a transaction changes into the group; the view has it already.
-    pub(super) fn add(&self, group: &mut Group, step: Step) {
+    /// Adds the changes of a transaction to the group. The view contains them already.
+    pub(super) fn add(&self, group: &mut Group, write_set: WriteSet) {
         match self {
             Backend::Embedded(_) => {}
             Backend::Etcd(_) => {
-                group.weight.add(&step);
-                group.steps.push(step);
+                group.weight.add(&write_set);
+                group.write_sets.push(write_set);
             }
         }
     }
 
-    /// Makes the group durable, which `write` holds, and lets readers see it. Watchers have been told up to `told`.
+    /// Makes the group in `write` durable, and lets readers see it. Watchers have been told everything up to revision
+    /// `told`.
     pub(super) async fn commit(
         &mut self,
         write: WriteTransaction,
@@ -162,30 +113,30 @@ impl Backend {
         told: u64,
         sync: bool,
         deadline: Instant,
-    ) -> Settled {
+    ) -> GroupOutcome {
         match self {
             Backend::Embedded(embedded) => embedded.commit(write, group.state.revision, told, sync),
             Backend::Etcd(etcd) => etcd.commit(write, group, deadline).await,
         }
     }
 
-    /// For a group that changes nothing: whether it was judged on what holds. A refusal is as definite as a commit.
-    pub(super) async fn confirm(&mut self, deadline: Instant) -> Settled {
+    /// Confirms the state on which a group that changes nothing was judged: a refusal is as definite as a commit.
+    pub(super) async fn confirm(&mut self, deadline: Instant) -> GroupOutcome {
         match self {
-            Backend::Embedded(_) => Settled::Landed,
+            Backend::Embedded(_) => GroupOutcome::Committed,
             Backend::Etcd(etcd) => etcd.confirm(deadline).await,
         }
     }
 
-    /// After an error on the way to [`commit`](Self::commit) of a group that would have ended at revision `target`.
-    pub(super) fn give_up(&mut self, error: EngineError, target: u64, told: u64) -> Settled {
+    /// Handles an error before [`commit`](Self::commit) of a group that would have ended at revision `target`.
+    pub(super) fn give_up(&mut self, error: EngineError, target: u64, told: u64) -> GroupOutcome {
         match self {
-            Backend::Embedded(embedded) => embedded.settle(error, target, told),
-            Backend::Etcd(_) => Settled::Nothing { found: None, error },
+            Backend::Embedded(embedded) => embedded.recover(error, target, told),
+            Backend::Etcd(_) => GroupOutcome::NotCommitted { found: None, error },
         }
     }
 
-    /// When [`flush`](Self::flush) is due.
+    /// Time at which [`flush`](Self::flush) is due.
     pub(super) fn next_sync(&self) -> Option<Instant> {
         match self {
             Backend::Embedded(embedded) => embedded.next_sync(),
@@ -193,7 +144,7 @@ impl Backend {
         }
     }
 
-    /// Makes durable what was committed and has waited.
+    /// Makes commits durable that were acknowledged before.
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         match self {
             Backend::Embedded(embedded) => embedded.flush(),
@@ -201,7 +152,7 @@ impl Backend {
         }
     }
 
-    /// Up to where all is durable, where all is committed up to `revision`.
+    /// Returns the revision up to which everything is durable, given that `revision` is committed.
     pub(super) fn durable(&self, revision: u64) -> u64 {
         match self {
             Backend::Embedded(embedded) => embedded.view().durable().min(revision),
@@ -209,7 +160,6 @@ impl Backend {
         }
     }
 
-    /// The last call.
     pub(super) fn close(&mut self) {
         match self {
             Backend::Embedded(embedded) => embedded.close(),

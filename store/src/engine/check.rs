@@ -1,12 +1,12 @@
-//! A walk over everything, that goes on where others stop: at what is damaged.
+//! Check of everything in the store, which continues where other readers stop: at damaged entries.
 //!
-//! 1. Checkpoints, keyspaces and used ids: their checksums, and that they fit together.
-//! 2. Each row: its checksum, its revision, that its value is JSON and its keyspace is there.
-//! 3. Each keyspace: as many rows as it counts, of an app that a checkpoint or a record names; a shadow that says that it is current has
-//!    none where the primary has none. Each lease: that its rows are there.
+//! 1. Checkpoints, keyspaces and used ids: their checksums, and whether they are consistent.
+//! 2. Each row: its checksum, its revision, whether its value is JSON and its keyspace exists.
+//! 3. Each keyspace: whether it has as many rows as it counts, and belongs to an app that a checkpoint or a record
+//!    names. A shadow that claims to be current must be empty if the primary is. Each lease: whether its rows exist.
 //!
-//! Which rows of a shadow belong to which of the primary only the app's migration knows: it looks at each group while the shadow is
-//! made, and `store migrations` tells.
+//! Only the app's migration knows which rows of a shadow belong to which rows of the primary. It checks each group
+//! while the shadow is filled, and `store migrations` shows the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,33 +19,32 @@ use serde::de::IgnoredAny;
 use super::error::EngineError;
 use super::file::{File, meta};
 use super::layout::{self, Bytes, CHECKPOINTS, KEYSPACES, ROWS, USED};
-use crate::core::{At, KeyspaceKey, State};
+use crate::core::{KeyspaceKey, RowKey, State};
 
-/// Morpheus's own records: no app of it has a checkpoint there, and its table with a row for each app.
+/// App and table of Morpheus's records of apps. This app has no checkpoint.
 const RECORDS: (&str, &str) = ("morpheus", "apps");
-/// Rows that are looked at before something is told.
+/// Rows that one call checks.
 const STEP: usize = 20_000;
-/// Findings that are told; the rest is counted.
+/// Findings that are reported one by one. The rest is counted.
 const MOST: usize = 1000;
 
-/// A walk under way.
+/// Check in progress.
 pub(crate) struct Check {
     rows: ReadOnlyTable<Bytes, Bytes>,
     after: Option<Vec<u8>>,
-    /// What is there, as far as it can be read; with the leases found on the way.
+    /// Everything that can be read, with the leases found on the way.
     state: State,
-    /// Rows found, and the highest of their revisions.
+    /// Number of rows in each keyspace, and the highest of their revisions.
     found: BTreeMap<KeyspaceKey, (u64, u64)>,
-    /// Apps that a record names.
     named: BTreeSet<String>,
     findings: Vec<Finding>,
-    told: usize,
+    reported: usize,
     looked_at: u64,
     ended: bool,
 }
 
 impl File {
-    /// Begins to look at everything as it is now.
+    /// Begins a check of everything as it is now.
     pub(crate) fn check(&self) -> Result<Check, EngineError> {
         let view = self.begin_read()?;
         let mut check = Check {
@@ -58,27 +57,25 @@ impl File {
             found: BTreeMap::new(),
             named: BTreeSet::new(),
             findings: Vec::new(),
-            told: 0,
+            reported: 0,
             looked_at: 0,
             ended: false,
         };
-        check.heads(&view)?;
+        check.entries(&view)?;
         Ok(check)
     }
 }
 
 impl Check {
-    /// The revision of what is looked at.
     pub(crate) fn revision(&self) -> u64 {
         self.state.revision
     }
 
-    /// How many rows were looked at.
     pub(crate) fn looked_at(&self) -> u64 {
         self.looked_at
     }
 
-    /// Looks further: what was found, and whether there is more to look at.
+    /// Checks the next rows. Returns new findings, and whether there is more to check.
     pub(crate) fn step(&mut self) -> Result<(Vec<Finding>, bool), EngineError> {
         let from = match &self.after {
             Some(after) => Bound::Excluded(&after[..]),
@@ -100,26 +97,26 @@ impl Check {
         self.after = next.pop().map(|(key, _)| key).or(self.after.take());
         if !more && !self.ended {
             self.ended = true;
-            self.sums();
+            self.totals();
             self.orphans();
         }
         let mut findings = std::mem::take(&mut self.findings);
-        let left = MOST.saturating_sub(self.told);
-        self.told += findings.len();
+        let left = MOST.saturating_sub(self.reported);
+        self.reported += findings.len();
         findings.truncate(left);
-        if !more && self.told > MOST {
-            let message = format!("{} more findings are not told", self.told - MOST);
+        if !more && self.reported > MOST {
+            let message = format!("{} more findings are not told", self.reported - MOST);
             findings.push(finding("everything", message));
         }
         Ok((findings, more))
     }
 
-    fn heads(&mut self, view: &ReadTransaction) -> Result<(), EngineError> {
+    fn entries(&mut self, view: &ReadTransaction) -> Result<(), EngineError> {
         for (key, checkpoint) in self.messages::<Checkpoint>(view, CHECKPOINTS, "checkpoint")? {
             if key != layout::checkpoint_key(&checkpoint.app, &checkpoint.node) {
-                self.tell(
+                self.report(
                     place("checkpoint", &key),
-                    "it says that it is another checkpoint",
+                    "its content names another checkpoint",
                 );
             }
             let key = (checkpoint.app.clone(), checkpoint.node.clone());
@@ -127,9 +124,9 @@ impl Check {
         }
         for (key, keyspace) in self.messages::<Keyspace>(view, KEYSPACES, "keyspace")? {
             if key != layout::keyspace_key(&keyspace.app, keyspace.id) {
-                self.tell(
+                self.report(
                     place("keyspace", &key),
-                    "it says that it is another keyspace",
+                    "its content names another keyspace",
                 );
             }
             self.state
@@ -142,7 +139,7 @@ impl Check {
                 .and_then(|_| layout::keyspace_of_key(key.value()));
             match keyspace {
                 Ok(keyspace) => drop(Arc::make_mut(&mut self.state.used).insert(keyspace)),
-                Err(_) => self.tell(place("used id", key.value()), "it fails its checksum"),
+                Err(_) => self.report(place("used id", key.value()), "it fails its checksum"),
             }
         }
         self.keyspaces();
@@ -160,7 +157,7 @@ impl Check {
             let (key, value) = entry?;
             match layout::message(key.value(), value.value()) {
                 Ok(message) => all.push((key.value().to_vec(), message)),
-                Err(_) => self.tell(place(what, key.value()), "it fails its checksum"),
+                Err(_) => self.report(place(what, key.value()), "it fails its checksum"),
             }
         }
         Ok(all)
@@ -191,11 +188,11 @@ impl Check {
             }
         }
         for (at, what) in wrong {
-            self.tell(at, what);
+            self.report(at, what);
         }
     }
 
-    /// Keyspaces and checkpoints that nobody can use.
+    /// Reports keyspaces and checkpoints that nobody can use.
     fn orphans(&mut self) {
         let state = &self.state;
         let checkpoints: BTreeSet<&str> = state
@@ -210,7 +207,7 @@ impl Check {
             {
                 let rows = keyspace.keys;
                 let what = format!(
-                    "it dangles with {rows} rows: no checkpoint and no record names its app"
+                    "it is orphaned with {rows} rows: no checkpoint and no record names its app"
                 );
                 wrong.push((at.clone(), what));
             }
@@ -226,7 +223,7 @@ impl Check {
             let (rows, current) = (keyspace.keys, keyspace.watermark >= primary.modified);
             if current && primary.keys == 0 && rows > 0 {
                 let what = format!(
-                    "its {rows} rows dangle: it says that it is current, and the primary has none"
+                    "its {rows} rows are orphaned: it claims to be current, and the primary has none"
                 );
                 wrong.push((at, what));
             }
@@ -240,14 +237,14 @@ impl Check {
             wrong.push((format!("checkpoint {app}@{node}"), what));
         }
         for (at, what) in wrong {
-            self.tell(at, what);
+            self.report(at, what);
         }
     }
 
     fn row(&mut self, key: &[u8], value: &[u8]) {
         self.looked_at += 1;
         let Ok(at) = layout::at_of_key(key) else {
-            return self.tell(place("row", key), "its key makes no sense");
+            return self.report(place("row", key), "its key cannot be decoded");
         };
         let keyspace = (at.app.clone(), at.keyspace);
         let name = format!(
@@ -259,11 +256,12 @@ impl Check {
             self.state.used.contains(&keyspace),
         ) {
             (true, _) => {}
-            // Of a keyspace that was dropped: it goes by itself.
+            // Rows of a dropped keyspace are deleted later.
             (false, true) => return,
-            (false, false) => {
-                self.tell(name.clone(), "it dangles: there was never such a keyspace")
-            }
+            (false, false) => self.report(
+                name.clone(),
+                "it is orphaned: there was never such a keyspace",
+            ),
         }
         if (at.app.as_str(), at.table.as_str()) == RECORDS {
             self.named.insert(at.key.clone());
@@ -272,7 +270,7 @@ impl Check {
         found.0 += 1;
         let (revision, json) = match layout::split_row(key, value) {
             Ok(split) => split,
-            Err(_) => return self.tell(
+            Err(_) => return self.report(
                 name,
                 "it fails its checksum: reading it is refused, put it again or restore a backup",
             ),
@@ -280,22 +278,22 @@ impl Check {
         found.1 = found.1.max(revision);
         if revision > self.state.revision {
             let now = self.state.revision;
-            self.tell(
+            self.report(
                 name.clone(),
                 format!("it is of revision {revision}, ahead of the store at {now}"),
             );
         }
         if let Err(error) = serde_json::from_slice::<IgnoredAny>(json) {
-            return self.tell(name, format!("its value is no JSON document: {error}"));
+            return self.report(name, format!("its value is no JSON document: {error}"));
         }
         let json = str::from_utf8(json).unwrap_or_default();
         if let Err(error) = self.state.take_row(&at, Some((revision, json))) {
-            self.tell(name, format!("it is no lease: {error}"));
+            self.report(name, format!("it is no lease: {error}"));
         }
     }
 
-    /// What can be said once all rows were seen.
-    fn sums(&mut self) {
+    /// Reports what can be said once all rows were seen.
+    fn totals(&mut self) {
         let mut wrong = Vec::new();
         for (key, keyspace) in &self.state.keyspaces {
             let (rows, newest) = self.found.get(key).copied().unwrap_or_default();
@@ -321,19 +319,19 @@ impl Check {
             }
         }
         for (at, what) in wrong {
-            self.tell(at, what);
+            self.report(at, what);
         }
     }
 
-    fn there(&self, at: &At) -> Result<bool, EngineError> {
+    fn there(&self, at: &RowKey) -> Result<bool, EngineError> {
         Ok(self.rows.get(&layout::row_key(at)[..])?.is_some())
     }
 
-    fn tell(&mut self, at: impl Into<String>, message: impl Into<String>) {
-        // Beyond what will be told, only how many there are.
-        match self.told + self.findings.len() < MOST {
+    fn report(&mut self, at: impl Into<String>, message: impl Into<String>) {
+        // Findings beyond the limit are only counted.
+        match self.reported + self.findings.len() < MOST {
             true => self.findings.push(finding(at, message)),
-            false => self.told += 1,
+            false => self.reported += 1,
         }
     }
 }

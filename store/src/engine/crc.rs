@@ -22,7 +22,7 @@ const TABLE: [u32; 256] = {
     table
 };
 
-/// Of the parts, as if they were one.
+/// Computes the checksum of the concatenated parts.
 pub(crate) fn crc32(parts: &[&[u8]]) -> u32 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     !bytes.fold(u32::MAX, |crc, byte| {

@@ -1,15 +1,14 @@
-//! The file as the engine writes it, with the places where a disk fails: what is behind them is the real disk.
+//! File access of the engine, with fail points in front of the real disk.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
-use morph_api::fail::{self, Failed};
+use morph_api::fail::{self, InjectedFailure};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
-/// One file, opened or made.
 #[derive(Debug)]
 pub(super) struct Disk(FileBackend);
 
@@ -25,9 +24,9 @@ impl Disk {
     }
 }
 
-/// A fail point on the way to the disk is an error of the disk.
+/// Turns a fail point into an error of the disk.
 fn point(name: &str) -> io::Result<()> {
-    fail::point(name).map_err(|failed: Failed| io::Error::other(failed))
+    fail::point(name).map_err(|failed: InjectedFailure| io::Error::other(failed))
 }
 
 impl StorageBackend for Disk {

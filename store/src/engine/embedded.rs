@@ -1,9 +1,9 @@
-//! The embedded backend: the view is a file on disk, and its commit with an fsync is what makes a group durable.
+//! Embedded backend: the view is a file on disk, and its commit with an fsync makes a group durable.
 //!
-//! A group that may wait is committed without: readers see it, and the next commit with an fsync, which comes soon, makes
-//! all before it durable. A crash in between takes it back, and its revisions with it. These must not come again with
-//! other contents, so no group is committed without an fsync beyond a *ceiling* that is on disk; a store that finds one
-//! goes on from there.
+//! A group of asynchronous turns is committed without an fsync. Readers see it, and the next commit with an fsync,
+//! which follows soon, makes everything before it durable. A crash in between takes the group back together with its
+//! revisions. Those must not appear again with other contents. So no group without an fsync goes beyond a *ceiling*
+//! that is on disk, and a store that finds a ceiling at its start continues above it.
 
 use std::sync::Arc;
 
@@ -11,29 +11,29 @@ use morph_api::fail;
 use redb::{Durability, WriteTransaction};
 use tokio::time::{Duration, Instant};
 
-use super::backend::{News, Settled};
 use super::error::EngineError;
 use super::file::File;
+use super::group::{GroupOutcome, News};
 use super::layout::META;
 use super::tables::Tables;
 use crate::core::State;
 
-/// How long a group that may wait does so. What is promised is twice as long: the group in hand comes before.
+/// Time that a group may stay without an fsync. The documented bound is twice as long, since the current group is
+/// finished first.
 const WAIT: Duration = Duration::from_millis(50);
-/// Revisions until the ceiling is raised, which costs an fsync.
+/// Number of revisions by which the ceiling is raised, which costs an fsync.
 const STRIDE: u64 = 1 << 20;
 
 pub(super) struct Embedded {
     file: Arc<File>,
-    /// No revision beyond it was given without an fsync.
+    /// Highest revision that may be given without an fsync.
     ceiling: u64,
-    /// The last revision that was committed.
     revision: u64,
-    /// Since when something waits for an fsync.
+    /// Time since which a commit waits for an fsync.
     unsynced: Option<Instant>,
-    /// The disk failed, and so did the attempt to go on.
+    /// True after the disk failed and the file could not be opened again.
     broken: bool,
-    /// What was found when the file was open again.
+    /// State found when the file was opened again.
     found: Option<State>,
 }
 
@@ -60,13 +60,13 @@ impl Embedded {
     pub(super) fn take_news(&mut self) -> News {
         let state = self.found.take();
         News {
-            start_over: state.is_some(),
+            restart: state.is_some(),
             state,
             published: Vec::new(),
         }
     }
 
-    /// Opens the file that could not be opened when the disk failed. What is found there holds.
+    /// Opens the file again if that failed before. The state in it is valid.
     pub(super) fn prepare(&mut self) -> Result<(), EngineError> {
         if self.broken {
             let found = self.file.reopen()?;
@@ -79,20 +79,20 @@ impl Embedded {
         Ok(())
     }
 
-    /// With an fsync, or for one that comes later.
+    /// Commits with an fsync, or leaves that to a later commit.
     pub(super) fn commit(
         &mut self,
         write: WriteTransaction,
         target: u64,
         told: u64,
         sync: bool,
-    ) -> Settled {
+    ) -> GroupOutcome {
         match self.write(write, target, sync) {
             Ok(()) => {
                 self.revision = target;
-                Settled::Landed
+                GroupOutcome::Committed
             }
-            Err(error) => self.settle(error, target, told),
+            Err(error) => self.recover(error, target, told),
         }
     }
 
@@ -125,12 +125,11 @@ impl Embedded {
         self.file.set_durable(revision);
     }
 
-    /// When what waits for an fsync gets one.
+    /// Time at which waiting commits get an fsync.
     pub(super) fn next_sync(&self) -> Option<Instant> {
         self.unsynced.map(|since| since + WAIT)
     }
 
-    /// Makes all durable that is committed.
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         let revision = self.revision;
         self.sync(revision, self.ceiling)?;
@@ -138,21 +137,21 @@ impl Embedded {
         Ok(())
     }
 
-    /// Nothing waits any more, and the next start goes on where this one ends.
+    /// Makes waiting commits durable. Resets the ceiling, so that the next start continues at this revision.
     pub(super) fn close(&mut self) {
         if self.unsynced.is_some() || self.ceiling > 0 {
             let closed = self.sync(self.revision, 0);
             if let Err(error) = closed {
-                tracing::error!(%error, "what was acknowledged last is not on disk");
+                tracing::error!(%error, "the last acknowledged turns are not on disk");
             }
         }
         self.file.close();
     }
 
-    /// The disk failed. Opens the file again and looks whether the group has landed all the same, which would end at
-    /// revision `target`; if so it is made durable, else the error stands. If that fails too the outcome is unknown: no
-    /// refusal may say that it is not.
-    pub(super) fn settle(&mut self, error: EngineError, target: u64, told: u64) -> Settled {
+    /// Handles a failure of the disk. Opens the file again and looks whether the group, which would end at revision
+    /// `target`, was committed after all. If so it is made durable, otherwise the error stands. If this fails too,
+    /// the outcome is unknown, and no refusal may claim otherwise.
+    pub(super) fn recover(&mut self, error: EngineError, target: u64, told: u64) -> GroupOutcome {
         tracing::warn!(%error, "the disk failed; opening the file again");
         let found = match self.file.reopen() {
             Ok(found) => found,
@@ -164,16 +163,16 @@ impl Embedded {
             return match self.sync(target, self.ceiling) {
                 Ok(()) => {
                     self.synced(target);
-                    Settled::Landed
+                    GroupOutcome::Committed
                 }
                 Err(error) => self.unknown(&error),
             };
         }
         let found = Some(found);
-        Settled::Nothing { found, error }
+        GroupOutcome::NotCommitted { found, error }
     }
 
-    /// A commit that changes nothing, and makes all before it durable.
+    /// Commits without a change, which makes everything before it durable.
     fn sync(&self, revision: u64, ceiling: u64) -> Result<(), EngineError> {
         let transaction = self.file.begin_write()?;
         let mut tables = Tables::open(&transaction)?;
@@ -183,8 +182,8 @@ impl Embedded {
         Ok(transaction.commit()?)
     }
 
-    fn unknown(&mut self, error: &EngineError) -> Settled {
+    fn unknown(&mut self, error: &EngineError) -> GroupOutcome {
         self.broken = true;
-        Settled::Unknown(EngineError::Unwritten(error.to_string()))
+        GroupOutcome::Unknown(EngineError::WriteFailed(error.to_string()))
     }
 }

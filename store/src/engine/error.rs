@@ -1,78 +1,54 @@
-//! What can go wrong between the store and its disk.
-
 use std::io;
 use std::path::PathBuf;
 
-/// The engine cannot do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The directory or the file cannot be made, opened or locked.
     #[error("cannot open {}: {source}", path.display())]
-    Open {
-        /// What.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The writer cannot be started.
+    Open { path: PathBuf, source: io::Error },
     #[error("cannot start the writer: {0}")]
     Thread(io::Error),
-    /// Someone else has it open.
     #[error("{} is in use by another morph-stored{}", path.display(), by.as_deref().unwrap_or_default())]
     InUse {
-        /// What.
         path: PathBuf,
-        /// Who, if it says so.
+        /// Description of the process that holds the lock, if known.
         by: Option<String>,
     },
-    /// The file was written by a newer version.
     #[error("{} has format {found}, this version reads formats up to {known}; use the version that wrote it", path.display())]
     Format {
-        /// Which file.
         path: PathBuf,
-        /// Its format.
         found: u64,
-        /// The newest that is known.
         known: u64,
     },
-    /// The file is there, but is no store.
     #[error("{} is not a store: {message}", path.display())]
-    NoStore {
-        /// Which file.
-        path: PathBuf,
-        /// What was found.
-        message: String,
-    },
-    /// What lies on the disk is not what was written.
-    #[error("the entry {0:?} on disk fails its checksum or makes no sense")]
-    Damaged(String),
-    /// The disk is full.
+    NotAStore { path: PathBuf, message: String },
+    /// Content on disk differs from what was written.
+    #[error(
+        "entry {0:?} fails its checksum or cannot be decoded; restore a backup if it is needed"
+    )]
+    Corrupt(String),
     #[error("the disk is full")]
     DiskFull,
-    /// etcd's quota is used up.
+    /// Quota of etcd is used up.
     #[error("etcd is full: compact and defragment it, then `etcdctl alarm disarm`")]
     EtcdFull,
-    /// The disk or the engine fails otherwise.
+    /// Disk or engine failed in another way.
     #[error("{0}")]
     Storage(redb::Error),
-    /// etcd cannot be reached, has no quorum, or does not do what it is asked.
+    /// etcd cannot be reached, has no quorum, or refuses a request.
     #[error("{0}")]
-    Away(String),
-    /// etcd knows us not.
+    Unreachable(String),
+    /// etcd rejects the user or asks for one.
     #[error("{0}")]
-    NotLetIn(String),
-    /// Other daemons on the same etcd were always faster.
-    #[error("overtaken again and again by other daemons on the same etcd")]
-    Overtaken,
-    /// A group of transactions could not be written.
+    AccessDenied(String),
+    /// Other daemons on the same etcd committed first on every attempt.
+    #[error("other daemons on the same etcd committed first on every attempt; try again")]
+    LostRace,
     #[error("cannot write: {0}")]
-    Unwritten(String),
-    /// No further watch is begun.
+    WriteFailed(String),
     #[error(
-        "{0} watches are open, and no more are taken; a client watches an app once, and ends watches that it does not read"
+        "{0} watches are open, which is the limit; a client should watch an app once, and end watches that it does not read"
     )]
     TooManyWatches(usize),
-    /// The engine has stopped.
     #[error("the store is shutting down")]
     Stopped,
 }
@@ -95,8 +71,8 @@ from_redb!(
     CommitError
 );
 
-impl From<morph_api::fail::Failed> for EngineError {
-    fn from(failed: morph_api::fail::Failed) -> Self {
+impl From<morph_api::fail::InjectedFailure> for EngineError {
+    fn from(failed: morph_api::fail::InjectedFailure) -> Self {
         EngineError::Storage(redb::Error::Io(io::Error::other(failed)))
     }
 }

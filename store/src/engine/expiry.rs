@@ -1,7 +1,7 @@
-//! Which leases are over: counts from when this daemon last saw one granted, kept or changed.
+//! Expiry of leases, counted from when this daemon last saw a lease granted, kept or changed.
 //!
-//! Every daemon on a backend sees that in the lease's revision, whoever kept it. One that starts, and one that could not
-//! write for a while, counts anew: who could not be heard has not been silent.
+//! Every daemon on a backend sees renewals in the revision of the lease, whoever sent them. A daemon that starts, or
+//! that could not write for a while, counts anew: during that time nobody could renew a lease.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,27 +11,27 @@ use morph_api::store::Transaction;
 use crate::core::Lease;
 use crate::op;
 
-/// When a lease that could not be revoked is tried again.
+/// Pause before a lease is revoked again, where that failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, Countdown>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct Countdown {
     revision: u64,
     over: Instant,
 }
 
 impl Expiry {
-    /// The leases as they are.
+    /// Takes over the current leases.
     pub(super) fn follow(&mut self, leases: &BTreeMap<String, Lease>, now: Instant) {
         self.running.retain(|name, _| leases.contains_key(name));
         for (name, lease) in leases {
             if self.running.get(name).map(|running| running.revision) != Some(lease.revision) {
-                let running = Running {
+                let running = Countdown {
                     revision: lease.revision,
                     over: now + Duration::from_millis(u64::from(lease.ttl_ms)),
                 };
@@ -40,8 +40,8 @@ impl Expiry {
         }
     }
 
-    /// All count anew from when they are followed next.
-    pub(super) fn start_over(&mut self) {
+    /// Starts all timers anew when the leases are followed next.
+    pub(super) fn restart(&mut self) {
         self.running.clear();
     }
 
@@ -49,11 +49,11 @@ impl Expiry {
         self.running.values().map(|running| running.over).min()
     }
 
-    /// Ends what is over, unless it is kept meanwhile.
+    /// Returns transactions that revoke expired leases, unless these are renewed meanwhile.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Transaction> {
         let over = self.running.iter_mut().filter(|(_, r)| r.over <= now);
         over.map(|(name, running)| {
-            tracing::info!(lease = name, "nobody has kept it: it ends");
+            tracing::info!(lease = name, "the lease expired, as nobody renewed it");
             running.over = now + AGAIN;
             op::shared([], [op::revoke_at(name, running.revision)])
         })
@@ -86,7 +86,7 @@ mod tests {
         assert!(expiry.due(at(1899)).is_empty());
         let over = expiry.due(at(1900));
         assert_eq!(over, [op::shared([], [op::revoke_at("a", 7)])]);
-        // It could not be revoked: again, and no sooner.
+        // The revocation failed, and is not repeated before its pause is over.
         assert!(expiry.due(at(2000)).is_empty());
         assert_eq!(expiry.due(at(2900)).len(), 1);
         expiry.follow(&leases(&[("b", 6, 3000)]), at(2950));
@@ -99,7 +99,7 @@ mod tests {
         let mut expiry = Expiry::default();
         let all = leases(&[("a", 5, 1000)]);
         expiry.follow(&all, start);
-        expiry.start_over();
+        expiry.restart();
         let later = start + Duration::from_secs(60);
         assert!(expiry.due(later).is_empty());
         expiry.follow(&all, later);

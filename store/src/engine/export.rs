@@ -1,4 +1,4 @@
-//! A backup as it is made: one view, told part by part, so that it holds up nobody and takes little memory.
+//! Backup in progress: one view, written part by part, so that it delays nobody and takes little memory.
 
 use std::collections::VecDeque;
 
@@ -6,22 +6,20 @@ use redb::ReadTransaction;
 
 use super::error::EngineError;
 use super::file::{File, load};
-use super::reader::Walk;
+use super::read::Scan;
 use crate::backup::{Entry, Writer};
-use crate::core::{At, KeyspaceKey};
+use crate::core::{KeyspaceKey, RowKey};
 
-/// Rows that are read at once.
 const ROWS: usize = 1000;
 
-/// What is left of a backup.
 pub(crate) struct Export {
     view: ReadTransaction,
     writer: Writer,
-    /// Before the rows.
+    /// Entries that come before the rows.
     first: Vec<Entry>,
     keyspaces: VecDeque<KeyspaceKey>,
-    /// The keyspace that is being told.
-    walk: Option<(KeyspaceKey, Walk)>,
+    /// Keyspace that is being written.
+    scan: Option<(KeyspaceKey, Scan)>,
     revision: u64,
     rows: u64,
     ended: bool,
@@ -43,7 +41,7 @@ impl File {
             writer: Writer::default(),
             first,
             keyspaces: state.keyspaces.into_keys().collect(),
-            walk: None,
+            scan: None,
             revision: state.revision,
             rows: 0,
             ended: false,
@@ -52,17 +50,15 @@ impl File {
 }
 
 impl Export {
-    /// The revision that all is of.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Rows told until now.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The next bytes of the file; none after the last.
+    /// Returns the next bytes of the file, or `None` after the last.
     pub(crate) fn part(&mut self) -> Result<Option<Vec<u8>>, EngineError> {
         let mut out = Vec::new();
         for entry in std::mem::take(&mut self.first) {
@@ -84,21 +80,21 @@ impl Export {
         Ok(Some(out).filter(|out| !out.is_empty()))
     }
 
-    /// The next rows; none after the last keyspace.
+    /// Returns the next rows, or `None` after the last keyspace.
     fn page(&mut self) -> Result<Option<Vec<Entry>>, EngineError> {
-        let ((app, id), mut walk) = match self.walk.take() {
+        let ((app, id), mut scan) = match self.scan.take() {
             Some(walking) => walking,
             None => {
                 let Some((app, id)) = self.keyspaces.pop_front() else {
                     return Ok(None);
                 };
-                let walk = Walk::tables(&self.view, &app, id, &[])?;
-                ((app, id), walk)
+                let scan = Scan::tables(&self.view, &app, id, &[])?;
+                ((app, id), scan)
             }
         };
-        let (rows, more) = walk.page(ROWS)?;
+        let (rows, more) = scan.page(ROWS)?;
         let entry = |row: morph_api::store::RowValue| {
-            let at = At {
+            let at = RowKey {
                 app: app.clone(),
                 keyspace: id,
                 table: row.table,
@@ -109,13 +105,13 @@ impl Export {
         let rows: Vec<Entry> = rows.into_iter().map(entry).collect();
         self.rows += rows.len() as u64;
         if more {
-            self.walk = Some(((app, id), walk));
+            self.scan = Some(((app, id), scan));
         }
         Ok(Some(rows))
     }
 
     fn write(&mut self, entry: Entry, out: &mut Vec<u8>) -> Result<(), EngineError> {
         let written = self.writer.write(entry, out);
-        written.map_err(|error| EngineError::Unwritten(error.to_string()))
+        written.map_err(|error| EngineError::WriteFailed(error.to_string()))
     }
 }

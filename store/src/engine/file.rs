@@ -1,4 +1,4 @@
-//! The file: opened, checked, loaded, opened again after the disk failed.
+//! File of the store: opened, checked, loaded, and opened again after the disk failed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,22 +17,22 @@ use redb::{
 use super::disk::Disk;
 use super::error::EngineError;
 use super::layout::{self, CHECKPOINTS, FORMAT, KEYSPACES, META, ROWS, USED};
-use super::step::Step;
 use super::tables::Tables;
-use crate::core::{At, Effects, LEASES, State, Verdict, apply};
+use super::write_set::WriteSet;
+use crate::core::{Decision, Effects, LEASES, RowKey, State, apply};
 
-/// Bytes of the engine's page cache. The state of a large network is some ten megabytes.
+/// Bytes of the engine's page cache. The state of a large network takes some ten megabytes.
 const CACHE: usize = 64 << 20;
-/// The same where the pages themselves are in memory.
+/// Bytes of the page cache where the pages themselves are in memory.
 const CACHE_OF_MEMORY: usize = 8 << 20;
 
-/// The file of a store, shared by the writer and all readers.
+/// File of a store, shared by the writer and all readers.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
-    /// None: the disk failed, and so did the attempt to open the file again.
+    /// `None` after the disk failed and the file could not be opened again.
     database: RwLock<Option<Database>>,
-    /// All up to this revision is on disk.
+    /// Revision up to which everything is on disk.
     durable: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ impl File {
         if !path.exists() {
             File::make(directory, &path)?;
         }
-        // On some damages the engine panics: that is its way to say so, and ours to tell.
+        // The engine panics on some kinds of damage, which is reported as an error here.
         std::panic::catch_unwind(|| File::begin(&path)).unwrap_or_else(|_| Err(senseless(&path)))
     }
 
@@ -71,7 +71,8 @@ impl File {
         })
     }
 
-    /// Beside its place, and moved there when it is whole: half a first file would be no store to anyone.
+    /// Creates the file under another name, and moves it to its place when it is complete: a half-written first file
+    /// would be no valid store.
     fn make(directory: &Path, path: &Path) -> Result<(), EngineError> {
         let begun = directory.join("store.redb.new");
         let failed = |source| EngineError::Open {
@@ -91,7 +92,7 @@ impl File {
         entry.map_err(failed)
     }
 
-    /// A store that nothing lasts of, for a backend that keeps the data elsewhere.
+    /// Creates a store in memory, for a backend that keeps the data elsewhere.
     pub(super) fn in_memory() -> Result<File, EngineError> {
         let memory = redb::backends::InMemoryBackend::new();
         let database = Builder::new()
@@ -106,12 +107,12 @@ impl File {
         Ok(file)
     }
 
-    /// Everything but rows, as it is now.
+    /// Loads everything but rows.
     pub(super) fn state(&self) -> Result<State, EngineError> {
         load(&self.begin_read()?)
     }
 
-    /// Opens what is there, changes nothing of it and begins no incarnation.
+    /// Opens an existing file without changing it or beginning an incarnation.
     pub(crate) fn open_to_check(directory: &Path) -> Result<File, EngineError> {
         let path = directory.join("store.redb");
         let opened = std::panic::catch_unwind(|| {
@@ -123,7 +124,7 @@ impl File {
         opened.unwrap_or_else(|_| Err(senseless(&path)))
     }
 
-    /// Looks at every page; mends what can be mended where one is not what was written.
+    /// Verifies every page, and repairs the file where that is possible.
     pub(crate) fn is_sound(&self) -> Result<bool, EngineError> {
         let mut slot = self
             .database
@@ -146,7 +147,6 @@ impl File {
         }
     }
 
-    /// All up to this revision is on disk.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
@@ -155,7 +155,8 @@ impl File {
         self.durable.store(revision, Ordering::Release);
     }
 
-    /// Revisions up to the ceiling may have been seen, though they are gone: none of them is given again.
+    /// Continues above the ceiling. Revisions up to it may have been seen although they are lost, and must not be
+    /// given again.
     fn above_the_ceiling(&self, revision: u64) -> Result<u64, EngineError> {
         let transaction = self.begin_write()?;
         let above = {
@@ -171,12 +172,11 @@ impl File {
         tracing::info!(
             revision,
             above,
-            "the last end was a crash; it goes on above what may have been seen"
+            "the store ended by a crash; revisions continue above those that may have been seen"
         );
         Ok(above)
     }
 
-    /// A view of everything as it is now.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, EngineError> {
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             Some(database) => Ok(database.begin_read()?),
@@ -184,7 +184,7 @@ impl File {
         }
     }
 
-    /// Durable when it is committed: that is the engine's default.
+    /// Begins a transaction that is durable when it is committed, which is the engine's default.
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, EngineError> {
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             Some(database) => Ok(database.begin_write()?),
@@ -192,8 +192,8 @@ impl File {
         }
     }
 
-    /// After an I/O error the engine refuses everything until the file is opened anew. Its last whole commit is then
-    /// found by its checksums.
+    /// Opens the file again after an I/O error, since the engine refuses everything until then. Its checksums lead to
+    /// the last complete commit.
     pub(super) fn reopen(&self) -> Result<State, EngineError> {
         let mut slot = self
             .database
@@ -205,7 +205,7 @@ impl File {
         load(&self.begin_read()?)
     }
 
-    /// So that the next start finds a file that needs no repair.
+    /// Closes the file, so that the next start needs no repair.
     pub(super) fn close(&self) {
         let mut slot = self
             .database
@@ -233,24 +233,24 @@ impl File {
         };
         self.known(found)?;
         if found < FORMAT {
-            // Each format so far reads as the one before it.
+            // Each format so far can be read as its successor.
             transaction.open_table(META)?.insert("format", FORMAT)?;
         }
         transaction.commit()?;
         load(&self.begin_read()?)
     }
 
-    /// Morpheus's own records have a keyspace from the beginning.
+    /// Creates the keyspace of Morpheus's own records.
     fn create_records(&self) -> Result<State, EngineError> {
         let (transaction, effects) = self.first()?;
         let mut tables = Tables::open(&transaction)?;
-        tables.write(&Step::of(&effects))?;
+        tables.write(&WriteSet::of(&effects))?;
         drop(tables);
         transaction.commit()?;
         self.state()
     }
 
-    /// What the first transaction of an empty store changes, and within what it would be written.
+    /// Returns the changes of an empty store's first transaction, and the write transaction for them.
     pub(super) fn first(&self) -> Result<(WriteTransaction, Effects), EngineError> {
         let create = Kind::CreateKeyspace(CreateKeyspace {
             app: morph_api::RECORDS.to_owned(),
@@ -264,10 +264,10 @@ impl File {
             ..Transaction::default()
         };
         let transaction = self.begin_write()?;
-        let verdict = apply(&State::default(), first, &Tables::open(&transaction)?)?;
-        match verdict {
-            Verdict::Accepted(effects) => Ok((transaction, effects)),
-            Verdict::Refused(refused) => Err(EngineError::Unwritten(refused.message)),
+        let decision = apply(&State::default(), first, &Tables::open(&transaction)?)?;
+        match decision {
+            Decision::Accepted(effects) => Ok((transaction, effects)),
+            Decision::Refused(refused) => Err(EngineError::WriteFailed(refused.message)),
         }
     }
 
@@ -285,9 +285,9 @@ impl File {
 }
 
 fn senseless(path: &Path) -> EngineError {
-    EngineError::NoStore {
+    EngineError::NotAStore {
         path: path.to_owned(),
-        message: "what is in it makes no sense; restore a backup".to_owned(),
+        message: "its content is damaged beyond repair; restore a backup".to_owned(),
     }
 }
 
@@ -309,7 +309,7 @@ fn database(path: &Path) -> Result<Database, EngineError> {
                 if source.kind() == io::ErrorKind::InvalidData =>
             {
                 let message = source.to_string();
-                EngineError::NoStore { path, message }
+                EngineError::NotAStore { path, message }
             }
             DatabaseError::Storage(StorageError::Io(source))
                 if source.kind() != io::ErrorKind::StorageFull =>
@@ -317,9 +317,9 @@ fn database(path: &Path) -> Result<Database, EngineError> {
                 EngineError::Open { path, source }
             }
             DatabaseError::Storage(StorageError::Corrupted(message)) => {
-                EngineError::NoStore { path, message }
+                EngineError::NotAStore { path, message }
             }
-            DatabaseError::UpgradeRequired(version) => EngineError::NoStore {
+            DatabaseError::UpgradeRequired(version) => EngineError::NotAStore {
                 path,
                 message: format!("it has version {version} of the engine's own format"),
             },
@@ -328,7 +328,7 @@ fn database(path: &Path) -> Result<Database, EngineError> {
     })
 }
 
-/// Everything but rows, into memory.
+/// Loads everything but rows into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> {
     let mut state = State {
         revision: meta(transaction, "revision")?,
@@ -357,7 +357,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
     }
     state.used = Arc::new(used);
     for (name, row) in leases(transaction)? {
-        let at = At {
+        let at = RowKey {
             app: morph_api::RECORDS.to_owned(),
             keyspace: 1,
             table: LEASES.to_owned(),
@@ -366,7 +366,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<State, EngineError> 
         let json = row.value.as_deref().unwrap_or_default();
         state
             .take_row(&at, Some((row.revision, json)))
-            .map_err(|_| EngineError::Damaged(format!("{LEASES}/{}", at.key)))?;
+            .map_err(|_| EngineError::Corrupt(format!("{LEASES}/{}", at.key)))?;
     }
     Ok(state)
 }
@@ -393,5 +393,5 @@ pub(super) fn meta(transaction: &ReadTransaction, key: &str) -> Result<u64, Engi
     let value = transaction.open_table(META)?.get(key)?;
     value
         .map(|value| value.value())
-        .ok_or_else(|| EngineError::Damaged(key.to_owned()))
+        .ok_or_else(|| EngineError::Corrupt(key.to_owned()))
 }

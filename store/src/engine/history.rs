@@ -1,24 +1,24 @@
-//! What was changed lately: for watchers who come back, and would else have to load everything again.
+//! Latest changes, for watchers that come back and would otherwise have to load everything again.
 //!
-//! The newest changes, shared with the mailboxes, up to a bound. It is empty after a start.
+//! The changes are shared with the subscriber queues and kept up to a bound. A start begins with an empty history.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::mailbox::Published;
+use super::subscriber_queue::Publication;
 
-/// Bytes of changes that are kept: a client that was away for some seconds finds them.
+/// Bytes of changes that are kept, enough for a client that was away for some seconds.
 const BOUND: usize = 16 << 20;
 
 pub(super) struct History {
-    changes: VecDeque<Arc<Published>>,
+    changes: VecDeque<Arc<Publication>>,
     bytes: usize,
-    /// All changes after this revision are here.
+    /// Revision after which all changes are known.
     floor: u64,
 }
 
 impl History {
-    /// Nothing is known up to a revision.
+    /// Creates an empty history that begins after a revision.
     pub(super) fn after(revision: u64) -> Self {
         History {
             changes: VecDeque::new(),
@@ -27,8 +27,8 @@ impl History {
         }
     }
 
-    /// The next changes, in order.
-    pub(super) fn take(&mut self, published: &[Arc<Published>]) {
+    /// Appends changes in order.
+    pub(super) fn take(&mut self, published: &[Arc<Publication>]) {
         for change in published {
             self.bytes += change.size();
             self.changes.push_back(Arc::clone(change));
@@ -41,8 +41,8 @@ impl History {
         }
     }
 
-    /// All changes after a revision, for a watcher of this app; or why they are not known.
-    pub(super) fn since(&self, app: &str, revision: u64) -> Result<Vec<Arc<Published>>, String> {
+    /// Returns all changes after a revision for a watcher of this app, or the reason why they are not known.
+    pub(super) fn since(&self, app: &str, revision: u64) -> Result<Vec<Arc<Publication>>, String> {
         if revision < self.floor {
             let floor = self.floor;
             return Err(format!(
@@ -55,7 +55,7 @@ impl History {
             .cloned()
             .collect();
         since.reverse();
-        // Its rows may be of another keyspace now, of which it has nothing.
+        // Rows of the app may belong to another keyspace now, of which the watcher has nothing.
         if since.iter().any(|change| change.drops_of(app)) {
             return Err(format!(
                 "a keyspace of app {app:?} was dropped after revision {revision}: load again"
@@ -68,16 +68,16 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{At, Effects};
+    use crate::core::{Effects, RowKey};
 
-    fn change(revision: u64, bytes: usize, dropped: &[&str]) -> Arc<Published> {
-        let at = At {
+    fn change(revision: u64, bytes: usize, dropped: &[&str]) -> Arc<Publication> {
+        let at = RowKey {
             app: "a".into(),
             keyspace: 1,
             table: "t".into(),
             key: "k".into(),
         };
-        Arc::new(Published::from(Effects {
+        Arc::new(Publication::from(Effects {
             changed: true,
             revision,
             rows: vec![(at, Some("x".repeat(bytes)))],
@@ -112,7 +112,7 @@ mod tests {
         }
         assert_eq!(since(&history, 50), None);
         assert_eq!(since(&history, 91), Some((92..=100).collect()));
-        // One that is larger than the bound is not kept at all.
+        // A change larger than the bound is not kept at all.
         history.take(&[change(101, 2 * BOUND, &[])]);
         assert_eq!((since(&history, 100), history.bytes), (None, 0));
         assert_eq!(since(&history, 101), Some(vec![]));

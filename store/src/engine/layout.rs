@@ -1,4 +1,4 @@
-//! How the store lies on disk. Format 2:
+//! Layout of the store on disk, format 2:
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -8,11 +8,11 @@
 //! | `spaces` | app 0 keyspace(4) | sealed: `Keyspace` of store.proto |
 //! | `used` | app 0 keyspace(4) | sealed: nothing |
 //!
-//! Format 1 has no `ceiling` and no leases; it is read, and becomes format 2 at once, which a daemon of format 1 refuses.
+//! Format 1 has no `ceiling` and no leases. It is read, and becomes format 2 at once, which a daemon of format 1 refuses.
 //!
-//! Numbers are big-endian, so that bytes sort as rows do. *Sealed* is crc32(4) of key and content, then the content:
-//! the engine's own page checksums are only looked at when it opens a file that was not closed, so what is read
-//! later is checked here.
+//! Numbers are big-endian, so that bytes sort as rows do. A *sealed* value is the CRC-32 (4 bytes) of key and content,
+//! then the content. The engine's own page checksums are verified only when it opens a file that was not closed, so
+//! later reads verify this one.
 
 use morph_api::store::RowValue;
 use prost::Message;
@@ -20,31 +20,31 @@ use redb::TableDefinition;
 
 use super::crc::crc32;
 use super::error::EngineError;
-use crate::core::At;
+use crate::core::RowKey;
 
 pub(super) type Bytes = &'static [u8];
 
-/// What this version writes, and the newest that it reads.
+/// Version of the format that is written, and the newest one that is read.
 pub(super) const FORMAT: u64 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const ROWS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("rows");
-// `lanes` and `spaces` are the names that format 2 has for checkpoints and keyspaces.
+// Format 2 calls checkpoints `lanes` and keyspaces `spaces`.
 pub(super) const CHECKPOINTS: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("lanes");
 pub(super) const KEYSPACES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("spaces");
 pub(super) const USED: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("used");
 
-/// All rows of a keyspace start with this.
+/// Prefix of all rows of a keyspace.
 pub(super) fn keyspace_key(app: &str, keyspace: u32) -> Vec<u8> {
     [app.as_bytes(), &[0], &keyspace.to_be_bytes()].concat()
 }
 
-/// All rows of a table start with this.
+/// Prefix of all rows of a table.
 pub(super) fn table_key(app: &str, keyspace: u32, table: &str) -> Vec<u8> {
     [&keyspace_key(app, keyspace)[..], table.as_bytes(), &[0]].concat()
 }
 
-pub(super) fn row_key(at: &At) -> Vec<u8> {
+pub(super) fn row_key(at: &RowKey) -> Vec<u8> {
     [
         &table_key(&at.app, at.keyspace, &at.table)[..],
         at.key.as_bytes(),
@@ -60,7 +60,7 @@ pub(super) fn seal(key: &[u8], content: &[u8]) -> Vec<u8> {
     [&crc32(&[key, content]).to_be_bytes()[..], content].concat()
 }
 
-/// The content, if it is what was written for this key.
+/// Returns the content if it was written for this key.
 pub(super) fn unseal<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], EngineError> {
     match value.split_first_chunk() {
         Some((crc, content)) if u32::from_be_bytes(*crc) == crc32(&[key, content]) => Ok(content),
@@ -80,7 +80,7 @@ pub(super) fn row_revision(key: &[u8], value: &[u8]) -> Result<u64, EngineError>
     Ok(split_row(key, value)?.0)
 }
 
-/// A row as it is told; `prefix` is the length of its keyspace's part of the key.
+/// Decodes a row; `prefix` is the length of the part of its key that names the keyspace.
 pub(super) fn row_value(prefix: usize, key: &[u8], value: &[u8]) -> Result<RowValue, EngineError> {
     let (revision, json) = split_row(key, value)?;
     let mut names = key[prefix.min(key.len())..].splitn(2, |byte| *byte == 0);
@@ -113,14 +113,13 @@ pub(super) fn checkpoint_of_key(key: &[u8]) -> Result<(String, String), EngineEr
     named.ok_or_else(|| damaged(key))
 }
 
-/// Where the row of this key is.
-pub(super) fn at_of_key(key: &[u8]) -> Result<At, EngineError> {
+pub(super) fn at_of_key(key: &[u8]) -> Result<RowKey, EngineError> {
     let parts = || {
         let (app, rest) = split_at_zero(key)?;
         let (keyspace, rest) = rest.split_first_chunk::<4>()?;
         let (table, key) = split_at_zero(rest)?;
         let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
-        Some(At {
+        Some(RowKey {
             app: text(app)?,
             keyspace: u32::from_be_bytes(*keyspace),
             table: text(table)?,
@@ -135,7 +134,7 @@ fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..zero], &bytes[zero + 1..]))
 }
 
-/// A row's revision and JSON.
+/// Returns revision and JSON of a row.
 pub(super) fn split_row<'v>(key: &[u8], value: &'v [u8]) -> Result<(u64, &'v [u8]), EngineError> {
     let content = unseal(key, value)?;
     let (revision, json) = content.split_first_chunk().ok_or_else(|| damaged(key))?;
@@ -143,15 +142,15 @@ pub(super) fn split_row<'v>(key: &[u8], value: &'v [u8]) -> Result<(u64, &'v [u8
 }
 
 fn damaged(key: &[u8]) -> EngineError {
-    EngineError::Damaged(key.escape_ascii().to_string())
+    EngineError::Corrupt(key.escape_ascii().to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(app: &str, keyspace: u32, table: &str, key: &str) -> At {
-        At {
+    fn at(app: &str, keyspace: u32, table: &str, key: &str) -> RowKey {
+        RowKey {
             app: app.into(),
             keyspace,
             table: table.into(),

@@ -1,10 +1,10 @@
-//! The engine: the core over a view, which a backend makes durable, with a writer of its own thread.
+//! The engine: the core above a view, which a backend makes durable. The writer has a thread of its own.
 //!
 //! ```text
 //!                                        .--> etcd
 //!  server tasks --Job--> [ writer thread ] --> view: store.redb, or memory <--reads-- readers (blocking pool)
 //!       ^                      |
-//!       +----- mailboxes <-----+   one for each watcher
+//!       +- subscriber queues <-+   one for each watcher
 //! ```
 
 mod backend;
@@ -17,15 +17,18 @@ pub(crate) mod etcd;
 mod expiry;
 mod export;
 mod file;
+mod garbage;
+mod group;
+mod health;
 mod history;
 mod layout;
-mod mailbox;
-mod reader;
+mod read;
 mod restore;
-mod step;
-mod sweep;
+mod subscriber_queue;
 mod tables;
 mod watchers;
+mod weight;
+mod write_set;
 mod writer;
 
 use std::io;
@@ -42,39 +45,38 @@ use backend::Backend;
 pub(crate) use check::Check;
 use embedded::Embedded;
 pub(crate) use error::EngineError;
-use etcd::{Etcd, EtcdUrl, Health};
+use etcd::{Etcd, EtcdUrl};
 pub(crate) use export::Export;
 pub(crate) use file::File;
-pub(crate) use mailbox::{Mail, Mailbox};
-pub(crate) use reader::Walk;
+use health::Health;
+pub(crate) use read::Scan;
 pub use restore::{RestoreError, Restored};
-pub(crate) use watchers::Watching;
-use writer::{Commit, Job, Watch, Writer};
+pub(crate) use subscriber_queue::{Notice, SubscriberQueue};
+pub(crate) use watchers::OpenWatch;
+use writer::{CommitJob, Job, WatchJob, Writer};
 
-/// Jobs that may wait: twice the largest group, so that the next one is always there when a group is done.
+/// Jobs that may wait: twice the largest group, so that the next group is always ready.
 const JOBS: usize = 1024;
-/// KiB that waiting transactions may take together: sixteen of the largest.
+/// KiB that waiting transactions may take: sixteen of the largest.
 const WAITING_KIB: usize = 16 * limits::TRANSACTION / 1024;
 
-/// Where the data is.
+/// Place where the data is kept.
 #[derive(Debug, Clone)]
-pub enum Source {
-    /// In this directory.
+pub enum Location {
     Directory(PathBuf),
-    /// In etcd.
     Etcd(EtcdUrl),
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Source::Directory(directory) => write!(f, "{}", directory.display()),
-            Source::Etcd(url) => write!(f, "{url}"),
+            Location::Directory(directory) => write!(f, "{}", directory.display()),
+            Location::Etcd(url) => write!(f, "{url}"),
         }
     }
 }
 
-/// A handle to the engine; the writer ends when the last one is dropped.
+/// Handle to the engine. The writer ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     jobs: mpsc::Sender<Job>,
@@ -86,10 +88,11 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Opens the store. The receiver is ready when the writer has ended: after the last handle, or by a defect.
-    /// Not within a runtime: it may wait.
-    pub(crate) fn open(source: Source) -> Result<(Engine, oneshot::Receiver<()>), EngineError> {
-        // Of the thread's own: what the backend waits for must not wait for the server's tasks, nor they for it.
+    /// Opens the store. The receiver completes when the writer has ended: after the last handle, or because of a
+    /// defect. Do not call this within a runtime, since it may block.
+    pub(crate) fn open(source: Location) -> Result<(Engine, oneshot::Receiver<()>), EngineError> {
+        // The writer's thread has a runtime of its own, so that neither the backend nor the server's tasks delay each
+        // other.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -97,12 +100,12 @@ impl Engine {
         let health = Health::default();
         let name = source.to_string();
         let (backend, state, incarnation) = match source {
-            Source::Directory(directory) => {
+            Location::Directory(directory) => {
                 let (file, state, incarnation) = File::open(&directory)?;
                 let backend = Backend::Embedded(Embedded::new(Arc::new(file), state.revision));
                 (backend, state, incarnation)
             }
-            Source::Etcd(url) => {
+            Location::Etcd(url) => {
                 let opened = runtime.block_on(Etcd::open(url, health.clone()));
                 let (etcd, state, incarnation) = opened?;
                 (Backend::Etcd(Box::new(etcd)), state, incarnation)
@@ -131,38 +134,36 @@ impl Engine {
         Ok((engine, ended))
     }
 
-    /// Where the data is, in words.
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
-    /// What is wrong with the backend, in words; nothing where all is well.
+    /// Problem of the backend in words, or `None`.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.health.trouble()
     }
 
-    /// Differs after every start.
     pub(crate) fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// For reading, which blocks.
+    /// Returns the file for reading, which blocks.
     pub(crate) fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
     }
 
-    /// Answers when the transaction is durable or refused.
+    /// Commits a transaction: returns when it is durable or refused.
     pub(crate) async fn commit(
         &self,
         transaction: Transaction,
     ) -> Result<CommitReply, EngineError> {
         let since = Instant::now();
-        // What is over its limit waits as if at it: it is refused without being kept.
+        // An overlarge transaction reserves as much as the largest allowed one: it is refused without being kept.
         let size = transaction.encoded_len().min(limits::TRANSACTION) / 1024 + 1;
         let room = Arc::clone(&self.room).acquire_many_owned(size as u32).await;
         let share = room.map_err(|_| EngineError::Stopped)?;
         let (answer, answered) = oneshot::channel();
-        self.ask(Job::Commit(Commit {
+        self.ask(Job::Commit(CommitJob {
             transaction,
             answer,
             _share: Some(share),
@@ -172,19 +173,19 @@ impl Engine {
         answered.await.map_err(|_| EngineError::Stopped)?
     }
 
-    /// Begins a watch, or says why it ends at once.
+    /// Begins a watch, or returns the reason why it ends at once.
     pub(crate) async fn watch(
         &self,
         request: WatchRequest,
-    ) -> Result<watchers::Started, EngineError> {
+    ) -> Result<watchers::WatchStart, EngineError> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Job::Watch(Watch { request, answer })).await?;
+        self.ask(Job::Watch(WatchJob { request, answer })).await?;
         answered.await.map_err(|_| EngineError::Stopped)?
     }
 
-    /// Everything asked so far is answered, and the file closed.
+    /// Ends the writer after everything requested so far is answered, and closes the file.
     pub(crate) async fn end(&self) {
-        // An error says that the writer has ended already.
+        // An error means that the writer has ended already.
         let _ = self.ask(Job::End).await;
     }
 
@@ -193,15 +194,16 @@ impl Engine {
     }
 }
 
-/// Makes the store of a backup, where there is none. Whoever calls this holds a directory's lock. Not within a runtime.
-pub(crate) fn restore(source: Source, backup: &Path) -> Result<Restored, RestoreError> {
+/// Creates a store from a backup, where there is none. The caller holds the directory's lock. Do not call this within
+/// a runtime.
+pub(crate) fn restore(source: Location, backup: &Path) -> Result<Restored, RestoreError> {
     match source {
-        Source::Directory(directory) => restore::restore(&directory, backup),
-        Source::Etcd(url) => etcd::restore(url, backup),
+        Location::Directory(directory) => restore::restore(&directory, backup),
+        Location::Etcd(url) => etcd::restore(url, backup),
     }
 }
 
-/// Makes a directory that only its owner may enter.
+/// Creates a directory that only its owner may enter.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()

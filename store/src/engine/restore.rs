@@ -1,4 +1,4 @@
-//! A store made of a backup: beside the place where it is to be, and moved there when it is whole.
+//! Creation of a store from a backup, beside its final place, to which it is moved when it is complete.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,47 +17,31 @@ use crate::core::KeyspaceKey;
 /// Entries of one transaction.
 const BATCH: usize = 10_000;
 
-/// What was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// The store's revision.
     pub revision: u64,
-    /// How many rows it has.
     pub rows: u64,
 }
 
-/// Why nothing was restored. The place where the store was to be is as it was, unless etcd went away in the middle: then the
-/// error says what to do.
+/// Reason why nothing was restored. The target is unchanged, unless etcd became unreachable in the middle: then the
+/// message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is a store already.
     #[error("{} is a store already, and nothing is written over it: move it away, or name another directory", .0.display())]
     NotEmpty(PathBuf),
-    /// There is something in etcd already, or came there meanwhile.
+    /// The prefix in etcd was not empty, or somebody else wrote there meanwhile.
     #[error("{0}")]
-    Taken(String),
-    /// The backup cannot be read.
+    Occupied(String),
     #[error("{}: {error}", path.display())]
-    Backup {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        error: BackupError,
-    },
-    /// The backup is whole, and does not fit together.
+    Backup { path: PathBuf, error: BackupError },
+    /// The backup is complete, but contradicts itself.
     #[error("{}: {message}", path.display())]
-    Nonsense {
-        /// Which file.
-        path: PathBuf,
-        /// What does not fit.
-        message: String,
-    },
-    /// The store cannot be made.
+    Inconsistent { path: PathBuf, message: String },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// Makes the store in `directory` of a backup. Whoever calls this holds the directory's lock.
+/// Creates the store in `directory` from a backup. The caller holds the directory's lock.
 pub(super) fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
     let target = directory.join("store.redb");
     if target.exists() {
@@ -95,13 +79,13 @@ fn fill(beside: &Path, backup: &Path) -> Result<Restored, RestoreError> {
     pour(&database, backup)
 }
 
-/// Reads a backup into a database that is empty. An error: the database is of no use.
+/// Reads a backup into an empty database. After an error the database is of no use.
 pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, RestoreError> {
     let input = fs::File::open(backup).map_err(|error| RestoreError::Backup {
         path: backup.to_owned(),
         error: error.into(),
     })?;
-    let mut filling = Filling {
+    let mut import = Import {
         backup,
         reader: Reader::new(BufReader::new(input)),
         keyspaces: BTreeMap::new(),
@@ -109,25 +93,25 @@ pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, Resto
         rows: 0,
         ended: false,
     };
-    while !filling.ended {
+    while !import.ended {
         let transaction = database.begin_write().map_err(EngineError::from)?;
-        filling.batch(&transaction)?;
+        import.batch(&transaction)?;
         transaction.commit().map_err(EngineError::from)?;
     }
-    filling.check()
+    import.check()
 }
 
-struct Filling<'a, R> {
+struct Import<'a, R> {
     backup: &'a Path,
     reader: Reader<R>,
-    /// Those that were named, and the rows that came of each.
+    /// Keyspaces of the backup, and the number of rows read for each.
     keyspaces: BTreeMap<KeyspaceKey, (Keyspace, u64)>,
     revision: u64,
     rows: u64,
     ended: bool,
 }
 
-impl<R: BufRead> Filling<'_, R> {
+impl<R: BufRead> Import<'_, R> {
     fn next(&mut self) -> Result<Option<Entry>, RestoreError> {
         self.reader.next().map_err(|error| RestoreError::Backup {
             path: self.backup.to_owned(),
@@ -186,7 +170,7 @@ impl<R: BufRead> Filling<'_, R> {
         Ok(())
     }
 
-    /// As many rows came as were said.
+    /// Compares the number of rows with that in the keyspaces.
     fn check(&self) -> Result<Restored, RestoreError> {
         for (keyspace, rows) in self.keyspaces.values() {
             if keyspace.keys != *rows {
@@ -203,7 +187,7 @@ impl<R: BufRead> Filling<'_, R> {
     }
 
     fn nonsense(&self, message: String) -> RestoreError {
-        RestoreError::Nonsense {
+        RestoreError::Inconsistent {
             path: self.backup.to_owned(),
             message,
         }

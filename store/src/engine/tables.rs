@@ -1,13 +1,13 @@
-//! One write transaction of the engine, as the core reads it and its effects are written.
+//! One write transaction of the engine: the core reads it, and its effects are written to it.
 
 use redb::{ReadableTable, WriteTransaction};
 
 use super::error::EngineError;
 use super::layout::{self, Bytes, CHECKPOINTS, KEYSPACES, META, ROWS, USED};
-use super::step::{Step, Table};
-use crate::core::{At, Rows};
+use super::write_set::{Table, WriteSet};
+use crate::core::{RowKey, Rows};
 
-/// The tables within one write transaction: reads see what was written before in it.
+/// Tables of one write transaction. Reads see earlier writes of the same transaction.
 pub(super) struct Tables<'t> {
     meta: redb::Table<'t, &'static str, u64>,
     rows: redb::Table<'t, Bytes, Bytes>,
@@ -19,7 +19,7 @@ pub(super) struct Tables<'t> {
 impl Rows for Tables<'_> {
     type Error = EngineError;
 
-    fn revision(&self, at: &At) -> Result<Option<u64>, EngineError> {
+    fn revision(&self, at: &RowKey) -> Result<Option<u64>, EngineError> {
         let key = layout::row_key(at);
         match self.rows.get(&key[..])? {
             Some(value) => layout::row_revision(&key, value.value()).map(Some),
@@ -39,17 +39,17 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// An error in the middle is no harm: the engine's transaction is then given up as a whole. The rows of a dropped
-    /// keyspace stay until they are swept: nobody can name them any more, as an id is never used again.
-    pub(super) fn write(&mut self, step: &Step) -> Result<(), EngineError> {
-        for write in &step.writes {
+    /// Writes the changes of a transaction. After an error the engine's transaction is abandoned as a whole. Rows of
+    /// a dropped keyspace stay until they are collected: nobody can name them, as its id is never used again.
+    pub(super) fn write(&mut self, write_set: &WriteSet) -> Result<(), EngineError> {
+        for write in &write_set.writes {
             self.entry(write.table(), &write.key, write.value.as_deref())?;
         }
-        self.meta.insert("revision", step.revision)?;
+        self.meta.insert("revision", write_set.revision)?;
         Ok(())
     }
 
-    /// Writes an entry as it is, or deletes it.
+    /// Writes or deletes an entry as it is.
     pub(super) fn entry(
         &mut self,
         table: Table,
@@ -69,19 +69,18 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Writes the revision that is there already, so that a commit makes all before it durable.
+    /// Writes the current revision again, so that a commit makes everything before it durable.
     pub(super) fn touch(&mut self, revision: u64) -> Result<(), EngineError> {
         self.meta.insert("revision", revision)?;
         Ok(())
     }
 
-    /// No revision beyond it is given before it is raised.
+    /// Sets the highest revision that may be given without an fsync.
     pub(super) fn set_ceiling(&mut self, ceiling: u64) -> Result<(), EngineError> {
         self.meta.insert("ceiling", ceiling)?;
         Ok(())
     }
 
-    /// Deletes all entries of all tables.
     pub(super) fn clear(&mut self) -> Result<(), EngineError> {
         for table in [
             &mut self.rows,
@@ -94,8 +93,13 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Takes away up to `most` rows of a keyspace that was dropped; how many.
-    pub(super) fn sweep(&mut self, app: &str, id: u32, most: usize) -> Result<usize, EngineError> {
+    /// Deletes up to `most` rows of a dropped keyspace. Returns their number.
+    pub(super) fn remove_rows_of(
+        &mut self,
+        app: &str,
+        id: u32,
+        most: usize,
+    ) -> Result<usize, EngineError> {
         let first = layout::keyspace_key(app, id);
         let mut last = None;
         let mut count = 0;

@@ -1,5 +1,5 @@
-//! All who watch: told of every group, and begun between two groups, when state, view and mailboxes agree. One who comes
-//! back goes on after what it knows, if the history still has what came since.
+//! All watchers. They are told of every group, and begin between two groups, when state, view and queues agree. A
+//! watcher that comes back continues after what it knows, if the history still has the changes since.
 
 use std::sync::Arc;
 
@@ -9,30 +9,29 @@ use morph_api::store::{Ended, Keyspace, Synced, WatchRequest, watch_request};
 use super::error::EngineError;
 use super::file::File;
 use super::history::History;
-use super::mailbox::{Mailbox, Published, Selection, ended};
-use super::reader::Walk;
+use super::read::Scan;
+use super::subscriber_queue::{Publication, Selection, SubscriberQueue, ended};
 use crate::core::State;
 
-/// Watches that may be open: some for each instance of each app. Each may keep [`mailbox`](super::mailbox)'s bound of rows
-/// alive, and those of one app share them.
+/// Watches that may be open: some for each instance of each app. Each may keep the bound of its [subscriber
+/// queue](super::subscriber_queue) alive, and those of one app share it.
 const WATCHES: usize = 512;
 
-/// A watch begins, or ends at once.
-pub(super) type Started = Result<Watching, Ended>;
+pub(super) type WatchStart = Result<OpenWatch, Ended>;
 
-/// A watch that has begun: the walk over the snapshot, if it needs one, and the mailbox with all that comes after it.
+/// Watch that has begun: a scan of the snapshot, if one is needed, and the queue with everything after it.
 #[derive(Debug)]
-pub(crate) struct Watching {
-    pub(crate) walk: Option<Walk>,
+pub(crate) struct OpenWatch {
+    pub(crate) scan: Option<Scan>,
     pub(crate) synced: Synced,
-    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) queue: Arc<SubscriberQueue>,
 }
 
 pub(super) struct Watchers {
     incarnation: u64,
-    mailboxes: Vec<Arc<Mailbox>>,
+    queues: Vec<Arc<SubscriberQueue>>,
     history: History,
-    /// Up to where they have been told.
+    /// Revision up to which watchers have been told.
     told: u64,
 }
 
@@ -40,66 +39,65 @@ impl Watchers {
     pub(super) fn new(incarnation: u64, told: u64) -> Self {
         Watchers {
             incarnation,
-            mailboxes: Vec::new(),
+            queues: Vec::new(),
             history: History::after(told),
             told,
         }
     }
 
-    /// Up to where watchers have been told.
     pub(super) fn told(&self) -> u64 {
         self.told
     }
 
-    /// Tells what a group has changed; it ends at `revision`.
-    pub(super) fn publish(&mut self, published: &[Arc<Published>], revision: u64, durable: u64) {
+    /// Publishes the changes of a group that ends at `revision`.
+    pub(super) fn publish(&mut self, published: &[Arc<Publication>], revision: u64, durable: u64) {
         self.forget_the_gone();
         self.told = revision;
         self.history.take(published);
         if !published.is_empty() {
-            for mailbox in &self.mailboxes {
-                mailbox.push(published, revision, durable);
+            for queue in &self.queues {
+                queue.push(published, revision, durable);
             }
         }
     }
 
-    /// All up to this revision is on disk.
+    /// Takes note that everything up to this revision is on disk.
     pub(super) fn synced(&mut self, durable: u64) {
         self.forget_the_gone();
-        for mailbox in &self.mailboxes {
-            mailbox.synced(durable);
+        for queue in &self.queues {
+            queue.synced(durable);
         }
     }
 
-    /// The data is at a revision that nobody was told of: who watches has to load again.
-    pub(super) fn start_over(&mut self, revision: u64, message: &str) {
+    /// Ends all watches after a jump to a revision that nobody was told of: they have to load again.
+    pub(super) fn restart(&mut self, revision: u64, message: &str) {
         self.told = revision;
         self.history = History::after(revision);
-        for mailbox in self.mailboxes.drain(..) {
-            mailbox.end(Why::TooSlow, message);
+        for queue in self.queues.drain(..) {
+            queue.end(Why::TooSlow, message);
         }
     }
 
-    /// Ends every watch.
     pub(super) fn shut_down(&mut self) {
-        for mailbox in self.mailboxes.drain(..) {
-            mailbox.end(Why::Shutdown, "the store is shutting down");
+        for queue in self.queues.drain(..) {
+            queue.end(Why::Shutdown, "the store is shutting down");
         }
     }
 
-    /// Between two groups the state, the view and the mailbox agree on the revision: nothing is seen twice or missed.
+    /// Begins a watch. Between two groups state, view and queue agree on the revision, so nothing is missed or seen
+    /// twice.
     pub(super) fn begin(
         &mut self,
         view: &File,
         state: &State,
         request: WatchRequest,
-    ) -> Result<Started, EngineError> {
+    ) -> Result<WatchStart, EngineError> {
         let keyspace = match keyspace_of(state, &request) {
             Ok(keyspace) => keyspace.clone(),
             Err((why, message)) => return Ok(Err(ended(why, message))),
         };
         self.forget_the_gone();
-        if self.mailboxes.len() >= WATCHES {
+        if self.queues.len() >= WATCHES {
             return Err(EngineError::TooManyWatches(WATCHES));
         }
         let resumed = request.from_revision != 0;
@@ -107,11 +105,11 @@ impl Watchers {
             Ok(since) => since.unwrap_or_default(),
             Err(message) => return Ok(Err(ended(Why::Compacted, message))),
         };
-        let walk = match resumed {
+        let scan = match resumed {
             true => None,
             false => {
                 let (app, tables) = (&request.app, &request.tables);
-                Some(Walk::tables(&view.begin_read()?, app, keyspace.id, tables)?)
+                Some(Scan::tables(&view.begin_read()?, app, keyspace.id, tables)?)
             }
         };
         let selection = Selection {
@@ -128,26 +126,30 @@ impl Watchers {
         } else {
             view.durable().min(revision)
         };
-        let mailbox = Arc::new(Mailbox::new(selection, revision, durable));
+        let queue = Arc::new(SubscriberQueue::new(selection, revision, durable));
         if resumed {
-            mailbox.push(&since, state.revision, view.durable().min(state.revision));
+            queue.push(&since, state.revision, view.durable().min(state.revision));
         }
-        self.mailboxes.push(Arc::clone(&mailbox));
+        self.queues.push(Arc::clone(&queue));
         let synced = Synced {
             revision,
             incarnation: self.incarnation,
             keyspace: Some(keyspace),
             resumed,
         };
-        Ok(Ok(Watching {
-            walk,
+        Ok(Ok(OpenWatch {
+            scan,
             synced,
-            mailbox,
+            queue,
         }))
     }
 
-    /// What came since a watcher was last told, or why that is not known.
-    fn since(&self, state: &State, request: &WatchRequest) -> Result<Vec<Arc<Published>>, String> {
+    /// Returns the changes since a watcher was last told, or the reason why they are not known.
+    fn since(
+        &self,
+        state: &State,
+        request: &WatchRequest,
+    ) -> Result<Vec<Arc<Publication>>, String> {
         let (from, now) = (request.from_revision, state.revision);
         if request.incarnation != self.incarnation {
             let (then, this) = (request.incarnation, self.incarnation);
@@ -163,10 +165,9 @@ impl Watchers {
         self.history.since(&request.app, from)
     }
 
-    /// A watcher is gone when its task has let go of the mailbox.
+    /// Drops the queues of watchers whose task has ended.
     fn forget_the_gone(&mut self) {
-        self.mailboxes
-            .retain(|mailbox| Arc::strong_count(mailbox) > 1);
+        self.queues.retain(|queue| Arc::strong_count(queue) > 1);
     }
 }
 
@@ -192,7 +193,7 @@ fn keyspace_of<'s>(
     }
 }
 
-/// The primary if it has this schema version, else the shadow. That is read once it has been whole.
+/// Returns the primary if it has this schema version, otherwise the shadow if it has been complete once.
 fn of_schema<'s>(
     state: &'s State,
     primary: &'s Keyspace,

@@ -1,11 +1,11 @@
-//! The one writer: takes all that waits, judges it within one transaction of the view, has the backend make that
-//! durable, answers.
+//! The only writer: takes all waiting jobs, judges them within one transaction of the view, lets the backend make that
+//! durable, and answers.
 //!
 //! ```text
 //!  jobs (bounded) --> waiting --> group: core::apply each --> view --> Backend::commit --> watchers told --> answers
 //!                        ^                   |                             |
 //!                        +-- no room --------'                             |
-//!                        '-- overtaken by another daemon ------------------'
+//!                        '-- lost the race against another daemon ---------'
 //! ```
 
 use std::collections::VecDeque;
@@ -22,42 +22,41 @@ use morph_api::store::{
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::backend::{Backend, Group, Settled};
+use super::backend::Backend;
 use super::error::EngineError;
 use super::expiry::Expiry;
-use super::mailbox::Published;
-use super::step::Step;
-use super::sweep::Sweep;
+use super::garbage::GarbageCollector;
+use super::group::{Group, GroupOutcome};
+use super::subscriber_queue::Publication;
 use super::tables::Tables;
-use super::watchers::{Started, Watchers};
-use crate::core::{State, Verdict, apply};
+use super::watchers::{WatchStart, Watchers};
+use super::write_set::WriteSet;
+use crate::core::{Decision, State, apply};
 
-/// Transactions of one group. Beyond some hundreds a group gains nothing and its first one waits longer.
+/// Transactions of one group. Beyond some hundreds a group gains nothing, and its first transaction waits longer.
 const GROUP: usize = 512;
-/// Without a job for so long, some of what was dropped is swept up. Whoever was just answered hears of it first, and others
-/// find the disk and the processor free as often as not.
-const REST: Duration = Duration::from_millis(5);
+/// Time without a job after which garbage is collected. Clients that were just answered get their answers first, and
+/// often find disk and processor free.
+const IDLE_AFTER: Duration = Duration::from_millis(5);
 
-/// What the writer is asked.
 pub(super) enum Job {
-    Commit(Commit),
-    Watch(Watch),
-    /// Nothing after this.
+    Commit(CommitJob),
+    Watch(WatchJob),
+    /// Last job.
     End,
 }
 
-pub(super) struct Commit {
+pub(super) struct CommitJob {
     pub(super) transaction: Transaction,
     pub(super) answer: oneshot::Sender<Result<CommitReply, EngineError>>,
-    /// Its share of the memory that waiting transactions may take; let go with the answer.
+    /// Share of the memory that waiting transactions may take, released with the answer.
     pub(super) _share: Option<OwnedSemaphorePermit>,
-    /// When it was asked for.
     pub(super) since: Instant,
 }
 
-pub(super) struct Watch {
+pub(super) struct WatchJob {
     pub(super) request: WatchRequest,
-    pub(super) answer: oneshot::Sender<Result<Started, EngineError>>,
+    pub(super) answer: oneshot::Sender<Result<WatchStart, EngineError>>,
 }
 
 pub(super) struct Writer {
@@ -65,9 +64,9 @@ pub(super) struct Writer {
     state: State,
     watchers: Watchers,
     leases: Expiry,
-    /// Taken from the queue and not judged yet; a group at most.
-    waiting: VecDeque<Commit>,
-    sweep: Sweep,
+    /// Transactions that were taken from the queue and are not judged yet, one group at most.
+    waiting: VecDeque<CommitJob>,
+    garbage: GarbageCollector,
     open: bool,
 }
 
@@ -77,7 +76,7 @@ impl Writer {
             backend,
             watchers: Watchers::new(incarnation, state.revision),
             leases: Expiry::default(),
-            sweep: Sweep::everything(&state),
+            garbage: GarbageCollector::full(&state),
             state,
             waiting: VecDeque::new(),
             open: true,
@@ -92,11 +91,11 @@ impl Writer {
             let mut first = None;
             if self.waiting.is_empty() {
                 match self.next(&mut jobs).await {
-                    Woken::Job(job) => first = Some(job),
-                    Woken::Gone => break,
-                    Woken::Deadline => {}
-                    Woken::News => self.catch_up().await,
-                    Woken::Idle => self.sweep(),
+                    WakeUp::Job(job) => first = Some(job),
+                    WakeUp::Gone => break,
+                    WakeUp::Deadline => {}
+                    WakeUp::News => self.catch_up().await,
+                    WakeUp::Idle => self.collect_garbage(),
                 }
             }
             let watches = self.gather(first, &mut jobs);
@@ -105,7 +104,7 @@ impl Writer {
             self.group().await;
             for watch in watches {
                 let started = self.watch(watch.request);
-                // Whoever asked may have gone; then its mailbox goes with the answer.
+                // The client may be gone; then its subscriber queue is dropped with the answer.
                 let _ = watch.answer.send(started);
             }
         }
@@ -116,17 +115,17 @@ impl Writer {
         self.backend.close();
     }
 
-    /// Others have written. If the view cannot follow, the next group says why.
+    /// Takes over what other daemons have written. If that fails, the next group reports it.
     async fn catch_up(&mut self) {
-        let deadline = Instant::now() + self.backend.patience();
+        let deadline = Instant::now() + self.backend.write_timeout();
         let _ = self.backend.prepare(deadline).await;
         self.take_news();
     }
 
-    /// Leases whose time is over are revoked, as if someone had asked for it.
+    /// Revokes expired leases, as if a client had asked for it.
     fn expire(&mut self) {
         for transaction in self.leases.due(Instant::now().into_std()) {
-            self.waiting.push_back(Commit {
+            self.waiting.push_back(CommitJob {
                 transaction,
                 answer: oneshot::channel().0,
                 _share: None,
@@ -135,7 +134,7 @@ impl Writer {
         }
     }
 
-    /// What was acknowledged and has waited for long enough gets on disk.
+    /// Makes asynchronous commits durable whose time has come.
     fn flush_if_due(&mut self) {
         if self
             .backend
@@ -150,7 +149,7 @@ impl Writer {
                 self.watchers.synced(durable);
             }
             Err(error) => {
-                tracing::error!(%error, "what was acknowledged last is not on disk");
+                tracing::error!(%error, "the last acknowledged turns are not on disk");
                 self.give_up(error);
             }
         }
@@ -161,8 +160,8 @@ impl Writer {
         self.backend.flush()
     }
 
-    /// The next job, or what else is to be done where there is none.
-    async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Woken {
+    /// Waits for the next job, or for what else is to be done.
+    async fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> WakeUp {
         let over = self.leases.next_deadline();
         let sync = self.backend.next_sync().map(Instant::into_std);
         let deadline = over.into_iter().chain(sync).min();
@@ -172,60 +171,61 @@ impl Writer {
                 None => pending().await,
             }
         };
-        let sweeps = !self.backend.is_broken() && !self.sweep.is_done();
+        let collects = !self.backend.is_broken() && !self.garbage.is_done();
         let idle = async {
-            match sweeps {
-                true => tokio::time::sleep(REST).await,
+            match collects {
+                true => tokio::time::sleep(IDLE_AFTER).await,
                 false => pending().await,
             }
         };
         tokio::select! {
-            job = jobs.recv() => job.map_or(Woken::Gone, Woken::Job),
-            () = over => Woken::Deadline,
-            () = self.backend.wait_for_news() => Woken::News,
-            () = idle => Woken::Idle,
+            job = jobs.recv() => job.map_or(WakeUp::Gone, WakeUp::Job),
+            () = over => WakeUp::Deadline,
+            () = self.backend.wait_for_news() => WakeUp::News,
+            () = idle => WakeUp::Idle,
         }
     }
 
-    fn sweep(&mut self) {
-        if let Err(error) = self.sweep.idle(self.backend.view()) {
-            self.not_swept(error);
+    fn collect_garbage(&mut self) {
+        if let Err(error) = self.garbage.collect_when_idle(self.backend.view()) {
+            self.collection_failed(error);
         }
     }
 
-    /// Nothing of a group is concerned, but the backend has to go on. The rest waits for the next transaction.
-    fn not_swept(&mut self, error: EngineError) {
-        tracing::warn!(%error, "cannot sweep up what was dropped");
+    /// Continues after an error that concerns no group. Collection resumes with the next transaction.
+    fn collection_failed(&mut self, error: EngineError) {
+        tracing::warn!(%error, "cannot delete the rows of a dropped keyspace; this is tried again");
         self.give_up(error);
-        self.sweep = Sweep::everything(&self.state);
+        self.garbage = GarbageCollector::full(&self.state);
     }
 
     fn give_up(&mut self, error: EngineError) {
         let told = self.watchers.told();
         match self.backend.give_up(error, told, told) {
-            Settled::Nothing { found, .. } => self.find(found),
-            Settled::Landed | Settled::Overtaken | Settled::Unknown(_) => {}
+            GroupOutcome::NotCommitted { found, .. } => self.adopt(found),
+            GroupOutcome::Committed | GroupOutcome::LostRace | GroupOutcome::Unknown(_) => {}
         }
     }
 
-    /// What the backend still has, after something failed.
-    fn find(&mut self, found: Option<State>) {
+    /// Takes over what the backend still has after a failure.
+    fn adopt(&mut self, found: Option<State>) {
         let Some(mut state) = found else {
             return;
         };
         let told = self.watchers.told();
         if state.revision < told {
-            // Acknowledged without an fsync, and gone. Its revisions are not given again.
+            // Commits acknowledged without an fsync are lost. Their revisions are not given again.
             state.revision = told + 1;
-            let message = "the disk failed; what was acknowledged before it was on disk is gone";
-            self.watchers.start_over(state.revision, message);
+            let message =
+                "the disk failed, and turns that were not on disk yet are lost: load again";
+            self.watchers.restart(state.revision, message);
         }
-        self.sweep = Sweep::everything(&state);
+        self.garbage = GarbageCollector::full(&state);
         self.state = state;
     }
 
-    /// Takes what is there without waiting, up to a group.
-    fn gather(&mut self, first: Option<Job>, jobs: &mut mpsc::Receiver<Job>) -> Vec<Watch> {
+    /// Takes the jobs that are there, up to one group, without waiting.
+    fn gather(&mut self, first: Option<Job>, jobs: &mut mpsc::Receiver<Job>) -> Vec<WatchJob> {
         let mut watches = Vec::new();
         let mut next = first.or_else(|| jobs.try_recv().ok());
         while let Some(job) = next {
@@ -245,19 +245,19 @@ impl Writer {
         watches
     }
 
-    /// Judges what waits, as much as goes into one group, and answers it.
+    /// Judges, commits and answers one group of the waiting transactions.
     async fn group(&mut self) {
         let Some(oldest) = self.waiting.front() else {
             return;
         };
-        let deadline = oldest.since + self.backend.patience();
+        let deadline = oldest.since + self.backend.write_timeout();
         let mut judged = Vec::with_capacity(self.waiting.len());
         match self.write(&mut judged, deadline).await {
-            Ok(Some(verdicts)) => {
+            Ok(Some(decisions)) => {
                 let durable = self.backend.durable(self.state.revision);
-                let replies: Vec<_> = verdicts.iter().map(|v| reply(v, durable)).collect();
-                self.publish(verdicts);
-                // Whether they are told or not, it has happened.
+                let replies: Vec<_> = decisions.iter().map(|v| reply(v, durable)).collect();
+                self.publish(decisions);
+                // The group is committed, whether its clients are told or not.
                 let _ = fail::point("store.group.told");
                 for (commit, reply) in judged.into_iter().zip(replies) {
                     let _ = commit.answer.send(Ok(reply)); // the caller may have given up
@@ -269,76 +269,75 @@ impl Writer {
                     .rev()
                     .for_each(|commit| self.waiting.push_front(commit));
                 if Instant::now() >= deadline {
-                    self.fail(Vec::new(), &EngineError::Overtaken);
+                    self.fail(Vec::new(), &EngineError::LostRace);
                 }
             }
             Err(error) => self.fail(judged, &error),
         }
     }
 
-    /// Tells those judged, and those not reached who have waited for long enough: the next group would find the same
-    /// trouble.
-    fn fail(&mut self, mut judged: Vec<Commit>, error: &EngineError) {
-        let (now, patience) = (Instant::now(), self.backend.patience());
+    /// Fails those that were judged, and waiting ones whose time is over: the next group would meet the same problem.
+    fn fail(&mut self, mut judged: Vec<CommitJob>, error: &EngineError) {
+        let (now, timeout) = (Instant::now(), self.backend.write_timeout());
         while let Some(commit) = self
             .waiting
-            .pop_front_if(|commit| commit.since + patience <= now)
+            .pop_front_if(|commit| commit.since + timeout <= now)
         {
             judged.push(commit);
         }
         if !judged.is_empty() {
-            tracing::error!(%error, transactions = judged.len(), "nothing was written");
+            tracing::error!(%error, transactions = judged.len(), "the group of transactions was not committed");
         }
-        // Nor could anyone keep a lease.
-        self.leases.start_over();
+        // Nobody could renew a lease either.
+        self.leases.restart();
         for commit in judged {
             let _ = commit.answer.send(failed(error));
         }
     }
 
-    /// All of the group is durable, or nothing of it has happened. None: it is to be judged again.
+    /// Commits a group as a whole or not at all. `None` means that it has to be judged again.
     async fn write(
         &mut self,
-        judged: &mut Vec<Commit>,
+        judged: &mut Vec<CommitJob>,
         deadline: Instant,
-    ) -> Result<Option<Vec<Verdict>>, EngineError> {
+    ) -> Result<Option<Vec<Decision>>, EngineError> {
         let prepared = self.backend.prepare(deadline).await;
         self.take_news();
         prepared?;
         let mut group = Group::after(self.state.clone(), self.waiting.len());
-        let settled = match self.attempt(judged, &mut group, deadline).await {
-            Ok(settled) => settled,
-            Err(error @ EngineError::Damaged(_)) => return Err(error),
+        let outcome = match self.attempt(judged, &mut group, deadline).await {
+            Ok(outcome) => outcome,
+            Err(error @ EngineError::Corrupt(_)) => return Err(error),
             Err(error) => {
                 let (target, told) = (group.state.revision, self.watchers.told());
                 self.backend.give_up(error, target, told)
             }
         };
-        match settled {
-            Settled::Landed => {
+        match outcome {
+            GroupOutcome::Committed => {
                 self.state = group.state;
-                Ok(Some(group.verdicts))
+                Ok(Some(group.decisions))
             }
-            Settled::Overtaken => Ok(None),
-            Settled::Nothing { found, error } => {
-                self.find(found);
+            GroupOutcome::LostRace => Ok(None),
+            GroupOutcome::NotCommitted { found, error } => {
+                self.adopt(found);
                 Err(error)
             }
-            Settled::Unknown(error) => Err(error),
+            GroupOutcome::Unknown(error) => Err(error),
         }
     }
 
     async fn attempt(
         &mut self,
-        judged: &mut Vec<Commit>,
+        judged: &mut Vec<CommitJob>,
         group: &mut Group,
         deadline: Instant,
-    ) -> Result<Settled, EngineError> {
+    ) -> Result<GroupOutcome, EngineError> {
         let write = self.backend.view().begin_write()?;
         let mut tables = Tables::open(&write)?;
         let mut sync = false;
         while let Some(next) = self.waiting.front()
-            && (group.verdicts.is_empty() || self.backend.has_room(group, &next.transaction))
+            && (group.decisions.is_empty() || self.backend.has_room(group, &next.transaction))
             && let Some(mut commit) = self.waiting.pop_front()
         {
             let transaction = match self.backend.is_shared() {
@@ -347,27 +346,27 @@ impl Writer {
             };
             judged.push(commit);
             sync |= !may_wait(&transaction);
-            let verdict = apply(&group.state, transaction, &tables)?;
-            if let Verdict::Accepted(effects) = &verdict
+            let decision = apply(&group.state, transaction, &tables)?;
+            if let Decision::Accepted(effects) = &decision
                 && effects.changed
             {
-                let step = Step::of(effects);
-                tables.write(&step)?;
+                let write_set = WriteSet::of(effects);
+                tables.write(&write_set)?;
                 group.state.advance(effects);
-                self.backend.add(group, step);
+                self.backend.add(group, write_set);
             }
-            group.verdicts.push(verdict);
+            group.decisions.push(decision);
         }
         if group.state.revision == self.state.revision {
             drop(tables);
             write.abort()?;
             if sync && self.backend.next_sync().is_some() {
-                // An answer may tell of what came before: that it was applied already.
+                // An answer such as `ALREADY` may refer to earlier commits, so these must be durable.
                 self.flush()?;
             }
             return Ok(self.backend.confirm(deadline).await);
         }
-        self.sweep.along(&mut tables)?;
+        self.garbage.collect_with_group(&mut tables)?;
         drop(tables);
         fail::point("store.group.judged")?;
         let told = self.watchers.told();
@@ -377,7 +376,7 @@ impl Writer {
             .await)
     }
 
-    /// What others have done holds; who watches and cannot be told of it has to load again.
+    /// Takes over what other daemons have written. Watchers that cannot be told of it have to load again.
     fn take_news(&mut self) {
         let news = self.backend.take_news();
         let Some(mut state) = news.state else {
@@ -387,30 +386,30 @@ impl Writer {
             state.revision = self.watchers.told() + 1; // see `find`
         }
         self.state = state;
-        if news.start_over || news.published.iter().any(|p| !p.dropped.is_empty()) {
-            self.sweep = Sweep::everything(&self.state);
+        if news.restart || news.published.iter().any(|p| !p.dropped.is_empty()) {
+            self.garbage = GarbageCollector::full(&self.state);
         }
         let revision = self.state.revision;
-        if !news.start_over {
+        if !news.restart {
             let durable = self.backend.durable(revision);
             self.watchers.publish(&news.published, revision, durable);
         } else if revision != self.watchers.told() {
-            let message = "the store was away; what came of it meanwhile is not known";
-            self.watchers.start_over(revision, message);
+            let message = "changes in etcd were missed: load again";
+            self.watchers.restart(revision, message);
         }
     }
 
-    fn publish(&mut self, verdicts: Vec<Verdict>) {
-        for verdict in &verdicts {
-            if let Verdict::Accepted(effects) = verdict {
-                self.sweep.add(effects);
+    fn publish(&mut self, decisions: Vec<Decision>) {
+        for decision in &decisions {
+            if let Decision::Accepted(effects) = decision {
+                self.garbage.add(effects);
             }
         }
-        let published: Vec<Arc<Published>> = verdicts
+        let published: Vec<Arc<Publication>> = decisions
             .into_iter()
-            .filter_map(|verdict| match verdict {
-                Verdict::Accepted(effects) if effects.changed => Some(Arc::new(effects.into())),
-                Verdict::Accepted(_) | Verdict::Refused(_) => None,
+            .filter_map(|decision| match decision {
+                Decision::Accepted(effects) if effects.changed => Some(Arc::new(effects.into())),
+                Decision::Accepted(_) | Decision::Refused(_) => None,
             })
             .collect();
         let durable = self.backend.durable(self.state.revision);
@@ -418,7 +417,7 @@ impl Writer {
             .publish(&published, self.state.revision, durable);
     }
 
-    fn watch(&mut self, request: WatchRequest) -> Result<Started, EngineError> {
+    fn watch(&mut self, request: WatchRequest) -> Result<WatchStart, EngineError> {
         if self.backend.is_broken() {
             return Err(EngineError::Storage(redb::Error::PreviousIo));
         }
@@ -427,40 +426,40 @@ impl Writer {
     }
 }
 
-/// What the writer wakes up with.
-enum Woken {
+enum WakeUp {
     Job(Job),
-    /// Nobody can ask any more.
+    /// All senders are gone.
     Gone,
-    /// A lease may be over.
+    /// A lease may have expired.
     Deadline,
     /// Another daemon has written.
     News,
-    /// Nobody has asked for a moment, and something is to be swept up.
+    /// No job came for a moment, and there is garbage.
     Idle,
 }
 
-/// Whether a transaction is acknowledged before it is on disk. Only what its sender can send again, or do without.
+/// Returns true if a transaction may be acknowledged before it is on disk. Only turns, which can be sent again, and
+/// renewals of leases may.
 fn may_wait(transaction: &Transaction) -> bool {
     let keeps = |op: &Op| matches!(op.op, Some(Kind::Keep(_)));
     let of_its_kind = transaction.turn.is_some() || transaction.ops.iter().all(keeps);
     transaction.durability() == Durability::Async && of_its_kind
 }
 
-fn reply(verdict: &Verdict, durable: u64) -> CommitReply {
+fn reply(decision: &Decision, durable: u64) -> CommitReply {
     CommitReply {
-        result: Some(match verdict {
-            Verdict::Accepted(effects) => commit_reply::Result::Committed(Committed {
+        result: Some(match decision {
+            Decision::Accepted(effects) => commit_reply::Result::Committed(Committed {
                 revision: effects.revision,
                 checkpoints: effects.checkpoints.clone(),
                 durable,
             }),
-            Verdict::Refused(refused) => commit_reply::Result::Refused(refused.clone()),
+            Decision::Refused(refused) => commit_reply::Result::Refused(refused.clone()),
         }),
     }
 }
 
-/// A full disk is the store's "no", not an outage.
+/// Answers a transaction that failed. A full disk is a refusal, not an outage.
 fn failed(error: &EngineError) -> Result<CommitReply, EngineError> {
     match error {
         EngineError::DiskFull | EngineError::EtcdFull => Ok(CommitReply {
@@ -470,7 +469,7 @@ fn failed(error: &EngineError) -> Result<CommitReply, EngineError> {
                 checkpoint: None,
             })),
         }),
-        EngineError::Damaged(entry) => Err(EngineError::Damaged(entry.clone())),
-        other => Err(EngineError::Unwritten(other.to_string())),
+        EngineError::Corrupt(entry) => Err(EngineError::Corrupt(entry.clone())),
+        other => Err(EngineError::WriteFailed(other.to_string())),
     }
 }

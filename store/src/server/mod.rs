@@ -1,4 +1,4 @@
-//! The daemon: the engine behind gRPC on a unix socket.
+//! The daemon: serves the engine over gRPC on a unix socket.
 //!
 //! ```text
 //!  run(listener, shutdown)
@@ -11,6 +11,7 @@ mod lock;
 mod offline;
 mod outflow;
 mod service;
+mod status;
 mod watch;
 
 use std::io;
@@ -24,7 +25,7 @@ use tokio::sync::{oneshot, watch as watching};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-pub use crate::engine::Source;
+pub use crate::engine::Location;
 pub use crate::engine::error::EngineError;
 use crate::engine::{Engine, make_directory};
 pub use crate::engine::{RestoreError, Restored};
@@ -32,44 +33,35 @@ use crate::limits;
 pub use offline::{check, restore};
 use service::Service;
 
-/// How long open calls may take after the end was asked for. Watches end at once; a commit is milliseconds; a client
-/// that hangs keeps its connection, and is not waited for.
+/// Time for open calls after the shutdown was requested. Watches end at once, and a commit takes milliseconds. A
+/// client that hangs keeps its connection and is not waited for.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long the last group and the closing of the file may take.
+/// Time for the last group and for closing the file.
 const CLOSE: Duration = Duration::from_secs(5);
-/// Calls that one connection may have open. A client has one connection for calls and one for each watch.
+/// Open calls of one connection. A client uses one connection for calls and one for each watch.
 const CALLS: u32 = 1024;
 
-/// Why the daemon does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The store itself.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The socket.
     #[error("cannot listen on {}: {source}", path.display())]
-    Listen {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The runtime.
+    Listen { path: PathBuf, source: io::Error },
     #[error("cannot start: {0}")]
     Runtime(io::Error),
-    /// The server behind it.
     #[error("cannot serve: {0}")]
     Serve(#[from] tonic::transport::Error),
-    /// The writer's thread has ended by a defect. A new start opens the store as the last durable commit left it.
-    #[error("the writer has stopped")]
+    /// The writer's thread ended because of a defect. The next start opens the store as the last durable commit left
+    /// it.
+    #[error("the writer has ended because of a defect; see the log, and start the store again")]
     Writer,
 }
 
-/// A store that is open, and locked against a second daemon.
+/// Open store that is locked against a second daemon.
 #[derive(Debug)]
 pub struct Store {
     engine: Engine,
-    /// Ready, with whatever result, when the writer has ended.
+    /// Completes when the writer's thread has ended, whatever the result.
     writer: oneshot::Receiver<()>,
     run_dir: PathBuf,
     /// Held as long as the store is open.
@@ -77,15 +69,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `directory` for the run directory, and formats it where it is new.
+    /// Opens the store in `directory`, and formats it if it is new.
     pub fn open(directory: &Path, run_dir: &Path) -> Result<Store, ServeError> {
-        Store::open_from(Source::Directory(directory.to_owned()), run_dir)
+        Store::open_from(Location::Directory(directory.to_owned()), run_dir)
     }
 
-    /// Opens the store, wherever its data is. Not within a runtime where that is etcd: it waits.
-    pub fn open_from(source: Source, run_dir: &Path) -> Result<Store, ServeError> {
+    /// Opens the store at a location. Do not call this within a runtime: for etcd it blocks.
+    pub fn open_from(source: Location, run_dir: &Path) -> Result<Store, ServeError> {
         let mut locks = vec![lock(run_dir, "stored.lock", &source)?];
-        if let Source::Directory(directory) = &source {
+        if let Location::Directory(directory) = &source {
             locks.push(lock(directory, "lock", &source)?);
         }
         let (engine, writer) = Engine::open(source)?;
@@ -97,13 +89,14 @@ impl Store {
         })
     }
 
-    /// Listens on `RUN_DIR/store.sock`. A file left there by a daemon that died is removed: the lock says we are alone.
+    /// Listens on `RUN_DIR/store.sock`. The socket file of a daemon that died is removed first, which the lock makes
+    /// safe.
     pub fn listen(&self) -> Result<UnixListener, ServeError> {
         let path = self.run_dir.join("store.sock");
         bind(&path).map_err(|source| ServeError::Listen { path, source })
     }
 
-    /// Serves until `shutdown` is ready, then ends every watch, answers what is open and closes the store.
+    /// Serves until `shutdown` completes. Then it ends every watch, answers open calls and closes the store.
     pub async fn run(
         self,
         listener: UnixListener,
@@ -118,7 +111,7 @@ impl Store {
         let server = Server::builder()
             .max_concurrent_streams(CALLS)
             .serve_with_incoming_shutdown(service, UnixListenerStream::new(listener), async move {
-                // An error says that nobody can ask any more, which is as good.
+                // An error means that the sender is gone, which ends the server too.
                 let _ = asked.wait_for(|end| *end).await;
             });
         let mut writer = self.writer;
@@ -133,7 +126,7 @@ impl Store {
         if served.is_err() {
             tracing::info!("clients were still connected after {GRACE:?}");
         }
-        // What came before this is written and answered; then the file is closed.
+        // Everything requested before this is written and answered before the file is closed.
         let close = async {
             engine.end().await;
             let _ = writer.await; // ready however it ended
@@ -151,16 +144,16 @@ impl Store {
 fn lock(
     directory: &Path,
     name: &str,
-    source: &Source,
+    source: &Location,
 ) -> Result<morph_api::lock::Lock, EngineError> {
     make_directory(directory).map_err(|source| EngineError::Open {
         path: directory.to_owned(),
         source,
     })?;
-    // As it was given: whoever gave it knows it again.
+    // The lock file repeats the location as it was given, so that its user recognizes it.
     let said = match source {
-        Source::Directory(directory) => directory.display().to_string(),
-        Source::Etcd(url) => url.text.clone(),
+        Location::Directory(directory) => directory.display().to_string(),
+        Location::Etcd(url) => url.text.clone(),
     };
     lock::take(&directory.join(name), &said)
 }

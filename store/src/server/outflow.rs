@@ -1,5 +1,5 @@
-//! What is told in many parts: backups and checks. A client that does not read is let go, as its view of the store keeps
-//! old pages of the file alive.
+//! Answers in many parts: backups and checks. A client that does not read is disconnected, because its view of the
+//! store keeps old pages of the file alive.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::service::status;
+use super::status::status;
 use crate::engine::{Check, EngineError, Export};
 
-/// How long a part may wait for its reader.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Parts on their way.
+/// Time that a part may wait for its reader.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Parts that are sent ahead of the reader.
 const AHEAD: usize = 2;
 
 pub(super) type Parts<T> = ReceiverStream<Result<T, Status>>;
 
-/// Something that is told part by part.
-pub(super) trait Told: Send + 'static {
+/// Answer that is produced part by part.
+pub(super) trait PartSource: Send + 'static {
     type Part: Send + 'static;
 
-    /// The next part, and whether it is the last.
+    /// Returns the next part, and whether it is the last.
     fn next(&mut self) -> Result<(Self::Part, bool), EngineError>;
 }
 
-impl Told for Export {
+impl PartSource for Export {
     type Part = BackupPart;
 
     fn next(&mut self) -> Result<(BackupPart, bool), EngineError> {
@@ -42,7 +42,7 @@ impl Told for Export {
     }
 }
 
-impl Told for Check {
+impl PartSource for Check {
     type Part = CheckProgress;
 
     fn next(&mut self) -> Result<(CheckProgress, bool), EngineError> {
@@ -57,22 +57,22 @@ impl Told for Check {
     }
 }
 
-/// Tells it from a task of its own, which ends with the stream.
-pub(super) fn tell<T: Told>(mut told: T) -> Parts<T::Part> {
+/// Sends the parts from a task of its own, which ends with the stream.
+pub(super) fn send_parts<T: PartSource>(mut source: T) -> Parts<T::Part> {
     let (parts, stream) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         loop {
             let step = tokio::task::spawn_blocking(move || {
-                let part = told.next();
-                (told, part)
+                let part = source.next();
+                (source, part)
             });
             let (part, last) = match step.await {
                 Ok((back, Ok((part, last)))) => {
-                    told = back;
+                    source = back;
                     (Ok(part), last)
                 }
                 Ok((back, Err(error))) => {
-                    told = back;
+                    source = back;
                     (Err(status(&error)), true)
                 }
                 Err(error) => {
@@ -80,9 +80,11 @@ pub(super) fn tell<T: Told>(mut told: T) -> Parts<T::Part> {
                     return;
                 }
             };
-            let sent = tokio::time::timeout(PATIENCE, parts.send(part)).await;
+            let sent = tokio::time::timeout(READER_TIMEOUT, parts.send(part)).await;
             if sent.is_err() {
-                tracing::info!("a part waited for {PATIENCE:?}: its reader is let go");
+                tracing::info!(
+                    "a client did not read for {READER_TIMEOUT:?}; its backup or check is ended"
+                );
             }
             if last || !matches!(sent, Ok(Ok(()))) {
                 return;

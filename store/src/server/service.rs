@@ -1,4 +1,4 @@
-//! The calls of `store.proto`.
+//! gRPC service of `store.proto`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::outflow::{self, Parts};
+use super::status::status;
 use super::watch;
 use crate::engine::{Engine, EngineError, File};
 
-/// Messages on their way to a watcher. The transport buffers too; what waits longer waits in the mailbox.
+/// Messages that are sent ahead of a watcher. The transport buffers too, and the rest waits in the subscriber queue.
 const AHEAD: usize = 2;
 
 pub(super) struct Service {
     engine: Engine,
-    /// Of which each watch has one.
+    /// Cloned once for each open watch, to count them.
     watches: Arc<()>,
-    /// True when the daemon ends.
+    /// Becomes true when the daemon ends.
     ended: watching::Receiver<bool>,
 }
 
@@ -88,14 +89,14 @@ impl store_server::Store for Service {
         _: Request<BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
         let export = self.blocking(|file| file.export()).await?;
-        Ok(Response::new(outflow::tell(export)))
+        Ok(Response::new(outflow::send_parts(export)))
     }
 
     type CheckStream = Parts<CheckProgress>;
 
     async fn check(&self, _: Request<CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
         let check = self.blocking(|file| file.check()).await?;
-        Ok(Response::new(outflow::tell(check)))
+        Ok(Response::new(outflow::send_parts(check)))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
@@ -109,13 +110,5 @@ impl store_server::Store for Service {
             trouble: self.engine.trouble().unwrap_or_default(),
             ..reply
         }))
-    }
-}
-
-pub(super) fn status(error: &EngineError) -> Status {
-    match error {
-        EngineError::Damaged(_) => Status::data_loss(error.to_string()),
-        EngineError::TooManyWatches(_) => Status::resource_exhausted(error.to_string()),
-        _ => Status::unavailable(error.to_string()),
     }
 }

@@ -1,4 +1,5 @@
-//! One watcher's task: the snapshot page by page, then what comes into its mailbox, until either side ends it.
+//! Task of one watcher: sends the snapshot page by page, then what arrives in its subscriber queue, until either side
+//! ends.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -8,56 +9,57 @@ use morph_api::store::{Ended, Rows, Synced, WatchReply, watch_reply};
 use tokio::sync::{mpsc, watch as watching};
 use tonic::Status;
 
-use super::service::status;
-use crate::engine::{Mail, Mailbox, Walk, Watching};
+use super::status::status;
+use crate::engine::{Notice, OpenWatch, Scan, SubscriberQueue};
 
-/// How long one page of a snapshot may wait for its reader: its view of the store keeps old pages of the file alive.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Rows of a page; its bytes are bounded by the walk.
+/// Time that one page of a snapshot may wait for its reader. The snapshot's view of the store keeps old pages of the
+/// file alive.
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rows of a page. Its size in bytes is bounded by the scan.
 const ROWS: usize = 4096;
 
 type Replies = mpsc::Sender<Result<WatchReply, Status>>;
 
 pub(super) async fn run(
-    started: Result<Watching, Ended>,
+    started: Result<OpenWatch, Ended>,
     replies: Replies,
     mut ended: watching::Receiver<bool>,
 ) {
     tokio::select! {
-        () = tell(started, &replies) => {}
+        () = serve(started, &replies) => {}
         () = replies.closed() => {}
-        // An error says that the daemon is gone already.
+        // An error means that the daemon is gone already.
         _ = ended.wait_for(|end| *end) => {
             let shutdown = Ended { why: Why::Shutdown.into(), message: "the store is shutting down".into() };
-            // Its queue may be full, and nobody waits for slow readers now.
+            // The queue may be full, and at the end nobody waits for slow readers.
             let _ = replies.try_send(reply(watch_reply::Reply::Ended(shutdown)));
         }
     }
 }
 
-async fn tell(started: Result<Watching, Ended>, replies: &Replies) {
-    let Watching {
-        walk,
+async fn serve(started: Result<OpenWatch, Ended>, replies: &Replies) {
+    let OpenWatch {
+        scan,
         synced,
-        mailbox,
+        queue,
     } = match started {
         Ok(watching) => watching,
         Err(ended) => return end(replies, ended).await,
     };
-    if let ControlFlow::Continue(()) = begun(walk, synced, &mailbox, replies).await {
-        follow(&mailbox, replies).await;
+    if let ControlFlow::Continue(()) = begin(scan, synced, &queue, replies).await {
+        follow(&queue, replies).await;
     }
 }
 
-async fn snapshot(mut walk: Walk, mailbox: &Mailbox, replies: &Replies) -> ControlFlow<()> {
+async fn snapshot(mut scan: Scan, queue: &SubscriberQueue, replies: &Replies) -> ControlFlow<()> {
     loop {
         let page = tokio::task::spawn_blocking(move || {
-            let page = walk.page(ROWS);
-            (walk, page)
+            let page = scan.page(ROWS);
+            (scan, page)
         });
         let (rows, more) = match page.await {
             Ok((back, Ok(page))) => {
-                walk = back;
+                scan = back;
                 page
             }
             Ok((_, Err(error))) => return fail(replies, status(&error)).await,
@@ -65,13 +67,16 @@ async fn snapshot(mut walk: Walk, mailbox: &Mailbox, replies: &Replies) -> Contr
         };
         if !rows.is_empty() {
             let rows = reply(watch_reply::Reply::Snapshot(Rows { rows }));
-            match tokio::time::timeout(PATIENCE, replies.send(rows)).await {
+            match tokio::time::timeout(READER_TIMEOUT, replies.send(rows)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return ControlFlow::Break(()),
                 Err(_) => {
-                    mailbox.end(Why::TooSlow, format!("a page waited for {PATIENCE:?}"));
-                    drop(walk);
-                    follow(mailbox, replies).await;
+                    queue.end(
+                        Why::TooSlow,
+                        format!("the snapshot was not read for {READER_TIMEOUT:?}"),
+                    );
+                    drop(scan);
+                    follow(queue, replies).await;
                     return ControlFlow::Break(());
                 }
             }
@@ -82,14 +87,14 @@ async fn snapshot(mut walk: Walk, mailbox: &Mailbox, replies: &Replies) -> Contr
     }
 }
 
-async fn begun(
-    walk: Option<Walk>,
+async fn begin(
+    scan: Option<Scan>,
     synced: Synced,
-    mailbox: &Mailbox,
+    queue: &SubscriberQueue,
     replies: &Replies,
 ) -> ControlFlow<()> {
-    if let Some(walk) = walk {
-        snapshot(walk, mailbox, replies).await?;
+    if let Some(scan) = scan {
+        snapshot(scan, queue, replies).await?;
     }
     let synced = reply(watch_reply::Reply::Synced(synced));
     match replies.send(synced).await {
@@ -98,11 +103,11 @@ async fn begun(
     }
 }
 
-async fn follow(mailbox: &Mailbox, replies: &Replies) {
+async fn follow(queue: &SubscriberQueue, replies: &Replies) {
     loop {
-        let changes = match mailbox.next().await {
-            Mail::Changes(changes) => changes,
-            Mail::Ended(ended) => return end(replies, ended).await,
+        let changes = match queue.next().await {
+            Notice::Changes(changes) => changes,
+            Notice::Ended(ended) => return end(replies, ended).await,
         };
         let changes = reply(watch_reply::Reply::Changes(changes));
         if replies.send(changes).await.is_err() {

@@ -1,4 +1,4 @@
-//! A real daemon in a directory of its own; within the tests `on_etcd` with its data in etcd, under a prefix of its own.
+//! Real daemon in a directory of its own. In the tests `on_etcd` its data is in etcd, under a prefix of its own.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ pub struct Daemon {
     child: Child,
     pub client: Client,
     pub home: TempDir,
-    /// Of the etcd that it was started on.
+    /// URL of its etcd, if it has one.
     url: Option<String>,
 }
 
@@ -53,12 +53,12 @@ impl Daemon {
         Daemon::begin(home, None, &[]).await
     }
 
-    /// On this etcd and prefix.
+    /// Starts a daemon on this etcd and prefix.
     pub async fn start_on(url: &str) -> Daemon {
         Daemon::start_with(url, &[]).await
     }
 
-    /// The same, with more in its environment.
+    /// Starts a daemon on etcd with more variables in its environment.
     pub async fn start_with(url: &str, environment: &[(&str, &str)]) -> Daemon {
         let home = TempDir::new().unwrap();
         Daemon::begin(home, Some(url.to_owned()), environment).await
@@ -94,14 +94,14 @@ impl Daemon {
         self.child.id()
     }
 
-    /// kill -9, and start again.
+    /// Kills the daemon with SIGKILL and starts it again.
     pub async fn crash(mut self) -> Daemon {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.again().await
     }
 
-    /// SIGTERM: the exit code, and the daemon started again.
+    /// Ends the daemon with SIGTERM and starts it again; returns the exit code.
     pub async fn restart(mut self) -> (Option<i32>, Daemon) {
         let code = self.terminate();
         (code, self.again().await)
@@ -135,7 +135,7 @@ impl Daemon {
         refusal.reason
     }
 
-    /// An app with an empty primary in keyspace 1 of schema 1, and its checkpoint at epoch 1.
+    /// Adds an app with an empty primary in keyspace 1 of schema 1, and its checkpoint at epoch 1.
     pub async fn app(&self, app: &str) {
         let ops = [
             op::create_primary(app, 1, 1),
@@ -144,7 +144,7 @@ impl Daemon {
         self.commit(op::shared([], ops)).await;
     }
 
-    /// Waits until a row is not there.
+    /// Waits until a row is deleted.
     pub async fn gone(&self, app: &str, table: &str, key: &str) {
         let gone = async {
             while self.client.get(app, table, key).await.unwrap().is_some() {
@@ -169,7 +169,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -212,7 +212,7 @@ pub async fn snapshot(watch: &mut Streaming<WatchReply>) -> (Vec<RowValue>, Sync
     }
 }
 
-/// Changes up to a revision.
+/// Collects changes up to a revision.
 pub async fn changes_to(watch: &mut Streaming<WatchReply>, revision: u64) -> Vec<Change> {
     let mut changes = Vec::new();
     loop {

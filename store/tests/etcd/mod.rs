@@ -1,4 +1,4 @@
-//! A real etcd of the test's own, on free ports of 127.0.0.1 and in a temporary directory.
+//! Real etcd of the test's own, on free ports of 127.0.0.1 and in a temporary directory.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -18,40 +18,40 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// An etcd of one member.
+/// etcd with a single member.
 pub struct Etcd {
     child: Option<Child>,
     pub port: u16,
     peer_port: u16,
-    /// Where it says without TLS whether it is well.
+    /// Port of the health endpoint, which has no TLS.
     health_port: u16,
     options: Vec<String>,
     tls: bool,
     home: TempDir,
 }
 
-/// One for all tests of this process that want no more than a prefix of their own.
+/// Returns the etcd that all tests of this process share, each under a prefix of its own.
 pub fn shared() -> &'static Etcd {
     static SHARED: OnceLock<Etcd> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
     let _one = STARTING.lock();
     SHARED.get_or_init(|| {
         let etcd = Etcd::start(&[]);
-        // Nobody drops what is static; the guard's end of the pipe closes with this process.
+        // A static is never dropped; the guard notices the end of its pipe when this process ends.
         let child = etcd.child.as_ref().unwrap();
         std::mem::forget(guard(child.id(), etcd.home.path()));
         etcd
     })
 }
 
-/// A port that nobody listens on now.
+/// Returns a port on which nobody listens now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 impl Etcd {
-    /// Starts one with further options, and waits until it is well.
+    /// Starts etcd with further options, and waits until it is healthy.
     pub fn start(options: &[&str]) -> Etcd {
         let mut etcd = Etcd {
             child: None,
@@ -66,7 +66,7 @@ impl Etcd {
         etcd
     }
 
-    /// Starts one that speaks TLS to its clients, and asks for it until it is well.
+    /// Starts etcd with TLS for its clients, and waits until it is healthy.
     pub fn start_tls(cert: &str, key: &str) -> Etcd {
         let mut etcd = Etcd {
             child: None,
@@ -83,7 +83,7 @@ impl Etcd {
         etcd
     }
 
-    /// `etcd://` and a prefix.
+    /// Returns the store's URL for a prefix.
     pub fn url(&self, prefix: &str) -> String {
         format!("etcd://127.0.0.1:{}/{prefix}", self.port)
     }
@@ -93,7 +93,6 @@ impl Etcd {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// kill -9.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -101,14 +100,14 @@ impl Etcd {
         }
     }
 
-    /// Starts it where it left off, on the same port.
+    /// Starts etcd again, on the same data and port.
     pub fn again(&mut self) {
         self.spawn();
         let until = Instant::now() + SOON;
         while !healthy(&format!("127.0.0.1:{}", self.health_port)) {
             let child = self.child.as_mut().unwrap();
             if let Some(status) = child.try_wait().unwrap() {
-                // Somebody else may have taken a port before it did.
+                // Another process may have taken a port meanwhile.
                 let log = std::fs::read_to_string(self.home.path().join("log")).unwrap();
                 panic!("etcd ended with {status}: {log}");
             }
@@ -118,7 +117,7 @@ impl Etcd {
         }
     }
 
-    /// Starts it and does not wait.
+    /// Starts etcd without waiting.
     pub fn spawn(&mut self) {
         let (client, peer) = (
             self.endpoint(),
@@ -161,7 +160,7 @@ impl Drop for Etcd {
     }
 }
 
-/// What every member is started with.
+/// Returns the command that starts a member.
 pub fn member(name: &str, home: &Path) -> Command {
     let mut command = Command::new("etcd");
     command
@@ -173,7 +172,7 @@ pub fn member(name: &str, home: &Path) -> Command {
     command
 }
 
-/// Ends a process and removes its directory when this process ends, however it does.
+/// Starts a process that ends `pid` and removes its directory when this process ends in any way.
 pub fn guard(pid: u32, home: &Path) -> Child {
     let mut guard = Command::new("sh");
     guard
@@ -185,7 +184,7 @@ pub fn guard(pid: u32, home: &Path) -> Child {
     guard.spawn().unwrap()
 }
 
-/// Runs etcdctl; what it says, or the end of the test.
+/// Runs etcdctl; returns its output, or fails the test.
 pub fn ctl(endpoints: &str, args: &[&str]) -> String {
     let mut command = Command::new("etcdctl");
     command.env("ETCDCTL_API", "3");
@@ -197,7 +196,7 @@ pub fn ctl(endpoints: &str, args: &[&str]) -> String {
     said
 }
 
-/// Does it answer, with a leader?
+/// Returns true if a member answers and has a leader.
 pub fn healthy(address: &str) -> bool {
     let ask = || {
         let mut stream = TcpStream::connect(address)?;

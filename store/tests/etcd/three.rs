@@ -1,5 +1,5 @@
-//! Three members, each in a network namespace of its own, on links that can be cut. All of it is in a namespace that the
-//! test enters by running itself again; so nothing is left of it, however the test ends.
+//! Three members, each in a network namespace of its own, on links that can be cut. The test enters an enclosing
+//! namespace by running itself again, so nothing is left of it however the test ends.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
@@ -13,7 +13,7 @@ use super::daemon::etcd;
 const SOON: Duration = Duration::from_secs(30);
 const INSIDE: &str = "MORPH_TEST_INSIDE";
 
-/// Runs the test of this name again within namespaces of its own; true: this is that run.
+/// Runs the named test again within namespaces of its own. Returns true in that second run.
 pub fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -33,12 +33,12 @@ pub struct Three {
 }
 
 struct Member {
-    /// Holds the network namespace.
-    keeper: Child,
+    /// Process that keeps the network namespace open.
+    namespace: Child,
     etcd: Option<Child>,
 }
 
-/// Member 1, 2, 3; the test's end of its link is interface `v1`, at 10.77.1.1.
+/// Returns the address of member 1, 2 or 3. The test's end of the link to member 1 is interface `v1`, at 10.77.1.1.
 fn address(n: usize) -> String {
     format!("10.77.{n}.2")
 }
@@ -51,12 +51,12 @@ impl Three {
             home: TempDir::new().unwrap(),
         };
         for n in 1..=3 {
-            let mut keeper = Command::new("unshare");
-            keeper.args(["--net", "sh", "-c", "echo up; exec sleep infinity"]);
-            let mut keeper = keeper.stdout(Stdio::piped()).spawn().unwrap();
+            let mut namespace = Command::new("unshare");
+            namespace.args(["--net", "sh", "-c", "echo up; exec sleep infinity"]);
+            let mut namespace = namespace.stdout(Stdio::piped()).spawn().unwrap();
             let mut said = [0; 3];
-            std::io::Read::read_exact(keeper.stdout.as_mut().unwrap(), &mut said).unwrap();
-            let pid = keeper.id();
+            std::io::Read::read_exact(namespace.stdout.as_mut().unwrap(), &mut said).unwrap();
+            let pid = namespace.id();
             sh(&format!(
                 "ip link add v{n} type veth peer name e netns {pid}
                  ip addr add 10.77.{n}.1/24 dev v{n}; ip link set v{n} up
@@ -65,7 +65,7 @@ impl Three {
                 address(n)
             ));
             let etcd = None;
-            three.members.push(Member { keeper, etcd });
+            three.members.push(Member { namespace, etcd });
         }
         (1..=3).for_each(|n| three.spawn(n));
         three.wait_healthy(&[1, 2, 3]);
@@ -87,7 +87,7 @@ impl Three {
             .collect();
         let etcd = etcd::member(&n.to_string(), &home);
         let mut command = Command::new("nsenter");
-        command.args(["-t", &member.keeper.id().to_string(), "-n", "--"]);
+        command.args(["-t", &member.namespace.id().to_string(), "-n", "--"]);
         command.arg(etcd.get_program()).args(etcd.get_args());
         command.args(["--listen-client-urls", &client]);
         command.args(["--advertise-client-urls", &client]);
@@ -114,7 +114,6 @@ impl Three {
         }
     }
 
-    /// kill -9.
     pub fn kill(&mut self, n: usize) {
         if let Some(mut child) = self.members[n - 1].etcd.take() {
             child.kill().unwrap();
@@ -122,7 +121,7 @@ impl Three {
         }
     }
 
-    /// Who leads, as the others see it.
+    /// Returns the leader according to the other members.
     pub fn leader(&self) -> usize {
         for n in 1..=3 {
             if !etcd::healthy(&format!("{}:2379", address(n))) {
@@ -138,7 +137,7 @@ impl Three {
         panic!("nobody leads");
     }
 
-    /// Cuts a member off from the others. Whoever is connected to it stays so.
+    /// Cuts a member off from the others. Its clients stay connected.
     pub fn isolate(&self, n: usize) {
         sh(&format!("ip rule add pref 100 iif v{n} blackhole"));
         for other in (1..=3).filter(|other| *other != n) {
@@ -150,7 +149,7 @@ impl Three {
         sh("ip route flush cache");
     }
 
-    /// All see all again.
+    /// Connects all members again.
     pub fn heal(&self) {
         sh("while ip rule del pref 100 2>/dev/null; do :; done; ip route flush cache");
     }
@@ -162,9 +161,9 @@ impl Drop for Three {
             self.kill(n);
         }
         for member in &mut self.members {
-            // Gone already is as good.
-            let _ = member.keeper.kill();
-            let _ = member.keeper.wait();
+            // The process may have ended already.
+            let _ = member.namespace.kill();
+            let _ = member.namespace.wait();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A wire to etcd that can be cut: forwards TCP connections until it is told to drop them all.
+//! TCP forwarder to etcd that can be interrupted: it drops all connections when told so.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -59,7 +59,7 @@ impl Drop for Wire {
 
 async fn forward(mut near: TcpStream, port: u16) {
     if let Ok(mut far) = TcpStream::connect(("127.0.0.1", port)).await {
-        // However it ends, both sides are dropped.
+        // Both sides are dropped however the copying ends.
         let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
     }
 }

@@ -1,50 +1,51 @@
-//! Is there an order of these operations, one at a time, that their times allow and the model explains?
+//! Checker of linearizability: is there an order of these operations, one at a time, that agrees with their times and that
+//! the model explains?
 //!
-//! Wing and Gong's search with Lowe's memory of what was tried: take any operation that was called before the first
-//! answer still open, see whether the model allows it next, go on from there; never try the same set of operations in
-//! the same state twice. An operation without an answer has no end, so it may come at any time after its call, the
-//! end of all included, where it harms nobody.
+//! Wing and Gong's search with Lowe's memory of what was tried. Take any operation that was called before the first answer
+//! that is still open, see whether the model allows it next, and continue from there. Never try the same set of operations
+//! in the same state twice. An operation without an answer has no end: it may come at any time after its call, also after
+//! everything else, where it affects nobody.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// What is asked of one object, as if there were one client only.
+/// Sequential behaviour of one object.
 pub trait Model {
     type State: Clone + Eq + Hash + Debug;
-    /// What was asked, and what was answered.
+    /// Operation with its answer.
     type Op: Debug;
 
     fn start(&self) -> Self::State;
-    /// The state afterwards; none if that cannot have been answered in this state.
+    /// Returns the state after an operation, or `None` if its answer is impossible in this state.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 }
 
-/// Times are of one clock, of any unit.
+/// Operation with its times, which are of one clock and any unit.
 #[derive(Debug, Clone)]
 pub struct Operation<O> {
     pub client: usize,
     pub called: u64,
-    /// None: it was never answered.
+    /// Time of the answer; `None` if there never was one.
     pub answered: Option<u64>,
     pub op: O,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckOutcome {
     Linearizable,
-    /// The most that could be put in order, by their places in the history.
-    Not {
+    /// Longest order that was found, as indices into the history.
+    NotLinearizable {
         longest: Vec<usize>,
     },
     /// The search was given up.
     Undecided,
 }
 
-/// Steps that a search may take: seconds of work, where a history of some hundred operations takes thousands.
+/// Limit of search steps: seconds of work, where a history of some hundred operations takes thousands.
 const STEPS: usize = 3_000_000;
 
-pub fn check<M: Model>(model: &M, history: &[Operation<M::Op>]) -> Verdict {
+pub fn check<M: Model>(model: &M, history: &[Operation<M::Op>]) -> CheckOutcome {
     let mut events = Events::of(history);
     let mut done = Done::new(history.len());
     let mut tried: HashSet<(Vec<u64>, M::State)> = HashSet::new();
@@ -54,7 +55,7 @@ pub fn check<M: Model>(model: &M, history: &[Operation<M::Op>]) -> Verdict {
     let mut at = events.first();
     for _ in 0..STEPS {
         let Some(event) = at else {
-            return Verdict::Linearizable;
+            return CheckOutcome::Linearizable;
         };
         let n = events.operation(event);
         if events.is_call(event) {
@@ -72,19 +73,19 @@ pub fn check<M: Model>(model: &M, history: &[Operation<M::Op>]) -> Verdict {
             }
             continue;
         }
-        // An answer whose call could not be put before it: what was taken last was wrong.
+        // No call can be put before this answer, so the last choice was wrong.
         let Some((last, before)) = taken.pop() else {
-            return Verdict::Not { longest };
+            return CheckOutcome::NotLinearizable { longest };
         };
         done.set(last, false);
         state = before;
         events.lower(last);
         at = events.next(events.call(last));
     }
-    Verdict::Undecided
+    CheckOutcome::Undecided
 }
 
-/// Which operations are in the order so far.
+/// Set of operations that are in the order so far.
 struct Done(Vec<u64>);
 
 impl Done {
@@ -107,14 +108,14 @@ impl Done {
     }
 }
 
-/// Calls and answers by time, as a list from which an operation is lifted and into which it is lowered again.
+/// Calls and answers by time, as a list from which an operation can be lifted and put back.
 struct Events {
-    /// Operation, and whether it is the call.
+    /// Operation, and whether the event is its call.
     events: Vec<(usize, bool)>,
-    /// One more than there are events: the last is before the first and after the last.
+    /// Index of the next event. The extra entry at the end is both before the first and after the last.
     next: Vec<usize>,
     previous: Vec<usize>,
-    /// Of each operation: the places of its call and its answer.
+    /// Indices of call and answer for each operation.
     places: Vec<(usize, usize)>,
 }
 
@@ -125,7 +126,7 @@ impl Events {
             all.push((operation.called, true, n));
             all.push((operation.answered.unwrap_or(u64::MAX), false, n));
         }
-        // At the same time calls come first: they may have overlapped.
+        // At equal times calls come first, since the operations may have overlapped.
         all.sort_by_key(|(time, call, n)| (*time, !call, *n));
         let mut places = vec![(0, 0); history.len()];
         for (place, (_, call, n)) in all.iter().enumerate() {
@@ -184,7 +185,7 @@ impl Events {
         }
     }
 
-    /// The other way round than it was lifted: then each still knows its neighbours.
+    /// Puts an operation back, in reverse order of lifting: so each event still knows its neighbours.
     fn lower(&mut self, operation: usize) {
         let (call, answer) = self.places[operation];
         for event in [answer, call] {

@@ -1,4 +1,4 @@
-//! Clients that write down what they asked and what they were answered, and what these notes must look like.
+//! Clients that record their operations and answers, and conditions on these records.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
@@ -10,19 +10,19 @@ pub mod worker;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use checker::{Model, Operation, Verdict, check};
+use checker::{CheckOutcome, Model, Operation, check};
 use models::{CheckpointModel, CheckpointOp, RowModel, RowOp};
 
-/// What clients saw, by object.
+/// Operations of all clients, by object.
 #[derive(Default)]
 pub struct History {
     pub rows: BTreeMap<String, Vec<Operation<RowOp>>>,
     pub checkpoints: BTreeMap<String, Vec<Operation<CheckpointOp>>>,
-    /// What the store said of its revision, over all objects.
+    /// Revisions in the store's answers, over all objects.
     pub seen: Vec<Seen>,
 }
 
-/// A revision that was answered: of a commit, or of the view that a read was answered from.
+/// Revision in an answer: that of a commit, or of the view that a read used.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     pub called: u64,
@@ -50,14 +50,14 @@ impl History {
         rows + self.checkpoints.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Operations that were never answered.
+    /// Counts operations that were never answered.
     pub fn pending(&self) -> usize {
         let rows = self.rows.values().flatten().map(|op| op.answered);
         let checkpoints = self.checkpoints.values().flatten().map(|op| op.answered);
         rows.chain(checkpoints).filter(Option::is_none).count()
     }
 
-    /// Every row and every checkpoint by itself, as one client at a time would have found it.
+    /// Checks that every row and every checkpoint by itself behaves as for one client at a time.
     pub fn assert_linearizable(&self) {
         for (key, history) in &self.rows {
             explain(&RowModel, key, history);
@@ -67,7 +67,7 @@ impl History {
         }
     }
 
-    /// All objects together: what was answered before something was asked has a smaller revision than it.
+    /// Checks all objects together: an answer before a call has a smaller revision than the answer to that call.
     pub fn assert_one_order(&self) {
         let mut by_call = self.seen.clone();
         let mut by_answer = self.seen.clone();
@@ -92,9 +92,11 @@ where
     M::Op: Clone + Debug,
 {
     match check(model, history) {
-        Verdict::Linearizable => {}
-        Verdict::Undecided => panic!("{name}: no answer within the bound; use fewer operations"),
-        Verdict::Not { longest } => {
+        CheckOutcome::Linearizable => {}
+        CheckOutcome::Undecided => {
+            panic!("{name}: no answer within the bound; use fewer operations")
+        }
+        CheckOutcome::NotLinearizable { longest } => {
             let order: Vec<String> = longest.iter().map(|n| line(&history[*n])).collect();
             let left = (0..history.len()).filter(|n| !longest.contains(n));
             let left: Vec<String> = left.map(|n| line(&history[n])).collect();

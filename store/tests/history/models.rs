@@ -1,17 +1,17 @@
-//! What one row and one checkpoint answer to one client at a time.
+//! Sequential models of a row and of a checkpoint.
 
 use super::checker::Model;
 
-/// A value's number; every write writes another.
+/// Number of a value; every write uses a new one.
 pub type Value = u64;
 
-/// What was asked of a row, and what was answered.
+/// Operation on a row with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowOp {
     Read(Option<Value>),
-    /// By an app's turn, which expects nothing. `None` deletes.
+    /// Write by an app's turn, which expects nothing; `None` deletes.
     Write(Option<Value>),
-    /// From what is expected to what it shall be; whether it was done, if that was answered.
+    /// Compare-and-set from one value to another; `done` is `None` if it was not answered.
     Change {
         from: Option<Value>,
         to: Option<Value>,
@@ -19,7 +19,7 @@ pub enum RowOp {
     },
 }
 
-/// A row, by the number of its value.
+/// Row with the number of its value.
 pub struct RowModel;
 
 impl Model for RowModel {
@@ -43,7 +43,7 @@ impl Model for RowModel {
     }
 }
 
-/// What was answered to a fence or a turn.
+/// Answer to a fence or a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Done,
@@ -52,7 +52,7 @@ pub enum Answer {
     Already,
 }
 
-/// What was asked of a checkpoint, and what was answered, if anything was.
+/// Operation on a checkpoint with its answer, if there was one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckpointOp {
     Fence {
@@ -66,7 +66,7 @@ pub enum CheckpointOp {
     },
 }
 
-/// A checkpoint: its epoch, and how many turns it has.
+/// Checkpoint with its epoch and number of turns.
 pub struct CheckpointModel;
 
 impl Model for CheckpointModel {

@@ -1,4 +1,4 @@
-//! Workers are started, waited for and judged.
+//! Starts workers, waits for them and checks their history.
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::History;
 use super::worker::{Shared, Worker};
 
 pub const WORKERS: usize = 6;
-/// A disk that others write to makes a commit wait for seconds.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of a commit: a busy disk can delay it for seconds.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Workers over these daemons, one after the other.
+/// Starts workers, distributed over these clients.
 pub fn start(clients: &[Client], shared: &Arc<Shared>, reads: bool) -> Vec<JoinHandle<History>> {
     let worker = |n| Worker::new(n, clients[n % clients.len()].clone(), shared, reads);
     (0..WORKERS)
@@ -27,13 +27,13 @@ pub async fn end(workers: Vec<JoinHandle<History>>, shared: &Shared) -> History 
     shared.stop.store(true, Ordering::SeqCst);
     let mut history = History::default();
     for worker in workers {
-        let ended = tokio::time::timeout(PATIENCE, worker).await;
+        let ended = tokio::time::timeout(COMMIT_TIMEOUT, worker).await;
         history.merge(ended.unwrap().unwrap());
     }
     history
 }
 
-/// Until as many more operations were answered, so that each round has work on both sides of its fault.
+/// Waits until more operations were answered, so that each round has work before and after its fault.
 pub async fn answered(shared: &Shared, more: u64) {
     let until = shared.answered.load(Ordering::SeqCst) + more;
     let wait = async {
@@ -41,12 +41,14 @@ pub async fn answered(shared: &Shared, more: u64) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    tokio::time::timeout(COMMIT_TIMEOUT, wait).await.unwrap();
 }
 
-pub fn judge(history: &History, rounds: u64) {
+/// Checks a history and prints its figures for `scripts/results`, in the section of the test file.
+pub fn judge(section: &str, run: &str, history: &History, rounds: u64) {
+    println!("RESULT {section}/ | run | faults | operations | rows | checkpoints | never answered");
     println!(
-        "{rounds} faults: {} operations on {} rows and {} checkpoints, {} never answered",
+        "RESULT {section}/{run} | {rounds} | {} | {} | {} | {}",
         history.operations(),
         history.rows.len(),
         history.checkpoints.len(),

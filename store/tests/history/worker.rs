@@ -1,4 +1,5 @@
-//! A client that reads and writes rows that all share, by change and by turn, and fences another's checkpoint now and then.
+//! Client that reads and writes shared rows, by compare-and-set and by turn, and sometimes fences another client's
+//! checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,19 +15,19 @@ use super::models::{Answer, CheckpointOp, RowOp, Value};
 use super::{History, Seen};
 
 pub const APP: &str = "kv";
-/// Rows that are written at a time. Few, so that clients meet; others after each fault, so that what was never
-/// answered does not burden the search for ever.
+/// Number of rows in use. They are few so that clients meet, and others after each fault, so that operations without
+/// an answer do not burden the search for ever.
 const ROWS: u64 = 3;
-/// How long the store may be away.
+/// Time that the store may be away.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// What all workers of a run have in common.
+/// State shared by all workers of a run.
 pub struct Shared {
     pub start: Instant,
     pub round: AtomicU64,
     pub stop: AtomicBool,
     pub answered: AtomicU64,
-    /// Of each checkpoint, as far as anyone knows.
+    /// Highest known epoch of each checkpoint.
     pub epochs: Vec<AtomicU64>,
 }
 
@@ -46,7 +47,7 @@ impl Shared {
     }
 }
 
-/// An app that all share, and a checkpoint for each.
+/// Creates an app that all share, and a checkpoint for each worker.
 pub async fn prepare(client: &Client, workers: usize) {
     let mut ops = vec![op::create_primary(APP, 1, 1)];
     ops.extend((0..workers).map(|n| op::fence(APP, node(n), 0, "1.0.0")));
@@ -61,18 +62,18 @@ pub struct Worker {
     id: usize,
     client: Client,
     shared: Arc<Shared>,
-    /// Whether what it reads is bound to be the newest: so of one daemon.
+    /// True if its reads must be current, as with a single daemon.
     reads: bool,
     random: u64,
     values: Value,
     epoch: u64,
     turns: u64,
-    /// What it last saw of a row: value and revision.
+    /// Value and revision of each row when it was last seen.
     known: BTreeMap<String, (Option<Value>, u64)>,
     history: History,
 }
 
-/// What came of a commit.
+/// Result of a commit.
 enum Outcome {
     Done(u64),
     Refused(Refusal),
@@ -95,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// Works until it is told to stop. What it has begun then, it ends.
+    /// Works until told to stop, and finishes the operation that it has begun.
     pub async fn run(mut self) -> History {
         while !self.shared.stop.load(Ordering::SeqCst) {
             let row = self.row();
@@ -116,7 +117,7 @@ impl Worker {
         self.history
     }
 
-    /// Until the store answers again: trying on would only add to what is never answered.
+    /// Waits until the store answers again: further attempts would only add operations without an answer.
     async fn back(&self) {
         self.client.ready(AWAY).await.unwrap();
     }
@@ -138,7 +139,7 @@ impl Worker {
         self.values
     }
 
-    /// A read that fails says nothing, so it is not noted.
+    /// Reads a row. A failed read proves nothing and is not recorded.
     async fn read(&mut self, key: String) -> bool {
         let request = ReadRequest {
             row: Some(op::row(APP, "t", &key)),
@@ -161,7 +162,7 @@ impl Worker {
         true
     }
 
-    /// Writes or deletes a row if it is what it was when last seen.
+    /// Writes or deletes a row if it is unchanged since it was last seen.
     async fn change(&mut self, key: String, put: bool) -> bool {
         let (from, revision) = self.known.get(&key).copied().unwrap_or((None, 0));
         if from.is_none() && !put {
@@ -197,7 +198,7 @@ impl Worker {
         answered.is_some()
     }
 
-    /// Writes a row by a turn of its own checkpoint, which it sends again until it knows what came of it.
+    /// Writes a row by a turn of its own checkpoint, and repeats the turn until its outcome is known.
     async fn turn(&mut self, key: String) -> bool {
         let value = self.value();
         let put = op::put(op::row(APP, "t", &key), value.to_string());
@@ -213,7 +214,7 @@ impl Worker {
         };
         let called = self.shared.now();
         let mut unknown = false;
-        let landed = loop {
+        let committed = loop {
             match self.commit(op::turn(turn.clone(), [put.clone()])).await {
                 Outcome::Done(_) => break true,
                 Outcome::Refused(refusal) => break self.refused(&turn, &refusal, unknown),
@@ -223,14 +224,18 @@ impl Worker {
         };
         let answered = Some(self.shared.now());
         let (epoch, follows) = (turn.epoch, turn.follows);
-        let answer = Some(if landed { Answer::Done } else { Answer::Stale });
+        let answer = Some(if committed {
+            Answer::Done
+        } else {
+            Answer::Stale
+        });
         let of_checkpoint = CheckpointOp::Turn {
             epoch,
             follows,
             answer,
         };
         self.note_checkpoint(self.id, called, answered, of_checkpoint);
-        if landed {
+        if committed {
             self.turns = follows + 1;
             self.note(key, called, answered, RowOp::Write(Some(value)));
         }
@@ -240,8 +245,8 @@ impl Worker {
         true
     }
 
-    /// Whether the turn has landed all the same, when it was sent before. After a fence nothing of it can land any more:
-    /// the checkpoint says.
+    /// Returns whether the turn was committed when it was sent before. After a fence it can no longer be committed,
+    /// and the checkpoint shows the outcome.
     fn refused(&mut self, turn: &Turn, refusal: &Refusal, sent: bool) -> bool {
         let checkpoint = refusal.checkpoint.as_ref().unwrap();
         match answer(refusal) {
@@ -249,12 +254,12 @@ impl Worker {
             Answer::Stale => {
                 self.epoch = 0;
                 self.shared.epochs[self.id].fetch_max(checkpoint.epoch, Ordering::SeqCst);
-                let landed = checkpoint.turn > turn.follows;
+                let committed = checkpoint.turn > turn.follows;
                 assert!(
                     checkpoint.turn - turn.follows <= u64::from(sent),
                     "{refusal}"
                 );
-                landed
+                committed
             }
             answer => panic!("{answer:?}: {refusal}"),
         }
@@ -275,7 +280,7 @@ impl Worker {
         }
     }
 
-    /// Shuts out another.
+    /// Fences another worker's checkpoint.
     async fn fence(&mut self) -> bool {
         let checkpoints = self.shared.epochs.len();
         let checkpoint = self.draw(checkpoints as u64) as usize;

@@ -1,4 +1,4 @@
-//! Apps that write while the daemon dies, and what must be there afterwards.
+//! Apps that write while the daemon dies, and checks of what must be there afterwards.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
@@ -19,13 +19,13 @@ const SLOTS: u64 = 300;
 /// Rows of a keyspace that is swapped.
 const COPIED: usize = 150;
 const SWAPPED: &str = "swapped";
-/// How long the daemon may be away.
+/// Time that the daemon may be away.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// Writers, until this is dropped.
+/// Writers that work until this is dropped.
 pub struct Load {
     client: Client,
-    /// Held by each attempt to write, and taken as a whole to look at what is there.
+    /// Held shared by each attempt to write, and exclusively by checks.
     gate: Arc<RwLock<()>>,
     apps: Vec<(String, Arc<AtomicU64>)>,
     swaps: Arc<AtomicU64>,
@@ -38,7 +38,7 @@ impl Drop for Load {
     }
 }
 
-/// What came of an attempt. As the SDK does, the client keeps what it has sent until it knows.
+/// Result of an attempt. As the SDK does, the client keeps what it has sent until the outcome is known.
 enum Outcome {
     Done,
     Refused(Refusal),
@@ -67,7 +67,7 @@ impl Writer {
         }
     }
 
-    /// One app: turn after turn.
+    /// Writes turn after turn of one app.
     async fn turns(self, app: String, acknowledged: Arc<AtomicU64>) {
         loop {
             let follows = acknowledged.load(Ordering::SeqCst);
@@ -75,7 +75,7 @@ impl Writer {
             let put = op::put(row, follows.to_string());
             match self.attempt(&op::turn(turn(&app, 1, follows), [put])).await {
                 Outcome::Done => {}
-                // Applied by the daemon that died before it could say so.
+                // Committed by the daemon that died before its answer.
                 Outcome::Refused(refusal) if refusal.reason == Reason::Already => {}
                 Outcome::Refused(refusal) => panic!("{refusal}"),
                 Outcome::Unknown => continue,
@@ -84,11 +84,11 @@ impl Writer {
         }
     }
 
-    /// A shadow is made, then one transaction swaps, fences and says so in a record; again and again.
+    /// Repeatedly fills a shadow, then swaps, fences and writes a record in one transaction.
     async fn swaps(self, swaps: Arc<AtomicU64>) {
         loop {
             let primary = swaps.load(Ordering::SeqCst) as u32;
-            // Nobody else changes the primary, so it is as it was then.
+            // Nobody else changes the primary, so its revision is still valid.
             let Ok(status) = self.client.status().await else {
                 self.client.ready(AWAY).await.unwrap();
                 continue;
@@ -121,7 +121,7 @@ impl Writer {
         let swap = op::shared([op::expect(&record, revision)], ops);
         let outcome = self.attempt(&swap).await;
         if let Outcome::Refused(refusal) = &outcome {
-            // Done before, or the row is not what was read: by that attempt, which was not answered.
+            // Committed by an earlier attempt that was not answered.
             let before = [Reason::Conflict, Reason::StaleEpoch].contains(&refusal.reason);
             assert!(before, "{refusal}");
         }
@@ -140,7 +140,7 @@ fn shadow(id: u32, watermark: u64) -> Transaction {
 }
 
 impl Load {
-    /// So many apps that write turns, and one that is swapped.
+    /// Starts some apps that write turns, and one that is swapped.
     pub async fn start(client: &Client, apps: usize) -> Load {
         let gate = Arc::new(RwLock::new(()));
         let writer = Writer {
@@ -175,7 +175,7 @@ impl Load {
         }
     }
 
-    /// Turns that were acknowledged.
+    /// Returns the number of acknowledged turns.
     pub fn turns(&self) -> u64 {
         let turns = self.apps.iter().map(|(_, n)| n.load(Ordering::SeqCst));
         turns.sum()
@@ -185,7 +185,8 @@ impl Load {
         self.swaps.load(Ordering::SeqCst)
     }
 
-    /// Holds all writers and looks: everything acknowledged is there, and nothing twice, in part or from nowhere.
+    /// Stops all writers and checks that everything acknowledged is there, and nothing twice, in part or from
+    /// nowhere.
     pub async fn check(&self, when: &str) {
         let _gate = self.gate.write().await;
         assert!(
@@ -207,7 +208,7 @@ impl Load {
             .find(|checkpoint| checkpoint.app == app)
             .unwrap();
         let turns = checkpoint.turn;
-        // One turn may have landed without an answer.
+        // One turn may have been committed without an answer.
         assert!(
             turns == acknowledged || turns == acknowledged + 1,
             "{when}: {app} has {turns} turns, {acknowledged} were acknowledged"
@@ -222,7 +223,7 @@ impl Load {
         assert_eq!(found, right, "{when}: {app} after turn {turns}");
     }
 
-    /// Swap, fence and record are one: there is one primary, whole, and the checkpoint and the record say the same.
+    /// Checks that swap, fence and record are one: there is one complete primary, and checkpoint and record agree.
     async fn swapped(&self, status: &StatusReply, when: &str) {
         let swaps = self.swaps();
         let keyspaces: Vec<&Keyspace> = status

@@ -13,7 +13,7 @@ use morph_api::store::{
     StatusReply, Synced, Transaction, WatchReply, WatchRequest, op::Op as Kind, watch_reply,
 };
 use morph_sdk::machine::CommitOutcome;
-use morph_store::core::{At, Rows, State, Verdict, apply};
+use morph_store::core::{Decision, RowKey, Rows, State, apply};
 
 use crate::canon::Canon;
 use crate::clock;
@@ -26,7 +26,7 @@ pub(crate) struct Row {
     pub(crate) value: String,
 }
 
-type Table = BTreeMap<At, Row>;
+type Table = BTreeMap<RowKey, Row>;
 
 /// Revisions do not come again after a crash.
 const AHEAD: u64 = 100;
@@ -39,7 +39,7 @@ pub(crate) struct Store {
     /// Where the disk is behind: what it has.
     disk: Option<Box<(State, Table)>>,
     /// Changes that some watch was not told, with their keyspace.
-    past: Vec<(At, Change)>,
+    past: Vec<(RowKey, Change)>,
     incarnation: u64,
 }
 
@@ -59,7 +59,7 @@ struct Revisions<'a>(&'a Table);
 impl Rows for Revisions<'_> {
     type Error = Infallible;
 
-    fn revision(&self, at: &At) -> Result<Option<u64>, Infallible> {
+    fn revision(&self, at: &RowKey) -> Result<Option<u64>, Infallible> {
         Ok(self.0.get(at).map(|row| row.revision))
     }
 }
@@ -137,10 +137,10 @@ impl Store {
     }
 
     fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
-        let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
-        let effects = match verdict {
-            Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
+        let Ok(decision) = apply(&self.state, transaction, &Revisions(&self.rows));
+        let effects = match decision {
+            Decision::Accepted(effects) => effects,
+            Decision::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
         };
         for (at, value) in effects.rows.clone() {
             let row = RowValue {
@@ -245,7 +245,7 @@ impl Store {
     pub(crate) fn row(&self, app: &str, table: &str, key: &str) -> Option<&Row> {
         let keyspace = self.state.primary(app)?.id;
         let (app, table, key) = (app.to_owned(), table.to_owned(), key.to_owned());
-        self.rows.get(&At {
+        self.rows.get(&RowKey {
             app,
             keyspace,
             table,
@@ -295,7 +295,7 @@ impl Store {
         });
         let mut replies = vec![wrap(synced)];
         if !goes_on {
-            let of = |(at, _): &(&At, &Row)| at.app == *app && at.keyspace == id;
+            let of = |(at, _): &(&RowKey, &Row)| at.app == *app && at.keyspace == id;
             let rows = self.rows.iter().filter(of);
             let rows = rows.map(|(at, row)| RowValue {
                 table: at.table.clone(),
@@ -325,7 +325,7 @@ impl Store {
         if !late {
             return watch.durable < self.durable() && watch.durable < watch.told;
         }
-        let is_new = |(at, change): &(At, Change)| {
+        let is_new = |(at, change): &(RowKey, Change)| {
             at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
         self.past.iter().any(is_new) || watch.durable < self.durable() && watch.durable < watch.told
@@ -333,7 +333,7 @@ impl Store {
 
     /// All that a watch was not told.
     pub(crate) fn tell(&self, watch: &mut Watch) -> WatchReply {
-        let is_new = |(at, change): &&(At, Change)| {
+        let is_new = |(at, change): &&(RowKey, Change)| {
             at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
         let new = self.past.iter().filter(is_new);

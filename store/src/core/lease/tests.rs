@@ -1,4 +1,4 @@
-//! What is bound goes with its lease, and nothing else does.
+//! Bound rows vanish with their lease, and no others do.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::tests::Memory;
-use super::super::{At, State, Verdict};
+use super::super::{Decision, RowKey, State};
 use super::{LEASES, is_at};
 use crate::{limits, op};
 
@@ -32,15 +32,15 @@ fn accept(world: &mut Memory, ops: impl IntoIterator<Item = Op>) -> u64 {
 }
 
 fn commit(world: &mut Memory, transaction: Transaction) -> Result<u64, Reason> {
-    let verdict = world.commit(transaction);
+    let decision = world.commit(transaction);
     check(world);
-    match verdict {
-        Verdict::Accepted(effects) => Ok(effects.revision),
-        Verdict::Refused(refused) => Err(refused.reason()),
+    match decision {
+        Decision::Accepted(effects) => Ok(effects.revision),
+        Decision::Refused(refused) => Err(refused.reason()),
     }
 }
 
-/// A turn that puts a row, with a lease or without.
+/// Commits a turn that puts a row, with or without a lease.
 fn put(world: &mut Memory, key: &str, lease: &str) -> Result<u64, Reason> {
     let follows = world.state.checkpoints[&("a".to_owned(), "n".to_owned())].turn;
     let turn = Turn {
@@ -65,7 +65,7 @@ fn keys(world: &Memory) -> Vec<&str> {
     rows.map(|at| at.key.as_str()).collect()
 }
 
-/// What is kept in memory is what a daemon finds that starts now, and each binding is known from both sides.
+/// Checks that the state equals one loaded anew, and that each binding is known from both sides.
 fn check(world: &Memory) {
     let state = &world.state;
     let mut found = State::default();
@@ -166,7 +166,7 @@ fn a_swap_lets_go_of_what_was_bound_in_the_old_primary() {
 
 #[test]
 fn a_lease_that_makes_no_sense_is_told() {
-    let at = At {
+    let at = RowKey {
         app: "morpheus".into(),
         keyspace: 1,
         table: LEASES.into(),
@@ -186,7 +186,7 @@ proptest! {
         for (what, lease, key) in steps {
             let (lease, key) = (format!("l{lease}"), key.to_string());
             match what {
-                // May be refused: `commit` checks all the same.
+                // A refusal is fine: `commit` checks the state either way.
                 0 => drop(commit(&mut world, op::shared([], [op::grant(&lease, TTL)]))),
                 1 => drop(commit(&mut world, op::shared([], [op::keep(&lease)]))),
                 2 => {

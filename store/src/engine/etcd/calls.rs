@@ -1,47 +1,47 @@
-//! The calls that we make to etcd.
+//! Calls to etcd.
 
 use etcd_client::{
     CompactionOptions, Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp,
     TxnOpResponse,
 };
 
-use super::link::{Link, Trouble};
+use super::link::{CallError, Link};
 use crate::engine::error::EngineError;
 
-/// Bytes of an answer. A page of rows is asked for in such numbers that it stays far below.
+/// Maximum size of an answer in bytes. Pages are requested so that they stay far below.
 const ANSWER: usize = 64 << 20;
-/// Bytes of a page, about. For each page etcd walks over all keys that follow in its range, to count them, so pages are to be
-/// few: with 2000 keys a page, a million took 40 s.
+/// Approximate size of a page in bytes. For each page etcd counts all keys that follow in its range, so there should
+/// be few: with 2000 keys a page, a million keys took 40 s.
 const PAGE: usize = 4 << 20;
-/// Keys of a page.
+/// Maximum number of keys in a page.
 const MOST: usize = 40_000;
 const FEWEST: usize = 16;
 
-/// A key's value and the revision of etcd that wrote it.
+/// Value of a key, and the revision of etcd that wrote it.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct StoredValue {
     pub(super) value: Vec<u8>,
     pub(super) at: i64,
 }
 
-/// What a guarded transaction comes to.
+/// Outcome of a guarded transaction.
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// It is in etcd, at this revision.
+pub(super) enum TxnOutcome {
+    /// Committed at this revision of etcd.
     Done(i64),
-    /// The guarding key is not at the revision that was compared: this is what it is.
-    Behind(Option<Found>),
+    /// The guard has another revision than expected; this is its value.
+    Mismatch(Option<StoredValue>),
 }
 
 impl Link {
-    /// A transaction that happens if `guard` is at revision `at` (0: if it does not exist).
+    /// Commits a transaction if `guard` is at revision `at` (0: if it does not exist).
     pub(super) async fn guarded(
         &mut self,
         guard: &str,
         at: i64,
         more: &[Compare],
         ops: Vec<TxnOp>,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<TxnOutcome, CallError> {
         let mut compares = vec![Compare::mod_revision(guard, CompareOp::Equal, at)];
         compares.extend_from_slice(more);
         let txn = Txn::new()
@@ -50,17 +50,19 @@ impl Link {
             .or_else([TxnOp::get(guard, None)]);
         let answer = self.call(async |client| client.txn(txn).await).await?;
         if answer.succeeded() {
-            return Ok(Answer::Done(answer.header().map_or(0, |h| h.revision())));
+            return Ok(TxnOutcome::Done(
+                answer.header().map_or(0, |h| h.revision()),
+            ));
         }
         let found = answer.op_responses().into_iter().find_map(|op| match op {
             TxnOpResponse::Get(get) => get.kvs().first().map(found),
             TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
         });
-        Ok(Answer::Behind(found))
+        Ok(TxnOutcome::Mismatch(found))
     }
 
-    /// A key as it is now, and the revision of etcd that says so.
-    pub(super) async fn get(&mut self, key: &str) -> Result<(Option<Found>, i64), Trouble> {
+    /// Reads a key and the current revision of etcd.
+    pub(super) async fn get(&mut self, key: &str) -> Result<(Option<StoredValue>, i64), CallError> {
         let answer = self
             .call(async |client| client.get(key, None).await)
             .await?;
@@ -68,8 +70,12 @@ impl Link {
         Ok((answer.kvs().first().map(found), now))
     }
 
-    /// A key as it was at a revision of etcd.
-    pub(super) async fn get_at(&mut self, key: &str, at: i64) -> Result<Option<Found>, Trouble> {
+    /// Reads a key as it was at a revision of etcd.
+    pub(super) async fn get_at(
+        &mut self,
+        key: &str,
+        at: i64,
+    ) -> Result<Option<StoredValue>, CallError> {
         let options = GetOptions::new().with_revision(at);
         let answer = self
             .call(async |client| client.get(key, Some(options)).await)
@@ -77,15 +83,16 @@ impl Link {
         Ok(answer.kvs().first().map(found))
     }
 
-    /// Everything under a prefix as it was at a revision of etcd, page by page, in order. Entries in the same folder `depth` levels below
-    /// it are taken to be of about the same size: only of these are large pages asked for.
+    /// Reads everything under a prefix as it was at a revision of etcd, page by page and in order. Entries in the
+    /// same folder `depth` levels below the prefix are assumed to have about the same size: only for these are large
+    /// pages requested.
     pub(super) async fn walk(
         &mut self,
         prefix: &str,
         depth: usize,
         at: i64,
         mut each: impl FnMut(&KeyValue) -> Result<(), EngineError>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CallError> {
         let end = after_prefix(prefix);
         let (mut from, mut to) = (prefix.as_bytes().to_vec(), end.clone());
         let mut limit = FEWEST;
@@ -102,8 +109,8 @@ impl Link {
                 .await;
             let page = match page {
                 Ok(page) => page,
-                // Rows much larger than those before: the answer may be too large to be taken.
-                Err(Trouble::Away(_)) if limit > FEWEST => {
+                // Rows may be much larger than those before, so that the answer exceeds its limit.
+                Err(CallError::Unreachable(_)) if limit > FEWEST => {
                     limit = FEWEST;
                     continue;
                 }
@@ -112,7 +119,7 @@ impl Link {
             let mut bytes = 0;
             for kv in page.kvs() {
                 bytes += kv.key().len() + kv.value().len();
-                each(kv).map_err(Trouble::Refused)?;
+                each(kv).map_err(CallError::Refused)?;
             }
             match page.kvs().last().filter(|_| page.more()) {
                 Some(last) => {
@@ -130,8 +137,8 @@ impl Link {
         }
     }
 
-    /// The first key under a prefix, if there is one.
-    pub(super) async fn first(&mut self, prefix: &str) -> Result<Option<String>, Trouble> {
+    /// Reads the first key under a prefix.
+    pub(super) async fn first(&mut self, prefix: &str) -> Result<Option<String>, CallError> {
         let options = GetOptions::new().with_range(after_prefix(prefix));
         let options = options.with_limit(1).with_keys_only();
         let found = self
@@ -141,8 +148,12 @@ impl Link {
         Ok(found.kvs().first().map(text))
     }
 
-    /// Deletes some keys under a prefix, the first ones; says whether there may be more.
-    pub(super) async fn delete_some(&mut self, prefix: &str, some: usize) -> Result<bool, Trouble> {
+    /// Deletes the first keys under a prefix. Returns true if there may be more.
+    pub(super) async fn delete_some(
+        &mut self,
+        prefix: &str,
+        some: usize,
+    ) -> Result<bool, CallError> {
         let end = after_prefix(prefix);
         let options = GetOptions::new()
             .with_range(end)
@@ -161,21 +172,21 @@ impl Link {
         Ok(keys.more())
     }
 
-    /// Forgets etcd's history before a revision.
-    pub(super) async fn compact(&mut self, before: i64) -> Result<(), Trouble> {
+    /// Compacts etcd's history before a revision.
+    pub(super) async fn compact(&mut self, before: i64) -> Result<(), CallError> {
         let options = CompactionOptions::default();
         let done = self
             .call(async |client| client.compact(before, Some(options)).await)
             .await;
         match done {
-            // Someone else was first.
-            Ok(_) | Err(Trouble::Compacted) => Ok(()),
+            // Another daemon compacted first.
+            Ok(_) | Err(CallError::Compacted) => Ok(()),
             Err(trouble) => Err(trouble),
         }
     }
 }
 
-/// The first key that does not start with the prefix. Ours end with a `/`.
+/// Returns the end of the range of keys with this prefix, which ends with a `/`.
 pub(super) fn after_prefix(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {
@@ -184,7 +195,7 @@ pub(super) fn after_prefix(prefix: &str) -> Vec<u8> {
     end
 }
 
-/// The first key behind the folder `depth` levels below the prefix that this key is in.
+/// Returns the end of the folder that contains this key `depth` levels below the prefix.
 fn after_folder(prefix: &str, depth: usize, key: &[u8]) -> Option<Vec<u8>> {
     let below = key.get(prefix.len()..)?;
     let slashes = below.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -193,8 +204,8 @@ fn after_folder(prefix: &str, depth: usize, key: &[u8]) -> Option<Vec<u8>> {
     Some(after_prefix(str::from_utf8(&key[..folder]).ok()?))
 }
 
-fn found(kv: &KeyValue) -> Found {
-    Found {
+fn found(kv: &KeyValue) -> StoredValue {
+    StoredValue {
         value: kv.value().to_vec(),
         at: kv.mod_revision(),
     }

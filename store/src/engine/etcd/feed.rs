@@ -1,10 +1,10 @@
-//! The watch on the head key: every head that anyone writes, in order, without a gap, across reconnects.
+//! Watch on the head key: all heads in order and without a gap, whoever wrote them, across reconnects.
 //!
 //! ```text
 //!  task: connect --> watch from the next revision --> heads --> queue (bounded) --> the writer
 //!           ^                |
-//!           '--- pause <-----+ an error, no leader, or the writer says that it waits in vain
-//!                            '-- compacted: told, and the end; the writer loads again and starts another feed
+//!           '--- pause <-----+ an error, no leader, or a head that the writer expects does not arrive
+//!                            '-- compacted: a gap is reported, and the task ends; the writer loads again and starts another
 //! ```
 
 use std::sync::Arc;
@@ -14,29 +14,28 @@ use etcd_client::{EventType, WatchOptions, WatchStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::health::Health;
-use super::link::{Link, Trouble, words};
+use super::link::{CallError, Link, words};
+use crate::engine::health::Health;
 
-/// Heads that may wait for the writer; it looks at them between two groups. Each is a group, of 600 KiB at most.
+/// Heads that may wait for the writer, which takes them between two groups. Each is a group of at most 600 KiB.
 const QUEUE: usize = 32;
-/// Between two attempts to connect.
+/// Pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Bytes of a message. The history after a long absence comes in parts.
+/// Maximum size of a message in bytes. The history after a long absence comes in parts.
 const MESSAGE: usize = 64 << 20;
 
-/// What the watch says.
 #[derive(Debug)]
-pub(super) enum Fed {
-    /// A head, and the revision of etcd that wrote it.
+pub(super) enum FeedItem {
+    /// Head with the revision of etcd that wrote it.
     Head(i64, Vec<u8>),
-    /// Some are missing, for this reason: load everything. The last.
+    /// Last item: heads are missing for this reason, and everything has to be loaded.
     Gap(String),
 }
 
 pub(super) struct Feed {
-    queue: mpsc::Receiver<Fed>,
-    /// Connect anew: the connection may be dead without knowing it.
-    anew: Arc<Notify>,
+    queue: mpsc::Receiver<FeedItem>,
+    /// Signals the task to connect again, since the connection may be dead without knowing it.
+    reconnect: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -47,65 +46,65 @@ impl Drop for Feed {
 }
 
 impl Feed {
-    /// Of all heads after a revision of etcd. Within the writer's runtime.
+    /// Follows all heads after a revision of etcd. Must be called within the writer's runtime.
     pub(super) fn start(link: Link, key: String, after: i64, health: Health) -> Feed {
-        let (tell, queue) = mpsc::channel(QUEUE);
-        let anew = Arc::new(Notify::new());
-        let watch = Watch {
+        let (heads, queue) = mpsc::channel(QUEUE);
+        let reconnect = Arc::new(Notify::new());
+        let watch = HeadWatch {
             link,
             key,
             next: after + 1,
-            tell,
-            anew: Arc::clone(&anew),
+            heads,
+            reconnect: Arc::clone(&reconnect),
             health,
         };
         Feed {
             queue,
-            anew,
+            reconnect,
             task: tokio::spawn(watch.run()),
         }
     }
 
-    /// Waits for the next one; nothing is lost if it is not waited for to the end.
-    pub(super) async fn next(&mut self) -> Fed {
-        let gone = || Fed::Gap("the watch on etcd has ended".into());
+    /// Waits for the next item. Nothing is lost if the call is cancelled.
+    pub(super) async fn next(&mut self) -> FeedItem {
+        let gone = || FeedItem::Gap("the watch on etcd has ended".into());
         self.queue.recv().await.unwrap_or_else(gone)
     }
 
-    /// What is there already.
-    pub(super) fn ready(&mut self) -> Option<Fed> {
+    /// Returns an item that has arrived already.
+    pub(super) fn ready(&mut self) -> Option<FeedItem> {
         self.queue.try_recv().ok()
     }
 
-    pub(super) fn connect_anew(&self) {
-        self.anew.notify_one();
+    pub(super) fn reconnect(&self) {
+        self.reconnect.notify_one();
     }
 }
 
-struct Watch {
+struct HeadWatch {
     link: Link,
     key: String,
     next: i64,
-    tell: mpsc::Sender<Fed>,
-    anew: Arc<Notify>,
+    heads: mpsc::Sender<FeedItem>,
+    reconnect: Arc<Notify>,
     health: Health,
 }
 
-/// Why a connection was given up.
+/// Reason why a connection was given up.
 enum Stop {
     Again(String),
     Gap(String),
 }
 
-impl Watch {
+impl HeadWatch {
     async fn run(mut self) {
         loop {
             let stop = match self.connect().await {
                 Ok(stream) => {
-                    let anew = Arc::clone(&self.anew);
+                    let reconnect = Arc::clone(&self.reconnect);
                     tokio::select! {
                         stop = self.follow(stream) => stop,
-                        () = anew.notified() => Stop::Again("no news where some are expected".into()),
+                        () = reconnect.notified() => Stop::Again("a head that must exist did not arrive".into()),
                     }
                 }
                 Err(trouble) => trouble.into(),
@@ -117,15 +116,15 @@ impl Watch {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Stop::Gap(why) => {
-                    // The writer may have gone.
-                    let _ = self.tell.send(Fed::Gap(why)).await;
+                    // The writer may be gone.
+                    let _ = self.heads.send(FeedItem::Gap(why)).await;
                     return;
                 }
             }
         }
     }
 
-    async fn connect(&mut self) -> Result<WatchStream, Trouble> {
+    async fn connect(&mut self) -> Result<WatchStream, CallError> {
         let (key, next) = (self.key.clone(), self.next);
         self.link
             .call(async |client| {
@@ -156,10 +155,10 @@ impl Watch {
                 let Some(kv) = event.kv() else { continue };
                 self.next = kv.mod_revision() + 1;
                 let fed = match event.event_type() {
-                    EventType::Put => Fed::Head(kv.mod_revision(), kv.value().to_vec()),
+                    EventType::Put => FeedItem::Head(kv.mod_revision(), kv.value().to_vec()),
                     EventType::Delete => return Stop::Gap(format!("{} was deleted", self.key)),
                 };
-                if self.tell.send(fed).await.is_err() {
+                if self.heads.send(fed).await.is_err() {
                     return Stop::Gap("nobody listens".into());
                 }
             }
@@ -167,12 +166,12 @@ impl Watch {
     }
 }
 
-impl From<Trouble> for Stop {
-    fn from(trouble: Trouble) -> Self {
+impl From<CallError> for Stop {
+    fn from(trouble: CallError) -> Self {
         match trouble {
-            Trouble::Away(why) => Stop::Again(why),
-            Trouble::Refused(error) => Stop::Again(error.to_string()),
-            Trouble::Compacted => Stop::Gap("etcd's history was compacted".into()),
+            CallError::Unreachable(why) => Stop::Again(why),
+            CallError::Refused(error) => Stop::Again(error.to_string()),
+            CallError::Compacted => Stop::Gap("etcd's history was compacted".into()),
         }
     }
 }

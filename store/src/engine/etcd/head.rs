@@ -1,16 +1,16 @@
-//! The value of the head key: what the last group has done. Every group is one transaction of etcd that compares the
-//! head's own revision and writes the next head, so the heads are the history of the store, one after the other.
+//! Value of the head key: the changes of the last group. Every group is one transaction of etcd that compares the
+//! head's revision and writes the next head, so the sequence of heads is the history of the store.
 
 use prost::Message;
 
 use crate::engine::error::EngineError;
 use crate::engine::layout;
-use crate::engine::step::Step;
+use crate::engine::write_set::WriteSet;
 
-/// What this version writes, and the newest that it reads.
+/// Version of the format that is written, and the newest one that is read.
 pub(super) const FORMAT: u32 = 1;
 
-/// Which group of which daemon: never used twice.
+/// Identity of a group, never used twice.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct GroupId {
     #[prost(uint64, tag = "1")]
@@ -19,30 +19,29 @@ pub(super) struct GroupId {
     pub(super) n: u64,
 }
 
-/// See above.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Head {
     #[prost(uint32, tag = "1")]
     pub(super) format: u32,
-    /// The store's revision after the group.
+    /// Revision of the store after the group.
     #[prost(uint64, tag = "2")]
     pub(super) revision: u64,
     #[prost(message, optional, tag = "3")]
     pub(super) group: Option<GroupId>,
-    /// What it did, unless it is in `redo`. None of both: an earlier group, whose redo is done.
+    /// Changes of the group, unless they are in `redo`. If both are empty, an earlier group's redo was finished.
     #[prost(message, repeated, tag = "4")]
-    pub(super) steps: Vec<Step>,
-    /// So many parts of an encoded [`Steps`] lie under the redo key, and are not applied to the entries yet: whoever
-    /// wants to write does that first.
+    pub(super) write_sets: Vec<WriteSet>,
+    /// Number of parts of encoded [`WriteSets`] under the redo key that are not applied to the entries yet. A daemon
+    /// applies them before it writes anything else.
     #[prost(uint32, tag = "5")]
     pub(super) redo: u32,
 }
 
-/// What lies under the redo key.
+/// Content of the redo key.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Steps {
+pub(super) struct WriteSets {
     #[prost(message, repeated, tag = "1")]
-    pub(super) steps: Vec<Step>,
+    pub(super) write_sets: Vec<WriteSet>,
 }
 
 impl Head {
@@ -50,10 +49,10 @@ impl Head {
         layout::seal(key.as_bytes(), &self.encode_to_vec())
     }
 
-    /// The head that lies there, if this version understands it.
+    /// Decodes a head, if this version understands it.
     pub(super) fn unseal(key: &str, value: &[u8]) -> Result<Head, EngineError> {
         let head: Result<Head, _> = layout::message(key.as_bytes(), value);
-        let head = head.map_err(|_| EngineError::NoStore {
+        let head = head.map_err(|_| EngineError::NotAStore {
             path: key.into(),
             message: "etcd has something else there; choose another prefix".into(),
         })?;

@@ -1,13 +1,13 @@
-//! Where entries lie in etcd: `PREFIX rows/router/1/trees/KEY`, `PREFIX checkpoints/router/node1`,
-//! `PREFIX spaces/router/1`, `PREFIX used/router/1`; for people to find. Values are sealed as on disk; a row's is 12
-//! bytes and then its JSON.
+//! Keys of entries in etcd, readable for people: `PREFIX rows/router/1/trees/KEY`, `PREFIX lanes/router/node1` (a
+//! checkpoint), `PREFIX spaces/router/1` (a keyspace), `PREFIX used/router/1`. Values have their checksum as on disk:
+//! a row is 12 bytes, then its JSON.
 
-use crate::core::At;
+use crate::core::RowKey;
 use crate::engine::error::EngineError;
 use crate::engine::layout;
-use crate::engine::step::Table;
+use crate::engine::write_set::Table;
 
-/// Names of keys under one prefix.
+/// Builder of keys under one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     prefix: String,
@@ -20,42 +20,41 @@ impl Keys {
         }
     }
 
-    /// The one key that every write compares.
+    /// Key that every write compares.
     pub(super) fn head(&self) -> String {
         format!("{}head", self.prefix)
     }
 
-    /// Counts the starts of daemons.
+    /// Key of the counter of daemon starts.
     pub(super) fn incarnation(&self) -> String {
         format!("{}incarnation", self.prefix)
     }
 
-    /// Of transactions that are too large for one of etcd's.
+    /// Prefix of transactions that are too large for one of etcd's.
     pub(super) fn redo(&self) -> String {
         format!("{}redo/", self.prefix)
     }
 
-    /// There while a backup is being restored.
+    /// Key that exists while a backup is being restored.
     pub(super) fn restoring(&self) -> String {
         format!("{}restoring", self.prefix)
     }
 
-    /// What all keys start with.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// All entries of a table start with this.
+    /// Prefix of all entries of a table.
     pub(super) fn table(&self, table: Table) -> String {
         format!("{}{}/", self.prefix, folder(table))
     }
 
-    /// All rows of a keyspace start with this.
+    /// Prefix of all rows of a keyspace.
     pub(super) fn keyspace(&self, app: &str, id: u32) -> String {
         format!("{}{}/{id}/", self.table(Table::Rows), escape(app))
     }
 
-    /// An entry, by its key in the layout.
+    /// Returns the key of an entry, from its key in the layout.
     pub(super) fn entry(&self, table: Table, key: &[u8]) -> Result<String, EngineError> {
         let name = match table {
             Table::Rows => {
@@ -75,7 +74,7 @@ impl Keys {
         Ok(self.table(table) + &name)
     }
 
-    /// The other way round: the key in the layout of an entry of this table.
+    /// Returns the key in the layout, from the key of an entry of this table.
     pub(super) fn layout_key(&self, table: Table, key: &[u8]) -> Result<Vec<u8>, EngineError> {
         let parse = || {
             let text = str::from_utf8(key).ok()?;
@@ -89,7 +88,7 @@ impl Keys {
             );
             let app = unescape(parts.next()?)?;
             match table {
-                Table::Rows => Some(layout::row_key(&At {
+                Table::Rows => Some(layout::row_key(&RowKey {
                     app,
                     keyspace: parts.next()?.parse().ok()?,
                     table: unescape(parts.next()?)?,
@@ -101,14 +100,14 @@ impl Keys {
                 }
             }
         };
-        parse().ok_or_else(|| EngineError::Damaged(key.escape_ascii().to_string()))
+        parse().ok_or_else(|| EngineError::Corrupt(key.escape_ascii().to_string()))
     }
 }
 
 fn folder(table: Table) -> &'static str {
     match table {
         Table::Rows => "rows",
-        // The names that format 2 has for checkpoints and keyspaces.
+        // Format 2 calls checkpoints `lanes` and keyspaces `spaces`.
         Table::Checkpoints => "lanes",
         Table::Keyspaces => "spaces",
         Table::Used => "used",
@@ -121,7 +120,7 @@ fn escape(name: &str) -> String {
 
 fn unescape(name: &str) -> Option<String> {
     let plain = name.replace("%2F", "/").replace("%25", "%");
-    // What we did not write is not guessed at.
+    // Names that were not written by this code are not guessed.
     (escape(&plain) == name).then_some(plain)
 }
 
@@ -133,7 +132,7 @@ mod tests {
     fn every_name_comes_back_whatever_is_in_it() {
         let keys = Keys::new("/m/");
         for name in ["a", "a/b", "%", "%2F", "ü %25/", "/", "%252F"] {
-            let row = layout::row_key(&At {
+            let row = layout::row_key(&RowKey {
                 app: name.into(),
                 keyspace: 258,
                 table: name.into(),
@@ -151,7 +150,7 @@ mod tests {
                 assert_eq!(back.unwrap(), key, "{text}");
             }
         }
-        let row = layout::row_key(&At {
+        let row = layout::row_key(&RowKey {
             app: "router".into(),
             keyspace: 1,
             table: "trees".into(),

@@ -1,7 +1,7 @@
-//! The connection: one endpoint at a time, the next one when it fails; and what etcd's errors mean.
+//! Connection to etcd, one endpoint at a time and the next one after a failure, and the meaning of etcd's errors.
 //!
-//! Not etcd-client's balancing over all endpoints: a member that is cut off from the others answers nothing, and must
-//! be left, not asked every third time.
+//! The balancing of etcd-client over all endpoints is not used: a member that is cut off from the others answers
+//! nothing, and must be left instead of being asked every third time.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -14,33 +14,35 @@ use tonic::Code;
 use super::options::EtcdUrl;
 use crate::engine::error::EngineError;
 
-/// How long a call may take. A transaction takes milliseconds; a new leader is there after one or two seconds.
+/// Maximum duration of a call. A transaction takes milliseconds, and a new leader is elected within one or two
+/// seconds.
 const CALL: Duration = Duration::from_secs(2);
-/// What a call gets at least, however late it is.
+/// Minimum time for a call, however close the deadline is.
 const LEAST: Duration = Duration::from_millis(300);
 const CONNECT: Duration = Duration::from_secs(1);
-/// etcd closes connections that ask more often than every five seconds.
+/// Interval of keep-alives. etcd closes connections that send more than one in five seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(6);
-/// Where the password is if no file is named.
+/// Environment variable of the password, if no file is named.
 const PASSWORD: &str = "MORPH_ETCD_PASSWORD";
 
-/// A call that brought no answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// etcd says no: nothing has happened.
+pub(super) enum CallError {
+    /// etcd refused the call, and nothing was changed.
     Refused(EngineError),
-    /// It is not known what has happened.
-    Away(String),
-    /// What was asked for is not in etcd's history any more.
+    /// No answer came, so the outcome is unknown.
+    Unreachable(String),
+    /// The requested revision is no longer in etcd's history.
     Compacted,
 }
 
-impl From<Trouble> for EngineError {
-    fn from(trouble: Trouble) -> Self {
+impl From<CallError> for EngineError {
+    fn from(trouble: CallError) -> Self {
         match trouble {
-            Trouble::Refused(error) => error,
-            Trouble::Away(message) => EngineError::Away(message),
-            Trouble::Compacted => EngineError::Away("etcd has compacted its history".into()),
+            CallError::Refused(error) => error,
+            CallError::Unreachable(message) => EngineError::Unreachable(message),
+            CallError::Compacted => {
+                EngineError::Unreachable("etcd has compacted its history".into())
+            }
         }
     }
 }
@@ -48,16 +50,16 @@ impl From<Trouble> for EngineError {
 pub(super) struct Link {
     url: Arc<EtcdUrl>,
     connect: ConnectOptions,
-    /// Of the endpoints.
+    /// Index of the endpoint in use.
     at: usize,
     client: Option<Client>,
     deadline: Option<Instant>,
-    /// The last answer.
+    /// Time of the last answer.
     heard: Option<Instant>,
 }
 
 impl Link {
-    /// Reads the files that the URL names; connects at the first call.
+    /// Reads the files that the URL names. Connects at the first call.
     pub(super) fn new(url: Arc<EtcdUrl>) -> Result<Link, EngineError> {
         let mut connect = ConnectOptions::new()
             .with_connect_timeout(CONNECT)
@@ -80,7 +82,7 @@ impl Link {
         })
     }
 
-    /// Another one, with a connection of its own.
+    /// Returns a link with a connection of its own.
     pub(super) fn another(&self) -> Link {
         Link {
             url: Arc::clone(&self.url),
@@ -96,27 +98,25 @@ impl Link {
         &self.url
     }
 
-    /// The endpoint in use.
     pub(super) fn endpoint(&self) -> &str {
         let at = self.at % self.url.endpoints.len().max(1);
         self.url.endpoints.get(at).map_or("", String::as_str)
     }
 
-    /// When a call was answered last.
     pub(super) fn heard(&self) -> Option<Instant> {
         self.heard
     }
 
-    /// Calls are given up at this instant, if they would not be before.
+    /// Limits all further calls to this instant.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
-    /// Calls, within the time that a call may take. An endpoint that does not answer is left for the next one.
+    /// Makes a call within its time limit. After a failure the next call uses the next endpoint.
     pub(super) async fn call<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, CallError> {
         let left = self.deadline.map(|d| d - Instant::now());
         let limit = left.map_or(CALL, |left| left.clamp(LEAST, CALL));
         let whole = async {
@@ -139,50 +139,52 @@ impl Link {
                 return Ok(answer);
             }
             Ok(Err(error)) => self.trouble(&error),
-            Err(_) => Trouble::Away(format!("{} does not answer", self.endpoint())),
+            Err(_) => CallError::Unreachable(format!("{} does not answer", self.endpoint())),
         };
-        if let Trouble::Away(_) = trouble {
+        if let CallError::Unreachable(_) = trouble {
             self.leave();
         }
         Err(trouble)
     }
 
-    /// Goes to the next endpoint with the next call.
+    /// Switches to the next endpoint.
     pub(super) fn leave(&mut self) {
         self.client = None;
         self.at += 1;
     }
 
-    fn trouble(&mut self, error: &Error) -> Trouble {
+    fn trouble(&mut self, error: &Error) -> CallError {
         let Error::GRpcStatus(status) = error else {
-            return Trouble::Away(format!("{}: {}", self.endpoint(), words(error)));
+            return CallError::Unreachable(format!("{}: {}", self.endpoint(), words(error)));
         };
         let message = status.message();
         match status.code() {
             Code::ResourceExhausted if message.contains("space exceeded") => {
-                Trouble::Refused(EngineError::EtcdFull)
+                CallError::Refused(EngineError::EtcdFull)
             }
-            Code::OutOfRange if message.contains("compacted") => Trouble::Compacted,
-            Code::Unauthenticated | Code::PermissionDenied => self.not_let_in(message),
+            Code::OutOfRange if message.contains("compacted") => CallError::Compacted,
+            Code::Unauthenticated | Code::PermissionDenied => self.access_denied(message),
             Code::InvalidArgument if message.contains("auth") || message.contains("user name") => {
-                self.not_let_in(message)
+                self.access_denied(message)
             }
             Code::InvalidArgument | Code::FailedPrecondition => {
-                Trouble::Refused(EngineError::Away(format!("etcd refuses: {message}")))
+                CallError::Refused(EngineError::Unreachable(format!("etcd refuses: {message}")))
             }
-            _ => Trouble::Away(format!("{}: {}", self.endpoint(), words(error))),
+            _ => CallError::Unreachable(format!("{}: {}", self.endpoint(), words(error))),
         }
     }
 
-    fn not_let_in(&mut self, message: &str) -> Trouble {
-        // A token that has expired is no reason to go on with it.
+    fn access_denied(&mut self, message: &str) -> CallError {
+        // The token may have expired, so the next call logs in again.
         self.client = None;
         let who = match &self.url.user {
             Some(user) => format!("etcd does not let user {user:?} in"),
             None => "etcd asks for a user".to_owned(),
         };
         let mend = format!("check user=, and the password in password-file= or {PASSWORD}");
-        Trouble::Refused(EngineError::NotLetIn(format!("{who}: {message}; {mend}")))
+        CallError::Refused(EngineError::AccessDenied(format!(
+            "{who}: {message}; {mend}"
+        )))
     }
 }
 
@@ -190,7 +192,7 @@ fn password(url: &EtcdUrl) -> Result<String, EngineError> {
     let Some(path) = &url.password_file else {
         return std::env::var(PASSWORD).map_err(|_| {
             let mend = format!("name a password-file= or set {PASSWORD}");
-            EngineError::NotLetIn(format!("user= without a password; {mend}"))
+            EngineError::AccessDenied(format!("user= without a password; {mend}"))
         });
     };
     let text = std::fs::read_to_string(path).map_err(|source| EngineError::Open {
@@ -217,7 +219,7 @@ fn tls(url: &EtcdUrl) -> Result<TlsOptions, EngineError> {
     Ok(tls)
 }
 
-/// An error with its causes, which is where TLS says what it does not like.
+/// Returns an error with its causes, which contain what TLS rejects.
 pub(super) fn words(error: &Error) -> String {
     let (mut text, mut cause) = match error {
         Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),

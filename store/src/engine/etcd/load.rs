@@ -1,107 +1,67 @@
-//! Opening: a prefix that is empty is made a store, a start is counted, everything is read into the view.
+//! Opening: makes an empty prefix a store, counts the start, and reads everything into the view.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, TxnOp};
-use tokio::time::Instant;
 
-use super::calls::Answer;
+use super::calls::TxnOutcome;
 use super::head::{FORMAT, GroupId, Head};
 use super::keys::Keys;
-use super::link::{Link, Trouble};
+use super::link::{CallError, Link};
 use super::plan;
 use super::redo::{self, Redo};
 use super::restore;
 use crate::engine::error::EngineError;
 use crate::engine::file::File;
 use crate::engine::layout;
-use crate::engine::step::{Step, Table};
 use crate::engine::tables::Tables;
+use crate::engine::write_set::{Table, WriteSet};
 
-/// How long a start waits for an answer of etcd: reading a large store may take longer.
-const START: Duration = Duration::from_secs(5);
-/// How long it takes at most, where some calls are answered and others never are.
-const MOST: Duration = Duration::from_secs(120);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// What was read.
-pub(super) struct Loaded {
-    /// The revision of etcd that wrote the head that the view reflects.
+pub(super) struct Snapshot {
+    /// Revision of etcd that wrote the head which the view reflects.
     pub(super) at: i64,
-    /// The store's revision.
+    /// Revision of the store.
     pub(super) revision: u64,
-    /// Prefixes of rows whose keyspace is gone: what is left where a drop was not carried through.
-    pub(super) strays: BTreeSet<String>,
-}
-
-/// Tries again while etcd is away, for as long as a start may take.
-pub(super) async fn patiently<T>(
-    link: &mut Link,
-    mut attempt: impl AsyncFnMut(&mut Link) -> Result<T, Trouble>,
-) -> Result<T, EngineError> {
-    let begun = Instant::now();
-    loop {
-        let last = match attempt(link).await {
-            Ok(done) => return Ok(done),
-            Err(Trouble::Away(last)) => last,
-            // The history was compacted while it was read: a newer one is there.
-            Err(Trouble::Compacted) => "etcd compacts its history".to_owned(),
-            Err(refused @ Trouble::Refused(_)) => return Err(refused.into()),
-        };
-        let heard = link.heard().map_or(begun, |heard| heard.max(begun));
-        if heard.elapsed() >= START || begun.elapsed() >= MOST {
-            let url = link.url();
-            let mend = match url.tls {
-                true => "that it runs there, has a quorum, and that ca=, cert= and key= fit",
-                false => "that it runs there, has a quorum, and does not want TLS (etcds://)",
-            };
-            return Err(EngineError::Away(format!(
-                "cannot reach etcd at {url}: no answer for {:.0?}: {last}; check {mend}",
-                heard.elapsed()
-            )));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+    /// Prefixes of rows whose keyspace no longer exists, because the deletion after a drop was not finished.
+    pub(super) garbage: BTreeSet<String>,
 }
 
 /// Makes an empty prefix a store, with a keyspace for Morpheus's records.
-pub(super) async fn found(link: &mut Link, keys: &Keys) -> Result<(), Trouble> {
+pub(super) async fn found(link: &mut Link, keys: &Keys) -> Result<(), CallError> {
     let key = keys.head();
     let (head, _) = link.get(&key).await?;
     if let Some(head) = head {
-        Head::unseal(&key, &head.value).map_err(Trouble::Refused)?;
+        Head::unseal(&key, &head.value).map_err(CallError::Refused)?;
         return Ok(());
     }
     if let (Some(_), _) = link.get(&keys.restoring()).await? {
-        return Err(Trouble::Refused(restore::unfinished(keys)));
+        return Err(CallError::Refused(restore::unfinished(keys)));
     }
-    let first = first().map_err(Trouble::Refused)?;
-    let steps = [first];
-    let mut ops = plan::batches(keys, &steps)
-        .map_err(Trouble::Refused)?
+    let first = first().map_err(CallError::Refused)?;
+    let write_sets = [first];
+    let mut ops = plan::batches(keys, &write_sets)
+        .map_err(CallError::Refused)?
         .concat();
     let head = Head {
         format: FORMAT,
-        revision: steps[0].revision,
+        revision: write_sets[0].revision,
         group: Some(GroupId::default()),
-        steps: steps.to_vec(),
+        write_sets: write_sets.to_vec(),
         redo: 0,
     };
     ops.push(TxnOp::put(key.clone(), head.seal(&key), None));
-    // If somebody else was first, it is a store as well.
+    // If another daemon was first, the prefix is a store too.
     let no_restore = [Compare::version(keys.restoring(), CompareOp::Equal, 0)];
     link.guarded(&key, 0, &no_restore, ops).await.map(drop)
 }
 
-fn first() -> Result<Step, EngineError> {
+fn first() -> Result<WriteSet, EngineError> {
     let (_, effects) = File::in_memory()?.first()?;
-    Ok(Step::of(&effects))
+    Ok(WriteSet::of(&effects))
 }
 
-/// A number that no daemon on this prefix has had before.
-pub(super) async fn incarnation(link: &mut Link, keys: &Keys) -> Result<u64, Trouble> {
+/// Returns a number that no other daemon on this prefix has had.
+pub(super) async fn incarnation(link: &mut Link, keys: &Keys) -> Result<u64, CallError> {
     let key = keys.incarnation();
     loop {
         let (last, _) = link.get(&key).await?;
@@ -111,28 +71,28 @@ pub(super) async fn incarnation(link: &mut Link, keys: &Keys) -> Result<u64, Tro
         };
         let next = count + 1;
         let put = TxnOp::put(key.clone(), next.to_string(), None);
-        if let Answer::Done(_) = link.guarded(&key, at, &[], vec![put]).await? {
+        if let TxnOutcome::Done(_) = link.guarded(&key, at, &[], vec![put]).await? {
             return Ok(next);
         }
     }
 }
 
-fn text_number(key: &str, value: &[u8]) -> Result<u64, Trouble> {
+fn text_number(key: &str, value: &[u8]) -> Result<u64, CallError> {
     let number = str::from_utf8(value)
         .ok()
         .and_then(|text| text.parse().ok());
-    number.ok_or_else(|| Trouble::Refused(EngineError::Damaged(key.to_owned())))
+    number.ok_or_else(|| CallError::Refused(EngineError::Corrupt(key.to_owned())))
 }
 
-/// Reads everything into the view, in place of what is there. Readers see either.
-pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Loaded, Trouble> {
+/// Replaces the content of the view by everything in etcd, in one transaction of the view.
+pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Snapshot, CallError> {
     let (head, at, now) = applied(link, keys).await?;
-    let write = view.begin_write().map_err(Trouble::Refused)?;
-    let mut tables = Tables::open(&write).map_err(Trouble::Refused)?;
-    tables.clear().map_err(Trouble::Refused)?;
+    let write = view.begin_write().map_err(CallError::Refused)?;
+    let mut tables = Tables::open(&write).map_err(CallError::Refused)?;
+    tables.clear().map_err(CallError::Refused)?;
     let mut alive = BTreeSet::new();
-    let mut strays = BTreeSet::new();
-    // Keyspaces before rows.
+    let mut garbage = BTreeSet::new();
+    // Keyspaces have to be known before rows.
     for table in [
         Table::Keyspaces,
         Table::Used,
@@ -140,7 +100,7 @@ pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Lo
         Table::Rows,
     ] {
         let folder = keys.table(table);
-        // Each table of an app may have rows of a size of its own.
+        // Rows of different tables may have very different sizes.
         let depth = if table == Table::Rows { 3 } else { 0 };
         let entries = link.walk(&folder, depth, now, |kv| {
             let key = keys.layout_key(table, kv.key())?;
@@ -150,7 +110,7 @@ pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Lo
                     let at = layout::at_of_key(&key)?;
                     let keyspace = (at.app, at.keyspace);
                     if !alive.contains(&keyspace) {
-                        strays.insert(keys.keyspace(&keyspace.0, keyspace.1));
+                        garbage.insert(keys.keyspace(&keyspace.0, keyspace.1));
                         return Ok(());
                     }
                 }
@@ -161,19 +121,19 @@ pub(super) async fn load(link: &mut Link, keys: &Keys, view: &File) -> Result<Lo
         Box::pin(entries).await?;
     }
     let touched = tables.touch(head.revision);
-    touched.map_err(Trouble::Refused)?;
+    touched.map_err(CallError::Refused)?;
     drop(tables);
     let committed = write.commit().map_err(EngineError::from);
-    committed.map_err(Trouble::Refused)?;
-    Ok(Loaded {
+    committed.map_err(CallError::Refused)?;
+    Ok(Snapshot {
         at,
         revision: head.revision,
-        strays,
+        garbage,
     })
 }
 
-/// The head, once nothing is left to be applied; its revision of etcd, and etcd's own now.
-async fn applied(link: &mut Link, keys: &Keys) -> Result<(Head, i64, i64), Trouble> {
+/// Returns the head after all its parts are applied, the revision of etcd that wrote it, and etcd's current revision.
+async fn applied(link: &mut Link, keys: &Keys) -> Result<(Head, i64, i64), CallError> {
     loop {
         let (found, now) = link.get(&keys.head()).await?;
         let Some(found) = found else {
@@ -181,15 +141,15 @@ async fn applied(link: &mut Link, keys: &Keys) -> Result<(Head, i64, i64), Troub
                 "{} is gone from etcd: restore it, or start anew",
                 keys.head()
             );
-            return Err(Trouble::Refused(EngineError::Away(gone)));
+            return Err(CallError::Refused(EngineError::Unreachable(gone)));
         };
-        let head = Head::unseal(&keys.head(), &found.value).map_err(Trouble::Refused)?;
+        let head = Head::unseal(&keys.head(), &found.value).map_err(CallError::Refused)?;
         if head.redo == 0 {
             return Ok((head, found.at, now));
         }
-        let steps = redo::read(link, keys, found.at, &head).await?;
-        // If somebody else is at it as well, one of both is first, and the loop finds out.
-        let mut redo = Redo::of(head, &steps, keys).map_err(Trouble::Refused)?;
+        let write_sets = redo::read(link, keys, found.at, &head).await?;
+        // If another daemon applies the parts too, one of both is first, and the loop notices it.
+        let mut redo = Redo::of(head, &write_sets, keys).map_err(CallError::Refused)?;
         redo::finish(link, keys, found.at, &mut redo).await?;
     }
 }

@@ -1,15 +1,15 @@
-//! Where etcd is and how to be let in: one URL, so that it travels in one piece from morphd's flags to here. It holds
-//! no secret: passwords are read from a file or from the environment.
+//! URL of etcd with all options, so that it can be passed from morphd to this daemon as one text. It contains no
+//! secret: passwords are read from a file or from the environment.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What keys start with unless told otherwise.
+/// Default prefix of all keys.
 const PREFIX: &str = "/morpheus/";
-/// etcd's own.
+/// Default port of etcd.
 const PORT: u16 = 2379;
-/// How much of etcd's history stays: as much as a daemon needs to catch up after it was cut off for a while.
+/// Default length of etcd's history: as long as a daemon needs to catch up after it was cut off for a while.
 const HISTORY: Duration = Duration::from_secs(5 * 60);
 
 /// `etcd://HOST[:PORT][,HOST[:PORT]...][/PREFIX][?user=NAME&password-file=FILE&compact=off]`, and `etcds://...` with
@@ -23,25 +23,24 @@ const HISTORY: Duration = Duration::from_secs(5 * 60);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdUrl {
-    /// As it was given.
+    /// Text as it was given.
     pub text: String,
-    /// `HOST:PORT` of each.
+    /// Endpoints as `HOST:PORT`.
     pub endpoints: Vec<String>,
-    /// `etcds`.
     pub tls: bool,
-    /// Begins and ends with `/`.
+    /// Prefix of all keys, which begins and ends with `/`.
     pub prefix: String,
-    /// Who we are; the password is in `password_file`, else in the environment.
+    /// User name. The password is in `password_file`, or in the environment.
     pub user: Option<String>,
-    /// Its first line is the password.
+    /// File whose first line is the password.
     pub password_file: Option<PathBuf>,
-    /// Whom to trust (PEM).
+    /// Certificate to trust (PEM).
     pub ca: Option<PathBuf>,
-    /// Our certificate (PEM).
+    /// Client certificate (PEM).
     pub cert: Option<PathBuf>,
-    /// Its key (PEM).
+    /// Key of the client certificate (PEM).
     pub key: Option<PathBuf>,
-    /// How much of etcd's history is kept; none: its compaction is left to whoever runs it.
+    /// Length of etcd's history that is kept, or `None` to leave compaction to its operator.
     pub compact: Option<Duration>,
 }
 

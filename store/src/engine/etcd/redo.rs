@@ -1,41 +1,48 @@
-//! Transactions that are too large for one of etcd's: first what they do is written down in parts, then the head
-//! names the parts, which is when the transaction has happened, then the entries are brought to where they belong.
-//! Whoever finds parts that are not applied does that before anything else; it may be done twice, as each part is
-//! guarded by the head that names it.
+//! Transactions that are too large for one of etcd's.
+//!
+//! 1. The changes are written down in parts.
+//! 2. The head names the parts, and with that the transaction is committed.
+//! 3. The entries are brought up to date.
+//!
+//! A daemon that finds parts which are not applied does that before anything else. It may happen twice, as each step
+//! is guarded by the head that names the parts.
 
 use std::collections::VecDeque;
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, TxnOp};
 use prost::Message;
 
-use super::calls::{Answer, after_prefix};
-use super::head::{GroupId, Head, Steps};
+use super::calls::{TxnOutcome, after_prefix};
+use super::head::{GroupId, Head, WriteSets};
 use super::keys::Keys;
-use super::link::{Link, Trouble};
+use super::link::{CallError, Link};
 use super::plan::{self, PART};
 use crate::engine::error::EngineError;
-use crate::engine::step::Step;
+use crate::engine::write_set::WriteSet;
 
-/// What a head says is to be done.
+/// Parts that a head names and that are to be applied.
 #[derive(Debug)]
 pub(super) struct Redo {
     head: Head,
-    /// What is still to be applied.
     left: VecDeque<Vec<TxnOp>>,
 }
 
 impl Redo {
-    pub(super) fn of(head: Head, steps: &[Step], keys: &Keys) -> Result<Redo, EngineError> {
-        let left = plan::batches(keys, steps)?.into();
+    pub(super) fn of(
+        head: Head,
+        write_sets: &[WriteSet],
+        keys: &Keys,
+    ) -> Result<Redo, EngineError> {
+        let left = plan::batches(keys, write_sets)?.into();
         Ok(Redo { head, left })
     }
 }
 
-/// The parts that were written, as the head's transaction has to find them.
-pub(super) enum Written {
-    Parts(Vec<Compare>),
-    /// Somebody else has written a head meanwhile.
-    Overtaken,
+/// Outcome of writing the parts.
+pub(super) enum PartsOutcome {
+    Written(Vec<Compare>),
+    /// Another daemon has written a head meanwhile.
+    LostRace,
 }
 
 fn part(keys: &Keys, group: &GroupId, n: usize) -> String {
@@ -43,62 +50,62 @@ fn part(keys: &Keys, group: &GroupId, n: usize) -> String {
     format!("{}{incarnation}-{of}/{n:03}", keys.redo())
 }
 
-/// Writes the parts down. Nothing has happened by that.
+/// Writes the parts, which commits nothing yet. Returns conditions for the head's transaction: the parts must exist.
 pub(super) async fn write(
     link: &mut Link,
     keys: &Keys,
     at: i64,
     group: &GroupId,
-    steps: &[Step],
-) -> Result<Written, Trouble> {
-    let steps = Steps {
-        steps: steps.to_vec(),
+    write_sets: &[WriteSet],
+) -> Result<PartsOutcome, CallError> {
+    let write_sets = WriteSets {
+        write_sets: write_sets.to_vec(),
     };
     let mut parts = Vec::new();
-    for (n, bytes) in steps.encode_to_vec().chunks(PART).enumerate() {
+    for (n, bytes) in write_sets.encode_to_vec().chunks(PART).enumerate() {
         let key = part(keys, group, n);
         let put = TxnOp::put(key.clone(), bytes, None);
         match link.guarded(&keys.head(), at, &[], vec![put]).await? {
-            Answer::Done(at) => parts.push(Compare::mod_revision(key, CompareOp::Equal, at)),
-            Answer::Behind(_) => return Ok(Written::Overtaken),
+            TxnOutcome::Done(at) => parts.push(Compare::mod_revision(key, CompareOp::Equal, at)),
+            TxnOutcome::Mismatch(_) => return Ok(PartsOutcome::LostRace),
         }
     }
-    Ok(Written::Parts(parts))
+    Ok(PartsOutcome::Written(parts))
 }
 
-/// Reads the parts that a head at this revision names. They may be gone by now, but not from etcd's history.
+/// Reads the parts that a head names. They may be deleted by now, but not from etcd's history.
 pub(super) async fn read(
     link: &mut Link,
     keys: &Keys,
     at: i64,
     head: &Head,
-) -> Result<Vec<Step>, Trouble> {
+) -> Result<Vec<WriteSet>, CallError> {
     let group = head.group.clone().unwrap_or_default();
     let mut bytes = Vec::new();
     for n in 0..head.redo as usize {
         let part = link.get_at(&part(keys, &group, n), at).await?;
-        bytes.extend(part.ok_or(Trouble::Compacted)?.value);
+        bytes.extend(part.ok_or(CallError::Compacted)?.value);
     }
-    let steps = Steps::decode(&bytes[..]);
-    let damaged = |_| Trouble::Refused(EngineError::Damaged(keys.redo()));
-    Ok(steps.map_err(damaged)?.steps)
+    let write_sets = WriteSets::decode(&bytes[..]);
+    let damaged = |_| CallError::Refused(EngineError::Corrupt(keys.redo()));
+    Ok(write_sets.map_err(damaged)?.write_sets)
 }
 
-/// Applies the parts, and writes a head that does not name them any more. After an error it goes on where it was.
+/// Applies the parts, and writes a head that no longer names them. After an error a further call continues.
 pub(super) async fn finish(
     link: &mut Link,
     keys: &Keys,
     at: i64,
     redo: &mut Redo,
-) -> Result<Answer, Trouble> {
+) -> Result<TxnOutcome, CallError> {
     while let Some(batch) = redo.left.front() {
         match link.guarded(&keys.head(), at, &[], batch.clone()).await? {
-            Answer::Done(_) => drop(redo.left.pop_front()),
-            behind @ Answer::Behind(_) => return Ok(behind),
+            TxnOutcome::Done(_) => drop(redo.left.pop_front()),
+            behind @ TxnOutcome::Mismatch(_) => return Ok(behind),
         }
     }
     let head = Head {
-        steps: Vec::new(),
+        write_sets: Vec::new(),
         redo: 0,
         ..redo.head.clone()
     };

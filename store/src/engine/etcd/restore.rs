@@ -1,4 +1,4 @@
-//! A backup brought into etcd: first into memory, which shows whether it is whole, then under a prefix that is empty.
+//! Restoring a backup into etcd: first into memory, which shows whether it is complete, then under an empty prefix.
 //!
 //! ```text
 //!  prefix is empty --> `restoring` --> entries, batch by batch --> head, and `restoring` goes
@@ -6,8 +6,8 @@
 //!                          '--------------------+--> an error: all under the prefix is deleted again
 //! ```
 //!
-//! Every write compares `restoring`, so two of them do not mix, and no daemon makes the prefix a store while it is there. The
-//! head is what makes it one: before it comes nothing has been restored.
+//! Every write compares the key `restoring`, so two restores do not mix, and no daemon makes the prefix a store while the
+//! key exists. The head makes it a store: before it is written nothing has been restored.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use morph_api::fail;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
-use super::calls::{Answer, after_prefix};
+use super::calls::{TxnOutcome, after_prefix};
 use super::head::{FORMAT, GroupId, Head};
 use super::keys::Keys;
 use super::link::Link;
-use super::load::patiently;
 use super::options::EtcdUrl;
 use super::plan;
+use super::retry::retry;
 use crate::engine::error::EngineError;
 use crate::engine::layout::{CHECKPOINTS, KEYSPACES, ROWS, USED};
 use crate::engine::restore::{RestoreError, Restored, pour};
-use crate::engine::step::{Step, Table, Write};
+use crate::engine::write_set::{Table, Write, WriteSet};
 
-/// Entries that are taken out of memory at once.
+/// Entries that are taken from memory at once.
 const SOME: usize = 2000;
-/// Bytes of them, about.
+/// Approximate size of these entries in bytes.
 const BYTES: usize = 4 << 20;
 
-/// Makes the store under a prefix of etcd of a backup. Not within a runtime.
-pub(in crate::engine) fn restore(url: EtcdUrl, backup: &Path) -> Result<Restored, RestoreError> {
+/// Creates a store under a prefix of etcd from a backup. Do not call this within a runtime.
+pub(crate) fn restore(url: EtcdUrl, backup: &Path) -> Result<Restored, RestoreError> {
     let memory = Builder::new().create_with_backend(InMemoryBackend::new());
     let database = memory.map_err(EngineError::from)?;
     let restored = pour(&database, backup)?;
@@ -43,13 +43,13 @@ pub(in crate::engine) fn restore(url: EtcdUrl, backup: &Path) -> Result<Restored
         .enable_all()
         .build()
         .map_err(EngineError::Thread)?;
-    runtime.block_on(bring(url, &database, restored.revision))?;
+    runtime.block_on(import_into(url, &database, restored.revision))?;
     Ok(restored)
 }
 
-/// What a daemon says that finds a restore that has not come to its end.
+/// Error of a daemon that finds an unfinished restore.
 pub(super) fn unfinished(keys: &Keys) -> EngineError {
-    EngineError::NoStore {
+    EngineError::NotAStore {
         path: keys.restoring().into(),
         message: format!(
             "a backup is being restored there, or was and did not come to its end: wait for it, or {}",
@@ -63,10 +63,10 @@ fn mend(keys: &Keys) -> String {
     format!("empty the prefix (`etcdctl del --prefix {prefix}`) and restore again")
 }
 
-async fn bring(url: EtcdUrl, database: &Database, revision: u64) -> Result<(), RestoreError> {
+async fn import_into(url: EtcdUrl, database: &Database, revision: u64) -> Result<(), RestoreError> {
     let keys = Keys::new(&url.prefix);
     let link = Link::new(Arc::new(url))?;
-    let mut bringing = Bringing {
+    let mut import = EtcdImport {
         link,
         at: 0,
         token: format!(
@@ -76,29 +76,29 @@ async fn bring(url: EtcdUrl, database: &Database, revision: u64) -> Result<(), R
         ),
         keys,
     };
-    bringing.begin().await?;
-    let brought = bringing.all(database, revision).await;
-    if brought.is_err() {
-        bringing.clear().await;
+    import.begin().await?;
+    let imported = import.all(database, revision).await;
+    if imported.is_err() {
+        import.clear().await;
     }
-    brought
+    imported
 }
 
-struct Bringing {
+struct EtcdImport {
     link: Link,
     keys: Keys,
-    /// The revision of etcd that wrote our `restoring`.
+    /// Revision of etcd that wrote our `restoring` key.
     at: i64,
-    /// What it says, and nobody else's does.
+    /// Unique content of our `restoring` key.
     token: String,
 }
 
-impl Bringing {
+impl EtcdImport {
     async fn begin(&mut self) -> Result<(), RestoreError> {
         let (keys, token) = (&self.keys, &self.token);
         let key = keys.restoring();
-        let at = patiently(&mut self.link, async |link| {
-            // Sent before, and the answer was lost.
+        let at = retry(&mut self.link, async |link| {
+            // The key may be ours already, if an answer was lost.
             if let (Some(found), _) = link.get(&key).await?
                 && found.value == token.as_bytes()
             {
@@ -110,8 +110,8 @@ impl Bringing {
             let no_head = [Compare::version(keys.head(), CompareOp::Equal, 0)];
             let put = vec![TxnOp::put(key.clone(), token.clone(), None)];
             match link.guarded(&key, 0, &no_head, put).await? {
-                Answer::Done(at) => Ok(Some(at)),
-                Answer::Behind(_) => Ok(None),
+                TxnOutcome::Done(at) => Ok(Some(at)),
+                TxnOutcome::Mismatch(_) => Ok(None),
             }
         });
         match at.await? {
@@ -124,7 +124,7 @@ impl Bringing {
     async fn taken(&mut self) -> RestoreError {
         let (url, prefix) = (self.link.url().to_string(), self.keys.prefix().to_owned());
         let restoring = self.link.get(&self.keys.restoring()).await;
-        RestoreError::Taken(match restoring {
+        RestoreError::Occupied(match restoring {
             Ok((Some(_), _)) => format!("{url}: {}", unfinished(&self.keys)),
             Ok((None, _)) | Err(_) => format!(
                 "{url} is not empty, and nothing is written over what is there: name another prefix, or, if nobody needs \
@@ -153,44 +153,46 @@ impl Bringing {
     }
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<(), RestoreError> {
-        let step = Step {
+        let write_set = WriteSet {
             writes,
-            ..Step::default()
+            ..WriteSet::default()
         };
         let (key, at) = (self.keys.restoring(), self.at);
-        for batch in plan::batches(&self.keys, &[step])? {
-            let done = patiently(&mut self.link, async |link| {
+        for batch in plan::batches(&self.keys, &[write_set])? {
+            let done = retry(&mut self.link, async |link| {
                 link.guarded(&key, at, &[], batch.clone()).await
             });
             match done.await? {
-                Answer::Done(_) => fail::point("store.restore.batch").map_err(EngineError::from)?,
-                Answer::Behind(_) => return Err(self.lost()),
+                TxnOutcome::Done(_) => {
+                    fail::point("store.restore.batch").map_err(EngineError::from)?
+                }
+                TxnOutcome::Mismatch(_) => return Err(self.lost()),
             }
         }
         Ok(())
     }
 
-    /// The head makes it a store.
+    /// Writes the head, which makes the prefix a store.
     async fn end(&mut self, revision: u64) -> Result<(), RestoreError> {
         let head = Head {
             format: FORMAT,
             revision,
             group: Some(GroupId::default()),
-            steps: Vec::new(),
+            write_sets: Vec::new(),
             redo: 0,
         };
         let (key, restoring) = (self.keys.head(), self.keys.restoring());
         let (at, sealed) = (self.at, head.seal(&key));
-        let done = patiently(&mut self.link, async |link| {
+        let done = retry(&mut self.link, async |link| {
             let ops = vec![
                 TxnOp::put(key.clone(), sealed.clone(), None),
                 TxnOp::delete(restoring.clone(), None),
             ];
             let answer = link.guarded(&restoring, at, &[], ops).await?;
-            if let Answer::Done(_) = answer {
+            if let TxnOutcome::Done(_) = answer {
                 return Ok(true);
             }
-            // Sent before, and the answer was lost; a daemon may have gone on from it.
+            // The head may be written already, if an answer was lost; a daemon may even have advanced it.
             Ok(link.get(&key).await?.0.is_some())
         });
         match done.await? {
@@ -201,12 +203,13 @@ impl Bringing {
 
     fn lost(&self) -> RestoreError {
         let url = self.link.url();
-        RestoreError::Taken(format!(
+        RestoreError::Occupied(format!(
             "{url}: somebody else has changed what is there meanwhile; nothing was restored"
         ))
     }
 
-    /// Nothing is to be left of it. Where etcd is away it stays, and who finds it says so.
+    /// Deletes everything that was imported. If etcd is unreachable it stays, and the next restore or daemon reports
+    /// it.
     async fn clear(&mut self) {
         let (key, prefix) = (self.keys.restoring(), self.keys.prefix());
         let options = DeleteOptions::new().with_range(after_prefix(prefix));
@@ -215,7 +218,7 @@ impl Bringing {
     }
 }
 
-/// The next entries of a table, in order.
+/// Returns the next entries of a table, in order.
 fn entries(view: &ReadTransaction, table: Table, after: &[u8]) -> Result<Vec<Write>, EngineError> {
     let definition = match table {
         Table::Rows => ROWS,
@@ -225,7 +228,7 @@ fn entries(view: &ReadTransaction, table: Table, after: &[u8]) -> Result<Vec<Wri
     };
     let mut writes = Vec::new();
     let mut bytes = 0;
-    // The next key after one is that with a zero byte behind it; before the first there is none.
+    // The successor of a key is the key with a zero byte appended.
     let from = match after.is_empty() {
         true => Vec::new(),
         false => [after, &[0]].concat(),

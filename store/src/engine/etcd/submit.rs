@@ -1,26 +1,26 @@
-//! Getting a group into etcd: sent until there is an answer, and landed once or not at all.
+//! Submission of a group to etcd. It is repeated until there is an answer, and commits the group at most once.
 
 use etcd_client::{Compare, TxnOp};
 use tokio::time::Instant;
 
-use super::calls::{Answer, Found};
+use super::calls::{StoredValue, TxnOutcome};
 use super::head::{FORMAT, GroupId, Head};
-use super::link::Trouble;
-use super::redo::{self, Written};
+use super::link::CallError;
+use super::redo::{self, PartsOutcome};
 use super::{Etcd, PAUSE, plan};
-use crate::engine::backend::Group;
 use crate::engine::error::EngineError;
+use crate::engine::group::Group;
 
-/// What a try to write the head comes to.
-pub(super) enum Submitted {
-    Landed {
+/// Outcome of an attempt to write the head.
+pub(super) enum Submission {
+    Committed {
         at: i64,
         redo: bool,
     },
-    Overtaken,
-    /// Parts of the redo that it names are not there.
-    Torn,
-    Nothing(EngineError),
+    LostRace,
+    /// The parts that the head names do not exist.
+    PartsMissing,
+    NotCommitted(EngineError),
     Unknown(EngineError),
 }
 
@@ -30,7 +30,7 @@ impl Etcd {
             format: FORMAT,
             revision: group.state.revision,
             group: Some(id.clone()),
-            steps: Vec::new(),
+            write_sets: Vec::new(),
             redo,
         }
     }
@@ -40,131 +40,143 @@ impl Etcd {
         id: &GroupId,
         group: &Group,
         deadline: Instant,
-    ) -> Submitted {
+    ) -> Submission {
         let key = self.keys.head();
-        if !plan::fits(&group.steps) {
+        if !plan::fits(&group.write_sets) {
             return self.write_large(id, group, deadline).await;
         }
-        let ops = plan::batches(&self.keys, &group.steps);
+        let ops = plan::batches(&self.keys, &group.write_sets);
         let mut ops = match ops {
             Ok(ops) => ops.concat(),
-            Err(error) => return Submitted::Nothing(error),
+            Err(error) => return Submission::NotCommitted(error),
         };
         let head = Head {
-            steps: group.steps.clone(),
+            write_sets: group.write_sets.clone(),
             ..self.head(id, group, 0)
         };
         ops.push(TxnOp::put(key.clone(), head.seal(&key), None));
         self.submit(id, &[], ops, deadline).await
     }
 
-    async fn write_large(&mut self, id: &GroupId, group: &Group, deadline: Instant) -> Submitted {
+    async fn write_large(&mut self, id: &GroupId, group: &Group, deadline: Instant) -> Submission {
         let key = self.keys.head();
-        let parts = redo::write(&mut self.link, &self.keys, self.known, id, &group.steps);
+        let parts = redo::write(
+            &mut self.link,
+            &self.keys,
+            self.heads.at(),
+            id,
+            &group.write_sets,
+        );
         let parts = match parts.await {
-            Ok(Written::Parts(parts)) => parts,
-            Ok(Written::Overtaken) => {
-                // What it is by now is found out by asking.
-                self.away = true;
-                return Submitted::Overtaken;
+            Ok(PartsOutcome::Written(parts)) => parts,
+            Ok(PartsOutcome::LostRace) => {
+                // The next preparation asks for the current head.
+                self.unreachable = true;
+                return Submission::LostRace;
             }
-            Err(trouble) => return Submitted::Nothing(trouble.into()),
+            Err(trouble) => return Submission::NotCommitted(trouble.into()),
         };
         let head = self.head(id, group, parts.len() as u32);
         let ops = vec![TxnOp::put(key.clone(), head.seal(&key), None)];
         self.submit(id, &parts, ops, deadline).await
     }
 
-    /// Sends it until there is an answer. It can land once only: the head is not what it was afterwards.
+    /// Sends the transaction until there is an answer. It can be committed only once, because that changes the head.
     async fn submit(
         &mut self,
         id: &GroupId,
         compares: &[Compare],
         ops: Vec<TxnOp>,
         deadline: Instant,
-    ) -> Submitted {
+    ) -> Submission {
         let key = self.keys.head();
         let large = !compares.is_empty();
-        let mut doubt = false;
+        let mut unknown = false;
         loop {
-            let answer = self.link.guarded(&key, self.known, compares, ops.clone());
+            let answer = self
+                .link
+                .guarded(&key, self.heads.at(), compares, ops.clone());
             let error = match answer.await {
-                Ok(Answer::Done(at)) => return Submitted::Landed { at, redo: large },
-                Ok(Answer::Behind(found)) => {
-                    return self.judge(id, found, doubt, deadline).await;
+                Ok(TxnOutcome::Done(at)) => return Submission::Committed { at, redo: large },
+                Ok(TxnOutcome::Mismatch(found)) => {
+                    return self.judge(id, found, unknown, deadline).await;
                 }
-                // etcd says so of the very write that fills it too, which it has done: look.
-                Err(Trouble::Refused(error @ EngineError::EtcdFull)) => {
+                // etcd gives this answer also to the very write that fills it, which it has committed: look at the
+                // head.
+                Err(CallError::Refused(error @ EngineError::EtcdFull)) => {
                     match self.link.get(&key).await {
-                        Ok((found, _)) if found.as_ref().map_or(0, |f| f.at) != self.known => {
+                        Ok((found, _)) if found.as_ref().map_or(0, |f| f.at) != self.heads.at() => {
                             return self.judge(id, found, true, deadline).await;
                         }
-                        Ok(_) if !doubt => return Submitted::Nothing(error),
+                        Ok(_) if !unknown => return Submission::NotCommitted(error),
                         Ok(_) => error,
                         Err(trouble) => EngineError::from(trouble),
                     }
                 }
-                Err(Trouble::Refused(error)) if !doubt => return Submitted::Nothing(error),
+                Err(CallError::Refused(error)) if !unknown => {
+                    return Submission::NotCommitted(error);
+                }
                 Err(trouble) => EngineError::from(trouble),
             };
-            doubt = true;
-            self.tell(Some(&error));
+            unknown = true;
+            self.report(Some(&error));
             if Instant::now() + PAUSE >= deadline {
-                return Submitted::Unknown(error);
+                return Submission::Unknown(error);
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// The head is not what it was. Was it us?
+    /// Finds out whether a changed head is our own.
     async fn judge(
         &mut self,
         id: &GroupId,
-        found: Option<Found>,
-        doubt: bool,
+        found: Option<StoredValue>,
+        unknown: bool,
         deadline: Instant,
-    ) -> Submitted {
-        let Some(found) = found.filter(|found| found.at >= self.known) else {
-            self.gap = Some("etcd has lost what it had".into());
-            return match doubt {
-                true => Submitted::Unknown(EngineError::Away("etcd has lost what it had".into())),
-                false => Submitted::Overtaken,
+    ) -> Submission {
+        let Some(found) = found.filter(|found| found.at >= self.heads.at()) else {
+            self.heads.gap = Some("etcd has lost data that it had".into());
+            return match unknown {
+                true => Submission::Unknown(EngineError::Unreachable(
+                    "etcd has lost data that it had".into(),
+                )),
+                false => Submission::LostRace,
             };
         };
-        if found.at == self.known {
-            return Submitted::Torn;
+        if found.at == self.heads.at() {
+            return Submission::PartsMissing;
         }
         match self.ours(id, found.at, &found.value) {
-            Ok(Some(landed)) => return landed,
-            Ok(None) => self.behind = Some(found.at),
-            Err(error) => return Submitted::Unknown(error),
+            Ok(Some(committed)) => return committed,
+            Ok(None) => self.heads.learn(Some(found.at)),
+            Err(error) => return Submission::Unknown(error),
         }
-        if !doubt {
-            return Submitted::Overtaken;
+        if !unknown {
+            return Submission::LostRace;
         }
-        // The first head after the one that was compared: ours, or ours can never land.
+        // The first head after the one that was compared is ours, or ours can never be committed.
         loop {
-            self.seen.retain(|(at, _)| *at > self.known);
-            if let Some((at, value)) = self.seen.front() {
-                return match self.ours(id, *at, value) {
-                    Ok(Some(landed)) => landed,
-                    Ok(None) => Submitted::Overtaken,
-                    Err(error) => Submitted::Unknown(error),
+            if let Some((at, value)) = self.heads.next() {
+                return match self.ours(id, at, value) {
+                    Ok(Some(committed)) => committed,
+                    Ok(None) => Submission::LostRace,
+                    Err(error) => Submission::Unknown(error),
                 };
             }
-            if let Err(error) = self.wait_fed(deadline).await {
-                return Submitted::Unknown(error);
+            if let Err(error) = self.heads.wait_until(deadline).await {
+                return Submission::Unknown(error);
             }
-            if let Some(why) = &self.gap {
-                return Submitted::Unknown(EngineError::Away(why.clone()));
+            if let Some(why) = &self.heads.gap {
+                return Submission::Unknown(EngineError::Unreachable(why.clone()));
             }
         }
     }
 
-    fn ours(&self, id: &GroupId, at: i64, value: &[u8]) -> Result<Option<Submitted>, EngineError> {
+    fn ours(&self, id: &GroupId, at: i64, value: &[u8]) -> Result<Option<Submission>, EngineError> {
         let head = Head::unseal(&self.keys.head(), value)?;
         let redo = head.redo > 0;
-        let landed = Submitted::Landed { at, redo };
-        Ok((head.group.as_ref() == Some(id)).then_some(landed))
+        let committed = Submission::Committed { at, redo };
+        Ok((head.group.as_ref() == Some(id)).then_some(committed))
     }
 }

@@ -19,7 +19,7 @@ use morph_api::store::{
 use morph_api::supervisor::{Instruction, Report, instruction, report};
 use morph_openflow::rule::{RuleSet, from_stats};
 use morph_openflow::v13::{self, FlowMod, FlowModCommand, FlowStats, Message, MultipartBody};
-use morph_store::core::{At, Rows, State, Verdict, apply};
+use morph_store::core::{Decision, RowKey, Rows, State, apply};
 use morph_store::op;
 use prost::Message as _;
 
@@ -32,7 +32,7 @@ use crate::{App, Migrations};
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) state: State,
-    rows: BTreeMap<At, (u64, String)>,
+    rows: BTreeMap<RowKey, (u64, String)>,
     /// All changes so far; each world knows how many of them it has reported.
     news: Vec<(u32, Change)>,
     /// All changes, for watches that go on.
@@ -43,15 +43,15 @@ pub(super) struct Store {
     pub(super) compacted: bool,
     /// Whether unsynced transactions wait for the disk until [`sync`](Store::sync); see [`lag`](Store::lag).
     pub(super) lags: bool,
-    on_disk: (State, BTreeMap<At, (u64, String)>),
+    on_disk: (State, BTreeMap<RowKey, (u64, String)>),
 }
 
-struct Revisions<'a>(&'a BTreeMap<At, (u64, String)>);
+struct Revisions<'a>(&'a BTreeMap<RowKey, (u64, String)>);
 
 impl Rows for Revisions<'_> {
     type Error = Infallible;
 
-    fn revision(&self, at: &At) -> Result<Option<u64>, Infallible> {
+    fn revision(&self, at: &RowKey) -> Result<Option<u64>, Infallible> {
         Ok(self.0.get(at).map(|(revision, _)| *revision))
     }
 }
@@ -101,10 +101,10 @@ impl Store {
     }
 
     fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
-        let Ok(verdict) = apply(&self.state, transaction, &Revisions(&self.rows));
-        let effects = match verdict {
-            Verdict::Accepted(effects) => effects,
-            Verdict::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
+        let Ok(decision) = apply(&self.state, transaction, &Revisions(&self.rows));
+        let effects = match decision {
+            Decision::Accepted(effects) => effects,
+            Decision::Refused(refused) => return CommitOutcome::Refused(Box::new(refused.into())),
         };
         for (at, value) in effects.rows.clone() {
             let row = RowValue {
@@ -154,7 +154,7 @@ impl Store {
     pub(super) fn set(&mut self, app: &str, table: &str, key: &str, value: &str) -> u64 {
         let row = op::row(app, table, key);
         let primary = self.state.primary(app).unwrap().id;
-        let at = At {
+        let at = RowKey {
             app: app.into(),
             keyspace: primary,
             table: table.into(),
@@ -172,14 +172,15 @@ impl Store {
 
     /// Rows of a keyspace, by `table/key`.
     pub(super) fn keyspace(&self, app: &str, id: u32) -> BTreeMap<String, String> {
-        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
-        let row =
-            |(at, (_, v)): (&At, &(u64, String))| (format!("{}/{}", at.table, at.key), v.clone());
+        let of = |(at, _): &(&RowKey, &(u64, String))| at.app == app && at.keyspace == id;
+        let row = |(at, (_, v)): (&RowKey, &(u64, String))| {
+            (format!("{}/{}", at.table, at.key), v.clone())
+        };
         self.rows.iter().filter(of).map(row).collect()
     }
 
     fn snapshot(&self, app: &str, id: u32) -> Vec<RowValue> {
-        let of = |(at, _): &(&At, &(u64, String))| at.app == app && at.keyspace == id;
+        let of = |(at, _): &(&RowKey, &(u64, String))| at.app == app && at.keyspace == id;
         let rows = self.rows.iter().filter(of);
         rows.map(|(at, (revision, value))| RowValue {
             table: at.table.clone(),

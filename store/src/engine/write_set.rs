@@ -1,14 +1,14 @@
-//! What a transaction changes, as a backend writes it: entries of tables, without knowing what they mean.
+//! Changes of a transaction as a backend writes them: entries of tables, without their meaning.
 
 use morph_api::store::Turn;
 use prost::Message;
 
 use super::error::EngineError;
 use super::layout;
-use super::mailbox::Published;
-use crate::core::{At, Effects};
+use super::subscriber_queue::Publication;
+use crate::core::{Effects, RowKey};
 
-/// Which table of the layout. The numbers are written, and never used for another.
+/// Tables of the layout. Their numbers are stored, and never used for another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
 pub(super) enum Table {
@@ -18,19 +18,19 @@ pub(super) enum Table {
     Used = 4,
 }
 
-/// One entry of a table: written, or deleted where there is no value.
+/// Entry of a table: written, or deleted if it has no value.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Write {
     #[prost(enumeration = "Table", tag = "1")]
     pub(super) table: i32,
     #[prost(bytes = "vec", tag = "2")]
     pub(super) key: Vec<u8>,
-    /// Sealed.
+    /// Value with its checksum.
     #[prost(bytes = "vec", optional, tag = "3")]
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// A keyspace that goes, with its rows. Its own entry is among the writes.
+/// Keyspace that is dropped with its rows. Its own entry is among the writes.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dropped {
     #[prost(string, tag = "1")]
@@ -39,9 +39,9 @@ pub(super) struct Dropped {
     pub(super) id: u32,
 }
 
-/// All that one transaction changes.
+/// All changes of one transaction.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Step {
+pub(super) struct WriteSet {
     #[prost(uint64, tag = "1")]
     pub(super) revision: u64,
     #[prost(message, optional, tag = "2")]
@@ -52,8 +52,8 @@ pub(super) struct Step {
     pub(super) dropped: Vec<Dropped>,
 }
 
-impl Step {
-    pub(super) fn of(effects: &Effects) -> Step {
+impl WriteSet {
+    pub(super) fn of(effects: &Effects) -> WriteSet {
         let rows = effects.rows.iter().map(|(at, value)| {
             let key = layout::row_key(at);
             let sealed = value.as_ref();
@@ -79,7 +79,7 @@ impl Step {
             let sealed = layout::seal(&key, &[]);
             write(Table::Used, key, Some(sealed))
         });
-        Step {
+        WriteSet {
             revision: effects.revision,
             origin: effects.origin.clone(),
             writes: rows
@@ -99,10 +99,10 @@ impl Step {
         }
     }
 
-    /// As watchers are told.
-    pub(super) fn published(&self) -> Result<Published, EngineError> {
+    /// Converts the changes into what watchers are told.
+    pub(super) fn published(&self) -> Result<Publication, EngineError> {
         let rows = self.writes.iter().filter(|w| w.table() == Table::Rows);
-        Ok(Published {
+        Ok(Publication {
             revision: self.revision,
             origin: self.origin.clone(),
             rows: rows.map(row).collect::<Result<_, _>>()?,
@@ -119,7 +119,7 @@ fn write(table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
     }
 }
 
-fn row(write: &Write) -> Result<(At, Option<String>), EngineError> {
+fn row(write: &Write) -> Result<(RowKey, Option<String>), EngineError> {
     let at = layout::at_of_key(&write.key)?;
     let keyspace = layout::keyspace_key(&at.app, at.keyspace).len();
     let value = match &write.value {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn rows_are_told_as_the_core_said_them() {
-        let at = |keyspace, table: &str, key: &str| At {
+        let at = |keyspace, table: &str, key: &str| RowKey {
             app: "router".into(),
             keyspace,
             table: table.into(),
@@ -156,8 +156,8 @@ mod tests {
             dropped: vec![("router".into(), 9)],
             ..Effects::default()
         };
-        let step = Step::of(&effects);
-        let again = Step::decode(&step.encode_to_vec()[..]).unwrap();
+        let write_set = WriteSet::of(&effects);
+        let again = WriteSet::decode(&write_set.encode_to_vec()[..]).unwrap();
         let told = again.published().unwrap();
         assert_eq!((told.revision, &told.origin), (7, &effects.origin));
         assert_eq!(

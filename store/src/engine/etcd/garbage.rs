@@ -1,4 +1,4 @@
-//! Tidying up beside the work: rows of dropped keyspaces, whose ids are never used again, and etcd's history.
+//! Garbage collection in etcd: rows of dropped keyspaces, whose ids are never used again, and etcd's history.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::link::{Link, Trouble};
+use super::link::{CallError, Link};
 
-/// Keys that are deleted at once: etcd does nothing else meanwhile.
-const SLICE: usize = 500;
+/// Keys that are deleted at once. etcd does nothing else meanwhile.
+const KEYS_AT_ONCE: usize = 500;
 
-/// Deletes everything under these prefixes. What is left when that fails is found at the next start.
-pub(super) fn rows(mut link: Link, prefixes: impl IntoIterator<Item = String>) {
+/// Deletes everything under these prefixes. What remains after an error is found at the next start.
+pub(super) fn delete_rows(mut link: Link, prefixes: impl IntoIterator<Item = String>) {
     let prefixes: Vec<String> = prefixes.into_iter().collect();
     if prefixes.is_empty() {
         return;
@@ -30,23 +30,27 @@ pub(super) fn rows(mut link: Link, prefixes: impl IntoIterator<Item = String>) {
     });
 }
 
-async fn all(link: &mut Link, prefix: &str) -> Result<(), Trouble> {
-    while link.delete_some(prefix, SLICE).await? {}
+async fn all(link: &mut Link, prefix: &str) -> Result<(), CallError> {
+    while link.delete_some(prefix, KEYS_AT_ONCE).await? {}
     Ok(())
 }
 
-/// Lets etcd forget, again and again, what is older than `keep`; ends with its handle.
-pub(super) struct History(JoinHandle<()>);
+/// Task that repeatedly compacts history older than `keep`. It ends with this handle.
+pub(super) struct HistoryCompaction(JoinHandle<()>);
 
-impl Drop for History {
+impl Drop for HistoryCompaction {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl History {
-    pub(super) fn start(mut link: Link, keep: Duration, known: Arc<AtomicI64>) -> History {
-        History(tokio::spawn(async move {
+impl HistoryCompaction {
+    pub(super) fn start(
+        mut link: Link,
+        keep: Duration,
+        known: Arc<AtomicI64>,
+    ) -> HistoryCompaction {
+        HistoryCompaction(tokio::spawn(async move {
             let mut ticks = tokio::time::interval(keep);
             let mut before = 0;
             loop {

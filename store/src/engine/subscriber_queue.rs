@@ -1,8 +1,8 @@
-//! What waits for one watcher: filled by the writer, emptied by the watcher's task.
+//! Queue of changes for one watcher, filled by the writer and emptied by the watcher's task.
 //!
-//! The writer never waits for a watcher. Progress without rows takes no room: it only moves the revision; and where it
-//! comes of other apps' turns it waits for a while, so that an app's turns do not wake all others. Rows wait up
-//! to a bound, and beyond it the watch ends: a view that misses a change is worse than one that is loaded again.
+//! The writer never waits for a watcher. Progress without rows takes no room, as it only moves the revision. If it
+//! comes from turns of other apps it is delayed, so that the turns of one app do not wake all watchers. Rows wait up
+//! to a bound, beyond which the watch ends: a view that misses a change is worse than one that is loaded again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,44 +12,44 @@ use morph_api::store::{Change, Changes, Ended, RowValue, Turn};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::core::{At, Effects, KeyspaceKey};
+use crate::core::{Effects, KeyspaceKey, RowKey};
 
-/// Bytes of rows that may wait for a watcher. As many as some seconds of the fastest writing while a large snapshot is
-/// on its way; the rows themselves are shared between watchers.
+/// Bytes of rows that may wait for a watcher: some seconds of the fastest writing while a large snapshot is sent. The
+/// rows themselves are shared between watchers.
 const BOUND: usize = 16 << 20;
-/// Bytes of rows of one message; a transaction that is larger has one to itself.
+/// Bytes of rows of one message. A larger transaction gets a message of its own.
 const MESSAGE: usize = 1 << 20;
 
-/// How long progress that matters to nobody but for its revision may wait.
+/// Delay of progress that matters to the watcher only for its revision.
 const LATER: Duration = Duration::from_millis(50);
 
-/// What a transaction changed, as watchers are told.
+/// Changes of a transaction, as watchers are told.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(crate) struct Publication {
     pub(super) revision: u64,
     pub(super) origin: Option<Turn>,
-    pub(super) rows: Vec<(At, Option<String>)>,
+    pub(super) rows: Vec<(RowKey, Option<String>)>,
     pub(super) dropped: Vec<KeyspaceKey>,
 }
 
-impl Published {
-    /// Bytes that it takes, about.
+impl Publication {
+    /// Approximate size in bytes.
     pub(super) fn size(&self) -> usize {
-        let row = |(at, value): &(At, Option<String>)| {
+        let row = |(at, value): &(RowKey, Option<String>)| {
             at.app.len() + at.table.len() + at.key.len() + value.as_ref().map_or(0, String::len)
         };
         self.rows.iter().map(|r| row(r) + 128).sum::<usize>() + 256
     }
 
-    /// Whether a keyspace of the app is gone by it.
+    /// Returns true if the transaction drops a keyspace of the app.
     pub(super) fn drops_of(&self, app: &str) -> bool {
         self.dropped.iter().any(|(dropped, _)| dropped == app)
     }
 }
 
-impl From<Effects> for Published {
+impl From<Effects> for Publication {
     fn from(effects: Effects) -> Self {
-        Published {
+        Publication {
             revision: effects.revision,
             origin: effects.origin,
             rows: effects.rows,
@@ -58,40 +58,40 @@ impl From<Effects> for Published {
     }
 }
 
-/// Which rows a watcher wants.
+/// Rows that a watcher wants.
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(crate) app: String,
     pub(crate) keyspace: u32,
-    /// None: all.
+    /// Tables; empty for all.
     pub(crate) tables: Vec<String>,
 }
 
 impl Selection {
-    fn wants(&self, at: &At) -> bool {
+    fn wants(&self, at: &RowKey) -> bool {
         at.app == self.app
             && at.keyspace == self.keyspace
             && (self.tables.is_empty() || self.tables.contains(&at.table))
     }
 
-    /// Whether somebody may wait to hear that it happened, rows or not: all but turns of other apps. Whoever takes over an app
-    /// waits until it has seen the fence.
-    fn concerns(&self, published: &Published) -> bool {
+    /// Returns true if the watcher has to hear of the transaction at once, with or without rows. That is true of all
+    /// but turns of other apps: the successor of an app's instance waits until it has seen the fence.
+    fn concerns(&self, published: &Publication) -> bool {
         let turn = published.origin.as_ref();
         turn.is_none_or(|turn| turn.app == self.app)
     }
 
-    /// Bytes that are kept alive for it: all of a transaction that it wants anything of.
-    fn size(&self, published: &Published) -> usize {
+    /// Bytes kept alive for the watcher: the whole transaction, if it wants any row of it.
+    fn size(&self, published: &Publication) -> usize {
         match published.rows.iter().any(|(at, _)| self.wants(at)) {
             true => published.size(),
             false => 0,
         }
     }
 
-    fn change(&self, published: &Published) -> Change {
+    fn change(&self, published: &Publication) -> Change {
         let wanted = published.rows.iter().filter(|(at, _)| self.wants(at));
-        let row = |(at, value): &(At, Option<String>)| RowValue {
+        let row = |(at, value): &(RowKey, Option<String>)| RowValue {
             table: at.table.clone(),
             key: at.key.clone(),
             value: value.clone(),
@@ -105,16 +105,15 @@ impl Selection {
     }
 }
 
-/// The next thing that a watcher is told.
+/// Next message for a watcher.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Mail {
+pub(crate) enum Notice {
     Changes(Changes),
-    /// The last.
     Ended(Ended),
 }
 
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub(crate) struct SubscriberQueue {
     selection: Selection,
     inner: Mutex<Inner>,
     wake: Notify,
@@ -122,31 +121,32 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: VecDeque<(usize, Arc<Published>)>,
+    waiting: VecDeque<(usize, Arc<Publication>)>,
     bytes: usize,
-    /// Up to where the writer has told, and up to where the watcher knows.
+    /// Revisions that the writer has published, and that the watcher knows.
     told: u64,
     known: u64,
-    /// Up to where all is on disk, and what of that the watcher knows.
+    /// Revisions up to which everything is on disk, and which the watcher knows to be there.
     durable: u64,
     durable_known: u64,
-    /// When progress without rows is told.
+    /// Time at which progress without rows is sent.
     due: Option<Instant>,
     ended: Option<Ended>,
 }
 
-/// What the watcher's task finds.
-enum Found {
-    Mail(Mail),
-    /// Progress, to be told then.
+/// Content of the queue, as its task finds it.
+enum Pending {
+    Notice(Notice),
+    /// Progress that is sent at this time.
     Later(Instant),
     Nothing,
 }
 
-impl Mailbox {
-    /// The watcher knows all up to `revision`; of what is on disk it knows nothing unless that is all.
+impl SubscriberQueue {
+    /// Creates a queue for a watcher that knows everything up to `revision`. It knows what is on disk only if that is
+    /// everything.
     pub(super) fn new(selection: Selection, revision: u64, durable: u64) -> Self {
-        Mailbox {
+        SubscriberQueue {
             selection,
             inner: Mutex::new(Inner {
                 told: revision,
@@ -159,7 +159,7 @@ impl Mailbox {
         }
     }
 
-    /// All up to this revision is on disk.
+    /// Takes note that everything up to this revision is on disk.
     pub(super) fn synced(&self, durable: u64) {
         let mut inner = self.lock();
         inner.durable = durable;
@@ -168,10 +168,10 @@ impl Mailbox {
         self.wake.notify_one();
     }
 
-    /// A group of transactions, the revision that they end at, and up to where all is on disk.
-    pub(super) fn push(&self, group: &[Arc<Published>], revision: u64, durable: u64) {
+    /// Appends a group of transactions that ends at `revision`, with the revision up to which everything is on disk.
+    pub(super) fn push(&self, group: &[Arc<Publication>], revision: u64, durable: u64) {
         let mut inner = self.lock();
-        // It waits to hear that what it knows is on disk.
+        // The watcher waits to hear that what it knows is on disk.
         let mut now = inner.durable_known < inner.known;
         for published in group {
             if inner.ended.is_some() {
@@ -206,7 +206,7 @@ impl Mailbox {
             true => Instant::now(),
             false => Instant::now() + LATER,
         };
-        // The task sleeps until what is due, if anything is.
+        // The task sleeps until the due time, if there is one.
         let wake = now || inner.due.is_none();
         inner.due = Some(inner.due.map_or(later, |due| due.min(later)));
         drop(inner);
@@ -215,25 +215,25 @@ impl Mailbox {
         }
     }
 
-    /// Ends the watch; what waits is not told any more.
+    /// Ends the watch without sending what waits.
     pub(crate) fn end(&self, why: Why, message: impl Into<String>) {
         self.lock().end(ended(why, message));
         self.wake.notify_one();
     }
 
-    /// Waits for news. For one task only.
-    pub(crate) async fn next(&self) -> Mail {
+    /// Waits for the next message. Only one task may call this.
+    pub(crate) async fn next(&self) -> Notice {
         loop {
             match self.take() {
-                Found::Mail(mail) => return mail,
-                // Woken before it is due or not, what is there tells.
-                Found::Later(due) => drop(timeout_at(due, self.wake.notified()).await),
-                Found::Nothing => self.wake.notified().await,
+                Pending::Notice(mail) => return mail,
+                // Whether it woke early or not, the queue tells what to do.
+                Pending::Later(due) => drop(timeout_at(due, self.wake.notified()).await),
+                Pending::Nothing => self.wake.notified().await,
             }
         }
     }
 
-    fn take(&self) -> Found {
+    fn take(&self) -> Pending {
         let mut inner = self.lock();
         let mut changes = Vec::new();
         let mut bytes = 0;
@@ -250,7 +250,7 @@ impl Mailbox {
         let progress = inner.known < inner.told || inner.durable_known < inner.durable;
         let later = inner.due.filter(|due| *due > Instant::now());
         if let (true, true, Some(due)) = (progress, changes.is_empty(), later) {
-            return Found::Later(due);
+            return Pending::Later(due);
         }
         if inner.waiting.is_empty() {
             inner.due = None;
@@ -258,13 +258,13 @@ impl Mailbox {
         if inner.waiting.is_empty() && progress {
             inner.known = inner.told;
         } else if changes.is_empty() {
-            let ended = inner.ended.clone().map(Mail::Ended);
-            return ended.map_or(Found::Nothing, Found::Mail);
+            let ended = inner.ended.clone().map(Notice::Ended);
+            return ended.map_or(Pending::Nothing, Pending::Notice);
         }
         let (revision, durable) = (inner.known, inner.durable);
         inner.durable_known = durable;
         drop(inner);
-        Found::Mail(Mail::Changes(Changes {
+        Pending::Notice(Notice::Changes(Changes {
             revision,
             durable: durable.min(revision),
             changes: changes.iter().map(|p| self.selection.change(p)).collect(),
@@ -297,22 +297,22 @@ pub(crate) fn ended(why: Why, message: impl Into<String>) -> Ended {
 mod tests {
     use super::*;
 
-    fn mailbox() -> Mailbox {
+    fn queue() -> SubscriberQueue {
         let selection = Selection {
             app: "router".into(),
             keyspace: 1,
             tables: Vec::new(),
         };
-        Mailbox::new(selection, 0, 0)
+        SubscriberQueue::new(selection, 0, 0)
     }
 
-    /// A transaction that changes no row of the selection: a turn of an app, or none.
-    fn published(revision: u64, app: Option<&str>) -> Arc<Published> {
+    /// Builds a transaction that changes no row of the selection: a turn of an app, or none.
+    fn published(revision: u64, app: Option<&str>) -> Arc<Publication> {
         let origin = app.map(|app| Turn {
             app: app.into(),
             ..Turn::default()
         });
-        Arc::new(Published {
+        Arc::new(Publication {
             revision,
             origin,
             rows: Vec::new(),
@@ -320,26 +320,28 @@ mod tests {
         })
     }
 
-    fn push(mailbox: &Mailbox, revision: u64, app: Option<&str>) {
-        mailbox.push(&[published(revision, app)], revision, revision);
+    fn push(queue: &SubscriberQueue, revision: u64, app: Option<&str>) {
+        queue.push(&[published(revision, app)], revision, revision);
     }
 
-    /// What its task finds: that is told at once.
-    fn told(mailbox: &Mailbox) -> (u64, u64) {
-        match mailbox.take() {
-            Found::Mail(Mail::Changes(changes)) => (changes.revision, changes.durable),
-            Found::Later(_) | Found::Nothing | Found::Mail(Mail::Ended(_)) => panic!("not told"),
+    /// Returns what the task finds, which must be due at once.
+    fn told(queue: &SubscriberQueue) -> (u64, u64) {
+        match queue.take() {
+            Pending::Notice(Notice::Changes(changes)) => (changes.revision, changes.durable),
+            Pending::Later(_) | Pending::Nothing | Pending::Notice(Notice::Ended(_)) => {
+                panic!("not told")
+            }
         }
     }
 
     #[tokio::test]
     async fn turns_of_other_apps_are_told_together_and_later() {
-        let (mailbox, begun) = (mailbox(), Instant::now());
+        let (queue, begun) = (queue(), Instant::now());
         for round in [0, 10] {
             for revision in 1..=9 {
-                push(&mailbox, round + revision, Some("topology"));
+                push(&queue, round + revision, Some("topology"));
             }
-            let Mail::Changes(changes) = mailbox.next().await else {
+            let Notice::Changes(changes) = queue.next().await else {
                 panic!("ended");
             };
             assert_eq!(changes.revision, round + 9);
@@ -350,40 +352,40 @@ mod tests {
     #[test]
     fn a_fence_and_the_apps_own_turns_are_told_at_once() {
         for own in [None, Some("router")] {
-            let mailbox = mailbox();
-            push(&mailbox, 1, own);
-            assert_eq!(told(&mailbox), (1, 1));
+            let queue = queue();
+            push(&queue, 1, own);
+            assert_eq!(told(&queue), (1, 1));
             let before = Instant::now();
-            push(&mailbox, 2, Some("topology"));
-            assert!(mailbox.lock().due.unwrap() >= before + LATER);
-            push(&mailbox, 3, own);
-            assert_eq!(told(&mailbox), (3, 3));
+            push(&queue, 2, Some("topology"));
+            assert!(queue.lock().due.unwrap() >= before + LATER);
+            push(&queue, 3, own);
+            assert_eq!(told(&queue), (3, 3));
         }
     }
 
     #[test]
     fn what_was_told_and_is_on_disk_now_is_told_at_once() {
-        let mailbox = mailbox();
-        mailbox.push(&[published(1, Some("router"))], 1, 0);
-        assert_eq!(told(&mailbox), (1, 0));
-        mailbox.push(&[published(2, Some("topology"))], 2, 2);
-        assert_eq!(told(&mailbox), (2, 2));
-        mailbox.push(&[published(3, Some("router"))], 3, 2);
-        assert_eq!(told(&mailbox), (3, 2));
-        mailbox.synced(3);
-        assert_eq!(told(&mailbox), (3, 3));
+        let queue = queue();
+        queue.push(&[published(1, Some("router"))], 1, 0);
+        assert_eq!(told(&queue), (1, 0));
+        queue.push(&[published(2, Some("topology"))], 2, 2);
+        assert_eq!(told(&queue), (2, 2));
+        queue.push(&[published(3, Some("router"))], 3, 2);
+        assert_eq!(told(&queue), (3, 2));
+        queue.synced(3);
+        assert_eq!(told(&queue), (3, 3));
     }
 
     #[tokio::test]
     async fn that_there_was_nothing_to_tell_keeps_nothing_back() {
-        let mailbox = mailbox();
-        mailbox.synced(0);
-        assert!(matches!(mailbox.take(), Found::Nothing));
+        let queue = queue();
+        queue.synced(0);
+        assert!(matches!(queue.take(), Pending::Nothing));
         let wait = async {
             tokio::task::yield_now().await;
-            push(&mailbox, 1, Some("topology"));
+            push(&queue, 1, Some("topology"));
         };
-        let (mail, ()) = tokio::join!(mailbox.next(), wait);
-        assert!(matches!(mail, Mail::Changes(changes) if changes.revision == 1));
+        let (mail, ()) = tokio::join!(queue.next(), wait);
+        assert!(matches!(mail, Notice::Changes(changes) if changes.revision == 1));
     }
 }

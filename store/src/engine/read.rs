@@ -1,4 +1,4 @@
-//! Reading, each from one consistent view. Everything here may wait for the disk: call it where that is no harm.
+//! Reads, each from one consistent view. All functions here may block on the disk.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,36 +9,36 @@ use redb::{ReadOnlyTable, ReadTransaction};
 use super::error::EngineError;
 use super::file::{File, load, meta};
 use super::layout::{self, Bytes, FORMAT, KEYSPACES, ROWS};
-use crate::core::{At, Lease};
+use crate::core::{Lease, RowKey};
 use crate::op;
 
-/// Rows of a read that names no limit, and rows of any read at most.
+/// Rows of a read without a limit, and the maximum of any read.
 const LIMIT: usize = 1000;
 const MOST: usize = 10_000;
-/// Bytes of a page, of a read or of a snapshot; one more row than that at most.
+/// Bytes of a page, exceeded by one row at most.
 const PAGE: usize = 256 << 10;
 
-/// A walk over rows in their order, page by page.
+/// Scan over rows in their order, page by page.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub(crate) struct Scan {
     rows: ReadOnlyTable<Bytes, Bytes>,
-    /// Of the keyspace, which all keys start with.
+    /// Length of the prefix that names the keyspace.
     keyspace: usize,
-    /// What keys start with, ordered; those done are gone.
+    /// Prefixes of the remaining keys, in order.
     prefixes: std::collections::VecDeque<Vec<u8>>,
-    /// The rows' own keys start with this.
+    /// Prefix of the rows' own keys.
     key_prefix: String,
     after: Option<Vec<u8>>,
 }
 
-impl Walk {
-    /// Over some tables of a keyspace, or all.
+impl Scan {
+    /// Scans some tables of a keyspace, or all.
     pub(super) fn tables(
         view: &ReadTransaction,
         app: &str,
         keyspace: u32,
         tables: &[String],
-    ) -> Result<Walk, EngineError> {
+    ) -> Result<Scan, EngineError> {
         let whole = layout::keyspace_key(app, keyspace);
         let mut prefixes: Vec<Vec<u8>> = tables
             .iter()
@@ -49,7 +49,7 @@ impl Walk {
         }
         prefixes.sort_unstable();
         prefixes.dedup();
-        Ok(Walk {
+        Ok(Scan {
             rows: view.open_table(ROWS)?,
             keyspace: whole.len(),
             prefixes: prefixes.into(),
@@ -58,7 +58,7 @@ impl Walk {
         })
     }
 
-    /// The next rows, and whether there are more.
+    /// Returns the next rows, and whether there are more.
     pub(crate) fn page(&mut self, limit: usize) -> Result<(Vec<RowValue>, bool), EngineError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
@@ -90,7 +90,7 @@ impl Walk {
 }
 
 impl File {
-    /// Answers `Read`. An app or a keyspace that is not there has no rows.
+    /// Answers `Read`. An app or a keyspace that does not exist has no rows.
     pub(crate) fn read(&self, request: &ReadRequest) -> Result<ReadReply, EngineError> {
         let view = self.begin_read()?;
         let mut reply = ReadReply {
@@ -109,27 +109,27 @@ impl File {
             (true, true) => Vec::new(),
             (_, _) => vec![row.table.clone()],
         };
-        let mut walk = Walk::tables(&view, &row.app, keyspace, &of_table)?;
+        let mut scan = Scan::tables(&view, &row.app, keyspace, &of_table)?;
         if !request.prefix {
-            walk.exactly(&row.key)?
+            scan.exactly(&row.key)?
                 .into_iter()
                 .for_each(|row| reply.rows.push(row));
             return Ok(reply);
         }
-        walk.narrow(&row.key, !row.table.is_empty());
+        scan.narrow(&row.key, !row.table.is_empty());
         if !request.after_table.is_empty() {
             let table = layout::table_key(&row.app, keyspace, &request.after_table);
-            walk.after = Some([&table[..], request.after_key.as_bytes()].concat());
+            scan.after = Some([&table[..], request.after_key.as_bytes()].concat());
         }
         let limit = match request.limit as usize {
             0 => LIMIT,
             limit => limit.min(MOST),
         };
-        (reply.rows, reply.more) = walk.page(limit)?;
+        (reply.rows, reply.more) = scan.page(limit)?;
         Ok(reply)
     }
 
-    /// Answers `Status`, but for the incarnation.
+    /// Answers `Status`, apart from the incarnation.
     pub(crate) fn status(&self) -> Result<StatusReply, EngineError> {
         let state = load(&self.begin_read()?)?;
         Ok(StatusReply {
@@ -146,7 +146,7 @@ impl File {
 }
 
 fn leases(leases: &BTreeMap<String, Lease>) -> Vec<morph_api::store::Lease> {
-    let row = |at: &At| op::row_in(&at.app, at.keyspace, &at.table, &at.key);
+    let row = |at: &RowKey| op::row_in(&at.app, at.keyspace, &at.table, &at.key);
     let told = leases.iter().map(|(name, lease)| morph_api::store::Lease {
         name: name.clone(),
         ttl_ms: lease.ttl_ms,
@@ -156,7 +156,7 @@ fn leases(leases: &BTreeMap<String, Lease>) -> Vec<morph_api::store::Lease> {
     told.collect()
 }
 
-impl Walk {
+impl Scan {
     fn exactly(&self, key: &str) -> Result<Option<RowValue>, EngineError> {
         let Some(table) = self.prefixes.front() else {
             return Ok(None);
@@ -168,7 +168,7 @@ impl Walk {
         }
     }
 
-    /// Within one table a prefix of keys is a prefix of what lies on disk; across tables each row has to be looked at.
+    /// Restricts the scan. Within one table a prefix of keys is a prefix on disk; across tables each row is compared.
     fn narrow(&mut self, prefix: &str, one_table: bool) {
         if one_table {
             self.prefixes
@@ -180,7 +180,7 @@ impl Walk {
     }
 }
 
-/// Rows of a keyspace that was dropped may not all have been swept up yet.
+/// Returns true if the keyspace exists: rows of a dropped one may not all be collected yet.
 fn exists(view: &ReadTransaction, app: &str, id: u32) -> Result<bool, EngineError> {
     let keyspaces = view.open_table(KEYSPACES)?;
     Ok(keyspaces.get(&layout::keyspace_key(app, id)[..])?.is_some())
