@@ -107,7 +107,7 @@ fn a_second_app_on_one_table_is_refused_with_a_reason() -> Result<()> {
     lab.start_morpheus(&["--app", APP, "--app", "topology"])?;
     lab.attach()?;
     let words =
-        "one table has room for the rules of one app, and present are topology, learning-switch";
+        "whose only table has room for one app, but these are present: topology, learning-switch";
     wait_until("the refusal is logged", Duration::from_secs(15), || {
         Ok(logs(&lab).contains(words).then_some(()))
     })?;
