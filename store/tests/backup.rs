@@ -124,9 +124,9 @@ async fn a_restored_store_is_the_one_that_was_backed_up() {
     let home = TempDir::new().unwrap();
     let file = home.path().join("backup");
     std::fs::write(&file, &bytes).unwrap();
-    let (code, said, error) = restore(&home.path().join("store"), &file);
+    let (code, output, error) = restore(&home.path().join("store"), &file);
     assert_eq!((code, error.as_str()), (Some(0), ""));
-    assert!(said.contains("restored 3003 rows"), "{said}");
+    assert!(output.contains("restored 3003 rows"), "{output}");
     let again = Daemon::start_in(home).await;
     assert_eq!(lasting(again.client.status().await.unwrap()), before);
     assert_eq!(backup(&again.client).await, bytes);
@@ -170,13 +170,16 @@ async fn a_store_that_is_there_is_never_written_over() {
     let mut daemon = full().await;
     let file = daemon.home.path().join("backup");
     std::fs::write(&file, backup(&daemon.client).await).unwrap();
-    let (code, _, said) = restore(&daemon.dir(), &file);
+    let (code, _, output) = restore(&daemon.dir(), &file);
     assert_eq!(code, Some(1));
-    assert!(said.contains("in use by another morph-stored"), "{said}");
+    assert!(
+        output.contains("in use by another morph-stored"),
+        "{output}"
+    );
     daemon.terminate();
-    let (code, _, said) = restore(&daemon.dir(), &file);
+    let (code, _, output) = restore(&daemon.dir(), &file);
     assert_eq!(code, Some(1));
-    assert!(said.contains("move it away"), "{said}");
+    assert!(output.contains("move it away"), "{output}");
 }
 
 #[tokio::test]
@@ -187,7 +190,7 @@ async fn a_backup_that_is_not_whole_restores_nothing() {
     let (file, dir) = (home.path().join("backup"), home.path().join("store"));
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 4;
-    for (bytes, said) in [
+    for (bytes, output) in [
         (&whole[..whole.len() / 3], "is torn"),
         (&whole[..whole.len() - 1], "is torn"),
         (&flipped, "is damaged"),
@@ -196,7 +199,7 @@ async fn a_backup_that_is_not_whole_restores_nothing() {
         std::fs::write(&file, bytes).unwrap();
         let (code, _, error) = restore(&dir, &file);
         assert_eq!(code, Some(1));
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(output), "{error}");
         let left = std::fs::read_dir(&dir)
             .unwrap()
             .map(|f| f.unwrap().file_name());
@@ -212,16 +215,16 @@ async fn a_sound_store_has_nothing_wrong_with_it() {
     let (rows, findings) = check(&daemon.client).await;
     assert!(rows >= 3003, "{rows}");
     assert_eq!(findings, []);
-    let (code, _, said) = offline(&daemon.dir(), &["--check"]);
+    let (code, _, output) = offline(&daemon.dir(), &["--check"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("in use"), "{said}");
+    assert!(output.contains("in use"), "{output}");
     daemon.kill();
-    let (code, said, _) = offline(&daemon.dir(), &["--check"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("found 0 problems"), "{said}");
-    let (code, _, said) = offline(&daemon.home.path().join("nowhere"), &["--check"]);
+    let (code, output, _) = offline(&daemon.dir(), &["--check"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("found 0 problems"), "{output}");
+    let (code, _, output) = offline(&daemon.home.path().join("nowhere"), &["--check"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("no store.redb"), "{said}");
+    assert!(output.contains("no store.redb"), "{output}");
 }
 
 /// Reads all keys under a prefix.
@@ -241,20 +244,23 @@ async fn a_backup_is_restored_into_an_empty_prefix_of_etcd_and_nowhere_else() {
     let etcd = Etcd::start(&[]);
     etcd.ctl(&["put", "/theirs/diary", "mine"]);
     etcd.ctl(&["put", "/empt", "a neighbour"]);
-    let (code, _, said) = restore_on(&etcd.url("theirs"), &file, "");
-    assert!(code == Some(1) && said.contains("is not empty"), "{said}");
+    let (code, _, output) = restore_on(&etcd.url("theirs"), &file, "");
+    assert!(
+        code == Some(1) && output.contains("is not empty"),
+        "{output}"
+    );
     assert_eq!(keys(&etcd, "/theirs").trim(), "/theirs/diary");
 
     let url = etcd.url("empty");
     let torn = daemon.home.path().join("torn");
     std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
-    let (code, _, said) = restore_on(&url, &torn, "");
-    assert!(code == Some(1) && said.contains("is torn"), "{said}");
+    let (code, _, output) = restore_on(&url, &torn, "");
+    assert!(code == Some(1) && output.contains("is torn"), "{output}");
     assert_eq!(keys(&etcd, "/empty/"), "");
 
-    let (code, said, error) = restore_on(&url, &file, "");
+    let (code, output, error) = restore_on(&url, &file, "");
     assert_eq!((code, error.as_str()), (Some(0), ""));
-    assert!(said.contains("restored 3003 rows"), "{said}");
+    assert!(output.contains("restored 3003 rows"), "{output}");
     let again = Daemon::start_on(&url).await;
     assert_eq!(lasting(again.client.status().await.unwrap()), before);
     assert_eq!(backup(&again.client).await, bytes);
@@ -262,8 +268,11 @@ async fn a_backup_is_restored_into_an_empty_prefix_of_etcd_and_nowhere_else() {
     again.commit(op::shared([], [op::revoke("l")])).await;
     assert_eq!(again.client.get("a", "t", "bound").await.unwrap(), None);
 
-    let (code, _, said) = restore_on(&url, &file, "");
-    assert!(code == Some(1) && said.contains("is not empty"), "{said}");
+    let (code, _, output) = restore_on(&url, &file, "");
+    assert!(
+        code == Some(1) && output.contains("is not empty"),
+        "{output}"
+    );
     assert_eq!(
         again.client.get("a", "t", "7").await.unwrap().unwrap().0,
         "{\"n\": 7}"
@@ -279,8 +288,11 @@ async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_serv
     let etcd = Etcd::start(&[]);
     let url = etcd.url("half");
     // The restore either fails and cleans up, or is killed and cannot.
-    let (code, _, said) = restore_on(&url, &file, "store.restore.batch:5=error");
-    assert!(code == Some(1) && said.contains("told to fail"), "{said}");
+    let (code, _, output) = restore_on(&url, &file, "store.restore.batch:5=error");
+    assert!(
+        code == Some(1) && output.contains("told to fail"),
+        "{output}"
+    );
     assert_eq!(keys(&etcd, "/half/"), "");
     let (code, _, _) = restore_on(&url, &file, "store.restore.batch:5=kill");
     assert_eq!(code, None);
@@ -291,13 +303,13 @@ async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_serv
         .args(["--backend", &url])
         .env("MORPH_LOG", "off")
         .output();
-    let said = String::from_utf8(started.unwrap().stderr).unwrap();
+    let output = String::from_utf8(started.unwrap().stderr).unwrap();
     let (_, _, again) = restore_on(&url, &file, "");
-    for said in [said, again] {
+    for output in [output, again] {
         let mend = "etcdctl del --prefix /half/";
         assert!(
-            said.contains("did not come to its end") && said.contains(mend),
-            "{said}"
+            output.contains("did not come to its end") && output.contains(mend),
+            "{output}"
         );
     }
     assert_eq!(keys(&etcd, "/half/"), left);
@@ -306,7 +318,7 @@ async fn a_restore_into_etcd_that_did_not_come_to_its_end_is_told_and_never_serv
 }
 
 /// Changes an entry of the file, as a failing disk would.
-fn meddle(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
+fn corrupt(daemon: &Daemon, table: &str, key: &[u8], value: Option<&[u8]>) {
     let database = redb::Database::open(daemon.dir().join("store.redb")).unwrap();
     let transaction = database.begin_write().unwrap();
     {
@@ -366,15 +378,15 @@ async fn keyspaces_and_checkpoints_that_nobody_can_use_are_named() {
 async fn all_that_is_wrong_is_named_online_and_offline() {
     let mut daemon = full().await;
     daemon.terminate();
-    meddle(
+    corrupt(
         &daemon,
         "rows",
         b"a\0\0\0\0\x01t\0damaged",
         Some(b"12345678{}"),
     );
-    meddle(&daemon, "rows", b"a\0\0\0\0\x01t\0bound", None);
-    meddle(&daemon, "rows", b"a\0\0\0\0\x09t\0dangling", Some(b"x"));
-    meddle(&daemon, "rows", b"no key at all", Some(b"x"));
+    corrupt(&daemon, "rows", b"a\0\0\0\0\x01t\0bound", None);
+    corrupt(&daemon, "rows", b"a\0\0\0\0\x09t\0dangling", Some(b"x"));
+    corrupt(&daemon, "rows", b"no key at all", Some(b"x"));
     let wanted = [
         ("row a/t/damaged of keyspace 1", "fails its checksum"),
         ("row a/t/dangling of keyspace 9", "never such a keyspace"),
@@ -384,13 +396,13 @@ async fn all_that_is_wrong_is_named_online_and_offline() {
             "row a/t/bound, which is bound to it, is not there",
         ),
     ];
-    let (code, said, _) = offline(&daemon.dir(), &["--check"]);
+    let (code, output, _) = offline(&daemon.dir(), &["--check"]);
     assert_eq!(code, Some(1));
     let daemon = daemon.crash().await;
     let (_, findings) = check(&daemon.client).await;
     for (place, what) in wanted {
         let told = |text: &str| text.contains(place) && text.contains(what);
-        assert!(said.lines().any(told), "{place}: {said}");
+        assert!(output.lines().any(told), "{place}: {output}");
         let named = |f: &Finding| f.r#where.contains(place) && f.message.contains(what);
         assert!(findings.iter().any(named), "{place}: {findings:?}");
     }

@@ -48,13 +48,13 @@ const PLACES: [(&str, u64); 10] = [
 ];
 
 /// Directory with the daemons that run in it one after the other.
-struct House {
+struct DaemonHome {
     home: TempDir,
     child: Option<Child>,
     client: Client,
 }
 
-impl Drop for House {
+impl Drop for DaemonHome {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // The process may have ended already.
@@ -64,11 +64,11 @@ impl Drop for House {
     }
 }
 
-impl House {
-    fn new() -> House {
+impl DaemonHome {
+    fn new() -> DaemonHome {
         let home = TempDir::new().unwrap();
         let client = Client::new(home.path().join("run/store.sock"));
-        House {
+        DaemonHome {
             home,
             child: None,
             client,
@@ -129,22 +129,22 @@ fn moment(round: u64) -> Duration {
 
 #[tokio::test]
 async fn no_acknowledged_write_is_lost_wherever_the_daemon_is_killed() {
-    let mut house = House::new();
-    house.start().await;
-    let load = Load::start(&house.client, WRITERS).await;
+    let mut home = DaemonHome::new();
+    home.start().await;
+    let load = Load::start(&home.client, WRITERS).await;
     tokio::time::sleep(moment(0)).await;
-    house.kill().await;
+    home.kill().await;
     for round in 0..rounds() {
         let (place, most) = PLACES[round as usize % PLACES.len()];
         let plan = format!("{place}:{}=kill", 1 + round * 7919 % most);
-        house.start_to_fail(&plan);
-        assert_eq!(house.death().await.signal(), Some(KILL), "{plan}");
-        house.start().await;
+        home.start_to_fail(&plan);
+        assert_eq!(home.death().await.signal(), Some(KILL), "{plan}");
+        home.start().await;
         load.check(&plan).await;
         tokio::time::sleep(moment(round)).await;
-        house.kill().await;
+        home.kill().await;
     }
-    house.start().await;
+    home.start().await;
     load.check("in the end").await;
     println!("RESULT killed/kills | {}", rounds() * 2 + 1);
     println!("RESULT killed/acknowledged turns | {}", load.turns());
@@ -156,18 +156,18 @@ async fn no_acknowledged_write_is_lost_wherever_the_daemon_is_killed() {
 async fn a_daemon_that_dies_while_it_makes_its_first_file_starts_again() {
     for place in ["write", "sync", "synced", "resize"] {
         for nth in [1, 2, 4, 8, 16] {
-            let mut house = House::new();
+            let mut home = DaemonHome::new();
             let plan = format!("store.disk.{place}:{nth}=kill");
-            house.start_to_fail(&plan);
+            home.start_to_fail(&plan);
             // The disk may be that slow.
-            let answered = house.client.ready(Duration::from_secs(2));
+            let answered = home.client.ready(Duration::from_secs(2));
             tokio::select! {
-                died = house_death(&mut house.child) => assert_eq!(died.signal(), Some(KILL)),
-                status = answered => { status.unwrap(); house.kill().await; }
+                died = house_death(&mut home.child) => assert_eq!(died.signal(), Some(KILL)),
+                status = answered => { status.unwrap(); home.kill().await; }
             }
-            house.child = None;
-            house.start().await;
-            let status = house.client.status().await.unwrap();
+            home.child = None;
+            home.start().await;
+            let status = home.client.status().await.unwrap();
             assert_eq!((status.revision, status.keyspaces.len()), (1, 1), "{plan}");
         }
     }
@@ -185,13 +185,13 @@ async fn house_death(child: &mut Option<Child>) -> ExitStatus {
 /// Clients find out whether an error came before or after the commit, and continue; so does the daemon.
 #[tokio::test]
 async fn an_error_at_any_place_is_no_end_and_loses_nothing() {
-    let mut house = House::new();
+    let mut home = DaemonHome::new();
     let plan = "store.group.judged:20=error,store.group.durable:60=error,store.disk.write:500=error,\
         store.disk.sync:100=error,store.disk.synced:140=error,store.garbage.begun:2=error,\
         store.disk.write:2000=error,store.disk.sync:200=error";
-    house.start_to_fail(plan);
-    house.client.ready(COMMIT_TIMEOUT).await.unwrap();
-    let load = Load::start(&house.client, WRITERS).await;
+    home.start_to_fail(plan);
+    home.client.ready(COMMIT_TIMEOUT).await.unwrap();
+    let load = Load::start(&home.client, WRITERS).await;
     let wait = async {
         while load.turns() < 1500 || load.swaps() < 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -199,31 +199,31 @@ async fn an_error_at_any_place_is_no_end_and_loses_nothing() {
     };
     tokio::time::timeout(COMMIT_TIMEOUT, wait).await.unwrap();
     load.check("after errors").await;
-    assert!(house.child.as_mut().unwrap().try_wait().unwrap().is_none());
-    house.kill().await;
-    house.start().await;
+    assert!(home.child.as_mut().unwrap().try_wait().unwrap().is_none());
+    home.kill().await;
+    home.start().await;
     load.check("and a crash").await;
 }
 
 #[tokio::test]
 async fn a_writer_that_panics_ends_the_daemon_and_loses_nothing() {
-    let mut house = House::new();
-    house.start().await;
-    let load = Load::start(&house.client, 2).await;
-    house.kill().await;
-    house.start_to_fail("store.group.durable:30=panic");
-    let ended = house.death().await;
+    let mut home = DaemonHome::new();
+    home.start().await;
+    let load = Load::start(&home.client, 2).await;
+    home.kill().await;
+    home.start_to_fail("store.group.durable:30=panic");
+    let ended = home.death().await;
     assert!(ended.code().is_some_and(|code| code != 0), "{ended:?}");
-    house.start().await;
+    home.start().await;
     load.check("after a panic").await;
 }
 
 #[tokio::test]
 async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
-    let mut house = House::new();
-    house.start_to_fail("store.group.judged:2=hang");
-    house.client.ready(COMMIT_TIMEOUT).await.unwrap();
-    let client = house
+    let mut home = DaemonHome::new();
+    home.start_to_fail("store.group.judged:2=hang");
+    home.client.ready(COMMIT_TIMEOUT).await.unwrap();
+    let client = home
         .client
         .clone()
         .with_deadline(Duration::from_millis(300));
@@ -240,9 +240,9 @@ async fn a_writer_that_hangs_is_told_by_the_deadline_and_reads_go_on() {
     );
     assert_eq!(client.get("a", "t", "k").await.unwrap(), None);
     assert_eq!(client.status().await.unwrap().checkpoints[0].turn, 0);
-    house.kill().await;
-    house.start().await;
-    house.client.commit(put).await.unwrap().unwrap();
+    home.kill().await;
+    home.start().await;
+    home.client.commit(put).await.unwrap().unwrap();
 }
 
 /// Creates the directory of a store that ended orderly, with one row for each of some apps.
@@ -297,13 +297,13 @@ async fn start_with(damaged: &[u8]) -> Result<Vec<Result<usize, String>>, String
     // The process may have ended already.
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
     told.map_err(|code| {
         assert!(
             code.is_some_and(|code| code != 0 && code != 101),
-            "{code:?}: {said}"
+            "{code:?}: {output}"
         );
-        said
+        output
     })?;
     Ok(rows)
 }
@@ -358,8 +358,8 @@ async fn a_torn_or_damaged_file_is_told_and_never_a_wrong_answer() {
         flipped[part * 24] ^= 0x40; // in the file's head
         for damaged in [torn, holed, flipped] {
             match start_with(&damaged).await {
-                Err(said) => {
-                    assert!(said.contains("store.redb is not a store"), "{said}");
+                Err(output) => {
+                    assert!(output.contains("store.redb is not a store"), "{output}");
                     told += 1;
                 }
                 Ok(rows) if rows.iter().all(|row| *row == Ok(1)) => harmless += 1,

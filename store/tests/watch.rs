@@ -322,7 +322,7 @@ async fn a_client_that_opens_a_thousand_watches_is_refused_and_harms_nobody() {
     assert!(
         refused
             .iter()
-            .all(|said| said.contains("512 watches are open")),
+            .all(|output| output.contains("512 watches are open")),
         "{refused:?}"
     );
     assert_eq!(daemon.client.status().await.unwrap().watches, 512);

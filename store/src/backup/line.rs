@@ -177,12 +177,12 @@ impl Line {
 
 /// Writes lines, each with a checksum that includes the checksum of the line before.
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
+pub(crate) struct BackupWriter {
     sum: u32,
     lines: u64,
 }
 
-impl Writer {
+impl BackupWriter {
     pub(crate) fn write(&mut self, entry: Entry, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let json = serde_json::to_vec(&Line::of(entry, self.lines))?;
         self.sum = chained(self.sum, &json);

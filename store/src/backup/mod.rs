@@ -16,8 +16,8 @@
 mod line;
 mod read;
 
-pub(crate) use line::{Entry, Writer};
-pub(crate) use read::{BackupError, Reader};
+pub(crate) use line::{BackupWriter, Entry};
+pub(crate) use read::{BackupError, BackupReader};
 
 #[cfg(test)]
 mod tests;

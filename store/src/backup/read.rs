@@ -29,16 +29,16 @@ pub enum BackupError {
 }
 
 #[derive(Debug)]
-pub(crate) struct Reader<R> {
+pub(crate) struct BackupReader<R> {
     input: R,
     sum: u32,
     lines: u64,
     ended: bool,
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: BufRead> BackupReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Reader {
+        BackupReader {
             input,
             sum: 0,
             lines: 0,

@@ -2,7 +2,7 @@
 
 use morph_api::store::{Checkpoint, Keyspace, Seq};
 
-use super::{BackupError, Entry, Reader, Writer};
+use super::{BackupError, BackupReader, BackupWriter, Entry};
 use crate::core::RowKey;
 
 fn entries() -> Vec<Entry> {
@@ -46,7 +46,7 @@ fn entries() -> Vec<Entry> {
 }
 
 fn written() -> Vec<u8> {
-    let (mut writer, mut out) = (Writer::default(), Vec::new());
+    let (mut writer, mut out) = (BackupWriter::default(), Vec::new());
     for entry in entries() {
         writer.write(entry, &mut out).unwrap();
     }
@@ -54,7 +54,7 @@ fn written() -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Entry>, BackupError> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = BackupReader::new(bytes);
     let mut entries = Vec::new();
     while let Some(entry) = reader.next()? {
         entries.push(entry);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use morph_api::store::Finding;
 use morph_store::EtcdUrl;
-use morph_store::server::{Location, Restored, ServeError, Store, check, restore};
+use morph_store::server::{Location, RestoreSummary, ServeError, Store, check, restore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,7 +45,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     morph_api::log::to_stderr();
-    // What the store makes is for its owner only.
+    // Files that the store creates are for its owner only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
     match run(&arguments) {
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let directory = &arguments.dir.clone().unwrap_or_default();
     if let Some(backup) = &arguments.restore {
         let restored = restore(location(arguments), backup).map_err(|error| error.to_string())?;
-        let Restored { revision, rows } = restored;
+        let RestoreSummary { revision, rows } = restored;
         print_line(&format!("restored {rows} rows, at revision {revision}"));
         return Ok(ExitCode::SUCCESS);
     }

@@ -22,7 +22,7 @@ pub(super) fn check(transaction: &Transaction) -> CheckResult {
     if count > limits::OPS {
         let most = limits::OPS;
         return Err(too_large(format!(
-            "{count} operations and expectations; at most {most} are allowed"
+            "a transaction of {count} operations and expectations; at most {most} are allowed"
         )));
     }
     if let Some(turn) = &transaction.turn {

@@ -10,16 +10,16 @@ use morph_api::store::{
 use super::effects::{Effects, Rows};
 use super::keys::{CheckpointKey, KeyspaceKey, RowKey};
 use super::lease::{self, Lease};
-use super::refuse::{Stop, conflict, invalid, of_checkpoint};
+use super::refuse::{Interrupt, conflict, invalid, of_checkpoint};
 use super::state::State;
 
 /// Change of one row by the transaction.
-pub(super) struct Write {
+pub(super) struct RowChange {
     before: Option<u64>,
     after: Option<String>,
 }
 
-impl Write {
+impl RowChange {
     fn changes(&self) -> bool {
         self.before.is_some() || self.after.is_some()
     }
@@ -36,7 +36,7 @@ pub(super) struct Draft<'a, R> {
     /// Shadows for which the transaction advances the watermark. Its value is checked when the operation is applied.
     marked: BTreeSet<KeyspaceKey>,
     expected: BTreeSet<RowKey>,
-    writes: BTreeMap<RowKey, Write>,
+    writes: BTreeMap<RowKey, RowChange>,
     /// Leases that the transaction touches; `None` for one that it ends.
     pub(super) leases: BTreeMap<String, Option<Lease>>,
     /// Rows whose lease the transaction changes, with the new lease.
@@ -74,7 +74,9 @@ impl<'a, R: Rows> Draft<'a, R> {
         let (app, node) = (&turn.app, &turn.node);
         if turn.epoch != checkpoint.epoch || checkpoint.epoch == 0 {
             let (epoch, now) = (turn.epoch, checkpoint.epoch);
-            let message = format!("a turn of epoch {epoch} on checkpoint {app}@{node}, at {now}");
+            let message = format!(
+                "the turn is of epoch {epoch}, and checkpoint {app}@{node} is at epoch {now}"
+            );
             return Err(of_checkpoint(Reason::StaleEpoch, checkpoint, message));
         }
         if turn.follows != checkpoint.turn {
@@ -83,14 +85,16 @@ impl<'a, R: Rows> Draft<'a, R> {
                 false => Reason::Gap,
             };
             let (follows, now) = (turn.follows, checkpoint.turn);
-            let message = format!("a turn after {follows} on checkpoint {app}@{node}, at {now}");
+            let message = format!(
+                "the turn follows turn {follows}, and checkpoint {app}@{node} is at turn {now}"
+            );
             return Err(of_checkpoint(reason, checkpoint, message));
         }
         if let Some(cursor) = turn.cursor {
             let now = checkpoint.cursor.unwrap_or(Seq::ZERO);
             if cursor <= now {
                 return Err(invalid(format!(
-                    "cursor {cursor} is not past {now}, where checkpoint {app}@{node} is"
+                    "cursor {cursor} of the turn is not past {now}, the cursor of checkpoint {app}@{node}"
                 )));
             }
             checkpoint.cursor = Some(cursor);
@@ -104,13 +108,17 @@ impl<'a, R: Rows> Draft<'a, R> {
     }
 
     /// Compares the revision of a row as it was before the transaction.
-    pub(super) fn expect(&mut self, expect: &Expect) -> Result<(), Stop<R::Error>> {
+    pub(super) fn expect(&mut self, expect: &Expect) -> Result<(), Interrupt<R::Error>> {
         let Some(row) = &expect.row else {
             return Err(invalid("expect: no row").into());
         };
         let at = self.resolve(row).ok();
         let revision = match &at {
-            Some(at) => self.rows.revision(at).map_err(Stop::Failed)?.unwrap_or(0),
+            Some(at) => self
+                .rows
+                .revision(at)
+                .map_err(Interrupt::Failed)?
+                .unwrap_or(0),
             None => 0, // where there is no keyspace there is no row
         };
         if revision != expect.revision {
@@ -197,7 +205,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         row: &Row,
         after: Option<String>,
         lease: &str,
-    ) -> Result<(), Stop<R::Error>> {
+    ) -> Result<(), Interrupt<R::Error>> {
         let at = self.resolve(row)?;
         self.may_write(&at)?;
         self.bind(&at, lease)?;
@@ -205,12 +213,16 @@ impl<'a, R: Rows> Draft<'a, R> {
     }
 
     /// Writes the row without a permission check.
-    pub(super) fn set(&mut self, at: RowKey, after: Option<String>) -> Result<(), Stop<R::Error>> {
+    pub(super) fn set(
+        &mut self,
+        at: RowKey,
+        after: Option<String>,
+    ) -> Result<(), Interrupt<R::Error>> {
         match self.writes.get_mut(&at) {
             Some(write) => write.after = after,
             None => {
-                let before = self.rows.revision(&at).map_err(Stop::Failed)?;
-                self.writes.insert(at, Write { before, after });
+                let before = self.rows.revision(&at).map_err(Interrupt::Failed)?;
+                self.writes.insert(at, RowChange { before, after });
             }
         }
         Ok(())
@@ -224,7 +236,7 @@ impl<'a, R: Rows> Draft<'a, R> {
         if lease::is_at(at) {
             let name = &at.key;
             return Err(invalid(format!(
-                "lease {name:?}: it is granted, kept and revoked, and not written"
+                "lease {name:?} cannot be written as a row: grant, keep or revoke it"
             )));
         }
         let allowed = match (&self.turn, primary) {
@@ -238,9 +250,9 @@ impl<'a, R: Rows> Draft<'a, R> {
             return Ok(());
         }
         let why = match (&self.turn, primary) {
-            (Some(_), _) => "a turn writes the primary of its own app only",
+            (Some(_), _) => "a turn may write only the primary of its own app",
             (None, true) => "a write to a primary that is no turn needs an expectation on the row",
-            (None, false) => "a shadow is written with its watermark only",
+            (None, false) => "a shadow may be written only together with its watermark",
         };
         Err(invalid(format!(
             "row {}/{}/{} of keyspace {}: {why}",
@@ -261,7 +273,8 @@ impl<'a, R: Rows> Draft<'a, R> {
         for (name, lease) in &leases {
             let before = self.state.leases.get(name).map(|lease| lease.revision);
             let after = lease.as_ref().map(Lease::to_json);
-            self.writes.insert(lease::at(name), Write { before, after });
+            self.writes
+                .insert(lease::at(name), RowChange { before, after });
         }
         let mut rows = Vec::with_capacity(self.writes.len());
         for (at, write) in std::mem::take(&mut self.writes) {
@@ -300,7 +313,7 @@ impl<'a, R: Rows> Draft<'a, R> {
     }
 }
 
-fn counted(mut keyspace: Keyspace, write: &Write, revision: u64) -> Keyspace {
+fn counted(mut keyspace: Keyspace, write: &RowChange, revision: u64) -> Keyspace {
     keyspace.modified = revision;
     match (&write.before, &write.after) {
         (None, Some(_)) => keyspace.keys += 1,

@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::effects::Rows;
 use super::keys::RowKey;
 use super::lease::{KEYSPACE, Lease};
-use super::refuse::{Stop, conflict, invalid, refuse, too_large};
+use super::refuse::{Interrupt, conflict, invalid, refuse, too_large};
 use crate::limits;
 
 impl<R: Rows> Draft<'_, R> {
@@ -36,7 +36,7 @@ impl<R: Rows> Draft<'_, R> {
         self.touched(&keep.lease).map(|_| ())
     }
 
-    pub(super) fn revoke(&mut self, revoke: &RevokeLease) -> Result<(), Stop<R::Error>> {
+    pub(super) fn revoke(&mut self, revoke: &RevokeLease) -> Result<(), Interrupt<R::Error>> {
         let (name, expected) = (&revoke.lease, revoke.revision);
         if expected != 0 {
             let now = self
@@ -70,7 +70,7 @@ impl<R: Rows> Draft<'_, R> {
                 .is_some_and(|s| s.primary)
         {
             return Err(invalid(format!(
-                "row {}/{}/{}: only rows of a primary are bound to a lease",
+                "row {}/{}/{}: only rows of a primary can be bound to a lease",
                 at.app, at.table, at.key
             )));
         }
@@ -128,7 +128,7 @@ impl<R: Rows> Draft<'_, R> {
         lease.as_mut().ok_or_else(|| {
             refuse(
                 Reason::NoLease,
-                format!("there is no lease {name:?}; it was never granted, or its time is over"),
+                format!("there is no lease {name:?}; it was never granted, or has expired"),
             )
         })
     }

@@ -33,7 +33,7 @@ use draft::Draft;
 pub use effects::{Decision, Effects, Rows};
 pub use keys::{CheckpointKey, KeyspaceKey, RowKey};
 pub use lease::{LEASES, Lease};
-use refuse::Stop;
+use refuse::Interrupt;
 pub use state::State;
 
 /// Judges one transaction. Nothing changes until [`State::advance`].
@@ -49,8 +49,8 @@ pub fn apply<R: Rows>(
 ) -> Result<Decision, R::Error> {
     match judge(state, transaction, rows) {
         Ok(effects) => Ok(Decision::Accepted(effects)),
-        Err(Stop::Refused(refused)) => Ok(Decision::Refused(*refused)),
-        Err(Stop::Failed(error)) => Err(error),
+        Err(Interrupt::Refused(refused)) => Ok(Decision::Refused(*refused)),
+        Err(Interrupt::Failed(error)) => Err(error),
     }
 }
 
@@ -58,7 +58,7 @@ fn judge<R: Rows>(
     state: &State,
     transaction: Transaction,
     rows: &R,
-) -> Result<Effects, Stop<R::Error>> {
+) -> Result<Effects, Interrupt<R::Error>> {
     check::check(&transaction)?; // 1
     let mut draft = Draft::new(state, rows, &transaction);
     draft.turn()?; // 2

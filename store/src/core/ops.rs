@@ -8,10 +8,10 @@ use morph_api::store::{
 
 use super::draft::Draft;
 use super::effects::Rows;
-use super::refuse::{Stop, conflict, invalid, of_checkpoint, refuse};
+use super::refuse::{Interrupt, conflict, invalid, of_checkpoint, refuse};
 
 impl<R: Rows> Draft<'_, R> {
-    pub(super) fn op(&mut self, op: Op) -> Result<(), Stop<R::Error>> {
+    pub(super) fn op(&mut self, op: Op) -> Result<(), Interrupt<R::Error>> {
         let Some(kind) = op.op else {
             return Err(invalid("an operation without content").into());
         };
@@ -21,7 +21,7 @@ impl<R: Rows> Draft<'_, R> {
                 return self.write(&row, Some(put.value), &put.lease);
             }
             Kind::Delete(row) => return self.write(&row, None, ""),
-            _ if self.turn.is_some() => Err(invalid("a turn puts and deletes, and no more")),
+            _ if self.turn.is_some() => Err(invalid("a turn may only put and delete rows")),
             Kind::Fence(fence) => self.fence(&fence),
             Kind::Skip(skip) => self.skip(&skip),
             Kind::CreateKeyspace(create) => self.create(&create),
@@ -40,8 +40,9 @@ impl<R: Rows> Draft<'_, R> {
         if checkpoint.epoch != fence.expect_epoch {
             let (app, node) = (&fence.app, &fence.node);
             let (expected, now) = (fence.expect_epoch, checkpoint.epoch);
-            let message =
-                format!("a fence at epoch {expected} of checkpoint {app}@{node}, at {now}");
+            let message = format!(
+                "the fence expects epoch {expected}, and checkpoint {app}@{node} is at epoch {now}"
+            );
             return Err(of_checkpoint(Reason::StaleEpoch, checkpoint, message));
         }
         checkpoint.epoch += 1;
@@ -65,7 +66,7 @@ impl<R: Rows> Draft<'_, R> {
         let mut checkpoint = self.checkpoint(app, node);
         if checkpoint.epoch == before {
             return Err(invalid(format!(
-                "the cursor of checkpoint {app}@{node} is moved together with its fence only"
+                "the cursor of checkpoint {app}@{node} can be moved only after its fence in the same transaction"
             )));
         }
         let (from, to) = (skip.from.unwrap_or(Seq::ZERO), skip.to.unwrap_or(Seq::ZERO));
@@ -77,7 +78,7 @@ impl<R: Rows> Draft<'_, R> {
         }
         if to <= from {
             return Err(invalid(format!(
-                "cursor {to} is not past {from}, where checkpoint {app}@{node} is"
+                "cursor {to} is not past {from}, the cursor of checkpoint {app}@{node}"
             )));
         }
         checkpoint.cursor = Some(to);
@@ -158,7 +159,7 @@ impl<R: Rows> Draft<'_, R> {
                 return Err(refuse(
                     Reason::StaleEpoch,
                     format!(
-                        "keyspace {id} of app {app:?} is {owner:?}'s to write, not {other:?}'s"
+                        "keyspace {id} of app {app:?} may be written by {owner:?} only, not by {other:?}"
                     ),
                 ));
             }

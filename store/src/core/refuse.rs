@@ -2,15 +2,15 @@ use morph_api::store::{Checkpoint, Reason, Refused};
 
 /// Reason for which the work on a transaction ends early.
 #[derive(Debug)]
-pub(super) enum Stop<E> {
+pub(super) enum Interrupt<E> {
     Refused(Box<Refused>),
     /// The backend cannot read.
     Failed(E),
 }
 
-impl<E> From<Box<Refused>> for Stop<E> {
+impl<E> From<Box<Refused>> for Interrupt<E> {
     fn from(refused: Box<Refused>) -> Self {
-        Stop::Refused(refused)
+        Interrupt::Refused(refused)
     }
 }
 

@@ -140,7 +140,7 @@ fn whatever_is_malformed_is_invalid() {
 #[test]
 fn whoever_may_not_write_is_refused() {
     let b = || op::put(op::row("b", "t", "k"), "1");
-    let own = "primary of its own app only";
+    let own = "only the primary of its own app";
     for (transaction, reason, said) in [
         (now([b()]), Reason::Invalid, own),
         (now([in_shadow("k")]), Reason::Invalid, own),
@@ -158,27 +158,27 @@ fn whoever_may_not_write_is_refused() {
         (
             shared([in_shadow("k")]),
             Reason::Invalid,
-            "with its watermark only",
+            "only together with its watermark",
         ),
         (
             shared([in_shadow("k"), op::watermark("a", 2, "p", 0)]),
             Reason::StaleEpoch,
-            "not \"p\"'s",
+            "not by \"p\"",
         ),
         (
             now([op::fence("a", "n", 2, "x")]),
             Reason::Invalid,
-            "puts and deletes",
+            "may only put and delete",
         ),
         (
             now([op::watermark("a", 2, "o", 0)]),
             Reason::Invalid,
-            "puts and deletes",
+            "may only put and delete",
         ),
         (
             now([op::swap("a", 1, 2)]),
             Reason::Invalid,
-            "puts and deletes",
+            "may only put and delete",
         ),
     ] {
         refused(transaction, reason, said);
@@ -192,24 +192,24 @@ fn turns_and_fences_out_of_line_are_refused_with_the_checkpoint() {
         (
             of(turn(1, 1, None)),
             Reason::StaleEpoch,
-            "epoch 1 on checkpoint a@n, at 2",
+            "of epoch 1, and checkpoint a@n is at epoch 2",
         ),
         (
             of(turn(3, 1, None)),
             Reason::StaleEpoch,
-            "epoch 3 on checkpoint a@n, at 2",
+            "of epoch 3, and checkpoint a@n is at epoch 2",
         ),
         // A fenced writer is refused by its epoch, whatever turn it follows.
         (of(turn(1, 9, None)), Reason::StaleEpoch, "epoch 1"),
         (
             of(turn(2, 0, None)),
             Reason::Already,
-            "after 0 on checkpoint a@n, at 1",
+            "follows turn 0, and checkpoint a@n is at turn 1",
         ),
         (
             of(turn(2, 2, None)),
             Reason::Gap,
-            "after 2 on checkpoint a@n, at 1",
+            "follows turn 2, and checkpoint a@n is at turn 1",
         ),
         (
             of(Turn {
@@ -217,22 +217,22 @@ fn turns_and_fences_out_of_line_are_refused_with_the_checkpoint() {
                 ..turn(0, 0, None)
             }),
             Reason::StaleEpoch,
-            "checkpoint a@m, at 0",
+            "checkpoint a@m is at epoch 0",
         ),
         (
             shared([op::fence("a", "n", 1, "x")]),
             Reason::StaleEpoch,
-            "at epoch 1 of checkpoint a@n, at 2",
+            "expects epoch 1, and checkpoint a@n is at epoch 2",
         ),
         (
             shared([op::fence("a", "n", 0, "x")]),
             Reason::StaleEpoch,
-            "at 2",
+            "is at epoch 2",
         ),
         (
             shared([op::fence("a", "m", 1, "x")]),
             Reason::StaleEpoch,
-            "at 0",
+            "is at epoch 0",
         ),
     ] {
         let refusal = refused(transaction, reason, said);
@@ -254,15 +254,19 @@ fn events_are_skipped_with_the_fence_only_and_from_where_the_cursor_is() {
     let skip = |from, to| op::skip("a", "n", at(from), at(to));
     let fence = || op::fence("a", "n", 2, "1.1.0");
     for (ops, reason, said) in [
-        (vec![skip(5, 6)], Reason::Invalid, "with its fence only"),
-        (vec![skip(5, 6), fence()], Reason::Invalid, "with its fence"),
+        (vec![skip(5, 6)], Reason::Invalid, "only after its fence"),
+        (vec![skip(5, 6), fence()], Reason::Invalid, "only after its fence"),
         (vec![fence(), skip(4, 6)], Reason::Conflict, "1:5, not 1:4"),
         (vec![fence(), skip(6, 7)], Reason::Conflict, "1:5, not 1:6"),
         (vec![fence(), skip(5, 5)], Reason::Invalid, "is not past"),
     ] {
         refused(shared(ops), reason, said);
     }
-    refused(now([skip(5, 6)]), Reason::Invalid, "puts and deletes");
+    refused(
+        now([skip(5, 6)]),
+        Reason::Invalid,
+        "may only put and delete",
+    );
     let mut world = world();
     let checkpoint = world.shared([fence(), skip(5, 6)]).checkpoints.remove(0);
     assert_eq!(

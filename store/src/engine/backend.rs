@@ -105,17 +105,19 @@ impl Backend {
     }
 
     /// Makes the group in `write` durable, and lets readers see it. Watchers have been told everything up to revision
-    /// `told`.
+    /// `last_published`.
     pub(super) async fn commit(
         &mut self,
         write: WriteTransaction,
         group: &Group,
-        told: u64,
+        last_published: u64,
         sync: bool,
         deadline: Instant,
     ) -> GroupOutcome {
         match self {
-            Backend::Embedded(embedded) => embedded.commit(write, group.state.revision, told, sync),
+            Backend::Embedded(embedded) => {
+                embedded.commit(write, group.state.revision, last_published, sync)
+            }
             Backend::Etcd(etcd) => etcd.commit(write, group, deadline).await,
         }
     }
@@ -129,9 +131,14 @@ impl Backend {
     }
 
     /// Handles an error before [`commit`](Self::commit) of a group that would have ended at revision `target`.
-    pub(super) fn give_up(&mut self, error: EngineError, target: u64, told: u64) -> GroupOutcome {
+    pub(super) fn give_up(
+        &mut self,
+        error: EngineError,
+        target: u64,
+        last_published: u64,
+    ) -> GroupOutcome {
         match self {
-            Backend::Embedded(embedded) => embedded.recover(error, target, told),
+            Backend::Embedded(embedded) => embedded.recover(error, target, last_published),
             Backend::Etcd(_) => GroupOutcome::NotCommitted { found: None, error },
         }
     }

@@ -39,7 +39,7 @@ pub(crate) struct Check {
     named: BTreeSet<String>,
     findings: Vec<Finding>,
     reported: usize,
-    looked_at: u64,
+    rows_checked: u64,
     ended: bool,
 }
 
@@ -58,7 +58,7 @@ impl File {
             named: BTreeSet::new(),
             findings: Vec::new(),
             reported: 0,
-            looked_at: 0,
+            rows_checked: 0,
             ended: false,
         };
         check.entries(&view)?;
@@ -71,8 +71,8 @@ impl Check {
         self.state.revision
     }
 
-    pub(crate) fn looked_at(&self) -> u64 {
-        self.looked_at
+    pub(crate) fn rows_checked(&self) -> u64 {
+        self.rows_checked
     }
 
     /// Checks the next rows. Returns new findings, and whether there is more to check.
@@ -105,7 +105,7 @@ impl Check {
         self.reported += findings.len();
         findings.truncate(left);
         if !more && self.reported > MOST {
-            let message = format!("{} more findings are not told", self.reported - MOST);
+            let message = format!("{} more findings are not listed", self.reported - MOST);
             findings.push(finding("everything", message));
         }
         Ok((findings, more))
@@ -242,7 +242,7 @@ impl Check {
     }
 
     fn row(&mut self, key: &[u8], value: &[u8]) {
-        self.looked_at += 1;
+        self.rows_checked += 1;
         let Ok(at) = layout::at_of_key(key) else {
             return self.report(place("row", key), "its key cannot be decoded");
         };

@@ -84,7 +84,7 @@ impl Embedded {
         &mut self,
         write: WriteTransaction,
         target: u64,
-        told: u64,
+        last_published: u64,
         sync: bool,
     ) -> GroupOutcome {
         match self.write(write, target, sync) {
@@ -92,7 +92,7 @@ impl Embedded {
                 self.revision = target;
                 GroupOutcome::Committed
             }
-            Err(error) => self.recover(error, target, told),
+            Err(error) => self.recover(error, target, last_published),
         }
     }
 
@@ -151,7 +151,12 @@ impl Embedded {
     /// Handles a failure of the disk. Opens the file again and looks whether the group, which would end at revision
     /// `target`, was committed after all. If so it is made durable, otherwise the error stands. If this fails too,
     /// the outcome is unknown, and no refusal may claim otherwise.
-    pub(super) fn recover(&mut self, error: EngineError, target: u64, told: u64) -> GroupOutcome {
+    pub(super) fn recover(
+        &mut self,
+        error: EngineError,
+        target: u64,
+        last_published: u64,
+    ) -> GroupOutcome {
         tracing::warn!(%error, "the disk failed; opening the file again");
         let found = match self.file.reopen() {
             Ok(found) => found,
@@ -159,7 +164,7 @@ impl Embedded {
         };
         self.unsynced = None;
         self.revision = found.revision;
-        if target > told && found.revision == target {
+        if target > last_published && found.revision == target {
             return match self.sync(target, self.ceiling) {
                 Ok(()) => {
                     self.synced(target);

@@ -7,14 +7,14 @@ use redb::ReadTransaction;
 use super::error::EngineError;
 use super::file::{File, load};
 use super::read::Scan;
-use crate::backup::{Entry, Writer};
+use crate::backup::{BackupWriter, Entry};
 use crate::core::{KeyspaceKey, RowKey};
 
 const ROWS: usize = 1000;
 
 pub(crate) struct Export {
     view: ReadTransaction,
-    writer: Writer,
+    writer: BackupWriter,
     /// Entries that come before the rows.
     first: Vec<Entry>,
     keyspaces: VecDeque<KeyspaceKey>,
@@ -38,7 +38,7 @@ impl File {
         first.extend(state.keyspaces.values().cloned().map(Entry::Keyspace));
         Ok(Export {
             view,
-            writer: Writer::default(),
+            writer: BackupWriter::default(),
             first,
             keyspaces: state.keyspaces.into_keys().collect(),
             scan: None,

@@ -44,7 +44,8 @@ impl File {
             File::make(directory, &path)?;
         }
         // The engine panics on some kinds of damage, which is reported as an error here.
-        std::panic::catch_unwind(|| File::begin(&path)).unwrap_or_else(|_| Err(senseless(&path)))
+        std::panic::catch_unwind(|| File::begin(&path))
+            .unwrap_or_else(|_| Err(beyond_repair(&path)))
     }
 
     fn begin(path: &Path) -> Result<(File, State, u64), EngineError> {
@@ -121,7 +122,7 @@ impl File {
             file.known(found)?;
             Ok(file)
         });
-        opened.unwrap_or_else(|_| Err(senseless(&path)))
+        opened.unwrap_or_else(|_| Err(beyond_repair(&path)))
     }
 
     /// Verifies every page, and repairs the file where that is possible.
@@ -284,7 +285,7 @@ impl File {
     }
 }
 
-fn senseless(path: &Path) -> EngineError {
+fn beyond_repair(path: &Path) -> EngineError {
     EngineError::NotAStore {
         path: path.to_owned(),
         message: "its content is damaged beyond repair; restore a backup".to_owned(),

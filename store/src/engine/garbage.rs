@@ -24,7 +24,7 @@ const BUSY_AFTER: Duration = Duration::from_millis(100);
 /// milliseconds.
 const ROWS_WHEN_IDLE: usize = 512;
 
-/// Dropped keyspaces that may still have rows.
+/// DroppedKeyspace keyspaces that may still have rows.
 #[derive(Debug)]
 pub(super) struct GarbageCollector {
     keyspaces: VecDeque<KeyspaceKey>,

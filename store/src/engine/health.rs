@@ -1,13 +1,13 @@
-//! Condition of etcd in words, for `Status`.
+//! Condition of etcd in problems, for `Status`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared by the parts that talk to etcd and those that report its condition.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Health(Arc<Mutex<Words>>);
+pub(super) struct Health(Arc<Mutex<Problems>>);
 
 #[derive(Debug, Default)]
-struct Words {
+struct Problems {
     watch: Option<String>,
     write: Option<String>,
 }
@@ -15,25 +15,25 @@ struct Words {
 impl Health {
     /// Sets the problem of the watch, or `None`.
     pub(super) fn watch(&self, trouble: Option<String>) {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log(&words.watch, trouble.as_ref());
-        if trouble.is_none() && words.watch.is_some() {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log(&problems.watch, trouble.as_ref());
+        if trouble.is_none() && problems.watch.is_some() {
             // etcd answers again; the next write shows whether it also takes writes.
-            words.write = None;
+            problems.write = None;
         }
-        words.watch = trouble;
+        problems.watch = trouble;
     }
 
     /// Sets the problem of the last write, or `None`.
     pub(super) fn write(&self, trouble: Option<String>) {
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log(&words.write, trouble.as_ref());
-        words.write = trouble;
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log(&problems.write, trouble.as_ref());
+        problems.write = trouble;
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        words.write.clone().or_else(|| words.watch.clone())
+        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.write.clone().or_else(|| problems.watch.clone())
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) use export::Export;
 pub(crate) use file::File;
 use health::Health;
 pub(crate) use read::Scan;
-pub use restore::{RestoreError, Restored};
+pub use restore::{RestoreError, RestoreSummary};
 pub(crate) use subscriber_queue::{Notice, SubscriberQueue};
 pub(crate) use watchers::OpenWatch;
 use writer::{CommitJob, Job, WatchJob, Writer};
@@ -196,7 +196,7 @@ impl Engine {
 
 /// Creates a store from a backup, where there is none. The caller holds the directory's lock. Do not call this within
 /// a runtime.
-pub(crate) fn restore(source: Location, backup: &Path) -> Result<Restored, RestoreError> {
+pub(crate) fn restore(source: Location, backup: &Path) -> Result<RestoreSummary, RestoreError> {
     match source {
         Location::Directory(directory) => restore::restore(&directory, backup),
         Location::Etcd(url) => etcd::restore(url, backup),

@@ -147,13 +147,13 @@ impl File {
 
 fn leases(leases: &BTreeMap<String, Lease>) -> Vec<morph_api::store::Lease> {
     let row = |at: &RowKey| op::row_in(&at.app, at.keyspace, &at.table, &at.key);
-    let told = leases.iter().map(|(name, lease)| morph_api::store::Lease {
+    let leases = leases.iter().map(|(name, lease)| morph_api::store::Lease {
         name: name.clone(),
         ttl_ms: lease.ttl_ms,
         revision: lease.revision,
         rows: lease.rows.iter().map(row).collect(),
     });
-    told.collect()
+    leases.collect()
 }
 
 impl Scan {

@@ -11,14 +11,14 @@ use redb::{Database, WriteTransaction};
 
 use super::error::EngineError;
 use super::layout::{self, CHECKPOINTS, FORMAT, KEYSPACES, META, ROWS, USED};
-use crate::backup::{BackupError, Entry, Reader};
+use crate::backup::{BackupError, BackupReader, Entry};
 use crate::core::KeyspaceKey;
 
 /// Entries of one transaction.
 const BATCH: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreSummary {
     pub revision: u64,
     pub rows: u64,
 }
@@ -42,7 +42,7 @@ pub enum RestoreError {
 }
 
 /// Creates the store in `directory` from a backup. The caller holds the directory's lock.
-pub(super) fn restore(directory: &Path, backup: &Path) -> Result<Restored, RestoreError> {
+pub(super) fn restore(directory: &Path, backup: &Path) -> Result<RestoreSummary, RestoreError> {
     let target = directory.join("store.redb");
     if target.exists() {
         return Err(RestoreError::NotEmpty(target));
@@ -64,7 +64,7 @@ pub(super) fn restore(directory: &Path, backup: &Path) -> Result<Restored, Resto
     moved
 }
 
-fn fill(beside: &Path, backup: &Path) -> Result<Restored, RestoreError> {
+fn fill(beside: &Path, backup: &Path) -> Result<RestoreSummary, RestoreError> {
     let open = |path: &Path, source| EngineError::Open {
         path: path.to_owned(),
         source,
@@ -76,18 +76,21 @@ fn fill(beside: &Path, backup: &Path) -> Result<Restored, RestoreError> {
         Ok(()) | Err(_) => {}
     }
     let database = Database::create(beside).map_err(EngineError::from)?;
-    pour(&database, backup)
+    read_into(&database, backup)
 }
 
 /// Reads a backup into an empty database. After an error the database is of no use.
-pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, RestoreError> {
+pub(super) fn read_into(
+    database: &Database,
+    backup: &Path,
+) -> Result<RestoreSummary, RestoreError> {
     let input = fs::File::open(backup).map_err(|error| RestoreError::Backup {
         path: backup.to_owned(),
         error: error.into(),
     })?;
     let mut import = Import {
         backup,
-        reader: Reader::new(BufReader::new(input)),
+        reader: BackupReader::new(BufReader::new(input)),
         keyspaces: BTreeMap::new(),
         revision: 0,
         rows: 0,
@@ -103,7 +106,7 @@ pub(super) fn pour(database: &Database, backup: &Path) -> Result<Restored, Resto
 
 struct Import<'a, R> {
     backup: &'a Path,
-    reader: Reader<R>,
+    reader: BackupReader<R>,
     /// Keyspaces of the backup, and the number of rows read for each.
     keyspaces: BTreeMap<KeyspaceKey, (Keyspace, u64)>,
     revision: u64,
@@ -171,7 +174,7 @@ impl<R: BufRead> Import<'_, R> {
     }
 
     /// Compares the number of rows with that in the keyspaces.
-    fn check(&self) -> Result<Restored, RestoreError> {
+    fn check(&self) -> Result<RestoreSummary, RestoreError> {
         for (keyspace, rows) in self.keyspaces.values() {
             if keyspace.keys != *rows {
                 let (app, id, keys) = (&keyspace.app, keyspace.id, keyspace.keys);
@@ -180,7 +183,7 @@ impl<R: BufRead> Import<'_, R> {
                 )));
             }
         }
-        Ok(Restored {
+        Ok(RestoreSummary {
             revision: self.revision,
             rows: self.rows,
         })

@@ -124,7 +124,7 @@ struct Inner {
     waiting: VecDeque<(usize, Arc<Publication>)>,
     bytes: usize,
     /// Revisions that the writer has published, and that the watcher knows.
-    told: u64,
+    last_published: u64,
     known: u64,
     /// Revisions up to which everything is on disk, and which the watcher knows to be there.
     durable: u64,
@@ -149,7 +149,7 @@ impl SubscriberQueue {
         SubscriberQueue {
             selection,
             inner: Mutex::new(Inner {
-                told: revision,
+                last_published: revision,
                 known: revision,
                 durable,
                 durable_known: if durable < revision { 0 } else { revision },
@@ -195,7 +195,7 @@ impl SubscriberQueue {
                 ));
             }
         }
-        inner.told = revision;
+        inner.last_published = revision;
         inner.durable = durable;
         if inner.bytes > BOUND {
             let message = format!("more than {BOUND} bytes of changes are waiting to be read");
@@ -247,7 +247,7 @@ impl SubscriberQueue {
             inner.known = published.revision;
             changes.push(published);
         }
-        let progress = inner.known < inner.told || inner.durable_known < inner.durable;
+        let progress = inner.known < inner.last_published || inner.durable_known < inner.durable;
         let later = inner.due.filter(|due| *due > Instant::now());
         if let (true, true, Some(due)) = (progress, changes.is_empty(), later) {
             return Pending::Later(due);
@@ -256,7 +256,7 @@ impl SubscriberQueue {
             inner.due = None;
         }
         if inner.waiting.is_empty() && progress {
-            inner.known = inner.told;
+            inner.known = inner.last_published;
         } else if changes.is_empty() {
             let ended = inner.ended.clone().map(Notice::Ended);
             return ended.map_or(Pending::Nothing, Pending::Notice);
@@ -280,7 +280,7 @@ impl Inner {
     fn end(&mut self, ended: Ended) {
         self.waiting.clear();
         self.bytes = 0;
-        self.told = self.known;
+        self.last_published = self.known;
         self.durable = self.durable_known;
         self.ended.get_or_insert(ended);
     }

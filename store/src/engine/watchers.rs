@@ -32,27 +32,27 @@ pub(super) struct Watchers {
     queues: Vec<Arc<SubscriberQueue>>,
     history: History,
     /// Revision up to which watchers have been told.
-    told: u64,
+    last_published: u64,
 }
 
 impl Watchers {
-    pub(super) fn new(incarnation: u64, told: u64) -> Self {
+    pub(super) fn new(incarnation: u64, last_published: u64) -> Self {
         Watchers {
             incarnation,
             queues: Vec::new(),
-            history: History::after(told),
-            told,
+            history: History::after(last_published),
+            last_published,
         }
     }
 
-    pub(super) fn told(&self) -> u64 {
-        self.told
+    pub(super) fn last_published(&self) -> u64 {
+        self.last_published
     }
 
     /// Publishes the changes of a group that ends at `revision`.
     pub(super) fn publish(&mut self, published: &[Arc<Publication>], revision: u64, durable: u64) {
         self.forget_the_gone();
-        self.told = revision;
+        self.last_published = revision;
         self.history.take(published);
         if !published.is_empty() {
             for queue in &self.queues {
@@ -71,7 +71,7 @@ impl Watchers {
 
     /// Ends all watches after a jump to a revision that nobody was told of: they have to load again.
     pub(super) fn restart(&mut self, revision: u64, message: &str) {
-        self.told = revision;
+        self.last_published = revision;
         self.history = History::after(revision);
         for queue in self.queues.drain(..) {
             queue.end(Why::TooSlow, message);
@@ -144,7 +144,7 @@ impl Watchers {
         }))
     }
 
-    /// Returns the changes since a watcher was last told, or the reason why they are not known.
+    /// Returns the changes since a watcher was told last, or the reason why they are not known.
     fn since(
         &self,
         state: &State,

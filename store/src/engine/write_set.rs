@@ -32,7 +32,7 @@ pub(super) struct Write {
 
 /// Keyspace that is dropped with its rows. Its own entry is among the writes.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Dropped {
+pub(super) struct DroppedKeyspace {
     #[prost(string, tag = "1")]
     pub(super) app: String,
     #[prost(uint32, tag = "2")]
@@ -49,7 +49,7 @@ pub(super) struct WriteSet {
     #[prost(message, repeated, tag = "3")]
     pub(super) writes: Vec<Write>,
     #[prost(message, repeated, tag = "4")]
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) dropped: Vec<DroppedKeyspace>,
 }
 
 impl WriteSet {
@@ -91,7 +91,7 @@ impl WriteSet {
             dropped: effects
                 .dropped
                 .iter()
-                .map(|(app, id)| Dropped {
+                .map(|(app, id)| DroppedKeyspace {
                     app: app.clone(),
                     id: *id,
                 })

@@ -200,8 +200,8 @@ impl Writer {
     }
 
     fn give_up(&mut self, error: EngineError) {
-        let told = self.watchers.told();
-        match self.backend.give_up(error, told, told) {
+        let last_published = self.watchers.last_published();
+        match self.backend.give_up(error, last_published, last_published) {
             GroupOutcome::NotCommitted { found, .. } => self.adopt(found),
             GroupOutcome::Committed | GroupOutcome::LostRace | GroupOutcome::Unknown(_) => {}
         }
@@ -212,10 +212,10 @@ impl Writer {
         let Some(mut state) = found else {
             return;
         };
-        let told = self.watchers.told();
-        if state.revision < told {
+        let last_published = self.watchers.last_published();
+        if state.revision < last_published {
             // Commits acknowledged without an fsync are lost. Their revisions are not given again.
-            state.revision = told + 1;
+            state.revision = last_published + 1;
             let message =
                 "the disk failed, and turns that were not on disk yet are lost: load again";
             self.watchers.restart(state.revision, message);
@@ -309,8 +309,9 @@ impl Writer {
             Ok(outcome) => outcome,
             Err(error @ EngineError::Corrupt(_)) => return Err(error),
             Err(error) => {
-                let (target, told) = (group.state.revision, self.watchers.told());
-                self.backend.give_up(error, target, told)
+                let (target, last_published) =
+                    (group.state.revision, self.watchers.last_published());
+                self.backend.give_up(error, target, last_published)
             }
         };
         match outcome {
@@ -369,10 +370,10 @@ impl Writer {
         self.garbage.collect_with_group(&mut tables)?;
         drop(tables);
         fail::point("store.group.judged")?;
-        let told = self.watchers.told();
+        let last_published = self.watchers.last_published();
         Ok(self
             .backend
-            .commit(write, group, told, sync, deadline)
+            .commit(write, group, last_published, sync, deadline)
             .await)
     }
 
@@ -382,8 +383,8 @@ impl Writer {
         let Some(mut state) = news.state else {
             return;
         };
-        if state.revision < self.watchers.told() {
-            state.revision = self.watchers.told() + 1; // see `find`
+        if state.revision < self.watchers.last_published() {
+            state.revision = self.watchers.last_published() + 1; // see `adopt`
         }
         self.state = state;
         if news.restart || news.published.iter().any(|p| !p.dropped.is_empty()) {
@@ -393,7 +394,7 @@ impl Writer {
         if !news.restart {
             let durable = self.backend.durable(revision);
             self.watchers.publish(&news.published, revision, durable);
-        } else if revision != self.watchers.told() {
+        } else if revision != self.watchers.last_published() {
             let message = "changes in etcd were missed: load again";
             self.watchers.restart(revision, message);
         }

@@ -28,7 +28,7 @@ use tonic::transport::Server;
 pub use crate::engine::Location;
 pub use crate::engine::error::EngineError;
 use crate::engine::{Engine, make_directory};
-pub use crate::engine::{RestoreError, Restored};
+pub use crate::engine::{RestoreError, RestoreSummary};
 use crate::limits;
 pub use offline::{check, restore};
 use service::Service;

@@ -5,11 +5,13 @@ use std::path::Path;
 use morph_api::store::Finding;
 
 use super::lock::take;
-use crate::engine::{self, EngineError, File, Location, RestoreError, Restored, make_directory};
+use crate::engine::{
+    self, EngineError, File, Location, RestoreError, RestoreSummary, make_directory,
+};
 
 /// Creates a store from a backup. A missing directory is created. An existing store, or one that a daemon has open,
 /// is left alone. In etcd the prefix must be empty.
-pub fn restore(source: Location, backup: &Path) -> Result<Restored, RestoreError> {
+pub fn restore(source: Location, backup: &Path) -> Result<RestoreSummary, RestoreError> {
     let _lock = match &source {
         Location::Directory(directory) => Some(lock(directory)?),
         Location::Etcd(_) => None,
@@ -30,9 +32,9 @@ pub fn check(
         return Err(EngineError::NotAStore { path, message });
     }
     let _lock = lock(directory)?;
-    let (file, mut told) = (File::open_to_check(directory)?, 0);
+    let (file, mut reported) = (File::open_to_check(directory)?, 0);
     if !file.is_sound()? {
-        told += 1;
+        reported += 1;
         report(&Finding {
             r#where: path.display().to_string(),
             message: "pages fail their checksums; what is whole was taken up".into(),
@@ -41,10 +43,10 @@ pub fn check(
     let mut check = file.check()?;
     loop {
         let (findings, more) = check.step()?;
-        told += findings.len() as u64;
+        reported += findings.len() as u64;
         findings.iter().for_each(&mut report);
         if !more {
-            return Ok((check.looked_at(), told));
+            return Ok((check.rows_checked(), reported));
         }
     }
 }

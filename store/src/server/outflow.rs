@@ -12,7 +12,7 @@ use super::status::status;
 use crate::engine::{Check, EngineError, Export};
 
 /// Time that a part may wait for its reader.
-const READER_TIMEOUT: Duration = Duration::from_secs(30);
+const PART_TIMEOUT: Duration = Duration::from_secs(30);
 /// Parts that are sent ahead of the reader.
 const AHEAD: usize = 2;
 
@@ -48,7 +48,7 @@ impl PartSource for Check {
     fn next(&mut self) -> Result<(CheckProgress, bool), EngineError> {
         let (findings, more) = self.step()?;
         let progress = CheckProgress {
-            rows: self.looked_at(),
+            rows: self.rows_checked(),
             findings,
             done: !more,
             revision: self.revision(),
@@ -80,10 +80,10 @@ pub(super) fn send_parts<T: PartSource>(mut source: T) -> Parts<T::Part> {
                     return;
                 }
             };
-            let sent = tokio::time::timeout(READER_TIMEOUT, parts.send(part)).await;
+            let sent = tokio::time::timeout(PART_TIMEOUT, parts.send(part)).await;
             if sent.is_err() {
                 tracing::info!(
-                    "a client did not read for {READER_TIMEOUT:?}; its backup or check is ended"
+                    "a client did not read for {PART_TIMEOUT:?}; its backup or check is ended"
                 );
             }
             if last || !matches!(sent, Ok(Ok(()))) {

@@ -14,7 +14,7 @@ use crate::engine::{Notice, OpenWatch, Scan, SubscriberQueue};
 
 /// Time that one page of a snapshot may wait for its reader. The snapshot's view of the store keeps old pages of the
 /// file alive.
-const READER_TIMEOUT: Duration = Duration::from_secs(10);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rows of a page. Its size in bytes is bounded by the scan.
 const ROWS: usize = 4096;
 
@@ -67,13 +67,13 @@ async fn snapshot(mut scan: Scan, queue: &SubscriberQueue, replies: &Replies) ->
         };
         if !rows.is_empty() {
             let rows = reply(watch_reply::Reply::Snapshot(Rows { rows }));
-            match tokio::time::timeout(READER_TIMEOUT, replies.send(rows)).await {
+            match tokio::time::timeout(PAGE_TIMEOUT, replies.send(rows)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return ControlFlow::Break(()),
                 Err(_) => {
                     queue.end(
                         Why::TooSlow,
-                        format!("the snapshot was not read for {READER_TIMEOUT:?}"),
+                        format!("the snapshot was not read for {PAGE_TIMEOUT:?}"),
                     );
                     drop(scan);
                     follow(queue, replies).await;

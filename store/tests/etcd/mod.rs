@@ -190,10 +190,10 @@ pub fn ctl(endpoints: &str, args: &[&str]) -> String {
     command.env("ETCDCTL_API", "3");
     let output = command.args(["--endpoints", endpoints]).args(args).output();
     let output = output.expect("etcdctl is installed");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "etcdctl {args:?}: {said}{error}");
-    said
+    assert!(output.status.success(), "etcdctl {args:?}: {text}{error}");
+    text
 }
 
 /// Returns true if a member answers and has a leader.

@@ -54,8 +54,8 @@ impl Three {
             let mut namespace = Command::new("unshare");
             namespace.args(["--net", "sh", "-c", "echo up; exec sleep infinity"]);
             let mut namespace = namespace.stdout(Stdio::piped()).spawn().unwrap();
-            let mut said = [0; 3];
-            std::io::Read::read_exact(namespace.stdout.as_mut().unwrap(), &mut said).unwrap();
+            let mut output = [0; 3];
+            std::io::Read::read_exact(namespace.stdout.as_mut().unwrap(), &mut output).unwrap();
             let pid = namespace.id();
             sh(&format!(
                 "ip link add v{n} type veth peer name e netns {pid}
@@ -127,9 +127,9 @@ impl Three {
             if !etcd::healthy(&format!("{}:2379", address(n))) {
                 continue;
             }
-            let said = etcd::ctl(&endpoint(n), &["endpoint", "status", "-w", "json"]);
-            let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-            let status = &said[0]["Status"];
+            let output = etcd::ctl(&endpoint(n), &["endpoint", "status", "-w", "json"]);
+            let output: serde_json::Value = serde_json::from_str(&output).unwrap();
+            let status = &output[0]["Status"];
             if status["leader"] == status["header"]["member_id"] {
                 return n;
             }

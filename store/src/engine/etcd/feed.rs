@@ -91,7 +91,7 @@ struct HeadWatch {
 }
 
 /// Reason why a connection was given up.
-enum Stop {
+enum FeedStop {
     Again(String),
     Gap(String),
 }
@@ -104,18 +104,18 @@ impl HeadWatch {
                     let reconnect = Arc::clone(&self.reconnect);
                     tokio::select! {
                         stop = self.follow(stream) => stop,
-                        () = reconnect.notified() => Stop::Again("a head that must exist did not arrive".into()),
+                        () = reconnect.notified() => FeedStop::Again("a head that must exist did not arrive".into()),
                     }
                 }
                 Err(trouble) => trouble.into(),
             };
             match stop {
-                Stop::Again(why) => {
+                FeedStop::Again(why) => {
                     self.health.watch(Some(why));
                     self.link.leave();
                     tokio::time::sleep(PAUSE).await;
                 }
-                Stop::Gap(why) => {
+                FeedStop::Gap(why) => {
                     // The writer may be gone.
                     let _ = self.heads.send(FeedItem::Gap(why)).await;
                     return;
@@ -137,18 +137,18 @@ impl HeadWatch {
             .await
     }
 
-    async fn follow(&mut self, mut stream: WatchStream) -> Stop {
+    async fn follow(&mut self, mut stream: WatchStream) -> FeedStop {
         loop {
             let message = match stream.message().await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Stop::Again("etcd has ended the watch".into()),
-                Err(error) => return Stop::Again(words(&error)),
+                Ok(None) => return FeedStop::Again("etcd has ended the watch".into()),
+                Err(error) => return FeedStop::Again(words(&error)),
             };
             if message.compact_revision() > 0 {
-                return Stop::Gap("etcd's history was compacted before it was seen".into());
+                return FeedStop::Gap("etcd's history was compacted before it was seen".into());
             }
             if message.canceled() {
-                return Stop::Again(message.cancel_reason().to_owned());
+                return FeedStop::Again(message.cancel_reason().to_owned());
             }
             self.health.watch(None);
             for event in message.events() {
@@ -156,22 +156,22 @@ impl HeadWatch {
                 self.next = kv.mod_revision() + 1;
                 let fed = match event.event_type() {
                     EventType::Put => FeedItem::Head(kv.mod_revision(), kv.value().to_vec()),
-                    EventType::Delete => return Stop::Gap(format!("{} was deleted", self.key)),
+                    EventType::Delete => return FeedStop::Gap(format!("{} was deleted", self.key)),
                 };
                 if self.heads.send(fed).await.is_err() {
-                    return Stop::Gap("nobody listens".into());
+                    return FeedStop::Gap("nobody listens".into());
                 }
             }
         }
     }
 }
 
-impl From<CallError> for Stop {
+impl From<CallError> for FeedStop {
     fn from(trouble: CallError) -> Self {
         match trouble {
-            CallError::Unreachable(why) => Stop::Again(why),
-            CallError::Refused(error) => Stop::Again(error.to_string()),
-            CallError::Compacted => Stop::Gap("etcd's history was compacted".into()),
+            CallError::Unreachable(why) => FeedStop::Again(why),
+            CallError::Refused(error) => FeedStop::Again(error.to_string()),
+            CallError::Compacted => FeedStop::Gap("etcd's history was compacted".into()),
         }
     }
 }

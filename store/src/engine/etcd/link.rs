@@ -181,9 +181,9 @@ impl Link {
             Some(user) => format!("etcd does not let user {user:?} in"),
             None => "etcd asks for a user".to_owned(),
         };
-        let mend = format!("check user=, and the password in password-file= or {PASSWORD}");
+        let advice = format!("check user=, and the password in password-file= or {PASSWORD}");
         CallError::Refused(EngineError::AccessDenied(format!(
-            "{who}: {message}; {mend}"
+            "{who}: {message}; {advice}"
         )))
     }
 }
@@ -191,8 +191,8 @@ impl Link {
 fn password(url: &EtcdUrl) -> Result<String, EngineError> {
     let Some(path) = &url.password_file else {
         return std::env::var(PASSWORD).map_err(|_| {
-            let mend = format!("name a password-file= or set {PASSWORD}");
-            EngineError::AccessDenied(format!("user= without a password; {mend}"))
+            let advice = format!("name a password-file= or set {PASSWORD}");
+            EngineError::AccessDenied(format!("user= without a password; {advice}"))
         });
     };
     let text = std::fs::read_to_string(path).map_err(|source| EngineError::Open {

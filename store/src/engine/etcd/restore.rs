@@ -26,7 +26,7 @@ use super::plan;
 use super::retry::retry;
 use crate::engine::error::EngineError;
 use crate::engine::layout::{CHECKPOINTS, KEYSPACES, ROWS, USED};
-use crate::engine::restore::{RestoreError, Restored, pour};
+use crate::engine::restore::{RestoreError, RestoreSummary, read_into};
 use crate::engine::write_set::{Table, Write, WriteSet};
 
 /// Entries that are taken from memory at once.
@@ -35,10 +35,10 @@ const SOME: usize = 2000;
 const BYTES: usize = 4 << 20;
 
 /// Creates a store under a prefix of etcd from a backup. Do not call this within a runtime.
-pub(crate) fn restore(url: EtcdUrl, backup: &Path) -> Result<Restored, RestoreError> {
+pub(crate) fn restore(url: EtcdUrl, backup: &Path) -> Result<RestoreSummary, RestoreError> {
     let memory = Builder::new().create_with_backend(InMemoryBackend::new());
     let database = memory.map_err(EngineError::from)?;
-    let restored = pour(&database, backup)?;
+    let restored = read_into(&database, backup)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,12 +53,12 @@ pub(super) fn unfinished(keys: &Keys) -> EngineError {
         path: keys.restoring().into(),
         message: format!(
             "a backup is being restored there, or was and did not come to its end: wait for it, or {}",
-            mend(keys)
+            advice(keys)
         ),
     }
 }
 
-fn mend(keys: &Keys) -> String {
+fn advice(keys: &Keys) -> String {
     let prefix = keys.prefix();
     format!("empty the prefix (`etcdctl del --prefix {prefix}`) and restore again")
 }

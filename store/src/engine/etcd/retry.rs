@@ -31,12 +31,12 @@ pub(super) async fn retry<T>(
         let heard = link.heard().map_or(begun, |heard| heard.max(begun));
         if heard.elapsed() >= START || begun.elapsed() >= MOST {
             let url = link.url();
-            let mend = match url.tls {
+            let advice = match url.tls {
                 true => "that it runs there, has a quorum, and that ca=, cert= and key= fit",
                 false => "that it runs there, has a quorum, and does not want TLS (etcds://)",
             };
             return Err(EngineError::Unreachable(format!(
-                "cannot reach etcd at {url}: no answer for {:.0?}: {last}; check {mend}",
+                "cannot reach etcd at {url}: no answer for {:.0?}: {last}; check {advice}",
                 heard.elapsed()
             )));
         }
