@@ -4,7 +4,7 @@
 //! 2. The packet itself is sent on, to the port of its destination if that is known, otherwise to all other ports.
 //! 3. Packets of a known source stay in the switch: they go to the port of their destination, or to all other ports.
 //!
-//! This takes two tables with one rule a host in each. A switch that has only one (OpenFlow 1.0) gets a rule for each
+//! Two tables, with one rule a host in each, are needed for this. A switch that has only one (OpenFlow 1.0) gets a rule for each
 //! pair of known hosts instead.
 
 use std::process::ExitCode;
@@ -65,7 +65,7 @@ impl App for LearningSwitch {
                 [Group::Switch(*dpid)].into_iter().chain(hosts).collect()
             }
             RuleInput::Row(row) => match row.of(&MACS) {
-                // With one table all other hosts have a rule for packets from this one.
+                // A switch with one table: all other hosts have a rule for packets from this one.
                 Some(((dpid, mac), ..)) if has_one_table(dpid, view) => {
                     let others = hosts(dpid, view).map(|(other, _)| other);
                     let others = others.filter(|other| *other != mac);

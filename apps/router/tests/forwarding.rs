@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_no_panic(data in proptest::collection::vec(any::<u8>(), 0..80), group: bool, arp: bool) {
+    fn garbage_causes_no_panic(data in proptest::collection::vec(any::<u8>(), 0..80), group: bool, arp: bool) {
         let mut data = data;
         if group && data.len() > 6 { data[..6].fill(0xff); }
         if arp && data.len() > 22 { data[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]); }
@@ -225,7 +225,7 @@ fn punted() -> Vec<PuntedFrame> {
 }
 
 #[test]
-fn what_is_punted_comes_out_where_it_belongs() {
+fn punted_frames_come_out_where_they_belong() {
     for PuntedFrame {
         what,
         at,

@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_stored_a_tree_without_loops_comes_out(
+    fn any_stored_tree_settles_without_loops(
         net in any_net(), stored in proptest::collection::btree_map((1u64..9).prop_map(Dpid), 1u32..20, 0..8)
     ) {
         let graph = graph(&net, &BTreeMap::new());

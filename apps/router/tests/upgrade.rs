@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn what_settled_stays_settled(net in any_net(), weights in any_weights()) {
+    fn settled_trees_stay_as_they_are(net in any_net(), weights in any_weights()) {
         let mut bench = net.bench::<V2>(&Rows::new());
         for (at, weight) in weights {
             weigh(&mut bench, at, weight);
@@ -178,7 +178,7 @@ fn a_path_that_no_computation_would_choose_passes_both_upgrades() {
 }
 
 #[test]
-fn a_weight_that_nobody_was_there_to_see_counts_at_the_next_resume() {
+fn a_weight_set_while_no_instance_was_live_counts_at_the_next_resume() {
     let two = diamond().bench::<V2>(&Rows::new());
     let mut rows = two.own_rows();
     rows.put(&WEIGHTS, &(Dpid(1), OVER_2).text(), &5).unwrap();

@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_come_back(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], name in "[a-z/]{0,9}") {
+        fn keys_survive_being_text(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], name in "[a-z/]{0,9}") {
             let key = (Dpid(dpid), MacAddr(mac), port);
             prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
             let key = (Ipv4Addr::from(ip), name);

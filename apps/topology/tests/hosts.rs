@@ -78,7 +78,7 @@ fn what_a_frame_says_of_its_sender() {
 }
 
 #[test]
-fn nobody_is_learned_on_a_link_port_or_one_that_is_not_known_yet() {
+fn no_host_is_learned_on_a_link_port_or_an_unknown_one() {
     let mut lab = Lab::pair();
     assert!(lab.arp(at(1, 1), mac(1), [10, 0, 0, 1]).is_empty());
     lab.port_is(at(1, 2), false);
@@ -111,7 +111,7 @@ fn a_host_that_moves_back_is_noticed_for_its_rule_there_was_removed() {
 }
 
 #[test]
-fn an_address_is_the_last_ones_who_said_it() {
+fn an_address_belongs_to_the_host_that_used_it_last() {
     let mut lab = Lab::pair();
     lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
     lab.arp(at(1, 2), mac(1), [10, 0, 0, 2]);
@@ -157,7 +157,7 @@ fn hosts_go_with_their_port_and_stay_with_their_switch() {
 }
 
 #[test]
-fn there_is_an_end_to_how_many_are_learned() {
+fn the_number_of_hosts_is_bounded() {
     let mut lab = Lab::pair();
     let nth = |n: usize| {
         let [.., a, b] = n.to_be_bytes();

@@ -206,7 +206,7 @@ fn after_a_resync_of_one_switch_its_ports_are_those_of_the_view() {
 }
 
 #[test]
-fn local_is_none_of_our_ports() {
+fn local_is_left_out() {
     let mut lab = Lab::new(&[], []);
     lab.event(Event::SwitchUp(Switch::new(Dpid(1), [1, port::LOCAL])));
     lab.run(2000);
@@ -216,7 +216,7 @@ fn local_is_none_of_our_ports() {
 }
 
 #[test]
-fn foreign_lldp_and_probes_of_nobody_say_nothing() {
+fn foreign_lldp_and_probes_of_unknown_ports_change_nothing() {
     let mut lab = Lab::pair();
     let mut foreign = probe(at(1, 1)).to_vec();
     let magic = foreign.windows(8).position(|w| w == b"morpheus").unwrap();
@@ -248,7 +248,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_bytes_are_a_panic(data in proptest::collection::vec(any::<u8>(), 0..100), port in 0u32..7) {
+    fn no_bytes_cause_a_panic(data in proptest::collection::vec(any::<u8>(), 0..100), port in 0u32..7) {
         let mut lab = Lab::pair();
         let before = lab.links();
         prop_assert!(lab.punt(at(1, port), data).error.is_none());
@@ -256,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bent_probe_is_a_panic(bend in proptest::collection::vec((0usize..60, any::<u8>()), 1..4), length in 0usize..60) {
+    fn no_damaged_probe_causes_a_panic(bend in proptest::collection::vec((0usize..60, any::<u8>()), 1..4), length in 0usize..60) {
         let mut lab = Lab::pair();
         let mut frame = probe(at(1, 1)).to_vec();
         for (at, byte) in bend {

@@ -1,4 +1,4 @@
-//! In-flight turns from acceptance by the proxy until they are durable.
+//! Turns in flight, from acceptance by the proxy until they are durable.
 //!
 //! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile. Each
 //!    transaction names the turn that it follows, so that none is applied without those before it.

@@ -1,4 +1,4 @@
-//! In-flight turns: made, and not durable yet.
+//! Turns in flight: made, and not durable yet.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl InFlightTurn {
     }
 }
 
-/// At most one turn that the proxy has not accepted, and behind it those that are not durable yet.
+/// The turn that the proxy has not accepted, if there is one, and before it those that are not durable yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct InFlight {
     pub(super) accepting: Option<InFlightTurn>,

@@ -18,13 +18,13 @@ const AWAY: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_mil
 
 #[derive(Debug, Clone, Default)]
 pub(super) enum WatchState {
-    /// To be started.
+    /// Has to be started.
     #[default]
     Idle,
     /// The store was asked which keyspace to follow.
     Asking,
     Watching,
-    /// To be started at this time.
+    /// Has to be started at this time.
     Waiting(Instant),
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Flags {
     /// The instance's id
     #[arg(long, value_name = "ID", required_unless_present_any = ["version", "schema"])]
     instance: Option<String>,
-    /// Where the sockets of the store and of the proxy are
+    /// Folder with the sockets of the store and of the proxy
     #[arg(long, value_name = "DIR", required_unless_present_any = ["version", "schema"])]
     run_dir: Option<PathBuf>,
     /// The node's name

@@ -197,7 +197,7 @@ async fn cell(store: &Client) -> Option<String> {
 }
 
 #[tokio::test]
-async fn it_survives_the_proxy_and_the_store_and_dies_of_its_app() {
+async fn it_survives_the_proxy_and_the_store_and_ends_with_a_panic_of_its_app() {
     let dir = tempfile::tempdir().unwrap();
     let (stop, stopped) = serve(dir.path());
     let store = Client::new(dir.path().join("store.sock"));

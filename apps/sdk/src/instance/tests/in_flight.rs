@@ -1,4 +1,4 @@
-//! In-flight turns that are refused, unanswered or reverted.
+//! Turns in flight that are refused, unanswered or reverted.
 
 use std::time::Duration;
 
