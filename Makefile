@@ -96,7 +96,7 @@ bench-store:
 	  { test ! -d /dev/shm || TMPDIR=/dev/shm target/release/examples/bench target/release/morph-stored 1000000 flat \
 	      | sed 's,^RESULT bench/\([^ ]\),RESULT bench/without a disk: \1,'; } && \
 	  $(CARGO) test --release -p morph-sdk --lib -- --ignored --nocapture --test-threads 1 costs \
-	      | sed -n 's,.*| \(.*\) |$$,RESULT bench/\1,p'; } | scripts/results store/RESULTS.md
+	      | sed -n 's,.*\(RESULT bench/.*\),\1,p'; } | scripts/results store/RESULTS.md
 
 CHECK ?= licenses bans sources
 

@@ -255,7 +255,11 @@ fn events_are_skipped_with_the_fence_only_and_from_where_the_cursor_is() {
     let fence = || op::fence("a", "n", 2, "1.1.0");
     for (ops, reason, said) in [
         (vec![skip(5, 6)], Reason::Invalid, "only after its fence"),
-        (vec![skip(5, 6), fence()], Reason::Invalid, "only after its fence"),
+        (
+            vec![skip(5, 6), fence()],
+            Reason::Invalid,
+            "only after its fence",
+        ),
         (vec![fence(), skip(4, 6)], Reason::Conflict, "1:5, not 1:4"),
         (vec![fence(), skip(6, 7)], Reason::Conflict, "1:5, not 1:6"),
         (vec![fence(), skip(5, 5)], Reason::Invalid, "is not past"),

@@ -68,7 +68,7 @@ fn a_translated_turn() {
     assert!(through.store.keyspace("cells", 1)["lines/7"].contains("\"9\":129"));
     let (one, other) = (median(one), median(other));
     println!(
-        "| `down` in each turn, a group of {COLUMNS} rows: the instance's time | {:.1} µs | natively: {:.1} µs | {:.2} |",
+        "RESULT bench/`down` in each turn, a group of {COLUMNS} rows: the instance's time | {:.1} µs | natively: {:.1} µs | {:.2}",
         one * 1e6,
         other * 1e6,
         one / other
@@ -97,7 +97,7 @@ fn a_shadow_in_another_schema() {
     let rows = f64::from(LINES * COLUMNS);
     let rate = rows / (world.spent - before).as_secs_f64();
     println!(
-        "| shadow in the instance, each group mapped there and back | {:.0} k rows/s | | |",
+        "RESULT bench/shadow in the instance, each group mapped there and back | {:.0} k rows/s",
         rate / 1000.0
     );
 }
