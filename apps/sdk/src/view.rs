@@ -145,7 +145,9 @@ fn read<K, V: DeserializeOwned>(table: &Table<K, V>, key: &str, value: &Value) -
     match V::deserialize(value) {
         Ok(value) => Some(value),
         Err(error) => {
-            tracing::warn!("row {table:?}.{key} is ignored: {error}: {value}");
+            tracing::warn!(
+                "row {table:?}.{key} counts as absent, as it is not of its table's type: {error}: {value}"
+            );
             None
         }
     }

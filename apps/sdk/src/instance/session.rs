@@ -43,7 +43,7 @@ impl<A: App> Instance<A> {
     pub(super) fn pause(&mut self) {
         self.stop();
         if matches!(self.role, Role::Live(_)) {
-            tracing::info!("paused");
+            tracing::info!("paused: no longer live, follows the store");
         }
         self.role = Role::Paused;
     }
@@ -95,7 +95,10 @@ impl<A: App> Instance<A> {
             // The session ends and the driver attaches again, as the reason may pass: a proxy that was just started
             // does not know the apps yet.
             Record::Refused(refused) => {
-                tracing::warn!("the proxy refused the session: {}", refused.message);
+                tracing::warn!(
+                    "the proxy refused the session, another one is begun: {}",
+                    refused.message
+                );
             }
         }
         Ok(())
@@ -148,7 +151,7 @@ impl<A: App> Instance<A> {
         self.drop_unaccepted();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);
-        tracing::info!("live: epoch {}, cursor {cursor}", resume.epoch);
+        tracing::info!("live in epoch {}, after event {cursor}", resume.epoch);
         self.role = Role::Live(LiveState {
             epoch: resume.epoch,
             cursor,
