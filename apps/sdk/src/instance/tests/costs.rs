@@ -57,15 +57,15 @@ fn median(mut all: Vec<f64>) -> f64 {
 #[test]
 #[ignore = "it measures: make bench-store"]
 fn a_translated_turn() {
-    let (mut native, mut through) = (live(2, 200), live(1, 200));
+    let (mut native, mut translated) = (live(2, 200), live(1, 200));
     let (mut one, mut other) = (Vec::new(), Vec::new());
     for round in 0..30 {
-        one.push(turns(&mut through, round));
+        one.push(turns(&mut translated, round));
         other.push(turns(&mut native, round));
     }
     // Both wrote the same cells.
     assert_eq!(native.store.keyspace("cells", 1)["cells/7/9"], "129");
-    assert!(through.store.keyspace("cells", 1)["lines/7"].contains("\"9\":129"));
+    assert!(translated.store.keyspace("cells", 1)["lines/7"].contains("\"9\":129"));
     let (one, other) = (median(one), median(other));
     println!(
         "RESULT bench/`down` in each turn, a group of {COLUMNS} rows: the instance's time | {:.1} µs | natively: {:.1} µs | {:.2}",

@@ -505,7 +505,7 @@ fn durables(world: &mut World<Cells>) -> Vec<String> {
     words.filter(|word| word.starts_with("Durable")).collect()
 }
 
-/// Checks that the proxy keeps an event until a crash of the store can no longer take its turn back.
+/// Checks that the proxy keeps an event until a crash of the store can no longer lose its turn.
 #[test]
 fn an_unsynced_turn_is_durable_for_the_proxy_once_it_is_on_disk() {
     let mut world = unsynced();

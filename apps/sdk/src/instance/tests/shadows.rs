@@ -139,17 +139,17 @@ proptest! {
     #[test]
     fn translated_turns_have_the_same_effects_as_native_ones(incidents in incidents()) {
         let native = run(2, &incidents);
-        let through = run(1, &incidents);
+        let translated = run(1, &incidents);
         let keys = |world: &World<Cells>| world.rules.keys().cloned().collect::<Vec<_>>();
-        prop_assert_eq!(keys(&native), keys(&through));
+        prop_assert_eq!(keys(&native), keys(&translated));
         let new = rows(native.store.keyspace("cells", 1));
-        let old = rows(through.store.keyspace("cells", 1));
+        let old = rows(translated.store.keyspace("cells", 1));
         prop_assert_eq!(&up::<V1ToV2>(&old).unwrap(), &new);
         prop_assert_eq!(&down::<V1ToV2>(&new).unwrap(), &old);
         // The shadow of the one has the rows of the other's primary.
         prop_assert_eq!(rows(native.store.keyspace("cells", 2)), old);
-        prop_assert_eq!(rows(through.store.keyspace("cells", 2)), new);
-        for world in [native, through] {
+        prop_assert_eq!(rows(translated.store.keyspace("cells", 2)), new);
+        for world in [native, translated] {
             let keyspace = &world.store.state.keyspaces[&("cells".to_owned(), 2)];
             let primary = &world.store.state.keyspaces[&("cells".to_owned(), 1)];
             prop_assert!(keyspace.watermark >= primary.modified);
