@@ -1,4 +1,4 @@
-//! What morphd counts of upgrades since its start.
+//! Counts of the upgrades that ended since morphd's start.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ pub const BOUNDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// How often something took how long.
+/// Durations, counted by length.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Histogram {
-    /// Of each bound, those not above it and above the one before.
+    /// Number of durations up to each bound, and above the bound before.
     pub buckets: [u64; BOUNDS.len()],
-    /// Of all.
+    /// Sum of all durations, in seconds.
     pub sum: f64,
-    /// All, also those above the last bound.
+    /// Number of all durations, also of those above the last bound.
     pub count: u64,
 }
 
@@ -33,24 +33,22 @@ impl Histogram {
 /// The upgrades of one app that ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Upgrades {
-    /// Committed.
     pub committed: u64,
-    /// Rolled back.
     pub rolled_back: u64,
     /// Events that waited while they were handed over.
     pub held: u64,
-    /// Of them, those that were delivered before.
+    /// Held events that had been delivered before.
     pub replayed: u64,
-    /// From the hold to the resume, on the way forth and on the way back.
+    /// Times from the hold to the resume, forward and back.
     pub handovers: Histogram,
 }
 
-/// By app.
+/// Counts of each app.
 #[derive(Debug, Clone, Default)]
 pub struct Counts(pub BTreeMap<String, Upgrades>);
 
 impl Counts {
-    /// An upgrade ended like this.
+    /// Counts the last status of an upgrade.
     pub fn ended(&mut self, status: &UpgradeStatus) {
         let upgrades = self.0.entry(status.app.clone()).or_default();
         match status.step() {

@@ -6,30 +6,25 @@
 //! | [`config`] | flags, file, defaults |
 //! | [`process`], [`children`], [`priority`], [`realtime`], [`log`] | child processes that outlive morphd: their users, priority and logs |
 //! | [`bundle`], [`release`] | releases: their files, and which of them may run together |
-//! | [`records`], [`proxy`] | apps, releases and upgrades in the store; calls to the proxy |
-//! | [`app`], [`upgrade`], [`restarts`], [`pulse`], [`answers`] | the machines: no clock, no async |
-//! | [`supervisor`] | the driver |
+//! | [`machine`] | all decisions, without clock, process, store or proxy |
+//! | [`supervisor`] | the driver: feeds the machine and carries out what it asks for |
+//! | [`records`], [`proxy`] | records in the store; calls to the proxy |
 //! | [`management`] | management API |
 //! | [`metrics`], [`counts`] | metrics for Prometheus |
 
-pub mod answers;
-pub mod app;
 pub mod boot;
 pub mod bundle;
 pub mod children;
 pub mod config;
 pub mod counts;
 pub mod log;
+pub mod machine;
 pub mod management;
 pub mod metrics;
 pub mod priority;
 pub mod process;
 pub mod proxy;
-pub mod pulse;
 pub mod realtime;
 pub mod records;
 pub mod release;
-pub mod restarts;
 pub mod supervisor;
-pub mod suspicion;
-pub mod upgrade;

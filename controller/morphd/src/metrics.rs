@@ -52,22 +52,22 @@ impl Source {
     async fn page(&self) -> String {
         let supervisor = async {
             let (sender, receiver) = oneshot::channel();
-            let request = Event::Asked(Box::new(Request::Figures(sender)));
+            let request = Event::Request(Box::new(Request::Overview(sender)));
             self.post.send(request).await.ok()?;
             receiver.await.ok()?.ok()
         };
-        let (figures, slots, switches, store) = tokio::join!(
+        let (overview, slots, switches, store) = tokio::join!(
             within(supervisor),
             within(async { self.proxy.slots().await.ok() }),
             within(async { self.proxy.switches().await.ok() }),
             within(async { self.store.status().await.ok() }),
         );
-        let figures = figures.unwrap_or_default();
+        let overview = overview.unwrap_or_default();
         let readings = Readings {
-            apps: figures.apps,
-            parts: figures.parts,
-            upgrades: figures.upgrades,
-            counts: figures.counts,
+            apps: overview.apps,
+            parts: overview.daemons,
+            upgrades: overview.upgrades,
+            counts: overview.counts,
             slots: slots.map(|reply| reply.slots),
             switches: switches.map(|reply| reply.switches),
             store,

@@ -19,6 +19,7 @@ use rustix::thread::set_no_new_privs;
 use tokio::io::unix::AsyncFd;
 
 use crate::children::Credentials;
+use crate::machine::liveness::CpuTime;
 
 /// End of a process, as far as its parent learns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +58,6 @@ pub struct SpawnOptions {
     pub limits: Vec<(Resource, u64)>,
     /// Variables added to the child's environment.
     pub environment: Vec<(&'static str, &'static str)>,
-}
-
-/// Use of the processors by a process, as the kernel reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CpuTime {
-    /// CPU time of all its threads since the start, in clock ticks of 10 ms.
-    pub ticks: u64,
-    /// The process runs, or waits for a processor or a disk.
-    pub runnable: bool,
 }
 
 /// Scheduling priority that was asked for; `Priority` names the levels.

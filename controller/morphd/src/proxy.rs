@@ -15,14 +15,14 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
-/// What concerns only the proxy is answered at once.
+/// Longest wait for an answer that concerns only the proxy.
 const LOCAL: Duration = Duration::from_secs(2);
-/// What is asked of switches may take a round trip to a slow one.
+/// Longest wait for an answer of switches: it may take a round trip to a slow one.
 const SWITCHES: Duration = Duration::from_secs(10);
-/// Flow tables are large.
+/// Longest message, in bytes: flow tables are large.
 const MESSAGE: usize = 256 * 1024 * 1024;
 
-/// A handle: cheap to clone, connects on its first call and again after the proxy was away.
+/// Client of the proxy: cheap to clone, connects on its first call and again after the proxy was away.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     client: ProxyClient<Channel>,
@@ -48,7 +48,7 @@ async fn within<T>(
 }
 
 impl Proxy {
-    /// Of the proxy on this socket.
+    /// Client of the proxy on this socket.
     pub fn new(socket: &Path) -> Self {
         let channel = morph_api::unix::connect_lazy(socket);
         Proxy {
@@ -56,19 +56,19 @@ impl Proxy {
         }
     }
 
-    /// Everything that happens.
+    /// Stream of everything that happens, first a snapshot.
     pub async fn observe(&self) -> Result<Streaming<Observation>, Status> {
         within(LOCAL, self.client.clone().observe(ObserveRequest {})).await
     }
 
-    /// The present apps.
+    /// Tells the proxy which apps are present.
     pub async fn configure(&self, configuration: Configuration) -> Result<(), Status> {
         within(LOCAL, self.client.clone().configure(configuration))
             .await
             .map(drop)
     }
 
-    /// Holds a slot.
+    /// Holds the slot of an app.
     pub async fn hold(
         &self,
         app: &str,
@@ -91,8 +91,8 @@ impl Proxy {
         within(limit, self.client.clone().resume(request)).await
     }
 
-    /// Tells an instance something.
-    pub async fn tell(
+    /// Sends an instruction to an instance.
+    pub async fn instruct(
         &self,
         app: &str,
         instance: &str,
@@ -111,7 +111,7 @@ impl Proxy {
             .map(drop)
     }
 
-    /// The event that an instance died with, if there is one to blame.
+    /// Event that an instance died with, if there is a single one.
     pub async fn suspect(&self, app: &str, instance: &str) -> Result<SuspectReply, Status> {
         let request = SuspectRequest {
             app: app.to_owned(),
@@ -120,32 +120,31 @@ impl Proxy {
         within(LOCAL, self.client.clone().suspect(request)).await
     }
 
-    /// Queues an event that was set aside; says where.
+    /// Queues a quarantined event again, and says where.
     pub async fn retry(&self, request: RetryRequest) -> Result<RetryReply, Status> {
         within(LOCAL, self.client.clone().retry(request)).await
     }
 
-    /// All slots.
     pub async fn slots(&self) -> Result<SlotsReply, Status> {
         within(LOCAL, self.client.clone().slots(SlotsRequest {})).await
     }
 
-    /// All connected switches.
+    /// Switches that are connected.
     pub async fn switches(&self) -> Result<SwitchesReply, Status> {
         within(SWITCHES, self.client.clone().switches(SwitchesRequest {})).await
     }
 
-    /// Ports of a switch.
+    /// Ports of a switch, asked of the switch.
     pub async fn ports(&self, dpid: u64) -> Result<PortsReply, Status> {
         within(SWITCHES, self.client.clone().ports(PortsRequest { dpid })).await
     }
 
-    /// Rules in a switch.
+    /// Rules in a switch, asked of the switch.
     pub async fn flows(&self, dpid: u64) -> Result<FlowsReply, Status> {
         within(SWITCHES, self.client.clone().flows(FlowsRequest { dpid })).await
     }
 
-    /// Deletes an app's rules.
+    /// Deletes an app's rules on all switches.
     pub async fn clean(&self, app: &str, id: u8) -> Result<CleanReply, Status> {
         let request = CleanRequest {
             app: app.to_owned(),
@@ -154,7 +153,7 @@ impl Proxy {
         within(SWITCHES, self.client.clone().clean(request)).await
     }
 
-    /// Deletes all of our rules on a switch.
+    /// Deletes all of Morpheus's rules on a switch.
     pub async fn clean_switch(&self, dpid: u64) -> Result<CleanSwitchReply, Status> {
         let request = CleanSwitchRequest { dpid };
         within(SWITCHES, self.client.clone().clean_switch(request)).await

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::process::{CpuTime, Process};
+use crate::machine::liveness::CpuTime;
+use crate::process::Process;
 
 /// Time between two measurements of a process's CPU time.
 const PERIOD: Duration = Duration::from_millis(500);

@@ -1,8 +1,8 @@
-//! Morpheus's own records in the store: which apps there are, which releases, and the last upgrade of each app.
+//! Reads and writes Morpheus's own records in the store ([`crate::machine::record`]).
 //!
-//! They stand outside any app's schema, and every write names the revision that it replaces. The supervisor is their
-//! only writer (its lock says so); a write whose outcome is unknown is read back. What a morphd that was killed has
-//! still on its way to the store is void once the next one has taken the records over.
+//! Every write names the revision that it replaces. The supervisor is the only writer (its lock says so); a write whose
+//! outcome is unknown is read back. What a morphd that was killed has still on its way to the store is void once the next one
+//! has taken the records over.
 
 mod claim;
 
@@ -10,281 +10,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use morph_api::store::{Checkpoint, Committed, Expect, Op, Reason, Row, Seq, Transaction};
+use morph_api::store::{Checkpoint, Committed, Expect, Op, Reason, Row, Transaction};
 use morph_store::{Client, Refusal, Unavailable, op};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
 
 use self::claim::Claim;
-use crate::app::InstanceId;
-use crate::boot::Moment;
-use crate::suspicion::Suspicion;
-
-/// Table of [`AppRow`], by name.
-pub const APPS: &str = "apps";
-/// Table of [`ReleaseRow`], by `NAME/VERSION`.
-pub const RELEASES: &str = "releases";
-/// Table of [`UpgradeRow`], the last one of each app, by the app's name.
-pub const UPGRADES: &str = "upgrades";
-
-/// Table of [`UpgradeRow`], of upgrades that ended: the app's name, the start's time and the id are the key.
-pub const HISTORY: &str = "history";
-
-/// Table of [`crate::suspicion::EventRow`], events that were set aside, by id.
-pub const EVENTS: &str = "events";
+use crate::machine::InstanceId;
+use crate::machine::record::{Fenced, Fencing, Write};
 
 /// Between two tries while the store is away.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How often a refused expectation is read again before it is taken as a refusal.
+/// Times that a refused expectation is read again before it is taken as a refusal.
 const CONFLICTS: u32 = 5;
 
-/// What is wanted of an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Desired {
-    /// An instance is live.
-    Running,
-    /// Its rules and state stay.
-    Stopped,
-    /// Its state stays.
-    Removed,
-}
-
-/// An app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppRow {
-    /// In its manifest.
-    pub id: u8,
-    /// The permanent release.
-    pub release: semver::Version,
-    /// What is wanted.
-    pub desired: Desired,
-    /// Let in by the last fence.
-    #[serde(default)]
-    pub instance: String,
-    /// Of the last fence.
-    #[serde(default)]
-    pub epoch: u64,
-    /// The release that was permanent before: an app that keeps dying goes back to it.
-    #[serde(default)]
-    pub former: Option<semver::Version>,
-    /// It kept dying.
-    #[serde(default)]
-    pub trouble: Option<Trouble>,
-    /// The event that its instances die of, perhaps.
-    #[serde(default)]
-    pub suspicion: Option<Suspicion>,
-}
-
-/// A crash loop, and what was done about it. It stays on record until another release is committed, or somebody starts the
-/// app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// When it was given up.
-    pub unix_ms: u64,
-    /// Which release kept dying.
-    pub release: String,
-    /// The release that runs instead; none: the app is stopped.
-    pub to: Option<String>,
-    /// For people.
-    pub why: String,
-}
-
-/// How far a release has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReleaseStatus {
-    /// Installed.
-    Staged,
-    /// In probation.
-    Current,
-    /// It runs, and is started again.
-    Permanent,
-    /// It was permanent.
-    Old,
-}
-
-impl ReleaseStatus {
-    /// As people read it.
-    pub fn name(self) -> &'static str {
-        match self {
-            ReleaseStatus::Staged => "staged",
-            ReleaseStatus::Current => "current",
-            ReleaseStatus::Permanent => "permanent",
-            ReleaseStatus::Old => "old",
-        }
-    }
-}
-
-/// A release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseRow {
-    /// How far it has come.
-    pub status: ReleaseStatus,
-    /// SHA-256 of the bundle, hex.
-    pub digest: String,
-    /// Of its tables.
-    pub schema: u32,
-    /// When.
-    pub installed_unix_ms: u64,
-    /// In `STATE_DIR/bundles`.
-    pub folder: String,
-}
-
-/// An upgrade.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UpgradeRow {
-    /// Unique.
-    pub id: String,
-    /// Several apps are upgraded as one: the same in the record of each. Empty: it is upgraded alone.
-    pub group: String,
-    /// The other apps of the group.
-    pub with: Vec<String>,
-    /// From which release.
-    pub from: String,
-    /// To which.
-    pub to: String,
-    /// `Step`, by name.
-    pub step: String,
-    /// When it was staged.
-    pub started_unix_ms: u64,
-    /// When the step was reached.
-    pub step_unix_ms: u64,
-    /// The same, for counting: the wall clock may be set.
-    pub step_at: Option<Moment>,
-    /// How long after the start.
-    pub since_start_us: u64,
-    /// `plain`, `online` or `backfill`.
-    pub mode: String,
-    /// Schema of the old release.
-    pub old_schema: u32,
-    /// Schema of the new one.
-    pub new_schema: u32,
-    /// How long the probation lasts.
-    pub probation_ms: u64,
-    /// At its end the upgrade goes back, unless it was committed.
-    pub confirm: bool,
-    /// An older release may lose rows.
-    pub allow_loss: bool,
-    /// How long the steps may take, in milliseconds, by name.
-    pub deadlines_ms: BTreeMap<String, u64>,
-    /// Who asked for it.
-    pub who: String,
-    /// The fence for the newcomer is done.
-    pub fenced: bool,
-    /// That fence swapped primary and shadow.
-    pub swapped: bool,
-    /// The newcomer.
-    pub newcomer: String,
-    /// The instance that it follows.
-    pub old: String,
-    /// The shadow.
-    #[serde(alias = "space")]
-    pub keyspace: u32,
-    /// What the new release was before: it is that again after a rollback.
-    pub was: Option<ReleaseStatus>,
-    /// For people.
-    pub message: String,
-    /// Who ended it.
-    pub by: String,
-    /// From the hold to the resume.
-    pub handover_us: u64,
-    /// Events that waited.
-    pub events_held: u64,
-    /// Of them, delivered before.
-    pub events_replayed: u64,
-    /// The same of the way back.
-    pub back_handover_us: u64,
-    /// Groups of rows of its shadow that were mapped there and back.
-    pub groups_checked: u64,
-    /// Of them, those that did not come back as they were.
-    #[serde(alias = "groups_losing")]
-    pub groups_lossy: u64,
-    /// The first of these, for people.
-    pub losses: Vec<String>,
-    /// Rules, by what was done with them.
-    pub rules_added: u64,
-    /// Rules, by what was done with them.
-    pub rules_changed: u64,
-    /// Rules, by what was done with them.
-    pub rules_removed: u64,
-    /// Rules, by what was done with them.
-    pub rules_unchanged: u64,
-}
-
-/// One row to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
-    table: &'static str,
-    key: String,
-    /// None: the row goes.
-    value: Option<String>,
-}
-
-impl Write {
-    /// A row and its new value.
-    pub fn new(table: &'static str, key: impl Into<String>, value: &impl Serialize) -> Self {
-        // The rows above are made of texts and numbers; those always become JSON.
-        let value = serde_json::to_string(value).unwrap_or_default();
-        Write {
-            table,
-            key: key.into(),
-            value: Some(value),
-        }
-    }
-
-    /// A row that goes.
-    pub fn gone(table: &'static str, key: impl Into<String>) -> Self {
-        Write {
-            table,
-            key: key.into(),
-            value: None,
-        }
-    }
-
-    fn row(&self) -> Row {
-        op::row(morph_api::RECORDS, self.table, self.key.as_str())
-    }
-}
-
-/// What a fence answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fenced {
-    /// Who may write from now on.
-    pub epoch: u64,
-    /// From where.
-    pub cursor: Seq,
-    /// After which turn.
-    pub turn: u64,
-    /// Nothing of an older epoch lands after it.
-    pub revision: u64,
-}
-
-/// A fence to be made.
-#[derive(Debug, Clone)]
-pub struct Fencing {
-    /// Whose checkpoint.
-    pub app: String,
-    /// On which node.
-    pub node: String,
-    /// For which release.
-    pub release: String,
-    /// The checkpoint's epoch as far as is known.
-    pub epoch: u64,
-    /// Go on from whatever epoch is found; otherwise another one is a refusal.
-    pub force: bool,
-    /// Swap the primary to this shadow.
-    pub swap: Option<u32>,
-    /// Move the cursor from here to there: what is between is set aside.
-    pub skip: Option<(Seq, Seq)>,
-}
-
-/// The records and the revisions at which they were last seen.
+/// Records, and the revisions at which they were last seen.
 #[derive(Debug)]
 pub struct Records {
     store: Client,
-    /// Of the rows that are there: what is gone is forgotten.
+    /// Revisions of the rows that are there: what is gone is forgotten.
     revisions: Mutex<HashMap<(&'static str, String), u64>>,
     /// Tables whose rows are all known, as nobody else writes them.
     whole: Mutex<BTreeSet<&'static str>>,
@@ -292,7 +35,6 @@ pub struct Records {
 }
 
 impl Records {
-    /// Of this store.
     pub fn new(store: Client) -> Self {
         Records {
             store,
@@ -302,27 +44,23 @@ impl Records {
         }
     }
 
-    /// All rows of a table, as far as they can be read; those that cannot are told.
+    /// All rows of a table, each as it was read, or as an error that says why it cannot be read.
     pub async fn load<T: DeserializeOwned>(
         &self,
         table: &'static str,
-    ) -> Result<Vec<(String, T)>, Unavailable> {
+    ) -> Result<Vec<(String, Result<T, serde_json::Error>)>, Unavailable> {
         let rows = self.store.list(morph_api::RECORDS, table, "").await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             self.revisions()
                 .insert((table, row.key.clone()), row.revision);
-            match serde_json::from_str(row.value.as_deref().unwrap_or_default()) {
-                Ok(value) => found.push((row.key, value)),
-                Err(error) => {
-                    tracing::error!(table, key = row.key, %error, "cannot read this record")
-                }
-            }
+            let value = serde_json::from_str(row.value.as_deref().unwrap_or_default());
+            found.push((row.key, value));
         }
         Ok(found)
     }
 
-    /// The keys of a table, in order. The store is asked the first time only.
+    /// Keys of a table, in order. The store is asked the first time only.
     pub async fn keys(&self, table: &'static str) -> Result<Vec<String>, Unavailable> {
         if !self.whole().contains(table) {
             self.load::<IgnoredAny>(table).await?;
@@ -335,7 +73,7 @@ impl Records {
         Ok(keys)
     }
 
-    /// Writes rows, with more in the same transaction, for as long as it takes; returns the revision.
+    /// Writes rows, with more operations in the same transaction. Waits for the store.
     pub async fn write(&self, writes: &[Write], more: &[Op]) -> Result<Committed, Refusal> {
         let mut conflicts = 0;
         loop {
@@ -366,8 +104,8 @@ impl Records {
         }
     }
 
-    /// Raises the epochs of checkpoints together with the rows that `writes` makes of them, in one transaction, for as long as
-    /// it takes. The answers are in the order of the checkpoints that were asked for.
+    /// Raises the epochs of checkpoints, with the rows that `writes` makes of the new epochs, in one transaction. Waits for the
+    /// store. The results are in the order of the parts.
     pub async fn fence(
         &self,
         mut fencings: Vec<Fencing>,
@@ -419,7 +157,8 @@ impl Records {
         Ok(ops)
     }
 
-    /// The operation that swaps an app's primary to a shadow. The former primary is dropped, or kept as a shadow of the instance `keep`.
+    /// Operation that swaps an app's primary with a shadow. The former primary is dropped, or kept as a shadow of the
+    /// instance `keep`.
     pub async fn swap(&self, app: &str, shadow: u32, keep: &str) -> Result<Op, Refusal> {
         let status = self.status().await;
         let primary = status
@@ -436,7 +175,7 @@ impl Records {
         }
     }
 
-    /// The operations that swap the primaries of those apps that a shadow is named of. Whose former primary is read is kept.
+    /// Operations that swap the primaries of those apps for which a shadow is named. A former primary that is read is kept.
     pub async fn swaps(
         &self,
         apps: &[(String, Option<u32>)],
@@ -452,7 +191,7 @@ impl Records {
         Ok(ops)
     }
 
-    /// The schema versions of these apps' primaries, for as long as it takes.
+    /// Schema versions of these apps' primaries. Waits for the store.
     pub async fn primaries(&self, apps: &[String]) -> Vec<Option<u32>> {
         let keyspaces = self.status().await.keyspaces;
         let primary = |app: &String| {
@@ -465,7 +204,7 @@ impl Records {
             .collect()
     }
 
-    /// The store's status, for as long as it takes.
+    /// Status of the store. Waits for the store.
     pub async fn status(&self) -> morph_api::store::StatusReply {
         loop {
             match self.store.status().await {
@@ -476,7 +215,7 @@ impl Records {
         }
     }
 
-    /// The fence is there, though its answer was lost: what the checkpoints say now.
+    /// Result of a fence whose answer was lost, from the checkpoints as they are now.
     async fn fenced_before(
         &self,
         fencings: &[Fencing],
@@ -493,11 +232,11 @@ impl Records {
                 .copied()
                 .unwrap_or(0)
         };
-        let expects = writes.iter().map(|w| op::expect(&w.row(), known(w)));
+        let expects = writes.iter().map(|w| op::expect(&row(w), known(w)));
         let expects = claim.into_iter().chain(expects).collect::<Vec<_>>();
         let puts = writes.iter().map(|w| match &w.value {
-            Some(value) => op::put(w.row(), value.as_str()),
-            None => op::delete(w.row()),
+            Some(value) => op::put(row(w), value.as_str()),
+            None => op::delete(row(w)),
         });
         op::shared(
             expects,
@@ -511,7 +250,7 @@ impl Records {
         }
     }
 
-    /// At which revision the row is; `None`: it is not there.
+    /// Notes the revision of a row; `None`: the row is not there.
     fn know(&self, write: &Write, revision: Option<u64>) {
         let (mut revisions, row) = (self.revisions(), (write.table, write.key.clone()));
         match revision {
@@ -520,7 +259,7 @@ impl Records {
         };
     }
 
-    /// Reads the rows again; if they are what was to be written, the revision at which they are.
+    /// Reads the rows again; returns their revision if they are what was to be written.
     async fn read_back(&self, writes: &[Write]) -> Option<u64> {
         let mut newest = (!writes.is_empty()).then_some(0);
         for write in writes {
@@ -538,7 +277,7 @@ impl Records {
         newest
     }
 
-    /// A row and its revision, for as long as it takes.
+    /// Reads a row and its revision. Waits for the store.
     async fn look(&self, table: &str, key: &str) -> Option<(String, u64)> {
         loop {
             match self.store.get(morph_api::RECORDS, table, key).await {
@@ -560,7 +299,7 @@ impl Records {
     }
 }
 
-/// What these checkpoints say of those that were fenced; the first that has none is the error.
+/// Results of a fence, from these checkpoints. The error is the first part without a checkpoint.
 fn fenced<'a>(
     fencings: &'a [Fencing],
     checkpoints: &[Checkpoint],
@@ -587,6 +326,10 @@ fn no_checkpoint(fencing: &Fencing) -> Refusal {
         message: format!("{} has no checkpoint on {}", fencing.app, fencing.node),
         checkpoint: None,
     }
+}
+
+fn row(write: &Write) -> Row {
+    op::row(morph_api::RECORDS, write.table, write.key.as_str())
 }
 
 /// The store may keep a document in another form than it was given.

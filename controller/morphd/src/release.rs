@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use morph_api::manifest::Manifest;
 use semver::Version;
 
-use crate::records::{ReleaseRow, ReleaseStatus};
-use crate::upgrade::Mode;
+use crate::machine::record::{ReleaseRow, ReleaseStatus};
+use crate::machine::upgrade::Mode;
 
 /// A release that is installed.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Release {
 }
 
 /// All installed releases, by app and version.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Releases {
     all: BTreeMap<(String, Version), Release>,
 }

@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use morph_api::management::Step;
 use morph_api::store::{Reason, Seq, Turn};
 use morph_store::server::Store;
 use morph_store::{Client, Refusal, op};
-use morphd::records::{
-    APPS, AppRow, Desired, EVENTS, Fenced, Fencing, HISTORY, Records, UPGRADES, UpgradeRow, Write,
+use morphd::machine::record::{
+    APPS, AppRow, Desired, EVENTS, Fenced, Fencing, HISTORY, UPGRADES, UpgradeRecord, Write,
 };
+use morphd::records::Records;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 /// A store that serves until the test lets go of it.
@@ -38,9 +41,9 @@ fn app(epoch: u64) -> AppRow {
         desired: Desired::Running,
         instance: format!("i{epoch}"),
         epoch,
-        former: None,
-        trouble: None,
-        suspicion: None,
+        fallback: None,
+        crash_loop: None,
+        suspect: None,
     }
 }
 
@@ -59,6 +62,19 @@ fn fencing(epoch: u64, force: bool) -> Fencing {
 fn rows(epochs: &[u64]) -> Vec<Write> {
     let row = |epoch: &u64| Write::new(APPS, "router", &app(*epoch));
     epochs.iter().map(row).collect()
+}
+
+/// Rows of a table, all of which can be read.
+async fn load<T: DeserializeOwned>(records: &Records, table: &'static str) -> Vec<(String, T)> {
+    let rows = records.load::<T>(table).await.unwrap();
+    let rows = rows.into_iter();
+    rows.map(|(key, row)| (key, row.unwrap())).collect()
+}
+
+/// The record of an upgrade, as far as these tests look at it.
+fn upgrade(id: &str, step: &str) -> UpgradeRecord {
+    let text = format!(r#"{{"id":"{id}","from":"1.0.0","to":"2.0.0","step":"{step}"}}"#);
+    serde_json::from_str(&text).unwrap()
 }
 
 /// Fences one checkpoint.
@@ -87,11 +103,7 @@ async fn what_is_written_is_loaded_by_the_next_morphd() {
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
     first_app(&records).await;
-    let row = UpgradeRow {
-        id: "u1".into(),
-        step: "READY".into(),
-        ..UpgradeRow::default()
-    };
+    let row = upgrade("u1", "READY");
     records
         .write(&[Write::new(UPGRADES, "router", &row)], &[])
         .await
@@ -99,11 +111,11 @@ async fn what_is_written_is_loaded_by_the_next_morphd() {
     records.write(&rows(&[0]), &[]).await.unwrap();
     let next = Records::new(served.client.clone());
     assert_eq!(
-        next.load::<AppRow>(APPS).await.unwrap(),
+        load::<AppRow>(&next, APPS).await,
         [("router".to_owned(), app(0))]
     );
     assert_eq!(
-        next.load::<UpgradeRow>(UPGRADES).await.unwrap(),
+        load::<UpgradeRecord>(&next, UPGRADES).await,
         [("router".to_owned(), row)]
     );
 }
@@ -115,7 +127,7 @@ async fn a_writer_that_does_not_know_the_revision_finds_it_out() {
     first_app(&Records::new(served.client.clone())).await;
     let stranger = Records::new(served.client.clone());
     stranger.write(&rows(&[7]), &[]).await.unwrap();
-    assert_eq!(stranger.load::<AppRow>(APPS).await.unwrap()[0].1.epoch, 7);
+    assert_eq!(load::<AppRow>(&stranger, APPS).await[0].1.epoch, 7);
 }
 
 #[tokio::test]
@@ -126,7 +138,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
     first_app(&records).await;
     let first = fence(&records, fencing(0, false), rows).await.unwrap();
     assert_eq!((first.epoch, first.turn), (1, 0));
-    assert_eq!(records.load::<AppRow>(APPS).await.unwrap()[0].1, app(1));
+    assert_eq!(load::<AppRow>(&records, APPS).await[0].1, app(1));
     // Its answer was lost, and it is asked for again: it is recognized.
     let again = fence(&records, fencing(0, false), rows).await.unwrap();
     assert_eq!(again, first);
@@ -143,7 +155,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
         .unwrap_err();
     assert_eq!(refusal.checkpoint.unwrap().epoch, 1);
     assert_eq!(
-        records.load::<AppRow>(APPS).await.unwrap()[0].1,
+        load::<AppRow>(&records, APPS).await[0].1,
         app(1),
         "the group of transactions was not committed"
     );
@@ -151,7 +163,7 @@ async fn a_fence_raises_the_epoch_and_writes_its_rows_at_once() {
     let forced = fence(&records, fencing(0, true), &other).await.unwrap();
     assert_eq!(forced.epoch, 2);
     assert!(forced.revision > first.revision);
-    assert_eq!(records.load::<AppRow>(APPS).await.unwrap()[0].1.epoch, 2);
+    assert_eq!(load::<AppRow>(&records, APPS).await[0].1.epoch, 2);
 }
 
 #[tokio::test]
@@ -200,16 +212,13 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
     dead.write(&[], &[op::create_shadow("router", 2, 2, "i9")])
         .await
         .unwrap();
-    // What has landed before is loaded.
+    // Writes that were committed before are loaded.
     let next = Records::new(served.client.clone());
     next.take_over("node1").await.unwrap();
-    assert_eq!(next.load::<AppRow>(APPS).await.unwrap()[0].1, app(epoch));
-    // The fence of a downgrade, which makes the shadow the primary, lands after that; so does one that takes any epoch.
-    let upgraded = UpgradeRow {
-        step: "RESUMING".into(),
-        fenced: true,
-        ..UpgradeRow::default()
-    };
+    assert_eq!(load::<AppRow>(&next, APPS).await[0].1, app(epoch));
+    // The fence of a downgrade, which makes the shadow the primary, is committed after that; so does one that takes any epoch.
+    let mut upgraded = upgrade("u1", "RESUMING");
+    upgraded.progress.fenced = true;
     let downgrade = |epochs: &[u64]| {
         let mut writes = rows(epochs);
         writes.push(Write::new(UPGRADES, "router", &upgraded));
@@ -234,7 +243,7 @@ async fn what_a_dead_morphd_still_has_on_its_way_is_void_once_the_next_one_took_
         .iter()
         .find(|s| s.app == "router" && s.primary);
     assert_eq!(primary.unwrap().id, 1);
-    let upgrades = next.load::<UpgradeRow>(UPGRADES).await.unwrap();
+    let upgrades = load::<UpgradeRecord>(&next, UPGRADES).await;
     assert!(upgrades.is_empty(), "{upgrades:?}");
     // Who took over writes, and finds out a revision that it does not know.
     assert_eq!(
@@ -343,11 +352,11 @@ async fn two_checkpoints_are_fenced_as_one_or_not_at_all() {
         [1, 2]
     );
     assert_eq!(fenced[0].revision, fenced[1].revision, "one transaction");
-    let before = records.load::<AppRow>(APPS).await.unwrap();
+    let before = load::<AppRow>(&records, APPS).await;
     let other = |_: &[u64]| vec![Write::new(APPS, "topology", &app(9))];
     let stale = vec![topology(1), fencing(1, false)];
     records.fence(stale, other).await.unwrap_err();
-    assert_eq!(records.load::<AppRow>(APPS).await.unwrap(), before);
+    assert_eq!(load::<AppRow>(&records, APPS).await, before);
     let checkpoints = records.status().await.checkpoints;
     assert!(
         checkpoints
@@ -365,16 +374,17 @@ async fn a_record_of_an_older_morphd_is_of_one_app_alone() {
     let put = op::shared([op::absent(&row)], [op::put(row.clone(), old)]);
     served.client.commit(put).await.unwrap().unwrap();
     let records = Records::new(served.client.clone());
-    let read = &records.load::<UpgradeRow>(UPGRADES).await.unwrap()[0].1;
+    let read = &load::<UpgradeRecord>(&records, UPGRADES).await[0].1;
+    let (progress, plan) = (&read.progress, &read.plan);
     assert_eq!(
-        (read.step.as_str(), read.fenced, read.probation_ms),
-        ("UPGRADED", true, 5)
+        (progress.step, progress.fenced, plan.probation_ms),
+        (Step::Upgraded, true, 5)
     );
     assert!(read.group.is_empty() && read.with.is_empty());
 }
 
 #[tokio::test]
-async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_meanwhile() {
+async fn an_event_is_quarantined_with_the_fence_and_only_if_it_was_not_applied_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
     let records = Records::new(served.client.clone());
@@ -404,11 +414,11 @@ async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_mea
     };
     let refusal = fence(&records, skip(3, 4), written).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::Conflict);
-    let none = records.load::<String>(EVENTS).await.unwrap();
+    let none = load::<String>(&records, EVENTS).await;
     assert!(none.is_empty(), "{none:?}");
     let fenced = fence(&records, skip(4, 5), written).await.unwrap();
     assert_eq!((fenced.epoch, fenced.cursor, fenced.turn), (2, at(5), 1));
-    let kept = records.load::<String>(EVENTS).await.unwrap();
+    let kept = load::<String>(&records, EVENTS).await;
     assert_eq!(kept, [("router-1".to_owned(), "an event".to_owned())]);
     let late = served.client.commit(turn(2, 1, 5)).await.unwrap();
     assert_eq!(late.unwrap_err().reason, Reason::Invalid, "it is past");
@@ -416,7 +426,7 @@ async fn an_event_is_set_aside_with_the_fence_and_only_if_it_was_not_applied_mea
     for records in [&records, &Records::new(served.client.clone())] {
         let gone = [Write::gone(EVENTS, "router-1")];
         records.write(&gone, &[]).await.unwrap();
-        assert!(records.load::<String>(EVENTS).await.unwrap().is_empty());
+        assert!(load::<String>(records, EVENTS).await.is_empty());
         let again = [Write::new(EVENTS, "router-1", &"an event")];
         records.write(&again, &[]).await.unwrap();
     }
@@ -427,7 +437,7 @@ async fn a_row_that_is_gone_takes_no_memory_and_those_of_another_morphd_are_know
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path());
     let before = Records::new(served.client.clone());
-    let row = |key: &str| Write::new(HISTORY, key, &UpgradeRow::default());
+    let row = |key: &str| Write::new(HISTORY, key, &upgrade("u1", "COMMITTED"));
     let both = [row("router/1"), row("router/2")];
     before.write(&both, &[]).await.unwrap();
     let records = Records::new(served.client.clone());

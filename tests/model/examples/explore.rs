@@ -2,7 +2,7 @@
 //! with `ways=1000` so many random ways.
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 
-use morph_model::{Kinds, Mutation, Setup, explore, walk};
+use morph_model::{Kinds, Mutation, Schemas, Setup, explore, walk};
 
 fn main() {
     let (mut setup, mut most, mut ways) = (Setup::SMALL, None, None);
@@ -16,6 +16,9 @@ fn main() {
             "lazy" => setup.lazy = true,
             "late" => setup.late = true,
             "two" => setup.two_apps = true,
+            "newer" => setup.schemas = Schemas::Newer,
+            "older" => setup.schemas = Schemas::Older,
+            "poison" => setup.poison = value.parse().ok(),
             "ways" => ways = value.parse().ok(),
             "most" => most = value.parse().ok(),
             "mutation" => {
@@ -23,19 +26,19 @@ fn main() {
                     "accept" => Some(Mutation::CommitBeforeAccept),
                     "resume" => Some(Mutation::ResumeBeforeFence),
                     "fence" => Some(Mutation::UnflushedFence),
+                    "records" => Some(Mutation::RecordsOutOfOrder),
+                    "adopt" => Some(Mutation::WrongEpochAdopted),
+                    "skip" => Some(Mutation::SkipOneMore),
+                    "drop" => Some(Mutation::DropWhileRead),
+                    "epoch" => Some(Mutation::FenceRetriedWithAnotherEpoch),
+                    "member" => Some(Mutation::CommitWithoutOne),
                     _ => None,
                 }
             }
             "kinds" => {
-                let has = |kind| value == "all" || value.split(',').any(|named| named == kind);
-                setup.kinds = Kinds {
-                    instances: has("instances"),
-                    morphd: has("morphd"),
-                    store: has("store"),
-                    calls: has("calls"),
-                    deadlines: has("deadlines"),
-                    operator: has("operator"),
-                };
+                let has =
+                    |kind: &str| value == "all" || value.split(',').any(|named| named == kind);
+                setup.kinds = Kinds::named(has);
             }
             other => eprintln!("{other} is unknown"),
         }

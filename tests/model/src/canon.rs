@@ -1,7 +1,7 @@
 //! States as the model checker compares them: a machine is what its `Debug` says of it, without figures that decide nothing,
 //! with points in time as distances from the machine's own clock, and with the store's revisions as their ranks: which is the
 //! later one counts, not by how much. An instance's are ranked among its own and those of the store, of morphd, and of what is
-//! on the way between them.
+//! on the way between them. Identities of morphd's calls are ranked among themselves.
 //!
 //! Each part of a state is kept with the digest of that text, which is computed anew only when the part has changed.
 
@@ -23,17 +23,65 @@ pub(crate) trait Canon: Clone + Debug {
 
     /// Of its canonical form without revisions, and these.
     fn digest(&self) -> (u64, Vec<u64>) {
-        let mut revisions = Vec::new();
+        let mut numbers = Numbers::default();
         let text = canonical(
             &format!("{self:?}"),
             self.now(),
             Self::FIGURES,
-            &mut revisions,
+            &mut numbers,
         );
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
-        (hasher.finish(), revisions)
+        rank(&[], &numbers.calls, &mut hasher);
+        (hasher.finish(), numbers.revisions)
     }
+}
+
+/// Numbers of a text that are compared by their ranks.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    revisions: Vec<u64>,
+    calls: Vec<u64>,
+}
+
+/// Figures in morphd's records.
+const RECORD_FIGURES: [&str; 27] = [
+    "started_unix_ms",
+    "step_unix_ms",
+    "step_at",
+    "since_start_us",
+    "message",
+    "by",
+    "who",
+    "probation_ms",
+    "confirm",
+    "allow_loss",
+    "deadlines_ms",
+    "prior_status",
+    "groups_checked",
+    "losses",
+    "handover_us",
+    "events_held",
+    "events_replayed",
+    "back_handover_us",
+    "rules_added",
+    "rules_changed",
+    "rules_removed",
+    "rules_unchanged",
+    "unix_ms",
+    "how",
+    "why",
+    "installed_unix_ms",
+    "digest",
+];
+
+/// A record of morphd without its figures.
+pub(crate) fn record(json: &str) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(json) else {
+        return json.to_owned();
+    };
+    fields.retain(|name, _| !RECORD_FIGURES.contains(&name.as_str()));
+    serde_json::Value::Object(fields).to_string()
 }
 
 /// A part of a state.
@@ -141,12 +189,13 @@ pub(crate) fn canonical(
     text: &str,
     now: Instant,
     figures: &[&str],
-    revisions: &mut Vec<u64>,
+    numbers: &mut Numbers,
 ) -> String {
     let now = instant(&format!("{now:?}")).map_or(0, |(at, _)| at);
     let mut canonical = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(['{', ',', 'I', '"']) {
+    let starts = |byte: u8| matches!(byte, b'{' | b',' | b'I' | b'"' | b'C');
+    while let Some(at) = rest.bytes().position(starts) {
         let (before, here) = rest.split_at(at);
         canonical.push_str(before);
         if let Some((when, after)) = instant(here) {
@@ -154,50 +203,50 @@ pub(crate) fn canonical(
             rest = after;
         } else if here.starts_with('"') {
             let (quoted, after) = here.split_at(quoted(here));
-            canonical.push_str(quoted);
+            match serde_json::from_str::<String>(quoted) {
+                Ok(json) if json.starts_with('{') => canonical.push_str(&record(&json)),
+                Ok(_) | Err(_) => canonical.push_str(quoted),
+            }
+            rest = after;
+        } else if let Some((call, after)) = call(here) {
+            numbers.calls.push(call);
+            canonical.push_str("call");
             rest = after;
         } else {
             canonical.push_str(&here[..1]);
-            rest = without_figures(&here[1..], figures);
-            rest = without_revision(rest, revisions, &mut canonical);
+            rest = without_field(&here[1..], figures, &mut numbers.revisions, &mut canonical);
         }
     }
     canonical.push_str(rest);
     canonical
 }
 
-/// Behind the fields that follow a brace or a comma and are figures.
-fn without_figures<'a>(text: &'a str, figures: &[&str]) -> &'a str {
-    let Some(field) = text.strip_prefix(' ') else {
-        return text;
-    };
-    let is_it = |name: &&&str| {
-        let value = field.strip_prefix(**name);
-        value.is_some_and(|value| value.starts_with(": "))
-    };
-    match figures.iter().find(is_it) {
-        Some(name) => &field[name.len() + value(&field[name.len()..])..],
-        None => text,
-    }
+/// A field at the start of the text: its name, and the text from the name on.
+fn field(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix(' ')?;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit();
+    let end = text.bytes().position(|byte| !is_name(byte))?;
+    let (name, rest) = text.split_at(end);
+    rest.starts_with(": ").then_some((name, text))
 }
 
-/// Behind a field that follows a brace or a comma and holds revisions.
-fn without_revision<'a>(
+/// Behind a field that follows a brace or a comma, if it is a figure or holds revisions, which are taken out of it.
+fn without_field<'a>(
     text: &'a str,
+    figures: &[&str],
     revisions: &mut Vec<u64>,
     canonical: &mut String,
 ) -> &'a str {
-    let Some(field) = text.strip_prefix(' ') else {
+    let Some((name, from)) = field(text) else {
         return text;
     };
-    let is_it = |name: &&&str| {
-        let value = field.strip_prefix(**name);
-        value.is_some_and(|value| value.starts_with(": "))
-    };
-    let Some(name) = REVISIONS.iter().find(is_it) else {
+    if figures.contains(&name) {
+        return &from[name.len() + value(&from[name.len()..])..];
+    }
+    if !REVISIONS.contains(&name) {
         return text;
-    };
-    let (value, rest) = field.split_at(name.len() + value(&field[name.len()..]));
+    }
+    let (value, rest) = from.split_at(name.len() + value(&from[name.len()..]));
     for part in value.split_inclusive(|c: char| !c.is_ascii_digit()) {
         let text = part.trim_start_matches(|c: char| c.is_ascii_digit());
         revisions.extend(part[..part.len() - text.len()].parse::<u64>());
@@ -232,6 +281,12 @@ fn quoted(text: &str) -> usize {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
     }
     (at + 1).min(bytes.len())
+}
+
+/// The identity of a call at the start of the text, and what follows.
+fn call(text: &str) -> Option<(u64, &str)> {
+    let (number, rest) = text.strip_prefix("CallId(")?.split_once(')')?;
+    Some((number.parse().ok()?, rest))
 }
 
 /// A point in time at the start of the text, in nanoseconds, and what follows.
@@ -272,7 +327,7 @@ mod tests {
                 &format!("{thing:?}"),
                 now,
                 &["count", "message"],
-                &mut Vec::new(),
+                &mut Numbers::default(),
             )
         };
         let second = Duration::from_secs(1);
@@ -283,5 +338,18 @@ mod tests {
         );
         assert_eq!(one, text(&thing(vec![], 3 * second), now + 2 * second));
         assert_ne!(one, text(&thing(vec![], second), now + second));
+    }
+}
+
+impl<T: Canon> Part<T> {
+    /// TEMP
+    pub(crate) fn text(&self) -> String {
+        let mut numbers = Numbers::default();
+        canonical(
+            &format!("{:?}", self.value),
+            self.value.now(),
+            T::FIGURES,
+            &mut numbers,
+        )
     }
 }

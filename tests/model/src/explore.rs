@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use crate::Setup;
+use crate::setup::Setup;
 use crate::world::{Action, Breach, World};
 
 /// It comes to the end that is wanted: else the model is stuck somewhere.
@@ -118,6 +118,16 @@ impl Model for Handover {
                 "apps upgraded as one are all old or all new",
                 |_, world: &World| !matches!(world.breach, Some(Apart(_))),
             ),
+            Property::always(
+                "no shadow is dropped while it is read",
+                |_, world: &World| !matches!(world.breach, Some(Reader(_))),
+            ),
+            Property::always("every wait has a deadline", |_, world: &World| {
+                !matches!(world.breach, Some(NoDeadline))
+            }),
+            Property::always("an upgrade is taken on", |_, world: &World| {
+                !matches!(world.breach, Some(Refused))
+            }),
             Property::sometimes(ENDS, |model: &Self, world: &World| {
                 world.is_done(&model.setup)
             }),
@@ -203,4 +213,75 @@ pub fn explore(setup: Setup, most: Option<usize>) -> Explored {
 
 fn words(actions: Vec<Action>) -> Vec<String> {
     actions.iter().map(|action| format!("{action:?}")).collect()
+}
+
+/// TEMP
+pub fn census(setup: Setup) {
+    let mut seen: HashMap<u64, Vec<(String, String)>> = HashMap::new();
+    let mut open = vec![World::new(&setup)];
+    seen.insert(open[0].name(), open[0].texts());
+    while let Some(world) = open.pop() {
+        let mut actions = world.steps(&setup);
+        actions.extend(world.faults(&setup));
+        for action in actions {
+            let mut next = world.clone();
+            next.step(action, &setup);
+            if let std::collections::hash_map::Entry::Vacant(e) = seen.entry(next.name()) {
+                e.insert(next.texts());
+                open.push(next);
+            }
+        }
+    }
+    let mut parts: BTreeMap<String, HashMap<String, usize>> = BTreeMap::new();
+    for texts in seen.values() {
+        for (name, text) in texts {
+            *parts
+                .entry(name.clone())
+                .or_default()
+                .entry(text.clone())
+                .or_default() += 1;
+        }
+    }
+    println!("{} states", seen.len());
+    for (name, texts) in &parts {
+        println!("{name}: {} texts", texts.len());
+        let mut all: Vec<_> = texts.keys().cloned().collect();
+        all.sort();
+        let _ = std::fs::write(format!("/tmp/m/census-{name}.txt"), all.join("\n"));
+    }
+}
+
+/// TEMP
+pub fn replay(setup: Setup, file: &str) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut world = World::new(&setup);
+    for line in text.lines() {
+        let want = line.split(". ").nth(1).unwrap_or(line).trim();
+        let mut actions = world.steps(&setup);
+        actions.extend(world.faults(&setup));
+        let Some(action) = actions.iter().find(|a| format!("{a:?}") == want) else {
+            println!("no {want}: {actions:?}");
+            break;
+        };
+        world.step(*action, &setup);
+        if std::env::var_os("VERBOSE").is_some() {
+            println!("--- {want}");
+            for (name, text) in world.texts() {
+                if name == "morphd" || name == "ways" {
+                    println!("{name}: {text}");
+                }
+            }
+        }
+    }
+    println!("{:?} {:?}", world.breach, world.seen());
+    for (name, text) in world.texts() {
+        println!("{name}: {text}\n");
+    }
+    for _ in 0..60 {
+        let actions = world.steps(&setup);
+        println!("{actions:?}");
+        let Some(a) = actions.first() else { break };
+        world.step(*a, &setup);
+    }
+    println!("{:?} {:?}", world.breach, world.seen());
 }

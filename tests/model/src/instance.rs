@@ -1,26 +1,27 @@
 //! An instance of the app: the SDK's machine, its watch, and what is between it and the proxy and the store.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use morph_api::manifest::Manifest;
 use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::Transaction;
-use morph_api::supervisor::{Report, report};
+use morph_api::supervisor::{Pong, Report, report};
 use morph_api::{Record, Records, put_control, put_message};
-use morph_sdk::machine::{Chain, CommitOutcome, Config, Input, Now, Output, RowSource};
+use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource};
 use prost::Message as _;
+use semver::Version;
 
 use crate::canon::Canon;
 use crate::clock;
 use crate::records::NODE;
-use crate::scribe::Scribe;
+use crate::releases;
+use crate::scribe::{Scribe, has_died};
+use crate::setup::{Mutation, Setup};
 use crate::store::{Store, Watch};
 
 /// Longer than all that an instance waits for: one step of its clock, and all is due.
-const STEP: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_secs(2);
 
 /// What goes from an instance to the proxy. Nothing overtakes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,7 +37,7 @@ pub(crate) struct Instance {
     /// `None`: it has died.
     machine: Option<morph_sdk::machine::Instance<Scribe>>,
     pub(crate) app: String,
-    pub(crate) release: String,
+    pub(crate) release: Version,
     now: Instant,
     /// To be told to end.
     pub(crate) ending: bool,
@@ -65,44 +66,42 @@ impl Canon for Instance {
     }
 }
 
-fn config(app: &str, id: &str, release: &str, lazy: bool) -> Result<Config, String> {
-    let number = if app == "a" { 1 } else { 2 };
-    let durability = if lazy { "async" } else { "sync" };
-    let text = format!(
-        "name = \"{app}\"\nversion = \"{release}\"\nid = {number}\nexec = \"scribe\"\nschema = 1\n\
-         tables = [{}, {}]\ndurability = \"{durability}\"\n",
-        10 * number,
-        10 * number + 2,
-    );
-    let manifest =
-        Manifest::parse(Path::new("app.toml"), &text).map_err(|error| error.to_string())?;
-    Ok(Config {
-        manifest,
-        instance: id.to_owned(),
+/// What morphd starts an instance with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) id: String,
+    pub(crate) app: String,
+    pub(crate) release: Version,
+    /// Keyspace to read, in the place of the primary.
+    pub(crate) keyspace: Option<u32>,
+    /// Nobody serves the app meanwhile.
+    pub(crate) alone: bool,
+}
+
+fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<Scribe>> {
+    let release = &start.release;
+    let config = Config {
+        manifest: releases::manifest(&start.app, release, setup)?,
+        instance: start.id.clone(),
         node: NODE.to_owned(),
         pid: 1,
-        keyspace: None,
-        chain: Chain::none(1),
-        unserved: false,
-    })
+        keyspace: start.keyspace,
+        chain: releases::chain(release, setup),
+        unserved: start.alone,
+    };
+    let scribe = Scribe {
+        schema: releases::schema(release, setup),
+        poison: setup.poison,
+    };
+    Some(morph_sdk::machine::Instance::new(scribe, config))
 }
 
 impl Instance {
-    /// Starts one.
-    pub(crate) fn new(
-        app: &str,
-        id: &str,
-        release: &str,
-        lazy: bool,
-        accepts_itself: bool,
-        store: &Store,
-    ) -> Self {
-        let machine = config(app, id, release, lazy)
-            .map(|config| morph_sdk::machine::Instance::new(Scribe, config));
+    pub(crate) fn new(start: Start, setup: &Setup, store: &Store) -> Self {
         let mut instance = Instance {
-            machine: machine.ok(),
-            app: app.to_owned(),
-            release: release.to_owned(),
+            machine: machine(&start, setup),
+            app: start.app,
+            release: start.release,
             now: clock::base(),
             ending: false,
             up: VecDeque::from([Up::Open]),
@@ -113,7 +112,7 @@ impl Instance {
             needs: 0,
             epoch: 0,
             prepares: true,
-            accepts_itself,
+            accepts_itself: setup.is_broken(Mutation::CommitBeforeAccept),
         };
         let mut out = Vec::new();
         let now = instance.at();
@@ -164,7 +163,11 @@ impl Instance {
         if let Some(machine) = &mut self.machine {
             machine.handle(input, now, &mut out);
         }
-        self.carry_out(out, store);
+        match has_died() {
+            // As after a panic, nothing of what it was at goes out.
+            true => self.dies(true),
+            false => self.carry_out(out, store),
+        }
     }
 
     /// The next blob from the proxy.
@@ -200,13 +203,9 @@ impl Instance {
                         let accepted = session::Accepted { turn: end.turn };
                         inputs.push(Input::Control(to_app::Record::Accepted(accepted)));
                     }
-                    if !is_health(&record) {
-                        put_control(
-                            &mut blob,
-                            &FromApp {
-                                record: Some(record),
-                            },
-                        );
+                    if let Some(record) = shown(record) {
+                        let record = Some(record);
+                        put_control(&mut blob, &FromApp { record });
                     }
                 }
                 Output::Message { channel, message } => put_message(&mut blob, channel, &message),
@@ -242,6 +241,9 @@ impl Instance {
     /// The oldest of the store's answers.
     pub(crate) fn is_answered(&mut self, store: &Store) {
         if let Some((id, outcome)) = self.answers.pop_front() {
+            if let Some(watch) = &mut self.watch {
+                watch.answered(&outcome);
+            }
             self.feed(Input::Committed { id, outcome }, store);
         }
     }
@@ -250,6 +252,9 @@ impl Instance {
     pub(crate) fn is_told(&mut self, store: &Store) {
         let Some(watch) = &mut self.watch else { return };
         let (generation, reply) = (watch.generation, Ok(store.tell(watch)));
+        if !store.has_keyspace(&self.app, watch.keyspace) {
+            self.watch = None;
+        }
         self.feed(
             Input::Watch {
                 source: RowSource::Own,
@@ -303,6 +308,23 @@ impl Instance {
         }
     }
 
+    /// The keyspace that it reads.
+    pub(crate) fn reads(&self) -> Option<u32> {
+        self.watch.as_ref().map(|watch| watch.keyspace)
+    }
+
+    /// The proxy died, and the session with it. Another session begins.
+    pub(crate) fn proxy_died(&mut self, store: &Store) {
+        self.up.clear();
+        self.down.clear();
+        self.prepares = true;
+        if self.is_alive() {
+            self.feed(Input::SessionDown, store);
+            self.up.push_back(Up::Open);
+            self.feed(Input::SessionUp, store);
+        }
+    }
+
     /// There is a deadline.
     pub(crate) fn waits(&self) -> bool {
         self.machine
@@ -332,13 +354,24 @@ impl Instance {
     }
 }
 
-/// What it says every second decides nothing here.
-fn is_health(record: &from_app::Record) -> bool {
-    let from_app::Record::Report(bytes) = record else {
-        return false;
+/// A record as it is sent here: without the revision of a pong, which decides nothing. None: the report on its health, which
+/// decides nothing either.
+fn shown(record: from_app::Record) -> Option<from_app::Record> {
+    let from_app::Record::Report(bytes) = &record else {
+        return Some(record);
     };
-    let report = Report::decode(bytes.clone())
-        .ok()
-        .and_then(|said| said.report);
-    matches!(report, Some(report::Report::Health(_)))
+    let report = Report::decode(bytes.clone()).ok()?.report;
+    match report {
+        Some(report::Report::Health(_)) => None,
+        Some(report::Report::Pong(pong)) => {
+            let pong = Pong {
+                revision: 0,
+                ..pong
+            };
+            let report = Some(report::Report::Pong(pong));
+            let bytes = Report { report }.encode_to_vec();
+            Some(from_app::Record::Report(bytes.into()))
+        }
+        _ => Some(record),
+    }
 }

@@ -4,15 +4,13 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use morph_api::Role;
-use morph_api::supervisor::{Configuration, Observation, PresentApp};
+use morph_api::supervisor::Observation;
 use morph_openflow::frame;
 use morph_openflow::v13::{
     self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
     PacketIn,
 };
-use morph_proxy::machine::{
-    ControlReply, ControlRequest, Input, Mediator, Output, QUOTA, Refusal, Settings,
-};
+use morph_proxy::machine::{ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings};
 
 use crate::canon::Canon;
 use crate::clock;
@@ -73,8 +71,8 @@ impl Canon for Proxy {
 }
 
 impl Proxy {
-    /// With these apps and a switch.
-    pub(crate) fn new(apps: &[String], incarnation: u64) -> Self {
+    /// A proxy that knows no apps yet, with a switch.
+    pub(crate) fn new(incarnation: u64) -> Self {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
@@ -84,18 +82,6 @@ impl Proxy {
             mediator: Mediator::new(settings),
             now: clock::base(),
         };
-        let present = |(name, id): (&String, u32)| PresentApp {
-            name: name.clone(),
-            id,
-            first_table: 10 * id,
-            last_table: 10 * id + 2,
-        };
-        let apps = apps.iter().zip(1..).map(present).collect();
-        let configure = ControlRequest::Configure(Configuration { apps });
-        proxy.put(Input::Request {
-            ticket: 0,
-            request: configure,
-        });
         proxy.put(Input::Connected {
             conn: CHANNEL,
             remote: "switch".into(),

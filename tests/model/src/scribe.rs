@@ -1,13 +1,33 @@
 //! The app of the model: it writes down every numbered packet, in order, and answers it with a packet that bears its number.
+//! In schema version 2 each number stands beside its place.
 
-use morph_sdk::{Action, App, AppError, Event, RuleInput, Rules, Table, Turn, View, port};
+use std::cell::Cell;
 
-/// The numbers that were applied.
+use morph_sdk::{
+    Action, App, AppError, Event, Migration, MigrationError, Rows, RuleInput, Rules, Table, Turn,
+    View, port,
+};
+
+/// Numbers that were applied, in schema version 1.
 pub(crate) const BOOK: Table<u32, Vec<u8>> = Table::new("book");
+/// Places and numbers, in schema version 2.
+pub(crate) const PLACES: Table<u32, Vec<(u8, u8)>> = Table::new("places");
+
+thread_local! {
+    static HAS_DIED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the app has died since the last call in this thread.
+pub(crate) fn has_died() -> bool {
+    HAS_DIED.take()
+}
 
 /// It has no state of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Scribe;
+pub(crate) struct Scribe {
+    pub(crate) schema: u32,
+    pub(crate) poison: Option<u8>,
+}
 
 impl App for Scribe {
     type Group = ();
@@ -16,10 +36,25 @@ impl App for Scribe {
         let Event::PacketIn(packet) = event else {
             return Ok(());
         };
-        let mut book = turn.get(&BOOK, &0).unwrap_or_default();
-        // Which app's it is, and its number.
-        book.extend(packet.data.get(1).copied());
-        turn.put(&BOOK, &0, &book);
+        // The first byte names the app.
+        let Some(number) = packet.data.get(1).copied() else {
+            return Ok(());
+        };
+        if self.poison == Some(number) {
+            HAS_DIED.set(true);
+        }
+        match self.schema {
+            1 => {
+                let mut book = turn.get(&BOOK, &0).unwrap_or_default();
+                book.push(number);
+                turn.put(&BOOK, &0, &book);
+            }
+            _ => {
+                let mut places = turn.get(&PLACES, &0).unwrap_or_default();
+                places.push((places.len() as u8, number));
+                turn.put(&PLACES, &0, &places);
+            }
+        }
         let back = vec![Action::output(1)];
         turn.packet_out(packet.dpid, port::CONTROLLER, back, packet.data.clone());
         Ok(())
@@ -30,4 +65,38 @@ impl App for Scribe {
     }
 
     fn rules(&self, (): &(), _: &View<'_>, _: &mut Rules) {}
+}
+
+/// The two schema versions hold the same, so nothing is lost on the way back.
+pub(crate) struct Placing;
+
+impl Migration for Placing {
+    const OLD: u32 = 1;
+    const NEW: u32 = 2;
+
+    fn group_of_old(_: &str, _: &str) -> String {
+        String::new()
+    }
+
+    fn group_of_new(_: &str, _: &str) -> String {
+        String::new()
+    }
+
+    fn up(old: &Rows) -> Result<Rows, MigrationError> {
+        let mut new = Rows::new();
+        if let Some(book) = old.get(&BOOK, &0)? {
+            let places: Vec<(u8, u8)> = (0..).zip(book).collect();
+            new.put(&PLACES, &0, &places)?;
+        }
+        Ok(new)
+    }
+
+    fn down(new: &Rows) -> Result<Rows, MigrationError> {
+        let mut old = Rows::new();
+        if let Some(places) = new.get(&PLACES, &0)? {
+            let book: Vec<u8> = places.into_iter().map(|(_, number)| number).collect();
+            old.put(&BOOK, &0, &book)?;
+        }
+        Ok(old)
+    }
 }

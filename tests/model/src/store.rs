@@ -1,29 +1,34 @@
 //! The store: its own core over a map, and a disk that may be behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use morph_api::RECORDS;
 use morph_api::store::ended::Why;
 use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Checkpoint, Committed, Durability, Ended, RowValue, Rows as RowsReply, Seq,
-    StatusReply, Synced, Transaction, WatchReply, WatchRequest, op::Op as Kind, watch_reply,
+    Change, Changes, Checkpoint, Committed, Durability, Ended, Keyspace, RowValue,
+    Rows as RowsReply, Seq, StatusReply, Synced, Transaction, WatchReply, WatchRequest,
+    op::Op as Kind, watch_reply,
 };
 use morph_sdk::machine::CommitOutcome;
-use morph_store::core::{Decision, RowKey, Rows, State, apply};
+use morph_store::core::{Decision, KeyspaceKey, RowKey, Rows, State, apply};
+use morphd::machine::record::{HISTORY, RELEASES};
 
-use crate::canon::Canon;
+use crate::canon::{Canon, record};
 use crate::clock;
-use crate::scribe::BOOK;
+use crate::scribe::{BOOK, PLACES};
 
 /// A row, and the revision that wrote it.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) revision: u64,
     pub(crate) value: String,
+    /// The value as states are compared by it; only of records.
+    text: Arc<str>,
 }
 
 type Table = BTreeMap<RowKey, Row>;
@@ -48,10 +53,28 @@ pub(crate) struct Store {
 pub(crate) struct Watch {
     pub(crate) generation: u64,
     app: String,
-    keyspace: u32,
+    pub(crate) keyspace: u32,
     /// Told up to here.
     pub(crate) told: u64,
     durable: u64,
+    /// The revision of its last transaction that was not on disk when it was answered.
+    seen: u64,
+}
+
+impl Watch {
+    /// What it was told is not on disk, as far as it knows.
+    fn awaits_disk(&self) -> bool {
+        self.durable < self.told.max(self.seen)
+    }
+
+    /// An answer of the store that came beside the watch.
+    pub(crate) fn answered(&mut self, outcome: &CommitOutcome) {
+        if let CommitOutcome::Committed(committed) = outcome
+            && committed.durable < committed.revision
+        {
+            self.seen = self.seen.max(committed.revision);
+        }
+    }
 }
 
 struct Revisions<'a>(&'a Table);
@@ -74,12 +97,18 @@ impl fmt::Debug for Store {
             .chain(self.disk.as_deref().map(|(s, r)| (s, r)))
         {
             let (checkpoints, keyspaces) = (state.checkpoints.values(), state.keyspaces.values());
+            let keyspaces = keyspaces.filter(|keyspace| keyspace.app != RECORDS);
+            let used = state.used.iter().filter(|(app, _)| app != RECORDS);
+            let decides = |table: &str| table != RELEASES && table != HISTORY;
             let records = rows.iter().filter(|(at, _)| at.app == RECORDS);
+            let records = records.filter(|(at, _)| decides(&at.table));
             let rows = rows.iter().filter(|(at, _)| at.app != RECORDS);
             text.field("checkpoints", &checkpoints.collect::<Vec<_>>())
-                .field("keyspaces", &keyspaces.collect::<Vec<_>>());
+                .field("keyspaces", &keyspaces.collect::<Vec<_>>())
+                .field("used", &used.collect::<Vec<_>>());
+            let rows = rows.map(|(at, row)| (at, Shown(row)));
             text.field("rows", &rows.collect::<Vec<_>>());
-            let records = records.map(|(at, row)| (&at.table, &at.key, &row.value));
+            let records = records.map(|(at, row)| (&at.table, &at.key, &row.text));
             text.field("records", &records.collect::<Vec<_>>());
         }
         text.field("past", &self.past)
@@ -91,9 +120,23 @@ impl fmt::Debug for Store {
     }
 }
 
+/// A row of an app.
+struct Shown<'a>(&'a Row);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row {
+            revision, value, ..
+        } = self.0;
+        let mut text = f.debug_struct("Row");
+        text.field("revision", revision)
+            .field("value", value)
+            .finish()
+    }
+}
+
 impl Canon for Store {
-    // The watermarks are those of shadows.
-    const FIGURES: &'static [&'static str] = &["modified", "watermark", "keys"];
+    const FIGURES: &'static [&'static str] = &["keys", "bytes"];
 
     fn now(&self) -> Instant {
         clock::base()
@@ -158,15 +201,26 @@ impl Store {
                 self.past.push((at.clone(), change));
             }
             match value {
-                Some(value) => self.rows.insert(
-                    at,
-                    Row {
-                        revision: effects.revision,
+                Some(value) => {
+                    let revision = effects.revision;
+                    let text = match at.app == RECORDS {
+                        true => record(&value).into(),
+                        false => Arc::default(),
+                    };
+                    let row = Row {
+                        revision,
                         value,
-                    },
-                ),
+                        text,
+                    };
+                    self.rows.insert(at, row)
+                }
                 None => self.rows.remove(&at),
             };
+        }
+        for (app, keyspace) in &effects.dropped {
+            let is_in = |at: &RowKey| at.app == *app && at.keyspace == *keyspace;
+            self.rows.retain(|at, _| !is_in(at));
+            self.past.retain(|(at, _)| !is_in(at));
         }
         self.state.advance(&effects);
         CommitOutcome::Committed(Committed {
@@ -253,11 +307,43 @@ impl Store {
         })
     }
 
-    /// What an app has written down.
+    pub(crate) fn primary(&self, app: &str) -> Option<&Keyspace> {
+        self.state.primary(app)
+    }
+
+    /// Keyspaces of an app that are not its primary.
+    pub(crate) fn shadows(&self, app: &str) -> impl Iterator<Item = &Keyspace> {
+        let keyspaces = self.state.keyspaces_of(app);
+        keyspaces.filter(|keyspace| !keyspace.primary)
+    }
+
+    /// All keyspaces.
+    pub(crate) fn keyspaces(&self) -> BTreeSet<KeyspaceKey> {
+        self.state.keyspaces.keys().cloned().collect()
+    }
+
+    pub(crate) fn has_keyspace(&self, app: &str, id: u32) -> bool {
+        self.state.keyspaces.contains_key(&(app.to_owned(), id))
+    }
+
+    /// Rows of a table of morphd's records.
+    pub(crate) fn records(&self, table: &str) -> impl Iterator<Item = (&str, &Row)> {
+        let rows = self.rows.iter();
+        let rows = rows.filter(move |(at, _)| at.app == RECORDS && at.table == table);
+        rows.map(|(at, row)| (at.key.as_str(), row))
+    }
+
+    /// Numbers that an app has written down, in either schema version.
     pub(crate) fn book(&self, app: &str) -> Vec<u8> {
-        let row = self.row(app, BOOK.name(), "0");
-        row.and_then(|row| serde_json::from_str(&row.value).ok())
-            .unwrap_or_default()
+        book(&self.state, &self.rows, app)
+    }
+
+    /// The numbers that a crash would leave.
+    pub(crate) fn book_on_disk(&self, app: &str) -> Vec<u8> {
+        match &self.disk {
+            Some(disk) => book(&disk.0, &disk.1, app),
+            None => self.book(app),
+        }
     }
 
     pub(crate) fn cursor(&self, app: &str) -> Seq {
@@ -316,23 +402,30 @@ impl Store {
             keyspace,
             told,
             durable,
+            seen: 0,
         };
         (replies, Some(watch))
     }
 
     /// Something of this watch's keyspace was not told.
     pub(crate) fn has_news(&self, watch: &Watch, late: bool) -> bool {
+        if !self.has_keyspace(&watch.app, watch.keyspace) {
+            return true;
+        }
         if !late {
-            return watch.durable < self.durable() && watch.durable < watch.told;
+            return watch.durable < self.durable() && watch.awaits_disk();
         }
         let is_new = |(at, change): &(RowKey, Change)| {
             at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
-        self.past.iter().any(is_new) || watch.durable < self.durable() && watch.durable < watch.told
+        self.past.iter().any(is_new) || watch.durable < self.durable() && watch.awaits_disk()
     }
 
     /// All that a watch was not told.
     pub(crate) fn tell(&self, watch: &mut Watch) -> WatchReply {
+        if !self.has_keyspace(&watch.app, watch.keyspace) {
+            return ended(Why::KeyspaceGone);
+        }
         let is_new = |(at, change): &&(RowKey, Change)| {
             at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
         };
@@ -356,6 +449,29 @@ impl Store {
     pub(crate) fn forget(&mut self, told: u64) {
         self.past.retain(|(_, change)| change.revision > told);
     }
+}
+
+fn book(state: &State, rows: &Table, app: &str) -> Vec<u8> {
+    let Some(primary) = state.primary(app) else {
+        return Vec::new();
+    };
+    let value = |table: &str| {
+        let at = RowKey {
+            app: app.to_owned(),
+            keyspace: primary.id,
+            table: table.to_owned(),
+            key: "0".to_owned(),
+        };
+        rows.get(&at).map(|row| row.value.as_str())
+    };
+    if primary.schema == 1 {
+        let book = value(BOOK.name()).and_then(|book| serde_json::from_str(book).ok());
+        return book.unwrap_or_default();
+    }
+    let places = value(PLACES.name());
+    let places = places.and_then(|places| serde_json::from_str::<Vec<(u8, u8)>>(places).ok());
+    let numbers = places.unwrap_or_default().into_iter();
+    numbers.map(|(_, number)| number).collect()
 }
 
 fn ended(why: Why) -> WatchReply {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Setup;
+use crate::setup::Setup;
 use crate::world::{Action, World};
 
 /// No way is so long, unless it has no end.

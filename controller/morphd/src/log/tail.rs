@@ -38,6 +38,9 @@ fn tail_within(
     Ok(all[first..].iter().map(|line| (*line).to_owned()).collect())
 }
 
+/// Lines at the end of a log among which an error is taken for the cause of the end.
+const CAUSE_WITHIN: usize = 3;
+
 /// Last message of a process that has ended, if it wrote any. `since` is the log's length at its start: lines before it
 /// belong to other processes. After a panic the message is searched before the backtrace that may follow it.
 pub fn last_message(path: &Path, since: u64, panicked: bool) -> Option<String> {
@@ -46,8 +49,13 @@ pub fn last_message(path: &Path, since: u64, panicked: bool) -> Option<String> {
         let message = lines.get(at + 1).map_or("", String::as_str);
         return Some(format!("{} {message}", lines[at].trim_end()));
     }
-    let last = lines.iter().rev().find(|line| !line.trim().is_empty())?;
-    Some(without_time_and_level(last).to_owned())
+    let written = || lines.iter().rev().filter(|line| !line.trim().is_empty());
+    // What follows an error at the very end, as a session that closes, is not the cause.
+    let error = written()
+        .take(CAUSE_WITHIN)
+        .find(|line| line.contains("Z ERROR "));
+    let message = error.or_else(|| written().next())?;
+    Some(without_time_and_level(message).to_owned())
 }
 
 /// Strips what our own log lines begin with, for quoting one line within another.
@@ -85,6 +93,12 @@ mod tests {
         assert_eq!(last_message(&path, length(&path), false), None);
         assert_eq!(last_message(&path, 999, false).as_deref(), Some("third"));
         assert_eq!(last_message(&path, 7, false).as_deref(), Some("third"));
+        let lines =
+            "2026-01-01T00:00:00.0Z ERROR no space\n2026-01-01T00:00:00.1Z  WARN session closed\n";
+        log.write_all(lines.as_bytes()).unwrap();
+        assert_eq!(last_message(&path, 0, false).as_deref(), Some("no space"));
+        writeln!(log, "a\nb\nc").unwrap();
+        assert_eq!(last_message(&path, 0, false).as_deref(), Some("c"));
         let old = std::fs::read_to_string(path.with_extension("log.1")).unwrap();
         assert_eq!(old, "first\n");
     }

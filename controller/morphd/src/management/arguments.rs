@@ -9,7 +9,7 @@ use semver::Version;
 use tonic::{Request, Status};
 
 use super::peer;
-use crate::supervisor::Asked;
+use crate::machine::request;
 
 /// Parses a version; an empty text stands for none.
 pub(super) fn version(text: &str) -> Result<Option<Version>, Status> {
@@ -40,7 +40,7 @@ pub(super) fn dpid(text: &str) -> Result<u64, Status> {
 }
 
 /// Reads the arguments of an upgrade.
-pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<Asked, Status> {
+pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<request::UpgradeRequest, Status> {
     let who = peer::user_name(&call);
     let UpgradeRequest {
         app,
@@ -64,7 +64,7 @@ pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<Asked, Status> {
     }
     let probation_ms = probation_ms.max(confirm_within_ms);
     let deadline = |(name, ms): (String, u32)| (name, Duration::from_millis(ms.into()));
-    Ok(Asked {
+    Ok(request::UpgradeRequest {
         releases,
         probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
         confirm,

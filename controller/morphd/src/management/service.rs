@@ -16,9 +16,10 @@ use tonic::{Request as Call, Response, Status};
 use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
+use crate::machine::query::AppView;
 use crate::proxy::Proxy;
 use crate::records::Records;
-use crate::supervisor::{AppView, Event, Last, Request, Supervisor};
+use crate::supervisor::{Event, Request, Supervisor};
 
 /// Number of log lines sent unless the call names another.
 const DEFAULT_TAIL: u32 = 200;
@@ -60,7 +61,7 @@ impl Service {
         let (sender, receiver) = oneshot::channel();
         let shutting_down = || Status::unavailable("morphd is shutting down");
         self.post
-            .send(Event::Asked(Box::new(request(sender))))
+            .send(Event::Request(Box::new(request(sender))))
             .await
             .map_err(|_| shutting_down())?;
         receiver.await.map_err(|_| shutting_down())?
@@ -130,16 +131,12 @@ fn bundle_status(error: &BundleError) -> Status {
     Status::failed_precondition(error.to_string())
 }
 
-/// Waits for the last statuses of all apps of an upgrade and returns that of the first.
-async fn last_of(ends: Vec<Last>) -> Result<UpgradeStatus, Status> {
-    let mut first = None;
-    for end in ends {
-        let status = end
-            .await
-            .map_err(|_| Status::unavailable("morphd is shutting down"))?;
-        first.get_or_insert(status);
-    }
-    first.ok_or_else(|| Status::internal("the supervisor reported no status of the upgrade"))
+/// Last status of the app that was named, of all that changed as one.
+fn first(statuses: Vec<UpgradeStatus>) -> Result<UpgradeStatus, Status> {
+    let mut statuses = statuses.into_iter();
+    statuses
+        .next()
+        .ok_or_else(|| Status::internal("the upgrade is gone"))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -159,7 +156,7 @@ impl Management for Service {
         let default = ["0.0.0.0:6653", "[::]:6653", "0.0.0.0:6633", "[::]:6633"].map(str::to_owned);
         let named = self.settings.openflow.clone();
         // The version is told even if the supervisor does not answer.
-        let figures = self.ask(Request::Figures).await.unwrap_or_default();
+        let overview = self.ask(Request::Overview).await.unwrap_or_default();
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -170,7 +167,7 @@ impl Management for Service {
             } else {
                 named
             },
-            parts: figures.parts.into_iter().map(views::part).collect(),
+            parts: overview.daemons.into_iter().map(views::part).collect(),
         }))
     }
 
@@ -302,10 +299,10 @@ impl Management for Service {
     async fn commit(&self, call: Call<CommitRequest>) -> RpcResult<CommitReply> {
         self.may_write()?;
         let app = call.into_inner().app;
-        let end = self
+        let statuses = self
             .ask(|reply| Request::Commit(app.clone(), reply))
             .await?;
-        let status = last_of(end).await?;
+        let status = first(statuses)?;
         match status.step() {
             Step::Committed => Ok(Response::new(CommitReply {
                 status: Some(status),
@@ -320,10 +317,10 @@ impl Management for Service {
     async fn rollback(&self, call: Call<RollbackRequest>) -> RpcResult<RollbackReply> {
         self.may_write()?;
         let app = call.into_inner().app;
-        let end = self
+        let statuses = self
             .ask(|reply| Request::Rollback(app.clone(), reply))
             .await?;
-        let status = last_of(end).await?;
+        let status = first(statuses)?;
         match status.step() {
             Step::RolledBack => Ok(Response::new(RollbackReply {
                 status: Some(status),

@@ -7,7 +7,8 @@ use morph_api::management::{App, CleanedRules, Flow, Part, Port, Switch};
 use morph_api::supervisor;
 use morph_openflow::Dpid;
 
-use crate::supervisor::{AppView, PartView};
+use crate::machine::daemon::DaemonView;
+use crate::machine::query::AppView;
 
 /// `OFPPC_PORT_DOWN` (OpenFlow 1.3.5, section 7.2.1).
 const PORT_DOWN: u32 = 1;
@@ -97,7 +98,7 @@ pub(super) fn port(row: supervisor::PortRow) -> Port {
     }
 }
 
-pub(super) fn part(view: PartView) -> Part {
+pub(super) fn part(view: DaemonView) -> Part {
     Part {
         name: view.name.to_owned(),
         pid: view.pid,

@@ -7,13 +7,14 @@ use morph_openflow::Dpid;
 
 use super::page::Page;
 use crate::counts::{BOUNDS, Counts};
-use crate::supervisor::{AppView, PartView};
+use crate::machine::daemon::DaemonView;
+use crate::machine::query::AppView;
 
 /// Reports of all sources. Metrics of a source that did not answer in time are left out.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     pub(super) apps: Vec<AppView>,
-    pub(super) parts: Vec<PartView>,
+    pub(super) parts: Vec<DaemonView>,
     pub(super) upgrades: Vec<UpgradeStatus>,
     pub(super) counts: Counts,
     pub(super) slots: Option<Vec<Slot>>,

@@ -1,5 +1,4 @@
-//! That the records of a node are this morphd's to write: a row of their own says whose they are, and every write of
-//! records expects it.
+//! Claim of a morphd to the records of its node: a row names the writer, and every write of records expects that row.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,59 +10,60 @@ use morph_store::{Refusal, op};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use super::{AGAIN, APPS, CONFLICTS, EVENTS, RELEASES, Records, UPGRADES};
+use super::{AGAIN, CONFLICTS, Records};
+use crate::machine::record::{APPS, EVENTS, RELEASES, UPGRADES};
 
 /// Table of [`Writer`], by the node's name.
 const WRITER: &str = "writer";
-/// For a store that can be read to take the first record.
+/// Time for a store that can be read to take the first record.
 const TAKE_OVER: Duration = Duration::from_secs(2);
-/// The records that morphd keeps in memory.
+/// Tables that morphd keeps in memory.
 const KEPT: [&str; 4] = [APPS, RELEASES, UPGRADES, EVENTS];
 
 const OUTRANKED: &str = "another morphd has taken over the records of this node: give each morphd a store of its own, or a prefix of its own in \
      etcd";
-const MOVED: &str = "the records are not any longer what was loaded: what a former morphd had sent has landed since, or the store was put \
-     back in time; start morphd again";
+const MOVED: &str = "the records have changed since they were loaded: a write of an earlier morphd was committed since, or the store was \
+     put back in time; start morphd again";
 
-/// Whose the records of a node are.
+/// Row that names the writer of a node's records.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Writer {
-    /// It rises with each that takes them over.
+    /// Rises with each morphd that takes the records over.
     term: u64,
-    /// No other morphd has the same: process id and time.
+    /// Unique: process id and time.
     id: String,
 }
 
-/// As it is in the store.
+/// Claim as it stands in the store.
 #[derive(Debug, Clone, Copy)]
-struct Landed {
+struct Standing {
     term: u64,
     revision: u64,
 }
 
 #[derive(Debug)]
-struct Mine {
+struct Owner {
     node: String,
     id: String,
 }
 
-impl Mine {
+impl Owner {
     fn row(&self) -> Row {
         op::row(morph_api::RECORDS, WRITER, self.node.as_str())
     }
 }
 
-/// A morphd's claim to the records of its node.
+/// Claim of this morphd to the records of its node.
 #[derive(Debug, Default)]
 pub(super) struct Claim {
-    /// None: it was never made, and whoever writes is let in.
-    mine: OnceLock<Mine>,
-    /// None: not, or not any longer.
-    landed: Mutex<Option<Landed>>,
-    /// The records are in memory, or about to be.
+    /// None: no claim is made, and every write is let in.
+    owner: OnceLock<Owner>,
+    /// None: the claim is not in the store, or not any longer.
+    standing: Mutex<Option<Standing>>,
+    /// The records are in memory, or are being loaded.
     begun: AtomicBool,
-    /// Why nothing that is written here lands any longer.
+    /// Set with the reason once nothing that this morphd writes is committed any longer.
     lost: watch::Sender<Option<&'static str>>,
 }
 
@@ -79,21 +79,21 @@ impl Claim {
 }
 
 impl Records {
-    /// Takes the records of a node over, before they are loaded: what the writer before has still on its way to the store is
-    /// refused from then on, or has landed and is loaded. Where the store takes nothing, the first write does it, and asks
-    /// whether the records are still as they were loaded. One that has not done this writes whoever else does.
+    /// Takes the records of a node over, before they are loaded. What the writer before has still on its way to the store is
+    /// refused from then on, or is committed already and is loaded. Where the store takes no writes, the first write makes
+    /// the claim, and checks that the records are still as they were loaded. Without a claim every write is let in.
     ///
     /// # Errors
-    /// When others take the records over again and again.
+    /// Other processes take the records over again and again.
     pub async fn take_over(&self, node: &str) -> anyhow::Result<()> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         let time = time.unwrap_or_default().as_nanos();
-        let mine = Mine {
+        let owner = Owner {
             node: node.to_owned(),
             id: format!("{}-{time}", std::process::id()),
         };
-        // One morphd has one of these, and takes over once.
-        let _ = self.claim.mine.set(mine);
+        // A morphd has one claim, and takes over once.
+        let _ = self.claim.owner.set(owner);
         let held = tokio::time::timeout(TAKE_OVER, self.hold()).await;
         self.claim.begun.store(true, Ordering::Relaxed);
         let why = match held {
@@ -111,58 +111,58 @@ impl Records {
         Ok(())
     }
 
-    /// Returns once nothing that is written here lands any longer: why not, for people.
+    /// Returns once nothing that this morphd writes is committed any longer, with the reason.
     pub async fn lost(&self) -> &'static str {
         let mut lost = self.claim.lost.subscribe();
         loop {
             if let Some(why) = *lost.borrow_and_update() {
                 return why;
             }
-            // The sender is ours, so it is there.
+            // The sender is owned by `self`, so it is there.
             if lost.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// What every write expects; where the claim is not in the store it is made first.
+    /// Expectation of every write. Makes the claim first where it is not in the store.
     pub(super) async fn hold(&self) -> Result<Option<Expect>, Refusal> {
-        let Some(mine) = self.claim.mine.get() else {
+        let Some(owner) = self.claim.owner.get() else {
             return Ok(None);
         };
-        // Nobody writes before it has landed, so nothing moves meanwhile that is ours.
-        let mut landed = self.claim.landed.lock().await;
-        let is = match *landed {
-            Some(landed) => landed,
+        // No write of this morphd goes out before the claim is committed, so none of its rows changes meanwhile.
+        let mut standing = self.claim.standing.lock().await;
+        let is = match *standing {
+            Some(standing) => standing,
             None => {
-                let made = self.make(mine).await?;
+                let made = self.make(owner).await?;
                 if self.claim.begun.load(Ordering::Relaxed) && self.have_moved().await {
                     return Err(self.claim.lose(MOVED));
                 }
-                *landed.insert(made)
+                *standing.insert(made)
             }
         };
-        Ok(Some(op::expect(&mine.row(), is.revision)))
+        Ok(Some(op::expect(&owner.row(), is.revision)))
     }
 
-    async fn make(&self, mine: &Mine) -> Result<Landed, Refusal> {
+    async fn make(&self, owner: &Owner) -> Result<Standing, Refusal> {
         let mut conflicts = 0;
         loop {
-            let (found, revision) = self.writer(mine).await;
-            if found.id == mine.id {
-                // Its answer was lost.
+            let (found, revision) = self.writer(owner).await;
+            if found.id == owner.id {
+                // The answer to an earlier try was lost.
                 let term = found.term;
-                return Ok(Landed { term, revision });
+                return Ok(Standing { term, revision });
             }
             let term = found.term + 1;
-            let id = mine.id.clone();
+            let id = owner.id.clone();
             let text = serde_json::to_string(&Writer { term, id }).unwrap_or_default();
-            let put = op::put(mine.row(), text.as_str());
-            let transaction = op::shared([op::expect(&mine.row(), revision)], [put]);
+            let put = op::put(owner.row(), text.as_str());
+            let transaction = op::shared([op::expect(&owner.row(), revision)], [put]);
             match self.store.commit(transaction).await {
                 Ok(Ok(committed)) => {
                     let revision = committed.revision;
-                    return Ok(Landed { term, revision });
+                    return Ok(Standing { term, revision });
                 }
                 Ok(Err(refusal)) if refusal.reason == Reason::Conflict && conflicts < CONFLICTS => {
                     conflicts += 1;
@@ -176,33 +176,33 @@ impl Records {
         }
     }
 
-    /// After a refused expectation: whether the records are still ours. In a store that was put back in time, or is empty,
-    /// they are claimed anew by the next try.
+    /// Checks after a refused expectation that the records are still this morphd's. In a store that was put back in time, or
+    /// is empty, the next try claims them anew.
     pub(super) async fn still_ours(&self) -> Result<(), Refusal> {
-        let Some(mine) = self.claim.mine.get() else {
+        let Some(owner) = self.claim.owner.get() else {
             return Ok(());
         };
-        let mut landed = self.claim.landed.lock().await;
-        let Some(is) = landed.as_mut() else {
+        let mut standing = self.claim.standing.lock().await;
+        let Some(is) = standing.as_mut() else {
             return Ok(());
         };
-        match self.writer(mine).await {
-            (found, revision) if found.id == mine.id => is.revision = revision,
+        match self.writer(owner).await {
+            (found, revision) if found.id == owner.id => is.revision = revision,
             (found, _) if found.term >= is.term => return Err(self.claim.lose(OUTRANKED)),
-            _ => *landed = None,
+            _ => *standing = None,
         }
         Ok(())
     }
 
-    /// Whose they are by now, and since which revision; no row is nobody's, at none.
-    async fn writer(&self, mine: &Mine) -> (Writer, u64) {
-        let Some((text, revision)) = self.look(WRITER, &mine.node).await else {
+    /// The present writer and the revision of its row; without a row nobody, at revision 0.
+    async fn writer(&self, owner: &Owner) -> (Writer, u64) {
+        let Some((text, revision)) = self.look(WRITER, &owner.node).await else {
             return (Writer::default(), 0);
         };
         (serde_json::from_str(&text).unwrap_or_default(), revision)
     }
 
-    /// Whether any of the records in memory is another one by now, for as long as it takes.
+    /// Whether any record in memory has changed in the store. Waits for the store.
     async fn have_moved(&self) -> bool {
         for table in KEPT {
             let rows = loop {

@@ -1,84 +1,74 @@
-//! What became of the upgrades so far: written with the last record of each, and bounded.
+//! Records of the upgrades that have ended: bounded, and shown to people.
 
-use std::sync::Arc;
+use morph_api::management::PastUpgrade;
 
-use morph_api::management::{PastUpgrade, Step};
+use crate::machine::record::{HISTORY, UpgradeRecord, Write};
+use crate::machine::upgrade::EndedBy;
+use crate::records::Records;
 
-use super::Supervisor;
-use crate::records::{HISTORY, Records, UpgradeRow, Write};
-
-/// So many of each app are kept: the older ones go when a morphd starts, and with each that ends.
+/// Records of each app that are kept: older ones go with each upgrade that ends.
 const KEPT: usize = 100;
 
-/// The record of an upgrade that has ended.
-pub(super) fn write(app: &str, row: &UpgradeRow) -> Write {
-    Write::new(HISTORY, key(app, row), row)
-}
-
-fn key(app: &str, row: &UpgradeRow) -> String {
-    format!("{app}/{:013}/{}", row.started_unix_ms, row.id)
-}
-
-/// All that is kept, oldest first; of one app, where it is named.
+/// All that is kept, oldest first; of one app, where it is named. A record that cannot be read is left out: nothing is
+/// decided by it.
 pub(crate) async fn past(records: &Records, app: &str) -> Result<Vec<PastUpgrade>, String> {
-    let rows = records.load::<UpgradeRow>(HISTORY).await;
+    let rows = records.load::<UpgradeRecord>(HISTORY).await;
     let rows = rows.map_err(|away| away.to_string())?;
-    let of = |(key, row): (String, UpgradeRow)| {
-        let (name, _) = key.split_once('/')?;
-        (app.is_empty() || name == app).then(|| past_upgrade(name, row))
-    };
-    let mut past: Vec<PastUpgrade> = rows.into_iter().filter_map(of).collect();
+    let mut past = Vec::new();
+    for (key, record) in rows {
+        let Some((name, _)) = key.split_once('/') else {
+            continue;
+        };
+        match record {
+            Ok(record) if app.is_empty() || name == app => past.push(shown(name, record)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(key, %error, "the record of an ended upgrade cannot be read")
+            }
+        }
+    }
     past.sort_by(|a, b| (a.started_unix_ms, &a.app).cmp(&(b.started_unix_ms, &b.app)));
     Ok(past)
 }
 
-fn past_upgrade(app: &str, row: UpgradeRow) -> PastUpgrade {
+fn shown(app: &str, record: UpgradeRecord) -> PastUpgrade {
+    let (plan, progress, counts) = (record.plan, record.progress, record.counts);
     PastUpgrade {
         app: app.to_owned(),
-        from: row.from,
-        to: row.to,
-        step: Step::from_str_name(&row.step).unwrap_or_default().into(),
-        who: row.who,
-        started_unix_ms: row.started_unix_ms,
-        ended_unix_ms: row.step_unix_ms,
-        took_us: row.since_start_us,
-        by: row.by,
-        message: row.message,
-        handover_us: row.handover_us,
-        back_handover_us: row.back_handover_us,
-        events_held: row.events_held,
-        events_replayed: row.events_replayed,
-        rules_added: row.rules_added,
-        rules_changed: row.rules_changed,
-        rules_removed: row.rules_removed,
-        rules_unchanged: row.rules_unchanged,
-        id: row.id,
-        with: row.with,
+        from: plan.from.to_string(),
+        to: plan.to.to_string(),
+        step: progress.step.into(),
+        who: plan.who,
+        started_unix_ms: progress.started_unix_ms,
+        ended_unix_ms: progress.step_unix_ms,
+        took_us: progress.since_start_us,
+        by: progress.by.map_or("", EndedBy::name).to_owned(),
+        message: progress.message,
+        handover_us: counts.handover_us,
+        back_handover_us: counts.back_handover_us,
+        events_held: counts.events_held,
+        events_replayed: counts.events_replayed,
+        rules_added: counts.rules_added,
+        rules_changed: counts.rules_changed,
+        rules_removed: counts.rules_removed,
+        rules_unchanged: counts.rules_unchanged,
+        id: record.id,
+        with: record.with,
     }
 }
 
-impl Supervisor {
-    /// Lets go of the oldest ones of an app.
-    pub(super) fn bound_history(&self, app: &str) {
-        let (records, app) = (Arc::clone(&self.records), app.to_owned());
-        let call = async move {
-            let keys = records.keys(HISTORY).await;
-            let mut keys = keys.map_err(|away| away.to_string())?;
-            let prefix = format!("{app}/");
-            keys.retain(|key| key.starts_with(&prefix));
-            let over = keys.len().saturating_sub(KEPT);
-            let oldest = keys.into_iter().take(over);
-            let drops: Vec<Write> = oldest.map(|key| Write::gone(HISTORY, key)).collect();
-            if drops.is_empty() {
-                return Ok(());
-            }
-            let dropped = records.write(&drops, &[]).await;
-            dropped.map(drop).map_err(|refusal| refusal.to_string())
-        };
-        self.after(call, |_, result: Result<(), String>| {
-            if let Err(why) = result {
-                tracing::warn!(why, "the history of upgrades is not bounded");
-            }
-        });
+/// Deletes the oldest records of an app.
+pub(super) async fn bound(records: &Records, app: &str) -> Result<(), String> {
+    let keys = records.keys(HISTORY).await;
+    let mut keys = keys.map_err(|away| away.to_string())?;
+    let prefix = format!("{app}/");
+    keys.retain(|key| key.starts_with(&prefix));
+    let over = keys.len().saturating_sub(KEPT);
+    let oldest = keys.into_iter().take(over);
+    let drops: Vec<Write> = oldest.map(|key| Write::gone(HISTORY, key)).collect();
+    if drops.is_empty() {
+        return Ok(());
     }
+    let dropped = records.write(&drops, &[]).await;
+    dropped.map(drop).map_err(|refusal| refusal.to_string())
 }

@@ -1,175 +1,100 @@
-//! The driver: carries out what the machines ask for and feeds them what happens. It holds no decisions of its own
-//! about when an instance starts, resumes or gives way; those stand in [`crate::app`] and [`crate::upgrade`].
+//! The driver: waits for what happens, feeds the machines, and carries out what they ask for. It decides nothing: decisions
+//! stand in [`crate::machine`].
 //!
 //! ```text
-//!  management (gRPC) --Request--+                        +--> store: records, fences, swaps
-//!  proxy: Observe --------------+--> inbox --> Supervisor +--> proxy: Hold, Resume, Tell, Configure
-//!  pidfds ----------------------+      ^          |       +--> processes: spawn, signal
-//!  answers of calls ------------+      |          |
-//!                                      +----------+  every call is a task; what it brings comes back as an event
+//!  management (gRPC) --Request--+                        +--> calls.rs: store and proxy, one task a call
+//!  proxy: observe.rs -----------+--> inbox --> machines -+--> children.rs: instances are started, ended, killed
+//!  pidfds ----------------------+      ^                 +--> daemons.rs: the store daemon and the proxy
+//!  answers of calls ------------+      |                 +--> clients.rs: replies, statuses
+//!                                      +-- every answer comes back as an event
 //! ```
 //!
 //! One task owns all state and never waits for a call.
 
-mod apps;
-mod first;
+mod calls;
+mod children;
+mod clients;
+mod daemons;
+mod event;
 pub(crate) mod history;
-mod inquest;
-mod instances;
-mod keeping;
-mod looping;
-mod migrations;
 mod observe;
-mod parts;
-mod planning;
-mod present;
-mod quarantine;
-mod record;
-mod recover;
-mod requests;
-mod shadows;
 mod start;
-mod statuses;
 mod stop;
-mod together;
-mod upgrades;
-mod upgrading;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use morph_api::management::{Migration, UpgradeStatus};
+use morph_api::lock::Lock;
+use morph_api::supervisor::{Ping, instruction, observation};
 use morph_store::Client;
 use tokio::sync::mpsc;
+use tonic::Code;
 
-use crate::app::{self, App, InstanceId};
-use crate::children::AppUsers;
 use crate::config::Settings;
-use crate::counts::Counts;
-use crate::process::Ending;
+use crate::machine::liveness::{ProbeOutcome, Watch, WatchOutput};
+use crate::machine::outbox::NodeOutput;
+use crate::machine::{InstanceId, Node, NodeInput, Observed};
 use crate::proxy::Proxy;
-use crate::records::{AppRow, Records, UpgradeRow};
-use crate::release::Releases;
-use crate::suspicion::Death;
-use crate::upgrade;
-use morph_api::lock::Lock;
 
-use instances::Instance;
-pub use observe::Observed;
-use parts::Part;
-pub use parts::{PartName, PartView};
-use quarantine::Aside;
-pub use requests::{AppView, Asked, Figures, Last, Reply, Request};
+use calls::Calls;
+use children::Children;
+use clients::Clients;
+pub use clients::{Overview, Reply, Request};
+use daemons::Daemons;
+pub use event::Event;
+use event::present;
 pub use start::start;
-use upgrades::Running;
 
-/// Between two looks at the sizes of the logs, and at the shadows that readers need.
+/// Between two looks at the sizes of the logs.
 const LOGS: Duration = Duration::from_secs(5);
 /// Events under way to the supervisor. It drains them without waiting for anything, so this is only a burst; a sender
 /// that finds it full waits.
 const INBOX: usize = 1024;
 
-/// Something to be done with the supervisor once a call has been answered.
-type Then = Box<dyn FnOnce(&mut Supervisor) + Send>;
-
-/// What happened.
-pub enum Event {
-    /// Someone asks for something.
-    Asked(Box<Request>),
-    /// The proxy says something.
-    Observed(Observed),
-    /// A part of Morpheus ended.
-    PartEnded(PartName, u32, Ending),
-    /// An instance's process ended.
-    InstanceEnded(InstanceId, Ending),
-    /// A call was answered.
-    Then(Then),
-}
-
-/// What one machine has for another, or for itself: fed before the next event.
-#[derive(Debug)]
-enum Feed {
-    App(String, app::Input),
-    Upgrade(String, upgrade::Input),
-}
-
-/// How the supervisor was told to end.
+/// Extent of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// End all in order.
+    /// End everything in order.
     All,
     /// End morphd alone.
     Alone,
 }
 
-/// An app that is known: running, stopped or removed.
-pub(crate) struct Managed {
-    row: AppRow,
-    machine: App,
-    upgrade: Option<Running>,
-    last: Option<UpgradeRow>,
-    /// The last death of an instance that may have been live, until it is judged.
-    death: Option<Death>,
-    /// How its last instance ended.
-    last_end: String,
-    /// The last shadow of its state in another schema, as far as its maker has told.
-    migration: Option<Migration>,
-    /// For readers: in which schema a shadow was made, by which release, and how often.
-    keeping: (u32, semver::Version, u32),
-    /// The writes of one app keep their order; the number is that of the newest one written.
-    order: Arc<tokio::sync::Mutex<u64>>,
-    writes: u64,
-}
-
-/// All that morphd knows and has in hand.
 pub struct Supervisor {
     settings: Arc<Settings>,
-    /// As whom instances run; none: as morphd does.
-    owners: Option<AppUsers>,
-    store: Client,
-    records: Arc<Records>,
-    proxy: Proxy,
+    calls: Calls,
     inbox: mpsc::Receiver<Event>,
     post: mpsc::Sender<Event>,
-    releases: Releases,
-    apps: BTreeMap<String, Managed>,
-    instances: BTreeMap<InstanceId, Instance>,
-    /// Upgrades of several apps as one, by the group's id.
-    together: BTreeMap<String, upgrade::Together>,
-    /// Events that were set aside.
-    aside: Aside,
-    store_part: Part,
-    proxy_part: Part,
-    /// The proxy's incarnation, as it was last observed.
-    incarnation: Option<u64>,
-    feeds: VecDeque<Feed>,
-    followers: Vec<(Option<String>, mpsc::Sender<UpgradeStatus>)>,
-    counts: Counts,
-    last_id: u64,
-    bound_logs_at: Instant,
+    node: Node,
+    watch: Watch,
+    children: Children,
+    daemons: Daemons,
+    clients: Clients,
+    /// Time of the next look at the sizes of the logs.
+    logs_at: Instant,
     /// Held for as long as this morphd lives.
     _lock: Lock,
 }
 
 impl Supervisor {
-    /// Where requests and events go.
+    /// Inbox for requests and events.
     pub fn post(&self) -> mpsc::Sender<Event> {
         self.post.clone()
     }
 
-    /// Whose `api.sock` is, where the run directory would hand it to the apps' group: morphd's own.
+    /// Group that owns `api.sock`, where the run directory would hand it to the apps' group: morphd's own.
     pub fn api_group(&self) -> Option<u32> {
-        let own = self.owners.is_some();
+        let own = self.children.have_users();
         own.then(|| rustix::process::getegid().as_raw())
     }
 
-    /// For management's own questions.
+    /// Clients for management's own questions.
     pub fn clients(&self) -> (Client, Proxy, Arc<Settings>) {
         (
-            self.store.clone(),
-            self.proxy.clone(),
+            self.calls.store(),
+            self.calls.proxy(),
             Arc::clone(&self.settings),
         )
     }
@@ -177,123 +102,157 @@ impl Supervisor {
     /// Runs until `shutdown` says how to end, and then ends so.
     ///
     /// # Errors
-    /// When nothing that it records lands any longer ([`Records::lost`]); all else carries on.
+    /// Nothing that it records is committed any longer ([`crate::records::Records::lost`]); everything else carries on.
     pub async fn run(mut self, shutdown: impl Future<Output = Shutdown>) -> anyhow::Result<()> {
         tokio::pin!(shutdown);
-        let records = Arc::clone(&self.records);
+        let records = self.calls.records();
         let lost = records.lost();
         tokio::pin!(lost);
         let how = loop {
-            self.feed_all();
             let deadline = self.next_deadline();
             tokio::select! {
                 how = &mut shutdown => break how,
-                why = &mut lost => bail!("morphd ends alone, all else carries on: {why}"),
+                why = &mut lost => bail!("morphd ends alone, everything else carries on: {why}"),
                 // The supervisor holds a sender itself, so the inbox never ends.
                 Some(event) = self.inbox.recv() => self.on(event),
                 () = tokio::time::sleep_until(deadline.into()) => self.on_time(),
             }
         };
         match how {
-            Shutdown::Alone => tracing::info!("morphd ends alone; all else carries on"),
+            Shutdown::Alone => tracing::info!("morphd ends alone; everything else carries on"),
             Shutdown::All => self.stop_all().await,
         }
         Ok(())
     }
 
     fn on(&mut self, event: Event) {
+        let now = Instant::now();
         match event {
-            Event::Asked(request) => self.asked(*request),
-            Event::Observed(observed) => self.observed(observed),
-            Event::PartEnded(part, pid, ending) => self.part_ended(part, pid, ending),
-            Event::InstanceEnded(instance, ending) => self.instance_ended(&instance, ending),
-            Event::Then(then) => then(self),
-        }
-    }
-
-    fn feed_all(&mut self) {
-        while let Some(feed) = self.feeds.pop_front() {
-            match feed {
-                Feed::App(app, input) => self.feed_app(&app, input),
-                Feed::Upgrade(app, input) => self.feed_upgrade(&app, input),
+            Event::Request(request) => {
+                let daemons = self.daemons.views();
+                if let Some(input) = self.clients.ask(*request, &self.node, daemons) {
+                    self.feed(input);
+                }
             }
+            Event::Observed(observed) => {
+                self.hear(&observed);
+                self.feed(NodeInput::Observed(observed));
+            }
+            Event::Answered(id, answer) => {
+                self.calls.answered(id);
+                self.feed(NodeInput::Answer(id, answer));
+            }
+            Event::InstanceEnded(id, ending) => {
+                let how = self.children.ended(&id, ending, &self.settings);
+                self.feed(NodeInput::InstanceEnded(id, how));
+            }
+            Event::Probed(id, outcome) => {
+                let instances = &self.node.state().instances;
+                self.watch.probed(&id, outcome, instances);
+            }
+            Event::DaemonEnded(name, pid, ending) => {
+                self.daemons.ended(name, pid, ending, &self.settings, now);
+            }
+            Event::DaemonReplied(name, pid, reply) => {
+                self.daemons.replied(name, pid, reply, now);
+            }
+            Event::Copied(release) => self.feed(NodeInput::Copied(release)),
         }
     }
 
     fn next_deadline(&self) -> Instant {
-        let machines = self.apps.values().flat_map(|managed| {
-            let upgrade = managed
-                .upgrade
-                .as_ref()
-                .and_then(|running| running.machine.next_deadline());
-            [managed.machine.next_deadline(), upgrade]
-        });
-        let parts = [
-            self.store_part.start_at(),
-            self.proxy_part.start_at(),
-            self.next_pulse(),
-            self.store_part.answers.next_deadline(),
-            self.proxy_part.answers.next_deadline(),
-            self.aside.next_look(),
+        let instances = &self.node.state().instances;
+        let deadlines = [
+            self.node.next_deadline(),
+            self.watch.next_deadline(instances),
+            self.daemons.next_deadline(),
         ];
-        let first = machines.chain(parts).flatten().min();
-        first.map_or(self.bound_logs_at, |at| at.min(self.bound_logs_at))
+        let first = deadlines.into_iter().flatten().min();
+        first.map_or(self.logs_at, |at| at.min(self.logs_at))
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.bound_logs_at <= now {
-            self.bound_logs_at = now + LOGS;
+        if self.logs_at <= now {
+            self.logs_at = now + LOGS;
             crate::log::rotate_all(&self.settings.state_dir.join("log"));
-            self.keep_shadows();
         }
-        self.restart_due_parts(now);
-        self.feel_pulses(now);
-        self.ask_parts(now);
-        self.look_at_trials(now);
-        for (name, managed) in &self.apps {
-            if managed.machine.next_deadline().is_some_and(|at| at <= now) {
-                self.feeds
-                    .push_back(Feed::App(name.clone(), app::Input::Time));
+        self.daemons
+            .time(now, &self.settings, &self.calls, &self.post);
+        self.probe_instances(now);
+        if self.node.next_deadline().is_some_and(|at| at <= now) {
+            self.feed(NodeInput::Time);
+        }
+    }
+
+    /// Feeds the node, and carries out what it asks for. What can be answered at once is fed next.
+    fn feed(&mut self, input: NodeInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let outputs = self.node.handle(input, present());
+            for output in outputs {
+                inputs.extend(self.carry_out(output));
             }
-            let upgrade = managed.upgrade.as_ref();
-            if upgrade
-                .and_then(|running| running.machine.next_deadline())
-                .is_some_and(|at| at <= now)
-            {
-                self.feeds
-                    .push_back(Feed::Upgrade(name.clone(), upgrade::Input::Time));
+        }
+        self.watch
+            .follow(&self.node.state().instances, Instant::now());
+    }
+
+    fn carry_out(&mut self, output: NodeOutput) -> Option<NodeInput> {
+        match output {
+            NodeOutput::Call(id, call) => self.calls.begin(id, call, &self.post),
+            NodeOutput::Abandon(id) => self.calls.abandon(id),
+            NodeOutput::Spawn(spawn) => {
+                return Some(self.children.spawn(spawn, &self.settings, &self.post));
+            }
+            NodeOutput::End(id) => self.children.end(&id, self.calls.proxy()),
+            NodeOutput::Kill(id) => self.children.kill(&id),
+            NodeOutput::Prioritize(id, first) => self.children.prioritize(&id, first),
+            NodeOutput::Reply(id, result) => self.clients.reply(id, result),
+            NodeOutput::Status(status) => self.clients.status(&status),
+            NodeOutput::Reached(milestone) => calls::reached(milestone),
+        }
+        None
+    }
+
+    /// A report of an instance shows that it lives.
+    fn hear(&mut self, observed: &Observed) {
+        let reports = match observed {
+            Observed::Observation(observation) => std::slice::from_ref(observation),
+            Observed::Snapshot(snapshot) => &snapshot.reports[..],
+            Observed::Lost => &[],
+        };
+        for report in reports {
+            if let Some(observation::What::InstanceReport(report)) = &report.what {
+                self.watch.heard(&report.instance);
             }
         }
     }
 
-    /// Runs a call beside everything else, and then `then` with its answer.
-    fn after<T: Send + 'static>(
-        &self,
-        call: impl Future<Output = T> + Send + 'static,
-        then: impl FnOnce(&mut Supervisor, T) + Send + 'static,
-    ) {
-        let post = self.post.clone();
+    fn probe_instances(&mut self, now: Instant) {
+        let children = &self.children;
+        let instances = &self.node.state().instances;
+        let due = self.watch.time(instances, now, |id| children.cpu_time(id));
+        for output in due {
+            match output {
+                WatchOutput::Probe { app, instance } => self.probe(app, instance),
+                WatchOutput::Hung(id, why) => self.feed(NodeInput::InstanceHung(id, why)),
+            }
+        }
+    }
+
+    fn probe(&self, app: String, id: InstanceId) {
+        let (proxy, post) = (self.calls.proxy(), self.post.clone());
+        let token = present().unix_ms;
         tokio::spawn(async move {
-            let answer = call.await;
-            // Refused only when the supervisor has ended, and then nobody waits for it.
-            let _ = post
-                .send(Event::Then(Box::new(move |supervisor| {
-                    then(supervisor, answer)
-                })))
-                .await;
+            let ping = instruction::Instruction::Ping(Ping { token });
+            let outcome = match proxy.instruct(&app, &id, ping).await {
+                Ok(()) => ProbeOutcome::HandedOver,
+                Err(status) if status.code() == Code::Unavailable => ProbeOutcome::Lost,
+                Err(_) => ProbeOutcome::NoSession,
+            };
+            // Refused only when the supervisor has ended.
+            let _ = post.send(Event::Probed(id, outcome)).await;
         });
     }
-
-    fn feed(&mut self, feed: Feed) {
-        self.feeds.push_back(feed);
-    }
-}
-
-/// Milliseconds since 1970.
-fn unix_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -1,119 +1,123 @@
 //! From nothing, or from what another morphd left, to a running supervisor.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use morph_api::lock::{Holder, Lock, LockError};
+use morph_api::manifest::Manifest;
 use morph_store::{Client, op};
+use semver::Version;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::observe::{Observed, Snapshot, observe};
-use super::parts::{self, Part, PartName};
-use super::quarantine::Aside;
-use super::requests::release_write;
-use super::{Event, Feed, INBOX, Managed, Supervisor};
-use crate::app;
-use crate::bundle;
+use super::calls::Calls;
+use super::children::Children;
+use super::clients::Clients;
+use super::daemons::{self, Daemons};
+use super::event::{Event, present};
+use super::observe::observe;
+use super::{INBOX, Supervisor};
+use crate::bundle::{self, Bundle};
 use crate::config::Settings;
-use crate::counts::Counts;
+use crate::machine::call::StoreView;
+use crate::machine::daemon::DaemonName;
+use crate::machine::liveness::Watch;
+use crate::machine::record::{APPS, EVENTS, RELEASES, ReleaseRow, UPGRADES, Write};
+use crate::machine::{Node, NodeConfig, Observed, Records as Found, Snapshot};
+use crate::machine::{first_apps, first_row, query, staged};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
-use crate::records::{
-    APPS, AppRow, EVENTS, RELEASES, Records, ReleaseRow, ReleaseStatus, UPGRADES, Write,
-};
-use crate::release::{self, Release, Releases};
-use morph_api::lock::{Holder, Lock, LockError};
+use crate::records::Records;
+use crate::release::{self, Release};
 
-/// For a part to get ready: a large store is read, or verified after a crash, before it serves.
+/// Time for a daemon to get ready: a large store is read, or verified after a crash, before it serves.
 const READY: Duration = Duration::from_secs(150);
-/// Whoever waits for one is told so often.
+/// Between two messages to whoever waits for that.
 const STILL: Duration = Duration::from_secs(10);
 
 /// Starts or adopts everything. An error ends what was started.
 pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
     make_folders(&settings)?;
     let lock = take_lock(&settings)?;
-    let owners = settings
+    let users = settings
         .children
         .prepare(&settings.state_dir, &settings.run_dir)?;
     if !settings.children.real_time() {
         crate::realtime::switch_off();
     }
     let settings = Arc::new(settings);
-    let store = Client::new(settings.run("store.sock"));
     let mut started = Vec::new();
-    let result = start_parts(&settings, &store, &mut started).await;
-    let (store_process, proxy_process, proxy, post, inbox, snapshot) = match result {
-        Ok(parts) => parts,
+    let ready = start_daemons(&settings, &mut started).await;
+    let ready = match ready {
+        Ok(ready) => ready,
         Err(error) => return Err(give_up(error, &started).await),
     };
-    let records = Arc::new(Records::new(store.clone()));
+    let config = NodeConfig {
+        node: settings.node.clone(),
+        probation: settings.probation,
+    };
+    let calls = Calls::new(ready.store, ready.proxy, &settings.node);
     let mut supervisor = Supervisor {
-        store,
-        records,
-        proxy,
-        inbox,
-        post,
-        releases: Releases::default(),
-        apps: BTreeMap::new(),
-        instances: BTreeMap::new(),
-        together: BTreeMap::new(),
-        aside: Aside::default(),
-        store_part: Part::new(PartName::Store, Arc::clone(&store_process)),
-        proxy_part: Part::new(PartName::Proxy, Arc::clone(&proxy_process)),
-        incarnation: Some(snapshot.incarnation),
-        feeds: VecDeque::new(),
-        followers: Vec::new(),
-        counts: Counts::default(),
-        last_id: 0,
-        bound_logs_at: Instant::now(),
+        calls,
+        inbox: ready.inbox,
+        node: Node::new(config, present()),
+        watch: Watch::default(),
+        children: Children::new(users),
+        daemons: Daemons::new(ready.store_process, ready.proxy_process, &ready.post),
+        clients: Clients::default(),
+        post: ready.post,
+        logs_at: Instant::now(),
         settings,
-        owners,
         _lock: lock,
     };
-    supervisor.watch_part(PartName::Store, &store_process);
-    supervisor.watch_part(PartName::Proxy, &proxy_process);
-    if let Err(error) = supervisor.begin(snapshot).await {
-        return Err(give_up(error, &started).await);
+    match supervisor.begin(ready.snapshot).await {
+        Ok(()) => Ok(supervisor),
+        Err(error) => Err(give_up(error, &started).await),
     }
-    Ok(supervisor)
 }
 
-type Parts = (
-    Arc<Process>,
-    Arc<Process>,
-    Proxy,
-    mpsc::Sender<Event>,
-    mpsc::Receiver<Event>,
-    Snapshot,
-);
+/// Both daemons, ready, and the first snapshot of the proxy.
+struct Ready {
+    store: Client,
+    proxy: Proxy,
+    store_process: Arc<Process>,
+    proxy_process: Arc<Process>,
+    post: mpsc::Sender<Event>,
+    inbox: mpsc::Receiver<Event>,
+    snapshot: Snapshot,
+}
 
 /// The store, then the proxy; `started` takes what was not there before.
-async fn start_parts(
+async fn start_daemons(
     settings: &Arc<Settings>,
-    store: &Client,
     started: &mut Vec<Arc<Process>>,
-) -> anyhow::Result<Parts> {
-    let (store_process, new) = parts::find_or_start(PartName::Store, settings).await?;
+) -> anyhow::Result<Ready> {
+    let store = Client::new(settings.run("store.sock"));
+    let (name, ready) = (DaemonName::Store, store.ready(READY));
+    let (store_process, new) = daemons::find_or_start(name, settings).await?;
     started.extend(new.then(|| Arc::clone(&store_process)));
-    get_ready(
-        PartName::Store,
-        settings,
-        &store_process,
-        store.ready(READY),
-    )
-    .await?;
-    let (proxy_process, new) = parts::find_or_start(PartName::Proxy, settings).await?;
+    get_ready(name, settings, &store_process, ready).await?;
+    let name = DaemonName::Proxy;
+    let (proxy_process, new) = daemons::find_or_start(name, settings).await?;
     started.extend(new.then(|| Arc::clone(&proxy_process)));
     let proxy = Proxy::new(&settings.run("proxy.sock"));
     let (post, mut inbox) = mpsc::channel(INBOX);
     tokio::spawn(observe(proxy.clone(), post.clone()));
     let snapshot = first_snapshot(&mut inbox);
-    let snapshot = get_ready(PartName::Proxy, settings, &proxy_process, snapshot).await?;
-    Ok((store_process, proxy_process, proxy, post, inbox, snapshot))
+    let snapshot = get_ready(name, settings, &proxy_process, snapshot).await?;
+    Ok(Ready {
+        store,
+        proxy,
+        store_process,
+        proxy_process,
+        post,
+        inbox,
+        snapshot,
+    })
 }
 
 fn make_folders(settings: &Settings) -> anyhow::Result<()> {
@@ -159,9 +163,9 @@ fn take_lock(settings: &Settings) -> anyhow::Result<Lock> {
     }
 }
 
-/// Waits for a part, and no longer than it lives.
+/// Waits for a daemon, and no longer than it lives.
 async fn get_ready<T, E: std::fmt::Display>(
-    name: PartName,
+    name: DaemonName,
     settings: &Settings,
     process: &Process,
     ready: impl Future<Output = Result<T, E>>,
@@ -177,13 +181,14 @@ async fn get_ready<T, E: std::fmt::Display>(
     tokio::select! {
         ready = ready => ready.map_err(|error| anyhow!("{executable} does not get ready: {error}")),
         () = process.ended() => {
-            bail!("{executable} ended at its start{}", parts::last_words(name, settings, Ending::Unknown))
+            let words = daemons::last_words(name, settings, Ending::Unknown);
+            bail!("{executable} ended at its start{words}")
         }
         () = told => bail!("{executable} is not ready after {} s", READY.as_secs()),
     }
 }
 
-/// Ends the parts again that a failed start would leave behind without a morphd.
+/// Ends the daemons again that a failed start would leave behind without a morphd.
 async fn give_up(error: anyhow::Error, started: &[Arc<Process>]) -> anyhow::Error {
     for process in started.iter().rev() {
         process.signal(rustix::process::Signal::TERM);
@@ -206,159 +211,211 @@ async fn first_snapshot(inbox: &mut mpsc::Receiver<Event>) -> Result<Snapshot, S
 impl Supervisor {
     async fn begin(&mut self, snapshot: Snapshot) -> anyhow::Result<()> {
         bundle::remove_drafts(&self.settings.state_dir.join("bundles"));
-        self.records.take_over(&self.settings.node).await?;
-        self.load().await?;
-        let empty = self.apps.is_empty();
+        let records = self.calls.records();
+        records.take_over(&self.settings.node).await?;
+        let mut found = self.load(&records).await?;
+        let empty = found.apps.is_empty();
         if empty {
-            self.install_found().await?;
-            self.choose_first_apps().await?;
+            self.first_records(&records, &mut found).await?;
         } else if !self.settings.apps.is_empty() {
             tracing::info!("--app is for an empty store; this one has its apps already");
         }
-        if let Err(why) = release::check_coexistence(&self.present("")) {
-            tracing::error!("the recorded apps do not fit together: {why}");
+        self.node.load(found);
+        let state = self.node.state();
+        if let Err(why) = release::check_coexistence(&query::present(state, "")) {
+            tracing::error!("the recorded apps cannot run together: {why}");
         }
         for switch in &snapshot.switches {
             tracing::info!(dpid = format!("{switch:016x}"), "switch is connected");
         }
-        self.adopt_instances();
-        self.see(&snapshot);
-        let configured = self.proxy.configure(self.configuration()).await;
+        let configuration = query::configuration(state);
+        let configured = self.calls.proxy().configure(configuration).await;
         configured
             .map_err(|status| anyhow!("morph-proxy refuses the apps: {}", status.message()))?;
-        self.recover_apps();
+        let instances = self.children.adopt(&self.settings, &self.post);
+        let outputs = self.node.adopt(instances, snapshot, present());
+        for output in outputs {
+            if let Some(input) = self.carry_out(output) {
+                self.feed(input);
+            }
+        }
+        self.watch
+            .follow(&self.node.state().instances, Instant::now());
         if !empty {
             // Beside everything else: what runs is looked after first.
-            self.install_later(bundle::folders_in(&self.settings.bundles));
+            self.copy_later(bundle::folders_in(&self.settings.bundles));
         }
         Ok(())
     }
 
-    async fn load(&mut self) -> anyhow::Result<()> {
+    async fn load(&self, records: &Records) -> anyhow::Result<Found> {
         let bundles = self.settings.state_dir.join("bundles");
-        for (key, row) in self.records.load::<ReleaseRow>(RELEASES).await? {
+        let mut releases = Vec::new();
+        for (key, row) in readable::<ReleaseRow>(records, RELEASES).await? {
             let folder = bundles.join(&row.folder);
-            match morph_api::manifest::Manifest::read(&folder.join("app.toml")) {
-                Ok(manifest) => self.releases.insert(Release {
+            match Manifest::read(&folder.join("app.toml")) {
+                Ok(manifest) => releases.push(Release {
                     row,
                     manifest,
                     folder,
                 }),
                 Err(error) => {
-                    tracing::error!(release = key, %error, "its bundle is damaged; it cannot be started")
+                    tracing::error!(release = key, %error, "its bundle is damaged; it cannot be started");
                 }
             }
         }
-        let apps = self.records.load::<AppRow>(APPS).await?;
-        let upgrades = self.records.load(UPGRADES).await?;
-        self.remember(apps, upgrades);
-        self.aside = Aside::new(self.records.load(EVENTS).await?);
-        // A fence whose record was lost counts as well.
-        for checkpoint in self.records.status().await.checkpoints {
-            if let Some(managed) = self
-                .apps
-                .get_mut(&checkpoint.app)
-                .filter(|_| checkpoint.node == self.settings.node)
-            {
-                managed.row.epoch = managed.row.epoch.max(checkpoint.epoch);
+        let status = records.status().await;
+        Ok(Found {
+            releases,
+            apps: readable(records, APPS).await?,
+            upgrades: readable(records, UPGRADES).await?,
+            events: readable(records, EVENTS).await?,
+            store: StoreView {
+                checkpoints: status.checkpoints,
+                keyspaces: status.keyspaces,
+            },
+        })
+    }
+
+    /// Fills an empty store: stages the bundles that are found beside morphd, and records the first apps.
+    async fn first_records(&self, records: &Records, found: &mut Found) -> anyhow::Result<()> {
+        let known = digests(&found.releases);
+        for folder in bundle::folders_in(&self.settings.bundles) {
+            let copied = copy(
+                folder,
+                self.settings.state_dir.join("bundles"),
+                known.clone(),
+            )
+            .await;
+            if let Some(release) = copied {
+                write_release(records, &release).await?;
+                found.releases.push(release);
             }
+        }
+        // The choice is the machine's; it is made on the releases as they are.
+        let mut node = Node::new(self.node.state().config.clone(), present());
+        node.load(Found {
+            releases: found.releases.clone(),
+            ..Found::default()
+        });
+        let named = self.settings.apps.iter();
+        let named: Vec<(String, Option<Version>)> = named
+            .map(|app| (app.name.clone(), app.version.clone()))
+            .collect();
+        let place = self.settings.bundles.display().to_string();
+        let chosen = first_apps(node.state(), &named, &place).map_err(|why| anyhow!(why))?;
+        for release in chosen {
+            let (manifest, row) = (&release.manifest, first_row(&release));
+            let writes = [
+                Write::new(APPS, &manifest.name, &row),
+                release_record(&release),
+            ];
+            // The app's record, its release as permanent and its primary, at once.
+            let primary = op::create_primary(&manifest.name, 1, manifest.schema);
+            records.write(&writes, &[primary]).await?;
+            found.apps.push((manifest.name.clone(), row));
+            found.releases.retain(|other| {
+                (&other.manifest.name, &other.manifest.version)
+                    != (&manifest.name, &manifest.version)
+            });
+            found.releases.push(release);
         }
         Ok(())
     }
 
-    /// Starts an app that stands still: its record first, then the pipeline, then its instance.
-    pub(super) fn begin_app(
-        &mut self,
-        name: &str,
-        row: AppRow,
-        then: impl FnOnce(&mut Supervisor, Result<(), String>) + Send + 'static,
-    ) {
-        let Some(release) = self.releases.get(name, &row.release) else {
-            return then(
-                self,
-                Err(format!("{name}@{} is not installed", row.release)),
-            );
-        };
-        let permanent = as_permanent(release);
-        let mut writes = vec![Write::new(APPS, name, &row), release_write(&permanent)];
-        let displaced = self
-            .apps
-            .get(name)
-            .map(|managed| managed.row.release.clone());
-        let displaced = displaced.filter(|version| *version != row.release);
-        if let Some(old) = displaced
-            .as_ref()
-            .and_then(|version| self.releases.get(name, version))
-        {
-            let old_row = ReleaseRow {
-                status: ReleaseStatus::Old,
-                ..old.row.clone()
-            };
-            writes.push(Write::new(
-                RELEASES,
-                format!("{name}/{}", old.manifest.version),
-                &old_row,
-            ));
-        }
-        let (records, proxy) = (Arc::clone(&self.records), self.proxy.clone());
-        let (app, schema) = (name.to_owned(), row_schema(&permanent));
-        let call = async move {
-            let has_primary = records
-                .status()
-                .await
-                .keyspaces
-                .iter()
-                .any(|keyspace| keyspace.app == app && keyspace.primary);
-            let keyspace: Vec<_> = (!has_primary)
-                .then(|| op::create_primary(&app, 1, schema))
-                .into_iter()
-                .collect();
-            records
-                .write(&writes, &keyspace)
-                .await
-                .map_err(|refusal| refusal.to_string())
-        };
-        let name = name.to_owned();
-        self.after(call, move |supervisor, result| {
-            if let Err(why) = result {
-                return then(supervisor, Err(why));
+    /// Copies bundles one after the other, while everything else runs.
+    fn copy_later(&self, folders: Vec<PathBuf>) {
+        let releases: Vec<Release> = self.node.state().releases.iter().cloned().collect();
+        let (known, post) = (digests(&releases), self.post.clone());
+        let bundles = self.settings.state_dir.join("bundles");
+        tokio::spawn(async move {
+            for folder in folders {
+                let copied = copy(folder, bundles.clone(), known.clone()).await;
+                if let Some(release) = copied {
+                    let _ = post.send(Event::Copied(Box::new(release))).await;
+                }
             }
-            supervisor.releases.insert(permanent);
-            if let Some(old) = displaced {
-                supervisor
-                    .releases
-                    .set_status(&name, &old, ReleaseStatus::Old);
-            }
-            let managed = supervisor
-                .apps
-                .entry(name.clone())
-                .or_insert_with(|| Managed::new(row.clone()));
-            managed.row = row;
-            let configuration = supervisor.configuration();
-            supervisor.after(
-                async move { proxy.configure(configuration).await },
-                move |supervisor, result| {
-                    // Refused or away: it is configured again when the proxy speaks again.
-                    if let Err(status) = &result {
-                        tracing::error!(
-                            error = status.message(),
-                            "the proxy does not take the present apps"
-                        );
-                    }
-                    supervisor.feed(Feed::App(name, app::Input::Start));
-                    then(supervisor, Ok(()));
-                },
-            );
         });
     }
 }
 
-fn row_schema(release: &Release) -> u32 {
-    release.manifest.schema
+/// All rows of a table. A row that cannot be read is an error: a later morphd may have written it, and what it says would be
+/// lost.
+async fn readable<T: DeserializeOwned>(
+    records: &Records,
+    table: &'static str,
+) -> anyhow::Result<Vec<(String, T)>> {
+    let mut rows = Vec::new();
+    for (key, row) in records.load::<T>(table).await? {
+        let row = row.with_context(|| {
+            format!(
+                "the record {key} in table {table} cannot be read by morphd {}: if a later version has written it, start \
+                 that version and let its upgrades end; else restore the store from a backup (`morphctl store restore`)",
+                env!("CARGO_PKG_VERSION")
+            )
+        })?;
+        rows.push((key, row));
+    }
+    Ok(rows)
 }
 
-pub(super) fn as_permanent(release: &Release) -> Release {
-    let mut permanent = release.clone();
-    permanent.row.status = ReleaseStatus::Permanent;
-    permanent
+fn release_record(release: &Release) -> Write {
+    let (app, version) = (&release.manifest.name, &release.manifest.version);
+    Write::new(RELEASES, format!("{app}/{version}"), &release.row)
+}
+
+async fn write_release(records: &Records, release: &Release) -> anyhow::Result<()> {
+    records.write(&[release_record(release)], &[]).await?;
+    let (app, version) = (&release.manifest.name, &release.manifest.version);
+    tracing::info!(app, %version, digest = release.row.digest, "staged");
+    Ok(())
+}
+
+type Digests = BTreeMap<(String, Version), String>;
+
+fn digests(releases: &[Release]) -> Digests {
+    let digest = |release: &Release| {
+        let manifest = &release.manifest;
+        let name = (manifest.name.clone(), manifest.version.clone());
+        (name, release.row.digest.clone())
+    };
+    releases.iter().map(digest).collect()
+}
+
+/// Copies a bundle unless it is known. A bundle that cannot be used is a warning: the others can.
+async fn copy(folder: PathBuf, bundles: PathBuf, known: Digests) -> Option<Release> {
+    let unix_ms = present().unix_ms;
+    let work =
+        tokio::task::spawn_blocking(move || copy_unless_known(&folder, &bundles, &known, unix_ms));
+    match work.await {
+        Ok(Ok(release)) => release,
+        Ok(Err(why)) => {
+            tracing::warn!("{why}");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+fn copy_unless_known(
+    folder: &Path,
+    bundles: &Path,
+    known: &Digests,
+    unix_ms: u64,
+) -> Result<Option<Release>, String> {
+    let bundle =
+        Bundle::examine(folder).map_err(|error| format!("this bundle is not used: {error}"))?;
+    let (name, version) = (&bundle.manifest.name, &bundle.manifest.version);
+    match known.get(&(name.clone(), version.clone())) {
+        Some(digest) if *digest == bundle.digest => Ok(None),
+        Some(digest) => Err(format!(
+            "{}: {name}@{version} is known with another digest ({}): the known one is used",
+            folder.display(),
+            &digest[..12.min(digest.len())]
+        )),
+        None => {
+            let installed = bundle.install(bundles).map_err(|error| error.to_string())?;
+            Ok(Some(staged(bundle, installed, unix_ms)))
+        }
+    }
 }

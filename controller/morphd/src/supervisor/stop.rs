@@ -6,35 +6,31 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Supervisor;
-use super::instances::end_gently;
 use crate::process::Process;
 
-/// From SIGTERM to SIGKILL, for the proxy.
+/// Time from SIGTERM to SIGKILL for the proxy.
 const PROXY: Duration = Duration::from_secs(2);
-/// The same for the store, which may have a disk to wait for.
+/// Time from SIGTERM to SIGKILL for the store, which may have a disk to wait for.
 const STORE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     pub(super) async fn stop_all(self) {
         tracing::info!("ending all in order");
-        let mut ends = tokio::task::JoinSet::new();
-        for (id, instance) in self.instances {
-            let (proxy, app, process) = (self.proxy.clone(), instance.app, instance.process);
-            ends.spawn(async move { end_gently(&proxy, &app, &id, &process).await });
-        }
-        while ends.join_next().await.is_some() {}
-        end(self.proxy_part.process, PROXY).await;
-        end(self.store_part.process, STORE).await;
+        let proxy = self.calls.proxy();
+        self.children.end_all(&proxy).await;
+        let [proxy, store] = self.daemons.into_processes();
+        end(proxy, PROXY).await;
+        end(store, STORE).await;
         tracing::info!("all has ended");
     }
 }
 
-async fn end(process: Option<Arc<Process>>, patience: Duration) {
+async fn end(process: Option<Arc<Process>>, limit: Duration) {
     let Some(process) = process else {
         return;
     };
     process.signal(Signal::TERM);
-    if !process.ended_within(patience).await {
+    if !process.ended_within(limit).await {
         tracing::warn!(pid = process.pid(), "does not end; it is killed");
         process.signal(Signal::KILL);
         process.ended().await;

@@ -1,153 +1,126 @@
-//! morphd without its processes and sockets: what its drivers do with what its machines (`App`, `Upgrade`, `Together`) say.
+//! morphd: its node, and what its driver does with what the node puts out.
 
-mod heard;
-mod recover;
-mod upgrading;
+mod adopt;
+mod requests;
+mod stored;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
-use morph_api::supervisor::{
-    Group as Joint, HoldRequest, InstructRequest, Instruction, Observation, Ping, Report,
-    ResumeRequest, hold_reply::Outcome as Hold, instruction, observation, report,
-};
 use morph_proxy::machine::{ControlReply, ControlRequest, Refusal};
-use morphd::app::{self, App, State as AppState};
-use morphd::records::{APPS, AppRow, Desired, UPGRADES, UpgradeRow};
-use morphd::upgrade::{
-    self, Act, Cause, Difference, Found, HoldOutcome, Left, Mode, OldIs, Order, Output, Plan,
-    Resumption, Side, State, Together, Upgrade, left,
-};
-use prost::Message as _;
+use morphd::machine::call::{Answer, Call, CallId};
+use morphd::machine::instances::Instance as Known;
+use morphd::machine::lifecycle::LifecycleState;
+use morphd::machine::outbox::{NodeOutput, Present, Spawn};
+use morphd::machine::request::{Request, RequestId, UpgradeRequest};
+use morphd::machine::{Node, NodeInput};
 
 use crate::canon::Canon;
-use crate::clock;
-use crate::records::{Fenced, Fencing, Records, Write};
-use crate::store::Store;
-pub(crate) use recover::Finds;
+use crate::instance::Start;
+use crate::records::Records;
+use crate::releases;
+use crate::setup::{Mutation, Setup};
+pub(crate) use adopt::{first_records, snapshot};
 
-/// The probation: the machine looks at the load as often, so that one step of the clock ends it.
+/// As long as the node samples the load, so that one step of the clock ends the probation.
 const PROBATION: Duration = Duration::from_millis(500);
-/// The releases.
-pub(crate) const RELEASES: [&str; 2] = ["1.0.0", "2.0.0"];
-/// The id of all apps that are upgraded as one.
-const GROUP: &str = "group";
+/// Inputs that a deadline in the past may cause one after the other.
+const OVERDUE: usize = 50;
 
-/// An instance that it knows of.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
-    pub(crate) app: String,
-    pub(crate) release: String,
-    pub(crate) attached: bool,
-    pub(crate) ready: bool,
-    pub(crate) live: bool,
-    pub(crate) ending: bool,
-}
-
-/// An app.
-#[derive(Debug, Clone, Default)]
-struct Managed {
-    machine: App,
-    release: String,
-    instance: String,
-    epoch: u64,
-    upgrade: Option<Running>,
-    last: Option<UpgradeRow>,
-}
-
-/// An upgrade in hand.
-#[derive(Debug, Clone)]
-struct Running {
-    machine: Upgrade,
-    row: UpgradeRow,
-    new: Option<String>,
-    old: Option<String>,
-    fenced: Option<Fenced>,
-}
-
-/// A write of the records, and what it is the answer to.
-#[derive(Debug, Clone)]
-pub(crate) enum Job {
-    /// The record of a step.
-    Record {
-        app: String,
-        step: Step,
-        writes: Vec<Write>,
-    },
-    /// The fence of upgrades, with whom it lets in.
-    Fence {
-        side: Side,
-        instances: Vec<String>,
-        fencings: Vec<Fencing>,
-    },
-    /// The fence of a start or a crash.
-    Start { instance: String, fencing: Fencing },
-    /// The last records.
-    Finish {
-        apps: Vec<String>,
-        writes: Vec<Write>,
-    },
-}
-
-/// A call of the proxy that is waited for.
-#[derive(Debug, Clone)]
-enum Waiting {
-    Hold(String),
-    Resume(String, String),
-    Start(String, String, Fenced),
-}
-
-enum Feed {
-    App(String, app::Input),
-    Upgrade(String, upgrade::Input),
-}
-
-/// What it does to others.
+/// Something that morphd does to others.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Spawn {
-        id: String,
-        app: String,
-        release: String,
-    },
-    /// Told to end, gently.
+    Spawn(Start),
     End(String),
+    Kill(String),
     Call(u64, ControlRequest),
+    /// A call is given up: its request may yet arrive.
+    Forget(u64),
+    /// A fence is given up: its request may yet arrive.
+    ForgetFence(Call),
 }
 
-/// A seam at which the model can be broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Broken {
-    pub(crate) resume_before_fence: bool,
-    pub(crate) unflushed_fence: bool,
+/// What morphd needs of the world for one input, and what it does to it.
+#[derive(Debug)]
+pub(crate) struct Port<'a> {
+    pub(crate) setup: &'a Setup,
+    /// The newest number that was given out.
+    pub(crate) next_id: &'a mut u32,
+    /// Tickets of calls that were given up, and that the proxy may yet answer.
+    pub(crate) abandoned: &'a BTreeSet<u64>,
+    pub(crate) effects: Vec<Effect>,
 }
 
-/// morphd.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Morphd {
+    node: Node,
     now: Instant,
-    apps: BTreeMap<String, Managed>,
-    pub(crate) instances: BTreeMap<String, Known>,
-    together: Option<Together>,
     records: Records,
-    /// Writes that are on their way.
-    pub(crate) jobs: VecDeque<Job>,
-    waiting: BTreeMap<u64, Waiting>,
+    /// Calls of the store under way, each in a task of its own.
+    store_calls: Vec<(CallId, Call)>,
+    /// A mutation holds this write back.
+    held_back: Option<Call>,
+    /// Calls of the proxy under way, by ticket.
+    tickets: BTreeMap<u64, (CallId, requests::Kind)>,
+    /// A deadline stays in the past.
+    overdue: bool,
+}
+
+/// Without releases and settings, which are the same in all states, and without the numbers that were given out.
+impl fmt::Debug for Morphd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.node.state();
+        let mut text = f.debug_struct("Morphd");
+        text.field("outbox", &state.outbox)
+            .field("apps", &state.apps)
+            .field("instances", &state.instances)
+            .field("upgrades", &state.upgrades)
+            .field("quarantine", &state.quarantine)
+            .field("incarnation", &state.incarnation)
+            .field("shadows_at", &state.shadows_at)
+            .field("records", &self.records)
+            .field("store_calls", &self.store_calls)
+            .field("held_back", &self.held_back)
+            .field("tickets", &self.tickets)
+            .field("overdue", &self.overdue)
+            .finish()
+    }
 }
 
 impl Canon for Morphd {
     const FIGURES: &'static [&'static str] = &[
+        "present",
+        "last_call",
+        "unix_ms",
+        "started",
+        "published",
+        "migration",
         "numbers",
         "message",
-        "by",
-        "ready_said",
-        "watermark",
-        "old_answers",
-        "plan",
+        "how",
+        "why",
+        "reason",
+        "last_end",
+        "last_upgrade",
+        "summary",
+        "pid",
+        "first",
+        "source_answers",
+        "standstill",
         "total",
+        "plan",
+        "counts",
+        "groups_checked",
+        "losses",
+        "started_unix_ms",
+        "step_unix_ms",
+        "since_start_us",
+        "by",
+        "ended",
         "seen_at",
+        "name",
     ];
 
     fn now(&self) -> Instant {
@@ -155,377 +128,289 @@ impl Canon for Morphd {
     }
 }
 
-/// A call into morphd: the next free id of an instance, and what it does to others.
-pub(crate) struct Hands<'a> {
-    pub(crate) next_id: &'a mut u32,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) broken: Broken,
-    feeds: VecDeque<Feed>,
-}
-
-impl<'a> Hands<'a> {
-    pub(crate) fn new(next_id: &'a mut u32, broken: Broken) -> Self {
-        Hands {
-            next_id,
-            effects: Vec::new(),
-            broken,
-            feeds: VecDeque::new(),
-        }
-    }
-}
-
 impl Morphd {
-    /// The first one: its apps are to run.
-    pub(crate) fn new(apps: &[String], hands: &mut Hands<'_>) -> Self {
-        let managed = |app: &String| {
-            let release = RELEASES[0].to_owned();
-            (
-                app.clone(),
-                Managed {
-                    release,
-                    ..Managed::default()
-                },
-            )
-        };
-        let mut morphd = Morphd {
-            now: clock::base(),
-            apps: apps.iter().map(managed).collect(),
-            instances: BTreeMap::new(),
-            together: None,
-            records: Records::default(),
-            jobs: VecDeque::new(),
-            waiting: BTreeMap::new(),
-        };
-        for app in apps {
-            hands
-                .feeds
-                .push_back(Feed::App(app.clone(), app::Input::Start));
+    fn present(&self, next_id: u32) -> Present {
+        Present {
+            at: self.now,
+            // The node numbers by it.
+            unix_ms: u64::from(next_id) + 1,
+            moment: None,
         }
-        morphd.feed_all(hands);
-        morphd
     }
 
-    fn feed_all(&mut self, hands: &mut Hands<'_>) {
-        while let Some(feed) = hands.feeds.pop_front() {
-            match feed {
-                Feed::App(app, input) => self.feed_app(&app, input, hands),
-                Feed::Upgrade(app, input) => self.feed_upgrade(&app, input, hands),
+    /// Feeds one input, and each deadline that has passed.
+    pub(crate) fn feed(&mut self, input: NodeInput, port: &mut Port<'_>) {
+        let mut inputs = VecDeque::from([input]);
+        let mut late = 0;
+        loop {
+            while let Some(input) = inputs.pop_front() {
+                let out = self.node.handle(input, self.present(*port.next_id));
+                self.carry_out(out, port, &mut inputs);
             }
+            if self.node.next_deadline().is_none_or(|at| at > self.now) {
+                return;
+            }
+            late += 1;
+            if late == OVERDUE {
+                self.overdue = true;
+                return;
+            }
+            inputs.push_back(NodeInput::Time);
         }
     }
 
-    fn feed_app(&mut self, app: &str, input: app::Input, hands: &mut Hands<'_>) {
-        let Some(managed) = self.apps.get_mut(app) else {
-            return;
-        };
-        let mut out = Vec::new();
-        managed.machine.handle(input, self.now, &mut out);
+    fn carry_out(
+        &mut self,
+        out: Vec<NodeOutput>,
+        port: &mut Port<'_>,
+        inputs: &mut VecDeque<NodeInput>,
+    ) {
+        let newest = u32::try_from(self.node.state().last_id).unwrap_or(u32::MAX);
+        *port.next_id = newest.max(*port.next_id);
         for output in out {
             match output {
-                app::Output::Spawn => {
-                    let release = managed_release(&self.apps, app);
-                    let id = self.spawn(app, release, hands);
-                    hands
-                        .feeds
-                        .push_back(Feed::App(app.into(), app::Input::Spawned(id)));
-                }
-                app::Output::Resume(instance) => self.start(app, instance),
-                app::Output::End(instance) => self.end(&instance, hands),
-                app::Output::Yielded(instance) => self.yielded(app, instance, hands),
-                app::Output::Looping(..) => {}
-                // So few faults do not bring it there.
-                app::Output::GivenUp(_) => {
-                    hands
-                        .feeds
-                        .push_back(Feed::App(app.into(), app::Input::Start));
-                }
+                NodeOutput::Call(id, call) => self.call(id, call, port, inputs),
+                NodeOutput::Abandon(id) => self.abandon(id, port),
+                NodeOutput::Spawn(spawn) => port.effects.push(Effect::Spawn(start(spawn))),
+                NodeOutput::End(id) => port.effects.push(Effect::End(id)),
+                NodeOutput::Kill(id) => port.effects.push(Effect::Kill(id)),
+                NodeOutput::Prioritize(..)
+                | NodeOutput::Reply(..)
+                | NodeOutput::Status(_)
+                | NodeOutput::Reached(_) => {}
             }
         }
     }
 
-    fn spawn(&mut self, app: &str, release: String, hands: &mut Hands<'_>) -> String {
-        *hands.next_id += 1;
-        let id = hands.next_id.to_string();
-        let app = app.to_owned();
-        let known = Known {
-            app: app.clone(),
-            release: release.clone(),
-            ..Known::default()
-        };
-        self.instances.insert(id.clone(), known);
-        hands.effects.push(Effect::Spawn {
-            id: id.clone(),
-            app,
-            release,
-        });
-        id
-    }
-
-    /// The path of every crash and first start: fence, then resume.
-    fn start(&mut self, app: &str, instance: String) {
-        let Some(managed) = self.apps.get(app) else {
-            return;
-        };
-        let row = self.app_row(app, &instance, &managed.release);
-        let fencing = Fencing {
-            app: app.to_owned(),
-            release: managed.release.clone(),
-            epoch: managed.epoch,
-            force: true,
-            writes: vec![row],
-        };
-        self.jobs.push_back(Job::Start { instance, fencing });
-    }
-
-    fn app_row(&self, app: &str, instance: &str, release: &str) -> Write {
-        // What else is in an app's record is of instances that keep dying, which is no part of the model.
-        let value = serde_json::json!({
-            "id": 1,
-            "release": release,
-            "desired": Desired::Running,
-            "instance": instance,
-            "epoch": self.apps.get(app).map_or(0, |managed| managed.epoch),
-        });
-        Write {
-            table: APPS,
-            key: app.to_owned(),
-            value,
+    fn call(
+        &mut self,
+        id: CallId,
+        call: Call,
+        port: &mut Port<'_>,
+        inputs: &mut VecDeque<NodeInput>,
+    ) {
+        if let Some(answer) = at_once(&call, port.setup) {
+            return inputs.push_back(NodeInput::Answer(id, answer));
         }
-    }
-
-    fn end(&mut self, id: &str, hands: &mut Hands<'_>) {
-        if let Some(known) = self.instances.get_mut(id)
-            && !std::mem::replace(&mut known.ending, true)
-        {
-            hands.effects.push(Effect::End(id.to_owned()));
-        }
-    }
-
-    fn yielded(&mut self, app: &str, instance: Option<(String, bool)>, hands: &mut Hands<'_>) {
-        let id = instance.map(|(id, _)| id);
-        let old = match id.as_ref().and_then(|id| self.instances.get(id)) {
-            None => OldIs::Absent,
-            Some(known) if known.attached && known.ready => OldIs::Ready,
-            Some(_) => OldIs::Starting,
-        };
-        match self
-            .apps
-            .get_mut(app)
-            .and_then(|managed| managed.upgrade.as_mut())
-        {
-            Some(running) => running.old = id,
-            None => {
-                let back = id
-                    .filter(|id| self.instances.contains_key(id))
-                    .map(|id| (id, false));
-                return self.take_back(app, back, hands);
+        let call = self.mutated(id, call, port.setup, inputs);
+        match requests::request(&call) {
+            Some((request, kind)) => {
+                let is_free = |ticket: &u64| {
+                    !self.tickets.contains_key(ticket) && !port.abandoned.contains(ticket)
+                };
+                let ticket = (1..).find(is_free).unwrap_or(0);
+                self.tickets.insert(ticket, (id, kind));
+                port.effects.push(Effect::Call(ticket, request));
             }
-        }
-        self.feed_upgrade(app, upgrade::Input::Yielded(old), hands);
-        self.hold(app, hands);
-    }
-
-    fn take_back(&mut self, app: &str, instance: Option<(String, bool)>, hands: &mut Hands<'_>) {
-        let id = instance.as_ref().map(|(id, _)| id.clone());
-        hands
-            .feeds
-            .push_back(Feed::App(app.into(), app::Input::Take(instance)));
-        if let Some(id) = id {
-            self.tell_ready(&id, hands);
+            None => self.store_calls.push((id, call)),
         }
     }
 
-    fn side_of(&self, app: &str, id: &str) -> Option<Side> {
-        let running = self.apps.get(app)?.upgrade.as_ref()?;
-        if running.new.as_deref() == Some(id) {
-            return Some(Side::New);
+    /// Changes a call on its way, where that is what is broken.
+    fn mutated(
+        &mut self,
+        id: CallId,
+        mut call: Call,
+        setup: &Setup,
+        inputs: &mut VecDeque<NodeInput>,
+    ) -> Call {
+        match (&mut call, setup.mutation) {
+            (Call::Fence(fence), Some(Mutation::ResumeBeforeFence))
+                if fence.step == Some(Step::Resuming) =>
+            {
+                let answer = Answer::Fenced(Ok(stored::foretold(fence)));
+                inputs.push_back(NodeInput::Answer(id, answer));
+            }
+            (Call::Fence(fence), Some(Mutation::SkipOneMore)) => {
+                let parts = fence.parts.iter_mut();
+                for (_, to) in parts.filter_map(|part| part.fencing.skip.as_mut()) {
+                    to.n += 1;
+                }
+            }
+            (Call::Write(write), Some(Mutation::RecordsOutOfOrder))
+                if write.step == Some(Step::Upgraded) =>
+            {
+                self.held_back = Some(Call::Write(write.clone()));
+                write.writes.clear();
+            }
+            (Call::Write(write), Some(Mutation::CommitWithoutOne))
+                if write.step == Some(Step::Committed) =>
+            {
+                write.writes.retain(|write| !write.key.starts_with('b'));
+            }
+            (Call::Hold { app, .. }, Some(Mutation::DropWhileRead)) => {
+                let (app, owner) = (app.clone(), None);
+                self.store_calls
+                    .push((CallId(0), Call::DropShadows { app, owner }));
+            }
+            _ => {}
         }
-        (running.old.as_deref() == Some(id)).then_some(Side::Old)
+        call
     }
 
-    fn tell_ready(&mut self, id: &str, hands: &mut Hands<'_>) {
-        let Some(known) = self.instances.get(id) else {
-            return;
-        };
-        if !(known.attached && known.ready) || known.ending {
-            return;
+    /// Nobody waits for a call any longer.
+    fn abandon(&mut self, id: CallId, port: &mut Port<'_>) {
+        let mut tickets = self.tickets.iter();
+        let ticket = tickets.find(|(_, (call, _))| *call == id);
+        if let Some(ticket) = ticket.map(|(ticket, _)| *ticket) {
+            self.tickets.remove(&ticket);
+            port.effects.push(Effect::Forget(ticket));
         }
-        let app = known.app.clone();
-        if let Some(side) = self.side_of(&app, id) {
-            let ready = upgrade::Input::Ready(side, String::new());
-            hands.feeds.push_back(Feed::Upgrade(app.clone(), ready));
-        }
-        hands
-            .feeds
-            .push_back(Feed::App(app, app::Input::Ready(id.to_owned())));
-    }
-
-    /// Only this instance of its app is live.
-    fn is_live(&mut self, app: &str, instance: &str) {
-        for (id, known) in self
-            .instances
-            .iter_mut()
-            .filter(|(_, known)| known.app == app)
-        {
-            known.live = id == instance;
+        if let Some(at) = self.store_calls.iter().position(|(call, _)| *call == id) {
+            let (_, call) = self.store_calls.remove(at);
+            port.effects.push(Effect::ForgetFence(call));
         }
     }
 
-    fn checkpoint_is(&mut self, app: &str, instance: &str, fenced: Fenced) {
-        if let Some(managed) = self.apps.get_mut(app) {
-            managed.epoch = fenced.epoch;
-            managed.instance = instance.to_owned();
+    /// The tickets that are waited for.
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = u64> {
+        self.tickets.keys().copied()
+    }
+
+    /// The proxy has answered, or did not.
+    pub(crate) fn answer(
+        &mut self,
+        ticket: u64,
+        answer: Result<ControlReply, Refusal>,
+        port: &mut Port<'_>,
+    ) {
+        if let Some((id, kind)) = self.tickets.remove(&ticket) {
+            let answer = requests::answer(kind, answer);
+            self.feed(NodeInput::Answer(id, answer), port);
         }
-        self.is_live(app, "");
+    }
+
+    /// A call of the proxy is given up, whatever its deadline.
+    pub(crate) fn give_up(&mut self, ticket: u64, port: &mut Port<'_>) {
+        if let Some((id, _)) = self.tickets.remove(&ticket) {
+            port.effects.push(Effect::Forget(ticket));
+            let overdue = Answer::Overdue(Duration::from_secs(1));
+            self.feed(NodeInput::Answer(id, overdue), port);
+        }
+    }
+
+    /// A fence for targets is on its way.
+    pub(crate) fn fences(&self) -> bool {
+        self.store_calls
+            .iter()
+            .any(|(_, call)| stored::may_be_given_up(call))
+    }
+
+    /// That fence is given up, whatever its deadline.
+    pub(crate) fn give_up_fence(&mut self, port: &mut Port<'_>) {
+        let mut calls = self.store_calls.iter();
+        if let Some(at) = calls.position(|(_, call)| stored::may_be_given_up(call)) {
+            let (id, call) = self.store_calls.remove(at);
+            port.effects.push(Effect::ForgetFence(call));
+            let overdue = Answer::Overdue(Duration::from_secs(1));
+            self.feed(NodeInput::Answer(id, overdue), port);
+        }
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
     /// All apps begin an upgrade to their other release, as one if there are several.
-    pub(crate) fn begin(&mut self, hands: &mut Hands<'_>) {
-        let apps: Vec<String> = self.apps.keys().cloned().collect();
-        let several = apps.len() > 1;
-        self.together = several.then(|| Together::new(apps.clone()));
-        for app in &apps {
-            let mut out = Vec::new();
-            let Some(managed) = self.apps.get_mut(app) else {
-                return;
-            };
-            let to = RELEASES
-                .into_iter()
-                .find(|release| *release != managed.release);
-            let others = apps.iter().filter(|other| *other != app);
-            let row = UpgradeRow {
-                id: "upgrade".into(),
-                group: if several { GROUP.into() } else { String::new() },
-                with: others.cloned().collect(),
-                from: managed.release.clone(),
-                to: to.unwrap_or_default().to_owned(),
-                ..UpgradeRow::default()
-            };
-            let machine = Upgrade::begin(plan(), &mut out);
-            let old = managed.machine.instance().cloned();
-            managed.upgrade = Some(Running {
-                machine,
-                row,
-                new: None,
-                old,
-                fenced: None,
-            });
-            self.carry_out_upgrade(app, out, hands);
-        }
-        self.feed_all(hands);
+    pub(crate) fn begin(&mut self, port: &mut Port<'_>) {
+        let apps = self.node.state().apps.iter();
+        let releases = apps.map(|(app, known)| {
+            let to = releases::other(&known.row.release);
+            (app.clone(), Some(to))
+        });
+        let request = UpgradeRequest {
+            releases: releases.collect(),
+            probation: Some(PROBATION),
+            ..UpgradeRequest::default()
+        };
+        self.feed(
+            NodeInput::Request(RequestId(0), Request::Upgrade(request)),
+            port,
+        );
     }
 
-    /// The operator wants the old release back.
-    pub(crate) fn roll_back(&mut self, hands: &mut Hands<'_>) {
-        if let Some(app) = self.apps.keys().next().cloned() {
-            hands
-                .feeds
-                .push_back(Feed::Upgrade(app, upgrade::Input::Rollback));
+    /// The operator wants the source back.
+    pub(crate) fn roll_back(&mut self, port: &mut Port<'_>) {
+        if let Some(app) = self.node.state().apps.keys().next().cloned() {
+            self.feed(
+                NodeInput::Request(RequestId(0), Request::Rollback(app)),
+                port,
+            );
         }
-        self.feed_all(hands);
     }
 
-    /// An upgrade is under way.
     pub(crate) fn is_upgrading(&self) -> bool {
-        self.apps.values().any(|managed| managed.upgrade.is_some())
+        !self.node.state().upgrades.is_empty()
     }
 
-    /// Who serves the app, once nothing is under way.
+    /// The instance that serves the app, once nothing is under way.
     pub(crate) fn serves(&self, app: &str) -> Option<&Known> {
-        let managed = self
+        let state = self.node.state();
+        let known = state
             .apps
             .get(app)
-            .filter(|managed| managed.upgrade.is_none())?;
-        match managed.machine.state() {
-            AppState::Running { instance } => {
-                let known = self.instances.get(instance)?;
-                (known.release == managed.release).then_some(known)
+            .filter(|known| known.upgrade.is_none())?;
+        match known.lifecycle.state() {
+            LifecycleState::Running { instance } => {
+                let instance = state.instances.get(instance)?;
+                (instance.release == known.row.release).then_some(instance)
             }
             _ => None,
         }
     }
 
+    /// Something is under way and has no deadline, or one that stays in the past.
+    pub(crate) fn waits_for_ever(&self) -> bool {
+        let state = self.node.state();
+        let mut lifecycles = state.apps.values().map(|app| app.lifecycle.state());
+        let is_idle = |state: &LifecycleState| {
+            matches!(
+                state,
+                LifecycleState::Stopped | LifecycleState::Running { .. } | LifecycleState::Yielded
+            )
+        };
+        let under_way = self.is_upgrading()
+            || !self.store_calls.is_empty()
+            || !self.tickets.is_empty()
+            || !lifecycles.all(is_idle);
+        self.overdue || under_way && self.node.next_deadline().is_none()
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = self.apps.values().flat_map(|managed| {
-            let upgrade = managed
-                .upgrade
-                .as_ref()
-                .and_then(|running| running.machine.next_deadline());
-            [managed.machine.next_deadline(), upgrade]
-        });
-        deadlines.flatten().min()
+        self.node.next_deadline()
     }
 
     /// Its clock goes on to the next deadline.
-    pub(crate) fn time(&mut self, hands: &mut Hands<'_>) {
-        self.now = self.next_deadline().map_or(self.now, |at| at.max(self.now));
-        for (app, managed) in &self.apps {
-            if managed
-                .machine
-                .next_deadline()
-                .is_some_and(|at| at <= self.now)
-            {
-                hands
-                    .feeds
-                    .push_back(Feed::App(app.clone(), app::Input::Time));
-            }
-            let upgrade = managed
-                .upgrade
-                .as_ref()
-                .and_then(|running| running.machine.next_deadline());
-            if upgrade.is_some_and(|at| at <= self.now) {
-                hands
-                    .feeds
-                    .push_back(Feed::Upgrade(app.clone(), upgrade::Input::Time));
-            }
+    pub(crate) fn time(&mut self, port: &mut Port<'_>) {
+        let deadline = self.node.next_deadline();
+        self.now = deadline.map_or(self.now, |at| at.max(self.now));
+        self.feed(NodeInput::Time, port);
+    }
+}
+
+/// The answer to a call that decides nothing here, and is not late.
+fn at_once(call: &Call, setup: &Setup) -> Option<Answer> {
+    match call {
+        Call::Sample { .. } => Some(Answer::Load(None)),
+        Call::BoundHistory { .. } => Some(Answer::Written(Ok(()))),
+        // There is no shadow.
+        Call::DropShadows { .. } | Call::DropKeyspaces { .. } if !setup.migrates() => {
+            Some(Answer::Written(Ok(())))
         }
-        self.feed_all(hands);
+        Call::ReadStore if !setup.migrates() && setup.poison.is_none() => {
+            Some(Answer::Store(Default::default()))
+        }
+        _ => None,
     }
 }
 
-fn managed_release(apps: &BTreeMap<String, Managed>, app: &str) -> String {
-    apps.get(app)
-        .map_or(String::new(), |managed| managed.release.clone())
-}
-
-fn gone(side: Side) -> upgrade::Input {
-    upgrade::Input::Gone(side, "died".into())
-}
-
-fn upgrade_write(app: &str, row: &UpgradeRow) -> Write {
-    let value = serde_json::to_value(row).unwrap_or_default();
-    Write {
-        table: UPGRADES,
-        key: app.to_owned(),
-        value,
-    }
-}
-
-fn resume_request(
-    app: &str,
-    instance: &str,
-    fenced: Fenced,
-    group: Option<Joint>,
-) -> ControlRequest {
-    ControlRequest::Resume(ResumeRequest {
-        app: app.to_owned(),
-        instance: instance.to_owned(),
-        epoch: fenced.epoch,
-        cursor: Some(fenced.cursor),
-        turn: fenced.turn,
-        revision: fenced.revision,
-        group,
-    })
-}
-
-fn plan() -> Plan {
-    Plan {
-        mode: Mode::Plain,
-        old_schema: 1,
-        new_schema: 1,
-        probation: PROBATION,
-        confirm: false,
-        allow_loss: false,
-        deadlines: Deadlines::DEFAULT,
+fn start(spawn: Spawn) -> Start {
+    let manifest = spawn.release.manifest;
+    Start {
+        id: spawn.instance,
+        app: manifest.name,
+        release: manifest.version,
+        keyspace: spawn.keyspace,
+        alone: spawn.alone,
     }
 }

@@ -1,25 +1,11 @@
 //! The transitions, by name.
 
-/// Whose clock.
+/// Owner of a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Who {
-    /// morphd's.
     Morphd,
-    /// The proxy's.
     Proxy,
-    /// An instance's.
     Instance(u32),
-}
-
-/// What becomes of a request whose answer is not waited for any longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fate {
-    /// It never arrives.
-    Lost,
-    /// It arrives now.
-    Done,
-    /// It arrives some time later, or never.
-    Late,
 }
 
 /// A transition.
@@ -27,26 +13,28 @@ pub enum Fate {
 pub enum Action {
     /// A switch sends the next packet.
     Packet,
-    /// What an instance sent comes to the proxy.
+    /// A blob of an instance comes to the proxy.
     ToProxy(u32),
-    /// What the proxy sent comes to an instance.
+    /// A blob of the proxy comes to an instance.
     ToInstance(u32),
     /// A transaction of an instance comes to the store.
     Commit(u32),
-    /// Its answer comes to the instance.
+    /// The store's answer comes to the instance.
     Committed(u32),
     /// The store tells an instance what is new.
     News(u32),
     /// The store gets to disk what is not there yet.
     Sync,
-    /// A write of morphd comes to the store, and its answer to morphd.
-    Write,
+    /// One of morphd's calls comes to the store, and its answer to morphd.
+    Write(u8),
     /// A call of morphd comes to the proxy.
     Call,
     /// An answer of the proxy comes to morphd.
     Answer,
-    /// What the proxy observed comes to morphd.
+    /// An observation of the proxy comes to morphd.
     Observe,
+    /// morphd observes the proxy again.
+    Observer,
     /// morphd hears that the process of an instance has ended.
     Ended(u32),
     /// The proxy's own fence comes to the store, and its answer to the proxy.
@@ -69,16 +57,18 @@ pub enum Action {
     KillMorphd(bool),
     /// Fault: the store daemon is killed, and starts again.
     KillStore,
-    /// Fault: morphd gives up a call.
-    GiveUp(u64, Fate),
+    /// Fault: the proxy is killed, and starts again.
+    KillProxy,
+    /// Fault: morphd gives up a call of the proxy.
+    GiveUp(u64),
     /// Fault: morphd gives up a fence.
-    GiveUpFence(Fate),
+    GiveUpFence,
     /// A request that was given up arrives.
     Stray,
 }
 
 impl Action {
-    /// It need not happen for an upgrade to end.
+    /// Whether an upgrade can end without it.
     pub fn is_fault(self) -> bool {
         matches!(
             self,
@@ -87,8 +77,9 @@ impl Action {
                 | Action::Kill(..)
                 | Action::KillMorphd(_)
                 | Action::KillStore
-                | Action::GiveUp(..)
-                | Action::GiveUpFence(_)
+                | Action::KillProxy
+                | Action::GiveUp(_)
+                | Action::GiveUpFence
                 | Action::Stray
         )
     }

@@ -1,6 +1,16 @@
 //! What dies, is given up, or comes back.
 
+use morph_api::store::op::Op as Kind;
+use morph_api::store::{Checkpoint, Reason};
+use morph_proxy::machine::FenceOutcome;
+use morph_sdk::machine::CommitOutcome;
+use morphd::machine::FoundInstance;
+
 use super::*;
+use crate::morphd::snapshot;
+use crate::proxy;
+use crate::records::NODE;
+use crate::setup::Mutation;
 
 impl World {
     /// Raises the epoch of the app's checkpoint, for the release that the checkpoint names: as the proxy's driver does.
@@ -12,7 +22,7 @@ impl World {
             None => FenceOutcome::NoCheckpoint,
             Some(Checkpoint { epoch, release, .. }) => {
                 let fence = op::shared([], [op::fence(&app, NODE, epoch, release)]);
-                let unflushed = setup.mutation == Some(crate::Mutation::UnflushedFence);
+                let unflushed = setup.is_broken(Mutation::UnflushedFence);
                 match self.store.change().commit(fence, unflushed) {
                     CommitOutcome::Committed(committed) => {
                         let checkpoint = self
@@ -42,97 +52,152 @@ impl World {
         self.feed_proxy(ProxyInput::Fenced { app, outcome }, None);
     }
 
-    pub(super) fn kill_morphd(&mut self, calls_arrive: bool) {
-        self.morphd = None;
+    pub(super) fn kill_morphd(&mut self, calls_arrive: bool, setup: &Setup) {
+        let Some(mut morphd) = self.morphd.take() else {
+            return;
+        };
+        if calls_arrive {
+            let before = self.store.get().keyspaces();
+            let mutation = setup.mutation;
+            morphd.change().write_all(self.store.change(), mutation);
+            self.check_readers(&before);
+        }
         self.deaths.clear();
         let ways = self.ways.change();
-        ways.answers.clear();
         ways.observed.clear();
+        ways.unobserved = false;
+        let on_the_way: BTreeSet<u64> = ways
+            .calls
+            .iter()
+            .map(|(ticket, _)| *ticket)
+            .chain(ways.answers.iter().map(|(ticket, _)| *ticket))
+            .collect();
+        ways.answers.clear();
+        let asked = morphd.get().tickets().filter(|t| !on_the_way.contains(t));
+        ways.abandoned.extend(asked);
         if !calls_arrive {
             ways.calls.clear();
         }
+        // Nobody waits for their answers.
         for (ticket, _) in &mut ways.calls {
             *ticket = 0;
         }
         self.feed_proxy(ProxyInput::Observer { present: false }, None);
     }
 
-    pub(super) fn morphd_starts(&mut self, setup: &Setup) {
-        let snapshot = self
-            .proxy
-            .change()
-            .put(ProxyInput::Observer { present: true });
-        let snapshot = snapshot.into_iter().filter_map(|effect| match effect {
+    /// The proxy's state, as it tells a new observer.
+    fn observe(&mut self) -> Snapshot {
+        let effects = self.proxy.change();
+        let effects = effects.put(ProxyInput::Observer { present: true });
+        snapshot(effects.into_iter().filter_map(|effect| match effect {
             proxy::Effect::Observe(observation) => Some(observation),
             _ => None,
-        });
-        let snapshot = snapshot.collect();
-        let alive = self
-            .instances
-            .iter()
-            .filter(|(_, instance)| instance.get().is_alive());
-        let processes = alive.map(|(id, instance)| {
+        }))
+    }
+
+    pub(super) fn morphd_starts(&mut self, setup: &Setup) {
+        let morphd = Morphd::load(setup, self.store.get(), self.next_id);
+        let configure = ControlRequest::Configure(morphd.configuration());
+        self.call(0, configure, setup);
+        let mut snapshot = self.observe();
+        let mut found = Vec::new();
+        for (id, instance) in &self.instances {
             let instance = instance.get();
-            (
-                id.to_string(),
-                instance.app.clone(),
-                instance.release.clone(),
-            )
-        });
-        let finds = Finds {
-            store: self.store.get(),
-            processes: processes.collect(),
-            snapshot,
-        };
-        let mut hands = with(&mut self.next_id, setup);
-        let morphd = Morphd::recovers(&setup.apps(), finds, &mut hands);
-        let effects = hands.effects;
+            if instance.is_alive() {
+                found.push(FoundInstance {
+                    instance: format!("{id:x}"),
+                    app: instance.app.clone(),
+                    release: instance.release.clone(),
+                    pid: 0,
+                });
+            }
+        }
+        if setup.is_broken(Mutation::WrongEpochAdopted) {
+            for found in &found {
+                let (app, id) = (found.app.clone(), found.instance.clone());
+                if snapshot.attached.contains(&id) {
+                    snapshot.live.insert(app, id);
+                }
+            }
+        }
         self.morphd = Some(Part::new(morphd));
-        self.carry_out(effects, setup);
+        self.morphd(setup, |morphd, port| morphd.adopt(found, snapshot, port));
     }
 
-    pub(super) fn give_up(&mut self, ticket: u64, fate: Fate, setup: &Setup) {
+    pub(super) fn kill_store(&mut self, setup: &Setup) {
+        self.store.change().crash();
+        for instance in self.instances.values_mut() {
+            instance.change().store_died(self.store.get());
+        }
+        if setup.lazy {
+            // What was acknowledged before it was on disk may be gone, and is made again.
+            for seen in self.seen.values_mut() {
+                seen.book.clear();
+            }
+        }
+    }
+
+    /// The proxy dies, with its sessions and all that it had not delivered; another one starts.
+    pub(super) fn kill_proxy(&mut self) {
+        self.incarnation += 1;
+        self.proxy = Part::new(Proxy::new(self.incarnation));
+        for (app, seen) in &mut self.seen {
+            let book = self.store.get().book_on_disk(app);
+            let lost = (1..=seen.came).filter(|number| !book.contains(number));
+            seen.lost.extend(lost);
+        }
+        for instance in self.instances.values_mut() {
+            instance.change().proxy_died(self.store.get());
+        }
+        let tickets: Vec<u64> = self.morphd.iter().flat_map(|m| m.get().tickets()).collect();
         let ways = self.ways.change();
-        let at = ways.calls.iter().position(|(of, _)| *of == ticket);
-        let call = at.and_then(|at| ways.calls.remove(at));
-        ways.answers.retain(|(of, _)| *of != ticket);
-        if let (Fate::Late, Some((_, ask))) = (fate, call) {
-            ways.strays.push_back(Stray::Call(ask));
-        }
-        let refusal = Err(Refusal::Deadline("given up".into()));
-        self.morphd(setup, |morphd, hands| morphd.answer(ticket, refusal, hands));
-    }
-
-    pub(super) fn give_up_fence(&mut self, fate: Fate, setup: &Setup) {
-        let Some(morphd) = &self.morphd else { return };
-        let records = morphd.get().records().clone();
-        let fencings = self
-            .morphd(setup, |morphd, hands| morphd.give_up_fence(hands))
-            .flatten();
-        let Some(fencings) = fencings else { return };
-        let transaction = records.transaction(&writes_of(&fencings), ops_of(&fencings));
-        match fate {
-            Fate::Lost => {}
-            Fate::Done => drop(self.store.change().commit(transaction, false)),
-            Fate::Late => self
-                .ways
-                .change()
-                .strays
-                .push_back(Stray::Fence(transaction)),
+        ways.calls.clear();
+        ways.abandoned.clear();
+        ways.observed.clear();
+        ways.proxy_fences.clear();
+        ways.strays.retain(|stray| matches!(stray, Stray::Fence(_)));
+        ways.unobserved = self.morphd.is_some();
+        ways.configured = false;
+        for ticket in tickets {
+            let answered = |(of, _): &(u64, Result<ControlReply, Refusal>)| *of == ticket;
+            if !ways.answers.iter().any(answered) {
+                let away = Refusal::Unavailable("the proxy is away".into());
+                ways.answers.push_back((ticket, Err(away)));
+            }
         }
     }
 
-    pub(super) fn stray(&mut self) {
+    /// morphd's observer reaches the new proxy.
+    pub(super) fn observe_again(&mut self) {
+        let snapshot = self.observe();
+        let ways = self.ways.change();
+        ways.unobserved = false;
+        ways.observed.push_back(Heard::Snapshot(snapshot));
+    }
+
+    pub(super) fn stray(&mut self, setup: &Setup) {
         match self.ways.change().strays.pop_front() {
-            Some(Stray::Call(ask)) => self.feed_proxy(
-                ProxyInput::Request {
-                    ticket: 0,
-                    request: ask,
-                },
-                None,
-            ),
-            Some(Stray::Fence(transaction)) => drop(self.store.change().commit(transaction, false)),
+            Some(Stray::Call(request)) => {
+                self.call(0, request, setup);
+            }
+            Some(Stray::Fence(mut transaction)) => {
+                if setup.is_broken(Mutation::FenceRetriedWithAnotherEpoch) {
+                    self.renew(&mut transaction);
+                }
+                drop(self.store.change().commit(transaction, false));
+            }
             None => {}
+        }
+    }
+
+    /// Has a fence expect the epochs that there are.
+    fn renew(&self, transaction: &mut Transaction) {
+        transaction.expect.clear();
+        for op in &mut transaction.ops {
+            if let Some(Kind::Fence(fence)) = &mut op.op {
+                let checkpoint = self.store.get().checkpoint(&fence.app);
+                fence.expect_epoch = checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
+            }
         }
     }
 }

@@ -1,8 +1,15 @@
 //! What must never be.
 
+use morph_store::core::KeyspaceKey;
+use morphd::machine::record::EVENTS;
+
 use super::*;
 
 impl World {
+    fn breaks(&mut self, breach: Breach) {
+        self.breach.get_or_insert(breach);
+    }
+
     /// A turn has passed; of this session, or of one that waited for other apps.
     pub(super) fn packet_left(&mut self, app: u8, number: u8, session: Option<u32>) {
         let Some(app) = self.seen.keys().nth(usize::from(app) - 1).cloned() else {
@@ -44,38 +51,85 @@ impl World {
         self.breach = self.breach.take().or(breach);
     }
 
-    pub(super) fn check(&mut self) {
-        let morphd = self
-            .morphd
-            .as_ref()
-            .map(Part::get)
-            .filter(|morphd| !morphd.is_upgrading());
-        let mut releases = Vec::new();
+    /// Keyspaces that are gone were read by nobody who is to go on reading.
+    pub(super) fn check_readers(&mut self, before: &BTreeSet<KeyspaceKey>) {
+        let store = self.store.get();
+        let shadow = |app: &String, id| {
+            let was_there = before.contains(&(app.clone(), id));
+            // A swap drops a primary, whose readers follow the new one.
+            let swapped = before.contains(&(app.clone(), store.primary(app).map_or(0, |p| p.id)))
+                && store.primary(app).map_or(0, |p| p.id) > id;
+            was_there && !swapped && !store.has_keyspace(app, id)
+        };
+        let readers = self.instances.iter().filter(|(_, instance)| {
+            let instance = instance.get();
+            let reads = instance
+                .reads()
+                .filter(|_| instance.is_alive() && !instance.ending);
+            reads.is_some_and(|id| shadow(&instance.app, id))
+        });
+        let readers: Vec<String> = readers.map(|(id, _)| format!("{id:x}")).collect();
+        if let Some(reader) = readers.first() {
+            let text = format!("instance {reader} reads a keyspace that is dropped");
+            self.breaks(Breach::Reader(text));
+        }
+    }
+
+    /// Whether a packet may be missing in the book of an app.
+    pub(super) fn may_be_missing(&self, app: &str, seen: &Seen, number: u8, setup: &Setup) -> bool {
+        let quarantined = || {
+            let mut events = self.store.get().records(EVENTS);
+            events.any(|(id, _)| id.starts_with(app))
+        };
+        seen.lost.contains(&number) || setup.poison == Some(number) && quarantined()
+    }
+
+    /// Packets that the book of an app has to have at the end.
+    pub(super) fn expected(&self, app: &str, seen: &Seen, setup: &Setup) -> Vec<u8> {
+        let all = 1..=seen.came;
+        let missing = |number: &u8| self.may_be_missing(app, seen, *number, setup);
+        all.filter(|number| !missing(number)).collect()
+    }
+
+    pub(super) fn check(&mut self, setup: &Setup) {
+        let mut breach = None;
         for (app, seen) in &self.seen {
-            let book = self.store.get().book(app);
-            let all: Vec<u8> = (1..=seen.came).collect();
-            let breach = if !all.starts_with(&book) {
-                Some(Breach::Book(format!(
-                    "{app}: {book:?} is written down, of {all:?}"
-                )))
-            } else if !seen.sent.starts_with(&book) {
-                Some(Breach::NotAccepted(format!(
-                    "{app}: {book:?} is written down, and {:?} was answered",
-                    seen.sent
-                )))
-            } else {
-                None
-            };
-            self.breach = self.breach.take().or(breach);
-            releases.extend(
-                morphd
-                    .and_then(|morphd| morphd.serves(app))
-                    .map(|known| known.release.clone()),
-            );
+            breach = breach.or_else(|| self.check_book(app, seen, setup));
         }
+        for (app, seen) in &mut self.seen {
+            seen.book = self.store.get().book(app);
+        }
+        let morphd = self.morphd.as_ref().map(Part::get);
+        if morphd.is_some_and(Morphd::waits_for_ever) {
+            breach = breach.or(Some(Breach::NoDeadline));
+        }
+        let morphd = morphd.filter(|morphd| !morphd.is_upgrading());
+        let releases = self.seen.keys();
+        let releases = releases.filter_map(|app| Some(morphd?.serves(app)?.release.clone()));
+        let releases: Vec<_> = releases.collect();
         if releases.windows(2).any(|two| two[0] != two[1]) {
-            self.breach
-                .get_or_insert(Breach::Apart(format!("{releases:?}")));
+            breach = breach.or_else(|| Some(Breach::Apart(format!("{releases:?}"))));
         }
+        self.breach = self.breach.take().or(breach);
+    }
+
+    fn check_book(&self, app: &str, seen: &Seen, setup: &Setup) -> Option<Breach> {
+        let book = self.store.get().book(app);
+        let last = book.last().copied().unwrap_or(0);
+        let in_order = book.windows(2).all(|two| two[0] < two[1]) && last <= seen.came;
+        let mut until_last = 1..=last;
+        let whole = until_last
+            .all(|number| book.contains(&number) || self.may_be_missing(app, seen, number, setup));
+        if !(in_order && whole && book.starts_with(&seen.book)) {
+            let (came, before) = (seen.came, &seen.book);
+            let text = format!("{app}: {book:?} is written down after {before:?}, and {came} came");
+            return Some(Breach::Book(text));
+        }
+        let accepted = book.iter().all(|number| seen.sent.contains(number));
+        (!accepted).then(|| {
+            let sent = &seen.sent;
+            let text = format!("{app}: {book:?} is written down, and {sent:?} was answered");
+            Breach::NotAccepted(text)
+        })
     }
 }

@@ -3,28 +3,29 @@
 mod action;
 mod broken;
 mod check;
+mod exchange;
 mod steps;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
-use morph_api::store::{Reason, Seq, Transaction};
-use morph_api::supervisor::{Observation, observation};
-use morph_api::{RECORDS, store::Checkpoint};
-use morph_proxy::machine::{
-    ControlReply, ControlRequest, FenceOutcome, Input as ProxyInput, Refusal,
-};
-use morph_sdk::machine::{CommitOutcome, Input};
+use morph_api::RECORDS;
+use morph_api::store::{Seq, Transaction};
+use morph_api::supervisor::Observation;
+use morph_proxy::machine::{ControlReply, ControlRequest, Input as ProxyInput, Refusal};
+use morph_sdk::machine::Input;
 use morph_store::op;
+use morphd::machine::{NodeInput, Observed, Snapshot};
 
-use crate::Setup;
 use crate::canon::{Part, Parts};
-use crate::instance::{Instance, Up};
-use crate::morphd::{Broken, Effect, Finds, Hands, Morphd};
-use crate::proxy::{self, Proxy};
-use crate::records::{NODE, ops_of, writes_of};
+use crate::instance::Instance;
+use crate::morphd::{Effect, Morphd, Port, first_records};
+use crate::proxy::Proxy;
+use crate::records::Records;
+use crate::releases;
+use crate::setup::Setup;
 use crate::store::Store;
-pub use action::{Action, Fate, Who};
+pub use action::{Action, Who};
 
 /// A request that was given up and may arrive.
 #[derive(Debug, Clone)]
@@ -33,12 +34,25 @@ enum Stray {
     Fence(Transaction),
 }
 
+/// What morphd's observer hears.
+#[derive(Debug, Clone)]
+enum Heard {
+    Observation(Observation),
+    Snapshot(Snapshot),
+}
+
 /// What is on its way between morphd, the proxy and the store.
 #[derive(Debug, Clone, Default)]
 struct Ways {
     calls: VecDeque<(u64, ControlRequest)>,
     answers: VecDeque<(u64, Result<ControlReply, Refusal>)>,
-    observed: VecDeque<Observation>,
+    /// Tickets of calls that came to the proxy, whose answers nobody waits for.
+    abandoned: BTreeSet<u64>,
+    observed: VecDeque<Heard>,
+    /// morphd's observer has lost the proxy.
+    unobserved: bool,
+    /// The proxy knows the apps: before that it drops packets, as they are nobody's.
+    configured: bool,
     proxy_fences: VecDeque<String>,
     strays: VecDeque<Stray>,
 }
@@ -67,12 +81,18 @@ pub enum Breach {
     NotOnDisk(String),
     /// A turn is in the store that the proxy has not accepted.
     NotAccepted(String),
-    /// Of several apps upgraded as one some are old and some are new.
+    /// Some apps of a group are old and some are new.
     Apart(String),
     /// The book of the app is not what came, in order and each once.
     Book(String),
     /// A packet has left a second time, or before an earlier one.
     Packets(String),
+    /// A shadow is dropped while an instance reads it.
+    Reader(String),
+    /// morphd waits, and no deadline ends that.
+    NoDeadline,
+    /// morphd refuses an upgrade.
+    Refused,
 }
 
 /// One app, as the switches and the operator see it.
@@ -80,8 +100,12 @@ pub enum Breach {
 pub struct Seen {
     /// Packets that came for it.
     pub came: u8,
-    /// Those that it sent.
+    /// Packets that it sent.
     pub sent: Vec<u8>,
+    /// Packets that a proxy had when it died, and that were not durable.
+    pub lost: BTreeSet<u8>,
+    /// The book when it was last looked at.
+    pub book: Vec<u8>,
     /// The highest epoch in which something of it passed.
     pub epoch: u64,
 }
@@ -99,6 +123,8 @@ pub struct World {
     /// Processes whose end morphd has not heard of.
     deaths: Vec<u32>,
     next_id: u32,
+    /// The proxy's incarnation.
+    incarnation: u64,
     seen: BTreeMap<String, Seen>,
     /// Upgrades that are to come.
     pub upgrades: u8,
@@ -120,37 +146,27 @@ impl Hash for World {
     }
 }
 
-fn with<'a>(next_id: &'a mut u32, setup: &Setup) -> Hands<'a> {
-    let broken = Broken {
-        resume_before_fence: setup.mutation == Some(crate::Mutation::ResumeBeforeFence),
-        unflushed_fence: setup.mutation == Some(crate::Mutation::UnflushedFence),
-    };
-    Hands::new(next_id, broken)
-}
-
 impl World {
     /// The first release of each app serves, and nothing is on its way.
     pub(crate) fn new(setup: &Setup) -> Self {
         let apps: Vec<String> = setup.apps();
+        let schema = releases::schema(&releases::first(setup), setup);
         let mut store = Store::new();
-        let keyspaces = apps.iter().map(|app| op::create_primary(app, 1, 1));
+        let keyspaces = apps.iter().map(|app| op::create_primary(app, 1, schema));
         let keyspaces = keyspaces.chain([op::create_primary(RECORDS, 1, 1)]);
         store.commit(op::shared([], keyspaces.collect::<Vec<_>>()), false);
-        let mut proxy = Proxy::new(&apps, 1);
-        proxy.put(ProxyInput::Observer { present: true });
-        let mut next_id = 0;
-        let mut hands = with(&mut next_id, setup);
-        let morphd = Morphd::new(&apps, &mut hands);
-        let effects = hands.effects;
+        // No other transaction comes before it, so it is not refused.
+        let _ = Records::default().write(&mut store, &first_records(setup), &[], false);
         let mut world = World {
             name: 0,
-            proxy: Part::new(proxy),
+            proxy: Part::new(Proxy::new(1)),
             store: Part::new(store),
-            morphd: Some(Part::new(morphd)),
+            morphd: None,
             instances: BTreeMap::new(),
             ways: Part::new(Ways::default()),
             deaths: Vec::new(),
-            next_id,
+            next_id: 0,
+            incarnation: 1,
             seen: apps
                 .iter()
                 .map(|app| (app.clone(), Seen::default()))
@@ -159,7 +175,6 @@ impl World {
             faults: 0,
             breach: None,
         };
-        world.carry_out(effects, setup);
         world.seal();
         while let Some(action) = world
             .steps(setup)
@@ -170,85 +185,8 @@ impl World {
         }
         world.upgrades = setup.upgrades;
         world.faults = setup.faults;
+        world.seal();
         world
-    }
-
-    fn morphd<T>(
-        &mut self,
-        setup: &Setup,
-        call: impl FnOnce(&mut Morphd, &mut Hands<'_>) -> T,
-    ) -> Option<T> {
-        let morphd = self.morphd.as_mut()?;
-        let mut hands = with(&mut self.next_id, setup);
-        let result = call(morphd.change(), &mut hands);
-        let effects = hands.effects;
-        self.carry_out(effects, setup);
-        Some(result)
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>, setup: &Setup) {
-        for effect in effects {
-            match effect {
-                Effect::Spawn { id, app, release } => {
-                    let accepts_itself =
-                        setup.mutation == Some(crate::Mutation::CommitBeforeAccept);
-                    let store = self.store.get();
-                    let instance =
-                        Instance::new(&app, &id, &release, setup.lazy, accepts_itself, store);
-                    self.instances.insert(number(&id), Part::new(instance));
-                }
-                Effect::End(id) => {
-                    if let Some(instance) = self.instances.get_mut(&number(&id)) {
-                        instance.change().ending = true;
-                    }
-                }
-                Effect::Call(ticket, ask) => self.ways.change().calls.push_back((ticket, ask)),
-            }
-        }
-    }
-
-    /// Feeds the proxy on behalf of this session, or of nobody's.
-    fn feed_proxy(&mut self, input: ProxyInput, session: Option<u32>) {
-        let effects = self.proxy.change().put(input);
-        self.take(effects, session);
-    }
-
-    fn take(&mut self, effects: Vec<proxy::Effect>, session: Option<u32>) {
-        for effect in effects {
-            match effect {
-                proxy::Effect::Blob(to, blob) => {
-                    if let Some(instance) = self.instances.get_mut(&(to as u32))
-                        && instance.get().is_alive()
-                    {
-                        instance.change().down(blob);
-                    }
-                }
-                proxy::Effect::Answer(ticket, answer) => {
-                    let waits =
-                        |morphd: &Part<Morphd>| morphd.get().tickets().any(|waits| waits == ticket);
-                    if self.morphd.as_ref().is_some_and(waits) {
-                        self.ways.change().answers.push_back((ticket, answer));
-                    }
-                }
-                proxy::Effect::Observe(observation) => self.observed(observation),
-                proxy::Effect::Fence(app) => self.ways.change().proxy_fences.push_back(app),
-                proxy::Effect::Packet(app, number) => self.packet_left(app, number, session),
-            }
-        }
-    }
-
-    fn observed(&mut self, observation: Observation) {
-        let matters = !matches!(
-            observation.what,
-            Some(
-                observation::What::Resumed(_)
-                    | observation::What::Synced(_)
-                    | observation::What::Switch(_)
-            ) | None
-        );
-        if matters && self.morphd.is_some() {
-            self.ways.change().observed.push_back(observation);
-        }
     }
 
     /// One transition.
@@ -269,33 +207,32 @@ impl World {
             Action::Committed(id) => self.instance(id, Instance::is_answered),
             Action::News(id) => self.instance(id, Instance::is_told),
             Action::Sync => self.store.change().sync(),
-            Action::Write => self.write(setup),
+            Action::Write(at) => self.write(usize::from(at), setup),
             Action::Call => {
-                if let Some((ticket, ask)) = self.ways.change().calls.pop_front() {
-                    self.feed_proxy(
-                        ProxyInput::Request {
-                            ticket,
-                            request: ask,
-                        },
-                        None,
-                    );
+                if let Some((ticket, request)) = self.ways.change().calls.pop_front() {
+                    self.call(ticket, request, setup);
                 }
             }
             Action::Answer => {
                 if let Some((ticket, answer)) = self.ways.change().answers.pop_front() {
-                    self.morphd(setup, |morphd, hands| morphd.answer(ticket, answer, hands));
+                    self.morphd(setup, |morphd, port| morphd.answer(ticket, answer, port));
                 }
             }
             Action::Observe => {
-                if let Some(observation) = self.ways.change().observed.pop_front() {
-                    self.morphd(setup, |morphd, hands| morphd.observe(observation, hands));
+                if let Some(heard) = self.ways.change().observed.pop_front() {
+                    let observed = match heard {
+                        Heard::Observation(observation) => Observed::Observation(observation),
+                        Heard::Snapshot(snapshot) => Observed::Snapshot(snapshot),
+                    };
+                    let input = NodeInput::Observed(observed);
+                    self.morphd(setup, |morphd, port| morphd.feed(input, port));
                 }
             }
+            Action::Observer => self.observe_again(),
             Action::Ended(id) => {
                 self.deaths.retain(|death| *death != id);
-                self.morphd(setup, |morphd, hands| {
-                    morphd.instance_ended(&id.to_string(), hands)
-                });
+                let input = NodeInput::InstanceEnded(format!("{id:x}"), "died".into());
+                self.morphd(setup, |morphd, port| morphd.feed(input, port));
             }
             Action::ProxyFence => self.proxy_fence(setup),
             Action::Ends(id) => {
@@ -305,26 +242,41 @@ impl World {
             Action::Upgrade => {
                 self.upgrades -= 1;
                 self.morphd(setup, Morphd::begin);
-            }
-            Action::MorphdStarts => self.morphd_starts(setup),
-            Action::Rollback => {
-                self.morphd(setup, Morphd::roll_back);
-            }
-            Action::Kill(id, delivers) => self.instance(id, |instance, _| instance.dies(delivers)),
-            Action::KillMorphd(calls_arrive) => self.kill_morphd(calls_arrive),
-            Action::KillStore => {
-                self.store.change().crash();
-                for instance in self.instances.values_mut() {
-                    instance.change().store_died(self.store.get());
+                if !self.morphd.as_ref().is_some_and(|m| m.get().is_upgrading()) {
+                    self.breach = Some(Breach::Refused);
                 }
             }
-            Action::GiveUp(ticket, fate) => self.give_up(ticket, fate, setup),
-            Action::GiveUpFence(fate) => self.give_up_fence(fate, setup),
-            Action::Stray => self.stray(),
+            Action::MorphdStarts => self.morphd_starts(setup),
+            Action::Rollback => self.morphd(setup, Morphd::roll_back),
+            Action::Kill(id, delivers) => self.instance(id, |instance, _| instance.dies(delivers)),
+            Action::KillMorphd(calls_arrive) => self.kill_morphd(calls_arrive, setup),
+            Action::KillStore => self.kill_store(setup),
+            Action::KillProxy => self.kill_proxy(),
+            Action::GiveUp(ticket) => {
+                self.morphd(setup, |morphd, port| morphd.give_up(ticket, port));
+            }
+            Action::GiveUpFence => self.morphd(setup, Morphd::give_up_fence),
+            Action::Stray => self.stray(setup),
         }
         self.bury();
-        self.check();
+        self.check(setup);
         self.seal();
+    }
+
+    /// One input of morphd, and what follows from it.
+    fn morphd(&mut self, setup: &Setup, call: impl FnOnce(&mut Morphd, &mut Port<'_>)) {
+        let Some(morphd) = self.morphd.as_mut() else {
+            return;
+        };
+        let mut port = Port {
+            setup,
+            next_id: &mut self.next_id,
+            abandoned: &self.ways.get().abandoned,
+            effects: Vec::new(),
+        };
+        call(morphd.change(), &mut port);
+        let effects = port.effects;
+        self.carry_out(effects, setup);
     }
 
     fn instance(&mut self, id: u32, call: impl FnOnce(&mut Instance, &Store)) {
@@ -335,72 +287,6 @@ impl World {
         call(instance.change(), self.store.get());
         if lived && !instance.get().is_alive() && self.morphd.is_some() {
             self.deaths.push(id);
-        }
-    }
-
-    fn packet(&mut self) {
-        let next = self
-            .seen
-            .values_mut()
-            .enumerate()
-            .min_by_key(|(_, seen)| seen.came);
-        let Some((at, seen)) = next else { return };
-        seen.came += 1;
-        let number = seen.came;
-        let effects = self.proxy.change().packet_in(at as u8 + 1, number);
-        self.take(effects, None);
-    }
-
-    fn comes_to_proxy(&mut self, id: u32) {
-        let Some(instance) = self.instances.get_mut(&id) else {
-            return;
-        };
-        let session = u64::from(id);
-        let input = match instance.change().up.pop_front() {
-            Some(Up::Open) => ProxyInput::SessionOpened { session },
-            Some(Up::Blob(records)) => ProxyInput::Blob { session, records },
-            Some(Up::End) => ProxyInput::SessionEnded {
-                session,
-                reason: String::new(),
-            },
-            None => return,
-        };
-        self.feed_proxy(input, Some(id));
-    }
-
-    fn commit(&mut self, id: u32) {
-        let Some(instance) = self.instances.get_mut(&id) else {
-            return;
-        };
-        let Some((commit, transaction)) = instance.change().commits.pop_front() else {
-            return;
-        };
-        let outcome = self.store.change().commit(transaction, false);
-        if instance.get().is_alive() {
-            instance.change().answers.push_back((commit, outcome));
-        }
-    }
-
-    fn write(&mut self, setup: &Setup) {
-        let Some(morphd) = self.morphd.as_mut() else {
-            return;
-        };
-        let mut hands = with(&mut self.next_id, setup);
-        morphd.change().write(self.store.change(), &mut hands);
-        let effects = hands.effects;
-        self.carry_out(effects, setup);
-    }
-
-    fn time(&mut self, who: Who, setup: &Setup) {
-        match who {
-            Who::Morphd => {
-                self.morphd(setup, Morphd::time);
-            }
-            Who::Proxy => {
-                let effects = self.proxy.change().time();
-                self.take(effects, None);
-            }
-            Who::Instance(id) => self.instance(id, Instance::time),
         }
     }
 
@@ -434,6 +320,7 @@ impl World {
         let ids: Vec<u32> = self.instances.keys().copied().collect();
         let counts = (
             self.next_id,
+            self.incarnation,
             self.upgrades,
             self.faults,
             self.morphd.is_some(),
@@ -458,12 +345,32 @@ impl World {
         ));
     }
 
-    /// The same for all states that are the same.
+    /// Equal for states that are the same.
     pub fn name(&self) -> u64 {
         self.name
     }
 }
 
-fn number(id: &str) -> u32 {
-    id.parse().unwrap_or(0)
+impl World {
+    /// TEMP
+    pub fn texts(&self) -> Vec<(String, String)> {
+        let mut all = vec![
+            ("proxy".to_string(), self.proxy.text()),
+            ("store".to_string(), self.store.text()),
+            ("ways".to_string(), self.ways.text()),
+        ];
+        all.extend(self.morphd.iter().map(|m| ("morphd".to_string(), m.text())));
+        all.extend(
+            self.instances
+                .iter()
+                .map(|(id, m)| (format!("i{id}"), m.text())),
+        );
+        all
+    }
+}
+impl World {
+    /// TEMP
+    pub fn seen(&self) -> &BTreeMap<String, Seen> {
+        &self.seen
+    }
 }

@@ -40,7 +40,10 @@ impl World {
         match &self.morphd {
             Some(morphd) => {
                 let morphd = morphd.get();
-                may(!morphd.jobs.is_empty(), Action::Write);
+                for at in 0..morphd.stored() {
+                    may(true, Action::Write(at as u8));
+                }
+                may(ways.unobserved, Action::Observer);
                 may(!ways.answers.is_empty(), Action::Answer);
                 may(!ways.observed.is_empty(), Action::Observe);
                 may(
@@ -56,7 +59,7 @@ impl World {
         if actions.is_empty() {
             actions.extend(self.clocks().map(Action::Time));
         }
-        if !self.has_all(setup) && self.is_set_up() {
+        if !self.has_all(setup) && self.is_set_up() && ways.configured {
             actions.push(Action::Packet);
         }
         actions
@@ -77,21 +80,23 @@ impl World {
 
     /// All has come, been done, and ended.
     pub fn is_done(&self, setup: &Setup) -> bool {
-        self.is_over() && self.has_all(setup)
+        self.is_over(setup) && self.has_all(setup)
     }
 
-    /// Old or new serves each app again, and all that came is written down and was answered.
-    pub fn is_over(&self) -> bool {
+    /// Source or target serves each app again, and all that came is written down and was answered.
+    pub fn is_over(&self, setup: &Setup) -> bool {
         let Some(morphd) = &self.morphd else {
             return false;
         };
         let morphd = morphd.get();
         let serves = |(app, seen): (&String, &Seen)| {
-            let all: Vec<u8> = (1..=seen.came).collect();
             let live = morphd
                 .serves(app)
                 .is_some_and(|known| known.live && known.attached && !known.ending);
-            live && seen.sent == all && self.store.get().book(app) == all
+            let book = self.store.get().book(app);
+            let expected = self.expected(app, seen, setup);
+            let has = |numbers: &[u8]| expected.iter().all(|number| numbers.contains(number));
+            live && has(&seen.sent) && has(&book)
         };
         self.upgrades == 0 && !morphd.is_upgrading() && self.seen.iter().all(serves)
     }
@@ -161,30 +166,26 @@ impl World {
         if kinds.store {
             actions.push(Action::KillStore);
         }
+        if kinds.proxy {
+            actions.push(Action::KillProxy);
+        }
         let Some(morphd) = &self.morphd else {
             return actions;
         };
+        let morphd = morphd.get();
         if kinds.morphd {
             actions.push(Action::KillMorphd(true));
-            if !self.ways.get().calls.is_empty() {
+            if !self.ways.get().calls.is_empty() || morphd.stored() > 0 {
                 actions.push(Action::KillMorphd(false));
             }
         }
-        if kinds.operator && morphd.get().is_upgrading() {
+        if kinds.operator && morphd.is_upgrading() {
             actions.push(Action::Rollback);
         }
         if kinds.calls {
-            let on_the_way =
-                |ticket: u64| self.ways.get().calls.iter().any(|(at, _)| *at == ticket);
-            for ticket in morphd.get().tickets() {
-                match on_the_way(ticket) {
-                    true => actions
-                        .extend([Fate::Lost, Fate::Late].map(|fate| Action::GiveUp(ticket, fate))),
-                    false => actions.push(Action::GiveUp(ticket, Fate::Done)),
-                }
-            }
-            if morphd.get().fences() {
-                actions.extend([Fate::Lost, Fate::Done, Fate::Late].map(Action::GiveUpFence));
+            actions.extend(morphd.tickets().map(Action::GiveUp));
+            if morphd.fences() {
+                actions.push(Action::GiveUpFence);
             }
         }
         actions

@@ -1,0 +1,686 @@
+//! One app's supervision while nothing upgrades it: the machine that keeps one instance of one release live.
+//!
+//! ```text
+//!             Start                        Ready              Resumed
+//!  Stopped ---------> Starting ----------------> Resuming --------------> Running
+//!     ^                  ^  | Gone                  | Gone, ResumeFailed    | Gone
+//!     |                  |  v                       v                       |
+//!     |                Waiting <--------------------+-----------------------+
+//!     |                  | too often: CrashLoop -- Start --> Starting (perhaps of another release), or Stop
+//!     | Stop, from any: Ending -> Gone -> Stopped
+//!
+//!  Yield, from any: Yielded (an upgrade has the slot) -- Take --> Running or Starting or Waiting
+//! ```
+//!
+//! A crash, a first start and a proxy that came back are the same path: an instance gets ready, the fence raises the
+//! epoch, the instance is resumed.
+
+use std::time::{Duration, Instant};
+
+use super::instances::InstanceId;
+use super::restarts::Restarts;
+
+/// Time to get ready, or to attach again after the proxy was away.
+const STARTING: Duration = Duration::from_secs(20);
+/// Between a failed resume and the next try.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Time for the end of an instance, which is told, then terminated, then killed.
+const ENDING: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifecycleInput {
+    /// The app is to run.
+    Start,
+    /// The app is not to run.
+    Stop,
+    /// The instance that was asked for has this id.
+    Spawned(InstanceId),
+    /// An instance is attached and ready.
+    Ready(InstanceId),
+    /// The process of an instance ended, or could not be started.
+    Gone(InstanceId),
+    Resumed(InstanceId),
+    ResumeFailed(InstanceId),
+    /// The proxy went away, and the sessions with it; the processes run.
+    ProxyLost,
+    /// The live instance's session broke; its process runs.
+    SessionLost,
+    /// An upgrade wants the slot.
+    Yield,
+    /// The upgrade is over: this instance is there, and live or not.
+    Take(Option<(InstanceId, bool)>),
+    /// The proxy refuses the instance for good: its release cannot run here.
+    Refused(InstanceId),
+    /// The last death counts against an event, not against the app.
+    Forgiven,
+    /// A deadline has passed.
+    Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifecycleOutput {
+    /// Start an instance: answer `Spawned`.
+    Spawn,
+    /// Fence for this instance and resume it: answer `Resumed` or `ResumeFailed`.
+    Resume(InstanceId),
+    /// End this instance, gently first: its end comes as `Gone`.
+    End(InstanceId),
+    /// The upgrade has the slot, and this instance, ready or not.
+    Yielded(Option<(InstanceId, bool)>),
+    /// Tell people: so many deaths in a row, and the wait before the next start.
+    KeepsDying(u32, Duration),
+    /// Decide what is done after so many deaths: answer `Start` (of another release) or `Stop`.
+    CrashLoop(u32),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifecycleState {
+    /// Not to run.
+    Stopped,
+    /// A process gets ready; at `until` it is ended.
+    Starting {
+        /// None until it has an id.
+        instance: Option<InstanceId>,
+        until: Instant,
+    },
+    /// Fence and resume are on their way.
+    Resuming {
+        instance: InstanceId,
+    },
+    Running {
+        instance: InstanceId,
+    },
+    /// The instance is ready, and its resume is tried again.
+    Retrying {
+        instance: InstanceId,
+        at: Instant,
+    },
+    /// The instance died, and the next one is started at this time.
+    Waiting {
+        at: Instant,
+    },
+    /// Too many deaths; the decision is on its way.
+    CrashLoop,
+    /// The instance was told to end, and is not gone yet.
+    Ending {
+        instance: InstanceId,
+        until: Instant,
+    },
+    /// An upgrade has the slot.
+    Yielded,
+}
+
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    state: LifecycleState,
+    restarts: Restarts,
+    /// The instance has been live.
+    worked: bool,
+    yield_wanted: bool,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Lifecycle {
+            state: LifecycleState::Stopped,
+            restarts: Restarts::new(1),
+            worked: false,
+            yield_wanted: false,
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Supervision of an instance that was found, live or not.
+    pub fn adopted(instance: InstanceId, live: bool, now: Instant) -> Self {
+        let mut app = Lifecycle::default();
+        app.take(Some((instance, live)), now, &mut Vec::new());
+        app
+    }
+
+    pub fn state(&self) -> &LifecycleState {
+        &self.state
+    }
+
+    pub fn deaths(&self) -> u64 {
+        self.restarts.total()
+    }
+
+    /// The instance, live or not.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match &self.state {
+            LifecycleState::Starting { instance, .. } => instance.as_ref(),
+            LifecycleState::Resuming { instance }
+            | LifecycleState::Running { instance }
+            | LifecycleState::Retrying { instance, .. }
+            | LifecycleState::Ending { instance, .. } => Some(instance),
+            LifecycleState::Stopped
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Yielded => None,
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            LifecycleState::Starting { until: at, .. }
+            | LifecycleState::Ending { until: at, .. }
+            | LifecycleState::Retrying { at, .. }
+            | LifecycleState::Waiting { at } => Some(*at),
+            LifecycleState::Stopped
+            | LifecycleState::CrashLoop
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Yielded => None,
+        }
+    }
+
+    pub fn handle(&mut self, input: LifecycleInput, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        match input {
+            LifecycleInput::Start => self.start(now, out),
+            LifecycleInput::Stop => self.stop(now, out),
+            LifecycleInput::Spawned(id) => self.spawned(id, out),
+            LifecycleInput::Ready(id) => self.ready(id, now, out),
+            LifecycleInput::Gone(id) => self.gone(&id, now, out),
+            LifecycleInput::Resumed(id) => self.resumed(id, out),
+            LifecycleInput::ResumeFailed(id) => self.resume_failed(id, now, out),
+            LifecycleInput::ProxyLost | LifecycleInput::SessionLost => self.session_lost(now),
+            LifecycleInput::Yield => self.yield_slot(out),
+            LifecycleInput::Take(instance) => self.take(instance, now, out),
+            LifecycleInput::Refused(id) => self.refused(&id, out),
+            LifecycleInput::Forgiven => self.restarts.forgive(),
+            LifecycleInput::Time => self.time(now, out),
+        }
+    }
+
+    fn start(&mut self, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        match self.state {
+            LifecycleState::Stopped | LifecycleState::CrashLoop => {
+                self.restarts.begin_anew();
+                self.spawn(now, out);
+            }
+            // An instance that is ending was asked to: the next one starts when it is gone.
+            LifecycleState::Ending { .. }
+            | LifecycleState::Starting { .. }
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Retrying { .. }
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::Yielded => {}
+        }
+    }
+
+    fn spawn(&mut self, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        let until = now + STARTING;
+        self.state = LifecycleState::Starting {
+            instance: None,
+            until,
+        };
+        out.push(LifecycleOutput::Spawn);
+    }
+
+    fn stop(&mut self, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        match &self.state {
+            LifecycleState::Yielded | LifecycleState::Ending { .. } => {}
+            LifecycleState::Stopped
+            | LifecycleState::CrashLoop
+            | LifecycleState::Starting { .. }
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Retrying { .. }
+            | LifecycleState::Waiting { .. } => match self.instance().cloned() {
+                Some(instance) => {
+                    out.push(LifecycleOutput::End(instance.clone()));
+                    let until = now + ENDING;
+                    self.state = LifecycleState::Ending { instance, until };
+                }
+                None => self.state = LifecycleState::Stopped,
+            },
+        }
+    }
+
+    fn spawned(&mut self, id: InstanceId, out: &mut Vec<LifecycleOutput>) {
+        match &mut self.state {
+            LifecycleState::Starting {
+                instance: instance @ None,
+                ..
+            } => *instance = Some(id),
+            LifecycleState::Starting { .. }
+            | LifecycleState::Stopped
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Retrying { .. }
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Ending { .. }
+            | LifecycleState::Yielded => out.push(LifecycleOutput::End(id)),
+        }
+    }
+
+    fn ready(&mut self, id: InstanceId, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        let ours = self.instance() == Some(&id);
+        match &self.state {
+            LifecycleState::Starting { .. } if ours => {
+                out.push(LifecycleOutput::Resume(id.clone()));
+                self.state = LifecycleState::Resuming { instance: id };
+            }
+            LifecycleState::Retrying { .. } if ours => {
+                self.state = LifecycleState::Retrying {
+                    instance: id,
+                    at: now,
+                }
+            }
+            LifecycleState::Starting { .. }
+            | LifecycleState::Retrying { .. }
+            | LifecycleState::Stopped
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Ending { .. }
+            | LifecycleState::Yielded => {}
+        }
+    }
+
+    fn gone(&mut self, id: &InstanceId, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        if self.instance() != Some(id) {
+            return;
+        }
+        match &self.state {
+            LifecycleState::Ending { .. } => self.state = LifecycleState::Stopped,
+            LifecycleState::Starting { .. }
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Retrying { .. } => {
+                self.died(now, out);
+                if std::mem::take(&mut self.yield_wanted) {
+                    self.give(None, out);
+                }
+            }
+            LifecycleState::Stopped
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Yielded => {}
+        }
+    }
+
+    fn died(&mut self, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        let at = match std::mem::take(&mut self.worked) {
+            true => self.restarts.died(now),
+            false => self.restarts.died_unborn(now),
+        };
+        if self.restarts.is_loop() {
+            out.push(LifecycleOutput::CrashLoop(self.restarts.in_run()));
+            self.state = LifecycleState::CrashLoop;
+            return;
+        }
+        if self.restarts.in_row() >= 3 {
+            out.push(LifecycleOutput::KeepsDying(
+                self.restarts.in_row(),
+                at - now,
+            ));
+        }
+        self.state = LifecycleState::Waiting { at };
+    }
+
+    /// Another start of the same release would be refused, too.
+    fn refused(&mut self, id: &InstanceId, out: &mut Vec<LifecycleOutput>) {
+        if let LifecycleState::Starting { instance, .. } = &self.state
+            && instance.as_ref() == Some(id)
+            && !self.yield_wanted
+        {
+            out.push(LifecycleOutput::End(id.clone()));
+            out.push(LifecycleOutput::CrashLoop(1));
+            self.state = LifecycleState::CrashLoop;
+        }
+    }
+
+    fn resumed(&mut self, id: InstanceId, out: &mut Vec<LifecycleOutput>) {
+        if !matches!(&self.state, LifecycleState::Resuming { instance } if *instance == id) {
+            return;
+        }
+        self.worked = true;
+        if std::mem::take(&mut self.yield_wanted) {
+            return self.give(Some((id, true)), out);
+        }
+        self.state = LifecycleState::Running { instance: id };
+    }
+
+    fn resume_failed(&mut self, id: InstanceId, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        if !matches!(&self.state, LifecycleState::Resuming { instance } if *instance == id) {
+            return;
+        }
+        if std::mem::take(&mut self.yield_wanted) {
+            return self.give(Some((id, true)), out);
+        }
+        let at = now + AGAIN;
+        self.state = LifecycleState::Retrying { instance: id, at };
+    }
+
+    fn session_lost(&mut self, now: Instant) {
+        match &self.state {
+            LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Retrying { .. } => {
+                let instance = self.instance().cloned();
+                let until = now + STARTING;
+                self.state = LifecycleState::Starting { instance, until };
+            }
+            LifecycleState::Starting { instance, .. } => {
+                let instance = instance.clone();
+                let until = now + STARTING;
+                self.state = LifecycleState::Starting { instance, until };
+            }
+            LifecycleState::Stopped
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Ending { .. }
+            | LifecycleState::Yielded => {}
+        }
+    }
+
+    fn yield_slot(&mut self, out: &mut Vec<LifecycleOutput>) {
+        match &self.state {
+            // A fence is under way: nobody may come between it and its answer.
+            LifecycleState::Resuming { .. } => self.yield_wanted = true,
+            LifecycleState::Running { instance } | LifecycleState::Retrying { instance, .. } => {
+                let instance = instance.clone();
+                self.give(Some((instance, true)), out);
+            }
+            LifecycleState::Starting { instance, .. } => {
+                let instance = instance.clone().map(|id| (id, false));
+                self.give(instance, out);
+            }
+            LifecycleState::Stopped
+            | LifecycleState::Waiting { .. }
+            | LifecycleState::CrashLoop
+            | LifecycleState::Ending { .. }
+            | LifecycleState::Yielded => self.give(None, out),
+        }
+    }
+
+    fn give(&mut self, instance: Option<(InstanceId, bool)>, out: &mut Vec<LifecycleOutput>) {
+        self.state = LifecycleState::Yielded;
+        out.push(LifecycleOutput::Yielded(instance));
+    }
+
+    fn take(
+        &mut self,
+        instance: Option<(InstanceId, bool)>,
+        now: Instant,
+        out: &mut Vec<LifecycleOutput>,
+    ) {
+        self.restarts.begin_anew();
+        self.worked = matches!(instance, Some((_, true)));
+        match instance {
+            Some((instance, true)) => self.state = LifecycleState::Running { instance },
+            Some((instance, false)) => {
+                let until = now + STARTING;
+                self.state = LifecycleState::Starting {
+                    instance: Some(instance),
+                    until,
+                };
+            }
+            None => self.spawn(now, out),
+        }
+    }
+
+    fn time(&mut self, now: Instant, out: &mut Vec<LifecycleOutput>) {
+        match &self.state {
+            LifecycleState::Waiting { at } if *at <= now => self.spawn(now, out),
+            LifecycleState::Retrying { instance, at } if *at <= now => {
+                let instance = instance.clone();
+                out.push(LifecycleOutput::Resume(instance.clone()));
+                self.state = LifecycleState::Resuming { instance };
+            }
+            LifecycleState::Starting { instance, until } if *until <= now => {
+                let instance = instance.clone();
+                out.extend(instance.clone().map(LifecycleOutput::End));
+                // Its end comes as `Gone`; should that not come either, it is asked for again.
+                let until = now + STARTING;
+                self.state = LifecycleState::Starting { instance, until };
+            }
+            LifecycleState::Ending { instance, until } if *until <= now => {
+                let instance = instance.clone();
+                out.push(LifecycleOutput::End(instance.clone()));
+                let until = now + ENDING;
+                self.state = LifecycleState::Ending { instance, until };
+            }
+            LifecycleState::Waiting { .. }
+            | LifecycleState::Retrying { .. }
+            | LifecycleState::Starting { .. }
+            | LifecycleState::Stopped
+            | LifecycleState::CrashLoop
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Running { .. }
+            | LifecycleState::Ending { .. }
+            | LifecycleState::Yielded => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bench {
+        app: Lifecycle,
+        now: Instant,
+        spawned: u32,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Bench {
+                app: Lifecycle::default(),
+                now: Instant::now(),
+                spawned: 0,
+            }
+        }
+
+        /// Feeds one input and answers every `Spawn` with the next id.
+        fn feed(&mut self, input: LifecycleInput) -> Vec<LifecycleOutput> {
+            let mut out = Vec::new();
+            self.app.handle(input, self.now, &mut out);
+            if out.contains(&LifecycleOutput::Spawn) {
+                self.spawned += 1;
+                let id = format!("i{}", self.spawned);
+                self.app
+                    .handle(LifecycleInput::Spawned(id), self.now, &mut out);
+            }
+            out
+        }
+
+        fn pass(&mut self) -> Duration {
+            let deadline = self.app.next_deadline().unwrap();
+            let wait = deadline.saturating_duration_since(self.now);
+            self.now = self.now.max(deadline);
+            wait
+        }
+    }
+
+    fn id(n: u32) -> InstanceId {
+        format!("i{n}")
+    }
+
+    #[test]
+    fn a_start_is_spawn_ready_resume() {
+        let mut b = Bench::new();
+        assert_eq!(b.feed(LifecycleInput::Start), [LifecycleOutput::Spawn]);
+        assert_eq!(
+            b.feed(LifecycleInput::Ready(id(1))),
+            [LifecycleOutput::Resume(id(1))]
+        );
+        assert_eq!(b.feed(LifecycleInput::Resumed(id(1))), []);
+        assert_eq!(b.app.state(), &LifecycleState::Running { instance: id(1) });
+    }
+
+    #[test]
+    fn a_crash_is_answered_at_once_and_then_ever_later() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        let mut waits = Vec::new();
+        for n in 1..=5 {
+            b.feed(LifecycleInput::Ready(id(n)));
+            b.feed(LifecycleInput::Resumed(id(n)));
+            b.feed(LifecycleInput::Gone(id(n)));
+            waits.push(b.pass().as_millis());
+            assert_eq!(b.feed(LifecycleInput::Time), [LifecycleOutput::Spawn]);
+        }
+        assert_eq!(waits, [0, 100, 200, 400, 800]);
+        assert_eq!(b.app.deaths(), 5);
+    }
+
+    /// Lets the app start and die until a crash loop is found; returns the time that took.
+    fn loops(b: &mut Bench) -> Duration {
+        let begun = b.now;
+        b.feed(LifecycleInput::Start);
+        for _ in 0..50 {
+            let id = id(b.spawned);
+            b.feed(LifecycleInput::Ready(id.clone()));
+            b.feed(LifecycleInput::Resumed(id.clone()));
+            let out = b.feed(LifecycleInput::Gone(id));
+            if matches!(out[..], [LifecycleOutput::CrashLoop(_)]) {
+                return b.now - begun;
+            }
+            b.pass();
+            assert_eq!(b.feed(LifecycleInput::Time), [LifecycleOutput::Spawn]);
+        }
+        panic!("it is never given up");
+    }
+
+    #[test]
+    fn a_crash_loop_ends_and_waits_for_a_decision() {
+        let mut b = Bench::new();
+        assert!(loops(&mut b) > Duration::from_secs(6));
+        assert_eq!(
+            (b.app.state(), b.app.next_deadline()),
+            (&LifecycleState::CrashLoop, None)
+        );
+        assert_eq!(b.feed(LifecycleInput::Time), []);
+        // The earlier release is started; deaths before do not count.
+        assert!(loops(&mut b) > Duration::from_secs(6));
+        assert_eq!(b.feed(LifecycleInput::Stop), []);
+        assert_eq!(b.app.state(), &LifecycleState::Stopped);
+        assert_eq!(b.feed(LifecycleInput::Start), [LifecycleOutput::Spawn]);
+    }
+
+    #[test]
+    fn one_that_loops_can_be_upgraded() {
+        let mut b = Bench::new();
+        loops(&mut b);
+        assert_eq!(
+            b.feed(LifecycleInput::Yield),
+            [LifecycleOutput::Yielded(None)]
+        );
+        b.feed(LifecycleInput::Take(Some((id(99), true))));
+        b.feed(LifecycleInput::Gone(id(99)));
+        assert_eq!(b.pass(), Duration::ZERO, "as after a first death");
+    }
+
+    #[test]
+    fn deaths_that_are_forgiven_are_no_loop() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        for n in 1..100 {
+            b.feed(LifecycleInput::Ready(id(n)));
+            b.feed(LifecycleInput::Forgiven);
+            b.feed(LifecycleInput::Resumed(id(n)));
+            b.feed(LifecycleInput::Gone(id(n)));
+            b.pass();
+            assert_eq!(b.feed(LifecycleInput::Time), [LifecycleOutput::Spawn]);
+        }
+    }
+
+    #[test]
+    fn a_release_that_the_proxy_refuses_is_not_started_again_and_again() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        let refused = b.feed(LifecycleInput::Refused(id(1)));
+        let end = LifecycleOutput::End(id(1));
+        assert_eq!(refused, [end, LifecycleOutput::CrashLoop(1)]);
+        assert_eq!(b.feed(LifecycleInput::Gone(id(1))), []);
+        assert_eq!(b.app.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_proxy_that_comes_back_finds_the_same_instance() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        b.feed(LifecycleInput::Ready(id(1)));
+        b.feed(LifecycleInput::Resumed(id(1)));
+        b.feed(LifecycleInput::ProxyLost);
+        assert_eq!(
+            b.feed(LifecycleInput::Ready(id(1))),
+            [LifecycleOutput::Resume(id(1))]
+        );
+    }
+
+    #[test]
+    fn an_instance_whose_session_broke_is_resumed_when_it_has_another_one() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        b.feed(LifecycleInput::Ready(id(1)));
+        b.feed(LifecycleInput::Resumed(id(1)));
+        assert_eq!(b.feed(LifecycleInput::SessionLost), []);
+        assert_eq!(
+            b.feed(LifecycleInput::Ready(id(1))),
+            [LifecycleOutput::Resume(id(1))]
+        );
+    }
+
+    #[test]
+    fn one_that_never_gets_ready_is_ended() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        assert_eq!(b.pass(), STARTING);
+        assert_eq!(b.feed(LifecycleInput::Time), [LifecycleOutput::End(id(1))]);
+        b.feed(LifecycleInput::Gone(id(1)));
+        b.pass();
+        assert_eq!(b.feed(LifecycleInput::Time), [LifecycleOutput::Spawn]);
+    }
+
+    #[test]
+    fn a_stop_ends_it_and_nothing_starts_it_again() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        assert_eq!(b.feed(LifecycleInput::Stop), [LifecycleOutput::End(id(1))]);
+        assert_eq!(b.feed(LifecycleInput::Ready(id(1))), []);
+        b.pass();
+        let end = LifecycleOutput::End(id(1));
+        assert_eq!(b.feed(LifecycleInput::Time), [end], "it does not end");
+        b.feed(LifecycleInput::Gone(id(1)));
+        assert_eq!(
+            (b.app.state(), b.app.next_deadline()),
+            (&LifecycleState::Stopped, None)
+        );
+    }
+
+    #[test]
+    fn the_slot_is_yielded_only_between_fence_and_answer() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        b.feed(LifecycleInput::Ready(id(1)));
+        assert_eq!(b.feed(LifecycleInput::Yield), []);
+        assert_eq!(
+            b.feed(LifecycleInput::Resumed(id(1))),
+            [LifecycleOutput::Yielded(Some((id(1), true)))]
+        );
+        assert_eq!(b.feed(LifecycleInput::Gone(id(1))), []);
+        b.feed(LifecycleInput::Take(Some((id(9), true))));
+        assert_eq!(b.app.state(), &LifecycleState::Running { instance: id(9) });
+    }
+
+    #[test]
+    fn a_failed_resume_is_tried_again() {
+        let mut b = Bench::new();
+        b.feed(LifecycleInput::Start);
+        b.feed(LifecycleInput::Ready(id(1)));
+        b.feed(LifecycleInput::ResumeFailed(id(1)));
+        assert_eq!(b.pass(), AGAIN);
+        assert_eq!(
+            b.feed(LifecycleInput::Time),
+            [LifecycleOutput::Resume(id(1))]
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! Questions about the state; nothing is changed here.
+
+use std::collections::BTreeMap;
+
+use morph_api::check::Check;
+use morph_api::management::{self, Migration, QuarantinedEvent, UpgradeStatus};
+use morph_api::manifest::Manifest;
+use morph_api::supervisor::{Configuration, PresentApp};
+use semver::Version;
+
+use super::lifecycle::LifecycleState;
+use super::quarantine::shown;
+use super::request::{RequestError, refused};
+use super::state::{App, State};
+use super::status::{count, status_of};
+use crate::release::Release;
+
+/// An app, as the management API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppView {
+    pub name: String,
+    pub id: u8,
+    /// The release that runs, or would.
+    pub release: String,
+    /// A status word of management.proto.
+    pub status: &'static str,
+    pub epoch: u64,
+    /// Process id; 0: no process.
+    pub pid: u32,
+    pub instance: String,
+    /// Deaths since morphd's start.
+    pub restarts: u64,
+    /// Whether the app takes part in the pipeline.
+    pub present: bool,
+    /// Its events in quarantine.
+    pub quarantined: u64,
+    /// A crash loop, and what was done about it; empty: none.
+    pub trouble: String,
+}
+
+pub fn known<'a>(state: &'a State, app: &str) -> Result<&'a App, RequestError> {
+    state.apps.get(app).ok_or_else(|| {
+        let names: Vec<&str> = state.apps.keys().map(String::as_str).collect();
+        let names = match names.is_empty() {
+            true => "none".into(),
+            false => names.join(", "),
+        };
+        match state.releases.newest(app) {
+            Some(_) => refused(format!(
+                "{app} is installed ({}) and was never started; `morphctl app start {app}` starts it",
+                state.releases.versions(app)
+            )),
+            None => {
+                RequestError::not_found(format!("there is no app {app}; there are: {names}"))
+            }
+        }
+    })
+}
+
+pub fn release<'a>(
+    state: &'a State,
+    app: &str,
+    version: &Version,
+) -> Result<&'a Release, RequestError> {
+    state.releases.get(app, version).ok_or_else(|| {
+        let versions = state.releases.versions(app);
+        RequestError::not_found(format!(
+            "there is no release {app}@{version}; installed: {versions}"
+        ))
+    })
+}
+
+pub fn app_views(state: &State) -> Vec<AppView> {
+    let apps = state.apps.iter();
+    apps.map(|(name, app)| app_view(state, name, app)).collect()
+}
+
+fn app_view(state: &State, name: &str, app: &App) -> AppView {
+    let mut instances = state.instances.of_app(name);
+    let live = instances.find(|(_, instance)| instance.live);
+    let own = app.lifecycle.instance();
+    let own = own.and_then(|id| Some((id, state.instances.get(id)?)));
+    let shown = live.or(own);
+    AppView {
+        name: name.to_owned(),
+        id: app.row.id,
+        release: live
+            .map_or(&app.row.release, |(_, instance)| &instance.release)
+            .to_string(),
+        status: status_word(app),
+        epoch: app.row.epoch,
+        pid: shown.map_or(0, |(_, instance)| instance.pid),
+        instance: shown.map(|(id, _)| id.clone()).unwrap_or_default(),
+        restarts: app.lifecycle.deaths(),
+        present: app.is_present(),
+        quarantined: state.quarantine.of_app(name).count() as u64,
+        trouble: match &app.row.crash_loop {
+            Some(crash_loop) => crash_loop.summary(),
+            None => String::new(),
+        },
+    }
+}
+
+fn status_word(app: &App) -> &'static str {
+    match (&app.upgrade, app.lifecycle.state()) {
+        (Some(_), _) => "upgrading",
+        (None, LifecycleState::Running { .. }) => "running",
+        (
+            None,
+            LifecycleState::Starting { .. }
+            | LifecycleState::Resuming { .. }
+            | LifecycleState::Retrying { .. },
+        ) => "starting",
+        (None, LifecycleState::Stopped) if app.has_failed() => "failed",
+        (
+            None,
+            LifecycleState::Stopped | LifecycleState::Ending { .. } | LifecycleState::Yielded,
+        ) => "stopped",
+        (None, LifecycleState::Waiting { .. } | LifecycleState::CrashLoop) => "crashed",
+    }
+}
+
+pub fn release_view(release: &Release) -> management::Release {
+    management::Release {
+        app: release.manifest.name.clone(),
+        version: release.manifest.version.to_string(),
+        status: release.row.status.name().to_owned(),
+        digest: release.row.digest.clone(),
+        schema: release.row.schema,
+        installed_unix_ms: release.row.installed_unix_ms,
+    }
+}
+
+pub fn release_views(state: &State, app: &str) -> Result<Vec<management::Release>, RequestError> {
+    let all = state.releases.iter();
+    let all = all.filter(|release| app.is_empty() || release.manifest.name == app);
+    let found: Vec<management::Release> = all.map(release_view).collect();
+    match found.is_empty() && !app.is_empty() {
+        true => Err(RequestError::not_found(format!(
+            "no release of {app} is installed"
+        ))),
+        false => Ok(found),
+    }
+}
+
+/// Manifests of the apps that take part in the pipeline, other than `besides`.
+pub fn present<'a>(state: &'a State, besides: &str) -> Vec<&'a Manifest> {
+    let apps = state.apps.iter();
+    let apps = apps.filter(|(name, app)| app.is_present() && *name != besides);
+    apps.filter_map(|(name, app)| state.releases.get(name, &app.row.release))
+        .map(|release| &release.manifest)
+        .collect()
+}
+
+/// The present apps, as the proxy makes the pipeline of them.
+pub fn configuration(state: &State) -> Configuration {
+    let apps = present(state, "").into_iter().map(|manifest| PresentApp {
+        name: manifest.name.clone(),
+        id: u32::from(manifest.id),
+        first_table: u32::from(manifest.tables[0]),
+        last_table: u32::from(manifest.tables[1]),
+    });
+    Configuration {
+        apps: apps.collect(),
+    }
+}
+
+/// The present apps that read another one's tables, as APP@VERSION, and the schema in which each does.
+pub fn readers(state: &State, app: &str) -> Vec<(String, u32)> {
+    let mut readers = Vec::new();
+    for (name, reader) in state.apps.iter().filter(|(_, reader)| reader.is_present()) {
+        let to = state.run(name).map(|run| &run.record.plan.to);
+        for version in [Some(&reader.row.release), to].into_iter().flatten() {
+            let release = state.releases.get(name, version);
+            let reads = release.and_then(|release| release.manifest.reads.get(app));
+            readers.extend(reads.map(|schema| (format!("{name}@{version}"), *schema)));
+        }
+    }
+    readers
+}
+
+/// The upgrades under way, and the last one of each other app.
+pub fn statuses(state: &State, only: Option<&str>) -> Vec<UpgradeStatus> {
+    let apps = state.apps.iter();
+    let apps = apps.filter(|(name, _)| only.is_none_or(|only| only == *name));
+    apps.filter_map(|(name, app)| match (state.run(name), state.member(name)) {
+        (Some(run), Some(member)) => {
+            let mut record = run.record.clone();
+            count(&mut record.counts, member.numbers());
+            let mut status = status_of(name, &record);
+            if let Some(published) = run.published {
+                status.set_step(published.step);
+                status.unix_ms = published.unix_ms;
+                status.since_start_us = published.since_start_us;
+            }
+            Some(status)
+        }
+        _ => app
+            .last_upgrade
+            .as_ref()
+            .map(|record| status_of(name, record)),
+    })
+    .collect()
+}
+
+pub fn quarantined(state: &State, app: &str) -> Result<Vec<QuarantinedEvent>, RequestError> {
+    let rows = state.quarantine.iter();
+    let rows = rows.filter(|(_, row)| app.is_empty() || row.app == app);
+    let events: Vec<_> = rows.map(|(id, row)| shown(id, row)).collect();
+    if events.is_empty() && !app.is_empty() {
+        known(state, app)?;
+    }
+    Ok(events)
+}
+
+/// The last shadow of each app's state, or of one app's.
+pub fn migrations(state: &State, only: &str) -> Vec<Migration> {
+    let apps = state.apps.iter();
+    let apps = apps.filter(|(name, _)| only.is_empty() || *name == only);
+    let mut migrations = Vec::new();
+    for (name, app) in apps {
+        let Some(mut migration) = app.migration.clone() else {
+            continue;
+        };
+        let release = state.releases.get(name, &app.row.release);
+        let own = release.map_or(0, |release| release.manifest.schema);
+        // Of a shadow that stayed after a commit only the store knows the schema; it is not the release's own.
+        let read = |schema: u32| match migration.to_schema {
+            0 => schema != own,
+            to => schema == to,
+        };
+        let readers = readers(state, name).into_iter();
+        let readers = readers.filter(|(_, schema)| read(*schema));
+        migration.readers = readers.map(|(reader, _)| reader).collect();
+        migrations.push(migration);
+    }
+    migrations
+}
+
+/// Tables of an app that people may write, and what their entries have to be.
+pub type ConfigTables = (Vec<String>, BTreeMap<String, Check>);
+
+pub fn config_tables(state: &State, app: &str) -> Result<ConfigTables, RequestError> {
+    let own = &known(state, app)?.row.release;
+    let mut instances = state.instances.of_app(app);
+    let live = instances.find(|(_, instance)| instance.live);
+    let version = live.map_or(own, |(_, instance)| &instance.release);
+    let manifest = &release(state, app, version)?.manifest;
+    Ok((manifest.config.clone(), manifest.checks.clone()))
+}

@@ -1,0 +1,138 @@
+//! The probation of a target: when it ends, and what is held against the target meanwhile.
+
+use std::time::{Duration, Instant};
+
+use super::messages::{AnswerTimes, HealthReport, Load};
+
+/// Between two samples of the load.
+pub(super) const SAMPLE: Duration = Duration::from_millis(500);
+/// A target whose cursor stands still for so long while its backlog grows has stalled.
+const STALL: Duration = Duration::from_secs(2);
+/// A target whose answers take so many times as long as the source's is too slow ...
+const SLOWDOWN: u64 = 10;
+/// ... where they also take longer than this, in microseconds.
+const SLOW_US: u64 = 50_000;
+/// Fewer answers than this are no measure.
+const MIN_ANSWERS: u64 = 20;
+/// Fewer errors than this are no rate.
+const MIN_ERRORS: u64 = 3;
+
+/// The first sample at which the cursor stood where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Standstill {
+    cursor: (u64, u64),
+    backlog: u64,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Probation {
+    end: Option<Instant>,
+    sample_at: Option<Instant>,
+    /// A sample was taken since the target is live.
+    sampled: bool,
+    standstill: Option<Standstill>,
+    /// Answers of the source, as far as they were seen.
+    source_answers: AnswerTimes,
+}
+
+/// Action that is due in a probation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    Sample,
+    End,
+}
+
+impl Probation {
+    pub(super) fn begin(&mut self, now: Instant, length: Duration) {
+        self.end = Some(now + length);
+        self.sample_at = Some(now + SAMPLE);
+    }
+
+    pub(super) fn due(&mut self, now: Instant) -> Due {
+        if self.end.is_some_and(|end| end <= now) {
+            return Due::End;
+        }
+        if self.sample_at.is_some_and(|at| at <= now) {
+            self.sample_at = Some(now + SAMPLE);
+            self.sampled = true;
+            return Due::Sample;
+        }
+        Due::Nothing
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.end, self.sample_at].into_iter().flatten().min()
+    }
+
+    pub(super) fn has_sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// A sample of the source, before the hand-over.
+    pub(super) fn note_source(&mut self, load: Option<Load>) {
+        self.standstill = None;
+        if let Some(load) = load {
+            self.source_answers = load.answers;
+        }
+    }
+
+    /// Objection to the target, from a sample of its load. Without an answer of the proxy or the store there is none.
+    pub(super) fn judge_load(&mut self, load: Option<Load>, now: Instant) -> Option<String> {
+        let Some(load) = load else {
+            self.standstill = None;
+            return None;
+        };
+        let stalled = self.stalled(load, now);
+        stalled.or_else(|| self.slow(load.answers))
+    }
+
+    /// The backlog grows while the cursor stands still.
+    fn stalled(&mut self, load: Load, now: Instant) -> Option<String> {
+        let Load {
+            backlog, cursor, ..
+        } = load;
+        let before = self.standstill;
+        let Some(before) = before.filter(|before| before.cursor == cursor && backlog > 0) else {
+            self.standstill = Some(Standstill {
+                cursor,
+                backlog,
+                since: now,
+            });
+            return None;
+        };
+        let still = now.saturating_duration_since(before.since);
+        let (incarnation, n) = cursor;
+        (still >= STALL && backlog > before.backlog)
+            .then(|| format!("its cursor stands at {incarnation}:{n} while {backlog} events wait"))
+    }
+
+    fn slow(&self, target: AnswerTimes) -> Option<String> {
+        let source = self.source_answers;
+        let mean = |answers: AnswerTimes| answers.us.checked_div(answers.count);
+        let (was, is) = (mean(source)?, mean(target)?);
+        let measured = source.count >= MIN_ANSWERS && target.count >= MIN_ANSWERS;
+        let slow = measured && is >= SLOW_US && is / SLOWDOWN >= was.max(1);
+        slow.then(|| {
+            format!("it answers an event in {is} us, and the release before took {was} us")
+        })
+    }
+}
+
+/// Objection to a target, from its report on itself.
+pub(super) fn judge_health(health: &HealthReport) -> Option<String> {
+    let HealthReport {
+        events,
+        errors,
+        refused_rules,
+        unhealthy,
+    } = health;
+    if let Some(why) = unhealthy {
+        return Some(format!("the app says that it is not healthy: {why}"));
+    }
+    if *errors >= MIN_ERRORS && errors.saturating_mul(10) > *events {
+        return Some(format!("{errors} of its {events} events ended in errors"));
+    }
+    (*refused_rules >= MIN_ERRORS).then(|| format!("switches refused {refused_rules} of its rules"))
+}
