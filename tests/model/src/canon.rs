@@ -10,18 +10,21 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How `Debug` shows a point in time, on Linux.
+/// Start of a point in time as `Debug` shows it, on Linux.
 const INSTANT: &str = "Instant { tv_sec: ";
 
-/// What has a canonical form.
+/// Limit of a call that is waited for as long as it takes, as `Debug` shows it behind a comma.
+const REMINDER: &str = " limit: Remind(";
+
+/// Part of a state that has a canonical form.
 pub(crate) trait Canon: Clone + Debug {
     /// Fields that count what has happened, or say it to people.
     const FIGURES: &'static [&'static str];
 
-    /// Its clock.
+    /// Present by its own clock.
     fn now(&self) -> Instant;
 
-    /// Of its canonical form without revisions, and these.
+    /// Digest of the canonical form without revisions, and the revisions.
     fn digest(&self) -> (u64, Vec<u64>) {
         let mut numbers = Numbers::default();
         let text = canonical(
@@ -115,7 +118,7 @@ impl<T: Canon> Part<T> {
         Arc::make_mut(&mut self.value)
     }
 
-    /// It is compared from here on.
+    /// Computes the digest by which the part is compared from here on.
     pub(crate) fn seal(&mut self) {
         if std::mem::take(&mut self.dirty) {
             let (digest, revisions) = self.value.digest();
@@ -145,7 +148,7 @@ impl Parts {
         self.own.push(Arc::clone(&part.revisions));
     }
 
-    /// The same for all states that are the same; `more`: what is no part.
+    /// Name of the state: equal states have equal names. `more` is compared besides the parts.
     pub(crate) fn name(&self, more: &impl Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.digests.hash(&mut hasher);
@@ -194,12 +197,21 @@ pub(crate) fn canonical(
     let now = instant(&format!("{now:?}")).map_or(0, |(at, _)| at);
     let mut canonical = String::with_capacity(text.len());
     let mut rest = text;
+    let mut reminds = false;
     let starts = |byte: u8| matches!(byte, b'{' | b',' | b'I' | b'"' | b'C');
     while let Some(at) = rest.bytes().position(starts) {
         let (before, here) = rest.split_at(at);
         canonical.push_str(before);
+        // A call that is waited for as long as it takes: the time of the next reminder decides nothing.
+        reminds |= before.starts_with(REMINDER);
         if let Some((when, after)) = instant(here) {
-            canonical.push_str(&format!("+{}", when.saturating_sub(now).max(0)));
+            let ahead = when.saturating_sub(now).max(0);
+            let ahead = if std::mem::take(&mut reminds) {
+                0
+            } else {
+                ahead
+            };
+            canonical.push_str(&format!("+{ahead}"));
             rest = after;
         } else if here.starts_with('"') {
             let (quoted, after) = here.split_at(quoted(here));
@@ -256,7 +268,7 @@ fn without_field<'a>(
     rest
 }
 
-/// How long a value is, up to the comma or brace behind it.
+/// Length of a value, up to the comma or brace behind it.
 fn value(text: &str) -> usize {
     let (mut depth, mut at) = (0u32, 0);
     let bytes = text.as_bytes();
@@ -273,7 +285,7 @@ fn value(text: &str) -> usize {
     at
 }
 
-/// How long a quoted text is, its quotes included.
+/// Length of a quoted text, its quotes included.
 fn quoted(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;
@@ -338,18 +350,5 @@ mod tests {
         );
         assert_eq!(one, text(&thing(vec![], 3 * second), now + 2 * second));
         assert_ne!(one, text(&thing(vec![], second), now + second));
-    }
-}
-
-impl<T: Canon> Part<T> {
-    /// TEMP
-    pub(crate) fn text(&self) -> String {
-        let mut numbers = Numbers::default();
-        canonical(
-            &format!("{:?}", self.value),
-            self.value.now(),
-            T::FIGURES,
-            &mut numbers,
-        )
     }
 }

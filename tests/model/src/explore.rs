@@ -9,19 +9,18 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use crate::setup::Setup;
 use crate::world::{Action, Breach, World};
 
-/// It comes to the end that is wanted: else the model is stuck somewhere.
+/// Property: some path comes to the end; otherwise the model is stuck somewhere.
 const ENDS: &str = "it ends";
-/// From each state there is a way without a fault to where old or new serves again.
+/// Property: from each state a path without a fault leads to source or target serving again.
 const END: &str = "there is always an end";
 
-/// The model.
 #[derive(Debug, Clone)]
 pub struct Handover {
     setup: Setup,
     graph: Arc<Mutex<Graph>>,
 }
 
-/// How it came to each state, from which states it goes on to it without a fault, and where it is over.
+/// First path to each state, the states before it without a fault, and the states in which all is over.
 #[derive(Debug, Default)]
 struct Graph {
     came: HashMap<u64, Option<(u64, Action)>>,
@@ -51,7 +50,7 @@ impl Graph {
         all.filter(|name| !reach.contains(name)).collect()
     }
 
-    /// How it came to a state.
+    /// Actions that led to a state.
     fn way_to(&self, name: u64) -> Vec<Action> {
         let mut actions = Vec::new();
         let mut at = name;
@@ -122,6 +121,9 @@ impl Model for Handover {
                 "no shadow is dropped while it is read",
                 |_, world: &World| !matches!(world.breach, Some(Reader(_))),
             ),
+            Property::always("what is so is recorded", |_, world: &World| {
+                !matches!(world.breach, Some(Record(_)))
+            }),
             Property::always("every wait has a deadline", |_, world: &World| {
                 !matches!(world.breach, Some(NoDeadline))
             }),
@@ -135,18 +137,16 @@ impl Model for Handover {
     }
 }
 
-/// What an exploration has found.
+/// Result of an exploration.
 #[derive(Debug)]
 pub struct Explored {
-    /// What was explored.
     pub setup: Setup,
-    /// Different states.
     pub states: usize,
     /// The longest of the shortest ways to a state.
     pub depth: usize,
     /// All states were visited, so that it is known that there is always an end; else only so many.
     pub whole: bool,
-    /// What is not so, and how it comes to that.
+    /// Properties that do not hold, and the actions that lead there.
     pub found: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -213,75 +213,4 @@ pub fn explore(setup: Setup, most: Option<usize>) -> Explored {
 
 fn words(actions: Vec<Action>) -> Vec<String> {
     actions.iter().map(|action| format!("{action:?}")).collect()
-}
-
-/// TEMP
-pub fn census(setup: Setup) {
-    let mut seen: HashMap<u64, Vec<(String, String)>> = HashMap::new();
-    let mut open = vec![World::new(&setup)];
-    seen.insert(open[0].name(), open[0].texts());
-    while let Some(world) = open.pop() {
-        let mut actions = world.steps(&setup);
-        actions.extend(world.faults(&setup));
-        for action in actions {
-            let mut next = world.clone();
-            next.step(action, &setup);
-            if let std::collections::hash_map::Entry::Vacant(e) = seen.entry(next.name()) {
-                e.insert(next.texts());
-                open.push(next);
-            }
-        }
-    }
-    let mut parts: BTreeMap<String, HashMap<String, usize>> = BTreeMap::new();
-    for texts in seen.values() {
-        for (name, text) in texts {
-            *parts
-                .entry(name.clone())
-                .or_default()
-                .entry(text.clone())
-                .or_default() += 1;
-        }
-    }
-    println!("{} states", seen.len());
-    for (name, texts) in &parts {
-        println!("{name}: {} texts", texts.len());
-        let mut all: Vec<_> = texts.keys().cloned().collect();
-        all.sort();
-        let _ = std::fs::write(format!("/tmp/m/census-{name}.txt"), all.join("\n"));
-    }
-}
-
-/// TEMP
-pub fn replay(setup: Setup, file: &str) {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let mut world = World::new(&setup);
-    for line in text.lines() {
-        let want = line.split(". ").nth(1).unwrap_or(line).trim();
-        let mut actions = world.steps(&setup);
-        actions.extend(world.faults(&setup));
-        let Some(action) = actions.iter().find(|a| format!("{a:?}") == want) else {
-            println!("no {want}: {actions:?}");
-            break;
-        };
-        world.step(*action, &setup);
-        if std::env::var_os("VERBOSE").is_some() {
-            println!("--- {want}");
-            for (name, text) in world.texts() {
-                if name == "morphd" || name == "ways" {
-                    println!("{name}: {text}");
-                }
-            }
-        }
-    }
-    println!("{:?} {:?}", world.breach, world.seen());
-    for (name, text) in world.texts() {
-        println!("{name}: {text}\n");
-    }
-    for _ in 0..60 {
-        let actions = world.steps(&setup);
-        println!("{actions:?}");
-        let Some(a) = actions.first() else { break };
-        world.step(*a, &setup);
-    }
-    println!("{:?} {:?}", world.breach, world.seen());
 }

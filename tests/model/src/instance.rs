@@ -23,7 +23,7 @@ use crate::store::{Store, Watch};
 /// Longer than all that an instance waits for: one step of its clock, and all is due.
 const STEP: Duration = Duration::from_secs(2);
 
-/// What goes from an instance to the proxy. Nothing overtakes.
+/// One thing that an instance sends to the proxy. The order is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Up {
     Open,
@@ -39,20 +39,20 @@ pub(crate) struct Instance {
     pub(crate) app: String,
     pub(crate) release: Version,
     now: Instant,
-    /// To be told to end.
+    /// morphd has told it to end.
     pub(crate) ending: bool,
     pub(crate) up: VecDeque<Up>,
     pub(crate) down: VecDeque<Bytes>,
     /// Transactions on their way to the store.
     pub(crate) commits: VecDeque<(u64, Transaction)>,
-    /// Their answers.
+    /// Answers of the store.
     pub(crate) answers: VecDeque<(u64, CommitOutcome)>,
     watch: Option<Watch>,
     /// The revision that it was last told to have seen before it answers anything.
     needs: u64,
-    /// In which it was made live last.
+    /// Epoch in which it was made live last.
     pub(crate) epoch: u64,
-    /// It was not made live yet, and nobody is about to.
+    /// Only gets ready: nobody has made it live in this session.
     prepares: bool,
     /// The mutation: turns are taken as accepted when they are made.
     accepts_itself: bool,
@@ -66,7 +66,7 @@ impl Canon for Instance {
     }
 }
 
-/// What morphd starts an instance with.
+/// Arguments of a new instance.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) id: String,
@@ -128,7 +128,7 @@ impl Instance {
         self.machine.is_some()
     }
 
-    /// It only gets ready.
+    /// Whether it only gets ready.
     pub(crate) fn prepares(&self) -> bool {
         self.prepares && self.is_alive() && !self.ending
     }
@@ -265,7 +265,7 @@ impl Instance {
         );
     }
 
-    /// It has a watch that was not told all that matters here.
+    /// Whether its watch was not told all that matters here.
     pub(crate) fn may_be_told(&self, store: &Store, late: bool) -> bool {
         let takes = self
             .machine
@@ -275,7 +275,7 @@ impl Instance {
         takes && self.watch.as_ref().is_some_and(behind)
     }
 
-    /// How far its watch is.
+    /// Revision up to which its watch was told.
     pub(crate) fn told(&self) -> Option<u64> {
         self.machine
             .as_ref()
@@ -325,20 +325,20 @@ impl Instance {
         }
     }
 
-    /// There is a deadline.
+    /// Whether it has a deadline.
     pub(crate) fn waits(&self) -> bool {
         self.machine
             .as_ref()
             .is_some_and(|machine| machine.next_deadline().is_some())
     }
 
-    /// Its clock goes on.
+    /// Moves its clock on.
     pub(crate) fn time(&mut self, store: &Store) {
         self.now += STEP;
         self.feed(Input::Time, store);
     }
 
-    /// It ends, with or without what it has sent and nobody has read. What the store was asked is asked.
+    /// Ends it. Blobs and transactions that are on their way arrive, or do not.
     pub(crate) fn dies(&mut self, delivers: bool) {
         self.machine = None;
         self.watch = None;

@@ -26,7 +26,7 @@ mod store;
 mod walk;
 mod world;
 
-pub use explore::{Explored, Handover, census, explore, replay};
+pub use explore::{Explored, Handover, explore};
 pub use setup::{Kinds, Mutation, Schemas, Setup};
 pub use walk::{Walked, walk};
 pub use world::{Action, Breach, Seen, Who, World};

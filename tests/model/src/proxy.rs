@@ -27,7 +27,7 @@ pub(crate) struct Proxy {
     now: Instant,
 }
 
-/// What leaves it.
+/// Output of the proxy.
 #[derive(Debug)]
 pub(crate) enum Effect {
     Blob(u64, Bytes),
@@ -173,7 +173,7 @@ fn carry_out(output: Output, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>)
     }
 }
 
-/// What the switch answers.
+/// Answers of the switch.
 fn answer(conn: u32, mut bytes: BytesMut, effects: &mut Vec<Effect>) -> Option<Input> {
     let mut frames = Vec::new();
     while let Ok(Some(frame)) = frame::split(&mut bytes) {

@@ -22,7 +22,7 @@ pub(crate) fn has_died() -> bool {
     HAS_DIED.take()
 }
 
-/// It has no state of its own.
+/// App without a state beside the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Scribe {
     pub(crate) schema: u32,

@@ -19,7 +19,7 @@ pub enum Mutation {
     SkipOneMore,
     /// A shadow is dropped while the target reads it.
     DropWhileRead,
-    /// A fence that was given up is sent again, with the epoch that the store has by then.
+    /// A fence is retried with the next epoch, and morphd takes that one as done, though the store has the first.
     FenceRetriedWithAnotherEpoch,
     /// The commit of a group leaves one member out.
     CommitWithoutOne,

@@ -1,5 +1,7 @@
 //! The store: its own core over a map, and a disk that may be behind it.
 
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
@@ -7,12 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use morph_api::RECORDS;
-use morph_api::store::ended::Why;
-use morph_api::store::watch_request::Which;
 use morph_api::store::{
-    Change, Changes, Checkpoint, Committed, Durability, Ended, Keyspace, RowValue,
-    Rows as RowsReply, Seq, StatusReply, Synced, Transaction, WatchReply, WatchRequest,
-    op::Op as Kind, watch_reply,
+    Change, Checkpoint, Committed, Durability, Keyspace, RowValue, Seq, StatusReply, Transaction,
+    op::Op as Kind,
 };
 use morph_sdk::machine::CommitOutcome;
 use morph_store::core::{Decision, KeyspaceKey, RowKey, Rows, State, apply};
@@ -21,6 +20,7 @@ use morphd::machine::record::{HISTORY, RELEASES};
 use crate::canon::{Canon, record};
 use crate::clock;
 use crate::scribe::{BOOK, PLACES};
+pub(crate) use watch::Watch;
 
 /// A row, and the revision that wrote it.
 #[derive(Debug, Clone)]
@@ -36,45 +36,16 @@ type Table = BTreeMap<RowKey, Row>;
 /// Revisions do not come again after a crash.
 const AHEAD: u64 = 100;
 
-/// What it holds, and what of it is on disk.
+/// Contents of the store, and the part of it that is on disk.
 #[derive(Clone)]
 pub(crate) struct Store {
     state: State,
     rows: Table,
-    /// Where the disk is behind: what it has.
+    /// Contents of the disk, where it is behind.
     disk: Option<Box<(State, Table)>>,
     /// Changes that some watch was not told, with their keyspace.
     past: Vec<(RowKey, Change)>,
     incarnation: u64,
-}
-
-/// A watch of an instance.
-#[derive(Debug, Clone)]
-pub(crate) struct Watch {
-    pub(crate) generation: u64,
-    app: String,
-    pub(crate) keyspace: u32,
-    /// Told up to here.
-    pub(crate) told: u64,
-    durable: u64,
-    /// The revision of its last transaction that was not on disk when it was answered.
-    seen: u64,
-}
-
-impl Watch {
-    /// What it was told is not on disk, as far as it knows.
-    fn awaits_disk(&self) -> bool {
-        self.durable < self.told.max(self.seen)
-    }
-
-    /// An answer of the store that came beside the watch.
-    pub(crate) fn answered(&mut self, outcome: &CommitOutcome) {
-        if let CommitOutcome::Committed(committed) = outcome
-            && committed.durable < committed.revision
-        {
-            self.seen = self.seen.max(committed.revision);
-        }
-    }
 }
 
 struct Revisions<'a>(&'a Table);
@@ -154,7 +125,7 @@ impl Store {
         }
     }
 
-    /// What becomes of a transaction; with `flushes`, one that is not to wait for the disk takes all before it there.
+    /// Applies a transaction. All that came before gets on disk with it, unless it need not wait for the disk.
     pub(crate) fn commit(
         &mut self,
         transaction: Transaction,
@@ -317,7 +288,6 @@ impl Store {
         keyspaces.filter(|keyspace| !keyspace.primary)
     }
 
-    /// All keyspaces.
     pub(crate) fn keyspaces(&self) -> BTreeSet<KeyspaceKey> {
         self.state.keyspaces.keys().cloned().collect()
     }
@@ -351,104 +321,6 @@ impl Store {
             .and_then(|checkpoint| checkpoint.cursor)
             .unwrap_or(Seq::ZERO)
     }
-
-    /// Begins a watch of one's own keyspace: what it says first, and itself.
-    pub(crate) fn watch(
-        &self,
-        generation: u64,
-        request: &WatchRequest,
-    ) -> (Vec<WatchReply>, Option<Watch>) {
-        let app = &request.app;
-        let Some(Which::Keyspace(id)) = request.which else {
-            return (vec![ended(Why::KeyspaceGone)], None);
-        };
-        let Some(keyspace) = self.state.keyspaces.get(&(app.clone(), id)) else {
-            return (vec![ended(Why::KeyspaceGone)], None);
-        };
-        let goes_on = request.from_revision != 0;
-        if goes_on && request.incarnation != self.incarnation {
-            return (vec![ended(Why::Compacted)], None);
-        }
-        let told = match goes_on {
-            true => request.from_revision,
-            false => self.state.revision,
-        };
-        let synced = watch_reply::Reply::Synced(Synced {
-            revision: told,
-            incarnation: self.incarnation,
-            keyspace: Some(keyspace.clone()),
-            resumed: goes_on,
-        });
-        let mut replies = vec![wrap(synced)];
-        if !goes_on {
-            let of = |(at, _): &(&RowKey, &Row)| at.app == *app && at.keyspace == id;
-            let rows = self.rows.iter().filter(of);
-            let rows = rows.map(|(at, row)| RowValue {
-                table: at.table.clone(),
-                key: at.key.clone(),
-                value: Some(row.value.clone()),
-                revision: row.revision,
-            });
-            let rows = RowsReply {
-                rows: rows.collect(),
-            };
-            replies.insert(0, wrap(watch_reply::Reply::Snapshot(rows)));
-        }
-        let (app, keyspace) = (app.clone(), id);
-        let durable = self.durable();
-        let watch = Watch {
-            generation,
-            app,
-            keyspace,
-            told,
-            durable,
-            seen: 0,
-        };
-        (replies, Some(watch))
-    }
-
-    /// Something of this watch's keyspace was not told.
-    pub(crate) fn has_news(&self, watch: &Watch, late: bool) -> bool {
-        if !self.has_keyspace(&watch.app, watch.keyspace) {
-            return true;
-        }
-        if !late {
-            return watch.durable < self.durable() && watch.awaits_disk();
-        }
-        let is_new = |(at, change): &(RowKey, Change)| {
-            at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
-        };
-        self.past.iter().any(is_new) || watch.durable < self.durable() && watch.awaits_disk()
-    }
-
-    /// All that a watch was not told.
-    pub(crate) fn tell(&self, watch: &mut Watch) -> WatchReply {
-        if !self.has_keyspace(&watch.app, watch.keyspace) {
-            return ended(Why::KeyspaceGone);
-        }
-        let is_new = |(at, change): &&(RowKey, Change)| {
-            at.app == watch.app && at.keyspace == watch.keyspace && change.revision > watch.told
-        };
-        let new = self.past.iter().filter(is_new);
-        let changes = Changes {
-            revision: self.state.revision,
-            changes: new.map(|(_, change)| change.clone()).collect(),
-            durable: self.durable(),
-        };
-        watch.told = self.state.revision;
-        watch.durable = self.durable();
-        wrap(watch_reply::Reply::Changes(changes))
-    }
-
-    /// Whether there is something that no watch needs any longer.
-    pub(crate) fn may_forget(&self, told: u64) -> bool {
-        self.past.iter().any(|(_, change)| change.revision <= told)
-    }
-
-    /// All watches were told up to here.
-    pub(crate) fn forget(&mut self, told: u64) {
-        self.past.retain(|(_, change)| change.revision > told);
-    }
 }
 
 fn book(state: &State, rows: &Table, app: &str) -> Vec<u8> {
@@ -472,14 +344,4 @@ fn book(state: &State, rows: &Table, app: &str) -> Vec<u8> {
     let places = places.and_then(|places| serde_json::from_str::<Vec<(u8, u8)>>(places).ok());
     let numbers = places.unwrap_or_default().into_iter();
     numbers.map(|(_, number)| number).collect()
-}
-
-fn ended(why: Why) -> WatchReply {
-    let mut ended = Ended::default();
-    ended.set_why(why);
-    wrap(watch_reply::Reply::Ended(ended))
-}
-
-fn wrap(reply: watch_reply::Reply) -> WatchReply {
-    WatchReply { reply: Some(reply) }
 }

@@ -10,16 +10,14 @@ const STEPS: usize = 5000;
 /// A fault in so many steps.
 const SELDOM: u64 = 12;
 
-/// What the ways have shown.
+/// Result of random ways.
 #[derive(Debug)]
 pub struct Walked {
-    /// Which.
     pub setup: Setup,
-    /// How many.
     pub ways: u64,
-    /// Their steps.
+    /// Steps of all ways.
     pub steps: usize,
-    /// What is not so, and how it comes to that.
+    /// Sentence about the first failure, and the actions that lead there.
     pub found: Option<(String, Vec<Action>)>,
 }
 
@@ -61,7 +59,7 @@ pub fn walk(setup: Setup, ways: u64) -> Walked {
     walked
 }
 
-/// What goes wrong on one way.
+/// Goes one way; returns a failure.
 fn one(mut world: World, setup: &Setup, seed: u64, actions: &mut Vec<Action>) -> Option<String> {
     // Xorshift, by Marsaglia.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -42,7 +42,7 @@ pub(crate) enum Effect {
     ForgetFence(Call),
 }
 
-/// What morphd needs of the world for one input, and what it does to it.
+/// Values of the world that one input of morphd needs, and its effects.
 #[derive(Debug)]
 pub(crate) struct Port<'a> {
     pub(crate) setup: &'a Setup,
@@ -138,7 +138,7 @@ impl Morphd {
         }
     }
 
-    /// Feeds one input, and each deadline that has passed.
+    /// Feeds one input, and the deadlines that have passed: only the look at the shadows, unless everything may be late.
     pub(crate) fn feed(&mut self, input: NodeInput, port: &mut Port<'_>) {
         let mut inputs = VecDeque::from([input]);
         let mut late = 0;
@@ -147,7 +147,11 @@ impl Morphd {
                 let out = self.node.handle(input, self.present(*port.next_id));
                 self.carry_out(out, port, &mut inputs);
             }
-            if self.node.next_deadline().is_none_or(|at| at > self.now) {
+            let due = match port.setup.late {
+                true => self.node.next_deadline(),
+                false => self.node.state().shadows_at,
+            };
+            if due.is_none_or(|at| at > self.now) {
                 return;
             }
             late += 1;
@@ -267,6 +271,13 @@ impl Morphd {
         self.tickets.keys().copied()
     }
 
+    /// The tickets of calls that may be given up: the pipeline is waited for as long as it takes.
+    pub(crate) fn may_be_given_up(&self) -> impl Iterator<Item = u64> {
+        let tickets = self.tickets.iter();
+        let tickets = tickets.filter(|(_, (_, kind))| *kind != requests::Kind::Configure);
+        tickets.map(|(ticket, _)| *ticket)
+    }
+
     /// The proxy has answered, or did not.
     pub(crate) fn answer(
         &mut self,
@@ -296,7 +307,7 @@ impl Morphd {
             .any(|(_, call)| stored::may_be_given_up(call))
     }
 
-    /// That fence is given up, whatever its deadline.
+    /// Gives up that fence, whatever its deadline.
     pub(crate) fn give_up_fence(&mut self, port: &mut Port<'_>) {
         let mut calls = self.store_calls.iter();
         if let Some(at) = calls.position(|(_, call)| stored::may_be_given_up(call)) {
@@ -393,6 +404,8 @@ fn at_once(call: &Call, setup: &Setup) -> Option<Answer> {
     match call {
         Call::Sample { .. } => Some(Answer::Load(None)),
         Call::BoundHistory { .. } => Some(Answer::Written(Ok(()))),
+        // No event is to blame.
+        Call::Suspect { .. } if setup.poison.is_none() => Some(Answer::Suspect(Default::default())),
         // There is no shadow.
         Call::DropShadows { .. } | Call::DropKeyspaces { .. } if !setup.migrates() => {
             Some(Answer::Written(Ok(())))

@@ -1,11 +1,12 @@
 //! Calls of the store, as morphd's driver carries them out.
 
+use morph_api::RECORDS;
 use morph_api::management::Step;
 use morph_api::store::{Keyspace, Op, Reason, Transaction};
 use morph_store::{Refusal, op};
 use morphd::machine::NodeInput;
 use morphd::machine::call::{Answer, Call, FenceAnswer, FenceRequest, StoreView};
-use morphd::machine::record::Fenced;
+use morphd::machine::record::{APPS, AppRow, Fenced, UPGRADES, UpgradeRecord};
 
 use super::{Morphd, Port};
 use crate::setup::Mutation;
@@ -34,7 +35,7 @@ pub(super) fn foretold(fence: &FenceRequest) -> FenceAnswer {
 }
 
 impl Morphd {
-    /// How many calls of the store are on their way.
+    /// Number of calls of the store on their way.
     pub(crate) fn stored(&self) -> usize {
         self.store_calls.len()
     }
@@ -63,6 +64,26 @@ impl Morphd {
         }
     }
 
+    /// An app whose records say something else than the node, though nothing is being written.
+    pub(crate) fn disputed(&self, store: &Store) -> Option<String> {
+        if !self.store_calls.is_empty() {
+            return None;
+        }
+        let mut apps = self.node.state().apps.iter();
+        let disputed = apps.find(|(app, known)| {
+            let row = store.row(RECORDS, APPS, app);
+            let row = row.and_then(|row| serde_json::from_str::<AppRow>(&row.value).ok());
+            let release = row.map(|row| row.release);
+            let last = store.row(RECORDS, UPGRADES, app);
+            let last = last.and_then(|row| serde_json::from_str::<UpgradeRecord>(&row.value).ok());
+            let has_ended = |record: UpgradeRecord| {
+                matches!(record.progress.step, Step::Committed | Step::RolledBack)
+            };
+            release.as_ref() != Some(&known.row.release) || !last.is_none_or(has_ended)
+        });
+        disputed.map(|(app, _)| app.clone())
+    }
+
     fn perform(&mut self, call: &Call, store: &mut Store, mutation: Option<Mutation>) -> Answer {
         let unflushed = mutation == Some(Mutation::UnflushedFence);
         match call {
@@ -76,7 +97,18 @@ impl Morphd {
                 }
                 Answer::Written(written)
             }
-            Call::Fence(fence) => Answer::Fenced(self.records.fence(store, fence, unflushed)),
+            Call::Fence(fence) => {
+                let mut answer = self.records.fence(store, fence, unflushed);
+                if mutation == Some(Mutation::FenceRetriedWithAnotherEpoch)
+                    && may_be_given_up(call)
+                    && let Ok(answer) = &mut answer
+                {
+                    for fenced in &mut answer.fenced {
+                        fenced.epoch += 1;
+                    }
+                }
+                Answer::Fenced(answer)
+            }
             Call::MakeKeyspace { app, schema, owner } => {
                 Answer::Keyspace(self.make_keyspace(store, app, *schema, owner))
             }

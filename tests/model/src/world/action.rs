@@ -8,7 +8,7 @@ pub enum Who {
     Instance(u32),
 }
 
-/// A transition.
+/// Transition of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A switch sends the next packet.

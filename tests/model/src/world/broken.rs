@@ -1,6 +1,5 @@
 //! What dies, is given up, or comes back.
 
-use morph_api::store::op::Op as Kind;
 use morph_api::store::{Checkpoint, Reason};
 use morph_proxy::machine::FenceOutcome;
 use morph_sdk::machine::CommitOutcome;
@@ -130,7 +129,7 @@ impl World {
             instance.change().store_died(self.store.get());
         }
         if setup.lazy {
-            // What was acknowledged before it was on disk may be gone, and is made again.
+            // Turns that were acknowledged before they were on disk may be gone, and are made again.
             for seen in self.seen.values_mut() {
                 seen.book.clear();
             }
@@ -180,24 +179,10 @@ impl World {
             Some(Stray::Call(request)) => {
                 self.call(0, request, setup);
             }
-            Some(Stray::Fence(mut transaction)) => {
-                if setup.is_broken(Mutation::FenceRetriedWithAnotherEpoch) {
-                    self.renew(&mut transaction);
-                }
+            Some(Stray::Fence(transaction)) => {
                 drop(self.store.change().commit(transaction, false));
             }
             None => {}
-        }
-    }
-
-    /// Has a fence expect the epochs that there are.
-    fn renew(&self, transaction: &mut Transaction) {
-        transaction.expect.clear();
-        for op in &mut transaction.ops {
-            if let Some(Kind::Fence(fence)) = &mut op.op {
-                let checkpoint = self.store.get().checkpoint(&fence.app);
-                fence.expect_epoch = checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
-            }
         }
     }
 }

@@ -104,6 +104,8 @@ impl World {
             breach = breach.or(Some(Breach::NoDeadline));
         }
         let morphd = morphd.filter(|morphd| !morphd.is_upgrading());
+        let disputed = morphd.and_then(|morphd| morphd.disputed(self.store.get()));
+        breach = breach.or(disputed.map(Breach::Record));
         let releases = self.seen.keys();
         let releases = releases.filter_map(|app| Some(morphd?.serves(app)?.release.clone()));
         let releases: Vec<_> = releases.collect();

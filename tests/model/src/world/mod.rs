@@ -34,14 +34,14 @@ enum Stray {
     Fence(Transaction),
 }
 
-/// What morphd's observer hears.
+/// Message to morphd's observer.
 #[derive(Debug, Clone)]
 enum Heard {
     Observation(Observation),
     Snapshot(Snapshot),
 }
 
-/// What is on its way between morphd, the proxy and the store.
+/// Messages on their way between morphd, the proxy and the store.
 #[derive(Debug, Clone, Default)]
 struct Ways {
     calls: VecDeque<(u64, ControlRequest)>,
@@ -72,7 +72,7 @@ impl crate::canon::Canon for Ways {
     }
 }
 
-/// What must never be.
+/// State that must never be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Breach {
     /// A turn passes of an epoch that is over, or that the store does not know.
@@ -89,6 +89,8 @@ pub enum Breach {
     Packets(String),
     /// A shadow is dropped while an instance reads it.
     Reader(String),
+    /// Nothing is under way, and a record says something else than morphd.
+    Record(String),
     /// morphd waits, and no deadline ends that.
     NoDeadline,
     /// morphd refuses an upgrade.
@@ -189,7 +191,7 @@ impl World {
         world
     }
 
-    /// One transition.
+    /// Takes one transition, and checks what follows.
     pub(crate) fn step(&mut self, action: Action, setup: &Setup) {
         if action.is_fault() && action != Action::Stray {
             self.faults = self.faults.saturating_sub(1);
@@ -348,29 +350,5 @@ impl World {
     /// Equal for states that are the same.
     pub fn name(&self) -> u64 {
         self.name
-    }
-}
-
-impl World {
-    /// TEMP
-    pub fn texts(&self) -> Vec<(String, String)> {
-        let mut all = vec![
-            ("proxy".to_string(), self.proxy.text()),
-            ("store".to_string(), self.store.text()),
-            ("ways".to_string(), self.ways.text()),
-        ];
-        all.extend(self.morphd.iter().map(|m| ("morphd".to_string(), m.text())));
-        all.extend(
-            self.instances
-                .iter()
-                .map(|(id, m)| (format!("i{id}"), m.text())),
-        );
-        all
-    }
-}
-impl World {
-    /// TEMP
-    pub fn seen(&self) -> &BTreeMap<String, Seen> {
-        &self.seen
     }
 }

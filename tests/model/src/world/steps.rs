@@ -3,8 +3,8 @@
 use super::*;
 
 impl World {
-    /// What can happen without a fault. What an instance exchanges with the proxy before it is made live comes at once: nobody
-    /// else has to do with it, and no order with anything else makes a difference.
+    /// Actions that are possible without a fault. Messages between the proxy and an instance that is not live yet come at once:
+    /// no order with anything else makes a difference.
     pub(crate) fn steps(&self, setup: &Setup) -> Vec<Action> {
         if self.is_done(setup) {
             return Vec::new();
@@ -134,7 +134,7 @@ impl World {
             .chain(instances.map(|(id, _)| Who::Instance(*id)))
     }
 
-    /// What goes wrong.
+    /// Faults that are possible.
     pub(crate) fn faults(&self, setup: &Setup) -> Vec<Action> {
         let mut actions = Vec::new();
         if !self.ways.get().strays.is_empty() {
@@ -183,7 +183,7 @@ impl World {
             actions.push(Action::Rollback);
         }
         if kinds.calls {
-            actions.extend(morphd.tickets().map(Action::GiveUp));
+            actions.extend(morphd.may_be_given_up().map(Action::GiveUp));
             if morphd.fences() {
                 actions.push(Action::GiveUpFence);
             }
