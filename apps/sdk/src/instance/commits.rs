@@ -31,6 +31,7 @@ impl<A: App> Instance<A> {
     pub(super) fn accepted(&mut self, number: u64, out: &mut Vec<Output>) {
         let is_it = |turn: &mut InFlightTurn| turn.follows + 1 == number;
         let Some(mut turn) = self.in_flight.accepting.take_if(is_it) else {
+            self.in_flight.abandoned.take_if(|turn| *turn == number);
             tracing::debug!("the proxy accepted turn {number}, which is no longer in flight");
             return;
         };
@@ -273,6 +274,7 @@ impl<A: App> Instance<A> {
                 // Further ones may have been applied, with their answers lost: only a new snapshot shows.
                 let mut turns = self.in_flight.committing.iter();
                 let outcome_unknown = turns.any(|turn| turn.commit.outcome_unknown);
+                self.in_flight.abandon_unaccepted();
                 for mut turn in self.in_flight.drain() {
                     self.undo(&mut turn);
                 }

@@ -85,8 +85,8 @@ impl InFlightTurn {
 #[derive(Debug, Clone, Default)]
 pub(super) struct InFlight {
     pub(super) accepting: Option<InFlightTurn>,
-    /// A turn of an earlier epoch that was unaccepted when this instance became live again. The proxy's rejection is
-    /// still to come, and says nothing about the present epoch.
+    /// A turn of an earlier epoch that was unaccepted when this instance was paused or became live again. The proxy's
+    /// rejection is still to come, and says nothing about the present epoch.
     pub(super) abandoned: Option<u64>,
     pub(super) committing: VecDeque<InFlightTurn>,
     /// Revision up to which all is on disk. The watch may know this before the answer to an earlier turn arrives.
@@ -94,6 +94,12 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// Notes that the proxy's answer to the unaccepted turn, if there is one, says nothing about a later epoch.
+    pub(super) fn abandon_unaccepted(&mut self) {
+        let unaccepted = self.accepting.as_ref().map(|turn| turn.follows + 1);
+        self.abandoned = unaccepted.or(self.abandoned);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.accepting.is_none() && self.committing.is_empty()
     }

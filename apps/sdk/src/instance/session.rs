@@ -146,8 +146,7 @@ impl<A: App> Instance<A> {
     }
 
     fn resume(&mut self, resume: &Resume, now: Now) {
-        let unaccepted = self.in_flight.accepting.as_ref();
-        self.in_flight.abandoned = unaccepted.map(|turn| turn.follows + 1);
+        self.in_flight.abandon_unaccepted();
         self.drop_unaccepted();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);
