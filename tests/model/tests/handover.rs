@@ -193,6 +193,15 @@ fn random_ways_to_a_quarantine_end_too() {
         ..Setup::SMALL
     };
     ends(setup, 250);
+    // The target dies of it, and after the way back so does the source.
+    ends(
+        Setup {
+            upgrades: 1,
+            faults: 1,
+            ..setup
+        },
+        150,
+    );
 }
 
 #[test]
