@@ -85,7 +85,7 @@ async fn what_must_be_synced_takes_all_before_it_along() {
             };
             turns += 1;
         }
-        // These ignore the request for asynchronous durability.
+        // All other kinds of writes ignore the request for asynchronous durability.
         let sync = match what {
             "a turn" | "what was applied already" => sync,
             _ => op::unsynced(sync),

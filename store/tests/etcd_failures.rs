@@ -214,7 +214,7 @@ async fn a_daemon_that_lags_behind_refuses_nothing_that_would_be_taken() {
     let near = Daemon::start_on(&etcd.url("lags")).await;
     let far = Daemon::start_on(&format!("etcd://127.0.0.1:{}/lags", wire.port)).await;
     near.app("a").await;
-    // This daemon may not know the app yet; its first answer is right all the same.
+    // The daemon may not know the app yet; its first answer is right all the same.
     far.commit(put("a", 0, "k", "1")).await;
     wire.cut();
     near.commit(put("a", 1, "k", "2")).await;

@@ -83,7 +83,7 @@ impl DaemonHome {
     fn start_to_fail(&mut self, plan: &str) {
         assert!(self.child.is_none());
         let mut command = command(&self.dir(), &self.home.path().join("run"));
-        // Its last words are known from the plan.
+        // The plan tells the last lines of the daemon.
         command
             .env("MORPH_FAIL", plan)
             .stderr(std::process::Stdio::null());

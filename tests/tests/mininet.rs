@@ -20,7 +20,7 @@ fn mn_once(lab: &Lab, args: &[&str]) -> Result<String> {
     for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "OVS_LOGDIR"] {
         command.env(name, lab.dir().join("ovs"));
     }
-    // Its scripts need Debian's Python, not another one that comes first in PATH.
+    // Mininet's scripts need Debian's Python, not another one that comes first in PATH.
     command
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("PYTHONDONTWRITEBYTECODE", "1");

@@ -35,7 +35,7 @@ fn decode(words: &[&str], input: &[u8]) -> RunResult {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // It may exit before it has read everything.
+    // morphctl may exit before it has read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();

@@ -167,7 +167,7 @@ impl<A: App> Instance<A> {
         self.changes = Some(Changes::all());
         self.switches.mark_all_unread();
         if !self.own_loaded() {
-            // Perhaps there was no keyspace before the fence.
+            // The app may have had no keyspace before the fence.
             self.look_for_primary();
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn find(state: &mut State, found: Vec<FoundInstance>, snapshot: &Snap
     for found in found {
         let mut instance = Instance::new(&found.app, &found.release);
         instance.pid = found.pid;
-        // It was ready for the morphd before. An instance that was not proves it when it is resumed.
+        // The former morphd took the instance as ready. One that was not ready shows it when it is resumed.
         instance.ready = true;
         state.instances.insert(found.instance, instance);
     }

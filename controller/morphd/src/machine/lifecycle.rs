@@ -436,7 +436,7 @@ impl Lifecycle {
             LifecycleState::Starting { instance, until } if *until <= now => {
                 let instance = instance.clone();
                 out.extend(instance.clone().map(LifecycleOutput::End));
-                // Its end comes as `Gone`; should that not come either, it is asked for again.
+                // The end of the instance arrives as `Gone`; if it does not, the instance is ended again.
                 let until = now + STARTING;
                 self.state = LifecycleState::Starting { instance, until };
             }

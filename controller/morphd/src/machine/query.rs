@@ -224,7 +224,7 @@ pub fn migrations(state: &State, only: &str) -> Vec<Migration> {
         };
         let release = state.releases.get(name, &app.row.release);
         let own = release.map_or(0, |release| release.manifest.schema);
-        // Of a shadow that stayed after a commit only the store knows the schema; it is not the release's own.
+        // Only the store knows the schema of a shadow that stayed after a commit; it differs from the release's own.
         let read = |schema: u32| match migration.to_schema {
             0 => schema != own,
             to => schema == to,

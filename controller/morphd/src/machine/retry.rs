@@ -240,7 +240,7 @@ pub(super) fn retry_answered(
                 let call = Call::Write(record(Write::new(EVENTS, id.as_str(), &row)));
                 go_on(state, call, id, row, RetryStep::Place, request);
             }
-            // It may have been queued, or not: that is found out at the next look.
+            // The event may have been queued; the next look at the cursors shows it.
             Err(RetryRefusal::Away(why)) => {
                 end(state, &id, row, request, Err(unavailable(why)));
             }

@@ -84,7 +84,7 @@ fn note(state: &mut State, app: &str, maker: &str, report: &ShadowProgress) {
     let Some(known) = state.apps.get_mut(app) else {
         return;
     };
-    // Of a shadow that another morphd ordered it is not known between which schemas it is.
+    // The schemas of a shadow that another morphd ordered are unknown here.
     let before = known.migration.take();
     let before = before.filter(|migration| migration.keyspace == report.keyspace);
     known.migration = Some(Migration {

@@ -386,7 +386,7 @@ pub(super) fn fence_answered(
         Err(refusal) => {
             for (app, ..) in members {
                 if let Some(run) = state.run_mut(&app) {
-                    // Perhaps. Whoever finds the record fences for the source, which settles it.
+                    // The fence may have been applied. The record says so, and the fence for the source settles it.
                     run.record.progress.fenced = true;
                 }
                 let refused = MemberInput::FenceRefused(refusal.message.clone());
@@ -480,7 +480,7 @@ pub(super) fn instructed(
     );
     if let (Order::MakeShadow { .. }, Some(run)) = (order, state.run_mut(app)) {
         run.missed = Some((side, order));
-        // It may have come back before this answer.
+        // The instance may have attached again before this answer.
         if state.instances.get(&instance).is_some_and(|i| i.attached) {
             instruct_again(state, app, &instance);
         }
@@ -614,7 +614,7 @@ pub(super) fn keyspace_made(
 ) {
     let result = answer.keyspace();
     if state.instance_of(app, side).as_ref() != Some(&maker) {
-        // Its upgrade has ended meanwhile, and another one may have begun.
+        // The upgrade has ended meanwhile, and another one may have begun.
         if let Ok(keyspace) = result {
             let (app, ids) = (app.to_owned(), vec![keyspace]);
             let purpose = Purpose::Log("a shadow is not dropped");
@@ -683,7 +683,7 @@ fn member_over(state: &mut State, id: &str, app: &str) {
     if let Some(upgrade) = state.upgrades.get_mut(id) {
         upgrade.ended.insert(app.to_owned(), status);
     }
-    // Of an instance that another morphd started and that is gone since, the record knows.
+    // The record names an instance that another morphd started and that is gone since.
     let maker = target.clone().unwrap_or(record.instances.target);
     let (stays, goes) = match committed {
         true => (target, source),

@@ -116,7 +116,7 @@ impl Children {
         ];
         // An instance that wants more memory aborts, and the machine has enough for all others.
         limits.extend(memory.map(|bytes| (Resource::Data, bytes)));
-        // It counts all that a user has: where the user is ours too, that is not the app's.
+        // This limit counts all processes of a user. It is set only where the app has a user of its own.
         limits.extend(credentials.map(|_| (Resource::Nproc, more.processes.into())));
         SpawnOptions {
             credentials,

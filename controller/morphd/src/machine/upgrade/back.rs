@@ -45,7 +45,7 @@ pub(super) fn step(member: &mut Member, at: Back, input: &MemberInput, cx: &mut 
         Back::Restoring => restoring(member, input, cx),
         Back::Swapping => swapping(member, input, cx),
         Back::Settling => match input {
-            // It has served: what follows is up to the app's own supervision, which knows restarts and poison events.
+            // The source has served. The app's own supervision goes on from here: it restarts and finds poison events.
             MemberInput::Gone(Side::Source, _) => close(member, cx),
             MemberInput::Rules { .. } if member.facts.rules_synced => close(member, cx),
             MemberInput::Time if member.is_due(cx.now) => close(member, cx),
@@ -120,7 +120,7 @@ fn source_is_live(member: &mut Member, cx: &mut Context<'_>) {
     member.give_up_target(cx);
     member.facts.target.alive = false;
     member.facts.target.live = false;
-    // It can have died between the resume and its answer.
+    // The source can have died between the resume and the answer.
     match (member.facts.swapped, member.facts.source.is_ready()) {
         (true, true) => restore(member, cx),
         (true, false) => member.enter(MemberState::Back(Back::Waiting), None),

@@ -123,7 +123,7 @@ impl ShadowJob {
             (ShadowInput::Progress { keyspace, .. } | ShadowInput::Failed { keyspace, .. }, _)
                 if self.keyspace() != Some(*keyspace) =>
             {
-                // Of an earlier shadow, whose keyspace was dropped.
+                // The report is about an earlier shadow, whose keyspace was dropped.
                 None
             }
             (ShadowInput::Failed { why, .. }, _) => Some(self.fail(why.clone())),

@@ -320,7 +320,7 @@ proptest! {
             let ends_old = matches!(input, MemberInput::Gone(Side::Source, _));
             bench.feeds.push_back((APPS[app].to_owned(), input));
             if ends_old {
-                // Whoever looks after it starts it again.
+                // morphd starts the source again.
                 bench.feeds.push_back((APPS[app].to_owned(), MemberInput::Ready(Side::Source, String::new())));
             }
         }
