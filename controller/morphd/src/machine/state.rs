@@ -198,6 +198,12 @@ impl State {
         self.upgrades.get_mut(id)?.members.get_mut(app)
     }
 
+    /// Deadlines of an app's upgrade.
+    pub fn deadlines(&self, app: &str) -> Deadlines {
+        let member = self.member(app);
+        member.map_or(Deadlines::DEFAULT, |member| member.plan().deadlines)
+    }
+
     /// The machine of an app's upgrade.
     pub fn member(&self, app: &str) -> Option<&Member> {
         self.upgrade_of(app)?.group.member(app)

@@ -1,26 +1,27 @@
-//! What an upgrade asks for: records, fences, instances, instructions.
+//! What an upgrade asks for, and what it is told.
+
+mod fence;
+mod orders;
+mod records;
 
 use std::collections::BTreeSet;
 
-use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
 
-use super::apps::{Yielded, checkpoint_is, release_write, take_back};
-use super::call::{Answer, Call, FencePart, FenceRequest, Limit, RecordWrite, Resume};
+use super::apps::take_back;
+use super::call::{Answer, Call};
 use super::lifecycle::{LifecycleInput, LifecycleState};
 use super::outbox::{Milestone, NodeOutput, Purpose, Reply};
 use super::processes;
-use super::query::readers;
-use super::record::{
-    APPS, AppRow, Fencing, HISTORY, ReleaseStatus, UPGRADES, UpgradeRecord, Write,
-};
+use super::record::ReleaseStatus;
 use super::shadows;
 use super::state::{MemberRun, Published, State};
-use super::status::{count, status_of};
-use super::upgrade::{
-    GroupOutput, MemberInput, MemberOutput, MemberState, Order, ShadowInput, Side, SourceState,
-    Swap,
-};
+use super::status::status_of;
+use super::upgrade::{GroupOutput, MemberInput, MemberOutput, MemberState, ShadowInput, Side};
+
+pub(super) use fence::fence_answered;
+pub(super) use orders::{held, instruct_again, instructed, resumed, yielded};
+pub(super) use records::{end_recorded, recorded, rolled_back_writes};
 
 /// One input of a member of an upgrade.
 pub(super) fn feed(state: &mut State, app: &str, input: MemberInput) {
@@ -41,8 +42,8 @@ pub(super) fn carry_out(state: &mut State, id: &str, out: Vec<GroupOutput>) {
     for output in out {
         match output {
             GroupOutput::Member(app, output) => carry_out_member(state, &app, output),
-            GroupOutput::Fence(side, swaps) => fence(state, side, &swaps),
-            GroupOutput::Commit(swaps) => commit(state, swaps),
+            GroupOutput::Fence(side, swaps) => fence::fence(state, side, &swaps),
+            GroupOutput::Commit(swaps) => records::commit(state, swaps),
         }
     }
     let Some(upgrade) = state.upgrades.get(id) else {
@@ -64,7 +65,7 @@ pub(super) fn carry_out(state: &mut State, id: &str, out: Vec<GroupOutput>) {
 
 fn carry_out_member(state: &mut State, app: &str, output: MemberOutput) {
     match output {
-        MemberOutput::Record(step) => record(state, app, step),
+        MemberOutput::Record(step) => records::record(state, app, step),
         MemberOutput::Publish(step, message) => publish(state, app, step, message),
         MemberOutput::MakeKeyspace(side, schema) => make_keyspace(state, app, side, schema),
         MemberOutput::DropKeyspace(keyspace) => {
@@ -72,8 +73,8 @@ fn carry_out_member(state: &mut State, app: &str, output: MemberOutput) {
             let purpose = Purpose::Log("a shadow is not dropped");
             state.outbox.call(Call::DropKeyspaces { app, ids }, purpose);
         }
-        MemberOutput::Spawn(side, keyspace) => spawn(state, app, side, keyspace),
-        MemberOutput::Instruct(side, order) => instruct(state, app, side, order),
+        MemberOutput::Spawn(side, keyspace) => orders::spawn(state, app, side, keyspace),
+        MemberOutput::Instruct(side, order) => orders::instruct(state, app, side, order),
         MemberOutput::End(side) => match state.instance_of(app, side) {
             Some(instance) => processes::end(state, &instance),
             None => {
@@ -82,18 +83,18 @@ fn carry_out_member(state: &mut State, app: &str, output: MemberOutput) {
             }
         },
         MemberOutput::Hold => match has_slot(state, app) {
-            true => hold(state, app),
+            true => orders::hold(state, app),
             false => state.outbox.lifecycle(app, LifecycleInput::Yield),
         },
         // The group makes a fence of it.
         MemberOutput::FenceForSource => {}
-        MemberOutput::Resume(side) => resume(state, app, side),
+        MemberOutput::Resume(side) => orders::resume(state, app, side),
         MemberOutput::Sample => {
             let app = app.to_owned();
             let call = Call::Sample { app: app.clone() };
             state.outbox.call(call, Purpose::Sample { app });
         }
-        MemberOutput::RecordRolledBack(swap) => record_rolled_back(state, app, swap),
+        MemberOutput::RecordRolledBack(swap) => records::record_rolled_back(state, app, swap),
     }
 }
 
@@ -114,7 +115,7 @@ fn publish(state: &mut State, app: &str, step: Step, message: String) {
     let Some(run) = state.run_mut(app) else {
         return;
     };
-    note_step(run, step, &present);
+    records::note_step(run, step, &present);
     run.record.progress.message = message;
     let progress = &run.record.progress;
     run.published = Some(Published {
@@ -124,464 +125,6 @@ fn publish(state: &mut State, app: &str, step: Step, message: String) {
     });
     let status = status_of(app, &run.record);
     state.outbox.put(NodeOutput::Status(status));
-}
-
-fn note_step(run: &mut MemberRun, step: Step, present: &super::outbox::Present) {
-    let since = present.at.saturating_duration_since(run.started);
-    let progress = &mut run.record.progress;
-    progress.step = step;
-    progress.step_unix_ms = present.unix_ms;
-    progress.step_at.clone_from(&present.moment);
-    progress.since_start_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-}
-
-// ---- records ----
-
-/// The record with everything that is known by now.
-fn renew(state: &mut State, app: &str, step: Step) -> Option<UpgradeRecord> {
-    let present = state.outbox.present.clone();
-    let member = state.member(app)?;
-    let (numbers, cause) = (*member.numbers(), member.cause().cloned());
-    let (keyspace, swapped) = (member.keyspace(), member.swapped());
-    let run = state.run_mut(app)?;
-    note_step(run, step, &present);
-    let record = &mut run.record;
-    // An instance that is gone since another morphd started it stays recorded: what it made is known by its name.
-    if let Some(target) = &run.target {
-        record.instances.target.clone_from(target);
-    }
-    record.instances.source = run.source.clone().unwrap_or_default();
-    record.shadow.keyspace = keyspace.unwrap_or(0);
-    record.progress.swapped = swapped;
-    if let Some(cause) = cause {
-        record.progress.message = cause.message;
-        record.progress.by = Some(cause.by);
-    }
-    count(&mut record.counts, &numbers);
-    Some(record.clone())
-}
-
-fn record(state: &mut State, app: &str, step: Step) {
-    let Some(record) = renew(state, app, step) else {
-        return;
-    };
-    let write = RecordWrite {
-        writes: vec![Write::new(UPGRADES, app, &record)],
-        step: Some(step),
-        ..RecordWrite::default()
-    };
-    let app = app.to_owned();
-    let purpose = Purpose::Step {
-        app: app.clone(),
-        step,
-    };
-    state.outbox.write_in_order(vec![app], write, purpose);
-}
-
-pub(super) fn recorded(state: &mut State, app: &str, step: Step, answer: Answer) {
-    let input = match answer.written() {
-        Ok(()) => MemberInput::Recorded(step),
-        Err(why) => {
-            tracing::error!(app, why, "the record of an upgrade was refused");
-            MemberInput::NotRecorded(step, why)
-        }
-    };
-    feed(state, app, input);
-}
-
-fn release_status_write(
-    state: &State,
-    app: &str,
-    version: &semver::Version,
-    status: ReleaseStatus,
-) -> Option<Write> {
-    let release = state.releases.get(app, version)?;
-    Some(release_write(release, status))
-}
-
-/// The record of an upgrade that has ended: the app, the time of its start and its id are the key.
-fn history_write(app: &str, record: &UpgradeRecord) -> Write {
-    let (started, id) = (record.progress.started_unix_ms, &record.id);
-    Write::new(HISTORY, format!("{app}/{started:013}/{id}"), record)
-}
-
-fn record_rolled_back(state: &mut State, app: &str, swap: Option<u32>) {
-    let Some(record) = renew(state, app, Step::RolledBack) else {
-        return;
-    };
-    let status = record.plan.prior_status.unwrap_or(ReleaseStatus::Staged);
-    let mut writes = rolled_back_writes(app, &record);
-    writes.extend(release_status_write(state, app, &record.plan.to, status));
-    let app = app.to_owned();
-    let write = RecordWrite {
-        writes,
-        swaps: swap
-            .map(|swap| (app.clone(), Some(swap)))
-            .into_iter()
-            .collect(),
-        step: Some(Step::RolledBack),
-        ..RecordWrite::default()
-    };
-    let purpose = Purpose::RolledBack { app: app.clone() };
-    state.outbox.write_in_order(vec![app], write, purpose);
-}
-
-/// The last records of a member that has gone back, without the status of its release.
-pub(super) fn rolled_back_writes(app: &str, record: &UpgradeRecord) -> Vec<Write> {
-    vec![
-        Write::new(UPGRADES, app, record),
-        history_write(app, record),
-    ]
-}
-
-/// The last records of all members, with what the commit makes of the apps and of their releases.
-fn commit(state: &mut State, swaps: Vec<Swap>) {
-    let mut writes = Vec::new();
-    let apps: Vec<String> = swaps.iter().map(|(app, _)| app.clone()).collect();
-    for app in &apps {
-        let Some(record) = renew(state, app, Step::Committed) else {
-            continue;
-        };
-        writes.push(Write::new(UPGRADES, app, &record));
-        writes.push(history_write(app, &record));
-        let (from, to) = (&record.plan.from, &record.plan.to);
-        if let Some(known) = state.apps.get(app) {
-            let row = AppRow {
-                fallback: known.fallback_from(to),
-                release: to.clone(),
-                crash_loop: None,
-                ..known.row.clone()
-            };
-            writes.push(Write::new(APPS, app, &row));
-        }
-        writes.extend(release_status_write(
-            state,
-            app,
-            to,
-            ReleaseStatus::Permanent,
-        ));
-        writes.extend(release_status_write(state, app, from, ReleaseStatus::Old));
-    }
-    let keeps = apps
-        .iter()
-        .filter_map(|app| shadow_owner(state, app))
-        .collect();
-    let write = RecordWrite {
-        writes,
-        swaps,
-        keeps,
-        step: Some(Step::Committed),
-        ..RecordWrite::default()
-    };
-    let purpose = Purpose::Commit { apps: apps.clone() };
-    state.outbox.write_in_order(apps, write, purpose);
-}
-
-/// The instance that keeps an app's former schema up after the commit, where somebody reads that.
-fn shadow_owner(state: &State, app: &str) -> Option<(String, String)> {
-    let former = state.run(app)?.record.plan.source_schema;
-    let mut readers = readers(state, app).into_iter();
-    readers.find(|(_, schema)| *schema == former)?;
-    Some((app.to_owned(), state.instance_of(app, Side::Target)?))
-}
-
-/// The last records of these members are written, or refused.
-pub(super) fn end_recorded(state: &mut State, apps: &[String], answer: Answer) {
-    let result = answer.written();
-    for app in apps {
-        let input = match &result {
-            Ok(()) => MemberInput::Ended,
-            Err(why) => MemberInput::EndRefused(why.clone()),
-        };
-        feed(state, app, input);
-    }
-}
-
-// ---- the fence ----
-
-/// One transaction for all these apps, with their records, rows and the statuses of their releases.
-fn fence(state: &mut State, side: Side, swaps: &[Swap]) {
-    let step = match side {
-        Side::Target => Step::Resuming,
-        Side::Source => Step::RollingBack,
-    };
-    let (mut parts, mut members) = (Vec::new(), Vec::new());
-    for (app, swap) in swaps {
-        let Some((part, status)) = fence_part(state, app, (side, step), *swap) else {
-            // A member without a record cannot be fenced, and neither can those that go with it.
-            for (app, _) in swaps {
-                let refused = MemberInput::FenceRefused("its record is gone".into());
-                state.outbox.member(app, refused);
-            }
-            return;
-        };
-        members.push((app.clone(), part.row.instance.clone(), status));
-        parts.push(part);
-    }
-    let limits = swaps.iter().map(|(app, _)| deadlines(state, app).fence);
-    let limit = limits.min().unwrap_or(Deadlines::DEFAULT.fence);
-    let call = Call::Fence(FenceRequest {
-        parts,
-        step: Some(step),
-        primaries: side == Side::Source,
-    });
-    let purpose = Purpose::Fence { side, members };
-    let limit = match side {
-        Side::Target => Limit::GiveUp(limit),
-        // The way back has no failure exit: it waits for the store.
-        Side::Source => call.limit(),
-    };
-    state.outbox.call_within(limit, call, purpose);
-}
-
-fn fence_part(
-    state: &mut State,
-    app: &str,
-    (side, step): (Side, Step),
-    swap: Option<u32>,
-) -> Option<(FencePart, ReleaseStatus)> {
-    let instance = state.instance_of(app, side).unwrap_or_default();
-    let mut record = renew(state, app, step)?;
-    record.progress.fenced = true;
-    record.progress.swapped |= swap.is_some();
-    let plan = &record.plan;
-    let (release, status) = match side {
-        Side::Target => (&plan.to, ReleaseStatus::Current),
-        Side::Source => (
-            &plan.from,
-            plan.prior_status.unwrap_or(ReleaseStatus::Staged),
-        ),
-    };
-    let known = state.apps.get(app)?;
-    let fencing = Fencing {
-        app: app.to_owned(),
-        node: state.config.node.clone(),
-        release: release.to_string(),
-        epoch: known.row.epoch,
-        force: side == Side::Source,
-        swap,
-        skip: None,
-    };
-    let row = AppRow {
-        instance,
-        ..known.row.clone()
-    };
-    let mut writes = vec![Write::new(UPGRADES, app, &record)];
-    writes.extend(release_status_write(state, app, &plan.to, status));
-    let part = FencePart {
-        fencing,
-        row,
-        writes,
-    };
-    Some((part, status))
-}
-
-pub(super) fn fence_answered(
-    state: &mut State,
-    members: Vec<(String, String, ReleaseStatus)>,
-    answer: Answer,
-) {
-    let answer = match answer.fenced() {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            for (app, ..) in members {
-                if let Some(run) = state.run_mut(&app) {
-                    // The fence may have been applied. The record says so, and the fence for the source settles it.
-                    run.record.progress.fenced = true;
-                }
-                let refused = MemberInput::FenceRefused(refusal.message.clone());
-                feed(state, &app, refused);
-            }
-            return;
-        }
-    };
-    for ((app, instance, status), fenced) in members.iter().zip(&answer.fenced) {
-        checkpoint_is(state, app, instance, *fenced);
-        if let Some(known) = state.apps.get_mut(app) {
-            known.death = None;
-        }
-        if let Some(run) = state.run_mut(app) {
-            run.fenced = Some(*fenced);
-            run.record.progress.fenced = true;
-            let to = run.record.plan.to.clone();
-            state.releases.set_status(app, &to, *status);
-        }
-    }
-    let primaries = answer.primaries.into_iter().chain(std::iter::repeat(None));
-    for ((app, ..), primary) in members.into_iter().zip(primaries) {
-        if let Some(schema) = primary {
-            feed(state, &app, MemberInput::PrimarySchema(schema));
-        }
-        feed(state, &app, MemberInput::Fenced);
-    }
-}
-
-/// Deadlines of an app's upgrade.
-fn deadlines(state: &State, app: &str) -> Deadlines {
-    let member = state.member(app);
-    member.map_or(Deadlines::DEFAULT, |member| member.plan().deadlines)
-}
-
-// ---- instances and the slot ----
-
-fn spawn(state: &mut State, app: &str, side: Side, keyspace: Option<u32>) {
-    let Some(run) = state.run(app) else { return };
-    let version = match side {
-        Side::Target => run.record.plan.to.clone(),
-        Side::Source => run.record.plan.from.clone(),
-    };
-    match processes::spawn(state, app, &version, keyspace, false) {
-        Ok(id) => {
-            if let Some(run) = state.run_mut(app) {
-                match side {
-                    Side::Target => run.target = Some(id),
-                    Side::Source => run.source = Some(id),
-                }
-            }
-        }
-        Err(why) => state.outbox.member(app, MemberInput::Gone(side, why)),
-    }
-}
-
-fn instruct(state: &mut State, app: &str, side: Side, order: Order) {
-    // A missing instance is told of by its own end.
-    let Some(instance) = state.instance_of(app, side) else {
-        return;
-    };
-    let app = app.to_owned();
-    let call = Call::Instruct {
-        app: app.clone(),
-        instance: instance.clone(),
-        order,
-    };
-    let purpose = Purpose::Order {
-        app,
-        side,
-        instance,
-        order,
-    };
-    state.outbox.call(call, purpose);
-}
-
-/// An order has reached its instance, or not. What waits for the effect of an order has a deadline.
-pub(super) fn instructed(
-    state: &mut State,
-    app: &str,
-    (side, instance, order): (Side, String, Order),
-    answer: Answer,
-) {
-    let Err(why) = answer.written() else { return };
-    tracing::warn!(
-        app,
-        instance,
-        ?order,
-        why,
-        "an instance could not be instructed"
-    );
-    if let (Order::MakeShadow { .. }, Some(run)) = (order, state.run_mut(app)) {
-        run.missed = Some((side, order));
-        // The instance may have attached again before this answer.
-        if state.instances.get(&instance).is_some_and(|i| i.attached) {
-            instruct_again(state, app, &instance);
-        }
-    }
-}
-
-/// Tells an instance that has attached again what it missed, unless that is of no use any longer.
-pub(super) fn instruct_again(state: &mut State, app: &str, instance: &str) {
-    let side = state.side_of(app, instance);
-    let keyspace_now = state.member(app).and_then(|member| member.keyspace());
-    let Some(run) = state.run_mut(app) else {
-        return;
-    };
-    let missed = run.missed.take_if(|(missed, _)| Some(*missed) == side);
-    if let Some((side, order @ Order::MakeShadow { keyspace, .. })) = missed
-        && keyspace_now == Some(keyspace)
-    {
-        instruct(state, app, side, order);
-    }
-}
-
-/// The app's own supervision has given the slot to its upgrade.
-pub(super) fn yielded(state: &mut State, app: &str, Yielded { instance }: Yielded) {
-    let known = instance.as_ref().and_then(|id| state.instances.get(id));
-    let source = match known {
-        None => SourceState::Absent,
-        Some(known) if known.is_usable() => SourceState::Ready,
-        Some(_) => SourceState::Starting,
-    };
-    match state.run_mut(app) {
-        Some(run) => run.source = instance,
-        // The upgrade is over already; the app looks after itself again.
-        None => {
-            let back = instance.filter(|id| state.instances.get(id).is_some());
-            return take_back(state, app, back.map(|id| (id, false)));
-        }
-    }
-    feed(state, app, MemberInput::Yielded(source));
-    hold(state, app);
-}
-
-fn hold(state: &mut State, app: &str) {
-    let Deadlines { quiesce, hold, .. } = deadlines(state, app);
-    let app = app.to_owned();
-    let call = Call::Hold {
-        app: app.clone(),
-        quiesce,
-        hold,
-    };
-    state.outbox.call(call, Purpose::Hold { app });
-}
-
-pub(super) fn held(state: &mut State, app: &str, answer: Answer) {
-    let input = match answer.held() {
-        Ok(outcome) => MemberInput::Held(outcome),
-        Err(why) => MemberInput::HoldFailed(why),
-    };
-    feed(state, app, input);
-}
-
-fn resume(state: &mut State, app: &str, side: Side) {
-    let instance = state.instance_of(app, side);
-    let fenced = state.run(app).and_then(|run| run.fenced);
-    let (Some(instance), Some(fenced)) = (instance, fenced) else {
-        let failed = MemberInput::ResumeFailed("it is not there".into());
-        return state.outbox.member(app, failed);
-    };
-    let app = app.to_owned();
-    let call = Call::Resume(Resume {
-        app: app.clone(),
-        instance: instance.clone(),
-        fenced,
-        group: resume_group(state, &app, side),
-    });
-    state.outbox.call(call, Purpose::Resume { app, instance });
-}
-
-/// The targets of a group are resumed as one; on the way back each is resumed by itself.
-fn resume_group(
-    state: &State,
-    app: &str,
-    side: Side,
-) -> Option<(String, Vec<String>, std::time::Duration)> {
-    let upgrade = state.upgrade_of(app)?;
-    let id = &state.run(app)?.record.group;
-    if side == Side::Source || id.is_empty() {
-        return None;
-    }
-    let apps = upgrade.members.keys().cloned().collect();
-    Some((id.clone(), apps, deadlines(state, app).rules))
-}
-
-pub(super) fn resumed(state: &mut State, app: &str, instance: &str, answer: Answer) {
-    let input = match answer.resumed() {
-        Ok(resumption) => {
-            state.instances.set_live(app, Some(instance));
-            MemberInput::Resumed(resumption)
-        }
-        Err(why) => MemberInput::ResumeFailed(why),
-    };
-    feed(state, app, input);
 }
 
 // ---- the shadow ----
