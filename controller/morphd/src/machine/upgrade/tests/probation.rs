@@ -1,0 +1,76 @@
+//! Reasons to go back before and after the hand-over.
+
+use super::*;
+
+#[test]
+fn what_is_not_confirmed_goes_back_at_the_end_of_its_time() {
+    let mut b = at(Mode::Plain, MemberState::Upgraded);
+    b.change_plan(|plan| plan.confirm = true);
+    let mut confirmed = b.clone();
+    b.pass(Duration::from_secs(30));
+    assert_eq!(b.published(), [Step::RollingBack]);
+    assert_eq!(b.cause().unwrap().by, EndedBy::Confirmation);
+    confirmed.feed(MemberInput::Commit);
+    assert_eq!(confirmed.state(), MemberState::Settling);
+}
+
+#[test]
+fn an_older_release_takes_over_only_what_loses_nothing_or_may() {
+    for (lossy, allowed, state) in [
+        (0, false, MemberState::Starting),
+        (1, false, MemberState::Leaving),
+        (1, true, MemberState::Starting),
+    ] {
+        let mut b = at(Mode::Backfill, MemberState::Backfilling);
+        b.change_plan(|plan| plan.allow_loss = allowed);
+        b.feed(made(7)).feed(grew(lossy));
+        assert_eq!(b.state(), state, "{lossy} {allowed}");
+    }
+    // A row that was written since the copy was whole.
+    let mut b = at(Mode::Backfill, MemberState::Ready);
+    b.feed(grew(1)).feed(recorded(Step::Ready));
+    assert_eq!(b.state(), MemberState::Leaving);
+    assert!(b.cause().unwrap().message.contains("--allow-loss"));
+}
+
+#[test]
+fn one_that_is_slow_unhealthy_or_whose_rules_are_refused_goes_back() {
+    let load = |count, us| load(0, count, us);
+    let health = |refused_rules, unhealthy| health(100, 0, refused_rules, unhealthy);
+    let mut probing = at(Mode::Plain, MemberState::Probing);
+    probing.feed(load(100, 100_000));
+    let way = [
+        MemberInput::Pong,
+        recorded(Step::Ready),
+        recorded(Step::Quiescing),
+        MemberInput::Yielded(SourceState::Ready),
+        MemberInput::Held(HoldOutcome::Quiesced),
+        MemberInput::Fenced,
+        MemberInput::Resumed(Resumption::default()),
+        recorded(Step::Upgraded),
+    ];
+    let live = probing.all(way).clone();
+    for (input, word) in [
+        (load(19, 19 * 90_000), ""),
+        (load(20, 20 * 40_000), ""),
+        (load(20, 20 * 90_000), "answers an event in 90000 us"),
+        (health(2, None), ""),
+        (health(3, None), "refused 3 of its rules"),
+        (health(0, Some("no uplink")), "no uplink"),
+    ] {
+        let mut b = live.clone();
+        b.feed(input.clone());
+        let cause = b.cause().map(|cause| cause.message.clone());
+        match word {
+            "" => assert_eq!(
+                (b.state(), cause),
+                (MemberState::Upgraded, None),
+                "{input:?}"
+            ),
+            word => assert!(
+                cause.as_ref().is_some_and(|c| c.contains(word)),
+                "{cause:?}"
+            ),
+        }
+    }
+}
