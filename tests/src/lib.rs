@@ -38,7 +38,7 @@ pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
 pub use ledger::{Books, Delivery, LedgerLab};
 pub use morpheus::{CtlOutput, Morpheus, bin, bundle_dir, repository};
-pub use newflows::{Echo, NewFlows, NewFlowsSummary};
+pub use newflows::{Echo, LOST_AFTER, NewFlows, NewFlowsSummary};
 pub use ovs::{ControllerRow, Ovs};
 pub use paths::Paths;
 pub use peer::Peer;

@@ -79,7 +79,7 @@ fn a_migration_that_panics_loops_or_eats_memory_harms_only_its_own_upgrade() -> 
     ])
 }
 
-/// Liveness probes begin only when an instance is ready, so this target has the whole `start` deadline.
+/// The target is busy and not ready yet, so it has the whole `start` deadline before its silence counts.
 #[test]
 fn a_target_that_never_loads_its_view_is_ended() -> Result<()> {
     if !long() {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{
-    Bundle, Lab, Links, NewFlowsSummary, Shape, bin, long, pause, result, touched, wait_until,
+    Bundle, LOST_AFTER, Lab, Links, NewFlowsSummary, Shape, bin, long, pause, result, touched,
+    wait_until,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +47,7 @@ fn twenty_upgrades_back_and_forth_lose_nothing_and_touch_no_rule() -> Result<()>
     ];
     let mut handovers = Vec::new();
     let (mut held, mut every_ms) = (0, 10.0);
-    let mut flows = lab.new_flows(7, 3, every_ms, 0, 2.0)?;
+    let mut flows = lab.new_flows(7, 3, every_ms, 0, LOST_AFTER)?;
     for round in 0..rounds() {
         for version in ["2.0.0", "1.0.0"] {
             let status = lab.upgrade_and_commit("router", version)?;
@@ -58,7 +59,7 @@ fn twenty_upgrades_back_and_forth_lose_nothing_and_touch_no_rule() -> Result<()>
         if held == 0 && round % 2 == 1 && every_ms > 2.0 {
             let next = check_no_loss(flows.stop()?)?;
             every_ms /= 2.0;
-            flows = lab.new_flows(7, 3, every_ms, next, 2.0)?;
+            flows = lab.new_flows(7, 3, every_ms, next, LOST_AFTER)?;
         }
     }
     check_no_loss(flows.stop()?)?;
