@@ -123,13 +123,18 @@ impl Switches {
 
     /// Lets each switch send numbered packets at this rate from now on, as if a host at the port did.
     pub fn load(&self, port: u32, load: Load) {
-        let now = Instant::now();
-        for switch in &self.all {
-            lock(switch)
-                .tallies
-                .entry(port)
-                .or_default()
-                .pace(load, now);
+        for dpid in 1..=self.all.len() as u64 {
+            self.load_of(dpid, port, load);
+        }
+    }
+
+    /// Lets one switch send numbered packets at this rate from now on.
+    pub fn load_of(&self, dpid: u64, port: u32, load: Load) {
+        let at = usize::try_from(dpid - 1).ok();
+        if let Some(switch) = at.and_then(|at| self.all.get(at)) {
+            let mut switch = lock(switch);
+            let tally = switch.tallies.entry(port).or_default();
+            tally.pace(load, Instant::now());
         }
     }
 

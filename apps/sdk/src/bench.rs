@@ -131,7 +131,7 @@ impl<A: App> Bench<A> {
             self.installed.remove(dpid);
         }
         self.engine.see(&event);
-        self.turn(Cause::Event(&event))
+        self.turn(Cause::Event(&event, self.now))
     }
 
     /// Feeds a packet that came in by a port of a switch and missed in the app's first table.

@@ -16,7 +16,8 @@ use crate::{
 /// Input that a turn is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cause<'a> {
-    Event(&'a Event),
+    /// An event, and the time at which it reached the proxy.
+    Event(&'a Event, Instant),
     Changed(&'a Changes),
     Tick,
 }
@@ -73,18 +74,23 @@ impl<A: App> Engine<A> {
 
     /// Has the app handle one input. Its changes are in the view afterwards; its rules follow with [`Engine::settle`].
     pub(crate) fn turn(&mut self, cause: Cause<'_>, now: Instant, wall: SystemTime) -> Effects {
+        let arrived = match cause {
+            Cause::Event(_, arrived) => arrived,
+            Cause::Changed(_) | Cause::Tick => now,
+        };
         let mut turn = Turn {
             tables: &mut self.tables,
             switches: &self.switches,
             pipeline: self.pipeline,
             now,
+            arrived,
             wall,
             journal: Journal::new(),
             packet_outs: Vec::new(),
             defect: None,
         };
         let result = match cause {
-            Cause::Event(event) => self.app.event(event, &mut turn),
+            Cause::Event(event, _) => self.app.event(event, &mut turn),
             Cause::Changed(changes) => self.app.changed(changes, &mut turn),
             Cause::Tick => self.app.tick(&mut turn),
         };

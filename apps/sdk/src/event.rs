@@ -204,6 +204,19 @@ impl Switch {
 }
 
 impl Event {
+    /// Datapath id of the switch that the event is about; `None` for an event of all switches.
+    pub fn dpid(&self) -> Option<Dpid> {
+        match self {
+            Event::PacketIn(packet) => Some(packet.dpid),
+            Event::FlowRemoved(removed) => Some(removed.dpid),
+            Event::SwitchUp(switch) => Some(switch.dpid),
+            Event::PortStatus { dpid, .. } | Event::SwitchDown(dpid) | Event::Lost { dpid, .. } => {
+                Some(*dpid)
+            }
+            Event::Resync { dpid } => *dpid,
+        }
+    }
+
     /// Event of an OpenFlow message, or `None` for a kind of message that is no event.
     pub(crate) fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
         Some(match message {

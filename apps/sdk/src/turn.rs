@@ -37,6 +37,7 @@ pub struct Turn<'a> {
     pub(crate) switches: &'a BTreeMap<Dpid, Switch>,
     pub(crate) pipeline: Pipeline,
     pub(crate) now: Instant,
+    pub(crate) arrived: Instant,
     pub(crate) wall: SystemTime,
     pub(crate) journal: Journal,
     pub(crate) packet_outs: Vec<PacketOut>,
@@ -112,6 +113,13 @@ impl Turn<'_> {
     /// Monotonic time of this turn, for timers within this process.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Time at which the event of this turn reached the proxy, on the clock of [`Turn::now`]; the same as that for other
+    /// turns. Events of one switch come in the order of their arrival. Those of several switches may not: where one has
+    /// many events waiting, the others' are delivered in between.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
     }
 
     /// Time of day of this turn, for what is stored.

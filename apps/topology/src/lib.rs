@@ -9,6 +9,7 @@
 //! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
 pub mod hosts;
+pub mod lateness;
 pub mod links;
 pub mod ports;
 pub mod probing;
@@ -22,6 +23,7 @@ use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
 };
 
+use crate::lateness::Lateness;
 use crate::probing::Probing;
 use crate::rules::Group;
 use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
@@ -31,10 +33,8 @@ use morph_sdk::lldp::{self, Probe};
 pub struct Topology {
     /// Probing of the ports that are up, on connected switches.
     probes: BTreeMap<End, Probing>,
-    /// Time of the last event.
-    last_event: Option<Instant>,
-    /// Latest time at which a probe left that was heard: events that came before it are handled.
-    caught_up: Option<Instant>,
+    /// How late the events of each switch are handled.
+    lateness: Lateness,
     /// Ports with hosts that are still to be forgotten.
     leaving: BTreeSet<End>,
     /// Time of the last log line about a refused host.
@@ -51,7 +51,7 @@ impl Topology {
         if !lldp::is_lldp(&packet.data) {
             self.learn(end, &packet.data, turn);
         } else if let Some(probe) = Probe::read(&packet.data) {
-            self.catch_up(probe.sent_ms, turn);
+            self.probe_arrived(packet.dpid, probe.sent_ms, turn);
             self.heard((probe.dpid, probe.port), end, turn);
         }
     }
@@ -66,7 +66,9 @@ impl App for Topology {
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        self.last_event = Some(turn.now());
+        if let Some(dpid) = event.dpid() {
+            self.lateness.event(dpid, turn.arrived(), turn.now());
+        }
         match event {
             Event::PacketIn(packet) => self.packet_in(packet, turn),
             Event::FlowRemoved(removed) => hosts::expire(removed, turn),

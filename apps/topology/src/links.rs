@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use morph_sdk::{Action, Turn, port, tracing};
+use morph_sdk::{Action, Dpid, Turn, port, tracing};
 
 use crate::Topology;
-use crate::probing::{DueAction, ProbedPort, Probing, QUIET};
+use crate::probing::{DueAction, ProbedPort, Probing};
 use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
 use morph_sdk::lldp::Probe;
 
@@ -75,22 +75,22 @@ impl Topology {
         turn.put(&PORTS, &end, &row);
     }
 
-    /// Notes that a probe which left at this time was heard only now: all events are that late.
-    pub(crate) fn catch_up(&mut self, sent_ms: u64, turn: &Turn<'_>) {
+    /// Notes that a probe arrived at a switch, and when it left its sender.
+    pub(crate) fn probe_arrived(&mut self, at: Dpid, sent_ms: u64, turn: &Turn<'_>) {
         let lag = unix_ms(turn)
             .checked_sub(sent_ms)
             .map(Duration::from_millis);
-        let until = lag.and_then(|lag| turn.now().checked_sub(lag));
-        self.caught_up = self.caught_up.max(until);
+        if let Some(sent) = lag.and_then(|lag| turn.now().checked_sub(lag)) {
+            self.lateness.probe(at, sent, turn.arrived());
+        }
     }
 
-    /// Time up to which events are handled; later ones may still wait.
-    fn handled_until(&self, now: Instant) -> Option<Instant> {
-        let quiet = |last| now.saturating_duration_since(last) >= QUIET;
-        if self.last_event.is_none_or(quiet) {
-            return Some(now);
+    /// Time up to which an answer to a probe would have been handled; later ones may still wait.
+    fn handled_until(&self, far: Option<End>, now: Instant) -> Instant {
+        match far {
+            Some((dpid, _)) => self.lateness.handled_until(dpid, now),
+            None => self.lateness.all_handled_until(now),
         }
-        self.caught_up
     }
 
     /// Sends a probe by a port that is up.
@@ -129,13 +129,13 @@ impl Topology {
             self.probes.remove(&end);
             return;
         };
+        let far = turn.get(&LINKS, &end).map(|far| far.end());
         let port = ProbedPort {
             kind: row.kind,
-            linked: turn
-                .get(&LINKS, &end)
-                .and_then(|far| turn.get(&SWITCHES, &far.dpid))
+            linked: far
+                .and_then(|(dpid, _)| turn.get(&SWITCHES, &dpid))
                 .is_some_and(|far| far.connected),
-            handled_until: self.handled_until(now),
+            handled_until: self.handled_until(far, now),
         };
         let Some(probing) = self.probes.get_mut(&end) else {
             return;

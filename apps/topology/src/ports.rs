@@ -28,6 +28,7 @@ impl Topology {
     pub(crate) fn switch_down(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         turn.put(&SWITCHES, &dpid, &SwitchRow { connected: false });
         self.probes.retain(|end, _| end.0 != dpid);
+        self.lateness.forget(dpid);
     }
 
     /// Handles lost events. After a resync of all switches they count as away until they are reported again.
@@ -97,8 +98,7 @@ impl Topology {
 
     /// Starts the probing of every port anew, after a resume.
     pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
-        self.last_event = None;
-        self.caught_up = None;
+        self.lateness.clear();
         self.probes.clear();
         self.find_leaving(turn);
         let connected: Vec<_> = turn

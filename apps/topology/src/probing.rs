@@ -24,8 +24,6 @@ pub const SEARCH: Duration = Duration::from_millis(500);
 /// Number of unanswered probes after which a link is gone, the last one a period ago.
 pub const PROBES: u32 = 3;
 
-/// Time without events after which all older ones count as handled.
-pub const QUIET: Duration = Duration::from_millis(20);
 /// Factor by which silence has to last longer where late events cannot be ruled out.
 const LATE_FACTOR: u32 = 10;
 
@@ -48,7 +46,7 @@ pub struct ProbedPort {
     /// Whether a link from this port is stored, and the switches at both of its ends are connected.
     pub linked: bool,
     /// Time up to which an answer would have been handled.
-    pub handled_until: Option<Instant>,
+    pub handled_until: Instant,
 }
 
 /// Action that time has made due.
@@ -124,11 +122,9 @@ impl Probing {
         DueAction::Probe
     }
 
-    fn is_silent(&self, silence: Duration, handled: Option<Instant>, now: Instant) -> bool {
-        self.since.is_some_and(|since| {
-            handled.is_some_and(|handled| handled >= since + silence)
-                || now >= since + silence * LATE_FACTOR
-        })
+    fn is_silent(&self, silence: Duration, handled: Instant, now: Instant) -> bool {
+        self.since
+            .is_some_and(|since| handled >= since + silence || now >= since + silence * LATE_FACTOR)
     }
 }
 
@@ -152,7 +148,7 @@ mod tests {
             let port = ProbedPort {
                 kind,
                 linked,
-                handled_until: now.checked_sub(Duration::from_millis(lag)),
+                handled_until: now - Duration::from_millis(lag),
             };
             let due = probing.due(port, now);
             if due != DueAction::Nothing {

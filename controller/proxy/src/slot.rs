@@ -11,17 +11,19 @@
 //!   Live <-------------- resume (Draining, Held) +       Live <---- fenced, an instance ----+
 //! ```
 //!
-//! Events are queued in every state. They are delivered in `Live` only, one at a time: the next one follows when the turn
-//! for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
+//! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, one at a time: the next one
+//! is numbered and follows when the turn for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
 
 mod backlog;
 mod hold;
 mod rate;
 mod report;
 mod resume;
+mod shares;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -250,7 +252,7 @@ impl Slot {
     /// `first` is the number of that event: 1, or the end of the app's former slot in this incarnation.
     pub(crate) fn new(app: &str, incarnation: u64, first: u64, quota: usize, now: Instant) -> Self {
         let mut backlog = Backlog::new(incarnation, first, quota);
-        backlog.append_marker(0, 0, EventKind::Resync { list: false });
+        backlog.put_first(0, 0, EventKind::Resync { list: false });
         Slot {
             app: app.to_owned(),
             backlog,
@@ -375,14 +377,9 @@ impl Slot {
     ) {
         self.events += 1;
         self.rate.count(now);
-        self.backlog.push(channel, dpid, what);
+        self.backlog.push(channel, dpid, what, now);
         match &self.state {
             SlotState::Live(_) => self.deliver(now, out),
-            SlotState::Draining(_, hold) | SlotState::Held(hold)
-                if !hold.full_at_start && self.backlog.is_full() =>
-            {
-                self.expire(out);
-            }
             SlotState::Empty { .. }
             | SlotState::Draining(..)
             | SlotState::Held(_)
@@ -406,6 +403,9 @@ impl Slot {
         }
         let n = live.next.max(self.backlog.first());
         if self.suspects.must_wait(n, self.backlog.first()) {
+            return;
+        }
+        if n == self.backlog.next() && self.backlog.number_next().is_none() {
             return;
         }
         let Some(queued) = self.backlog.get_mut(n) else {

@@ -37,6 +37,13 @@ struct Packet {
     answered_us: u32,
 }
 
+impl Packet {
+    fn answered(&self) -> Option<Instant> {
+        let took = Duration::from_micros(self.answered_us.into());
+        (self.answered_us != u32::MAX).then(|| self.sent + took)
+    }
+}
+
 /// Rate at which a host sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
@@ -134,9 +141,18 @@ impl Tally {
     pub(super) fn first_answer(&self, after: Instant) -> Option<Instant> {
         let new = self.packets.iter().rev();
         let new = new.take_while(|packet| packet.sent > after);
-        new.filter(|packet| packet.answered_us != u32::MAX)
-            .map(|packet| packet.sent + Duration::from_micros(packet.answered_us.into()))
-            .min()
+        new.filter_map(Packet::answered).min()
+    }
+
+    /// Number of packets that were answered up to this time.
+    pub fn answered_by(&self, time: Instant) -> u64 {
+        let answered = self.packets.iter().filter_map(Packet::answered);
+        answered.filter(|answered| *answered <= time).count() as u64
+    }
+
+    /// Time of the first answer to any packet.
+    pub fn first_answered(&self) -> Option<Instant> {
+        self.packets.iter().filter_map(Packet::answered).min()
     }
 
     /// Number of packets sent, which is also the number of the last one.

@@ -58,7 +58,10 @@ impl<A: App> Instance<A> {
             // Turns before it are not sent yet: the store would refuse this one.
             turn.commit.stage = Stage::Unsent;
         } else {
-            let alone = turn.delivery.as_ref().is_some_and(|event| event.alone);
+            let alone = turn
+                .delivery
+                .as_ref()
+                .is_some_and(|event| event.place.alone);
             let durability = match alone {
                 true => Durability::Sync,
                 false => self.config.manifest.durability,
@@ -331,7 +334,7 @@ impl<A: App> Instance<A> {
         let place = self.queue.iter().take_while(|queued| queued.repeated);
         let place = place.count();
         let handled = turns.into_iter().filter_map(|turn| turn.delivery);
-        let handled = handled.filter(|delivery| delivery.seq > cursor);
+        let handled = handled.filter(|delivery| delivery.place.seq > cursor);
         for (place, delivery) in (place..).zip(handled) {
             let delivery = Delivery {
                 repeated: true,

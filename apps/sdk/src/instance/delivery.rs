@@ -1,5 +1,7 @@
 //! Events as the proxy delivers them.
 
+use std::time::Instant;
+
 use morph_api::store::Seq;
 
 use crate::{Dpid, Event};
@@ -7,21 +9,29 @@ use crate::{Dpid, Event};
 /// Control record that announces an OpenFlow message, which comes next.
 #[derive(Debug, Clone)]
 pub(super) enum Announcement {
-    Event { seq: Seq, dpid: u64, alone: bool },
+    Event { dpid: u64, place: Place },
     Reply,
+}
+
+/// Place of an event among others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) seq: Seq,
+    /// Nothing else is delivered before this event is durable.
+    pub(super) alone: bool,
+    /// Time at which the event reached the proxy.
+    pub(super) arrived: Instant,
 }
 
 /// An event to be handled.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
-    pub(super) seq: Seq,
+    pub(super) place: Place,
     /// Event for the app; absent for a kind that this SDK does not know.
     pub(super) event: Option<Event>,
     pub(super) channel: Option<ChannelChange>,
     /// Handled before, in a turn that the store refused.
     pub(super) repeated: bool,
-    /// Nothing else is delivered before this event is durable.
-    pub(super) alone: bool,
 }
 
 /// Channel that came or went with an event.

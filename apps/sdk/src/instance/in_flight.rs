@@ -77,7 +77,7 @@ pub(super) struct InFlightTurn {
 
 impl InFlightTurn {
     pub(super) fn seq(&self) -> Option<Seq> {
-        self.delivery.as_ref().map(|delivery| delivery.seq)
+        self.delivery.as_ref().map(|delivery| delivery.place.seq)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Records of the proxy.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use morph_api::session::{self, Hello, Resume, SwitchUp, Welcome, event::What, from_app, to_app};
 use morph_api::store::Seq;
 use morph_openflow::{v10, v13};
 
-use super::delivery::{Announcement, ChannelChange, Delivery};
+use super::delivery::{Announcement, ChannelChange, Delivery, Place};
 use super::switches::ReplyOutcome;
 use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK};
 use crate::wanted::StaleRules;
@@ -62,7 +63,7 @@ impl<A: App> Instance<A> {
         use to_app::Record;
         match record {
             Record::Welcome(welcome) => self.welcome(welcome),
-            Record::Event(event) => self.deliver(event),
+            Record::Event(event) => self.deliver(event, now),
             Record::Accepted(accepted) => self.accepted(accepted.turn, out),
             Record::Rejected(rejected) => {
                 self.rejected(rejected.turn, rejected.stale, &rejected.message)?;
@@ -172,12 +173,17 @@ impl<A: App> Instance<A> {
         }
     }
 
-    fn deliver(&mut self, event: session::Event) {
-        let (seq, alone) = (event.seq.unwrap_or(Seq::ZERO), event.alone);
+    fn deliver(&mut self, event: session::Event, now: Now) {
+        let waited = Duration::from_micros(event.waited_us);
+        let place = Place {
+            seq: event.seq.unwrap_or(Seq::ZERO),
+            alone: event.alone,
+            arrived: now.instant.checked_sub(waited).unwrap_or(now.instant),
+        };
         let (event, channel) = match event.what {
             Some(What::Message(_)) => {
                 let dpid = event.dpid;
-                self.announcement = Some(Announcement::Event { seq, dpid, alone });
+                self.announcement = Some(Announcement::Event { dpid, place });
                 return;
             }
             Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
@@ -202,38 +208,32 @@ impl<A: App> Instance<A> {
             }
             Some(What::SwitchUp(_)) | None => (None, None),
         };
-        self.enqueue(seq, event, channel, alone);
+        self.enqueue(place, event, channel);
     }
 
-    fn enqueue(
-        &mut self,
-        seq: Seq,
-        event: Option<Event>,
-        channel: Option<ChannelChange>,
-        alone: bool,
-    ) {
+    fn enqueue(&mut self, place: Place, event: Option<Event>, channel: Option<ChannelChange>) {
         if !matches!(self.role, Role::Live(_)) {
             tracing::warn!(
-                "event {seq} came while this instance is not live: the live one will handle it"
+                "event {} came while this instance is not live: the live one will handle it",
+                place.seq
             );
             return;
         }
         self.queue.push_back(Delivery {
-            seq,
+            place,
             event,
             channel,
             repeated: false,
-            alone,
         });
     }
 
     pub(super) fn message(&mut self, channel: u32, message: Bytes, now: Now) {
         match self.announcement.take() {
-            Some(Announcement::Event { seq, dpid, alone }) => {
+            Some(Announcement::Event { dpid, place }) => {
                 let known = (dpid != 0).then_some(Dpid(dpid));
                 let dpid = known.or_else(|| self.switches.dpid(channel));
                 let event = self.read_event(dpid, &message);
-                self.enqueue(seq, event, None, alone);
+                self.enqueue(place, event, None);
             }
             Some(Announcement::Reply) => self.reply(channel, &message, now),
             None => tracing::warn!("an unannounced message of channel {channel} is ignored"),

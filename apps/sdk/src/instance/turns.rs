@@ -120,7 +120,7 @@ impl<A: App> Instance<A> {
         } = effects;
         if let Some(error) = error {
             let what = match &input {
-                TurnInput::Event(delivery) => format!("event {}", delivery.seq),
+                TurnInput::Event(delivery) => format!("event {}", delivery.place.seq),
                 TurnInput::Rules | TurnInput::Tick => "a tick".to_owned(),
                 TurnInput::Changes(_) => "changed tables".to_owned(),
             };
@@ -141,7 +141,7 @@ impl<A: App> Instance<A> {
     /// Brings the switches in line with an event, then lets the app handle it.
     fn event(&mut self, delivery: &Delivery, now: Now) -> Effects {
         self.counters.events += 1;
-        let past = matches!(&self.role, Role::Live(live) if delivery.seq <= live.cursor);
+        let past = matches!(&self.role, Role::Live(live) if delivery.place.seq <= live.cursor);
         let Some(event) = delivery.event.as_ref().filter(|_| !past) else {
             return Effects::default();
         };
@@ -154,7 +154,8 @@ impl<A: App> Instance<A> {
         if counts {
             self.engine.see(event);
         }
-        let effects = self.engine.turn(Cause::Event(event), now.instant, now.wall);
+        let cause = Cause::Event(event, delivery.place.arrived);
+        let effects = self.engine.turn(cause, now.instant, now.wall);
         if effects.error.is_some() {
             self.counters.errors += 1;
         }
@@ -198,7 +199,7 @@ impl<A: App> Instance<A> {
         out.push(Output::Control(from_app::Record::TurnEnd(TurnEnd {
             epoch,
             turn: follows + 1,
-            event: event.map(|delivery| delivery.seq),
+            event: event.map(|delivery| delivery.place.seq),
         })));
         self.in_flight.accepting = Some(InFlightTurn {
             epoch,

@@ -245,7 +245,7 @@ impl Mediator {
                     n,
                     replayed,
                     alone,
-                } => self.deliver(app, session, n, replayed, alone),
+                } => self.deliver(app, session, n, (replayed, alone), now),
                 SlotOutput::Sync { session } => self.sync(session),
                 SlotOutput::ListSwitches => self.list_switches(app),
                 SlotOutput::JudgeGatedTurn { session } => self.judge_gated_turn(session, app, now, out),
@@ -280,7 +280,7 @@ impl Mediator {
         }
     }
 
-    fn deliver(&mut self, app: u8, id: u64, n: u64, replayed: bool, alone: bool) {
+    fn deliver(&mut self, app: u8, id: u64, n: u64, (replayed, alone): (bool, bool), now: Instant) {
         let queued = self.slots.get(&app).and_then(|slot| slot.queued(n));
         let (Some((queued, seq)), Some(session)) = (queued, self.sessions.get_mut(&id)) else {
             return;
@@ -314,12 +314,16 @@ impl Mediator {
             }),
             EventKind::Resync { .. } => event::What::Resync(session::Resync { dpid }),
         };
+        let waited = queued
+            .arrived
+            .map(|arrived| now.saturating_duration_since(arrived));
         session.put(to_app::Record::Event(session::Event {
             seq: Some(seq),
             replayed,
             dpid,
             what: Some(what),
             alone,
+            waited_us: waited.map_or(0, |waited| waited.as_micros() as u64),
         }));
         if let EventKind::PacketIn(message) | EventKind::Message(message) = &queued.what {
             session.put_message(channel, message, None);

@@ -10,8 +10,6 @@ pub(super) struct Hold {
     pub(super) quiesce_until: Instant,
     pub(super) until: Instant,
     length: Duration,
-    /// Set if the backlog was full at the start: a full backlog does not end the hold then.
-    pub(super) full_at_start: bool,
     /// Instance that was live at the start, and its session while it is attached.
     pub(super) instance: Option<String>,
     pub(super) session: Option<u64>,
@@ -71,7 +69,6 @@ impl Slot {
             quiesce_until: now + quiesce.min(length),
             until: now + length,
             length,
-            full_at_start: self.backlog.is_full(),
             instance: None,
             session: None,
             outcome: None,
@@ -174,7 +171,7 @@ impl Slot {
         };
     }
 
-    /// Ends a hold that is too long or whose backlog is full, by a fence of the proxy's own.
+    /// Ends a hold that is too long, by a fence of the proxy's own.
     pub(super) fn expire(&mut self, out: &mut Vec<SlotOutput>) {
         self.revoke(out);
         self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {

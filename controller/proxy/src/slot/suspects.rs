@@ -100,13 +100,9 @@ impl Slot {
         let mut before = self.suspects.retries.iter();
         let reply = match before.find(|(tried, _)| *tried == attempt) {
             Some((_, seq)) => SlotReply::Retry(*seq),
-            None if self.backlog.is_full() => SlotReply::Refused(format!(
-                "the backlog of {} is full: try again when it has caught up",
-                self.app
-            )),
             None => {
-                let seq = self.backlog.seq(self.backlog.next());
-                self.backlog.append_marker(channel, dpid, what);
+                let n = self.backlog.put_first(channel, dpid, what);
+                let seq = self.backlog.seq(n);
                 self.suspects.retries.push_back((attempt, seq));
                 if self.suspects.retries.len() > RETRIES {
                     self.suspects.retries.pop_front();

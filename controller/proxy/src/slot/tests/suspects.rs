@@ -124,10 +124,14 @@ fn a_retried_event_is_queued_once_for_each_attempt() {
 }
 
 #[test]
-fn no_event_is_retried_into_a_full_backlog() {
-    let mut bench = Bench::new(300);
-    while !bench.slot.backlog.is_full() {
+fn a_retried_event_is_delivered_before_those_that_wait() {
+    let mut bench = Bench::new(1000);
+    for _ in 0..20 {
         bench.packet_in();
     }
-    assert_eq!(bench.retry("a", 1), ["refused"]);
+    assert_eq!(bench.retry("a", 1), ["queued 2"]);
+    bench.resume(1, 1, Seq::ZERO);
+    assert_eq!(bench.answer(1, 1), ["1: accepted 1", "1: event 2"]);
+    let (queued, _) = bench.slot.queued(2).unwrap();
+    assert!(matches!(queued.what, EventKind::PacketIn(_)), "{queued:?}");
 }
