@@ -68,15 +68,12 @@ fn a_killed_app_keeps_its_rules() -> Result<()> {
     lab.wait_ping(1, 2)?;
     let failed = lab.ping_all()?;
     ensure!(failed.is_empty(), "{failed:?}");
-    // One rule that sends to the controller, three that flood, and six for pairs of hosts, all in one table.
-    let before = wait_until(
-        "all ten rules are installed",
-        Duration::from_secs(5),
-        || {
-            let rules = lab.rules(ID)?;
-            Ok((rules.len() == 10).then_some(rules))
-        },
-    )?;
+    // One rule that sends to the controller, one that floods a broadcast or more, and six for pairs of hosts, all in one
+    // table.
+    let before = wait_until("all rules are installed", Duration::from_secs(5), || {
+        let rules = lab.rules(ID)?;
+        Ok((rules.len() >= 1 + 1 + 6).then_some(rules))
+    })?;
     ensure!(before.keys().all(|(_, key)| key.table == 0), "{before:?}");
     let ping = lab.ping_continuously(1, 2, 1)?;
     for _ in 0..3 {
@@ -87,7 +84,6 @@ fn a_killed_app_keeps_its_rules() -> Result<()> {
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     let after = lab.rules(ID)?;
-    ensure!(after.len() == before.len(), "{after:?}");
     for (key, (_, added)) in &before {
         let (_, again) = after
             .get(key)

@@ -5,7 +5,11 @@
 //! 3. Packets of a known source stay in the switch: they go to the port of their destination, or to all other ports.
 //!
 //! Two tables, with one rule a host in each, are needed for this. A switch that has only one (OpenFlow 1.0) gets a rule for each
-//! pair of known hosts instead.
+//! pair of addresses that talk instead ([`one_table`]).
+
+mod one_table;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
@@ -15,8 +19,7 @@ use morph_sdk::{
     Rules, Table, TableShape, Turn, View, port,
 };
 
-#[cfg(test)]
-mod tests;
+use crate::one_table::{PAIRS, has_one_table};
 
 /// Port of each host, by switch.
 const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");
@@ -31,15 +34,17 @@ struct LearningSwitch;
 enum Group {
     /// Rules of a switch that hold before anything is learned.
     Switch(Dpid),
-    /// Rules of one host on one switch; on a switch with one table, those for all packets to that host.
+    /// Rules of one host on a switch with more than one table.
     Host(Dpid, MacAddr),
+    /// Rule of a source and a destination on a switch with one table.
+    Pair(Dpid, MacAddr, MacAddr),
 }
 
 impl App for LearningSwitch {
     type Group = Group;
 
     fn tables() -> Vec<TableShape> {
-        vec![MACS.shape()]
+        vec![MACS.shape(), PAIRS.shape()]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -50,8 +55,9 @@ impl App for LearningSwitch {
                     forget(*dpid, port, turn);
                 }
             }
+            Event::FlowRemoved(removed) => one_table::expire(removed, turn),
             // Hosts keep their places while a switch is away. A lost packet teaches its source when it is sent again.
-            Event::SwitchUp(_) | Event::SwitchDown(_) | Event::FlowRemoved(_) => {}
+            Event::SwitchUp(_) | Event::SwitchDown(_) => {}
             Event::Lost { .. } | Event::Resync { .. } => {}
         }
         Ok(())
@@ -61,20 +67,20 @@ impl App for LearningSwitch {
         match input {
             // The number of tables is known from now on.
             RuleInput::Switch(dpid) => {
-                let hosts = hosts(*dpid, view).map(|(mac, _)| Group::Host(*dpid, mac));
-                [Group::Switch(*dpid)].into_iter().chain(hosts).collect()
+                let hosts = hosts(*dpid, view).map(|((dpid, mac), _)| Group::Host(dpid, mac));
+                let pairs = one_table::pairs(*dpid, view);
+                let pairs = pairs.map(|((dpid, src, dst), _)| Group::Pair(dpid, src, dst));
+                let switch = std::iter::once(Group::Switch(*dpid));
+                switch.chain(hosts).chain(pairs).collect()
             }
-            RuleInput::Row(row) => match row.of(&MACS) {
-                // A switch with one table: all other hosts have a rule for packets from this one.
-                Some(((dpid, mac), ..)) if has_one_table(dpid, view) => {
-                    let others = hosts(dpid, view).map(|(other, _)| other);
-                    let others = others.filter(|other| *other != mac);
-                    let all = [mac].into_iter().chain(others);
-                    all.map(|mac| Group::Host(dpid, mac)).collect()
-                }
-                Some(((dpid, mac), ..)) => vec![Group::Host(dpid, mac)],
-                None => Vec::new(),
-            },
+            RuleInput::Row(row) => {
+                let host = row
+                    .of(&MACS)
+                    .map(|((dpid, mac), ..)| Group::Host(dpid, mac));
+                let pair = row.of(&PAIRS);
+                let pair = pair.map(|((dpid, src, dst), ..)| Group::Pair(dpid, src, dst));
+                host.into_iter().chain(pair).collect()
+            }
         }
     }
 
@@ -94,7 +100,7 @@ impl App for LearningSwitch {
                     return;
                 };
                 if has_one_table(dpid, view) {
-                    return pairs(dpid, (mac, port), view, rules);
+                    return;
                 }
                 let from = Match::new().in_port(port).eth_src(mac);
                 let source = rules.on(dpid).table(SOURCES).priority(1).matching(from);
@@ -103,32 +109,17 @@ impl App for LearningSwitch {
                 let destination = rules.on(dpid).table(DESTINATIONS).priority(1).matching(to);
                 destination.actions(vec![Action::output(port)]);
             }
+            Group::Pair(dpid, src, dst) => one_table::rule((dpid, src, dst), view, rules),
         }
     }
 }
 
-/// Whether a connected switch has only one table. A switch that is not connected counts as having more.
-fn has_one_table(dpid: Dpid, view: &View<'_>) -> bool {
-    view.switch(dpid).is_some_and(|switch| switch.tables == 1)
-}
-
 /// Hosts that a switch knows, with their ports.
-fn hosts<'a>(dpid: Dpid, view: &View<'a>) -> impl Iterator<Item = (MacAddr, u32)> + use<'a> {
-    let of = move |((on, mac), port)| (on == dpid).then_some((mac, port));
-    view.iter(&MACS).filter_map(of)
-}
-
-/// Rules of a host in a single table: packets to unknown destinations go to all other ports, and packets of other hosts
-/// to this one go to its port.
-fn pairs(dpid: Dpid, (mac, port): (MacAddr, u32), view: &View<'_>, rules: &mut Rules) {
-    let from = Match::new().in_port(port).eth_src(mac);
-    let flood = rules.on(dpid).priority(1).matching(from);
-    flood.actions(vec![Action::output(port::FLOOD)]);
-    for (source, in_port) in hosts(dpid, view).filter(|(source, _)| *source != mac) {
-        let pair = Match::new().in_port(in_port).eth_src(source).eth_dst(mac);
-        let to = rules.on(dpid).priority(2).matching(pair);
-        to.actions(vec![Action::output(port)]);
-    }
+fn hosts<'a>(
+    dpid: Dpid,
+    view: &View<'a>,
+) -> impl Iterator<Item = ((Dpid, MacAddr), u32)> + use<'a> {
+    view.prefix(&MACS, &format!("{dpid}/"))
 }
 
 fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
@@ -138,22 +129,29 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
     if frame.src.is_multicast() || packet.in_port > port::MAX {
         return;
     }
-    turn.put(&MACS, &(packet.dpid, frame.src), &packet.in_port);
-    let port = match turn.get(&MACS, &(packet.dpid, frame.dst)) {
-        Some(port) if port == packet.in_port => return,
-        Some(port) => port,
-        None => port::FLOOD,
-    };
-    let to = vec![Action::output(port)];
-    turn.packet_out(packet.dpid, packet.in_port, to, packet.data.clone());
+    let source = (packet.dpid, frame.src);
+    if turn
+        .get(&MACS, &source)
+        .is_some_and(|port| port != packet.in_port)
+    {
+        one_table::forget_host(packet.dpid, frame.src, turn);
+    }
+    turn.put(&MACS, &source, &packet.in_port);
+    let port = turn.get(&MACS, &(packet.dpid, frame.dst));
+    let port = port.unwrap_or(port::FLOOD);
+    one_table::learn(packet, &frame, port, turn);
+    if port != packet.in_port {
+        let to = vec![Action::output(port)];
+        turn.packet_out(packet.dpid, packet.in_port, to, packet.data.clone());
+    }
 }
 
 fn forget(dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
-    for (key, behind) in turn.rows(&MACS) {
-        if key.0 == dpid && behind == port.number {
-            turn.delete(&MACS, &key);
-        }
+    let behind = hosts(dpid, &turn.view()).filter(|(_, behind)| *behind == port.number);
+    for (key, _) in behind.collect::<Vec<_>>() {
+        turn.delete(&MACS, &key);
     }
+    one_table::forget_port(dpid, port.number, turn);
 }
 
 fn main() -> ExitCode {

@@ -1,14 +1,16 @@
 //! Tests of the app on the bench.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use morph_sdk::bench::Bench;
 use morph_sdk::packet::{ether_type, frame};
 use morph_sdk::{
-    Action, Bytes, Dpid, Event, FlowModCommand, Instruction, MacAddr, Match, Pipeline, PortInfo,
-    PortReason, RuleSet, Switch, port,
+    Action, Bytes, Dpid, Event, FlowModCommand, FlowRemoved, Instruction, MacAddr, Match, Pipeline,
+    PortInfo, PortReason, RuleSet, Switch, port,
 };
 
+use crate::one_table::PAIRS;
 use crate::{LearningSwitch, MACS};
 
 const S: Dpid = Dpid(1);
@@ -79,16 +81,33 @@ fn one_table() -> Bench<LearningSwitch> {
     bench
 }
 
+fn installed(bench: &Bench<LearningSwitch>) -> usize {
+    bench.rules()[&S].len()
+}
+
 #[test]
 fn one_table_is_enough() {
     let mut bench = one_table();
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
+    let outcome = bench.packet_in(S, 1, packet(A, B));
+    assert_eq!(
+        outcome.packet_outs[0].actions,
+        [Action::output(port::FLOOD)]
+    );
+    assert_eq!(
+        walk(bench.rules(), 1, A, B),
+        [Action::to_controller()],
+        "B is not known yet"
+    );
+    let outcome = bench.packet_in(S, 2, packet(B, A));
+    assert_eq!(outcome.packet_outs[0].actions, [Action::output(1)]);
     bench.packet_in(S, 1, packet(A, B));
-    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(port::FLOOD)]);
-    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
-    bench.packet_in(S, 2, packet(B, A));
-    bench.packet_in(S, 3, packet(C, A));
-    for (in_port, src, dst, out) in [(1, A, B, 2), (2, B, A, 1), (3, C, A, 1), (1, A, C, 3)] {
+    bench.packet_in(S, 1, packet(A, MacAddr::BROADCAST));
+    for (in_port, src, dst, out) in [
+        (1, A, B, 2),
+        (2, B, A, 1),
+        (1, A, MacAddr::BROADCAST, port::FLOOD),
+    ] {
         assert_eq!(
             walk(bench.rules(), in_port, src, dst),
             [Action::output(out)]
@@ -99,32 +118,93 @@ fn one_table_is_enough() {
         [Action::to_controller()],
         "it moved"
     );
-    let broadcast = walk(bench.rules(), 1, A, MacAddr::BROADCAST);
-    assert_eq!(broadcast, [Action::output(port::FLOOD)]);
+    assert_eq!(walk(bench.rules(), 1, A, C), [Action::to_controller()]);
     let first = PIPELINE.first;
     assert!(bench.rules()[&S].keys().all(|key| key.table == first));
-    assert_eq!(bench.rules()[&S].len(), 1 + 3 + 6);
+    assert_eq!(installed(&bench), 1 + 3);
 }
 
 #[test]
 fn one_table_forgets_and_moves() {
     let mut bench = one_table();
-    for (port, src) in [(1, A), (2, B), (1, C)] {
-        bench.packet_in(S, port, packet(src, MacAddr::BROADCAST));
+    for (port, src, dst) in [
+        (1, A, B),
+        (2, B, A),
+        (1, C, B),
+        (2, B, C),
+        (1, A, B),
+        (1, A, C),
+    ] {
+        bench.packet_in(S, port, packet(src, dst));
     }
+    assert_eq!(installed(&bench), 1 + 5, "A and C are behind one port");
     bench.packet_in(S, 3, packet(B, A));
-    assert_eq!(walk(bench.rules(), 1, A, B), [Action::output(3)]);
-    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
-    // Both hosts are behind one port, and are forgotten at once.
+    assert_eq!(
+        installed(&bench),
+        1 + 2,
+        "pairs of B at its old port are gone"
+    );
+    assert_eq!(walk(bench.rules(), 3, B, A), [Action::output(1)]);
+    assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
     let mut port = PortInfo::new(1);
     port.state = 1;
     let reason = PortReason::Modify;
-    bench.event(Event::PortStatus {
+    let outcome = bench.event(Event::PortStatus {
         dpid: S,
         reason,
         port,
     });
-    assert_eq!(bench.rules()[&S].len(), 2, "the punt, and what B floods");
+    assert_eq!(outcome.deleted(&MACS), [(S, A), (S, C)]);
+    assert_eq!(installed(&bench), 1);
+}
+
+/// Event of a pair's rule that ended after its idle timeout.
+fn idle(in_port: u32, src: MacAddr, dst: MacAddr) -> Event {
+    Event::FlowRemoved(FlowRemoved {
+        dpid: S,
+        table: PIPELINE.first,
+        matching: Match::new().in_port(in_port).eth_src(src).eth_dst(dst),
+        cookie_own: 0,
+        priority: 1,
+        reason: 0,
+        duration: Duration::from_secs(60),
+        packets: 1,
+        bytes: 60,
+    })
+}
+
+#[test]
+fn a_pair_that_is_silent_is_forgotten_and_its_source_with_its_last_pair() {
+    let mut bench = one_table();
+    for (port, src, dst) in [(1, A, B), (2, B, A), (1, A, B), (1, A, MacAddr::BROADCAST)] {
+        bench.packet_in(S, port, packet(src, dst));
+    }
+    let outcome = bench.event(idle(2, A, B));
+    assert!(outcome.deletes.is_empty(), "of its old port");
+    let outcome = bench.event(idle(1, A, B));
+    assert_eq!(outcome.deleted(&PAIRS), [(S, A, B)]);
+    assert!(outcome.deleted(&MACS).is_empty());
+    let outcome = bench.event(idle(1, A, MacAddr::BROADCAST));
+    assert_eq!(outcome.deleted(&MACS), [(S, A)]);
+}
+
+/// Number of commands that a switch with one table gets while so many hosts talk to one, and it to them.
+fn commands(hosts: u16) -> usize {
+    let mut bench = one_table();
+    let mac = |n: u16| MacAddr([2, 0, 0, 1, (n >> 8) as u8, n as u8]);
+    let mut commands = 0;
+    for n in 0..hosts {
+        for (port, src, dst) in [(2, mac(n), A), (1, A, mac(n)), (2, mac(n), A)] {
+            commands += bench.packet_in(S, port, packet(src, dst)).flow_mods.len();
+        }
+    }
+    commands
+}
+
+#[test]
+fn commands_grow_with_the_pairs_that_talk_and_not_with_the_square_of_the_hosts() {
+    let (few, many) = (commands(50), commands(200));
+    assert_eq!((few, many), (2 * 50, 2 * 200));
 }
 
 #[test]

@@ -203,6 +203,13 @@ impl Switch {
     }
 }
 
+impl FlowRemoved {
+    /// Whether the rule ended because no packet of it came for its idle timeout.
+    pub fn is_idle(&self) -> bool {
+        self.reason == v13::flow_removed::reason::IDLE_TIMEOUT
+    }
+}
+
 impl Event {
     /// Datapath id of the switch that the event is about; `None` for an event of all switches.
     pub fn dpid(&self) -> Option<Dpid> {

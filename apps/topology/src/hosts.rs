@@ -20,8 +20,6 @@ pub const MOST_IPS: usize = 16;
 const MOST_FORGOTTEN: usize = 500;
 /// Interval between two log lines about refused hosts.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Reason code `OFPRR_IDLE_TIMEOUT`.
-const IDLE_TIMEOUT: u8 = 0;
 
 /// Sender of a frame, as the frame names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +164,7 @@ fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
 
 /// Forgets a host whose rule ended because no packet of it came for long.
 pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
-    if removed.reason != IDLE_TIMEOUT || removed.priority != HOST_PRIORITY {
+    if !removed.is_idle() || removed.priority != HOST_PRIORITY {
         return;
     }
     let (Some(port), Some(mac)) = (
