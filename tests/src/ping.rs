@@ -1,6 +1,7 @@
 //! `ping` of iputils, and its output as figures.
 
 use crate::sandbox::Sandbox;
+use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -70,8 +71,12 @@ impl Ping {
 
     /// Stops the ping now. Fails when more requests are unanswered than can be in flight.
     pub fn stop(mut self) -> Result<PingSummary> {
-        let pid = i32::try_from(self.child.id())?;
-        if let Some(pid) = Pid::from_raw(pid) {
+        let id = self.child.id();
+        // A signal that comes sooner ends it without a summary, or is lost where the tests were started in the background.
+        wait_until("ping catches SIGINT", Duration::from_secs(10), || {
+            Ok(catches_interrupt(id)?.then_some(()))
+        })?;
+        if let Some(pid) = Pid::from_raw(i32::try_from(id)?) {
             kill_process(pid, Signal::INT)?;
         }
         self.child.wait()?;
@@ -95,6 +100,18 @@ impl Drop for Ping {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process has a handler for SIGINT, or has ended.
+fn catches_interrupt(pid: u32) -> Result<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let Some(caught) = status.lines().find_map(|line| line.strip_prefix("SigCgt:")) else {
+        return Ok(true);
+    };
+    let caught = u64::from_str_radix(caught.trim(), 16)?;
+    // Bit 0 is signal 1.
+    let interrupt = 1 << (Signal::INT.as_raw() - 1);
+    Ok(caught & interrupt != 0 || status.contains("State:\tZ"))
 }
 
 /// Reads the output of `ping -D -n`.
