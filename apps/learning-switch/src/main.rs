@@ -8,6 +8,7 @@
 //! pair of addresses that talk instead ([`one_table`]).
 
 mod one_table;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +17,11 @@ use std::process::ExitCode;
 use morph_sdk::packet::Ethernet;
 use morph_sdk::{
     Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, RuleInput,
-    Rules, Table, TableShape, Turn, View, port,
+    Rules, TableShape, Turn, View, port,
 };
 
-use crate::one_table::{PAIRS, has_one_table};
-
-/// Port of each host, by switch.
-const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");
+use crate::one_table::has_one_table;
+use crate::tables::{MACS, PAIRS};
 
 /// Offsets of the two tables: one checks the source, the other knows the destination.
 const SOURCES: u8 = 0;

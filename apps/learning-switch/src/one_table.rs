@@ -7,24 +7,10 @@
 //!
 //! So rules and rows grow with the pairs that talk, not with the square of the hosts.
 
+use crate::tables::{MACS, PAIRS, Pair};
 use morph_sdk::{
-    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Table, Turn, View,
-    packet::Ethernet, port,
+    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Turn, View, packet::Ethernet, port,
 };
-use serde::{Deserialize, Serialize};
-
-use crate::MACS;
-
-/// Pairs that talk: switch, source, destination.
-pub(crate) const PAIRS: Table<(Dpid, MacAddr, MacAddr), Pair> = Table::new("pairs");
-
-/// Ports between which a pair's packets pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Pair {
-    pub(crate) in_port: u32,
-    /// Egress port, or `FLOOD` to a group address.
-    pub(crate) out: u32,
-}
 
 /// Seconds without a packet after which a pair is forgotten.
 const IDLE: u16 = 60;

@@ -10,8 +10,8 @@ use morph_sdk::{
     PortInfo, PortReason, RuleSet, Switch, port,
 };
 
-use crate::one_table::PAIRS;
-use crate::{LearningSwitch, MACS};
+use crate::LearningSwitch;
+use crate::tables::{MACS, PAIRS};
 
 const S: Dpid = Dpid(1);
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);

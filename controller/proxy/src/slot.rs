@@ -15,6 +15,7 @@
 //! is numbered and follows when the turn for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
 
 mod backlog;
+mod event;
 mod hold;
 mod rate;
 mod report;
@@ -33,7 +34,8 @@ use morph_api::supervisor::{
     Detached, HoldExpired, HoldReply, ResumeReply, Resumed, hold_reply::Outcome, observation,
 };
 
-pub(crate) use backlog::{Backlog, EventKind, QueuedEvent};
+use backlog::Backlog;
+pub(crate) use event::{EventKind, QueuedEvent};
 use hold::Hold;
 use rate::Rate;
 use suspects::Suspects;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use morph_openflow::v13::PacketInView;
 
-use super::backlog::{EventKind, QueuedEvent};
+use super::event::{EventKind, QueuedEvent};
 use super::shares::Shares;
 
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,8 @@
 //! Tests of numbers and of the quota.
 
+use bytes::Bytes;
+
+use super::super::event::ENTRY;
 use super::*;
 
 fn message(length: usize) -> Bytes {
