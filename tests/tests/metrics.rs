@@ -6,6 +6,8 @@ use rustix::process::Signal;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(40);
+/// Calls that are made while the proxy hangs; HTTP/2 by itself closes a connection after 20.
+const GIVEN_UP: usize = 40;
 const FLAGS: [&str; 6] = [
     "--app",
     "topology",
@@ -116,6 +118,12 @@ fn a_hanging_proxy_is_reported_and_left_alone() -> Result<()> {
         )
     };
     let reported = wait_reported(true);
+    // Calls that wait for the proxy, and are given up, do not count against it later.
+    std::thread::scope(|scope| {
+        for _ in 0..GIVEN_UP {
+            scope.spawn(|| morpheus.try_morphctl(&["status"]));
+        }
+    });
     let up = page(&lab).map(|text| value(&text, "morpheus_part_up{part=\"morph-proxy\"}"));
     proxy.signal(Signal::CONT)?;
     reported?;

@@ -144,8 +144,12 @@ impl Proxy {
         let session_service = SessionService {
             inbox: inbox.clone(),
         };
-        let for_morphd = Server::builder().add_service(ProxyServer::new(control_service));
-        let for_apps = Server::builder().add_service(
+        let server = || {
+            let most = morph_api::ABANDONED_CALLS;
+            Server::builder().http2_max_pending_accept_reset_streams(Some(most))
+        };
+        let for_morphd = server().add_service(ProxyServer::new(control_service));
+        let for_apps = server().add_service(
             SessionsServer::new(session_service).max_decoding_message_size(LARGEST_BLOB),
         );
         let servers = [

@@ -48,6 +48,11 @@ pub const RECORDS: &str = "morpheus";
 /// `Hello`. The proxy refuses any other version. Raise it with every change that older releases cannot handle.
 pub const PROTOCOL: u32 = 1;
 
+/// Number of calls given up by a peer that a server of ours may find when it works again after a hang (SIGSTOP, a
+/// machine that was suspended). Beyond it HTTP/2 closes the connection and all other calls on it, as a defence
+/// against strangers (CVE-2023-44487); its default of 20 is a few seconds of `morphctl status`.
+pub const ABANDONED_CALLS: usize = 1 << 16;
+
 /// Exit status of an instance whose session was refused for good, so that starting it again changes nothing
 /// (`EX_PROTOCOL` of sysexits.h).
 pub const EXIT_PROTOCOL: u8 = 76;

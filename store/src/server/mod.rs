@@ -110,6 +110,7 @@ impl Store {
         let mut asked = ended;
         let server = Server::builder()
             .max_concurrent_streams(CALLS)
+            .http2_max_pending_accept_reset_streams(Some(morph_api::ABANDONED_CALLS))
             .serve_with_incoming_shutdown(service, UnixListenerStream::new(listener), async move {
                 // An error means that the sender is gone, which ends the server too.
                 let _ = asked.wait_for(|end| *end).await;

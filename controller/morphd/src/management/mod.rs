@@ -62,6 +62,7 @@ pub async fn serve_unix(listener: UnixListener, service: Service) -> anyhow::Res
     let routes = routes(service).await?;
     let incoming = UnixListenerStream::new(listener);
     Ok(Server::builder()
+        .http2_max_pending_accept_reset_streams(Some(morph_api::ABANDONED_CALLS))
         .serve_with_incoming(routes, incoming)
         .await?)
 }
