@@ -3,11 +3,11 @@
 //! 1. All packets are punted that no rule matches. The source is learned as on other switches.
 //! 2. When a packet to a known host, or to a group address, was punted, its pair of addresses gets a row in `pairs`, and the
 //!    row gets a rule.
-//! 3. A rule that forwarded nothing for a minute ends, and its row is deleted. With its last pair a source is forgotten.
+//! 3. A rule that forwarded nothing for a minute ends, and its row is deleted. The hosts stay known, so that a move is noticed.
 //!
 //! So rules and rows grow with the pairs that talk, not with the square of the hosts.
 
-use crate::tables::{MACS, PAIRS, Pair};
+use crate::tables::{PAIRS, Pair};
 use morph_sdk::{
     Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Turn, View, packet::Ethernet, port,
 };
@@ -57,7 +57,7 @@ fn forget(
     }
 }
 
-/// Forgets a pair whose rule ended because no packet of it came for long, and its source with its last pair.
+/// Forgets a pair whose rule ended because no packet of it came for long.
 pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     let matching = &removed.matching;
     let (Some(in_port), Some(src), Some(dst)) = (
@@ -67,20 +67,11 @@ pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     ) else {
         return;
     };
-    let dpid = removed.dpid;
-    let key = (dpid, src, dst);
+    let key = (removed.dpid, src, dst);
     // A host that has moved has another rule there.
-    if !removed.is_idle()
-        || turn
-            .get(&PAIRS, &key)
-            .is_none_or(|pair| pair.in_port != in_port)
-    {
-        return;
-    }
-    turn.delete(&PAIRS, &key);
-    let of_source = format!("{dpid}/{src}/");
-    if turn.view().prefix(&PAIRS, &of_source).next().is_none() {
-        turn.delete(&MACS, &(dpid, src));
+    let pair = turn.get(&PAIRS, &key);
+    if removed.is_idle() && pair.is_some_and(|pair| pair.in_port == in_port) {
+        turn.delete(&PAIRS, &key);
     }
 }
 

@@ -174,7 +174,7 @@ fn idle(in_port: u32, src: MacAddr, dst: MacAddr) -> Event {
 }
 
 #[test]
-fn a_pair_that_is_silent_is_forgotten_and_its_source_with_its_last_pair() {
+fn a_pair_that_is_silent_is_forgotten_and_a_host_that_moves_afterwards_is_noticed() {
     let mut bench = one_table();
     for (port, src, dst) in [(1, A, B), (2, B, A), (1, A, B), (1, A, MacAddr::BROADCAST)] {
         bench.packet_in(S, port, packet(src, dst));
@@ -184,8 +184,11 @@ fn a_pair_that_is_silent_is_forgotten_and_its_source_with_its_last_pair() {
     let outcome = bench.event(idle(1, A, B));
     assert_eq!(outcome.deleted(&PAIRS), [(S, A, B)]);
     assert!(outcome.deleted(&MACS).is_empty());
-    let outcome = bench.event(idle(1, A, MacAddr::BROADCAST));
-    assert_eq!(outcome.deleted(&MACS), [(S, A)]);
+    bench.event(idle(1, A, MacAddr::BROADCAST));
+    // B still sends to A, which was silent and now speaks at another port.
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(1)]);
+    bench.packet_in(S, 3, packet(A, MacAddr::BROADCAST));
+    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
 }
 
 /// Number of commands that a switch with one table gets while so many hosts talk to one, and it to them.

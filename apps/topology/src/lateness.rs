@@ -79,7 +79,6 @@ impl Lateness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const ONE: Dpid = Dpid(1);
     const TWO: Dpid = Dpid(2);

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, one at a time: the next one
-//! is numbered and follows when the turn for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
+//! is numbered and follows when the turn for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues
+//! after the durable cursor.
 
 mod backlog;
 mod event;

@@ -245,7 +245,7 @@ impl Mediator {
                     n,
                     replayed,
                     alone,
-                } => self.deliver(app, session, n, (replayed, alone), now),
+                } => self.deliver(app, session, n, replayed, alone, now),
                 SlotOutput::Sync { session } => self.sync(session),
                 SlotOutput::ListSwitches => self.list_switches(app),
                 SlotOutput::JudgeGatedTurn { session } => self.judge_gated_turn(session, app, now, out),
@@ -280,7 +280,7 @@ impl Mediator {
         }
     }
 
-    fn deliver(&mut self, app: u8, id: u64, n: u64, (replayed, alone): (bool, bool), now: Instant) {
+    fn deliver(&mut self, app: u8, id: u64, n: u64, replayed: bool, alone: bool, now: Instant) {
         let queued = self.slots.get(&app).and_then(|slot| slot.queued(n));
         let (Some((queued, seq)), Some(session)) = (queued, self.sessions.get_mut(&id)) else {
             return;

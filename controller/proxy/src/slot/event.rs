@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-/// Memory of an event in bytes, beside its message.
-pub(super) const ENTRY: usize = 96;
+/// Memory of an event in bytes, beside its message: the event, its place, and the share of a tree's node that is free.
+pub(super) const ENTRY: usize = 136;
 
 /// Content of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl QueuedEvent {
             delivered: false,
             accepted: false,
         }
+    }
+
+    /// Whether it is about all switches.
+    pub(super) fn is_of_no_switch(&self) -> bool {
+        self.dpid == 0 && matches!(self.what, EventKind::Resync { .. })
     }
 
     /// Memory of the event in bytes.

@@ -172,7 +172,7 @@ impl Slot {
     }
 
     /// Ends a hold that is too long, by a fence of the proxy's own.
-    pub(super) fn expire(&mut self, out: &mut Vec<SlotOutput>) {
+    fn expire(&mut self, out: &mut Vec<SlotOutput>) {
         self.revoke(out);
         self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
             SlotState::Held(hold) => {

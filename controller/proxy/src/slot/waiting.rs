@@ -40,8 +40,8 @@ struct Section {
 /// Events of one switch.
 #[derive(Debug, Clone, Default)]
 struct SwitchQueue {
-    /// Events by place, oldest first.
-    events: BTreeMap<u64, QueuedEvent>,
+    /// Events by place, oldest first, with the ingress port of a packet-in.
+    events: BTreeMap<u64, (QueuedEvent, Option<u32>)>,
     /// Place of the next event.
     next: u64,
     /// Places of the packet-ins by ingress port, oldest first.
@@ -71,7 +71,7 @@ impl WaitingEvents {
         if let EventKind::PacketIn(_) = event.what {
             self.packet_ins.add(event.dpid, event.cost());
         }
-        if event.dpid == 0 {
+        if event.is_of_no_switch() {
             self.last.end = Some(event);
             self.closed.push_back(std::mem::take(&mut self.last));
         } else {
@@ -207,17 +207,18 @@ fn port(event: &QueuedEvent) -> Option<u32> {
 
 impl SwitchQueue {
     fn push(&mut self, event: QueuedEvent) {
-        if let Some(port) = port(&event) {
+        let port = port(&event);
+        if let Some(port) = port {
             self.places.entry(port).or_default().push_back(self.next);
             self.ports.add(port, 1);
         }
-        self.events.insert(self.next, event);
+        self.events.insert(self.next, (event, port));
         self.next += 1;
     }
 
     fn pop(&mut self) -> Option<QueuedEvent> {
-        let (_, event) = self.events.pop_first()?;
-        if let Some(port) = port(&event) {
+        let (_, (event, port)) = self.events.pop_first()?;
+        if let Some(port) = port {
             self.forget_oldest(port);
         }
         Some(event)
@@ -238,12 +239,12 @@ impl SwitchQueue {
     fn shed(&mut self) -> Option<(QueuedEvent, Option<QueuedEvent>)> {
         let port = self.ports.large()?;
         let place = self.forget_oldest(port)?;
-        let dropped = self.events.remove(&place)?;
+        let (dropped, _) = self.events.remove(&place)?;
         if self.count_loss() {
             return Some((dropped, None));
         }
         let marker = QueuedEvent::new(dropped.channel, dropped.dpid, EventKind::Lost(1));
-        self.events.insert(place, marker.clone());
+        self.events.insert(place, (marker.clone(), None));
         self.lost = Some(place);
         Some((dropped, Some(marker)))
     }
@@ -251,7 +252,7 @@ impl SwitchQueue {
     /// Adds a loss to the marker that waits. Returns whether there is one.
     fn count_loss(&mut self) -> bool {
         let marker = self.lost.and_then(|place| self.events.get_mut(&place));
-        match marker.map(|marker| &mut marker.what) {
+        match marker.map(|(marker, _)| &mut marker.what) {
             Some(EventKind::Lost(count)) => {
                 *count += 1;
                 true

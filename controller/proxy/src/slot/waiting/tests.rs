@@ -81,6 +81,19 @@ fn an_event_of_no_switch_keeps_its_place_among_all() {
 }
 
 #[test]
+fn datapath_id_0_is_a_switch_like_any_other() {
+    let mut waiting = WaitingEvents::default();
+    push(&mut waiting, 0, packet_in(1, 0));
+    push(&mut waiting, 0, packet_in(1, 1));
+    push(&mut waiting, 1, packet_in(1, 2));
+    assert!(waiting.shed());
+    assert_eq!(
+        texts(&mut waiting),
+        ["0 lost 1", "1 packet 2", "0 packet 1"]
+    );
+}
+
+#[test]
 fn a_long_queue_loses_its_oldest_packet_in_of_the_port_with_the_most() {
     let mut waiting = WaitingEvents::default();
     push(&mut waiting, 2, packet_in(1, 100));
