@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Delivery, LedgerLab, Load, result, wait_until};
 use rustix::process::Signal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SWITCHES: usize = 16;
 /// Switch that floods, and the packets of it that wait when the others send their first.
@@ -19,6 +19,7 @@ fn a_packet_of_a_quiet_switch_is_answered_before_the_flood_that_came_first() -> 
     let (lab, switches) = (ledger.lab(), ledger.switches());
     // The app stands still, so that the flood waits in the proxy whatever the machine's speed.
     let instance = ledger.instance("1.0.0")?;
+    let began = Instant::now();
     instance.signal(Signal::STOP)?;
     switches.load_of(FLOODS, LedgerLab::PORT, Load::Window(1_000_000, FLOOD));
     let wait_for = |count: u64| {
@@ -38,14 +39,14 @@ fn a_packet_of_a_quiet_switch_is_answered_before_the_flood_that_came_first() -> 
         let tallies = switches.tallies(LedgerLab::PORT);
         Ok(tallies
             .values()
-            .all(|t| t.first_answered().is_some())
+            .all(|t| t.first_answer(began).is_some())
             .then_some(()))
     })?;
     let tallies = switches.tallies(LedgerLab::PORT);
     let flood = tallies.get(&FLOODS).context("no tally")?;
     let mut most = 0;
     for (dpid, tally) in tallies.iter().filter(|(dpid, _)| **dpid != FLOODS) {
-        let first = tally.first_answered().context("no answer")?;
+        let first = tally.first_answer(began).context("no answer")?;
         let before = flood.answered_by(first);
         ensure!(
             before <= BEFORE,

@@ -1,7 +1,7 @@
 //! Deaths of an app, of morphd and of the proxy under traffic.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{LOST_AFTER, Lab, Shape, pause, touched, wait_until};
+use morph_tests::{Lab, Shape, pause, touched, wait_until};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn a_killed_morphd_disturbs_nothing_and_a_new_one_adopts() -> Result<()> {
     let connects = lab.ovs().connects();
     let mut before: Vec<u32> = lab.processes()?.iter().map(|p| p.inner).collect();
     let ping = lab.ping_continuously(2, 3, 1)?;
-    let flows = lab.new_flows(1, 4, 20.0, 0, LOST_AFTER)?;
+    let flows = lab.new_flows(1, 4, 20.0, 0, 1.0)?;
     let morphd = lab.process("morphd")?;
     morphd.kill()?;
     lab.morpheus_mut()?.wait_exited()?;

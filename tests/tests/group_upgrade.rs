@@ -1,7 +1,7 @@
 //! Group upgrades: all members change their release, or none does.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, CtlOutput, LOST_AFTER, Lab, Shape, bin, touched, wait_until};
+use morph_tests::{Bundle, CtlOutput, Lab, Shape, bin, touched, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn both_hand_over_in_one_fence_and_commit_as_one() -> Result<()> {
     let _echo = lab.echo(4)?;
     let (connects, rules) = (lab.ovs().connects(), lab.rules(Lab::ROUTER)?);
     let ping = lab.ping_continuously(2, 3, 1)?;
-    let flows = lab.new_flows(1, 4, 20.0, 0, LOST_AFTER)?;
+    let flows = lab.new_flows(1, 4, 20.0, 0, 2.0)?;
     let answer = upgrade_group(&lab, "2.0.0", &["--probation", "2s"])?;
     ensure!(answer.code == 0, "{answer:?}");
     let statuses = wait_step(&lab, "COMMITTED")?;

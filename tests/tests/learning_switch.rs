@@ -1,7 +1,7 @@
 //! One switch and one app: packets are forwarded by learning-switch.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, LOST_AFTER, Lab, Shape, wait_until};
+use morph_tests::{Bundle, Lab, Shape, wait_until};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
     morpheus.morphctl(&["app", "install", newer.path()?])?;
     let connects = lab.ovs().connects();
     let _echo = lab.echo(3)?;
-    let flows = lab.new_flows(1, 3, 5.0, 0, LOST_AFTER)?;
+    let flows = lab.new_flows(1, 3, 5.0, 0, 2.0)?;
     let ping = lab.ping_continuously(1, 2, 1)?;
 
     morpheus.morphctl(&[

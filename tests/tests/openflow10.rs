@@ -1,7 +1,7 @@
 //! A switch that speaks only OpenFlow 1.0, with one table, under learning-switch.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, wait_until};
+use morph_tests::{Lab, Rules, Shape, wait_until};
 use std::time::Duration;
 
 const APP: &str = "learning-switch";
@@ -62,17 +62,28 @@ fn hosts_reach_each_other_in_every_version() -> Result<()> {
     Ok(())
 }
 
+/// Numbers of rules that send to the controller, and of those for pairs of hosts. All others flood.
+fn counts(rules: &Rules) -> (usize, usize) {
+    let count = |part: fn(&str) -> bool| {
+        let actions = rules.values().map(|(flow, _)| flow.actions.as_str());
+        actions.filter(|actions| part(actions)).count()
+    };
+    let to_controller = count(|actions| actions.to_uppercase().contains("CONTROLLER"));
+    let flood = count(|actions| actions.to_uppercase().contains("FLOOD"));
+    (to_controller, rules.len() - to_controller - flood)
+}
+
 #[test]
 fn a_killed_app_keeps_its_rules() -> Result<()> {
     let lab = lab(Some("OpenFlow10"))?;
     lab.wait_ping(1, 2)?;
     let failed = lab.ping_all()?;
     ensure!(failed.is_empty(), "{failed:?}");
-    // One rule that sends to the controller, one that floods a broadcast or more, and six for pairs of hosts, all in one
-    // table.
+    // One rule that sends to the controller, six for pairs of hosts, and others that flood packets to group addresses,
+    // all in one table.
     let before = wait_until("all rules are installed", Duration::from_secs(5), || {
         let rules = lab.rules(ID)?;
-        Ok((rules.len() >= 1 + 1 + 6).then_some(rules))
+        Ok((counts(&rules) == (1, 6)).then_some(rules))
     })?;
     ensure!(before.keys().all(|(_, key)| key.table == 0), "{before:?}");
     let ping = lab.ping_continuously(1, 2, 1)?;
@@ -84,6 +95,7 @@ fn a_killed_app_keeps_its_rules() -> Result<()> {
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     let after = lab.rules(ID)?;
+    ensure!(counts(&after) == (1, 6), "{after:?}");
     for (key, (_, added)) in &before {
         let (_, again) = after
             .get(key)

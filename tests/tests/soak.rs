@@ -1,7 +1,9 @@
 //! Many upgrades under load: hand-over times, growth, and the effect on a second app.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Delivery, LedgerLab, Load, Percentiles, long, pause, result, wait_until};
+use morph_tests::{
+    Delivery, LedgerLab, Load, Percentiles, Switches, long, pause, result, wait_until,
+};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -185,43 +187,54 @@ impl Disturbance {
     }
 }
 
-/// Upgrades the first app some times; returns how much the second app noticed.
-fn disturbance(
-    ledger: &LedgerLab,
-    release: &mut &'static str,
-    limits: Disturbance,
-) -> Result<Disturbance> {
-    let switches = ledger.switches();
-    let (mut quiet, mut during, mut busy) = (Vec::new(), Vec::new(), Vec::new());
-    // Alternating, so that other work on the machine affects all three equally.
-    for _ in 0..either(10, 100) {
-        let from = Instant::now();
+/// Times without an upgrade, with one, and with a shell that counts.
+#[derive(Default)]
+struct Windows {
+    quiet: Vec<(Instant, Instant)>,
+    during: Vec<(Instant, Instant)>,
+    busy: Vec<(Instant, Instant)>,
+}
+
+impl Windows {
+    /// Upgrades the first app some times more, and notes when.
+    fn measure(&mut self, ledger: &LedgerLab, release: &mut &'static str) -> Result<()> {
+        // Alternating, so that other work on the machine affects all three equally.
+        for _ in 0..either(10, 100) {
+            let from = Instant::now();
+            pause(Duration::from_millis(500));
+            let to = Instant::now();
+            self.quiet.push((from, to));
+            *release = LedgerLab::other_release(release);
+            upgrade(ledger, release)?;
+            let upgraded = Instant::now();
+            self.during.push((to, upgraded));
+            // Time for the replaced instance to end.
+            pause(Duration::from_millis(700));
+            let from = Instant::now();
+            ledger.lab().sandbox().script(BUSY)?;
+            pause((upgraded - to).saturating_sub(from.elapsed()));
+            self.busy.push((from, Instant::now()));
+            pause(Duration::from_millis(100));
+        }
         pause(Duration::from_millis(500));
-        let to = Instant::now();
-        quiet.push((from, to));
-        *release = LedgerLab::other_release(release);
-        upgrade(ledger, release)?;
-        let upgraded = Instant::now();
-        during.push((to, upgraded));
-        // Time for the replaced instance to end.
-        pause(Duration::from_millis(700));
-        let from = Instant::now();
-        ledger.lab().sandbox().script(BUSY)?;
-        pause((upgraded - to).saturating_sub(from.elapsed()));
-        busy.push((from, Instant::now()));
-        pause(Duration::from_millis(100));
+        Ok(())
     }
-    pause(Duration::from_millis(500));
-    let latencies = |times: &[(Instant, Instant)]| switches.latencies(LedgerLab::OTHER_PORT, times);
-    let quiet = latencies(&quiet);
-    for (name, time) in [("p50", quiet.p50), ("p99", quiet.p99)] {
-        let name = format!("soak second app/{name} without an upgrade");
-        result(&name, format!("{time} us"), "");
+
+    /// Returns how much the second app noticed in all times that were measured.
+    fn disturbance(&self, switches: &Switches, limits: Disturbance) -> Disturbance {
+        let latencies =
+            |times: &[(Instant, Instant)]| switches.latencies(LedgerLab::OTHER_PORT, times);
+        let quiet = latencies(&self.quiet);
+        for (name, time) in [("p50", quiet.p50), ("p99", quiet.p99)] {
+            let name = format!("soak second app/{name} without an upgrade");
+            result(&name, format!("{time} us"), "");
+        }
+        let during = latencies(&self.during);
+        let found = Disturbance::of(during, quiet, "during upgrades", Some(limits));
+        // Effect of any process that starts, for comparison only. No bound depends on it.
+        Disturbance::of(latencies(&self.busy), quiet, "while a shell counts", None);
+        found
     }
-    let found = Disturbance::of(latencies(&during), quiet, "during upgrades", Some(limits));
-    // Effect of any process that starts, for comparison only. No bound depends on it.
-    Disturbance::of(latencies(&busy), quiet, "while a shell counts", None);
-    Ok(found)
 }
 
 #[test]
@@ -236,14 +249,17 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
     // The target starts on one of two processors, so a short run on a loaded machine has looser bounds.
     let (p50, p99) = either((2.0, 5.0), (1.05, 1.5));
     let limits = Disturbance { p50, p99 };
-    // A short run has five samples above its p99, and one pause of the machine makes more than that. What upgrades do
-    // to the second app comes each time.
-    let mut found = Vec::new();
-    for _ in 0..either(3, 1) {
-        found.push(disturbance(&ledger, &mut release, limits)?);
-        if found.last().is_some_and(|found| found.within(limits)) {
+    // One pause of the machine makes more samples than are above the p99 of a short run. Then it goes on measuring, and is
+    // judged by all samples.
+    let mut windows = Windows::default();
+    windows.measure(&ledger, &mut release)?;
+    let mut found = windows.disturbance(switches, limits);
+    for _ in 0..either(3, 0) {
+        if found.within(limits) {
             break;
         }
+        windows.measure(&ledger, &mut release)?;
+        found = windows.disturbance(switches, limits);
     }
     switches.load(LedgerLab::OTHER_PORT, Load::Silent);
     pause(Duration::from_millis(500));
@@ -252,9 +268,6 @@ fn a_second_app_does_not_notice_the_upgrades_of_the_first() -> Result<()> {
         ensure!(missing == 0, "switch {dpid}: {missing} unanswered");
     }
     ledger.check_books(Delivery::ExactlyOnce)?;
-    ensure!(
-        found.last().is_some_and(|found| found.within(limits)),
-        "{found:?}"
-    );
+    ensure!(found.within(limits), "{found:?}");
     ledger.finish()
 }

@@ -138,7 +138,7 @@ impl Tally {
     }
 
     /// Time of the first answer to a packet that was sent after `after`.
-    pub(super) fn first_answer(&self, after: Instant) -> Option<Instant> {
+    pub fn first_answer(&self, after: Instant) -> Option<Instant> {
         let new = self.packets.iter().rev();
         let new = new.take_while(|packet| packet.sent > after);
         new.filter_map(Packet::answered).min()
@@ -148,11 +148,6 @@ impl Tally {
     pub fn answered_by(&self, time: Instant) -> u64 {
         let answered = self.packets.iter().filter_map(Packet::answered);
         answered.filter(|answered| *answered <= time).count() as u64
-    }
-
-    /// Time of the first answer to any packet.
-    pub fn first_answered(&self) -> Option<Instant> {
-        self.packets.iter().filter_map(Packet::answered).min()
     }
 
     /// Number of packets sent, which is also the number of the last one.
