@@ -6,7 +6,7 @@ use crate::ovs::Ovs;
 use crate::ping::Ping;
 use crate::processes::Process;
 use crate::rules::Rules;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Files, Sandbox};
 use crate::shape::{Shape, address, echo_address, host, mac, plan};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
@@ -31,9 +31,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds the network. The switches have no controller yet.
+    /// Builds the network. The switches have no controller yet. With switches of Open vSwitch, whose hosts measure how long a
+    /// packet takes, all files are in memory; with fake switches they are on the disk.
     pub fn new(shape: Shape) -> Result<Self> {
-        let sandbox = Sandbox::new()?;
+        let files = if shape.switches == 0 {
+            Files::Disk
+        } else {
+            Files::Memory
+        };
+        let sandbox = Sandbox::new(files)?;
         let (script, vsctl, link_interfaces) = plan(&shape);
         let ovs = if shape.switches == 0 {
             Ovs::absent(&sandbox)

@@ -16,6 +16,30 @@ use tempfile::TempDir;
 /// Prefix of directory names; the test's process id follows.
 const PREFIX: &str = "morph-lab-";
 
+/// File system in memory of each Linux system.
+const MEMORY: &str = "/dev/shm";
+
+/// File system for a sandbox's directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// The directory for temporary files, which is on a disk as a rule.
+    Disk,
+    /// A file system in memory. A disk that stalls for seconds, as those of shared machines do, stalls everything that has to
+    /// be durable, and then a test with a limit on a packet's time would measure the disk.
+    Memory,
+}
+
+impl Files {
+    fn directory(self) -> PathBuf {
+        let memory = Path::new(MEMORY);
+        if self == Self::Memory && memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        }
+    }
+}
+
 /// Process 1 of the sandbox. It reaps orphans.
 const INIT: &str = "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up \
                     && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
@@ -38,10 +62,13 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Creates the namespaces. Needs root.
-    pub fn new() -> Result<Self> {
-        remove_stale();
+    pub fn new(files: Files) -> Result<Self> {
+        let directory = files.directory();
+        remove_stale(&directory);
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let dir = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(directory)?;
         // As /var/lib and /run are: apps run as users of their own.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         // Some versions of unshare also write to standard error when everything is over.
@@ -200,12 +227,8 @@ impl Drop for Sandbox {
 }
 
 /// Removes the directories of tests that were killed before they could clear up.
-fn remove_stale() {
-    for entry in fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+fn remove_stale(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
