@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use morph_api::store::Seq;
 use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, FlowsReply,
@@ -112,10 +113,16 @@ impl Proxy {
     }
 
     /// Event that an instance died with, if there is a single one.
-    pub async fn suspect(&self, app: &str, instance: &str) -> Result<SuspectReply, Status> {
+    pub async fn suspect(
+        &self,
+        app: &str,
+        instance: &str,
+        handling: Option<Seq>,
+    ) -> Result<SuspectReply, Status> {
         let request = SuspectRequest {
             app: app.to_owned(),
             instance: instance.to_owned(),
+            handling,
         };
         within(LOCAL, self.client.clone().suspect(request)).await
     }

@@ -11,9 +11,9 @@
 //!   Live <-------------- resume (Draining, Held) +       Live <---- fenced, an instance ----+
 //! ```
 //!
-//! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, one at a time: the next one
-//! is numbered and follows when the turn for the last one is accepted. Turns pass in `Live` and `Draining`. A resume continues
-//! after the durable cursor.
+//! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, and numbered then: as many as
+//! the app answers soon (`window`). A turn answers one or more of them, in their order. Turns pass in `Live` and `Draining`. A
+//! resume continues after the durable cursor.
 
 mod backlog;
 mod event;
@@ -26,10 +26,11 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod window;
 
 use std::time::{Duration, Instant};
 
-use morph_api::session::{self, to_app};
+use morph_api::session::{self, TurnEnd, to_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{
     Detached, HoldExpired, HoldReply, ResumeReply, Resumed, hold_reply::Outcome, observation,
@@ -40,6 +41,7 @@ pub(crate) use event::{EventKind, QueuedEvent};
 use hold::Hold;
 use rate::Rate;
 use suspects::Suspects;
+use window::Window;
 
 #[derive(Debug, Clone)]
 pub(crate) enum SlotInput {
@@ -55,14 +57,10 @@ pub(crate) enum SlotInput {
     },
     /// Makes this instance live.
     Resume(ResumePlan),
-    /// The turn for `event` was queued on its channels.
+    /// The turn for all unanswered events up to `event` was queued on its channels.
     Forwarded { event: Option<Seq> },
     /// All channels of the turn have room again, so the turn is accepted.
-    TurnAccepted {
-        session: u64,
-        turn: u64,
-        event: Option<Seq>,
-    },
+    TurnAccepted { session: u64, turn: TurnEnd },
     /// Everything up to this cursor is durable.
     Durable(Seq),
     /// The instance has finished and stored all its turns.
@@ -183,7 +181,7 @@ pub(crate) struct Rejection {
 /// Permission to forward a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TurnPermit {
-    /// Set if a turn for the same event was accepted before: its packet-outs were sent then.
+    /// Set if turns for the same events were accepted before: their packet-outs were sent then.
     pub(crate) drop_packet_outs: bool,
 }
 
@@ -191,17 +189,9 @@ pub(crate) struct TurnPermit {
 struct LiveInstance {
     session: u64,
     instance: String,
-    /// Number of the event that was delivered and is not yet answered.
-    unanswered: Option<u64>,
-    /// Number of the next event to deliver.
-    next: u64,
+    window: Window,
     /// Set while turns wait for other apps of the group.
     gate: Option<Gate>,
-    /// Delivery time of the unanswered event.
-    delivered_at: Option<Instant>,
-    /// Count of answered events; `answer_us` is the time they took in all.
-    answered: u64,
-    answer_us: u64,
 }
 
 /// Gate of a resumed instance whose turns do not pass yet.
@@ -283,11 +273,9 @@ impl Slot {
             } => self.hold(ticket, quiesce, length, now, out),
             SlotInput::Resume(plan) => self.resume(plan, now, out),
             SlotInput::Forwarded { event } => self.mark_accepted(event),
-            SlotInput::TurnAccepted {
-                session,
-                turn,
-                event,
-            } => self.turn_accepted(session, turn, event, now, out),
+            SlotInput::TurnAccepted { session, turn } => {
+                self.turn_accepted(session, &turn, now, out);
+            }
             SlotInput::Durable(cursor) => {
                 self.backlog.forget(cursor);
                 if self.suspects.any() {
@@ -355,14 +343,20 @@ impl Slot {
                 drop_packet_outs: false,
             });
         };
-        let in_flight = live.unanswered.map(|n| self.backlog.seq(n));
-        if in_flight != Some(event) {
-            let found = in_flight.map_or("none".to_owned(), |seq| seq.to_string());
-            return Err(Rejection {
-                stale: event.incarnation < self.backlog.incarnation(),
-                message: format!(
-                    "the turn answers event {event}, but the unanswered event is {found}"
+        let unanswered = live.window.unanswered();
+        let incarnation = self.backlog.incarnation();
+        if event.incarnation != incarnation || !unanswered.contains(&event.n) {
+            let found = match unanswered.is_empty() {
+                true => "none is unanswered".to_owned(),
+                false => format!(
+                    "{} to {} are unanswered",
+                    self.backlog.seq(unanswered.start),
+                    self.backlog.seq(unanswered.end - 1)
                 ),
+            };
+            return Err(Rejection {
+                stale: event.incarnation < incarnation,
+                message: format!("the turn answers event {event}, but {found}"),
             });
         }
         Ok(TurnPermit {
@@ -396,30 +390,34 @@ impl Slot {
             .append_marker(channel, dpid, EventKind::SwitchUp);
     }
 
-    /// Delivers the next event if there is one and none is unanswered.
+    /// Delivers events as long as there are some and the window takes them.
     fn deliver(&mut self, now: Instant, out: &mut Vec<SlotOutput>) {
+        while self.deliver_next(now, out) {}
+    }
+
+    /// Delivers the next event, if there is one and the window takes it. Returns whether another one may follow at once.
+    fn deliver_next(&mut self, now: Instant, out: &mut Vec<SlotOutput>) -> bool {
         let SlotState::Live(live) = &mut self.state else {
-            return;
+            return false;
         };
-        if live.unanswered.is_some() {
-            return;
-        }
-        let n = live.next.max(self.backlog.first());
-        if self.suspects.must_wait(n, self.backlog.first()) {
-            return;
+        let n = live.window.next().max(self.backlog.first());
+        let accepted = self.backlog.get(n).is_some_and(|queued| queued.accepted);
+        if self.suspects.must_wait(n, self.backlog.first()) || !live.window.takes(accepted) {
+            return false;
         }
         if n == self.backlog.next() && self.backlog.number_next().is_none() {
-            return;
+            return false;
         }
         let Some(queued) = self.backlog.get_mut(n) else {
-            return;
+            return false;
         };
-        live.unanswered = Some(n);
-        live.delivered_at = Some(now);
-        live.next = n + 1;
-        if let EventKind::Resync { list } = &mut queued.what
-            && std::mem::take(list)
-        {
+        live.window.deliver(n, queued.cost(), accepted, now);
+        let lists = if let EventKind::Resync { list } = &mut queued.what {
+            std::mem::take(list)
+        } else {
+            false
+        };
+        if lists {
             out.push(SlotOutput::ListSwitches);
         }
         let replayed = std::mem::replace(&mut queued.delivered, true);
@@ -430,37 +428,53 @@ impl Slot {
             replayed,
             alone: self.suspects.is_delivered_alone(n),
         });
+        // The listed switches come next.
+        !lists
     }
 
     fn mark_accepted(&mut self, event: Option<Seq>) {
-        if let Some(queued) = event.and_then(|seq| self.backlog.get_mut(seq.n)) {
-            queued.accepted = true;
+        let (Some(seq), SlotState::Live(live) | SlotState::Draining(live, _)) =
+            (event, &self.state)
+        else {
+            return;
+        };
+        for n in live.window.unanswered().start..=seq.n {
+            if let Some(queued) = self.backlog.get_mut(n) {
+                queued.accepted = true;
+            }
         }
     }
 
     fn turn_accepted(
         &mut self,
         session: u64,
-        turn: u64,
-        event: Option<Seq>,
+        turn: &TurnEnd,
         now: Instant,
         out: &mut Vec<SlotOutput>,
     ) {
+        let epoch = self.epoch;
         let live = match &mut self.state {
-            SlotState::Live(live) | SlotState::Draining(live, _) if live.session == session => live,
-            // The epoch has ended: the store rejects the turn, and its event is replayed.
+            SlotState::Live(live) | SlotState::Draining(live, _)
+                if live.session == session && turn.epoch == epoch =>
+            {
+                live
+            }
+            // The epoch has ended: the store rejects the turn, and its events are replayed.
             _ => return,
         };
-        if event.is_some() {
-            live.unanswered = None;
-            if let Some(asked) = live.delivered_at.take() {
-                live.answered += 1;
-                live.answer_us += now.saturating_duration_since(asked).as_micros() as u64;
-            }
+        if let Some(seq) = turn.event {
+            let answered = live.window.unanswered().start..=seq.n;
+            let costs = answered
+                .filter_map(|n| self.backlog.get(n))
+                .map(QueuedEvent::cost);
+            live.window.answer(seq.n, costs.sum(), now);
         }
         out.push(SlotOutput::Send {
             session,
-            record: to_app::Record::Accepted(session::Accepted { turn }),
+            record: to_app::Record::Accepted(session::Accepted {
+                turn: turn.turn,
+                epoch,
+            }),
         });
         self.deliver(now, out);
     }

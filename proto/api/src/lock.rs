@@ -10,15 +10,22 @@
 //! | `RUN_DIR/proxy.lock` | morph-proxy |
 //! | `RUN_DIR/stored.lock`, and `lock` in the store's directory | morph-stored |
 //! | `RUN_DIR/instances/APP-ID` | an app instance |
+//!
+//! Behind the JSON, from byte 65536 on, the file of an app instance names the event that the instance is handling: two
+//! numbers of eight bytes, the incarnation and the number of its [`Seq`]; both are 0 while it handles none. So it is known
+//! with which event an instance died, in whatever way.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest content that is read; no holder is as long.
+use crate::store::Seq;
+
+/// Longest content that is read; no holder is as long. The mark of the event follows.
 const LONGEST: u64 = 64 * 1024;
 
 /// Content of a lock file: the process that holds it.
@@ -75,7 +82,7 @@ pub enum LockError {
 /// A lock that the calling process holds. Dropping it releases the lock and leaves the file: only the lock counts.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: Arc<File>,
 }
 
 impl Lock {
@@ -100,8 +107,45 @@ impl Lock {
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(&text)?;
-        Ok(Lock { _file: file })
+        Ok(Lock {
+            file: Arc::new(file),
+        })
     }
+
+    /// Marker for the events that the holder handles.
+    pub fn event_mark(&self) -> EventMark {
+        EventMark(Some(Arc::clone(&self.file)))
+    }
+}
+
+/// Marks in a lock file which event the holder is handling. Without a file it marks nothing.
+#[derive(Debug, Clone, Default)]
+pub struct EventMark(Option<Arc<File>>);
+
+impl EventMark {
+    /// Names the event, [`Seq::ZERO`] for none. An error is of no consequence: the event is then looked for otherwise.
+    pub fn set(&self, event: Seq) {
+        if let Some(file) = &self.0 {
+            let mut mark = [0; 16];
+            mark[..8].copy_from_slice(&event.incarnation.to_be_bytes());
+            mark[8..].copy_from_slice(&event.n.to_be_bytes());
+            let _ = file.write_all_at(&mark, LONGEST);
+        }
+    }
+}
+
+/// Reads the instance that wrote a lock file and the event that it was handling, if there was one.
+pub fn marked_event(path: &Path) -> Option<(String, Seq)> {
+    let mut file = File::open(path).ok()?;
+    let (mut incarnation, mut n) = ([0; 8], [0; 8]);
+    file.read_exact_at(&mut incarnation, LONGEST).ok()?;
+    file.read_exact_at(&mut n, LONGEST + 8).ok()?;
+    let event = Seq {
+        incarnation: u64::from_be_bytes(incarnation),
+        n: u64::from_be_bytes(n),
+    };
+    let holder = read(&mut file).filter(|_| event != Seq::ZERO)?;
+    Some((holder.instance, event))
 }
 
 /// State of a lock file, as another process sees it.
@@ -134,7 +178,7 @@ pub fn inspect(path: &Path) -> io::Result<LockState> {
 fn read(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(text.trim_end_matches('\0')).ok()
 }
 
 /// Reads when a process started, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc(5)).
@@ -188,6 +232,33 @@ mod tests {
         drop(lock);
         assert_eq!(inspect(path).unwrap(), LockState::Free);
         Lock::take(path, &Holder::current()).unwrap();
+    }
+
+    #[test]
+    fn the_event_that_an_instance_handles_is_marked_behind_its_name() {
+        let path = &Scratch::new("mark").0;
+        let holder = Holder {
+            instance: "i1".into(),
+            ..Holder::current()
+        };
+        let lock = Lock::take(path, &holder).unwrap();
+        assert_eq!(marked_event(path), None);
+        let event = Seq {
+            incarnation: 3,
+            n: 1 << 40,
+        };
+        lock.event_mark().set(event);
+        assert_eq!(inspect(path).unwrap(), LockState::Held(holder.clone()));
+        assert_eq!(marked_event(path), Some(("i1".to_owned(), event)));
+        lock.event_mark().set(Seq::ZERO);
+        assert_eq!(marked_event(path), None);
+        EventMark::default().set(event);
+        lock.event_mark().set(event);
+        drop(lock);
+        let found = marked_event(path);
+        assert_eq!(found, Some(("i1".to_owned(), event)), "when it is dead");
+        let _lock = Lock::take(path, &holder).unwrap();
+        assert_eq!(marked_event(path), None, "of the one before");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use morph_api::lock::EventMark;
 use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::Transaction;
 use morph_api::supervisor::{Pong, Report, report};
@@ -87,6 +88,8 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
         pid: 1,
         keyspace: start.keyspace,
         chain: releases::chain(release, setup),
+        clock: None,
+        event_mark: EventMark::default(),
         unserved: start.alone,
     };
     let scribe = Scribe {
@@ -200,7 +203,8 @@ impl Instance {
             match output {
                 Output::Control(record) => {
                     if let (from_app::Record::TurnEnd(end), true) = (&record, self.accepts_itself) {
-                        let accepted = session::Accepted { turn: end.turn };
+                        let (turn, epoch) = (end.turn, end.epoch);
+                        let accepted = session::Accepted { turn, epoch };
                         inputs.push(Input::Control(to_app::Record::Accepted(accepted)));
                     }
                     if let Some(record) = shown(record) {

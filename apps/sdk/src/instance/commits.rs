@@ -2,7 +2,7 @@
 //!
 //! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile. Each
 //!    transaction names the turn that it follows, so that none is applied without those before it.
-//! 2. Committed, and all turns before it: the proxy may forget the event. With `durability = "async"` the store answers
+//! 2. Committed, and all turns before it: the proxy may forget the events. With `durability = "async"` the store answers
 //!    before a turn is on disk; such turns stay in flight until they are. A flush sends their transactions again: the
 //!    store answers a repeated transaction from the disk.
 //! 3. The store is away, or its disk is full: the turns are kept and sent again until their outcome is known. The one
@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use morph_api::manifest::Durability;
-use morph_api::session::{Durable, from_app};
+use morph_api::session::{Accepted, Durable, Rejected, from_app};
 use morph_api::store::{self, Reason, Seq, Transaction};
 use morph_store::{Refusal, op};
 
@@ -28,11 +28,18 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_
 
 impl<A: App> Instance<A> {
     /// Handles the proxy's acceptance: the turn's commands are on their way to the switches.
-    pub(super) fn accepted(&mut self, number: u64, out: &mut Vec<Output>) {
-        let is_it = |turn: &mut InFlightTurn| turn.follows + 1 == number;
+    pub(super) fn accepted(&mut self, accepted: &Accepted, out: &mut Vec<Output>) {
+        let &Accepted {
+            turn: number,
+            epoch,
+        } = accepted;
+        let is_it = |turn: &mut InFlightTurn| {
+            turn.follows + 1 == number && (epoch == 0 || turn.epoch == epoch)
+        };
         let Some(mut turn) = self.in_flight.accepting.take_if(is_it) else {
-            self.in_flight.abandoned.take_if(|turn| *turn == number);
-            tracing::debug!("the proxy accepted turn {number}, which is no longer in flight");
+            tracing::debug!(
+                "the proxy accepted turn {number} of epoch {epoch}, which is no longer in flight"
+            );
             return;
         };
         self.report_synced(std::mem::take(&mut turn.synced), out);
@@ -46,7 +53,7 @@ impl<A: App> Instance<A> {
         };
         let past = turn.seq().is_some_and(|seq| seq <= cursor);
         if past {
-            // The event's effects are durable already, and the proxy does not know yet.
+            // The events' effects are durable already, and the proxy does not know yet.
             out.push(durable(cursor));
         }
         if (past || turn.seq().is_none()) && turn.translation.writes.is_empty() {
@@ -58,10 +65,7 @@ impl<A: App> Instance<A> {
             // Turns before it are not sent yet: the store would refuse this one.
             turn.commit.stage = Stage::Unsent;
         } else {
-            let alone = turn
-                .delivery
-                .as_ref()
-                .is_some_and(|event| event.place.alone);
+            let alone = turn.deliveries.iter().any(|event| event.place.alone);
             let durability = match alone {
                 true => Durability::Sync,
                 false => self.config.manifest.durability,
@@ -99,19 +103,17 @@ impl<A: App> Instance<A> {
     }
 
     /// Handles the proxy's rejection: nothing of the turn was sent.
-    pub(super) fn rejected(
-        &mut self,
-        number: u64,
-        stale: bool,
-        message: &str,
-    ) -> Result<(), FatalError> {
-        let rejection = format!("the proxy rejected turn {number}: {message}");
-        if !stale {
+    pub(super) fn rejected(&mut self, rejected: &Rejected) -> Result<(), FatalError> {
+        let rejection = format!(
+            "the proxy rejected turn {}: {}",
+            rejected.turn, rejected.message
+        );
+        if !rejected.stale {
             return Err(FatalError(rejection));
         }
         tracing::info!("{rejection}");
-        if self.in_flight.abandoned == Some(number) {
-            self.in_flight.abandoned = None;
+        if matches!(&self.role, Role::Live(live) if live.epoch > rejected.epoch) {
+            // This instance has become live again meanwhile.
             return Ok(());
         }
         self.drop_unaccepted();
@@ -277,7 +279,6 @@ impl<A: App> Instance<A> {
                 // Further ones may have been applied, with their answers lost: only a new snapshot shows.
                 let mut turns = self.in_flight.committing.iter();
                 let outcome_unknown = turns.any(|turn| turn.commit.outcome_unknown);
-                self.in_flight.abandon_unaccepted();
                 for mut turn in self.in_flight.drain() {
                     self.undo(&mut turn);
                 }
@@ -333,7 +334,7 @@ impl<A: App> Instance<A> {
         let cursor = live.cursor;
         let place = self.queue.iter().take_while(|queued| queued.repeated);
         let place = place.count();
-        let handled = turns.into_iter().filter_map(|turn| turn.delivery);
+        let handled = turns.into_iter().flat_map(|turn| turn.deliveries);
         let handled = handled.filter(|delivery| delivery.place.seq > cursor);
         for (place, delivery) in (place..).zip(handled) {
             let delivery = Delivery {

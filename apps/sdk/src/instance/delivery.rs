@@ -34,6 +34,15 @@ pub(super) struct Delivery {
     pub(super) repeated: bool,
 }
 
+impl Delivery {
+    /// Whether other events may be handled in the same turn: it changes no channel, and the proxy awaits others with it.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.place.alone
+            && self.channel.is_none()
+            && !matches!(self.event, Some(Event::Resync { .. }))
+    }
+}
+
 /// Channel that came or went with an event.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ChannelChange {

@@ -64,20 +64,21 @@ pub(super) struct InFlightTurn {
     pub(super) epoch: u64,
     /// Turn number of the checkpoint before this turn.
     pub(super) follows: u64,
-    /// Event that the turn handled.
-    pub(super) delivery: Option<Delivery>,
+    /// Events that the turn handled, in order.
+    pub(super) deliveries: Vec<Delivery>,
     pub(super) journal: Journal,
     pub(super) translation: Translation,
     /// Switches that are in step once the turn is accepted.
     pub(super) synced: Vec<(Dpid, RuleDifference)>,
-    /// Reverted before the proxy accepted it; its event is to be handled again.
+    /// Reverted before the proxy accepted it; its events are to be handled again.
     pub(super) cancelled: bool,
     pub(super) commit: TurnCommit,
 }
 
 impl InFlightTurn {
+    /// Last event that the turn handled.
     pub(super) fn seq(&self) -> Option<Seq> {
-        self.delivery.as_ref().map(|delivery| delivery.place.seq)
+        self.deliveries.last().map(|delivery| delivery.place.seq)
     }
 }
 
@@ -85,21 +86,12 @@ impl InFlightTurn {
 #[derive(Debug, Clone, Default)]
 pub(super) struct InFlight {
     pub(super) accepting: Option<InFlightTurn>,
-    /// A turn of an earlier epoch that was unaccepted when this instance was paused or became live again. The proxy's
-    /// rejection is still to come, and says nothing about the present epoch.
-    pub(super) abandoned: Option<u64>,
     pub(super) committing: VecDeque<InFlightTurn>,
     /// Revision up to which all is on disk. The watch may know this before the answer to an earlier turn arrives.
     durable_to: u64,
 }
 
 impl InFlight {
-    /// Notes that the proxy's answer to the unaccepted turn, if there is one, says nothing about a later epoch.
-    pub(super) fn abandon_unaccepted(&mut self) {
-        let unaccepted = self.accepting.as_ref().map(|turn| turn.follows + 1);
-        self.abandoned = unaccepted.or(self.abandoned);
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.accepting.is_none() && self.committing.is_empty()
     }

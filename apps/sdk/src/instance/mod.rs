@@ -12,7 +12,7 @@
 //!
 //!   Live, with its view at the revision of the Resume, makes turns:
 //!
-//!     changes | rules | tick | event --> accepting -- Accepted --> committing --> durable
+//!     changes | rules | tick | events -> accepting -- Accepted --> committing --> durable
 //!                                        (one turn)               (some, in order; sent to the store
 //!                                                                  until it has answered)
 //! ```
@@ -23,11 +23,12 @@
 //! | `instructions` | instructions of morphd, and reports to it |
 //! | `watches`, `source_watch` | the view's sources in the store |
 //! | `primary`, `path` | the app's own rows, natively or through migrations |
-//! | `turns` | making turns |
+//! | `turns`, `batch` | making turns |
 //! | `in_flight`, `commits` | turns that were sent, until they are durable |
 //! | `switches` | the rules in each switch |
 //! | `shadow`, `losses` | the shadow in another schema version, and what going back from it would lose |
 
+mod batch;
 mod commits;
 mod delivery;
 mod in_flight;
@@ -50,6 +51,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use morph_api::lock::EventMark;
 use morph_api::manifest::Manifest;
 use morph_api::session::from_app;
 use morph_api::store::{Seq, watch_reply};
@@ -91,6 +93,10 @@ pub struct Config {
     pub keyspace: Option<u32>,
     /// Migrations that the release brings.
     pub chain: Chain,
+    /// Clock that ends a turn which lasts too long; absent where time stands still while the app works, as in tests.
+    pub clock: Option<fn() -> Instant>,
+    /// Mark of the event that the app is handling, which stays when the process dies.
+    pub event_mark: EventMark,
     /// True if no instance serves the app meanwhile. The instance is then ready once its view is loaded, and reads the
     /// switches once it is live.
     pub unserved: bool,
@@ -165,7 +171,7 @@ pub struct Instance<A: App> {
     announcement: Option<Announcement>,
     role: Role,
     in_flight: InFlight,
-    /// Unhandled events. The proxy delivers the next one once the one before was accepted: two at most.
+    /// Unhandled events, as many as the proxy delivers ahead.
     queue: VecDeque<Delivery>,
     /// Changes by others that the app was not told yet.
     changes: Option<Changes>,
@@ -226,10 +232,30 @@ impl<A: App> Instance<A> {
 
     /// Handles one input. Adds what the driver has to do to `out`.
     pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
-        if self.ended {
-            return;
+        self.handle_all([input], now, out);
+    }
+
+    /// Handles inputs that came together: events among them may be handled in one turn.
+    pub fn handle_all(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let mut inputs = inputs.into_iter();
+        let result = inputs.try_for_each(|input| match self.ended {
+            true => Ok(()),
+            false => self.take(input, now, out),
+        });
+        let result = result.and_then(|()| self.advance(now, out));
+        if let Err(FatalError(message)) = result {
+            self.fail(message, out);
         }
-        let result = match input {
+    }
+
+    /// Takes in one input, after which [`Instance::advance`] does what can be done.
+    fn take(&mut self, input: Input, now: Now, out: &mut Vec<Output>) -> Result<(), FatalError> {
+        match input {
             Input::SessionUp => {
                 self.session_up(out);
                 Ok(())
@@ -255,10 +281,6 @@ impl<A: App> Instance<A> {
                 self.exit(0, out);
                 Ok(())
             }
-        };
-        let result = result.and_then(|()| self.advance(now, out));
-        if let Err(FatalError(message)) = result {
-            self.fail(message, out);
         }
     }
 

@@ -33,7 +33,6 @@ impl<A: App> Instance<A> {
     /// Reverts the unaccepted turn. Accepted turns go on to the store; whoever is live next learns of them there.
     pub(super) fn session_down(&mut self) {
         self.drop_unaccepted();
-        self.in_flight.abandoned = None;
         self.stop();
         self.role = Role::Waiting;
         self.welcomed = false;
@@ -64,10 +63,8 @@ impl<A: App> Instance<A> {
         match record {
             Record::Welcome(welcome) => self.welcome(welcome),
             Record::Event(event) => self.deliver(event, now),
-            Record::Accepted(accepted) => self.accepted(accepted.turn, out),
-            Record::Rejected(rejected) => {
-                self.rejected(rejected.turn, rejected.stale, &rejected.message)?;
-            }
+            Record::Accepted(accepted) => self.accepted(&accepted, out),
+            Record::Rejected(rejected) => self.rejected(&rejected)?,
             Record::Resume(resume) => self.resume(&resume, now),
             Record::Quiesce(quiesce) => match &mut self.role {
                 Role::Live(live) if live.epoch == quiesce.epoch => live.quiesce = true,
@@ -147,7 +144,6 @@ impl<A: App> Instance<A> {
     }
 
     fn resume(&mut self, resume: &Resume, now: Now) {
-        self.in_flight.abandon_unaccepted();
         self.drop_unaccepted();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);

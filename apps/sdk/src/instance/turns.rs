@@ -1,22 +1,24 @@
-//! Turns: made of one input, accepted by the proxy, committed in the store.
+//! Turns: made of one input or of several events, accepted by the proxy, committed in the store.
 //!
-//! 1. The app handles the input: rows change in the view, packets are to be sent.
+//! 1. The app handles the input: rows change in the view, packets are to be sent. Events that wait are handled in the same
+//!    turn, until it has lasted for a while. One on which the app fails loses its own changes only.
 //! 2. The dirty groups of rules are computed again; differences from the switches in step become flow-mods.
 //! 3. Flow-mods, packet-outs and TurnEnd go to the proxy. An empty turn is not sent, unless it has handled an event.
 //!
 //! The way of a sent turn to the disk is in `commits`.
 
 use morph_api::session::{TurnEnd, from_app};
+use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
 use morph_openflow::rule::Difference;
 use morph_openflow::v13::{self, Message, NO_BUFFER};
 
+use super::batch::Batch;
 use super::delivery::{ChannelChange, Delivery};
 use super::in_flight::{InFlightTurn, TurnCommit};
 use super::switches::{FLOW_MOD, PACKET_OUT};
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
-use crate::turn::Journal;
 use crate::{App, Changes, Dpid, PacketOut};
 
 /// Input of the next turn. `Rules` is a turn without the app: rules are to be sent.
@@ -24,7 +26,7 @@ enum TurnInput {
     Rules,
     Tick,
     Changes(Changes),
-    Event(Box<Delivery>),
+    Events(Box<Delivery>),
 }
 
 impl<A: App> Instance<A> {
@@ -82,7 +84,7 @@ impl<A: App> Instance<A> {
         // A reverted turn's rules are wanted again in a moment: handle its event before they are removed from the
         // switches.
         if let Some(delivery) = self.queue.pop_front_if(|delivery| delivery.repeated) {
-            return Some(TurnInput::Event(Box::new(delivery)));
+            return Some(TurnInput::Events(Box::new(delivery)));
         }
         if let Some(changes) = self.changes.take() {
             return Some(TurnInput::Changes(changes));
@@ -95,7 +97,7 @@ impl<A: App> Instance<A> {
             return Some(TurnInput::Tick);
         }
         let delivery = self.queue.pop_front()?;
-        Some(TurnInput::Event(Box::new(delivery)))
+        Some(TurnInput::Events(Box::new(delivery)))
     }
 
     fn make(
@@ -104,38 +106,47 @@ impl<A: App> Instance<A> {
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), FatalError> {
-        let effects = match &input {
-            TurnInput::Rules => Effects::default(),
-            TurnInput::Tick => self.engine.turn(Cause::Tick, now.instant, now.wall),
-            TurnInput::Changes(changes) => {
-                let cause = Cause::Changed(changes);
-                self.engine.turn(cause, now.instant, now.wall)
+        let mut batch = Batch::new(self.config.clock);
+        match input {
+            TurnInput::Rules => {}
+            TurnInput::Tick => {
+                let effects = self.engine.turn(Cause::Tick, now.instant, now.wall);
+                batch.add("a tick", effects, &self.engine.tables);
             }
-            TurnInput::Event(delivery) => self.event(delivery, now),
-        };
-        let Effects {
-            journal,
-            mut packet_outs,
-            error,
-        } = effects;
-        if let Some(error) = error {
-            let what = match &input {
-                TurnInput::Event(delivery) => format!("event {}", delivery.place.seq),
-                TurnInput::Rules | TurnInput::Tick => "a tick".to_owned(),
-                TurnInput::Changes(_) => "changed tables".to_owned(),
-            };
-            tracing::error!("the app failed on {what}, and its changes are dropped: {error}");
+            TurnInput::Changes(changes) => {
+                let cause = Cause::Changed(&changes);
+                let effects = self.engine.turn(cause, now.instant, now.wall);
+                batch.add("changed tables", effects, &self.engine.tables);
+            }
+            TurnInput::Events(first) => self.events(*first, &mut batch, now),
         }
-        let delivery = match input {
-            TurnInput::Event(delivery) => Some(*delivery),
-            TurnInput::Rules | TurnInput::Tick | TurnInput::Changes(_) => None,
-        };
-        if delivery.as_ref().is_some_and(|delivery| delivery.repeated) {
-            packet_outs.clear();
-        }
-        self.primary.note(journal.keys(), &self.engine.tables);
+        self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle();
-        self.send(delivery, journal, packet_outs, out)
+        self.send(batch, out)
+    }
+
+    /// Has the app handle an event, and those that wait behind it as long as the turn takes them.
+    fn events(&mut self, first: Delivery, batch: &mut Batch, now: Now) {
+        let mut next = Some(first);
+        while let Some(delivery) = next {
+            self.config.event_mark.set(delivery.place.seq);
+            let mut effects = self.event(&delivery, now);
+            if delivery.repeated {
+                // They have left already.
+                effects.packet_outs.clear();
+            }
+            let what = format_args!("event {}", delivery.place.seq);
+            batch.add(what, effects, &self.engine.tables);
+            batch.deliveries.push(delivery);
+            next = self.queue.pop_front_if(|next| batch.takes(next));
+        }
+        // What follows, none of them alone is to blame for.
+        self.config.event_mark.set(Seq::ZERO);
+        // A row may have its value of before again.
+        let tables = &self.engine.tables;
+        batch
+            .journal
+            .retain(|(table, key), before| tables.get(None, table, key) != before.as_ref());
     }
 
     /// Brings the switches in line with an event, then lets the app handle it.
@@ -162,13 +173,7 @@ impl<A: App> Instance<A> {
         effects
     }
 
-    fn send(
-        &mut self,
-        delivery: Option<Delivery>,
-        journal: Journal,
-        packet_outs: Vec<PacketOut>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), FatalError> {
+    fn send(&mut self, batch: Batch, out: &mut Vec<Output>) -> Result<(), FatalError> {
         let Role::Live(live) = &self.role else {
             return Ok(());
         };
@@ -184,18 +189,20 @@ impl<A: App> Instance<A> {
                 synced.push((dpid, counts(&difference)));
             }
         }
-        self.packet_outs(packet_outs, &mut commands);
+        self.packet_outs(batch.packet_outs, &mut commands);
+        let journal = batch.journal;
         let translation = self.primary.translate(&journal, &self.engine.tables)?;
         if let Some(shadow) = &mut self.shadow {
             shadow.touch(&translation.touched);
         }
-        if commands.is_empty() && translation.writes.is_empty() && delivery.is_none() {
+        if commands.is_empty() && translation.writes.is_empty() && batch.deliveries.is_empty() {
             self.report_synced(synced, out);
             return Ok(());
         }
         out.append(&mut commands);
         // The store keeps the cursor; the proxy is told once that an event was handled.
-        let event = delivery.as_ref().filter(|delivery| !delivery.repeated);
+        let last = batch.deliveries.last();
+        let event = last.filter(|delivery| !delivery.repeated);
         out.push(Output::Control(from_app::Record::TurnEnd(TurnEnd {
             epoch,
             turn: follows + 1,
@@ -204,7 +211,7 @@ impl<A: App> Instance<A> {
         self.in_flight.accepting = Some(InFlightTurn {
             epoch,
             follows,
-            delivery,
+            deliveries: batch.deliveries,
             journal,
             translation,
             synced,

@@ -34,7 +34,7 @@ const QUEUE: usize = 16;
 /// Deadline for the last records to leave.
 const CLOSING: Duration = Duration::from_millis(500);
 /// Exit status after a panic of the app, which is also Rust's own.
-const PANICKED: u8 = 101;
+pub(super) const PANICKED: u8 = 101;
 
 /// An instance and its tasks; dropping it stops them.
 #[derive(Debug)]
@@ -117,18 +117,16 @@ impl<A: App> Driver<A> {
                     return 1;
                 }
             };
-            for input in inputs {
-                let instance = &mut self.instance;
-                // After a panic of the app the process ends, and nothing of that turn goes out.
-                let result = catch_unwind(AssertUnwindSafe(|| {
-                    if let Err(failed) = fail::point(&self.fail_point) {
-                        instance.fail(failed.to_string(), &mut out);
-                    }
-                    instance.handle(input, now(), &mut out);
-                }));
-                if result.is_err() {
-                    return PANICKED;
+            let instance = &mut self.instance;
+            // After a panic of the app the process ends, and nothing of that turn goes out.
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                if let Err(failed) = fail::point(&self.fail_point) {
+                    instance.fail(failed.to_string(), &mut out);
                 }
+                instance.handle_all(inputs, now(), &mut out);
+            }));
+            if result.is_err() {
+                return PANICKED;
             }
         }
     }

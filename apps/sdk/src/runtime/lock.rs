@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use morph_api::lock::{Holder, Lock, LockError};
+use morph_api::lock::{EventMark, Holder, Lock, LockError};
 use morph_api::manifest::Manifest;
 
 /// Lock of one instance; dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct InstanceLock {
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
+    /// Whether the file stays, for morphd to read which event was being handled.
+    stays: bool,
 }
 
 impl InstanceLock {
@@ -28,15 +30,31 @@ impl InstanceLock {
             instance: instance.to_owned(),
             ..Holder::current()
         };
-        let _lock = Lock::take(&path, &holder)?;
-        Ok(InstanceLock { path, _lock })
+        let lock = Lock::take(&path, &holder)?;
+        Ok(InstanceLock {
+            path,
+            lock,
+            stays: false,
+        })
+    }
+
+    /// Marker for the event that is being handled.
+    pub(super) fn event_mark(&self) -> EventMark {
+        self.lock.event_mark()
+    }
+
+    /// Leaves the file after the end, as a process does that is killed.
+    pub(super) fn leave(mut self) {
+        self.stays = true;
     }
 }
 
 impl Drop for InstanceLock {
     fn drop(&mut self) {
         // A file that stays is harmless: nobody holds its lock.
-        let _ = std::fs::remove_file(&self.path);
+        if !self.stays {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

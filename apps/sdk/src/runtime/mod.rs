@@ -82,6 +82,8 @@ fn start<A: App>(
         node: flags.node.clone(),
         pid: std::process::id(),
         keyspace: flags.keyspace,
+        clock: Some(std::time::Instant::now),
+        event_mark: lock.event_mark(),
         unserved: is_set(ALONE),
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
@@ -96,6 +98,8 @@ fn start<A: App>(
         anyhow::Ok(driver.run().await)
     });
     runtime.shutdown_background();
-    drop(lock);
+    if matches!(status, Ok(driver::PANICKED)) {
+        lock.leave();
+    }
     status
 }

@@ -130,8 +130,8 @@ impl Session {
         let from_app::Record::TurnEnd(end) = self.control().await else {
             panic!("no turn");
         };
-        let turn = end.turn;
-        let accepted = to_app::Record::Accepted(session::Accepted { turn });
+        let (turn, epoch) = (end.turn, end.epoch);
+        let accepted = to_app::Record::Accepted(session::Accepted { turn, epoch });
         self.put([accepted], None).await;
     }
 

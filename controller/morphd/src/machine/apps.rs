@@ -121,6 +121,7 @@ fn next_step(state: &mut State, app: &str, step: TakeoverStep) {
             let call = Call::Suspect {
                 app: name.clone(),
                 instance: death.instance.clone(),
+                handling: None,
             };
             state.outbox.call(call, Purpose::Suspect { app: name });
         }

@@ -130,7 +130,12 @@ pub enum Call {
         order: Order,
     },
     /// Ask which event an instance died with: `Suspect`.
-    Suspect { app: String, instance: InstanceId },
+    Suspect {
+        app: String,
+        instance: InstanceId,
+        /// Event that it was handling; the driver knows, where the instance left word of it.
+        handling: Option<Seq>,
+    },
     /// Queue a quarantined event again: `Retried`.
     Retry(RetryRequest),
     /// Tell the proxy which apps are present: `Done`.

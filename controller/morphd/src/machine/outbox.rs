@@ -501,6 +501,7 @@ mod tests {
         let call = Call::Suspect {
             app: "router".into(),
             instance: "a".into(),
+            handling: None,
         };
         let limit = Limit::GiveUp(Duration::from_secs(1));
         let app = || "router".to_owned();

@@ -183,9 +183,13 @@ impl Parties {
                 let done = self.proxy.instruct(&app, &instance, order).await;
                 Answer::Done(done.map_err(message))
             }
-            Call::Suspect { app, instance } => {
+            Call::Suspect {
+                app,
+                instance,
+                handling,
+            } => {
                 // A proxy that is away has lost its events, and those that come after it are others.
-                let suspect = self.proxy.suspect(&app, &instance).await;
+                let suspect = self.proxy.suspect(&app, &instance, handling).await;
                 Answer::Suspect(suspect.unwrap_or_default())
             }
             Call::Retry(request) => Answer::Retried(match self.proxy.retry(request).await {

@@ -1,6 +1,6 @@
 //! App instances as processes: started, adopted, ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use morph_api::lock::{self, Holder, LockState};
 use morph_api::manifest::Manifest;
+use morph_api::store::Seq;
 use morph_api::supervisor::{Stop, instruction};
 use rustix::process::{Resource, Signal};
 use semver::Version;
@@ -28,6 +29,9 @@ const TO_TERM: Duration = Duration::from_secs(1);
 /// Time from SIGTERM to SIGKILL.
 const TO_KILL: Duration = Duration::from_secs(2);
 
+/// Most dead instances whose event is known: morphd asks about each once, soon after its death.
+const MARKED: usize = 64;
+
 struct Child {
     app: String,
     process: Arc<Process>,
@@ -37,6 +41,8 @@ struct Child {
 
 pub(super) struct Children {
     all: HashMap<InstanceId, Child>,
+    /// Events that instances were handling when they died, the last ones of these.
+    marked: VecDeque<(InstanceId, Seq)>,
     /// Users of the apps; none: instances run as morphd does.
     users: Option<AppUsers>,
 }
@@ -45,6 +51,7 @@ impl Children {
     pub(super) fn new(users: Option<AppUsers>) -> Self {
         Children {
             all: HashMap::new(),
+            marked: VecDeque::new(),
             users,
         }
     }
@@ -164,6 +171,7 @@ impl Children {
             match lock::inspect(&path) {
                 Ok(LockState::Held(holder)) => found.extend(self.adopt_one(&path, &holder, post)),
                 Ok(LockState::Free) => {
+                    self.note_marked(&path);
                     let _ = std::fs::remove_file(&path);
                 }
                 Ok(LockState::Unnamed) => {
@@ -210,13 +218,32 @@ impl Children {
         let Some(child) = self.all.remove(id) else {
             return ending.to_string();
         };
+        let lock = lock_file(settings, &child.app, id);
+        self.note_marked(&lock);
         // An instance that ended by itself has done so. The name was its own, and no other instance gets it.
-        let _ = std::fs::remove_file(lock_file(settings, &child.app, id));
+        let _ = std::fs::remove_file(lock);
         let log = crate::log::path(&settings.state_dir, &child.app);
         match crate::log::last_message(&log, child.log_since, ending.panicked()) {
             Some(words) if ending != Ending::Killed(9) => format!("{ending}: {words}"),
             Some(_) | None => ending.to_string(),
         }
+    }
+
+    /// Keeps the event that a dead instance was handling by its lock file, if it was handling one.
+    fn note_marked(&mut self, lock: &Path) {
+        if let Some(marked) = lock::marked_event(lock) {
+            self.marked.push_back(marked);
+            if self.marked.len() > MARKED {
+                self.marked.pop_front();
+            }
+        }
+    }
+
+    /// Event that a dead instance was handling.
+    pub(super) fn marked_event(&self, instance: &str) -> Option<Seq> {
+        let mut marked = self.marked.iter();
+        let (_, event) = marked.find(|(died, _)| died == instance)?;
+        Some(*event)
     }
 
     /// Ends an instance: told first, then SIGTERM, then SIGKILL.

@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tonic::Code;
 
 use crate::config::Settings;
+use crate::machine::call::Call;
 use crate::machine::liveness::{ProbeOutcome, Watch, WatchOutput};
 use crate::machine::outbox::NodeOutput;
 use crate::machine::{InstanceId, Node, NodeInput, Observed};
@@ -200,7 +201,15 @@ impl Supervisor {
 
     fn carry_out(&mut self, output: NodeOutput) -> Option<NodeInput> {
         match output {
-            NodeOutput::Call(id, call) => self.calls.begin(id, call, &self.post),
+            NodeOutput::Call(id, mut call) => {
+                if let Call::Suspect {
+                    instance, handling, ..
+                } = &mut call
+                {
+                    *handling = self.children.marked_event(instance);
+                }
+                self.calls.begin(id, call, &self.post);
+            }
             NodeOutput::Abandon(id) => self.calls.abandon(id),
             NodeOutput::Spawn(spawn) => {
                 return Some(self.children.spawn(spawn, &self.settings, &self.post));

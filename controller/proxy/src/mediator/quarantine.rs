@@ -15,7 +15,7 @@ impl Mediator {
             .app_id(&request.app)
             .ok_or_else(|| unknown_app(&request.app))?;
         let slot = self.slots.get(&app);
-        let suspect = slot.and_then(|slot| slot.suspect(&request.instance));
+        let suspect = slot.and_then(|slot| slot.suspect(&request.instance, request.handling));
         let reply = suspect.map_or_else(SuspectReply::default, |(queued, seq)| SuspectReply {
             seq: Some(seq),
             event: Some(unplaced(queued)),

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use morph_api::session::{Hello, ToApp, TurnEnd, to_app};
-use morph_api::store::Seq;
 use morph_api::{Records, put_control, put_message};
 use morph_openflow::frame;
 
@@ -65,8 +64,8 @@ impl ChannelSnapshot {
 #[derive(Debug, Clone)]
 pub(super) struct FullChannels {
     pub(super) channels: Vec<u32>,
-    /// Number and event of the turn that is accepted once the channels have room; `None` for read requests.
-    pub(super) turn: Option<(u64, Option<Seq>)>,
+    /// Turn that is accepted once the channels have room; `None` for read requests.
+    pub(super) turn: Option<TurnEnd>,
 }
 
 impl Session {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use morph_api::PROTOCOL;
 use morph_api::Records;
 use morph_api::session::{self, Pipeline, SwitchUp, Welcome, event, to_app};
-use morph_api::store::Seq;
 use morph_api::supervisor::{Attached, InstanceReport, SessionRefused, observation};
 
 use super::session::ChannelSnapshot;
@@ -469,13 +468,5 @@ pub(super) fn attached(hello: &session::Hello) -> Attached {
         instance: hello.instance.clone(),
         release: hello.release.clone(),
         pid: hello.pid,
-    }
-}
-
-pub(super) fn turn_accepted(session: u64, turn: u64, event: Option<Seq>) -> SlotInput {
-    SlotInput::TurnAccepted {
-        session,
-        turn,
-        event,
     }
 }

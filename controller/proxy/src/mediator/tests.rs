@@ -317,8 +317,8 @@ fn an_app_that_is_added_later_gets_the_connected_switches() {
             "1: event 1 resync 0",
             "1: accepted 1",
             "1: event 2 up 7",
-            "1: accepted 2",
             "1: event 3 up 8",
+            "1: accepted 2",
             "1: accepted 3"
         ]
     );
@@ -365,7 +365,8 @@ fn a_turn_is_accepted_when_its_channels_have_room() {
     bench.writes = false;
     bench.turn(3, 5 << 20);
     bench.packet_in(1);
-    assert_eq!(bench.received(), ["1: event 3 message"], "not yet");
+    let delivered = ["1: event 3 message", "1: event 4 message"];
+    assert_eq!(bench.received(), delivered, "not yet");
     assert!(bench.wire.len() > 80, "but it is on its way");
     // Later turns wait behind it.
     bench.turn(0, 0);
@@ -374,10 +375,7 @@ fn a_turn_is_accepted_when_its_channels_have_room() {
         conn: 1,
         bytes: 2 << 20,
     });
-    assert_eq!(
-        bench.received(),
-        ["1: accepted 3", "1: event 4 message", "1: accepted 4"]
-    );
+    assert_eq!(bench.received(), ["1: accepted 3", "1: accepted 4"]);
 }
 
 #[test]
@@ -402,7 +400,7 @@ fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
         "{:?}",
         bench.others
     );
-    assert_eq!(bench.received()[..1], ["1: accepted 4"]);
+    assert!(bench.received().contains(&"1: accepted 4".to_owned()));
     let slots = bench
         .mediator
         .slots
@@ -458,15 +456,19 @@ fn a_session_that_its_instance_closed_is_freed() {
 #[test]
 fn losses_beyond_the_quota_are_reported_in_order() {
     let mut bench = Bench::live(1000);
+    // An app that takes so long is given one event at a time.
+    bench.packet_in(1);
+    bench.later(SECOND);
+    bench.answer(3);
     for _ in 0..9 {
         bench.packet_in(1);
     }
     bench.received();
-    for n in 3..9 {
+    for n in 4..10 {
         bench.answer(n);
     }
     let received = bench.received();
-    assert_eq!(received[0], "1: accepted 3");
+    assert_eq!(received[0], "1: accepted 4");
     let lost = received
         .iter()
         .position(|received| received.contains("lost"))
@@ -479,7 +481,7 @@ fn losses_beyond_the_quota_are_reported_in_order() {
         .next()
         .unwrap()
         .report(bench.now);
-    assert_eq!(slot.events, 2 + 9);
+    assert_eq!(slot.events, 3 + 9);
     assert!(
         received[lost].contains(&format!("lost {} of", slot.lost)),
         "{received:?}"

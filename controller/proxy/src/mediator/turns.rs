@@ -14,7 +14,6 @@ use morph_openflow::Header;
 use prost::Message as _;
 
 use super::session::{FullChannels, TURN};
-use super::sessions::turn_accepted;
 use super::*;
 use crate::channel::{Expects, Requester};
 use crate::command::{self, CommandKind};
@@ -228,18 +227,18 @@ impl Mediator {
             .and_then(|permit| Ok((permit, self.check(app, end.epoch, &commands)?)));
         let (permit, kinds) = match checked {
             Ok(checked) => checked,
-            Err(rejection) => return self.reject(id, app, end.turn, rejection),
+            Err(rejection) => return self.reject(id, app, &end, rejection),
         };
         let event = end.event;
         let channels = self.forward_turn(id, app, commands, &kinds, permit, now);
         self.feed_slot(app, SlotInput::Forwarded { event }, now, out);
         if channels.is_empty() {
-            return self.feed_slot(app, turn_accepted(id, end.turn, event), now, out);
+            return self.accept(id, app, end, now, out);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.blocked_by = Some(FullChannels {
                 channels,
-                turn: Some((end.turn, event)),
+                turn: Some(end),
             });
         }
     }
@@ -273,7 +272,12 @@ impl Mediator {
         commands.iter().enumerate().map(check).collect()
     }
 
-    fn reject(&mut self, id: u64, app: u8, turn: u64, rejection: Rejection) {
+    fn accept(&mut self, id: u64, app: u8, turn: TurnEnd, now: Instant, out: &mut Vec<Output>) {
+        let accepted = SlotInput::TurnAccepted { session: id, turn };
+        self.feed_slot(app, accepted, now, out);
+    }
+
+    fn reject(&mut self, id: u64, app: u8, end: &TurnEnd, rejection: Rejection) {
         if let Some(slot) = self.slots.get_mut(&app) {
             slot.forwarded.rejected += 1;
         }
@@ -283,11 +287,13 @@ impl Mediator {
             .map(Session::name)
             .unwrap_or_default();
         let (stale, message) = (rejection.stale, rejection.message);
+        let (turn, epoch) = (end.turn, end.epoch);
         tracing::warn!(instance = %name, turn, stale, "turn rejected: {message}");
         let rejected = Rejected {
             turn,
             stale,
             message,
+            epoch,
         };
         self.send(id, to_app::Record::Rejected(rejected));
     }
@@ -357,8 +363,8 @@ impl Mediator {
             return;
         }
         let turn = session.blocked_by.take().and_then(|blocked| blocked.turn);
-        if let (Some((turn, event)), Some(app)) = (turn, session.app) {
-            self.feed_slot(app, turn_accepted(id, turn, event), now, out);
+        if let (Some(turn), Some(app)) = (turn, session.app) {
+            self.accept(id, app, turn, now, out);
         }
         self.process_records(id, now, out);
     }

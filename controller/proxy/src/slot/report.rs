@@ -60,7 +60,7 @@ impl Slot {
             SlotState::Empty { .. } => false,
         };
         let (answered, answer_us) = match &self.state {
-            SlotState::Live(live) | SlotState::Draining(live, _) => (live.answered, live.answer_us),
+            SlotState::Live(live) | SlotState::Draining(live, _) => live.window.answers(),
             SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => (0, 0),
         };
         morph_api::supervisor::Slot {

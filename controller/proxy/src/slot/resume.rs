@@ -1,5 +1,6 @@
 //! Start of a live instance, and its loss.
 
+use super::suspects::only;
 use super::*;
 
 impl Slot {
@@ -135,12 +136,8 @@ impl Slot {
         self.state = SlotState::Live(LiveInstance {
             session,
             instance: plan.instance,
-            unanswered: None,
-            next: self.backlog.first(),
+            window: Window::new(self.backlog.first()),
             gate,
-            delivered_at: None,
-            answered: 0,
-            answer_us: 0,
         });
     }
 
@@ -157,14 +154,14 @@ impl Slot {
         self.state = match std::mem::replace(&mut self.state, SlotState::Empty { since: None }) {
             SlotState::Live(live) if live.session == session => {
                 was_live = true;
-                in_flight = live.unanswered;
+                in_flight = only(live.window.unanswered());
                 self.suspects.record_death(&live, &self.backlog);
                 live.abandon_gate("its session ended", out);
                 SlotState::Empty { since: Some(now) }
             }
             SlotState::Draining(live, mut hold) if live.session == session => {
                 was_live = true;
-                in_flight = live.unanswered;
+                in_flight = only(live.window.unanswered());
                 self.suspects.record_death(&live, &self.backlog);
                 hold.session = None;
                 hold.answer(Outcome::Gone, None, out);

@@ -1,16 +1,28 @@
 //! Suspects of a death: names the poison event, and delivers suspects singly until they are past.
 //!
-//! An event is to blame if it alone was in flight (delivered and not durable). Of several in-flight events the last one is
-//! the likely culprit, since the turns of the others had been accepted. It is delivered once all before it are durable, and
-//! nothing follows it until it is durable itself. If the app dies again before that, with several in flight, one of the
-//! others is to blame (the store may reject a turn): then each of them waits until the one before it is durable.
+//! An event is to blame if the instance says that it was handling it, or if it alone was in flight (delivered and not
+//! durable). Of several in-flight events the unanswered ones
+//! are suspects, since the turns of the others had been accepted; where all are answered, the last one is. Each suspect is
+//! delivered once all before it are durable, and nothing follows it until it is durable itself. If the app dies again before
+//! that, with several in flight, one of the others is to blame (the store may reject a turn): then each of them waits until
+//! the one before it is durable.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::*;
 
 /// Limit of remembered retries: after a restart morphd repeats only the last ones.
 const RETRIES: usize = 256;
+
+/// Live instance that was lost, and its events.
+#[derive(Debug, Clone)]
+struct Death {
+    instance: String,
+    /// Events that were delivered and not durable; those of them that were unanswered.
+    in_flight: Range<u64>,
+    unanswered: Range<u64>,
+}
 
 /// Deaths of live instances, and the suspected events.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +31,7 @@ pub(super) struct Suspects {
     last_suspect: Option<u64>,
     /// First event that is delivered singly.
     alone_from: u64,
-    /// Live instance that was lost last, and its only in-flight event.
-    last_death: Option<(String, Option<u64>)>,
+    last_death: Option<Death>,
     /// Retried events and their sequence numbers.
     retries: VecDeque<((String, u64), Seq)>,
 }
@@ -52,41 +63,61 @@ impl Suspects {
             let again = self
                 .last_suspect
                 .is_some_and(|last_suspect| in_flight.start <= last_suspect);
+            let unanswered = live.window.unanswered();
+            let suspect = match unanswered.is_empty() {
+                true => last,
+                false => unanswered.start,
+            };
             self.alone_from = match again {
                 true if in_flight.start < last => in_flight.start,
                 true => self.alone_from.min(last),
-                false => last,
+                false => suspect,
             };
             self.last_suspect = self.last_suspect.max(Some(last));
         }
-        self.last_death = Some((live.instance.clone(), only(in_flight)));
+        self.last_death = Some(Death {
+            instance: live.instance.clone(),
+            in_flight,
+            unanswered: live.window.unanswered(),
+        });
     }
 }
 
-fn only(in_flight: std::ops::Range<u64>) -> Option<u64> {
+/// The one number in a range, if it has exactly one.
+pub(super) fn only(in_flight: Range<u64>) -> Option<u64> {
     (in_flight.end == in_flight.start + 1).then_some(in_flight.start)
 }
 
 impl LiveInstance {
     /// Returns the events that are delivered and not durable.
-    fn in_flight(&self, backlog: &Backlog) -> std::ops::Range<u64> {
-        backlog.first()..self.next
+    fn in_flight(&self, backlog: &Backlog) -> Range<u64> {
+        backlog.first()..self.window.next()
     }
 }
 
 impl Slot {
-    /// Returns the event to blame for the death of an instance, whose session may still seem open.
-    pub(crate) fn suspect(&self, instance: &str) -> Option<(&QueuedEvent, Seq)> {
-        let n = match (&self.state, &self.suspects.last_death) {
+    /// Returns the event to blame for the death of an instance, whose session may still seem open: the one that it was
+    /// `handling`, where that is known, else the only one in flight.
+    pub(crate) fn suspect(
+        &self,
+        instance: &str,
+        handling: Option<Seq>,
+    ) -> Option<(&QueuedEvent, Seq)> {
+        let (in_flight, unanswered) = match (&self.state, &self.suspects.last_death) {
             (SlotState::Live(live) | SlotState::Draining(live, _), _)
                 if live.instance == instance =>
             {
-                only(live.in_flight(&self.backlog))
+                (live.in_flight(&self.backlog), live.window.unanswered())
             }
-            (_, Some((died, n))) if died == instance => *n,
-            _ => None,
+            (_, Some(death)) if death.instance == instance => {
+                (death.in_flight.clone(), death.unanswered.clone())
+            }
+            _ => return None,
         };
-        self.queued(n?)
+        let incarnation = self.backlog.incarnation();
+        let is_one = |seq: &Seq| seq.incarnation == incarnation && unanswered.contains(&seq.n);
+        let handled = handling.filter(is_one).map(|seq| seq.n);
+        self.queued(handled.or_else(|| only(in_flight))?)
     }
 
     pub(super) fn retry(&mut self, retry: Retry, now: Instant, out: &mut Vec<SlotOutput>) {

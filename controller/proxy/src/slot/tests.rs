@@ -1,5 +1,6 @@
 //! Tests of the slot by tables of inputs: outputs and their order.
 
+mod batches;
 mod suspects;
 
 use bytes::Bytes;
@@ -63,15 +64,24 @@ impl Bench {
         self.put(SlotInput::Resume(resume(Some(9), session, epoch, cursor)))
     }
 
-    /// Forwards and accepts a turn for the event.
+    /// Forwards and accepts a turn for the event, after a time in which a slow app handles one event.
     fn answer(&mut self, session: u64, n: u64) -> Vec<String> {
+        self.now += Duration::from_millis(5);
+        self.answer_at_once(session, n)
+    }
+
+    /// Forwards and accepts a turn for all unanswered events up to this one.
+    fn answer_at_once(&mut self, session: u64, n: u64) -> Vec<String> {
         let event = Some(seq(n));
         self.put(SlotInput::Forwarded { event });
-        self.put(SlotInput::TurnAccepted {
-            session,
-            turn: n,
-            event,
-        })
+        self.accept(session, n, event)
+    }
+
+    /// Accepts a turn of the present epoch with this number.
+    fn accept(&mut self, session: u64, turn: u64, event: Option<Seq>) -> Vec<String> {
+        let epoch = self.slot.epoch;
+        let turn = TurnEnd { epoch, turn, event };
+        self.put(SlotInput::TurnAccepted { session, turn })
     }
 
     fn durable(&mut self, n: u64) -> Vec<String> {
@@ -204,12 +214,7 @@ fn a_turn_without_event_opens_no_window() {
     bench.packet_in();
     bench.packet_in();
     assert_eq!(bench.permit_turn(1, 1, 0), PASS);
-    let accepted = SlotInput::TurnAccepted {
-        session: 1,
-        turn: 8,
-        event: None,
-    };
-    assert_eq!(bench.put(accepted), ["1: accepted 8"]);
+    assert_eq!(bench.accept(1, 8, None), ["1: accepted 8"]);
 }
 
 #[test]
@@ -360,16 +365,24 @@ fn a_turn_written_when_the_epoch_ends_counts_as_accepted() {
     bench.put(SlotInput::Forwarded { event });
     bench.lose(1);
     bench.resume(2, 2, seq(1));
-    let late = SlotInput::TurnAccepted {
-        session: 1,
-        turn: 2,
-        event,
-    };
     assert!(
-        bench.put(late).is_empty(),
+        bench.accept(1, 2, event).is_empty(),
         "not reported to the new instance"
     );
     assert_eq!(bench.permit_turn(2, 2, 2), WITHOUT_PACKET_OUTS);
+    // The same instance, live again.
+    bench.resume(2, 3, seq(1));
+    let late = TurnEnd {
+        epoch: 2,
+        turn: 2,
+        event,
+    };
+    let late = SlotInput::TurnAccepted {
+        session: 2,
+        turn: late,
+    };
+    assert!(bench.put(late).is_empty());
+    assert_eq!(bench.permit_turn(2, 3, 2), WITHOUT_PACKET_OUTS);
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl Instance {
 
     pub(crate) async fn accepted(&mut self) -> u64 {
         match self.control().await {
-            to_app::Record::Accepted(Accepted { turn }) => turn,
+            to_app::Record::Accepted(Accepted { turn, .. }) => turn,
             other => panic!("not accepted: {other:?}"),
         }
     }

@@ -50,9 +50,17 @@ pub(super) fn request(call: &Call) -> Option<(ControlRequest, Kind)> {
             };
             (ControlRequest::Instruct(instruct), Kind::Instruct)
         }
-        Call::Suspect { app, instance } => {
-            let (app, instance) = (app.clone(), instance.clone());
-            let suspect = SuspectRequest { app, instance };
+        Call::Suspect {
+            app,
+            instance,
+            handling,
+        } => {
+            let (app, instance, handling) = (app.clone(), instance.clone(), *handling);
+            let suspect = SuspectRequest {
+                app,
+                instance,
+                handling,
+            };
             (ControlRequest::Suspect(suspect), Kind::Suspect)
         }
         Call::Retry(retry) => (ControlRequest::Retry(retry.clone()), Kind::Retry),

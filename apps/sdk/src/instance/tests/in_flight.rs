@@ -173,6 +173,7 @@ fn a_rejected_turn_ends_it_unless_it_is_stale() {
             turn: 2,
             stale,
             message: "for the test".into(),
+            epoch: 1,
         }));
         let ended = world.sent.last() == Some(&Output::Exit(1));
         assert_eq!(ended, !stale);
@@ -192,6 +193,7 @@ fn a_stale_turn_of_an_earlier_epoch_does_not_pause_an_instance_that_is_live_agai
         turn: 2,
         stale: true,
         message: "for the test".into(),
+        epoch: 1,
     }));
     let before = world.words().len();
     world.packet([1, 2, 4]);

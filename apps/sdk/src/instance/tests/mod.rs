@@ -1,6 +1,7 @@
 //! The machine with a real store's core, and with a proxy and a switch that are a few lines each.
 
 pub(crate) mod app;
+mod batches;
 mod chains;
 mod costs;
 mod in_flight;

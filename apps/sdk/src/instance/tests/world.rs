@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use morph_api::lock::EventMark;
 use morph_api::manifest::Manifest;
 use morph_api::session::{self, event, from_app, to_app};
 use morph_api::store::ended::Why;
@@ -218,6 +219,8 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         pid: 1,
         keyspace: None,
         chain: Chain::of::<M>(2),
+        clock: None,
+        event_mark: EventMark::default(),
         unserved: false,
     }
 }
@@ -374,10 +377,20 @@ impl<A: App> World<A> {
         self.news();
     }
 
+    /// Feeds inputs that come together.
+    pub(super) fn feed_all(&mut self, inputs: Vec<Input>) {
+        self.feed_together(inputs);
+        self.news();
+    }
+
     fn feed_one(&mut self, input: Input) {
+        self.feed_together(vec![input]);
+    }
+
+    fn feed_together(&mut self, inputs: Vec<Input>) {
         let mut out = Vec::new();
         let (now, began) = (self.at(), Instant::now());
-        self.instance.handle(input, now, &mut out);
+        self.instance.handle_all(inputs, now, &mut out);
         self.spent += began.elapsed();
         self.carry_out(out);
     }
@@ -601,7 +614,8 @@ impl<A: App> World<A> {
             self.apply(&flow_mod);
             self.flow_mods.push(flow_mod);
         }
-        self.control(to_app::Record::Accepted(session::Accepted { turn }));
+        let epoch = self.store.checkpoint().epoch;
+        self.control(to_app::Record::Accepted(session::Accepted { turn, epoch }));
     }
 
     fn apply(&mut self, flow_mod: &FlowMod) {

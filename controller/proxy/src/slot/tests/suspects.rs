@@ -3,8 +3,8 @@
 use super::*;
 
 impl Bench {
-    fn suspect(&self, session: u64) -> Option<u64> {
-        let suspect = self.slot.suspect(&format!("i{session}"));
+    pub(super) fn suspect(&self, session: u64) -> Option<u64> {
+        let suspect = self.slot.suspect(&format!("i{session}"), None);
         suspect.map(|(_, seq)| seq.n)
     }
 
@@ -42,6 +42,29 @@ fn a_death_counts_against_the_one_event_that_is_not_durable() {
     assert_eq!((bench.suspect(2), bench.suspect(1)), (Some(3), None));
     bench.resume(3, 3, seq(3));
     assert_eq!(bench.suspect(2), None, "quarantined, or durable after all");
+}
+
+#[test]
+fn a_death_counts_against_the_event_that_the_instance_was_handling() {
+    let mut bench = Bench::fast();
+    bench.packet_ins(4);
+    bench.answer_at_once(1, 2);
+    for _ in 0..2 {
+        let suspect = |seq| bench.slot.suspect("i1", Some(seq)).map(|(_, seq)| seq.n);
+        assert_eq!(suspect(seq(4)), Some(4));
+        assert_eq!(
+            suspect(seq(2)),
+            None,
+            "it is answered, and several others are in flight"
+        );
+        assert_eq!(suspect(seq(9)), None, "never delivered");
+        let former = Seq {
+            incarnation: 6,
+            n: 4,
+        };
+        assert_eq!(suspect(former), None);
+        bench.lose(1);
+    }
 }
 
 /// Creates a slot whose instance died: 2 and 3 accepted and not durable, 4 unanswered.

@@ -1,0 +1,155 @@
+//! Several events in one turn.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use morph_api::session::{self, event, to_app};
+use morph_api::store::{Checkpoint, Reason, Seq};
+use morph_store::Refusal;
+
+use super::app::{Cells, S, V1ToV2};
+use super::live;
+use super::world::{World, config, packet_in};
+use crate::App;
+use crate::instance::{CommitOutcome, Input};
+
+/// Inputs for an event of a packet with these bytes.
+fn packet(n: u64, data: [u8; 3]) -> [Input; 2] {
+    let event = session::Event {
+        seq: Some(Seq { incarnation: 1, n }),
+        what: Some(event::What::Message(true)),
+        dpid: S.0,
+        ..session::Event::default()
+    };
+    let message = packet_in(data);
+    [
+        Input::Control(to_app::Record::Event(event)),
+        Input::Message {
+            channel: 1,
+            message,
+        },
+    ]
+}
+
+/// Feeds packets that come together, numbered from 1.
+fn feed<A: App>(world: &mut World<A>, packets: &[[u8; 3]]) {
+    let inputs = (1..).zip(packets).flat_map(|(n, data)| packet(n, *data));
+    world.feed_all(inputs.collect());
+}
+
+fn cells<A: App>(world: &World<A>) -> Vec<(String, String)> {
+    let rows = world.store.keyspace("cells", 1).into_iter();
+    rows.filter(|(row, _)| row.starts_with("cells/")).collect()
+}
+
+fn cell(key: &str, value: &str) -> (String, String) {
+    (format!("cells/{key}"), value.to_owned())
+}
+
+#[test]
+fn events_that_come_together_are_one_turn() {
+    let mut world = live(2);
+    feed(&mut world, &[[1, 2, 3], [1, 3, 4], [1, 2, 5]]);
+    let packets = ["PacketOut"; 3];
+    assert_eq!(world.words()[..2], ["Add", "Add"], "the last value's rule");
+    assert_eq!(world.words()[2..5], packets);
+    assert_eq!(world.words()[5..], ["Turn 2 of 1:3", "Durable 1:3"]);
+    assert_eq!(cells(&world), [cell("1/2", "5"), cell("1/3", "4")]);
+    let checkpoint = world.store.checkpoint();
+    assert_eq!((checkpoint.turn, checkpoint.cursor.unwrap().n), (2, 3));
+}
+
+#[test]
+fn an_event_on_which_the_app_fails_loses_its_own_changes_only() {
+    let mut world = live(2);
+    // The app sets the cell and sends the packet, then fails.
+    feed(&mut world, &[[1, 2, 3], [1, 2, 255], [1, 3, 4]]);
+    let words = world.words();
+    let packets = words.iter().filter(|word| *word == "PacketOut").count();
+    assert_eq!(packets, 2, "{words:?}");
+    assert_eq!(words.last().unwrap(), "Durable 1:3");
+    assert_eq!(cells(&world), [cell("1/2", "3"), cell("1/3", "4")]);
+}
+
+#[test]
+fn rows_with_their_values_of_before_are_no_change() {
+    let mut world = live(2);
+    feed(&mut world, &[[1, 2, 3], [1, 2, 0]]);
+    assert_eq!(world.flow_mods.len(), 0);
+    assert_eq!(world.words().last().unwrap(), "Durable 1:2");
+    assert!(cells(&world).is_empty());
+}
+
+#[test]
+fn a_turn_of_several_events_that_the_store_refuses_is_made_again_without_its_packets() {
+    let mut world = live(2);
+    world.commits_at_once = false;
+    feed(&mut world, &[[1, 2, 3], [1, 3, 4]]);
+    world.forget();
+    let (id, _) = world.commits.pop_front().unwrap();
+    let refusal = Refusal {
+        reason: Reason::Conflict,
+        message: "for the test".into(),
+        checkpoint: Some(Checkpoint {
+            turn: 1,
+            ..world.store.checkpoint()
+        }),
+    };
+    let outcome = CommitOutcome::Refused(Box::new(refusal));
+    world.feed(Input::Committed { id, outcome });
+    world.commits_at_once = true;
+    world.news();
+    world.commit();
+    assert_eq!(world.words(), ["Turn 2", "Durable 1:2"]);
+    assert_eq!(cells(&world), [cell("1/2", "3"), cell("1/3", "4")]);
+}
+
+#[test]
+fn an_event_that_the_proxy_waits_for_is_a_turn_of_its_own() {
+    let mut world = live(2);
+    let mut inputs: Vec<_> = packet(1, [1, 2, 3]).into();
+    let mut second = packet(2, [1, 3, 4]);
+    let Input::Control(to_app::Record::Event(event)) = &mut second[0] else {
+        panic!("{second:?}");
+    };
+    event.alone = true;
+    inputs.extend(second);
+    inputs.extend(packet(3, [1, 4, 5]));
+    world.feed_all(inputs);
+    let words = world.words();
+    let turns = words.iter().filter(|word| word.starts_with("Turn"));
+    let turns: Vec<_> = turns.collect();
+    assert_eq!(turns, ["Turn 2 of 1:1", "Turn 3 of 1:2", "Turn 4 of 1:3"]);
+}
+
+thread_local! {
+    static TIME: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Clock that goes on by 2 ms with each look at it.
+fn slow() -> Instant {
+    let now = TIME.get().unwrap_or_else(Instant::now) + Duration::from_millis(2);
+    TIME.set(Some(now));
+    now
+}
+
+#[test]
+fn a_turn_that_lasts_takes_no_further_event() {
+    let mut settings = config::<V1ToV2>("i1");
+    settings.clock = Some(slow);
+    let mut store = super::world::Store::default();
+    store.must([morph_store::op::create_primary("cells", 1, 2)]);
+    let mut world = World::new(Cells, settings, store);
+    world.attach();
+    world.resume();
+    world.pass(Duration::from_millis(250));
+    world.forget();
+    feed(
+        &mut world,
+        &[[1, 1, 1], [1, 2, 1], [1, 3, 1], [1, 4, 1], [1, 5, 1]],
+    );
+    let words = world.words();
+    let turns = words.iter().filter(|word| word.starts_with("Turn"));
+    let turns: Vec<_> = turns.collect();
+    assert_eq!(turns, ["Turn 2 of 1:3", "Turn 3 of 1:5"]);
+}
