@@ -1,7 +1,9 @@
 //! Turns in flight, from acceptance by the proxy until they are durable.
 //!
 //! 1. Accepted: the rows and the cursor are sent to the store, if there are any. The next turn is made meanwhile. Each
-//!    transaction names the turn that it follows, so that none is applied without those before it.
+//!    transaction names the turn that it follows, so that none is applied without those before it. A turn that changed no
+//!    row has no transaction of its own: the next one takes its cursor along, which otherwise is sent after 10 ms, and at once
+//!    where something waits for it.
 //! 2. Committed, and all turns before it: the proxy may forget the events. With `durability = "async"` the store answers
 //!    before a turn is on disk; such turns stay in flight until they are. A flush sends their transactions again: the
 //!    store answers a repeated transaction from the disk.
@@ -26,9 +28,12 @@ use crate::backoff::Backoff;
 /// Backoff before a transaction of unknown outcome is sent again: shortest and longest.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
+/// Time until the cursor of turns that changed no row is committed by itself.
+const CURSOR: Duration = Duration::from_millis(10);
+
 impl<A: App> Instance<A> {
     /// Handles the proxy's acceptance: the turn's commands are on their way to the switches.
-    pub(super) fn accepted(&mut self, accepted: &Accepted, out: &mut Vec<Output>) {
+    pub(super) fn accepted(&mut self, accepted: &Accepted, now: Now, out: &mut Vec<Output>) {
         let &Accepted {
             turn: number,
             epoch,
@@ -59,14 +64,23 @@ impl<A: App> Instance<A> {
         if (past || turn.seq().is_none()) && turn.translation.writes.is_empty() {
             return;
         }
+        if turn.moves_cursor_only() && !turn.is_awaited() {
+            let due = now.instant + CURSOR;
+            return self.in_flight.keep_unwritten(turn, due);
+        }
+        self.in_flight.take_along(&mut turn);
+        self.put_in_store(turn, out);
+    }
+
+    /// Sends the transaction of an accepted turn, or keeps it until those before it are sent.
+    fn put_in_store(&mut self, mut turn: InFlightTurn, out: &mut Vec<Output>) {
         self.last_commit += 1;
         turn.commit.id = self.last_commit;
         if self.in_flight.any_unsent() {
             // Turns before it are not sent yet: the store would refuse this one.
             turn.commit.stage = Stage::Unsent;
         } else {
-            let alone = turn.deliveries.iter().any(|event| event.place.alone);
-            let durability = match alone {
+            let durability = match turn.is_awaited() {
                 true => Durability::Sync,
                 false => self.config.manifest.durability,
             };
@@ -190,8 +204,13 @@ impl<A: App> Instance<A> {
 
     /// Releases durable turns in order, and sends those again whose backoff is over.
     pub(super) fn continue_commits(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.deferred.is_some() || self.shadow.is_some() || self.is_ending() {
+        let in_haste = self.deferred.is_some() || self.shadow.is_some() || self.is_ending();
+        if in_haste {
             self.in_flight.flush();
+        }
+        let due = (!in_haste).then_some(now.instant);
+        if let Some(turn) = self.in_flight.take_unwritten(due) {
+            self.put_in_store(turn, out);
         }
         while let Some(turn) = self.in_flight.committing.front_mut() {
             match turn.commit.stage {

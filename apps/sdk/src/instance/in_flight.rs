@@ -76,6 +76,19 @@ pub(super) struct InFlightTurn {
 }
 
 impl InFlightTurn {
+    /// Whether it handled events and changed nothing, so that only its cursor is to be stored.
+    pub(super) fn moves_cursor_only(&self) -> bool {
+        !self.deliveries.is_empty()
+            && self.journal.is_empty()
+            && self.translation.writes.is_empty()
+            && self.translation.undo.is_empty()
+    }
+
+    /// Whether the proxy delivers nothing before its event is durable.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.deliveries.iter().any(|event| event.place.alone)
+    }
+
     /// Last event that the turn handled.
     pub(super) fn seq(&self) -> Option<Seq> {
         self.deliveries.last().map(|delivery| delivery.place.seq)
@@ -87,13 +100,16 @@ impl InFlightTurn {
 pub(super) struct InFlight {
     pub(super) accepting: Option<InFlightTurn>,
     pub(super) committing: VecDeque<InFlightTurn>,
+    /// Accepted turns after those, as one, that changed no row, and the time at which their cursor is to be committed. A turn
+    /// that is accepted before takes it along.
+    unwritten: Option<(InFlightTurn, Instant)>,
     /// Revision up to which all is on disk. The watch may know this before the answer to an earlier turn arrives.
     durable_to: u64,
 }
 
 impl InFlight {
     pub(super) fn is_empty(&self) -> bool {
-        self.accepting.is_none() && self.committing.is_empty()
+        self.accepting.is_none() && self.committing.is_empty() && self.unwritten.is_none()
     }
 
     /// Whether another turn may be made in this epoch.
@@ -168,13 +184,52 @@ impl InFlight {
     /// Removes all turns, latest first.
     pub(super) fn drain(&mut self) -> Vec<InFlightTurn> {
         let latest = self.accepting.take().into_iter();
-        latest.chain(self.committing.drain(..).rev()).collect()
+        let unwritten = self.unwritten.take().map(|(turn, _)| turn);
+        latest
+            .chain(unwritten)
+            .chain(self.committing.drain(..).rev())
+            .collect()
+    }
+
+    /// Keeps an accepted turn that changed no row: its cursor is committed with the next turn, or at this time.
+    pub(super) fn keep_unwritten(&mut self, turn: InFlightTurn, due: Instant) {
+        match &mut self.unwritten {
+            Some((before, _)) => before.deliveries.extend(turn.deliveries),
+            None => self.unwritten = Some((turn, due)),
+        }
+    }
+
+    /// Has an accepted turn take the cursor along that is not committed yet.
+    pub(super) fn take_along(&mut self, turn: &mut InFlightTurn) {
+        if let Some((before, _)) = self.unwritten.take() {
+            turn.deliveries.splice(0..0, before.deliveries);
+        }
+    }
+
+    /// Removes the turn whose cursor is to be committed by itself, now or because its time has come. While a turn is
+    /// unaccepted it stays: that turn has its number.
+    pub(super) fn take_unwritten(&mut self, now: Option<Instant>) -> Option<InFlightTurn> {
+        let is_due = |due: Instant| now.is_none_or(|now| due <= now);
+        let is_free = self.accepting.is_none();
+        let due = self.unwritten.take_if(|(_, due)| is_free && is_due(*due));
+        due.map(|(turn, _)| turn)
+    }
+
+    /// Forgets the turns whose cursor is not committed: their events are delivered again.
+    pub(super) fn drop_unwritten(&mut self) {
+        self.unwritten = None;
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.committing.front()?.commit.stage {
-            Stage::Waiting { until } => Some(until),
-            Stage::Sent | Stage::Applied { .. } | Stage::Durable { .. } | Stage::Unsent => None,
-        }
+        let resend = match self.committing.front().map(|turn| &turn.commit.stage) {
+            Some(Stage::Waiting { until }) => Some(*until),
+            Some(Stage::Sent | Stage::Applied { .. } | Stage::Durable { .. } | Stage::Unsent) => {
+                None
+            }
+            None => None,
+        };
+        let unwritten = self.unwritten.as_ref().map(|(_, due)| *due);
+        let unwritten = unwritten.filter(|_| self.accepting.is_none());
+        resend.into_iter().chain(unwritten).min()
     }
 }

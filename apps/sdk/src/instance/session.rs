@@ -63,7 +63,7 @@ impl<A: App> Instance<A> {
         match record {
             Record::Welcome(welcome) => self.welcome(welcome),
             Record::Event(event) => self.deliver(event, now),
-            Record::Accepted(accepted) => self.accepted(&accepted, out),
+            Record::Accepted(accepted) => self.accepted(&accepted, now, out),
             Record::Rejected(rejected) => self.rejected(&rejected)?,
             Record::Resume(resume) => self.resume(&resume, now),
             Record::Quiesce(quiesce) => match &mut self.role {
@@ -145,6 +145,7 @@ impl<A: App> Instance<A> {
 
     fn resume(&mut self, resume: &Resume, now: Now) {
         self.drop_unaccepted();
+        self.in_flight.drop_unwritten();
         self.stop();
         let cursor = resume.cursor.unwrap_or(Seq::ZERO);
         tracing::info!("live in epoch {}, after event {cursor}", resume.epoch);

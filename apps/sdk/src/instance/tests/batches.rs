@@ -76,6 +76,7 @@ fn rows_with_their_values_of_before_are_no_change() {
     let mut world = live(2);
     feed(&mut world, &[[1, 2, 3], [1, 2, 0]]);
     assert_eq!(world.flow_mods.len(), 0);
+    world.pass(Duration::from_millis(10));
     assert_eq!(world.words().last().unwrap(), "Durable 1:2");
     assert!(cells(&world).is_empty());
 }

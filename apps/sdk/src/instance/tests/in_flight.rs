@@ -567,7 +567,7 @@ fn unsynced_turns_that_a_crash_of_the_store_lost_are_stored_again() {
             if value == on_disk {
                 world.store.sync();
             }
-            world.packet([value, value, value]);
+            world.packet([value, value, value + 1]);
         }
         if on_disk == 3 {
             world.store.sync();

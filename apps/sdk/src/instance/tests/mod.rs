@@ -4,6 +4,7 @@ pub(crate) mod app;
 mod batches;
 mod chains;
 mod costs;
+mod cursor_only;
 mod in_flight;
 mod shadows;
 pub(crate) mod world;
@@ -134,6 +135,7 @@ fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_in_its_order() {
 fn an_event_that_changes_nothing_moves_the_cursor_and_a_tick_nothing() {
     let mut world = live(2);
     world.packet([1, 2, 0]);
+    world.pass(Duration::from_millis(10));
     assert_eq!(world.words(), ["PacketOut", "Turn 2 of 1:1", "Durable 1:1"]);
     world.forget();
     world.pass(Duration::from_millis(900));
@@ -144,6 +146,7 @@ fn an_event_that_changes_nothing_moves_the_cursor_and_a_tick_nothing() {
 fn an_event_that_the_app_fails_on_changes_nothing_and_is_past() {
     let mut world = live(2);
     world.packet([1, 2, 255]);
+    world.pass(Duration::from_millis(10));
     assert_eq!(world.words(), ["Turn 2 of 1:1", "Durable 1:1"]);
     assert!(!world.store.keyspace("cells", 1).contains_key("cells/1/2"));
     world.pass(Duration::from_secs(1));
