@@ -129,13 +129,13 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
         return;
     }
     let source = (packet.dpid, frame.src);
-    if turn
-        .get(&MACS, &source)
-        .is_some_and(|port| port != packet.in_port)
-    {
-        one_table::forget_host(packet.dpid, frame.src, turn);
+    let known = turn.get(&MACS, &source);
+    if known != Some(packet.in_port) {
+        if known.is_some() {
+            one_table::forget_host(packet.dpid, frame.src, turn);
+        }
+        turn.put(&MACS, &source, &packet.in_port);
     }
-    turn.put(&MACS, &source, &packet.in_port);
     let port = turn.get(&MACS, &(packet.dpid, frame.dst));
     let port = port.unwrap_or(port::FLOOD);
     one_table::learn(packet, &frame, port, turn);

@@ -15,7 +15,8 @@ pub trait Key: Ord + Clone {
 
     /// Text form of the key.
     fn text(&self) -> String {
-        let mut out = String::new();
+        // Room for a datapath id and two hardware addresses.
+        let mut out = String::with_capacity(52);
         self.write(&mut out);
         out
     }
@@ -50,7 +51,41 @@ macro_rules! key_by_display {
     )*};
 }
 
-key_by_display!(Dpid, MacAddr, u8, u16, u32, u64, Ipv4Addr, Ipv6Addr);
+key_by_display!(u8, u16, u32, u64, Ipv4Addr, Ipv6Addr);
+
+/// Appends a byte as two hexadecimal digits. Keys are written several times for each event, and formatting is slower.
+fn write_hex(byte: u8, out: &mut String) {
+    for digit in [byte >> 4, byte & 15] {
+        out.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+    }
+}
+
+impl Key for Dpid {
+    fn write(&self, out: &mut String) {
+        for byte in self.0.to_be_bytes() {
+            write_hex(byte, out);
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Key for MacAddr {
+    fn write(&self, out: &mut String) {
+        for (at, byte) in self.0.into_iter().enumerate() {
+            if at > 0 {
+                out.push(':');
+            }
+            write_hex(byte, out);
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
 
 impl<A: Key, B: Key> Key for (A, B) {
     fn write(&self, out: &mut String) {
@@ -91,6 +126,7 @@ mod tests {
         fn keys_survive_being_text(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], name in "[a-z/]{0,9}") {
             let key = (Dpid(dpid), MacAddr(mac), port);
             prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
+            prop_assert_eq!(key.text(), format!("{}/{}/{}", key.0, key.1, key.2));
             let key = (Ipv4Addr::from(ip), name);
             prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
         }
