@@ -7,6 +7,7 @@
 # make test-long     the store's, the model's and the end-to-end tests with many more rounds; their figures go to
 #                    tests/RESULTS.md and store/RESULTS.md
 # make bench-store   what the store costs, as ratios within one run; the figures go to store/RESULTS.md
+# make bench         packet-ins a second beside ovs-testcontroller; the figures go to docs/performance.md
 # make fuzz          OpenFlow's decoders on random input, for SECONDS=60
 # make deny          licenses, bans and sources of what others wrote (cargo-deny); CHECK=advisories: known defects
 # PROFILE=debug      with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
@@ -29,7 +30,7 @@ system_tests = --features morph-openflow/system-tests,morph-proxy/system-tests,m
 unit_tests = $(CARGO) test $(runner) --workspace --exclude morph-tests --exclude morph-model $(system_tests)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
-.PHONY: all build bundles defects dependencies demo fast test unit e2e test-long bench-store fuzz deny fmt lint clean
+.PHONY: all build bundles defects dependencies demo fast test unit e2e smoke bench test-long bench-store fuzz deny fmt lint clean
 
 all: bundles
 
@@ -68,7 +69,16 @@ unit:
 e2e: bundles defects
 	$(end_to_end) $(if $(TEST),--test $(TEST),) -- --test-threads 1 --show-output $(CASE)
 
-test: dependencies lint unit e2e
+test: dependencies lint unit e2e smoke
+
+# The benchmark's cases, short: each packet-in has to be answered.
+smoke: bundles
+	$(CARGO) build $(cargo_profile) -p ofbench
+	$(as_root) scripts/bench --short --bin-dir $(OUT) --ofbench $(OUT)/ofbench
+
+bench: bundles
+	$(CARGO) build --release -p ofbench
+	$(as_root) scripts/bench --write docs/performance.md
 
 test-long: dependencies bundles defects
 	MORPH_LONG=1 $(CARGO) test $(runner) -p morph-store --features system-tests --no-fail-fast -- --test-threads 1 --show-output \
