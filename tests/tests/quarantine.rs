@@ -115,6 +115,9 @@ fn an_event_that_kills_its_app_three_times_is_quarantined_and_all_others_are_app
         let how = event["how"].as_str().context("how")?;
         ensure!(how.contains("101") && how.contains("packet 50"), "{event}");
     }
+    // Each death counts from the first on, though others were in flight.
+    let panics = panics(&ledger)?;
+    ensure!(panics == 6, "{panics} deaths of two events");
     let app = morpheus.app("ledger")?;
     ensure!(
         app["quarantined"] == 2 && app["status"] == "running",

@@ -12,8 +12,8 @@
 //! | `RUN_DIR/instances/APP-ID` | an app instance |
 //!
 //! Behind the JSON, from byte 65536 on, the file of an app instance names the event that the instance is handling: two
-//! numbers of eight bytes, the incarnation and the number of its [`Seq`]; both are 0 while it handles none. So it is known
-//! with which event an instance died, in whatever way.
+//! numbers of eight bytes, the incarnation and the number of its [`Seq`]; both are 0 while it handles none. So it is known of
+//! which event an instance died, also where it was killed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -79,7 +79,8 @@ pub enum LockError {
     File(#[from] io::Error),
 }
 
-/// A lock that the calling process holds. Dropping it releases the lock and leaves the file: only the lock counts.
+/// A lock that the calling process holds. Dropping it and all its [`EventMark`]s releases the lock and leaves the file: only
+/// the lock counts.
 #[derive(Debug)]
 pub struct Lock {
     file: Arc<File>,
@@ -134,7 +135,8 @@ impl EventMark {
     }
 }
 
-/// Reads the instance that wrote a lock file and the event that it was handling, if there was one.
+/// Reads the instance that wrote a lock file and the event that it was handling, [`Seq::ZERO`] for none. Absent where nothing
+/// was ever marked.
 pub fn marked_event(path: &Path) -> Option<(String, Seq)> {
     let mut file = File::open(path).ok()?;
     let (mut incarnation, mut n) = ([0; 8], [0; 8]);
@@ -144,8 +146,7 @@ pub fn marked_event(path: &Path) -> Option<(String, Seq)> {
         incarnation: u64::from_be_bytes(incarnation),
         n: u64::from_be_bytes(n),
     };
-    let holder = read(&mut file).filter(|_| event != Seq::ZERO)?;
-    Some((holder.instance, event))
+    Some((read(&mut file)?.instance, event))
 }
 
 /// State of a lock file, as another process sees it.
@@ -251,7 +252,7 @@ mod tests {
         assert_eq!(inspect(path).unwrap(), LockState::Held(holder.clone()));
         assert_eq!(marked_event(path), Some(("i1".to_owned(), event)));
         lock.event_mark().set(Seq::ZERO);
-        assert_eq!(marked_event(path), None);
+        assert_eq!(marked_event(path), Some(("i1".to_owned(), Seq::ZERO)));
         EventMark::default().set(event);
         lock.event_mark().set(event);
         drop(lock);

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use morph_api::store::Seq;
 use morph_store::limits;
 use serde_json::Value;
 
@@ -16,8 +17,8 @@ use crate::view::Tables;
 const LENGTH: Duration = Duration::from_millis(5);
 /// Most events of a turn.
 const EVENTS: usize = 256;
-/// Changed rows, their bytes and those of packets after which a turn takes no further event. One event may go as far again
-/// without reaching the limits of the store and the proxy.
+/// Changed rows, their bytes and those of packets after which a turn takes no further event: half of the limits of the store,
+/// and a quarter of the proxy's. A turn of several events that is too large all the same is made again, event by event.
 const ROWS: usize = limits::OPS / 2;
 const ROW_BYTES: usize = limits::TRANSACTION / 2;
 const PACKET_BYTES: usize = 4 << 20;
@@ -26,6 +27,8 @@ const PACKET_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Batch {
     clock: Option<fn() -> Instant>,
+    /// Events up to this one are turns of their own.
+    singly_to: Seq,
     began: Option<Instant>,
     pub(super) deliveries: Vec<Delivery>,
     /// Rows that the turn wrote, each with its value before.
@@ -36,9 +39,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(clock: Option<fn() -> Instant>) -> Self {
+    pub(super) fn new(clock: Option<fn() -> Instant>, singly_to: Seq) -> Self {
         Batch {
             clock,
+            singly_to,
             began: clock.map(|clock| clock()),
             deliveries: Vec::new(),
             journal: Journal::new(),
@@ -66,7 +70,10 @@ impl Batch {
     /// Whether this event may be handled in the same turn.
     pub(super) fn takes(&self, next: &Delivery) -> bool {
         let fits = |first: &Delivery| {
-            first.is_plain() && next.is_plain() && first.repeated == next.repeated
+            first.is_plain()
+                && next.is_plain()
+                && first.repeated == next.repeated
+                && first.place.seq > self.singly_to
         };
         let has_room = self.deliveries.len() < EVENTS
             && self.journal.len() < ROWS

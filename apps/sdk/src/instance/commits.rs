@@ -126,7 +126,9 @@ impl<A: App> Instance<A> {
             return Err(FatalError(rejection));
         }
         tracing::info!("{rejection}");
-        if matches!(&self.role, Role::Live(live) if live.epoch > rejected.epoch) {
+        if rejected.epoch != 0
+            && matches!(&self.role, Role::Live(live) if live.epoch > rejected.epoch)
+        {
             // This instance has become live again meanwhile.
             return Ok(());
         }
@@ -313,6 +315,15 @@ impl<A: App> Instance<A> {
                 tracing::warn!("{message}");
                 self.replay(epoch, refusal);
                 self.reload();
+            }
+            // Nothing of it was stored: its events are handled again, each in a turn of its own.
+            Reason::TooLarge if first.deliveries.len() > 1 => {
+                tracing::warn!("{message}; its events are handled again one by one");
+                let last = first.seq().unwrap_or(Seq::ZERO);
+                self.replay(epoch, refusal);
+                if let Role::Live(live) = &mut self.role {
+                    live.singly_to = last;
+                }
             }
             _ => return Err(FatalError(message)),
         }

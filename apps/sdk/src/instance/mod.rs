@@ -135,6 +135,8 @@ struct LiveState {
     flush: Option<FlushState>,
     tick: Instant,
     health: Instant,
+    /// Last event of those that are each a turn of their own: together they were too large for the store.
+    singly_to: Seq,
     /// Whether morphd was told that all switches are in step.
     all_synced: bool,
     /// Part of a group upgrade: the rules have to be known before the first turn, and RulesReady is reported.

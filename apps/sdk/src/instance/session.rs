@@ -158,6 +158,7 @@ impl<A: App> Instance<A> {
             flush: None,
             tick: now.instant + TICK,
             health: now.instant + HEALTH,
+            singly_to: Seq::ZERO,
             all_synced: false,
             gated: resume.group,
         });

@@ -106,7 +106,11 @@ impl<A: App> Instance<A> {
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), FatalError> {
-        let mut batch = Batch::new(self.config.clock);
+        let singly_to = match &self.role {
+            Role::Live(live) => live.singly_to,
+            Role::Waiting | Role::Paused => Seq::ZERO,
+        };
+        let mut batch = Batch::new(self.config.clock, singly_to);
         match input {
             TurnInput::Rules => {}
             TurnInput::Tick => {
@@ -122,7 +126,9 @@ impl<A: App> Instance<A> {
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle();
-        self.send(batch, out)
+        let sent = self.send(batch, out);
+        self.config.event_mark.set(Seq::ZERO);
+        sent
     }
 
     /// Has the app handle an event, and those that wait behind it as long as the turn takes them.
@@ -140,8 +146,10 @@ impl<A: App> Instance<A> {
             batch.deliveries.push(delivery);
             next = self.queue.pop_front_if(|next| batch.takes(next));
         }
-        // What follows, none of them alone is to blame for.
-        self.config.event_mark.set(Seq::ZERO);
+        if batch.deliveries.len() > 1 {
+            // None of them alone is to blame for what follows.
+            self.config.event_mark.set(Seq::ZERO);
+        }
         // A row may have its value of before again.
         let tables = &self.engine.tables;
         batch

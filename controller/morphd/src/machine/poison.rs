@@ -1,7 +1,7 @@
 //! Poison events: which event an app dies of, and the record of one that is quarantined.
 //!
 //! ```text
-//!             an instance died with one event in flight
+//!             an instance died of one event, or with one in flight
 //!   none ----------------------------------------------> suspect, 1 death
 //!     ^                                                       | the same event, another instance of the same release
 //!     |  another event, or another release                    v
@@ -11,8 +11,8 @@
 //!                        3 deaths: the event is quarantined, with the fence for the next instance
 //! ```
 //!
-//! The count stands in the app's record, which every fence writes, so it outlives morphd. Deaths with several events in
-//! flight, or with none, count to the crash loop.
+//! The count stands in the app's record, which every fence writes, so it outlives morphd. Deaths of no single event count
+//! to the crash loop, and so do those that are each of another event than the one before.
 
 use morph_api::store::Seq;
 use morph_api::supervisor::{UnplacedEvent, unplaced_event::What};

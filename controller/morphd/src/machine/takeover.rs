@@ -138,8 +138,10 @@ impl Takeover {
         match blame(self.before.as_ref(), death, reply.seq) {
             Blame::Nothing => {}
             Blame::Suspect(suspect) => {
+                // Where each death is one of another event, the events are not to blame.
+                let is_it = |before: &Suspect| before.seq() == suspect.seq();
+                self.finding.counted = self.before.as_ref().is_none_or(is_it);
                 self.finding.suspect = Some(suspect);
-                self.finding.counted = true;
             }
             Blame::Poison(suspect) => {
                 let event = reply.event.unwrap_or_default();
@@ -309,6 +311,25 @@ mod tests {
         assert_eq!(takeover.finding().suspect, Some(suspect(2)));
         assert!(!takeover.finding().counted);
         assert_eq!(takeover.fenced(fenced()), TakeoverStep::Resume(fenced()));
+    }
+
+    #[test]
+    fn deaths_of_one_event_after_the_other_are_the_apps() {
+        for (n, counted) in [(4, true), (5, false)] {
+            let (mut takeover, _) = Takeover::begin("d".into(), Some(death()), Some(suspect(1)));
+            let seq = Seq { incarnation: 7, n };
+            let step = takeover.suspected(SuspectReply {
+                seq: Some(seq),
+                event: Some(event()),
+            });
+            assert_eq!(step, Some(TakeoverStep::Fence));
+            let finding = takeover.finding();
+            let deaths = finding.suspect.as_ref().map(|suspect| suspect.deaths);
+            assert_eq!(
+                (finding.counted, deaths),
+                (counted, Some(1 + u32::from(counted)))
+            );
+        }
     }
 
     #[test]

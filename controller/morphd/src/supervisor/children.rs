@@ -229,9 +229,12 @@ impl Children {
         }
     }
 
-    /// Keeps the event that a dead instance was handling by its lock file, if it was handling one.
+    /// Keeps the event that a dead instance was handling by its lock file. The app writes that file, so the name in it counts
+    /// only where it is the file's.
     fn note_marked(&mut self, lock: &Path) {
-        if let Some(marked) = lock::marked_event(lock) {
+        let file = lock.file_name().unwrap_or_default().to_string_lossy();
+        let is_its = |(instance, _): &(InstanceId, Seq)| file.ends_with(&format!("-{instance}"));
+        if let Some(marked) = lock::marked_event(lock).filter(is_its) {
             self.marked.push_back(marked);
             if self.marked.len() > MARKED {
                 self.marked.pop_front();
@@ -239,7 +242,7 @@ impl Children {
         }
     }
 
-    /// Event that a dead instance was handling.
+    /// Event that a dead instance was handling, [`Seq::ZERO`] for none; absent where it left no word.
     pub(super) fn marked_event(&self, instance: &str) -> Option<Seq> {
         let mut marked = self.marked.iter();
         let (_, event) = marked.find(|(died, _)| died == instance)?;

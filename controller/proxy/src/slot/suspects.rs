@@ -97,7 +97,7 @@ impl LiveInstance {
 
 impl Slot {
     /// Returns the event to blame for the death of an instance, whose session may still seem open: the one that it was
-    /// `handling`, where that is known, else the only one in flight.
+    /// `handling`, where that is known (none for [`Seq::ZERO`]), else the only one in flight.
     pub(crate) fn suspect(
         &self,
         instance: &str,
@@ -114,6 +114,9 @@ impl Slot {
             }
             _ => return None,
         };
+        if handling == Some(Seq::ZERO) {
+            return None;
+        }
         let incarnation = self.backlog.incarnation();
         let is_one = |seq: &Seq| seq.incarnation == incarnation && unanswered.contains(&seq.n);
         let handled = handling.filter(is_one).map(|seq| seq.n);

@@ -92,7 +92,10 @@ impl Window {
         }
         let count = n + 1 - self.unanswered.start;
         self.unanswered.start = n + 1;
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes = match self.unanswered.is_empty() {
+            true => 0,
+            false => self.bytes.saturating_sub(bytes),
+        };
         let since = self.since.replace(now).unwrap_or(now);
         let took = now.saturating_duration_since(since);
         self.answered += count;

@@ -22,11 +22,13 @@ impl Bench {
 #[test]
 fn a_death_counts_against_the_one_event_that_is_not_durable() {
     let mut bench = Bench::live();
+    let handles_none = |bench: &Bench| bench.slot.suspect("i1", Some(Seq::ZERO)).is_none();
     assert_eq!(bench.suspect(1), None, "no event in flight");
     for _ in 0..2 {
         bench.packet_in();
     }
     assert_eq!(bench.suspect(1), Some(2), "its end is not known yet");
+    assert!(handles_none(&bench), "it died of something else");
     assert_eq!(bench.suspect(2), None, "of that one nothing is known");
     bench.answer(1, 2);
     assert_eq!(bench.suspect(1), None, "2 is not durable, 3 is in flight");
@@ -58,6 +60,7 @@ fn a_death_counts_against_the_event_that_the_instance_was_handling() {
             "it is answered, and several others are in flight"
         );
         assert_eq!(suspect(seq(9)), None, "never delivered");
+        assert_eq!(suspect(Seq::ZERO), None);
         let former = Seq {
             incarnation: 6,
             n: 4,
