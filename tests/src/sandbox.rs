@@ -2,6 +2,7 @@
 
 use crate::processes::{self, Process};
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::statvfs;
 use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
@@ -19,6 +20,9 @@ const PREFIX: &str = "morph-lab-";
 /// File system in memory of each Linux system.
 const MEMORY: &str = "/dev/shm";
 
+/// Free bytes there with which it is used: a lab keeps some copies of our executables, a store and logs.
+const ENOUGH: u64 = 4 << 30;
+
 /// File system for a sandbox's directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Files {
@@ -31,9 +35,10 @@ pub enum Files {
 
 impl Files {
     fn directory(self) -> PathBuf {
-        let memory = Path::new(MEMORY);
-        if self == Self::Memory && memory.is_dir() {
-            memory.to_owned()
+        // Containers have little there as a rule.
+        let free = statvfs(MEMORY).map_or(0, |found| found.f_bavail * found.f_frsize);
+        if self == Self::Memory && free >= ENOUGH {
+            PathBuf::from(MEMORY)
         } else {
             std::env::temp_dir()
         }
