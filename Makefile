@@ -73,11 +73,9 @@ test: dependencies lint unit e2e smoke
 
 # The benchmark's cases, short: each packet-in has to be answered.
 smoke: bundles
-	$(CARGO) build $(cargo_profile) -p ofbench
 	$(as_root) scripts/bench --short --bin-dir $(OUT) --ofbench $(OUT)/ofbench
 
 bench: bundles
-	$(CARGO) build --release -p ofbench
 	$(as_root) scripts/bench --write docs/performance.md
 
 test-long: dependencies bundles defects

@@ -48,7 +48,7 @@ The last line on stdout is one JSON object. Exit status: 0 measured, 2 not every
 /// over all switches would keep a slow controller's answers beyond --timeout-ms.
 const WINDOW: u32 = 4096;
 const WINDOW_ALL: u32 = 16384;
-/// What --window full is until --macs is known.
+/// Value of `--window full` until --macs is known.
 const WINDOW_FULL: u32 = u32::MAX;
 /// Bytes of packet-ins handed to one write, and the most bytes taken by one read.
 const WRITE_BATCH: usize = 128 << 10;
@@ -478,7 +478,7 @@ fn by_buffer(b: u32, entries: &[Entry]) -> Option<(u32, Option<bool>)> {
     Some((i, Some(e.generation & GEN_MASK == b >> INDEX_BITS)))
 }
 
-/// Which packet-in a controller message refers to: its index, and whether its generation agrees (None: cannot tell).
+/// Packet-in that a controller message refers to: its index, and whether its generation agrees (None: cannot tell).
 fn refers_to(no: u16, r: &Reply, entries: &[Entry]) -> Option<(u32, Option<bool>)> {
     if let Some(b) = r.buffer {
         return by_buffer(b, entries);

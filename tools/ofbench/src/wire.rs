@@ -508,7 +508,7 @@ pub(crate) fn arp(mac: [u8; 6], ip: [u8; 4], vlan: u16) -> Vec<u8> {
     f
 }
 
-/// What a FLOW_MOD or PACKET_OUT says about the packet-in it answers.
+/// Reference of a FLOW_MOD or PACKET_OUT to the packet-in that it answers.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) buffer: Option<u32>,

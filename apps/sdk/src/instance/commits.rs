@@ -129,7 +129,7 @@ impl<A: App> Instance<A> {
         if rejected.epoch != 0
             && matches!(&self.role, Role::Live(live) if live.epoch > rejected.epoch)
         {
-            // This instance has become live again meanwhile.
+            // The rejected turn is of an earlier epoch: the instance is live again.
             return Ok(());
         }
         self.drop_unaccepted();

@@ -35,7 +35,8 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Whether other events may be handled in the same turn: it changes no channel, and the proxy awaits others with it.
+    /// Whether other events may be handled in the same turn: it changes no channel, and the proxy does not wait for this
+    /// event alone.
     pub(super) fn is_plain(&self) -> bool {
         !self.place.alone
             && self.channel.is_none()

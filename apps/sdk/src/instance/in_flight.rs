@@ -221,13 +221,13 @@ impl InFlight {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let resend = match self.committing.front().map(|turn| &turn.commit.stage) {
-            Some(Stage::Waiting { until }) => Some(*until),
-            Some(Stage::Sent | Stage::Applied { .. } | Stage::Durable { .. } | Stage::Unsent) => {
-                None
-            }
-            None => None,
-        };
+        let resend = self
+            .committing
+            .front()
+            .and_then(|turn| match turn.commit.stage {
+                Stage::Waiting { until } => Some(until),
+                Stage::Sent | Stage::Applied { .. } | Stage::Durable { .. } | Stage::Unsent => None,
+            });
         let unwritten = self.unwritten.as_ref().map(|(_, due)| *due);
         let unwritten = unwritten.filter(|_| self.accepting.is_none());
         resend.into_iter().chain(unwritten).min()

@@ -138,7 +138,7 @@ impl<A: App> Instance<A> {
             self.config.event_mark.set(delivery.place.seq);
             let mut effects = self.event(&delivery, now);
             if delivery.repeated {
-                // They have left already.
+                // Packets of a repeated event have left already.
                 effects.packet_outs.clear();
             }
             let what = format_args!("event {}", delivery.place.seq);

@@ -370,7 +370,7 @@ fn a_turn_written_when_the_epoch_ends_counts_as_accepted() {
         "not reported to the new instance"
     );
     assert_eq!(bench.permit_turn(2, 2, 2), WITHOUT_PACKET_OUTS);
-    // The same instance, live again.
+    // An answer of its earlier epoch says nothing to an instance that is live again.
     bench.resume(2, 3, seq(1));
     let late = TurnEnd {
         epoch: 2,

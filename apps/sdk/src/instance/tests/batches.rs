@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use morph_api::lock::{self, Holder, Lock};
 use morph_api::session::{self, event, to_app};
-use morph_api::store::{Checkpoint, Reason, Seq};
-use morph_store::Refusal;
+use morph_api::store::{Reason, Seq};
 
 use super::app::{Cells, S, V1ToV2};
+use super::in_flight::refuse;
 use super::world::{World, config, packet_in};
 use super::{live, store};
 use crate::App;
-use crate::instance::{CommitOutcome, Config, Input};
+use crate::instance::{Config, Input};
 
 /// Inputs for an event of a packet with these bytes.
 fn packet(n: u64, data: [u8; 3]) -> [Input; 2] {
@@ -100,17 +100,7 @@ fn a_turn_of_several_events_that_the_store_refuses_is_made_again_without_its_pac
     world.commits_at_once = false;
     feed(&mut world, &[[1, 2, 3], [1, 3, 4]]);
     world.forget();
-    let (id, _) = world.commits.pop_front().unwrap();
-    let refusal = Refusal {
-        reason: Reason::Conflict,
-        message: "for the test".into(),
-        checkpoint: Some(Checkpoint {
-            turn: 1,
-            ..world.store.checkpoint()
-        }),
-    };
-    let outcome = CommitOutcome::Refused(Box::new(refusal));
-    world.feed(Input::Committed { id, outcome });
+    refuse(&mut world, Reason::Conflict);
     world.commits_at_once = true;
     world.news();
     world.commit();
@@ -124,15 +114,8 @@ fn a_turn_of_several_events_that_is_too_large_is_made_again_event_by_event() {
     world.commits_at_once = false;
     feed(&mut world, &[[1, 2, 3], [1, 3, 4], [1, 4, 5]]);
     world.forget();
-    let (id, _) = world.commits.pop_front().unwrap();
-    let refusal = Refusal {
-        reason: Reason::TooLarge,
-        message: "for the test".into(),
-        checkpoint: None,
-    };
-    let outcome = CommitOutcome::Refused(Box::new(refusal));
     world.commits_at_once = true;
-    world.feed(Input::Committed { id, outcome });
+    refuse(&mut world, Reason::TooLarge);
     let words = world.words();
     let durable = words.iter().filter(|word| word.starts_with("Durable"));
     let durable: Vec<_> = durable.collect();

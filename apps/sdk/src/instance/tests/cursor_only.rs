@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use morph_api::session::{self, to_app};
-use morph_api::store::{Checkpoint, Reason};
-use morph_store::Refusal;
+use morph_api::store::Reason;
 
 use super::app::Cells;
+use super::in_flight::refuse;
 use super::live;
 use super::world::World;
-use crate::instance::{CommitOutcome, Input};
 
 /// Turn number and cursor in the store.
 fn stored(world: &World<Cells>) -> (u64, u64) {
@@ -110,17 +109,7 @@ fn after_a_refusal_the_events_behind_are_handled_again_too() {
     world.packet([1, 2, 3]);
     world.packet([1, 3, 0]);
     world.forget();
-    let (id, _) = world.commits.pop_front().unwrap();
-    let refusal = Refusal {
-        reason: Reason::Conflict,
-        message: "for the test".into(),
-        checkpoint: Some(Checkpoint {
-            turn: 1,
-            ..world.store.checkpoint()
-        }),
-    };
-    let outcome = CommitOutcome::Refused(Box::new(refusal));
-    world.feed(Input::Committed { id, outcome });
+    refuse(&mut world, Reason::Conflict);
     world.commits_at_once = true;
     world.news();
     while !world.commits.is_empty() {

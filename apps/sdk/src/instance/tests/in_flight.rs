@@ -13,7 +13,8 @@ use super::{live, store};
 use crate::App;
 use crate::instance::{CommitOutcome, Input, Output};
 
-fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
+/// Has the store refuse the oldest transaction.
+pub(super) fn refuse<A: App>(world: &mut World<A>, reason: Reason) {
     let (id, _) = world.commits.pop_front().unwrap();
     let checkpoint = Some(Checkpoint {
         turn: 1,
