@@ -118,7 +118,7 @@ fn hosts<'a>(
     dpid: Dpid,
     view: &View<'a>,
 ) -> impl Iterator<Item = ((Dpid, MacAddr), u32)> + use<'a> {
-    view.prefix(&MACS, &format!("{dpid}/"))
+    view.prefix(&MACS, &dpid)
 }
 
 fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {

@@ -80,7 +80,7 @@ pub(crate) fn pairs<'a>(
     dpid: Dpid,
     view: &View<'a>,
 ) -> impl Iterator<Item = ((Dpid, MacAddr, MacAddr), Pair)> + use<'a> {
-    view.prefix(&PAIRS, &format!("{dpid}/"))
+    view.prefix(&PAIRS, &dpid)
 }
 
 /// Rule of a pair.

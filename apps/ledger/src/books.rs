@@ -48,9 +48,7 @@ impl Books for Rows1 {
 
 impl Books for Rows2 {
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
-        let rows = turn.view().prefix(&RUNS, &format!("{dpid}/"));
-        // The rows are in the order of their text, not of their numbers.
-        let last = rows.max_by_key(|((_, index), _)| *index);
+        let last = turn.view().prefix(&RUNS, &dpid).last();
         let (index, row) = match last {
             Some(((_, index), row)) if row.last.checked_add(1) == Some(number) => {
                 let first = row.first;

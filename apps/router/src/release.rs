@@ -88,7 +88,7 @@ impl Release for V2 {
 
     fn tree(view: &View<'_>, destination: MacAddr) -> Option<Tree> {
         let tree: Tree = view
-            .prefix(&HOPS, &format!("{destination}/"))
+            .prefix(&HOPS, &destination)
             .map(|((_, dpid), hop)| (dpid, hop.port))
             .collect();
         (!tree.is_empty()).then_some(tree)

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use morph_sdk::{Dpid, Key, MacAddr, Table, View};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::{DEFAULT_COST, End, Graph};
 
@@ -35,14 +35,14 @@ pub const WEIGHTS: Table<String, u32> = Table::new("weights");
 pub const APPLIED: Table<(Dpid, u32), u32> = Table::new("applied");
 
 /// A switch, as far as the router looks at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchRow {
     /// Whether it has a channel now.
     pub connected: bool,
 }
 
 /// A port, as far as the router looks at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRow {
     /// Whether it can send.
     pub up: bool,
@@ -50,7 +50,7 @@ pub struct PortRow {
 }
 
 /// Kind of neighbour behind a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Not known yet.
@@ -62,7 +62,7 @@ pub enum Kind {
 }
 
 /// A place in the network: the end of a link, or a host's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndRow {
     pub dpid: Dpid,
     pub port: u32,

@@ -34,8 +34,8 @@ pub trait App: Send + 'static {
         Ok(())
     }
 
-    /// Shapes of the app's tables for `morphctl schema diff`, as in `vec![MACS.shape()]`. Tables left out are not
-    /// compared.
+    /// Shapes of the app's own tables, as in `vec![MACS.shape()]`. Rows of these tables are in memory as values of their
+    /// types, and `morphctl schema diff` compares their shapes. Tables left out are read from JSON at each use.
     fn tables() -> Vec<TableShape>
     where
         Self: Sized,

@@ -216,8 +216,8 @@ impl<A: App> Bench<A> {
         Rows(
             tables
                 .flat_map(|(table, rows)| {
-                    let id = move |key: &String| (table.clone(), key.clone());
-                    rows.iter().map(move |(key, v)| (id(key), v.clone()))
+                    rows.iter()
+                        .map(move |(key, value)| ((table.clone(), key), value))
                 })
                 .collect(),
         )

@@ -48,7 +48,7 @@ impl<A: App> Engine<A> {
         Engine {
             app,
             pipeline,
-            tables: Tables::default(),
+            tables: Tables::new(A::tables()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -108,7 +108,7 @@ impl<A: App> Engine<A> {
         let tables = &self.tables;
         effects
             .journal
-            .retain(|(table, key), before| tables.get(None, table, key) != before.as_ref());
+            .retain(|(table, key), before| tables.get(None, table, key) != *before);
         for ((table, key), before) in &effects.journal {
             self.touch_row(None, table, key, before.as_ref());
         }
@@ -139,7 +139,7 @@ impl<A: App> Engine<A> {
         key: &str,
         value: Option<Value>,
     ) -> bool {
-        if self.tables.get(app, table, key) == value.as_ref() {
+        if self.tables.get(app, table, key) == value {
             return false;
         }
         let before = self.tables.set(app, table, key, value);
@@ -148,12 +148,13 @@ impl<A: App> Engine<A> {
     }
 
     fn touch_row(&mut self, app: Option<&str>, table: &str, key: &str, before: Option<&Value>) {
+        let after = self.tables.get(app, table, key);
         let change = RowChange {
             app,
             table,
             key,
             before,
-            after: self.tables.get(app, table, key),
+            after: after.as_ref(),
         };
         let groups = self.app.groups(&RuleInput::Row(change), &self.view());
         self.dirty.extend(groups);

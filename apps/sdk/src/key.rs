@@ -7,7 +7,9 @@ use crate::{Dpid, MacAddr};
 /// Key of a table's rows. Every key has one text, and a text at most one key.
 ///
 /// Tuples are joined by `/`, so only the last part of one may contain a `/` itself.
-pub trait Key: Ord + Clone {
+pub trait Key: Ord + Clone + Send + Sync + 'static {
+    /// Least key of the type.
+    fn least() -> Self;
     /// Appends the text of the key.
     fn write(&self, out: &mut String);
     /// Parses a text that `write` may have written.
@@ -27,7 +29,19 @@ pub trait Key: Ord + Clone {
     }
 }
 
+/// Key that begins with a part of type `P`, as a `(Dpid, MacAddr)` begins with a `Dpid`.
+pub trait KeyPrefix<P>: Key {
+    /// Least key that begins with this part.
+    fn least_of(first: &P) -> Self;
+    /// Whether the key begins with this part.
+    fn begins_with(&self, first: &P) -> bool;
+}
+
 impl Key for String {
+    fn least() -> Self {
+        String::new()
+    }
+
     fn write(&self, out: &mut String) {
         out.push_str(self);
     }
@@ -38,8 +52,12 @@ impl Key for String {
 }
 
 macro_rules! key_by_display {
-    ($($kind:ty),*) => {$(
+    ($($kind:ty: $least:expr),*) => {$(
         impl Key for $kind {
+            fn least() -> Self {
+                $least
+            }
+
             fn write(&self, out: &mut String) {
                 out.push_str(&self.to_string());
             }
@@ -51,7 +69,10 @@ macro_rules! key_by_display {
     )*};
 }
 
-key_by_display!(u8, u16, u32, u64, Ipv4Addr, Ipv6Addr);
+key_by_display!(
+    u8: 0, u16: 0, u32: 0, u64: 0,
+    Ipv4Addr: Ipv4Addr::UNSPECIFIED, Ipv6Addr: Ipv6Addr::UNSPECIFIED
+);
 
 /// Appends a byte as two hexadecimal digits. Keys are written several times for each event, and formatting is slower.
 fn write_hex(byte: u8, out: &mut String) {
@@ -61,6 +82,10 @@ fn write_hex(byte: u8, out: &mut String) {
 }
 
 impl Key for Dpid {
+    fn least() -> Self {
+        Dpid(0)
+    }
+
     fn write(&self, out: &mut String) {
         for byte in self.0.to_be_bytes() {
             write_hex(byte, out);
@@ -73,6 +98,10 @@ impl Key for Dpid {
 }
 
 impl Key for MacAddr {
+    fn least() -> Self {
+        MacAddr([0; 6])
+    }
+
     fn write(&self, out: &mut String) {
         for (at, byte) in self.0.into_iter().enumerate() {
             if at > 0 {
@@ -88,6 +117,10 @@ impl Key for MacAddr {
 }
 
 impl<A: Key, B: Key> Key for (A, B) {
+    fn least() -> Self {
+        (A::least(), B::least())
+    }
+
     fn write(&self, out: &mut String) {
         self.0.write(out);
         out.push('/');
@@ -100,7 +133,41 @@ impl<A: Key, B: Key> Key for (A, B) {
     }
 }
 
+impl<A: Key, B: Key> KeyPrefix<A> for (A, B) {
+    fn least_of(first: &A) -> Self {
+        (first.clone(), B::least())
+    }
+
+    fn begins_with(&self, first: &A) -> bool {
+        self.0 == *first
+    }
+}
+
+impl<A: Key, B: Key, C: Key> KeyPrefix<A> for (A, B, C) {
+    fn least_of(first: &A) -> Self {
+        (first.clone(), B::least(), C::least())
+    }
+
+    fn begins_with(&self, first: &A) -> bool {
+        self.0 == *first
+    }
+}
+
+impl<A: Key, B: Key, C: Key> KeyPrefix<(A, B)> for (A, B, C) {
+    fn least_of((first, second): &(A, B)) -> Self {
+        (first.clone(), second.clone(), C::least())
+    }
+
+    fn begins_with(&self, (first, second): &(A, B)) -> bool {
+        self.0 == *first && self.1 == *second
+    }
+}
+
 impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn least() -> Self {
+        (A::least(), B::least(), C::least())
+    }
+
     fn write(&self, out: &mut String) {
         self.0.write(out);
         out.push('/');

@@ -11,7 +11,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor, value::StrDese
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Value, json};
 
-use crate::Table;
+use crate::table_rows::{Row, TableRows};
+use crate::{Key, Table};
 
 /// Greatest depth that is looked into: types may contain themselves.
 const DEPTH: usize = 8;
@@ -35,9 +36,12 @@ pub struct TableShape {
     pub value: String,
     /// JSON form of a value: a word, or an object with one of `list`, `map`, `fields`, `optional`, `variants`, `tuple`.
     pub shape: Value,
+    /// Rows of the table in memory; none yet.
+    #[serde(skip)]
+    pub(crate) rows: TableRows,
 }
 
-impl<K, V: DeserializeOwned> Table<K, V> {
+impl<K: Key, V: Row> Table<K, V> {
     /// Shape of this table, for `App::tables`.
     pub fn shape(&self) -> TableShape {
         TableShape {
@@ -45,6 +49,7 @@ impl<K, V: DeserializeOwned> Table<K, V> {
             key: short(std::any::type_name::<K>()),
             value: short(std::any::type_name::<V>()),
             shape: shape_of::<V>(),
+            rows: TableRows::typed::<K, V>(self.name()),
         }
     }
 }
@@ -355,9 +360,9 @@ mod tests {
     use super::*;
     use crate::{Dpid, MacAddr};
 
-    #[derive(Deserialize)]
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
     #[allow(dead_code)]
-    struct Row {
+    struct Host {
         port: u32,
         mac: MacAddr,
         at: Option<Place>,
@@ -369,18 +374,18 @@ mod tests {
         anything: Value,
     }
 
-    #[derive(Deserialize)]
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
     #[allow(dead_code)]
     struct Place {
         next: Option<Box<Place>>,
         number: Number,
     }
 
-    #[derive(Deserialize)]
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
     #[allow(dead_code)]
     struct Number(u64);
 
-    #[derive(Deserialize)]
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
     #[allow(dead_code)]
     enum Kind {
@@ -388,13 +393,13 @@ mod tests {
         Link(u8),
     }
 
-    const ROWS: Table<(Dpid, u32), Row> = Table::new("rows");
+    const ROWS: Table<(Dpid, u32), Host> = Table::new("rows");
 
     #[test]
     fn a_shape_is_what_the_type_reads() {
         let table = ROWS.shape();
         let names = [&table.name, &table.key, &table.value].map(String::as_str);
-        assert_eq!(names, ["rows", "(Dpid, u32)", "Row"]);
+        assert_eq!(names, ["rows", "(Dpid, u32)", "Host"]);
         let fields = &table.shape["fields"];
         assert_eq!(fields["port"], json!("u32"));
         assert_eq!(fields["mac"], json!("text"));

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::table_rows::Row;
 use crate::view::Tables;
 use crate::{Action, AppError, Dpid, Key, Pipeline, Switch, Table, View};
 
@@ -56,47 +55,70 @@ impl Turn<'_> {
     }
 
     /// Shorthand for [`View::get`] on [`Turn::view`].
-    pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
+    pub fn get<K: Key, V: Row>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         self.view().get(table, key)
     }
 
     /// All rows of a table, collected so that the turn can be written to meanwhile.
-    pub fn rows<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
+    pub fn rows<K: Key, V: Row>(&self, table: &Table<K, V>) -> Vec<(K, V)> {
         self.view().iter(table).collect()
     }
 
     /// Sets a row. A value equal to the present one is no change.
-    pub fn put<K: Key, V: Serialize>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
-        match serde_json::to_value(value) {
-            Ok(value) => self.write(table, key, Some(value)),
+    pub fn put<K: Key, V: Row>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
+        if !self.may_write(table) {
+            return;
+        }
+        let rows = self.tables.rows(None, table.name());
+        let typed = rows.and_then(|rows| rows.of::<K, V>());
+        if typed.is_some_and(|typed| typed.rows().get(key) == Some(value) && !typed.is_odd(key)) {
+            return;
+        }
+        let text = key.text();
+        let json = match serde_json::to_value(value) {
+            Ok(json) => json,
             Err(error) => {
                 self.defect = Some(AppError::new(format!(
-                    "row {table:?}.{} cannot be written: {error}",
-                    key.text()
+                    "row {table:?}.{text} cannot be written: {error}"
                 )));
+                return;
             }
-        }
+        };
+        let rows = self.tables.rows_mut(None, table.name());
+        let before = if let Some(typed) = rows.of_mut::<K, V>() {
+            typed.put(key, value)
+        } else if rows.get(&text).as_ref() == Some(&json) {
+            return;
+        } else {
+            rows.set(&text, Some(json))
+        };
+        self.note(table.name(), text, before);
     }
 
     /// Deletes a row, if it is there.
     pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) {
-        self.write(table, key, None);
+        if !self.may_write(table) {
+            return;
+        }
+        let text = key.text();
+        if let Some(before) = self.tables.set(None, table.name(), &text, None) {
+            self.note(table.name(), text, Some(before));
+        }
     }
 
-    fn write<K: Key, V>(&mut self, table: &Table<K, V>, key: &K, value: Option<Value>) {
+    fn may_write<K, V>(&mut self, table: &Table<K, V>) -> bool {
         if table.app().is_some() {
             self.defect = Some(AppError::new(format!(
                 "table {table:?} is another app's and cannot be written"
             )));
-            return;
         }
-        let key = key.text();
-        if self.tables.get(None, table.name(), &key) == value.as_ref() {
-            return;
-        }
-        let before = self.tables.set(None, table.name(), &key, value);
+        table.app().is_none()
+    }
+
+    /// Notes the value of a row before its first change.
+    fn note(&mut self, table: &str, key: String, before: Option<Value>) {
         self.journal
-            .entry((table.name().to_owned(), key))
+            .entry((table.to_owned(), key))
             .or_insert(before);
     }
 

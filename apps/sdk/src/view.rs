@@ -2,35 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Dpid, Key, Switch, Table};
+use crate::key::KeyPrefix;
+use crate::table_rows::{Row, TableRows, warn_odd};
+use crate::{Dpid, Key, Switch, Table, TableShape};
 
-/// Rows of one app, by table and key.
-pub(crate) type RowsByTable = BTreeMap<String, BTreeMap<String, Value>>;
+/// Tables of one app, by name.
+pub(crate) type AppTables = BTreeMap<String, TableRows>;
 
 /// Local copy of the app's own rows and of those of the apps that it reads.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Tables {
-    own: RowsByTable,
-    others: BTreeMap<String, RowsByTable>,
+    own: AppTables,
+    others: BTreeMap<String, AppTables>,
 }
 
 impl Tables {
-    /// Rows of an app; `None` for the app itself.
-    pub(crate) fn of(&self, app: Option<&str>) -> Option<&RowsByTable> {
+    /// Makes tables without rows; those declared have rows of their types.
+    pub(crate) fn new(declared: Vec<TableShape>) -> Self {
+        let own = declared.into_iter().map(|shape| (shape.name, shape.rows));
+        Tables {
+            own: own.collect(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// Tables of an app; `None` for the app itself.
+    pub(crate) fn of(&self, app: Option<&str>) -> Option<&AppTables> {
         match app {
             None => Some(&self.own),
             Some(app) => self.others.get(app),
         }
     }
 
-    pub(crate) fn rows(&self, app: Option<&str>, table: &str) -> Option<&BTreeMap<String, Value>> {
+    pub(crate) fn rows(&self, app: Option<&str>, table: &str) -> Option<&TableRows> {
         self.of(app)?.get(table)
     }
 
-    pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<Value> {
         self.rows(app, table)?.get(key)
     }
 
@@ -42,28 +52,25 @@ impl Tables {
         key: &str,
         value: Option<Value>,
     ) -> Option<Value> {
+        if value.is_none() && self.rows(app, table).is_none() {
+            return None;
+        }
+        self.rows_mut(app, table).set(key, value)
+    }
+
+    /// Rows of a table for a change.
+    pub(crate) fn rows_mut(&mut self, app: Option<&str>, table: &str) -> &mut TableRows {
         let tables = match app {
             None => &mut self.own,
             Some(app) => self.others.entry(app.to_owned()).or_default(),
         };
-        let Some(value) = value else {
-            let rows = tables.get_mut(table)?;
-            let before = rows.remove(key);
-            if rows.is_empty() {
-                tables.remove(table);
-            }
-            return before;
-        };
-        tables
-            .entry(table.to_owned())
-            .or_default()
-            .insert(key.to_owned(), value)
+        tables.entry(table.to_owned()).or_default()
     }
 }
 
 /// Number of rows in all tables.
-pub(crate) fn count(tables: &RowsByTable) -> usize {
-    tables.values().map(BTreeMap::len).sum()
+pub(crate) fn count(tables: &AppTables) -> usize {
+    tables.values().map(TableRows::len).sum()
 }
 
 /// Place of the app in the pipeline of every switch.
@@ -87,42 +94,62 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// Value of a row. One that is not of the table's type counts as absent, with a warning.
-    pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
-        let key = key.text();
-        let value = self.tables.get(table.app(), table.name(), &key)?;
-        read(table, &key, value)
+    pub fn get<K: Key, V: Row>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
+        let rows = self.tables.rows(table.app(), table.name())?;
+        match rows.of::<K, V>() {
+            Some(typed) => typed.rows().get(key).cloned(),
+            None => {
+                let key = key.text();
+                read(table, &key, &rows.get(&key)?)
+            }
+        }
     }
 
-    /// All rows of a table, in the order of their keys' texts.
-    pub fn iter<K: Key, V: DeserializeOwned>(
+    /// All rows of a table, in the order of their keys.
+    pub fn iter<K: Key, V: Row>(
         &self,
         table: &Table<K, V>,
     ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
-        self.prefix(table, "")
+        self.range(table, K::least(), |_| true)
     }
 
-    /// Rows of a table whose keys' texts start with `prefix`, in the order of these.
-    pub fn prefix<K: Key, V: DeserializeOwned>(
+    /// Rows of a table whose keys begin with this part, in the order of their keys: those of one switch, for instance.
+    pub fn prefix<P: Clone + 'a, K: KeyPrefix<P>, V: Row>(
         &self,
         table: &Table<K, V>,
-        prefix: &str,
-    ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
-        let table = *table;
-        let prefix = prefix.to_owned();
-        self.tables
-            .rows(table.app(), table.name())
-            .map(|rows| rows.range(prefix.clone()..))
-            .into_iter()
-            .flatten()
-            .take_while(move |(key, _)| key.starts_with(&prefix))
-            .filter_map(move |(key, value)| Some((K::parse_exact(key)?, read(&table, key, value)?)))
+        first: &P,
+    ) -> impl Iterator<Item = (K, V)> + use<'a, P, K, V> {
+        let part = first.clone();
+        self.range(table, K::least_of(first), move |key| key.begins_with(&part))
+    }
+
+    /// Rows from this key on, as long as their keys are inside.
+    fn range<K: Key, V: Row>(
+        &self,
+        table: &Table<K, V>,
+        from: K,
+        is_inside: impl Fn(&K) -> bool + 'a,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a> {
+        let Some(rows) = self.tables.rows(table.app(), table.name()) else {
+            return Box::new(std::iter::empty());
+        };
+        if let Some(typed) = rows.of::<K, V>() {
+            let inside = typed.rows().range(from..);
+            let inside = inside.take_while(move |(key, _)| is_inside(key));
+            return Box::new(inside.map(|(key, value)| (key.clone(), value.clone())));
+        }
+        let parsed = rows.iter().filter_map(|(text, value)| {
+            let key = K::parse_exact(&text).filter(&is_inside)?;
+            Some((key, read(table, &text, &value)?))
+        });
+        Box::new(parsed.collect::<BTreeMap<K, V>>().into_iter())
     }
 
     /// Number of rows of a table, without reading them.
     pub fn count<K, V>(&self, table: &Table<K, V>) -> usize {
         self.tables
             .rows(table.app(), table.name())
-            .map_or(0, BTreeMap::len)
+            .map_or(0, TableRows::len)
     }
 
     /// Connected switches, by datapath id.
@@ -141,14 +168,8 @@ impl<'a> View<'a> {
     }
 }
 
-fn read<K, V: DeserializeOwned>(table: &Table<K, V>, key: &str, value: &Value) -> Option<V> {
-    match V::deserialize(value) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            tracing::warn!(
-                "row {table:?}.{key} counts as absent, as it is not of its table's type: {error}: {value}"
-            );
-            None
-        }
-    }
+fn read<K, V: Row>(table: &Table<K, V>, key: &str, value: &Value) -> Option<V> {
+    V::deserialize(value)
+        .inspect_err(|error| warn_odd(table, key, value, error))
+        .ok()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use morph_sdk::{Dpid, Key, PortInfo, PortReason, Switch, Turn};
+use morph_sdk::{Dpid, PortInfo, PortReason, Switch, Turn};
 
 use crate::Topology;
 use crate::probing::Probing;
@@ -134,7 +134,5 @@ impl Topology {
 }
 
 fn ports_of(dpid: Dpid, turn: &Turn<'_>) -> BTreeMap<End, PortRow> {
-    turn.view()
-        .prefix(&PORTS, &format!("{}/", dpid.text()))
-        .collect()
+    turn.view().prefix(&PORTS, &dpid).collect()
 }

@@ -59,7 +59,7 @@ impl Batch {
         }
         for ((table, key), before) in effects.journal {
             let now = tables.get(None, &table, &key);
-            self.row_bytes += table.len() + key.len() + now.map_or(0, size);
+            self.row_bytes += table.len() + key.len() + now.as_ref().map_or(0, size);
             self.journal.entry((table, key)).or_insert(before);
         }
         let packets = effects.packet_outs.iter();

@@ -106,9 +106,9 @@ impl Primary {
         self.grouping = Some(step);
         self.own_groups.clear();
         for (table, rows) in tables.of(None).into_iter().flatten() {
-            for key in rows.keys() {
-                let group = step.source_group(table, key);
-                let id = (table.clone(), key.clone());
+            for (key, _) in rows.iter() {
+                let group = step.source_group(table, &key);
+                let id = (table.clone(), key);
                 note_member(&mut self.own_groups, group, id, true);
             }
         }
@@ -131,7 +131,7 @@ impl Primary {
         let mut rows = std::mem::take(&mut self.snapshot);
         for (id, _) in self.written.iter().filter(|(_, at)| **at > revision) {
             match self.row(id, tables) {
-                Some(value) => rows.insert(id.clone(), value.clone()),
+                Some(value) => rows.insert(id.clone(), value),
                 None => rows.remove(id),
             };
         }
@@ -175,7 +175,7 @@ impl Primary {
         tables: &Tables,
     ) -> Result<Translation, MigrationError> {
         if !self.is_translated() {
-            let now = |(table, key): &RowId| tables.get(None, table, key).cloned();
+            let now = |(table, key): &RowId| tables.get(None, table, key);
             let writes = journal.keys().map(|id| (id.clone(), now(id)));
             return Ok(Translation {
                 writes: writes.collect(),
@@ -270,9 +270,9 @@ impl Primary {
         rows_of(&self.own_groups, group, tables)
     }
 
-    fn row<'a>(&'a self, id: &RowId, tables: &'a Tables) -> Option<&'a Value> {
+    fn row(&self, id: &RowId, tables: &Tables) -> Option<Value> {
         if self.is_translated() {
-            return self.path.last(id);
+            return self.path.last(id).cloned();
         }
         tables.get(None, &id.0, &id.1)
     }
@@ -280,6 +280,6 @@ impl Primary {
 
 fn rows_of(groups: &GroupMembers, group: &str, tables: &Tables) -> Rows {
     let ids = groups.get(group).into_iter().flatten();
-    let row = |id: &RowId| Some((id.clone(), tables.get(None, &id.0, &id.1)?.clone()));
+    let row = |id: &RowId| Some((id.clone(), tables.get(None, &id.0, &id.1)?));
     Rows(ids.filter_map(row).collect())
 }

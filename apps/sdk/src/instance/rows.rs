@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Rows;
 use crate::migration::GroupMembers;
 use crate::turn::RowId;
-use crate::view::RowsByTable;
+use crate::view::AppTables;
 
 /// A row and its new value; `None` deletes it.
 pub(super) type RowWrite = (RowId, Option<Value>);
@@ -28,15 +28,15 @@ pub(super) fn between(there: &BTreeMap<RowId, Value>, wanted: Rows) -> Vec<RowWr
 
 /// Writes that turn an app's rows into the wanted ones.
 pub(super) fn differences(
-    there: Option<&RowsByTable>,
+    there: Option<&AppTables>,
     mut wanted: BTreeMap<RowId, Value>,
 ) -> Vec<RowWrite> {
     let mut writes = Vec::new();
     for (table, rows) in there.into_iter().flatten() {
-        for (key, value) in rows {
-            let id = (table.clone(), key.clone());
+        for (key, value) in rows.iter() {
+            let id = (table.clone(), key);
             match wanted.remove(&id) {
-                Some(now) if now == *value => {}
+                Some(now) if now == value => {}
                 now => writes.push((id, now)),
             }
         }

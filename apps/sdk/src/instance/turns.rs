@@ -154,7 +154,7 @@ impl<A: App> Instance<A> {
         let tables = &self.engine.tables;
         batch
             .journal
-            .retain(|(table, key), before| tables.get(None, table, key) != before.as_ref());
+            .retain(|(table, key), before| tables.get(None, table, key) != *before);
     }
 
     /// Brings the switches in line with an event, then lets the app handle it.

@@ -58,7 +58,7 @@ impl App for Cells {
     }
 
     fn rules(&self, line: &u32, view: &View<'_>, rules: &mut Rules) {
-        for ((line, column), value) in view.prefix(&CELLS, &format!("{line}/")) {
+        for ((line, column), value) in view.prefix(&CELLS, line) {
             let matching = Match::new().in_port(line).eth_type(column as u16);
             let rule = rules.on(S).priority(1).matching(matching);
             rule.actions(vec![Action::output(value)]);

@@ -1,5 +1,6 @@
 //! Turns in flight that are refused, unanswered or reverted.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use morph_api::manifest::Durability;
@@ -75,7 +76,8 @@ fn turns_that_were_applied_before_a_fence_though_their_answers_were_lost_stay_in
         // Writes to the same group build on them.
         world.event(3, [1, 4, 4]);
         let cells = world.instance.engine.tables.of(None).unwrap();
-        let cells: Vec<_> = cells["cells"].keys().cloned().collect();
+        let cells: BTreeSet<_> = cells["cells"].iter().map(|(key, _)| key).collect();
+        let cells: Vec<_> = cells.into_iter().collect();
         assert_eq!(cells, ["1/2", "1/3", "1/4"], "schema {schema}");
         let rows = world.store.keyspace("cells", 1);
         match schema {
@@ -482,7 +484,7 @@ fn rows_written_while_a_watch_was_broken_are_in_the_view_afterwards() {
             engine
                 .tables
                 .get(None, "cells", key)
-                .map(ToString::to_string)
+                .map(|value| value.to_string())
         };
         assert_eq!(value("7/8").as_deref(), Some("9"));
         assert_eq!(value("1/2").as_deref(), Some("5"));
