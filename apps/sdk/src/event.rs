@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session;
-use morph_openflow::v13;
+use morph_openflow::v13::{self, PacketInView};
+use morph_openflow::{DecodeError, Header, MessageType};
 
 use crate::{Dpid, MacAddr, Match};
 
@@ -203,6 +204,26 @@ impl Switch {
     }
 }
 
+impl PacketIn {
+    fn read(
+        app: u8,
+        dpid: Dpid,
+        message: &Bytes,
+        packet: PacketInView<'_>,
+    ) -> Result<Self, DecodeError> {
+        packet.fields().try_for_each(|field| field.map(drop))?;
+        let fixed = packet.fixed();
+        Ok(PacketIn {
+            dpid,
+            in_port: packet.in_port().unwrap_or_default(),
+            table: fixed.table_id(),
+            reason: fixed.reason(),
+            cookie_own: own(app, fixed.cookie()),
+            data: message.slice_ref(packet.data()),
+        })
+    }
+}
+
 impl FlowRemoved {
     /// Whether the rule ended because no packet of it came for its idle timeout.
     pub fn is_idle(&self) -> bool {
@@ -225,16 +246,18 @@ impl Event {
     }
 
     /// Event of an OpenFlow message, or `None` for a kind of message that is no event.
-    pub(crate) fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
+    pub(crate) fn read(app: u8, dpid: Dpid, message: &Bytes) -> Result<Option<Event>, DecodeError> {
+        // Most events are packet-ins, whose match is not kept.
+        if Header::read(message)?.kind == MessageType::PACKET_IN {
+            let packet = PacketInView::new(message)?;
+            return PacketIn::read(app, dpid, message, packet).map(|p| Some(Event::PacketIn(p)));
+        }
+        let (_, message) = v13::decode(message)?;
+        Ok(Event::from_openflow(app, dpid, message))
+    }
+
+    fn from_openflow(app: u8, dpid: Dpid, message: v13::Message) -> Option<Event> {
         Some(match message {
-            v13::Message::PacketIn(packet) => Event::PacketIn(PacketIn {
-                dpid,
-                in_port: packet.match_.get_in_port().unwrap_or_default(),
-                table: packet.table_id,
-                reason: packet.reason,
-                cookie_own: own(app, packet.cookie),
-                data: packet.data,
-            }),
             v13::Message::FlowRemoved(removed) => Event::FlowRemoved(FlowRemoved {
                 dpid,
                 table: removed.table_id,

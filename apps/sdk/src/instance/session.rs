@@ -255,8 +255,8 @@ impl<A: App> Instance<A> {
 
     fn read_event(&self, dpid: Option<Dpid>, message: &Bytes) -> Option<Event> {
         let dpid = dpid?;
-        match v13::decode(message) {
-            Ok((_, message)) => Event::from_openflow(self.engine.pipeline.app, dpid, message),
+        match Event::read(self.engine.pipeline.app, dpid, message) {
+            Ok(event) => event,
             Err(error) => {
                 tracing::error!(
                     "a message of switch {dpid} is ignored, as it cannot be decoded: {error}"
