@@ -133,11 +133,10 @@ impl RuleBuilder<'_> {
             return;
         }
         // Same order and form of the instructions as a switch reports them.
-        let mut instructions = Vec::new();
-        if !actions.is_empty() {
-            instructions.push(Instruction::ApplyActions(actions));
-        }
+        let apply = (!actions.is_empty()).then_some(Instruction::ApplyActions(actions));
+        let mut instructions: Vec<_> = apply.into_iter().collect();
         instructions.extend(goto.map(Instruction::GotoTable));
+        instructions.shrink_to_fit();
         let key = RuleKey {
             table,
             priority: self.priority,

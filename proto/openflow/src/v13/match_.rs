@@ -61,6 +61,9 @@ impl Match {
     /// are sorted, basic ones first; values are masked; masks of all ones and fields with masks of all zeros are
     /// left out.
     pub fn normal(&self) -> Match {
+        if self.is_normal() {
+            return self.clone();
+        }
         let mut fields: Vec<Oxm> = self.fields.iter().filter_map(Oxm::normal).collect();
         fields.sort_by(|a, b| (a.field.rank(), a).cmp(&(b.field.rank(), b)));
         fields.dedup();
@@ -300,7 +303,7 @@ mod tests {
     fn vlan_vid_hides_the_present_bit() {
         let match_ = Match::new().vlan_vid(7);
         assert_eq!(match_.get_vlan_vid(), Some(7));
-        assert_eq!(match_.fields[0].value, &[0x10, 7][..]);
+        assert_eq!(match_.fields[0].value[..], [0x10, 7]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use multipart::{
     kind as multipart_kind,
 };
 pub use numbers::{GROUP_ANY, NO_BUFFER, TABLE_ALL, VERSION};
-pub use oxm::{Oxm, OxmField, OxmView, Oxms};
+pub use oxm::{Oxm, OxmField, OxmValue, OxmView, Oxms};
 pub use packet_in::{PacketIn, PacketInView};
 pub use packet_out::PacketOut;
 pub use port_mod::{PortMod, port_feature};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 use zerocopy::IntoBytes;
 
 use crate::error::{DecodeError, EncodeError, Problem};
@@ -164,6 +164,10 @@ impl fmt::Debug for OxmField {
     }
 }
 
+/// Value of a field in wire form (big-endian). Those of up to 16 bytes, as all standard fields have, take no memory of their
+/// own: a controller keeps the matches of all rules.
+pub type OxmValue = SmallVec<[u8; 16]>;
+
 /// Field, value and optional mask. The value of an experimenter field begins with the experimenter id, which the
 /// mask does not cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,9 +175,9 @@ pub struct Oxm {
     /// Class and number of the field.
     pub field: OxmField,
     /// Value in wire form (big-endian).
-    pub value: Bytes,
+    pub value: OxmValue,
     /// Mask, as long as the part of the value that it covers. `None`: exact match.
-    pub mask: Option<Bytes>,
+    pub mask: Option<Box<[u8]>>,
 }
 
 impl Oxm {
@@ -181,7 +185,7 @@ impl Oxm {
     pub fn exact(field: OxmField, value: &[u8]) -> Oxm {
         Oxm {
             field,
-            value: Bytes::copy_from_slice(value),
+            value: OxmValue::from_slice(value),
             mask: None,
         }
     }
@@ -189,7 +193,7 @@ impl Oxm {
     /// Field with this value in the bits that are set in the mask.
     pub fn masked(field: OxmField, value: &[u8], mask: &[u8]) -> Oxm {
         Oxm {
-            mask: Some(Bytes::copy_from_slice(mask)),
+            mask: Some(mask.into()),
             ..Oxm::exact(field, value)
         }
     }
@@ -211,14 +215,14 @@ impl Oxm {
         if mask.iter().all(|byte| *byte == 0) {
             return None;
         }
-        let mut value = self.value.to_vec();
+        let mut value = self.value.clone();
         for (byte, mask) in value[self.covered_from()..].iter_mut().zip(mask) {
             *byte &= mask;
         }
         let mask = (!self.covers_all(mask)).then(|| mask.clone());
         Some(Oxm {
             field: self.field,
-            value: value.into(),
+            value,
             mask,
         })
     }
@@ -377,11 +381,11 @@ impl<'a> OxmView<'a> {
 }
 
 impl From<OxmView<'_>> for Oxm {
-    fn from(mut view: OxmView<'_>) -> Oxm {
+    fn from(view: OxmView<'_>) -> Oxm {
         Oxm {
             field: view.field,
-            value: view.value.rest(),
-            mask: view.mask.map(|mut mask| mask.rest()),
+            value: OxmValue::from_slice(view.value()),
+            mask: view.mask().map(Into::into),
         }
     }
 }
@@ -438,7 +442,7 @@ mod tests {
         let oxm = Oxm::masked(OxmField(0xffff, 9), &[0x4f, 0x4e, 0x46, 0, 0xff], &[0x0f]);
         assert_eq!(
             oxm.normal().unwrap().value,
-            &[0x4f, 0x4e, 0x46, 0, 0x0f][..]
+            OxmValue::from_slice(&[0x4f, 0x4e, 0x46, 0, 0x0f])
         );
     }
 

@@ -45,7 +45,7 @@ fn oxm_of(field: OxmField, value: usize, mask: usize) -> impl Strategy<Value = O
     (vec(any::<u8>(), value), mask).prop_map(move |(value, mask)| Oxm {
         field,
         value: value.into(),
-        mask: mask.map(Bytes::from),
+        mask: mask.map(Into::into),
     })
 }
 
