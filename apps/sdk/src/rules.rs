@@ -134,13 +134,11 @@ impl RuleBuilder<'_> {
         }
         // Same order and form of the instructions as a switch reports them.
         let apply = (!actions.is_empty()).then_some(Instruction::ApplyActions(actions));
-        let mut instructions: Vec<_> = apply.into_iter().collect();
-        instructions.extend(goto.map(Instruction::GotoTable));
-        instructions.shrink_to_fit();
+        let goto = goto.map(Instruction::GotoTable);
         let key = RuleKey {
             table,
             priority: self.priority,
-            match_: self.matching.normal(),
+            match_: self.matching.normal().into(),
         };
         let cookie = Cookie {
             app,
@@ -148,7 +146,7 @@ impl RuleBuilder<'_> {
             own: self.own,
         };
         let body = RuleBody {
-            instructions,
+            instructions: apply.into_iter().chain(goto).collect(),
             idle_timeout: self.idle_timeout,
             hard_timeout: 0,
             flags: if self.idle_timeout == 0 {

@@ -197,7 +197,7 @@ mod tests {
                 match_: Default::default(),
             },
             &morph_openflow::rule::RuleBody {
-                instructions: Vec::new(),
+                instructions: [].into(),
                 idle_timeout: 0,
                 hard_timeout: 0,
                 flags: 0,

@@ -70,7 +70,7 @@ fn put(
     let key = RuleKey {
         table,
         priority,
-        match_: matching.normal(),
+        match_: matching.normal().into(),
     };
     let cookie = Cookie {
         app,
@@ -78,7 +78,7 @@ fn put(
         own: 0,
     };
     let body = RuleBody {
-        instructions,
+        instructions: instructions.into(),
         idle_timeout: 0,
         hard_timeout: 0,
         flags: 0,
@@ -213,8 +213,8 @@ mod tests {
             cookie: body.cookie | epoch << 32,
             packet_count: 1,
             byte_count: 1,
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
+            match_: (*key.match_).clone(),
+            instructions: body.instructions.to_vec(),
         };
         rules.iter().map(of).collect()
     }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::v13::flow_mod::flag;
 use crate::v13::instruction::{self, Instruction};
@@ -24,15 +25,15 @@ pub struct RuleKey {
     pub table: u8,
     /// Priority; a packet takes the matching rule with the highest one.
     pub priority: u16,
-    /// Match, in normal form.
-    pub match_: Match,
+    /// Match, in normal form. Copies of the key share it.
+    pub match_: Arc<Match>,
 }
 
 /// Contents of a rule: instructions, timeouts, flags and cookie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleBody {
-    /// Instructions for matching packets.
-    pub instructions: Vec<Instruction>,
+    /// Instructions for matching packets. Copies of the body share them.
+    pub instructions: Arc<[Instruction]>,
     /// Seconds without a matching packet until the switch removes the rule; 0 for never.
     pub idle_timeout: u16,
     /// Seconds after installation until the switch removes the rule; 0 for never.
@@ -52,7 +53,7 @@ impl RuleKey {
         RuleKey {
             table,
             priority,
-            match_: match_.normal(),
+            match_: match_.normal().into(),
         }
     }
 }
@@ -61,7 +62,7 @@ impl RuleBody {
     /// Returns the normal form: normal instructions, and only the flags that the switch stores.
     pub fn normal(&self) -> RuleBody {
         RuleBody {
-            instructions: instruction::normal(&self.instructions),
+            instructions: instruction::normal(&self.instructions).into(),
             flags: self.flags & STORED_FLAGS,
             ..*self
         }
@@ -85,7 +86,7 @@ impl RuleBody {
 /// Converts a rule reported by a switch, into normal form.
 pub fn from_stats(stats: &FlowStats) -> (RuleKey, RuleBody) {
     let body = RuleBody {
-        instructions: instruction::normal(&stats.instructions),
+        instructions: instruction::normal(&stats.instructions).into(),
         idle_timeout: stats.idle_timeout,
         hard_timeout: stats.hard_timeout,
         flags: stats.flags & STORED_FLAGS,
@@ -201,7 +202,7 @@ mod tests {
 
     fn rule(priority: u16, out: u32) -> (RuleKey, RuleBody) {
         let body = RuleBody {
-            instructions: vec![Instruction::ApplyActions(vec![Action::output(out)])],
+            instructions: [Instruction::ApplyActions(vec![Action::output(out)])].into(),
             cookie: COOKIE,
             ..RuleBody::default()
         };
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn a_rule_that_the_switch_reports_in_another_form_is_the_same_rule() {
         let (mut key, mut body) = rule(1, 1);
-        key.match_ = Match {
+        let fields = Match {
             fields: vec![
                 Oxm::masked(OxmField::ARP_SPA, &[10, 0, 0, 1], &[255; 4]),
                 Oxm::masked(OxmField::METADATA, &[0xff; 8], &[0, 0, 0, 0, 0, 0, 0, 1]),
@@ -283,14 +284,16 @@ mod tests {
                 Oxm::exact(OxmField::ETH_TYPE, &[8, 6]),
             ],
         };
+        key.match_ = fields.into();
         let goto = Instruction::GotoTable(20);
         let max_len = 0xffff;
         let output = Action::Output { port: 1, max_len };
-        body.instructions = vec![
+        body.instructions = [
             goto.clone(),
             Instruction::WriteActions(vec![]),
             Instruction::ApplyActions(vec![output, Action::to_controller()]),
-        ];
+        ]
+        .into();
         body.flags = flag::CHECK_OVERLAP | flag::SEND_FLOW_REM;
         let one = [0, 0, 0, 0, 0, 0, 0, 1];
         let stats = FlowStats {
@@ -326,7 +329,7 @@ mod tests {
     fn max_len_to_the_controller_is_compared() {
         let (key, body) = rule(1, port::CONTROLLER);
         let mut whole = body.clone();
-        whole.instructions = vec![Instruction::ApplyActions(vec![Action::to_controller()])];
+        whole.instructions = [Instruction::ApplyActions(vec![Action::to_controller()])].into();
         let installed = set([(key.clone(), body)]);
         let wanted = set([(key, whole)]);
         assert_eq!(difference(&installed, &wanted, 0).change.len(), 1);

@@ -48,7 +48,7 @@ impl FlowTable {
         match flow.command {
             FlowModCommand::Add => {
                 let body = RuleBody {
-                    instructions: flow.instructions,
+                    instructions: flow.instructions.into(),
                     idle_timeout: flow.idle_timeout,
                     hard_timeout: flow.hard_timeout,
                     flags: flow.flags,
@@ -60,7 +60,7 @@ impl FlowTable {
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => {
                 let rules = self.rules.iter_mut();
                 for (_, body) in rules.filter(|(rule, body)| selects(&flow, &key, rule, body)) {
-                    body.instructions.clone_from(&flow.instructions);
+                    body.instructions = flow.instructions.as_slice().into();
                 }
                 Vec::new()
             }
@@ -111,7 +111,7 @@ impl FlowTable {
             let matching = in_table.filter(|(key, _)| matches(&key.match_, in_port));
             let (_, rule) = matching.max_by_key(|(key, _)| key.priority)?;
             let mut next = None;
-            for instruction in &rule.instructions {
+            for instruction in rule.instructions.iter() {
                 match instruction {
                     Instruction::ApplyActions(actions) if actions.iter().any(is_punt) => {
                         let cookie = rule.cookie;
@@ -176,8 +176,8 @@ fn flow_stats((key, body): (&RuleKey, &RuleBody)) -> FlowStats {
         cookie: body.cookie,
         packet_count: 0,
         byte_count: 0,
-        match_: key.match_.clone(),
-        instructions: body.instructions.clone(),
+        match_: (*key.match_).clone(),
+        instructions: body.instructions.to_vec(),
     }
 }
 
@@ -193,6 +193,6 @@ fn removed(key: &RuleKey, body: &RuleBody) -> Message {
         hard_timeout: body.hard_timeout,
         packet_count: 0,
         byte_count: 0,
-        match_: key.match_.clone(),
+        match_: (*key.match_).clone(),
     })
 }

@@ -190,10 +190,10 @@ async fn an_app_is_cleaned_off_all_switches() {
         let key = RuleKey {
             table: 11,
             priority: u16::from(app),
-            match_: Match::new(),
+            match_: Match::new().into(),
         };
         let body = RuleBody {
-            instructions: Vec::new(),
+            instructions: [].into(),
             idle_timeout: 0,
             hard_timeout: 0,
             flags: 0,
@@ -238,10 +238,10 @@ async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
         let key = RuleKey {
             table: 11,
             priority,
-            match_: Match::new(),
+            match_: Match::new().into(),
         };
         let body = RuleBody {
-            instructions: Vec::new(),
+            instructions: [].into(),
             idle_timeout: 0,
             hard_timeout: 0,
             flags: 0,

@@ -20,11 +20,11 @@ fn flow(table: u8, app: u8, epoch: u16) -> Message {
     let key = RuleKey {
         table,
         priority: 5,
-        match_: Match::new().in_port(1),
+        match_: Match::new().in_port(1).into(),
     };
     let cookie = Cookie { app, epoch, own: 1 };
     let body = RuleBody {
-        instructions: Vec::new(),
+        instructions: [].into(),
         idle_timeout: 0,
         hard_timeout: 0,
         flags: 0,

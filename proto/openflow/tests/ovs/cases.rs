@@ -204,7 +204,7 @@ fn tcp_instructions() -> Vec<Vec<Instruction>> {
 
 fn body(instructions: Vec<Instruction>) -> RuleBody {
     RuleBody {
-        instructions,
+        instructions: instructions.into(),
         cookie: COOKIE,
         ..RuleBody::default()
     }
@@ -212,10 +212,10 @@ fn body(instructions: Vec<Instruction>) -> RuleBody {
 
 /// Rules as an app writes them, not in normal form.
 pub(crate) fn wanted() -> Vec<(RuleKey, RuleBody)> {
-    let key = |table, n: usize, match_| RuleKey {
+    let key = |table, n: usize, match_: Match| RuleKey {
         table,
         priority: 100 + n as u16,
-        match_,
+        match_: match_.into(),
     };
     let mut rules = Vec::new();
     for (n, match_) in matches().into_iter().enumerate() {

@@ -59,8 +59,8 @@ fn a_rule_is_reported_as_it_was_sent() {
     let mut wanted = RuleSet::new();
     for (key, body) in cases::wanted() {
         let as_written = FlowMod {
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
+            match_: (*key.match_).clone(),
+            instructions: body.instructions.to_vec(),
             ..FlowMod::add(&key, &body)
         };
         for flow_mod in [as_written, FlowMod::add(&key, &body)] {
@@ -94,7 +94,7 @@ fn the_flow_mods_of_a_difference_install_the_wanted_rules() {
         .collect();
     for (key, body) in &mut second {
         if key.priority % 2 == 0 {
-            body.instructions = vec![Instruction::GotoTable(30)];
+            body.instructions = [Instruction::GotoTable(30)].into();
         }
     }
     for wanted in [&first, &second] {
@@ -185,7 +185,7 @@ fn invalid_requests_are_refused_with_an_error(connection: &mut Connection) {
 fn packets_pass_both_ways(connection: &mut Connection) {
     let key = RuleKey::new(0, 7, &Match::new().eth_type(0x88cc));
     let body = RuleBody {
-        instructions: vec![Instruction::ApplyActions(vec![Action::to_controller()])],
+        instructions: [Instruction::ApplyActions(vec![Action::to_controller()])].into(),
         flags: flag::SEND_FLOW_REM,
         cookie: cases::COOKIE,
         ..RuleBody::default()
@@ -222,7 +222,7 @@ fn packets_pass_both_ways(connection: &mut Connection) {
     });
     assert_eq!(
         (removed.match_, removed.reason),
-        (key.match_, flow_removed::reason::DELETE)
+        ((*key.match_).clone(), flow_removed::reason::DELETE)
     );
     assert_eq!((removed.priority, removed.packet_count), (7, 1));
 }

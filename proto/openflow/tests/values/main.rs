@@ -377,9 +377,9 @@ proptest! {
     fn applying_a_difference_leaves_no_difference(installed in vec(flow_stats(), 0..6), wanted in vec(flow_mod(), 0..6)) {
         let installed: RuleSet = installed.iter().map(rule::from_stats).collect();
         let wanted: RuleSet = wanted.iter().map(|rule| (
-            RuleKey { table: rule.table_id, priority: rule.priority, match_: rule.match_.clone() },
+            RuleKey { table: rule.table_id, priority: rule.priority, match_: rule.match_.clone().into() },
             RuleBody {
-                instructions: rule.instructions.clone(),
+                instructions: rule.instructions.clone().into(),
                 idle_timeout: rule.idle_timeout,
                 hard_timeout: rule.hard_timeout,
                 flags: rule.flags,
@@ -390,10 +390,10 @@ proptest! {
         let mut after = installed;
         for rule in difference.flow_mods() {
             let key = RuleKey::new(rule.table_id, rule.priority, &rule.match_);
-            prop_assert_eq!(&key.match_, &rule.match_);
+            prop_assert_eq!(&*key.match_, &rule.match_);
             match rule.command {
                 FlowModCommand::Add => after.insert(key, RuleBody {
-                    instructions: rule.instructions,
+                    instructions: rule.instructions.into(),
                     idle_timeout: rule.idle_timeout,
                     hard_timeout: rule.hard_timeout,
                     flags: rule.flags,

@@ -367,7 +367,7 @@ fn all_in_flight_turns_are_reverted_with_a_stale_one() {
     let to = [crate::Action::output(3)];
     assert_eq!(
         rule.instructions,
-        [crate::Instruction::ApplyActions(to.into())]
+        [crate::Instruction::ApplyActions(to.into())].into()
     );
 }
 
@@ -408,7 +408,7 @@ fn the_last_writer_of_a_row_is_known_once_the_turns_are_durable() {
         let to = [crate::Action::output(last.parse().unwrap())];
         assert_eq!(
             rule.instructions,
-            [crate::Instruction::ApplyActions(to.into())]
+            [crate::Instruction::ApplyActions(to.into())].into()
         );
         assert_eq!(world.rules.len(), 2);
     }

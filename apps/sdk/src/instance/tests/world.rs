@@ -644,8 +644,8 @@ impl<A: App> World<A> {
             table_id: key.table,
             priority: key.priority,
             cookie: body.cookie,
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
+            match_: (*key.match_).clone(),
+            instructions: body.instructions.to_vec(),
             ..no_stats()
         });
         let reply = Message::MultipartReply(v13::MultipartReply {
