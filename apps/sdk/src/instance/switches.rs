@@ -59,6 +59,8 @@ enum ReadState {
 struct SwitchRules {
     channel: u32,
     state: ReadState,
+    /// Rules that the switch removed by itself since its last reading began, and that no difference has covered yet.
+    expired: BTreeSet<RuleKey>,
     /// Failed readings and refused rules since the switch connected.
     failures: u32,
 }
@@ -112,6 +114,7 @@ impl Switches {
         let switch = SwitchRules {
             channel,
             state,
+            expired: BTreeSet::new(),
             failures: 0,
         };
         self.by_dpid.insert(dpid, switch);
@@ -176,6 +179,7 @@ impl Switches {
             }
             let token = self.next_token;
             self.next_token = self.next_token.checked_add(1).unwrap_or(READING);
+            switch.expired.clear();
             switch.state = ReadState::Reading {
                 token,
                 deadline: now + ANSWER,
@@ -275,6 +279,16 @@ impl Switches {
         }
     }
 
+    /// Notes a rule that the switch removed by itself. If it is still wanted, it is added again.
+    pub(super) fn note_expired(&mut self, dpid: Dpid, key: RuleKey) {
+        if let Some(switch) = self.by_dpid.get_mut(&dpid) {
+            if let ReadState::InStep { stale, .. } = &mut switch.state {
+                stale.insert(key.clone());
+            }
+            switch.expired.insert(key);
+        }
+    }
+
     /// Differences to be sent now; true for a switch's first one since its reading. All these switches are in step
     /// afterwards.
     pub(super) fn take(
@@ -289,6 +303,8 @@ impl Switches {
             match &mut switch.state {
                 ReadState::Read(read) => {
                     let mut installed = std::mem::take(read);
+                    let expired = std::mem::take(&mut switch.expired);
+                    install::forget_expired(&mut installed, wanted, expired);
                     let difference = install::all(&mut installed, wanted, epoch);
                     taken.push((*dpid, difference, true));
                     switch.state = ReadState::InStep {
@@ -301,6 +317,8 @@ impl Switches {
                     installed, stale, ..
                 } if !stale.is_empty() => {
                     let keys = std::mem::take(stale);
+                    let expired = std::mem::take(&mut switch.expired);
+                    install::forget_expired(installed, wanted, expired);
                     taken.push((*dpid, install::some(installed, wanted, &keys, epoch), false));
                 }
                 ReadState::InStep { .. } | ReadState::Unread { .. } | ReadState::Reading { .. } => {
