@@ -223,6 +223,12 @@ impl<A: App> Bench<A> {
         self.engine.view()
     }
 
+    /// Number of rows that the app has read so far, for its events, groups and rules: what an input costs must not grow
+    /// with the number of rows.
+    pub fn rows_read(&self) -> u64 {
+        self.engine.tables.reads()
+    }
+
     /// Mutable access to the app under test.
     pub fn app(&mut self) -> &mut A {
         &mut self.engine.app

@@ -1,5 +1,6 @@
 //! The view: what an app sees of the store and of the network, all in memory.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -15,6 +16,23 @@ pub(crate) type RowsByTable = BTreeMap<String, BTreeMap<String, Value>>;
 pub(crate) struct Tables {
     own: RowsByTable,
     others: BTreeMap<String, RowsByTable>,
+    reads: Reads,
+}
+
+/// Number of rows that were read, for tests of what an event costs. It is no part of the tables' value.
+#[derive(Debug, Default, Clone)]
+struct Reads(Cell<u64>);
+
+impl Reads {
+    fn count(&self) {
+        self.0.set(self.0.get().wrapping_add(1));
+    }
+}
+
+impl PartialEq for Reads {
+    fn eq(&self, _: &Reads) -> bool {
+        true
+    }
 }
 
 impl Tables {
@@ -32,6 +50,11 @@ impl Tables {
 
     pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<&Value> {
         self.rows(app, table)?.get(key)
+    }
+
+    /// Number of rows that views have read so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.0.get()
     }
 
     /// Sets a row, or deletes it with `None`. Returns the value before.
@@ -89,6 +112,7 @@ impl<'a> View<'a> {
     /// Value of a row. One that is not of the table's type counts as absent, with a warning.
     pub fn get<K: Key, V: DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         let key = key.text();
+        self.tables.reads.count();
         let value = self.tables.get(table.app(), table.name(), &key)?;
         read(table, &key, value)
     }
@@ -109,11 +133,13 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
         let table = *table;
         let prefix = prefix.to_owned();
+        let reads = &self.tables.reads;
         self.tables
             .rows(table.app(), table.name())
             .map(|rows| rows.range(prefix.clone()..))
             .into_iter()
             .flatten()
+            .inspect(|_| reads.count())
             .take_while(move |(key, _)| key.starts_with(&prefix))
             .filter_map(move |(key, value)| Some((K::parse_exact(key)?, read(&table, key, value)?)))
     }
