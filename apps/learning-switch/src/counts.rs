@@ -20,14 +20,14 @@ pub(crate) struct Tally {
 impl Tally {
     /// Present counts.
     pub(crate) fn of(dpid: Dpid, port: u32, turn: &mut Turn<'_>) -> Tally {
-        if turn.get(&SWITCHES, &dpid).is_none() {
-            recount(dpid, turn);
-        }
+        let switch = turn.get(&SWITCHES, &dpid);
+        let switch = switch.unwrap_or_else(|| recount(dpid, turn));
         let place = (dpid, port);
+        let port = turn.get(&PORTS, &place).unwrap_or(PortCounts::NONE);
         Tally {
             place,
-            port: turn.get(&PORTS, &place).unwrap_or(PortCounts::NONE),
-            switch: turn.get(&SWITCHES, &dpid).unwrap_or_default(),
+            port,
+            switch,
         }
     }
 
@@ -71,8 +71,8 @@ fn store_switch(dpid: Dpid, counts: Counts, turn: &mut Turn<'_>) {
     }
 }
 
-/// Counts all rows of a switch.
-pub(crate) fn recount(dpid: Dpid, turn: &mut Turn<'_>) {
+/// Counts all rows of a switch, and returns its counts.
+pub(crate) fn recount(dpid: Dpid, turn: &mut Turn<'_>) -> Counts {
     let mut switch = Counts::default();
     let mut ports: BTreeMap<u32, PortCounts> = BTreeMap::new();
     let view = turn.view();
@@ -89,4 +89,5 @@ pub(crate) fn recount(dpid: Dpid, turn: &mut Turn<'_>) {
         turn.put(&PORTS, &(dpid, port), &counts);
     }
     store_switch(dpid, switch, turn);
+    switch
 }

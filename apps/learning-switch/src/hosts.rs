@@ -7,7 +7,7 @@
 //! So addresses without end at one port cost no host of a port that keeps within its share, and each port gets its share. A
 //! host costs the same rows whatever the number of hosts: its own, its place in the order, and the two counts.
 
-use morph_sdk::{Dpid, MacAddr, Turn};
+use morph_sdk::{Dpid, MacAddr, Turn, View};
 
 use crate::counts::{Tally, recount};
 use crate::limits;
@@ -21,16 +21,17 @@ const MOST_FORGOTTEN: usize = 500;
 
 /// Learns a host at a port, where it is not known yet.
 pub(crate) fn learn(dpid: Dpid, mac: MacAddr, port: u32, turn: &mut Turn<'_>) {
+    let mut tally = Tally::of(dpid, port, turn);
     for _ in 0..MOST_DROPPED {
-        let Some(full) = crowded(dpid, port, turn) else {
+        let Some(full) = crowded(dpid, port, tally, &turn.view()) else {
             break;
         };
         match first(dpid, full, turn) {
             Some(first) => forget_first(dpid, full, first, turn),
-            None => recount(dpid, turn),
+            None => drop(recount(dpid, turn)),
         }
+        tally = Tally::of(dpid, port, turn);
     }
-    let mut tally = Tally::of(dpid, port, turn);
     let number = tally.add_host();
     tally.store(turn);
     turn.put(&MACS, &(dpid, mac), &Host(port, number));
@@ -38,14 +39,12 @@ pub(crate) fn learn(dpid: Dpid, mac: MacAddr, port: u32, turn: &mut Turn<'_>) {
 }
 
 /// Port that has to give a place before a host is learned at `port`.
-fn crowded(dpid: Dpid, port: u32, turn: &mut Turn<'_>) -> Option<u32> {
-    let tally = Tally::of(dpid, port, turn);
+fn crowded(dpid: Dpid, port: u32, tally: Tally, view: &View<'_>) -> Option<u32> {
     let (here, all) = (tally.port.0, tally.switch.0);
-    let view = turn.view();
-    if here >= limits::hosts_per_port(&view) {
+    if here >= limits::hosts_per_port(view) {
         return Some(port); // 1
     }
-    let most = limits::hosts_per_switch(&view);
+    let most = limits::hosts_per_switch(view);
     if all < most {
         return None;
     }

@@ -8,7 +8,7 @@ use super::{A, B, PIPELINE, S, bench, known, limit, packet, walk};
 use crate::tables::MACS;
 
 /// Event of the end of a host's source rule.
-fn ended(in_port: u32, src: MacAddr, reason: u8) -> Event {
+pub(super) fn ended(in_port: u32, src: MacAddr, reason: u8) -> Event {
     Event::FlowRemoved(FlowRemoved {
         dpid: S,
         table: PIPELINE.first,
@@ -22,7 +22,7 @@ fn ended(in_port: u32, src: MacAddr, reason: u8) -> Event {
     })
 }
 
-const IDLE: u8 = 0;
+pub(super) const IDLE: u8 = 0;
 const DELETED: u8 = 2;
 
 #[test]
