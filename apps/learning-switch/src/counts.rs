@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use morph_sdk::{Dpid, Turn};
 
-use crate::one_table::pairs;
-use crate::tables::{Counts, Number, ORDER, PORTS, PortCounts, SWITCHES};
+use crate::tables::{Counts, Number, ORDER, PORTS, PortCounts, SWITCHES, pairs};
 
 /// Counts of a port and of its switch, to be changed and then stored.
 #[derive(Debug, Clone, Copy)]

@@ -108,7 +108,7 @@ impl App for LearningSwitch {
             RuleInput::Switch(dpid) => vec![Group::Switch(*dpid)],
             RuleInput::Row(row) => {
                 if let Some((dpid, ..)) = row.of(&ONE_TABLE) {
-                    let pairs = one_table::pairs(dpid, view);
+                    let pairs = tables::pairs(dpid, view);
                     let pairs = pairs.map(|((dpid, src, dst), _)| Group::Pair(dpid, src, dst));
                     let switch = std::iter::once(Group::Switch(dpid));
                     return switch.chain(hosts_of(dpid, view)).chain(pairs).collect();

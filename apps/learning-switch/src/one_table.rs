@@ -12,7 +12,7 @@
 
 use crate::counts::Tally;
 use crate::limits::{PAIRS_PER_PORT, PAIRS_PER_SWITCH};
-use crate::tables::{ONE_TABLE, PAIRS, Pair};
+use crate::tables::{ONE_TABLE, PAIRS, Pair, PairKey};
 use morph_sdk::{
     Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Switch, Turn, View,
     packet::Ethernet, port,
@@ -21,9 +21,6 @@ use morph_sdk::{
 /// Seconds without a packet after which a pair is forgotten.
 const IDLE: u16 = 60;
 const PRIORITY: u16 = 1;
-
-/// Switch, source, destination.
-type PairKey = (Dpid, MacAddr, MacAddr);
 
 /// Notes whether a connected switch has only one table.
 pub(crate) fn note(switch: &Switch, turn: &mut Turn<'_>) {
@@ -118,15 +115,6 @@ pub(crate) fn expire(
     if get(&key, turn).is_some_and(|pair| pair.in_port == in_port) {
         forget(key, turn);
     }
-}
-
-/// Pairs of a switch.
-pub(crate) fn pairs<'a>(
-    dpid: Dpid,
-    view: &View<'a>,
-) -> impl Iterator<Item = (PairKey, Pair)> + use<'a> {
-    let rows = view.prefix(&PAIRS, &format!("{dpid}/"));
-    rows.filter_map(|(key, pair)| Some((key, pair?)))
 }
 
 /// Rule of a pair.

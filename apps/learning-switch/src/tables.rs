@@ -11,7 +11,7 @@
 //! limits/NAME                = N                                settings, written by people
 //! ```
 
-use morph_sdk::{Dpid, Key, MacAddr, Table};
+use morph_sdk::{Dpid, Key, MacAddr, Table, View};
 use serde::{Deserialize, Serialize};
 
 /// Each host, by switch.
@@ -25,9 +25,12 @@ pub(crate) const SWITCHES: Table<Dpid, Counts> = Table::new("switches");
 /// Switches that have only one table.
 pub(crate) const ONE_TABLE: Table<Dpid, bool> = Table::new("one_table");
 /// Pairs that talk: switch, source, destination. A pair of two hosts has a row in either direction.
-pub(crate) const PAIRS: Table<(Dpid, MacAddr, MacAddr), Option<Pair>> = Table::new("pairs");
+pub(crate) const PAIRS: Table<PairKey, Option<Pair>> = Table::new("pairs");
 /// Settings by name.
 pub(crate) const LIMITS: Table<String, u32> = Table::new("limits");
+
+/// Switch, source, destination.
+pub(crate) type PairKey = (Dpid, MacAddr, MacAddr);
 
 /// Place of a host: its port, and its number in the order of that port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,4 +95,13 @@ pub(crate) struct Pair {
     pub(crate) in_port: u32,
     /// Egress port, or `FLOOD` to a group address.
     pub(crate) out: u32,
+}
+
+/// Pairs of a switch that talk.
+pub(crate) fn pairs<'a>(
+    dpid: Dpid,
+    view: &View<'a>,
+) -> impl Iterator<Item = (PairKey, Pair)> + use<'a> {
+    let rows = view.prefix(&PAIRS, &format!("{dpid}/"));
+    rows.filter_map(|(key, pair)| Some((key, pair?)))
 }
