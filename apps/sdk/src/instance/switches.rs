@@ -26,7 +26,7 @@ pub(super) struct Switches {
     app: u8,
     by_dpid: BTreeMap<Dpid, SwitchRules>,
     by_channel: BTreeMap<u32, Dpid>,
-    /// Switches for which something is to be done or awaited, and perhaps others: a turn does not look at all of them.
+    /// Switches for which something is to be done or awaited: a turn does not look at all of them.
     unsettled: BTreeSet<Dpid>,
     next_token: u32,
 }
@@ -176,18 +176,18 @@ impl Switches {
         let Some(switch) = self.by_dpid.get_mut(&dpid) else {
             return ReplyOutcome::Nothing;
         };
-        // A reading may begin, go on or end.
-        self.unsettled.insert(dpid);
         let (header, message) = match v13::decode(message) {
             Ok(decoded) => decoded,
             Err(error) => {
                 switch.fail(now);
+                self.unsettled.insert(dpid);
                 return ReplyOutcome::Error(dpid, format!("a reply cannot be decoded: {error}"));
             }
         };
         match message {
             Message::Error(error) if header.xid == FLOW_MOD => {
                 switch.refuse(now);
+                self.unsettled.insert(dpid);
                 ReplyOutcome::RuleFailed(dpid, error.to_string())
             }
             Message::Error(error) => {
