@@ -1,7 +1,7 @@
 //! A whole network for one test.
 
-use crate::morpheus::{self, Morpheus};
-use crate::newflows::{Echo, NewFlows};
+use crate::morpheus::{self, Morpheus, repository};
+use crate::newflows::{Echo, NewFlows, PYTHON};
 use crate::ovs::Ovs;
 use crate::ping::Ping;
 use crate::processes::Process;
@@ -273,6 +273,17 @@ impl Lab {
             first,
             timeout_s,
         )
+    }
+
+    /// Sends a frame to host `to` from each of so many addresses behind host `from`: 02:99 and a number of four bytes.
+    pub fn send_from_addresses(&self, from: usize, to: usize, count: u32) -> Result<()> {
+        let script = repository().join("mininet/addresses.py");
+        let mut command = self.sandbox.host_command(&host(from), PYTHON);
+        command.arg(script);
+        command.args(["--interface", "eth0", "--to", &mac(to)]);
+        let status = command.args(["--count", &count.to_string()]).status()?;
+        ensure!(status.success(), "mininet/addresses.py ended with {status}");
+        Ok(())
     }
 
     /// Rules of one app on all switches, with the time at which each was added.

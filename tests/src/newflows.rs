@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Stdio};
 
 /// Debian's own Python, which has the modules that the scripts need.
-const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// Limit in seconds after which a flow is lost, for tests that must lose none. Nothing is sent twice, so a flow that lost a
 /// packet never ends; one that ends late lost nothing. The limit only has to be longer than a busy disk or processor

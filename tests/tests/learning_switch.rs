@@ -76,7 +76,7 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
     let lab = lab(3)?;
     lab.wait_ping(1, 2)?;
     let newer =
-        Bundle::copy("learning-switch-1.0.0", lab.dir(), "newer")?.set("version", "\"1.0.1\"")?;
+        Bundle::copy("learning-switch-1.1.0", lab.dir(), "newer")?.set("version", "\"1.1.1\"")?;
     let morpheus = lab.morpheus()?;
     morpheus.morphctl(&["app", "install", newer.path()?])?;
     let connects = lab.ovs().connects();
@@ -95,27 +95,27 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
         Ok((step(&lab)? == "UPGRADED").then_some(()))
     })?;
     ensure!(
-        morpheus.app(APP)?["release"] == "1.0.1",
+        morpheus.app(APP)?["release"] == "1.1.1",
         "{}",
         morpheus.app(APP)?
     );
     let back = morpheus.morphctl(&["rollback", "app=learning-switch"])?;
     ensure!(back["upgrades"][0]["step"] == "ROLLED_BACK", "{back}");
     ensure!(
-        morpheus.app(APP)?["release"] == "1.0.0",
+        morpheus.app(APP)?["release"] == "1.1.0",
         "{}",
         morpheus.app(APP)?
     );
     let committed = morpheus.try_morphctl(&[
         "upgrade",
-        "app=learning-switch@1.0.1",
+        "app=learning-switch@1.1.1",
         "--probation",
         "300ms",
     ])?;
     ensure!(committed.code == 0, "{committed:?}");
     ensure!(step(&lab)? == "COMMITTED", "{}", step(&lab)?);
     ensure!(
-        morpheus.app(APP)?["release"] == "1.0.1",
+        morpheus.app(APP)?["release"] == "1.1.1",
         "{}",
         morpheus.app(APP)?
     );
@@ -139,4 +139,59 @@ fn step(lab: &Lab) -> Result<String> {
     let last = status["upgrades"].as_array().and_then(|list| list.last());
     let step = last.and_then(|status| status["step"].as_str());
     Ok(step.context("no step")?.to_owned())
+}
+
+/// Checks that a switch forgets addresses of a port that has too many, and none of another port.
+#[test]
+fn a_flood_of_addresses_is_bounded_and_known_hosts_stay_reachable() -> Result<()> {
+    const BOUND: usize = 50;
+    let lab = lab(3)?;
+    let set = |entry: &str| {
+        let app = "app=learning-switch";
+        lab.morpheus()?.morphctl(&["config", "set", app, entry])
+    };
+    set(&format!("limits.hosts-per-port={BOUND}"))?;
+    lab.set_static_arp()?;
+    lab.wait_ping(1, 2)?;
+    let ping = lab.ping_continuously(1, 2, 5)?;
+    lab.send_from_addresses(3, 1, 1000)?;
+    // The last one is learned: all are handled.
+    let last = "02:99:00:00:03:e7";
+    let rows = wait_until("the flood is handled", Duration::from_secs(20), || {
+        let rows = learned(&lab)?;
+        Ok(rows
+            .iter()
+            .any(|(key, _)| key.contains(last))
+            .then_some(rows))
+    })?;
+    ensure!(rows.len() == BOUND + 2, "{rows:?}");
+    for host in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
+        ensure!(rows.iter().any(|(key, _)| key.contains(host)), "{rows:?}");
+    }
+    wait_until(
+        "rules are those of the hosts",
+        Duration::from_secs(5),
+        || Ok((lab.rules(ID)?.len() == 2 + 2 * (BOUND + 2)).then_some(())),
+    )?;
+    let summary = ping.stop()?;
+    ensure!(
+        summary.lost.is_empty() && summary.duplicates == 0,
+        "{summary:?}"
+    );
+    let failed = lab.ping_all()?;
+    ensure!(failed.is_empty(), "{failed:?}");
+    // They are silent, and are forgotten: by the switch, and by the app with their last row.
+    set("limits.idle-seconds=1")?;
+    wait_until(
+        "silent hosts are forgotten",
+        Duration::from_secs(20),
+        || {
+            let order = ["store", "list", "app=learning-switch", "order"];
+            let order = lab.morpheus()?.morphctl(&order)?;
+            let none = order["store"].as_array().is_some_and(Vec::is_empty);
+            Ok((none && learned(&lab)?.is_empty() && lab.rules(ID)?.len() == 2).then_some(()))
+        },
+    )?;
+    lab.wait_ping(2, 3)?;
+    lab.finish()
 }

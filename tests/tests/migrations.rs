@@ -170,8 +170,11 @@ fn wait_reader(lab: &Lab) -> Result<()> {
 fn a_shadow_is_kept_while_its_schema_is_read() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
-    let reader = Bundle::copy("learning-switch-1.0.0", lab.dir(), "reader")?
+    let reader = Bundle::copy("learning-switch-1.1.0", lab.dir(), "reader")?
         .set("name", "\"reader\"")?
+        .set("version", "\"1.0.0\"")?
+        .set("schema", "1")?
+        .without("migrates")?
         .set("id", "9")?
         .set("tables", "[40, 41]")?
         .set("forwards", "false")?

@@ -110,6 +110,36 @@ fn a_killed_app_keeps_its_rules() -> Result<()> {
 }
 
 #[test]
+fn a_flood_of_addresses_is_bounded_with_its_rules() -> Result<()> {
+    const BOUND: usize = 50;
+    let lab = lab(Some("OpenFlow10"))?;
+    let bound = format!("limits.hosts-per-port={BOUND}");
+    let morpheus = lab.morpheus()?;
+    morpheus.morphctl(&["config", "set", "app=learning-switch", &bound])?;
+    lab.set_static_arp()?;
+    lab.wait_ping(1, 2)?;
+    let ping = lab.ping_continuously(1, 2, 5)?;
+    lab.send_from_addresses(3, 1, 500)?;
+    // The last one has a rule: all are handled.
+    let rules = wait_until("the flood is handled", Duration::from_secs(20), || {
+        let rules = lab.rules(ID)?;
+        let last = |key: &str| key.contains("02:99:00:00:01:f3");
+        let found = rules.keys().any(|(_, key)| last(&format!("{key:?}")));
+        Ok(found.then_some(rules))
+    })?;
+    // One rule that sends to the controller, two of the hosts that ping, and one of each address that is known.
+    ensure!(rules.len() == 1 + 2 + BOUND, "{}: {rules:?}", rules.len());
+    let hosts = morpheus.morphctl(&["store", "list", "app=learning-switch", "macs"])?;
+    let hosts = hosts["store"].as_array().context("store")?;
+    ensure!(hosts.len() == BOUND + 2, "{hosts:?}");
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
+    let failed = lab.ping_all()?;
+    ensure!(failed.is_empty(), "{failed:?}");
+    lab.finish()
+}
+
+#[test]
 fn a_second_app_on_one_table_is_refused_with_a_reason() -> Result<()> {
     let mut lab = Lab::new(shape(Some("OpenFlow10")))?;
     lab.start_morpheus(&["--app", APP, "--app", "topology"])?;

@@ -1,33 +1,45 @@
 //! learning-switch: each switch learns behind which of its ports a host is, from the packets that the host sends.
 //!
-//! 1. A packet whose source is not known at its ingress port is punted. Its source is learned: `macs/DPID/MAC = port`.
+//! 1. A packet whose source is not known at its ingress port is punted. Its source is learned: `macs/DPID/MAC`.
 //! 2. The packet itself is sent on, to the port of its destination if that is known, otherwise to all other ports.
 //! 3. Packets of a known source stay in the switch: they go to the port of their destination, or to all other ports.
+//! 4. A host that sends nothing for five minutes is forgotten: the rule of its source ends.
+//! 5. A port and a switch have no more hosts than they may: the one learned first makes room ([`hosts`]).
 //!
 //! Two tables, with one rule a host in each, are needed for this. A switch that has only one (OpenFlow 1.0) gets a rule for each
 //! pair of addresses that talk instead ([`one_table`]).
 
+mod counts;
+mod hosts;
+mod limits;
+mod migration;
 mod one_table;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use morph_sdk::packet::Ethernet;
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, MacAddr, Match, PacketIn, PortInfo, PortReason, RuleInput,
-    Rules, TableShape, Turn, View, port,
+    Action, App, AppError, Changes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, PortInfo,
+    PortReason, RuleInput, Rules, Switch, TableShape, Turn, View, port,
 };
 
+use crate::migration::V1ToV2;
 use crate::one_table::has_one_table;
-use crate::tables::{MACS, PAIRS};
+use crate::tables::{LIMITS, MACS, Number, ONE_TABLE, ORDER, PAIRS, PORTS, SWITCHES};
 
 /// Offsets of the two tables: one checks the source, the other knows the destination.
 const SOURCES: u8 = 0;
 const DESTINATIONS: u8 = 1;
 
-struct LearningSwitch;
+#[derive(Debug, Default)]
+struct LearningSwitch {
+    /// Ports that are gone with more hosts than one turn can forget: those with numbers below these are still to be forgotten.
+    leaving: BTreeMap<(Dpid, u32), Number>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
@@ -43,7 +55,10 @@ impl App for LearningSwitch {
     type Group = Group;
 
     fn tables() -> Vec<TableShape> {
-        vec![MACS.shape(), PAIRS.shape()]
+        let counts = [PORTS.shape(), SWITCHES.shape(), ONE_TABLE.shape()];
+        let mut tables = vec![MACS.shape(), ORDER.shape(), PAIRS.shape(), LIMITS.shape()];
+        tables.extend(counts);
+        tables
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -51,31 +66,61 @@ impl App for LearningSwitch {
             Event::PacketIn(packet) => learn(packet, turn),
             Event::PortStatus { dpid, reason, port } => {
                 if *reason == PortReason::Delete || !port.is_up() {
-                    forget(*dpid, port, turn);
+                    self.leave((*dpid, port.number), turn);
                 }
             }
-            Event::FlowRemoved(removed) => one_table::expire(removed, turn),
-            // Hosts keep their places while a switch is away. A lost packet teaches its source when it is sent again.
-            Event::SwitchUp(_) | Event::SwitchDown(_) => {}
-            Event::Lost { .. } | Event::Resync { .. } => {}
+            Event::FlowRemoved(removed) => expire(removed, turn),
+            Event::SwitchUp(switch) => self.compare(switch, turn),
+            Event::Resync { dpid: Some(dpid) } => {
+                if let Some(switch) = turn.view().switch(*dpid).cloned() {
+                    self.compare(&switch, turn);
+                }
+            }
+            // Hosts keep their places while a switch is away; SwitchUp follows. A lost packet teaches its source when it is
+            // sent again. A rule whose end was lost is wanted still, and ends again.
+            Event::SwitchDown(_) | Event::Lost { .. } | Event::Resync { dpid: None } => {}
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        limits::check(changes, &turn.view());
+        if changes.all {
+            let switches: Vec<Switch> = turn.view().switches().cloned().collect();
+            for switch in &switches {
+                self.compare(switch, turn);
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        if let Some(((dpid, port), until)) = self.leaving.pop_first()
+            && !hosts::forget_port(dpid, port, until, turn)
+        {
+            self.leaving.insert((dpid, port), until);
         }
         Ok(())
     }
 
     fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Group> {
         match input {
-            // The number of tables is known from now on.
-            RuleInput::Switch(dpid) => {
-                let hosts = hosts(*dpid, view).map(|((dpid, mac), _)| Group::Host(dpid, mac));
-                let pairs = one_table::pairs(*dpid, view);
-                let pairs = pairs.map(|((dpid, src, dst), _)| Group::Pair(dpid, src, dst));
-                let switch = std::iter::once(Group::Switch(*dpid));
-                switch.chain(hosts).chain(pairs).collect()
-            }
+            RuleInput::Switch(dpid) => vec![Group::Switch(*dpid)],
             RuleInput::Row(row) => {
-                let host = row
-                    .of(&MACS)
-                    .map(|((dpid, mac), ..)| Group::Host(dpid, mac));
+                if let Some((dpid, ..)) = row.of(&ONE_TABLE) {
+                    let pairs = tables::pairs(dpid, view);
+                    let pairs = pairs.map(|((dpid, src, dst), _)| Group::Pair(dpid, src, dst));
+                    let switch = std::iter::once(Group::Switch(dpid));
+                    return switch.chain(hosts_of(dpid, view)).chain(pairs).collect();
+                }
+                if row
+                    .of(&LIMITS)
+                    .is_some_and(|(name, ..)| limits::is_of_rules(&name))
+                {
+                    return all_hosts(view);
+                }
+                let host = row.of(&MACS);
+                let host = host.map(|((dpid, mac), ..)| Group::Host(dpid, mac));
                 let pair = row.of(&PAIRS);
                 let pair = pair.map(|((dpid, src, dst), ..)| Group::Pair(dpid, src, dst));
                 host.into_iter().chain(pair).collect()
@@ -95,64 +140,102 @@ impl App for LearningSwitch {
             }
             Group::Switch(_) => {}
             Group::Host(dpid, mac) => {
-                let Some(port) = view.get(&MACS, &(dpid, mac)) else {
+                let Some(host) = view.get(&MACS, &(dpid, mac)) else {
                     return;
                 };
                 if has_one_table(dpid, view) {
                     return;
                 }
-                let from = Match::new().in_port(port).eth_src(mac);
+                let from = Match::new().in_port(host.port()).eth_src(mac);
                 let source = rules.on(dpid).table(SOURCES).priority(1).matching(from);
+                let source = source.idle_timeout(limits::idle_seconds(view));
                 source.actions_then_table(Vec::new(), DESTINATIONS);
                 let to = Match::new().eth_dst(mac);
                 let destination = rules.on(dpid).table(DESTINATIONS).priority(1).matching(to);
-                destination.actions(vec![Action::output(port)]);
+                destination.actions(vec![Action::output(host.port())]);
             }
             Group::Pair(dpid, src, dst) => one_table::rule((dpid, src, dst), view, rules),
         }
     }
 }
 
-/// Hosts that a switch knows, with their ports.
-fn hosts<'a>(
-    dpid: Dpid,
-    view: &View<'a>,
-) -> impl Iterator<Item = ((Dpid, MacAddr), u32)> + use<'a> {
-    view.prefix(&MACS, &dpid)
+impl LearningSwitch {
+    /// Compares what is stored about a switch with what it says now: it may have other tables, and ports may have gone.
+    fn compare(&mut self, switch: &Switch, turn: &mut Turn<'_>) {
+        one_table::note(switch, turn);
+        let stored = turn.view().prefix(&PORTS, &switch.dpid);
+        let is_gone = |number| !switch.ports.get(&number).is_some_and(PortInfo::is_up);
+        let gone: Vec<_> = stored
+            .filter(|((_, number), _)| is_gone(*number))
+            .map(|(place, counts)| (place, counts.2))
+            .collect();
+        self.leaving.extend(gone);
+    }
+
+    /// Forgets the hosts behind a port that is gone; those that are too many for this turn follow with the ticks.
+    fn leave(&mut self, (dpid, port): (Dpid, u32), turn: &mut Turn<'_>) {
+        let Some(until) = hosts::next_number(dpid, port, turn) else {
+            return;
+        };
+        if !hosts::forget_port(dpid, port, until, turn) {
+            self.leaving.insert((dpid, port), until);
+        }
+    }
+}
+
+/// Groups of the hosts that a switch knows.
+fn hosts_of<'a>(dpid: Dpid, view: &View<'a>) -> impl Iterator<Item = Group> + use<'a> {
+    let rows = view.prefix(&MACS, &dpid);
+    rows.map(|((dpid, mac), _)| Group::Host(dpid, mac))
+}
+
+fn all_hosts(view: &View<'_>) -> Vec<Group> {
+    let rows = view.iter(&MACS);
+    rows.map(|((dpid, mac), _)| Group::Host(dpid, mac))
+        .collect()
 }
 
 fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
     let Some(frame) = Ethernet::parse(&packet.data) else {
         return;
     };
-    if frame.src.is_multicast() || packet.in_port > port::MAX {
+    let (dpid, in_port) = (packet.dpid, packet.in_port);
+    if frame.src.is_multicast() || in_port > port::MAX {
         return;
     }
-    let source = (packet.dpid, frame.src);
-    let known = turn.get(&MACS, &source);
-    if known != Some(packet.in_port) {
-        if known.is_some() {
-            one_table::forget_host(packet.dpid, frame.src, turn);
-        }
-        turn.put(&MACS, &source, &packet.in_port);
+    let known = turn.get(&MACS, &(dpid, frame.src)).map(tables::Host::port);
+    if known != Some(in_port) {
+        hosts::forget(dpid, frame.src, turn);
+        hosts::learn(dpid, frame.src, in_port, turn);
     }
-    let port = turn.get(&MACS, &(packet.dpid, frame.dst));
+    let port = turn.get(&MACS, &(dpid, frame.dst)).map(tables::Host::port);
     let port = port.unwrap_or(port::FLOOD);
     one_table::learn(packet, &frame, port, turn);
-    if port != packet.in_port {
+    if port != in_port {
         let to = vec![Action::output(port)];
-        turn.packet_out(packet.dpid, packet.in_port, to, packet.data.clone());
+        turn.packet_out(dpid, in_port, to, packet.data.clone());
     }
 }
 
-fn forget(dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
-    let behind = hosts(dpid, &turn.view()).filter(|(_, behind)| *behind == port.number);
-    for (key, _) in behind.collect::<Vec<_>>() {
-        turn.delete(&MACS, &key);
+/// Forgets a host or a pair whose rule ended because no packet of it came for long.
+fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
+    let matching = &removed.matching;
+    let (Some(in_port), Some(src)) = (matching.get_in_port(), matching.get_eth_src()) else {
+        return;
+    };
+    if !removed.is_idle() {
+        return;
     }
-    one_table::forget_port(dpid, port.number, turn);
+    if let Some(dst) = matching.get_eth_dst() {
+        return one_table::expire(removed, (in_port, src, dst), turn);
+    }
+    // A host that has moved has another rule there.
+    let host = turn.get(&MACS, &(removed.dpid, src));
+    if host.is_some_and(|host| host.port() == in_port) {
+        hosts::forget(removed.dpid, src, turn);
+    }
 }
 
 fn main() -> ExitCode {
-    morph_sdk::run(|| LearningSwitch)
+    morph_sdk::run_with_migration::<_, V1ToV2>(LearningSwitch::default)
 }

@@ -4,88 +4,122 @@
 //! 2. When a packet to a known host, or to a group address, was punted, its pair of addresses gets a row in `pairs`, and the
 //!    row gets a rule.
 //! 3. A rule that forwarded nothing for a minute ends, and its row is deleted. The hosts stay known, so that a move is noticed.
+//! 4. There are no more pairs than a port and a switch may have; the packets of others go through the app.
+//! 5. A pair goes with its hosts. To find the pairs to a host as well, each has a row in the opposite direction too, empty as
+//!    long as only one of them sends.
 //!
-//! So rules and rows grow with the pairs that talk, not with the square of the hosts.
+//! So rules and rows grow with the pairs that talk, not with the square of the hosts, and up to a bound.
 
-use crate::tables::{PAIRS, Pair};
+use crate::counts::Tally;
+use crate::limits::{PAIRS_PER_PORT, PAIRS_PER_SWITCH};
+use crate::tables::{ONE_TABLE, PAIRS, Pair, PairKey};
 use morph_sdk::{
-    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Turn, View, packet::Ethernet, port,
+    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Switch, Turn, View,
+    packet::Ethernet, port,
 };
 
 /// Seconds without a packet after which a pair is forgotten.
 const IDLE: u16 = 60;
 const PRIORITY: u16 = 1;
 
-/// Whether a connected switch has only one table. A switch that is not connected counts as having more.
+/// Notes whether a connected switch has only one table.
+pub(crate) fn note(switch: &Switch, turn: &mut Turn<'_>) {
+    if switch.tables == 1 {
+        turn.put(&ONE_TABLE, &switch.dpid, &true);
+    } else {
+        turn.delete(&ONE_TABLE, &switch.dpid);
+    }
+}
+
+/// Whether a switch had only one table when it connected last.
 pub(crate) fn has_one_table(dpid: Dpid, view: &View<'_>) -> bool {
-    view.switch(dpid).is_some_and(|switch| switch.tables == 1)
+    view.get(&ONE_TABLE, &dpid).unwrap_or(false)
 }
 
 /// Stores the pair of a packet that leaves by `out`.
 pub(crate) fn learn(packet: &PacketIn, frame: &Ethernet<'_>, out: u32, turn: &mut Turn<'_>) {
+    let (dpid, in_port) = (packet.dpid, packet.in_port);
     let known = out != port::FLOOD || frame.dst.is_multicast();
-    if known && has_one_table(packet.dpid, &turn.view()) {
-        let in_port = packet.in_port;
-        let pair = (packet.dpid, frame.src, frame.dst);
-        turn.put(&PAIRS, &pair, &Pair { in_port, out });
+    if !known || !has_one_table(dpid, &turn.view()) {
+        return;
+    }
+    let key = (dpid, frame.src, frame.dst);
+    let pair = Pair { in_port, out };
+    if get(&key, turn) == Some(pair) {
+        return;
+    }
+    forget(key, turn);
+    let mut tally = Tally::of(dpid, in_port, turn);
+    if tally.port.1 >= PAIRS_PER_PORT || tally.switch.1 >= PAIRS_PER_SWITCH {
+        return; // 4
+    }
+    tally.add_pair();
+    tally.store(turn);
+    turn.put(&PAIRS, &key, &Some(pair));
+    if let Some(opposite) = opposite(key)
+        && get(&opposite, turn).is_none()
+    {
+        turn.put(&PAIRS, &opposite, &None); // 5
     }
 }
 
-/// Forgets the pairs of a host that has moved. A move is rare, so it may look at all pairs of the switch.
+/// Pair of a key, if its source sends.
+fn get(key: &PairKey, turn: &Turn<'_>) -> Option<Pair> {
+    turn.get(&PAIRS, key).flatten()
+}
+
+/// Key of the opposite direction; `None` if nothing comes back: from a group, or from the source to itself.
+pub(crate) fn opposite((dpid, src, dst): PairKey) -> Option<PairKey> {
+    (!dst.is_multicast() && src != dst).then_some((dpid, dst, src))
+}
+
+/// Forgets the pairs from and to a host.
 pub(crate) fn forget_host(dpid: Dpid, mac: MacAddr, turn: &mut Turn<'_>) {
-    forget(dpid, turn, |(_, src, dst), _| *src == mac || *dst == mac);
-}
-
-/// Forgets the pairs of a port that is gone.
-pub(crate) fn forget_port(dpid: Dpid, number: u32, turn: &mut Turn<'_>) {
-    forget(dpid, turn, |_, pair| {
-        pair.in_port == number || pair.out == number
-    });
-}
-
-fn forget(
-    dpid: Dpid,
-    turn: &mut Turn<'_>,
-    is_past: impl Fn(&(Dpid, MacAddr, MacAddr), &Pair) -> bool,
-) {
-    let past: Vec<_> = pairs(dpid, &turn.view())
-        .filter(|(key, pair)| is_past(key, pair))
-        .map(|(key, _)| key)
-        .collect();
-    for key in past {
-        turn.delete(&PAIRS, &key);
+    let rows = turn.view().prefix(&PAIRS, &(dpid, mac));
+    let keys: Vec<PairKey> = rows.map(|(key, _)| key).collect();
+    for key in keys {
+        forget(key, turn);
+        if let Some(opposite) = opposite(key) {
+            forget(opposite, turn);
+        }
     }
+}
+
+/// Forgets a pair. Its row stays, empty, while the opposite pair talks.
+fn forget(key: PairKey, turn: &mut Turn<'_>) {
+    let Some(pair) = get(&key, turn) else {
+        return;
+    };
+    let opposite = opposite(key);
+    if opposite.is_some_and(|opposite| get(&opposite, turn).is_some()) {
+        turn.put(&PAIRS, &key, &None);
+    } else {
+        turn.delete(&PAIRS, &key);
+        if let Some(opposite) = opposite {
+            turn.delete(&PAIRS, &opposite);
+        }
+    }
+    let mut tally = Tally::of(key.0, pair.in_port, turn);
+    tally.remove_pair();
+    tally.store(turn);
 }
 
 /// Forgets a pair whose rule ended because no packet of it came for long.
-pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
-    let matching = &removed.matching;
-    let (Some(in_port), Some(src), Some(dst)) = (
-        matching.get_in_port(),
-        matching.get_eth_src(),
-        matching.get_eth_dst(),
-    ) else {
-        return;
-    };
+pub(crate) fn expire(
+    removed: &FlowRemoved,
+    (in_port, src, dst): (u32, MacAddr, MacAddr),
+    turn: &mut Turn<'_>,
+) {
     let key = (removed.dpid, src, dst);
     // A host that has moved has another rule there.
-    let pair = turn.get(&PAIRS, &key);
-    if removed.is_idle() && pair.is_some_and(|pair| pair.in_port == in_port) {
-        turn.delete(&PAIRS, &key);
+    if get(&key, turn).is_some_and(|pair| pair.in_port == in_port) {
+        forget(key, turn);
     }
 }
 
-/// Pairs of a switch.
-pub(crate) fn pairs<'a>(
-    dpid: Dpid,
-    view: &View<'a>,
-) -> impl Iterator<Item = ((Dpid, MacAddr, MacAddr), Pair)> + use<'a> {
-    view.prefix(&PAIRS, &dpid)
-}
-
 /// Rule of a pair.
-pub(crate) fn rule((dpid, src, dst): (Dpid, MacAddr, MacAddr), view: &View<'_>, rules: &mut Rules) {
-    let Some(pair) = view.get(&PAIRS, &(dpid, src, dst)) else {
+pub(crate) fn rule((dpid, src, dst): PairKey, view: &View<'_>, rules: &mut Rules) {
+    let Some(pair) = view.get(&PAIRS, &(dpid, src, dst)).flatten() else {
         return;
     };
     if has_one_table(dpid, view) {

@@ -1,17 +1,21 @@
 //! Tests of the app on the bench.
 
+mod ageing;
+mod bounds;
+mod migration;
+mod one_table;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use morph_sdk::bench::Bench;
 use morph_sdk::packet::{ether_type, frame};
 use morph_sdk::{
-    Action, Bytes, Dpid, Event, FlowModCommand, FlowRemoved, Instruction, MacAddr, Match, Pipeline,
-    PortInfo, PortReason, RuleSet, Switch, port,
+    Action, Bytes, Dpid, Event, FlowModCommand, Instruction, MacAddr, Match, Pipeline, PortInfo,
+    PortReason, RuleSet, Switch, port,
 };
 
 use crate::LearningSwitch;
-use crate::tables::{MACS, PAIRS};
+use crate::tables::{Host, LIMITS, MACS, Number, ORDER, PORTS};
 
 const S: Dpid = Dpid(1);
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
@@ -24,9 +28,39 @@ const PIPELINE: Pipeline = Pipeline {
 };
 
 fn bench() -> Bench<LearningSwitch> {
-    let mut bench = Bench::new(LearningSwitch, PIPELINE);
+    let mut bench = Bench::new(LearningSwitch::default(), PIPELINE);
     bench.switch(S, [1, 2, 3]);
     bench
+}
+
+/// One of many addresses.
+fn mac(n: u32) -> MacAddr {
+    let [a, b, c, d] = n.to_be_bytes();
+    MacAddr([2, 1, a, b, c, d])
+}
+
+/// Sets a setting as a person does.
+fn limit(bench: &mut Bench<LearningSwitch>, name: &str, value: u32) {
+    bench.row(&LIMITS, &name.to_owned(), &value);
+}
+
+/// Event of a port that lost its link.
+fn down(number: u32) -> Event {
+    let mut port = PortInfo::new(number);
+    port.state = 1;
+    let (dpid, reason) = (S, PortReason::Modify);
+    Event::PortStatus { dpid, reason, port }
+}
+
+/// Number of hosts that are known at a port, by three tables that have to agree.
+fn known(bench: &Bench<LearningSwitch>, port: u32) -> usize {
+    let hosts = bench.view().iter(&MACS);
+    let hosts = hosts.filter(|(_, host)| host.port() == port).count();
+    let order = bench.view().iter(&ORDER);
+    assert_eq!(order.filter(|((_, p, _), _)| *p == port).count(), hosts);
+    let counts = bench.view().get(&PORTS, &(S, port));
+    assert_eq!(counts.map_or(0, |counts| counts.0) as usize, hosts);
+    hosts
 }
 
 fn packet(src: MacAddr, dst: MacAddr) -> Bytes {
@@ -59,7 +93,7 @@ fn an_unknown_source_is_punted_learned_and_its_packet_sent_on() {
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
 
     let outcome = bench.packet_in(S, 1, packet(A, B));
-    assert_eq!(outcome.put(&MACS), [((S, A), 1)]);
+    assert_eq!(outcome.put(&MACS), [((S, A), Host(1, Number::FIRST))]);
     assert_eq!(
         outcome.packet_outs[0].actions,
         [Action::output(port::FLOOD)]
@@ -73,8 +107,8 @@ fn an_unknown_source_is_punted_learned_and_its_packet_sent_on() {
 }
 
 /// A switch that speaks OpenFlow 1.0.
-fn one_table() -> Bench<LearningSwitch> {
-    let mut bench = Bench::new(LearningSwitch, PIPELINE);
+fn with_one_table() -> Bench<LearningSwitch> {
+    let mut bench = Bench::new(LearningSwitch::default(), PIPELINE);
     let mut switch = Switch::new(S, [1, 2, 3]);
     switch.tables = 1;
     bench.event(Event::SwitchUp(switch));
@@ -83,131 +117,6 @@ fn one_table() -> Bench<LearningSwitch> {
 
 fn installed(bench: &Bench<LearningSwitch>) -> usize {
     bench.rules()[&S].len()
-}
-
-#[test]
-fn one_table_is_enough() {
-    let mut bench = one_table();
-    assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
-    let outcome = bench.packet_in(S, 1, packet(A, B));
-    assert_eq!(
-        outcome.packet_outs[0].actions,
-        [Action::output(port::FLOOD)]
-    );
-    assert_eq!(
-        walk(bench.rules(), 1, A, B),
-        [Action::to_controller()],
-        "B is not known yet"
-    );
-    let outcome = bench.packet_in(S, 2, packet(B, A));
-    assert_eq!(outcome.packet_outs[0].actions, [Action::output(1)]);
-    bench.packet_in(S, 1, packet(A, B));
-    bench.packet_in(S, 1, packet(A, MacAddr::BROADCAST));
-    for (in_port, src, dst, out) in [
-        (1, A, B, 2),
-        (2, B, A, 1),
-        (1, A, MacAddr::BROADCAST, port::FLOOD),
-    ] {
-        assert_eq!(
-            walk(bench.rules(), in_port, src, dst),
-            [Action::output(out)]
-        );
-    }
-    assert_eq!(
-        walk(bench.rules(), 2, A, B),
-        [Action::to_controller()],
-        "it moved"
-    );
-    assert_eq!(walk(bench.rules(), 1, A, C), [Action::to_controller()]);
-    let first = PIPELINE.first;
-    assert!(bench.rules()[&S].keys().all(|key| key.table == first));
-    assert_eq!(installed(&bench), 1 + 3);
-}
-
-#[test]
-fn one_table_forgets_and_moves() {
-    let mut bench = one_table();
-    for (port, src, dst) in [
-        (1, A, B),
-        (2, B, A),
-        (1, C, B),
-        (2, B, C),
-        (1, A, B),
-        (1, A, C),
-    ] {
-        bench.packet_in(S, port, packet(src, dst));
-    }
-    assert_eq!(installed(&bench), 1 + 5, "A and C are behind one port");
-    bench.packet_in(S, 3, packet(B, A));
-    assert_eq!(
-        installed(&bench),
-        1 + 2,
-        "pairs of B at its old port are gone"
-    );
-    assert_eq!(walk(bench.rules(), 3, B, A), [Action::output(1)]);
-    assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
-    let mut port = PortInfo::new(1);
-    port.state = 1;
-    let reason = PortReason::Modify;
-    let outcome = bench.event(Event::PortStatus {
-        dpid: S,
-        reason,
-        port,
-    });
-    assert_eq!(outcome.deleted(&MACS), [(S, A), (S, C)]);
-    assert_eq!(installed(&bench), 1);
-}
-
-/// Event of a pair's rule that ended after its idle timeout.
-fn idle(in_port: u32, src: MacAddr, dst: MacAddr) -> Event {
-    Event::FlowRemoved(FlowRemoved {
-        dpid: S,
-        table: PIPELINE.first,
-        matching: Match::new().in_port(in_port).eth_src(src).eth_dst(dst),
-        cookie_own: 0,
-        priority: 1,
-        reason: 0,
-        duration: Duration::from_secs(60),
-        packets: 1,
-        bytes: 60,
-    })
-}
-
-#[test]
-fn a_pair_that_is_silent_is_forgotten_and_a_host_that_moves_afterwards_is_noticed() {
-    let mut bench = one_table();
-    for (port, src, dst) in [(1, A, B), (2, B, A), (1, A, B), (1, A, MacAddr::BROADCAST)] {
-        bench.packet_in(S, port, packet(src, dst));
-    }
-    let outcome = bench.event(idle(2, A, B));
-    assert!(outcome.deletes.is_empty(), "of its old port");
-    let outcome = bench.event(idle(1, A, B));
-    assert_eq!(outcome.deleted(&PAIRS), [(S, A, B)]);
-    assert!(outcome.deleted(&MACS).is_empty());
-    bench.event(idle(1, A, MacAddr::BROADCAST));
-    // B still sends to A, which was silent and now speaks at another port.
-    assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(1)]);
-    bench.packet_in(S, 3, packet(A, MacAddr::BROADCAST));
-    assert_eq!(walk(bench.rules(), 2, B, A), [Action::to_controller()]);
-}
-
-/// Number of commands that a switch with one table gets while so many hosts talk to one, and it to them.
-fn commands(hosts: u16) -> usize {
-    let mut bench = one_table();
-    let mac = |n: u16| MacAddr([2, 0, 0, 1, (n >> 8) as u8, n as u8]);
-    let mut commands = 0;
-    for n in 0..hosts {
-        for (port, src, dst) in [(2, mac(n), A), (1, A, mac(n)), (2, mac(n), A)] {
-            commands += bench.packet_in(S, port, packet(src, dst)).flow_mods.len();
-        }
-    }
-    commands
-}
-
-#[test]
-fn commands_grow_with_the_pairs_that_talk_and_not_with_the_square_of_the_hosts() {
-    let (few, many) = (commands(50), commands(200));
-    assert_eq!((few, many), (2 * 50, 2 * 200));
 }
 
 #[test]
@@ -243,14 +152,7 @@ fn hosts_behind_a_port_that_goes_down_are_forgotten() {
     let mut bench = bench();
     bench.packet_in(S, 1, packet(A, B));
     bench.packet_in(S, 2, packet(B, A));
-    let mut port = PortInfo::new(1);
-    port.state = 1;
-    let reason = PortReason::Modify;
-    let outcome = bench.event(Event::PortStatus {
-        dpid: S,
-        reason,
-        port,
-    });
+    let outcome = bench.event(down(1));
     assert_eq!(outcome.deleted(&MACS), [(S, A)]);
     assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(port::FLOOD)]);
 }
@@ -271,7 +173,7 @@ fn another_instance_wants_the_same_rules_of_the_same_rows() {
     let mut first = bench();
     first.packet_in(S, 1, packet(A, B));
     first.packet_in(S, 2, packet(B, A));
-    let mut second = Bench::new(LearningSwitch, PIPELINE);
+    let mut second = Bench::new(LearningSwitch::default(), PIPELINE);
     second.load(&first.own_rows());
     second.switch(S, [1, 2, 3]);
     assert_eq!(second.rules(), first.rules());

@@ -48,18 +48,35 @@ impl Books for Rows1 {
 
 impl Books for Rows2 {
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
-        let last = turn.view().prefix(&RUNS, &dpid).last();
+        let last = last_run(dpid, turn);
         let (index, row) = match last {
-            Some(((_, index), row)) if row.last.checked_add(1) == Some(number) => {
+            Some((index, row)) if row.last.checked_add(1) == Some(number) => {
                 let first = row.first;
                 let last = number;
                 (index, RunRow { first, last })
             }
-            Some(((_, index), _)) => (index + 1, RunRow::of(number)),
+            Some((index, _)) => (index + 1, RunRow::of(number)),
             None => (0, RunRow::of(number)),
         };
         turn.put(&RUNS, &(dpid, index), &row);
     }
+}
+
+/// Last run of a book and its index. Indexes are consecutive from 0, so it is found without a look at each: by steps that
+/// double as long as there are rows, and then halve.
+fn last_run(dpid: Dpid, turn: &Turn<'_>) -> Option<(u32, RunRow)> {
+    let run = |index| turn.get(&RUNS, &(dpid, index));
+    let mut last = (0, run(0)?);
+    let (mut step, mut doubles) = (1, true);
+    while step > 0 {
+        let next = last.0 + step;
+        match run(next) {
+            Some(row) => last = (next, row),
+            None => doubles = false,
+        }
+        step = if doubles { step * 2 } else { step / 2 };
+    }
+    Some(last)
 }
 
 impl RunRow {

@@ -1,7 +1,8 @@
-use morph_sdk::bench::{down, up};
-use morph_sdk::{Dpid, Rows};
+use morph_sdk::bench::{Bench, down, up};
+use morph_sdk::packet::frame;
+use morph_sdk::{Dpid, MacAddr, Pipeline, Rows};
 
-use crate::{V1ToV2, append};
+use crate::{ETHERTYPE, Ledger, PORT, Rows2, V1ToV2, append};
 
 #[test]
 fn what_is_lost_doubled_or_out_of_order_ends_a_run() {
@@ -22,4 +23,34 @@ fn a_book_of_many_runs_is_the_same_after_up_and_down() {
     let newer = up::<V1ToV2>(&rows).unwrap();
     assert_eq!(newer.0.len(), 13);
     assert_eq!(down::<V1ToV2>(&newer).unwrap(), rows);
+}
+
+/// Writes every other number to a book, so that each is a run, and returns the book and the rows read for the last one.
+fn runs(count: u64) -> (Vec<(u64, u64)>, u64) {
+    let pipeline = Pipeline {
+        app: 9,
+        first: 2,
+        exit: 5,
+    };
+    let mut bench = Bench::new(Ledger::new(PORT, Rows2), pipeline);
+    let (host, mut read) = (MacAddr([2; 6]), 0);
+    for n in 0..count {
+        let before = bench.rows_read();
+        let number = (2 * n).to_be_bytes();
+        bench.packet_in(Dpid(7), PORT, frame(host, host, ETHERTYPE, &number));
+        read = bench.rows_read() - before;
+    }
+    let rows = down::<V1ToV2>(&bench.own_rows()).unwrap();
+    let book = rows.get(&crate::books::BOOKS, &Dpid(7)).unwrap();
+    (book.unwrap(), read)
+}
+
+#[test]
+fn a_number_costs_a_look_at_few_runs_however_many_there_are() {
+    for count in [1, 2, 3, 100, 1000] {
+        let (book, read) = runs(count);
+        let all: Vec<_> = (0..count).map(|n| (2 * n, 2 * n)).collect();
+        assert_eq!(book, all);
+        assert!(read <= 24, "{read} of {count}");
+    }
 }

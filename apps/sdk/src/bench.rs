@@ -1,5 +1,6 @@
 //! A bench for an app's tests: feeds inputs and shows what the app did. No process, no socket, no clock.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +25,9 @@ use crate::{
 pub struct Bench<A: App> {
     engine: Engine<A>,
     installed: BTreeMap<Dpid, RuleSet>,
+    /// Rules that may have changed since they were last installed, and those that switches removed by themselves.
+    stale: StaleRules,
+    expired: StaleRules,
     now: Instant,
     wall: SystemTime,
 }
@@ -77,6 +81,8 @@ impl<A: App> Bench<A> {
         Bench {
             engine: Engine::new(app, pipeline),
             installed: BTreeMap::new(),
+            stale: StaleRules::new(),
+            expired: StaleRules::new(),
             now: Instant::now(),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         }
@@ -130,6 +136,13 @@ impl<A: App> Bench<A> {
         if let Event::SwitchUp(Switch { dpid, .. }) | Event::SwitchDown(dpid) = &event {
             self.installed.remove(dpid);
         }
+        if let Event::FlowRemoved(removed) = &event
+            && let Some(key) = removed.expired_key()
+        {
+            let dpid = removed.dpid;
+            self.stale.entry(dpid).or_default().insert(key.clone());
+            self.expired.entry(dpid).or_default().insert(key);
+        }
         self.engine.see(&event);
         self.turn(Cause::Event(&event, self.now))
     }
@@ -179,11 +192,21 @@ impl<A: App> Bench<A> {
                 }
             }
         }
-        self.engine.settle(&mut StaleRules::new());
+        self.engine.settle(&mut self.stale);
+        let mut stale = std::mem::take(&mut self.stale);
+        let mut expired = std::mem::take(&mut self.expired);
         let none = RuleSet::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let difference = install::all(self.installed.entry(*dpid).or_default(), wanted, 1);
+            let difference = match (self.installed.entry(*dpid), stale.remove(dpid)) {
+                (Entry::Vacant(new), _) => install::all(new.insert(RuleSet::new()), wanted, 1),
+                (Entry::Occupied(_), None) => continue,
+                (Entry::Occupied(mut there), Some(stale)) => {
+                    let expired = expired.remove(dpid).unwrap_or_default();
+                    install::forget_expired(there.get_mut(), wanted, expired);
+                    install::some(there.get_mut(), wanted, &stale, 1)
+                }
+            };
             let mods = difference.flow_mods().into_iter().map(|m| (*dpid, m));
             outcome.flow_mods.extend(mods);
         }
@@ -198,6 +221,12 @@ impl<A: App> Bench<A> {
     /// View that the app sees now.
     pub fn view(&self) -> View<'_> {
         self.engine.view()
+    }
+
+    /// Number of rows that the app has read so far, for its events, groups and rules: what an input costs must not grow
+    /// with the number of rows.
+    pub fn rows_read(&self) -> u64 {
+        self.engine.tables.reads()
     }
 
     /// Mutable access to the app under test.
@@ -237,6 +266,6 @@ impl<A: App> Bench<A> {
         for ((table, key), value) in &rows.0 {
             self.engine.set_row(app, table, key, Some(value.clone()));
         }
-        self.engine.settle(&mut StaleRules::new());
+        self.engine.settle(&mut self.stale);
     }
 }

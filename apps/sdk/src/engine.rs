@@ -186,9 +186,9 @@ impl<A: App> Engine<A> {
             Event::SwitchUp(switch) => self.set_switch(switch.clone()),
             Event::SwitchDown(dpid) => self.remove_switch(*dpid),
             Event::PortStatus { dpid, reason, port } => {
-                if let Some(mut switch) = self.switches.get(dpid).cloned() {
-                    switch.port_status(*reason, port);
-                    self.set_switch(switch);
+                let switch = self.switches.get_mut(dpid);
+                if switch.is_some_and(|switch| switch.port_status(*reason, port)) {
+                    self.touch_switch(*dpid);
                 }
             }
             Event::PacketIn(_)

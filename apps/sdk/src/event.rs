@@ -9,7 +9,7 @@ use morph_api::session;
 use morph_openflow::v13::{self, PacketInView};
 use morph_openflow::{DecodeError, Header, MessageType};
 
-use crate::{Dpid, MacAddr, Match};
+use crate::{Dpid, MacAddr, Match, RuleKey};
 
 /// Something that a switch reported. The app gets each event exactly once, or is told that events were lost.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,13 +192,12 @@ impl Switch {
         }
     }
 
-    pub(crate) fn port_status(&mut self, reason: PortReason, port: &PortInfo) {
+    /// Applies a port's change. True if the port was another one before.
+    pub(crate) fn port_status(&mut self, reason: PortReason, port: &PortInfo) -> bool {
         match reason {
-            PortReason::Delete => {
-                self.ports.remove(&port.number);
-            }
+            PortReason::Delete => self.ports.remove(&port.number).is_some(),
             PortReason::Add | PortReason::Modify => {
-                self.ports.insert(port.number, port.clone());
+                self.ports.insert(port.number, port.clone()).as_ref() != Some(port)
             }
         }
     }
@@ -228,6 +227,13 @@ impl FlowRemoved {
     /// Whether the rule ended because no packet of it came for its idle timeout.
     pub fn is_idle(&self) -> bool {
         self.reason == v13::flow_removed::reason::IDLE_TIMEOUT
+    }
+
+    /// Key of a rule that the switch removed by itself, because its idle or hard timeout had passed.
+    pub(crate) fn expired_key(&self) -> Option<RuleKey> {
+        use v13::flow_removed::reason::{HARD_TIMEOUT, IDLE_TIMEOUT};
+        matches!(self.reason, IDLE_TIMEOUT | HARD_TIMEOUT)
+            .then(|| RuleKey::new(self.table, self.priority, &self.matching))
     }
 }
 

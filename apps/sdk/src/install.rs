@@ -32,6 +32,18 @@ pub(crate) fn some(
     )
 }
 
+/// Takes note of rules that the switch removed by itself. Those that are wanted all the same are added again by the next
+/// difference. The others stay noted, so that it deletes them: they may have been added again in the meantime.
+pub(crate) fn forget_expired(
+    installed: &mut RuleSet,
+    wanted: &RuleSet,
+    expired: BTreeSet<RuleKey>,
+) {
+    for key in expired.iter().filter(|key| wanted.contains_key(key)) {
+        installed.remove(key);
+    }
+}
+
 /// Difference of two sets, where a rule with a timeout that is no longer wanted is removed at once: every rule of an
 /// app is one that it wanted at some time.
 pub(crate) fn difference(installed: &RuleSet, wanted: &RuleSet) -> Difference {

@@ -78,7 +78,8 @@ impl RuleBuilder<'_> {
     }
 
     /// Ends the rule after so many seconds without a packet. The app gets an `Event::FlowRemoved`, and has to change
-    /// the state that made it want the rule.
+    /// the state that made it want the rule: one that is still wanted after the event is added again. So is one whose event
+    /// was lost, when the switch's rules are read next; it ends again after another idle time.
     pub fn idle_timeout(mut self, seconds: u16) -> Self {
         self.idle_timeout = seconds;
         self

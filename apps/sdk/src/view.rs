@@ -1,6 +1,8 @@
 //! The view: what an app sees of the store and of the network, all in memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
 
@@ -16,6 +18,40 @@ pub(crate) type AppTables = BTreeMap<String, TableRows>;
 pub(crate) struct Tables {
     own: AppTables,
     others: BTreeMap<String, AppTables>,
+    reads: Reads,
+}
+
+/// Number of rows that were read, for tests of what an event costs. It is no part of the tables' value.
+#[derive(Default)]
+struct Reads(AtomicU64);
+
+impl fmt::Debug for Reads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reads")
+    }
+}
+
+impl Reads {
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Counts a read. Rows are read by one thread, so this needs no locked addition.
+    fn count(&self) {
+        self.0.store(self.get().wrapping_add(1), Relaxed);
+    }
+}
+
+impl Clone for Reads {
+    fn clone(&self) -> Reads {
+        Reads(AtomicU64::new(self.get()))
+    }
+}
+
+impl PartialEq for Reads {
+    fn eq(&self, _: &Reads) -> bool {
+        true
+    }
 }
 
 impl Tables {
@@ -25,6 +61,7 @@ impl Tables {
         Tables {
             own: own.collect(),
             others: BTreeMap::new(),
+            reads: Reads::default(),
         }
     }
 
@@ -42,6 +79,11 @@ impl Tables {
 
     pub(crate) fn get(&self, app: Option<&str>, table: &str, key: &str) -> Option<Value> {
         self.rows(app, table)?.get(key)
+    }
+
+    /// Number of rows that views have read so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.get()
     }
 
     /// Sets a row, or deletes it with `None`. Returns the value before.
@@ -95,6 +137,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Value of a row. One that is not of the table's type counts as absent, with a warning.
     pub fn get<K: Key, V: Row>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
+        self.tables.reads.count();
         let rows = self.tables.rows(table.app(), table.name())?;
         match rows.of::<K, V>() {
             Some(typed) => typed.rows().get(key).cloned(),
@@ -133,12 +176,15 @@ impl<'a> View<'a> {
         let Some(rows) = self.tables.rows(table.app(), table.name()) else {
             return Box::new(std::iter::empty());
         };
+        let reads = &self.tables.reads;
         if let Some(typed) = rows.of::<K, V>() {
             let inside = typed.rows().range(from..);
             let inside = inside.take_while(move |(key, _)| is_inside(key));
+            let inside = inside.inspect(|_| reads.count());
             return Box::new(inside.map(|(key, value)| (key.clone(), value.clone())));
         }
         let parsed = rows.iter().filter_map(|(text, value)| {
+            reads.count();
             let key = K::parse_exact(&text).filter(&is_inside)?;
             Some((key, read(table, &text, &value)?))
         });

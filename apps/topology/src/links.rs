@@ -24,8 +24,11 @@ impl Topology {
         }
         tracing::info!("link {} -> {}", text(from), text(here));
         turn.put(&LINKS, &from, &here.into());
-        for end in [Some(from), Some(here), before].into_iter().flatten() {
-            self.settle(end, turn);
+        for end in [from, here] {
+            self.set_linked(end, true, turn);
+        }
+        if let Some(before) = before {
+            self.settle(before, turn);
         }
         if turn.get(&LINKS, &here).is_none()
             && let Some(row) = turn.get(&PORTS, &here)
@@ -53,10 +56,15 @@ impl Topology {
 
     /// Makes a port a link port while a link leads from or to it. Afterwards it is searched again.
     fn settle(&mut self, end: End, turn: &mut Turn<'_>) {
+        let linked = turn.get(&LINKS, &end).is_some() || !into_end(end, turn).is_empty();
+        self.set_linked(end, linked, turn);
+    }
+
+    /// Makes a port a link port, or one that is searched again.
+    fn set_linked(&mut self, end: End, linked: bool, turn: &mut Turn<'_>) {
         let Some(mut row) = turn.get(&PORTS, &end).filter(|row| row.up) else {
             return;
         };
-        let linked = turn.get(&LINKS, &end).is_some() || !into_end(end, turn).is_empty();
         match (row.kind, linked) {
             (Kind::Unknown | Kind::Host, false) | (Kind::Link, true) => return,
             (Kind::Unknown | Kind::Host, true) => {
@@ -82,14 +90,6 @@ impl Topology {
             .map(Duration::from_millis);
         if let Some(sent) = lag.and_then(|lag| turn.now().checked_sub(lag)) {
             self.lateness.probe(at, sent, turn.arrived());
-        }
-    }
-
-    /// Time up to which an answer to a probe would have been handled; later ones may still wait.
-    fn handled_until(&self, far: Option<End>, now: Instant) -> Instant {
-        match far {
-            Some((dpid, _)) => self.lateness.handled_until(dpid, now),
-            None => self.lateness.all_handled_until(now),
         }
     }
 
@@ -119,12 +119,16 @@ impl Topology {
             .filter(|(_, probing)| !probing.rests(now))
             .map(|(end, _)| *end)
             .collect();
+        // Looked for once: it takes a look at all switches.
+        let all_handled = self.lateness.all_handled_until(now);
         for end in awake {
-            self.probe_if_due(end, now, turn);
+            self.probe_if_due(end, all_handled, turn);
         }
     }
 
-    fn probe_if_due(&mut self, end: End, now: Instant, turn: &mut Turn<'_>) {
+    /// Handles what is due at a port. Events that all switches sent before `all_handled` are handled.
+    fn probe_if_due(&mut self, end: End, all_handled: Instant, turn: &mut Turn<'_>) {
+        let now = turn.now();
         let Some(row) = turn.get(&PORTS, &end).filter(|row| row.up) else {
             self.probes.remove(&end);
             return;
@@ -135,7 +139,10 @@ impl Topology {
             linked: far
                 .and_then(|(dpid, _)| turn.get(&SWITCHES, &dpid))
                 .is_some_and(|far| far.connected),
-            handled_until: self.handled_until(far, now),
+            handled_until: match far {
+                Some((dpid, _)) => self.lateness.handled_until(dpid, now),
+                None => all_handled,
+            },
         };
         let Some(probing) = self.probes.get_mut(&end) else {
             return;
@@ -169,7 +176,13 @@ impl Topology {
             text(far.end())
         );
         turn.delete(&LINKS, &end);
-        self.settle(end, turn);
+        // The way back may go on.
+        let back = turn.get(&LINKS, &far.end()).map(|back| back.end());
+        if back == Some(end) {
+            self.set_linked(end, true, turn);
+        } else {
+            self.settle(end, turn);
+        }
         self.settle(far.end(), turn);
     }
 }

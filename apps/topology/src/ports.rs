@@ -112,12 +112,12 @@ impl Topology {
         }
     }
 
-    /// Starts the ages anew of a connected switch's ports, and of the ports of neighbours that lead to it.
+    /// Starts the ages anew of a connected switch's ports, and of the ports of neighbours behind them.
     fn restart_ages_around(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         self.restart_ages_of(dpid, turn);
-        for (end, far) in turn.rows(&LINKS) {
-            if far.dpid == dpid
-                && let Some(probing) = self.probes.get_mut(&end)
+        for (end, _) in ports_of(dpid, turn) {
+            if let Some(far) = turn.get(&LINKS, &end)
+                && let Some(probing) = self.probes.get_mut(&far.end())
             {
                 *probing = Probing::START;
             }

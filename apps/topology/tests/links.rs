@@ -313,3 +313,23 @@ proptest! {
         }
     }
 }
+
+/// Rows that are read when a link is found, and when a switch comes back, in a line of so many switches.
+fn rows_read(switches: u64) -> [u64; 2] {
+    let cables: Vec<_> = (1..switches).map(|n| (at(n, 1), at(n + 1, 2))).collect();
+    let mut lab = Lab::new(&cables, 1..=switches);
+    lab.run(1000);
+    let start = lab.bench.rows_read();
+    lab.punt(at(3, 3), probe(at(1, 3)));
+    lab.punt(at(1, 3), probe(at(3, 3)));
+    let found = lab.bench.rows_read();
+    assert_eq!(lab.kind(at(3, 3)), Some(Kind::Link));
+    lab.bench.event(Event::SwitchDown(Dpid(1)));
+    lab.bench.switch(Dpid(1), 1..5);
+    [found - start, lab.bench.rows_read() - found]
+}
+
+#[test]
+fn a_link_and_a_switch_cost_as_much_in_a_large_network_as_in_a_small_one() {
+    assert_eq!(rows_read(4), rows_read(60));
+}

@@ -41,6 +41,7 @@ mod rows;
 mod session;
 mod shadow;
 mod source_watch;
+mod switch_rules;
 mod switches;
 mod turns;
 mod watches;

@@ -1,33 +1,17 @@
-//! Rules in each connected switch, as far as they are known.
-//!
-//! ```text
-//!           read()              last reply           take()
-//!   Unread --------> Reading ---------------> Read ----------> InStep --+ changes go out one by one
-//!     ^                 |                      |                 |      |
-//!     +--- failed, or too late ----------------+-- resumed ------+ <----+
-//! ```
-//!
-//! Rules are sent only to a switch that is in step. Changes before that are part of the difference that follows its
-//! reading.
+//! Rules in the connected switches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
-use morph_openflow::rule::{Difference, RuleKey, RuleSet, from_stats};
-use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartBody, MultipartRequest};
+use morph_openflow::rule::{Difference, RuleKey, RuleSet};
+use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
+use super::switch_rules::{ANSWER, ReadState, SwitchRules};
+use crate::Dpid;
 use crate::wanted::StaleRules;
-use crate::{Dpid, install};
-
-/// Deadline of a switch's answers to one reading.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Backoff before a failed reading is tried again, doubled with each failure.
-const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
-/// Longest backoff before a switch is read again.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Token of all flow-mods, which are answered only by errors.
 pub(super) const FLOW_MOD: u32 = 1;
@@ -36,39 +20,14 @@ pub(super) const PACKET_OUT: u32 = 2;
 /// Token of the first reading.
 const READING: u32 = 16;
 
-#[derive(Debug, Clone)]
-enum ReadState {
-    Unread {
-        not_before: Option<Instant>,
-    },
-    Reading {
-        token: u32,
-        deadline: Instant,
-        read: RuleSet,
-    },
-    Read(RuleSet),
-    InStep {
-        installed: RuleSet,
-        stale: BTreeSet<RuleKey>,
-        /// Time at which it is read again, because it refused a rule.
-        reread_at: Option<Instant>,
-    },
-}
-
-#[derive(Debug, Clone)]
-struct SwitchRules {
-    channel: u32,
-    state: ReadState,
-    /// Failed readings and refused rules since the switch connected.
-    failures: u32,
-}
-
 /// Rules of the connected switches.
 #[derive(Debug, Clone)]
 pub(super) struct Switches {
     app: u8,
     by_dpid: BTreeMap<Dpid, SwitchRules>,
     by_channel: BTreeMap<u32, Dpid>,
+    /// Switches for which something is to be done or awaited: a turn does not look at all of them.
+    unsettled: BTreeSet<Dpid>,
     next_token: u32,
 }
 
@@ -89,6 +48,7 @@ impl Switches {
             app,
             by_dpid: BTreeMap::new(),
             by_channel: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             next_token: READING,
         }
     }
@@ -97,6 +57,7 @@ impl Switches {
     pub(super) fn forget(&mut self) {
         self.by_dpid.clear();
         self.by_channel.clear();
+        self.unsettled.clear();
     }
 
     /// Notes a channel. False if a newer one of the same switch is known.
@@ -112,9 +73,11 @@ impl Switches {
         let switch = SwitchRules {
             channel,
             state,
+            expired: BTreeSet::new(),
             failures: 0,
         };
         self.by_dpid.insert(dpid, switch);
+        self.unsettled.insert(dpid);
         true
     }
 
@@ -125,6 +88,7 @@ impl Switches {
             return false;
         }
         self.by_channel.remove(&channel);
+        self.unsettled.remove(&dpid);
         self.by_dpid.remove(&dpid).is_some()
     }
 
@@ -146,6 +110,7 @@ impl Switches {
             switch.state = ReadState::Unread { not_before: None };
             switch.failures = 0;
         }
+        self.unsettled.extend(self.by_dpid.keys());
     }
 
     /// Marks a switch, or all of them, as unread.
@@ -156,6 +121,7 @@ impl Switches {
                 if let Some(switch) = self.by_dpid.get_mut(&dpid) {
                     switch.state = ReadState::Unread { not_before: None };
                     switch.failures = 0;
+                    self.unsettled.insert(dpid);
                 }
             }
         }
@@ -164,7 +130,10 @@ impl Switches {
     /// Starts the readings that are due. Returns the requests by channel.
     pub(super) fn read(&mut self, now: Instant) -> Vec<(u32, Vec<Bytes>)> {
         let mut requests = Vec::new();
-        for (dpid, switch) in &mut self.by_dpid {
+        for dpid in &self.unsettled {
+            let Some(switch) = self.by_dpid.get_mut(dpid) else {
+                continue;
+            };
             switch.expire(*dpid, now);
             let due = match &switch.state {
                 ReadState::Unread { not_before } => not_before.is_none_or(|at| at <= now),
@@ -176,6 +145,7 @@ impl Switches {
             }
             let token = self.next_token;
             self.next_token = self.next_token.checked_add(1).unwrap_or(READING);
+            switch.expired.clear();
             switch.state = ReadState::Reading {
                 token,
                 deadline: now + ANSWER,
@@ -210,12 +180,14 @@ impl Switches {
             Ok(decoded) => decoded,
             Err(error) => {
                 switch.fail(now);
+                self.unsettled.insert(dpid);
                 return ReplyOutcome::Error(dpid, format!("a reply cannot be decoded: {error}"));
             }
         };
         match message {
             Message::Error(error) if header.xid == FLOW_MOD => {
                 switch.refuse(now);
+                self.unsettled.insert(dpid);
                 ReplyOutcome::RuleFailed(dpid, error.to_string())
             }
             Message::Error(error) => {
@@ -232,9 +204,14 @@ impl Switches {
         }
     }
 
+    fn unsettled(&self) -> impl Iterator<Item = &SwitchRules> {
+        let dpids = self.unsettled.iter();
+        dpids.filter_map(|dpid| self.by_dpid.get(dpid))
+    }
+
     /// Whether every switch has been read, or could not be.
     pub(super) fn all_read(&self) -> bool {
-        self.by_dpid.values().all(|switch| match switch.state {
+        self.unsettled().all(|switch| match switch.state {
             ReadState::Read(_) | ReadState::InStep { .. } => true,
             ReadState::Unread { .. } | ReadState::Reading { .. } => switch.failures > 0,
         })
@@ -242,12 +219,12 @@ impl Switches {
 
     pub(super) fn all_in_step(&self) -> bool {
         let in_step = |switch: &SwitchRules| matches!(switch.state, ReadState::InStep { .. });
-        self.by_dpid.values().all(in_step)
+        self.unsettled().all(in_step)
     }
 
     /// Whether rules are to be sent to any switch.
     pub(super) fn has_work(&self) -> bool {
-        self.by_dpid.values().any(|switch| match &switch.state {
+        self.unsettled().any(|switch| match &switch.state {
             ReadState::Read(_) => true,
             ReadState::InStep { stale, .. } => !stale.is_empty(),
             ReadState::Unread { .. } | ReadState::Reading { .. } => false,
@@ -271,7 +248,19 @@ impl Switches {
                 && let ReadState::InStep { stale, .. } = &mut switch.state
             {
                 stale.extend(keys);
+                self.unsettled.insert(dpid);
             }
+        }
+    }
+
+    /// Notes a rule that the switch removed by itself. If it is still wanted, it is added again.
+    pub(super) fn note_expired(&mut self, dpid: Dpid, key: RuleKey) {
+        if let Some(switch) = self.by_dpid.get_mut(&dpid) {
+            if let ReadState::InStep { stale, .. } = &mut switch.state {
+                stale.insert(key.clone());
+                self.unsettled.insert(dpid);
+            }
+            switch.expired.insert(key);
         }
     }
 
@@ -284,29 +273,17 @@ impl Switches {
     ) -> Vec<(Dpid, Difference, bool)> {
         let none = RuleSet::new();
         let mut taken = Vec::new();
-        for (dpid, switch) in &mut self.by_dpid {
+        for dpid in &self.unsettled {
+            let Some(switch) = self.by_dpid.get_mut(dpid) else {
+                continue;
+            };
             let wanted = wanted.get(dpid).unwrap_or(&none);
-            match &mut switch.state {
-                ReadState::Read(read) => {
-                    let mut installed = std::mem::take(read);
-                    let difference = install::all(&mut installed, wanted, epoch);
-                    taken.push((*dpid, difference, true));
-                    switch.state = ReadState::InStep {
-                        installed,
-                        stale: BTreeSet::new(),
-                        reread_at: None,
-                    };
-                }
-                ReadState::InStep {
-                    installed, stale, ..
-                } if !stale.is_empty() => {
-                    let keys = std::mem::take(stale);
-                    taken.push((*dpid, install::some(installed, wanted, &keys, epoch), false));
-                }
-                ReadState::InStep { .. } | ReadState::Unread { .. } | ReadState::Reading { .. } => {
-                }
-            }
+            let difference = switch.take(wanted, epoch);
+            taken.extend(difference.map(|(difference, first)| (*dpid, difference, first)));
         }
+        let by_dpid = &self.by_dpid;
+        let waits = |dpid: &Dpid| by_dpid.get(dpid).is_some_and(SwitchRules::is_unsettled);
+        self.unsettled.retain(waits);
         taken
     }
 
@@ -317,59 +294,45 @@ impl Switches {
             ReadState::Read(_) => None,
             ReadState::InStep { reread_at, .. } => *reread_at,
         };
-        self.by_dpid.values().filter_map(due).min()
+        self.unsettled().filter_map(due).min()
     }
 }
 
-impl SwitchRules {
-    /// Schedules another reading after a failed one.
-    fn fail(&mut self, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        self.state = ReadState::Unread {
-            not_before: Some(now + self.backoff()),
-        };
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Schedules another reading: the switch has other rules than was thought. Other rules are not held up by that.
-    fn refuse(&mut self, now: Instant) {
-        let backoff = self.backoff();
-        if let ReadState::InStep { reread_at, .. } = &mut self.state
-            && reread_at.is_none()
-        {
-            *reread_at = Some(now + backoff);
-            self.failures = self.failures.saturating_add(1);
+    /// Switches in step after a turn.
+    fn in_step(count: u32) -> Switches {
+        let mut switches = Switches::new(7);
+        for n in 1..=count {
+            switches.connect(Dpid(n.into()), n);
         }
-    }
-
-    fn backoff(&self) -> Duration {
-        SHORTEST_BACKOFF
-            .saturating_mul(1 << self.failures.min(6))
-            .min(LONGEST_BACKOFF)
-    }
-
-    fn expire(&mut self, dpid: Dpid, now: Instant) {
-        if matches!(self.state, ReadState::Reading { deadline, .. } if deadline <= now) {
-            tracing::warn!(
-                "switch {dpid} did not report its rules within {ANSWER:?}, and is asked again"
-            );
-            self.fail(now);
+        for switch in switches.by_dpid.values_mut() {
+            switch.state = ReadState::Read(RuleSet::new());
         }
+        assert_eq!(
+            switches.take(&BTreeMap::new(), 1).len(),
+            switches.by_dpid.len()
+        );
+        switches
     }
 
-    fn statistics(&mut self, xid: u32, reply: v13::MultipartReply, tables: Range<u8>) {
-        let ReadState::Reading { token, read, .. } = &mut self.state else {
-            return;
-        };
-        let MultipartBody::Flow(rules) = reply.body else {
-            return;
-        };
-        if xid != *token {
-            return;
-        }
-        let own = rules.iter().filter(|rule| tables.contains(&rule.table_id));
-        read.extend(own.map(from_stats));
-        if !reply.more {
-            self.state = ReadState::Read(std::mem::take(read));
+    #[test]
+    fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
+        for count in [3, 1000] {
+            let mut switches = in_step(count);
+            assert!(switches.unsettled.is_empty());
+            let key = RuleKey {
+                table: 10,
+                priority: 1,
+                match_: v13::Match::new().into(),
+            };
+            switches.note(StaleRules::from([(Dpid(2), BTreeSet::from([key]))]));
+            assert_eq!(switches.unsettled.len(), 1);
+            assert!(switches.has_work());
+            assert_eq!(switches.take(&BTreeMap::new(), 1).len(), 1);
+            assert!(switches.unsettled.is_empty());
         }
     }
 }

@@ -19,7 +19,7 @@ use super::in_flight::{InFlightTurn, TurnCommit};
 use super::switches::{FLOW_MOD, PACKET_OUT};
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
-use crate::{App, Changes, Dpid, PacketOut};
+use crate::{App, Changes, Dpid, Event, PacketOut};
 
 /// Input of the next turn. `Rules` is a turn without the app: rules are to be sent.
 enum TurnInput {
@@ -172,6 +172,11 @@ impl<A: App> Instance<A> {
         };
         if counts {
             self.engine.see(event);
+        }
+        if let Event::FlowRemoved(removed) = event
+            && let Some(key) = removed.expired_key()
+        {
+            self.switches.note_expired(removed.dpid, key);
         }
         let cause = Cause::Event(event, delivery.place.arrived);
         let effects = self.engine.turn(cause, now.instant, now.wall);

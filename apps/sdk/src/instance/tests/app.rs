@@ -17,8 +17,15 @@ impl App for Cells {
     type Group = u32;
 
     /// Handles a packet of three bytes: line, column, value. It sets a cell, or deletes it with 0, and is sent back. 99
-    /// panics.
+    /// panics. A cell whose rule ended for lack of packets is deleted.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        if let Event::FlowRemoved(removed) = event
+            && removed.is_idle()
+            && let Some(line) = removed.matching.get_in_port()
+            && let Some(column) = removed.matching.get_eth_type()
+        {
+            turn.delete(&CELLS, &(line, column.into()));
+        }
         let Event::PacketIn(packet) = event else {
             return Ok(());
         };

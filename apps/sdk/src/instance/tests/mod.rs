@@ -5,6 +5,7 @@ mod batches;
 mod chains;
 mod costs;
 mod cursor_only;
+mod expired;
 mod in_flight;
 mod shadows;
 pub(crate) mod world;

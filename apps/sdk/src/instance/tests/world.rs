@@ -639,7 +639,7 @@ impl<A: App> World<A> {
         }
     }
 
-    fn statistics(&mut self, xid: u32) {
+    pub(super) fn statistics(&mut self, xid: u32) {
         let rules = self.rules.iter().map(|(key, body)| FlowStats {
             table_id: key.table,
             priority: key.priority,
