@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const TICK: u64 = 5_000_000;
 /// Packet-ins that are due together before anything else has its turn.
 const MOST_AT_ONCE: usize = 4096;
+/// Longest time that --known adds to the warm-up, in nanoseconds.
+const KNOWN: u64 = 60_000_000_000;
 
 /// Figures of a run that are not counted by the switches.
 pub(crate) struct Outcome {
@@ -62,15 +64,16 @@ pub(crate) fn run(b: &mut Bench, events: &mut [libc::epoll_event]) -> Outcome {
         watched: o.watch.iter().map(|pid| Watched::new(*pid)).collect(),
     };
     begin(b, &o);
-    let end = b.start_at + nanoseconds(o.seconds);
     let mut pace = Pace::new(&o, b.now());
     let (spin, mut next_tick) = (spins(&o), 0);
     loop {
         let now = b.now();
-        if now >= end || (o.once && b.sw.iter().all(|w| w.left == 0 && w.outstanding == 0)) {
+        if (b.measuring && now >= b.start_at + nanoseconds(o.seconds))
+            || (o.once && b.sw.iter().all(|w| w.left == 0 && w.outstanding == 0))
+        {
             break;
         }
-        if !b.measuring && now >= b.start_at {
+        if !b.measuring && now >= b.start_at && is_warm(b, now) {
             measure(b, &mut outcome);
         }
         if now >= next_tick {
@@ -114,10 +117,18 @@ fn spins(o: &Opt) -> bool {
     }
 }
 
+fn is_warm(b: &Bench, now: u64) -> bool {
+    let known = || b.sw.iter().all(|w| w.been_around || w.floods);
+    !b.o.known || now >= b.start_at + KNOWN || known()
+}
+
 /// Ends the warm-up.
 fn measure(b: &mut Bench, outcome: &mut Outcome) {
     for w in &mut outcome.watched {
         w.begin = watch::read(w.pid);
+    }
+    if b.o.announce {
+        println!("{{\"measuring\":true}}");
     }
     b.measuring = true;
     b.start_at = b.now();

@@ -30,6 +30,7 @@ mod wire;
 use crate::bench::Bench;
 use crate::options::parse_args;
 use crate::output::{die, json_str};
+use crate::switch::State;
 use std::net::ToSocketAddrs;
 
 /// Events taken by one wait.
@@ -82,8 +83,14 @@ fn epoll() -> i32 {
 
 fn not_ready(b: &Bench) -> ! {
     let (ready, all) = (b.ready(), b.sw.len());
+    let waits = |is: fn(&State) -> bool| b.sw.iter().filter(|w| is(&w.state)).count();
     eprintln!(
-        "ofbench: only {ready} of {all} switches became ready: {}",
+        "ofbench: only {ready} of {all} switches became ready ({} without a connection, {} without FEATURES_REQUEST, {} not yet left \
+         alone by the controller, {} without an answer to a packet-in): {}",
+        waits(|s| matches!(s, State::Down(_))),
+        waits(|s| matches!(s, State::Hello)),
+        waits(|s| matches!(s, State::Settling)),
+        waits(|s| matches!(s, State::Probing(_))),
         b.first_error
     );
     println!(

@@ -11,7 +11,7 @@ usage: ofbench [--host 127.0.0.1] [--port 6653] [--of 1.3|1.0] [--mode throughpu
                [--buffer id|none] [--unknown-pct 0] [--rate N] [--interval-ms 1000] [--timeout-ms 1000]
                [--frame-len 64] [--vlan 0] [--ports 4] [--tables 16] [--dpid 1] [--table-id 0] [--reason 0] [--cookie auto|N]
                [--settle-ms 300] [--ready-timeout 30] [--connect-gap-ms 0] [--reconnect] [--spin on|off|auto] [--label TEXT] [--verbose]
-               [--once] [--linger 0] [--flood-at S --flood-seconds S] [--watch PID,PID]
+               [--known] [--once] [--linger 0] [--flood-at S --flood-seconds S] [--watch PID,PID] [--announce]
 
   throughput  every switch keeps up to --window packet-ins unanswered (default 4096,
               but at most 16384 over all switches and not under 128, and at most half of --macs)
@@ -23,11 +23,13 @@ usage: ofbench [--host 127.0.0.1] [--port 6653] [--of 1.3|1.0] [--mode throughpu
   --macs      source MAC addresses per switch, used in turn; the destination is one learned host per switch
               (default 1000; in throughput mode twice --window if that is more, and 131072 with --window full)
   --unknown-pct   share of packet-ins whose destination was never seen (a learning switch floods those)
+  --known     the warm-up lasts until every address was sent once, 60 s at most
   --once      every address once, without a warm-up; ends when all are answered, or after --seconds
   --linger S  afterwards, keep the connections for so long, and count what is answered until then
   --flood-at, --flood-seconds   with --rate: the first switch sends nothing but a flood, as fast as its socket takes, from the first
               time on for the second, in seconds of the measurement; --rate is that of the others, who alone are measured
   --watch     processes whose processor time and memory during the measurement are reported
+  --announce  prints a line of JSON when the measurement begins
   --reconnect keep going when the controller goes away, and report disconnects and gaps
 
 One packet-in counts once, when the first FLOW_MOD or PACKET_OUT that refers to it arrives (by buffer id, by the
@@ -80,7 +82,9 @@ pub(crate) struct Opt {
     pub(crate) spin: Spin,
     pub(crate) label: String,
     pub(crate) verbose: bool,
+    pub(crate) known: bool,
     pub(crate) once: bool,
+    pub(crate) announce: bool,
     pub(crate) linger: f64,
     pub(crate) flood_at: f64,
     /// Length of the flood; 0: none.
@@ -120,7 +124,9 @@ pub(crate) fn parse_args() -> Opt {
         spin: Spin::Auto,
         label: String::new(),
         verbose: false,
+        known: false,
         once: false,
+        announce: false,
         linger: 0.0,
         flood_at: 0.0,
         flood_seconds: 0.0,
@@ -139,6 +145,14 @@ pub(crate) fn parse_args() -> Opt {
             }
             "--reconnect" => {
                 o.reconnect = true;
+                continue;
+            }
+            "--known" => {
+                o.known = true;
+                continue;
+            }
+            "--announce" => {
+                o.announce = true;
                 continue;
             }
             "--once" => {

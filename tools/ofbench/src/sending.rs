@@ -35,6 +35,7 @@ impl Bench {
                 break;
             }
             w.cursor = if i + 1 == o.macs { 0 } else { i + 1 };
+            w.been_around |= w.cursor == 0;
             e.generation = e.generation.wrapping_add(1);
             e.at = at;
             let buffer = if o.buffer {
@@ -178,11 +179,19 @@ impl Bench {
             }
             State::Settling if now.saturating_sub(w.last_rx) >= self.o.settle_ms * 1_000_000 => {
                 w.packet_ins = packet_ins(&self.o, w.no, w.cookie);
+                w.sent_cookie = w.cookie;
                 w.state = State::Probing(now + 100_000_000);
                 self.announce(s);
                 self.flush(s);
             }
             State::Probing(at) if now >= at => {
+                if w.cookie != w.sent_cookie {
+                    // The rule came late: no packet-in without its cookie is answered.
+                    w.packet_ins = packet_ins(&self.o, w.no, w.cookie);
+                    w.sent_cookie = w.cookie;
+                    w.entries.iter_mut().for_each(|e| e.at = NOT_OUT);
+                    w.outstanding = 0;
+                }
                 if w.outstanding == 0 {
                     self.announce(s);
                     self.queue_packet_in(s, now);

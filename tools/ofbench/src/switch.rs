@@ -34,6 +34,8 @@ pub(crate) struct Switch {
     pub(crate) want_write: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) cursor: u32,
+    /// Every address was sent once.
+    pub(crate) been_around: bool,
     pub(crate) outstanding: u32,
     /// nothing can be overdue before this time
     pub(crate) overdue_at: u64,
@@ -42,6 +44,8 @@ pub(crate) struct Switch {
     pub(crate) cookie: Option<u64>,
     /// `cookie` is that of a rule that sends to the controller.
     pub(crate) punted: bool,
+    /// Cookie of the packet-ins.
+    pub(crate) sent_cookie: Option<u64>,
     pub(crate) last_answer: u64,
     pub(crate) max_gap: u64,
     pub(crate) connects: u32,
@@ -66,12 +70,14 @@ impl Switch {
             want_write: false,
             entries: vec![Entry::default(); o.macs as usize],
             cursor: 0,
+            been_around: false,
             outstanding: 0,
             overdue_at: 0,
             packet_ins: packet_ins(o, no, None),
             miss_send_len: 128,
             cookie: None,
             punted: false,
+            sent_cookie: None,
             last_answer: 0,
             max_gap: 0,
             connects: 0,
