@@ -13,7 +13,7 @@ from bench.machine import end, on_processor, processes
 
 PORT = 6753
 # Seconds until a controller has to run, and until a restarted one with much state has to.
-START, RESTART = 30, 120
+START, RESTART = 30, 60
 # Open vSwitch's controller takes no more switches.
 MOST_SWITCHES = 16
 
@@ -28,7 +28,10 @@ class Morpheus:
         os.chmod(self.root, 0o755)
         self.morphd = None
         self.start()
-        self.wait_running(START)
+        if not self.wait_running(START):
+            log = self.log()
+            self.close()
+            sys.exit(f"bench: the learning switch does not run; the end of morphd's log: {log}")
 
     def start(self):
         """Starts morphd, on the state that there is."""
@@ -40,14 +43,13 @@ class Morpheus:
             ], stdout=log, stderr=log)
 
     def wait_running(self, seconds):
-        """Waits until the app runs."""
+        """Waits until the app runs; returns whether it does."""
         deadline = time.monotonic() + seconds
         while not self.runs():
             if time.monotonic() > deadline or self.morphd.poll() is not None:
-                log = self.log()
-                self.close()
-                sys.exit(f"bench: the learning switch does not run; the end of morphd's log: {log}")
+                return False
             time.sleep(0.05)
+        return True
 
     def runs(self):
         """Whether the app runs."""

@@ -48,6 +48,11 @@ class Load:
         result["gone"] = [self.names[row["pid"]] for row in result["watched"] if row["gone"]]
         return result
 
+    def cancel(self):
+        """Ends it without a result."""
+        self.process.kill()
+        self.process.communicate()
+
     def check_affinity(self):
         """Fails where a process may run on a processor that is not its own."""
         for name, lists in self.affinity.items():

@@ -37,6 +37,7 @@ CASES = (
     Answers("1.0, 1000 switches", [*OLD, *THOUSAND]),
     Answers("1.0, one switch, one outstanding", [*OLD, *one_each(1, 1000)]),
     Answers("1.0, 16 switches, one outstanding each", [*OLD, *one_each(16, 100)]),
+    Answers("1.0, 64 switches, one outstanding each", [*OLD, *one_each(64, 100)]),
     Answers("1.0, 1000 switches, one outstanding each", [*OLD, *one_each(1000, 20)]),
     Shares(),
     NewHosts(),
