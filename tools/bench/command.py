@@ -13,12 +13,14 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 
 from bench import page
 from bench.machine import GENERATOR, IN_MEMORY, file_system
+from bench.ovs import PATH, LinkFailure, NewPairs
 from bench.plan import CASES, KINDS
 from bench.report import Report, Settings
 
@@ -52,7 +54,7 @@ def settings_of(args):
     if args.short:
         return Settings(args.bin_dir, args.ofbench, pairs=0, seconds=0.7, warmup=0.3, flood_seconds=1.5, around=(1, 2), rows=(20, 500),
                         idle_switches=200, idle_seconds=1, short=True)
-    return Settings(args.bin_dir, args.ofbench, pairs=args.pairs, seconds=args.seconds, warmup=1,
+    return Settings(args.bin_dir, args.ofbench, pairs=args.pairs, seconds=args.seconds, warmup=0.5,
                     flood_seconds=args.flood_seconds, around=(4, 5), rows=(1000, 1000), idle_switches=1000, idle_seconds=10, short=False)
 
 
@@ -64,6 +66,10 @@ def check_machine(settings, cases):
         return
     if any(getattr(case, "paired", False) for case in cases) and not shutil.which("ovs-testcontroller"):
         sys.exit("bench: ovs-testcontroller is missing: apt-get install openvswitch-testcontroller")
+    if any(isinstance(case, (NewPairs, LinkFailure)) for case in cases) and not shutil.which("ovs-vswitchd", path=PATH):
+        sys.exit("bench: Open vSwitch is missing: apt-get install openvswitch-switch")
+    if os.geteuid() != 0:
+        sys.exit("bench: it makes networks of its own, which takes root")
     where = tempfile.gettempdir()
     if file_system(where) in IN_MEMORY:
         sys.exit(f"bench: the state would be in memory, since {where} is no disk: set TMPDIR")
@@ -89,8 +95,15 @@ def main():
     report, begun = Report(settings), time.monotonic()
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case.name}, about {case.duration(settings):.0f} s", file=sys.stderr, flush=True)
-        case.run(settings, report)
+        try:
+            case.run(settings, report)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            # The other cases are measured all the same.
+            report.check(case.name, f"not measured: {error}")
     print(page.text(report) if not args.short else "every answer is as it should be")
     if args.write:
         page.write(args.write, page.text(report))
+    missing = [wrong for wrong in report.wrong if "not measured" in wrong]
+    if missing:
+        sys.exit("bench: " + "\n".join(missing))
     print(f"bench: done in {(time.monotonic() - begun) / 60:.1f} minutes", file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -31,7 +30,7 @@ class Morpheus:
         if not self.wait_running(START):
             log = self.log()
             self.close()
-            sys.exit(f"bench: the learning switch does not run; the end of morphd's log: {log}")
+            raise RuntimeError(f"the learning switch does not run; the end of morphd's log: {log}")
 
     def start(self):
         """Starts morphd, on the state that there is."""
@@ -112,7 +111,7 @@ class TestController:
         while not listens():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 self.close()
-                sys.exit("bench: ovs-testcontroller does not listen; try it by hand")
+                raise RuntimeError("ovs-testcontroller does not listen; try it by hand")
             time.sleep(0.05)
 
     def processes(self):

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 from bench.controllers import PORT
 from bench.machine import CONTROLLERS, GENERATOR, affinity, all_processors, on_processor
@@ -36,7 +35,7 @@ class Load:
         self.wait_measuring()
         output = self.process.stdout.read()
         if self.process.wait() != 0:
-            sys.exit(f"bench: ofbench failed; the end of the controller's log:\n{self.controller.log()}")
+            raise RuntimeError(f"ofbench failed; the end of the controller's log:\n{self.controller.log()}")
         result = json.loads(output.splitlines()[-1])
         self.check_affinity()
         watched = [(self.names[row["pid"]], row) for row in result["watched"] if not row["gone"]]
@@ -58,7 +57,7 @@ class Load:
         for name, lists in self.affinity.items():
             want = (GENERATOR if name == "ofbench" else CONTROLLERS) if self.pinned else all_processors()
             if lists and lists != {want}:
-                sys.exit(f"bench: {name} may run on the processors {sorted(lists)} in place of {want}")
+                raise RuntimeError(f"{name} may run on the processors {sorted(lists)} in place of {want}")
 
 
 def complaint(result, loss=True):

@@ -18,7 +18,7 @@ def text(report):
         heads = ["case", "answers a second", "ovs-testcontroller", "ratio", "p50 / p99 in us", costs, "of ovs-testcontroller"]
         parts.append(table(heads, report.answers))
     if report.wrong:
-        parts.append("Not as it should be: " + "; ".join(report.wrong) + ".\n")
+        parts.append("Not as it should be: " + "; ".join(wrong.splitlines()[0] for wrong in report.wrong) + ".\n")
     return "\n".join(parts)
 
 
