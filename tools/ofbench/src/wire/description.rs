@@ -1,6 +1,6 @@
 //! What a fake switch says about itself: features, ports, tables and statistics.
 
-use super::{FEATURES_REPLY, V10, V13, error, msg, u16_at, u32_at, v10, v13};
+use super::message::{FEATURES_REPLY, V10, V13, error, msg, u16_at, u32_at, v10, v13};
 
 fn fixed(s: &str, n: usize) -> Vec<u8> {
     let mut v = s.as_bytes()[..s.len().min(n - 1)].to_vec();

@@ -1,7 +1,7 @@
 //! Packet-ins, built once and changed in place for each one sent.
 
 use super::frame::TAG_AT;
-use super::{NO_BUFFER, PACKET_IN, V10, msg};
+use super::message::{NO_BUFFER, PACKET_IN, V10, msg};
 
 /// Appends a packet-in (no buffer id) and returns where in it the frame begins.
 pub(crate) fn packet_in(

@@ -1,7 +1,7 @@
 //! Messages of the controller that answer a packet-in.
 
 use super::frame::{MAGIC, TAG_AT};
-use super::{FLOW_MOD, NO_BUFFER, V10, u16_at, u32_at, u64_at};
+use super::message::{FLOW_MOD, NO_BUFFER, V10, u16_at, u32_at, u64_at};
 
 /// Reference of a FLOW_MOD or PACKET_OUT to the packet-in that it answers.
 #[derive(Debug, Default, PartialEq)]
