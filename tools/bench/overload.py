@@ -18,7 +18,7 @@ class Flood:
 
     def duration(self, settings):
         """Expected seconds."""
-        return sum(settings.around) + settings.flood_seconds + settings.warmup + OVERHEAD + 2
+        return sum(settings.around) + settings.flood_seconds + settings.warmup + OVERHEAD + 4
 
     def run(self, settings, report):
         """Measures one flood."""
@@ -26,7 +26,7 @@ class Flood:
         length = before + settings.flood_seconds + after
         # What is answered later than within a second counts as not answered, but in the short form any answer will do.
         patience = PATIENCE if settings.short else ["--timeout-ms", "1000"]
-        arguments = ["--switches", "3", "--rate", str(self.QUIET_RATE), "--known", "--warmup", str(settings.warmup),
+        arguments = ["--switches", "3", "--rate", str(self.QUIET_RATE), "--macs", "300", "--known", "--warmup", str(settings.warmup),
                      "--seconds", str(length), "--interval-ms", str(self.INTERVAL_MS), *patience, "--linger", "2",
                      "--flood-at", str(before), "--flood-seconds", str(settings.flood_seconds)]
         morpheus = Morpheus(settings.bin_dir, CONTROLLERS)
