@@ -22,7 +22,7 @@ DIAMOND = [(1, 2), (1, 3), (2, 4), (3, 4)]
 
 
 def fat_tree(k=4):
-    """Links of a fat tree of switches with k ports: pods of k/2 edge and k/2 aggregation switches, and (k/2)^2 cores. The edge
+    """Links of a fat tree of switches with k ports each: pods of k/2 edge and k/2 aggregation switches, and (k/2)^2 cores. The edge
     switches come first, then the aggregation switches, then the cores."""
     half = k // 2
     edge = [[1 + pod * half + n for n in range(half)] for pod in range(k)]
