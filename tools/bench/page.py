@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from bench.machine import PROCESSES, commit, file_system
+from bench.machine import PROCESSES, file_system
 
 BEGIN, END = "<!-- begin of make bench -->\n", "<!-- end of make bench -->\n"
 
@@ -27,7 +27,7 @@ def head(report):
     settings = report.settings
     state = file_system(tempfile.gettempdir())
     return (
-        f"{settings.pairs} pairs of {settings.seconds:g} s, {settings.runs} runs where there is no pair; commit {commit()}, "
+        f"{settings.pairs} pairs of {settings.seconds:g} s, {settings.runs} runs where there is no pair; commit {report.commit}, "
         f"{os.cpu_count()} cores, Linux {os.uname().release}, state on {state}. Processors, read from /proc: "
         f"{processors(report)}.\n"
     )

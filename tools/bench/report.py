@@ -3,6 +3,8 @@
 import dataclasses
 import sys
 
+from bench.machine import commit
+
 
 @dataclasses.dataclass
 class Settings:
@@ -44,6 +46,7 @@ class Report:
 
     def __init__(self, settings):
         self.settings = settings
+        self.commit = commit()
         self.figures = []  # (name, value, aim)
         self.answers = []  # rows of texts
         self.wrong = []

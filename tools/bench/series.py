@@ -3,6 +3,8 @@
 import statistics
 
 median = statistics.median
+# Microseconds within which an answer is never called late.
+USUAL = 5000
 
 
 def spread(values, form="{:.0f}"):
@@ -17,13 +19,14 @@ def recovered(line, interval, flood, quiet_bins=10):
     """Seconds after the flood until packet-ins are answered as before it.
 
     `line`: [sent, answered, lost, slowest in us] of each interval (in seconds), by the time of sending; `flood`: its begin and end in seconds.
-    As before: for `quiet_bins` intervals in a row all are answered, none slower than the slowest before the flood.
+    As before: for `quiet_bins` intervals in a row all are answered, none slower than `USUAL` or than twice what was the slowest in
+    an interval before the flood (its median: one pause of the machine must not excuse all).
     Returns None if that does not come to pass.
     """
     begin, end = flood
     before = line[:int(begin / interval)]
     after = line[round(end / interval):]
-    limit = max(slowest for *_, slowest in before)
+    limit = max(USUAL, 2 * median(slowest for *_, slowest in before))
     good = [answered == sent and slowest <= limit for sent, answered, _, slowest in after]
     for first in range(len(good) - quiet_bins + 1):
         if all(good[first:first + quiet_bins]):

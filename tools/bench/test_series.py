@@ -15,8 +15,8 @@ class Series(unittest.TestCase):
         self.assertEqual(spread([1.234], "{:.1f}"), "1.2")
 
     def test_recovered(self):
-        usual, slow, lost = [10, 10, 0, 5.0], [10, 10, 0, 9.0], [10, 9, 1, 5.0]
-        before = [usual] * 20 + [slow] * 20
+        usual, slow, lost = [10, 10, 0, 4000.0], [10, 10, 0, 8001.0], [10, 9, 1, 5.0]
+        before = [usual] * 19 + [slow] + [slow] * 20
         self.assertEqual(recovered(before + [usual] * 20, 0.05, (1, 2)), 0)
         self.assertAlmostEqual(recovered(before + [usual, lost, slow] + [usual] * 10, 0.05, (1, 2)), 0.15)
         self.assertIsNone(recovered(before + [lost] * 20, 0.05, (1, 2)))
