@@ -7,7 +7,7 @@
 # make test-long     the store's, the model's and the end-to-end tests with many more rounds; their figures go to
 #                    tests/RESULTS.md and store/RESULTS.md
 # make bench-store   what the store costs, as ratios within one run; the figures go to store/RESULTS.md
-# make bench         packet-ins a second beside ovs-testcontroller; the figures go to docs/performance.md
+# make bench         the packet path, beside ovs-testcontroller where that can do the same; the figures go to docs/performance.md
 # make fuzz          OpenFlow's decoders on random input, for SECONDS=60
 # make deny          licenses, bans and sources of what others wrote (cargo-deny); CHECK=advisories: known defects
 # PROFILE=debug      with any of them: Morpheus in an unoptimized build. The tests' own code always is one: it is built
@@ -71,8 +71,9 @@ e2e: bundles defects
 
 test: dependencies lint unit e2e smoke
 
-# The benchmark's cases, short: each packet-in has to be answered.
+# The benchmark's own tests, then each kind of its cases, short: each packet-in has to be answered.
 smoke: bundles
+	python3 -B -m unittest discover -s tools/bench -t tools
 	$(as_root) scripts/bench --short --bin-dir $(OUT) --ofbench $(OUT)/ofbench
 
 bench: bundles

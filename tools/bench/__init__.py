@@ -1,0 +1,1 @@
+"""Benchmark of the packet path: scripts/bench."""
