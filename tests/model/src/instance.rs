@@ -9,7 +9,7 @@ use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::Transaction;
 use morph_api::supervisor::{Pong, Report, report};
 use morph_api::{Record, Records, put_control, put_message};
-use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource};
+use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource, RuleWindow};
 use prost::Message as _;
 use semver::Version;
 
@@ -91,6 +91,7 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
         clock: None,
         event_mark: EventMark::default(),
         unserved: start.alone,
+        rule_window: RuleWindow::default(),
     };
     let scribe = Scribe {
         schema: releases::schema(release, setup),
