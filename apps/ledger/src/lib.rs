@@ -6,6 +6,8 @@
 //!    lost, doubled or out of order ends a run, so nothing is forgotten and a book of millions takes one row.
 //! 3. The packet goes out again by its ingress port.
 //! 4. Other events are counted, and so are packets reported as lost.
+//! 5. A switch gets as many further rules as its row in `flows` says: `flows/DPID = [number, port]`. They match packets of ports
+//!    that it does not have.
 //!
 //! The releases differ in how they store the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
 
@@ -18,13 +20,15 @@ use morph_sdk::{
     Action, App, AppError, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
 };
 
-pub use books::{Books, COUNTS, Rows1, Rows2, Run, V1ToV2, append};
+pub use books::{Books, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, number};
 
 /// Port whose packets the ledger takes.
 pub const PORT: u32 = 1;
 /// Port whose packets a second app of the same kind takes, which runs beside the ledger.
 pub const OTHER_PORT: u32 = 2;
+/// First port of the packets that the rules of `flows` match.
+pub const FLOW_PORTS: u32 = 1000;
 
 /// The ledger app, with its books stored as `B` does, for the packets of one port.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl<B: Books> App for Ledger<B> {
     fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Dpid> {
         match input {
             RuleInput::Switch(dpid) => vec![*dpid],
-            RuleInput::Row(_) => Vec::new(),
+            RuleInput::Row(_) => input.key(&FLOWS).into_iter().collect(),
         }
     }
 
@@ -77,6 +81,16 @@ impl<B: Books> App for Ledger<B> {
         let ours = Match::new().in_port(self.port);
         rules.on(*dpid).priority(1).matching(ours).punt();
         rules.on(*dpid).next();
+        let (count, port) = view.get(&FLOWS, dpid).unwrap_or_default();
+        for number in 0..count {
+            let matching = Match::new().in_port(FLOW_PORTS + number);
+            let actions = vec![Action::output(port)];
+            rules
+                .on(*dpid)
+                .priority(1)
+                .matching(matching)
+                .actions(actions);
+        }
     }
 }
 
