@@ -93,6 +93,45 @@ fn a_switch_that_reads_nothing_delays_no_other_and_has_its_rules_in_the_end() ->
 }
 
 #[test]
+fn packets_to_a_switch_that_reads_nothing_are_dropped_and_its_channel_is_closed() -> Result<()> {
+    let ledger = LedgerLab::new(SWITCHES as usize)?;
+    let switches = ledger.switches();
+    let morpheus = ledger.lab().morpheus()?;
+    let copies = format!("copies.{SLOW:016x}=[100,1400]");
+    morpheus.morphctl(&["config", "set", "app=ledger", &copies])?;
+    switches.set_pace(SLOW, Pace::ReadsNothing);
+    switches.load(LedgerLab::PORT, Load::Window(200, 1000));
+    let dropped = wait_until("packets are dropped", DEADLINE, || {
+        let dropped = morpheus.app("ledger")?["packet_outs_dropped"].as_u64();
+        Ok(dropped.filter(|dropped| *dropped > 0))
+    })?;
+    // The others are answered from then on, too.
+    let began = Instant::now();
+    wait_until("the others are answered", DEADLINE, || {
+        let tallies = switches.tallies(LedgerLab::PORT).into_iter();
+        let mut others = tallies.filter(|(dpid, _)| *dpid != SLOW);
+        Ok(others
+            .all(|(_, tally)| tally.first_answer(began).is_some())
+            .then_some(()))
+    })?;
+    wait_until("the channel of the slow switch is closed", DEADLINE, || {
+        Ok((switches.disconnects() > 0).then_some(()))
+    })?;
+    switches.set_pace(SLOW, Pace::Prompt);
+    let copies = format!("copies.{SLOW:016x}=[0,0]");
+    morpheus.morphctl(&["config", "set", "app=ledger", &copies])?;
+    want(&ledger, 1..=SWITCHES, 10, 7)?;
+    let model = wait_rules(&ledger, 1..=SWITCHES, 10)?;
+    switches.wait_answers(LedgerLab::PORT, DEADLINE)?;
+    let logs = ledger.lab().logs();
+    let says = |what: &str| logs.iter().any(|(_, text)| text.contains(what));
+    ensure!(says("the switch does not read") && says("packet-outs are dropped"));
+    result("slow switch/packets dropped, so far", dropped, "1 or more");
+    ensure!(model.len() == 10 + OWN);
+    ledger.finish_after_disconnects()
+}
+
+#[test]
 fn a_rule_that_changes_a_hundred_times_while_its_switch_is_blocked_is_sent_twice_at_most()
 -> Result<()> {
     const RULES: usize = 2500;

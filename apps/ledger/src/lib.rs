@@ -7,7 +7,8 @@
 //! 3. The packet goes out again by its ingress port.
 //! 4. Other events are counted, and so are packets reported as lost.
 //! 5. A switch gets as many further rules as its row in `flows` says: `flows/DPID = [number, port]`. They match packets of ports
-//!    that it does not have.
+//!    that it does not have. A numbered packet is followed by as many others as its switch's row in `copies` says: `copies/DPID =
+//!    [number, bytes]`.
 //!
 //! The releases differ in how they store the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
 
@@ -17,10 +18,10 @@ mod frame;
 mod tests;
 
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
+    Action, App, AppError, Bytes, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
 };
 
-pub use books::{Books, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
+pub use books::{Books, COPIES, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, number};
 
 /// Port whose packets the ledger takes.
@@ -48,7 +49,17 @@ impl<B: Books> Ledger<B> {
         };
         self.books.write(packet.dpid, number, turn);
         let back = vec![Action::output(port::IN_PORT)];
-        turn.packet_out(packet.dpid, packet.in_port, back, packet.data.clone());
+        let (copies, bytes) = turn.get(&COPIES, &packet.dpid).unwrap_or_default();
+        turn.packet_out(
+            packet.dpid,
+            packet.in_port,
+            back.clone(),
+            packet.data.clone(),
+        );
+        let copy = Bytes::from(vec![0; bytes as usize]);
+        for _ in 0..copies {
+            turn.packet_out(packet.dpid, packet.in_port, back.clone(), copy.clone());
+        }
     }
 }
 
