@@ -62,6 +62,8 @@ pub(super) struct RuleSync {
     by_dpid: BTreeMap<Dpid, SwitchRules>,
     by_channel: BTreeMap<u32, Dpid>,
     tokens: Tokens,
+    /// Whether a switch may have come into step since [`RuleSync::take_synced`].
+    unlooked: bool,
 }
 
 impl RuleSync {
@@ -72,6 +74,7 @@ impl RuleSync {
             by_dpid: BTreeMap::new(),
             by_channel: BTreeMap::new(),
             tokens: Tokens::new(),
+            unlooked: false,
         }
     }
 
@@ -177,6 +180,7 @@ impl RuleSync {
             }
             Message::Error(error) => {
                 switch.refused_request(header.xid, now);
+                self.unlooked = true;
                 ReplyOutcome::Error(dpid, error.to_string())
             }
             Message::MultipartReply(reply) => {
@@ -186,6 +190,7 @@ impl RuleSync {
             Message::BarrierReply => {
                 if let Some(writer) = switch.writer_mut() {
                     writer.confirm(header.xid);
+                    self.unlooked = true;
                 }
                 ReplyOutcome::Nothing
             }
@@ -265,6 +270,7 @@ impl RuleSync {
             };
             if let Some(writer) = switch.writer_mut() {
                 writer.write(&mut self.tokens, &mut turn);
+                self.unlooked = true;
             }
             room = turn.room;
             commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
@@ -274,6 +280,9 @@ impl RuleSync {
 
     /// Switches that have confirmed all changes that their reading made necessary, each once, with these.
     pub(super) fn take_synced(&mut self) -> Vec<(Dpid, RuleDifference)> {
+        if !std::mem::take(&mut self.unlooked) {
+            return Vec::new();
+        }
         let switches = self.by_dpid.iter_mut();
         let synced = switches.filter_map(|(dpid, switch)| {
             let difference = switch.writer_mut()?.take_synced()?;

@@ -255,6 +255,9 @@ impl<A: App> Instance<A> {
         let is_known = self.view_reached(live.revision) && self.others_settled();
         let unreported = !live.all_synced && is_known;
         let synced = self.rule_sync.take_synced();
+        if synced.is_empty() && !unreported {
+            return;
+        }
         let all = self.rule_sync.all_in_step();
         let count = synced.len();
         for (at, (dpid, difference)) in synced.into_iter().enumerate() {
