@@ -27,6 +27,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+pub use connection::Pace;
 pub use tally::{Load, Percentiles, Tally};
 
 /// Name of the thread of all switches.
@@ -46,6 +47,7 @@ pub struct Switches {
 struct Switch {
     datapath: Datapath,
     tallies: BTreeMap<u32, Tally>,
+    pace: Pace,
     connected: bool,
     disconnects: u64,
 }
@@ -55,6 +57,7 @@ impl Switch {
         Self {
             datapath: Datapath::new(dpid, RuleSet::new()),
             tallies: BTreeMap::new(),
+            pace: Pace::Prompt,
             connected: false,
             disconnects: 0,
         }
@@ -121,6 +124,35 @@ impl Switches {
         )
     }
 
+    /// Lets one switch handle what it is sent in this way from now on.
+    pub fn set_pace(&self, dpid: u64, pace: Pace) {
+        if let Some(switch) = self.get(dpid) {
+            lock(switch).pace = pace;
+        }
+    }
+
+    /// Rules of one table of a switch.
+    pub fn rules(&self, dpid: u64, table: u8) -> RuleSet {
+        let Some(switch) = self.get(dpid) else {
+            return RuleSet::new();
+        };
+        let switch = lock(switch);
+        let rules = switch.datapath.rules().iter();
+        let rules = rules.filter(|(key, _)| key.table == table);
+        rules.map(|(k, body)| (k.clone(), body.clone())).collect()
+    }
+
+    /// Number of flow-mods that a switch has carried out.
+    pub fn flow_mods(&self, dpid: u64) -> u64 {
+        self.get(dpid)
+            .map_or(0, |switch| lock(switch).datapath.flow_mods())
+    }
+
+    fn get(&self, dpid: u64) -> Option<&Arc<Mutex<Switch>>> {
+        let at = usize::try_from(dpid.checked_sub(1)?).ok()?;
+        self.all.get(at)
+    }
+
     /// Lets each switch send numbered packets at this rate from now on, as if a host at the port did.
     pub fn load(&self, port: u32, load: Load) {
         for dpid in 1..=self.all.len() as u64 {
@@ -130,8 +162,7 @@ impl Switches {
 
     /// Lets one switch send numbered packets at this rate from now on.
     pub fn load_of(&self, dpid: u64, port: u32, load: Load) {
-        let at = usize::try_from(dpid - 1).ok();
-        if let Some(switch) = at.and_then(|at| self.all.get(at)) {
+        if let Some(switch) = self.get(dpid) {
             let mut switch = lock(switch);
             let tally = switch.tallies.entry(port).or_default();
             tally.pace(load, Instant::now());

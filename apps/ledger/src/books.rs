@@ -26,6 +26,12 @@ struct RunRow {
 /// Counts of other events by switch and kind: `up`, `down`, `lost`, `resync`; switch 0 stands for all switches.
 pub const COUNTS: Table<(Dpid, String), u64> = Table::new("told");
 
+/// Further rules of a switch, which only tests ask for: their number, and the port that they send packets to.
+pub const FLOWS: Table<Dpid, (u32, u32)> = Table::new("flows");
+
+/// Further packets of a switch for each numbered one, which only tests ask for: their number, and their size in bytes.
+pub const COPIES: Table<Dpid, (u32, u32)> = Table::new("copies");
+
 /// Storage of books.
 pub trait Books: Send + 'static {
     /// Writes a number to the end of a switch's book.
@@ -121,6 +127,8 @@ impl Migration for V1ToV2 {
     fn up(old: &Rows) -> Result<Rows, MigrationError> {
         let mut new = Rows::new();
         new.pass(old, COUNTS.name());
+        new.pass(old, FLOWS.name());
+        new.pass(old, COPIES.name());
         for (dpid, runs) in old.of(&BOOKS)? {
             for (index, (first, last)) in (0..).zip(runs) {
                 new.put(&RUNS, &(dpid, index), &RunRow { first, last })?;
@@ -137,6 +145,8 @@ impl Migration for V1ToV2 {
         }
         let mut old = Rows::new();
         old.pass(new, COUNTS.name());
+        old.pass(new, FLOWS.name());
+        old.pass(new, COPIES.name());
         for (dpid, runs) in books {
             old.put(&BOOKS, &dpid, &runs.into_values().collect())?;
         }

@@ -6,6 +6,9 @@
 //!    lost, doubled or out of order ends a run, so nothing is forgotten and a book of millions takes one row.
 //! 3. The packet goes out again by its ingress port.
 //! 4. Other events are counted, and so are packets reported as lost.
+//! 5. A switch gets as many further rules as its row in `flows` says: `flows/DPID = [number, port]`. They match packets of ports
+//!    that it does not have. A numbered packet is followed by as many others as its switch's row in `copies` says: `copies/DPID =
+//!    [number, bytes]`.
 //!
 //! The releases differ in how they store the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
 
@@ -15,16 +18,18 @@ mod frame;
 mod tests;
 
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
+    Action, App, AppError, Bytes, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
 };
 
-pub use books::{Books, COUNTS, Rows1, Rows2, Run, V1ToV2, append};
+pub use books::{Books, COPIES, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, number};
 
 /// Port whose packets the ledger takes.
 pub const PORT: u32 = 1;
 /// Port whose packets a second app of the same kind takes, which runs beside the ledger.
 pub const OTHER_PORT: u32 = 2;
+/// First port of the packets that the rules of `flows` match.
+pub const FLOW_PORTS: u32 = 1000;
 
 /// The ledger app, with its books stored as `B` does, for the packets of one port.
 #[derive(Debug)]
@@ -44,7 +49,17 @@ impl<B: Books> Ledger<B> {
         };
         self.books.write(packet.dpid, number, turn);
         let back = vec![Action::output(port::IN_PORT)];
-        turn.packet_out(packet.dpid, packet.in_port, back, packet.data.clone());
+        let (copies, bytes) = turn.get(&COPIES, &packet.dpid).unwrap_or_default();
+        turn.packet_out(
+            packet.dpid,
+            packet.in_port,
+            back.clone(),
+            packet.data.clone(),
+        );
+        let copy = Bytes::from(vec![0; bytes as usize]);
+        for _ in 0..copies {
+            turn.packet_out(packet.dpid, packet.in_port, back.clone(), copy.clone());
+        }
     }
 }
 
@@ -66,7 +81,7 @@ impl<B: Books> App for Ledger<B> {
     fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Dpid> {
         match input {
             RuleInput::Switch(dpid) => vec![*dpid],
-            RuleInput::Row(_) => Vec::new(),
+            RuleInput::Row(_) => input.key(&FLOWS).into_iter().collect(),
         }
     }
 
@@ -77,6 +92,16 @@ impl<B: Books> App for Ledger<B> {
         let ours = Match::new().in_port(self.port);
         rules.on(*dpid).priority(1).matching(ours).punt();
         rules.on(*dpid).next();
+        let (count, port) = view.get(&FLOWS, dpid).unwrap_or_default();
+        for number in 0..count {
+            let matching = Match::new().in_port(FLOW_PORTS + number);
+            let actions = vec![Action::output(port)];
+            rules
+                .on(*dpid)
+                .priority(1)
+                .matching(matching)
+                .actions(actions);
+        }
     }
 }
 

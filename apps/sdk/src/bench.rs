@@ -198,17 +198,27 @@ impl<A: App> Bench<A> {
         let none = RuleSet::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let difference = match (self.installed.entry(*dpid), stale.remove(dpid)) {
-                (Entry::Vacant(new), _) => install::all(new.insert(RuleSet::new()), wanted, 1),
+            let mods = match (self.installed.entry(*dpid), stale.remove(dpid)) {
+                (Entry::Vacant(new), _) => {
+                    install::all(new.insert(RuleSet::new()), wanted, 1).flow_mods()
+                }
                 (Entry::Occupied(_), None) => continue,
                 (Entry::Occupied(mut there), Some(stale)) => {
-                    let expired = expired.remove(dpid).unwrap_or_default();
-                    install::forget_expired(there.get_mut(), wanted, expired);
-                    install::some(there.get_mut(), wanted, &stale, 1)
+                    let there = there.get_mut();
+                    for key in expired.remove(dpid).unwrap_or_default() {
+                        install::forget_expired(there, wanted, &key);
+                    }
+                    // Additions, then replacements, then deletions.
+                    let mut keys: Vec<_> = stale.into_iter().collect();
+                    keys.sort_by_key(|key| (!wanted.contains_key(key), there.contains_key(key)));
+                    let mods = keys.iter();
+                    mods.filter_map(|key| install::one(there, wanted, key, 1))
+                        .collect()
                 }
             };
-            let mods = difference.flow_mods().into_iter().map(|m| (*dpid, m));
-            outcome.flow_mods.extend(mods);
+            outcome
+                .flow_mods
+                .extend(mods.into_iter().map(|m| (*dpid, m)));
         }
         outcome
     }

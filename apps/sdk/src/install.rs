@@ -1,9 +1,9 @@
 //! Flow-mods that lead from the rules installed in one switch to the wanted ones.
 
-use std::collections::BTreeSet;
-
 use morph_api::cookie::Cookie;
-use morph_openflow::rule::{self, Difference, RuleKey, RuleSet};
+use morph_api::supervisor::RuleDifference;
+use morph_openflow::rule::{self, Difference, RuleBody, RuleKey, RuleSet};
+use morph_openflow::v13::FlowMod;
 
 /// Epoch bits within a cookie. Rules that differ only by the epoch that added them are the same.
 const EPOCH: u64 = 0xFFFF << 32;
@@ -13,33 +13,35 @@ pub(crate) fn all(installed: &mut RuleSet, wanted: &RuleSet, epoch: u64) -> Diff
     record(installed, difference(installed, wanted), epoch)
 }
 
-/// Differences in these rules only.
-pub(crate) fn some(
+/// Flow-mod that brings one rule in line with the wanted one, stamped with this epoch; none if it is so already.
+/// `installed` has the wanted rule then. Both sets are in normal form.
+pub(crate) fn one(
     installed: &mut RuleSet,
     wanted: &RuleSet,
-    keys: &BTreeSet<RuleKey>,
+    key: &RuleKey,
     epoch: u64,
-) -> Difference {
-    let only = |set: &RuleSet| -> RuleSet {
-        keys.iter()
-            .filter_map(|key| Some((key.clone(), set.get(key)?.clone())))
-            .collect()
-    };
-    record(
-        installed,
-        difference(&only(installed), &only(wanted)),
-        epoch,
-    )
+) -> Option<FlowMod> {
+    match (installed.get(key), wanted.get(key)) {
+        (None, None) => None,
+        (Some(there), None) => {
+            let flow_mod = FlowMod::delete_strict(key, there.cookie);
+            installed.remove(key);
+            Some(flow_mod)
+        }
+        (Some(there), Some(body)) if there.is_same(body, EPOCH) => None,
+        (_, Some(body)) => {
+            let body = stamped(body.clone(), epoch);
+            let flow_mod = FlowMod::add(key, &body);
+            installed.insert(key.clone(), body);
+            Some(flow_mod)
+        }
+    }
 }
 
-/// Takes note of rules that the switch removed by itself. Those that are wanted all the same are added again by the next
-/// difference. The others stay noted, so that it deletes them: they may have been added again in the meantime.
-pub(crate) fn forget_expired(
-    installed: &mut RuleSet,
-    wanted: &RuleSet,
-    expired: BTreeSet<RuleKey>,
-) {
-    for key in expired.iter().filter(|key| wanted.contains_key(key)) {
+/// Takes note of a rule that the switch removed by itself. One that is wanted all the same is added again by the next
+/// difference. Another stays noted, so that it is deleted: it may have been added again in the meantime.
+pub(crate) fn forget_expired(installed: &mut RuleSet, wanted: &RuleSet, key: &RuleKey) {
+    if wanted.contains_key(key) {
         installed.remove(key);
     }
 }
@@ -63,11 +65,26 @@ fn record(installed: &mut RuleSet, mut difference: Difference, epoch: u64) -> Di
         installed.remove(key);
     }
     for (key, body) in difference.add.iter_mut().chain(&mut difference.change) {
-        if let Some(cookie) = Cookie::from_u64(body.cookie) {
-            let epoch = epoch as u16;
-            body.cookie = Cookie { epoch, ..cookie }.to_u64();
-        }
+        *body = stamped(std::mem::take(body), epoch);
         installed.insert(key.clone(), body.clone());
     }
     difference
+}
+
+fn stamped(mut body: RuleBody, epoch: u64) -> RuleBody {
+    if let Some(cookie) = Cookie::from_u64(body.cookie) {
+        let epoch = epoch as u16;
+        body.cookie = Cookie { epoch, ..cookie }.to_u64();
+    }
+    body
+}
+
+/// Numbers of rules in a difference, for reports.
+pub(crate) fn counts(difference: &Difference) -> RuleDifference {
+    RuleDifference {
+        added: difference.add.len() as u64,
+        changed: difference.change.len() as u64,
+        removed: difference.remove.len() as u64,
+        unchanged: difference.unchanged as u64,
+    }
 }

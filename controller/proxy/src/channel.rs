@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `Ready` must be reached within 10 s. From then on a switch that is silent for 5 s is probed by an echo request, and one that
-//! is silent for 15 s is disconnected; so is one whose queue stays full for 5 s. Bytes to write are collected in one buffer.
+//! is silent for 15 s is disconnected; so is one that takes nothing of its queue for 5 s, or whose queue stays full for as long.
+//! Bytes to write are collected in one buffer.
 //! Messages here are OpenFlow 1.3: a channel that speaks 1.0 has a `V10Adapter`.
 
 mod description;
@@ -183,7 +184,7 @@ impl Channel {
                 self.challenged = Some(now + CHALLENGE);
                 self.probe(now);
             }
-            ChannelInput::Written(bytes) => self.transport.written(bytes),
+            ChannelInput::Written(bytes) => self.transport.written(bytes, now),
             ChannelInput::Timer => self.timer(now, out),
             ChannelInput::Shutdown => self.close(Level::DEBUG, "the proxy ends".into(), out),
         }

@@ -221,6 +221,8 @@ pub(crate) struct ForwardCounters {
     pub(crate) group_mods: u64,
     pub(crate) meter_mods: u64,
     pub(crate) packet_outs: u64,
+    /// Packet-outs dropped because too much waited for their switch.
+    pub(crate) packet_outs_dropped: u64,
     pub(crate) rejected: u64,
 }
 

@@ -73,6 +73,11 @@ impl RuleBody {
         self.idle_timeout != 0 || self.hard_timeout != 0
     }
 
+    /// Tells whether two bodies have the same normal form, except for the cookie bits in `ignore_cookie`.
+    pub fn is_same(&self, other: &RuleBody, ignore_cookie: u64) -> bool {
+        self.normal().same(&other.normal(), ignore_cookie)
+    }
+
     /// Compares two bodies in normal form, except for the cookie bits in `ignore_cookie`.
     fn same(&self, other: &RuleBody, ignore_cookie: u64) -> bool {
         (self.cookie ^ other.cookie) & !ignore_cookie == 0
@@ -118,7 +123,7 @@ pub fn difference(installed: &RuleSet, wanted: &RuleSet, ignore_cookie: u64) -> 
         let rule = || (key.clone(), body.clone());
         match installed.get(key) {
             None => difference.add.push(rule()),
-            Some(there) if there.normal().same(&body.normal(), ignore_cookie) => {
+            Some(there) if there.is_same(body, ignore_cookie) => {
                 difference.unchanged += 1;
             }
             Some(_) => difference.change.push(rule()),

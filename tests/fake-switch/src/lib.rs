@@ -35,6 +35,11 @@ pub struct Datapath {
     table: FlowTable,
     groups: BTreeMap<u32, GroupMod>,
     config: SwitchConfig,
+    /// Whether barriers are answered.
+    answers_barriers: bool,
+    /// Xids of the barriers that wait for their answers.
+    barriers: Vec<u32>,
+    flow_mods: u64,
 }
 
 impl Datapath {
@@ -48,6 +53,9 @@ impl Datapath {
                 flags: 0,
                 miss_send_len: 128,
             },
+            answers_barriers: true,
+            barriers: Vec::new(),
+            flow_mods: 0,
         }
     }
 
@@ -59,6 +67,29 @@ impl Datapath {
     /// Rule by which packets of this port go to the controller; `None` when they do not.
     pub fn punt(&mut self, in_port: u32) -> Option<Punt> {
         self.table.punt(in_port)
+    }
+
+    /// Number of flow-mods so far.
+    pub fn flow_mods(&self) -> u64 {
+        self.flow_mods
+    }
+
+    /// Withholds the answers to barriers from now on.
+    pub fn hold_barriers(&mut self) {
+        self.answers_barriers = false;
+    }
+
+    /// Answers barriers again, first those that wait.
+    pub fn release_barriers(&mut self, out: &mut BytesMut) {
+        self.answers_barriers = true;
+        for xid in std::mem::take(&mut self.barriers) {
+            Message::BarrierReply.encode_into(xid, out);
+        }
+    }
+
+    /// Forgets the barriers of a connection that is lost.
+    pub fn disconnected(&mut self) {
+        self.barriers.clear();
     }
 
     /// Handles a message of the controller (`frame` in its encoded form), and writes the answers to `out`. Packet-outs
@@ -76,10 +107,12 @@ impl Datapath {
             }),
             Message::GetConfigRequest => Message::GetConfigReply(self.config),
             Message::SetConfig(config) => return self.config = config,
-            Message::BarrierRequest => Message::BarrierReply,
+            Message::BarrierRequest if self.answers_barriers => Message::BarrierReply,
+            Message::BarrierRequest => return self.barriers.push(header.xid),
             // Every role is granted: there is only one connection.
             Message::RoleRequest(role) => Message::RoleReply(role),
             Message::FlowMod(flow) => {
+                self.flow_mods += 1;
                 for removed in self.table.apply(flow) {
                     removed.encode_into(0, out);
                 }

@@ -115,3 +115,16 @@ fn an_unsupported_message_is_refused_with_an_error() {
     let answers = send(&mut empty(), Message::GetAsyncRequest);
     assert!(matches!(answers[..], [Message::Error(_)]), "{answers:?}");
 }
+
+#[test]
+fn barriers_are_withheld_and_answered_later_in_their_order() {
+    let mut datapath = empty();
+    let barrier = |datapath: &mut Datapath| send(datapath, Message::BarrierRequest);
+    assert_eq!(barrier(&mut datapath), [Message::BarrierReply]);
+    datapath.hold_barriers();
+    assert!(barrier(&mut datapath).is_empty() && barrier(&mut datapath).is_empty());
+    let mut out = BytesMut::new();
+    datapath.release_barriers(&mut out);
+    assert_eq!(out.len(), 16);
+    assert_eq!(barrier(&mut datapath), [Message::BarrierReply]);
+}

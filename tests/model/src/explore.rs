@@ -130,6 +130,10 @@ impl Model for Handover {
             Property::always("an upgrade is taken on", |_, world: &World| {
                 !matches!(world.breach, Some(Refused))
             }),
+            Property::always(
+                "rules are called complete once the switch has them",
+                |_, world: &World| !matches!(world.breach, Some(Rules(_))),
+            ),
             Property::sometimes(ENDS, |model: &Self, world: &World| {
                 world.is_done(&model.setup)
             }),

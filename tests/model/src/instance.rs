@@ -9,7 +9,7 @@ use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::Transaction;
 use morph_api::supervisor::{Pong, Report, report};
 use morph_api::{Record, Records, put_control, put_message};
-use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource};
+use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource, RuleWindow};
 use prost::Message as _;
 use semver::Version;
 
@@ -55,6 +55,8 @@ pub(crate) struct Instance {
     pub(crate) epoch: u64,
     /// Only gets ready: nobody has made it live in this session.
     prepares: bool,
+    /// It has told that all its rules are in the switch.
+    calls_complete: bool,
     /// The mutation: turns are taken as accepted when they are made.
     accepts_itself: bool,
 }
@@ -91,10 +93,15 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
         clock: None,
         event_mark: EventMark::default(),
         unserved: start.alone,
+        rule_window: RuleWindow {
+            changes: 1,
+            ..RuleWindow::default()
+        },
     };
     let scribe = Scribe {
         schema: releases::schema(release, setup),
         poison: setup.poison,
+        rules: releases::rules(release, setup),
     };
     Some(morph_sdk::machine::Instance::new(scribe, config))
 }
@@ -115,6 +122,7 @@ impl Instance {
             needs: 0,
             epoch: 0,
             prepares: true,
+            calls_complete: false,
             accepts_itself: setup.is_broken(Mutation::CommitBeforeAccept),
         };
         let mut out = Vec::new();
@@ -134,6 +142,15 @@ impl Instance {
     /// Whether it only gets ready.
     pub(crate) fn prepares(&self) -> bool {
         self.prepares && self.is_alive() && !self.ending
+    }
+
+    /// Whether it has just told that all its rules are in the switch.
+    pub(crate) fn calls_complete(&self) -> bool {
+        self.calls_complete
+    }
+
+    pub(crate) fn forget_complete(&mut self) {
+        self.calls_complete = false;
     }
 
     /// The proxy sends it something.
@@ -207,6 +224,7 @@ impl Instance {
                         let accepted = session::Accepted { turn, epoch };
                         inputs.push(Input::Control(to_app::Record::Accepted(accepted)));
                     }
+                    self.calls_complete |= is_complete(&record);
                     if let Some(record) = shown(record) {
                         let record = Some(record);
                         put_control(&mut blob, &FromApp { record });
@@ -356,6 +374,16 @@ impl Instance {
             self.up.push_back(Up::End);
         }
     }
+}
+
+/// Whether a record reports that every switch has its rules.
+fn is_complete(record: &from_app::Record) -> bool {
+    let from_app::Record::Report(bytes) = record else {
+        return false;
+    };
+    let report = Report::decode(bytes.clone()).ok();
+    let report = report.and_then(|report| report.report);
+    matches!(report, Some(report::Report::Rules(rules)) if rules.last)
 }
 
 /// A record as it is sent here: without the revision of a pong, which decides nothing. None: the report on its health, which

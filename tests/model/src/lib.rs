@@ -23,6 +23,7 @@ mod releases;
 mod scribe;
 mod setup;
 mod store;
+mod switch;
 mod walk;
 mod world;
 

@@ -1,4 +1,4 @@
-//! The proxy: its mediator, and the switch behind it, which answers at once and keeps what it was sent.
+//! The proxy: its mediator, and the switch behind it, which answers at once unless changes of rules wait there.
 
 use std::time::Instant;
 
@@ -6,14 +6,12 @@ use bytes::{Bytes, BytesMut};
 use morph_api::Role;
 use morph_api::supervisor::Observation;
 use morph_openflow::frame;
-use morph_openflow::v13::{
-    self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
-    PacketIn,
-};
+use morph_openflow::v13::{self, FeaturesReply, Hello, Match, Message, PacketIn};
 use morph_proxy::machine::{ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings};
 
 use crate::canon::Canon;
 use crate::clock;
+use crate::switch::Switch;
 
 /// The one channel.
 const CHANNEL: u32 = 1;
@@ -25,6 +23,7 @@ pub(crate) const DPID: u64 = 7;
 pub(crate) struct Proxy {
     mediator: Mediator,
     now: Instant,
+    switch: Switch,
 }
 
 /// Output of the proxy.
@@ -72,7 +71,7 @@ impl Canon for Proxy {
 
 impl Proxy {
     /// A proxy that knows no apps yet, with a switch.
-    pub(crate) fn new(incarnation: u64) -> Self {
+    pub(crate) fn new(incarnation: u64, switch: Switch) -> Self {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
@@ -81,6 +80,7 @@ impl Proxy {
         let mut proxy = Proxy {
             mediator: Mediator::new(settings),
             now: clock::base(),
+            switch,
         };
         proxy.put(Input::Connected {
             conn: CHANNEL,
@@ -119,6 +119,19 @@ impl Proxy {
         }))
     }
 
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// The switch carries out all that waits there.
+    pub(crate) fn catch_up(&mut self) -> Vec<Effect> {
+        let frames = self.switch.catch_up();
+        self.put(Input::Frames {
+            conn: CHANNEL,
+            frames,
+        })
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.mediator.next_deadline()
     }
@@ -142,21 +155,26 @@ impl Proxy {
             }
             self.mediator.flush(self.now, &mut outputs);
             for output in outputs {
-                carry_out(output, &mut inputs, &mut effects);
+                carry_out(&mut self.switch, output, &mut inputs, &mut effects);
             }
         }
         effects
     }
 }
 
-fn carry_out(output: Output, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
+fn carry_out(
+    switch: &mut Switch,
+    output: Output,
+    inputs: &mut Vec<Input>,
+    effects: &mut Vec<Effect>,
+) {
     match output {
         Output::Write { conn, bytes } => {
             inputs.push(Input::Written {
                 conn,
                 bytes: bytes.len(),
             });
-            inputs.extend(answer(conn, bytes, effects));
+            inputs.extend(answer(switch, conn, bytes, effects));
         }
         // No session is refused here, and the driver gives credit.
         Output::Disconnect { .. } | Output::EndSession { .. } | Output::Credit { .. } => {}
@@ -174,34 +192,24 @@ fn carry_out(output: Output, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>)
 }
 
 /// Answers of the switch.
-fn answer(conn: u32, mut bytes: BytesMut, effects: &mut Vec<Effect>) -> Option<Input> {
+fn answer(
+    switch: &mut Switch,
+    conn: u32,
+    mut bytes: BytesMut,
+    effects: &mut Vec<Effect>,
+) -> Option<Input> {
     let mut frames = Vec::new();
     while let Ok(Some(frame)) = frame::split(&mut bytes) {
         let Ok((header, message)) = v13::decode(&frame) else {
             continue;
         };
-        let multipart = |body| Message::MultipartReply(MultipartReply { more: false, body });
-        let reply = match message {
-            Message::BarrierRequest => Message::BarrierReply,
-            Message::EchoRequest(data) => Message::EchoReply(data),
-            Message::MultipartRequest(MultipartRequest::Desc) => {
-                multipart(MultipartBody::Desc(Default::default()))
+        if let Message::PacketOut(packet) = message {
+            if let [app, number] = packet.data[..] {
+                effects.push(Effect::Packet(app, number));
             }
-            Message::MultipartRequest(MultipartRequest::PortDesc) => {
-                multipart(MultipartBody::PortDesc(Vec::new()))
-            }
-            Message::MultipartRequest(MultipartRequest::Flow(_)) => {
-                multipart(MultipartBody::Flow(Vec::new()))
-            }
-            Message::PacketOut(packet) => {
-                if let [app, number] = packet.data[..] {
-                    effects.push(Effect::Packet(app, number));
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        frames.push(reply.encode(header.xid));
+            continue;
+        }
+        frames.extend(switch.take(header.xid, message));
     }
     (!frames.is_empty()).then_some(Input::Frames { conn, frames })
 }

@@ -41,6 +41,15 @@ pub(crate) fn schema(release: &Version, setup: &Setup) -> u32 {
     }
 }
 
+/// Number of rules that a release wants on the switch.
+pub(crate) fn rules(release: &Version, setup: &Setup) -> u8 {
+    let newer = *release == version(RELEASES[1]);
+    match setup.rules {
+        0 => 0,
+        added => 1 + u8::from(newer) * added,
+    }
+}
+
 /// Migrations that a release brings.
 pub(crate) fn chain(release: &Version, setup: &Setup) -> Chain {
     match schema(release, setup) {

@@ -27,6 +27,8 @@ pub(crate) fn has_died() -> bool {
 pub(crate) struct Scribe {
     pub(crate) schema: u32,
     pub(crate) poison: Option<u8>,
+    /// Rules that it wants on the switch.
+    pub(crate) rules: u8,
 }
 
 impl App for Scribe {
@@ -60,11 +62,20 @@ impl App for Scribe {
         Ok(())
     }
 
-    fn groups(&self, _: &RuleInput<'_>, _: &View<'_>) -> Vec<()> {
-        Vec::new()
+    fn groups(&self, input: &RuleInput<'_>, _: &View<'_>) -> Vec<()> {
+        match input {
+            RuleInput::Switch(_) => vec![()],
+            RuleInput::Row(_) => Vec::new(),
+        }
     }
 
-    fn rules(&self, (): &(), _: &View<'_>, _: &mut Rules) {}
+    fn rules(&self, (): &(), view: &View<'_>, rules: &mut Rules) {
+        for switch in view.switches() {
+            for number in 1..=self.rules {
+                rules.on(switch.dpid).priority(number.into()).drop_();
+            }
+        }
+    }
 }
 
 /// The two schema versions hold the same, so nothing is lost on the way back.

@@ -23,6 +23,8 @@ pub enum Mutation {
     FenceRetriedWithAnotherEpoch,
     /// The commit of a group leaves one member out.
     CommitWithoutOne,
+    /// RulesSynced is told while rules wait: a barrier is answered before the changes before it are carried out.
+    BarrierAnsweredEarly,
 }
 
 /// Kinds of faults.
@@ -109,6 +111,9 @@ pub struct Setup {
     pub two_apps: bool,
     /// Packets for each app.
     pub packets: u8,
+    /// Rules that the newer release of each app adds to one of the older release, on a switch that carries out changes late and
+    /// is sent one at a time; 0: neither release wants any rule.
+    pub rules: u8,
     /// Upgrades, one after the other.
     pub upgrades: u8,
     pub schemas: Schemas,
@@ -129,6 +134,7 @@ impl Setup {
     pub const SMALL: Setup = Setup {
         two_apps: false,
         packets: 2,
+        rules: 0,
         upgrades: 1,
         schemas: Schemas::Same,
         poison: None,
@@ -179,6 +185,9 @@ impl fmt::Display for Setup {
             Schemas::Same => {}
             Schemas::Newer => write!(f, ", to a newer schema")?,
             Schemas::Older => write!(f, ", to an older schema")?,
+        }
+        if self.rules > 0 {
+            write!(f, ", {} rules", self.rules)?;
         }
         if let Some(poison) = self.poison {
             write!(f, ", packet {poison} is poison")?;

@@ -70,6 +70,40 @@ fn two_apps_as_one() {
     );
 }
 
+/// Rules are called complete once the switch has them, in each order of its answers and an upgrade, and after a death.
+#[test]
+fn rules_that_a_slow_switch_gets_one_at_a_time() {
+    let setup = Setup {
+        packets: 1,
+        rules: 2,
+        ..Setup::SMALL
+    };
+    is_right(setup, None);
+    let kinds = Kinds {
+        instances: true,
+        operator: true,
+        ..Kinds::NONE
+    };
+    is_right(
+        Setup {
+            packets: 0,
+            faults: 1,
+            kinds,
+            ..setup
+        },
+        None,
+    );
+    is_right(
+        Setup {
+            packets: 0,
+            two_apps: true,
+            rules: 1,
+            ..setup
+        },
+        None,
+    );
+}
+
 /// The target migrates online, and the commit swaps.
 #[test]
 fn an_upgrade_to_a_newer_schema() {
@@ -421,4 +455,18 @@ fn a_group_that_commits_without_one_member_is_caught() {
         ..Setup::SMALL
     };
     is_caught(Mutation::CommitWithoutOne, setup, "what is so is recorded");
+}
+
+#[test]
+fn rules_called_complete_while_they_wait_are_caught() {
+    let setup = Setup {
+        packets: 0,
+        rules: 2,
+        ..Setup::SMALL
+    };
+    is_caught(
+        Mutation::BarrierAnsweredEarly,
+        setup,
+        "rules are called complete once the switch has them",
+    );
 }

@@ -24,6 +24,18 @@ const PROBE: Duration = Duration::from_secs(5);
 /// Bound of unsent bytes beyond which a switch takes no more packets from its hosts.
 const UNSENT: usize = 256 << 10;
 
+/// Way in which a switch handles what it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Reads, carries out and answers everything at once.
+    #[default]
+    Prompt,
+    /// Reads nothing, and keeps its connection.
+    ReadsNothing,
+    /// Carries out everything, and answers no barrier.
+    HoldsBarriers,
+}
+
 /// Runs all switches until they are told to stop.
 pub(super) fn run(switches: Vec<Arc<Mutex<Switch>>>, stopped: watch::Receiver<bool>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,6 +68,7 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
             stream.set_nodelay(true)?;
             serve(switch, stream, phase).await?;
             let mut switch = lock(switch);
+            switch.datapath.disconnected();
             // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
                 switch.disconnects += 1;
@@ -76,8 +89,9 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
     let mut received = Instant::now();
     let mut probed = false;
     loop {
+        let reads = follow_pace(switch, &mut unsent);
         tokio::select! {
-            read = input.read_buf(&mut unread) => {
+            read = input.read_buf(&mut unread), if reads => {
                 if read.unwrap_or(0) == 0 {
                     return Ok(());
                 }
@@ -90,6 +104,10 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
                 }
             }
             _ = ticks.tick() => {
+                if !reads {
+                    // It knows nothing of what has arrived.
+                    received = Instant::now();
+                }
                 let silent = received.elapsed();
                 if silent > PROBE && !probed {
                     probed = true;
@@ -102,6 +120,17 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
             }
         }
     }
+}
+
+/// Brings the switch in line with its pace. Whether it reads.
+fn follow_pace(switch: &Mutex<Switch>, unsent: &mut BytesMut) -> bool {
+    let mut switch = lock(switch);
+    match switch.pace {
+        Pace::Prompt => switch.datapath.release_barriers(unsent),
+        Pace::HoldsBarriers => switch.datapath.hold_barriers(),
+        Pace::ReadsNothing => return false,
+    }
+    true
 }
 
 /// Answers all whole messages that have arrived.

@@ -47,7 +47,6 @@ impl<A: App> Instance<A> {
             );
             return;
         };
-        self.report_synced(std::mem::take(&mut turn.synced), out);
         if turn.cancelled {
             self.redeliver([turn]);
             return;

@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use morph_api::manifest::Durability;
 use morph_api::store::Seq;
-use morph_api::supervisor::RuleDifference;
 
 use super::delivery::Delivery;
 use super::primary::Translation;
-use crate::Dpid;
 use crate::turn::Journal;
 
 /// Most accepted turns on their way to the store. The store commits in groups; more than a group or two would only wait
@@ -68,8 +66,6 @@ pub(super) struct InFlightTurn {
     pub(super) deliveries: Vec<Delivery>,
     pub(super) journal: Journal,
     pub(super) translation: Translation,
-    /// Switches that are in step once the turn is accepted.
-    pub(super) synced: Vec<(Dpid, RuleDifference)>,
     /// Reverted before the proxy accepted it; its events are to be handled again.
     pub(super) cancelled: bool,
     pub(super) commit: TurnCommit,

@@ -14,7 +14,6 @@ use prost::Message as _;
 
 use super::path::MigrationPath;
 use super::shadow::Shadow;
-use super::turns::counts;
 use super::{CommitOutcome, FatalError, FlushState, GO, HEALTH, Instance, Now, Output, Role};
 use crate::{App, install, view};
 
@@ -264,16 +263,16 @@ impl<A: App> Instance<A> {
     pub(super) fn report_ready(&mut self, out: &mut Vec<Output>) {
         // An instance that was live before reports too: whoever started it waits for this report.
         let waits = self.welcomed && !self.ready_reported;
-        let read = self.config.unserved || self.switches.all_read();
+        let read = self.config.unserved || self.rule_sync.all_read();
         if !waits || !self.view_settled() || !read {
             return;
         }
         self.ready_reported = true;
         let none = RuleSet::new();
         let mut sum = RuleDifference::default();
-        for (dpid, read) in self.switches.as_read() {
+        for (dpid, read) in self.rule_sync.as_read() {
             let wanted = self.engine.wanted().get(&dpid).unwrap_or(&none);
-            let one = counts(&install::difference(read, wanted));
+            let one = install::counts(&install::difference(read, wanted));
             sum.added += one.added;
             sum.changed += one.changed;
             sum.removed += one.removed;

@@ -25,7 +25,7 @@
 //! | `primary`, `path` | the app's own rows, natively or through migrations |
 //! | `turns`, `batch` | making turns |
 //! | `in_flight`, `commits` | turns that were sent, until they are durable |
-//! | `switches` | the rules in each switch |
+//! | `rule_sync` | the rules in each switch |
 //! | `shadow`, `losses` | the shadow in another schema version, and what going back from it would lose |
 
 mod batch;
@@ -38,11 +38,10 @@ mod losses;
 mod path;
 mod primary;
 mod rows;
+mod rule_sync;
 mod session;
 mod shadow;
 mod source_watch;
-mod switch_rules;
-mod switches;
 mod turns;
 mod watches;
 
@@ -68,9 +67,10 @@ use crate::{App, Changes, MigrationError, Pipeline};
 use delivery::{Announcement, Delivery};
 use in_flight::InFlight;
 use primary::Primary;
+use rule_sync::RuleSync;
+pub use rule_sync::RuleWindow;
 use shadow::Shadow;
 use source_watch::SourceWatch;
-use switches::Switches;
 
 /// Interval between ticks of a live app.
 const TICK: Duration = Duration::from_millis(100);
@@ -101,6 +101,8 @@ pub struct Config {
     /// True if no instance serves the app meanwhile. The instance is then ready once its view is loaded, and reads the
     /// switches once it is live.
     pub unserved: bool,
+    /// Limits of the changes of rules that a switch has not confirmed.
+    pub rule_window: RuleWindow,
 }
 
 /// Reason why an instance cannot go on.
@@ -178,7 +180,7 @@ pub struct Instance<A: App> {
     queue: VecDeque<Delivery>,
     /// Changes by others that the app was not told yet.
     changes: Option<Changes>,
-    switches: Switches,
+    rule_sync: RuleSync,
     /// Reply of the own watch about rows that in-flight turns changed, with the watch's number. No turn is made until
     /// it is applied.
     deferred: Option<(u64, watch_reply::Reply)>,
@@ -216,7 +218,7 @@ impl<A: App> Instance<A> {
             in_flight: InFlight::default(),
             queue: VecDeque::new(),
             changes: None,
-            switches: Switches::new(config.manifest.id),
+            rule_sync: RuleSync::new(config.manifest.id, config.rule_window),
             deferred: None,
             live_epochs: BTreeSet::new(),
             shadow: None,
@@ -309,15 +311,20 @@ impl<A: App> Instance<A> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let live = match &self.role {
             Role::Live(live) => {
-                let tick = self.may_turn().then_some(live.tick);
+                let (tick, barrier) = match self.may_turn() {
+                    true => (Some(live.tick), self.rule_sync.ask_again_at()),
+                    false => (None, None),
+                };
                 let flush = live.flush.as_ref().filter(|flush| !flush.going);
                 let flush = flush.map(|flush| flush.deadline);
-                [Some(live.health), tick, flush]
+                [Some(live.health), tick, barrier, flush]
             }
-            Role::Waiting | Role::Paused => [None; 3],
+            Role::Waiting | Role::Paused => [None; 4],
         };
         let watches = self.others.values().chain([&self.own]);
-        let reading = self.reads_switches().then(|| self.switches.next_deadline());
+        let reading = self
+            .reads_switches()
+            .then(|| self.rule_sync.next_deadline());
         watches
             .filter_map(SourceWatch::next_deadline)
             .chain(live.into_iter().flatten())
@@ -344,6 +351,7 @@ impl<A: App> Instance<A> {
                 break;
             }
         }
+        self.report_synced(out);
         self.answer_quiesce(out);
         self.answer_flush(out);
         self.report_ready(out);
@@ -355,7 +363,7 @@ impl<A: App> Instance<A> {
     fn settle(&mut self) {
         let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
-        self.switches.note(stale);
+        self.rule_sync.note(stale, self.engine.wanted());
     }
 
     fn reads_switches(&self) -> bool {
@@ -367,7 +375,7 @@ impl<A: App> Instance<A> {
         if !self.reads_switches() {
             return;
         }
-        for (channel, messages) in self.switches.read(now.instant) {
+        for (channel, messages) in self.rule_sync.read(now.instant) {
             let begin = morph_api::session::ReadBegin {};
             out.push(Output::Control(from_app::Record::ReadBegin(begin)));
             out.extend(

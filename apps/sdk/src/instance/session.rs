@@ -9,7 +9,7 @@ use morph_api::store::Seq;
 use morph_openflow::{v10, v13};
 
 use super::delivery::{Announcement, ChannelChange, Delivery, Place};
-use super::switches::ReplyOutcome;
+use super::rule_sync::ReplyOutcome;
 use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK};
 use crate::wanted::StaleRules;
 use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
@@ -81,7 +81,7 @@ impl<A: App> Instance<A> {
             Record::Reply(_) => self.announcement = Some(Announcement::Reply),
             Record::SwitchUp(up) => self.switch_up(&up),
             Record::SwitchDown(down) => {
-                if self.switches.disconnect(Dpid(down.dpid), down.channel) {
+                if self.rule_sync.disconnect(Dpid(down.dpid), down.channel) {
                     self.engine.remove_switch(Dpid(down.dpid));
                 }
             }
@@ -125,7 +125,7 @@ impl<A: App> Instance<A> {
             self.engine.remove_switch(dpid);
         }
         // Channels of an earlier session mean nothing here.
-        self.switches.forget();
+        self.rule_sync.forget();
         for up in &welcome.switches {
             self.switch_up(up);
         }
@@ -138,7 +138,7 @@ impl<A: App> Instance<A> {
                 Dpid(up.dpid),
                 up.version
             );
-        } else if self.switches.connect(Dpid(up.dpid), up.channel) {
+        } else if self.rule_sync.connect(Dpid(up.dpid), up.channel) {
             self.engine.set_switch(Switch::from_session(up));
         }
     }
@@ -164,7 +164,7 @@ impl<A: App> Instance<A> {
         });
         self.live_epochs.insert(resume.epoch);
         self.changes = Some(Changes::all());
-        self.switches.mark_all_unread();
+        self.rule_sync.mark_all_unread();
         if !self.own_loaded() {
             // The app may have had no keyspace before the fence.
             self.look_for_primary();
@@ -201,7 +201,7 @@ impl<A: App> Instance<A> {
             }
             Some(What::Resync(resync)) => {
                 let dpid = (resync.dpid != 0).then_some(Dpid(resync.dpid));
-                self.switches.mark_unread(dpid);
+                self.rule_sync.mark_unread(dpid);
                 (Some(Event::Resync { dpid }), None)
             }
             Some(What::SwitchUp(_)) | None => (None, None),
@@ -229,7 +229,7 @@ impl<A: App> Instance<A> {
         match self.announcement.take() {
             Some(Announcement::Event { dpid, place }) => {
                 let known = (dpid != 0).then_some(Dpid(dpid));
-                let dpid = known.or_else(|| self.switches.dpid(channel));
+                let dpid = known.or_else(|| self.rule_sync.dpid(channel));
                 let event = self.read_event(dpid, &message);
                 self.enqueue(place, event, None);
             }
@@ -240,8 +240,8 @@ impl<A: App> Instance<A> {
 
     fn reply(&mut self, channel: u32, message: &Bytes, now: Now) {
         let Pipeline { first, exit, .. } = self.engine.pipeline;
-        let switches = &mut self.switches;
-        match switches.reply(channel, message, first..exit, now.instant) {
+        let rule_sync = &mut self.rule_sync;
+        match rule_sync.reply(channel, message, first..exit, now.instant) {
             ReplyOutcome::Nothing => {}
             ReplyOutcome::RuleFailed(dpid, error) => {
                 self.counters.rule_failures += 1;

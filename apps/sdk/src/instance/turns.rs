@@ -2,7 +2,8 @@
 //!
 //! 1. The app handles the input: rows change in the view, packets are to be sent. Events that wait are handled in the same
 //!    turn, until it has lasted for a while. One on which the app fails loses its own changes only.
-//! 2. The dirty groups of rules are computed again; differences from the switches in step become flow-mods.
+//! 2. The dirty groups of rules are computed again; differences from the switches that were read become flow-mods, as fast as
+//!    these confirm them.
 //! 3. Flow-mods, packet-outs and TurnEnd go to the proxy. An empty turn is not sent, unless it has handled an event.
 //!
 //! The way of a sent turn to the disk is in `commits`.
@@ -10,16 +11,15 @@
 use morph_api::session::{TurnEnd, from_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
-use morph_openflow::rule::Difference;
 use morph_openflow::v13::{self, Message, NO_BUFFER};
 
 use super::batch::Batch;
 use super::delivery::{ChannelChange, Delivery};
 use super::in_flight::{InFlightTurn, TurnCommit};
-use super::switches::{FLOW_MOD, PACKET_OUT};
+use super::rule_sync::PACKET_OUT;
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
-use crate::{App, Changes, Dpid, Event, PacketOut};
+use crate::{App, Changes, Event, PacketOut};
 
 /// Input of the next turn. `Rules` is a turn without the app: rules are to be sent.
 enum TurnInput {
@@ -40,7 +40,7 @@ impl<A: App> Instance<A> {
             && self.deferred.is_none()
             && !live.quiesce
             && live.flush.is_none()
-            && (!live.gated || self.switches.all_read())
+            && (!live.gated || self.rule_sync.all_read())
             && self.view_reached(live.revision)
             // The instance may have become live before it was ready: rows that it does not see yet it would take for
             // deleted.
@@ -58,7 +58,6 @@ impl<A: App> Instance<A> {
         }
         self.send_rules_ready(out);
         let Some(input) = self.next_input(now) else {
-            self.report_all_synced(out);
             return Ok(false);
         };
         self.make(input, now, out)?;
@@ -89,7 +88,7 @@ impl<A: App> Instance<A> {
         if let Some(changes) = self.changes.take() {
             return Some(TurnInput::Changes(changes));
         }
-        if self.switches.has_work() {
+        if self.rule_sync.has_work(now.instant) {
             return Some(TurnInput::Rules);
         }
         if live.tick <= now.instant {
@@ -126,7 +125,7 @@ impl<A: App> Instance<A> {
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle();
-        let sent = self.send(batch, out);
+        let sent = self.send(batch, now, out);
         self.config.event_mark.set(Seq::ZERO);
         sent
     }
@@ -166,8 +165,8 @@ impl<A: App> Instance<A> {
         };
         let counts = match delivery.channel {
             // A channel that has been replaced meanwhile: the app is told, and the view is ahead.
-            Some(ChannelChange::Up { dpid, channel }) => self.switches.connect(dpid, channel),
-            Some(ChannelChange::Down { dpid, channel }) => self.switches.disconnect(dpid, channel),
+            Some(ChannelChange::Up { dpid, channel }) => self.rule_sync.connect(dpid, channel),
+            Some(ChannelChange::Down { dpid, channel }) => self.rule_sync.disconnect(dpid, channel),
             None => true,
         };
         if counts {
@@ -176,7 +175,7 @@ impl<A: App> Instance<A> {
         if let Event::FlowRemoved(removed) = event
             && let Some(key) = removed.expired_key()
         {
-            self.switches.note_expired(removed.dpid, key);
+            self.rule_sync.note_expired(removed.dpid, key);
         }
         let cause = Cause::Event(event, delivery.place.arrived);
         let effects = self.engine.turn(cause, now.instant, now.wall);
@@ -186,22 +185,17 @@ impl<A: App> Instance<A> {
         effects
     }
 
-    fn send(&mut self, batch: Batch, out: &mut Vec<Output>) -> Result<(), FatalError> {
+    fn send(&mut self, batch: Batch, now: Now, out: &mut Vec<Output>) -> Result<(), FatalError> {
         let Role::Live(live) = &self.role else {
             return Ok(());
         };
         let epoch = live.epoch;
         // Turns on their way to the store are all of this epoch; otherwise no turn would be made.
         let follows = live.turn + self.in_flight.committing.len() as u64;
-        let differences = self.switches.take(self.engine.wanted(), epoch);
-        let mut commands = Vec::new();
-        let mut synced = Vec::new();
-        for (dpid, difference, first) in differences {
-            self.flow_mods(dpid, &difference, &mut commands);
-            if first {
-                synced.push((dpid, counts(&difference)));
-            }
-        }
+        let wanted = self.engine.wanted();
+        let rules = self.rule_sync.write(wanted, epoch, now.instant).into_iter();
+        let rules = rules.map(|(channel, message)| Output::Message { channel, message });
+        let mut commands: Vec<Output> = rules.collect();
         self.packet_outs(batch.packet_outs, &mut commands);
         let journal = batch.journal;
         let translation = self.primary.translate(&journal, &self.engine.tables)?;
@@ -209,7 +203,6 @@ impl<A: App> Instance<A> {
             shadow.touch(&translation.touched);
         }
         if commands.is_empty() && translation.writes.is_empty() && batch.deliveries.is_empty() {
-            self.report_synced(synced, out);
             return Ok(());
         }
         out.append(&mut commands);
@@ -227,24 +220,15 @@ impl<A: App> Instance<A> {
             deliveries: batch.deliveries,
             journal,
             translation,
-            synced,
             cancelled: false,
             commit: TurnCommit::default(),
         });
         Ok(())
     }
 
-    fn flow_mods(&self, dpid: Dpid, difference: &Difference, commands: &mut Vec<Output>) {
-        let Some(channel) = self.switches.channel(dpid) else {
-            return;
-        };
-        let messages = difference.flow_mods().into_iter().map(Message::FlowMod);
-        commands.extend(messages.filter_map(|message| command(dpid, channel, &message, FLOW_MOD)));
-    }
-
     fn packet_outs(&self, packet_outs: Vec<PacketOut>, commands: &mut Vec<Output>) {
         for packet in packet_outs {
-            let Some(channel) = self.switches.channel(packet.dpid) else {
+            let Some(channel) = self.rule_sync.channel(packet.dpid) else {
                 tracing::debug!(
                     "a packet for switch {} is dropped: the switch is not connected",
                     packet.dpid
@@ -257,27 +241,35 @@ impl<A: App> Instance<A> {
                 actions: packet.actions,
                 data: packet.data,
             });
-            commands.extend(command(packet.dpid, channel, &message, PACKET_OUT));
+            match message.try_encode(PACKET_OUT) {
+                Ok(message) => commands.push(Output::Message { channel, message }),
+                Err(error) => {
+                    let dpid = packet.dpid;
+                    tracing::error!("a packet for switch {dpid} is left out: {error}");
+                }
+            }
         }
     }
 
-    pub(super) fn report_synced(
-        &mut self,
-        synced: Vec<(Dpid, RuleDifference)>,
-        out: &mut Vec<Output>,
-    ) {
-        let all = self.switches.all_in_step();
+    /// Reports the switches that have their rules now, and once that all have them.
+    pub(super) fn report_synced(&mut self, out: &mut Vec<Output>) {
+        let Role::Live(live) = &self.role else {
+            return;
+        };
+        // No switch may be connected: what it would have is known once the view is.
+        let is_known = self.view_reached(live.revision) && self.others_settled();
+        let unreported = !live.all_synced && is_known;
+        let synced = self.rule_sync.take_synced();
+        if synced.is_empty() && !unreported {
+            return;
+        }
+        let all = self.rule_sync.all_in_step();
         let count = synced.len();
         for (at, (dpid, difference)) in synced.into_iter().enumerate() {
             let last = all && at + 1 == count;
             self.report_rules(dpid.0, Some(difference), last, out);
         }
-    }
-
-    /// Reports that all switches are in step where none is connected.
-    fn report_all_synced(&mut self, out: &mut Vec<Output>) {
-        let unreported = matches!(&self.role, Role::Live(live) if !live.all_synced);
-        if unreported && self.switches.dpids().next().is_none() {
+        if all && count == 0 && unreported {
             self.report_rules(0, None, true, out);
         }
     }
@@ -305,28 +297,5 @@ impl<A: App> Instance<A> {
             last,
         };
         self.report(report::Report::Rules(rules), out);
-    }
-}
-
-/// Encodes a message. One that does not fit into an OpenFlow message is logged and left out.
-fn command(dpid: Dpid, channel: u32, message: &Message, token: u32) -> Option<Output> {
-    match message.try_encode(token) {
-        Ok(message) => Some(Output::Message { channel, message }),
-        Err(error) => {
-            tracing::error!(
-                "a {} for switch {dpid} is left out: {error}",
-                message.kind()
-            );
-            None
-        }
-    }
-}
-
-pub(super) fn counts(difference: &Difference) -> RuleDifference {
-    RuleDifference {
-        added: difference.add.len() as u64,
-        changed: difference.change.len() as u64,
-        removed: difference.remove.len() as u64,
-        unchanged: difference.unchanged as u64,
     }
 }

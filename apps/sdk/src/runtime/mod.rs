@@ -85,6 +85,7 @@ fn start<A: App>(
         clock: Some(std::time::Instant::now),
         event_mark: lock.event_mark(),
         unserved: is_set(ALONE),
+        rule_window: crate::instance::RuleWindow::default(),
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);

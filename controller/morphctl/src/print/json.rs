@@ -84,7 +84,7 @@ macro_rules! objects {
 objects! {
     App {
         name, id, release, status, epoch, pid, backlog, rate, restarts, lost, events, flow_mods, group_mods, meter_mods,
-        packet_outs, instance, quarantined, trouble,
+        packet_outs, instance, quarantined, trouble, packet_outs_dropped,
     }
     Release { app, version, status, digest, schema, installed_unix_ms }
     UpgradeStatus {

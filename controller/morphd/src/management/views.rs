@@ -35,6 +35,7 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         group_mods: slot.group_mods,
         meter_mods: slot.meter_mods,
         packet_outs: slot.packet_outs,
+        packet_outs_dropped: slot.packet_outs_dropped,
         instance: view.instance,
         quarantined: view.quarantined,
         trouble: view.trouble,

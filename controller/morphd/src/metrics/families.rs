@@ -122,7 +122,7 @@ impl Readings {
             return;
         };
         type Of = fn(&Slot) -> u64;
-        let figures: [(&str, &str, &str, Of); 7] = [
+        let figures: [(&str, &str, &str, Of); 8] = [
             (
                 "morpheus_slot_held",
                 "gauge",
@@ -164,6 +164,12 @@ impl Readings {
                 "counter",
                 "Turns that the proxy rejected.",
                 |s| s.rejected,
+            ),
+            (
+                "morpheus_packet_outs_dropped_total",
+                "counter",
+                "Packet-outs that were dropped because too much waited for their switch.",
+                |s| s.packet_outs_dropped,
             ),
         ];
         for (name, kind, help, of) in figures {

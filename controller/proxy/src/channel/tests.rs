@@ -386,6 +386,32 @@ fn a_switch_that_does_not_read_is_lost_after_five_seconds() {
 }
 
 #[test]
+fn a_switch_that_takes_nothing_of_a_short_queue_is_lost_and_a_slow_one_is_kept() {
+    let mut bench = Bench::ready();
+    let requester = Requester::Session {
+        session: 1,
+        token: 0,
+    };
+    let transport = &mut bench.channel.transport;
+    transport.forward(&[0; 64], requester, Expects::Nothing, bench.now);
+    transport.forward(&[0; 64], requester, Expects::Nothing, bench.now);
+    assert_eq!(transport.take_out(bench.now).map(|b| b.len()), Some(128));
+    let echo = Message::EchoReply(Bytes::new());
+    for written in [1, 63, 1] {
+        assert!(bench.later(4 * SECOND).is_empty());
+        bench.put(ChannelInput::Written(written));
+        bench.message(echo.clone(), 0);
+    }
+    // What comes later does not make it look as if the rest had moved.
+    assert!(bench.later(4 * SECOND).is_empty());
+    let transport = &mut bench.channel.transport;
+    transport.forward(&[0; 64], requester, Expects::Nothing, bench.now);
+    assert!(transport.take_out(bench.now).is_some());
+    let closed = bench.later(SECOND).join("");
+    assert!(closed.contains("does not read: 127 bytes"), "{closed}");
+}
+
+#[test]
 fn ports_are_followed() {
     let mut bench = Bench::ready();
     let status = |reason, port_no| {

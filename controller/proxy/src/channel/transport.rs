@@ -10,10 +10,13 @@ use morph_openflow::{DecodeError, MessageType, frame, v10};
 use super::v10_adapter::V10Adapter;
 use super::xids::{Expects, Requester, SentMessage, Xids};
 
-/// Bytes that may wait for a switch before turns have to wait: some 30 000 flow-mods.
+/// Bytes that may wait for a switch before sessions that send more to it have to wait: some 30 000 flow-mods. Apps of our
+/// SDK stay far below, as they send a switch few changes that it has not confirmed.
 const QUEUE: usize = 4 << 20;
-/// Time that the queue may stay full.
-const FULL: Duration = Duration::from_secs(5);
+/// Bytes that may wait for a switch before packet-outs to it are dropped.
+const PACKETS: usize = 1 << 20;
+/// Time that the queue may stay full, and that a switch may take nothing of it.
+const STALLED: Duration = Duration::from_secs(5);
 /// Error type `OFPET_BAD_REQUEST`, code `OFPBRC_BAD_LEN`.
 const UNREADABLE: (u16, u16) = (1, 6);
 /// Bytes of a refused message that an error repeats (OpenFlow 1.3.5, section 7.4.4).
@@ -52,6 +55,10 @@ pub(crate) struct Transport {
     /// Bytes that were handed to the driver and are not written yet.
     unwritten: usize,
     full_since: Option<Instant>,
+    /// Time at which the switch last took bytes, or could have, while bytes are unwritten.
+    taken: Option<Instant>,
+    /// A packet-out was dropped since the queue was empty last.
+    drops: bool,
     xids: Xids,
     pub(crate) messages_out: u64,
 }
@@ -171,21 +178,36 @@ impl Transport {
         if self.buffer.is_empty() {
             return None;
         }
+        if self.unwritten == 0 {
+            self.taken = Some(now);
+        }
         self.unwritten += self.buffer.len();
         self.watch_queue(now);
         Some(self.buffer.split())
     }
 
     /// Notes that bytes have left the queue.
-    pub(super) fn written(&mut self, bytes: usize) {
+    pub(super) fn written(&mut self, bytes: usize, now: Instant) {
         self.unwritten = self.unwritten.saturating_sub(bytes);
+        self.taken = (self.unwritten > 0).then_some(now);
+        self.drops &= self.queued() > 0;
     }
 
     pub(super) fn queued(&self) -> usize {
         self.unwritten + self.buffer.len()
     }
 
-    /// Returns whether turns for this channel have to wait.
+    /// Returns whether packet-outs are dropped: those that wait would come late, and the others even later.
+    pub(crate) fn drops_packets(&self) -> bool {
+        self.queued() > PACKETS
+    }
+
+    /// Notes a dropped packet-out. True for the first one since the queue was empty.
+    pub(crate) fn note_drop(&mut self) -> bool {
+        !std::mem::replace(&mut self.drops, true)
+    }
+
+    /// Returns whether sessions that send more to this channel have to wait.
     pub(crate) fn is_full(&self) -> bool {
         self.queued() > QUEUE
     }
@@ -198,9 +220,10 @@ impl Transport {
         }
     }
 
-    /// Returns the time at which a full queue ends the channel.
+    /// Returns the time at which a queue that is full, or does not move, ends the channel.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.full_since.map(|since| since + FULL)
+        let since = [self.full_since, self.taken].into_iter().flatten().min();
+        since.map(|since| since + STALLED)
     }
 
     /// Looks up the message with this xid.

@@ -6,6 +6,9 @@ use std::time::Instant;
 /// Limit of remembered messages of one channel (384 KiB). Beyond it the oldest are forgotten, and an error that
 /// answers one of them is only logged.
 const BOUND: usize = 16_384;
+/// Limit of requests among the forgotten that are remembered as they still expect a reply: an app that waits for the answer to
+/// a barrier gets it, whatever it sends meanwhile.
+const REQUESTS: usize = 256;
 /// Age in seconds after which no answer is expected.
 const AGE: u32 = 60;
 
@@ -46,6 +49,8 @@ pub(crate) struct Xids {
     /// Xid of the first entry.
     first: u32,
     entries: VecDeque<Option<SentMessage>>,
+    /// Unanswered requests before the first entry, oldest first, with their xids.
+    requests: VecDeque<(u32, SentMessage)>,
     /// Time of the first message.
     since: Option<Instant>,
 }
@@ -68,13 +73,18 @@ impl Xids {
 
     /// Looks up a message by its xid.
     pub(crate) fn get(&self, xid: u32) -> Option<SentMessage> {
-        *self.entries.get(xid.wrapping_sub(self.first) as usize)?
+        let entry = self.entries.get(xid.wrapping_sub(self.first) as usize);
+        let mut requests = self.requests.iter();
+        let request = || requests.find(|(of, _)| *of == xid).map(|(_, sent)| *sent);
+        entry.copied().unwrap_or_else(request)
     }
 
     /// Forgets a message whose last answer has come.
     pub(crate) fn done(&mut self, xid: u32) {
         if let Some(entry) = self.entries.get_mut(xid.wrapping_sub(self.first) as usize) {
             *entry = None;
+        } else {
+            self.requests.retain(|(of, _)| *of != xid);
         }
     }
 
@@ -82,7 +92,8 @@ impl Xids {
     pub(crate) fn barrier(&mut self, xid: u32) {
         let until = xid.wrapping_sub(self.first) as usize;
         if until >= self.entries.len() {
-            return;
+            // One that was forgotten but for its reply: so are the messages before it.
+            return self.done(xid);
         }
         for entry in self.entries.range_mut(..until) {
             if entry.is_some_and(|sent| sent.expects == Expects::Nothing) {
@@ -93,13 +104,24 @@ impl Xids {
     }
 
     fn trim(&mut self, now: u32) {
+        let is_old = |sent: &SentMessage| now.saturating_sub(sent.at) > AGE;
         while let Some(front) = self.entries.front() {
-            let old = front.is_none_or(|sent| now.saturating_sub(sent.at) > AGE);
-            if !old && self.entries.len() < BOUND {
+            let over = front.as_ref().is_none_or(is_old);
+            if !over && self.entries.len() < BOUND {
                 break;
             }
+            let request = front.filter(|sent| !over && sent.expects == Expects::Reply);
+            self.requests
+                .extend(request.map(|request| (self.first, request)));
             self.entries.pop_front();
             self.first = self.first.wrapping_add(1);
+        }
+        let front = |requests: &VecDeque<(u32, SentMessage)>| {
+            let old = requests.front().is_some_and(|(_, sent)| is_old(sent));
+            old || requests.len() > REQUESTS
+        };
+        while front(&self.requests) {
+            self.requests.pop_front();
         }
     }
 }
@@ -155,6 +177,37 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_remembered_for_its_reply_whatever_is_sent_after_it() {
+        let now = Instant::now();
+        let mut xids = Xids::default();
+        let commands = |xids: &mut Xids| {
+            for _ in 0..2 * BOUND {
+                xids.next(of(0), Expects::Nothing, now);
+            }
+        };
+        let (barrier, read) = (
+            xids.next(of(7), Expects::Reply, now),
+            xids.next(of(8), Expects::Reply, now),
+        );
+        commands(&mut xids);
+        assert_eq!(requester(&xids, barrier), Some(of(7)));
+        xids.barrier(barrier);
+        assert_eq!(requester(&xids, barrier), None);
+        assert_eq!(requester(&xids, read), Some(of(8)));
+        xids.done(read);
+        assert_eq!(requester(&xids, read), None);
+        // They are bounded by number and age as well.
+        let first = xids.next(of(1), Expects::Reply, now);
+        for _ in 0..REQUESTS {
+            xids.next(of(2), Expects::Reply, now);
+        }
+        commands(&mut xids);
+        assert_eq!((requester(&xids, first), xids.requests.len()), (None, 256));
+        xids.next(of(0), Expects::Nothing, now + Duration::from_secs(121));
+        assert_eq!(xids.requests.len(), 0);
+    }
+
+    #[test]
     fn the_memory_of_a_full_table_is_bounded() {
         let mut xids = Xids::default();
         let now = Instant::now();
@@ -177,12 +230,13 @@ mod tests {
         for token in 2..BOUND as u32 + 1 {
             xids.next(of(token), Expects::Reply, now);
         }
+        assert_eq!(xids.entries.len(), BOUND);
         assert_eq!(
             (requester(&xids, first), requester(&xids, second)),
-            (None, Some(of(1)))
+            (Some(of(0)), Some(of(1)))
         );
         let late = xids.next(of(9), Expects::Reply, now + Duration::from_secs(121));
-        assert_eq!(xids.entries.len(), 1);
+        assert_eq!((xids.entries.len(), xids.requests.len()), (1, 0));
         assert_eq!(requester(&xids, late), Some(of(9)));
     }
 }

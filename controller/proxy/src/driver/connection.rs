@@ -108,8 +108,12 @@ async fn write(
     while let Some(chunks) = outbox.take().await {
         let mut bytes = 0;
         for chunk in chunks {
-            bytes += chunk.len();
-            if let Err(error) = write_chunk(&mut output, &chunk, &outbox).await {
+            let progress = Progress {
+                conn,
+                inbox: &inbox,
+                bytes: &mut bytes,
+            };
+            if let Err(error) = write_chunk(&mut output, &chunk, &outbox, progress).await {
                 let end = ConnectionEnd::Error(error.to_string());
                 let _ = send(&inbox, Input::Ended { conn, end }).await;
                 return;
@@ -122,14 +126,44 @@ async fn write(
     let _ = tokio::time::timeout(LINGER, output.shutdown()).await;
 }
 
+/// Bytes that were written and not reported yet.
+struct Progress<'a> {
+    conn: u32,
+    inbox: &'a mpsc::Sender<LoopMessage>,
+    bytes: &'a mut usize,
+}
+
+impl Progress<'_> {
+    /// Writes all of a chunk. Where the peer takes it piece by piece, each piece is reported: it shows that the peer reads.
+    async fn write(self, output: &mut OwnedWriteHalf, chunk: &[u8]) -> std::io::Result<()> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let written = output.write(rest).await?;
+            if written == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::WriteZero));
+            }
+            *self.bytes += written;
+            rest = &rest[written..];
+            if !rest.is_empty() {
+                let (conn, bytes) = (self.conn, std::mem::take(self.bytes));
+                let input = Input::Written { conn, bytes };
+                // The mediator is gone only when the proxy ends.
+                let _ = send(self.inbox, input).await;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Writes a chunk, for at most `LINGER` once the outbox is closed.
 async fn write_chunk(
     output: &mut OwnedWriteHalf,
     chunk: &[u8],
     outbox: &Outbox<BytesMut>,
+    progress: Progress<'_>,
 ) -> std::io::Result<()> {
     tokio::select! {
-        written = output.write_all(chunk) => written,
+        written = progress.write(output, chunk) => written,
         () = async { outbox.closed().await; tokio::time::sleep(LINGER).await } => {
             Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
         }

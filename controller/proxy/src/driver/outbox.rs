@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Queue of one writer. The mediator bounds it by counting queued and written bytes: turns wait above 4 MiB
-/// (channels), and a session is closed above 16 MiB.
+/// Queue of one writer. The mediator bounds it by counting queued and written bytes: above 1 MiB packet-outs are
+/// dropped and above 4 MiB sessions wait (channels), and a session is closed above 16 MiB.
 #[derive(Debug)]
 pub(super) struct Outbox<T> {
     inner: Mutex<Inner<T>>,

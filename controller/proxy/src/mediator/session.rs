@@ -34,8 +34,8 @@ pub(super) struct Session {
     pub(super) gated_turn: Option<(TurnEnd, Vec<(u32, Bytes)>)>,
     /// Set between `ReadBegin` and `ReadEnd`.
     pub(super) reading: bool,
-    /// Set while records wait for full channels.
-    pub(super) blocked_by: Option<FullChannels>,
+    /// Full channels that the records wait for.
+    pub(super) blocked_by: Vec<u32>,
     /// Channels that the instance knows.
     pub(super) known_channels: BTreeMap<u32, ChannelSnapshot>,
     out: VecDeque<BytesMut>,
@@ -58,14 +58,6 @@ impl ChannelSnapshot {
             port_changes: channel.port_changes(),
         }
     }
-}
-
-/// Full channels that a session waits for.
-#[derive(Debug, Clone)]
-pub(super) struct FullChannels {
-    pub(super) channels: Vec<u32>,
-    /// Turn that is accepted once the channels have room; `None` for read requests.
-    pub(super) turn: Option<TurnEnd>,
 }
 
 impl Session {

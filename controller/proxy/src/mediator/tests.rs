@@ -1,16 +1,17 @@
 //! Tests of the mediator without sockets: cases that are rare or slow in reality.
 
 use bytes::BytesMut;
+use morph_api::cookie::Cookie;
 use morph_api::session::{
     Blob, FromApp, Hello as SessionHello, ToApp, TurnEnd, event, from_app, to_app,
 };
 use morph_api::supervisor::ResumeRequest;
 use morph_api::{Record, Records, put_control, put_message};
-use morph_openflow::frame;
 use morph_openflow::v13::{
     self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
     PacketIn, PacketOut,
 };
+use morph_openflow::{Header, MessageType, frame};
 use prost::Message as _;
 
 mod group;
@@ -31,6 +32,8 @@ struct Bench {
     wire: Vec<(u32, Message)>,
     /// Records received by sessions, as short texts.
     received: Vec<(u64, String)>,
+    /// Barrier replies received by sessions, with their tokens.
+    replies: Vec<(u64, u32)>,
     /// All other outputs, as text.
     others: Vec<String>,
     turn: u64,
@@ -49,6 +52,7 @@ impl Bench {
             writes: true,
             wire: Vec::new(),
             received: Vec::new(),
+            replies: Vec::new(),
             others: Vec::new(),
             turn: 0,
         };
@@ -133,7 +137,13 @@ impl Bench {
         for record in Records::new(records).map(Result::unwrap) {
             let text = match record {
                 Record::Control(bytes) => text(ToApp::decode(bytes).unwrap().record.unwrap()),
-                Record::Message { .. } => continue,
+                Record::Message { message, .. } => {
+                    let header = Header::read(&message).unwrap();
+                    if header.kind == MessageType::BARRIER_REPLY {
+                        self.replies.push((session, header.xid));
+                    }
+                    continue;
+                }
             };
             self.received.push((session, text));
         }
@@ -219,6 +229,42 @@ impl Bench {
 
     /// Sends a turn of session 1 in epoch 1 for event `n`, with a packet-out of this many bytes.
     fn turn(&mut self, n: u64, bytes: usize) {
+        self.turn_on(1, n, bytes);
+    }
+
+    /// Sends such a turn with rules of this many bytes for a switch.
+    fn flow_mods(&mut self, n: u64, conn: u32, bytes: usize) {
+        self.turn += 1;
+        let end = from_app::Record::TurnEnd(TurnEnd {
+            epoch: 1,
+            turn: self.turn,
+            event: (n > 0).then_some(Seq { incarnation: 3, n }),
+        });
+        let cookie = Cookie {
+            app: 1,
+            epoch: 1,
+            own: 0,
+        };
+        let flow_mod = v13::FlowMod {
+            table_id: 10,
+            cookie: cookie.to_u64(),
+            instructions: vec![v13::Instruction::ApplyActions(vec![
+                v13::Action::output(1);
+                60
+            ])],
+            ..v13::FlowMod::default()
+        };
+        let message = Message::FlowMod(flow_mod).encode(1);
+        self.records(1, |records| {
+            for _ in 0..bytes.div_ceil(message.len()) {
+                put_message(records, conn, &message);
+            }
+            control(records, end);
+        });
+    }
+
+    /// Sends such a turn with packet-outs for a switch.
+    fn turn_on(&mut self, conn: u32, n: u64, bytes: usize) {
         self.turn += 1;
         let end = from_app::Record::TurnEnd(TurnEnd {
             epoch: 1,
@@ -236,7 +282,7 @@ impl Bench {
                     actions: Vec::new(),
                     data: vec![0; length].into(),
                 });
-                put_message(records, 1, &out.encode(0));
+                put_message(records, conn, &out.encode(0));
             }
             control(records, end);
         });
@@ -359,23 +405,107 @@ fn a_release_of_another_protocol_is_refused_by_name_with_what_to_do() {
 }
 
 #[test]
-fn a_turn_is_accepted_when_its_channels_have_room() {
+fn a_turn_is_accepted_at_once_although_its_switch_is_slow() {
     let mut bench = Bench::live(1 << 20);
     bench.packet_in(1);
     bench.writes = false;
-    bench.turn(3, 5 << 20);
+    bench.flow_mods(3, 1, 3 << 20);
     bench.packet_in(1);
-    let delivered = ["1: event 3 message", "1: event 4 message"];
-    assert_eq!(bench.received(), delivered, "not yet");
-    assert!(bench.wire.len() > 80, "but it is on its way");
-    // Later turns wait behind it.
+    let answers = ["1: event 3 message", "1: accepted 3", "1: event 4 message"];
+    assert_eq!(bench.received(), answers);
+    bench.flow_mods(0, 1, 1 << 10);
+    assert_eq!(bench.received(), ["1: accepted 4"]);
+}
+
+/// The proxy's memory stays bounded whatever an app does.
+#[test]
+fn an_app_that_fills_a_channel_waits_before_it_sends_more() {
+    let mut bench = Bench::live(1 << 20);
+    bench.writes = false;
+    bench.flow_mods(0, 1, 5 << 20);
+    assert_eq!(bench.received(), ["1: accepted 3"]);
+    bench.flow_mods(0, 1, 2 << 20);
     bench.turn(0, 0);
     assert!(bench.received().is_empty());
+    let queued = bench.mediator.switches[&1].channel.report(0, bench.now);
     bench.put(Input::Written {
         conn: 1,
         bytes: 2 << 20,
     });
-    assert_eq!(bench.received(), ["1: accepted 3", "1: accepted 4"]);
+    assert_eq!(bench.received(), ["1: accepted 4"], "4 MiB are there again");
+    let sent = bench.mediator.switches[&1].channel.report(0, bench.now);
+    assert!(sent.messages_out > queued.messages_out);
+    // The channel goes, and the rest is discarded.
+    bench.put(Input::Ended {
+        conn: 1,
+        end: ConnectionEnd::Peer { unfinished: 0 },
+    });
+    let received = bench.received();
+    assert!(
+        received.contains(&"1: accepted 5".to_owned()),
+        "{received:?}"
+    );
+}
+
+#[test]
+fn packet_outs_to_a_switch_that_is_far_behind_are_dropped_and_counted() {
+    let mut bench = Bench::live(1 << 20);
+    bench.switch(2, 8, 254);
+    bench.answer(3);
+    bench.received();
+    bench.wire.clear();
+    bench.writes = false;
+    let packets = |bench: &mut Bench, conn| {
+        let is_packet = |(to, message): &&(u32, Message)| {
+            *to == conn && matches!(message, Message::PacketOut(_))
+        };
+        bench.wire.iter().filter(is_packet).count() as u64
+    };
+    let dropped = |bench: &mut Bench| {
+        let slots = bench.mediator.slots.values_mut();
+        let reports = slots.map(|slot| slot.report(bench.now));
+        let counts = reports.map(|slot| (slot.packet_outs, slot.packet_outs_dropped));
+        counts.last().unwrap()
+    };
+    // 60 000 bytes each: with the eighteenth the queue is longer than 1 MiB.
+    bench.turn(0, 30 * 60_000);
+    assert_eq!(packets(&mut bench, 1), 18);
+    assert_eq!(dropped(&mut bench), (18, 12));
+    // Rules go there all the same, and packets to other switches.
+    bench.flow_mods(0, 1, 1 << 10);
+    bench.turn_on(2, 0, 60_000);
+    let flow_mods = bench.wire.iter();
+    let flow_mods = flow_mods.filter(|(to, m)| *to == 1 && matches!(m, Message::FlowMod(_)));
+    assert!(flow_mods.count() > 0);
+    assert_eq!(packets(&mut bench, 2), 1);
+    let accepted = ["1: accepted 4", "1: accepted 5", "1: accepted 6"];
+    assert_eq!(bench.received(), accepted);
+    // Once the switch has read some of it, packets go again.
+    bench.put(Input::Written {
+        conn: 1,
+        bytes: 1 << 19,
+    });
+    bench.turn(0, 60_000);
+    assert_eq!(packets(&mut bench, 1), 19);
+    assert_eq!(dropped(&mut bench), (20, 12));
+}
+
+/// Barriers that pace an app's rules are part of its turns.
+#[test]
+fn the_reply_to_a_barrier_of_a_turn_comes_to_its_session_with_its_token() {
+    let mut bench = Bench::live(1 << 20);
+    bench.turn += 1;
+    let end = from_app::Record::TurnEnd(TurnEnd {
+        epoch: 1,
+        turn: bench.turn,
+        event: None,
+    });
+    bench.records(1, |records| {
+        put_message(records, 1, &Message::BarrierRequest.encode(4711));
+        control(records, end);
+    });
+    assert_eq!(bench.received()[0], "1: accepted 3");
+    assert_eq!(bench.replies, [(1, 4711)]);
 }
 
 #[test]

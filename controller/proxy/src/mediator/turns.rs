@@ -4,16 +4,18 @@
 //! 1. Its commands are collected until its `TurnEnd`.
 //! 2. The slot decides whether this instance may send it now.
 //! 3. Every command is checked.
-//! 4. All commands are queued on their channels; those for a lost channel are discarded.
-//! 5. The turn is accepted once all these channels have room.
+//! 4. All commands are queued on their channels; those for a lost channel are discarded, and so are packet-outs for a switch
+//!    that is far behind.
+//! 5. The turn is accepted at once: no switch delays it. A session whose commands have filled a channel has to wait before it
+//!    sends more. Apps of our SDK do not come to that.
 
 use bytes::Bytes;
 use morph_api::Record;
 use morph_api::session::{FromApp, Rejected, TurnEnd, from_app, to_app};
-use morph_openflow::Header;
+use morph_openflow::{Dpid, Header};
 use prost::Message as _;
 
-use super::session::{FullChannels, TURN};
+use super::session::TURN;
 use super::*;
 use crate::channel::{Expects, Requester};
 use crate::command::{self, CommandKind};
@@ -27,7 +29,7 @@ impl Mediator {
                 return;
             };
             let waits = session.hello.is_some() && session.app.is_none();
-            if session.blocked_by.is_some() || waits {
+            if !session.blocked_by.is_empty() || waits {
                 return;
             }
             let Some(records) = session.inbox.front_mut() else {
@@ -139,10 +141,7 @@ impl Mediator {
         if self.is_full(channel)
             && let Some(session) = self.sessions.get_mut(&id)
         {
-            session.blocked_by = Some(FullChannels {
-                channels: vec![channel],
-                turn: None,
-            });
+            session.blocked_by = vec![channel];
         }
     }
 
@@ -176,6 +175,20 @@ impl Mediator {
         self.switches
             .get(&conn)
             .is_some_and(|switch| switch.channel.transport.is_full())
+    }
+
+    /// Whether packet-outs for this channel are dropped. The first one is logged.
+    fn drops_packet(&mut self, conn: u32) -> bool {
+        let Some(switch) = self.switches.get_mut(&conn) else {
+            return false;
+        };
+        let transport = &mut switch.channel.transport;
+        let drops = transport.drops_packets();
+        if drops && transport.note_drop() {
+            let dpid = Dpid(switch.channel.dpid());
+            tracing::warn!(%dpid, "packet-outs are dropped: more than 1 MiB waits for the switch to read it");
+        }
+        drops
     }
 
     fn turn_end(&mut self, id: u64, app: u8, end: TurnEnd, now: Instant, out: &mut Vec<Output>) {
@@ -230,17 +243,12 @@ impl Mediator {
             Err(rejection) => return self.reject(id, app, &end, rejection),
         };
         let event = end.event;
-        let channels = self.forward_turn(id, app, commands, &kinds, permit, now);
-        self.feed_slot(app, SlotInput::Forwarded { event }, now, out);
-        if channels.is_empty() {
-            return self.accept(id, app, end, now, out);
-        }
+        let full = self.forward_turn(id, app, commands, &kinds, permit, now);
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.blocked_by = Some(FullChannels {
-                channels,
-                turn: Some(end),
-            });
+            session.blocked_by = full;
         }
+        self.feed_slot(app, SlotInput::Forwarded { event }, now, out);
+        self.accept(id, app, end, now, out);
     }
 
     fn check(
@@ -309,10 +317,16 @@ impl Mediator {
         now: Instant,
     ) -> Vec<u32> {
         let mut full = Vec::new();
-        let mut counts = [0u64; 4];
+        let mut counts = [0u64; 5];
         for ((channel, message), kind) in commands.iter().zip(kinds) {
-            if permit.drop_packet_outs && *kind == CommandKind::PacketOut {
-                continue;
+            if *kind == CommandKind::PacketOut {
+                if permit.drop_packet_outs {
+                    continue;
+                }
+                if self.drops_packet(*channel) {
+                    counts[4] += 1;
+                    continue;
+                }
             }
             if !self.forward(id, *channel, message, kind.expects(), now) {
                 continue;
@@ -333,6 +347,7 @@ impl Mediator {
             slot.forwarded.group_mods += counts[1];
             slot.forwarded.meter_mods += counts[2];
             slot.forwarded.packet_outs += counts[3];
+            slot.forwarded.packet_outs_dropped += counts[4];
         }
         full
     }
@@ -342,10 +357,8 @@ impl Mediator {
         if self.is_full(conn) {
             return;
         }
-        let waits = |(id, session): (&u64, &Session)| {
-            let blocked = session.blocked_by.as_ref()?;
-            blocked.channels.contains(&conn).then_some(*id)
-        };
+        let waits =
+            |(id, session): (&u64, &Session)| session.blocked_by.contains(&conn).then_some(*id);
         for id in self.sessions.iter().filter_map(waits).collect::<Vec<_>>() {
             self.continue_session(id, conn, now, out);
         }
@@ -355,17 +368,7 @@ impl Mediator {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Some(blocked) = &mut session.blocked_by else {
-            return;
-        };
-        blocked.channels.retain(|channel| *channel != conn);
-        if !blocked.channels.is_empty() {
-            return;
-        }
-        let turn = session.blocked_by.take().and_then(|blocked| blocked.turn);
-        if let (Some(turn), Some(app)) = (turn, session.app) {
-            self.accept(id, app, turn, now, out);
-        }
+        session.blocked_by.retain(|channel| *channel != conn);
         self.process_records(id, now, out);
     }
 }

@@ -79,6 +79,7 @@ impl Slot {
             group_mods: self.forwarded.group_mods,
             meter_mods: self.forwarded.meter_mods,
             packet_outs: self.forwarded.packet_outs,
+            packet_outs_dropped: self.forwarded.packet_outs_dropped,
             rejected: self.forwarded.rejected,
             replayed: self.replayed,
             rate: self.rate.per_second(now),

@@ -13,6 +13,8 @@ pub enum Who {
 pub enum Action {
     /// A switch sends the next packet.
     Packet,
+    /// The switch carries out the changes of rules that wait there.
+    Switch,
     /// A blob of an instance comes to the proxy.
     ToProxy(u32),
     /// A blob of the proxy comes to an instance.

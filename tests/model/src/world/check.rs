@@ -91,6 +91,28 @@ impl World {
         all.filter(|number| !missing(number)).collect()
     }
 
+    /// Rules are in the switch when an instance calls them complete.
+    pub(super) fn check_synced(&mut self, setup: &Setup) {
+        let mut instances = self.instances.iter();
+        let Some(id) = instances.find_map(|(id, of)| of.get().calls_complete().then_some(*id))
+        else {
+            return;
+        };
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return;
+        };
+        instance.change().forget_complete();
+        let instance = instance.get();
+        let at = self.seen.keys().position(|app| *app == instance.app);
+        let switch = self.proxy.get().switch();
+        let count = at.map_or(0, |at| switch.count(at as u8 + 1));
+        let wanted = usize::from(releases::rules(&instance.release, setup));
+        if count != wanted {
+            let text = format!("instance {id:x}: {count} rules are there, {wanted} are wanted");
+            self.breaks(Breach::Rules(text));
+        }
+    }
+
     pub(super) fn check(&mut self, setup: &Setup) {
         let mut breach = None;
         for (app, seen) in &self.seen {

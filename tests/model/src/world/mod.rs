@@ -25,6 +25,7 @@ use crate::records::Records;
 use crate::releases;
 use crate::setup::Setup;
 use crate::store::Store;
+use crate::switch::Switch;
 pub use action::{Action, Who};
 
 /// A request that was given up and may arrive.
@@ -95,6 +96,8 @@ pub enum Breach {
     NoDeadline,
     /// morphd refuses an upgrade.
     Refused,
+    /// An app's rules are called complete, and the switch does not have them.
+    Rules(String),
 }
 
 /// One app, as the switches and the operator see it.
@@ -161,7 +164,7 @@ impl World {
         let _ = Records::default().write(&mut store, &first_records(setup), &[], false);
         let mut world = World {
             name: 0,
-            proxy: Part::new(Proxy::new(1)),
+            proxy: Part::new(Proxy::new(1, Switch::new(setup))),
             store: Part::new(store),
             morphd: None,
             instances: BTreeMap::new(),
@@ -198,6 +201,10 @@ impl World {
         }
         match action {
             Action::Packet => self.packet(),
+            Action::Switch => {
+                let effects = self.proxy.change().catch_up();
+                self.take(effects, None);
+            }
             Action::ToProxy(id) => self.comes_to_proxy(id),
             Action::ToInstance(id) => self.instance(id, Instance::receive),
             Action::Commit(id) => {
@@ -260,6 +267,7 @@ impl World {
             Action::GiveUpFence => self.morphd(setup, Morphd::give_up_fence),
             Action::Stray => self.stray(setup),
         }
+        self.check_synced(setup);
         self.bury();
         self.check(setup);
         self.seal();

@@ -34,6 +34,7 @@ impl World {
                 actions.push(action)
             }
         };
+        may(self.proxy.get().switch().is_behind(), Action::Switch);
         may(store.is_behind(), Action::Sync);
         may(!ways.calls.is_empty(), Action::Call);
         may(!ways.proxy_fences.is_empty(), Action::ProxyFence);

@@ -7,6 +7,7 @@ mod costs;
 mod cursor_only;
 mod expired;
 mod in_flight;
+mod rules;
 mod shadows;
 pub(crate) mod world;
 
@@ -228,7 +229,7 @@ fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
         data: Default::default(),
     });
     world.control(to_app::Record::Reply(session::Reply { channel: 1 }));
-    let message = error.encode(super::switches::FLOW_MOD);
+    let message = error.encode(super::rule_sync::FLOW_MOD);
     world.feed(Input::Message {
         channel: 1,
         message,

@@ -222,6 +222,7 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         clock: None,
         event_mark: EventMark::default(),
         unserved: false,
+        rule_window: crate::instance::RuleWindow::default(),
     }
 }
 
@@ -243,7 +244,12 @@ pub(super) struct World<A: App> {
     pub(super) rules: RuleSet,
     /// Flow-mods that the switch received.
     pub(super) flow_mods: Vec<FlowMod>,
-    turn: Vec<FlowMod>,
+    /// Flow-mods and barriers of the unaccepted turn.
+    turn: Vec<(u32, Message)>,
+    /// Whether barriers of turns are answered at once.
+    pub(super) answers_barriers: bool,
+    /// Tokens of the barriers that wait for [`World::answer_barriers`].
+    pub(super) barriers: Vec<u32>,
     /// Number of the watch, app, keyspace, and how many of the store's changes were there before.
     watches: BTreeMap<RowSource, (u64, String, u32, usize)>,
     /// Number of the store's changes that were reported.
@@ -273,6 +279,8 @@ impl<A: App> World<A> {
             rules: RuleSet::new(),
             flow_mods: Vec::new(),
             turn: Vec::new(),
+            answers_barriers: true,
+            barriers: Vec::new(),
             watches: BTreeMap::new(),
             replies: VecDeque::new(),
             next_event: 1,
@@ -594,10 +602,16 @@ impl<A: App> World<A> {
             Some(Output::Message { message, .. }) => {
                 let (header, message) = v13::decode(message).unwrap();
                 match message {
-                    Message::MultipartRequest(_) if self.reads_switch => {
-                        self.statistics(header.xid)
+                    Message::MultipartRequest(_) => {
+                        // The barrier before it was no part of a turn.
+                        self.turn.retain(|(xid, _)| *xid != header.xid);
+                        if self.reads_switch {
+                            self.statistics(header.xid)
+                        }
                     }
-                    Message::FlowMod(flow_mod) => self.turn.push(flow_mod),
+                    Message::FlowMod(_) | Message::BarrierRequest => {
+                        self.turn.push((header.xid, message));
+                    }
                     _ => {}
                 }
             }
@@ -610,12 +624,30 @@ impl<A: App> World<A> {
     }
 
     pub(super) fn accept(&mut self, turn: u64) {
-        for flow_mod in std::mem::take(&mut self.turn) {
-            self.apply(&flow_mod);
-            self.flow_mods.push(flow_mod);
+        for (token, message) in std::mem::take(&mut self.turn) {
+            match message {
+                Message::FlowMod(flow_mod) => {
+                    self.apply(&flow_mod);
+                    self.flow_mods.push(flow_mod);
+                }
+                _ => self.barriers.push(token),
+            }
         }
         let epoch = self.store.checkpoint().epoch;
         self.control(to_app::Record::Accepted(session::Accepted { turn, epoch }));
+        if self.answers_barriers {
+            self.answer_barriers();
+        }
+    }
+
+    /// Answers the barriers of accepted turns, in order.
+    pub(super) fn answer_barriers(&mut self) {
+        for token in std::mem::take(&mut self.barriers) {
+            self.control(to_app::Record::Reply(session::Reply { channel: 1 }));
+            let message = Message::BarrierReply.encode(token);
+            let channel = 1;
+            self.feed(Input::Message { channel, message });
+        }
     }
 
     fn apply(&mut self, flow_mod: &FlowMod) {

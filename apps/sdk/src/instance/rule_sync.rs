@@ -1,4 +1,26 @@
-//! Rules in the connected switches.
+//! Keeps the rules of the connected switches in line with the wanted ones.
+//!
+//! ```text
+//!           read()              last reply           write()
+//!   Unread --------> Reading ---------------> Read ----------> Writing --+ changes go out, within a window
+//!     ^                 |                      |                  |      |
+//!     +--- failed, or too late ----------------+-- resumed -------+ <----+
+//! ```
+//!
+//! 1. Rules are sent only to a switch that was read. The difference found by the reading waits first.
+//! 2. A change waits as the key of its rule. Its flow-mod is made when it is sent, so a later change replaces one that waits.
+//! 3. A switch is sent changes while the number and size of those that it has not confirmed are within the window. Barrier
+//!    requests among them, in the same turn, ask for the confirmation.
+//! 4. A switch that confirms late, or never, delays its own rules only. A channel that is lost takes its window along: the
+//!    reading over the next one shows what arrived.
+
+mod switch;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod waiting;
+mod window;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,30 +28,20 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
-use morph_openflow::rule::{Difference, RuleKey, RuleSet};
+use morph_api::supervisor::RuleDifference;
+use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
-use super::switch_rules::{ANSWER, ReadState, SwitchRules};
 use crate::Dpid;
 use crate::wanted::StaleRules;
+use switch::{ReadState, SwitchRules};
+use tokens::Tokens;
+pub(super) use tokens::{FLOW_MOD, PACKET_OUT};
+pub use window::RuleWindow;
+use writer::{RuleWriter, Turn};
 
-/// Token of all flow-mods, which are answered only by errors.
-pub(super) const FLOW_MOD: u32 = 1;
-/// Token of all packet-outs.
-pub(super) const PACKET_OUT: u32 = 2;
-/// Token of the first reading.
-const READING: u32 = 16;
-
-/// Rules of the connected switches.
-#[derive(Debug, Clone)]
-pub(super) struct Switches {
-    app: u8,
-    by_dpid: BTreeMap<Dpid, SwitchRules>,
-    by_channel: BTreeMap<u32, Dpid>,
-    /// Switches for which something is to be done or awaited: a turn does not look at all of them.
-    unsettled: BTreeSet<Dpid>,
-    next_token: u32,
-}
+/// Bytes of messages of one turn, after which other switches have to wait for the next. The proxy takes twice as many.
+const TURN: usize = 8 << 20;
 
 /// Meaning of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +54,30 @@ pub(super) enum ReplyOutcome {
     Error(Dpid, String),
 }
 
-impl Switches {
-    pub(super) fn new(app: u8) -> Self {
-        Switches {
+/// Rules of the connected switches.
+#[derive(Debug, Clone)]
+pub(super) struct RuleSync {
+    app: u8,
+    window: RuleWindow,
+    by_dpid: BTreeMap<Dpid, SwitchRules>,
+    by_channel: BTreeMap<u32, Dpid>,
+    /// Switches for which something is to be done or awaited: a turn does not look at all of them.
+    unsettled: BTreeSet<Dpid>,
+    tokens: Tokens,
+    /// Whether a switch may have come into step since [`RuleSync::take_synced`].
+    unlooked: bool,
+}
+
+impl RuleSync {
+    pub(super) fn new(app: u8, window: RuleWindow) -> Self {
+        RuleSync {
             app,
+            window,
             by_dpid: BTreeMap::new(),
             by_channel: BTreeMap::new(),
             unsettled: BTreeSet::new(),
-            next_token: READING,
+            tokens: Tokens::new(),
+            unlooked: false,
         }
     }
 
@@ -69,14 +97,7 @@ impl Switches {
             self.by_channel.remove(&switch.channel);
         }
         self.by_channel.insert(channel, dpid);
-        let state = ReadState::Unread { not_before: None };
-        let switch = SwitchRules {
-            channel,
-            state,
-            expired: BTreeSet::new(),
-            failures: 0,
-        };
-        self.by_dpid.insert(dpid, switch);
+        self.by_dpid.insert(dpid, SwitchRules::new(channel));
         self.unsettled.insert(dpid);
         true
     }
@@ -92,10 +113,6 @@ impl Switches {
         self.by_dpid.remove(&dpid).is_some()
     }
 
-    pub(super) fn dpids(&self) -> impl Iterator<Item = Dpid> {
-        self.by_dpid.keys().copied()
-    }
-
     pub(super) fn dpid(&self, channel: u32) -> Option<Dpid> {
         self.by_channel.get(&channel).copied()
     }
@@ -106,10 +123,7 @@ impl Switches {
 
     /// Marks all switches as unread, as others may have written to them.
     pub(super) fn mark_all_unread(&mut self) {
-        for switch in self.by_dpid.values_mut() {
-            switch.state = ReadState::Unread { not_before: None };
-            switch.failures = 0;
-        }
+        self.by_dpid.values_mut().for_each(SwitchRules::mark_unread);
         self.unsettled.extend(self.by_dpid.keys());
     }
 
@@ -119,8 +133,7 @@ impl Switches {
             None => self.mark_all_unread(),
             Some(dpid) => {
                 if let Some(switch) = self.by_dpid.get_mut(&dpid) {
-                    switch.state = ReadState::Unread { not_before: None };
-                    switch.failures = 0;
+                    switch.mark_unread();
                     self.unsettled.insert(dpid);
                 }
             }
@@ -135,22 +148,11 @@ impl Switches {
                 continue;
             };
             switch.expire(*dpid, now);
-            let due = match &switch.state {
-                ReadState::Unread { not_before } => not_before.is_none_or(|at| at <= now),
-                ReadState::InStep { reread_at, .. } => reread_at.is_some_and(|at| at <= now),
-                ReadState::Reading { .. } | ReadState::Read(_) => false,
-            };
-            if !due {
+            if !switch.is_to_be_read(now) {
                 continue;
             }
-            let token = self.next_token;
-            self.next_token = self.next_token.checked_add(1).unwrap_or(READING);
-            switch.expired.clear();
-            switch.state = ReadState::Reading {
-                token,
-                deadline: now + ANSWER,
-                read: RuleSet::new(),
-            };
+            let token = self.tokens.take();
+            switch.begin_reading(token, now);
             let (cookie, mask) = Cookie::all_of(self.app);
             let stats = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
             // The barrier makes sure that the statistics include all earlier changes, whoever made them.
@@ -191,13 +193,20 @@ impl Switches {
                 ReplyOutcome::RuleFailed(dpid, error.to_string())
             }
             Message::Error(error) => {
-                if matches!(switch.state, ReadState::Reading { token, .. } if token == header.xid) {
-                    switch.fail(now);
-                }
+                switch.refused_request(header.xid, now);
+                self.unsettled.insert(dpid);
+                self.unlooked = true;
                 ReplyOutcome::Error(dpid, error.to_string())
             }
             Message::MultipartReply(reply) => {
                 switch.statistics(header.xid, reply, tables);
+                ReplyOutcome::Nothing
+            }
+            Message::BarrierReply => {
+                if let Some(writer) = switch.writer_mut() {
+                    writer.confirm(header.xid);
+                    self.unlooked = true;
+                }
                 ReplyOutcome::Nothing
             }
             _ => ReplyOutcome::Nothing,
@@ -211,24 +220,18 @@ impl Switches {
 
     /// Whether every switch has been read, or could not be.
     pub(super) fn all_read(&self) -> bool {
-        self.unsettled().all(|switch| match switch.state {
-            ReadState::Read(_) | ReadState::InStep { .. } => true,
-            ReadState::Unread { .. } | ReadState::Reading { .. } => switch.failures > 0,
-        })
+        self.unsettled().all(SwitchRules::was_read)
     }
 
+    /// Whether every switch has confirmed the changes that its reading made necessary, and that was reported.
     pub(super) fn all_in_step(&self) -> bool {
-        let in_step = |switch: &SwitchRules| matches!(switch.state, ReadState::InStep { .. });
-        self.unsettled().all(in_step)
+        let mut writers = self.unsettled().map(SwitchRules::writer);
+        writers.all(|writer| writer.is_some_and(RuleWriter::is_in_step))
     }
 
-    /// Whether rules are to be sent to any switch.
-    pub(super) fn has_work(&self) -> bool {
-        self.unsettled().any(|switch| match &switch.state {
-            ReadState::Read(_) => true,
-            ReadState::InStep { stale, .. } => !stale.is_empty(),
-            ReadState::Unread { .. } | ReadState::Reading { .. } => false,
-        })
+    /// Whether messages are to be sent to bring the rules of any switch in line.
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        self.unsettled().any(|switch| switch.has_work(now))
     }
 
     /// Rules that were read of each switch.
@@ -237,17 +240,19 @@ impl Switches {
             .iter()
             .filter_map(|(dpid, switch)| match &switch.state {
                 ReadState::Read(read) => Some((*dpid, read)),
-                _ => None,
+                ReadState::Unread { .. }
+                | ReadState::Reading { .. }
+                | ReadState::Writing { .. } => None,
             })
     }
 
     /// Marks rules whose wanted form may have changed.
-    pub(super) fn note(&mut self, changed: StaleRules) {
+    pub(super) fn note(&mut self, changed: StaleRules, wanted: &BTreeMap<Dpid, RuleSet>) {
         for (dpid, keys) in changed {
-            if let Some(switch) = self.by_dpid.get_mut(&dpid)
-                && let ReadState::InStep { stale, .. } = &mut switch.state
-            {
-                stale.extend(keys);
+            let switch = self.by_dpid.get_mut(&dpid);
+            if let Some(writer) = switch.and_then(SwitchRules::writer_mut) {
+                let wanted = wanted.get(&dpid);
+                keys.into_iter().for_each(|key| writer.note(key, wanted));
                 self.unsettled.insert(dpid);
             }
         }
@@ -256,83 +261,74 @@ impl Switches {
     /// Notes a rule that the switch removed by itself. If it is still wanted, it is added again.
     pub(super) fn note_expired(&mut self, dpid: Dpid, key: RuleKey) {
         if let Some(switch) = self.by_dpid.get_mut(&dpid) {
-            if let ReadState::InStep { stale, .. } = &mut switch.state {
-                stale.insert(key.clone());
-                self.unsettled.insert(dpid);
-            }
-            switch.expired.insert(key);
+            switch.note_expired(key);
+            self.unsettled.insert(dpid);
         }
     }
 
-    /// Differences to be sent now; true for a switch's first one since its reading. All these switches are in step
-    /// afterwards.
-    pub(super) fn take(
+    /// Messages to be sent in a turn, by channel: flow-mods as far as there is room, and barrier requests.
+    pub(super) fn write(
         &mut self,
         wanted: &BTreeMap<Dpid, RuleSet>,
         epoch: u64,
-    ) -> Vec<(Dpid, Difference, bool)> {
+        now: Instant,
+    ) -> Vec<(u32, Bytes)> {
         let none = RuleSet::new();
-        let mut taken = Vec::new();
+        let mut commands = Vec::new();
+        let mut room = TURN;
         for dpid in &self.unsettled {
             let Some(switch) = self.by_dpid.get_mut(dpid) else {
                 continue;
             };
+            if !switch.has_work(now) {
+                continue;
+            }
             let wanted = wanted.get(dpid).unwrap_or(&none);
-            let difference = switch.take(wanted, epoch);
-            taken.extend(difference.map(|(difference, first)| (*dpid, difference, first)));
+            switch.begin_writing(wanted, self.window);
+            let channel = switch.channel;
+            let mut turn = Turn {
+                dpid: *dpid,
+                wanted,
+                epoch,
+                now,
+                room,
+                messages: Vec::new(),
+            };
+            if let Some(writer) = switch.writer_mut() {
+                writer.write(&mut self.tokens, &mut turn);
+                self.unlooked = true;
+            }
+            room = turn.room;
+            commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
         }
         let by_dpid = &self.by_dpid;
         let waits = |dpid: &Dpid| by_dpid.get(dpid).is_some_and(SwitchRules::is_unsettled);
         self.unsettled.retain(waits);
-        taken
+        commands
     }
 
+    /// Switches that have confirmed all changes that their reading made necessary, each once, with these.
+    pub(super) fn take_synced(&mut self) -> Vec<(Dpid, RuleDifference)> {
+        if !std::mem::take(&mut self.unlooked) {
+            return Vec::new();
+        }
+        let by_dpid = &mut self.by_dpid;
+        let synced = self.unsettled.iter().filter_map(|dpid| {
+            let writer = by_dpid.get_mut(dpid)?.writer_mut()?;
+            Some((*dpid, writer.take_synced()?))
+        });
+        synced.collect()
+    }
+
+    /// Time at which a reading has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let due = |switch: &SwitchRules| match &switch.state {
-            ReadState::Unread { not_before } => *not_before,
-            ReadState::Reading { deadline, .. } => Some(*deadline),
-            ReadState::Read(_) => None,
-            ReadState::InStep { reread_at, .. } => *reread_at,
-        };
-        self.unsettled().filter_map(due).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Switches in step after a turn.
-    fn in_step(count: u32) -> Switches {
-        let mut switches = Switches::new(7);
-        for n in 1..=count {
-            switches.connect(Dpid(n.into()), n);
-        }
-        for switch in switches.by_dpid.values_mut() {
-            switch.state = ReadState::Read(RuleSet::new());
-        }
-        assert_eq!(
-            switches.take(&BTreeMap::new(), 1).len(),
-            switches.by_dpid.len()
-        );
-        switches
+        let switches = self.unsettled();
+        switches.filter_map(SwitchRules::next_deadline).min()
     }
 
-    #[test]
-    fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
-        for count in [3, 1000] {
-            let mut switches = in_step(count);
-            assert!(switches.unsettled.is_empty());
-            let key = RuleKey {
-                table: 10,
-                priority: 1,
-                match_: v13::Match::new().into(),
-            };
-            switches.note(StaleRules::from([(Dpid(2), BTreeSet::from([key]))]));
-            assert_eq!(switches.unsettled.len(), 1);
-            assert!(switches.has_work());
-            assert_eq!(switches.take(&BTreeMap::new(), 1).len(), 1);
-            assert!(switches.unsettled.is_empty());
-        }
+    /// Time at which a turn has to send a barrier again.
+    pub(super) fn ask_again_at(&self) -> Option<Instant> {
+        let writers = self.unsettled().filter_map(SwitchRules::writer);
+        writers.filter_map(RuleWriter::ask_again_at).min()
     }
 }
