@@ -11,7 +11,7 @@ pub enum Who {
 /// Transition of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A switch sends the next packet.
+    /// A switch sends the next packets.
     Packet,
     /// A blob of an instance comes to the proxy.
     ToProxy(u32),
