@@ -2,6 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::lab::Lab;
+use crate::metrics::{METRICS, Metrics, TurnSizes};
 use crate::morpheus::{bin, repository};
 use crate::processes::Process;
 use crate::shape::Shape;
@@ -25,6 +26,19 @@ pub enum Delivery {
     ExactlyOnce,
     /// No packet is answered twice. Those in flight when an instance died may stay unanswered.
     AtMostOnce,
+}
+
+/// Place, from 1, of the event of which an instance died, among those that it was to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeathPlace {
+    pub place: u64,
+    pub count: u64,
+}
+
+impl From<(u64, u64)> for DeathPlace {
+    fn from((place, count): (u64, u64)) -> Self {
+        Self { place, count }
+    }
 }
 
 /// Lab with the ledger, a second app of the same kind, and fake switches.
@@ -63,6 +77,11 @@ impl LedgerLab {
         flags: &[&str],
     ) -> Result<Self> {
         Self::build(switches, prepare, flags, None)
+    }
+
+    /// As [`new`](Self::new), with metrics, so that [`turn_sizes`](Self::turn_sizes) can be read.
+    pub fn measured(switches: usize) -> Result<Self> {
+        Self::with(switches, |_| Ok(()), &["--metrics", METRICS])
     }
 
     fn build(
@@ -156,6 +175,32 @@ impl LedgerLab {
     /// The release of the ledger that is not `version`.
     pub fn other_release(version: &str) -> &'static str {
         if version == "1.0.0" { "2.0.0" } else { "1.0.0" }
+    }
+
+    /// Turns of the ledger since the start of the proxy, by how many events they answered. Needs
+    /// [`measured`](Self::measured).
+    pub fn turn_sizes(&self) -> Result<TurnSizes> {
+        wait_until("the metrics have the turns of the ledger", SETTLE, || {
+            let sizes = Metrics::read(&self.lab)?.turn_sizes("ledger")?;
+            Ok((sizes.turns() > 0).then_some(sizes))
+        })
+    }
+
+    /// Places of the events that instances were handling when they died while no upgrade was under way, as the proxy
+    /// logs them.
+    pub fn deaths(&self) -> Result<Vec<DeathPlace>> {
+        let logs = self.lab.logs();
+        let lines = logs.iter().flat_map(|(_, text)| text.lines());
+        let places = lines.filter_map(|line| line.split_once(" died of event "));
+        let place = |(_, text): (&str, &str)| {
+            let mut words = text.split(' ');
+            let mut number = |at| words.nth(at).and_then(|word| word.parse().ok());
+            let place = number(0).zip(number(1));
+            place.with_context(|| format!("no place of an event: {text}"))
+        };
+        places
+            .map(|found| place(found).map(DeathPlace::from))
+            .collect()
     }
 
     /// Books of the ledger in one form, whichever schema they are stored in.

@@ -169,6 +169,15 @@ impl Switches {
         }
     }
 
+    /// Lets one switch send numbered packets at once. The one at the place `marked`, from 1, bears a mark.
+    pub fn burst(&self, dpid: u64, port: u32, count: u64, marked: Option<u64>) {
+        let at = usize::try_from(dpid - 1).ok();
+        if let Some(switch) = at.and_then(|at| self.all.get(at)) {
+            let mut switch = lock(switch);
+            switch.tallies.entry(port).or_default().burst(count, marked);
+        }
+    }
+
     /// Packets sent and answered at one port, by datapath id.
     pub fn tallies(&self, port: u32) -> BTreeMap<u64, Tally> {
         let of = |(dpid, switch): (u64, &Arc<Mutex<Switch>>)| {

@@ -1,18 +1,20 @@
 //! Every event is applied once and in order, across upgrades, rollbacks and kills.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Delivery, LedgerLab, Load, long, pause, result, wait_until};
+use morph_tests::{DeathPlace, Delivery, LedgerLab, Load, long, pause, result, wait_until};
 use std::time::Duration;
 
 /// Deadline for the app to answer again after a kill.
 const RECOVERY: Duration = Duration::from_secs(10);
-/// Load of each switch.
-const LOAD: Load = Load::Window(250, 16);
+/// Load of each switch: more than the app can answer, so that always a window of packets is unanswered.
+const FULL: Load = Load::Window(20_000, 64);
+/// Median of the events in a turn that such a load makes at least.
+const MEDIAN: u64 = 8;
 
 #[test]
 fn upgrades_and_rollbacks_lose_duplicate_and_reorder_nothing() -> Result<()> {
-    let ledger = LedgerLab::new(4)?;
-    ledger.switches().load(LedgerLab::PORT, LOAD);
+    let ledger = LedgerLab::measured(4)?;
+    ledger.switches().load(LedgerLab::PORT, FULL);
     let mut version = "1.0.0";
     let mut held = 0;
     let rounds = if long() { 120 } else { 12 };
@@ -41,6 +43,7 @@ fn upgrades_and_rollbacks_lose_duplicate_and_reorder_nothing() -> Result<()> {
     result("ledger/packets, each applied and answered once", sent, "");
     result("ledger/events held in hand-overs", held, "at least 1");
     ensure!(held > 0, "no event was ever held");
+    check_batches(&ledger, "upgrades and rollbacks")?;
     ledger.finish()
 }
 
@@ -55,8 +58,8 @@ enum Victim {
 
 #[test]
 fn kills_between_and_during_upgrades_lose_duplicate_and_reorder_nothing() -> Result<()> {
-    let mut ledger = LedgerLab::new(4)?;
-    ledger.switches().load(LedgerLab::PORT, LOAD);
+    let mut ledger = LedgerLab::measured(4)?;
+    ledger.switches().load(LedgerLab::PORT, FULL);
     let mut version = "1.0.0";
     let victims = [
         Victim::Target,
@@ -78,7 +81,51 @@ fn kills_between_and_during_upgrades_lose_duplicate_and_reorder_nothing() -> Res
     let sent = ledger.check_books(Delivery::AtMostOnce)?;
     result("ledger/upgrades with a kill", rounds, "");
     result("ledger/packets over kills, each applied once", sent, "");
+    check_batches(&ledger, "upgrades with a kill")?;
     ledger.finish()
+}
+
+#[test]
+fn kills_of_the_live_instance_at_any_moment_lose_duplicate_and_reorder_nothing() -> Result<()> {
+    let ledger = LedgerLab::measured(4)?;
+    ledger.switches().load(LedgerLab::PORT, FULL);
+    // Twenty deaths without ten seconds between them would be a crash loop.
+    let rounds = if long() { 18 } else { 6 };
+    for round in 0..rounds {
+        ledger.switches().wait_answers(LedgerLab::PORT, RECOVERY)?;
+        // Longer than a life that counts as a crash loop, and each time at another moment.
+        pause(Duration::from_micros(600_000 + 1_300 * round));
+        ledger.instance("1.0.0")?.kill()?;
+    }
+    let sent = ledger.check_books(Delivery::AtMostOnce)?;
+    result("ledger/kills of the live instance", rounds, "");
+    result("ledger/packets over these, each applied once", sent, "");
+    let deaths = ledger.deaths()?;
+    let count = |is: fn(&DeathPlace) -> bool| deaths.iter().filter(|death| is(death)).count();
+    let first = count(|death| death.place == 1);
+    let last = count(|death| death.place == death.count && death.count > 1);
+    let middle = deaths.len() - first - last;
+    let between = rounds as usize - deaths.len();
+    result(
+        "ledger/of these at the first, a middle, the last event of a batch, at none",
+        format!("{first}, {middle}, {last}, {between}"),
+        "",
+    );
+    check_batches(&ledger, "kills of the live instance")?;
+    ledger.finish()
+}
+
+/// Checks that turns answered many events, most of the time.
+fn check_batches(ledger: &LedgerLab, name: &str) -> Result<()> {
+    let sizes = ledger.turn_sizes()?;
+    let median = sizes.median();
+    result(
+        &format!("ledger/{name}: events in a turn, median at least"),
+        median,
+        format!("at least {MEDIAN}"),
+    );
+    ensure!(median >= MEDIAN, "{sizes:?}");
+    Ok(())
 }
 
 /// Kills one process during the probation of an upgrade, in which the target is live.

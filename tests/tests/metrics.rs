@@ -1,7 +1,7 @@
 //! Metrics, also during an upgrade and while a process hangs.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, long, wait_until};
+use morph_tests::{Lab, METRICS, Metrics, Shape, long, wait_until};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -14,28 +14,12 @@ const FLAGS: [&str; 6] = [
     "--app",
     "router@1.0.0",
     "--metrics",
-    "127.0.0.1:9099",
+    METRICS,
 ];
-
-/// Page as an HTTP client gets it.
-fn page(lab: &Lab) -> Result<String> {
-    const READ: &str = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=10).read().decode())";
-    let mut command = lab.sandbox().command("/usr/bin/python3");
-    command.args(["-c", READ, "http://127.0.0.1:9099/metrics"]);
-    let output = command.output()?;
-    ensure!(output.status.success(), "{output:?}");
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// Value of a sample with this name and these labels.
-fn value(page: &str, sample: &str) -> Option<f64> {
-    let value = page.lines().find_map(|line| line.strip_prefix(sample))?;
-    value.trim().parse().ok()
-}
 
 fn wait_value(lab: &Lab, sample: &str, wanted: f64) -> Result<()> {
     wait_until(&format!("{sample} is {wanted}"), DEADLINE, || {
-        Ok((value(&page(lab)?, sample) == Some(wanted)).then_some(()))
+        Ok((Metrics::read(lab)?.value(sample) == Some(wanted)).then_some(()))
     })
 }
 
@@ -56,9 +40,10 @@ fn metrics_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
     wait_value(&lab, step, 1.0)?;
     let output = upgrade.wait_with_output()?;
     ensure!(output.status.success(), "{output:?}");
-    let text = page(&lab)?;
+    let page = Metrics::read(&lab)?;
+    let text = page.text();
     ensure!(
-        value(&text, step).is_none(),
+        page.value(step).is_none(),
         "the step stays after the end of the upgrade: {text}"
     );
     for (sample, wanted) in [
@@ -79,7 +64,7 @@ fn metrics_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
             1.0,
         ),
     ] {
-        ensure!(value(&text, sample) == Some(wanted), "{sample}: {text}");
+        ensure!(page.value(sample) == Some(wanted), "{sample}: {text}");
     }
     let stdout = String::from_utf8(output.stdout)?;
     let last = stdout.lines().last().context("no status")?;
@@ -88,7 +73,9 @@ fn metrics_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
         .as_f64()
         .context("handover_us")?
         / 1e6;
-    let sum = value(&text, "morpheus_handover_seconds_sum{app=\"router\"}").context("sum")?;
+    let sum = page
+        .value("morpheus_handover_seconds_sum{app=\"router\"}")
+        .context("sum")?;
     ensure!(
         (took - sum).abs() < 1e-6,
         "morphctl reports {took} s, the metrics {sum} s"
@@ -124,7 +111,7 @@ fn a_hanging_proxy_is_reported_and_left_alone() -> Result<()> {
             scope.spawn(|| morpheus.try_morphctl(&["status"]));
         }
     });
-    let up = page(&lab).map(|text| value(&text, "morpheus_part_up{part=\"morph-proxy\"}"));
+    let up = Metrics::read(&lab).map(|page| page.value("morpheus_part_up{part=\"morph-proxy\"}"));
     proxy.signal(Signal::CONT)?;
     reported?;
     ensure!(up? == Some(0.0), "the metrics say that the proxy is up");

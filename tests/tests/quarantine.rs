@@ -1,13 +1,17 @@
 //! Poison events: quarantined after three deaths, retried, dropped.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, LedgerLab, Load, bin, repository, wait_until};
+use morph_tests::{Bundle, DeathPlace, LedgerLab, Load, bin, repository, result, wait_until};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Number of the packet of each switch on which the poisoned release panics.
 const POISON: u64 = 50;
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Packets that are sent at once.
+const BATCH: u64 = 64;
+/// Batches that are sent, at most, until one was delivered as a whole: it depends on how fast the app was before.
+const ATTEMPTS: usize = 5;
 
 /// Installs a release of the ledger with this program and upgrades to it.
 fn upgrade_to(ledger: &LedgerLab, version: &str, program: &str) -> Result<()> {
@@ -211,5 +215,85 @@ fn deaths_of_the_target_are_not_counted_against_an_event_of_the_source() -> Resu
     ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
     ensure!(quarantined(&ledger)?.is_empty());
     ledger.check_books(morph_tests::Delivery::AtMostOnce)?;
+    ledger.finish()
+}
+
+/// Numbers in the book of the only switch.
+fn applied(ledger: &LedgerLab) -> Result<Vec<u64>> {
+    let runs = ledger.books()?.remove(&1).unwrap_or_default();
+    Ok(runs
+        .iter()
+        .flat_map(|(first, last)| *first..=*last)
+        .collect())
+}
+
+/// Waits until all packets are applied but so many.
+fn wait_applied(ledger: &LedgerLab, but: usize) -> Result<Vec<u64>> {
+    let all = ledger.switches().sent(LedgerLab::PORT) as usize - but;
+    wait_until("all packets are in the books", DEADLINE, || {
+        let numbers = applied(ledger)?;
+        Ok((numbers.len() >= all).then_some(numbers))
+    })
+}
+
+/// Sends a batch of which the packet at this place kills the app, until that event is in quarantine. Returns its place among
+/// the events that the app was to answer.
+fn send_poisoned(ledger: &LedgerLab, place: u64, poison: &[u64]) -> Result<DeathPlace> {
+    let (switches, port) = (ledger.switches(), LedgerLab::PORT);
+    // The proxy delivers as much at once as the app answered in a short time before.
+    let warm = switches.answered(port) + 20 * BATCH;
+    switches.load(port, Load::Window(20_000, BATCH));
+    wait_until("the app is known to be fast", DEADLINE, || {
+        Ok((switches.answered(port) >= warm).then_some(()))
+    })?;
+    switches.load(port, Load::Silent);
+    wait_applied(ledger, poison.len())?;
+    let deaths = ledger.deaths()?.len();
+    switches.burst(1, port, BATCH, Some(place));
+    wait_quarantined(ledger, poison.len() + 1)?;
+    wait_applied(ledger, poison.len() + 1)?;
+    let deaths = ledger.deaths()?.split_off(deaths);
+    ensure!(deaths.len() == 3, "{deaths:?} are not three deaths");
+    ensure!(
+        deaths[1..].iter().all(|death| death.place == 1),
+        "{deaths:?}: no event is handled before the suspect a second time"
+    );
+    deaths.first().copied().context("no death")
+}
+
+#[test]
+fn an_event_that_kills_its_app_is_found_anywhere_in_a_batch_and_the_others_are_applied_once()
+-> Result<()> {
+    let ledger = LedgerLab::new(1)?;
+    upgrade_to(&ledger, "1.0.1", "ledger-marked")?;
+    let mut poison = Vec::new();
+    for (name, place) in [("first", 1), ("middle", BATCH / 2), ("last", BATCH)] {
+        let whole = DeathPlace::from((place, BATCH));
+        let mut places = Vec::new();
+        while places.last() != Some(&whole) {
+            ensure!(
+                places.len() < ATTEMPTS,
+                "no batch was delivered as a whole: {places:?}"
+            );
+            places.push(send_poisoned(&ledger, place, &poison)?);
+            let sent = ledger.switches().sent(LedgerLab::PORT);
+            poison.push(sent - BATCH + place);
+        }
+        let found = format!("{place} of {BATCH}");
+        result(
+            &format!("quarantine/poison event, {name} of a batch"),
+            found,
+            "",
+        );
+    }
+    let numbers = wait_applied(&ledger, poison.len())?;
+    let sent = ledger.switches().sent(LedgerLab::PORT);
+    let all: Vec<u64> = (1..=sent).filter(|n| !poison.contains(n)).collect();
+    ensure!(numbers == all, "{numbers:?} without {poison:?}");
+    let tallies = ledger.switches().tallies(LedgerLab::PORT);
+    for (dpid, tally) in tallies {
+        let extra = tally.extra_answers();
+        ensure!(extra == 0, "switch {dpid} got {extra} answers too many");
+    }
     ledger.finish()
 }

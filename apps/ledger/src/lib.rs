@@ -22,7 +22,7 @@ use morph_sdk::{
 };
 
 pub use books::{Books, COPIES, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
-pub use frame::{ETHERTYPE, number};
+pub use frame::{ETHERTYPE, is_marked, number};
 
 /// Port whose packets the ledger takes.
 pub const PORT: u32 = 1;

@@ -3,6 +3,7 @@
 
 mod families;
 mod page;
+mod turn_sizes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

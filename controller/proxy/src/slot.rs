@@ -25,6 +25,7 @@ mod shares;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod turn_sizes;
 mod waiting;
 mod window;
 
@@ -41,6 +42,7 @@ pub(crate) use event::{EventKind, QueuedEvent};
 use hold::Hold;
 use rate::Rate;
 use suspects::Suspects;
+use turn_sizes::TurnSizes;
 use window::Window;
 
 #[derive(Debug, Clone)]
@@ -238,6 +240,7 @@ pub(crate) struct Slot {
     epoch: u64,
     events: u64,
     replayed: u64,
+    turn_sizes: TurnSizes,
     rate: Rate,
     pub(crate) forwarded: ForwardCounters,
 }
@@ -256,6 +259,7 @@ impl Slot {
             epoch: 0,
             events: 1,
             replayed: 0,
+            turn_sizes: TurnSizes::default(),
             rate: Rate::new(now),
             forwarded: ForwardCounters::default(),
         }
@@ -466,6 +470,7 @@ impl Slot {
         };
         if let Some(seq) = turn.event {
             let answered = live.window.unanswered().start..=seq.n;
+            self.turn_sizes.count(answered.clone().count() as u64);
             let costs = answered
                 .filter_map(|n| self.backlog.get(n))
                 .map(QueuedEvent::cost);

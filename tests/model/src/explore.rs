@@ -114,6 +114,10 @@ impl Model for Handover {
                 !matches!(world.breach, Some(Packets(_)))
             }),
             Property::always(
+                "an app that quiesced has stored all that it answered",
+                |_, world: &World| !matches!(world.breach, Some(Cursor(_))),
+            ),
+            Property::always(
                 "apps upgraded as one are all old or all new",
                 |_, world: &World| !matches!(world.breach, Some(Apart(_))),
             ),

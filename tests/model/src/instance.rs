@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use morph_api::lock::EventMark;
 use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
-use morph_api::store::Transaction;
+use morph_api::store::{Seq, Transaction};
 use morph_api::supervisor::{Pong, Report, report};
 use morph_api::{Record, Records, put_control, put_message};
 use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource, RuleWindow};
@@ -57,8 +57,13 @@ pub(crate) struct Instance {
     prepares: bool,
     /// It has told that all its rules are in the switch.
     calls_complete: bool,
-    /// The mutation: turns are taken as accepted when they are made.
-    accepts_itself: bool,
+    /// The turn that the proxy has not accepted: its epoch, its number and its last event.
+    asked: Option<(u64, u64, Seq)>,
+    /// Last event of the turns that the proxy accepted since it was made live.
+    answered: Seq,
+    /// Sentence about what it had not stored when it quiesced.
+    forgot: Option<String>,
+    mutation: Option<Mutation>,
 }
 
 impl Canon for Instance {
@@ -102,6 +107,8 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
         schema: releases::schema(release, setup),
         poison: setup.poison,
         rules: releases::rules(release, setup),
+        failing: setup.failing,
+        unwritten: setup.unwritten,
     };
     Some(morph_sdk::machine::Instance::new(scribe, config))
 }
@@ -123,7 +130,10 @@ impl Instance {
             epoch: 0,
             prepares: true,
             calls_complete: false,
-            accepts_itself: setup.is_broken(Mutation::CommitBeforeAccept),
+            asked: None,
+            answered: Seq::ZERO,
+            forgot: None,
+            mutation: setup.mutation,
         };
         let mut out = Vec::new();
         let now = instance.at();
@@ -178,10 +188,21 @@ impl Instance {
 
     /// Feeds one input.
     pub(crate) fn feed(&mut self, input: Input, store: &Store) {
+        self.feed_all(vec![input], store);
+    }
+
+    /// Feeds inputs that come together.
+    fn feed_all(&mut self, inputs: Vec<Input>, store: &Store) {
+        let quiesces = inputs
+            .iter()
+            .any(|input| matches!(input, Input::Control(to_app::Record::Quiesce(_))));
         let mut out = Vec::new();
         let now = self.at();
         if let Some(machine) = &mut self.machine {
-            machine.handle(input, now, &mut out);
+            machine.handle_all(inputs, now, &mut out);
+        }
+        if quiesces && self.mutation == Some(Mutation::CursorNotFlushed) {
+            self.leave_cursor(&mut out, store);
         }
         match has_died() {
             // As after a panic, nothing of what it was at goes out.
@@ -190,27 +211,86 @@ impl Instance {
         }
     }
 
+    /// The mutation: the cursor of turns that changed no row is not stored, and Quiesced is reported at once.
+    fn leave_cursor(&self, out: &mut [Output], store: &Store) {
+        let is_cursor_only = |output: &&mut Output| matches!(output, Output::Commit { transaction, .. } if transaction.ops.is_empty());
+        let commit = out.iter_mut().find(is_cursor_only);
+        let checkpoint = store.checkpoint(&self.app);
+        if let (Some(commit), Some(checkpoint), true) =
+            (commit, checkpoint, self.commits.is_empty())
+        {
+            *commit = Output::Control(from_app::Record::Quiesced(session::Quiesced {
+                epoch: self.epoch,
+                cursor: checkpoint.cursor,
+                turn: checkpoint.turn,
+            }));
+        }
+    }
+
     /// The next blob from the proxy.
     pub(crate) fn receive(&mut self, store: &Store) {
         let Some(blob) = self.down.pop_front() else {
             return;
         };
+        let mut inputs = Vec::new();
         for record in Records::new(blob).flatten() {
-            let input = match record {
-                Record::Message { channel, message } => Input::Message { channel, message },
+            match record {
+                Record::Message { channel, message } => {
+                    inputs.push(Input::Message { channel, message });
+                }
                 Record::Control(bytes) => {
-                    match ToApp::decode(bytes).ok().and_then(|told| told.record) {
-                        Some(record) => Input::Control(record),
-                        None => continue,
+                    if let Some(record) = ToApp::decode(bytes).ok().and_then(|told| told.record) {
+                        self.note(&record);
+                        inputs.push(Input::Control(record));
                     }
                 }
-            };
-            if let Input::Control(to_app::Record::Resume(resume)) = &input {
+            }
+        }
+        self.feed_all(inputs, store);
+    }
+
+    /// Notes what the proxy says.
+    fn note(&mut self, record: &to_app::Record) {
+        match record {
+            to_app::Record::Resume(resume) => {
                 self.needs = resume.revision;
                 self.epoch = resume.epoch;
+                (self.asked, self.answered) = (None, Seq::ZERO);
             }
-            self.feed(input, store);
+            to_app::Record::Accepted(turn) => {
+                let is_it =
+                    |asked: &mut (u64, u64, Seq)| (asked.0, asked.1) == (turn.epoch, turn.turn);
+                if let Some((_, _, event)) = self.asked.take_if(is_it) {
+                    self.answered = event;
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// Notes what the instance says.
+    fn note_sent(&mut self, record: &from_app::Record) {
+        match record {
+            from_app::Record::TurnEnd(end) => {
+                let event = end.event.map(|event| (end.epoch, end.turn, event));
+                self.asked = event.or(self.asked);
+            }
+            from_app::Record::Quiesced(quiesced) => {
+                let cursor = quiesced.cursor.unwrap_or(Seq::ZERO);
+                if cursor < self.answered {
+                    let (app, answered) = (&self.app, self.answered);
+                    self.forgot = Some(format!(
+                        "{app}: quiesced at event {cursor}, and {answered} was answered"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sentence about what it had not stored when it quiesced.
+    pub(crate) fn forgot(&self) -> Option<String> {
+        self.forgot.clone()
     }
 
     fn carry_out(&mut self, out: Vec<Output>, store: &Store) {
@@ -219,7 +299,9 @@ impl Instance {
         for output in out {
             match output {
                 Output::Control(record) => {
-                    if let (from_app::Record::TurnEnd(end), true) = (&record, self.accepts_itself) {
+                    self.note_sent(&record);
+                    let accepts_itself = self.mutation == Some(Mutation::CommitBeforeAccept);
+                    if let (from_app::Record::TurnEnd(end), true) = (&record, accepts_itself) {
                         let (turn, epoch) = (end.turn, end.epoch);
                         let accepted = session::Accepted { turn, epoch };
                         inputs.push(Input::Control(to_app::Record::Accepted(accepted)));

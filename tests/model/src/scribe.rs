@@ -1,4 +1,5 @@
 //! The app of the model: it writes down every numbered packet, in order, and answers it with a packet that bears its number.
+//! It fails on one number, and answers another one without writing it down, where it is told to.
 //! In schema version 2 each number stands beside its place.
 
 use std::cell::Cell;
@@ -29,6 +30,8 @@ pub(crate) struct Scribe {
     pub(crate) poison: Option<u8>,
     /// Rules that it wants on the switch.
     pub(crate) rules: u8,
+    pub(crate) failing: Option<u8>,
+    pub(crate) unwritten: Option<u8>,
 }
 
 impl App for Scribe {
@@ -46,6 +49,7 @@ impl App for Scribe {
             HAS_DIED.set(true);
         }
         match self.schema {
+            _ if self.unwritten == Some(number) => {}
             1 => {
                 let mut book = turn.get(&BOOK, &0).unwrap_or_default();
                 book.push(number);
@@ -59,7 +63,10 @@ impl App for Scribe {
         }
         let back = vec![Action::output(1)];
         turn.packet_out(packet.dpid, port::CONTROLLER, back, packet.data.clone());
-        Ok(())
+        match self.failing == Some(number) {
+            true => Err(AppError::new("this number")),
+            false => Ok(()),
+        }
     }
 
     fn groups(&self, input: &RuleInput<'_>, _: &View<'_>) -> Vec<()> {

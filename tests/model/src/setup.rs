@@ -25,6 +25,14 @@ pub enum Mutation {
     CommitWithoutOne,
     /// RulesSynced is told while rules wait: a barrier is answered before the changes before it are carried out.
     BarrierAnsweredEarly,
+    /// Of the events of an accepted turn only the last one is noted as accepted.
+    OnlyLastAccepted,
+    /// Events whose turns were accepted are delivered again together with others.
+    MixedReplay,
+    /// An instance reports Quiesced before the cursor of turns that changed no row is stored.
+    CursorNotFlushed,
+    /// An event that was delivered is not delivered again.
+    DeliveredEventDropped,
 }
 
 /// Kinds of faults.
@@ -114,11 +122,17 @@ pub struct Setup {
     /// Rules that the newer release of each app adds to one of the older release, on a switch that carries out changes late and
     /// is sent one at a time; 0: neither release wants any rule.
     pub rules: u8,
+    /// Packets that the proxy reads from the switch at once: it delivers them at once, and one turn answers them.
+    pub at_once: u8,
     /// Upgrades, one after the other.
     pub upgrades: u8,
     pub schemas: Schemas,
     /// Number of the packet that kills each instance that handles it.
     pub poison: Option<u8>,
+    /// Number of the packet on which the app fails, after it has changed its row.
+    pub failing: Option<u8>,
+    /// Number of the packet that the app answers and does not write down: its turn moves the cursor only.
+    pub unwritten: Option<u8>,
     /// Faults in one run.
     pub faults: u8,
     pub kinds: Kinds,
@@ -135,9 +149,12 @@ impl Setup {
         two_apps: false,
         packets: 2,
         rules: 0,
+        at_once: 1,
         upgrades: 1,
         schemas: Schemas::Same,
         poison: None,
+        failing: None,
+        unwritten: None,
         faults: 0,
         kinds: Kinds::NONE,
         late: false,
@@ -152,6 +169,16 @@ impl Setup {
 
     pub(crate) fn is_broken(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
+    }
+
+    /// Whether the app writes a packet down.
+    pub(crate) fn is_written(&self, number: u8) -> bool {
+        self.is_sent(number) && self.unwritten != Some(number)
+    }
+
+    /// Whether the app answers a packet.
+    pub(crate) fn is_sent(&self, number: u8) -> bool {
+        self.failing != Some(number)
     }
 
     /// Shadows may exist.
@@ -189,8 +216,18 @@ impl fmt::Display for Setup {
         if self.rules > 0 {
             write!(f, ", {} rules", self.rules)?;
         }
-        if let Some(poison) = self.poison {
-            write!(f, ", packet {poison} is poison")?;
+        if self.at_once > 1 {
+            write!(f, ", {} at once", self.at_once)?;
+        }
+        let special = [
+            (self.poison, "is poison"),
+            (self.failing, "fails"),
+            (self.unwritten, "is not written down"),
+        ];
+        for (number, what) in special {
+            if let Some(number) = number {
+                write!(f, ", packet {number} {what}")?;
+            }
         }
         for (is, what) in [(self.late, "late answers"), (self.lazy, "a lazy disk")] {
             if is {

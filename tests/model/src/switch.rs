@@ -91,7 +91,7 @@ impl Switch {
             self.rules.remove(&key);
         } else if app(flow.cookie).is_some() {
             let body = RuleBody {
-                instructions: flow.instructions,
+                instructions: flow.instructions.into(),
                 cookie: flow.cookie,
                 ..RuleBody::default()
             };
@@ -114,8 +114,8 @@ impl Switch {
             cookie: body.cookie,
             packet_count: 0,
             byte_count: 0,
-            match_: key.match_.clone(),
-            instructions: body.instructions.clone(),
+            match_: (*key.match_).clone(),
+            instructions: body.instructions.to_vec(),
         });
         multipart(MultipartBody::Flow(stats.collect()))
     }

@@ -82,7 +82,7 @@ fn one(mut world: World, setup: &Setup, seed: u64, actions: &mut Vec<Action>) ->
             return Some("nothing can happen any longer".into());
         };
         actions.push(action);
-        world.step(action, setup);
+        world.advance(action, setup);
         if let Some(breach) = &world.breach {
             return Some(format!("{breach:?}"));
         }

@@ -1,20 +1,9 @@
 //! The hand-over, explored. `MORPH_LONG=1` explores more of it.
 
-#![allow(clippy::print_stdout, reason = "it says what it saw")]
+mod checks;
 
-use morph_model::{Explored, Kinds, Mutation, Schemas, Setup, explore, walk};
-
-fn is_right(setup: Setup, most: Option<usize>) {
-    let explored = explore(setup, most);
-    println!("{explored}");
-    assert!(explored.found.is_empty(), "see above");
-    assert!(explored.whole || most.is_some());
-}
-
-/// More states than a short test can have.
-fn is_long() -> bool {
-    std::env::var_os("MORPH_LONG").is_some()
-}
+use checks::{ends, is_caught, is_long, is_right};
+use morph_model::{Kinds, Mutation, Schemas, Setup};
 
 #[test]
 fn one_fault_anywhere_in_an_upgrade_ends_in_the_old_release_or_the_new_one() {
@@ -163,12 +152,6 @@ fn a_proxy_that_dies_loses_no_order_and_applies_nothing_twice() {
     );
 }
 
-fn ends(setup: Setup, short: u64) {
-    let walked = walk(setup, if is_long() { 5000 } else { short });
-    println!("{walked}");
-    assert!(walked.found.is_none(), "see above");
-}
-
 /// The setups that are too large to be explored in a short time.
 #[test]
 fn random_ways_with_several_faults_end_too() {
@@ -314,23 +297,6 @@ fn much_more_of_it() {
             many,
         );
     }
-}
-
-/// The model is no use if it does not see what is broken.
-fn is_caught(mutation: Mutation, setup: Setup, what: &str) -> Explored {
-    let explored = explore(
-        Setup {
-            mutation: Some(mutation),
-            ..setup
-        },
-        Some(300_000),
-    );
-    println!("{explored}");
-    assert!(
-        explored.found.contains_key(what),
-        "it is not seen that it is broken"
-    );
-    explored
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 /// Place of the number: behind destination, source and type.
 const NUMBER: std::ops::Range<usize> = 14..22;
+/// Place of the mark of packets that are to kill the app.
+const MARK: usize = 22;
 /// Shortest Ethernet frame, without its checksum.
 const FRAME: usize = 60;
 /// Delay after which a switch whose connection is full drops what it could not send.
@@ -28,6 +30,10 @@ pub struct Tally {
     out_of_order: u64,
     newest: u64,
     pace: Option<Pace>,
+    /// Packets that are to be sent at once.
+    burst: u64,
+    /// Number of the packet that is marked.
+    marked: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +83,18 @@ impl Tally {
         });
     }
 
+    /// Has packets sent at once, regardless of the pace. The one at this place, from 1, is marked.
+    pub(super) fn burst(&mut self, count: u64, marked: Option<u64>) {
+        self.burst = count;
+        self.marked = marked.map(|place| self.sent() + place);
+    }
+
     /// Number of packets that are due. The caller sends them at once.
     pub(super) fn due(&mut self, now: Instant) -> u64 {
+        std::mem::take(&mut self.burst) + self.due_by_pace(now)
+    }
+
+    fn due_by_pace(&mut self, now: Instant) -> u64 {
         let last = self.packets.last().map(|packet| packet.sent);
         let unanswered = self.sent() - self.newest;
         let Some(pace) = &mut self.pace else {
@@ -111,6 +127,7 @@ impl Tally {
         frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
         frame[12..14].copy_from_slice(&ETHERTYPE);
         frame[NUMBER].copy_from_slice(&self.sent().to_be_bytes());
+        frame[MARK] = u8::from(self.marked == Some(self.sent()));
         frame
     }
 
@@ -284,6 +301,17 @@ mod tests {
         let _ = tally.packet(later);
         assert_eq!(tally.due(later + GIVEN_UP), 0);
         assert_eq!(tally.due(later + 2 * GIVEN_UP), 1);
+    }
+
+    #[test]
+    fn a_burst_is_sent_once_and_one_of_its_packets_is_marked() {
+        let mut tally = Tally::default();
+        let now = Instant::now();
+        let _ = tally.packet(now);
+        tally.burst(3, Some(2));
+        assert_eq!((tally.due(now), tally.due(now)), (3, 0));
+        let marks: Vec<u8> = (0..3).map(|_| tally.packet(now)[MARK]).collect();
+        assert_eq!(marks, [0, 1, 0]);
     }
 
     #[test]

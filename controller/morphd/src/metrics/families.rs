@@ -6,6 +6,7 @@ use morph_api::supervisor::{Slot, Switch};
 use morph_openflow::Dpid;
 
 use super::page::Page;
+use super::turn_sizes;
 use crate::counts::{BOUNDS, Counts};
 use crate::machine::daemon::DaemonView;
 use crate::machine::query::AppView;
@@ -178,6 +179,7 @@ impl Readings {
                 page.sample(name, &[("app", &slot.app)], of(slot));
             }
         }
+        turn_sizes::add(page, slots);
         let commands = "morpheus_commands_total";
         page.family(
             commands,

@@ -15,6 +15,15 @@ impl Mediator {
             .app_id(&request.app)
             .ok_or_else(|| unknown_app(&request.app))?;
         let slot = self.slots.get(&app);
+        let place = slot.zip(request.handling);
+        let place = place.and_then(|(slot, handling)| slot.place(&request.instance, handling));
+        if let Some((place, count)) = place {
+            tracing::info!(
+                app = request.app,
+                instance = request.instance,
+                "the instance died of event {place} of {count} that it was to answer"
+            );
+        }
         let suspect = slot.and_then(|slot| slot.suspect(&request.instance, request.handling));
         let reply = suspect.map_or_else(SuspectReply::default, |(queued, seq)| SuspectReply {
             seq: Some(seq),

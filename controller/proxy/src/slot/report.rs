@@ -83,6 +83,7 @@ impl Slot {
             rejected: self.forwarded.rejected,
             replayed: self.replayed,
             rate: self.rate.per_second(now),
+            turn_sizes: Some(self.turn_sizes.report()),
         }
     }
 }

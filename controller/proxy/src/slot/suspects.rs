@@ -103,24 +103,40 @@ impl Slot {
         instance: &str,
         handling: Option<Seq>,
     ) -> Option<(&QueuedEvent, Seq)> {
-        let (in_flight, unanswered) = match (&self.state, &self.suspects.last_death) {
-            (SlotState::Live(live) | SlotState::Draining(live, _), _)
-                if live.instance == instance =>
-            {
-                (live.in_flight(&self.backlog), live.window.unanswered())
-            }
-            (_, Some(death)) if death.instance == instance => {
-                (death.in_flight.clone(), death.unanswered.clone())
-            }
-            _ => return None,
-        };
+        let (in_flight, unanswered) = self.delivered_to(instance)?;
         if handling == Some(Seq::ZERO) {
             return None;
         }
-        let incarnation = self.backlog.incarnation();
-        let is_one = |seq: &Seq| seq.incarnation == incarnation && unanswered.contains(&seq.n);
-        let handled = handling.filter(is_one).map(|seq| seq.n);
+        let handled = handling.and_then(|seq| self.number_in(&unanswered, seq));
         self.queued(handled.or_else(|| only(in_flight))?)
+    }
+
+    /// Returns the place, from 1, that the event had among those that the instance had not answered, and their count.
+    pub(crate) fn place(&self, instance: &str, handling: Seq) -> Option<(u64, u64)> {
+        let (_, unanswered) = self.delivered_to(instance)?;
+        let n = self.number_in(&unanswered, handling)?;
+        Some((n + 1 - unanswered.start, unanswered.end - unanswered.start))
+    }
+
+    /// Returns the numbers of the events that were delivered to an instance and not durable, and of those that it had not
+    /// answered.
+    fn delivered_to(&self, instance: &str) -> Option<(Range<u64>, Range<u64>)> {
+        match (&self.state, &self.suspects.last_death) {
+            (SlotState::Live(live) | SlotState::Draining(live, _), _)
+                if live.instance == instance =>
+            {
+                Some((live.in_flight(&self.backlog), live.window.unanswered()))
+            }
+            (_, Some(death)) if death.instance == instance => {
+                Some((death.in_flight.clone(), death.unanswered.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn number_in(&self, numbers: &Range<u64>, seq: Seq) -> Option<u64> {
+        let is_one = seq.incarnation == self.backlog.incarnation() && numbers.contains(&seq.n);
+        is_one.then_some(seq.n)
     }
 
     pub(super) fn retry(&mut self, retry: Retry, now: Instant, out: &mut Vec<SlotOutput>) {

@@ -11,7 +11,7 @@ pub enum Who {
 /// Transition of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A switch sends the next packet.
+    /// A switch sends the next packets.
     Packet,
     /// The switch carries out the changes of rules that wait there.
     Switch,

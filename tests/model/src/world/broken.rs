@@ -137,10 +137,10 @@ impl World {
     }
 
     /// The proxy dies, with its sessions and all that it had not delivered; another one starts.
-    pub(super) fn kill_proxy(&mut self) {
+    pub(super) fn kill_proxy(&mut self, setup: &Setup) {
         self.incarnation += 1;
         let switch = self.proxy.get().switch().reconnected();
-        self.proxy = Part::new(Proxy::new(self.incarnation, switch));
+        self.proxy = Part::new(Proxy::new(self.incarnation, switch, setup.mutation));
         for (app, seen) in &mut self.seen {
             let book = self.store.get().book_on_disk(app);
             let lost = (1..=seen.came).filter(|number| !book.contains(number));

@@ -84,7 +84,7 @@ impl World {
         seen.lost.contains(&number) || setup.poison == Some(number) && quarantined()
     }
 
-    /// Packets that the book of an app has to have at the end.
+    /// Packets that an app has to have handled at the end.
     pub(super) fn expected(&self, app: &str, seen: &Seen, setup: &Setup) -> Vec<u8> {
         let all = 1..=seen.came;
         let missing = |number: &u8| self.may_be_missing(app, seen, *number, setup);
@@ -121,6 +121,8 @@ impl World {
         for (app, seen) in &mut self.seen {
             seen.book = self.store.get().book(app);
         }
+        let forgot = self.instances.values().find_map(|one| one.get().forgot());
+        breach = breach.or(forgot.map(Breach::Cursor));
         let morphd = self.morphd.as_ref().map(Part::get);
         if morphd.is_some_and(Morphd::waits_for_ever) {
             breach = breach.or(Some(Breach::NoDeadline));
@@ -142,12 +144,18 @@ impl World {
         let last = book.last().copied().unwrap_or(0);
         let in_order = book.windows(2).all(|two| two[0] < two[1]) && last <= seen.came;
         let mut until_last = 1..=last;
-        let whole = until_last
-            .all(|number| book.contains(&number) || self.may_be_missing(app, seen, number, setup));
+        let whole = until_last.all(|number| match setup.is_written(number) {
+            true => book.contains(&number) || self.may_be_missing(app, seen, number, setup),
+            false => !book.contains(&number),
+        });
         if !(in_order && whole && book.starts_with(&seen.book)) {
             let (came, before) = (seen.came, &seen.book);
             let text = format!("{app}: {book:?} is written down after {before:?}, and {came} came");
             return Some(Breach::Book(text));
+        }
+        if let Some(number) = seen.sent.iter().find(|number| !setup.is_sent(**number)) {
+            let text = format!("{app}: packet {number} leaves, and the app failed on it");
+            return Some(Breach::Packets(text));
         }
         let accepted = book.iter().all(|number| seen.sent.contains(number));
         (!accepted).then(|| {

@@ -118,16 +118,17 @@ impl World {
         }
     }
 
-    pub(super) fn packet(&mut self) {
+    pub(super) fn packet(&mut self, setup: &Setup) {
         let next = self
             .seen
             .values_mut()
             .enumerate()
             .min_by_key(|(_, seen)| seen.came);
         let Some((at, seen)) = next else { return };
-        seen.came += 1;
-        let number = seen.came;
-        let effects = self.proxy.change().packet_in(at as u8 + 1, number);
+        let first = seen.came + 1;
+        seen.came = (seen.came + setup.at_once).min(setup.packets);
+        let numbers = first..=seen.came;
+        let effects = self.proxy.change().packets_in(at as u8 + 1, numbers);
         self.take(effects, None);
     }
 

@@ -88,6 +88,8 @@ pub enum Breach {
     Book(String),
     /// A packet has left a second time, or before an earlier one.
     Packets(String),
+    /// An instance has quiesced, and an event that it answered is not stored.
+    Cursor(String),
     /// A shadow is dropped while an instance reads it.
     Reader(String),
     /// Nothing is under way, and a record says something else than morphd.
@@ -164,7 +166,7 @@ impl World {
         let _ = Records::default().write(&mut store, &first_records(setup), &[], false);
         let mut world = World {
             name: 0,
-            proxy: Part::new(Proxy::new(1, Switch::new(setup))),
+            proxy: Part::new(Proxy::new(1, Switch::new(setup), setup.mutation)),
             store: Part::new(store),
             morphd: None,
             instances: BTreeMap::new(),
@@ -194,13 +196,19 @@ impl World {
         world
     }
 
-    /// Takes one transition, and checks what follows.
+    /// Takes one transition, checks what follows, and names the new state.
     pub(crate) fn step(&mut self, action: Action, setup: &Setup) {
+        self.advance(action, setup);
+        self.seal();
+    }
+
+    /// Takes one transition, and checks what follows. The name stays that of the state before.
+    pub(crate) fn advance(&mut self, action: Action, setup: &Setup) {
         if action.is_fault() && action != Action::Stray {
             self.faults = self.faults.saturating_sub(1);
         }
         match action {
-            Action::Packet => self.packet(),
+            Action::Packet => self.packet(setup),
             Action::Switch => {
                 let effects = self.proxy.change().catch_up();
                 self.take(effects, None);
@@ -260,7 +268,7 @@ impl World {
             Action::Kill(id, delivers) => self.instance(id, |instance, _| instance.dies(delivers)),
             Action::KillMorphd(calls_arrive) => self.kill_morphd(calls_arrive, setup),
             Action::KillStore => self.kill_store(setup),
-            Action::KillProxy => self.kill_proxy(),
+            Action::KillProxy => self.kill_proxy(setup),
             Action::GiveUp(ticket) => {
                 self.morphd(setup, |morphd, port| morphd.give_up(ticket, port));
             }
@@ -270,7 +278,6 @@ impl World {
         self.check_synced(setup);
         self.bury();
         self.check(setup);
-        self.seal();
     }
 
     /// One input of morphd, and what follows from it.

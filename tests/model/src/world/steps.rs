@@ -96,8 +96,10 @@ impl World {
                 .is_some_and(|known| known.live && known.attached && !known.ending);
             let book = self.store.get().book(app);
             let expected = self.expected(app, seen, setup);
-            let has = |numbers: &[u8]| expected.iter().all(|number| numbers.contains(number));
-            live && has(&seen.sent) && has(&book)
+            let mut written = expected.iter().filter(|number| setup.is_written(**number));
+            let mut sent = expected.iter().filter(|number| setup.is_sent(**number));
+            live && sent.all(|number| seen.sent.contains(number))
+                && written.all(|number| book.contains(number))
         };
         self.upgrades == 0 && !morphd.is_upgrading() && self.seen.iter().all(serves)
     }

@@ -30,7 +30,10 @@ fn a_fast_app_is_given_several_events_and_answers_some_of_them_with_one_turn() {
     assert_eq!(bench.answer_at_once(1, 3), ["1: accepted 3"]);
     assert_eq!(bench.permit_turn(1, 1, 3), WRONG);
     assert_eq!(bench.answer_at_once(1, 4), ["1: accepted 4"]);
-    assert_eq!(bench.slot.report(bench.now).answered, 4);
+    let report = bench.slot.report(bench.now);
+    assert_eq!(report.answered, 4);
+    let sizes = report.turn_sizes.unwrap();
+    assert_eq!((sizes.events, &sizes.buckets[..3]), (4, &[2, 1, 0][..]));
 }
 
 #[test]

@@ -66,6 +66,10 @@ fn a_death_counts_against_the_event_that_the_instance_was_handling() {
             n: 4,
         };
         assert_eq!(suspect(former), None);
+        let place = |seq| bench.slot.place("i1", seq);
+        assert_eq!(place(seq(3)), Some((1, 3)));
+        assert_eq!(place(seq(5)), Some((3, 3)));
+        assert_eq!((place(seq(2)), place(former)), (None, None));
         bench.lose(1);
     }
 }

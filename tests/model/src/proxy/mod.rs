@@ -1,5 +1,7 @@
 //! The proxy: its mediator, and the switch behind it, which answers at once unless changes of rules wait there.
 
+mod broken;
+
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +13,9 @@ use morph_proxy::machine::{ControlReply, Input, Mediator, Output, QUOTA, Refusal
 
 use crate::canon::Canon;
 use crate::clock;
+use crate::setup::Mutation;
 use crate::switch::Switch;
+use broken::Defect;
 
 /// The one channel.
 const CHANNEL: u32 = 1;
@@ -24,6 +28,8 @@ pub(crate) struct Proxy {
     mediator: Mediator,
     now: Instant,
     switch: Switch,
+    incarnation: u64,
+    defect: Defect,
 }
 
 /// Output of the proxy.
@@ -45,6 +51,7 @@ impl Canon for Proxy {
         "replayed",
         "answered",
         "answer_us",
+        "turn_sizes",
         "delivered_at",
         "messages_in",
         "messages_out",
@@ -71,7 +78,7 @@ impl Canon for Proxy {
 
 impl Proxy {
     /// A proxy that knows no apps yet, with a switch.
-    pub(crate) fn new(incarnation: u64, switch: Switch) -> Self {
+    pub(crate) fn new(incarnation: u64, switch: Switch, mutation: Option<Mutation>) -> Self {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
@@ -81,6 +88,8 @@ impl Proxy {
             mediator: Mediator::new(settings),
             now: clock::base(),
             switch,
+            incarnation,
+            defect: Defect::new(mutation),
         };
         proxy.put(Input::Connected {
             conn: CHANNEL,
@@ -99,24 +108,36 @@ impl Proxy {
     }
 
     fn frame(&mut self, message: &Message) -> Vec<Effect> {
-        let frames = vec![message.encode(0)];
+        self.frames([message])
+    }
+
+    fn frames<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) -> Vec<Effect> {
+        let messages = messages.into_iter();
         self.put(Input::Frames {
             conn: CHANNEL,
-            frames,
+            frames: messages.map(|message| message.encode(0)).collect(),
         })
     }
 
-    /// A numbered packet comes in, for the app with this id.
-    pub(crate) fn packet_in(&mut self, app: u8, number: u8) -> Vec<Effect> {
-        self.frame(&Message::PacketIn(PacketIn {
-            buffer_id: v13::NO_BUFFER,
-            total_len: 2,
-            reason: 1,
-            table_id: 10 * app,
-            cookie: u64::MAX,
-            match_: Match::new().in_port(1),
-            data: Bytes::copy_from_slice(&[app, number]),
-        }))
+    /// Numbered packets come in at once, for the app with this id.
+    pub(crate) fn packets_in(
+        &mut self,
+        app: u8,
+        numbers: impl IntoIterator<Item = u8>,
+    ) -> Vec<Effect> {
+        let packet = |number| {
+            Message::PacketIn(PacketIn {
+                buffer_id: v13::NO_BUFFER,
+                total_len: 2,
+                reason: 1,
+                table_id: 10 * app,
+                cookie: u64::MAX,
+                match_: Match::new().in_port(1),
+                data: Bytes::copy_from_slice(&[app, number]),
+            })
+        };
+        let packets: Vec<Message> = numbers.into_iter().map(packet).collect();
+        self.frames(&packets)
     }
 
     pub(crate) fn switch(&self) -> &Switch {
@@ -146,6 +167,11 @@ impl Proxy {
     }
 
     pub(crate) fn put(&mut self, input: Input) -> Vec<Effect> {
+        self.put_broken(input)
+    }
+
+    /// One input of the shipped mediator.
+    fn mediate(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut inputs = vec![input];
         while !inputs.is_empty() {
