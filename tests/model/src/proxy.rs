@@ -10,7 +10,9 @@ use morph_openflow::v13::{
     self, FeaturesReply, Hello, Match, Message, MultipartBody, MultipartReply, MultipartRequest,
     PacketIn,
 };
-use morph_proxy::machine::{ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings};
+use morph_proxy::machine::{
+    ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings, TARGET_DELAY,
+};
 
 use crate::canon::Canon;
 use crate::clock;
@@ -46,6 +48,8 @@ impl Canon for Proxy {
         "replayed",
         "answered",
         "answer_us",
+        "overload_above",
+        "paused_at",
         "delivered_at",
         "messages_in",
         "messages_out",
@@ -76,6 +80,7 @@ impl Proxy {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
+            target_delay: TARGET_DELAY,
             role: Role::Equal,
         };
         let mut proxy = Proxy {
