@@ -48,6 +48,10 @@ struct Switch {
     tallies: BTreeMap<u32, Tally>,
     connected: bool,
     disconnects: u64,
+    /// Whether it reads nothing, and sends all the same.
+    deaf: bool,
+    /// Whether it lost a connection while it was deaf.
+    cut_off: bool,
 }
 
 impl Switch {
@@ -57,6 +61,8 @@ impl Switch {
             tallies: BTreeMap::new(),
             connected: false,
             disconnects: 0,
+            deaf: false,
+            cut_off: false,
         }
     }
 }
@@ -130,12 +136,27 @@ impl Switches {
 
     /// Lets one switch send numbered packets at this rate from now on.
     pub fn load_of(&self, dpid: u64, port: u32, load: Load) {
-        let at = usize::try_from(dpid - 1).ok();
-        if let Some(switch) = at.and_then(|at| self.all.get(at)) {
-            let mut switch = lock(switch);
+        if let Some(mut switch) = self.switch(dpid) {
             let tally = switch.tallies.entry(port).or_default();
             tally.pace(load, Instant::now());
         }
+    }
+
+    /// Lets one switch read nothing from its connection from now on. Its connections are not counted any more.
+    pub fn deafen(&self, dpid: u64) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.deaf = true;
+        }
+    }
+
+    /// Whether a deaf switch has lost its connection.
+    pub fn is_cut_off(&self, dpid: u64) -> bool {
+        self.switch(dpid).is_some_and(|switch| switch.cut_off)
+    }
+
+    fn switch(&self, dpid: u64) -> Option<MutexGuard<'_, Switch>> {
+        let at = usize::try_from(dpid.checked_sub(1)?).ok()?;
+        self.all.get(at).map(|switch| lock(switch))
     }
 
     /// Packets sent and answered at one port, by datapath id.

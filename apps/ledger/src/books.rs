@@ -26,8 +26,14 @@ struct RunRow {
 /// Counts of other events by switch and kind: `up`, `down`, `lost`, `resync`; switch 0 stands for all switches.
 pub const COUNTS: Table<(Dpid, String), u64> = Table::new("told");
 
+/// Losses by switch and the last number in its book when they were told; 0: none yet.
+pub const LOSSES: Table<(Dpid, u64), u64> = Table::new("losses");
+
 /// Storage of books.
 pub trait Books: Send + 'static {
+    /// Returns the number at the end of a switch's book; 0 if that is empty.
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64;
+
     /// Writes a number to the end of a switch's book.
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>);
 }
@@ -39,6 +45,11 @@ pub struct Rows1;
 pub struct Rows2;
 
 impl Books for Rows1 {
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64 {
+        let runs = turn.get(&BOOKS, &dpid).unwrap_or_default();
+        runs.last().map_or(0, |(_, last)| *last)
+    }
+
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
         let mut runs = turn.get(&BOOKS, &dpid).unwrap_or_default();
         append(&mut runs, number);
@@ -47,6 +58,12 @@ impl Books for Rows1 {
 }
 
 impl Books for Rows2 {
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64 {
+        let rows = turn.view().prefix(&RUNS, &format!("{dpid}/"));
+        let last = rows.max_by_key(|((_, index), _)| *index);
+        last.map_or(0, |(_, row)| row.last)
+    }
+
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
         let rows = turn.view().prefix(&RUNS, &format!("{dpid}/"));
         // The rows are in the order of their text, not of their numbers.
@@ -106,6 +123,7 @@ impl Migration for V1ToV2 {
     fn up(old: &Rows) -> Result<Rows, MigrationError> {
         let mut new = Rows::new();
         new.pass(old, COUNTS.name());
+        new.pass(old, LOSSES.name());
         for (dpid, runs) in old.of(&BOOKS)? {
             for (index, (first, last)) in (0..).zip(runs) {
                 new.put(&RUNS, &(dpid, index), &RunRow { first, last })?;
@@ -122,6 +140,7 @@ impl Migration for V1ToV2 {
         }
         let mut old = Rows::new();
         old.pass(new, COUNTS.name());
+        old.pass(new, LOSSES.name());
         for (dpid, runs) in books {
             old.put(&BOOKS, &dpid, &runs.into_values().collect())?;
         }

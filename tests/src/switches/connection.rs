@@ -58,7 +58,8 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
             let mut switch = lock(switch);
             // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
-                switch.disconnects += 1;
+                switch.disconnects += u64::from(!switch.deaf);
+                switch.cut_off |= switch.deaf;
             }
         }
         tokio::time::sleep(RECONNECT).await;
@@ -76,8 +77,9 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
     let mut received = Instant::now();
     let mut probed = false;
     loop {
+        let deaf = lock(switch).deaf;
         tokio::select! {
-            read = input.read_buf(&mut unread) => {
+            read = input.read_buf(&mut unread), if !deaf => {
                 if read.unwrap_or(0) == 0 {
                     return Ok(());
                 }
@@ -91,6 +93,10 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
             }
             _ = ticks.tick() => {
                 let silent = received.elapsed();
+                if deaf {
+                    send_due(switch, &mut unsent);
+                    continue;
+                }
                 if silent > PROBE && !probed {
                     probed = true;
                     Message::EchoRequest(Bytes::new()).encode_into(0, &mut unsent);
