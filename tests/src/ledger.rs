@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Runs of consecutive packet numbers by datapath id, in the order in which the app applied them.
 pub type Books = BTreeMap<u64, Vec<(u64, u64)>>;
 
+/// Numbers of lost packets by datapath id and place in the book.
+type Losses = BTreeMap<u64, BTreeMap<u64, u64>>;
+
 /// Time that the last packets may take until they are recorded.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -241,6 +244,73 @@ impl LedgerLab {
             "more than 10000 rows in table {table}"
         );
         Ok(answer["store"].as_array().context("store")?.clone())
+    }
+
+    /// Installs a release with schema 1 whose program is this example, and makes it permanent.
+    pub fn upgrade_to(&self, version: &str, program: &str) -> Result<()> {
+        let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
+        let program = bin(&format!("examples/{program}"))?;
+        let bundle = Bundle::assemble(&manifest, &program, self.lab.dir(), version)?
+            .set("version", &format!("\"{version}\""))?
+            .program(&program)?;
+        let morpheus = self.lab.morpheus()?;
+        morpheus.morphctl(&["app", "install", bundle.path()?])?;
+        self.lab.upgrade("ledger", version)?;
+        morpheus.morphctl(&["commit", "app=ledger"])?;
+        Ok(())
+    }
+
+    /// Stops the load, waits until everything sent is in the books or was reported as lost, and checks that each gap in a
+    /// book is as large as the losses that were reported just there. Every packet in a book has to be answered once.
+    /// Returns the number of lost packets of each switch that lost any.
+    pub fn check_gaps(&self) -> Result<BTreeMap<u64, u64>> {
+        self.switches.load(Self::PORT, Load::Silent);
+        let mut wrong = String::new();
+        let exact = wait_until("the gaps in the books are the losses", SETTLE, || {
+            let (books, losses) = (self.books()?, self.losses()?);
+            wrong = self.wrong_gap(&books, &losses).unwrap_or_default();
+            Ok(wrong.is_empty().then_some(losses))
+        });
+        let losses = exact.with_context(|| wrong)?;
+        let of = |(dpid, places): (u64, BTreeMap<u64, u64>)| (dpid, places.into_values().sum());
+        Ok(losses.into_iter().map(of).collect())
+    }
+
+    /// Describes a gap that is not as large as what was reported as lost there, or a packet without its answer.
+    fn wrong_gap(&self, books: &Books, losses: &Losses) -> Option<String> {
+        let tallies = self.switches.tallies(Self::PORT);
+        tallies.iter().find_map(|(dpid, tally)| {
+            let of_it = losses.get(dpid).cloned().unwrap_or_default();
+            let mut gaps = BTreeMap::new();
+            let (mut last, mut applied) = (0, 0);
+            let end = (tally.sent() + 1, tally.sent());
+            let runs = books.get(dpid).into_iter().flatten();
+            for (from, to) in runs.chain([&end]) {
+                match from.checked_sub(last + 1) {
+                    None => return Some(format!("switch {dpid}: {from} was applied after {last}")),
+                    Some(0) => {}
+                    Some(gap) => drop(gaps.insert(last, gap)),
+                }
+                applied += to + 1 - from;
+                last = *to;
+            }
+            let answers = (tally.answered(), tally.extra_answers());
+            let right = gaps == of_it && answers == (applied, 0);
+            (!right).then(|| {
+                format!("switch {dpid}: gaps {gaps:?}, losses {of_it:?}, {applied} applied, answers {answers:?}")
+            })
+        })
+    }
+
+    /// Numbers of packets that were reported as lost, by switch and by the last number in the book at that time.
+    fn losses(&self) -> Result<Losses> {
+        let mut losses = Losses::new();
+        for row in self.rows("losses")? {
+            let (switch, last) = text(&row, "key")?.split_once('/').context("key")?;
+            let places = losses.entry(dpid(switch)?).or_default();
+            places.insert(last.parse()?, number(&row["value"])?);
+        }
+        Ok(losses)
     }
 
     /// Stops the load, waits until everything sent is in the books, and checks that they are exact: each number of

@@ -50,6 +50,10 @@ struct Switch {
     pace: Pace,
     connected: bool,
     disconnects: u64,
+    /// Whether it reads nothing, and sends all the same.
+    deaf: bool,
+    /// Whether it lost a connection while it was deaf.
+    cut_off: bool,
 }
 
 impl Switch {
@@ -60,6 +64,8 @@ impl Switch {
             pace: Pace::Prompt,
             connected: false,
             disconnects: 0,
+            deaf: false,
+            cut_off: false,
         }
     }
 }
@@ -126,17 +132,16 @@ impl Switches {
 
     /// Lets one switch handle what it is sent in this way from now on.
     pub fn set_pace(&self, dpid: u64, pace: Pace) {
-        if let Some(switch) = self.get(dpid) {
-            lock(switch).pace = pace;
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.pace = pace;
         }
     }
 
     /// Rules of one table of a switch.
     pub fn rules(&self, dpid: u64, table: u8) -> RuleSet {
-        let Some(switch) = self.get(dpid) else {
+        let Some(switch) = self.switch(dpid) else {
             return RuleSet::new();
         };
-        let switch = lock(switch);
         let rules = switch.datapath.rules().iter();
         let rules = rules.filter(|(key, _)| key.table == table);
         rules.map(|(k, body)| (k.clone(), body.clone())).collect()
@@ -144,13 +149,8 @@ impl Switches {
 
     /// Number of flow-mods that a switch has carried out.
     pub fn flow_mods(&self, dpid: u64) -> u64 {
-        self.get(dpid)
-            .map_or(0, |switch| lock(switch).datapath.flow_mods())
-    }
-
-    fn get(&self, dpid: u64) -> Option<&Arc<Mutex<Switch>>> {
-        let at = usize::try_from(dpid.checked_sub(1)?).ok()?;
-        self.all.get(at)
+        self.switch(dpid)
+            .map_or(0, |switch| switch.datapath.flow_mods())
     }
 
     /// Lets each switch send numbered packets at this rate from now on, as if a host at the port did.
@@ -162,8 +162,7 @@ impl Switches {
 
     /// Lets one switch send numbered packets at this rate from now on.
     pub fn load_of(&self, dpid: u64, port: u32, load: Load) {
-        if let Some(switch) = self.get(dpid) {
-            let mut switch = lock(switch);
+        if let Some(mut switch) = self.switch(dpid) {
             let tally = switch.tallies.entry(port).or_default();
             tally.pace(load, Instant::now());
         }
@@ -171,11 +170,26 @@ impl Switches {
 
     /// Lets one switch send numbered packets at once. The one at the place `marked`, from 1, bears a mark.
     pub fn burst(&self, dpid: u64, port: u32, count: u64, marked: Option<u64>) {
-        let at = usize::try_from(dpid - 1).ok();
-        if let Some(switch) = at.and_then(|at| self.all.get(at)) {
-            let mut switch = lock(switch);
+        if let Some(mut switch) = self.switch(dpid) {
             switch.tallies.entry(port).or_default().burst(count, marked);
         }
+    }
+
+    /// Lets one switch read nothing from its connection from now on. Its connections are not counted any more.
+    pub fn deafen(&self, dpid: u64) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.deaf = true;
+        }
+    }
+
+    /// Whether a deaf switch has lost its connection.
+    pub fn is_cut_off(&self, dpid: u64) -> bool {
+        self.switch(dpid).is_some_and(|switch| switch.cut_off)
+    }
+
+    fn switch(&self, dpid: u64) -> Option<MutexGuard<'_, Switch>> {
+        let at = usize::try_from(dpid.checked_sub(1)?).ok()?;
+        self.all.get(at).map(|switch| lock(switch))
     }
 
     /// Packets sent and answered at one port, by datapath id.

@@ -13,21 +13,6 @@ const BATCH: u64 = 64;
 /// Batches that are sent, at most, until one was delivered as a whole: it depends on how fast the app was before.
 const ATTEMPTS: usize = 5;
 
-/// Installs a release of the ledger with this program and upgrades to it.
-fn upgrade_to(ledger: &LedgerLab, version: &str, program: &str) -> Result<()> {
-    let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
-    let dir = ledger.lab().dir().to_owned();
-    let program = bin(&format!("examples/{program}"))?;
-    let bundle = Bundle::assemble(&manifest, &program, &dir, version)?
-        .set("version", &format!("\"{version}\""))?
-        .program(&program)?;
-    let morpheus = ledger.lab().morpheus()?;
-    morpheus.morphctl(&["app", "install", bundle.path()?])?;
-    ledger.lab().upgrade("ledger", version)?;
-    morpheus.morphctl(&["commit", "app=ledger"])?;
-    Ok(())
-}
-
 fn quarantined(ledger: &LedgerLab) -> Result<Vec<Value>> {
     let list = ["events", "quarantined", "app=ledger"];
     let answer = ledger.lab().morpheus()?.morphctl(&list)?;
@@ -101,7 +86,7 @@ fn an_event_that_kills_its_app_three_times_is_quarantined_and_all_others_are_app
 {
     let ledger = LedgerLab::new(2)?;
     let morpheus = ledger.lab().morpheus()?;
-    upgrade_to(&ledger, "1.0.1", "ledger-poison")?;
+    ledger.upgrade_to("1.0.1", "ledger-poison")?;
     ledger
         .switches()
         .load(LedgerLab::PORT, Load::Window(250, 16));
@@ -146,7 +131,7 @@ fn an_event_that_kills_its_app_three_times_is_quarantined_and_all_others_are_app
     ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
 
     // A release without the defect.
-    upgrade_to(&ledger, "1.0.2", "ledger-1")?;
+    ledger.upgrade_to("1.0.2", "ledger-1")?;
     let answer = morpheus.morphctl(&["events", "retry", first])?;
     ensure!(answer["events"][0]["attempts"] == 2, "{answer}");
     let left = wait_quarantined(&ledger, 1)?;
@@ -164,7 +149,7 @@ fn an_event_that_kills_its_app_three_times_is_quarantined_and_all_others_are_app
 #[test]
 fn deaths_are_counted_across_restarts_of_morphd_and_while_there_is_none() -> Result<()> {
     let mut ledger = LedgerLab::new(1)?;
-    upgrade_to(&ledger, "1.0.1", "ledger-poison")?;
+    ledger.upgrade_to("1.0.1", "ledger-poison")?;
     let armed = ledger.lab().dir().join("armed");
     let plan = format!("morphd.suspected@{}=kill", armed.display());
     ledger
@@ -265,7 +250,7 @@ fn send_poisoned(ledger: &LedgerLab, place: u64, poison: &[u64]) -> Result<Death
 fn an_event_that_kills_its_app_is_found_anywhere_in_a_batch_and_the_others_are_applied_once()
 -> Result<()> {
     let ledger = LedgerLab::new(1)?;
-    upgrade_to(&ledger, "1.0.1", "ledger-marked")?;
+    ledger.upgrade_to("1.0.1", "ledger-marked")?;
     let mut poison = Vec::new();
     for (name, place) in [("first", 1), ("middle", BATCH / 2), ("last", BATCH)] {
         let whole = DeathPlace::from((place, BATCH));

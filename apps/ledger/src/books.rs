@@ -31,9 +31,14 @@ pub const FLOWS: Table<Dpid, (u32, u32)> = Table::new("flows");
 
 /// Further packets of a switch for each numbered one, which only tests ask for: their number, and their size in bytes.
 pub const COPIES: Table<Dpid, (u32, u32)> = Table::new("copies");
+/// Losses by switch and the last number in its book when they were told; 0: none yet.
+pub const LOSSES: Table<(Dpid, u64), u64> = Table::new("losses");
 
 /// Storage of books.
 pub trait Books: Send + 'static {
+    /// Returns the number at the end of a switch's book; 0 if that is empty.
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64;
+
     /// Writes a number to the end of a switch's book.
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>);
 }
@@ -45,6 +50,11 @@ pub struct Rows1;
 pub struct Rows2;
 
 impl Books for Rows1 {
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64 {
+        let runs = turn.get(&BOOKS, &dpid).unwrap_or_default();
+        runs.last().map_or(0, |(_, last)| *last)
+    }
+
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
         let mut runs = turn.get(&BOOKS, &dpid).unwrap_or_default();
         append(&mut runs, number);
@@ -53,6 +63,10 @@ impl Books for Rows1 {
 }
 
 impl Books for Rows2 {
+    fn last(&self, dpid: Dpid, turn: &Turn<'_>) -> u64 {
+        last_run(dpid, turn).map_or(0, |(_, row)| row.last)
+    }
+
     fn write(&self, dpid: Dpid, number: u64, turn: &mut Turn<'_>) {
         let last = last_run(dpid, turn);
         let (index, row) = match last {
@@ -129,6 +143,7 @@ impl Migration for V1ToV2 {
         new.pass(old, COUNTS.name());
         new.pass(old, FLOWS.name());
         new.pass(old, COPIES.name());
+        new.pass(old, LOSSES.name());
         for (dpid, runs) in old.of(&BOOKS)? {
             for (index, (first, last)) in (0..).zip(runs) {
                 new.put(&RUNS, &(dpid, index), &RunRow { first, last })?;
@@ -147,6 +162,7 @@ impl Migration for V1ToV2 {
         old.pass(new, COUNTS.name());
         old.pass(new, FLOWS.name());
         old.pass(new, COPIES.name());
+        old.pass(new, LOSSES.name());
         for (dpid, runs) in books {
             old.put(&BOOKS, &dpid, &runs.into_values().collect())?;
         }

@@ -5,108 +5,21 @@
 //! 2. Its number goes to the end of the switch's book. A book is a list of runs of consecutive numbers: whatever is
 //!    lost, doubled or out of order ends a run, so nothing is forgotten and a book of millions takes one row.
 //! 3. The packet goes out again by its ingress port.
-//! 4. Other events are counted, and so are packets reported as lost.
+//! 4. Other events are counted, and so are packets reported as lost: also by the place in the book where that was told.
 //! 5. A switch gets as many further rules as its row in `flows` says: `flows/DPID = [number, port]`. They match packets of ports
 //!    that it does not have. A numbered packet is followed by as many others as its switch's row in `copies` says: `copies/DPID =
 //!    [number, bytes]`.
 //!
 //! The releases differ in how they store the books (`books`): schema 1 has a row a switch, schema 2 a row a run.
 
+mod app;
 mod books;
 mod frame;
+mod slow;
 #[cfg(test)]
 mod tests;
 
-use morph_sdk::{
-    Action, App, AppError, Bytes, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
-};
-
-pub use books::{Books, COPIES, COUNTS, FLOWS, Rows1, Rows2, Run, V1ToV2, append};
+pub use app::{FLOW_PORTS, Ledger, OTHER_PORT, PORT};
+pub use books::{Books, COPIES, COUNTS, FLOWS, LOSSES, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, is_marked, number};
-
-/// Port whose packets the ledger takes.
-pub const PORT: u32 = 1;
-/// Port whose packets a second app of the same kind takes, which runs beside the ledger.
-pub const OTHER_PORT: u32 = 2;
-/// First port of the packets that the rules of `flows` match.
-pub const FLOW_PORTS: u32 = 1000;
-
-/// The ledger app, with its books stored as `B` does, for the packets of one port.
-#[derive(Debug)]
-pub struct Ledger<B> {
-    port: u32,
-    books: B,
-}
-
-impl<B: Books> Ledger<B> {
-    pub fn new(port: u32, books: B) -> Self {
-        Ledger { port, books }
-    }
-
-    fn packet_in(&self, packet: &PacketIn, turn: &mut Turn<'_>) {
-        let Some(number) = number(&packet.data) else {
-            return;
-        };
-        self.books.write(packet.dpid, number, turn);
-        let back = vec![Action::output(port::IN_PORT)];
-        let (copies, bytes) = turn.get(&COPIES, &packet.dpid).unwrap_or_default();
-        turn.packet_out(
-            packet.dpid,
-            packet.in_port,
-            back.clone(),
-            packet.data.clone(),
-        );
-        let copy = Bytes::from(vec![0; bytes as usize]);
-        for _ in 0..copies {
-            turn.packet_out(packet.dpid, packet.in_port, back.clone(), copy.clone());
-        }
-    }
-}
-
-impl<B: Books> App for Ledger<B> {
-    type Group = Dpid;
-
-    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        match event {
-            Event::PacketIn(packet) => self.packet_in(packet, turn),
-            Event::SwitchUp(switch) => count_event(switch.dpid, "up", 1, turn),
-            Event::SwitchDown(dpid) => count_event(*dpid, "down", 1, turn),
-            Event::Lost { dpid, count } => count_event(*dpid, "lost", *count, turn),
-            Event::Resync { dpid } => count_event(dpid.unwrap_or(Dpid(0)), "resync", 1, turn),
-            Event::FlowRemoved(_) | Event::PortStatus { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Dpid> {
-        match input {
-            RuleInput::Switch(dpid) => vec![*dpid],
-            RuleInput::Row(_) => input.key(&FLOWS).into_iter().collect(),
-        }
-    }
-
-    fn rules(&self, dpid: &Dpid, view: &View<'_>, rules: &mut Rules) {
-        if view.switch(*dpid).is_none() {
-            return;
-        }
-        let ours = Match::new().in_port(self.port);
-        rules.on(*dpid).priority(1).matching(ours).punt();
-        rules.on(*dpid).next();
-        let (count, port) = view.get(&FLOWS, dpid).unwrap_or_default();
-        for number in 0..count {
-            let matching = Match::new().in_port(FLOW_PORTS + number);
-            let actions = vec![Action::output(port)];
-            rules
-                .on(*dpid)
-                .priority(1)
-                .matching(matching)
-                .actions(actions);
-        }
-    }
-}
-
-fn count_event(dpid: Dpid, what: &str, count: u64, turn: &mut Turn<'_>) {
-    let key = (dpid, what.to_owned());
-    let before = turn.get(&COUNTS, &key).unwrap_or(0);
-    turn.put(&COUNTS, &key, &(before + count));
-}
+pub use slow::Slow;

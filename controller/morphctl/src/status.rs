@@ -51,7 +51,7 @@ async fn warn_of_parts(client: &mut Client) {
     }
 }
 
-/// Warns of apps in a crash loop, and of events in quarantine.
+/// Warns of apps in a crash loop or overloaded, and of events in quarantine.
 async fn warn_of_apps(client: &mut Client) {
     let Ok(Ok(reply)) = wait(&client.clone(), client.apps(AppsRequest {})).await else {
         return;
@@ -61,6 +61,12 @@ async fn warn_of_apps(client: &mut Client) {
         if !app.trouble.is_empty() {
             let trouble = printable(&app.trouble);
             warn(&format!("{name} {trouble}: see `morphctl logs app={name}`"));
+        }
+        if !app.flooding.is_empty() {
+            let switch = printable(&app.flooding);
+            warn(&format!(
+                "{name} is overloaded, and most events that were dropped are of switch {switch}: see `morphctl apps`"
+            ));
         }
         if app.quarantined != 0 {
             let count = app.quarantined;

@@ -36,7 +36,7 @@ use tonic::transport::server::Router;
 pub use listener::ListenError;
 pub use lock::RunDirError;
 
-use crate::mediator::{Input, Mediator, QUOTA, Settings};
+use crate::mediator::{Input, Mediator, QUOTA, Settings, TARGET_DELAY};
 use control::ControlService;
 use executor::Executor;
 use lock::Socket;
@@ -67,6 +67,9 @@ pub struct Options {
     pub openflow: Vec<SocketAddr>,
     /// Limit in bytes of the events kept for one app; default 64 MiB.
     pub quota: Option<usize>,
+    /// Time after which a packet-in that waits for delivery is dropped, while the app answers; default 200 ms. Zero: it
+    /// never is.
+    pub target_delay: Option<Duration>,
     /// OpenFlow role that the proxy requests from every switch.
     pub role: Role,
 }
@@ -159,6 +162,7 @@ impl Proxy {
         let settings = Settings {
             incarnation,
             quota: self.options.quota.unwrap_or(QUOTA),
+            target_delay: self.options.target_delay.unwrap_or(TARGET_DELAY),
             role: self.options.role,
         };
         let executor = Executor::new(inbox, store);

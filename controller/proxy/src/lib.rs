@@ -19,7 +19,7 @@ pub mod machine {
     pub use crate::channel::ConnectionEnd;
     pub use crate::mediator::{
         ControlReply, ControlRequest, FenceOutcome, Input, Mediator, Output, QUOTA, Refusal,
-        Settings,
+        Settings, TARGET_DELAY,
     };
     pub use crate::wire::NotOpenFlow;
 }

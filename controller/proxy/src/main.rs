@@ -54,6 +54,7 @@ fn run(args: Args) -> anyhow::Result<()> {
             node: args.node,
             openflow: args.openflow,
             quota: None,
+            target_delay: None,
             role: args.role,
         })?;
         proxy

@@ -36,7 +36,7 @@ use crate::dispatch::Apps;
 use crate::group::Group;
 use crate::pipeline::Reconciliation;
 use crate::slot::{
-    EventKind, FenceResult, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
+    EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
 };
 use crate::wire::NotOpenFlow;
 pub use control::{ControlReply, ControlRequest, Refusal};
@@ -163,12 +163,16 @@ pub struct Settings {
     pub incarnation: u64,
     /// Limit in bytes of the events kept for one app.
     pub quota: usize,
+    /// Time after which a packet-in that waits for delivery is dropped, while the app answers; zero: it never is.
+    pub target_delay: Duration,
     /// OpenFlow role requested from every switch.
     pub role: Role,
 }
 
 /// Default limit of an app's backlog in bytes: some 300 000 small packet-ins.
 pub const QUOTA: usize = 64 << 20;
+/// Default time after which a packet-in is dropped: its host will have sent it again.
+pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 
 /// One connection and its state in the mediator.
 #[derive(Debug, Clone)]

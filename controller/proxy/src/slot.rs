@@ -12,12 +12,15 @@
 //! ```
 //!
 //! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, and numbered then: as many as
-//! the app answers soon (`window`). A turn answers one or more of them, in their order. Turns pass in `Live` and `Draining`. A
+//! the app answers soon (`window`), without those that have waited for too long (`age`). A turn answers one or more of them, in their order. Turns pass in `Live` and `Draining`. A
 //! resume continues after the durable cursor.
 
+mod age;
 mod backlog;
+mod delays;
 mod event;
 mod hold;
+mod overload;
 mod rate;
 mod report;
 mod resume;
@@ -37,9 +40,12 @@ use morph_api::supervisor::{
     Detached, HoldExpired, HoldReply, ResumeReply, Resumed, hold_reply::Outcome, observation,
 };
 
+use age::{AgeLimit, waited};
 use backlog::Backlog;
+use delays::Delays;
 pub(crate) use event::{EventKind, QueuedEvent};
 use hold::Hold;
+pub(crate) use overload::OverloadChange;
 use rate::Rate;
 use suspects::Suspects;
 use turn_sizes::TurnSizes;
@@ -159,6 +165,8 @@ pub(crate) enum SlotOutput {
     /// Raise the epoch in the store, for the release named in the checkpoint.
     Fence,
     Observe(observation::What),
+    /// Log that the app loses events, or no longer does.
+    Overload(OverloadChange),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -231,6 +239,15 @@ pub(crate) struct ForwardCounters {
 /// Delay before a fence is retried while the store is unavailable.
 const FENCE_RETRY: Duration = Duration::from_secs(1);
 
+/// Limits of the events that wait for an app.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Size of all events in bytes.
+    pub(crate) quota: usize,
+    /// Longest wait of a packet-in for its delivery; zero: none.
+    pub(crate) target_delay: Duration,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     app: String,
@@ -241,15 +258,26 @@ pub(crate) struct Slot {
     events: u64,
     replayed: u64,
     turn_sizes: TurnSizes,
+    /// Number of answered events; the live instance's are in its window.
+    answered: u64,
     rate: Rate,
+    /// Times from the arrival of events to their first delivery.
+    delays: Delays,
     pub(crate) forwarded: ForwardCounters,
 }
 
 impl Slot {
     /// Creates an empty slot. Its first event is `Resync`: nothing is known of the time before this incarnation.
     /// `first` is the number of that event: 1, or the end of the app's former slot in this incarnation.
-    pub(crate) fn new(app: &str, incarnation: u64, first: u64, quota: usize, now: Instant) -> Self {
-        let mut backlog = Backlog::new(incarnation, first, quota);
+    pub(crate) fn new(
+        app: &str,
+        incarnation: u64,
+        first: u64,
+        limits: Limits,
+        now: Instant,
+    ) -> Self {
+        let limit = AgeLimit::new(limits.target_delay);
+        let mut backlog = Backlog::new(incarnation, first, limits.quota, limit);
         backlog.put_first(0, 0, EventKind::Resync { list: false });
         Slot {
             app: app.to_owned(),
@@ -260,7 +288,9 @@ impl Slot {
             events: 1,
             replayed: 0,
             turn_sizes: TurnSizes::default(),
+            answered: 0,
             rate: Rate::new(now),
+            delays: Delays::new(now),
             forwarded: ForwardCounters::default(),
         }
     }
@@ -300,16 +330,20 @@ impl Slot {
             SlotInput::Retry(retry) => self.retry(retry, now, out),
             SlotInput::Timer => self.timer(now, out),
         }
+        let change = self.backlog.overload.change(now);
+        out.extend(change.map(SlotOutput::Overload));
     }
 
     /// Returns the time at which `Timer` is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match &self.state {
+        let state = match &self.state {
             SlotState::Empty { .. } | SlotState::Live(_) => None,
             SlotState::Draining(_, hold) => Some(hold.until.min(hold.quiesce_until)),
             SlotState::Held(hold) => Some(hold.until),
             SlotState::Fencing { retry, .. } => *retry,
-        }
+        };
+        let overload = self.backlog.overload.next_deadline();
+        [state, overload].into_iter().flatten().min()
     }
 
     /// Decides whether a turn may pass.
@@ -391,9 +425,9 @@ impl Slot {
     }
 
     /// Queues a listed switch, without counting it as a new event.
-    pub(crate) fn append_listed_switch(&mut self, channel: u32, dpid: u64) {
+    pub(crate) fn append_listed_switch(&mut self, channel: u32, dpid: u64, now: Instant) {
         self.backlog
-            .append_marker(channel, dpid, EventKind::SwitchUp);
+            .append_marker(channel, dpid, EventKind::SwitchUp, now);
     }
 
     /// Delivers events as long as there are some and the window takes them.
@@ -407,11 +441,14 @@ impl Slot {
             return false;
         };
         let n = live.window.next().max(self.backlog.first());
+        if live.gate.is_some() || n < self.backlog.next() || self.suspects.any() {
+            self.backlog.pause(now);
+        }
         let accepted = self.backlog.get(n).is_some_and(|queued| queued.accepted);
         if self.suspects.must_wait(n, self.backlog.first()) || !live.window.takes(accepted) {
             return false;
         }
-        if n == self.backlog.next() && self.backlog.number_next().is_none() {
+        if n == self.backlog.next() && self.backlog.number_next(now).is_none() {
             return false;
         }
         let Some(queued) = self.backlog.get_mut(n) else {
@@ -428,6 +465,9 @@ impl Slot {
         }
         let replayed = std::mem::replace(&mut queued.delivered, true);
         self.replayed += u64::from(replayed);
+        if !replayed && queued.arrived.is_some() {
+            self.delays.count(waited(queued.arrived, now), now);
+        }
         out.push(SlotOutput::Deliver {
             session: live.session,
             n,
@@ -469,12 +509,15 @@ impl Slot {
             _ => return,
         };
         if let Some(seq) = turn.event {
+            if live.window.silence(now) > self.backlog.target() {
+                self.backlog.pause(now);
+            }
             let answered = live.window.unanswered().start..=seq.n;
             self.turn_sizes.count(answered.clone().count() as u64);
             let costs = answered
                 .filter_map(|n| self.backlog.get(n))
                 .map(QueuedEvent::cost);
-            live.window.answer(seq.n, costs.sum(), now);
+            self.answered += live.window.answer(seq.n, costs.sum(), now);
         }
         out.push(SlotOutput::Send {
             session,

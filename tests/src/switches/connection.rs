@@ -71,7 +71,8 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
             switch.datapath.disconnected();
             // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
-                switch.disconnects += 1;
+                switch.disconnects += u64::from(!switch.deaf);
+                switch.cut_off |= switch.deaf;
             }
         }
         tokio::time::sleep(RECONNECT).await;
@@ -89,7 +90,8 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
     let mut received = Instant::now();
     let mut probed = false;
     loop {
-        let reads = follow_pace(switch, &mut unsent);
+        let deaf = lock(switch).deaf;
+        let reads = follow_pace(switch, &mut unsent) && !deaf;
         tokio::select! {
             read = input.read_buf(&mut unread), if reads => {
                 if read.unwrap_or(0) == 0 {
@@ -109,6 +111,10 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
                     received = Instant::now();
                 }
                 let silent = received.elapsed();
+                if deaf {
+                    send_due(switch, &mut unsent);
+                    continue;
+                }
                 if silent > PROBE && !probed {
                     probed = true;
                     Message::EchoRequest(Bytes::new()).encode_into(0, &mut unsent);

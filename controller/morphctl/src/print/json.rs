@@ -84,7 +84,8 @@ macro_rules! objects {
 objects! {
     App {
         name, id, release, status, epoch, pid, backlog, rate, restarts, lost, events, flow_mods, group_mods, meter_mods,
-        packet_outs, instance, quarantined, trouble, packet_outs_dropped,
+        packet_outs, instance, quarantined, trouble, packet_outs_dropped, answered, too_old, delay_p50_us, delay_p99_us,
+        target_delay_us, flooding, flooding_percent,
     }
     Release { app, version, status, digest, schema, installed_unix_ms }
     UpgradeStatus {

@@ -70,6 +70,14 @@ fn handover(us: u64) -> String {
     }
 }
 
+/// Names the switch that floods an overloaded app, and its part of the packet-ins that wait.
+fn flooded_by(app: &App) -> String {
+    match app.flooding.as_str() {
+        "" => String::new(),
+        dpid => format!("{dpid}({}%)", app.flooding_percent),
+    }
+}
+
 /// Formats the types of a table as one word.
 fn types(table: Option<&TableShape>) -> String {
     let types = table.map(|table| format!("{}->{}", table.key, table.value));
@@ -111,7 +119,9 @@ tables! {
     App = |app| {
         "NAME": app.name, "RELEASE": app.release, "STATUS": app.status, ">EPOCH": app.epoch,
         ">PID": nonzero(app.pid.into()), ">BACKLOG": app.backlog, ">RATE": format!("{:.1}", app.rate),
-        ">QUARANTINED": app.quarantined, "TROUBLE": app.trouble,
+        ">ANSWERED": app.answered, ">DROPPED": app.lost, ">P50_MS": milliseconds(app.delay_p50_us),
+        ">P99_MS": milliseconds(app.delay_p99_us), "FLOODED_BY": flooded_by(app), ">QUARANTINED": app.quarantined,
+        "TROUBLE": app.trouble,
     }
     Release = |release| {
         "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,

@@ -151,6 +151,14 @@ fn app() -> App {
         pid: 4242,
         rate: 12.34,
         instance: "9".into(),
+        lost: 5,
+        answered: 1234,
+        too_old: 4,
+        delay_p50_us: 1500,
+        delay_p99_us: 240_000,
+        target_delay_us: 200_000,
+        flooding: "0000000000000007".into(),
+        flooding_percent: 94,
         ..App::default()
     }
 }

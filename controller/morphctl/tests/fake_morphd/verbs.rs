@@ -35,16 +35,18 @@ fn apps() {
     assert_eq!(
         table(&fake, "apps"),
         [
-            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE QUARANTINED TROUBLE",
-            "router 1.0.0 running 4 4242 0 12.3 0 -",
-            "topology - failed 0 - 0 0.0 0 1.1.0 kept dying",
+            "NAME RELEASE STATUS EPOCH PID BACKLOG RATE ANSWERED DROPPED P50_MS P99_MS FLOODED_BY QUARANTINED TROUBLE",
+            "router 1.0.0 running 4 4242 0 12.3 1234 5 1.500 240.000 0000000000000007(94%) 0 -",
+            "topology - failed 0 - 0 0.0 0 0 0.000 0.000 - 0 1.1.0 kept dying",
         ]
     );
     let apps = object(&fake, "apps");
     let router = json!({
         "name": "router", "id": 3, "release": "1.0.0", "status": "running", "epoch": 4, "pid": 4242, "backlog": 0,
-        "rate": 12.34, "restarts": 0, "lost": 0, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
-        "packet_outs": 0, "instance": "9", "quarantined": 0, "trouble": "",
+        "rate": 12.34, "restarts": 0, "lost": 5, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
+        "packet_outs": 0, "instance": "9", "quarantined": 0, "trouble": "", "answered": 1234, "too_old": 4,
+        "delay_p50_us": 1500, "delay_p99_us": 240_000, "target_delay_us": 200_000, "flooding": "0000000000000007",
+        "flooding_percent": 94,
     });
     assert_eq!(apps["apps"][0], router);
     assert_eq!(apps.as_object().map(serde_json::Map::len), Some(1));
@@ -93,7 +95,7 @@ fn app_start_stop_remove() {
     let fake = FakeMorphd::start();
     assert_eq!(
         table(&fake, "app start router@1.0.0")[1],
-        "router 1.0.0 running 4 4242 0 12.3 0 -"
+        "router 1.0.0 running 4 4242 0 12.3 1234 5 1.500 240.000 0000000000000007(94%) 0 -"
     );
     assert_eq!(
         fake.last_request(),
@@ -232,7 +234,8 @@ fn status() {
         (result.code, result.err.as_str()),
         (
             0,
-            "morphctl: topology 1.1.0 kept dying: see `morphctl logs app=topology`\n"
+            "morphctl: router is overloaded, and most events that were dropped are of switch 0000000000000007: see `morphctl apps`\n\
+             morphctl: topology 1.1.0 kept dying: see `morphctl logs app=topology`\n"
         ),
     );
     assert_eq!(

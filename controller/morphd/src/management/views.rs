@@ -19,6 +19,7 @@ const BLOCKED: u32 = 2;
 
 pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
     let slot = slot.cloned().unwrap_or_default();
+    let flood = slot.flood.unwrap_or_default();
     App {
         name: view.name,
         id: u32::from(view.id),
@@ -39,6 +40,15 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         instance: view.instance,
         quarantined: view.quarantined,
         trouble: view.trouble,
+        answered: slot.answered_total,
+        too_old: slot.too_old,
+        delay_p50_us: slot.delay_p50_us,
+        delay_p99_us: slot.delay_p99_us,
+        target_delay_us: slot.target_delay_us,
+        flooding: slot
+            .flood
+            .map_or_else(String::new, |_| Dpid(flood.dpid).to_string()),
+        flooding_percent: flood.percent,
     }
 }
 

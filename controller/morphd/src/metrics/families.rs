@@ -123,7 +123,7 @@ impl Readings {
             return;
         };
         type Of = fn(&Slot) -> u64;
-        let figures: [(&str, &str, &str, Of); 8] = [
+        let figures: [(&str, &str, &str, Of); 11] = [
             (
                 "morpheus_slot_held",
                 "gauge",
@@ -151,8 +151,26 @@ impl Readings {
             (
                 "morpheus_events_lost_total",
                 "counter",
-                "Events that were dropped because the backlog was full.",
+                "Events that were dropped, because they had waited for too long or the backlog was full.",
                 |s| s.lost,
+            ),
+            (
+                "morpheus_events_too_old_total",
+                "counter",
+                "Packet-ins that were dropped because they had waited for too long.",
+                |s| s.too_old,
+            ),
+            (
+                "morpheus_events_answered_total",
+                "counter",
+                "Events that the app has answered, since the proxy's start.",
+                |s| s.answered_total,
+            ),
+            (
+                "morpheus_overloaded",
+                "gauge",
+                "1 if the app lost events within the last seconds.",
+                |s| u64::from(s.flood.is_some()),
             ),
             (
                 "morpheus_events_replayed_total",
@@ -180,6 +198,7 @@ impl Readings {
             }
         }
         turn_sizes::add(page, slots);
+        self.delays(slots, page);
         let commands = "morpheus_commands_total";
         page.family(
             commands,
@@ -195,6 +214,43 @@ impl Readings {
             ] {
                 page.sample(commands, &[("app", &slot.app), ("kind", kind)], count);
             }
+        }
+    }
+
+    fn delays(&self, slots: &[Slot], page: &mut Page) {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let delay = "morpheus_event_delay_seconds";
+        page.family(
+            delay,
+            "gauge",
+            "Time from the arrival of an event to its delivery, over the last five seconds.",
+        );
+        for slot in slots {
+            for (quantile, us) in [("0.5", slot.delay_p50_us), ("0.99", slot.delay_p99_us)] {
+                let labels = [("app", slot.app.as_str()), ("quantile", quantile)];
+                page.sample(delay, &labels, seconds(us));
+            }
+        }
+        let target = "morpheus_event_delay_target_seconds";
+        page.family(
+            target,
+            "gauge",
+            "Time after which a packet-in that waits is dropped; 0: never.",
+        );
+        for slot in slots {
+            let labels = [("app", slot.app.as_str())];
+            page.sample(target, &labels, seconds(slot.target_delay_us));
+        }
+        let flooding = "morpheus_flooding_switch_ratio";
+        page.family(
+            flooding,
+            "gauge",
+            "Switch that lost most events of an overloaded app, and its part of the packet-ins that wait.",
+        );
+        for (slot, flood) in slots.iter().filter_map(|slot| Some((slot, slot.flood?))) {
+            let dpid = Dpid(flood.dpid).to_string();
+            let labels = [("app", slot.app.as_str()), ("dpid", &dpid)];
+            page.sample(flooding, &labels, f64::from(flood.percent) / 100.0);
         }
     }
 
@@ -381,6 +437,8 @@ impl Readings {
 
 #[cfg(test)]
 mod tests {
+    use morph_api::supervisor::Flood;
+
     use super::*;
 
     #[test]
@@ -389,6 +447,12 @@ mod tests {
             slots: Some(vec![Slot {
                 app: "router".into(),
                 lost: 3,
+                answered_total: 8,
+                delay_p99_us: 250_000,
+                flood: Some(Flood {
+                    dpid: 0x2a,
+                    percent: 94,
+                }),
                 ..Slot::default()
             }]),
             switches: Some(vec![Switch {
@@ -410,6 +474,10 @@ mod tests {
         let page = readings.page();
         for line in [
             "morpheus_events_lost_total{app=\"router\"} 3",
+            "morpheus_events_answered_total{app=\"router\"} 8",
+            "morpheus_overloaded{app=\"router\"} 1",
+            "morpheus_event_delay_seconds{app=\"router\",quantile=\"0.99\"} 0.25",
+            "morpheus_flooding_switch_ratio{app=\"router\",dpid=\"000000000000002a\"} 0.94",
             "morpheus_switch_info{dpid=\"000000000000002a\",wire_version=\"0\",role=\"equal\"} 1",
             "morpheus_handover_seconds_bucket{app=\"router\",le=\"0.001\"} 1",
             "morpheus_handover_seconds_bucket{app=\"router\",le=\"10\"} 2",

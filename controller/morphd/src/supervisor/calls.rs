@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use morph_api::fail;
 use morph_api::management::Step;
@@ -49,18 +50,16 @@ struct Parties {
     store: Client,
     records: Arc<Records>,
     proxy: Proxy,
-    node: String,
 }
 
 impl Calls {
-    pub(super) fn new(store: Client, proxy: Proxy, node: &str) -> Self {
+    pub(super) fn new(store: Client, proxy: Proxy) -> Self {
         let records = Arc::new(Records::new(store.clone()));
         Calls {
             parties: Parties {
                 store,
                 records,
                 proxy,
-                node: node.to_owned(),
             },
             tasks: HashMap::new(),
         }
@@ -342,17 +341,13 @@ impl Parties {
         })
     }
 
-    /// Samples backlog and cursor. Without an answer of the store there is no sample: nothing can be said against the app.
+    /// Samples how an app answers. While the store does not answer there is no sample: nothing can be said against the app.
     async fn sample(&self, app: &str) -> Option<Load> {
         let slots = self.proxy.slots().await.ok()?.slots;
-        let status = self.store.status().await.ok()?;
+        self.store.status().await.ok()?;
         let slot = slots.into_iter().find(|slot| slot.app == app)?;
-        let mut checkpoints = status.checkpoints.into_iter();
-        let checkpoint = checkpoints.find(|c| c.app == app && c.node == self.node)?;
-        let cursor = checkpoint.cursor.unwrap_or_default();
         Some(Load {
-            backlog: slot.backlog,
-            cursor: (cursor.incarnation, cursor.n),
+            silent: Duration::from_micros(slot.silent_us),
             answers: AnswerTimes {
                 count: slot.answered,
                 us: slot.answer_us,

@@ -60,7 +60,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Supervisor> {
         node: settings.node.clone(),
         probation: settings.probation,
     };
-    let calls = Calls::new(ready.store, ready.proxy, &settings.node);
+    let calls = Calls::new(ready.store, ready.proxy);
     let mut supervisor = Supervisor {
         calls,
         inbox: ready.inbox,

@@ -127,15 +127,14 @@ impl Mediator {
             .collect::<Vec<_>>()
         {
             let first = self.removed.get(&app.id).copied().unwrap_or(1);
-            let slot = Slot::new(
-                &app.name,
-                self.settings.incarnation,
-                first,
-                self.settings.quota,
-                now,
-            );
+            let limits = Limits {
+                quota: self.settings.quota,
+                target_delay: self.settings.target_delay,
+            };
+            let incarnation = self.settings.incarnation;
+            let slot = Slot::new(&app.name, incarnation, first, limits, now);
             self.slots.insert(app.id, slot);
-            self.list_switches(app.id);
+            self.list_switches(app.id, now);
         }
         self.apps = Some(apps);
         let table = self.one_table();

@@ -61,7 +61,7 @@ impl Mediator {
         self.feed_slot(app, SlotInput::Retry(retry), now, out);
         if let (true, Some(conn), Some(slot)) = (resync, conn, self.slots.get_mut(&app)) {
             // The app compares its stored state of the switch with this event.
-            slot.append_listed_switch(conn, dpid);
+            slot.append_listed_switch(conn, dpid, now);
         }
         None
     }

@@ -5,10 +5,12 @@ use morph_api::PROTOCOL;
 use morph_api::Records;
 use morph_api::session::{self, Pipeline, SwitchUp, Welcome, event, to_app};
 use morph_api::supervisor::{Attached, InstanceReport, SessionRefused, observation};
+use morph_openflow::Dpid;
 
 use super::session::ChannelSnapshot;
 use super::*;
 use crate::dispatch::PipelineApp;
+use crate::slot::OverloadChange;
 
 /// Limit of open sessions: two or three an app, and some without a hello.
 const SESSIONS: usize = 1024;
@@ -246,7 +248,7 @@ impl Mediator {
                     alone,
                 } => self.deliver(app, session, n, replayed, alone, now),
                 SlotOutput::Sync { session } => self.sync(session),
-                SlotOutput::ListSwitches => self.list_switches(app),
+                SlotOutput::ListSwitches => self.list_switches(app, now),
                 SlotOutput::JudgeGatedTurn { session } => self.judge_gated_turn(session, app, now, out),
                 SlotOutput::Reply { ticket, reply } => out.push(Output::Reply {
                     ticket,
@@ -263,9 +265,29 @@ impl Mediator {
                     }
                     self.observe(out, || what);
                 }
+                SlotOutput::Overload(change) => self.log_overload(app, change),
             }
         }
         self.slot_outputs = outputs;
+    }
+
+    fn log_overload(&self, app: u8, change: OverloadChange) {
+        let app = self.app_name(app).unwrap_or_default();
+        match change {
+            OverloadChange::Began { dpid } => {
+                let switch = Dpid(dpid);
+                tracing::warn!(%app, %switch, "overloaded: events of this switch are dropped, see `morphctl apps`");
+            }
+            OverloadChange::Ended {
+                dpid,
+                of_it,
+                lost,
+                took,
+            } => {
+                let (switch, seconds) = (Dpid(dpid), took.as_secs());
+                tracing::info!(%app, %switch, "no longer overloaded: {lost} events were dropped in {seconds} s, {of_it} of them of this switch");
+            }
+        }
     }
 
     pub(super) fn app_name(&self, app: u8) -> Option<String> {
@@ -366,7 +388,7 @@ impl Mediator {
     }
 
     /// Queues a `SwitchUp` for every connected switch.
-    pub(super) fn list_switches(&mut self, app: u8) {
+    pub(super) fn list_switches(&mut self, app: u8, now: Instant) {
         let mut connected: Vec<(u32, u64)> = self
             .switches
             .iter()
@@ -376,7 +398,7 @@ impl Mediator {
         connected.sort_unstable();
         if let Some(slot) = self.slots.get_mut(&app) {
             for (conn, dpid) in connected {
-                slot.append_listed_switch(conn, dpid);
+                slot.append_listed_switch(conn, dpid, now);
             }
         }
     }

@@ -44,6 +44,7 @@ impl Bench {
         let settings = Settings {
             incarnation: 3,
             quota,
+            target_delay: TARGET_DELAY,
             role: Role::Equal,
         };
         let mut bench = Bench {

@@ -2,13 +2,16 @@
 //!
 //! A waiting event gets its number when its turn to be delivered comes. From then on its place is fixed: after a hold, a crash
 //! or a fence the numbered events are delivered again in their order, before any that wait, and none of them is dropped.
+//! Packet-ins that wait are dropped when they are too old ([`AgeLimit`]), and beyond the quota.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use morph_api::store::Seq;
 
+use super::age::AgeLimit;
 use super::event::{EventKind, QueuedEvent};
+use super::overload::Overload;
 use super::waiting::WaitingEvents;
 
 #[derive(Debug, Clone)]
@@ -22,18 +25,23 @@ pub(crate) struct Backlog {
     waiting: WaitingEvents,
     quota: usize,
     lost: u64,
+    /// Those of the lost ones that were too old.
+    too_old: u64,
+    pub(super) overload: Overload,
 }
 
 impl Backlog {
-    pub(crate) fn new(incarnation: u64, first: u64, quota: usize) -> Self {
+    pub(crate) fn new(incarnation: u64, first: u64, quota: usize, limit: AgeLimit) -> Self {
         Backlog {
             incarnation,
             first,
             numbered: VecDeque::new(),
             bytes: 0,
-            waiting: WaitingEvents::default(),
+            waiting: WaitingEvents::new(limit),
             quota,
             lost: 0,
+            too_old: 0,
+            overload: Overload::default(),
         }
     }
 
@@ -45,41 +53,53 @@ impl Backlog {
         };
         let cost = event.cost();
         match event.what {
-            EventKind::PacketIn(_) if !self.make_room(cost) => {
-                self.lost += 1;
-                self.waiting.lose(channel, dpid);
+            EventKind::PacketIn(_) if !self.make_room(cost, now) => {
+                self.lose(dpid, 1, now);
+                self.waiting.lose(channel, dpid, now);
             }
-            EventKind::Message(_) if !self.make_room(cost) => {
-                self.lost += 1;
-                self.waiting.resync(channel, dpid);
+            EventKind::Message(_) if !self.make_room(cost, now) => {
+                self.lose(dpid, 1, now);
+                self.waiting.resync(channel, dpid, now);
             }
             EventKind::SwitchUp | EventKind::SwitchDown if self.bytes() + cost > 2 * self.quota => {
-                self.lost += 1;
-                self.waiting.resync_all();
+                self.lose(dpid, 1, now);
+                self.waiting.resync_all(now);
             }
             EventKind::PacketIn(_)
             | EventKind::Message(_)
             | EventKind::SwitchUp
             | EventKind::SwitchDown
             | EventKind::Lost(_)
-            | EventKind::Resync { .. } => self.waiting.push(event),
+            | EventKind::Resync { .. } => self.waiting.push(event, now),
         }
     }
 
     /// Drops packet-ins that wait until there is room for a message. Returns whether there is.
-    fn make_room(&mut self, cost: usize) -> bool {
+    fn make_room(&mut self, cost: usize, now: Instant) -> bool {
         while self.bytes() + cost > self.quota {
-            if !self.waiting.shed() {
+            let Some(dpid) = self.waiting.shed(now) else {
                 return false;
-            }
-            self.lost += 1;
+            };
+            self.lose(dpid, 1, now);
         }
         true
     }
 
+    /// Counts dropped or merged events of a switch.
+    fn lose(&mut self, dpid: u64, count: u64, now: Instant) {
+        self.lost += count;
+        self.overload.lose(dpid, count, now);
+    }
+
+    /// Notes that the waiting events had to wait until now, for another reason than their number.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.waiting.pause(now);
+    }
+
     /// Queues an event regardless of the quota; for markers and lists of switches, which are few.
-    pub(crate) fn append_marker(&mut self, channel: u32, dpid: u64, what: EventKind) {
-        self.waiting.push(QueuedEvent::new(channel, dpid, what));
+    pub(crate) fn append_marker(&mut self, channel: u32, dpid: u64, what: EventKind, now: Instant) {
+        self.waiting
+            .push(QueuedEvent::new(channel, dpid, what), now);
     }
 
     /// Numbers an event that is delivered before all that wait, regardless of the quota. Returns its number.
@@ -87,9 +107,16 @@ impl Backlog {
         self.number(QueuedEvent::new(channel, dpid, what))
     }
 
-    /// Numbers the waiting event whose turn it is, if one waits.
-    pub(crate) fn number_next(&mut self) -> Option<u64> {
-        let event = self.waiting.pop()?;
+    /// Numbers the waiting event whose turn it is, if one waits, or a `Lost` in the place of packet-ins that are too old.
+    pub(crate) fn number_next(&mut self, now: Instant) -> Option<u64> {
+        let event = match self.waiting.drop_old(now) {
+            Some((told, count)) => {
+                self.too_old += count;
+                self.lose(told.dpid, count, now);
+                told
+            }
+            None => self.waiting.pop(now)?,
+        };
         Some(self.number(event))
     }
 
@@ -159,6 +186,23 @@ impl Backlog {
     /// Counts the events dropped or merged.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Counts the packet-ins that were dropped because they had waited for too long.
+    pub(crate) fn too_old(&self) -> u64 {
+        self.too_old
+    }
+
+    /// Returns the longest wait of a packet-in; zero if none is too long.
+    pub(crate) fn target(&self) -> Duration {
+        self.waiting.limit().target()
+    }
+
+    /// Returns the switch that has lost most events, while the app is overloaded, and its part of the waiting packet-ins in
+    /// percent.
+    pub(crate) fn flooding(&self) -> Option<(u64, usize)> {
+        let dpid = self.overload.flooding()?;
+        Some((dpid, self.waiting.percent(dpid)))
     }
 
     /// Counts the events that were delivered before.

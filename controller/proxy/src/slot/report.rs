@@ -1,5 +1,7 @@
 //! Properties of a slot for reports and for the mediator.
 
+use morph_api::supervisor::Flood;
+
 use super::*;
 
 impl Slot {
@@ -59,6 +61,19 @@ impl Slot {
             SlotState::Live(live) => live.gate.is_some(),
             SlotState::Empty { .. } => false,
         };
+        let [delay_p50_us, delay_p99_us] = self.delays.percentiles([50, 99], now);
+        let silence = match &self.state {
+            SlotState::Live(live) if live.gate.is_none() => live.window.silence(now),
+            SlotState::Live(_)
+            | SlotState::Draining(..)
+            | SlotState::Empty { .. }
+            | SlotState::Held(_)
+            | SlotState::Fencing { .. } => Duration::ZERO,
+        };
+        let flood = self.backlog.flooding().map(|(dpid, percent)| Flood {
+            dpid,
+            percent: percent as u32,
+        });
         let (answered, answer_us) = match &self.state {
             SlotState::Live(live) | SlotState::Draining(live, _) => live.window.answers(),
             SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => (0, 0),
@@ -84,6 +99,13 @@ impl Slot {
             replayed: self.replayed,
             rate: self.rate.per_second(now),
             turn_sizes: Some(self.turn_sizes.report()),
+            answered_total: self.answered,
+            too_old: self.backlog.too_old(),
+            delay_p50_us,
+            delay_p99_us,
+            target_delay_us: self.backlog.target().as_micros() as u64,
+            silent_us: silence.as_micros() as u64,
+            flood,
         }
     }
 }

@@ -31,7 +31,7 @@ impl Slot {
             turn: plan.turn,
         });
         let answered = ticket.filter(|_| gate.is_none());
-        self.go_live(plan, gate, out);
+        self.go_live(plan, gate, now, out);
         if let Some(ticket) = answered {
             let reply = SlotReply::Resume(reply);
             out.push(SlotOutput::Reply { ticket, reply });
@@ -114,9 +114,16 @@ impl Slot {
         }
     }
 
-    fn go_live(&mut self, plan: ResumePlan, gate: Option<Gate>, out: &mut Vec<SlotOutput>) {
+    fn go_live(
+        &mut self,
+        plan: ResumePlan,
+        gate: Option<Gate>,
+        now: Instant,
+        out: &mut Vec<SlotOutput>,
+    ) {
         let session = plan.session;
         self.epoch = plan.epoch;
+        self.backlog.pause(now);
         out.push(SlotOutput::Sync { session });
         out.push(SlotOutput::Send {
             session,

@@ -38,21 +38,32 @@ impl<K: Copy + Ord> Shares<K> {
         }
     }
 
-    fn amount(&self, key: K) -> usize {
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn amount(&self, key: K) -> usize {
         self.amounts.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Returns whether an amount is no less than the mean.
+    pub(super) fn is_large(&self, key: K) -> bool {
+        let amount = self.amount(key).saturating_mul(self.amounts.len());
+        amount > 0 && amount >= self.total
+    }
+
+    /// Returns the key with the largest amount, and this. Looks at all keys.
+    pub(super) fn largest(&self) -> Option<(K, usize)> {
+        let largest = self.amounts.iter().max_by_key(|(_, amount)| **amount);
+        largest.map(|(key, amount)| (*key, *amount))
     }
 
     /// Returns the key with the largest amount, or the one that was it and still has no less than the mean. So not
     /// every call looks at all keys.
     pub(super) fn large(&mut self) -> Option<K> {
-        let (count, total) = (self.amounts.len(), self.total);
-        let is_large = |key: &K| total > 0 && self.amount(*key).saturating_mul(count) >= total;
-        let large = self.large.filter(is_large).or_else(|| {
-            let largest = self.amounts.iter().max_by_key(|(_, amount)| **amount);
-            largest.map(|(key, _)| *key)
-        });
-        self.large = large;
-        large
+        let large = self.large.filter(|key| self.is_large(*key));
+        self.large = large.or_else(|| self.largest().map(|(key, _)| key));
+        self.large
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the slot by tables of inputs: outputs and their order.
 
 mod batches;
+mod overload;
 mod suspects;
 
 use bytes::Bytes;
@@ -27,7 +28,11 @@ fn seq(n: u64) -> Seq {
 impl Bench {
     fn new(quota: usize) -> Self {
         let now = Instant::now();
-        let slot = Slot::new("router", INCARNATION, 1, quota, now);
+        let limits = Limits {
+            quota,
+            target_delay: Duration::from_millis(200),
+        };
+        let slot = Slot::new("router", INCARNATION, 1, limits, now);
         Bench { slot, now }
     }
 
@@ -169,7 +174,7 @@ fn text(output: &SlotOutput) -> Option<String> {
         SlotOutput::Observe(observation::What::HoldExpired(expired)) => {
             format!("expired {} {}", expired.epoch, expired.instance)
         }
-        SlotOutput::Observe(_) => return None,
+        SlotOutput::Observe(_) | SlotOutput::Overload(_) => return None,
     })
 }
 
@@ -498,7 +503,7 @@ fn switches_are_listed_when_their_resync_is_delivered() {
         what: EventKind::SwitchDown,
     };
     assert_eq!(bench.put(gone), ["list", "1: event 2"]);
-    bench.slot.append_listed_switch(3, 1);
+    bench.slot.append_listed_switch(3, 1, bench.now);
     assert_eq!(bench.answer(1, 2), ["1: accepted 2", "1: event 3"]);
     assert_eq!(bench.slot.queued(3).unwrap().0.what, EventKind::SwitchUp);
 }

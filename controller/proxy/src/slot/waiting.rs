@@ -4,19 +4,28 @@
 //! that floods delays nobody but itself. The order of a switch's own events is kept. An event of no switch (a `Resync` of
 //! all) comes after everything that was queued before it, and before everything that came later.
 //!
+//! Once the head of a queue has waited for too long, the packet-ins at the head that are too old are dropped, and a `Lost`
+//! is delivered in their place ([`AgeLimit`] decides). A port with few packet-ins loses none, and each port keeps the last one.
+//!
 //! Above the quota one of the longest queues loses its oldest packet-in, of one of its ports with the most, and a `Lost` in
 //! its place counts it. Where no packet-in is left, port-status and flow-removed merge into a `Resync` of their switch; above twice
 //! the quota, connects and disconnects of switches merge into a `Resync` of all.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use morph_openflow::v13::PacketInView;
 
+use super::age::{AgeLimit, QueueAge};
 use super::event::{EventKind, QueuedEvent};
 use super::shares::Shares;
 
-#[derive(Debug, Clone, Default)]
+/// Most packet-ins that are dropped by age before something is delivered; bounds the time of one delivery.
+const DROPPED_AT_ONCE: u64 = 1000;
+
+#[derive(Debug, Clone)]
 pub(super) struct WaitingEvents {
+    limit: AgeLimit,
     /// Sections that end with an event of no switch, oldest first.
     closed: VecDeque<Section>,
     /// Events behind the last one of no switch.
@@ -38,8 +47,9 @@ struct Section {
 }
 
 /// Events of one switch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct SwitchQueue {
+    age: QueueAge,
     /// Events by place, oldest first, with the ingress port of a packet-in.
     events: BTreeMap<u64, (QueuedEvent, Option<u32>)>,
     /// Place of the next event.
@@ -54,7 +64,42 @@ struct SwitchQueue {
     resync: Option<u64>,
 }
 
+/// Packet-ins that were dropped from the head of a queue.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// Channel of the last one.
+    channel: u32,
+    count: u64,
+    bytes: usize,
+}
+
 impl WaitingEvents {
+    pub(super) fn new(limit: AgeLimit) -> Self {
+        WaitingEvents {
+            limit,
+            closed: VecDeque::new(),
+            last: Section::default(),
+            packet_ins: Shares::default(),
+            len: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn limit(&self) -> &AgeLimit {
+        &self.limit
+    }
+
+    /// Notes that the waiting events had to wait until now, for another reason than their number.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.limit.pause(self.len, now);
+    }
+
+    /// Returns the part of the waiting packet-ins that are of this switch, in percent of their bytes.
+    pub(super) fn percent(&self, dpid: u64) -> usize {
+        let all = self.packet_ins.total().max(1);
+        self.packet_ins.amount(dpid) * 100 / all
+    }
+
     /// Returns the number of waiting events.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -66,7 +111,7 @@ impl WaitingEvents {
     }
 
     /// Queues an event behind those of its switch.
-    pub(super) fn push(&mut self, event: QueuedEvent) {
+    pub(super) fn push(&mut self, event: QueuedEvent, now: Instant) {
         self.count(&event);
         if let EventKind::PacketIn(_) = event.what {
             self.packet_ins.add(event.dpid, event.cost());
@@ -75,15 +120,51 @@ impl WaitingEvents {
             self.last.end = Some(event);
             self.closed.push_back(std::mem::take(&mut self.last));
         } else {
-            self.last.push(event);
+            let age = match self.closed.is_empty() {
+                true => AgeLimit::in_time(now),
+                // Earlier events of the switch may wait before the one of no switch.
+                false => AgeLimit::behind(),
+            };
+            self.last.push(event, age);
+        }
+        if self.limit.is_overload(self.len) {
+            self.end_catch_up(now);
         }
     }
 
-    /// Takes the next event in turn.
-    pub(super) fn pop(&mut self) -> Option<QueuedEvent> {
+    /// No longer waits for the app to catch up with a long queue.
+    fn end_catch_up(&mut self, now: Instant) {
+        if let Some(dpid) = self.packet_ins.large() {
+            let queues = self.queues_of(dpid);
+            queues.for_each(|queue| AgeLimit::end_catch_up(&mut queue.age, now));
+        }
+    }
+
+    /// Drops the packet-ins that are too old at the head of the queue whose turn it is. Returns the `Lost` to deliver in
+    /// their place, which counts them.
+    pub(super) fn drop_old(&mut self, now: Instant) -> Option<(QueuedEvent, u64)> {
+        if self.len < 2 {
+            // A port keeps its last packet-in.
+            return None;
+        }
+        let first = self.closed.front_mut().unwrap_or(&mut self.last);
+        let dpid = *first.turns.front()?;
+        let queue = first.queues.get_mut(&dpid)?;
+        let dropped = queue.drop_old(&self.limit, now)?;
+        self.packet_ins.subtract(dpid, dropped.bytes);
+        self.bytes -= dropped.bytes;
+        self.len -= dropped.count as usize;
+        // The turn remains with the switch: a packet-in follows its Lost.
+        let what = EventKind::Lost(dropped.count);
+        let lost = QueuedEvent::new(dropped.channel, dpid, what);
+        Some((lost, dropped.count))
+    }
+
+    /// Takes the next event in turn, however old.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<QueuedEvent> {
         let event = match self.closed.front_mut() {
-            None => self.last.pop()?,
-            Some(first) => match first.pop() {
+            None => self.last.pop(&self.limit, now)?,
+            Some(first) => match first.pop(&self.limit, now) {
                 Some(event) => event,
                 None => self.closed.pop_front()?.end?,
             },
@@ -95,32 +176,33 @@ impl WaitingEvents {
         Some(event)
     }
 
-    /// Drops the oldest packet-in of a long queue and counts it there. Returns whether there was one.
-    pub(super) fn shed(&mut self) -> bool {
-        let Some(dpid) = self.packet_ins.large() else {
-            return false;
-        };
-        let sections = self
-            .closed
-            .iter_mut()
-            .chain(std::iter::once(&mut self.last));
-        let mut queues = sections.filter_map(|section| section.queues.get_mut(&dpid));
-        let Some((dropped, marker)) = queues.find_map(SwitchQueue::shed) else {
-            return false;
-        };
+    /// Drops the oldest packet-in of a long queue and counts it there. Returns its switch, if there was one.
+    pub(super) fn shed(&mut self, now: Instant) -> Option<u64> {
+        let dpid = self.packet_ins.large()?;
+        let (dropped, marker) = self.queues_of(dpid).find_map(|queue| {
+            AgeLimit::end_catch_up(&mut queue.age, now);
+            queue.shed()
+        })?;
         self.packet_ins.subtract(dpid, dropped.cost());
         self.uncount(&dropped);
         if let Some(marker) = marker {
             self.count(&marker);
         }
-        true
+        Some(dpid)
+    }
+
+    /// Queues of a switch in all sections, oldest first.
+    fn queues_of(&mut self, dpid: u64) -> impl Iterator<Item = &mut SwitchQueue> {
+        let last = std::iter::once(&mut self.last);
+        let sections = self.closed.iter_mut().chain(last);
+        sections.filter_map(move |section| section.queues.get_mut(&dpid))
     }
 
     /// Counts a packet-in that is not queued at all.
-    pub(super) fn lose(&mut self, channel: u32, dpid: u64) {
+    pub(super) fn lose(&mut self, channel: u32, dpid: u64, now: Instant) {
         if !self.newest(dpid).is_some_and(SwitchQueue::count_loss) {
             let what = EventKind::Lost(1);
-            self.push(QueuedEvent::new(channel, dpid, what));
+            self.push(QueuedEvent::new(channel, dpid, what), now);
             if let Some(queue) = self.newest(dpid) {
                 queue.lost = queue.next.checked_sub(1);
             }
@@ -128,7 +210,7 @@ impl WaitingEvents {
     }
 
     /// Queues a `Resync` of a switch in the place of an event, unless one waits already.
-    pub(super) fn resync(&mut self, channel: u32, dpid: u64) {
+    pub(super) fn resync(&mut self, channel: u32, dpid: u64, now: Instant) {
         let waits = |queue: &mut SwitchQueue| {
             let place = queue.resync;
             place.is_some_and(|place| queue.events.contains_key(&place))
@@ -137,23 +219,23 @@ impl WaitingEvents {
             return;
         }
         let what = EventKind::Resync { list: false };
-        self.push(QueuedEvent::new(channel, dpid, what));
+        self.push(QueuedEvent::new(channel, dpid, what), now);
         if let Some(queue) = self.newest(dpid) {
             queue.resync = queue.next.checked_sub(1);
         }
         // SwitchUp is described at delivery, so it covers all that merges meanwhile.
-        self.push(QueuedEvent::new(channel, dpid, EventKind::SwitchUp));
+        self.push(QueuedEvent::new(channel, dpid, EventKind::SwitchUp), now);
     }
 
     /// Queues a `Resync` of all switches in the place of an event, unless one waits already.
-    pub(super) fn resync_all(&mut self) {
+    pub(super) fn resync_all(&mut self, now: Instant) {
         let lists = |section: &Section| {
             let end = section.end.as_ref();
             end.is_some_and(|end| end.what == EventKind::Resync { list: true })
         };
         if !self.closed.iter().any(lists) {
             let what = EventKind::Resync { list: true };
-            self.push(QueuedEvent::new(0, 0, what));
+            self.push(QueuedEvent::new(0, 0, what), now);
         }
     }
 
@@ -174,25 +256,35 @@ impl WaitingEvents {
 }
 
 impl Section {
-    fn push(&mut self, event: QueuedEvent) {
+    /// Queues an event; `age` is the state of a queue that begins with it.
+    fn push(&mut self, event: QueuedEvent, age: QueueAge) {
         let dpid = event.dpid;
-        let queue = self.queues.entry(dpid).or_default();
+        let new = || SwitchQueue::new(age);
+        let queue = self.queues.entry(dpid).or_insert_with(new);
         if queue.events.is_empty() {
             self.turns.push_back(dpid);
         }
         queue.push(event);
     }
 
-    fn pop(&mut self) -> Option<QueuedEvent> {
+    fn pop(&mut self, limit: &AgeLimit, now: Instant) -> Option<QueuedEvent> {
         let dpid = self.turns.pop_front()?;
         let queue = self.queues.get_mut(&dpid)?;
-        let event = queue.pop();
+        let event = queue.pop()?;
+        match event.what {
+            EventKind::PacketIn(_) => limit.deliver(&mut queue.age, event.arrived, now),
+            EventKind::Lost(_) => AgeLimit::tell(&mut queue.age),
+            EventKind::Message(_)
+            | EventKind::SwitchUp
+            | EventKind::SwitchDown
+            | EventKind::Resync { .. } => {}
+        }
         if queue.events.is_empty() {
             self.queues.remove(&dpid);
         } else {
             self.turns.push_back(dpid);
         }
-        event
+        Some(event)
     }
 }
 
@@ -206,6 +298,18 @@ fn port(event: &QueuedEvent) -> Option<u32> {
 }
 
 impl SwitchQueue {
+    fn new(age: QueueAge) -> Self {
+        SwitchQueue {
+            age,
+            events: BTreeMap::new(),
+            next: 0,
+            places: BTreeMap::new(),
+            ports: Shares::default(),
+            lost: None,
+            resync: None,
+        }
+    }
+
     fn push(&mut self, event: QueuedEvent) {
         let port = port(&event);
         if let Some(port) = port {
@@ -222,6 +326,31 @@ impl SwitchQueue {
             self.forget_oldest(port);
         }
         Some(event)
+    }
+
+    /// Drops the packet-ins at the head that are too old, if dropping is to begin.
+    fn drop_old(&mut self, limit: &AgeLimit, now: Instant) -> Option<Dropped> {
+        let (_, (head, _)) = self.events.first_key_value()?;
+        if !limit.begins(self.age, self.ports.total(), head.arrived, now) {
+            return None;
+        }
+        let mut all = Dropped::default();
+        while all.count < DROPPED_AT_ONCE
+            && let Some((_, (head, Some(port)))) = self.events.first_key_value()
+            && limit.is_too_old(head.arrived, now)
+            && self.ports.amount(*port) > 1
+            && self.ports.is_large(*port)
+        {
+            let dropped = self.pop()?;
+            all.channel = dropped.channel;
+            all.count += 1;
+            all.bytes += dropped.cost();
+        }
+        if all.count == 0 {
+            return None;
+        }
+        AgeLimit::tell(&mut self.age);
+        Some(all)
     }
 
     /// Forgets the place of the oldest packet-in of a port, and returns it.

@@ -61,6 +61,12 @@ impl Window {
         (self.answered, self.answer_us)
     }
 
+    /// Returns how long nothing was answered while an event is unanswered; zero where none is.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        let since = self.since.filter(|_| !self.unanswered.is_empty());
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// Returns whether an event may be delivered that was accepted before or not.
     pub(super) fn takes(&self, accepted: bool) -> bool {
         let most = 2 * self.batch() - 1;
@@ -85,10 +91,10 @@ impl Window {
         self.accepted = accepted;
     }
 
-    /// Notes that a turn answered all events up to `n`, of that memory in bytes.
-    pub(super) fn answer(&mut self, n: u64, bytes: usize, now: Instant) {
+    /// Notes that a turn answered all events up to `n`, of that memory in bytes. Returns their number.
+    pub(super) fn answer(&mut self, n: u64, bytes: usize, now: Instant) -> u64 {
         if !self.unanswered.contains(&n) {
-            return;
+            return 0;
         }
         let count = n + 1 - self.unanswered.start;
         self.unanswered.start = n + 1;
@@ -102,6 +108,7 @@ impl Window {
         self.answer_us += took.as_micros() as u64;
         let each = took.as_nanos() as u64 / count;
         self.event_ns = Some(self.event_ns.map_or(each, |mean| (3 * mean + each) / 4));
+        count
     }
 }
 
@@ -133,6 +140,23 @@ mod tests {
             }
             assert_eq!(fill(&mut window, 100, now), most, "{each} us each");
         }
+    }
+
+    #[test]
+    fn silence_lasts_from_the_delivery_or_the_last_answer() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut window = Window::new(1);
+        assert_eq!(window.silence(at(9)), Duration::ZERO);
+        window.deliver(1, 0, false, now);
+        window.deliver(2, 0, false, at(5));
+        assert_eq!(window.silence(at(9)), Duration::from_millis(9));
+        assert_eq!(window.answer(1, 0, at(10)), 1);
+        assert_eq!(window.silence(at(12)), Duration::from_millis(2));
+        assert_eq!(window.answer(2, 0, at(15)), 1);
+        assert_eq!(window.silence(at(99)), Duration::ZERO);
+        window.deliver(3, 0, false, at(100));
+        assert_eq!(window.silence(at(101)), Duration::from_millis(1));
     }
 
     #[test]

@@ -292,6 +292,7 @@ async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
         node: "node1".into(),
         openflow: vec!["127.0.0.1:0".parse().unwrap()],
         quota: None,
+        target_delay: None,
         role: Role::Equal,
     });
     let error = second.unwrap_err().to_string();

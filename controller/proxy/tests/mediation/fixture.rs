@@ -246,6 +246,7 @@ fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Daemon, 
         node: "node1".into(),
         openflow: vec![address.unwrap_or(any)],
         quota: None,
+        target_delay: None,
         role,
     })
     .unwrap();

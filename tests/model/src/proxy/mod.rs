@@ -9,7 +9,9 @@ use morph_api::Role;
 use morph_api::supervisor::Observation;
 use morph_openflow::frame;
 use morph_openflow::v13::{self, FeaturesReply, Hello, Match, Message, PacketIn};
-use morph_proxy::machine::{ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings};
+use morph_proxy::machine::{
+    ControlReply, Input, Mediator, Output, QUOTA, Refusal, Settings, TARGET_DELAY,
+};
 
 use crate::canon::Canon;
 use crate::clock;
@@ -52,6 +54,8 @@ impl Canon for Proxy {
         "answered",
         "answer_us",
         "turn_sizes",
+        "overload_above",
+        "paused_at",
         "delivered_at",
         "messages_in",
         "messages_out",
@@ -82,6 +86,7 @@ impl Proxy {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
+            target_delay: TARGET_DELAY,
             role: Role::Equal,
         };
         let mut proxy = Proxy {

@@ -164,13 +164,11 @@ pub struct AnswerTimes {
     pub us: u64,
 }
 
-/// A sample of an app's queue and durable cursor.
+/// A sample of how an app answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
-    /// Events that are not durable yet.
-    pub backlog: u64,
-    /// Durable cursor: incarnation of the proxy, number.
-    pub cursor: (u64, u64),
+    /// Time without an answer to a delivered event; zero where none waits for one.
+    pub silent: Duration,
     /// Answers of the instance that was resumed last.
     pub answers: AnswerTimes,
 }

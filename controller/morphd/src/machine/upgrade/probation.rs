@@ -6,7 +6,7 @@ use super::messages::{AnswerTimes, HealthReport, Load};
 
 /// Between two samples of the load.
 pub(super) const SAMPLE: Duration = Duration::from_millis(500);
-/// A target whose cursor stands still for so long while its backlog grows has stalled.
+/// A target that answers nothing for so long while it has a delivered event has stalled.
 const STALL: Duration = Duration::from_secs(2);
 /// A target whose answers take so many times as long as the source's is too slow ...
 const SLOWDOWN: u64 = 10;
@@ -17,21 +17,14 @@ const MIN_ANSWERS: u64 = 20;
 /// Fewer errors than this are no rate.
 const MIN_ERRORS: u64 = 3;
 
-/// The first sample at which the cursor stood where it stands.
-#[derive(Debug, Clone, Copy)]
-struct Standstill {
-    cursor: (u64, u64),
-    backlog: u64,
-    since: Instant,
-}
-
 #[derive(Debug, Clone, Default)]
 pub(super) struct Probation {
     end: Option<Instant>,
     sample_at: Option<Instant>,
     /// A sample was taken since the target is live.
     sampled: bool,
-    standstill: Option<Standstill>,
+    /// Number of answers at the last sample, if an event was unanswered then.
+    standstill: Option<u64>,
     /// Answers of the source, as far as they were seen.
     source_answers: AnswerTimes,
 }
@@ -79,33 +72,25 @@ impl Probation {
     }
 
     /// Objection to the target, from a sample of its load. Without an answer of the proxy or the store there is none.
-    pub(super) fn judge_load(&mut self, load: Option<Load>, now: Instant) -> Option<String> {
+    pub(super) fn judge_load(&mut self, load: Option<Load>) -> Option<String> {
         let Some(load) = load else {
             self.standstill = None;
             return None;
         };
-        let stalled = self.stalled(load, now);
+        let stalled = self.stalled(load);
         stalled.or_else(|| self.slow(load.answers))
     }
 
-    /// The backlog grows while the cursor stands still.
-    fn stalled(&mut self, load: Load, now: Instant) -> Option<String> {
-        let Load {
-            backlog, cursor, ..
-        } = load;
-        let before = self.standstill;
-        let Some(before) = before.filter(|before| before.cursor == cursor && backlog > 0) else {
-            self.standstill = Some(Standstill {
-                cursor,
-                backlog,
-                since: now,
-            });
-            return None;
-        };
-        let still = now.saturating_duration_since(before.since);
-        let (incarnation, n) = cursor;
-        (still >= STALL && backlog > before.backlog)
-            .then(|| format!("its cursor stands at {incarnation}:{n} while {backlog} events wait"))
+    /// What was delivered stays unanswered. Two samples have to agree: after a pause of the proxy the first one may not count
+    /// answers that have come meanwhile.
+    fn stalled(&mut self, load: Load) -> Option<String> {
+        let Load { silent, answers } = load;
+        let unanswered = (!silent.is_zero()).then_some(answers.count);
+        let before = std::mem::replace(&mut self.standstill, unanswered);
+        (silent >= STALL && before == unanswered).then(|| {
+            let seconds = silent.as_secs_f64();
+            format!("it has not answered what it was given for {seconds:.1} s")
+        })
     }
 
     fn slow(&self, target: AnswerTimes) -> Option<String> {

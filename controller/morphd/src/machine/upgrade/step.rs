@@ -14,7 +14,7 @@ pub(super) fn handle(member: &mut Member, input: MemberInput, cx: &mut Context<'
         return;
     }
     member.facts.note(&input, cx.now, cx.out);
-    if let Some(cause) = objection(member, &input, cx) {
+    if let Some(cause) = objection(member, &input) {
         return fail(member, cause, cx);
     }
     match input {
@@ -70,7 +70,7 @@ fn on_shadow_output(
 }
 
 /// Objection to the target in an input, whatever the state.
-fn objection(member: &mut Member, input: &MemberInput, cx: &Context<'_>) -> Option<Cause> {
+fn objection(member: &mut Member, input: &MemberInput) -> Option<Cause> {
     match input {
         MemberInput::Gone(Side::Target, why) => {
             Some(Cause::failure(format!("the new instance {why}")))
@@ -97,7 +97,7 @@ fn objection(member: &mut Member, input: &MemberInput, cx: &Context<'_>) -> Opti
             None
         }
         MemberInput::Load(load) if member.state == MemberState::Upgraded => {
-            let against = member.probation.judge_load(*load, cx.now);
+            let against = member.probation.judge_load(*load);
             against.map(Cause::failure)
         }
         MemberInput::Gone(Side::Source, _)

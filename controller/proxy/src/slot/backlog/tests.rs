@@ -5,6 +5,11 @@ use bytes::Bytes;
 use super::super::event::ENTRY;
 use super::*;
 
+fn with_quota(incarnation: u64, quota: usize) -> Backlog {
+    let limit = AgeLimit::new(Duration::from_millis(200));
+    Backlog::new(incarnation, 1, quota, limit)
+}
+
 fn message(length: usize) -> Bytes {
     Bytes::from(vec![0; length])
 }
@@ -23,14 +28,14 @@ fn packet_ins(backlog: &mut Backlog, dpids: impl IntoIterator<Item = u64>) {
 /// Numbers all events; returns their switches and kinds.
 fn number_all(backlog: &mut Backlog) -> Vec<(u64, EventKind)> {
     let from = backlog.next();
-    while backlog.number_next().is_some() {}
+    while backlog.number_next(Instant::now()).is_some() {}
     let numbered = (from..backlog.next()).filter_map(|n| backlog.get(n));
     numbered.map(|q| (q.dpid, q.what.clone())).collect()
 }
 
 #[test]
 fn beyond_the_quota_the_switch_with_the_most_loses() {
-    let mut backlog = Backlog::new(1, 1, 5 * (ENTRY + 100));
+    let mut backlog = with_quota(1, 5 * (ENTRY + 100));
     packet_ins(&mut backlog, [2, 1, 1, 1, 1, 1, 1, 1]);
     let packet = |dpid| (dpid, EventKind::PacketIn(message(100)));
     // The marker that counts the losses takes room, too.
@@ -47,7 +52,7 @@ fn beyond_the_quota_the_switch_with_the_most_loses() {
 
 #[test]
 fn numbered_events_are_never_dropped() {
-    let mut backlog = Backlog::new(1, 1, 2 * (ENTRY + 100));
+    let mut backlog = with_quota(1, 2 * (ENTRY + 100));
     packet_ins(&mut backlog, [1, 1]);
     number_all(&mut backlog);
     packet_ins(&mut backlog, [1, 2, 1]);
@@ -60,7 +65,7 @@ fn numbered_events_are_never_dropped() {
 
 #[test]
 fn port_status_makes_packet_ins_give_way() {
-    let mut backlog = Backlog::new(1, 1, 2 * (ENTRY + 100));
+    let mut backlog = with_quota(1, 2 * (ENTRY + 100));
     packet_ins(&mut backlog, [1, 1]);
     backlog.push(1, 1, EventKind::Message(message(80)), Instant::now());
     assert_eq!(
@@ -74,7 +79,7 @@ fn port_status_makes_packet_ins_give_way() {
 
 #[test]
 fn events_that_must_not_be_lost_merge_into_one_resync() {
-    let mut backlog = Backlog::new(1, 1, 0);
+    let mut backlog = with_quota(1, 0);
     for _ in 0..3 {
         backlog.push(7, 1, EventKind::Message(message(80)), Instant::now());
     }
@@ -93,16 +98,16 @@ fn events_that_must_not_be_lost_merge_into_one_resync() {
 
 #[test]
 fn an_event_that_is_put_first_is_numbered_at_once() {
-    let mut backlog = Backlog::new(1, 1, 1 << 20);
+    let mut backlog = with_quota(1, 1 << 20);
     packet_ins(&mut backlog, [1]);
     assert_eq!(backlog.put_first(1, 1, EventKind::SwitchUp), 1);
-    assert_eq!(backlog.number_next(), Some(2));
+    assert_eq!(backlog.number_next(Instant::now()), Some(2));
     assert_eq!((backlog.len(), backlog.next()), (2, 3));
 }
 
 #[test]
 fn events_up_to_the_cursor_are_removed_in_their_own_incarnation_only() {
-    let mut backlog = Backlog::new(4, 1, 1 << 20);
+    let mut backlog = with_quota(4, 1 << 20);
     packet_ins(&mut backlog, [1; 5]);
     number_all(&mut backlog);
     let upto = |incarnation, n| Seq { incarnation, n };

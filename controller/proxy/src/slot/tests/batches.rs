@@ -89,7 +89,7 @@ fn nothing_is_delivered_between_a_resync_and_the_switches_that_it_lists() {
         bench.answer_at_once(1, 1),
         ["1: accepted 1", "list", "1: event 2"]
     );
-    bench.slot.append_listed_switch(3, 1);
+    bench.slot.append_listed_switch(3, 1, bench.now);
     let delivered = bench.put(gone);
     assert_eq!(delivered, ["1: event 3", "list", "1: event 4"]);
     assert_eq!(bench.slot.queued(3).unwrap().0.what, EventKind::SwitchUp);

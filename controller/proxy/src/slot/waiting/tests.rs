@@ -1,12 +1,20 @@
 //! Tests of the order of delivery, and of losses.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use morph_openflow::v13::{Match, Message, Oxm, OxmField, PacketIn};
 use proptest::prelude::*;
 
 use super::*;
+
+mod age;
+
+/// Queues without a limit of age.
+fn unlimited() -> WaitingEvents {
+    WaitingEvents::new(AgeLimit::new(Duration::ZERO))
+}
 
 /// Packet-in from a port, with data that tells it from others.
 fn packet_in(port: u32, data: u64) -> EventKind {
@@ -30,26 +38,30 @@ fn data(event: &QueuedEvent) -> u64 {
     u64::from_be_bytes(view.data().try_into().unwrap())
 }
 
-/// Events as short texts: the switch, then what it is.
-fn texts(waiting: &mut WaitingEvents) -> Vec<String> {
-    let text = |event: QueuedEvent| match &event.what {
+/// Event as a short text: the switch, then what it is.
+fn text(event: QueuedEvent) -> String {
+    match &event.what {
         EventKind::PacketIn(_) => format!("{} packet {}", event.dpid, data(&event)),
         EventKind::Lost(count) => format!("{} lost {count}", event.dpid),
         EventKind::Message(_) => format!("{} message", event.dpid),
         EventKind::SwitchUp => format!("{} up", event.dpid),
         EventKind::SwitchDown => format!("{} down", event.dpid),
         EventKind::Resync { .. } => format!("{} resync", event.dpid),
-    };
-    std::iter::from_fn(|| waiting.pop()).map(text).collect()
+    }
+}
+
+fn texts(waiting: &mut WaitingEvents) -> Vec<String> {
+    let taken = std::iter::from_fn(|| waiting.pop(Instant::now()));
+    taken.map(text).collect()
 }
 
 fn push(waiting: &mut WaitingEvents, dpid: u64, what: EventKind) {
-    waiting.push(QueuedEvent::new(1, dpid, what));
+    waiting.push(QueuedEvent::new(1, dpid, what), Instant::now());
 }
 
 #[test]
 fn each_switch_in_its_turn_gets_one_event_delivered() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     for n in 0..4 {
         push(&mut waiting, 1, packet_in(1, n));
     }
@@ -71,7 +83,7 @@ fn each_switch_in_its_turn_gets_one_event_delivered() {
 
 #[test]
 fn an_event_of_no_switch_keeps_its_place_among_all() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     push(&mut waiting, 1, packet_in(1, 0));
     push(&mut waiting, 1, packet_in(1, 1));
     push(&mut waiting, 0, EventKind::Resync { list: false });
@@ -82,11 +94,11 @@ fn an_event_of_no_switch_keeps_its_place_among_all() {
 
 #[test]
 fn datapath_id_0_is_a_switch_like_any_other() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     push(&mut waiting, 0, packet_in(1, 0));
     push(&mut waiting, 0, packet_in(1, 1));
     push(&mut waiting, 1, packet_in(1, 2));
-    assert!(waiting.shed());
+    assert!(waiting.shed(Instant::now()).is_some());
     assert_eq!(
         texts(&mut waiting),
         ["0 lost 1", "1 packet 2", "0 packet 1"]
@@ -95,14 +107,14 @@ fn datapath_id_0_is_a_switch_like_any_other() {
 
 #[test]
 fn a_long_queue_loses_its_oldest_packet_in_of_the_port_with_the_most() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     push(&mut waiting, 2, packet_in(1, 100));
     push(&mut waiting, 1, packet_in(7, 1));
     for n in 10..15 {
         push(&mut waiting, 1, packet_in(8, n));
     }
     for _ in 0..3 {
-        assert!(waiting.shed());
+        assert!(waiting.shed(Instant::now()).is_some());
     }
     let order = [
         "2 packet 100",
@@ -116,34 +128,37 @@ fn a_long_queue_loses_its_oldest_packet_in_of_the_port_with_the_most() {
 
 #[test]
 fn nothing_but_packet_ins_is_dropped() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     push(&mut waiting, 1, EventKind::SwitchUp);
     push(
         &mut waiting,
         1,
         EventKind::Message(Bytes::from_static(&[0; 80])),
     );
-    assert!(!waiting.shed());
+    assert!(waiting.shed(Instant::now()).is_none());
     assert_eq!(texts(&mut waiting), ["1 up", "1 message"]);
 }
 
 #[test]
 fn losses_are_added_to_a_marker_until_it_is_taken() {
-    let mut waiting = WaitingEvents::default();
-    waiting.lose(1, 1);
-    waiting.lose(1, 1);
-    waiting.lose(2, 2);
-    assert_eq!(waiting.pop().unwrap().what, EventKind::Lost(2));
-    waiting.lose(1, 1);
+    let mut waiting = unlimited();
+    waiting.lose(1, 1, Instant::now());
+    waiting.lose(1, 1, Instant::now());
+    waiting.lose(2, 2, Instant::now());
+    assert_eq!(
+        waiting.pop(Instant::now()).unwrap().what,
+        EventKind::Lost(2)
+    );
+    waiting.lose(1, 1, Instant::now());
     assert_eq!(texts(&mut waiting), ["2 lost 1", "1 lost 1"]);
 }
 
 #[test]
 fn merged_events_are_one_resync_until_it_is_taken() {
-    let mut waiting = WaitingEvents::default();
+    let mut waiting = unlimited();
     for _ in 0..3 {
-        waiting.resync(7, 1);
-        waiting.resync_all();
+        waiting.resync(7, 1, Instant::now());
+        waiting.resync_all(Instant::now());
     }
     let order = ["1 resync", "1 up", "0 resync", "1 resync", "1 up"];
     assert_eq!(
@@ -151,16 +166,16 @@ fn merged_events_are_one_resync_until_it_is_taken() {
         order,
         "what came after the Resync of all is not covered"
     );
-    waiting.resync(7, 1);
-    waiting.pop();
-    waiting.resync(7, 1);
+    waiting.resync(7, 1, Instant::now());
+    waiting.pop(Instant::now());
+    waiting.resync(7, 1, Instant::now());
     assert_eq!(texts(&mut waiting), ["1 up", "1 resync", "1 up"]);
 }
 
 proptest! {
     #[test]
     fn order_and_counts_hold_whatever_comes(ops in proptest::collection::vec((0..6u8, 1..4u64, 1..3u32), 0..200)) {
-        let mut waiting = WaitingEvents::default();
+        let mut waiting = unlimited();
         let (mut pushed, mut seen, mut lost) = (0u64, 0u64, 0u64);
         let mut last: BTreeMap<u64, u64> = BTreeMap::new();
         let mut take = |event: QueuedEvent, seen: &mut u64| match &event.what {
@@ -178,16 +193,16 @@ proptest! {
                     pushed += 1;
                     push(&mut waiting, dpid, packet_in(port, pushed));
                 }
-                3 => lost += u64::from(waiting.shed()),
-                4 => if let Some(event) = waiting.pop() { take(event, &mut seen) },
-                _ => waiting.resync_all(),
+                3 => lost += u64::from(waiting.shed(Instant::now()).is_some()),
+                4 => if let Some(event) = waiting.pop(Instant::now()) { take(event, &mut seen) },
+                _ => waiting.resync_all(Instant::now()),
             }
         }
-        while let Some(event) = waiting.pop() {
+        while let Some(event) = waiting.pop(Instant::now()) {
             take(event, &mut seen);
         }
         prop_assert_eq!(seen, pushed, "{} of them were dropped and counted", lost);
         prop_assert_eq!((waiting.len(), waiting.bytes()), (0, 0));
-        prop_assert!(!waiting.shed());
+        prop_assert!(waiting.shed(Instant::now()).is_none());
     }
 }

@@ -205,10 +205,9 @@ fn health(events: u64, errors: u64, refused_rules: u64, unhealthy: Option<&str>)
     })
 }
 
-fn load(backlog: u64, count: u64, us: u64) -> MemberInput {
+fn load(silent_ms: u64, count: u64, us: u64) -> MemberInput {
     MemberInput::Load(Some(Load {
-        backlog,
-        cursor: (1, 5),
+        silent: Duration::from_millis(silent_ms),
         answers: AnswerTimes { count, us },
     }))
 }

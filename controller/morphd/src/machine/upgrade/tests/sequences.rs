@@ -80,24 +80,24 @@ fn a_dead_standby_is_started_again_and_ends_nothing() {
 }
 
 #[test]
-fn a_growing_backlog_behind_a_cursor_that_stands_still_is_a_stall() {
+fn a_delivered_event_that_stays_unanswered_is_a_stall() {
     let mut b = at(Mode::Plain, MemberState::Upgraded);
-    let load = |backlog| load(backlog, 0, 0);
-    b.feed(load(0));
-    b.now += Duration::from_millis(1900);
-    b.feed(load(9));
+    b.feed(load(1500, 7, 0)).feed(load(1999, 7, 0));
     assert_eq!(b.state(), MemberState::Upgraded);
-    b.now += Duration::from_millis(100);
-    let mut away = b.clone();
-    b.feed(load(9));
+    let (mut away, mut answers) = (b.clone(), b.clone());
+    b.feed(load(2500, 7, 0));
     assert_eq!(b.state(), RECORDING);
-    assert!(b.cause().unwrap().message.contains("9 events wait"));
-    away.feed(MemberInput::Load(None)).feed(load(9));
+    assert!(b.cause().unwrap().message.contains("for 2.5 s"));
+    away.feed(MemberInput::Load(None)).feed(load(2500, 7, 0));
     assert_eq!(
         away.state(),
         MemberState::Upgraded,
         "not while nothing can be said"
     );
+    away.feed(load(0, 7, 0)).feed(load(0, 7, 0));
+    assert_eq!(away.state(), MemberState::Upgraded, "nothing to answer");
+    answers.feed(load(2500, 8, 0));
+    assert_eq!(answers.state(), MemberState::Upgraded, "it has answered");
 }
 
 #[test]
