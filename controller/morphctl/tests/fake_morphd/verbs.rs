@@ -44,7 +44,7 @@ fn apps() {
     let router = json!({
         "name": "router", "id": 3, "release": "1.0.0", "status": "running", "epoch": 4, "pid": 4242, "backlog": 0,
         "rate": 12.34, "restarts": 0, "lost": 5, "events": 0, "flow_mods": 0, "group_mods": 0, "meter_mods": 0,
-        "packet_outs": 0, "instance": "9", "quarantined": 0, "trouble": "", "answered": 1234, "too_old": 4,
+        "packet_outs": 0, "instance": "9", "quarantined": 0, "trouble": "", "packet_outs_dropped": 0, "answered": 1234, "too_old": 4,
         "delay_p50_us": 1500, "delay_p99_us": 240_000, "target_delay_us": 200_000, "flooding": "0000000000000007",
         "flooding_percent": 94,
     });
