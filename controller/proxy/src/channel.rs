@@ -217,7 +217,7 @@ impl Channel {
         let dpid = self.display_dpid();
         self.roles.timer(dpid, &mut self.transport, now);
         self.become_ready_if_complete(out);
-        if self.transport.next_deadline().is_some_and(|at| at <= now) {
+        if self.transport.is_stalled(now) {
             let queued = self.transport.queued();
             self.close(
                 Level::ERROR,

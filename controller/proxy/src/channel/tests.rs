@@ -412,6 +412,23 @@ fn a_switch_that_takes_nothing_of_a_short_queue_is_lost_and_a_slow_one_is_kept()
 }
 
 #[test]
+fn after_the_proxy_stood_still_a_switch_has_time_to_take_what_waits() {
+    let mut bench = Bench::ready();
+    let requester = Requester::Session {
+        session: 1,
+        token: 0,
+    };
+    let transport = &mut bench.channel.transport;
+    transport.forward(&[0; 64], requester, Expects::Nothing, bench.now);
+    assert!(transport.take_out(bench.now).is_some());
+    assert!(bench.later(9 * SECOND).is_empty());
+    bench.message(Message::EchoReply(Bytes::new()), 0);
+    assert!(bench.later(4 * SECOND).is_empty());
+    let closed = bench.later(SECOND).join("");
+    assert!(closed.contains("does not read"), "{closed}");
+}
+
+#[test]
 fn ports_are_followed() {
     let mut bench = Bench::ready();
     let status = |reason, port_no| {

@@ -17,6 +17,8 @@ const QUEUE: usize = 4 << 20;
 const PACKETS: usize = 1 << 20;
 /// Time that the queue may stay full, and that a switch may take nothing of it.
 const STALLED: Duration = Duration::from_secs(5);
+/// Delay of a timer that shows that the proxy itself stood still.
+const LATE: Duration = Duration::from_secs(1);
 /// Error type `OFPET_BAD_REQUEST`, code `OFPBRC_BAD_LEN`.
 const UNREADABLE: (u16, u16) = (1, 6);
 /// Bytes of a refused message that an error repeats (OpenFlow 1.3.5, section 7.4.4).
@@ -224,6 +226,21 @@ impl Transport {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let since = [self.full_since, self.taken].into_iter().flatten().min();
         since.map(|since| since + STALLED)
+    }
+
+    /// Returns whether that time has come. It begins anew where the proxy itself stood still: what the switch has taken meanwhile
+    /// is not known yet.
+    pub(super) fn is_stalled(&mut self, now: Instant) -> bool {
+        let Some(at) = self.next_deadline().filter(|at| *at <= now) else {
+            return false;
+        };
+        if now < at + LATE {
+            return true;
+        }
+        for since in [&mut self.full_since, &mut self.taken] {
+            *since = since.map(|_| now);
+        }
+        false
     }
 
     /// Looks up the message with this xid.
