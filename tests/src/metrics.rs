@@ -40,38 +40,48 @@ impl Metrics {
                 .context("a bucket without a bound")?;
             // The last bound is infinite.
             let bound = bound.parse().unwrap_or(u64::MAX);
-            sizes.0.push((bound, count.trim().parse()?));
+            sizes.turns.push((bound, count.trim().parse()?));
         }
+        let sum = self.value(&format!("morpheus_turn_events_sum{{app=\"{app}\"}}"));
+        sizes.events = sum.unwrap_or_default() as u64;
         Ok(sizes)
     }
 }
 
-/// Upper bounds of turns' sizes, each with the number of turns up to it.
+/// Turns by how many events they answered.
 #[derive(Clone, Debug, Default)]
-pub struct TurnSizes(Vec<(u64, u64)>);
+pub struct TurnSizes {
+    /// Upper bounds, each with the number of turns up to it.
+    turns: Vec<(u64, u64)>,
+    /// Events that all of them answered.
+    events: u64,
+}
 
 impl TurnSizes {
-    /// The turns that were not counted in an earlier page.
-    pub fn since(&self, before: &TurnSizes) -> TurnSizes {
-        let mut earlier = before.0.iter();
-        let less = |(bound, count): &(u64, u64)| {
-            (
-                *bound,
-                count - earlier.next().map_or(0, |(_, count)| *count),
-            )
-        };
-        TurnSizes(self.0.iter().map(less).collect())
-    }
-
     pub fn turns(&self) -> u64 {
-        self.0.last().map_or(0, |(_, count)| *count)
+        self.turns.last().map_or(0, |(_, count)| *count)
     }
 
-    /// Lower bound of the bucket that holds the median: at least half of the turns answered so many events or more.
+    /// Size of the median turn, at least: the lower bound of its bucket.
     pub fn median(&self) -> u64 {
         let half = self.turns().div_ceil(2);
-        let below = self.0.iter().take_while(|(_, count)| *count < half);
+        let below = self.turns.iter().take_while(|(_, count)| *count < half);
         below.last().map_or(1, |(bound, _)| bound + 1)
+    }
+
+    /// Size of the turn that answered the median event, at least: half of the events or more were answered by turns of
+    /// this size or larger ones.
+    pub fn median_event(&self) -> u64 {
+        let (mut events, mut before, mut size) = (0_u64, 0, 1);
+        for (bound, count) in &self.turns {
+            events = events.saturating_add(bound.saturating_mul(count - before));
+            before = *count;
+            if events >= self.events.div_ceil(2) {
+                break;
+            }
+            size = bound.saturating_add(1);
+        }
+        size
     }
 }
 
@@ -80,19 +90,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_lower_bound_of_its_bucket() -> Result<()> {
-        let page = |counts: [u64; 4]| {
+    fn medians_are_lower_bounds() -> Result<()> {
+        let page = |counts: [u64; 4], events: u64| {
             let bounds = ["1", "3", "7", "+Inf"].into_iter().zip(counts);
             let lines = bounds.map(|(bound, count)| {
                 format!("morpheus_turn_events_bucket{{app=\"a\",le=\"{bound}\"}} {count}\n")
             });
-            Metrics(lines.collect()).turn_sizes("a")
+            let sum = format!("morpheus_turn_events_sum{{app=\"a\"}} {events}\n");
+            Metrics(lines.chain([sum]).collect()).turn_sizes("a")
         };
-        assert_eq!(page([0, 0, 0, 0])?.median(), 1);
-        assert_eq!(page([2, 2, 3, 3])?.median(), 1);
-        assert_eq!(page([2, 3, 9, 9])?.median(), 4);
-        let since = page([5, 6, 7, 20])?.since(&page([5, 5, 5, 5])?);
-        assert_eq!((since.turns(), since.median()), (15, 8));
+        let medians = |counts, events| -> Result<(u64, u64)> {
+            let sizes = page(counts, events)?;
+            Ok((sizes.median(), sizes.median_event()))
+        };
+        assert_eq!(medians([0, 0, 0, 0], 0)?, (1, 1));
+        assert_eq!(medians([2, 2, 3, 3], 7)?, (1, 4));
+        assert_eq!(medians([2, 3, 9, 9], 40)?, (4, 4));
+        assert_eq!(medians([6, 6, 7, 10], 60)?, (1, 8));
         Ok(())
     }
 }
