@@ -6,7 +6,7 @@ use morph_tests::{
     wait_until,
 };
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// MAC address of h9.
 const H9: &str = "02:00:00:00:00:09";
@@ -18,6 +18,8 @@ fn networks() -> usize {
 
 /// Number of rounds in each network; each is an upgrade and one back.
 const ROUNDS: usize = 10;
+/// Time for which flows are started at one rate at least, however fast the upgrades are.
+const FLOWS: Duration = Duration::from_millis(1500);
 
 #[test]
 fn every_host_reaches_every_other_on_a_torus() -> Result<()> {
@@ -83,6 +85,7 @@ fn twenty_upgrades() -> Result<Upgrades> {
     let mut handovers = Vec::new();
     let (mut held, mut every_ms) = (0, 10.0);
     let mut flows = lab.new_flows(7, 3, every_ms, 0, LOST_AFTER)?;
+    let mut began = Instant::now();
     for round in 0..ROUNDS {
         for version in ["2.0.0", "1.0.0"] {
             let status = lab.upgrade_and_commit("router", version)?;
@@ -92,11 +95,14 @@ fn twenty_upgrades() -> Result<Upgrades> {
         }
         // Raise the rate until events are held.
         if held == 0 && round % 2 == 1 && every_ms > 2.0 {
+            pause(FLOWS.saturating_sub(began.elapsed()));
             let next = check_no_loss(flows.stop()?)?;
             every_ms /= 2.0;
             flows = lab.new_flows(7, 3, every_ms, next, LOST_AFTER)?;
+            began = Instant::now();
         }
     }
+    pause(FLOWS.saturating_sub(began.elapsed()));
     check_no_loss(flows.stop()?)?;
     for ping in diagonals {
         let summary = ping.stop()?;

@@ -20,8 +20,11 @@ use crate::realtime;
 pub enum Priority {
     /// Same niceness as morphd, never in real time.
     Normal = 1,
-    /// Lower niceness than morphd, in real time while the process uses little CPU time.
+    /// Lower niceness than morphd, never in real time: for the proxy. What floods it would have it hold a processor for
+    /// whole slices of real time, while the instances wait that are to answer.
     Raised = 2,
+    /// Lower niceness than morphd, in real time while the process uses little CPU time.
+    RealTime = 3,
 }
 
 /// Difference in niceness (sched(7)) to morphd: about three times the share of a contended processor.
@@ -45,7 +48,7 @@ pub fn set(process: &Arc<Process>, priority: Priority) {
         return;
     }
     let change = wanted.changes.fetch_add(1, Ordering::Relaxed) + 1;
-    if priority == Priority::Raised {
+    if priority == Priority::RealTime {
         let watched = Arc::clone(process);
         let still_wanted = move || watched.priority.changes.load(Ordering::Relaxed) == change;
         tokio::spawn(realtime::watch(Arc::clone(process), still_wanted));
@@ -99,13 +102,13 @@ fn apply(process: &Process) -> io::Result<()> {
     let pid = process.pid();
     let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-    let raised = process.priority.level.load(Ordering::Relaxed) == Priority::Raised as u8;
-    let step = match raised {
-        true => STEP,
-        false => {
-            realtime::set(pid, false)?;
-            0
-        }
+    let level = process.priority.level.load(Ordering::Relaxed);
+    if level != Priority::RealTime as u8 {
+        realtime::set(pid, false)?;
+    }
+    let step = match level == Priority::Normal as u8 {
+        true => 0,
+        false => STEP,
     };
     let niceness = (getpriority_process(None)? + step).max(LOWEST);
     // A child of morphd leads a process group and a session of its own, so this covers all of its threads and no others.
@@ -151,8 +154,9 @@ mod tests {
         let ours = getpriority_process(None).unwrap();
         let before = nicenesses(&process);
         for (priority, niceness) in [
-            (Priority::Raised, (ours + STEP).max(LOWEST)),
+            (Priority::RealTime, (ours + STEP).max(LOWEST)),
             (Priority::Normal, ours),
+            (Priority::Raised, (ours + STEP).max(LOWEST)),
         ] {
             set(&process, priority);
             let mut result = apply(&process);

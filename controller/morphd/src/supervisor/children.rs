@@ -267,7 +267,7 @@ impl Children {
 
     pub(super) fn prioritize(&self, id: &str, first: bool) {
         let priority = match first {
-            true => Priority::Raised,
+            true => Priority::RealTime,
             false => Priority::Normal,
         };
         if let Some(child) = self.all.get(id) {

@@ -220,7 +220,7 @@ pub(super) async fn find_or_start(
                 if let Ok(process) = Process::adopt(&holder) {
                     tracing::info!(daemon = name.executable(), pid = holder.pid, "adopted");
                     let process = Arc::new(process);
-                    priority::set(&process, Priority::Raised);
+                    priority::set(&process, priority_of(name));
                     return Ok((process, false));
                 }
             }
@@ -257,8 +257,15 @@ fn spawn(name: DaemonName, settings: &Settings) -> anyhow::Result<Arc<Process>> 
         .with_context(|| format!("cannot start {}", exec.display()))?;
     tracing::info!(daemon = name.executable(), pid = process.pid(), "started");
     let process = Arc::new(process);
-    priority::set(&process, Priority::Raised);
+    priority::set(&process, priority_of(name));
     Ok(process)
+}
+
+fn priority_of(name: DaemonName) -> Priority {
+    match name {
+        DaemonName::Proxy => Priority::Raised,
+        DaemonName::Store => Priority::RealTime,
+    }
 }
 
 /// Last message in the log of a daemon that ended.

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::message::LoopMessage;
@@ -69,6 +69,8 @@ impl Drop for Connection {
 async fn read(conn: u32, mut input: OwnedReadHalf, inbox: mpsc::Sender<LoopMessage>) {
     let mut buffer = BytesMut::with_capacity(READ);
     let mut first = true;
+    // One read of each connection waits in the inbox at most: a switch that floods delays no other one there.
+    let turns = Arc::new(Semaphore::new(1));
     let end = loop {
         if buffer.capacity() - buffer.len() < ROOM {
             buffer.reserve(READ);
@@ -86,7 +88,15 @@ async fn read(conn: u32, mut input: OwnedReadHalf, inbox: mpsc::Sender<LoopMessa
         let cut = wire::cut(&mut buffer, first, &mut frames);
         if !frames.is_empty() {
             first = false;
-            if send(&inbox, Input::Frames { conn, frames }).await.is_err() {
+            let Ok(turn) = turns.clone().acquire_owned().await else {
+                return;
+            };
+            let message = LoopMessage::Frames {
+                conn,
+                frames,
+                _turn: turn,
+            };
+            if inbox.send(message).await.is_err() {
                 return;
             }
         }

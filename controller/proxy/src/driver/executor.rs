@@ -50,6 +50,7 @@ impl Executor {
     pub(super) fn register(&mut self, message: LoopMessage) -> Input {
         match message {
             LoopMessage::Input(input) => input,
+            LoopMessage::Frames { conn, frames, .. } => Input::Frames { conn, frames },
             LoopMessage::Connection { stream, remote } => {
                 self.last_conn += 1;
                 let conn = self.last_conn;

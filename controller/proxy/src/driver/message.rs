@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use morph_api::session::Blob;
 use morph_api::supervisor::Observation;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use crate::mediator::{ControlReply, ControlRequest, Input, Refusal};
@@ -14,6 +15,12 @@ use crate::mediator::{ControlReply, ControlRequest, Input, Refusal};
 #[derive(Debug)]
 pub(super) enum LoopMessage {
     Input(Input),
+    /// Messages of one read of a connection. The connection sends no further ones before these are handled.
+    Frames {
+        conn: u32,
+        frames: Vec<Bytes>,
+        _turn: OwnedSemaphorePermit,
+    },
     Connection {
         stream: TcpStream,
         remote: SocketAddr,
