@@ -88,7 +88,7 @@ class Shares:
     def measure(self, settings, report, share, aim):
         """All runs of one share."""
         name = f"latency at {share} % of the capacity, p50 / p99 / p99.9"
-        arguments = ["--switches", "16", "--macs", "2000", "--known", "--rate", str(round(report.capacity * share / 100))]
+        arguments = ["--switches", "16", "--macs", "250", "--known", "--rate", str(round(report.capacity * share / 100))]
         # The capacity may be less at this moment than when it was measured.
         loss = share < 90
         runs = [measure(Morpheus, settings, report, name, [*settings.load, *arguments, *PATIENCE, "--linger", "1"], loss=loss)

@@ -68,16 +68,20 @@ class Morpheus:
             raise RuntimeError(f"morphctl {' '.join(words)}: {done.stderr.strip()}")
         return [row for line in done.stdout.splitlines() for row in json.loads(line)[noun]]
 
-    def install(self, version):
-        """Installs a copy of the learning switch with another version."""
+    def install_next(self):
+        """Installs a copy of the learning switch with a higher version, and returns that."""
         bundle = os.path.join(self.root, "next")
-        shutil.copytree(os.path.join(self.bin_dir, "bundles", "learning-switch-1.0.0"), bundle)
+        release = self.ctl("apps", "apps")[0]["release"]
+        shutil.copytree(os.path.join(self.bin_dir, "bundles", f"learning-switch-{release}"), bundle)
+        major, minor, patch = release.split(".")
+        version = f"{major}.{minor}.{int(patch) + 1}"
         manifest = os.path.join(bundle, "app.toml")
         with open(manifest, encoding="utf-8") as file:
             text = file.read()
         with open(manifest, "w", encoding="utf-8") as file:
-            file.write(text.replace('version = "1.0.0"', f'version = "{version}"'))
+            file.write(text.replace(f'version = "{release}"', f'version = "{version}"'))
         self.ctl("releases", "app", "install", bundle)
+        return version
 
     def log(self):
         """End of morphd's log."""

@@ -86,11 +86,11 @@ class Upgrade:
                      "--seconds", str(self.length(settings)), "--interval-ms", str(round(1000 * self.INTERVAL)), *PATIENCE, "--linger", "1"]
         morpheus = Morpheus(settings.bin_dir, CONTROLLERS)
         try:
-            morpheus.install("1.0.1")
+            version = morpheus.install_next()
             load = Load(settings, morpheus, arguments)
             load.wait_measuring()
             time.sleep(settings.around[0] / 3)
-            steps = morpheus.ctl("upgrades", "upgrade", "app=learning-switch@1.0.1", "--probation", f"{self.PROBATION}s")
+            steps = morpheus.ctl("upgrades", "upgrade", f"app=learning-switch@{version}", "--probation", f"{self.PROBATION}s")
             result = load.result()
         finally:
             morpheus.close()
