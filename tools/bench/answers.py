@@ -16,10 +16,11 @@ def measure(controller, settings, report, name, arguments, pinned=True, loss=Tru
     try:
         load = Load(settings, running, arguments, pinned)
         result = load.result()
+        told = running.dropped()
     finally:
         running.close()
     report.ran(load)
-    report.check(f"{name}, {controller.__name__}", complaint(result, loss))
+    report.check(f"{name}, {controller.__name__}", complaint(result, loss, told))
     return result
 
 

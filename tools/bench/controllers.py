@@ -68,6 +68,10 @@ class Morpheus:
             raise RuntimeError(f"morphctl {' '.join(words)}: {done.stderr.strip()}")
         return [row for line in done.stdout.splitlines() for row in json.loads(line)[noun]]
 
+    def dropped(self):
+        """Number of events that the learning switch lost, as morphctl tells."""
+        return sum(app["lost"] for app in self.ctl("apps", "apps"))
+
     def install_next(self):
         """Installs a copy of the learning switch with a higher version, and returns that."""
         bundle = os.path.join(self.root, "next")
@@ -125,6 +129,10 @@ class TestController:
     def log(self):
         """It has none."""
         return ""
+
+    def dropped(self):
+        """It tells of none."""
+        return 0
 
     def close(self):
         """Ends the process."""

@@ -60,11 +60,14 @@ class Load:
                 raise RuntimeError(f"{name} may run on the processors {sorted(lists)} in place of {want}")
 
 
-def complaint(result, loss=True):
-    """What is wrong with a result, or an empty text; `loss`: whether a packet-in without an answer is."""
+def complaint(result, loss=True, told=0):
+    """What is wrong with a result, or an empty text; `loss`: whether a packet-in without an answer is, beyond those of which the
+    controller told that it dropped them: in an overload it drops what has waited for too long."""
     wrong = [f"{result[key]} {key}" for key in ("disconnects", "errors", "bad_version") if result[key]]
     if loss:
-        wrong += [f"{result[key]} {key}" for key in ("lost", "unanswered") if result[key]]
+        if result["lost"] + result["unanswered"] > told:
+            wrong += [f"{result[key]} {key}" for key in ("lost", "unanswered") if result[key]]
+            wrong += [f"{told} told as dropped"] if told else []
         if not result["responses"] and result["mode"] != "idle":
             wrong.append("no answer")
     if result["gone"]:

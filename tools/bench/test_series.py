@@ -42,6 +42,8 @@ class Complaint(unittest.TestCase):
         self.assertEqual(complaint(self.GOOD), "")
         self.assertEqual(complaint({**self.GOOD, "lost": 2}), "2 lost")
         self.assertEqual(complaint({**self.GOOD, "lost": 2}, loss=False), "")
+        self.assertEqual(complaint({**self.GOOD, "lost": 2}, told=2), "")
+        self.assertEqual(complaint({**self.GOOD, "lost": 2}, told=1), "2 lost, 1 told as dropped")
         self.assertEqual(complaint({**self.GOOD, "responses": 0}), "no answer")
         self.assertEqual(complaint({**self.GOOD, "responses": 0, "mode": "idle"}), "")
         self.assertEqual(complaint({**self.GOOD, "gone": ["morphd"], "errors": 1}), "1 errors, ended: morphd")
