@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 /// Address at which a test's morphd serves its metrics: the value of `--metrics`.
 pub const METRICS: &str = "127.0.0.1:9099";
 
-/// One page.
+/// A page of metrics, as morphd serves it.
 pub struct Metrics(String);
 
 impl Metrics {

@@ -180,7 +180,7 @@ fn a_flood_of_addresses_is_bounded_and_known_hosts_stay_reachable() -> Result<()
     );
     let failed = lab.ping_all()?;
     ensure!(failed.is_empty(), "{failed:?}");
-    // They are silent, and are forgotten: by the switch, and by the app with their last row.
+    // Hosts that are silent are forgotten: the switch ends their rules, and the app deletes their rows.
     set("limits.idle-seconds=1")?;
     wait_until(
         "silent hosts are forgotten",

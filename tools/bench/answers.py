@@ -44,7 +44,7 @@ class Answers:
         for _ in range(settings.pairs if self.paired and settings.pairs else settings.runs):
             ours.append(measure(Morpheus, settings, report, self.name, arguments, self.pinned))
             if self.paired and settings.pairs:
-                # It loses some, which is its affair.
+                # Losses of ovs-testcontroller are no fault of ours.
                 theirs.append(measure(TestController, settings, report, self.name, arguments, self.pinned, loss=False))
         ratios = [mine["rate"] / other["rate"] for mine, other in zip(ours, theirs) if other["rate"]]
         rates = [run["rate"] for run in ours]

@@ -24,7 +24,7 @@ class Flood:
         """Measures one flood."""
         before, after = settings.around
         length = before + settings.flood_seconds + after
-        # What is answered later than within a second counts as not answered, but in the short form any answer will do.
+        # An answer after more than a second counts as none, but in the short form any answer will do.
         patience = PATIENCE if settings.short else ["--timeout-ms", "1000"]
         arguments = ["--switches", "3", "--rate", str(self.QUIET_RATE), "--macs", "300", "--known", "--warmup", str(settings.warmup),
                      "--seconds", str(length), "--interval-ms", str(self.INTERVAL_MS), *patience, "--linger", "2",

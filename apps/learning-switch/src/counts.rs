@@ -17,7 +17,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Present counts.
+    /// Reads the counts of a port and of its switch, which are counted where there are none.
     pub(crate) fn of(dpid: Dpid, port: u32, turn: &mut Turn<'_>) -> Tally {
         let switch = turn.get(&SWITCHES, &dpid);
         let switch = switch.unwrap_or_else(|| recount(dpid, turn));

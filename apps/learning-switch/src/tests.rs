@@ -33,7 +33,7 @@ fn bench() -> Bench<LearningSwitch> {
     bench
 }
 
-/// One of many addresses.
+/// Address of a host by its number.
 fn mac(n: u32) -> MacAddr {
     let [a, b, c, d] = n.to_be_bytes();
     MacAddr([2, 1, a, b, c, d])

@@ -34,6 +34,8 @@ pub(crate) trait AnyRows: Any + Send + Sync {
     fn set(&mut self, key: &str, value: Option<Value>) -> Option<Value>;
     /// All rows; their order is of no meaning.
     fn iter(&self) -> Box<dyn Iterator<Item = (String, Value)> + '_>;
+    /// Keys of all rows, in no order of meaning.
+    fn keys(&self) -> Box<dyn Iterator<Item = String> + '_>;
     fn boxed_clone(&self) -> Box<dyn AnyRows>;
 }
 
@@ -125,6 +127,12 @@ impl<K: Key, V: Row> AnyRows for TypedRows<K, V> {
         Box::new(typed.chain(odd.map(|(key, value)| (key.clone(), value.clone()))))
     }
 
+    fn keys(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        let typed = self.rows.keys().map(Key::text);
+        let typed = typed.filter(|key| !self.odd.contains_key(key));
+        Box::new(typed.chain(self.odd.keys().cloned()))
+    }
+
     fn boxed_clone(&self) -> Box<dyn AnyRows> {
         Box::new(self.clone())
     }
@@ -196,6 +204,14 @@ impl TableRows {
             TableRows::Typed(rows) => rows.iter(),
         }
     }
+
+    /// Keys of all rows, in no order of meaning.
+    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        match self {
+            TableRows::Plain(rows) => Box::new(rows.keys().cloned()),
+            TableRows::Typed(rows) => rows.keys(),
+        }
+    }
 }
 
 impl Default for TableRows {
@@ -262,7 +278,10 @@ mod tests {
             assert_eq!(rows.rows().contains_key(&number), is_typed, "{key}");
             assert!(AnyRows::iter(&rows).any(|row| row == (key.to_owned(), value.clone())));
         }
-        assert_eq!((AnyRows::len(&rows), AnyRows::iter(&rows).count()), (5, 5));
+        let keys = AnyRows::keys(&rows).collect::<Vec<_>>();
+        let with_values = AnyRows::iter(&rows).map(|(key, _)| key);
+        assert_eq!(keys, with_values.collect::<Vec<_>>());
+        assert_eq!((AnyRows::len(&rows), keys.len()), (5, 5));
         assert_eq!(rows.set("4", None), Some(json!({"port": "three"})));
         assert_eq!(
             rows.set("3", None),

@@ -16,7 +16,7 @@ pub(crate) struct WantedRules<G> {
     /// Rules that each group wants.
     by_group: BTreeMap<G, Vec<(Dpid, RuleKey)>>,
     sets: BTreeMap<Dpid, RuleSet>,
-    /// What each group wants a rule to be, for rules that several groups want or wanted.
+    /// Body that each group wants, for rules that several groups want or wanted.
     shared: BTreeMap<(Dpid, RuleKey), BTreeMap<G, RuleBody>>,
 }
 

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Events are queued in every state, for each switch by itself. They are delivered in `Live` only, and numbered then: as many as
-//! the app answers soon (`window`), without those that have waited for too long (`age`). A turn answers one or more of them, in their order. Turns pass in `Live` and `Draining`. A
-//! resume continues after the durable cursor.
+//! the app answers soon (`window`), without those that have waited for too long (`age`). A turn answers one or more of them, in
+//! their order. Turns pass in `Live` and `Draining`. A resume continues after the durable cursor.
 
 mod age;
 mod backlog;
@@ -258,7 +258,7 @@ pub(crate) struct Slot {
     events: u64,
     replayed: u64,
     turn_sizes: TurnSizes,
-    /// Number of answered events; the live instance's are in its window.
+    /// Number of events answered since the slot was made.
     answered: u64,
     rate: Rate,
     /// Times from the arrival of events to their first delivery.

@@ -55,7 +55,7 @@ pub(crate) struct Instance {
     pub(crate) epoch: u64,
     /// Only gets ready: nobody has made it live in this session.
     prepares: bool,
-    /// It has told that all its rules are in the switch.
+    /// The instance has reported that all its rules are in the switch.
     calls_complete: bool,
     /// The turn that the proxy has not accepted: its epoch, its number and its last event.
     asked: Option<(u64, u64, Seq)>,

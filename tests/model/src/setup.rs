@@ -25,7 +25,7 @@ pub enum Mutation {
     CommitWithoutOne,
     /// RulesSynced is told while rules wait: a barrier is answered before the changes before it are carried out.
     BarrierAnsweredEarly,
-    /// Of the events of an accepted turn only the last one is noted as accepted.
+    /// The proxy notes only the last event of an accepted turn as accepted.
     OnlyLastAccepted,
     /// Events whose turns were accepted are delivered again together with others.
     MixedReplay,

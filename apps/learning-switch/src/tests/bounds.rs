@@ -52,7 +52,7 @@ fn the_host_learned_first_makes_room() {
     let mut bench = bench();
     limit(&mut bench, "hosts-per-port", 3);
     flood(&mut bench, 1, 0, 3);
-    // One that moves away and comes back is learned anew.
+    // A host that moves away and comes back is learned anew.
     for port in [2, 1] {
         bench.packet_in(S, port, packet(mac(0), A));
     }

@@ -106,7 +106,7 @@ impl Primary {
         self.grouping = Some(step);
         self.own_groups.clear();
         for (table, rows) in tables.of(None).into_iter().flatten() {
-            for (key, _) in rows.iter() {
+            for key in rows.keys() {
                 let group = step.source_group(table, &key);
                 let id = (table.clone(), key);
                 note_member(&mut self.own_groups, group, id, true);

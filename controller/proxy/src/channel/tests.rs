@@ -402,7 +402,7 @@ fn a_switch_that_takes_nothing_of_a_short_queue_is_lost_and_a_slow_one_is_kept()
         bench.put(ChannelInput::Written(written));
         bench.message(echo.clone(), 0);
     }
-    // What comes later does not make it look as if the rest had moved.
+    // Bytes that are queued later do not count as bytes that the switch took.
     assert!(bench.later(4 * SECOND).is_empty());
     let transport = &mut bench.channel.transport;
     transport.forward(&[0; 64], requester, Expects::Nothing, bench.now);

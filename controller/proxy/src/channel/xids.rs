@@ -92,7 +92,7 @@ impl Xids {
     pub(crate) fn barrier(&mut self, xid: u32) {
         let until = xid.wrapping_sub(self.first) as usize;
         if until >= self.entries.len() {
-            // One that was forgotten but for its reply: so are the messages before it.
+            // A barrier of which only the reply is remembered: the messages before it are forgotten already.
             return self.done(xid);
         }
         for entry in self.entries.range_mut(..until) {
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(requester(&xids, read), Some(of(8)));
         xids.done(read);
         assert_eq!(requester(&xids, read), None);
-        // They are bounded by number and age as well.
+        // Remembered requests are bounded by number and age as well.
         let first = xids.next(of(1), Expects::Reply, now);
         for _ in 0..REQUESTS {
             xids.next(of(2), Expects::Reply, now);

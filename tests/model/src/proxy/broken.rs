@@ -62,7 +62,7 @@ impl Defect {
 }
 
 impl Proxy {
-    /// One input, with the defect.
+    /// Feeds the mediator an input, with the defect.
     pub(super) fn put_broken(&mut self, input: Input) -> Vec<Effect> {
         if self.defect.mutation.is_none() {
             return self.mediate(input);

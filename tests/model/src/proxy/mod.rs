@@ -175,7 +175,7 @@ impl Proxy {
         self.put_broken(input)
     }
 
-    /// One input of the shipped mediator.
+    /// Feeds the shipped mediator an input.
     fn mediate(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut inputs = vec![input];

@@ -394,7 +394,7 @@ fn a_barrier_without_an_answer_is_sent_again_and_delays_its_switch_only() {
     assert_eq!(bench.turn(), 0, "still not confirmed");
     assert_eq!(bench.wires[&1].len(), 1, "one barrier");
     assert_eq!(bench.sync.ask_again_at(), Some(bench.now + 5 * second));
-    // It confirms everything before it.
+    // The reply to a later barrier confirms everything before it.
     bench.handle(1);
     assert_eq!(bench.turn(), 4);
     assert_eq!(bench.on_wire(1), 4);

@@ -81,7 +81,7 @@ impl Probation {
         stalled.or_else(|| self.slow(load.answers))
     }
 
-    /// What was delivered stays unanswered. Two samples have to agree: after a pause of the proxy the first one may not count
+    /// Tells that delivered events stay unanswered. Two samples have to agree: after a pause of the proxy the first one may not count
     /// answers that have come meanwhile.
     fn stalled(&mut self, load: Load) -> Option<String> {
         let Load { silent, answers } = load;
