@@ -107,7 +107,7 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
             }
             _ = ticks.tick() => {
                 if !reads {
-                    // It knows nothing of what has arrived.
+                    // A switch that reads nothing does not know whether Morpheus is silent.
                     received = Instant::now();
                 }
                 let silent = received.elapsed();
