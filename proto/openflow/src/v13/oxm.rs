@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use zerocopy::IntoBytes;
 
@@ -170,7 +171,7 @@ pub type OxmValue = SmallVec<[u8; 16]>;
 
 /// Field, value and optional mask. The value of an experimenter field begins with the experimenter id, which the
 /// mask does not cover.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Oxm {
     /// Class and number of the field.
     pub field: OxmField,
@@ -178,6 +179,18 @@ pub struct Oxm {
     pub value: OxmValue,
     /// Mask, as long as the part of the value that it covers. `None`: exact match.
     pub mask: Option<Box<[u8]>>,
+}
+
+/// Prints value and mask as byte strings.
+impl fmt::Debug for Oxm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = Bytes::copy_from_slice;
+        f.debug_struct("Oxm")
+            .field("field", &self.field)
+            .field("value", &bytes(&self.value))
+            .field("mask", &self.mask.as_deref().map(bytes))
+            .finish()
+    }
 }
 
 impl Oxm {
