@@ -15,15 +15,17 @@
 //! numbers of eight bytes, the incarnation and the number of its [`Seq`]; both are 0 while it handles none. So it is known of
 //! which event an instance died, also where it was killed.
 
+mod mark;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Seq;
+pub use mark::{EventMark, marked_event};
 
 /// Longest content that is read; no holder is as long. The mark of the event follows.
 const LONGEST: u64 = 64 * 1024;
@@ -113,40 +115,10 @@ impl Lock {
         })
     }
 
-    /// Marker for the events that the holder handles.
-    pub fn event_mark(&self) -> EventMark {
-        EventMark(Some(Arc::clone(&self.file)))
+    /// Marker for the events that the holder handles; an error where the file takes none.
+    pub fn event_mark(&self) -> io::Result<EventMark> {
+        EventMark::map(&self.file)
     }
-}
-
-/// Marks in a lock file which event the holder is handling. Without a file it marks nothing.
-#[derive(Debug, Clone, Default)]
-pub struct EventMark(Option<Arc<File>>);
-
-impl EventMark {
-    /// Names the event, [`Seq::ZERO`] for none. An error is of no consequence: the event is then looked for otherwise.
-    pub fn set(&self, event: Seq) {
-        if let Some(file) = &self.0 {
-            let mut mark = [0; 16];
-            mark[..8].copy_from_slice(&event.incarnation.to_be_bytes());
-            mark[8..].copy_from_slice(&event.n.to_be_bytes());
-            let _ = file.write_all_at(&mark, LONGEST);
-        }
-    }
-}
-
-/// Reads the instance that wrote a lock file and the event that it was handling, [`Seq::ZERO`] for none. Absent where nothing
-/// was ever marked.
-pub fn marked_event(path: &Path) -> Option<(String, Seq)> {
-    let mut file = File::open(path).ok()?;
-    let (mut incarnation, mut n) = ([0; 8], [0; 8]);
-    file.read_exact_at(&mut incarnation, LONGEST).ok()?;
-    file.read_exact_at(&mut n, LONGEST + 8).ok()?;
-    let event = Seq {
-        incarnation: u64::from_be_bytes(incarnation),
-        n: u64::from_be_bytes(n),
-    };
-    Some((read(&mut file)?.instance, event))
 }
 
 /// State of a lock file, as another process sees it.
@@ -199,6 +171,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::store::Seq;
 
     /// A path of its own for one test, removed at the end.
     struct Scratch(PathBuf);
@@ -248,13 +221,13 @@ mod tests {
             incarnation: 3,
             n: 1 << 40,
         };
-        lock.event_mark().set(event);
+        lock.event_mark().unwrap().set(event);
         assert_eq!(inspect(path).unwrap(), LockState::Held(holder.clone()));
         assert_eq!(marked_event(path), Some(("i1".to_owned(), event)));
-        lock.event_mark().set(Seq::ZERO);
+        lock.event_mark().unwrap().set(Seq::ZERO);
         assert_eq!(marked_event(path), Some(("i1".to_owned(), Seq::ZERO)));
         EventMark::default().set(event);
-        lock.event_mark().set(event);
+        lock.event_mark().unwrap().set(event);
         drop(lock);
         let found = marked_event(path);
         assert_eq!(found, Some(("i1".to_owned(), event)), "when it is dead");

@@ -1,10 +1,8 @@
 //! Records within the blobs of a session. Their form is documented in `session.proto`.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-/// Bytes of the channel number before each record.
-const CHANNEL: usize = 4;
 /// Bytes of an OpenFlow header (OpenFlow 1.3.5, section 7.1).
 const OPENFLOW_HEADER: usize = 8;
 
@@ -49,46 +47,61 @@ impl Records {
         Records { blob, offset: 0 }
     }
 
-    fn take(&mut self, what: &'static str, needed: usize) -> Result<Bytes, RecordError> {
-        let left = self.blob.len();
-        if left < needed {
-            self.blob.clear();
-            return Err(RecordError {
-                offset: self.offset,
-                what,
-                needed,
-                left,
-            });
+    /// Bytes that are left.
+    fn rest(&self) -> &[u8] {
+        self.blob.get(self.offset..).unwrap_or_default()
+    }
+
+    /// Takes a number in front of a record.
+    fn number(&mut self, what: &'static str) -> Result<u32, RecordError> {
+        match self.rest().first_chunk() {
+            Some(bytes) => {
+                let number = u32::from_be_bytes(*bytes);
+                self.offset += size_of::<u32>();
+                Ok(number)
+            }
+            None => Err(self.error(what, size_of::<u32>())),
         }
-        self.offset += needed;
-        Ok(self.blob.split_to(needed))
+    }
+
+    /// Takes a record's body.
+    fn body(&mut self, what: &'static str, length: usize) -> Result<Bytes, RecordError> {
+        if self.rest().len() < length {
+            return Err(self.error(what, length));
+        }
+        let start = self.offset;
+        self.offset += length;
+        Ok(self.blob.slice(start..self.offset))
+    }
+
+    /// Error for a part that does not fit, after which nothing is left.
+    fn error(&mut self, what: &'static str, needed: usize) -> RecordError {
+        let error = RecordError {
+            offset: self.offset,
+            what,
+            needed,
+            left: self.rest().len(),
+        };
+        self.offset = self.blob.len();
+        error
     }
 
     fn record(&mut self) -> Result<Record, RecordError> {
-        let channel = self.take("channel", CHANNEL)?.get_u32();
+        let channel = self.number("channel")?;
         if channel == 0 {
-            let length = self.take("control length", 4)?.get_u32() as usize;
-            return Ok(Record::Control(self.take("control record", length)?));
+            let length = self.number("control length")? as usize;
+            let body = self.body("control record", length)?;
+            return Ok(Record::Control(body));
         }
-        let left = self.blob.len();
-        let length = match self.blob.get(2..4) {
+        let length = match self.rest().get(2..4) {
             Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
             _ => OPENFLOW_HEADER,
         };
-        let needed = length.max(OPENFLOW_HEADER);
         if length < OPENFLOW_HEADER {
-            self.blob.clear();
-            return Err(RecordError {
-                offset: self.offset,
-                what: "OpenFlow header",
-                needed,
-                left,
-            });
+            return Err(self.error("OpenFlow header", OPENFLOW_HEADER));
         }
-        Ok(Record::Message {
-            channel,
-            message: self.take("OpenFlow message", needed)?,
-        })
+        let message = self.body("OpenFlow message", length)?;
+        Ok(Record::Message { channel, message })
     }
 }
 
@@ -96,7 +109,7 @@ impl Iterator for Records {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        (!self.blob.is_empty()).then(|| self.record())
+        (!self.rest().is_empty()).then(|| self.record())
     }
 }
 

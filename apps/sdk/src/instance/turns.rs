@@ -8,10 +8,11 @@
 //!
 //! The way of a sent turn to the disk is in `commits`.
 
+use bytes::BytesMut;
 use morph_api::session::{TurnEnd, from_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
-use morph_openflow::v13::{self, Message, NO_BUFFER};
+use morph_openflow::v13;
 
 use super::batch::Batch;
 use super::delivery::{ChannelChange, Delivery};
@@ -20,6 +21,9 @@ use super::rule_sync::PACKET_OUT;
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
 use crate::{App, Changes, Event, PacketOut};
+
+/// Bytes of a packet-out besides its data, where it has a single action.
+const PACKET_OUT_ROOM: usize = 40;
 
 /// Input of the next turn. `Rules` is a turn without the app: rules are to be sent.
 enum TurnInput {
@@ -226,25 +230,26 @@ impl<A: App> Instance<A> {
         Ok(())
     }
 
+    /// Writes the messages of packet-outs, all into one buffer.
     fn packet_outs(&self, packet_outs: Vec<PacketOut>, commands: &mut Vec<Output>) {
+        let lengths = packet_outs.iter().map(|packet| packet.data.len());
+        let room = lengths.sum::<usize>() + packet_outs.len() * PACKET_OUT_ROOM;
+        let mut buffer = BytesMut::with_capacity(room);
         for packet in packet_outs {
-            let Some(channel) = self.rule_sync.channel(packet.dpid) else {
+            let (dpid, in_port) = (packet.dpid, packet.in_port);
+            let Some(channel) = self.rule_sync.channel(dpid) else {
                 tracing::debug!(
-                    "a packet for switch {} is dropped: the switch is not connected",
-                    packet.dpid
+                    "a packet for switch {dpid} is dropped: the switch is not connected"
                 );
                 continue;
             };
-            let message = Message::PacketOut(v13::PacketOut {
-                buffer_id: NO_BUFFER,
-                in_port: packet.in_port,
-                actions: packet.actions,
-                data: packet.data,
-            });
-            match message.try_encode(PACKET_OUT) {
-                Ok(message) => commands.push(Output::Message { channel, message }),
+            let (actions, data) = (&packet.actions, &packet.data);
+            match v13::PacketOut::write(PACKET_OUT, in_port, actions, data, &mut buffer) {
+                Ok(()) => commands.push(Output::Message {
+                    channel,
+                    message: buffer.split().freeze(),
+                }),
                 Err(error) => {
-                    let dpid = packet.dpid;
                     tracing::error!("a packet for switch {dpid} is left out: {error}");
                 }
             }

@@ -38,9 +38,13 @@ impl InstanceLock {
         })
     }
 
-    /// Marker for the event that is being handled.
+    /// Marker for the event that is being handled. Where the file takes none, nothing is marked.
     pub(super) fn event_mark(&self) -> EventMark {
-        self.lock.event_mark()
+        self.lock.event_mark().unwrap_or_else(|error| {
+            let path = self.path.display();
+            tracing::warn!("{path} takes no mark of the event that is being handled, so one that kills the app is searched for by delivering events singly: {error}");
+            EventMark::default()
+        })
     }
 
     /// Leaves the file after the end, as a process does that is killed.

@@ -161,7 +161,7 @@ fn the_event_of_which_the_app_dies_is_marked_among_several() {
     };
     let lock = Lock::take(&path, &holder).unwrap();
     let mut settings = config::<V1ToV2>("i1");
-    settings.event_mark = lock.event_mark();
+    settings.event_mark = lock.event_mark().unwrap();
     let mut world = live_with(settings);
     let marked = |n| {
         let incarnation = u64::from(n > 0);
