@@ -172,11 +172,9 @@ impl<A: App> Bench<A> {
     }
 
     fn turn(&mut self, cause: Cause<'_>) -> Outcome {
-        let Effects {
-            journal,
-            packet_outs,
-            error,
-        } = self.engine.turn(cause, self.now, self.wall);
+        let mut packet_outs = Vec::new();
+        let (now, wall) = (self.now, self.wall);
+        let Effects { journal, error } = self.engine.turn(cause, now, wall, &mut packet_outs);
         let mut outcome = Outcome {
             packet_outs,
             error,

@@ -27,7 +27,6 @@ pub(crate) enum Cause<'a> {
 pub(crate) struct Effects {
     /// Changed rows, each with its value before.
     pub(crate) journal: Journal,
-    pub(crate) packet_outs: Vec<PacketOut>,
     /// Set if the app failed; nothing was changed then.
     pub(crate) error: Option<AppError>,
 }
@@ -72,8 +71,16 @@ impl<A: App> Engine<A> {
         self.wanted.sets()
     }
 
-    /// Has the app handle one input. Its changes are in the view afterwards; its rules follow with [`Engine::settle`].
-    pub(crate) fn turn(&mut self, cause: Cause<'_>, now: Instant, wall: SystemTime) -> Effects {
+    /// Has the app handle one input. Its changes are in the view afterwards, and its packets behind those of before; its rules
+    /// follow with [`Engine::settle`].
+    pub(crate) fn turn(
+        &mut self,
+        cause: Cause<'_>,
+        now: Instant,
+        wall: SystemTime,
+        packet_outs: &mut Vec<PacketOut>,
+    ) -> Effects {
+        let packets_before = packet_outs.len();
         let arrived = match cause {
             Cause::Event(_, arrived) => arrived,
             Cause::Changed(_) | Cause::Tick => now,
@@ -86,7 +93,7 @@ impl<A: App> Engine<A> {
             arrived,
             wall,
             journal: Journal::new(),
-            packet_outs: Vec::new(),
+            packet_outs,
             defect: None,
         };
         let result = match cause {
@@ -97,12 +104,11 @@ impl<A: App> Engine<A> {
         let error = result.err().or(turn.defect.take());
         let mut effects = Effects {
             journal: turn.journal,
-            packet_outs: turn.packet_outs,
             error,
         };
         if effects.error.is_some() {
             self.restore(std::mem::take(&mut effects.journal));
-            effects.packet_outs.clear();
+            packet_outs.truncate(packets_before);
             return effects;
         }
         let tables = &self.tables;

@@ -39,7 +39,7 @@ pub struct Turn<'a> {
     pub(crate) arrived: Instant,
     pub(crate) wall: SystemTime,
     pub(crate) journal: Journal,
-    pub(crate) packet_outs: Vec<PacketOut>,
+    pub(crate) packet_outs: &'a mut Vec<PacketOut>,
     /// Misuse of the turn, which makes it fail.
     pub(crate) defect: Option<AppError>,
 }

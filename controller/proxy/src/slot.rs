@@ -26,6 +26,7 @@ mod report;
 mod resume;
 mod shares;
 mod suspects;
+mod switch_queue;
 #[cfg(test)]
 mod tests;
 mod turn_sizes;

@@ -16,7 +16,7 @@ use crate::view::Tables;
 /// Time after which a turn takes no further event: others wait for the answers.
 const LENGTH: Duration = Duration::from_millis(5);
 /// Most events of a turn.
-const EVENTS: usize = 256;
+const EVENTS: usize = 1024;
 /// Changed rows, their bytes and those of packets after which a turn takes no further event: half of the limits of the store,
 /// and a quarter of the proxy's. A turn of several events that is too large all the same is made again, event by event.
 const ROWS: usize = limits::OPS / 2;
@@ -35,24 +35,29 @@ pub(super) struct Batch {
     pub(super) journal: Journal,
     pub(super) packet_outs: Vec<PacketOut>,
     row_bytes: usize,
+    /// Bytes of the first packets, and how many these are.
     packet_bytes: usize,
+    packets_counted: usize,
 }
 
 impl Batch {
-    pub(super) fn new(clock: Option<fn() -> Instant>, singly_to: Seq) -> Self {
+    /// Makes an empty turn with room for so many events.
+    pub(super) fn new(clock: Option<fn() -> Instant>, singly_to: Seq, room: usize) -> Self {
+        let room = room.min(EVENTS);
         Batch {
             clock,
             singly_to,
             began: clock.map(|clock| clock()),
-            deliveries: Vec::new(),
+            deliveries: Vec::with_capacity(room),
             journal: Journal::new(),
-            packet_outs: Vec::new(),
+            packet_outs: Vec::with_capacity(room),
             row_bytes: 0,
             packet_bytes: 0,
+            packets_counted: 0,
         }
     }
 
-    /// Adds what the app did with an input, of which `what` is the name.
+    /// Adds what the app did with an input, of which `what` is the name. Its packets are there.
     pub(super) fn add(&mut self, what: impl Display, effects: Effects, tables: &Tables) {
         if let Some(error) = effects.error {
             tracing::error!("the app failed on {what}, and its changes are dropped: {error}");
@@ -62,9 +67,9 @@ impl Batch {
             self.row_bytes += table.len() + key.len() + now.as_ref().map_or(0, size);
             self.journal.entry((table, key)).or_insert(before);
         }
-        let packets = effects.packet_outs.iter();
+        let packets = self.packet_outs.iter().skip(self.packets_counted);
         self.packet_bytes += packets.map(|packet| packet.data.len()).sum::<usize>();
-        self.packet_outs.extend(effects.packet_outs);
+        self.packets_counted = self.packet_outs.len();
     }
 
     /// Whether this event may be handled in the same turn.

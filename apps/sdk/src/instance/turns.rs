@@ -113,16 +113,20 @@ impl<A: App> Instance<A> {
             Role::Live(live) => live.singly_to,
             Role::Waiting | Role::Paused => Seq::ZERO,
         };
-        let mut batch = Batch::new(self.config.clock, singly_to);
+        let room = match input {
+            TurnInput::Events(_) => 1 + self.queue.len(),
+            TurnInput::Rules | TurnInput::Tick | TurnInput::Changes(_) => 0,
+        };
+        let mut batch = Batch::new(self.config.clock, singly_to, room);
         match input {
             TurnInput::Rules => {}
             TurnInput::Tick => {
-                let effects = self.engine.turn(Cause::Tick, now.instant, now.wall);
+                let effects = self.app_turn(Cause::Tick, now, &mut batch);
                 batch.add("a tick", effects, &self.engine.tables);
             }
             TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(&changes);
-                let effects = self.engine.turn(cause, now.instant, now.wall);
+                let effects = self.app_turn(cause, now, &mut batch);
                 batch.add("changed tables", effects, &self.engine.tables);
             }
             TurnInput::Events(first) => self.events(*first, &mut batch, now),
@@ -139,10 +143,11 @@ impl<A: App> Instance<A> {
         let mut next = Some(first);
         while let Some(delivery) = next {
             self.config.event_mark.set(delivery.place.seq);
-            let mut effects = self.event(&delivery, now);
+            let packets_before = batch.packet_outs.len();
+            let effects = self.event(&delivery, batch, now);
             if delivery.repeated {
                 // Packets of a repeated event have left already.
-                effects.packet_outs.clear();
+                batch.packet_outs.truncate(packets_before);
             }
             let what = format_args!("event {}", delivery.place.seq);
             batch.add(what, effects, &self.engine.tables);
@@ -161,7 +166,7 @@ impl<A: App> Instance<A> {
     }
 
     /// Brings the switches in line with an event, then lets the app handle it.
-    fn event(&mut self, delivery: &Delivery, now: Now) -> Effects {
+    fn event(&mut self, delivery: &Delivery, batch: &mut Batch, now: Now) -> Effects {
         self.counters.events += 1;
         let past = matches!(&self.role, Role::Live(live) if delivery.place.seq <= live.cursor);
         let Some(event) = delivery.event.as_ref().filter(|_| !past) else {
@@ -182,11 +187,17 @@ impl<A: App> Instance<A> {
             self.rule_sync.note_expired(removed.dpid, key);
         }
         let cause = Cause::Event(event, delivery.place.arrived);
-        let effects = self.engine.turn(cause, now.instant, now.wall);
+        let effects = self.app_turn(cause, now, batch);
         if effects.error.is_some() {
             self.counters.errors += 1;
         }
         effects
+    }
+
+    /// Has the app handle an input. Its packets are added to the turn.
+    fn app_turn(&mut self, cause: Cause<'_>, now: Now, batch: &mut Batch) -> Effects {
+        let packets = &mut batch.packet_outs;
+        self.engine.turn(cause, now.instant, now.wall, packets)
     }
 
     fn send(&mut self, batch: Batch, now: Now, out: &mut Vec<Output>) -> Result<(), FatalError> {
@@ -199,7 +210,8 @@ impl<A: App> Instance<A> {
         let wanted = self.engine.wanted();
         let rules = self.rule_sync.write(wanted, epoch, now.instant).into_iter();
         let rules = rules.map(|(channel, message)| Output::Message { channel, message });
-        let mut commands: Vec<Output> = rules.collect();
+        let mut commands = Vec::with_capacity(rules.len() + batch.packet_outs.len());
+        commands.extend(rules);
         self.packet_outs(batch.packet_outs, &mut commands);
         let journal = batch.journal;
         let translation = self.primary.translate(&journal, &self.engine.tables)?;

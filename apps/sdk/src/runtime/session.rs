@@ -20,6 +20,8 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_
 const SENDING: usize = 2;
 /// Approximate size of a blob.
 const BLOB: usize = 64 << 10;
+/// Usual size of a record: a packet-in of a small packet, and what announces it.
+const RECORD: usize = 80;
 /// Largest blob that is accepted: the proxy's are some 128 KiB and one record.
 const LARGEST: usize = 4 << 20;
 
@@ -94,7 +96,7 @@ async fn run_once(socket: &PathBuf, events: &mpsc::Sender<SessionEvent>) -> Resu
 }
 
 fn inputs_of(records: Bytes) -> Result<Vec<Input>, String> {
-    let mut inputs = Vec::new();
+    let mut inputs = Vec::with_capacity(records.len() / RECORD);
     for record in Records::new(records) {
         match record.map_err(|error| error.to_string())? {
             Record::Message { channel, message } => {

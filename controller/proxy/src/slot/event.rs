@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-/// Memory of an event in bytes, beside its message: the event, its place, and the share of a tree's node that is free.
+/// Memory of an event in bytes, beside its message: the event, its place in the queue, and the part of the queue that is free.
 pub(super) const ENTRY: usize = 136;
 
 /// Content of an event.

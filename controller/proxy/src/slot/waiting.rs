@@ -14,18 +14,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use morph_openflow::v13::PacketInView;
-
 use super::age::{AgeLimit, QueueAge};
 use super::event::{EventKind, QueuedEvent};
 use super::shares::Shares;
-
-/// Most packet-ins that are dropped by age before something is delivered; bounds the time of one delivery.
-const DROPPED_AT_ONCE: u64 = 1000;
+use super::switch_queue::SwitchQueue;
 
 #[derive(Debug, Clone)]
 pub(super) struct WaitingEvents {
     limit: AgeLimit,
+    /// The event, where only one waits: most events of an app that keeps up are never queued.
+    only: Option<QueuedEvent>,
     /// Sections that end with an event of no switch, oldest first.
     closed: VecDeque<Section>,
     /// Events behind the last one of no switch.
@@ -46,37 +44,11 @@ struct Section {
     end: Option<QueuedEvent>,
 }
 
-/// Events of one switch.
-#[derive(Debug, Clone)]
-struct SwitchQueue {
-    age: QueueAge,
-    /// Events by place, oldest first, with the ingress port of a packet-in.
-    events: BTreeMap<u64, (QueuedEvent, Option<u32>)>,
-    /// Place of the next event.
-    next: u64,
-    /// Places of the packet-ins by ingress port, oldest first.
-    places: BTreeMap<u32, VecDeque<u64>>,
-    /// Number of packet-ins by ingress port.
-    ports: Shares<u32>,
-    /// Place of a marker that counts further losses while it waits.
-    lost: Option<u64>,
-    /// Place of a marker that covers further merged events while it waits.
-    resync: Option<u64>,
-}
-
-/// Packet-ins that were dropped from the head of a queue.
-#[derive(Debug, Default)]
-struct Dropped {
-    /// Channel of the last one.
-    channel: u32,
-    count: u64,
-    bytes: usize,
-}
-
 impl WaitingEvents {
     pub(super) fn new(limit: AgeLimit) -> Self {
         WaitingEvents {
             limit,
+            only: None,
             closed: VecDeque::new(),
             last: Section::default(),
             packet_ins: Shares::default(),
@@ -96,6 +68,10 @@ impl WaitingEvents {
 
     /// Returns the part of the waiting packet-ins that are of this switch, in percent of their bytes.
     pub(super) fn percent(&self, dpid: u64) -> usize {
+        if let Some(only) = &self.only {
+            let is_all = only.dpid == dpid && matches!(only.what, EventKind::PacketIn(_));
+            return if is_all { 100 } else { 0 };
+        }
         let all = self.packet_ins.total().max(1);
         self.packet_ins.amount(dpid) * 100 / all
     }
@@ -110,9 +86,34 @@ impl WaitingEvents {
         self.bytes
     }
 
-    /// Queues an event behind those of its switch.
+    /// Adds an event behind those of its switch.
     pub(super) fn push(&mut self, event: QueuedEvent, now: Instant) {
+        if self.len == 0 && !event.is_of_no_switch() {
+            self.count(&event);
+            self.only = Some(event);
+        } else {
+            self.queue(event, now);
+        }
+    }
+
+    /// Adds an event to the queue of its switch.
+    fn queue(&mut self, event: QueuedEvent, now: Instant) {
+        self.spill(now);
         self.count(&event);
+        self.insert(event, now);
+        if self.limit.is_overload(self.len) {
+            self.end_catch_up(now);
+        }
+    }
+
+    /// Adds the event that is not queued to the queue of its switch.
+    fn spill(&mut self, now: Instant) {
+        if let Some(event) = self.only.take() {
+            self.insert(event, now);
+        }
+    }
+
+    fn insert(&mut self, event: QueuedEvent, now: Instant) {
         if let EventKind::PacketIn(_) = event.what {
             self.packet_ins.add(event.dpid, event.cost());
         }
@@ -126,9 +127,6 @@ impl WaitingEvents {
                 false => AgeLimit::behind(),
             };
             self.last.push(event, age);
-        }
-        if self.limit.is_overload(self.len) {
-            self.end_catch_up(now);
         }
     }
 
@@ -162,6 +160,10 @@ impl WaitingEvents {
 
     /// Takes the next event in turn, however old.
     pub(super) fn pop(&mut self, now: Instant) -> Option<QueuedEvent> {
+        if let Some(event) = self.only.take() {
+            self.uncount(&event);
+            return Some(event);
+        }
         let event = match self.closed.front_mut() {
             None => self.last.pop(&self.limit, now)?,
             Some(first) => match first.pop(&self.limit, now) {
@@ -178,6 +180,7 @@ impl WaitingEvents {
 
     /// Drops the oldest packet-in of a long queue and counts it there. Returns its switch, if there was one.
     pub(super) fn shed(&mut self, now: Instant) -> Option<u64> {
+        self.spill(now);
         let dpid = self.packet_ins.large()?;
         let (dropped, marker) = self.queues_of(dpid).find_map(|queue| {
             AgeLimit::end_catch_up(&mut queue.age, now);
@@ -200,31 +203,29 @@ impl WaitingEvents {
 
     /// Counts a packet-in that is not queued at all.
     pub(super) fn lose(&mut self, channel: u32, dpid: u64, now: Instant) {
+        self.spill(now);
         if !self.newest(dpid).is_some_and(SwitchQueue::count_loss) {
             let what = EventKind::Lost(1);
-            self.push(QueuedEvent::new(channel, dpid, what), now);
+            self.queue(QueuedEvent::new(channel, dpid, what), now);
             if let Some(queue) = self.newest(dpid) {
-                queue.lost = queue.next.checked_sub(1);
+                queue.note_lost();
             }
         }
     }
 
     /// Queues a `Resync` of a switch in the place of an event, unless one waits already.
     pub(super) fn resync(&mut self, channel: u32, dpid: u64, now: Instant) {
-        let waits = |queue: &mut SwitchQueue| {
-            let place = queue.resync;
-            place.is_some_and(|place| queue.events.contains_key(&place))
-        };
-        if self.newest(dpid).is_some_and(waits) {
+        self.spill(now);
+        if self.newest(dpid).is_some_and(SwitchQueue::has_resync) {
             return;
         }
         let what = EventKind::Resync { list: false };
-        self.push(QueuedEvent::new(channel, dpid, what), now);
+        self.queue(QueuedEvent::new(channel, dpid, what), now);
         if let Some(queue) = self.newest(dpid) {
-            queue.resync = queue.next.checked_sub(1);
+            queue.note_resync();
         }
         // SwitchUp is described at delivery, so it covers all that merges meanwhile.
-        self.push(QueuedEvent::new(channel, dpid, EventKind::SwitchUp), now);
+        self.queue(QueuedEvent::new(channel, dpid, EventKind::SwitchUp), now);
     }
 
     /// Queues a `Resync` of all switches in the place of an event, unless one waits already.
@@ -235,7 +236,7 @@ impl WaitingEvents {
         };
         if !self.closed.iter().any(lists) {
             let what = EventKind::Resync { list: true };
-            self.push(QueuedEvent::new(0, 0, what), now);
+            self.queue(QueuedEvent::new(0, 0, what), now);
         }
     }
 
@@ -261,7 +262,7 @@ impl Section {
         let dpid = event.dpid;
         let new = || SwitchQueue::new(age);
         let queue = self.queues.entry(dpid).or_insert_with(new);
-        if queue.events.is_empty() {
+        if queue.is_empty() {
             self.turns.push_back(dpid);
         }
         queue.push(event);
@@ -279,115 +280,12 @@ impl Section {
             | EventKind::SwitchDown
             | EventKind::Resync { .. } => {}
         }
-        if queue.events.is_empty() {
+        if queue.is_empty() {
             self.queues.remove(&dpid);
         } else {
             self.turns.push_back(dpid);
         }
         Some(event)
-    }
-}
-
-/// Ingress port of a packet-in; 0 where it names none.
-fn port(event: &QueuedEvent) -> Option<u32> {
-    let EventKind::PacketIn(message) = &event.what else {
-        return None;
-    };
-    let view = PacketInView::new(message).ok();
-    Some(view.and_then(|view| view.in_port()).unwrap_or(0))
-}
-
-impl SwitchQueue {
-    fn new(age: QueueAge) -> Self {
-        SwitchQueue {
-            age,
-            events: BTreeMap::new(),
-            next: 0,
-            places: BTreeMap::new(),
-            ports: Shares::default(),
-            lost: None,
-            resync: None,
-        }
-    }
-
-    fn push(&mut self, event: QueuedEvent) {
-        let port = port(&event);
-        if let Some(port) = port {
-            self.places.entry(port).or_default().push_back(self.next);
-            self.ports.add(port, 1);
-        }
-        self.events.insert(self.next, (event, port));
-        self.next += 1;
-    }
-
-    fn pop(&mut self) -> Option<QueuedEvent> {
-        let (_, (event, port)) = self.events.pop_first()?;
-        if let Some(port) = port {
-            self.forget_oldest(port);
-        }
-        Some(event)
-    }
-
-    /// Drops the packet-ins at the head that are too old, if dropping is to begin.
-    fn drop_old(&mut self, limit: &AgeLimit, now: Instant) -> Option<Dropped> {
-        let (_, (head, _)) = self.events.first_key_value()?;
-        if !limit.begins(self.age, self.ports.total(), head.arrived, now) {
-            return None;
-        }
-        let mut all = Dropped::default();
-        while all.count < DROPPED_AT_ONCE
-            && let Some((_, (head, Some(port)))) = self.events.first_key_value()
-            && limit.is_too_old(head.arrived, now)
-            && self.ports.amount(*port) > 1
-            && self.ports.is_large(*port)
-        {
-            let dropped = self.pop()?;
-            all.channel = dropped.channel;
-            all.count += 1;
-            all.bytes += dropped.cost();
-        }
-        if all.count == 0 {
-            return None;
-        }
-        AgeLimit::tell(&mut self.age);
-        Some(all)
-    }
-
-    /// Forgets the place of the oldest packet-in of a port, and returns it.
-    fn forget_oldest(&mut self, port: u32) -> Option<u64> {
-        let places = self.places.get_mut(&port)?;
-        let place = places.pop_front();
-        if places.is_empty() {
-            self.places.remove(&port);
-        }
-        self.ports.subtract(port, 1);
-        place
-    }
-
-    /// Drops the oldest packet-in of a port with many. Returns it, and the marker that is new in its place.
-    fn shed(&mut self) -> Option<(QueuedEvent, Option<QueuedEvent>)> {
-        let port = self.ports.large()?;
-        let place = self.forget_oldest(port)?;
-        let (dropped, _) = self.events.remove(&place)?;
-        if self.count_loss() {
-            return Some((dropped, None));
-        }
-        let marker = QueuedEvent::new(dropped.channel, dropped.dpid, EventKind::Lost(1));
-        self.events.insert(place, (marker.clone(), None));
-        self.lost = Some(place);
-        Some((dropped, Some(marker)))
-    }
-
-    /// Adds a loss to the marker that waits. Returns whether there is one.
-    fn count_loss(&mut self) -> bool {
-        let marker = self.lost.and_then(|place| self.events.get_mut(&place));
-        match marker.map(|(marker, _)| &mut marker.what) {
-            Some(EventKind::Lost(count)) => {
-                *count += 1;
-                true
-            }
-            _ => false,
-        }
     }
 }
 

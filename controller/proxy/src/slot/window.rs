@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Time in which an app is to answer what is delivered at once.
 const BATCH: Duration = Duration::from_millis(5);
 /// Most events that are delivered at once.
-const EVENTS: u64 = 256;
+const EVENTS: u64 = 1024;
 /// Memory of unanswered events in bytes above which no further one is delivered.
 const BYTES: usize = 256 << 10;
 
@@ -130,7 +130,7 @@ mod tests {
         let mut now = Instant::now();
         let mut window = Window::new(1);
         assert_eq!(fill(&mut window, 100, now), 1, "nothing is known of it");
-        for (each, most) in [(50_u32, 199), (1, 511), (10_000, 1)] {
+        for (each, most) in [(50_u32, 199), (1, 2047), (10_000, 1)] {
             for _ in 0..50 {
                 fill(&mut window, 100, now);
                 let unanswered = window.unanswered();

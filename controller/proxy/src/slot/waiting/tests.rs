@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use morph_openflow::v13::{Match, Message, Oxm, OxmField, PacketIn};
+use morph_openflow::v13::{Match, Message, Oxm, OxmField, PacketIn, PacketInView};
 use proptest::prelude::*;
 
 use super::*;
