@@ -213,7 +213,7 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
     one_table::learn(packet, &frame, port, turn);
     if port != in_port {
         let to = vec![Action::output(port)];
-        turn.packet_out(dpid, in_port, to, packet.data.clone());
+        turn.forward(packet, dpid, in_port, to);
     }
 }
 

@@ -33,12 +33,7 @@ impl<B: Books> Ledger<B> {
         self.books.write(packet.dpid, number, turn);
         let back = vec![Action::output(port::IN_PORT)];
         let (copies, bytes) = turn.get(&COPIES, &packet.dpid).unwrap_or_default();
-        turn.packet_out(
-            packet.dpid,
-            packet.in_port,
-            back.clone(),
-            packet.data.clone(),
-        );
+        turn.forward(packet, packet.dpid, packet.in_port, back.clone());
         let copy = Bytes::from(vec![0; bytes as usize]);
         for _ in 0..copies {
             turn.packet_out(packet.dpid, packet.in_port, back.clone(), copy.clone());

@@ -32,7 +32,7 @@ impl<B: Books> App for Slow<B> {
             work(self.time);
             if packet.in_port == OTHER_PORT && number(&packet.data).is_some() {
                 let back = vec![Action::output(port::IN_PORT)];
-                turn.packet_out(packet.dpid, packet.in_port, back, packet.data.clone());
+                turn.forward(packet, packet.dpid, packet.in_port, back);
                 return Ok(());
             }
         }

@@ -35,12 +35,13 @@ pub fn packet_in(packet: &PacketIn, turn: &mut Turn<'_>) {
     if let Some(host) = turn.get(&HOSTS, &frame.dst) {
         let home = End::from(host);
         if home != ingress {
-            send(home.dpid, &[home.port], &packet.data, turn); // 3
+            forward(packet, home.dpid, &[home.port], turn); // 3
         }
     } else if let Some(answer) = answer(&frame, turn) {
-        send(ingress.dpid, &[ingress.port], &answer, turn); // 4
+        let back = vec![Action::output(ingress.port)];
+        turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 4
     } else {
-        flood(ingress, frame.src, &packet.data, turn); // 5
+        flood(ingress, frame.src, packet, turn); // 5
     }
 }
 
@@ -69,7 +70,7 @@ fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
 }
 
 /// Sends a frame out of every host port but its own: not by its ingress, and not by the port of its source.
-fn flood(ingress: End, source: MacAddr, data: &Bytes, turn: &mut Turn<'_>) {
+fn flood(ingress: End, source: MacAddr, packet: &PacketIn, turn: &mut Turn<'_>) {
     let home = turn.get(&HOSTS, &source).map(End::from);
     let mut ports: BTreeMap<Dpid, Vec<u32>> = BTreeMap::new();
     for (key, row) in turn.view().iter(&PORTS) {
@@ -79,14 +80,14 @@ fn flood(ingress: End, source: MacAddr, data: &Bytes, turn: &mut Turn<'_>) {
         }
     }
     for (dpid, ports) in ports {
-        send(dpid, &ports, data, turn);
+        forward(packet, dpid, &ports, turn);
     }
 }
 
-/// Sends a frame out of ports of a switch, if it is connected.
-fn send(dpid: Dpid, ports: &[u32], data: &Bytes, turn: &mut Turn<'_>) {
+/// Sends a packet out of ports of a switch, if it is connected.
+fn forward(packet: &PacketIn, dpid: Dpid, ports: &[u32], turn: &mut Turn<'_>) {
     if turn.view().switch(dpid).is_some() {
         let actions = ports.iter().map(|&port| Action::output(port)).collect();
-        turn.packet_out(dpid, port::CONTROLLER, actions, data.clone());
+        turn.forward(packet, dpid, port::CONTROLLER, actions);
     }
 }

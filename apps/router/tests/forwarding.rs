@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use morph_sdk::bench::{Bench, Outcome};
 use morph_sdk::packet::{self, Arp, Ethernet, ether_type};
-use morph_sdk::{Action, Bytes, Dpid, MacAddr, Rows, port};
+use morph_sdk::{Action, Bytes, Dpid, Event, MacAddr, PacketIn, Rows, port};
 use net::{Fate, Net, any_net, connected, end, host, mac, port_is};
 use proptest::prelude::*;
 use router::graph::End;
@@ -255,6 +255,37 @@ fn the_answer_is_the_one_that_the_host_would_give() {
     assert_eq!((arp.operation, arp.sender_mac), (Arp::REPLY, mac(3)));
     assert_eq!(arp.sender_ip, Ipv4Addr::new(10, 0, 0, 3));
     assert_eq!(arp.target_ip, Ipv4Addr::new(10, 0, 0, 1));
+}
+
+/// Beginning of a frame of 1500 bytes that the switch keeps in this buffer.
+fn cut(dst: MacAddr, buffer: Option<u32>) -> Event {
+    Event::PacketIn(PacketIn {
+        dpid: Dpid(1),
+        in_port: 50,
+        table: net::PIPELINE.first,
+        reason: 0,
+        cookie_own: 0,
+        length: 1500,
+        buffer,
+        data: frame(dst, mac(1)),
+    })
+}
+
+#[test]
+fn a_packet_of_which_only_the_beginning_came_leaves_the_switch_that_keeps_it() {
+    let mut bench = line().host(4, end(1, 51)).bench::<V1>(&Rows::new());
+    for (dst, buffer, out, dropped) in [
+        (mac(4), Some(7), &[end(1, 51)][..], 0),
+        (mac(4), None, &[], 1),
+        (mac(3), Some(7), &[], 1),
+        (mac(9), Some(7), &[end(1, 51)], 2),
+    ] {
+        let outcome = bench.event(cut(dst, buffer));
+        assert_eq!(outputs(&outcome), out.iter().copied().collect(), "{dst}");
+        assert_eq!(outcome.cut, dropped, "{dst}");
+        let buffers = outcome.packet_outs.iter().map(|out| out.buffer);
+        assert!(buffers.into_iter().all(|used| used == buffer), "{dst}");
+    }
 }
 
 #[test]

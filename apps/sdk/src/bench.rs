@@ -41,6 +41,8 @@ pub struct Outcome {
     pub deletes: BTreeSet<(String, String)>,
     /// Packets that were sent.
     pub packet_outs: Vec<PacketOut>,
+    /// Number of packets that were not sent on because only their beginning came.
+    pub cut: u64,
     /// Changes of rules, in the order in which they leave, before the packets.
     pub flow_mods: Vec<(Dpid, FlowMod)>,
     /// The app's error, if it failed.
@@ -149,13 +151,16 @@ impl<A: App> Bench<A> {
 
     /// Feeds a packet that came in by a port of a switch and missed in the app's first table.
     pub fn packet_in(&mut self, dpid: Dpid, in_port: u32, data: impl Into<Bytes>) -> Outcome {
+        let data = data.into();
         self.event(Event::PacketIn(PacketIn {
             dpid,
             in_port,
             table: self.engine.pipeline.first,
             reason: 0,
             cookie_own: 0,
-            data: data.into(),
+            length: data.len() as u16,
+            buffer: None,
+            data,
         }))
     }
 
@@ -174,9 +179,14 @@ impl<A: App> Bench<A> {
     fn turn(&mut self, cause: Cause<'_>) -> Outcome {
         let mut packet_outs = Vec::new();
         let (now, wall) = (self.now, self.wall);
-        let Effects { journal, error } = self.engine.turn(cause, now, wall, &mut packet_outs);
+        let Effects {
+            journal,
+            cut,
+            error,
+        } = self.engine.turn(cause, now, wall, &mut packet_outs);
         let mut outcome = Outcome {
             packet_outs,
+            cut,
             error,
             ..Outcome::default()
         };

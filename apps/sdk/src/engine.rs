@@ -27,6 +27,8 @@ pub(crate) enum Cause<'a> {
 pub(crate) struct Effects {
     /// Changed rows, each with its value before.
     pub(crate) journal: Journal,
+    /// Number of packets that were not sent on because only their beginning came.
+    pub(crate) cut: u64,
     /// Set if the app failed; nothing was changed then.
     pub(crate) error: Option<AppError>,
 }
@@ -94,6 +96,7 @@ impl<A: App> Engine<A> {
             wall,
             journal: Journal::new(),
             packet_outs,
+            cut: 0,
             defect: None,
         };
         let result = match cause {
@@ -104,6 +107,7 @@ impl<A: App> Engine<A> {
         let error = result.err().or(turn.defect.take());
         let mut effects = Effects {
             journal: turn.journal,
+            cut: turn.cut,
             error,
         };
         if effects.error.is_some() {

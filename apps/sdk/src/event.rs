@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session;
-use morph_openflow::v13::{self, PacketInView};
+use morph_openflow::v13::{self, NO_BUFFER, PacketInView};
 use morph_openflow::{DecodeError, Header, MessageType};
 
 use crate::{Dpid, MacAddr, Match, RuleKey};
@@ -58,7 +58,11 @@ pub struct PacketIn {
     pub reason: u8,
     /// The app's own part of the cookie of the rule that sent it; 0 for a rule of another app.
     pub cookie_own: u32,
-    /// The frame, from its Ethernet header on.
+    /// Length of the whole frame in bytes.
+    pub length: u16,
+    /// Buffer in which the switch keeps the frame, if it does.
+    pub buffer: Option<u32>,
+    /// The frame, from its Ethernet header on; a switch may send its beginning only.
     pub data: Bytes,
 }
 
@@ -204,6 +208,11 @@ impl Switch {
 }
 
 impl PacketIn {
+    /// Whether `data` is the whole frame.
+    pub fn is_whole(&self) -> bool {
+        self.data.len() >= usize::from(self.length)
+    }
+
     fn read(
         app: u8,
         dpid: Dpid,
@@ -218,6 +227,8 @@ impl PacketIn {
             table: fixed.table_id(),
             reason: fixed.reason(),
             cookie_own: own(app, fixed.cookie()),
+            length: fixed.total_len(),
+            buffer: Some(fixed.buffer_id()).filter(|id| *id != NO_BUFFER),
             data: message.slice_ref(packet.data()),
         })
     }

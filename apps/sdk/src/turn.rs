@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::table_rows::Row;
 use crate::view::Tables;
-use crate::{Action, AppError, Dpid, Key, Pipeline, Switch, Table, View};
+use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View};
 
 /// Table and key of one of the app's own rows.
 pub(crate) type RowId = (String, String);
@@ -25,8 +25,10 @@ pub struct PacketOut {
     pub in_port: u32,
     /// Actions to apply to the packet.
     pub actions: Vec<Action>,
-    /// The frame, from its Ethernet header on.
+    /// The frame, from its Ethernet header on; empty if the switch has it in a buffer.
     pub data: Bytes,
+    /// Buffer of the switch that holds the frame.
+    pub buffer: Option<u32>,
 }
 
 /// Collector of the state changes and packet-outs that answer one input. Reads through it see its own changes.
@@ -40,6 +42,8 @@ pub struct Turn<'a> {
     pub(crate) wall: SystemTime,
     pub(crate) journal: Journal,
     pub(crate) packet_outs: &'a mut Vec<PacketOut>,
+    /// Number of packets that were not sent on because only their beginning came.
+    pub(crate) cut: u64,
     /// Misuse of the turn, which makes it fail.
     pub(crate) defect: Option<AppError>,
 }
@@ -129,7 +133,27 @@ impl Turn<'_> {
             in_port,
             actions,
             data,
+            buffer: None,
         });
+    }
+
+    /// Has a switch send the packet of a packet-in on, after the rules that this turn changes; `in_port` is as for
+    /// [`Turn::packet_out`]. A packet of which only the beginning came is sent by the switch that keeps it in a buffer. Any other
+    /// switch does not have it: it is dropped, and the log counts it.
+    pub fn forward(&mut self, packet: &PacketIn, dpid: Dpid, in_port: u32, actions: Vec<Action>) {
+        if packet.is_whole() {
+            return self.packet_out(dpid, in_port, actions, packet.data.clone());
+        }
+        match packet.buffer.filter(|_| dpid == packet.dpid) {
+            Some(_) => self.packet_outs.push(PacketOut {
+                dpid,
+                in_port,
+                actions,
+                data: Bytes::new(),
+                buffer: packet.buffer,
+            }),
+            None => self.cut += 1,
+        }
     }
 
     /// Monotonic time of this turn, for timers within this process.

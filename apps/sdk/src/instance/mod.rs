@@ -30,6 +30,7 @@
 
 mod batch;
 mod commits;
+mod cut_packets;
 mod delivery;
 mod in_flight;
 mod instructions;
@@ -64,6 +65,7 @@ use crate::engine::Engine;
 use crate::migration::Chain;
 use crate::wanted::StaleRules;
 use crate::{App, Changes, MigrationError, Pipeline};
+use cut_packets::CutPackets;
 use delivery::{Announcement, Delivery};
 use in_flight::InFlight;
 use primary::Primary;
@@ -191,6 +193,7 @@ pub struct Instance<A: App> {
     shadow_order: Option<(u32, u32)>,
     last_commit: u64,
     counters: Counters,
+    cut_packets: CutPackets,
     ended: bool,
 }
 
@@ -225,6 +228,7 @@ impl<A: App> Instance<A> {
             shadow_order: None,
             last_commit: 0,
             counters: Counters::default(),
+            cut_packets: CutPackets::default(),
             ended: false,
             config,
         }

@@ -191,6 +191,10 @@ impl<A: App> Instance<A> {
         if effects.error.is_some() {
             self.counters.errors += 1;
         }
+        if effects.cut > 0 {
+            self.cut_packets
+                .note(effects.cut, event.dpid(), now.instant);
+        }
         effects
     }
 
@@ -256,7 +260,13 @@ impl<A: App> Instance<A> {
                 continue;
             };
             let (actions, data) = (&packet.actions, &packet.data);
-            match v13::PacketOut::write(PACKET_OUT, in_port, actions, data, &mut buffer) {
+            let written = match packet.buffer {
+                None => v13::PacketOut::write(PACKET_OUT, in_port, actions, data, &mut buffer),
+                Some(id) => {
+                    v13::PacketOut::write_buffered(PACKET_OUT, in_port, actions, id, &mut buffer)
+                }
+            };
+            match written {
                 Ok(()) => commands.push(Output::Message {
                     channel,
                     message: buffer.split().freeze(),

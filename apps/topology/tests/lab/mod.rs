@@ -97,13 +97,16 @@ impl Lab {
     }
 
     pub fn punt(&mut self, end: End, data: impl Into<Bytes>) -> Outcome {
+        let data = data.into();
         self.bench.event(Event::PacketIn(PacketIn {
             dpid: end.0,
             in_port: end.1,
             table: PIPELINE.first,
             reason: 1,
             cookie_own: 0,
-            data: data.into(),
+            length: data.len() as u16,
+            buffer: None,
+            data,
         }))
     }
 

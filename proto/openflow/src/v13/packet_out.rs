@@ -61,8 +61,29 @@ impl PacketOut {
         data: &[u8],
         out: &mut BytesMut,
     ) -> Result<(), EncodeError> {
+        Self::write_any(xid, in_port, actions, (NO_BUFFER, data), out)
+    }
+
+    /// Appends a frame for a packet that the switch holds in this buffer. Allocates nothing if `out` has room.
+    pub fn write_buffered(
+        xid: u32,
+        in_port: u32,
+        actions: &[Action],
+        buffer_id: u32,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        Self::write_any(xid, in_port, actions, (buffer_id, &[]), out)
+    }
+
+    fn write_any(
+        xid: u32,
+        in_port: u32,
+        actions: &[Action],
+        (buffer_id, data): (u32, &[u8]),
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
         message::write((VERSION, MessageType::PACKET_OUT), xid, out, |w| {
-            encode(NO_BUFFER, in_port, actions, data, w);
+            encode(buffer_id, in_port, actions, data, w);
         })
     }
 }

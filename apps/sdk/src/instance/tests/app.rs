@@ -41,7 +41,7 @@ impl App for Cells {
             _ => turn.put(&CELLS, &key, &value.into()),
         }
         let back = vec![Action::output(packet.in_port)];
-        turn.packet_out(packet.dpid, port::CONTROLLER, back, packet.data.clone());
+        turn.forward(packet, packet.dpid, port::CONTROLLER, back);
         if value == 255 {
             return Err(AppError::new("255 is too much"));
         }

@@ -16,10 +16,11 @@ use std::time::Duration;
 use morph_api::session::to_app;
 use morph_api::session::{self};
 use morph_api::supervisor::{Ping, RuleDifference, instruction, report};
+use morph_openflow::v13;
 use morph_store::op;
 
 use app::*;
-use world::{Store, World, config};
+use world::{Store, World, config, cut_packet_in};
 
 use crate::RuleKey;
 use crate::instance::{Input, Output};
@@ -131,6 +132,18 @@ fn a_turn_is_rules_then_packets_then_its_end_and_is_durable_in_its_order() {
     let checkpoint = world.store.checkpoint();
     assert_eq!((checkpoint.turn, checkpoint.cursor.unwrap().n), (3, 2));
     assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "4");
+}
+
+#[test]
+fn a_packet_of_which_only_the_beginning_came_leaves_by_its_buffer_or_not_at_all() {
+    let mut world = live(2);
+    world.message(1, cut_packet_in([1, 2, 0], 1500, 7));
+    world.message(2, cut_packet_in([1, 2, 0], 1500, v13::NO_BUFFER));
+    world.message(3, cut_packet_in([1, 2, 0], 3, 8));
+    let words = world.words();
+    let packets = words.iter().filter(|word| word.starts_with("Packet"));
+    let packets: Vec<_> = packets.collect();
+    assert_eq!(packets, ["PacketOut of buffer 7", "PacketOut"]);
 }
 
 #[test]

@@ -342,13 +342,17 @@ impl<A: App> World<A> {
     }
 
     pub(super) fn event(&mut self, n: u64, data: [u8; 3]) {
+        self.message(n, packet_in(data));
+    }
+
+    /// Delivers the event of a message.
+    pub(super) fn message(&mut self, n: u64, message: Bytes) {
         self.control(to_app::Record::Event(session::Event {
             seq: Some(Seq { incarnation: 1, n }),
             what: Some(event::What::Message(true)),
             dpid: S.0,
             ..session::Event::default()
         }));
-        let message = packet_in(data);
         self.feed(Input::Message {
             channel: 1,
             message,
@@ -709,6 +713,10 @@ impl<A: App> World<A> {
             words.push(match output {
                 Output::Message { message, .. } => match v13::decode(message).unwrap().1 {
                     Message::FlowMod(flow_mod) => format!("{:?}", flow_mod.command),
+                    Message::PacketOut(packet) if packet.buffer_id != v13::NO_BUFFER => {
+                        assert_eq!(packet.data, "");
+                        format!("PacketOut of buffer {}", packet.buffer_id)
+                    }
                     Message::PacketOut(_) => "PacketOut".into(),
                     _ => continue,
                 },
@@ -741,9 +749,14 @@ impl<A: App> World<A> {
 }
 
 pub(crate) fn packet_in(data: [u8; 3]) -> Bytes {
+    cut_packet_in(data, 3, v13::NO_BUFFER)
+}
+
+/// Packet-in of a frame of `length` bytes, of which `data` is the beginning.
+pub(crate) fn cut_packet_in(data: [u8; 3], length: u16, buffer_id: u32) -> Bytes {
     let packet = Message::PacketIn(v13::PacketIn {
-        buffer_id: v13::NO_BUFFER,
-        total_len: 3,
+        buffer_id,
+        total_len: length,
         reason: 0,
         table_id: 10,
         cookie: 0,
