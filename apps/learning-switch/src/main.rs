@@ -200,7 +200,9 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
         return;
     };
     let (dpid, in_port) = (packet.dpid, packet.in_port);
-    if frame.src.is_multicast() || in_port > port::MAX {
+    // The bridge's own port is one like any other.
+    let is_port = in_port <= port::MAX || in_port == port::LOCAL;
+    if frame.src.is_multicast() || !is_port {
         return;
     }
     let known = turn.get(&MACS, &(dpid, frame.src)).map(tables::Host::port);

@@ -158,6 +158,16 @@ fn hosts_behind_a_port_that_goes_down_are_forgotten() {
 }
 
 #[test]
+fn a_host_behind_the_bridges_own_port_is_learned_like_any_other() {
+    let mut bench = bench();
+    bench.switch(S, [1, 2, port::LOCAL]);
+    bench.packet_in(S, port::LOCAL, packet(A, B));
+    bench.packet_in(S, 1, packet(B, A));
+    assert_eq!(walk(bench.rules(), 1, B, A), [Action::output(port::LOCAL)]);
+    assert_eq!(walk(bench.rules(), port::LOCAL, A, B), [Action::output(1)]);
+}
+
+#[test]
 fn a_group_address_is_no_source_and_a_short_frame_no_packet() {
     let mut bench = bench();
     assert!(

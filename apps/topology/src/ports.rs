@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use morph_sdk::{Dpid, PortInfo, PortReason, Switch, Turn};
+use morph_sdk::{Dpid, PortInfo, PortReason, Switch, Turn, port};
 
 use crate::Topology;
 use crate::probing::Probing;
@@ -59,9 +59,9 @@ impl Topology {
         }
     }
 
-    /// Stores the present properties of a port. LOCAL and reserved numbers are left out.
+    /// Stores the present properties of a port. Reserved numbers other than LOCAL are left out.
     fn port_is(&mut self, dpid: Dpid, port: &PortInfo, turn: &mut Turn<'_>) {
-        if !port.is_physical() {
+        if !port.is_physical() && port.number != port::LOCAL {
             return;
         }
         let end = (dpid, port.number);
@@ -72,6 +72,9 @@ impl Topology {
             up: port.is_up(),
             kind: Kind::Unknown,
         };
+        if is_local(end) && row.up {
+            row.kind = Kind::Host;
+        }
         let stays = before
             .as_ref()
             .filter(|before| before.up && row.up && before.name == row.name);
@@ -85,7 +88,7 @@ impl Topology {
             self.forget_end(end, turn);
         }
         self.probes.remove(&end);
-        if row.up {
+        if row.up && !is_local(end) {
             self.probe(end, &row, turn);
         }
     }
@@ -126,11 +129,16 @@ impl Topology {
 
     fn restart_ages_of(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         for (end, row) in ports_of(dpid, turn) {
-            if row.up {
+            if row.up && !is_local(end) {
                 self.probes.insert(end, Probing::START);
             }
         }
     }
+}
+
+/// Whether this is the bridge's own port: the host there is the machine of the bridge, so it is not probed.
+fn is_local(end: End) -> bool {
+    end.1 == port::LOCAL
 }
 
 fn ports_of(dpid: Dpid, turn: &Turn<'_>) -> BTreeMap<End, PortRow> {

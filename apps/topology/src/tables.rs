@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::new("switches");
-/// Ports of all switches, without LOCAL.
+/// Ports of all switches, with LOCAL, the bridge's own.
 pub const PORTS: Table<End, PortRow> = Table::new("ports");
 /// Links that probes have passed, each from its sender to its receiver.
 pub const LINKS: Table<End, LinkRow> = Table::new("links");

@@ -205,14 +205,33 @@ fn after_a_resync_of_one_switch_its_ports_are_those_of_the_view() {
     assert_eq!(lab.connected(7), Some(false));
 }
 
+/// Without a probe: the lab refuses one by a port of such a number.
 #[test]
-fn local_is_left_out() {
+fn the_bridges_own_port_is_a_host_port_at_once() {
+    let local = (Dpid(1), port::LOCAL);
     let mut lab = Lab::new(&[], []);
     lab.event(Event::SwitchUp(Switch::new(Dpid(1), [1, port::LOCAL])));
+    assert_eq!(lab.kind(local), Some(Kind::Host));
     lab.run(2000);
-    assert_eq!(lab.kind((Dpid(1), port::LOCAL)), None);
-    lab.arp((Dpid(1), port::LOCAL), mac(1), [10, 0, 0, 1]);
+    assert_eq!(lab.treats(local, mac(1), IPV4), PUNT_AND_PASS);
+    lab.arp(local, mac(1), [10, 0, 0, 1]);
+    assert_eq!(lab.host(mac(1)).unwrap().end(), local);
+    let outcome = lab.bench.resume();
+    lab.carry(outcome);
+    lab.run(2000);
+    assert_eq!(lab.kind(local), Some(Kind::Host));
+    lab.port_is(local, false);
     assert_eq!(lab.host(mac(1)), None);
+    lab.port_is(local, true);
+    assert_eq!(lab.kind(local), Some(Kind::Host));
+}
+
+#[test]
+fn other_reserved_ports_are_left_out() {
+    let mut lab = Lab::new(&[], []);
+    lab.event(Event::SwitchUp(Switch::new(Dpid(1), [1, port::CONTROLLER])));
+    lab.run(2000);
+    assert_eq!(lab.kind((Dpid(1), port::CONTROLLER)), None);
 }
 
 #[test]
