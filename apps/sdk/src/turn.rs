@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use morph_store::limits;
 use serde_json::Value;
 
 use crate::table_rows::Row;
@@ -154,6 +155,13 @@ impl Turn<'_> {
             }),
             None => self.cut += 1,
         }
+    }
+
+    /// Whether the turn has changed fewer rows than a quarter of what a transaction takes. Work without a bound, such as the
+    /// hosts behind all ports of a switch, stops where this is false and goes on with the next tick: a turn that is too large
+    /// for a transaction is refused whole.
+    pub fn has_room(&self) -> bool {
+        self.journal.len() < limits::OPS / 4
     }
 
     /// Monotonic time of this turn, for timers within this process.

@@ -4,74 +4,44 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use morph_sdk::packet::etherparse::Ipv6HeaderSlice;
-use morph_sdk::packet::{Ethernet, ether_type};
 use morph_sdk::{FlowRemoved, MacAddr, Turn, tracing};
 
 use crate::Topology;
 use crate::rules::HOST_PRIORITY;
+use crate::sender::Sender;
 use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
 
 /// Most hosts that are learned.
 pub const MOST: usize = 10_000;
 /// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
-/// Most hosts that one turn forgets: with all their addresses, they fit into one transaction.
-const MOST_FORGOTTEN: usize = 500;
 /// Interval between two log lines about refused hosts.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Sender of a frame, as the frame names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sender {
-    /// Hardware address of the sender.
-    pub mac: MacAddr,
-    /// IP address of the sender, if the frame has one.
-    pub ip: Option<IpAddr>,
-}
-
-impl Sender {
-    /// Parses a frame; `None` if it has no sender of its own.
-    pub fn of(frame: &[u8]) -> Option<Sender> {
-        let ethernet = Ethernet::parse(frame)?;
-        let mac = ethernet.src;
-        if mac.is_multicast() || mac.0 == [0; 6] {
-            return None;
-        }
-        Some(Sender {
-            mac,
-            ip: sender_ip(&ethernet).filter(is_of_a_host),
-        })
-    }
-}
-
-fn sender_ip(ethernet: &Ethernet<'_>) -> Option<IpAddr> {
-    match ethernet.ether_type {
-        ether_type::ARP => Some(ethernet.arp()?.sender_ip.into()),
-        ether_type::IPV4 => Some(ethernet.ipv4()?.0.into()),
-        ether_type::IPV6 => {
-            let header = Ipv6HeaderSlice::from_slice(ethernet.payload).ok()?;
-            Some(header.source_addr().into())
-        }
-        _ => None,
-    }
-}
-
-fn is_of_a_host(ip: &IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast)
-}
-
 impl Topology {
-    /// Learns the sender of a frame that came in by a host port.
+    /// Learns the sender of a frame that came in by a host port, and the bearer of the address that it announces.
     pub(crate) fn learn(&mut self, end: End, frame: &[u8], turn: &mut Turn<'_>) {
         let may_learn = is_host_port(end, turn) && !self.leaving.contains(&end);
         let Some(sender) = Sender::of(frame).filter(|_| may_learn) else {
             return;
         };
-        let mut host = match turn.get(&HOSTS, &sender.mac) {
+        self.learn_host(sender.mac, end, None, turn);
+        if let Some((ip, bearer)) = sender.binding {
+            self.learn_host(bearer, end, Some(ip), turn);
+        }
+    }
+
+    fn learn_host(&mut self, mac: MacAddr, end: End, ip: Option<IpAddr>, turn: &mut Turn<'_>) {
+        let ip = ip.map(|ip| ip.to_string());
+        let mut host = match turn.get(&HOSTS, &mac) {
             Some(host) => host,
-            None if turn.view().count(&HOSTS) >= MOST => return self.refuse(sender.mac, turn),
+            None if turn.view().count(&HOSTS) >= MOST => {
+                if let Some(ip) = ip {
+                    // Whoever bore it before does not any more: nobody is to be sent there.
+                    unbind(&ip, turn);
+                }
+                return self.refuse(mac, turn);
+            }
             None => HostRow {
                 dpid: end.0,
                 port: end.1,
@@ -79,35 +49,32 @@ impl Topology {
             },
         };
         (host.dpid, host.port) = end;
-        if let Some(ip) = sender.ip {
-            claim(sender.mac, &mut host, ip.to_string(), turn);
+        if let Some(ip) = ip {
+            claim(mac, &mut host, ip, turn);
         }
-        turn.put(&HOSTS, &sender.mac, &host);
+        turn.put(&HOSTS, &mac, &host);
     }
 
-    /// Forgets the hosts at a port. There may be more of them than fit into one turn.
+    /// Forgets the hosts at a port. Those that the turn has no room for follow with the ticks.
     pub(crate) fn forget_at(&mut self, end: End, turn: &mut Turn<'_>) {
-        let mut there: Vec<_> = turn
-            .view()
-            .iter(&HOSTS)
-            .filter(|(_, host)| host.end() == end)
-            .collect();
-        if there.len() > MOST_FORGOTTEN {
-            there.truncate(MOST_FORGOTTEN);
-            self.leaving.insert(end);
-        } else {
-            self.leaving.remove(&end);
+        self.leaving.insert(end);
+        self.forget_leaving(turn);
+    }
+
+    /// Forgets the hosts at the ports that are left, as many as the turn has room for.
+    pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
+        if self.leaving.is_empty() {
+            return;
         }
-        for (mac, host) in there {
+        let hosts = turn.view().iter(&HOSTS);
+        let there = hosts.filter(|(_, host)| self.leaving.contains(&host.end()));
+        for (mac, host) in there.collect::<Vec<_>>() {
+            if !turn.has_room() {
+                return;
+            }
             forget(mac, &host, turn);
         }
-    }
-
-    /// Continues with a port that has more hosts than one turn can forget.
-    pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
-        if let Some(&end) = self.leaving.first() {
-            self.forget_at(end, turn);
-        }
+        self.leaving.clear();
     }
 
     /// Finds ports whose hosts an earlier instance has not finished forgetting.
@@ -148,11 +115,8 @@ fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
     if before == Some(mac) && host.ips.contains(&ip) {
         return;
     }
-    if let Some(other) = before.filter(|other| *other != mac)
-        && let Some(mut row) = turn.get(&HOSTS, &other)
-    {
-        row.ips.retain(|theirs| *theirs != ip);
-        turn.put(&HOSTS, &other, &row);
+    if before.is_some_and(|other| other != mac) {
+        unbind(&ip, turn);
     }
     turn.put(&IPS, &ip, &mac);
     host.ips.push(ip);
@@ -160,6 +124,18 @@ fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
         let oldest = host.ips.remove(0);
         turn.delete(&IPS, &oldest);
     }
+}
+
+/// Takes an address from the host that bears it.
+fn unbind(ip: &String, turn: &mut Turn<'_>) {
+    let bearer = turn.get(&IPS, ip);
+    if let Some(bearer) = bearer
+        && let Some(mut row) = turn.get(&HOSTS, &bearer)
+    {
+        row.ips.retain(|theirs| theirs != ip);
+        turn.put(&HOSTS, &bearer, &row);
+    }
+    turn.delete(&IPS, ip);
 }
 
 /// Forgets a host whose rule ended because no packet of it came for long.

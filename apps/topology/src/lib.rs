@@ -14,6 +14,7 @@ pub mod links;
 pub mod ports;
 pub mod probing;
 pub mod rules;
+pub mod sender;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,14 +4,19 @@
 
 mod lab;
 
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
 use lab::{Lab, at, ipv4, ipv6, mac};
-use morph_sdk::packet::ether_type::{ARP, IPV4};
-use morph_sdk::packet::frame;
-use morph_sdk::{Bytes, MacAddr, Rows};
+use morph_sdk::packet::ether_type::{ARP, IPV4, IPV6};
+use morph_sdk::packet::{Arp, frame};
+use morph_sdk::{Bytes, Dpid, Event, MacAddr, Rows, Switch};
 use topology::hosts::{MOST, MOST_IPS};
 use topology::rules::IDLE;
-use topology::tables::{HOSTS, HostRow};
+use topology::tables::{HOSTS, HostRow, IPS};
 
+/// Half of the operations that a transaction of the store takes.
+const HALF_A_TRANSACTION: usize = 5000;
 const IDLE_TIMEOUT: u8 = 0;
 const DELETED: u8 = 2;
 
@@ -156,13 +161,127 @@ fn hosts_go_with_their_port_and_stay_with_their_switch() {
     assert!(lab.host(mac(2)).is_some());
 }
 
+/// ARP packet that announces an address for `mac`, in a frame from `src`.
+fn announces(src: MacAddr, mac: MacAddr, ip: [u8; 4]) -> Bytes {
+    let arp = Arp {
+        operation: Arp::REPLY,
+        sender_mac: mac,
+        sender_ip: ip.into(),
+        target_mac: MacAddr::BROADCAST,
+        target_ip: ip.into(),
+    };
+    let mut frame = arp.frame(MacAddr::BROADCAST).to_vec();
+    frame[6..12].copy_from_slice(&src.0);
+    frame.into()
+}
+
+const VIRTUAL: MacAddr = MacAddr([0, 0, 0x5e, 0, 1, 0x0a]);
+
+#[test]
+fn an_address_belongs_to_the_hardware_address_that_is_announced_for_it() {
+    let mut lab = Lab::pair();
+    lab.punt(at(1, 2), announces(mac(1), VIRTUAL, [10, 0, 0, 1]));
+    assert_eq!(lab.bearer("10.0.0.1"), Some(VIRTUAL));
+    assert_eq!(lab.host(VIRTUAL).unwrap().end(), at(1, 2));
+    let machine = lab.host(mac(1)).unwrap();
+    assert_eq!((machine.end(), machine.ips.len()), (at(1, 2), 0));
+    // Another machine takes over.
+    lab.punt(at(2, 2), announces(mac(2), VIRTUAL, [10, 0, 0, 1]));
+    assert_eq!(lab.host(VIRTUAL).unwrap().end(), at(2, 2));
+    let group = announces(mac(3), MacAddr::BROADCAST, [10, 0, 0, 1]);
+    lab.punt(at(2, 3), group);
+    assert_eq!(lab.bearer("10.0.0.1"), Some(VIRTUAL), "a group bears none");
+}
+
+/// Neighbour advertisement from `src` for a target, with options.
+fn advertises(src: MacAddr, target: Ipv6Addr, options: &[u8]) -> Bytes {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 24 + options.len() as u8, 58, 255];
+    packet.extend("fe80::7".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend("ff02::1".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend([136, 0, 0, 0, 0x20, 0, 0, 0]);
+    packet.extend(target.octets());
+    packet.extend(options);
+    frame(MacAddr([0x33, 0x33, 0, 0, 0, 1]), src, IPV6, &packet)
+}
+
+#[test]
+fn a_neighbour_advertisement_binds_its_target() {
+    let target = "2001:db8::1".parse().unwrap();
+    let address = [&[2, 1][..], &VIRTUAL.0].concat();
+    let other = [&[14, 1, 0, 0, 0, 0, 0, 0][..], &address].concat();
+    for (what, options, bearer) in [
+        ("without an option", &[][..], mac(1)),
+        ("with the address", &address, VIRTUAL),
+        ("behind another option", &other, VIRTUAL),
+        ("with an option of no length", &[2, 0, 1, 2], mac(1)),
+        ("with half an option", &address[..5], mac(1)),
+    ] {
+        let mut lab = Lab::pair();
+        lab.punt(at(1, 2), advertises(mac(1), target, options));
+        assert_eq!(lab.bearer("2001:db8::1"), Some(bearer), "{what}");
+        assert!(lab.host(mac(1)).is_some(), "{what}");
+    }
+}
+
+/// Address of a host by its number.
+fn nth(n: usize) -> MacAddr {
+    let [.., a, b] = n.to_be_bytes();
+    MacAddr([2, 1, 0, 0, a, b])
+}
+
+/// Rows of so many hosts with one address each, in turn at ports 2 to 4 of switch 1.
+fn many(hosts: usize, ips: usize) -> Rows {
+    let mut rows = Rows::new();
+    for n in 0..hosts {
+        let (dpid, port) = at(1, 2 + n as u32 % 3);
+        let ips = (0..ips).map(|ip| format!("10.{ip}.{}.{}", n >> 8, n & 255));
+        let ips: Vec<String> = ips.collect();
+        for ip in &ips {
+            rows.put(&IPS, ip, &nth(n)).unwrap();
+        }
+        rows.put(&HOSTS, &nth(n), &HostRow { dpid, port, ips })
+            .unwrap();
+    }
+    rows
+}
+
+#[test]
+fn where_no_host_can_be_learned_an_address_that_moves_has_no_bearer() {
+    let mut lab = Lab::pair();
+    lab.bench.load(&many(MOST, 1));
+    assert_eq!(lab.bearer("10.0.0.7"), Some(nth(7)));
+    lab.arp(at(2, 2), mac(1), [10, 0, 0, 7]);
+    assert_eq!((lab.bearer("10.0.0.7"), lab.host(mac(1))), (None, None));
+    assert!(lab.host(nth(7)).unwrap().ips.is_empty());
+    // A known host takes it.
+    lab.arp(at(1, 2), nth(3), [10, 0, 0, 7]);
+    assert_eq!(lab.bearer("10.0.0.7"), Some(nth(3)));
+}
+
+#[test]
+fn hosts_that_are_too_many_for_a_turn_are_forgotten_in_several() {
+    for (hosts, ips) in [(5400, 1), (630, 16)] {
+        let mut lab = Lab::pair();
+        lab.bench.load(&many(hosts, ips));
+        let one = Switch::new(Dpid(1), [1]);
+        let outcome = lab.bench.event(Event::SwitchUp(one));
+        let changes = outcome.deletes.len() + outcome.puts.len();
+        assert!(changes <= HALF_A_TRANSACTION, "{changes}");
+        lab.carry(outcome);
+        for _ in 0..50 {
+            let outcome = lab.bench.tick(Duration::from_millis(100));
+            let changes = outcome.deletes.len() + outcome.puts.len();
+            assert!(changes <= HALF_A_TRANSACTION, "{changes}");
+            lab.carry(outcome);
+        }
+        let view = lab.bench.view();
+        assert_eq!((view.count(&HOSTS), view.count(&IPS)), (0, 0));
+    }
+}
+
 #[test]
 fn the_number_of_hosts_is_bounded() {
     let mut lab = Lab::pair();
-    let nth = |n: usize| {
-        let [.., a, b] = n.to_be_bytes();
-        MacAddr([2, 1, 0, 0, a, b])
-    };
     let mut rows = Rows::new();
     for n in 0..MOST {
         let (dpid, port) = at(1, 2);
