@@ -3,7 +3,8 @@
 //! 1. To a bridge (`01:80:c2:00:00:0X`): dropped, as no bridge passes it on.
 //! 2. To a group, in by a link port: dropped, as its first switch has delivered it already.
 //! 3. To a known host: out of the host's port.
-//! 4. An ARP request for the address of a known host: answered on behalf of the host.
+//! 4. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
+//!    that asks.
 //! 5. All else: out of every other host port of the network.
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use morph_sdk::packet::{Arp, Ethernet};
 use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, Turn, port};
 
+use crate::bindings::FreshBindings;
 use crate::graph::End;
 use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
 
@@ -18,7 +20,7 @@ use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
 const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 
 /// Delivers a punted packet.
-pub fn packet_in(packet: &PacketIn, turn: &mut Turn<'_>) {
+pub fn packet_in(packet: &PacketIn, fresh: &mut FreshBindings, turn: &mut Turn<'_>) {
     let Some(frame) = Ethernet::parse(&packet.data) else {
         return;
     };
@@ -37,7 +39,7 @@ pub fn packet_in(packet: &PacketIn, turn: &mut Turn<'_>) {
         if home != ingress {
             forward(packet, home.dpid, &[home.port], turn); // 3
         }
-    } else if let Some(answer) = answer(&frame, turn) {
+    } else if let Some(answer) = answer(&frame, fresh, turn) {
         let back = vec![Action::output(ingress.port)];
         turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 4
     } else {
@@ -56,7 +58,7 @@ fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
 
 /// Answer to a broadcast ARP request for a known host other than the sender. A sender that asks for its own address
 /// claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
-fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
+fn answer(frame: &Ethernet<'_>, fresh: &mut FreshBindings, turn: &Turn<'_>) -> Option<Bytes> {
     let asked = frame.arp().filter(|arp| {
         arp.operation == Arp::REQUEST
             && frame.vlan.is_none()
@@ -64,6 +66,9 @@ fn answer(frame: &Ethernet<'_>, turn: &Turn<'_>) -> Option<Bytes> {
             && !arp.sender_ip.is_unspecified()
             && arp.sender_ip != arp.target_ip
     })?;
+    if fresh.take(&asked.sender_ip.to_string(), asked.sender_mac, turn) {
+        return None;
+    }
     let target = turn.get(&IPS, &asked.target_ip.to_string())?;
     let other = target != asked.sender_mac && target != frame.src;
     (other && turn.get(&HOSTS, &target).is_some()).then(|| asked.reply(target))

@@ -9,6 +9,7 @@
 //! The two releases differ in how they choose paths and how they store them (`release`), and in nothing else. The
 //! second one can turn either form into the other (`migration`).
 
+pub mod bindings;
 pub mod deliver;
 pub mod graph;
 pub mod migration;

@@ -300,6 +300,32 @@ fn a_switch_that_is_away_is_sent_nothing() {
 }
 
 #[test]
+fn a_host_is_heard_by_all_before_others_are_answered_for() {
+    let mut bench = on_a_line::<V1>();
+    let all = BTreeSet::from([end(1, 50), end(2, 50), end(3, 50)]);
+    let ask = |bench: &mut Bench<Router<V1>>, sender| {
+        let asked = asks(sender, [10, 0, 0, 4], [10, 0, 0, 3]);
+        outputs(&bench.packet_in(Dpid(3), 51, asked))
+    };
+    let answered = BTreeSet::from([end(3, 51)]);
+    assert_eq!(ask(&mut bench, mac(4)), all, "nobody knows it yet");
+    host(&mut bench, mac(4), end(3, 51));
+    assert_eq!(ask(&mut bench, mac(4)), all, "it has just become known");
+    assert_eq!(ask(&mut bench, mac(4)), answered);
+    assert_eq!(
+        ask(&mut bench, mac(5)),
+        all,
+        "its address has another bearer"
+    );
+    assert_eq!(ask(&mut bench, mac(4)), answered);
+    host(&mut bench, mac(4), end(3, 51));
+    net::binds(&mut bench, [10, 0, 0, 4], mac(5));
+    bench.tick(std::time::Duration::from_secs(11));
+    let asked = ask(&mut bench, mac(5));
+    assert_eq!(asked, answered, "it has been known for long");
+}
+
+#[test]
 fn a_host_that_comes_gets_rules_and_one_that_goes_loses_them() {
     let mut bench = on_a_line::<V2>();
     let came = host(&mut bench, mac(4), end(3, 51));

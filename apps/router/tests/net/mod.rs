@@ -182,6 +182,12 @@ pub fn host<R: Release>(bench: &mut Bench<Router<R>>, mac: MacAddr, at: End) -> 
     bench.row(&HOSTS, &mac, &end_row(at))
 }
 
+/// Gives an address to another host.
+pub fn binds<R: Release>(bench: &mut Bench<Router<R>>, ip: [u8; 4], mac: MacAddr) -> Outcome {
+    let ip = std::net::Ipv4Addr::from(ip).to_string();
+    bench.row(&IPS, &ip, &json!(mac))
+}
+
 fn matches(match_: &Match, in_port: u32, dst: MacAddr) -> bool {
     match_.fields.iter().all(|oxm| {
         let mask = |i: usize| oxm.mask.as_ref().map_or(0xff, |mask| mask[i]);
