@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::Value;
 
+use crate::alarms::ALARMS;
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::{StaleRules, WantedRules};
@@ -48,7 +49,7 @@ impl<A: App> Engine<A> {
         Engine {
             app,
             pipeline,
-            tables: Tables::new(A::tables()),
+            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -82,6 +83,7 @@ impl<A: App> Engine<A> {
             tables: &mut self.tables,
             switches: &self.switches,
             pipeline: self.pipeline,
+            alarms: A::alarms(),
             now,
             arrived,
             wall,
@@ -89,6 +91,9 @@ impl<A: App> Engine<A> {
             packet_outs: Vec::new(),
             defect: None,
         };
+        if let Cause::Changed(Changes { all: true, .. }) = cause {
+            turn.end_undeclared_alarms();
+        }
         let result = match cause {
             Cause::Event(event, _) => self.app.event(event, &mut turn),
             Cause::Changed(changes) => self.app.changed(changes, &mut turn),
@@ -148,6 +153,10 @@ impl<A: App> Engine<A> {
     }
 
     fn touch_row(&mut self, app: Option<&str>, table: &str, key: &str, before: Option<&Value>) {
+        if table == ALARMS.name() {
+            // Rules do not depend on alarms.
+            return;
+        }
         let after = self.tables.get(app, table, key);
         let change = RowChange {
             app,
