@@ -19,7 +19,7 @@ mod slow;
 #[cfg(test)]
 mod tests;
 
-pub use app::{FLOW_PORTS, Ledger, OTHER_PORT, PORT};
+pub use app::{FLOW_PORTS, Ledger, MOST_FLOWS, OTHER_PORT, PORT};
 pub use books::{Books, COPIES, COUNTS, FLOWS, LOSSES, Rows1, Rows2, Run, V1ToV2, append};
 pub use frame::{ETHERTYPE, is_marked, number};
 pub use slow::Slow;

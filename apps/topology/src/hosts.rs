@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use morph_sdk::packet::etherparse::Ipv6HeaderSlice;
 use morph_sdk::packet::{Ethernet, ether_type};
-use morph_sdk::{FlowRemoved, MacAddr, Turn, tracing};
+use morph_sdk::{Alarm, FlowRemoved, MacAddr, Turn};
 
 use crate::Topology;
 use crate::rules::HOST_PRIORITY;
@@ -18,8 +17,10 @@ pub const MOST: usize = 10_000;
 pub const MOST_IPS: usize = 16;
 /// Most hosts that one turn forgets: with all their addresses, they fit into one transaction.
 const MOST_FORGOTTEN: usize = 500;
-/// Interval between two log lines about refused hosts.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Alarm that hosts are not learned, because there are too many.
+pub const LIMIT_REACHED: &str = "host-limit";
+/// Room for hosts at which this alarm ends. One host that goes would end it for the next one only.
+const ROOM: usize = MOST / 100;
 
 /// Sender of a frame, as the frame names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Topology {
         };
         let mut host = match turn.get(&HOSTS, &sender.mac) {
             Some(host) => host,
-            None if turn.view().count(&HOSTS) >= MOST => return self.refuse(sender.mac, turn),
+            None if turn.view().count(&HOSTS) >= MOST => return refuse(turn),
             None => HostRow {
                 dpid: end.0,
                 port: end.1,
@@ -122,18 +123,19 @@ impl Topology {
             .filter(|end| !is_host_port(*end, turn))
             .collect();
     }
+}
 
-    fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
-        let now = turn.now();
-        let was_logged = self
-            .refused
-            .is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_LOG_INTERVAL);
-        if !was_logged {
-            tracing::warn!(
-                "host {mac} is not learned, and others may not be either: the limit of {MOST} hosts is reached"
-            );
-            self.refused = Some(now);
-        }
+fn refuse(turn: &mut Turn<'_>) {
+    let text = format!("{MOST} hosts are known, which is the limit: further ones are not learned");
+    let mend = "find the port with too many of them in `morphctl hosts`, and take it out of service; \
+                idle hosts are forgotten after five minutes";
+    turn.raise(&Alarm::new(LIMIT_REACHED, "", text, mend));
+}
+
+/// Ends the alarm of refused hosts once there is room again.
+pub(crate) fn end_refusal(turn: &mut Turn<'_>) {
+    if turn.view().count(&HOSTS) <= MOST - ROOM {
+        turn.end_alarm(LIMIT_REACHED, "");
     }
 }
 
