@@ -10,6 +10,7 @@ use semver::Version;
 
 use super::lifecycle::LifecycleState;
 use super::quarantine::shown;
+use super::record::CrashLoop;
 use super::request::{RequestError, refused};
 use super::state::{App, State};
 use super::status::{count, status_of};
@@ -34,8 +35,12 @@ pub struct AppView {
     pub present: bool,
     /// Its events in quarantine.
     pub quarantined: u64,
+    /// Time at which the oldest of them was quarantined; 0: there is none.
+    pub quarantined_unix_ms: u64,
     /// A crash loop, and what was done about it; empty: none.
     pub trouble: String,
+    /// Time at which the crash loop was found.
+    pub trouble_unix_ms: u64,
 }
 
 pub fn known<'a>(state: &'a State, app: &str) -> Result<&'a App, RequestError> {
@@ -81,6 +86,9 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
     let own = app.lifecycle.instance();
     let own = own.and_then(|id| Some((id, state.instances.get(id)?)));
     let shown = live.or(own);
+    let quarantined = state.quarantine.of_app(name);
+    let quarantined = quarantined.map(|(_, row)| row.cause.unix_ms);
+    let crash_loop = app.row.crash_loop.as_ref();
     AppView {
         name: name.to_owned(),
         id: app.row.id,
@@ -94,10 +102,9 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
         restarts: app.lifecycle.deaths(),
         present: app.is_present(),
         quarantined: state.quarantine.of_app(name).count() as u64,
-        trouble: match &app.row.crash_loop {
-            Some(crash_loop) => crash_loop.summary(),
-            None => String::new(),
-        },
+        quarantined_unix_ms: quarantined.min().unwrap_or_default(),
+        trouble: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
+        trouble_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
     }
 }
 
