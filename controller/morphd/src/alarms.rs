@@ -79,7 +79,9 @@ fn quarantine(app: &AppView) -> Option<Alarm> {
 
 fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
     let flood = slot.flood?;
-    let began = now.checked_sub(Duration::from_millis(flood.lasts_ms));
+    // A proxy of an older version does not tell how long it lasts.
+    let lasts = Some(flood.lasts_ms).filter(|ms| *ms != 0);
+    let began = lasts.and_then(|ms| now.checked_sub(Duration::from_millis(ms)));
     let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
     Some(Alarm {
         app: slot.app.clone(),
