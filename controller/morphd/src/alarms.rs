@@ -61,18 +61,15 @@ fn crash_loop(app: &AppView) -> Option<Alarm> {
 }
 
 fn quarantine(app: &AppView) -> Option<Alarm> {
-    let name = &app.name;
-    (app.quarantined != 0).then(|| Alarm {
+    let (name, events) = (&app.name, app.quarantined);
+    (events.count != 0).then(|| Alarm {
         app: name.clone(),
         kind: "quarantine".into(),
-        text: format!(
-            "events that killed it are in quarantine: {}",
-            app.quarantined
-        ),
+        text: format!("events that killed it are in quarantine: {}", events.count),
         mend: format!(
             "see `morphctl events quarantined app={name}`; retry each after an upgrade, or drop it"
         ),
-        since_unix_ms: app.quarantined_unix_ms,
+        since_unix_ms: events.since_unix_ms,
         ..Alarm::default()
     })
 }
@@ -120,6 +117,7 @@ mod tests {
     use morph_api::supervisor::Flood;
 
     use super::*;
+    use crate::machine::query::QuarantinedEvents;
 
     fn app(name: &str) -> AppView {
         AppView {
@@ -132,8 +130,7 @@ mod tests {
             instance: "1".into(),
             restarts: 0,
             present: true,
-            quarantined: 0,
-            quarantined_unix_ms: 0,
+            quarantined: QuarantinedEvents::default(),
             trouble: String::new(),
             trouble_unix_ms: 0,
         }
@@ -155,8 +152,10 @@ mod tests {
         let well = own(&[app("a")], &[slot("a", None)], &[switch(1, "equal")], now);
         assert_eq!(well, []);
         let ill = AppView {
-            quarantined: 2,
-            quarantined_unix_ms: 7,
+            quarantined: QuarantinedEvents {
+                count: 2,
+                since_unix_ms: 7,
+            },
             trouble: "2.0.0 kept dying".into(),
             trouble_unix_ms: 9,
             ..app("b")

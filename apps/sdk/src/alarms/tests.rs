@@ -174,7 +174,8 @@ fn one_change_is_logged_for_the_beginning_and_one_for_the_end() {
 
 #[test]
 fn misuse_fails_the_turn_and_changes_nothing() {
-    let cases: [(fn(&mut Turn<'_>), &str); 5] = [
+    type Misuse = fn(&mut Turn<'_>);
+    let cases: [(Misuse, &str); 5] = [
         (
             |turn| turn.raise(&Alarm::new("other", "", "", "")),
             "not in App::alarms",

@@ -108,7 +108,7 @@ impl Readings {
                 "morpheus_events_quarantined",
                 "gauge",
                 "Poison events in quarantine: each killed the app three times.",
-                |app| app.quarantined,
+                |app| app.quarantined.count,
             ),
             (
                 "morpheus_app_trouble",
