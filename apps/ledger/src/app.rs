@@ -1,7 +1,8 @@
 //! The ledger app. The steps stand at the top of the crate.
 
 use morph_sdk::{
-    Action, App, AppError, Bytes, Dpid, Event, Match, PacketIn, RuleInput, Rules, Turn, View, port,
+    Action, Alarm, App, AppError, Bytes, Changes, Dpid, Event, Match, PacketIn, RuleInput, Rules,
+    Turn, View, port,
 };
 
 use crate::books::{Books, COPIES, COUNTS, FLOWS, LOSSES};
@@ -13,6 +14,10 @@ pub const PORT: u32 = 1;
 pub const OTHER_PORT: u32 = 2;
 /// First port of the packets that the rules of `flows` match.
 pub const FLOW_PORTS: u32 = 1000;
+/// Most rules of `flows` on a switch.
+pub const MOST_FLOWS: u32 = 100_000;
+/// Alarm of a switch for which more rules are asked for.
+const TOO_MANY_FLOWS: &str = "too-many-flows";
 
 /// The ledger app, with its books stored as `B` does, for the packets of one port.
 #[derive(Debug)]
@@ -63,6 +68,19 @@ impl<B: Books> App for Ledger<B> {
         Ok(())
     }
 
+    fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        if changes.touch(&FLOWS) {
+            let rows = turn.rows(&FLOWS).into_iter();
+            let alarms = rows.filter(|(_, (count, _))| *count > MOST_FLOWS);
+            turn.set_alarms(TOO_MANY_FLOWS, alarms.map(|(dpid, _)| too_many_flows(dpid)));
+        }
+        Ok(())
+    }
+
+    fn alarms() -> &'static [&'static str] {
+        &[TOO_MANY_FLOWS]
+    }
+
     fn groups(&self, input: &RuleInput<'_>, _view: &View<'_>) -> Vec<Dpid> {
         match input {
             RuleInput::Switch(dpid) => vec![*dpid],
@@ -78,7 +96,7 @@ impl<B: Books> App for Ledger<B> {
         rules.on(*dpid).priority(1).matching(ours).punt();
         rules.on(*dpid).next();
         let (count, port) = view.get(&FLOWS, dpid).unwrap_or_default();
-        for number in 0..count {
+        for number in 0..count.min(MOST_FLOWS) {
             let matching = Match::new().in_port(FLOW_PORTS + number);
             let actions = vec![Action::output(port)];
             rules
@@ -88,6 +106,12 @@ impl<B: Books> App for Ledger<B> {
                 .actions(actions);
         }
     }
+}
+
+fn too_many_flows(dpid: Dpid) -> Alarm {
+    let text = format!("more than {MOST_FLOWS} rules are asked for, and only these are added");
+    let mend = format!("`morphctl config set app=ledger flows.{dpid}=` ends it");
+    Alarm::new(TOO_MANY_FLOWS, dpid.to_string(), text, mend).on_switch(dpid)
 }
 
 fn count_event(dpid: Dpid, what: &str, count: u64, turn: &mut Turn<'_>) {

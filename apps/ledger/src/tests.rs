@@ -2,7 +2,7 @@ use morph_sdk::bench::{Bench, down, up};
 use morph_sdk::packet::frame;
 use morph_sdk::{Dpid, MacAddr, Pipeline, Rows};
 
-use crate::{ETHERTYPE, Ledger, PORT, Rows2, V1ToV2, append};
+use crate::{ETHERTYPE, FLOWS, Ledger, MOST_FLOWS, PORT, Rows2, V1ToV2, append};
 
 #[test]
 fn what_is_lost_doubled_or_out_of_order_ends_a_run() {
@@ -53,4 +53,23 @@ fn a_number_costs_a_look_at_few_runs_however_many_there_are() {
         assert_eq!(book, all);
         assert!(read <= 24, "{read} of {count}");
     }
+}
+
+#[test]
+fn an_alarm_lasts_as_long_as_too_many_rules_are_asked_for() {
+    let pipeline = Pipeline::default();
+    let mut bench = Bench::new(Ledger::new(PORT, Rows2), pipeline);
+    bench.row(&FLOWS, &Dpid(7), &(MOST_FLOWS, 1));
+    assert!(bench.alarms().is_empty());
+    bench.row(&FLOWS, &Dpid(7), &(MOST_FLOWS + 1, 1));
+    bench.row(&FLOWS, &Dpid(8), &(MOST_FLOWS + 1, 1));
+    let switches = bench
+        .alarms()
+        .into_values()
+        .filter_map(|alarm| alarm.switch);
+    let expected = ["0000000000000007", "0000000000000008"];
+    assert_eq!(switches.collect::<Vec<_>>(), expected);
+    bench.no_row(&FLOWS, &Dpid(7));
+    bench.row(&FLOWS, &Dpid(8), &(1, 1));
+    assert!(bench.alarms().is_empty());
 }

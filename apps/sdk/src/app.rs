@@ -43,6 +43,15 @@ pub trait App: Send + 'static {
         Vec::new()
     }
 
+    /// Kinds of the alarms that the app raises: lower-case words joined by `-`, as in `&["host-limit"]`. Alarms of other kinds,
+    /// which another release has raised, end when this one becomes live.
+    fn alarms() -> &'static [&'static str]
+    where
+        Self: Sized,
+    {
+        &[]
+    }
+
     /// Checks the app as a whole, every second while this instance is the live one. An error rolls back an upgrade in
     /// probation; outside of one it is logged.
     fn healthy(&self, view: &View<'_>) -> Result<(), AppError> {

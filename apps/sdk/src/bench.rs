@@ -13,11 +13,12 @@ use serde_json::Value;
 
 pub use crate::migration::{down, up};
 
+use crate::alarms::ALARMS;
 use crate::engine::{Cause, Effects, Engine};
 use crate::wanted::StaleRules;
 use crate::{
-    App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline, Rows,
-    Switch, Table, View, install,
+    AlarmRow, App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline,
+    Rows, Switch, Table, View, install,
 };
 
 /// An app on the bench: live from the start, every turn accepted and durable at once.
@@ -268,6 +269,11 @@ impl<A: App> Bench<A> {
                 })
                 .collect(),
         )
+    }
+
+    /// Alarms of the app by kind and subject.
+    pub fn alarms(&self) -> BTreeMap<(String, String), AlarmRow> {
+        self.view().iter(&ALARMS).collect()
     }
 
     /// Loads rows of the app before it starts, as for an instance that takes over.

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::Value;
 
+use crate::alarms::ALARMS;
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::{StaleRules, WantedRules};
@@ -49,7 +50,7 @@ impl<A: App> Engine<A> {
         Engine {
             app,
             pipeline,
-            tables: Tables::new(A::tables()),
+            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -91,6 +92,7 @@ impl<A: App> Engine<A> {
             tables: &mut self.tables,
             switches: &self.switches,
             pipeline: self.pipeline,
+            alarms: A::alarms(),
             now,
             arrived,
             wall,
@@ -99,6 +101,9 @@ impl<A: App> Engine<A> {
             cut: 0,
             defect: None,
         };
+        if let Cause::Changed(Changes { all: true, .. }) = cause {
+            turn.end_undeclared_alarms();
+        }
         let result = match cause {
             Cause::Event(event, _) => self.app.event(event, &mut turn),
             Cause::Changed(changes) => self.app.changed(changes, &mut turn),
@@ -158,6 +163,10 @@ impl<A: App> Engine<A> {
     }
 
     fn touch_row(&mut self, app: Option<&str>, table: &str, key: &str, before: Option<&Value>) {
+        if table == ALARMS.name() {
+            // Rules do not depend on alarms.
+            return;
+        }
         let after = self.tables.get(app, table, key);
         let change = RowChange {
             app,

@@ -14,6 +14,7 @@
 
 #![warn(missing_docs)]
 
+mod alarms;
 mod app;
 mod backoff;
 mod engine;
@@ -36,6 +37,7 @@ pub mod bench;
 pub mod machine;
 pub mod packet;
 
+pub use alarms::Alarm;
 pub use app::{App, ChangedRow, Changes, RowChange, RuleInput};
 pub use error::{AppError, MigrationError};
 pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
@@ -50,6 +52,7 @@ pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 
 pub use bytes::Bytes;
+pub use morph_api::alarm::AlarmRow;
 pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{Action, FlowMod, FlowModCommand, Instruction, Match, port};

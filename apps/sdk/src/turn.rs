@@ -38,6 +38,8 @@ pub struct Turn<'a> {
     pub(crate) tables: &'a mut Tables,
     pub(crate) switches: &'a BTreeMap<Dpid, Switch>,
     pub(crate) pipeline: Pipeline,
+    /// Kinds of alarms that the app declares.
+    pub(crate) alarms: &'static [&'static str],
     pub(crate) now: Instant,
     pub(crate) arrived: Instant,
     pub(crate) wall: SystemTime,
@@ -71,9 +73,19 @@ impl Turn<'_> {
 
     /// Sets a row. A value equal to the present one is no change.
     pub fn put<K: Key, V: Row>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
-        if !self.may_write(table) {
-            return;
+        if self.may_write(table) {
+            self.set(table, key, value);
         }
+    }
+
+    /// Deletes a row, if it is there.
+    pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) {
+        if self.may_write(table) {
+            self.unset(table, key);
+        }
+    }
+
+    pub(crate) fn set<K: Key, V: Row>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
         let rows = self.tables.rows(None, table.name());
         let typed = rows.and_then(|rows| rows.of::<K, V>());
         if typed.is_some_and(|typed| typed.rows().get(key) == Some(value) && !typed.is_odd(key)) {
@@ -100,24 +112,27 @@ impl Turn<'_> {
         self.note(table.name(), text, before);
     }
 
-    /// Deletes a row, if it is there.
-    pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) {
-        if !self.may_write(table) {
-            return;
-        }
+    /// Deletes a row. True if it was there.
+    pub(crate) fn unset<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) -> bool {
         let text = key.text();
-        if let Some(before) = self.tables.set(None, table.name(), &text, None) {
-            self.note(table.name(), text, Some(before));
+        let before = self.tables.set(None, table.name(), &text, None);
+        let was_there = before.is_some();
+        if was_there {
+            self.note(table.name(), text, before);
         }
+        was_there
     }
 
     fn may_write<K, V>(&mut self, table: &Table<K, V>) -> bool {
-        if table.app().is_some() {
-            self.defect = Some(AppError::new(format!(
-                "table {table:?} is another app's and cannot be written"
-            )));
-        }
-        table.app().is_none()
+        let reason = match table.app() {
+            Some(_) => "is another app's and cannot be written",
+            None if table.name() == morph_api::alarm::TABLE => {
+                "is written by `raise`, `end_alarm` and `set_alarms`"
+            }
+            None => return true,
+        };
+        self.defect = Some(AppError::new(format!("table {table:?} {reason}")));
+        false
     }
 
     /// Notes the value of a row before its first change.

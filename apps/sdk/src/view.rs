@@ -56,7 +56,7 @@ impl PartialEq for Reads {
 
 impl Tables {
     /// Makes tables without rows; those declared have rows of their types.
-    pub(crate) fn new(declared: Vec<TableShape>) -> Self {
+    pub(crate) fn new(declared: impl IntoIterator<Item = TableShape>) -> Self {
         let own = declared.into_iter().map(|shape| (shape.name, shape.rows));
         Tables {
             own: own.collect(),

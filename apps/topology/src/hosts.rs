@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use morph_sdk::{FlowRemoved, MacAddr, Turn, tracing};
+use morph_sdk::{Alarm, FlowRemoved, MacAddr, Turn};
 
 use crate::Topology;
 use crate::rules::HOST_PRIORITY;
@@ -15,8 +14,10 @@ use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
 pub const MOST: usize = 10_000;
 /// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
-/// Interval between two log lines about refused hosts.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Alarm that hosts are not learned, because there are too many.
+pub const LIMIT_REACHED: &str = "host-limit";
+/// Room for hosts at which this alarm ends. One host that goes would end it for the next one only.
+const ROOM: usize = MOST / 100;
 
 impl Topology {
     /// Learns the sender of a frame that came in by a host port, and the bearer of the address that it announces.
@@ -40,7 +41,7 @@ impl Topology {
                     // Whoever bore it before does not any more: nobody is to be sent there.
                     unbind(&ip, turn);
                 }
-                return self.refuse(mac, turn);
+                return refuse(turn);
             }
             None => HostRow {
                 dpid: end.0,
@@ -89,18 +90,19 @@ impl Topology {
             .filter(|end| !is_host_port(*end, turn))
             .collect();
     }
+}
 
-    fn refuse(&mut self, mac: MacAddr, turn: &Turn<'_>) {
-        let now = turn.now();
-        let was_logged = self
-            .refused
-            .is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_LOG_INTERVAL);
-        if !was_logged {
-            tracing::warn!(
-                "host {mac} is not learned, and others may not be either: the limit of {MOST} hosts is reached"
-            );
-            self.refused = Some(now);
-        }
+fn refuse(turn: &mut Turn<'_>) {
+    let text = format!("{MOST} hosts are known, which is the limit: further ones are not learned");
+    let mend = "find the port with too many of them in `morphctl hosts`, and take it out of service; \
+                idle hosts are forgotten after five minutes";
+    turn.raise(&Alarm::new(LIMIT_REACHED, "", text, mend));
+}
+
+/// Ends the alarm of refused hosts once there is room again.
+pub(crate) fn end_refusal(turn: &mut Turn<'_>) {
+    if turn.view().count(&HOSTS) <= MOST - ROOM {
+        turn.end_alarm(LIMIT_REACHED, "");
     }
 }
 

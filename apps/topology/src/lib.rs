@@ -18,7 +18,6 @@ pub mod sender;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
@@ -38,8 +37,6 @@ pub struct Topology {
     lateness: Lateness,
     /// Ports with hosts that are still to be forgotten.
     leaving: BTreeSet<End>,
-    /// Time of the last log line about a refused host.
-    refused: Option<Instant>,
 }
 
 impl Topology {
@@ -64,6 +61,10 @@ impl App for Topology {
     fn tables() -> Vec<TableShape> {
         let (ports, links) = (PORTS.shape(), LINKS.shape());
         vec![SWITCHES.shape(), ports, links, HOSTS.shape(), IPS.shape()]
+    }
+
+    fn alarms() -> &'static [&'static str] {
+        &[hosts::LIMIT_REACHED]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -94,6 +95,7 @@ impl App for Topology {
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         self.forget_leaving(turn);
+        hosts::end_refusal(turn);
         self.probe_what_is_due(turn);
         Ok(())
     }

@@ -11,7 +11,7 @@ use lab::{Lab, at, ipv4, ipv6, mac};
 use morph_sdk::packet::ether_type::{ARP, IPV4, IPV6};
 use morph_sdk::packet::{Arp, frame};
 use morph_sdk::{Bytes, Dpid, Event, MacAddr, Rows, Switch};
-use topology::hosts::{MOST, MOST_IPS};
+use topology::hosts::{LIMIT_REACHED, MOST, MOST_IPS};
 use topology::rules::IDLE;
 use topology::tables::{HOSTS, HostRow, IPS};
 
@@ -290,14 +290,25 @@ fn the_number_of_hosts_is_bounded() {
             .unwrap();
     }
     lab.bench.load(&rows);
-    let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
-    assert!(outcome.puts.is_empty());
+    let limit = (LIMIT_REACHED.to_owned(), String::new());
+    assert!(lab.bench.alarms().is_empty());
+    let refused = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
+    assert!(refused.put(&HOSTS).is_empty());
+    assert!(lab.bench.alarms().contains_key(&limit));
+    // The alarm is written once, not for each refused host.
+    let refused = lab.punt(at(1, 2), frame(mac(9), nth(MOST + 1), 0x1234, &[]));
+    assert!(refused.is_empty(), "{refused:?}");
     // Known hosts are still followed.
     let moved = lab.punt(at(1, 3), frame(mac(9), nth(0), 0x1234, &[]));
     assert!(!moved.puts.is_empty());
     lab.rule_ends(at(1, 3), nth(0), IDLE_TIMEOUT);
     let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
     assert!(!outcome.puts.is_empty());
+    lab.run(100);
+    assert!(
+        lab.bench.alarms().contains_key(&limit),
+        "there is room for one"
+    );
     // More hosts are at this port than one turn can forget.
     lab.port_is(at(1, 2), false);
     lab.port_is(at(1, 2), true);
@@ -306,4 +317,5 @@ fn the_number_of_hosts_is_bounded() {
     lab.carry(outcome);
     lab.run(3000);
     assert_eq!(lab.bench.view().count(&HOSTS), 0);
+    assert!(lab.bench.alarms().is_empty());
 }

@@ -23,7 +23,7 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the noun of the verb: {\"apps\": [{\"name\": ...}]}. Keys
 are in snake_case, numbers are numbers, datapath ids and the like are strings. The nouns are those of the verbs: apps,
-releases (also for `app install`), logs, events, switches, ports, flows, topology, hosts, config, store, migrations,
+releases (also for `app install`), logs, events, alarms, switches, ports, flows, topology, hosts, config, store, migrations,
 schema, stats, changes (`store watch`, one object for each change), findings (`store check`), backups. `app
 start|stop|remove` print apps, `switch clean` cleaned, `doctor` checks, `decode` messages, `upgrade --dry-run` plan;
 `upgrade`, `commit`, `rollback` and `status` print upgrades. `upgrade` and `status --follow` print an object with one
@@ -133,6 +133,21 @@ enum Verb {
     /// Shows, retries and drops poison events: they killed their app three times and are in quarantine
     #[command(subcommand)]
     Events(EventsVerb),
+    /// Lists the alarms: conditions that last until something is done about them, with what ends each
+    ///
+    /// Apps raise theirs; Morpheus's own are overload, crash-loop, quarantine, and slave (a switch at which it may not write). SINCE
+    /// is empty where the time is not known.
+    Alarms {
+        /// Show only the alarms of this app; `morpheus` stands for those that concern no single app
+        #[arg(value_name = "app=NAME")]
+        app: Option<AppArgument>,
+        /// Show only alarms of this kind
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// Show only alarms of this switch, by its datapath id
+        #[arg(long, value_name = "DPID", value_parser = argument::dpid)]
+        switch: Option<String>,
+    },
     /// Lists the connected switches
     Switches,
     /// Cleans a switch
@@ -157,7 +172,7 @@ enum Verb {
     ///
     /// Each check is ok, a warning (a switch attaches all the same) or trouble (it does not attach), with a fix for the last two.
     /// The exit code is 1 if there is trouble. Checked are: morphd, its apps, recently refused switches, ports, directories, disk,
-    /// file descriptors, the clock, and the bridges of Open vSwitch on this machine.
+    /// file descriptors, the clock, and the bridges of Open vSwitch on this machine. Each alarm (`morphctl alarms`) is a warning.
     Doctor {
         /// Address that switches are to connect to, as IP:PORT (may be repeated) [default: those that morphd names, else ports
         /// 6653 and 6633]

@@ -30,6 +30,7 @@ pub(crate) async fn run(call: Call, client: &mut Client, out: &mut Output) -> Re
         Call::Rollback(request) => upgrade::roll_back(request, client, out).await,
         Call::Status(request) => status::run(request, client, out).await,
         Call::Event(call) => events::run(call, client, out).await,
+        Call::Alarms(request) => out.list("alarms", &read(client.alarms(request)).await?.alarms),
         Call::Switches => {
             let reply = read(client.switches(SwitchesRequest {})).await?;
             out.list("switches", &reply.switches)

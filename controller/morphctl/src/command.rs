@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use morph_api::management::{
-    CleanSwitchRequest, CommitRequest, ConfigGetRequest, ConfigSetRequest, DropEventRequest,
-    FlowsRequest, LogsRequest, PortsRequest, QuarantinedEventsRequest, ReleasesRequest,
-    RemoveAppRequest, RetryEventRequest, RollbackRequest, StartAppRequest, StatusRequest,
-    StopAppRequest, StoreGetRequest, StoreListRequest, StoreMigrationsRequest, StoreWatchRequest,
-    UpgradeRequest, UpgradesRequest,
+    AlarmsRequest, CleanSwitchRequest, CommitRequest, ConfigGetRequest, ConfigSetRequest,
+    DropEventRequest, FlowsRequest, LogsRequest, PortsRequest, QuarantinedEventsRequest,
+    ReleasesRequest, RemoveAppRequest, RetryEventRequest, RollbackRequest, StartAppRequest,
+    StatusRequest, StopAppRequest, StoreGetRequest, StoreListRequest, StoreMigrationsRequest,
+    StoreWatchRequest, UpgradeRequest, UpgradesRequest,
 };
 
 /// Format of the output.
@@ -68,6 +68,7 @@ pub(crate) enum Call {
     Rollback(RollbackRequest),
     Status(StatusRequest),
     Event(EventCall),
+    Alarms(AlarmsRequest),
     Switches,
     CleanSwitch(CleanSwitchRequest),
     Ports(PortsRequest),

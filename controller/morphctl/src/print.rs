@@ -16,7 +16,7 @@ use crate::failure::Failure;
 pub(crate) use escape::printable;
 use json::List;
 pub(crate) use json::Object;
-pub(crate) use table::Cells;
+pub(crate) use table::{Cells, place};
 pub(crate) use time::utc;
 
 /// JSON key of statuses of upgrades.

@@ -10,8 +10,10 @@
 //! | [`supervisor`] | the driver: feeds the machine and carries out what it asks for |
 //! | [`records`], [`proxy`] | records in the store; calls to the proxy |
 //! | [`management`] | management API |
+//! | [`alarms`] | conditions that last, of apps and of Morpheus itself |
 //! | [`metrics`], [`counts`] | metrics for Prometheus |
 
+pub mod alarms;
 pub mod boot;
 pub mod bundle;
 pub mod children;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::alarms;
 use crate::proxy::Proxy;
 use crate::supervisor::{Event, Request, Supervisor};
 use families::Readings;
@@ -64,7 +65,10 @@ impl Source {
             within(async { self.store.status().await.ok() }),
         );
         let overview = overview.unwrap_or_default();
+        let of_apps = async { alarms::of_apps(&self.store, &overview.apps).await.ok() };
+        let alarms = within(of_apps).await;
         let readings = Readings {
+            alarms,
             apps: overview.apps,
             parts: overview.daemons,
             upgrades: overview.upgrades,

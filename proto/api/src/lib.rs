@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+pub mod alarm;
 pub mod check;
 pub mod cookie;
 pub mod deadlines;

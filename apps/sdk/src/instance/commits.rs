@@ -23,6 +23,7 @@ use super::delivery::Delivery;
 use super::in_flight::{InFlightTurn, Stage};
 use super::{CommitOutcome, FatalError, Instance, Now, Output, Role};
 use crate::App;
+use crate::alarms;
 use crate::backoff::Backoff;
 
 /// Backoff before a transaction of unknown outcome is sent again: shortest and longest.
@@ -254,6 +255,7 @@ impl<A: App> Instance<A> {
 
     fn durable(&mut self, turn: InFlightTurn, revision: u64, out: &mut Vec<Output>) {
         let seq = turn.seq();
+        alarms::log(&turn.journal, &turn.translation.writes);
         self.primary.committed(revision, turn.translation.writes);
         let Role::Live(live) = &mut self.role else {
             return;
@@ -294,6 +296,7 @@ impl<A: App> Instance<A> {
                 let is_applied = |turn: &mut InFlightTurn| turn.commit.applied.is_some();
                 while let Some(turn) = self.in_flight.committing.pop_front_if(is_applied) {
                     let revision = turn.commit.applied.unwrap_or_default();
+                    alarms::log(&turn.journal, &turn.translation.writes);
                     self.primary.committed(revision, turn.translation.writes);
                 }
                 // Further ones may have been applied, with their answers lost: only a new snapshot shows.

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use morph_api::alarm;
+
 use super::mapping::Migration;
 use super::rows::Rows;
 use crate::error::MigrationError;
@@ -94,12 +96,12 @@ impl MigrationFunctions {
 impl Step {
     /// Group of a row in the source.
     pub(crate) fn source_group(self, table: &str, key: &str) -> String {
-        (self.source_group)(table, key)
+        group_of(self.source_group, table, key)
     }
 
     /// Group of a row in the target.
     pub(crate) fn target_group(self, table: &str, key: &str) -> String {
-        (self.target_group)(table, key)
+        group_of(self.target_group, table, key)
     }
 
     /// Maps a group's rows back to the source.
@@ -159,19 +161,30 @@ impl Chain {
     }
 }
 
-/// Maps a group. A panic of the author's code becomes an error, as it must not end more than its upgrade.
+/// Group of a row. Alarms are no part of a schema, and each is a group of its own.
+fn group_of(by: GroupOf, table: &str, key: &str) -> String {
+    match table == alarm::TABLE {
+        true => format!("{table}/{key}"),
+        false => by(table, key),
+    }
+}
+
+/// Maps a group. Alarms pass unchanged, and the author's code does not see them. A panic of the author's code becomes an error, as it must not end more than its upgrade.
 fn map_group(
     group: &str,
     rows: &Rows,
     map: Map,
-    group_of: GroupOf,
+    group_by: GroupOf,
 ) -> Result<Rows, MigrationError> {
-    if rows.0.is_empty() {
-        return Ok(Rows::new());
+    if rows.0.keys().all(|(table, _)| table == alarm::TABLE) {
+        return Ok(rows.clone());
     }
     let result = catch_unwind(AssertUnwindSafe(|| {
         let out = map(rows)?;
-        let stray = out.0.keys().find(|(t, k)| group_of(t, k) != group);
+        let stray = out
+            .0
+            .keys()
+            .find(|(t, k)| group_of(group_by, t, k) != group);
         match stray {
             Some((table, key)) => Err(MigrationError::new(format!(
                 "row {table}.{key}, which it makes, belongs to another group"
@@ -215,7 +228,8 @@ fn map_all(
 ) -> Result<Rows, MigrationError> {
     let mut groups: BTreeMap<String, Rows> = BTreeMap::new();
     for ((table, key), value) in &rows.0 {
-        let group = groups.entry(group_from(table, key)).or_default();
+        let group = group_of(group_from, table, key);
+        let group = groups.entry(group).or_default();
         group.0.insert((table.clone(), key.clone()), value.clone());
     }
     let mut out = Rows::new();

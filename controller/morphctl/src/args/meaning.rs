@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use morph_api::management::{
-    AppRelease, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest, ConfigSetRequest,
-    DropEventRequest, FlowsRequest, LogsRequest, PortsRequest, QuarantinedEventsRequest,
-    ReleasesRequest, RemoveAppRequest, RetryEventRequest, RollbackRequest, StartAppRequest,
-    StatusRequest, StopAppRequest, StoreGetRequest, StoreListRequest, StoreMigrationsRequest,
-    StoreWatchRequest, UpgradeRequest, UpgradesRequest,
+    AlarmsRequest, AppRelease, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
+    ConfigSetRequest, DropEventRequest, FlowsRequest, LogsRequest, PortsRequest,
+    QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
+    RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest, StoreGetRequest,
+    StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest, UpgradesRequest,
 };
 
 use super::{
@@ -60,6 +60,11 @@ impl Verb {
                 follow,
             }),
             Verb::Events(verb) => Call::Event(verb.into_call()),
+            Verb::Alarms { app, kind, switch } => Call::Alarms(AlarmsRequest {
+                app: name_or_all(app),
+                kind: kind.unwrap_or_default(),
+                dpid: switch.unwrap_or_default(),
+            }),
             Verb::Switches => Call::Switches,
             Verb::Switch(SwitchVerb::Clean { dpid }) => {
                 Call::CleanSwitch(CleanSwitchRequest { dpid })

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use morph_api::management::{
-    App, AppsRequest, LogsRequest, Part, Switch, SwitchesRequest, VersionReply, VersionRequest,
+    Alarm, AlarmsRequest, App, AppsRequest, LogsRequest, Part, Switch, SwitchesRequest,
+    VersionReply, VersionRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -15,7 +16,7 @@ use tonic::{Response, Status};
 use super::finding::{Finding, Severity};
 use crate::client::Client;
 use crate::failure::{Effect, Failure, without_fix};
-use crate::print::utc;
+use crate::print::{place, utc};
 
 /// Deadline of each answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -93,9 +94,18 @@ pub(super) async fn check(
     match answer(client.switches(SwitchesRequest {})).await {
         Ok(reply) => {
             snapshot.switches = reply.switches;
-            findings.push(check_switches(&snapshot.switches));
+            let count = snapshot.switches.len();
+            findings.push(Finding::ok("switches", format!("{count} connected")));
         }
         Err(reason) => findings.push(no_answer("morph-proxy", reason)),
+    }
+    match answer(client.alarms(AlarmsRequest::default())).await {
+        Ok(reply) => findings.extend(reply.alarms.iter().map(of_alarm)),
+        Err(reason) => {
+            let text = format!("the alarms cannot be read: {reason}");
+            let fix = "see `morphctl status`";
+            findings.push(Finding::problem("alarms", Severity::Warning, text, fix));
+        }
     }
     let lines = proxy_log(&mut client).await;
     findings.extend(refusals(&lines, unix_ms(), &snapshot.switches));
@@ -166,24 +176,14 @@ fn check_apps(apps: &[App]) -> Vec<Finding> {
     findings
 }
 
-fn check_switches(switches: &[Switch]) -> Finding {
-    let slaves: Vec<&str> = switches
-        .iter()
-        .filter(|switch| switch.role == "slave")
-        .map(|switch| switch.dpid.as_str())
-        .collect();
-    match slaves.as_slice() {
-        [] => Finding::ok("switches", format!("{} connected", switches.len())),
-        slaves => Finding::problem(
-            "switches",
-            Severity::Warning,
-            format!(
-                "Morpheus has the role of slave on {}: it writes nothing there",
-                slaves.join(", ")
-            ),
-            "take the role of master from the other controller, or start morphd with --role master",
-        ),
-    }
+/// An alarm keeps no switch from attaching.
+fn of_alarm(alarm: &Alarm) -> Finding {
+    let place = match place(alarm).as_str() {
+        "" => String::new(),
+        place => format!(" ({place})"),
+    };
+    let text = format!("{} {}{place}: {}", alarm.app, alarm.kind, alarm.text);
+    Finding::problem("alarm", Severity::Warning, text, &*alarm.mend)
 }
 
 async fn proxy_log(client: &mut Client) -> Vec<String> {
@@ -292,6 +292,28 @@ mod tests {
             "closed: closed by the switch remote=10.0.0.7:4242 dpid=1",
         );
         assert!(refusals(&[noise, "torn".into()], now, &[]).is_empty());
+    }
+
+    #[test]
+    fn an_alarm_is_a_warning_with_its_place_and_mend() {
+        let alarm = Alarm {
+            app: "topology".into(),
+            kind: "flap".into(),
+            dpid: "0000000000000001".into(),
+            port: 7,
+            text: "port 7 flaps".into(),
+            mend: "see the cable".into(),
+            ..Alarm::default()
+        };
+        let finding = of_alarm(&alarm);
+        assert_eq!(
+            (finding.severity, &*finding.text, &*finding.fix),
+            (
+                Severity::Warning,
+                "topology flap (0000000000000001/7): port 7 flaps",
+                "see the cable"
+            )
+        );
     }
 
     #[test]

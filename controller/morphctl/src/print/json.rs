@@ -3,7 +3,7 @@
 //! Every field is named here, and a field that is missing does not compile, so scripts can read all that the API has.
 
 use morph_api::management::{
-    App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
+    Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
     PastUpgrade, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange, StoreFinding,
     StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
 };
@@ -103,6 +103,7 @@ objects! {
     QuarantinedEvent {
         id, app, release, dpid, unix_ms, seq, how, deaths, kind, message as hex, count, attempts, state,
     }
+    Alarm { app, kind, dpid, port, host, text, mend, since_unix_ms }
     LogLine { line }
     Switch {
         dpid, remote, openflow, tables, ports, manufacturer, software, description, connected_ms, disconnects,

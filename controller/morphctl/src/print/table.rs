@@ -3,8 +3,9 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade, PlannedUpgrade, Port,
-    Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
+    Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade,
+    PlannedUpgrade, Port, Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch,
+    UpgradeStatus,
 };
 
 use super::escape::printable;
@@ -78,6 +79,14 @@ fn flooded_by(app: &App) -> String {
     }
 }
 
+/// Names the switch, the port and the host that an alarm concerns, as one word.
+pub(crate) fn place(alarm: &Alarm) -> String {
+    let port = nonzero(alarm.port.into());
+    let parts = [&alarm.dpid, &port, &alarm.host];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    parts.cloned().collect::<Vec<_>>().join("/")
+}
+
 /// Formats the types of a table as one word.
 fn types(table: Option<&TableShape>) -> String {
     let types = table.map(|table| format!("{}->{}", table.key, table.value));
@@ -140,6 +149,10 @@ tables! {
         "ID": row.0.id, "APP": row.0.app, "RELEASE": row.0.release, "DPID": row.0.dpid, "TIME": utc(row.0.unix_ms),
         "SEQ": row.0.seq, ">DEATHS": row.0.deaths, ">TRIES": row.0.attempts, "STATE": row.0.state, "EVENT": row.summary(),
         "DIED": row.0.how,
+    }
+    Alarm = |alarm| {
+        "SINCE": utc(alarm.since_unix_ms), "APP": alarm.app, "KIND": alarm.kind, "WHERE": place(alarm), "WHAT": alarm.text,
+        "MEND": alarm.mend,
     }
     StoreFinding = |finding| { "PLACE": finding.place, "MESSAGE": finding.message }
     BackupResult = |backup| { ">REVISION": backup.revision, ">ROWS": backup.rows, ">BYTES": backup.bytes, "FILE": backup.file }

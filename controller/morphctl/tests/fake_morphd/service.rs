@@ -427,6 +427,27 @@ impl Management for FakeService {
         }))
     }
 
+    async fn alarms(&self, request: Request<AlarmsRequest>) -> Answer<AlarmsReply> {
+        self.record(&request.get_ref().app, &request)?;
+        let alarm = Alarm {
+            app: "topology".into(),
+            kind: "flap".into(),
+            dpid: "0000000000000001".into(),
+            port: 7,
+            host: "00:00:00:00:00:01".into(),
+            text: "port 7 flaps".into(),
+            mend: "see the cable".into(),
+            since_unix_ms: 1_700_000_000_000,
+        };
+        let unknown = Alarm {
+            app: "morpheus".into(),
+            kind: "slave".into(),
+            ..Alarm::default()
+        };
+        let alarms = vec![alarm, unknown];
+        Ok(Response::new(AlarmsReply { alarms }))
+    }
+
     async fn topology(&self, _: Request<TopologyRequest>) -> Answer<TopologyReply> {
         let link = Link {
             from_dpid: "0000000000000001".into(),

@@ -309,6 +309,29 @@ fn flows() {
 }
 
 #[test]
+fn alarms() {
+    let fake = FakeMorphd::start();
+    assert_eq!(
+        table(&fake, "alarms app=topology --kind flap --switch 1"),
+        [
+            "SINCE APP KIND WHERE WHAT MEND",
+            "2023-11-14T22:13:20.000Z topology flap 0000000000000001/7/00:00:00:00:00:01 port 7 flaps see the cable",
+            "- morpheus slave - - -",
+        ]
+    );
+    assert_eq!(
+        fake.last_request(),
+        "AlarmsRequest { app: \"topology\", kind: \"flap\", dpid: \"0000000000000001\" }"
+    );
+    let alarm = json!({
+        "app": "topology", "kind": "flap", "dpid": "0000000000000001", "port": 7, "host": "00:00:00:00:00:01",
+        "text": "port 7 flaps", "mend": "see the cable", "since_unix_ms": 1_700_000_000_000_u64,
+    });
+    assert_eq!(object(&fake, "alarms")["alarms"][0], alarm);
+    assert_eq!(fake.run("alarms app=absent").code, 1);
+}
+
+#[test]
 fn topology_and_hosts() {
     let fake = FakeMorphd::start();
     assert_eq!(

@@ -10,6 +10,7 @@ use semver::Version;
 
 use super::lifecycle::LifecycleState;
 use super::quarantine::shown;
+use super::record::CrashLoop;
 use super::request::{RequestError, refused};
 use super::state::{App, State};
 use super::status::{count, status_of};
@@ -32,10 +33,19 @@ pub struct AppView {
     pub restarts: u64,
     /// Whether the app takes part in the pipeline.
     pub present: bool,
-    /// Its events in quarantine.
-    pub quarantined: u64,
+    pub quarantined: QuarantinedEvents,
     /// A crash loop, and what was done about it; empty: none.
     pub trouble: String,
+    /// Time at which the crash loop was found.
+    pub trouble_unix_ms: u64,
+}
+
+/// Events of an app in quarantine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuarantinedEvents {
+    pub count: u64,
+    /// Time at which the oldest of them was quarantined; 0: there is none.
+    pub since_unix_ms: u64,
 }
 
 pub fn known<'a>(state: &'a State, app: &str) -> Result<&'a App, RequestError> {
@@ -81,6 +91,7 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
     let own = app.lifecycle.instance();
     let own = own.and_then(|id| Some((id, state.instances.get(id)?)));
     let shown = live.or(own);
+    let crash_loop = app.row.crash_loop.as_ref();
     AppView {
         name: name.to_owned(),
         id: app.row.id,
@@ -93,11 +104,18 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
         instance: shown.map(|(id, _)| id.clone()).unwrap_or_default(),
         restarts: app.lifecycle.deaths(),
         present: app.is_present(),
-        quarantined: state.quarantine.of_app(name).count() as u64,
-        trouble: match &app.row.crash_loop {
-            Some(crash_loop) => crash_loop.summary(),
-            None => String::new(),
-        },
+        quarantined: quarantined_of(state, name),
+        trouble: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
+        trouble_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
+    }
+}
+
+fn quarantined_of(state: &State, app: &str) -> QuarantinedEvents {
+    let times = state.quarantine.of_app(app);
+    let times = times.map(|(_, row)| row.cause.unix_ms);
+    QuarantinedEvents {
+        count: state.quarantine.of_app(app).count() as u64,
+        since_unix_ms: times.min().unwrap_or_default(),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use morph_api::management::management_server::Management;
 use morph_api::management::*;
+use morph_openflow::Dpid;
 use morph_store::Client;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
@@ -14,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
 use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
+use crate::alarms;
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::machine::query::AppView;
@@ -369,6 +371,33 @@ impl Management for Service {
         let id = call.into_inner().id;
         let event = self.ask(|reply| Request::DropEvent(id, reply)).await?;
         Ok(Response::new(DropEventReply { event: Some(event) }))
+    }
+
+    async fn alarms(&self, call: Call<AlarmsRequest>) -> RpcResult<AlarmsReply> {
+        let AlarmsRequest { app, kind, dpid } = call.into_inner();
+        let dpid = match dpid.as_str() {
+            "" => String::new(),
+            text => Dpid(arguments::dpid(text)?).to_string(),
+        };
+        if !app.is_empty() && app != morph_api::RECORDS {
+            self.ask(|reply| Request::Known(app.clone(), reply)).await?;
+        }
+        let apps = self.ask(Request::Apps).await?;
+        let mut found = alarms::of_apps(&self.store, &apps)
+            .await
+            .map_err(rows::unavailable)?;
+        // While the proxy is away its conditions are missing, and the rest is still worth showing.
+        let slots = self.proxy.slots().await.unwrap_or_default().slots;
+        let switches = self.proxy.switches().await.unwrap_or_default().switches;
+        found.extend(alarms::own(&apps, &slots, &switches, SystemTime::now()));
+        let is_wanted = |alarm: &Alarm| {
+            (app.is_empty() || alarm.app == app)
+                && (kind.is_empty() || alarm.kind == kind)
+                && (dpid.is_empty() || alarm.dpid == dpid)
+        };
+        found.retain(is_wanted);
+        alarms::sort(&mut found);
+        Ok(Response::new(AlarmsReply { alarms: found }))
     }
 
     async fn switches(&self, _: Call<SwitchesRequest>) -> RpcResult<SwitchesReply> {

@@ -38,7 +38,7 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         packet_outs: slot.packet_outs,
         packet_outs_dropped: slot.packet_outs_dropped,
         instance: view.instance,
-        quarantined: view.quarantined,
+        quarantined: view.quarantined.count,
         trouble: view.trouble,
         answered: slot.answered_total,
         too_old: slot.too_old,

@@ -1,12 +1,16 @@
 //! Metrics that are exported. Dashboards and alerts depend on names and labels, so they are only ever added to.
 
-use morph_api::management::{Step, UpgradeStatus};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use morph_api::management::{Alarm, Step, UpgradeStatus};
 use morph_api::store::StatusReply;
 use morph_api::supervisor::{Slot, Switch};
 use morph_openflow::Dpid;
 
 use super::page::Page;
 use super::turn_sizes;
+use crate::alarms;
 use crate::counts::{BOUNDS, Counts};
 use crate::machine::daemon::DaemonView;
 use crate::machine::query::AppView;
@@ -14,6 +18,8 @@ use crate::machine::query::AppView;
 /// Reports of all sources. Metrics of a source that did not answer in time are left out.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
+    /// Alarms that apps have raised.
+    pub(super) alarms: Option<Vec<Alarm>>,
     pub(super) apps: Vec<AppView>,
     pub(super) parts: Vec<DaemonView>,
     pub(super) upgrades: Vec<UpgradeStatus>,
@@ -28,6 +34,7 @@ impl Readings {
         let mut page = Page::default();
         self.parts(&mut page);
         self.apps(&mut page);
+        self.alarms(&mut page);
         self.slots(&mut page);
         self.switches(&mut page);
         self.upgrades(&mut page);
@@ -101,7 +108,7 @@ impl Readings {
                 "morpheus_events_quarantined",
                 "gauge",
                 "Poison events in quarantine: each killed the app three times.",
-                |app| app.quarantined,
+                |app| app.quarantined.count,
             ),
             (
                 "morpheus_app_trouble",
@@ -115,6 +122,28 @@ impl Readings {
             for app in present() {
                 page.sample(name, &[("app", &app.name)], of(app));
             }
+        }
+    }
+
+    fn alarms(&self, page: &mut Page) {
+        let Some(of_apps) = &self.alarms else {
+            return;
+        };
+        let slots = self.slots.as_deref().unwrap_or_default();
+        let switches = self.switches.as_deref().unwrap_or_default();
+        let own = alarms::own(&self.apps, slots, switches, SystemTime::now());
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for alarm in of_apps.iter().chain(&own) {
+            *counts.entry((&alarm.app, &alarm.kind)).or_default() += 1;
+        }
+        let name = "morpheus_alarms";
+        page.family(
+            name,
+            "gauge",
+            "Alarms of a kind, as in `morphctl alarms`; without a sample there is none.",
+        );
+        for ((app, kind), count) in counts {
+            page.sample(name, &[("app", app), ("kind", kind)], count);
         }
     }
 
@@ -441,6 +470,14 @@ mod tests {
 
     use super::*;
 
+    fn alarm(kind: &str) -> Alarm {
+        Alarm {
+            app: "router".into(),
+            kind: kind.into(),
+            ..Alarm::default()
+        }
+    }
+
     #[test]
     fn a_histogram_adds_up_and_every_sample_has_its_family() {
         let mut readings = Readings {
@@ -452,6 +489,7 @@ mod tests {
                 flood: Some(Flood {
                     dpid: 0x2a,
                     percent: 94,
+                    lasts_ms: 0,
                 }),
                 ..Slot::default()
             }]),
@@ -461,6 +499,7 @@ mod tests {
                 ..Switch::default()
             }]),
             store: Some(StatusReply::default()),
+            alarms: Some(vec![alarm("host-limit"), alarm("flap"), alarm("flap")]),
             ..Readings::default()
         };
         for handover_us in [900, 4_000, 60_000_000] {
@@ -476,6 +515,9 @@ mod tests {
             "morpheus_events_lost_total{app=\"router\"} 3",
             "morpheus_events_answered_total{app=\"router\"} 8",
             "morpheus_overloaded{app=\"router\"} 1",
+            "morpheus_alarms{app=\"router\",kind=\"flap\"} 2",
+            "morpheus_alarms{app=\"router\",kind=\"host-limit\"} 1",
+            "morpheus_alarms{app=\"router\",kind=\"overload\"} 1",
             "morpheus_event_delay_seconds{app=\"router\",quantile=\"0.99\"} 0.25",
             "morpheus_flooding_switch_ratio{app=\"router\",dpid=\"000000000000002a\"} 0.94",
             "morpheus_switch_info{dpid=\"000000000000002a\",wire_version=\"0\",role=\"equal\"} 1",

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use morph_api::store::Seq;
+use morph_api::supervisor::Flood;
 
 use super::age::AgeLimit;
 use super::event::{EventKind, QueuedEvent};
@@ -198,11 +199,14 @@ impl Backlog {
         self.waiting.limit().target()
     }
 
-    /// Returns the switch that has lost most events, while the app is overloaded, and its part of the waiting packet-ins in
-    /// percent.
-    pub(crate) fn flooding(&self) -> Option<(u64, usize)> {
-        let dpid = self.overload.flooding()?;
-        Some((dpid, self.waiting.percent(dpid)))
+    /// Describes the overload of the app, if there is one: the switch that has lost most events.
+    pub(crate) fn flood(&self, now: Instant) -> Option<Flood> {
+        let (dpid, lasts) = self.overload.flooding(now)?;
+        Some(Flood {
+            dpid,
+            percent: self.waiting.percent(dpid) as u32,
+            lasts_ms: lasts.as_millis() as u64,
+        })
     }
 
     /// Counts the events that were delivered before.

@@ -79,10 +79,11 @@ impl Overload {
         self.now.as_ref().map(|episode| episode.last + QUIET)
     }
 
-    /// Returns the switch that has lost most events, while the app is overloaded.
-    pub(super) fn flooding(&self) -> Option<u64> {
+    /// Returns the switch that has lost most events, while the app is overloaded, and the time since the first loss.
+    pub(super) fn flooding(&self, now: Instant) -> Option<(u64, Duration)> {
         let episode = self.now.as_ref()?;
-        episode.lost.largest().map(|(dpid, _)| dpid)
+        let (dpid, _) = episode.lost.largest()?;
+        Some((dpid, now.saturating_duration_since(episode.began)))
     }
 }
 
@@ -108,7 +109,8 @@ mod tests {
             overload.lose(9, 1, at(second));
             assert_eq!(overload.change(at(second)), None);
         }
-        assert_eq!(overload.flooding(), Some(9));
+        let lasts = Duration::from_secs(11);
+        assert_eq!(overload.flooding(at(11)), Some((9, lasts)));
         assert_eq!(overload.change(at(12)), None);
         overload.lose(9, 1, at(12));
         assert_eq!(overload.next_deadline(), Some(at(17)));
@@ -120,6 +122,7 @@ mod tests {
             took: Duration::from_secs(12),
         };
         assert_eq!(overload.change(at(17)), Some(ended));
-        assert_eq!((overload.change(at(18)), overload.flooding()), (None, None));
+        assert_eq!(overload.change(at(18)), None);
+        assert_eq!(overload.flooding(at(18)), None);
     }
 }

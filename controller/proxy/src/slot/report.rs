@@ -1,7 +1,5 @@
 //! Properties of a slot for reports and for the mediator.
 
-use morph_api::supervisor::Flood;
-
 use super::*;
 
 impl Slot {
@@ -70,10 +68,7 @@ impl Slot {
             | SlotState::Held(_)
             | SlotState::Fencing { .. } => Duration::ZERO,
         };
-        let flood = self.backlog.flooding().map(|(dpid, percent)| Flood {
-            dpid,
-            percent: percent as u32,
-        });
+        let flood = self.backlog.flood(now);
         let (answered, answer_us) = match &self.state {
             SlotState::Live(live) | SlotState::Draining(live, _) => live.window.answers(),
             SlotState::Empty { .. } | SlotState::Held(_) | SlotState::Fencing { .. } => (0, 0),

@@ -16,8 +16,12 @@ pub(crate) struct Cells;
 impl App for Cells {
     type Group = u32;
 
+    fn alarms() -> &'static [&'static str] {
+        &["big"]
+    }
+
     /// Handles a packet of three bytes: line, column, value. It sets a cell, or deletes it with 0, and is sent back. 99
-    /// panics. A cell whose rule ended for lack of packets is deleted.
+    /// panics. An alarm lasts as long as a cell has 98. A cell whose rule ended for lack of packets is deleted.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         if let Event::FlowRemoved(removed) = event
             && removed.is_idle()
@@ -39,6 +43,11 @@ impl App for Cells {
         match value {
             0 => turn.delete(&CELLS, &key),
             _ => turn.put(&CELLS, &key, &value.into()),
+        }
+        let subject = format!("{line}/{column}");
+        match value {
+            98 => turn.raise(&Alarm::new("big", subject, "98", "set another value")),
+            _ => turn.end_alarm("big", &subject),
         }
         let back = vec![Action::output(packet.in_port)];
         turn.forward(packet, packet.dpid, port::CONTROLLER, back);

@@ -70,7 +70,8 @@ enum Incident {
 }
 
 fn incidents() -> impl Strategy<Value = Vec<Incident>> {
-    let packet = (0..3u8, 0..3u8, 0..5u8).prop_map(|(l, c, v)| Incident::Packet([l, c, v]));
+    let value = prop_oneof![4 => 0..4u8, 1 => Just(98)];
+    let packet = (0..3u8, 0..3u8, value).prop_map(|(l, c, v)| Incident::Packet([l, c, v]));
     let weight = (0..3u32, 0..3u32).prop_map(|(key, value)| Incident::Weight(key, value));
     let incident = prop_oneof![
         8 => packet,
@@ -321,6 +322,30 @@ fn a_shadow_of_many_rows_is_built_in_parts_between_the_turns() {
     assert_eq!(world.store.keyspace("cells", 2).len(), 2002);
     let shadow = copied(&world).unwrap();
     assert!(shadow.complete && shadow.rows == 2002, "{shadow:?}");
+}
+
+#[test]
+fn alarms_are_in_both_schema_versions_and_count_as_no_loss() {
+    for (primary, shadow) in [(1, 2), (2, 1)] {
+        let mut world = live(primary);
+        world.packet([1, 2, 98]);
+        make_shadow(&mut world, shadow);
+        let alarm = |world: &World<Cells>, keyspace| {
+            let rows = world.store.keyspace("cells", keyspace);
+            rows.get("_alarms/big/1/2").cloned()
+        };
+        let raised = alarm(&world, 1);
+        assert!(
+            raised
+                .as_ref()
+                .is_some_and(|row| row.contains("set another value"))
+        );
+        assert_eq!(alarm(&world, 2), raised, "from {primary}");
+        assert_eq!(copied(&world).unwrap().lossy, 0);
+        world.packet([1, 2, 3]);
+        world.pass(Duration::from_millis(100));
+        assert_eq!((alarm(&world, 1), alarm(&world, 2)), (None, None));
+    }
 }
 
 /// [`V1ToV2`], but the old schema keeps no more than 100 in a cell.
