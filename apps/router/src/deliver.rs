@@ -3,14 +3,15 @@
 //! 1. To a bridge (`01:80:c2:00:00:0X`): dropped, as no bridge passes it on.
 //! 2. To a group, in by a link port: dropped, as its first switch has delivered it already.
 //! 3. To a known host: out of the host's port.
-//! 4. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
+//! 4. By a host port, and seen at another one less than a second ago: dropped, as it was flooded and has come back.
+//! 5. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
 //!    that asks.
-//! 5. All else: out of every other host port of the network.
+//! 6. All else: out of every other host port of the network.
 
 use std::collections::BTreeMap;
 
 use morph_sdk::packet::{Arp, Ethernet};
-use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, Turn, port};
+use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, RecentFrames, Turn, port};
 
 use crate::bindings::FreshBindings;
 use crate::graph::End;
@@ -19,31 +20,50 @@ use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
 /// Addresses that bridges keep to themselves (IEEE 802.1Q, table 8-1); the last octet's low half is free.
 const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 
-/// Delivers a punted packet.
-pub fn packet_in(packet: &PacketIn, fresh: &mut FreshBindings, turn: &mut Turn<'_>) {
-    let Some(frame) = Ethernet::parse(&packet.data) else {
-        return;
-    };
-    let ingress = End {
-        dpid: packet.dpid,
-        port: packet.in_port,
-    };
-    if is_of_bridges(frame.dst) {
-        return; // 1
-    }
-    if frame.dst.is_multicast() && is_link(ingress, turn) {
-        return; // 2
-    }
-    if let Some(host) = turn.get(&HOSTS, &frame.dst) {
-        let home = End::from(host);
-        if home != ingress {
-            forward(packet, home.dpid, &[home.port], turn); // 3
+/// Delivery of packets that match no rule. What it remembers is of seconds ago at most.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Addresses that have just got another bearer.
+    pub fresh: FreshBindings,
+    /// Frames that were flooded lately.
+    flooded: RecentFrames,
+}
+
+impl Delivery {
+    /// Delivers a punted packet.
+    pub fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
+        let Some(frame) = Ethernet::parse(&packet.data) else {
+            return;
+        };
+        let ingress = End {
+            dpid: packet.dpid,
+            port: packet.in_port,
+        };
+        if is_of_bridges(frame.dst) {
+            return; // 1
         }
-    } else if let Some(answer) = answer(&frame, fresh, turn) {
-        let back = vec![Action::output(ingress.port)];
-        turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 4
-    } else {
-        flood(ingress, frame.src, packet, turn); // 5
+        if frame.dst.is_multicast() && is_link(ingress, turn) {
+            return; // 2
+        }
+        if let Some(host) = turn.get(&HOSTS, &frame.dst) {
+            let home = End::from(host);
+            if home != ingress {
+                forward(packet, home.dpid, &[home.port], turn); // 3
+            }
+            return;
+        }
+        let (at, now) = ((ingress.dpid, ingress.port), turn.now());
+        let is_host_port = !is_link(ingress, turn);
+        let data = &packet.data;
+        if is_host_port && self.flooded.seen_elsewhere(data, at, now).is_some() {
+            return; // 4
+        }
+        if let Some(answer) = answer(&frame, &mut self.fresh, turn) {
+            let back = vec![Action::output(ingress.port)];
+            turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 5
+        } else {
+            flood(ingress, frame.src, packet, turn); // 6
+        }
     }
 }
 

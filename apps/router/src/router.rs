@@ -6,8 +6,7 @@ use std::marker::PhantomData;
 
 use morph_sdk::{App, AppError, Changes, Event, MacAddr, RuleInput, Rules, TableShape, Turn, View};
 
-use crate::bindings::FreshBindings;
-use crate::deliver;
+use crate::deliver::Delivery;
 use crate::graph::{DEFAULT_COST, End, Graph};
 use crate::release::Release;
 use crate::rules::{self, Group};
@@ -23,8 +22,7 @@ const HOPS_A_ROW: usize = 4;
 pub struct Router<R> {
     /// Destinations whose trees have to be looked at: all of them after a resume.
     pending: BTreeSet<MacAddr>,
-    /// Addresses that have just got another bearer.
-    fresh: FreshBindings,
+    delivery: Delivery,
     release: PhantomData<R>,
 }
 
@@ -32,7 +30,7 @@ impl<R> Router<R> {
     pub fn new() -> Self {
         Router {
             pending: BTreeSet::new(),
-            fresh: FreshBindings::default(),
+            delivery: Delivery::default(),
             release: PhantomData,
         }
     }
@@ -64,13 +62,13 @@ impl<R: Release> App for Router<R> {
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         // Other events are topology's to handle; its results arrive as changes of its tables.
         if let Event::PacketIn(packet) = event {
-            deliver::packet_in(packet, &mut self.fresh, turn);
+            self.delivery.packet_in(packet, turn);
         }
         Ok(())
     }
 
     fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        self.fresh.note(changes, turn.now());
+        self.delivery.fresh.note(changes, turn.now());
         let view = turn.view();
         let everywhere = changes.touch(&SWITCHES)
             || changes.touch(&LINKS)
@@ -86,7 +84,7 @@ impl<R: Release> App for Router<R> {
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        self.fresh.age(turn.now());
+        self.delivery.fresh.age(turn.now());
         self.settle(turn);
         Ok(())
     }

@@ -257,6 +257,26 @@ fn the_answer_is_the_one_that_the_host_would_give() {
     assert_eq!(arp.target_ip, Ipv4Addr::new(10, 0, 0, 1));
 }
 
+#[test]
+fn a_frame_that_was_flooded_is_not_flooded_again_when_it_comes_back() {
+    let mut bench = on_a_line::<V1>();
+    for dst in [MacAddr::BROADCAST, mac(9)] {
+        let data = frame(dst, mac(1));
+        let first = bench.packet_in(Dpid(1), 50, data.clone());
+        assert!(!first.packet_outs.is_empty());
+        for (dpid, port) in [(2, 50), (3, 50), (3, 51)] {
+            let back = bench.packet_in(Dpid(dpid), port, data.clone());
+            assert!(back.is_empty(), "{back:?}");
+        }
+        let again = bench.packet_in(Dpid(1), 50, data.clone());
+        assert_eq!(outputs(&again), outputs(&first), "the host repeats it");
+        bench.tick(std::time::Duration::from_secs(1));
+        let later = bench.packet_in(Dpid(3), 51, data);
+        assert!(!later.packet_outs.is_empty(), "the host has moved");
+        bench.tick(std::time::Duration::from_secs(1));
+    }
+}
+
 /// Beginning of a frame of 1500 bytes that the switch keeps in this buffer.
 fn cut(dst: MacAddr, buffer: Option<u32>) -> Event {
     Event::PacketIn(PacketIn {

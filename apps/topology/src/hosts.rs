@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use morph_sdk::{Alarm, FlowRemoved, MacAddr, Turn};
 
 use crate::Topology;
+use crate::moves::Place;
 use crate::rules::HOST_PRIORITY;
 use crate::sender::Sender;
 use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
@@ -26,6 +27,10 @@ impl Topology {
         let Some(sender) = Sender::of(frame).filter(|_| may_learn) else {
             return;
         };
+        if self.frames.seen_elsewhere(frame, end, turn.now()).is_some() {
+            // It was flooded, and has come back.
+            return;
+        }
         self.learn_host(sender.mac, end, None, turn);
         if let Some((ip, bearer)) = sender.binding {
             self.learn_host(bearer, end, Some(ip), turn);
@@ -35,6 +40,13 @@ impl Topology {
     fn learn_host(&mut self, mac: MacAddr, end: End, ip: Option<IpAddr>, turn: &mut Turn<'_>) {
         let ip = ip.map(|ip| ip.to_string());
         let mut host = match turn.get(&HOSTS, &mac) {
+            Some(host) if host.end() != end => {
+                let looped = self.strays.is_looped(end) && is_host_port(host.end(), turn);
+                if looped || !self.moves_to(mac, &host, end, turn) {
+                    return;
+                }
+                host
+            }
             Some(host) => host,
             None if turn.view().count(&HOSTS) >= MOST => {
                 if let Some(ip) = ip {
@@ -54,6 +66,22 @@ impl Topology {
             claim(mac, &mut host, ip, turn);
         }
         turn.put(&HOSTS, &mac, &host);
+    }
+
+    /// Whether a host that is seen at another port has moved there. One that moves again and again goes back to where it was.
+    fn moves_to(&mut self, mac: MacAddr, host: &HostRow, end: End, turn: &mut Turn<'_>) -> bool {
+        if !is_host_port(host.end(), turn) {
+            return true;
+        }
+        match self.moves.seen(mac, host.end(), end, turn.now()) {
+            Place::Moved => true,
+            Place::Held(home) => {
+                let (dpid, port) = home;
+                let ips = host.ips.clone();
+                turn.put(&HOSTS, &mac, &HostRow { dpid, port, ips });
+                false
+            }
+        }
     }
 
     /// Forgets the hosts at a port. Those that the turn has no room for follow with the ticks.

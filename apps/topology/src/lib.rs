@@ -11,10 +11,12 @@
 pub mod hosts;
 pub mod lateness;
 pub mod links;
+pub mod moves;
 pub mod ports;
 pub mod probing;
 pub mod rules;
 pub mod sender;
+pub mod strays;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,9 +26,12 @@ use morph_sdk::{
 };
 
 use crate::lateness::Lateness;
+use crate::moves::{FLAPPING, Moves};
 use crate::probing::Probing;
 use crate::rules::Group;
+use crate::strays::{LOOPED, SHARED, Strays};
 use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
+use morph_sdk::RecentFrames;
 use morph_sdk::lldp::{self, Probe};
 
 #[derive(Debug, Default)]
@@ -37,6 +42,12 @@ pub struct Topology {
     lateness: Lateness,
     /// Ports with hosts that are still to be forgotten.
     leaving: BTreeSet<End>,
+    /// Probes that prove no link.
+    strays: Strays,
+    /// Hosts that moved lately.
+    moves: Moves,
+    /// Frames that were seen lately, by which a copy that comes back is known.
+    frames: RecentFrames,
 }
 
 impl Topology {
@@ -64,7 +75,7 @@ impl App for Topology {
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[hosts::LIMIT_REACHED]
+        &[hosts::LIMIT_REACHED, LOOPED, SHARED, FLAPPING]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -96,6 +107,8 @@ impl App for Topology {
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         self.forget_leaving(turn);
         hosts::end_refusal(turn);
+        self.strays.tick(turn);
+        self.moves.tick(turn);
         self.probe_what_is_due(turn);
         Ok(())
     }

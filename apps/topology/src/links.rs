@@ -10,25 +10,26 @@ use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
 use morph_sdk::lldp::Probe;
 
 impl Topology {
-    /// Notes that a probe from port `from` arrived at port `here`: this is a link, whatever was thought before.
+    /// Notes that a probe from port `from` arrived at port `here`: this is a link, if `from` has no other one. A link ends when its
+    /// own far end hears nothing more, and not because a probe arrives elsewhere as well.
     pub(crate) fn heard(&mut self, from: End, here: End, turn: &mut Turn<'_>) {
         if !is_up(from, turn) || !is_up(here, turn) {
             return;
         }
+        let before = turn.get(&LINKS, &from).map(|far| far.end());
+        if from == here || before.is_some_and(|before| before != here) {
+            return self.strays.note(from, here, turn.now());
+        }
         if let Some(probing) = self.probes.get_mut(&from) {
             probing.answered();
         }
-        let before = turn.get(&LINKS, &from).map(|far| far.end());
-        if before == Some(here) {
+        if before.is_some() {
             return;
         }
         tracing::info!("link {} -> {}", text(from), text(here));
         turn.put(&LINKS, &from, &here.into());
         for end in [from, here] {
             self.set_linked(end, true, turn);
-        }
-        if let Some(before) = before {
-            self.settle(before, turn);
         }
         if turn.get(&LINKS, &here).is_none()
             && let Some(row) = turn.get(&PORTS, &here)

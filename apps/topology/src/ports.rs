@@ -102,6 +102,8 @@ impl Topology {
     /// Starts the probing of every port anew, after a resume.
     pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
         self.lateness.clear();
+        self.strays.restart(turn.now());
+        self.moves.restart();
         self.probes.clear();
         self.find_leaving(turn);
         let connected: Vec<_> = turn

@@ -12,6 +12,7 @@ use morph_sdk::packet::ether_type::{ARP, IPV4, IPV6};
 use morph_sdk::packet::{Arp, frame};
 use morph_sdk::{Bytes, Dpid, Event, MacAddr, Rows, Switch};
 use topology::hosts::{LIMIT_REACHED, MOST, MOST_IPS};
+use topology::moves::FLAPPING;
 use topology::rules::IDLE;
 use topology::tables::{HOSTS, HostRow, IPS};
 
@@ -111,6 +112,7 @@ fn a_host_that_moves_keeps_its_addresses_and_takes_its_rule_along() {
 fn a_host_that_moves_back_is_noticed_for_its_rule_there_was_removed() {
     let mut lab = Lab::pair();
     lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.run(1000);
     let moved = lab.arp(at(1, 3), mac(1), [10, 0, 0, 1]);
     assert_eq!(moved.flow_mods.len(), 2, "{moved:?}");
 }
@@ -159,6 +161,52 @@ fn hosts_go_with_their_port_and_stay_with_their_switch() {
     lab.port_is(at(1, 2), false);
     assert_eq!((lab.host(mac(1)), lab.bearer("10.0.0.1")), (None, None));
     assert!(lab.host(mac(2)).is_some());
+}
+
+#[test]
+fn a_copy_of_a_frame_that_comes_back_moves_no_host() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    for port in [3, 4, 3] {
+        let copy = lab.arp(at(1, port), mac(1), [10, 0, 0, 1]);
+        assert!(copy.is_empty(), "{copy:?}");
+    }
+    lab.run(1000);
+    lab.arp(at(1, 3), mac(1), [10, 0, 0, 1]);
+    assert_eq!(lab.host(mac(1)).unwrap().end(), at(1, 3), "a second later");
+}
+
+#[test]
+fn a_frame_to_a_group_is_shown_to_topology_also_from_a_known_host() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    let to = |dst| lab.treats_to(at(1, 2), mac(1), dst, IPV4);
+    assert_eq!(to(MacAddr::BROADCAST), (true, true));
+    assert_eq!(to(mac(2)), (false, true));
+}
+
+/// Frames of one address by two ports in turn, 100 a second.
+#[test]
+fn a_host_behind_a_bond_is_held_at_one_port_and_told_of_once() {
+    let mut lab = Lab::pair();
+    let (mut rules, mut ports) = (0, Vec::new());
+    for n in 0..3000_u32 {
+        let [.., a, b] = n.to_be_bytes();
+        let port = 2 + n % 2;
+        let data = frame(mac(2), mac(1), 0x1234, &[a, b]);
+        let outcome = lab.punt(at(1, port), data);
+        rules += outcome.flow_mods.len();
+        ports.push(lab.host(mac(1)).unwrap().port);
+        let outcome = lab.bench.tick(Duration::from_millis(10));
+        lab.carry(outcome);
+        if n == 2000 {
+            assert_eq!(lab.alarms(FLAPPING), [mac(1).to_string()]);
+        }
+    }
+    assert!(rules < 20, "{rules}");
+    assert!(ports[100..].iter().all(|port| *port == 2));
+    lab.run(11_000);
+    assert!(lab.alarms(FLAPPING).is_empty());
 }
 
 /// ARP packet that announces an address for `mac`, in a frame from `src`.

@@ -9,6 +9,7 @@ use morph_sdk::lldp::Probe;
 use morph_sdk::packet::ether_type::{ARP, IPV4};
 use morph_sdk::{Bytes, Dpid, Event, PortInfo, PortReason, Switch, port};
 use proptest::prelude::*;
+use topology::strays::{LOOPED, SHARED};
 use topology::tables::{End, Kind, PORTS};
 
 const DROP: (bool, bool) = (false, false);
@@ -153,6 +154,49 @@ fn a_cable_between_two_ports_of_a_switch_is_no_place_for_hosts() {
     lab.run(5000);
     assert_eq!(lab.kind(at(1, 1)), Some(Kind::Link));
     assert_eq!(lab.kind(at(1, 2)), Some(Kind::Link));
+}
+
+#[test]
+fn a_probe_that_comes_back_to_its_port_proves_no_link() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 3), mac(3), [10, 0, 0, 3]);
+    lab.cable(at(1, 2), at(1, 2));
+    lab.run(1200);
+    assert_eq!(lab.kind(at(1, 2)), Some(Kind::Host));
+    assert_eq!(lab.alarms(LOOPED), ["0000000000000001/2"]);
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    assert_eq!(lab.host(mac(1)).unwrap().end(), at(1, 2), "a host there");
+    lab.arp(at(1, 2), mac(3), [10, 0, 0, 3]);
+    assert_eq!(lab.host(mac(3)).unwrap().end(), at(1, 3), "is elsewhere");
+    lab.run(10_000);
+    assert_eq!(lab.links(), both_ways(at(1, 1), at(2, 1)));
+    assert_eq!(lab.alarms(LOOPED).len(), 1);
+    // Another instance takes over: the alarm lasts.
+    lab.bench.resume();
+    lab.run(10_000);
+    assert_eq!(lab.alarms(LOOPED).len(), 1);
+    lab.break_silently(at(1, 2));
+    lab.run(6000);
+    assert!(lab.alarms(LOOPED).is_empty());
+}
+
+#[test]
+fn a_port_whose_probes_arrive_at_several_ports_keeps_its_link() {
+    let mut lab = Lab::new(&[], [1, 2, 3]);
+    let ends = [at(1, 1), at(2, 1), at(3, 1)];
+    lab.hub(&ends);
+    lab.run(3000);
+    let links = lab.links();
+    assert!(!lab.alarms(SHARED).is_empty());
+    for _ in 0..30 {
+        lab.run(1000);
+        assert_eq!(lab.links(), links, "no link flaps");
+    }
+    lab.break_silently(links[0].0);
+    lab.cable(links[0].0, links[0].1);
+    lab.run(30_000);
+    assert!(lab.alarms(SHARED).is_empty(), "{:?}", lab.alarms(SHARED));
+    assert!(lab.links().contains(&links[0]));
 }
 
 #[test]

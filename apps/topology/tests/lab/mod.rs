@@ -33,19 +33,22 @@ pub const fn mac(n: u8) -> MacAddr {
 
 pub struct Lab {
     pub bench: Bench<Topology>,
-    cables: BTreeMap<End, End>,
+    /// Ports where what leaves by a port arrives.
+    cables: BTreeMap<End, BTreeSet<End>>,
     up: BTreeSet<Dpid>,
 }
 
 impl Lab {
     /// Makes a lab of these cables, and these switches with ports 1 to 4, just connected.
     pub fn new(cables: &[(End, End)], switches: impl IntoIterator<Item = u64>) -> Lab {
-        let both = |(a, b): &(End, End)| [(*a, *b), (*b, *a)];
         let mut lab = Lab {
             bench: Bench::new(Topology::new(), PIPELINE),
-            cables: cables.iter().flat_map(both).collect(),
+            cables: BTreeMap::new(),
             up: BTreeSet::new(),
         };
+        for (a, b) in cables {
+            lab.cable(*a, *b);
+        }
         for dpid in switches {
             lab.connect(dpid);
         }
@@ -72,13 +75,31 @@ impl Lab {
 
     /// Breaks a cable without a report of any switch.
     pub fn break_silently(&mut self, end: End) {
-        if let Some(far) = self.cables.remove(&end) {
+        for far in self.cables.remove(&end).unwrap_or_default() {
             self.cables.remove(&far);
         }
     }
 
     pub fn cable(&mut self, a: End, b: End) {
-        self.cables.extend([(a, b), (b, a)]);
+        for (from, to) in [(a, b), (b, a)] {
+            self.cables.entry(from).or_default().insert(to);
+        }
+    }
+
+    /// Connects ports by something that passes all frames on to all others.
+    pub fn hub(&mut self, ends: &[End]) {
+        for a in ends {
+            for b in ends.iter().filter(|b| *b != a) {
+                self.cable(*a, *b);
+            }
+        }
+    }
+
+    /// Subjects of the alarms of a kind.
+    pub fn alarms(&self, kind: &str) -> Vec<String> {
+        let alarms = self.bench.alarms().into_iter();
+        let of_kind = alarms.filter(|((of, _), _)| of == kind);
+        of_kind.map(|((_, subject), _)| subject).collect()
     }
 
     pub fn port_is(&mut self, end: End, up: bool) {
@@ -156,9 +177,11 @@ impl Lab {
                     panic!("{:?}", out.actions)
                 };
                 assert!((1..5).contains(&port), "a probe by port {port}");
-                let far = self.cables.get(&(out.dpid, port)).copied();
-                if let Some(far) = far.filter(|far| self.up.contains(&far.0)) {
-                    outcomes.push_back(self.punt(far, out.data));
+                let far = self.cables.get(&(out.dpid, port)).cloned();
+                for far in far.into_iter().flatten() {
+                    if self.up.contains(&far.0) {
+                        outcomes.push_back(self.punt(far, out.data.clone()));
+                    }
                 }
             }
         }
@@ -186,14 +209,20 @@ impl Lab {
         row.map(|row| row.connected)
     }
 
-    /// Treatment of a frame by the rules of a switch: whether it is punted, and whether it passes.
+    /// Treatment of a frame to one receiver by the rules of a switch: whether it is punted, and whether it passes.
     pub fn treats(&self, end: End, src: MacAddr, eth_type: u16) -> (bool, bool) {
+        self.treats_to(end, src, mac(200), eth_type)
+    }
+
+    /// Treatment of a frame to this address.
+    pub fn treats_to(&self, end: End, src: MacAddr, dst: MacAddr, eth_type: u16) -> (bool, bool) {
         use morph_sdk::Instruction::{ApplyActions, GotoTable};
         let rules = self.bench.rules().get(&end.0);
         let matching = rules.into_iter().flatten().filter(|(key, _)| {
             let m = &key.match_;
             m.get_in_port().is_none_or(|port| port == end.1)
                 && m.get_eth_src().is_none_or(|mac| mac == src)
+                && (m.get_eth_dst().is_none() || dst.is_multicast())
                 && m.get_eth_type().is_none_or(|kind| kind == eth_type)
         });
         let best = matching.max_by_key(|(key, _)| key.priority);
