@@ -382,7 +382,7 @@ mod tests {
         );
         assert_eq!(one, text(&thing(vec![], 3 * second), now + 2 * second));
         assert_ne!(one, text(&thing(vec![], second), now + second));
-        let (past, before) = (thing(vec![], second), thing(vec![], 0 * second));
+        let (past, before) = (thing(vec![], second), thing(vec![], Duration::ZERO));
         let later = now + 2 * second;
         assert_eq!(text(&past, later), text(&before, later));
         assert_ne!(scaled(&past, later, true), scaled(&before, later, true));
