@@ -246,17 +246,23 @@ impl LedgerLab {
         Ok(answer["store"].as_array().context("store")?.clone())
     }
 
-    /// Installs a release with schema 1 whose program is this example, and makes it permanent.
-    pub fn upgrade_to(&self, version: &str, program: &str) -> Result<()> {
+    /// Installs a release with schema 1 whose program is this example.
+    pub fn install(&self, version: &str, program: &str) -> Result<()> {
         let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
         let program = bin(&format!("examples/{program}"))?;
         let bundle = Bundle::assemble(&manifest, &program, self.lab.dir(), version)?
             .set("version", &format!("\"{version}\""))?
             .program(&program)?;
-        let morpheus = self.lab.morpheus()?;
-        morpheus.morphctl(&["app", "install", bundle.path()?])?;
+        let install = ["app", "install", bundle.path()?];
+        self.lab.morpheus()?.morphctl(&install)?;
+        Ok(())
+    }
+
+    /// Installs a release with schema 1 whose program is this example, and makes it permanent.
+    pub fn upgrade_to(&self, version: &str, program: &str) -> Result<()> {
+        self.install(version, program)?;
         self.lab.upgrade("ledger", version)?;
-        morpheus.morphctl(&["commit", "app=ledger"])?;
+        self.lab.morpheus()?.morphctl(&["commit", "app=ledger"])?;
         Ok(())
     }
 

@@ -50,10 +50,6 @@ struct Switch {
     pace: Pace,
     connected: bool,
     disconnects: u64,
-    /// Whether it reads nothing, and sends all the same.
-    deaf: bool,
-    /// Whether it lost a connection while it was deaf.
-    cut_off: bool,
 }
 
 impl Switch {
@@ -64,8 +60,6 @@ impl Switch {
             pace: Pace::Prompt,
             connected: false,
             disconnects: 0,
-            deaf: false,
-            cut_off: false,
         }
     }
 }
@@ -175,18 +169,6 @@ impl Switches {
         }
     }
 
-    /// Lets one switch read nothing from its connection from now on. Its connections are not counted any more.
-    pub fn deafen(&self, dpid: u64) {
-        if let Some(mut switch) = self.switch(dpid) {
-            switch.deaf = true;
-        }
-    }
-
-    /// Whether a deaf switch has lost its connection.
-    pub fn is_cut_off(&self, dpid: u64) -> bool {
-        self.switch(dpid).is_some_and(|switch| switch.cut_off)
-    }
-
     fn switch(&self, dpid: u64) -> Option<MutexGuard<'_, Switch>> {
         let at = usize::try_from(dpid.checked_sub(1)?).ok()?;
         self.all.get(at).map(|switch| lock(switch))
@@ -262,6 +244,11 @@ impl Switches {
     /// Number of lost connections over all switches.
     pub fn disconnects(&self) -> u64 {
         self.all.iter().map(|switch| lock(switch).disconnects).sum()
+    }
+
+    /// Number of lost connections of one switch.
+    pub fn disconnects_of(&self, dpid: u64) -> u64 {
+        self.switch(dpid).map_or(0, |switch| switch.disconnects)
     }
 
     /// Ends the switches; an error when one of them could not decode a message.

@@ -2,7 +2,7 @@
 //! told. Because of an upgrade none is lost.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Delivery, LedgerLab, Load, pause, result, wait_until};
+use morph_tests::{Delivery, LedgerLab, Load, Pace, pause, result, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
@@ -125,11 +125,11 @@ fn a_port_that_floods_takes_nothing_from_another_port_of_its_switch() -> Result<
 fn a_switch_that_reads_nothing_is_cut_off_and_the_others_are_answered() -> Result<()> {
     let ledger = LedgerLab::new(4)?;
     let switches = ledger.switches();
-    switches.deafen(FLOODS);
+    switches.set_pace(FLOODS, Pace::ReadsNothing);
     switches.load(LedgerLab::PORT, QUIET);
     switches.load_of(FLOODS, LedgerLab::PORT, Load::Open(30_000));
     wait_until("the switch is cut off", 2 * DEADLINE, || {
-        Ok(switches.is_cut_off(FLOODS).then_some(()))
+        Ok((switches.disconnects_of(FLOODS) > 0).then_some(()))
     })?;
     let quiet = || {
         let tallies = switches.tallies(LedgerLab::PORT).into_iter();
@@ -149,7 +149,8 @@ fn a_switch_that_reads_nothing_is_cut_off_and_the_others_are_answered() -> Resul
     let mut lost = notices.keys().filter(|key| key.ends_with("/lost"));
     let flood = format!("{FLOODS:016x}/lost");
     ensure!(lost.all(|key| *key == flood), "{notices:?}");
-    ledger.finish()
+    ensure!(switches.disconnects() == switches.disconnects_of(FLOODS));
+    ledger.finish_after_disconnects()
 }
 
 #[test]

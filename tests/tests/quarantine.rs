@@ -1,7 +1,7 @@
 //! Poison events: quarantined after three deaths, retried, dropped.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, DeathPlace, LedgerLab, Load, bin, repository, result, wait_until};
+use morph_tests::{DeathPlace, LedgerLab, Load, result, wait_until};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -182,13 +182,7 @@ fn deaths_are_counted_across_restarts_of_morphd_and_while_there_is_none() -> Res
 #[test]
 fn deaths_of_the_target_are_not_counted_against_an_event_of_the_source() -> Result<()> {
     let ledger = LedgerLab::new(1)?;
-    let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
-    let program = bin("examples/ledger-poison")?;
-    let bundle = Bundle::assemble(&manifest, &program, ledger.lab().dir(), "poisoned")?
-        .set("version", "\"1.0.1\"")?
-        .program(&program)?;
-    let morpheus = ledger.lab().morpheus()?;
-    morpheus.morphctl(&["app", "install", bundle.path()?])?;
+    ledger.install("1.0.1", "ledger-poison")?;
     ledger.lab().upgrade("ledger", "1.0.1")?;
     ledger
         .switches()

@@ -19,6 +19,8 @@ fn main() {
             "newer" => setup.schemas = Schemas::Newer,
             "older" => setup.schemas = Schemas::Older,
             "at_once" => setup.at_once = number(),
+            "slow" => setup.slow = true,
+            "waits" => setup.waits = number(),
             "failing" => setup.failing = value.parse().ok(),
             "unwritten" => setup.unwritten = value.parse().ok(),
             "poison" => setup.poison = value.parse().ok(),
@@ -38,6 +40,9 @@ fn main() {
                     "mixed" => Some(Mutation::MixedReplay),
                     "cursor" => Some(Mutation::CursorNotFlushed),
                     "dropped" => Some(Mutation::DeliveredEventDropped),
+                    "old" => Some(Mutation::DeliveredEventTooOld),
+                    "pause" => Some(Mutation::PauseIgnored),
+                    "unknown" => Some(Mutation::UnknownTakenAsDurable),
                     "member" => Some(Mutation::CommitWithoutOne),
                     _ => None,
                 }

@@ -1,6 +1,6 @@
 //! States as the model checker compares them: a machine is what its `Debug` says of it, without figures that decide nothing,
 //! with points in time as distances from the machine's own clock, and with the store's revisions as their ranks: which is the
-//! later one counts, not by how much. An instance's are ranked among its own and those of the store, of morphd, and of what is
+//! later one counts, not by how much. Where the past matters, so does the order of its points in time. An instance's are ranked among its own and those of the store, of morphd, and of what is
 //! on the way between them. Identities of morphd's calls are ranked among themselves.
 //!
 //! Each part of a state is kept with the digest of that text, which is computed anew only when the part has changed.
@@ -21,21 +21,32 @@ pub(crate) trait Canon: Clone + Debug {
     /// Fields that count what has happened, or say it to people.
     const FIGURES: &'static [&'static str];
 
+    /// Fields that say when something was, which decides only where [`Canon::tells_past`].
+    const PAST: &'static [&'static str] = &[];
+
     /// Present by its own clock.
     fn now(&self) -> Instant;
+
+    /// Whether it matters how long ago something was.
+    fn tells_past(&self) -> bool {
+        false
+    }
 
     /// Digest of the canonical form without revisions, and the revisions.
     fn digest(&self) -> (u64, Vec<u64>) {
         let mut numbers = Numbers::default();
-        let text = canonical(
-            &format!("{self:?}"),
-            self.now(),
-            Self::FIGURES,
-            &mut numbers,
-        );
+        let tells_past = self.tells_past();
+        let past = if tells_past { &[] } else { Self::PAST };
+        let figures = [Self::FIGURES, past].concat();
+        let scale = Scale {
+            now: self.now(),
+            tells_past,
+        };
+        let text = canonical(&format!("{self:?}"), scale, &figures, &mut numbers);
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         rank(&[], &numbers.calls, &mut hasher);
+        rank(&[], &numbers.past, &mut hasher);
         (hasher.finish(), numbers.revisions)
     }
 }
@@ -45,6 +56,8 @@ pub(crate) trait Canon: Clone + Debug {
 pub(crate) struct Numbers {
     revisions: Vec<u64>,
     calls: Vec<u64>,
+    /// Points in time that have passed, as nanoseconds before the present.
+    past: Vec<u64>,
 }
 
 /// Figures in morphd's records.
@@ -186,15 +199,24 @@ const REVISIONS: [&str; 12] = [
     "written",
 ];
 
-/// The text without these fields and without revisions, which are taken out of it; what has passed is 0, whatever is to come
-/// says when.
+/// Distance in nanoseconds beyond which it does not matter how long ago something was, only what was before.
+const LONG_AGO: i128 = 1_500_000_000;
+
+/// How points in time are compared: by their distances from this one. What has passed is 0, unless it tells the past.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    now: Instant,
+    tells_past: bool,
+}
+
+/// The text without these fields and without revisions, which are taken out of it, and with points in time as distances.
 pub(crate) fn canonical(
     text: &str,
-    now: Instant,
+    scale: Scale,
     figures: &[&str],
     numbers: &mut Numbers,
 ) -> String {
-    let now = instant(&format!("{now:?}")).map_or(0, |(at, _)| at);
+    let now = instant(&format!("{:?}", scale.now)).map_or(0, |(at, _)| at);
     let mut canonical = String::with_capacity(text.len());
     let mut rest = text;
     let mut reminds = false;
@@ -205,7 +227,15 @@ pub(crate) fn canonical(
         // A call that is waited for as long as it takes: the time of the next reminder decides nothing.
         reminds |= before.starts_with(REMINDER);
         if let Some((when, after)) = instant(here) {
-            let ahead = when.saturating_sub(now).max(0);
+            let ahead = when.saturating_sub(now);
+            if scale.tells_past && ahead < 0 {
+                numbers.past.push(ahead.unsigned_abs() as u64);
+            }
+            let ahead = if scale.tells_past {
+                ahead.max(-LONG_AGO)
+            } else {
+                ahead.max(0)
+            };
             let ahead = if std::mem::take(&mut reminds) {
                 0
             } else {
@@ -334,14 +364,16 @@ mod tests {
             at: Some(now + ahead),
             message: (1, "}"),
         };
-        let text = |thing: &Thing, now| {
+        let scaled = |thing: &Thing, now, tells_past| {
+            let scale = Scale { now, tells_past };
             canonical(
                 &format!("{thing:?}"),
-                now,
+                scale,
                 &["count", "message"],
                 &mut Numbers::default(),
             )
         };
+        let text = |thing: &Thing, now| scaled(thing, now, false);
         let second = Duration::from_secs(1);
         let one = text(&thing(vec![1, 2], second), now);
         assert_eq!(
@@ -350,5 +382,9 @@ mod tests {
         );
         assert_eq!(one, text(&thing(vec![], 3 * second), now + 2 * second));
         assert_ne!(one, text(&thing(vec![], second), now + second));
+        let (past, before) = (thing(vec![], second), thing(vec![], Duration::ZERO));
+        let later = now + 2 * second;
+        assert_eq!(text(&past, later), text(&before, later));
+        assert_ne!(scaled(&past, later, true), scaled(&before, later, true));
     }
 }

@@ -11,6 +11,8 @@ use crate::world::{Action, Breach, World};
 
 /// Property: some path comes to the end; otherwise the model is stuck somewhere.
 const ENDS: &str = "it ends";
+/// Property: on some path packets are told as lost.
+const DROPS: &str = "packets are told as lost";
 /// Property: from each state a path without a fault leads to source or target serving again.
 const END: &str = "there is always an end";
 
@@ -138,9 +140,14 @@ impl Model for Handover {
                 "rules are called complete once the switch has them",
                 |_, world: &World| !matches!(world.breach, Some(Rules(_))),
             ),
+            Property::always(
+                "no packet is dropped that was delivered, or had to wait in a pause",
+                |_, world: &World| !matches!(world.breach, Some(Dropped(_))),
+            ),
             Property::sometimes(ENDS, |model: &Self, world: &World| {
                 world.is_done(&model.setup)
             }),
+            Property::sometimes(DROPS, |_, world: &World| world.tells_losses()),
         ]
     }
 }
@@ -154,6 +161,8 @@ pub struct Explored {
     pub depth: usize,
     /// All states were visited, so that it is known that there is always an end; else only so many.
     pub whole: bool,
+    /// In some state an app was told that packets are lost.
+    pub drops: bool,
     /// Properties that do not hold, and the actions that lead there.
     pub found: BTreeMap<&'static str, Vec<String>>,
 }
@@ -163,6 +172,9 @@ impl fmt::Display for Explored {
         let (states, depth, setup) = (self.states, self.depth, &self.setup);
         let whole = if self.whole { "all" } else { "the first" };
         write!(f, "{whole} {states} states to depth {depth} of {setup}")?;
+        if self.drops {
+            write!(f, "; packets are told as lost")?;
+        }
         for (what, steps) in &self.found {
             write!(f, "\nnot so: {what}")?;
             for (at, step) in steps.iter().enumerate() {
@@ -189,10 +201,14 @@ pub fn explore(setup: Setup, most: Option<usize>) -> Explored {
     }
     let checker = checker.spawn_bfs().join();
     let mut found = BTreeMap::new();
-    let mut ends = false;
+    let (mut ends, mut drops) = (false, false);
     for (name, path) in checker.discoveries() {
         if name == ENDS {
             ends = true;
+            continue;
+        }
+        if name == DROPS {
+            drops = true;
             continue;
         }
         let breach = path.last_state().breach.clone();
@@ -215,6 +231,7 @@ pub fn explore(setup: Setup, most: Option<usize>) -> Explored {
         states,
         depth,
         whole,
+        drops,
         found,
     }
 }

@@ -407,7 +407,13 @@ impl Instance {
             .map(|(id, _)| id)
             .chain(asked.into_iter().map(|(id, _)| id));
         for id in ids.collect::<Vec<_>>() {
-            let outcome = CommitOutcome::Unknown("the store is away".into());
+            // Before the first commit no packet comes.
+            let is_broken = self.mutation == Some(Mutation::UnknownTakenAsDurable)
+                && store.cursor(&self.app) > Seq::ZERO;
+            let outcome = match is_broken {
+                true => CommitOutcome::Committed(store.nothing_new()),
+                false => CommitOutcome::Unknown("the store is away".into()),
+            };
             self.feed(Input::Committed { id, outcome }, store);
         }
     }

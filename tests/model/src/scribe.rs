@@ -1,5 +1,6 @@
 //! The app of the model: it writes down every numbered packet, in order, and answers it with a packet that bears its number.
-//! It fails on one number, and answers another one without writing it down, where it is told to.
+//! It fails on one number, and answers another one without writing it down, where it is told to. For each packet that it is told
+//! to be lost it writes a number that no packet bears.
 //! In schema version 2 each number stands beside its place.
 
 use std::cell::Cell;
@@ -8,6 +9,9 @@ use morph_sdk::{
     Action, App, AppError, Event, Migration, MigrationError, Rows, RuleInput, Rules, Table, Turn,
     View, port,
 };
+
+/// Number in the place of a lost packet.
+pub(crate) const LOST: u8 = 0;
 
 /// Numbers that were applied, in schema version 1.
 pub(crate) const BOOK: Table<u32, Vec<u8>> = Table::new("book");
@@ -34,12 +38,31 @@ pub(crate) struct Scribe {
     pub(crate) unwritten: Option<u8>,
 }
 
+impl Scribe {
+    fn write_down(&self, number: u8, turn: &mut Turn<'_>) {
+        if self.schema == 1 {
+            let mut book = turn.get(&BOOK, &0).unwrap_or_default();
+            book.push(number);
+            turn.put(&BOOK, &0, &book);
+        } else {
+            let mut places = turn.get(&PLACES, &0).unwrap_or_default();
+            places.push((places.len() as u8, number));
+            turn.put(&PLACES, &0, &places);
+        }
+    }
+}
+
 impl App for Scribe {
     type Group = ();
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        let Event::PacketIn(packet) = event else {
-            return Ok(());
+        let packet = match event {
+            Event::PacketIn(packet) => packet,
+            Event::Lost { count, .. } => {
+                (0..*count).for_each(|_| self.write_down(LOST, turn));
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         // The first byte names the app.
         let Some(number) = packet.data.get(1).copied() else {
@@ -48,18 +71,8 @@ impl App for Scribe {
         if self.poison == Some(number) {
             HAS_DIED.set(true);
         }
-        match self.schema {
-            _ if self.unwritten == Some(number) => {}
-            1 => {
-                let mut book = turn.get(&BOOK, &0).unwrap_or_default();
-                book.push(number);
-                turn.put(&BOOK, &0, &book);
-            }
-            _ => {
-                let mut places = turn.get(&PLACES, &0).unwrap_or_default();
-                places.push((places.len() as u8, number));
-                turn.put(&PLACES, &0, &places);
-            }
+        if self.unwritten != Some(number) {
+            self.write_down(number, turn);
         }
         let back = vec![Action::output(1)];
         turn.packet_out(packet.dpid, port::CONTROLLER, back, packet.data.clone());

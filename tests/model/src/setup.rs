@@ -33,6 +33,12 @@ pub enum Mutation {
     CursorNotFlushed,
     /// An event that was delivered is not delivered again.
     DeliveredEventDropped,
+    /// An event that was delivered is told as lost, instead of being delivered again, once it has waited longer than the target.
+    DeliveredEventTooOld,
+    /// Dropping by age goes on in a pause: a packet that waited longer than the target is told as lost, whatever it waited for.
+    PauseIgnored,
+    /// A commit whose answer was lost with the store's daemon is taken as durable.
+    UnknownTakenAsDurable,
 }
 
 /// Kinds of faults.
@@ -124,6 +130,12 @@ pub struct Setup {
     pub rules: u8,
     /// Packets that the proxy reads from the switch at once: it delivers them at once, and one turn answers them.
     pub at_once: u8,
+    /// The app is slow: the proxy's clock goes on with each of its turns, so that packets grow old. There is one app then, the
+    /// proxy does not die, the first packet comes alone, so that the app is known to be slow before the others come, and what an
+    /// instance sends to the store comes there at once.
+    pub slow: bool,
+    /// Times that the proxy's clock goes on at any moment while packets wait for a slow app.
+    pub waits: u8,
     /// Upgrades, one after the other.
     pub upgrades: u8,
     pub schemas: Schemas,
@@ -150,6 +162,8 @@ impl Setup {
         packets: 2,
         rules: 0,
         at_once: 1,
+        slow: false,
+        waits: 0,
         upgrades: 1,
         schemas: Schemas::Same,
         poison: None,
@@ -218,6 +232,9 @@ impl fmt::Display for Setup {
         }
         if self.at_once > 1 {
             write!(f, ", {} at once", self.at_once)?;
+        }
+        if self.slow {
+            write!(f, ", a slow app, {} waits", self.waits)?;
         }
         let special = [
             (self.poison, "is poison"),

@@ -231,6 +231,15 @@ impl Store {
             .map_or(self.state.revision, |d| d.0.revision)
     }
 
+    /// Answer to a transaction that would be the last one on disk.
+    pub(crate) fn nothing_new(&self) -> Committed {
+        Committed {
+            revision: self.state.revision,
+            checkpoints: Vec::new(),
+            durable: self.durable(),
+        }
+    }
+
     pub(crate) fn status(&self) -> StatusReply {
         StatusReply {
             checkpoints: self.state.checkpoints.values().cloned().collect(),

@@ -17,6 +17,8 @@ pub struct Walked {
     pub ways: u64,
     /// Steps of all ways.
     pub steps: usize,
+    /// Ways on which an app was told that packets are lost.
+    pub drops: u64,
     /// Sentence about the first failure, and the actions that lead there.
     pub found: Option<(String, Vec<Action>)>,
 }
@@ -27,9 +29,13 @@ impl fmt::Display for Walked {
             setup,
             ways,
             steps,
+            drops,
             found,
         } = self;
         write!(f, "{ways} random ways of {steps} steps through {setup}")?;
+        if *drops > 0 {
+            write!(f, "; packets are told as lost on {drops} of them")?;
+        }
         let Some((what, actions)) = found else {
             return Ok(());
         };
@@ -47,12 +53,15 @@ pub fn walk(setup: Setup, ways: u64) -> Walked {
         setup,
         ways: 0,
         steps: 0,
+        drops: 0,
         found: None,
     };
     while walked.ways < ways && walked.found.is_none() {
         walked.ways += 1;
         let mut actions = Vec::new();
-        let wrong = one(first.clone(), &setup, walked.ways, &mut actions);
+        let mut world = first.clone();
+        let wrong = one(&mut world, &setup, walked.ways, &mut actions);
+        walked.drops += u64::from(world.tells_losses());
         walked.steps += actions.len();
         walked.found = wrong.map(|what| (what, actions));
     }
@@ -60,7 +69,7 @@ pub fn walk(setup: Setup, ways: u64) -> Walked {
 }
 
 /// Goes one way; returns a failure.
-fn one(mut world: World, setup: &Setup, seed: u64, actions: &mut Vec<Action>) -> Option<String> {
+fn one(world: &mut World, setup: &Setup, seed: u64, actions: &mut Vec<Action>) -> Option<String> {
     // Xorshift, by Marsaglia.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut random = move |below: u64| {

@@ -345,6 +345,27 @@ fn a_fence_without_its_flush_is_caught() {
     );
 }
 
+/// The store's daemon died with the transaction, and its successor has nothing of it.
+#[test]
+fn a_commit_without_an_answer_that_is_taken_as_durable_is_caught() {
+    let kinds = Kinds {
+        store: true,
+        ..Kinds::NONE
+    };
+    let setup = Setup {
+        packets: 1,
+        upgrades: 0,
+        faults: 1,
+        kinds,
+        ..Setup::SMALL
+    };
+    is_caught(
+        Mutation::UnknownTakenAsDurable,
+        setup,
+        "there is always an end",
+    );
+}
+
 #[test]
 fn records_out_of_order_are_caught() {
     let setup = Setup {

@@ -30,7 +30,7 @@ pub enum Pace {
     /// Reads, carries out and answers everything at once.
     #[default]
     Prompt,
-    /// Reads nothing, and keeps its connection.
+    /// Reads nothing, sends all the same, and keeps its connection.
     ReadsNothing,
     /// Carries out everything, and answers no barrier.
     HoldsBarriers,
@@ -71,8 +71,7 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
             switch.datapath.disconnected();
             // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
-                switch.disconnects += u64::from(!switch.deaf);
-                switch.cut_off |= switch.deaf;
+                switch.disconnects += 1;
             }
         }
         tokio::time::sleep(RECONNECT).await;
@@ -90,8 +89,7 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
     let mut received = Instant::now();
     let mut probed = false;
     loop {
-        let deaf = lock(switch).deaf;
-        let reads = follow_pace(switch, &mut unsent) && !deaf;
+        let reads = follow_pace(switch, &mut unsent);
         tokio::select! {
             read = input.read_buf(&mut unread), if reads => {
                 if read.unwrap_or(0) == 0 {
@@ -111,10 +109,6 @@ async fn serve(switch: &Mutex<Switch>, mut stream: TcpStream, phase: Instant) ->
                     received = Instant::now();
                 }
                 let silent = received.elapsed();
-                if deaf {
-                    send_due(switch, &mut unsent);
-                    continue;
-                }
                 if silent > PROBE && !probed {
                     probed = true;
                     Message::EchoRequest(Bytes::new()).encode_into(0, &mut unsent);

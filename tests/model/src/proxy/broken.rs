@@ -3,13 +3,14 @@
 //! To have the mediator go on behind an event that the instance did not answer, the driver ends a turn for it by itself.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use morph_api::session::{Durable, Event, FromApp, ToApp, TurnEnd, event, from_app, to_app};
+use morph_api::session::{Durable, Event, FromApp, Lost, ToApp, TurnEnd, event, from_app, to_app};
 use morph_api::store::Seq;
 use morph_api::{Record, Records, put_control, put_message};
 use morph_openflow::v13::{self, Message};
-use morph_proxy::machine::Input;
+use morph_proxy::machine::{Input, TARGET_DELAY};
 use prost::Message as _;
 
 use super::{Effect, Proxy};
@@ -31,8 +32,8 @@ pub(super) struct Defect {
 }
 
 /// Turn as an instance sends it.
-struct Turn {
-    end: TurnEnd,
+pub(super) struct Turn {
+    pub(super) end: TurnEnd,
     packets: Vec<Effect>,
 }
 
@@ -44,6 +45,8 @@ impl Defect {
                 Mutation::OnlyLastAccepted
                     | Mutation::MixedReplay
                     | Mutation::DeliveredEventDropped
+                    | Mutation::DeliveredEventTooOld
+                    | Mutation::PauseIgnored
             )
         };
         Defect {
@@ -54,6 +57,16 @@ impl Defect {
 
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
+    }
+
+    /// Whether an event is told as lost in the place of its delivery.
+    fn is_dropped_by_age(&self, event: &Event) -> bool {
+        let drops = match event.replayed {
+            true => self.is(Mutation::DeliveredEventTooOld),
+            false => self.is(Mutation::PauseIgnored),
+        };
+        let is_packet = matches!(event.what, Some(event::What::Message(_)));
+        drops && is_packet && Duration::from_micros(event.waited_us) > TARGET_DELAY
     }
 
     fn was_accepted(&self, event: &Event) -> bool {
@@ -118,6 +131,18 @@ impl Proxy {
     }
 
     fn deliver(&mut self, session: u64, blob: Bytes) -> Vec<Effect> {
+        let blob = changed(&blob, |record| match record {
+            to_app::Record::Event(event) if self.defect.is_dropped_by_age(event) => {
+                let (dpid, count) = (event.dpid, 1);
+                let what = Some(event::What::Lost(Lost { dpid, count }));
+                let lost = Event {
+                    what,
+                    ..event.clone()
+                };
+                Change::Replaced(to_app::Record::Event(lost))
+            }
+            _ => Change::Kept,
+        });
         let last = control(&blob)
             .into_iter()
             .filter_map(|record| match record {
@@ -129,9 +154,9 @@ impl Proxy {
             return vec![Effect::Blob(session, blob)];
         };
         if self.defect.is(Mutation::DeliveredEventDropped) && is_packet_again(&last) {
-            let keeps = |record: &to_app::Record| !matches!(record, to_app::Record::Event(event) if is_packet_again(event));
+            let again = |record: &to_app::Record| matches!(record, to_app::Record::Event(event) if is_packet_again(event));
             let mut effects = self.go_on(session, number(&last), true);
-            join(session, filtered(&blob, keeps), &mut effects);
+            join(session, without(&blob, again), &mut effects);
             return effects;
         }
         if self.defect.is(Mutation::MixedReplay) && self.defect.was_accepted(&last) {
@@ -171,10 +196,8 @@ impl Proxy {
         let effects = self.mediate(Input::Blob { session, records });
         let without_answer = effects.into_iter().map(|effect| match effect {
             Effect::Blob(session, blob) => {
-                let is_other = |record: &to_app::Record| {
-                    !matches!(record, to_app::Record::Accepted(a) if a.turn == OWN_TURN)
-                };
-                Effect::Blob(session, filtered(&blob, is_other))
+                let is_own = |record: &to_app::Record| matches!(record, to_app::Record::Accepted(a) if a.turn == OWN_TURN);
+                Effect::Blob(session, without(&blob, is_own))
             }
             other => other,
         });
@@ -202,8 +225,23 @@ fn control(blob: &Bytes) -> Vec<to_app::Record> {
     records.collect()
 }
 
-/// The blob with those control records that are kept, each with its message.
-fn filtered(blob: &Bytes, keeps: impl Fn(&to_app::Record) -> bool) -> Bytes {
+/// Change of a control record, and of the message behind it.
+enum Change {
+    Kept,
+    Dropped,
+    /// Replaced by a record without a message.
+    Replaced(to_app::Record),
+}
+
+/// The blob without these control records and their messages.
+fn without(blob: &Bytes, is_dropped: impl Fn(&to_app::Record) -> bool) -> Bytes {
+    changed(blob, |record| match is_dropped(record) {
+        true => Change::Dropped,
+        false => Change::Kept,
+    })
+}
+
+fn changed(blob: &Bytes, change: impl Fn(&to_app::Record) -> Change) -> Bytes {
     let mut kept = BytesMut::new();
     let mut is_kept = true;
     for record in Records::new(blob.clone()).flatten() {
@@ -216,8 +254,14 @@ fn filtered(blob: &Bytes, keeps: impl Fn(&to_app::Record) -> bool) -> Bytes {
                 let Ok(ToApp { record }) = ToApp::decode(bytes) else {
                     continue;
                 };
-                is_kept = record.as_ref().is_none_or(&keeps);
-                if is_kept {
+                let change = record.as_ref().map_or(Change::Kept, &change);
+                is_kept = matches!(change, Change::Kept);
+                let record = match change {
+                    Change::Kept => record,
+                    Change::Dropped => None,
+                    Change::Replaced(other) => Some(other),
+                };
+                if record.is_some() {
                     put_control(&mut kept, &ToApp { record });
                 }
             }
@@ -240,7 +284,7 @@ fn join(session: u64, blob: Bytes, effects: &mut Vec<Effect>) {
 }
 
 /// Turns in a blob of an instance.
-fn turns(blob: &Bytes) -> Vec<Turn> {
+pub(super) fn turns(blob: &Bytes) -> Vec<Turn> {
     let (mut turns, mut packets) = (Vec::new(), Vec::new());
     for record in Records::new(blob.clone()).flatten() {
         match record {

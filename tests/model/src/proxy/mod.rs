@@ -1,8 +1,9 @@
 //! The proxy: its mediator, and the switch behind it, which answers at once unless changes of rules wait there.
 
 mod broken;
+mod deliveries;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use morph_api::Role;
@@ -15,14 +16,20 @@ use morph_proxy::machine::{
 
 use crate::canon::Canon;
 use crate::clock;
-use crate::setup::Mutation;
+use crate::setup::Setup;
 use crate::switch::Switch;
 use broken::Defect;
+use deliveries::Deliveries;
 
 /// The one channel.
 const CHANNEL: u32 = 1;
 /// The one switch.
 pub(crate) const DPID: u64 = 7;
+
+/// Time that a slow app takes for a turn: less than the target delay, and twice this is so much more that packets are dropped.
+const TURN: Duration = Duration::from_millis(150);
+/// Time that is a pause if nothing is answered in it, and shorter than all deadlines of a hold.
+const PAUSE: Duration = Duration::from_millis(700);
 
 /// The mediator and its clock.
 #[derive(Debug, Clone)]
@@ -32,6 +39,8 @@ pub(crate) struct Proxy {
     switch: Switch,
     incarnation: u64,
     defect: Defect,
+    /// Deliveries of the one app, where packets grow old.
+    deliveries: Option<Deliveries>,
 }
 
 /// Output of the proxy.
@@ -55,7 +64,7 @@ impl Canon for Proxy {
         "answer_us",
         "turn_sizes",
         "overload_above",
-        "paused_at",
+        "heard",
         "delivered_at",
         "messages_in",
         "messages_out",
@@ -67,7 +76,6 @@ impl Canon for Proxy {
         "desc",
         "connected",
         "wake",
-        "since",
         "length",
         "reply",
         "known_channels",
@@ -75,14 +83,20 @@ impl Canon for Proxy {
         "observed",
     ];
 
+    const PAST: &'static [&'static str] = &["paused_at", "since"];
+
     fn now(&self) -> Instant {
         self.now
+    }
+
+    fn tells_past(&self) -> bool {
+        self.deliveries.as_ref().is_some_and(Deliveries::any_waits)
     }
 }
 
 impl Proxy {
     /// A proxy that knows no apps yet, with a switch.
-    pub(crate) fn new(incarnation: u64, switch: Switch, mutation: Option<Mutation>) -> Self {
+    pub(crate) fn new(incarnation: u64, switch: Switch, setup: &Setup) -> Self {
         let settings = Settings {
             incarnation,
             quota: QUOTA,
@@ -94,7 +108,8 @@ impl Proxy {
             now: clock::base(),
             switch,
             incarnation,
-            defect: Defect::new(mutation),
+            defect: Defect::new(setup.mutation),
+            deliveries: setup.slow.then(|| Deliveries::new(clock::base())),
         };
         proxy.put(Input::Connected {
             conn: CHANNEL,
@@ -142,6 +157,11 @@ impl Proxy {
             })
         };
         let packets: Vec<Message> = numbers.into_iter().map(packet).collect();
+        if let Some(deliveries) = &mut self.deliveries {
+            // Nothing else happens at the same time, so that it is known what was before.
+            self.now += Duration::from_millis(1);
+            deliveries.arrived(packets.len(), self.now);
+        }
         self.frames(&packets)
     }
 
@@ -171,8 +191,45 @@ impl Proxy {
         self.put(Input::Timer)
     }
 
+    /// Whether packets wait for their delivery or an answer, and no deadline passes in [`PAUSE`].
+    pub(crate) fn may_wait(&self) -> bool {
+        let waits = self.deliveries.as_ref().is_some_and(Deliveries::any_waits);
+        waits && !self.has_deadline_in(PAUSE)
+    }
+
+    fn has_deadline_in(&self, time: Duration) -> bool {
+        let deadline = self.next_deadline();
+        deadline.is_some_and(|at| at <= self.now + time)
+    }
+
+    /// Its clock goes on by [`PAUSE`].
+    pub(crate) fn wait(&mut self) {
+        self.now += PAUSE;
+    }
+
+    /// Sentence about a packet that was dropped by age and must not be.
+    pub(crate) fn wrongly_dropped(&self) -> Option<String> {
+        self.deliveries.as_ref().and_then(Deliveries::wrong)
+    }
+
     pub(crate) fn put(&mut self, input: Input) -> Vec<Effect> {
-        self.put_broken(input)
+        let turns = match (&self.deliveries, &input) {
+            (Some(_), Input::Blob { records, .. }) => broken::turns(records),
+            _ => Vec::new(),
+        };
+        if turns.iter().any(|turn| turn.end.event.is_some()) && !self.has_deadline_in(TURN) {
+            self.now += TURN;
+        }
+        let effects = self.put_broken(input);
+        if let Some(deliveries) = &mut self.deliveries {
+            deliveries.ask(turns.into_iter().map(|turn| turn.end));
+            for effect in &effects {
+                if let Effect::Blob(_, blob) = effect {
+                    deliveries.deliver(blob, self.now);
+                }
+            }
+        }
+        effects
     }
 
     /// Feeds the shipped mediator an input.

@@ -13,6 +13,8 @@ pub enum Who {
 pub enum Action {
     /// A switch sends the next packets.
     Packet,
+    /// The proxy's clock goes on while packets wait.
+    Wait,
     /// The switch carries out the changes of rules that wait there.
     Switch,
     /// A blob of an instance comes to the proxy.

@@ -140,7 +140,7 @@ impl World {
     pub(super) fn kill_proxy(&mut self, setup: &Setup) {
         self.incarnation += 1;
         let switch = self.proxy.get().switch().reconnected();
-        self.proxy = Part::new(Proxy::new(self.incarnation, switch, setup.mutation));
+        self.proxy = Part::new(Proxy::new(self.incarnation, switch, setup));
         for (app, seen) in &mut self.seen {
             let book = self.store.get().book_on_disk(app);
             let lost = (1..=seen.came).filter(|number| !book.contains(number));

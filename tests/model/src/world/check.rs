@@ -4,8 +4,46 @@ use morph_store::core::KeyspaceKey;
 use morphd::machine::record::EVENTS;
 
 use super::*;
+use crate::scribe::LOST;
+
+/// Entry of a book: a packet, applied or lost. A lost one is the one after the entry before.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    number: u8,
+    lost: bool,
+}
+
+impl Entry {
+    fn of(book: &[u8]) -> Vec<Entry> {
+        let mut last = 0_u8;
+        let entries = book.iter().map(|number| {
+            let lost = *number == LOST;
+            last = if lost {
+                last.saturating_add(1)
+            } else {
+                *number
+            };
+            Entry { number: last, lost }
+        });
+        entries.collect()
+    }
+
+    /// Numbers of the packets that a book has as applied, and of those that it has as lost.
+    fn split(book: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (lost, applied): (Vec<Entry>, Vec<Entry>) =
+            Entry::of(book).into_iter().partition(|entry| entry.lost);
+        let numbers = |entries: Vec<Entry>| entries.iter().map(|entry| entry.number).collect();
+        (numbers(applied), numbers(lost))
+    }
+}
 
 impl World {
+    /// Whether an app has written down that it was told of lost packets.
+    pub(crate) fn tells_losses(&self) -> bool {
+        let mut seen = self.seen.values();
+        seen.any(|seen| seen.book.contains(&LOST))
+    }
+
     fn breaks(&mut self, breach: Breach) {
         self.breach.get_or_insert(breach);
     }
@@ -87,7 +125,9 @@ impl World {
     /// Packets that an app has to have handled at the end.
     pub(super) fn expected(&self, app: &str, seen: &Seen, setup: &Setup) -> Vec<u8> {
         let all = 1..=seen.came;
-        let missing = |number: &u8| self.may_be_missing(app, seen, *number, setup);
+        let (_, lost) = Entry::split(&self.store.get().book(app));
+        let missing =
+            |number: &u8| lost.contains(number) || self.may_be_missing(app, seen, *number, setup);
         all.filter(|number| !missing(number)).collect()
     }
 
@@ -123,6 +163,8 @@ impl World {
         }
         let forgot = self.instances.values().find_map(|one| one.get().forgot());
         breach = breach.or(forgot.map(Breach::Cursor));
+        let dropped = self.proxy.get().wrongly_dropped();
+        breach = breach.or(dropped.map(Breach::Dropped));
         let morphd = self.morphd.as_ref().map(Part::get);
         if morphd.is_some_and(Morphd::waits_for_ever) {
             breach = breach.or(Some(Breach::NoDeadline));
@@ -141,12 +183,16 @@ impl World {
 
     fn check_book(&self, app: &str, seen: &Seen, setup: &Setup) -> Option<Breach> {
         let book = self.store.get().book(app);
-        let last = book.last().copied().unwrap_or(0);
-        let in_order = book.windows(2).all(|two| two[0] < two[1]) && last <= seen.came;
+        let entries = Entry::of(&book);
+        let last = entries.last().map_or(0, |entry| entry.number);
+        let in_order =
+            entries.windows(2).all(|two| two[0].number < two[1].number) && last <= seen.came;
+        let (applied, lost) = Entry::split(&book);
         let mut until_last = 1..=last;
         let whole = until_last.all(|number| match setup.is_written(number) {
-            true => book.contains(&number) || self.may_be_missing(app, seen, number, setup),
-            false => !book.contains(&number),
+            _ if lost.contains(&number) => true,
+            true => applied.contains(&number) || self.may_be_missing(app, seen, number, setup),
+            false => !applied.contains(&number),
         });
         if !(in_order && whole && book.starts_with(&seen.book)) {
             let (came, before) = (seen.came, &seen.book);
@@ -157,7 +203,12 @@ impl World {
             let text = format!("{app}: packet {number} leaves, and the app failed on it");
             return Some(Breach::Packets(text));
         }
-        let accepted = book.iter().all(|number| seen.sent.contains(number));
+        if let Some(number) = seen.sent.iter().find(|number| lost.contains(number)) {
+            let text =
+                format!("{app}: packet {number} leaves, and the app was told that it is lost");
+            return Some(Breach::Packets(text));
+        }
+        let accepted = applied.iter().all(|number| seen.sent.contains(number));
         (!accepted).then(|| {
             let sent = &seen.sent;
             let text = format!("{app}: {book:?} is written down, and {sent:?} was answered");

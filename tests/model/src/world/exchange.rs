@@ -126,7 +126,11 @@ impl World {
             .min_by_key(|(_, seen)| seen.came);
         let Some((at, seen)) = next else { return };
         let first = seen.came + 1;
-        seen.came = (seen.came + setup.at_once).min(setup.packets);
+        let at_once = match setup.slow && seen.came == 0 {
+            true => 1,
+            false => setup.at_once,
+        };
+        seen.came = (seen.came + at_once).min(setup.packets);
         let numbers = first..=seen.came;
         let effects = self.proxy.change().packets_in(at as u8 + 1, numbers);
         self.take(effects, None);

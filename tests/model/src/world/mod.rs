@@ -98,6 +98,8 @@ pub enum Breach {
     NoDeadline,
     /// morphd refuses an upgrade.
     Refused,
+    /// A packet is dropped by age that was delivered before, or that had to wait for something else than the app.
+    Dropped(String),
     /// An app's rules are called complete, and the switch does not have them.
     Rules(String),
 }
@@ -135,6 +137,8 @@ pub struct World {
     seen: BTreeMap<String, Seen>,
     /// Upgrades that are to come.
     pub upgrades: u8,
+    /// Times that the proxy's clock may go on while packets wait.
+    pub waits: u8,
     /// Faults that may come.
     pub faults: u8,
     /// The first breach.
@@ -166,7 +170,7 @@ impl World {
         let _ = Records::default().write(&mut store, &first_records(setup), &[], false);
         let mut world = World {
             name: 0,
-            proxy: Part::new(Proxy::new(1, Switch::new(setup), setup.mutation)),
+            proxy: Part::new(Proxy::new(1, Switch::new(setup), setup)),
             store: Part::new(store),
             morphd: None,
             instances: BTreeMap::new(),
@@ -179,6 +183,7 @@ impl World {
                 .map(|app| (app.clone(), Seen::default()))
                 .collect(),
             upgrades: 0,
+            waits: 0,
             faults: 0,
             breach: None,
         };
@@ -191,6 +196,7 @@ impl World {
             world.step(action, setup);
         }
         world.upgrades = setup.upgrades;
+        world.waits = setup.waits;
         world.faults = setup.faults;
         world.seal();
         world
@@ -209,6 +215,10 @@ impl World {
         }
         match action {
             Action::Packet => self.packet(setup),
+            Action::Wait => {
+                self.waits = self.waits.saturating_sub(1);
+                self.proxy.change().wait();
+            }
             Action::Switch => {
                 let effects = self.proxy.change().catch_up();
                 self.take(effects, None);
@@ -339,6 +349,7 @@ impl World {
             self.next_id,
             self.incarnation,
             self.upgrades,
+            self.waits,
             self.faults,
             self.morphd.is_some(),
         );

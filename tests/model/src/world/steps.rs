@@ -9,7 +9,7 @@ impl World {
         if self.is_done(setup) {
             return Vec::new();
         }
-        if let Some(action) = self.preparing() {
+        if let Some(action) = self.preparing().or_else(|| self.storing(setup)) {
             return vec![action];
         }
         let mut actions = Vec::new();
@@ -63,6 +63,9 @@ impl World {
         if !self.has_all(setup) && self.is_set_up() && ways.configured {
             actions.push(Action::Packet);
         }
+        if self.waits > 0 && self.proxy.get().may_wait() {
+            actions.push(Action::Wait);
+        }
         actions
     }
 
@@ -77,6 +80,16 @@ impl World {
             _ => None,
         });
         exchange.next()
+    }
+
+    /// Transaction that comes to the store before anything else happens: the age of packets does not depend on it.
+    fn storing(&self, setup: &Setup) -> Option<Action> {
+        let mut instances = self.instances.iter().filter(|_| setup.slow);
+        instances.find_map(|(id, instance)| match instance.get() {
+            instance if !instance.commits.is_empty() => Some(Action::Commit(*id)),
+            instance if !instance.answers.is_empty() => Some(Action::Committed(*id)),
+            _ => None,
+        })
     }
 
     /// All has come, been done, and ended.

@@ -3,13 +3,14 @@
 #![allow(clippy::print_stdout, reason = "it says what it saw")]
 #![allow(dead_code, reason = "not every test needs all")]
 
-use morph_model::{Explored, Mutation, Setup, explore, walk};
+use morph_model::{Explored, Mutation, Setup, Walked, explore, walk};
 
-pub(crate) fn is_right(setup: Setup, most: Option<usize>) {
+pub(crate) fn is_right(setup: Setup, most: Option<usize>) -> Explored {
     let explored = explore(setup, most);
     println!("{explored}");
     assert!(explored.found.is_empty(), "see above");
     assert!(explored.whole || most.is_some());
+    explored
 }
 
 /// More states than a short test can have.
@@ -17,10 +18,11 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("MORPH_LONG").is_some()
 }
 
-pub(crate) fn ends(setup: Setup, short: u64) {
+pub(crate) fn ends(setup: Setup, short: u64) -> Walked {
     let walked = walk(setup, if is_long() { 5000 } else { short });
     println!("{walked}");
     assert!(walked.found.is_none(), "see above");
+    walked
 }
 
 /// The model is no use if it does not see what is broken.
