@@ -59,6 +59,8 @@ pub enum Kind {
     Host,
     /// Another switch.
     Link,
+    /// A network that another port is connected with, too: nothing passes.
+    Blocked,
 }
 
 /// A place in the network: the end of a link, or a host's port.

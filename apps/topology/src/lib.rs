@@ -15,6 +15,7 @@ pub mod moves;
 pub mod ports;
 pub mod probing;
 pub mod rules;
+pub mod segments;
 pub mod sender;
 pub mod strays;
 pub mod tables;
@@ -29,6 +30,7 @@ use crate::lateness::Lateness;
 use crate::moves::{FLAPPING, Moves};
 use crate::probing::Probing;
 use crate::rules::Group;
+use crate::segments::{BLOCKED, Segments};
 use crate::strays::{LOOPED, SHARED, Strays};
 use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
 use morph_sdk::RecentFrames;
@@ -46,6 +48,8 @@ pub struct Topology {
     strays: Strays,
     /// Hosts that moved lately.
     moves: Moves,
+    /// Ports that a network of others connects.
+    segments: Segments,
     /// Frames that were seen lately, by which a copy that comes back is known.
     frames: RecentFrames,
 }
@@ -57,7 +61,9 @@ impl Topology {
 
     fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
         let end = (packet.dpid, packet.in_port);
-        if !lldp::is_lldp(&packet.data) {
+        if let Some(probe) = Probe::read_segment(&packet.data) {
+            self.heard_through_segment((probe.dpid, probe.port), end, turn);
+        } else if !lldp::is_lldp(&packet.data) && !lldp::is_segment_probe(&packet.data) {
             self.learn(end, &packet.data, turn);
         } else if let Some(probe) = Probe::read(&packet.data) {
             self.probe_arrived(packet.dpid, probe.sent_ms, turn);
@@ -75,7 +81,7 @@ impl App for Topology {
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[hosts::LIMIT_REACHED, LOOPED, SHARED, FLAPPING]
+        &[hosts::LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -110,6 +116,7 @@ impl App for Topology {
         self.strays.tick(turn);
         self.moves.tick(turn);
         self.probe_what_is_due(turn);
+        self.settle_segments(turn);
         Ok(())
     }
 

@@ -38,8 +38,21 @@ impl Topology {
         }
     }
 
+    /// Notes that a segment probe from port `from` arrived at port `here`.
+    pub(crate) fn heard_through_segment(&mut self, from: End, here: End, turn: &Turn<'_>) {
+        if !is_up(from, turn) || !is_up(here, turn) {
+            return;
+        }
+        match from == here {
+            true => self.strays.note(from, here, turn.now()),
+            false => self.segments.heard(from, here, turn.now()),
+        }
+    }
+
     /// Forgets the links from and to a port, and the hosts there.
     pub(crate) fn forget_end(&mut self, end: End, turn: &mut Turn<'_>) {
+        self.segments.forget(end);
+        self.settle_segments(turn);
         self.forget_at(end, turn);
         let mut others = into_end(end, turn);
         for &other in &others {
@@ -67,8 +80,8 @@ impl Topology {
             return;
         };
         match (row.kind, linked) {
-            (Kind::Unknown | Kind::Host, false) | (Kind::Link, true) => return,
-            (Kind::Unknown | Kind::Host, true) => {
+            (Kind::Unknown | Kind::Host | Kind::Blocked, false) | (Kind::Link, true) => return,
+            (Kind::Unknown | Kind::Host | Kind::Blocked, true) => {
                 if row.kind == Kind::Host {
                     self.forget_at(end, turn);
                 }
@@ -102,8 +115,12 @@ impl Topology {
             port,
             sent_ms: unix_ms(turn),
         };
-        let frame = probe.frame(row.mac);
-        turn.packet_out(dpid, port::CONTROLLER, vec![Action::output(port)], frame);
+        let out = || vec![Action::output(port)];
+        turn.packet_out(dpid, port::CONTROLLER, out(), probe.frame(row.mac));
+        if row.kind != Kind::Link {
+            let frame = probe.segment_frame(row.mac);
+            turn.packet_out(dpid, port::CONTROLLER, out(), frame);
+        }
         let now = turn.now();
         self.probes
             .entry(end)

@@ -104,6 +104,7 @@ impl Topology {
         self.lateness.clear();
         self.strays.restart(turn.now());
         self.moves.restart();
+        self.segments.restart(turn.now());
         self.probes.clear();
         self.find_leaving(turn);
         let connected: Vec<_> = turn

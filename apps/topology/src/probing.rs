@@ -82,14 +82,14 @@ impl Probing {
         let counts = match kind {
             Kind::Unknown => self.unanswered == 1,
             Kind::Link => self.unanswered == PROBES,
-            Kind::Host => false,
+            Kind::Host | Kind::Blocked => false,
         };
         if counts {
             self.since = Some(now);
         }
         let period = match kind {
             Kind::Unknown => SEARCH_PERIOD,
-            Kind::Host | Kind::Link => PERIOD,
+            Kind::Host | Kind::Link | Kind::Blocked => PERIOD,
         };
         self.next = Some(now + period);
     }
@@ -104,8 +104,8 @@ impl Probing {
         let found = match port.kind {
             Kind::Unknown => Some((SEARCH, DueAction::Host)),
             Kind::Link if port.linked => Some((PERIOD, DueAction::Gone)),
-            // A host port has no link to lose.
-            Kind::Link | Kind::Host => {
+            // Another port has no link to lose.
+            Kind::Link | Kind::Host | Kind::Blocked => {
                 self.answered();
                 None
             }

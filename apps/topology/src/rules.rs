@@ -1,20 +1,23 @@
 //! Rules for a port and its hosts, as a function of the tables.
 //!
 //! ```text
+//! 210  eth_type = that of segment probes  punt
 //! 200  in_port, eth_type=arp              punt and pass    host ports: addresses of hosts
 //! 200  in_port, icmpv6 133 to 136         punt and pass
 //! 190  in_port, eth_dst = a group         punt and pass    host ports: a copy that comes back is known by the first one
 //! 100  in_port, eth_src                   pass             known hosts; idle for five minutes: forgotten
 //!  50  in_port                            punt and pass    host ports
 //!  50  in_port                            pass             link ports
-//!   0                                     drop             ports of which nothing is known yet
+//!   0                                     drop             blocked ports, and those of which nothing is known yet
 //! ```
 
 use morph_sdk::packet::ether_type;
-use morph_sdk::{Dpid, MacAddr, Match, RuleInput, Rules, View};
+use morph_sdk::{Dpid, MacAddr, Match, RuleInput, Rules, View, lldp};
 
 use crate::tables::{End, HOSTS, Kind, PORTS, SWITCHES};
 
+/// Probes that bridges pass on.
+const PROBE_PRIORITY: u16 = 210;
 /// Packets that name the bearer of an address.
 const ADDRESS_PRIORITY: u16 = 200;
 /// Packets to a group.
@@ -38,7 +41,7 @@ const NEIGHBOUR_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
 /// Rules that are computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// The miss rule of a switch.
+    /// Rules of a switch, for all its ports.
     Switch(Dpid),
     /// Rules of one port.
     Port(End),
@@ -59,6 +62,9 @@ pub fn rules(group: &Group, view: &View<'_>, rules: &mut Rules) {
         Group::Switch(dpid) => {
             if view.get(&SWITCHES, dpid).is_some() {
                 rules.on(*dpid).priority(MISS_PRIORITY).drop_();
+                let probes = Match::new().eth_type(lldp::SEGMENT_ETHER_TYPE);
+                let probes = rules.on(*dpid).priority(PROBE_PRIORITY).matching(probes);
+                probes.punt();
             }
         }
         Group::Port(end) => port_rules(*end, view, rules),
@@ -79,7 +85,7 @@ fn port_rules(end: End, view: &View<'_>, rules: &mut Rules) {
     let (dpid, port) = end;
     let here = || Match::new().in_port(port);
     match view.get(&PORTS, &end).map(|row| row.kind) {
-        None | Some(Kind::Unknown) => {}
+        None | Some(Kind::Unknown | Kind::Blocked) => {}
         Some(Kind::Link) => rules
             .on(dpid)
             .priority(PORT_PRIORITY)

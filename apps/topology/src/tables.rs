@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! switches/DPID   = {"connected": bool}
-//! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link"}
+//! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link" | "blocked"}
 //! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
@@ -54,6 +54,8 @@ pub enum Kind {
     Host,
     /// Another port of ours.
     Link,
+    /// A network that another port of ours is connected with, too: nothing passes.
+    Blocked,
 }
 
 /// End of a link.
@@ -95,6 +97,7 @@ impl fmt::Display for Kind {
             Kind::Unknown => "unknown",
             Kind::Host => "host",
             Kind::Link => "link",
+            Kind::Blocked => "blocked",
         })
     }
 }

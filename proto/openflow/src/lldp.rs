@@ -10,6 +10,9 @@
 //! ```
 //!
 //! LLDP frames without that TLV 127 come from other senders and prove no link between switch ports.
+//!
+//! Bridges keep LLDP to themselves. A *segment probe* has the same TLVs in a frame that they pass on: it shows that a network of
+//! others connects two ports.
 
 use bytes::Bytes;
 
@@ -17,11 +20,16 @@ use crate::addr::{Dpid, MacAddr};
 
 /// EtherType of LLDP.
 pub const ETHER_TYPE: u16 = 0x88cc;
+/// EtherType of segment probes, which other controllers use for the same.
+pub const SEGMENT_ETHER_TYPE: u16 = 0x8942;
 /// Length of the shortest Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
 const LEAST: usize = 60;
 
 /// "Nearest bridge" group address: bridges do not forward frames sent to it.
 const DESTINATION: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]);
+
+/// Group address of segment probes, under a locally administered OUI.
+const SEGMENT_DESTINATION: MacAddr = MacAddr([0x03, 0x4d, 0x6f, 0x00, 0x00, 0x01]);
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -52,6 +60,15 @@ pub struct Probe {
 impl Probe {
     /// Encodes the probe as an Ethernet frame; `source` is the Ethernet address of the port.
     pub fn frame(&self, source: MacAddr) -> Bytes {
+        self.encode(DESTINATION, source, ETHER_TYPE)
+    }
+
+    /// Encodes the probe as a frame that bridges pass on.
+    pub fn segment_frame(&self, source: MacAddr) -> Bytes {
+        self.encode(SEGMENT_DESTINATION, source, SEGMENT_ETHER_TYPE)
+    }
+
+    fn encode(&self, destination: MacAddr, source: MacAddr, ether_type: u16) -> Bytes {
         let mut tlvs = Vec::new();
         put_id(&mut tlvs, CHASSIS_ID, &self.dpid.to_string());
         put_id(&mut tlvs, PORT_ID, &self.port.to_string());
@@ -62,18 +79,26 @@ impl Probe {
             &[MAGIC, &self.sent_ms.to_be_bytes()].concat(),
         );
         put(&mut tlvs, END, &[]);
-        let mut frame = [DESTINATION.0, source.0].concat();
-        frame.extend_from_slice(&ETHER_TYPE.to_be_bytes());
+        let mut frame = [destination.0, source.0].concat();
+        frame.extend_from_slice(&ether_type.to_be_bytes());
         frame.extend_from_slice(&tlvs);
         frame.resize(frame.len().max(LEAST), 0);
         frame.into()
     }
 
-    /// Decodes an Ethernet frame. `None`: no LLDP, not a probe of sent_time, or malformed.
+    /// Decodes an Ethernet frame. `None`: no LLDP, not a probe of Morpheus, or malformed.
     pub fn read(frame: &[u8]) -> Option<Probe> {
-        if !is_lldp(frame) {
-            return None;
-        }
+        is_lldp(frame).then(|| Self::decode(frame)).flatten()
+    }
+
+    /// Decodes a segment probe. `None`: another frame, or malformed.
+    pub fn read_segment(frame: &[u8]) -> Option<Probe> {
+        is_segment_probe(frame)
+            .then(|| Self::decode(frame))
+            .flatten()
+    }
+
+    fn decode(frame: &[u8]) -> Option<Probe> {
         let (mut dpid, mut port, mut sent_ms) = (None, None, None);
         let mut rest = frame.get(ETHERNET_HEADER..)?;
         loop {
@@ -98,6 +123,11 @@ impl Probe {
 /// Tells whether a frame has the EtherType of LLDP, from any sender.
 pub fn is_lldp(frame: &[u8]) -> bool {
     frame.get(12..ETHERNET_HEADER) == Some(&ETHER_TYPE.to_be_bytes())
+}
+
+/// Tells whether a frame has the EtherType of segment probes, from any sender.
+pub fn is_segment_probe(frame: &[u8]) -> bool {
+    frame.get(12..ETHERNET_HEADER) == Some(&SEGMENT_ETHER_TYPE.to_be_bytes())
 }
 
 /// Appends a TLV: seven bits of type, nine of length. Values of probes are far shorter than 512 bytes.
@@ -162,6 +192,16 @@ mod tests {
         let frame = PROBE.frame(SOURCE);
         assert_eq!(frame[..], FRAME.concat()[..]);
         assert_eq!(Probe::read(&frame), Some(PROBE));
+    }
+
+    #[test]
+    fn a_segment_probe_is_no_probe_of_links_and_the_other_way_round() {
+        let frame = PROBE.segment_frame(SOURCE);
+        assert_eq!(Probe::read_segment(&frame), Some(PROBE));
+        assert_eq!(Probe::read(&frame), None);
+        assert_eq!(Probe::read_segment(&PROBE.frame(SOURCE)), None);
+        assert_eq!(frame[0] & 1, 1, "bridges flood groups");
+        assert_ne!(frame[..3], [0x01, 0x80, 0xc2], "and pass this one on");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use morph_sdk::bench::{Bench, Outcome};
 use morph_sdk::packet::{self, Arp, ether_type};
 use morph_sdk::{
     Action, Bytes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, Pipeline, PortInfo,
-    PortReason, port,
+    PortReason, lldp, port,
 };
 use topology::Topology;
 use topology::rules::HOST_PRIORITY;
@@ -35,6 +35,8 @@ pub struct Lab {
     pub bench: Bench<Topology>,
     /// Ports where what leaves by a port arrives.
     cables: BTreeMap<End, BTreeSet<End>>,
+    /// Plain switches by their ports, which keep LLDP to themselves.
+    bridges: Vec<BTreeSet<End>>,
     up: BTreeSet<Dpid>,
 }
 
@@ -44,6 +46,7 @@ impl Lab {
         let mut lab = Lab {
             bench: Bench::new(Topology::new(), PIPELINE),
             cables: BTreeMap::new(),
+            bridges: Vec::new(),
             up: BTreeSet::new(),
         };
         for (a, b) in cables {
@@ -93,6 +96,29 @@ impl Lab {
                 self.cable(*a, *b);
             }
         }
+    }
+
+    /// Connects ports by a plain switch.
+    pub fn bridge(&mut self, ends: &[End]) {
+        self.bridges.push(ends.iter().copied().collect());
+    }
+
+    /// Takes a cable from its plain switch.
+    pub fn unplug(&mut self, end: End) {
+        self.bridges
+            .iter_mut()
+            .for_each(|ends| drop(ends.remove(&end)));
+    }
+
+    /// Ports where a frame arrives that leaves by a port.
+    fn arrives(&self, from: End, frame: &[u8]) -> Vec<End> {
+        let cabled = self.cables.get(&from).into_iter().flatten();
+        let bridged = self.bridges.iter().filter(|ends| ends.contains(&from));
+        let bridged = bridged.filter(|_| !lldp::is_lldp(frame)).flatten();
+        let all = cabled.chain(bridged.filter(|end| **end != from));
+        all.filter(|end| self.up.contains(&end.0))
+            .copied()
+            .collect()
     }
 
     /// Subjects of the alarms of a kind.
@@ -177,11 +203,8 @@ impl Lab {
                     panic!("{:?}", out.actions)
                 };
                 assert!((1..5).contains(&port), "a probe by port {port}");
-                let far = self.cables.get(&(out.dpid, port)).cloned();
-                for far in far.into_iter().flatten() {
-                    if self.up.contains(&far.0) {
-                        outcomes.push_back(self.punt(far, out.data.clone()));
-                    }
+                for far in self.arrives((out.dpid, port), &out.data) {
+                    outcomes.push_back(self.punt(far, out.data.clone()));
                 }
             }
         }

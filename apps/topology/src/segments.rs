@@ -1,0 +1,170 @@
+//! Segments: ports of ours that a network which we do not see connects, such as plain switches that keep LLDP to themselves.
+//!
+//! Beside LLDP, a probe of another kind leaves by each port without a link, to a group address that bridges pass on
+//! ([`Probe::segment_frame`](morph_sdk::lldp::Probe::segment_frame)). Where it arrives at another port of the same *island*
+//! (switches that links connect), a frame that is flooded by both ports would come back. So one port of them is used, and the
+//! others are blocked: nothing passes. They are probed on, and one of them takes over when the used one goes down, or when its
+//! probes arrive nowhere any more.
+//!
+//! Ports of different islands are all used: without them the islands are not connected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use morph_sdk::{Alarm, Dpid, Turn};
+
+use crate::Topology;
+use crate::probing::{PERIOD, PROBES};
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow};
+
+/// Alarm of a port that is blocked.
+pub const BLOCKED: &str = "blocked-port";
+
+/// Time without a probe between two ports after which nothing connects them.
+const APART: Duration = PERIOD.saturating_mul(PROBES).saturating_add(PERIOD);
+
+/// Pairs of ports between which probes pass.
+#[derive(Debug, Clone, Default)]
+pub struct Segments {
+    /// Time of the last probe, by the lower port and the higher one.
+    heard: BTreeMap<(End, End), Instant>,
+    /// Ports that are blocked, with those that are used in their place.
+    blocked: BTreeMap<End, End>,
+    /// Time until which ports that an earlier instance blocked stay so, since probes have passed by then.
+    inherited_until: Option<Instant>,
+}
+
+impl Segments {
+    /// Notes that a probe passed from one port to another.
+    pub fn heard(&mut self, from: End, here: End, now: Instant) {
+        self.heard.insert((from.min(here), from.max(here)), now);
+    }
+
+    /// Forgets a port that is down.
+    pub fn forget(&mut self, end: End) {
+        self.heard.retain(|(a, b), _| ![*a, *b].contains(&end));
+    }
+
+    /// Starts anew, after a resume.
+    pub fn restart(&mut self, now: Instant) {
+        self.heard.clear();
+        self.inherited_until = Some(now + APART);
+    }
+
+    /// Ports that are connected with others of their island, in groups.
+    fn groups(&self, islands: &BTreeMap<Dpid, Dpid>) -> Vec<BTreeSet<End>> {
+        let mut groups: Vec<BTreeSet<End>> = Vec::new();
+        for (a, b) in self.heard.keys() {
+            if island(a.0, islands) != island(b.0, islands) {
+                continue;
+            }
+            let (joined, others) = groups
+                .into_iter()
+                .partition(|group| group.contains(a) || group.contains(b));
+            groups = others;
+            let joined: Vec<BTreeSet<End>> = joined;
+            groups.push(joined.into_iter().flatten().chain([*a, *b]).collect());
+        }
+        groups
+    }
+}
+
+impl Topology {
+    /// Blocks and uses ports as segments ask for.
+    pub(crate) fn settle_segments(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
+        let segments = &mut self.segments;
+        let lasts = |heard| now.saturating_duration_since(heard) < APART;
+        segments.heard.retain(|_, heard| lasts(*heard));
+        if segments.inherited_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let inherited = segments.inherited_until.take().is_some();
+        if segments.heard.is_empty() && segments.blocked.is_empty() && !inherited {
+            return;
+        }
+        let islands = islands(turn);
+        let mut blocked = BTreeMap::new();
+        for group in segments.groups(&islands) {
+            let kinds = group
+                .iter()
+                .filter_map(|end| Some((*end, kind(*end, turn)?)));
+            let mut kinds = kinds
+                .filter(|(_, kind)| *kind != Kind::Link)
+                .collect::<Vec<_>>();
+            // The one that is used stays so.
+            let used: BTreeSet<End> = self.segments.blocked.values().copied().collect();
+            kinds.sort_by_key(|(end, kind)| (!used.contains(end), *kind != Kind::Host, *end));
+            if let Some((used, others)) = kinds.split_first() {
+                blocked.extend(others.iter().map(|(end, _)| (*end, used.0)));
+            }
+        }
+        self.block(&blocked, turn);
+        self.segments.blocked = blocked;
+    }
+
+    /// Blocks these ports, each with the one that is used in its place, and no others.
+    fn block(&mut self, blocked: &BTreeMap<End, End>, turn: &mut Turn<'_>) {
+        let ports = turn.view().iter(&PORTS);
+        let free =
+            ports.filter(|(end, row)| row.kind == Kind::Blocked && !blocked.contains_key(end));
+        for (end, row) in free.collect::<Vec<_>>() {
+            let kind = Kind::Host;
+            turn.put(&PORTS, &end, &PortRow { kind, ..row });
+        }
+        for end in blocked.keys() {
+            let Some(row) = turn.get(&PORTS, end).filter(|row| row.kind == Kind::Host) else {
+                continue;
+            };
+            let kind = Kind::Blocked;
+            turn.put(&PORTS, end, &PortRow { kind, ..row });
+            self.forget_at(*end, turn);
+        }
+        turn.set_alarms(
+            BLOCKED,
+            blocked.iter().map(|(end, used)| alarm(*end, *used)),
+        );
+    }
+}
+
+fn kind(end: End, turn: &Turn<'_>) -> Option<Kind> {
+    let row = turn.get(&PORTS, &end).filter(|row| row.up)?;
+    Some(row.kind)
+}
+
+/// Name of a switch's island: one of its switches.
+fn island(dpid: Dpid, islands: &BTreeMap<Dpid, Dpid>) -> Dpid {
+    islands.get(&dpid).copied().unwrap_or(dpid)
+}
+
+/// Islands of the switches with links.
+fn islands(turn: &Turn<'_>) -> BTreeMap<Dpid, Dpid> {
+    let mut neighbours: BTreeMap<Dpid, BTreeSet<Dpid>> = BTreeMap::new();
+    for ((near, _), far) in turn.view().iter(&LINKS) {
+        neighbours.entry(near).or_default().insert(far.dpid);
+        neighbours.entry(far.dpid).or_default().insert(near);
+    }
+    let mut islands = BTreeMap::new();
+    for start in neighbours.keys() {
+        let mut next = vec![*start];
+        while let Some(dpid) = next.pop() {
+            if !islands.contains_key(&dpid) {
+                islands.insert(dpid, *start);
+                next.extend(neighbours.get(&dpid).into_iter().flatten());
+            }
+        }
+    }
+    islands
+}
+
+fn alarm((dpid, port): End, (other, used): End) -> Alarm {
+    Alarm::new(
+        BLOCKED,
+        format!("{dpid}/{port}"),
+        format!(
+            "a network that we do not see connects this port with port {used} of {other}, which is used: nothing passes this one"
+        ),
+        "none, if this is a spare cable: it takes over where the other one fails; else take it away, or bond the two",
+    )
+    .on_port(dpid, port)
+}
