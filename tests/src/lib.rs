@@ -26,6 +26,7 @@ mod ovs;
 mod paths;
 mod peer;
 mod ping;
+mod plain_switch;
 mod processes;
 mod results;
 mod rules;

@@ -154,7 +154,7 @@ fn next_port(ports: &mut [usize], switch: usize, vsctl: &mut String) -> String {
 }
 
 /// Adds a host: a network namespace with eth0, whose peer is the switch's `interface`.
-fn plan_host(script: &mut String, n: usize, interface: &str) {
+pub(crate) fn plan_host(script: &mut String, n: usize, interface: &str) {
     let (address, mac) = (address(n), mac(n));
     let enter = format!("nsenter --net=/run/netns/h{n}");
     let _ = writeln!(
@@ -172,7 +172,7 @@ fn plan_host(script: &mut String, n: usize, interface: &str) {
 }
 
 /// Switches offloads off: with them TCP through a user-space switch stalls.
-fn no_offloads(script: &mut String, enter: &str, interface: &str) {
+pub(crate) fn no_offloads(script: &mut String, enter: &str, interface: &str) {
     let _ = writeln!(
         script,
         "{enter} ethtool -K {interface} tx off tso off gso off gro off >/dev/null 2>&1"

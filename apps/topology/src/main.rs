@@ -1,4 +1,4 @@
-//! Executable of topology 1.0.0.
+//! Executable of topology.
 
 use std::process::ExitCode;
 
