@@ -51,7 +51,11 @@ impl Channel {
                 let reason = format!("the switch refused the handshake: {error}");
                 self.close(Level::WARN, reason, out);
             }
-            Ok(_) => self.keep_early(header, frame.clone()),
+            Ok((_, Message::PortStatus(status))) => self.description.change_port(status),
+            Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
+                self.keep_early(header, frame.clone());
+            }
+            Ok(_) => {}
             Err(error) => self.malformed(header, &error, out),
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of one channel by tables of messages and times.
 
+mod ports;
 mod roles;
 
 use morph_api::Role;

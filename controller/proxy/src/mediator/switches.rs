@@ -370,6 +370,8 @@ impl Mediator {
                 }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
+            // Where apps do not see the switch, its `SwitchUp` will tell them of the port.
+            MessageType::PORT_STATUS if !switch.announced => return,
             MessageType::PORT_STATUS => {
                 self.inform_ports(conn);
                 return self.switch_event(conn, dpid, EventKind::Message(frame), now, out);
