@@ -79,9 +79,21 @@ fn lock(switch: &Mutex<Switch>) -> MutexGuard<'_, Switch> {
 impl Switches {
     /// Starts `count` switches, which connect to Morpheus and connect again when cut off.
     pub fn start(sandbox: &Sandbox, count: usize) -> Result<Self> {
-        let all: Vec<_> = (1..=count as u64)
-            .map(|dpid| Arc::new(Mutex::new(Switch::new(dpid))))
-            .collect();
+        Self::start_with(sandbox, count, |_, _| {})
+    }
+
+    /// As [`start`](Self::start), with switches that are changed before they connect.
+    pub fn start_with(
+        sandbox: &Sandbox,
+        count: usize,
+        change: impl Fn(u64, &mut Datapath),
+    ) -> Result<Self> {
+        let switch = |dpid| {
+            let mut switch = Switch::new(dpid);
+            change(dpid, &mut switch.datapath);
+            Arc::new(Mutex::new(switch))
+        };
+        let all: Vec<_> = (1..=count as u64).map(switch).collect();
         let (stop, stopped) = watch::channel(false);
         let shared = all.clone();
         let thread = sandbox.thread(THREAD, move || connection::run(shared, stopped))?;

@@ -59,6 +59,7 @@ impl Channel {
             messages_out: self.transport.messages_out,
             errors: self.errors,
             role: self.roles.name(),
+            refuses: self.refusals.names(),
         }
     }
 }

@@ -17,6 +17,14 @@ enum Says {
 }
 use Says::{Added, Changed, Deleted, Part};
 
+/// Messages before the features reply, before the admission, and then; and the ports that apps learn.
+type Case = (
+    &'static [Says],
+    &'static [Says],
+    &'static [Says],
+    &'static [(u32, u32)],
+);
+
 fn in_state(number: u32, state: u32) -> Port {
     Port {
         state,
@@ -77,19 +85,19 @@ impl Bench {
 
 #[test]
 fn the_newest_word_about_a_port_counts_whenever_it_came() {
-    let whole: &[Says] = &[Part(&[1, 2, 0])];
-    let both_up: &[(u32, u32)] = &[(1, UP), (2, UP)];
-    let tests: &[(&[Says], &[Says], &[Says], &[(u32, u32)])] = &[
+    const WHOLE: &[Says] = &[Part(&[1, 2, 0])];
+    const BOTH_UP: &[(u32, u32)] = &[(1, UP), (2, UP)];
+    const TESTS: &[Case] = &[
         // Changes before the description are older than it.
-        (&[Changed(1, DOWN)], &[], whole, both_up),
-        (&[], &[Changed(1, DOWN)], whole, both_up),
-        (&[], &[], &[Changed(1, DOWN), Part(&[1, 2, 0])], both_up),
-        (&[Added(1), Deleted(2)], &[], whole, both_up),
-        (&[], &[Added(1), Deleted(2)], whole, both_up),
-        (&[Deleted(3)], &[Deleted(4)], whole, both_up),
+        (&[Changed(1, DOWN)], &[], WHOLE, BOTH_UP),
+        (&[], &[Changed(1, DOWN)], WHOLE, BOTH_UP),
+        (&[], &[], &[Changed(1, DOWN), Part(&[1, 2, 0])], BOTH_UP),
+        (&[Added(1), Deleted(2)], &[], WHOLE, BOTH_UP),
+        (&[], &[Added(1), Deleted(2)], WHOLE, BOTH_UP),
+        (&[Deleted(3)], &[Deleted(4)], WHOLE, BOTH_UP),
         // The switch had added a port, and says nothing else of it.
-        (&[Added(9)], &[], whole, &[(1, UP), (2, UP), (9, 4)]),
-        (&[Added(9)], &[Deleted(9)], whole, both_up),
+        (&[Added(9)], &[], WHOLE, &[(1, UP), (2, UP), (9, 4)]),
+        (&[Added(9)], &[Deleted(9)], WHOLE, BOTH_UP),
         // Changes after a part are newer than this part, and older than the next ones.
         (
             &[],
@@ -101,7 +109,7 @@ fn the_newest_word_about_a_port_counts_whenever_it_came() {
             &[],
             &[],
             &[Part(&[1]), Changed(2, DOWN), Part(&[2, 0])],
-            both_up,
+            BOTH_UP,
         ),
         (
             &[],
@@ -116,7 +124,7 @@ fn the_newest_word_about_a_port_counts_whenever_it_came() {
             &[(1, UP), (2, DOWN)],
         ),
     ];
-    for (before_features, before_admission, then, ports) in tests {
+    for (before_features, before_admission, then, ports) in TESTS {
         let (found, events) = learned(before_features, before_admission, then);
         let case = format!("{before_features:?} {before_admission:?} {then:?}");
         assert_eq!(found, *ports, "{case}");
