@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use morph_api::{session, supervisor};
 use morph_openflow::v13::{self, ErrorMsg, Hello, Message, MultipartRequest, SwitchConfig};
-use morph_openflow::{Dpid, Header, MessageType, v10};
+use morph_openflow::{Dpid, Header, MessageType, SkippedRule, v10};
 use tracing::Level;
 
 use crate::wire::NotOpenFlow;
@@ -136,6 +136,8 @@ pub(crate) struct Channel {
     early: Vec<(Header, Bytes)>,
     messages_in: u64,
     errors: u64,
+    /// The log says that rules of the switch cannot be decoded.
+    skipped_logged: bool,
 }
 
 impl Channel {
@@ -155,6 +157,7 @@ impl Channel {
             early: Vec::new(),
             messages_in: 0,
             errors: 0,
+            skipped_logged: false,
         };
         let hello = Message::Hello(Hello {
             versions: Some(hello::OURS),
@@ -328,7 +331,8 @@ impl Channel {
             MessageType::HELLO => {}
             _ => match self.transport.translate(&frame) {
                 None => self.classify(header, frame, now, out),
-                Some(Ok(frames)) => {
+                Some(Ok((frames, skipped))) => {
+                    self.note_skipped(&skipped);
                     for frame in frames {
                         if let Ok(header) = Header::read(&frame) {
                             self.classify(header, frame, now, out);
@@ -404,6 +408,16 @@ impl Channel {
             _ => {}
         }
         out.push(ChannelOutput::Message(header, frame));
+    }
+
+    /// Notes rules that were left out of a reply because they cannot be decoded. The first one is logged.
+    pub(crate) fn note_skipped(&mut self, skipped: &[SkippedRule]) {
+        if let Some(SkippedRule { table_id, error }) = skipped.first()
+            && !std::mem::replace(&mut self.skipped_logged, true)
+        {
+            let dpid = self.display_dpid();
+            tracing::warn!(%dpid, table = table_id, "the switch reports a rule that cannot be decoded; it is left out, as are further ones: {error}");
+        }
     }
 
     fn role_reply(

@@ -65,6 +65,8 @@ pub struct Datapath {
     barriers: Vec<u32>,
     flow_mods: u64,
     refused: Vec<RequestKind>,
+    /// Whether the first rule of each reply cannot be decoded.
+    garbles: bool,
 }
 
 impl Datapath {
@@ -82,6 +84,7 @@ impl Datapath {
             barriers: Vec::new(),
             flow_mods: 0,
             refused: Vec::new(),
+            garbles: false,
         }
     }
 
@@ -116,6 +119,11 @@ impl Datapath {
     /// Refuses requests of these kinds from now on.
     pub fn refuse(&mut self, kinds: &[RequestKind]) {
         self.refused = kinds.to_vec();
+    }
+
+    /// Reports the first rule of each reply in a form that cannot be decoded.
+    pub fn garble_rules(&mut self) {
+        self.garbles = true;
     }
 
     /// Forgets the barriers of a connection that is lost.
@@ -158,7 +166,15 @@ impl Datapath {
                 Err(code) => refusal(kind::GROUP_MOD_FAILED, code, frame),
             },
             Message::MultipartRequest(request) => match self.multipart(&request) {
-                Some(parts) => return write_parts(parts, header.xid, out),
+                Some(parts) => {
+                    let start = out.len();
+                    let is_flow = matches!(request, MultipartRequest::Flow(_));
+                    write_parts(parts, header.xid, out);
+                    if self.garbles && is_flow {
+                        garble(out, start);
+                    }
+                    return;
+                }
                 None => refusal(kind::BAD_REQUEST, code::bad_request::BAD_MULTIPART, frame),
             },
             Message::Hello(_)
@@ -250,5 +266,14 @@ fn write_parts(parts: Vec<MultipartBody>, xid: u32, out: &mut BytesMut) {
     for (at, body) in parts.into_iter().enumerate() {
         let more = at < last;
         Message::MultipartReply(MultipartReply { more, body }).encode_into(xid, out);
+    }
+}
+
+/// Gives the first rule of a reply that begins here a match of an unknown type.
+fn garble(out: &mut [u8], reply: usize) {
+    /// Bytes of a multipart reply before its first rule, and of a rule before the lower byte of its match's type.
+    const MATCH_TYPE: usize = 16 + 49;
+    if let Some(byte) = out.get_mut(reply + MATCH_TYPE) {
+        *byte = 9;
     }
 }

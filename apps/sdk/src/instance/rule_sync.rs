@@ -178,8 +178,11 @@ impl RuleSync {
         let Some(switch) = self.by_dpid.get_mut(&dpid) else {
             return ReplyOutcome::Nothing;
         };
-        let (header, message) = match v13::decode(message) {
-            Ok(decoded) => decoded,
+        let (header, message) = match v13::decode_lenient(message) {
+            Ok((header, message, skipped)) => {
+                switch.note_skipped(dpid, &skipped);
+                (header, message)
+            }
             Err(error) => {
                 switch.fail(now);
                 self.unsettled.insert(dpid);

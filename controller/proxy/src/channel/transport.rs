@@ -8,7 +8,7 @@ use morph_openflow::v13::{self, ErrorMsg, Message};
 use morph_openflow::{DecodeError, MessageType, frame, v10};
 
 use super::barriers::Barriers;
-use super::v10_adapter::V10Adapter;
+use super::v10_adapter::{Translated, V10Adapter};
 use super::xids::{Expects, Requester, SentMessage, Xids};
 
 /// Bytes that may wait for a switch before sessions that send more to it have to wait: some 30 000 flow-mods. Apps of our
@@ -95,8 +95,8 @@ impl Transport {
         }
     }
 
-    /// Translates a received message to 1.3; `None` if it is 1.3 already.
-    pub(super) fn translate(&mut self, frame: &Bytes) -> Option<Result<Vec<Bytes>, DecodeError>> {
+    /// Translates a received message to 1.3; `None` if it is 1.3 already. Returns rules that cannot be decoded beside.
+    pub(super) fn translate(&mut self, frame: &Bytes) -> Option<Result<Translated, DecodeError>> {
         Some(self.adapter.as_mut()?.receive(frame))
     }
 

@@ -129,10 +129,12 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame)
-        else {
-            return;
+        let (reply, skipped) = match v13::decode_lenient(frame) {
+            Ok((_, Message::MultipartReply(reply), skipped)) => (reply, skipped),
+            Ok(_) | Err(_) => return,
         };
+        switch.channel.note_skipped(&skipped);
+        let MultipartReply { more, body } = reply;
         let MultipartBody::Flow(mut stats) = body else {
             return;
         };

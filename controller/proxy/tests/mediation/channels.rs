@@ -344,3 +344,20 @@ async fn a_switch_that_refuses_requests_is_used_without_what_they_ask_for() {
         connected(&fixture, 0).await;
     }
 }
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_decoded_does_not_keep_table_0_from_its_rules() {
+    let fixture = Fixture::new().await;
+    let first = Switch::connect(fixture.address, 7).await;
+    first.has_rules(4).await;
+    let mut rules = first.rules();
+    drop(first);
+    connected(&fixture, 0).await;
+    // One of the wanted rules is missing, and another one garbled.
+    rules.pop_last();
+    let switch = Switch::garbling(fixture.address, 7, rules).await;
+    switch.has_rules(4).await;
+    let mut control = fixture.control.clone();
+    let flows = within_deadline("flows", control.flows(FlowsRequest { dpid: 7 })).await;
+    assert_eq!(flows.unwrap().into_inner().flows.len(), 3);
+}

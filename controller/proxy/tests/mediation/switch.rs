@@ -42,6 +42,13 @@ impl Switch {
         Switch::start(address, Datapath::new(dpid, rules)).await
     }
 
+    /// Connects a switch with rules, the first of which cannot be decoded as it reports them.
+    pub(crate) async fn garbling(address: SocketAddr, dpid: u64, rules: RuleSet) -> Self {
+        let mut datapath = Datapath::new(dpid, rules);
+        datapath.garble_rules();
+        Switch::start(address, datapath).await
+    }
+
     /// Connects a switch that refuses these kinds of requests.
     pub(crate) async fn refusing(address: SocketAddr, dpid: u64, kinds: &[RequestKind]) -> Self {
         let mut datapath = Datapath::new(dpid, RuleSet::new());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
 
@@ -44,6 +45,8 @@ pub(super) struct SwitchRules {
     expired: BTreeSet<RuleKey>,
     /// Failed readings and refused rules since the switch connected.
     failures: u32,
+    /// The log says that rules of the switch cannot be decoded.
+    skipped_logged: bool,
 }
 
 impl SwitchRules {
@@ -53,6 +56,7 @@ impl SwitchRules {
             state: ReadState::Unread { not_before: None },
             expired: BTreeSet::new(),
             failures: 0,
+            skipped_logged: false,
         }
     }
 
@@ -204,6 +208,17 @@ impl SwitchRules {
         read.extend(own.map(from_stats));
         if !reply.more {
             self.state = ReadState::Read(std::mem::take(read));
+        }
+    }
+
+    /// Notes rules that were left out of a reply. If they are wanted, they are missing, and added. The first one is logged.
+    pub(super) fn note_skipped(&mut self, dpid: Dpid, skipped: &[SkippedRule]) {
+        if let Some(SkippedRule { table_id, error }) = skipped.first()
+            && !std::mem::replace(&mut self.skipped_logged, true)
+        {
+            tracing::error!(
+                "switch {dpid} reports a rule of table {table_id} that cannot be decoded; it is left out, as are further ones: {error}"
+            );
         }
     }
 

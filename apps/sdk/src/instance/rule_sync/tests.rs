@@ -418,6 +418,33 @@ fn a_refused_barrier_is_an_answer() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_decoded_costs_no_other_rule() {
+    let mut bench = Bench::new(100);
+    for number in 0..4 {
+        bench.want(A, number, Some(1));
+    }
+    bench.begin_reading();
+    let rules: RuleSet = (0..3).map(|number| (key(number), body(1))).collect();
+    bench.rules.insert(1, rules.clone());
+    for (xid, reply, _) in bench.replies(1) {
+        let Some(reply @ Message::MultipartReply(_)) = reply else {
+            bench.answer(1, xid, &Message::BarrierReply);
+            continue;
+        };
+        let mut frame = reply.encode(xid).to_vec();
+        // Type of the match of the second of three rules, which are equally long.
+        let length = (frame.len() - 16) / 3;
+        frame[16 + length + 49] = 9;
+        let outcome = bench.sync.reply(1, &frame.into(), TABLES, bench.now);
+        assert_eq!(outcome, ReplyOutcome::Nothing);
+    }
+    // The rule that was left out is taken for missing.
+    assert_eq!(bench.turn(), 2);
+    bench.handle(1);
+    assert!(bench.is_right(1, A));
+}
+
+#[test]
 fn a_turn_is_no_larger_than_the_proxy_takes() {
     let mut bench = Bench::new(1000);
     let count = 40_u32;
