@@ -361,9 +361,14 @@ impl<A: App> Instance<A> {
 
     /// Brings the wanted rules in line with the view.
     fn settle(&mut self) {
+        self.settle_as(false);
+    }
+
+    /// As `settle`. Changes that are `urgent` do not wait until the switches are read.
+    fn settle_as(&mut self, urgent: bool) {
         let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
-        self.rule_sync.note(stale, self.engine.wanted());
+        self.rule_sync.note(stale, self.engine.wanted(), urgent);
     }
 
     fn reads_switches(&self) -> bool {

@@ -29,6 +29,16 @@ enum TurnInput {
     Events(Box<Delivery>),
 }
 
+/// Whether an event says that something happened in the network. Others say what is to be compared, as does an event that is
+/// handled again.
+fn is_of_network(delivery: &Delivery) -> bool {
+    let kinds = matches!(
+        delivery.event,
+        Some(Event::PacketIn(_) | Event::FlowRemoved(_) | Event::PortStatus { .. })
+    );
+    kinds && !delivery.repeated
+}
+
 impl<A: App> Instance<A> {
     /// Whether a turn may be made now.
     pub(super) fn may_turn(&self) -> bool {
@@ -124,7 +134,7 @@ impl<A: App> Instance<A> {
             TurnInput::Events(first) => self.events(*first, &mut batch, now),
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
-        self.settle();
+        self.settle_as(!batch.deliveries.is_empty() && batch.deliveries.iter().all(is_of_network));
         let sent = self.send(batch, now, out);
         self.config.event_mark.set(Seq::ZERO);
         sent
