@@ -12,6 +12,7 @@
 //! A switch sends a packet to the controller only if its rules say so. A missing rule shows at once: packets stop.
 
 mod connection;
+mod dump;
 mod tally;
 
 use crate::sandbox::Sandbox;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use connection::Pace;
+pub use dump::SlowDump;
 pub use tally::{Load, Percentiles, Tally};
 
 /// Name of the thread of all switches.
@@ -48,6 +50,7 @@ struct Switch {
     datapath: Datapath,
     tallies: BTreeMap<u32, Tally>,
     pace: Pace,
+    dumps: dump::Dumps,
     connected: bool,
     disconnects: u64,
     /// Whether it reads nothing, and sends all the same.
@@ -62,6 +65,7 @@ impl Switch {
             datapath: Datapath::new(dpid, RuleSet::new()),
             tallies: BTreeMap::new(),
             pace: Pace::Prompt,
+            dumps: dump::Dumps::default(),
             connected: false,
             disconnects: 0,
             deaf: false,
@@ -91,9 +95,25 @@ impl Switches {
         let switch = |dpid| {
             let mut switch = Switch::new(dpid);
             change(dpid, &mut switch.datapath);
-            Arc::new(Mutex::new(switch))
+            switch
         };
-        let all: Vec<_> = (1..=count as u64).map(switch).collect();
+        Self::run(sandbox, (1..=count as u64).map(switch))
+    }
+
+    /// As [`start`](Self::start), with a switch for each of these times to report its rules.
+    pub fn start_slow(sandbox: &Sandbox, dumps: &[SlowDump]) -> Result<Self> {
+        let switch = |(dpid, dump): (u64, &SlowDump)| {
+            let mut switch = Switch::new(dpid);
+            switch.dumps.slow_down(*dump);
+            switch
+        };
+        Self::run(sandbox, (1..).zip(dumps).map(switch))
+    }
+
+    fn run(sandbox: &Sandbox, switches: impl Iterator<Item = Switch>) -> Result<Self> {
+        let all: Vec<_> = switches
+            .map(|switch| Arc::new(Mutex::new(switch)))
+            .collect();
         let (stop, stopped) = watch::channel(false);
         let shared = all.clone();
         let thread = sandbox.thread(THREAD, move || connection::run(shared, stopped))?;
@@ -147,6 +167,21 @@ impl Switches {
         if let Some(mut switch) = self.switch(dpid) {
             switch.pace = pace;
         }
+    }
+
+    /// Lets one switch take this long to report its rules from now on.
+    pub fn slow_dumps(&self, dpid: u64, dump: SlowDump) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.dumps.slow_down(dump);
+        }
+    }
+
+    /// Number of requests for its rules that a switch has got since it is slow to report them, and of those that it has not
+    /// answered.
+    pub fn dumps(&self, dpid: u64) -> (u64, usize) {
+        self.switch(dpid).map_or((0, 0), |switch| {
+            (switch.dumps.asked(), switch.dumps.pending())
+        })
     }
 
     /// Rules of one table of a switch.

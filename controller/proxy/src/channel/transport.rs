@@ -137,14 +137,14 @@ impl Transport {
         std::mem::take(&mut self.unsendable)
     }
 
-    /// Queues a message of an app under an xid of the proxy's own.
+    /// Queues a message under an xid of the channel, which is returned.
     pub(crate) fn forward(
         &mut self,
         message: &[u8],
         requester: Requester,
         expects: Expects,
         now: Instant,
-    ) {
+    ) -> u32 {
         let xid = self.xids.next(requester, expects, now);
         let kind = message.get(1).copied().map(MessageType);
         let is_barrier = kind == Some(MessageType::BARRIER_REQUEST);
@@ -157,12 +157,13 @@ impl Transport {
                         .push(UnsendableMessage::new(xid, reason, message));
                 }
             }
-            return;
+            return xid;
         }
         let start = self.buffer.len();
         self.buffer.extend_from_slice(message);
         frame::set_xid(&mut self.buffer[start..], xid);
         self.messages_out += 1;
+        xid
     }
 
     /// Answers an echo request by a copy with another type. A switch that does not read gets no answer.

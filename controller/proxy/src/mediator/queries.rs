@@ -242,6 +242,8 @@ impl Mediator {
         let Some(query) = self.queries.get_mut(&ticket) else {
             return;
         };
+        // A switch that sends part after part is not late.
+        query.until = now + QUERY;
         let mut found = None;
         let more = match v13::decode_lenient(frame) {
             Ok((_, Message::MultipartReply(MultipartReply { more, body }), skipped)) => {

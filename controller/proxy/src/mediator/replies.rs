@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session::{self, to_app};
-use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
+use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, multipart_kind, peek};
 use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
@@ -65,17 +65,27 @@ impl Mediator {
         };
         let is_error = header.kind == MessageType::ERROR;
         let sent = switch.channel.transport.sent(header.xid);
+        let (mut more, mut ends_rules) = (false, false);
         match header.kind {
             MessageType::BARRIER_REPLY => switch.channel.transport.barrier(header.xid),
             MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
-                Ok(fixed) if fixed.flags() & MORE != 0 => {}
-                Ok(_) => switch.channel.transport.answered(header.xid),
+                Ok(fixed) => {
+                    more = fixed.flags() & MORE != 0;
+                    ends_rules = !more && fixed.kind() == multipart_kind::FLOW;
+                    if !more {
+                        switch.channel.transport.answered(header.xid);
+                    }
+                }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
             _ => switch.channel.transport.answered(header.xid),
         }
+        switch.reads.answered(header.xid, more, now);
         match sent.map(|message| message.requester) {
             Some(Requester::Session { session, token }) => {
+                if ends_rules {
+                    self.tell_removals(session, conn, token);
+                }
                 self.reply_to_session(session, conn, &frame, token)
             }
             Some(Requester::Pipeline) if !is_error => {
@@ -84,6 +94,7 @@ impl Mediator {
             Some(Requester::Morphd(ticket)) => self.query_reply(ticket, conn, &frame, now, out),
             Some(Requester::Pipeline | Requester::Channel) | None => {}
         }
+        self.read_next(conn, now);
     }
 
     fn log_error(&self, conn: u32, frame: &Bytes, sent: Option<SentMessage>) {
@@ -112,7 +123,7 @@ impl Mediator {
         }
     }
 
-    fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
+    pub(super) fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
         // Token 0 wants no reply. The instance may also be gone.
         let Some(session) = self.sessions.get_mut(&id).filter(|_| token != 0) else {
             return;

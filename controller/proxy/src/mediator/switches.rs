@@ -9,8 +9,9 @@ use tracing::Level;
 
 use super::session::ChannelSnapshot;
 use super::*;
-use crate::channel::{Closing, Election, Expects, Requester};
+use crate::channel::{Closing, Election, Requester};
 use crate::dispatch::PipelineApp;
+use crate::reads::WaitingRead;
 
 /// Limit of open connections; each costs buffers before its hello.
 const CONNECTIONS: usize = 4096;
@@ -39,6 +40,7 @@ impl Mediator {
         let switch = Switch {
             channel,
             reconciliation: Reconciliation::default(),
+            reads: ReadQueue::default(),
             challenger: None,
             announced: false,
             dirty: false,
@@ -168,6 +170,7 @@ impl Mediator {
                 switch.announced = false;
                 // A pending read is abandoned: no difference could be sent.
                 switch.reconciliation = Reconciliation::default();
+                switch.reads = ReadQueue::default();
                 let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
                 let reason = "another controller is its master now".to_owned();
                 self.withdraw(conn, dpid, remote, reason, now, out);
@@ -327,17 +330,15 @@ impl Mediator {
             return;
         }
         let requests = Reconciliation::requests(switch.channel.transport.has_one_table());
-        let send = |request| {
-            switch
-                .channel
-                .transport
-                .send(request, Requester::Pipeline, Expects::Reply, now)
-        };
-        let waiting = requests.iter().map(send).collect();
-        switch.reconciliation.begin(waiting, now);
-        let deadline = switch.reconciliation.next_deadline();
-        self.arm(deadline);
-        self.mark_dirty(conn);
+        switch.reconciliation.begin(requests.len());
+        switch.reads.drop_own();
+        for request in requests {
+            switch.reads.push(WaitingRead {
+                requester: Requester::Pipeline,
+                message: request.encode(0),
+            });
+        }
+        self.read_next(conn, now);
     }
 
     fn message(

@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use morph_api::store::Seq;
+use morph_openflow::MessageType;
 
 use super::age::AgeLimit;
 use super::event::{EventKind, QueuedEvent};
@@ -203,6 +205,18 @@ impl Backlog {
     pub(crate) fn flooding(&self) -> Option<(u64, usize)> {
         let dpid = self.overload.flooding()?;
         Some((dpid, self.waiting.percent(dpid)))
+    }
+
+    /// Returns the flow-removed messages of a channel, oldest first.
+    pub(crate) fn removals(&self, channel: u32) -> impl Iterator<Item = &Bytes> {
+        let events = self.numbered.iter().chain(self.waiting.iter());
+        events.filter_map(move |event| match &event.what {
+            EventKind::Message(message) if event.channel == channel => {
+                let is_removal = message.get(1) == Some(&MessageType::FLOW_REMOVED.0);
+                is_removal.then_some(message)
+            }
+            _ => None,
+        })
     }
 
     /// Counts the events that were delivered before.

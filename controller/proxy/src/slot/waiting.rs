@@ -100,6 +100,16 @@ impl WaitingEvents {
         self.packet_ins.amount(dpid) * 100 / all
     }
 
+    /// Returns all waiting events; those of one switch in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
+        let sections = self.closed.iter().chain([&self.last]);
+        sections.flat_map(|section| {
+            let queues = section.queues.values();
+            let events = queues.flat_map(|queue| queue.events.values());
+            events.map(|(event, _)| event).chain(&section.end)
+        })
+    }
+
     /// Returns the number of waiting events.
     pub(super) fn len(&self) -> usize {
         self.len
