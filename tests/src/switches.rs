@@ -18,7 +18,7 @@ mod tally;
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
-use morph_fake_switch::Datapath;
+use morph_fake_switch::{Datapath, RequestKind};
 use morph_openflow::rule::RuleSet;
 use std::collections::BTreeMap;
 use std::fs;
@@ -166,6 +166,13 @@ impl Switches {
     pub fn set_pace(&self, dpid: u64, pace: Pace) {
         if let Some(mut switch) = self.switch(dpid) {
             switch.pace = pace;
+        }
+    }
+
+    /// Lets one switch refuse requests of these kinds from now on.
+    pub fn refuse(&self, dpid: u64, kinds: &[RequestKind]) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.datapath.refuse(kinds);
         }
     }
 

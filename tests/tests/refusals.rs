@@ -1,4 +1,5 @@
-//! Switches that refuse requests which OpenFlow demands: they are used without what these ask for.
+//! Switches that refuse requests which OpenFlow demands: they are used without what these ask for. What each of many messages is
+//! refused for is logged once.
 
 use anyhow::{Context, Result, ensure};
 use morph_fake_switch::RequestKind;
@@ -64,6 +65,38 @@ fn hosts_of_a_switch_that_refuses_requests_get_their_rules() -> Result<()> {
         "{listed:?}"
     );
     switches.check_no_disconnects()?;
+    switches.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_switch_that_refuses_each_packet_out_has_one_line_in_each_log() -> Result<()> {
+    const PACKETS: u64 = 300;
+    let mut lab = Lab::new(Shape::none())?;
+    lab.start_morpheus(&["--app", APP])?;
+    lab.morpheus()?.wait_running(APP, None)?;
+    let switches = Switches::start(lab.sandbox(), 1)?;
+    switches.wait_punting(1)?;
+    switches.refuse(1, &[RequestKind::Message(MessageType::PACKET_OUT)]);
+    switches.burst(1, 1, PACKETS, None);
+    wait_until("all packet-outs are refused", DEADLINE, || {
+        let listed = lab.morpheus()?.morphctl(&["switches"])?;
+        let errors = listed["switches"][0]["errors"].as_u64();
+        Ok((errors == Some(PACKETS)).then_some(()))
+    })?;
+    let logs = lab.logs();
+    let lines = logs.iter().flat_map(|(_, text)| text.lines());
+    let lines: Vec<&str> = lines
+        .filter(|line| line.contains("reported an error"))
+        .collect();
+    // One of the proxy, and one of the app.
+    ensure!(lines.len() == 2, "{} lines: {lines:#?}", lines.len());
+    ensure!(
+        lines
+            .iter()
+            .all(|line| line.contains("packet-out to port FLOOD")),
+        "{lines:?}"
+    );
     switches.stop()?;
     lab.finish()
 }

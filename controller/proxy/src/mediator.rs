@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use morph_api::Role;
 use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
+use morph_api::{Repeats, Role};
 use morph_openflow::rule::RuleSet;
 
 use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
@@ -219,6 +219,8 @@ pub struct Mediator {
     unclaimed: u64,
     /// Scratch space, empty between two inputs; saves an allocation for each message.
     channel_outputs: Vec<ChannelOutput>,
+    /// Log lines that repeat.
+    repeats: Repeats,
     slot_outputs: Vec<SlotOutput>,
 }
 
@@ -247,6 +249,7 @@ impl Mediator {
             wake: None,
             unclaimed: 0,
             channel_outputs: Vec::new(),
+            repeats: Repeats::default(),
             slot_outputs: Vec::new(),
         }
     }
@@ -354,6 +357,9 @@ impl Mediator {
             );
         }
         self.expire_queries(now, out);
+        for line in self.repeats.due(now) {
+            tracing::warn!("{line}");
+        }
         self.wake = self.earliest();
     }
 

@@ -155,6 +155,8 @@ fn receive(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut)
                 .entry(out.in_port)
                 .or_default()
                 .answer(&out.data, now);
+            // Nothing, unless the switch refuses it.
+            switch.datapath.answer(&frame, header, message, unsent);
             continue;
         }
         // Morpheus knows the switch now, so a loss of the connection counts.

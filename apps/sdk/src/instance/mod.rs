@@ -51,6 +51,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use morph_api::Repeats;
 use morph_api::lock::EventMark;
 use morph_api::manifest::Manifest;
 use morph_api::session::from_app;
@@ -191,6 +192,8 @@ pub struct Instance<A: App> {
     shadow_order: Option<(u32, u32)>,
     last_commit: u64,
     counters: Counters,
+    /// Log lines that repeat.
+    repeats: Repeats,
     ended: bool,
 }
 
@@ -225,6 +228,7 @@ impl<A: App> Instance<A> {
             shadow_order: None,
             last_commit: 0,
             counters: Counters::default(),
+            repeats: Repeats::default(),
             ended: false,
             config,
         }
@@ -338,6 +342,9 @@ impl<A: App> Instance<A> {
     fn advance(&mut self, now: Now, out: &mut Vec<Output>) -> Result<(), FatalError> {
         if self.ended {
             return Ok(());
+        }
+        for line in self.repeats.due(now.instant) {
+            tracing::error!("{line}");
         }
         self.continue_commits(now, out);
         self.apply_deferred()?;

@@ -52,9 +52,31 @@ pub(super) enum ReplyOutcome {
     /// Nothing to report.
     Nothing,
     /// The switch refused a rule.
-    RuleFailed(Dpid, String),
+    RuleFailed(Dpid, SwitchError),
     /// The switch refused something else.
-    Error(Dpid, String),
+    Error(Dpid, SwitchError),
+}
+
+/// Error of a switch in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SwitchError {
+    /// Error, and type of the refused message.
+    pub(super) kind: String,
+    /// Error, and the refused message as far as the switch quotes it.
+    pub(super) message: String,
+}
+
+impl From<&v13::ErrorMsg> for SwitchError {
+    fn from(error: &v13::ErrorMsg) -> Self {
+        let with = |refused: String| match refused.as_str() {
+            "" => error.to_string(),
+            refused => format!("{error} for {refused}"),
+        };
+        SwitchError {
+            kind: with(error.refused_type()),
+            message: with(error.refused_message()),
+        }
+    }
 }
 
 /// Rules of the connected switches.
@@ -190,20 +212,22 @@ impl RuleSync {
             Err(error) => {
                 switch.fail(now);
                 self.unsettled.insert(dpid);
-                return ReplyOutcome::Error(dpid, format!("a reply cannot be decoded: {error}"));
+                let kind = format!("a reply cannot be decoded: {error}");
+                let message = kind.clone();
+                return ReplyOutcome::Error(dpid, SwitchError { kind, message });
             }
         };
         match message {
             Message::Error(error) if header.xid == FLOW_MOD => {
                 switch.refuse(now);
                 self.unsettled.insert(dpid);
-                ReplyOutcome::RuleFailed(dpid, error.to_string())
+                ReplyOutcome::RuleFailed(dpid, (&error).into())
             }
             Message::Error(error) => {
                 switch.refused_request(header.xid, now);
                 self.unsettled.insert(dpid);
                 self.unlooked = true;
-                ReplyOutcome::Error(dpid, error.to_string())
+                ReplyOutcome::Error(dpid, (&error).into())
             }
             Message::MultipartReply(reply) => {
                 switch.statistics(header.xid, reply, tables, now);

@@ -25,7 +25,7 @@ impl Mediator {
         if header.kind == MessageType::ERROR {
             let sent = self.switches.get(&conn);
             let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
-            self.log_error(conn, &frame, sent);
+            self.log_error(conn, &frame, sent, now);
         }
         self.answer(conn, header, frame, now, out);
     }
@@ -46,7 +46,10 @@ impl Mediator {
                 let sent = self.switches.get(&conn);
                 let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
                 let requester = self.requester_name(sent);
-                tracing::warn!(%dpid, %requester, "message not sent: {}", message.reason);
+                let kind = format!("switch {dpid}: message not sent: {}", message.reason);
+                if self.repeats.note(&kind, now) {
+                    tracing::warn!(%dpid, %requester, "message not sent: {}", message.reason);
+                }
                 self.answer(conn, header, message.error, now, out);
             }
         }
@@ -97,17 +100,26 @@ impl Mediator {
         self.read_next(conn, now);
     }
 
-    fn log_error(&self, conn: u32, frame: &Bytes, sent: Option<SentMessage>) {
+    /// Logs the first error of a kind in full.
+    fn log_error(&mut self, conn: u32, frame: &Bytes, sent: Option<SentMessage>, now: Instant) {
         let Some(switch) = self.switches.get(&conn) else {
             return;
         };
-        let error = match v13::decode(frame) {
-            Ok((_, Message::Error(error))) => error.to_string(),
-            Ok(_) => String::new(),
-            Err(error) => error.to_string(),
+        let dpid = Dpid(switch.channel.dpid());
+        let (error, refused, message) = match v13::decode(frame) {
+            Ok((_, Message::Error(error))) => (
+                error.to_string(),
+                error.refused_type(),
+                error.refused_message(),
+            ),
+            Ok(_) => return,
+            Err(error) => (error.to_string(), String::new(), String::new()),
         };
         let requester = self.requester_name(sent);
-        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %requester, "the switch reported an error: {error}");
+        let kind = format!("switch {dpid}: error {error} for {refused} of {requester}");
+        if self.repeats.note(&kind, now) {
+            tracing::warn!(%dpid, %requester, refused = %message, "the switch reported an error: {error}");
+        }
     }
 
     fn requester_name(&self, sent: Option<SentMessage>) -> String {
@@ -167,11 +179,15 @@ impl Mediator {
                 .transport
                 .send(&message, Requester::Pipeline, Expects::Nothing, now);
         }
-        tracing::info!(
-            dpid = %Dpid(switch.channel.dpid()),
-            added = counts.added, changed = counts.changed, removed = counts.removed, unchanged = counts.unchanged,
-            "table 0 and the exit tables are up to date"
-        );
+        let dpid = Dpid(switch.channel.dpid());
+        let kind = format!("switch {dpid}: table 0 and the exit tables are up to date");
+        if self.repeats.note(&kind, now) || counts.added + counts.changed + counts.removed > 0 {
+            tracing::info!(
+                %dpid,
+                added = counts.added, changed = counts.changed, removed = counts.removed, unchanged = counts.unchanged,
+                "table 0 and the exit tables are up to date"
+            );
+        }
         self.mark_dirty(conn);
     }
 }

@@ -1,5 +1,7 @@
 //! Channels in the mediator: admission, routing of messages, and reconciliation of the pipeline.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::Bytes;
 use morph_api::session::{self, to_app};
 use morph_api::supervisor::{SwitchChange, observation};
@@ -26,9 +28,8 @@ impl Mediator {
     ) {
         self.last_conn = self.last_conn.max(conn);
         if self.switches.len() >= CONNECTIONS {
-            tracing::error!(%remote, "connection refused: {CONNECTIONS} are open already");
-            out.push(Output::Disconnect { conn });
-            return;
+            let why = format!("{CONNECTIONS} are open already");
+            return self.refuse_connection(conn, &remote, &why, now, out);
         }
         tracing::debug!(conn, %remote, "connection");
         let election = Election {
@@ -47,6 +48,22 @@ impl Mediator {
         };
         self.switches.insert(conn, switch);
         self.mark_dirty(conn);
+    }
+
+    /// Closes a connection that is one too many.
+    fn refuse_connection(
+        &mut self,
+        conn: u32,
+        remote: &str,
+        why: &str,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let kind = format!("connection refused: {why}");
+        if self.repeats.note(&kind, now) {
+            tracing::error!(%remote, "{kind}");
+        }
+        out.push(Output::Disconnect { conn });
     }
 
     /// Marks a channel for the next flush.
@@ -130,7 +147,14 @@ impl Mediator {
         }
         out.push(Output::Disconnect { conn });
         let (dpid, remote) = (switch.channel.dpid(), &switch.channel.remote);
-        log(closing.level, remote, dpid, &closing.reason);
+        let who = match dpid {
+            0 => address(remote).map_or_else(|| remote.clone(), |ip| ip.to_string()),
+            dpid => format!("switch {}", Dpid(dpid)),
+        };
+        let kind = format!("{who}: closed: {}", closing.reason);
+        if closing.level > Level::INFO || self.repeats.note(&kind, now) {
+            log(closing.level, remote, dpid, &closing.reason);
+        }
         for other in self.switches.values_mut() {
             other.challenger.take_if(|challenger| *challenger == conn);
         }
@@ -189,10 +213,13 @@ impl Mediator {
         switch.announced = true;
         let report = switch.channel.report(0, now);
         let (dpid, remote) = (report.dpid, report.remote);
-        tracing::info!(
-            dpid = %Dpid(dpid), %remote, channel = conn, tables = report.tables, ports = report.ports,
-            "switch connected: {} {}", report.manufacturer, report.software
-        );
+        let kind = format!("switch {}: connected", Dpid(dpid));
+        if self.repeats.note(&kind, now) {
+            tracing::info!(
+                dpid = %Dpid(dpid), %remote, channel = conn, tables = report.tables, ports = report.ports,
+                "switch connected: {} {}", report.manufacturer, report.software
+            );
+        }
         self.observe(out, || {
             observation::What::Switch(SwitchChange {
                 dpid,
@@ -412,6 +439,11 @@ impl Mediator {
         let reason = format!("malformed {}: {error}", header.kind);
         self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
     }
+}
+
+/// Returns the address of a peer without its port.
+fn address(remote: &str) -> Option<IpAddr> {
+    remote.parse().ok().map(|peer: SocketAddr| peer.ip())
 }
 
 fn log(level: Level, remote: &str, dpid: u64, reason: &str) {
