@@ -7,6 +7,10 @@ impl Channel {
         self.state == ChannelState::Ready
     }
 
+    pub(crate) fn awaits_hello(&self) -> bool {
+        self.state == ChannelState::Hello
+    }
+
     /// Returns the datapath id; 0 while it is unknown.
     pub(crate) fn dpid(&self) -> u64 {
         self.description.dpid()

@@ -17,6 +17,9 @@ use crate::reads::WaitingRead;
 
 /// Limit of open connections; each costs buffers before its hello.
 const CONNECTIONS: usize = 4096;
+/// Limit of the connections of one peer that have sent no hello: a switch sends it at once. Without the limit, a single peer that
+/// says nothing keeps all others out. Those of this machine are not limited.
+const WITHOUT_HELLO: usize = 256;
 
 impl Mediator {
     pub(super) fn connected(
@@ -29,6 +32,13 @@ impl Mediator {
         self.last_conn = self.last_conn.max(conn);
         if self.switches.len() >= CONNECTIONS {
             let why = format!("{CONNECTIONS} are open already");
+            return self.refuse_connection(conn, &remote, &why, now, out);
+        }
+        let peer = address(&remote).filter(|ip| !ip.is_loopback());
+        if let Some(peer) = peer
+            && self.without_hello(peer) >= WITHOUT_HELLO
+        {
+            let why = format!("{WITHOUT_HELLO} of {peer} have sent no hello");
             return self.refuse_connection(conn, &remote, &why, now, out);
         }
         tracing::debug!(conn, %remote, "connection");
@@ -48,6 +58,15 @@ impl Mediator {
         };
         self.switches.insert(conn, switch);
         self.mark_dirty(conn);
+    }
+
+    /// Counts the connections of a peer that have sent no hello.
+    fn without_hello(&self, peer: IpAddr) -> usize {
+        let channels = self.switches.values().map(|switch| &switch.channel);
+        let waiting = channels.filter(|channel| channel.awaits_hello());
+        waiting
+            .filter(|channel| address(&channel.remote) == Some(peer))
+            .count()
     }
 
     /// Closes a connection that is one too many.

@@ -875,3 +875,29 @@ fn ports_of_a_switch_that_apps_do_not_see_are_told_by_its_next_switch_up() {
         [5, 6]
     );
 }
+
+#[test]
+fn connections_without_a_hello_are_bounded_for_each_peer_but_this_machine() {
+    let mut bench = Bench::new(1 << 20);
+    let mut conn = 0;
+    let mut connect = |bench: &mut Bench, remote: &str, count: u32| {
+        let before = bench.others.len();
+        for port in 0..count {
+            conn += 1;
+            let remote = format!("{remote}:{}", 1000 + port);
+            bench.put(Input::Connected { conn, remote });
+        }
+        bench.others.len() - before
+    };
+    assert_eq!(connect(&mut bench, "10.0.0.9", 256), 0);
+    assert_eq!(connect(&mut bench, "10.0.0.9", 100), 100);
+    assert_eq!(connect(&mut bench, "10.0.0.8", 1), 0, "another peer");
+    assert_eq!(connect(&mut bench, "127.0.0.1", 400), 0);
+    assert_eq!(connect(&mut bench, "[::1]", 400), 0);
+    // One says hello, which makes room for another one.
+    bench.frame(1, Message::Hello(Hello::V13));
+    assert_eq!(connect(&mut bench, "10.0.0.9", 2), 1);
+    // The others are closed after 10 s.
+    bench.later(10 * SECOND);
+    assert_eq!(connect(&mut bench, "10.0.0.9", 200), 0);
+}
