@@ -134,7 +134,13 @@ pub(crate) struct Channel {
     probed: bool,
     challenged: Option<Instant>,
     early: Vec<(Header, Bytes)>,
-    messages_in: u64,
+    received: Received,
+}
+
+/// Figures about what the switch has sent.
+#[derive(Debug, Clone, Default)]
+struct Received {
+    messages: u64,
     errors: u64,
     /// The log says that rules of the switch cannot be decoded.
     skipped_logged: bool,
@@ -155,9 +161,7 @@ impl Channel {
             probed: false,
             challenged: None,
             early: Vec::new(),
-            messages_in: 0,
-            errors: 0,
-            skipped_logged: false,
+            received: Received::default(),
         };
         let hello = Message::Hello(Hello {
             versions: Some(hello::OURS),
@@ -302,7 +306,7 @@ impl Channel {
     fn frame(&mut self, frame: Bytes, now: Instant, out: &mut Vec<ChannelOutput>) {
         self.heard = now;
         self.probed = false;
-        self.messages_in += 1;
+        self.received.messages += 1;
         if self.challenged.take().is_some() {
             out.push(ChannelOutput::Alive);
         }
@@ -383,12 +387,12 @@ impl Channel {
                     if self.role_error(header.xid, &error, now) {
                         return;
                     }
-                    self.errors += 1;
+                    self.received.errors += 1;
                     if self.request_refused(header.xid, &error) {
                         return;
                     }
                 } else {
-                    self.errors += 1;
+                    self.received.errors += 1;
                 }
             }
             MessageType::ROLE_REPLY => {
@@ -413,7 +417,7 @@ impl Channel {
     /// Notes rules that were left out of a reply because they cannot be decoded. The first one is logged.
     pub(crate) fn note_skipped(&mut self, skipped: &[SkippedRule]) {
         if let Some(SkippedRule { table_id, error }) = skipped.first()
-            && !std::mem::replace(&mut self.skipped_logged, true)
+            && !std::mem::replace(&mut self.received.skipped_logged, true)
         {
             let dpid = self.display_dpid();
             tracing::warn!(%dpid, table = table_id, "the switch reports a rule that cannot be decoded; it is left out, as are further ones: {error}");
@@ -457,7 +461,7 @@ impl Channel {
         if !is_barrier || !refusals::is_refusal(&error) {
             return false;
         }
-        self.errors += 1;
+        self.received.errors += 1;
         self.transport.barriers.refuse();
         let dpid = self.display_dpid();
         self.refusals.refused(Refusable::Barrier, dpid, &error);

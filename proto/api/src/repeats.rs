@@ -9,7 +9,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Most kinds that are told apart. What is beyond is counted together: kinds may come from strangers.
 const KINDS: usize = 1000;
 /// Name of the kinds beyond the limit.
-const OTHERS: &str = "what is like these";
+const OTHERS: &str = "lines of other kinds";
 
 #[derive(Debug, Clone, Copy)]
 struct Kind {
@@ -18,7 +18,7 @@ struct Kind {
     count: u64,
 }
 
-/// Lines of a log, by kind. A kind is a text that says of whom and what the line is; it begins a count's line.
+/// Lines of a log, by kind. A kind is a text that says of whom and what the line is; it ends the line with its count.
 #[derive(Clone, Default)]
 pub struct Repeats {
     kinds: BTreeMap<String, Kind>,
@@ -58,7 +58,7 @@ impl Repeats {
             let repeated = std::mem::take(count);
             *until = now + MINUTE;
             if repeated > 0 {
-                lines.push(format!("{kind}: {repeated} more in the last minute"));
+                lines.push(format!("{repeated} more in the last minute: {kind}"));
             }
             repeated > 0
         });
@@ -84,10 +84,10 @@ mod tests {
         assert!(repeats.note("b", now), "another kind");
         assert!(repeats.due(now).is_empty());
         now += 29 * SECOND;
-        assert_eq!(repeats.due(now), ["a: 3100 more in the last minute"]);
+        assert_eq!(repeats.due(now), ["3100 more in the last minute: a"]);
         assert!(!repeats.note("a", now));
         now += MINUTE;
-        assert_eq!(repeats.due(now), ["a: 1 more in the last minute"]);
+        assert_eq!(repeats.due(now), ["1 more in the last minute: a"]);
         assert!(repeats.due(now + MINUTE).is_empty());
         assert!(repeats.kinds.is_empty());
         assert!(repeats.note("a", now), "it begins anew");
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(written.count(), KINDS);
         assert_eq!(repeats.kinds.len(), KINDS + 1);
         let lines = repeats.due(now + MINUTE);
-        assert_eq!(lines, [format!("{OTHERS}: 29000 more in the last minute")]);
+        assert_eq!(lines, [format!("29000 more in the last minute: {OTHERS}")]);
         assert!(repeats.note("new", now + MINUTE + SECOND));
     }
 }

@@ -123,7 +123,7 @@ impl Channel {
             Ok((_, Message::PortStatus(status))) => self.description.change_port(status),
             Ok((_, Message::Error(error))) if self.role_error(header.xid, &error, now) => {}
             Ok((_, Message::Error(error))) => {
-                self.errors += 1;
+                self.received.errors += 1;
                 answered = true;
                 if !self.request_refused(header.xid, &error) {
                     tracing::warn!(remote = %self.remote, "the switch reported an error during the handshake: {error}");

@@ -59,9 +59,9 @@ impl Channel {
             description: self.description.text(|desc| &desc.dp_desc),
             connected_ms: connected.as_millis() as u64,
             disconnects,
-            messages_in: self.messages_in,
+            messages_in: self.received.messages,
             messages_out: self.transport.messages_out,
-            errors: self.errors,
+            errors: self.received.errors,
             role: self.roles.name(),
             refuses: self.refusals.names(),
         }

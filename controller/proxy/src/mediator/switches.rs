@@ -166,11 +166,12 @@ impl Mediator {
         }
         out.push(Output::Disconnect { conn });
         let (dpid, remote) = (switch.channel.dpid(), &switch.channel.remote);
-        let who = match dpid {
-            0 => address(remote).map_or_else(|| remote.clone(), |ip| ip.to_string()),
-            dpid => format!("switch {}", Dpid(dpid)),
-        };
-        let kind = format!("{who}: closed: {}", closing.reason);
+        // In the form of the line itself, for any port of the peer: `morphctl doctor` reads both.
+        let peer = remote
+            .rsplit_once(':')
+            .map_or(remote.as_str(), |(ip, _)| ip);
+        let id = display(dpid);
+        let kind = format!("closed: {} remote={peer}:* dpid={id}", closing.reason);
         if closing.level > Level::INFO || self.repeats.note(&kind, now) {
             log(closing.level, remote, dpid, &closing.reason);
         }
@@ -465,12 +466,16 @@ fn address(remote: &str) -> Option<IpAddr> {
     remote.parse().ok().map(|peer: SocketAddr| peer.ip())
 }
 
+/// Shows a datapath id; nothing while it is unknown.
+fn display(dpid: u64) -> String {
+    match dpid {
+        0 => String::new(),
+        dpid => Dpid(dpid).to_string(),
+    }
+}
+
 fn log(level: Level, remote: &str, dpid: u64, reason: &str) {
-    let dpid = if dpid == 0 {
-        String::new()
-    } else {
-        Dpid(dpid).to_string()
-    };
+    let dpid = display(dpid);
     match level {
         Level::ERROR => tracing::error!(%remote, %dpid, "closed: {reason}"),
         Level::WARN => tracing::warn!(%remote, %dpid, "closed: {reason}"),

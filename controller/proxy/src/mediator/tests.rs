@@ -677,7 +677,6 @@ fn an_unanswered_read_of_the_pipeline_is_started_again() {
     let now = bench.now;
     bench.answers_reads = false;
     bench.mediator.reconcile(1, now);
-    bench.later(0 * SECOND);
     bench.packet_in(1);
     assert_eq!(bench.reads.len(), 1, "one at a time");
     bench.answers_reads = true;

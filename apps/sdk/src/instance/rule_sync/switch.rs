@@ -94,7 +94,7 @@ impl SwitchRules {
     /// Forgets what is known: others may have written to the switch.
     pub(super) fn mark_unread(&mut self) {
         self.state = ReadState::Unread { not_before: None };
-        self.writer = Box::new(RuleWriter::new(self.limit));
+        *self.writer = RuleWriter::new(self.limit);
         self.failures = 0;
         self.refused = None;
     }
