@@ -51,5 +51,5 @@ pub use results::{long, result, result_row};
 pub use rules::{Rules, touched};
 pub use sandbox::Sandbox;
 pub use shape::{Links, Shape};
-pub use switches::{Load, Pace, Percentiles, Switches, Tally};
+pub use switches::{Load, Pace, Percentiles, SlowDump, Switches, Tally};
 pub use wait::{pause, wait_until};

@@ -12,12 +12,13 @@
 //! A switch sends a packet to the controller only if its rules say so. A missing rule shows at once: packets stop.
 
 mod connection;
+mod dump;
 mod tally;
 
 use crate::sandbox::Sandbox;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
-use morph_fake_switch::Datapath;
+use morph_fake_switch::{Datapath, RequestKind};
 use morph_openflow::rule::RuleSet;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use connection::Pace;
+pub use dump::SlowDump;
 pub use tally::{Load, Percentiles, Tally};
 
 /// Name of the thread of all switches.
@@ -48,6 +50,7 @@ struct Switch {
     datapath: Datapath,
     tallies: BTreeMap<u32, Tally>,
     pace: Pace,
+    dumps: dump::Dumps,
     connected: bool,
     disconnects: u64,
 }
@@ -58,6 +61,7 @@ impl Switch {
             datapath: Datapath::new(dpid, RuleSet::new()),
             tallies: BTreeMap::new(),
             pace: Pace::Prompt,
+            dumps: dump::Dumps::default(),
             connected: false,
             disconnects: 0,
         }
@@ -73,8 +77,36 @@ fn lock(switch: &Mutex<Switch>) -> MutexGuard<'_, Switch> {
 impl Switches {
     /// Starts `count` switches, which connect to Morpheus and connect again when cut off.
     pub fn start(sandbox: &Sandbox, count: usize) -> Result<Self> {
-        let all: Vec<_> = (1..=count as u64)
-            .map(|dpid| Arc::new(Mutex::new(Switch::new(dpid))))
+        Self::start_with(sandbox, count, |_, _| {})
+    }
+
+    /// As [`start`](Self::start), with switches that are changed before they connect.
+    pub fn start_with(
+        sandbox: &Sandbox,
+        count: usize,
+        change: impl Fn(u64, &mut Datapath),
+    ) -> Result<Self> {
+        let switch = |dpid| {
+            let mut switch = Switch::new(dpid);
+            change(dpid, &mut switch.datapath);
+            switch
+        };
+        Self::run(sandbox, (1..=count as u64).map(switch))
+    }
+
+    /// As [`start`](Self::start), with a switch for each of these times to report its rules.
+    pub fn start_slow(sandbox: &Sandbox, dumps: &[SlowDump]) -> Result<Self> {
+        let switch = |(dpid, dump): (u64, &SlowDump)| {
+            let mut switch = Switch::new(dpid);
+            switch.dumps.slow_down(*dump);
+            switch
+        };
+        Self::run(sandbox, (1..).zip(dumps).map(switch))
+    }
+
+    fn run(sandbox: &Sandbox, switches: impl Iterator<Item = Switch>) -> Result<Self> {
+        let all: Vec<_> = switches
+            .map(|switch| Arc::new(Mutex::new(switch)))
             .collect();
         let (stop, stopped) = watch::channel(false);
         let shared = all.clone();
@@ -129,6 +161,28 @@ impl Switches {
         if let Some(mut switch) = self.switch(dpid) {
             switch.pace = pace;
         }
+    }
+
+    /// Lets one switch refuse requests of these kinds from now on.
+    pub fn refuse(&self, dpid: u64, kinds: &[RequestKind]) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.datapath.refuse(kinds);
+        }
+    }
+
+    /// Lets one switch take this long to report its rules from now on.
+    pub fn slow_dumps(&self, dpid: u64, dump: SlowDump) {
+        if let Some(mut switch) = self.switch(dpid) {
+            switch.dumps.slow_down(dump);
+        }
+    }
+
+    /// Number of requests for its rules that a switch has got since it is slow to report them, and of those that it has not
+    /// answered.
+    pub fn dumps(&self, dpid: u64) -> (u64, usize) {
+        self.switch(dpid).map_or((0, 0), |switch| {
+            (switch.dumps.asked(), switch.dumps.pending())
+        })
     }
 
     /// Rules of one table of a switch.

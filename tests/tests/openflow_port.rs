@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use morph_tests::{Lab, Peer, Shape, wait_until};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::time::Duration;
 
 /// Longest time until a silent connection is closed.
@@ -73,4 +74,37 @@ fn a_second_switch_with_a_known_datapath_id_is_refused() -> Result<()> {
         peer.introduce(1, TIMEOUT)?;
         peer.wait_closed(TIMEOUT)
     })
+}
+
+#[test]
+fn the_proxy_raises_its_limit_of_open_files() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(1024);
+    // Inherited by morphd, and by what it starts.
+    setrlimit(Resource::Nofile, limit)?;
+    let mut lab = Lab::new(Shape::none())?;
+    lab.start_morpheus(&[])?;
+    let limits = wait_until("the proxy listens", Duration::from_secs(20), || {
+        let Ok(proxy) = lab.process("morph-proxy") else {
+            return Ok(None);
+        };
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.pid))?;
+        Ok(logs(&lab)
+            .contains("listening for switches")
+            .then_some(limits))
+    })?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<&str> = line
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(3)
+        .take(2)
+        .collect();
+    ensure!(
+        numbers.len() == 2 && numbers[0] == numbers[1] && numbers[0] != "1024",
+        "{limits}"
+    );
+    lab.finish()
 }

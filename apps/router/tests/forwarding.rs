@@ -311,7 +311,7 @@ fn a_packet_of_which_only_the_beginning_came_leaves_the_switch_that_keeps_it() {
 #[test]
 fn a_switch_that_is_away_is_sent_nothing() {
     let mut bench = on_a_line::<V1>();
-    bench.event(morph_sdk::Event::SwitchDown(Dpid(3)));
+    bench.event(Event::SwitchDown(Dpid(3)));
     connected(&mut bench, Dpid(3), false);
     let to_all = bench.packet_in(Dpid(1), 50, frame(MacAddr::BROADCAST, mac(1)));
     assert_eq!(outputs(&to_all), BTreeSet::from([end(2, 50)]));

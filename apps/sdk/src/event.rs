@@ -242,10 +242,21 @@ impl FlowRemoved {
 
     /// Key of a rule that the switch removed by itself, because its idle or hard timeout had passed.
     pub(crate) fn expired_key(&self) -> Option<RuleKey> {
-        use v13::flow_removed::reason::{HARD_TIMEOUT, IDLE_TIMEOUT};
-        matches!(self.reason, IDLE_TIMEOUT | HARD_TIMEOUT)
-            .then(|| RuleKey::new(self.table, self.priority, &self.matching))
+        is_timeout(self.reason).then(|| RuleKey::new(self.table, self.priority, &self.matching))
     }
+}
+
+/// Key of the rule in a message of the switch, if the switch removed it by itself.
+pub(crate) fn expired_key(removed: &v13::FlowRemoved) -> Option<RuleKey> {
+    let v13::FlowRemoved {
+        table_id, priority, ..
+    } = *removed;
+    is_timeout(removed.reason).then(|| RuleKey::new(table_id, priority, &removed.match_))
+}
+
+fn is_timeout(reason: u8) -> bool {
+    use v13::flow_removed::reason::{HARD_TIMEOUT, IDLE_TIMEOUT};
+    matches!(reason, IDLE_TIMEOUT | HARD_TIMEOUT)
 }
 
 impl Event {

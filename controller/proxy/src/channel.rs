@@ -11,9 +11,11 @@
 //! Bytes to write are collected in one buffer.
 //! Messages here are OpenFlow 1.3: a channel that speaks 1.0 has a `V10Adapter`.
 
+mod barriers;
 mod description;
 mod handshake;
 mod hello;
+mod refusals;
 mod report;
 mod role;
 #[cfg(test)]
@@ -27,11 +29,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use morph_api::{session, supervisor};
 use morph_openflow::v13::{self, ErrorMsg, Hello, Message, MultipartRequest, SwitchConfig};
-use morph_openflow::{Dpid, Header, MessageType, v10};
+use morph_openflow::{Dpid, Header, MessageType, SkippedRule, v10};
 use tracing::Level;
 
 use crate::wire::NotOpenFlow;
 use description::Description;
+use refusals::{Refusable, Refusals};
 pub(crate) use role::Election;
 use role::Roles;
 use transport::Transport;
@@ -124,14 +127,23 @@ pub(crate) struct Channel {
     pub(crate) transport: Transport,
     roles: Roles,
     description: Description,
+    refusals: Refusals,
     connected: Instant,
     heard: Instant,
     /// An echo request was sent since the last message.
     probed: bool,
     challenged: Option<Instant>,
     early: Vec<(Header, Bytes)>,
-    messages_in: u64,
+    received: Received,
+}
+
+/// Figures about what the switch has sent.
+#[derive(Debug, Clone, Default)]
+struct Received {
+    messages: u64,
     errors: u64,
+    /// The log says that rules of the switch cannot be decoded.
+    skipped_logged: bool,
 }
 
 impl Channel {
@@ -143,13 +155,13 @@ impl Channel {
             transport: Transport::default(),
             roles: Roles::new(election),
             description: Description::default(),
+            refusals: Refusals::default(),
             connected: now,
             heard: now,
             probed: false,
             challenged: None,
             early: Vec::new(),
-            messages_in: 0,
-            errors: 0,
+            received: Received::default(),
         };
         let hello = Message::Hello(Hello {
             versions: Some(hello::OURS),
@@ -294,7 +306,7 @@ impl Channel {
     fn frame(&mut self, frame: Bytes, now: Instant, out: &mut Vec<ChannelOutput>) {
         self.heard = now;
         self.probed = false;
-        self.messages_in += 1;
+        self.received.messages += 1;
         if self.challenged.take().is_some() {
             out.push(ChannelOutput::Alive);
         }
@@ -315,11 +327,16 @@ impl Channel {
         }
         match header.kind {
             MessageType::ECHO_REQUEST => self.transport.echo(&frame),
+            MessageType::ECHO_REPLY if self.transport.barriers.answered(header.xid) => {
+                let (header, reply) = barriers::reply(header.xid);
+                self.classify(header, reply, now, out);
+            }
             MessageType::ECHO_REPLY => self.transport.answered(header.xid),
             MessageType::HELLO => {}
             _ => match self.transport.translate(&frame) {
                 None => self.classify(header, frame, now, out),
-                Some(Ok(frames)) => {
+                Some(Ok((frames, skipped))) => {
+                    self.note_skipped(&skipped);
                     for frame in frames {
                         if let Ok(header) = Header::read(&frame) {
                             self.classify(header, frame, now, out);
@@ -341,6 +358,12 @@ impl Channel {
         now: Instant,
         out: &mut Vec<ChannelOutput>,
     ) {
+        let is_barrier =
+            header.kind == MessageType::ERROR && self.barrier_refused(header.xid, &frame);
+        let (header, frame) = match is_barrier {
+            true => barriers::reply(header.xid),
+            false => (header, frame),
+        };
         match self.state {
             ChannelState::Ready => self.message(header, frame, now, out),
             ChannelState::Features => self.features(header, &frame, out),
@@ -360,12 +383,17 @@ impl Channel {
     ) {
         match header.kind {
             MessageType::ERROR => {
-                if let Ok((_, Message::Error(error))) = v13::decode(&frame)
-                    && self.role_error(header.xid, &error, now)
-                {
-                    return;
+                if let Ok((_, Message::Error(error))) = v13::decode(&frame) {
+                    if self.role_error(header.xid, &error, now) {
+                        return;
+                    }
+                    self.received.errors += 1;
+                    if self.request_refused(header.xid, &error) {
+                        return;
+                    }
+                } else {
+                    self.received.errors += 1;
                 }
-                self.errors += 1;
             }
             MessageType::ROLE_REPLY => {
                 return match v13::decode(&frame) {
@@ -386,6 +414,16 @@ impl Channel {
         out.push(ChannelOutput::Message(header, frame));
     }
 
+    /// Notes rules that were left out of a reply because they cannot be decoded. The first one is logged.
+    pub(crate) fn note_skipped(&mut self, skipped: &[SkippedRule]) {
+        if let Some(SkippedRule { table_id, error }) = skipped.first()
+            && !std::mem::replace(&mut self.received.skipped_logged, true)
+        {
+            let dpid = self.display_dpid();
+            tracing::warn!(%dpid, table = table_id, "the switch reports a rule that cannot be decoded; it is left out, as are further ones: {error}");
+        }
+    }
+
     fn role_reply(
         &mut self,
         xid: u32,
@@ -403,6 +441,43 @@ impl Channel {
     /// Returns whether an error answers a role request, and so concerns nobody else.
     fn role_error(&mut self, xid: u32, error: &ErrorMsg, now: Instant) -> bool {
         let dpid = self.display_dpid();
-        self.roles.error(xid, error, dpid, &mut self.transport, now)
+        let is_role = self.roles.error(xid, error, dpid, &mut self.transport, now);
+        if is_role && refusals::is_refusal(error) {
+            self.refusals.note(Refusable::Role);
+        }
+        is_role
+    }
+
+    /// Returns whether an error answers a barrier request, which the switch does not know, or its stand-in.
+    fn barrier_refused(&mut self, xid: u32, frame: &Bytes) -> bool {
+        if self.transport.barriers.answered(xid) {
+            return true;
+        }
+        let Ok((_, Message::Error(error))) = v13::decode(frame) else {
+            return false;
+        };
+        let is_barrier = self.refusals.request(xid) == Some(Refusable::Barrier)
+            || barriers::quotes_barrier(&error);
+        if !is_barrier || !refusals::is_refusal(&error) {
+            return false;
+        }
+        self.received.errors += 1;
+        self.transport.barriers.refuse();
+        let dpid = self.display_dpid();
+        self.refusals.refused(Refusable::Barrier, dpid, &error);
+        true
+    }
+
+    /// Returns whether an error answers a request of the channel itself, and so concerns nobody else.
+    fn request_refused(&mut self, xid: u32, error: &ErrorMsg) -> bool {
+        let sent = self.transport.sent(xid);
+        if !sent.is_some_and(|sent| sent.requester == Requester::Channel) {
+            return false;
+        }
+        self.transport.answered(xid);
+        // After the handshake, the channel sends echo requests only.
+        let what = self.refusals.request(xid).unwrap_or(Refusable::Echo);
+        self.refusals.refused(what, self.display_dpid(), error);
+        true
     }
 }

@@ -11,6 +11,7 @@ mod driver;
 mod group;
 mod mediator;
 mod pipeline;
+mod reads;
 mod slot;
 mod wire;
 

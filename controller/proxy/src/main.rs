@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use morph_api::Role;
 use morph_proxy::{Options, Proxy};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Mediator between switches and app instances: ends the OpenFlow channels, and holds and replays events while an app
@@ -33,12 +34,22 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     morph_api::log::to_stderr();
+    raise_file_limit();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Raises the limit of open files to the allowed maximum: each switch and each instance takes one.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -14,6 +14,7 @@ mod control;
 mod observe;
 mod quarantine;
 mod queries;
+mod reading;
 mod replies;
 mod session;
 mod sessions;
@@ -26,15 +27,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use morph_api::Role;
 use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
+use morph_api::{Repeats, Role};
 use morph_openflow::rule::RuleSet;
 
 use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
 use crate::dispatch::Apps;
 use crate::group::Group;
 use crate::pipeline::Reconciliation;
+use crate::reads::ReadQueue;
 use crate::slot::{
     EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
 };
@@ -179,6 +181,7 @@ pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 struct Switch {
     channel: Channel,
     reconciliation: Reconciliation,
+    reads: ReadQueue,
     /// Connection that claims the same datapath id and waits for the end of the challenge.
     challenger: Option<u32>,
     /// Apps have been told of this switch.
@@ -216,6 +219,8 @@ pub struct Mediator {
     unclaimed: u64,
     /// Scratch space, empty between two inputs; saves an allocation for each message.
     channel_outputs: Vec<ChannelOutput>,
+    /// Log lines that repeat.
+    repeats: Repeats,
     slot_outputs: Vec<SlotOutput>,
 }
 
@@ -244,6 +249,7 @@ impl Mediator {
             wake: None,
             unclaimed: 0,
             channel_outputs: Vec::new(),
+            repeats: Repeats::default(),
             slot_outputs: Vec::new(),
         }
     }
@@ -332,15 +338,10 @@ impl Mediator {
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
             self.feed_channel(conn, ChannelInput::Timer, now, out);
         }
-        let late = |(conn, switch): (&u32, &Switch)| {
-            due(switch.reconciliation.next_deadline()).then_some(*conn)
-        };
+        let late =
+            |(conn, switch): (&u32, &Switch)| due(switch.reads.next_deadline()).then_some(*conn);
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
-            tracing::warn!(
-                conn,
-                "the switch did not report table 0 and the exit tables within 10 s; reading them again"
-            );
-            self.reconcile(conn, now);
+            self.read_missing(conn, now);
         }
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
             self.feed_slot(app, SlotInput::Timer, now, out);
@@ -356,6 +357,9 @@ impl Mediator {
             );
         }
         self.expire_queries(now, out);
+        for line in self.repeats.due(now) {
+            tracing::warn!("{line}");
+        }
         self.wake = self.earliest();
     }
 
@@ -367,7 +371,7 @@ impl Mediator {
         let reads = self
             .switches
             .values()
-            .filter_map(|s| s.reconciliation.next_deadline());
+            .filter_map(|s| s.reads.next_deadline());
         let slots = self.slots.values().filter_map(Slot::next_deadline);
         let sessions = self.sessions.values().filter_map(Session::next_deadline);
         let queries = self.queries.values().map(PendingQuery::deadline);

@@ -3,7 +3,7 @@
 //! ```text
 //!   Unread --begin--> Reading --both replies complete--> InStep
 //!                        ^                                  |
-//!                        +--------- begin, no answer -------+
+//!                        +-------- begin, no answer --------+
 //! ```
 //!
 //! 1. Read all rules of app 0, and all of Morpheus's rules in table 0 (the one for LLDP has topology's id).
@@ -14,8 +14,6 @@
 //!
 //! A switch that speaks OpenFlow 1.0 has one table, which belongs to one app. There nothing is wanted, and Morpheus's rules
 //! of other apps are deleted, because nothing else would bypass them.
-
-use std::time::{Duration, Instant};
 
 use morph_api::cookie::Cookie;
 use morph_openflow::rule::{self, RuleBody, RuleKey, RuleSet};
@@ -35,8 +33,6 @@ const LLDP: u16 = 0x88cc;
 const LLDP_PRIORITY: u16 = 0xffff;
 /// Name of the app that receives LLDP packets.
 const TOPOLOGY: &str = "topology";
-/// Time limit of a read; afterwards it is started again.
-const READ: Duration = Duration::from_secs(10);
 
 /// Computes the rules of table 0 and the exit tables for these apps.
 pub(crate) fn wanted(apps: &Apps) -> RuleSet {
@@ -101,11 +97,13 @@ pub(crate) struct DifferenceCounts {
 pub(crate) enum Reconciliation {
     #[default]
     Unread,
-    /// Requests are sent, and not all replies are complete.
+    /// Not all replies are complete.
     Reading {
+        /// Number of requests that are still to be sent.
+        unsent: usize,
+        /// Xids of the others.
         waiting: Vec<u32>,
         installed: RuleSet,
-        until: Instant,
     },
     /// The difference was sent.
     InStep,
@@ -127,13 +125,32 @@ impl Reconciliation {
             .to_vec()
     }
 
-    /// Starts a read whose requests were sent under these xids.
-    pub(crate) fn begin(&mut self, waiting: Vec<u32>, now: Instant) {
+    /// Starts a read with this number of requests.
+    pub(crate) fn begin(&mut self, requests: usize) {
         *self = Reconciliation::Reading {
-            waiting,
+            unsent: requests,
+            waiting: Vec::new(),
             installed: RuleSet::new(),
-            until: now + READ,
         };
+    }
+
+    /// Notes that a request was sent under this xid.
+    pub(crate) fn sent(&mut self, xid: u32) {
+        if let Reconciliation::Reading {
+            unsent, waiting, ..
+        } = self
+        {
+            *unsent = unsent.saturating_sub(1);
+            waiting.push(xid);
+        }
+    }
+
+    /// Returns whether the reply to the request with this xid is awaited.
+    pub(crate) fn awaits(&self, xid: u32) -> bool {
+        match self {
+            Reconciliation::Reading { waiting, .. } => waiting.contains(&xid),
+            Reconciliation::Unread | Reconciliation::InStep => false,
+        }
     }
 
     /// Adds a part of a reply. Returns the difference once the last reply is complete.
@@ -145,7 +162,9 @@ impl Reconciliation {
         wanted: &RuleSet,
     ) -> Option<(Vec<FlowMod>, DifferenceCounts)> {
         let Reconciliation::Reading {
-            waiting, installed, ..
+            unsent,
+            waiting,
+            installed,
         } = self
         else {
             return None;
@@ -158,7 +177,7 @@ impl Reconciliation {
             return None;
         }
         waiting.retain(|asked| *asked != xid);
-        if !waiting.is_empty() {
+        if *unsent > 0 || !waiting.is_empty() {
             return None;
         }
         let difference = rule::difference(installed, wanted, EPOCH_BITS);
@@ -170,14 +189,6 @@ impl Reconciliation {
         };
         *self = Reconciliation::InStep;
         Some((difference.flow_mods(), counts))
-    }
-
-    /// Returns the time at which an unanswered read is started again.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Reconciliation::Reading { until, .. } => Some(*until),
-            Reconciliation::Unread | Reconciliation::InStep => None,
-        }
     }
 }
 
@@ -241,12 +252,14 @@ mod tests {
 
     fn reconcile(installed: &[FlowStats], wanted: &RuleSet) -> (Vec<FlowMod>, DifferenceCounts) {
         let mut machine = Reconciliation::default();
-        machine.begin(vec![7, 8], Instant::now());
+        machine.begin(2);
+        machine.sent(7);
         assert!(machine.reply(7, true, installed, wanted).is_none());
         assert!(
             machine.reply(9, false, &[], wanted).is_none(),
             "somebody else's reply"
         );
+        machine.sent(8);
         assert!(machine.reply(8, false, installed, wanted).is_none());
         machine.reply(7, false, &[], wanted).unwrap()
     }

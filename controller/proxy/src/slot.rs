@@ -425,6 +425,11 @@ impl Slot {
         }
     }
 
+    /// Returns the flow-removed messages of a channel whose events are not durable, oldest first.
+    pub(crate) fn removals(&self, channel: u32) -> impl Iterator<Item = &bytes::Bytes> {
+        self.backlog.removals(channel)
+    }
+
     /// Queues a listed switch, without counting it as a new event.
     pub(crate) fn append_listed_switch(&mut self, channel: u32, dpid: u64, now: Instant) {
         self.backlog

@@ -21,11 +21,13 @@ pub mod lock;
 pub mod log;
 pub mod manifest;
 mod record;
+mod repeats;
 mod role;
 mod seq;
 pub mod unix;
 
 pub use record::{Record, RecordError, Records, put_control, put_message};
+pub use repeats::Repeats;
 pub use role::Role;
 
 #[allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]

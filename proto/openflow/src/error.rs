@@ -67,6 +67,15 @@ pub enum Problem {
     },
 }
 
+/// Rule in a reply that cannot be decoded, and is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedRule {
+    /// Table that holds the rule.
+    pub table_id: u8,
+    /// Reason.
+    pub error: DecodeError,
+}
+
 impl DecodeError {
     pub(crate) const fn new(what: &'static str, offset: usize, problem: Problem) -> Self {
         DecodeError {

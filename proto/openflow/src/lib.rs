@@ -30,5 +30,5 @@ mod wire;
 
 pub use addr::{AddrParseError, Dpid, MacAddr};
 pub use any::{AnyMessage, decode, type_name};
-pub use error::{DecodeError, EncodeError, Problem};
+pub use error::{DecodeError, EncodeError, Problem, SkippedRule};
 pub use header::{Header, MessageType};

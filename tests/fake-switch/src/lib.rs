@@ -15,7 +15,7 @@ use morph_openflow::v13::{
     Desc, ErrorMsg, FeaturesReply, GroupDesc, GroupMod, Message, MultipartBody, MultipartReply,
     MultipartRequest, Port, SwitchConfig, group, port_state,
 };
-use morph_openflow::{Header, MacAddr};
+use morph_openflow::{Header, MacAddr, MessageType};
 use std::collections::BTreeMap;
 
 pub use flow_table::Punt;
@@ -27,6 +27,30 @@ const TABLES: u8 = 254;
 const CAPABILITIES: u32 = 0xf;
 /// Bytes of a refused message that its error quotes.
 const QUOTED: usize = 64;
+
+/// Kind of request that a switch may refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// Type of a message, refused by `BAD_TYPE`.
+    Message(MessageType),
+    /// Type of a multipart request, refused by `BAD_MULTIPART`.
+    Multipart(u16),
+}
+
+impl RequestKind {
+    /// Code of `OFPET_BAD_REQUEST` by which a message is refused; `None`: it is not of this kind.
+    fn refusal(self, message: &Message) -> Option<u16> {
+        match (self, message) {
+            (Self::Multipart(kind), Message::MultipartRequest(request)) => {
+                (request.kind() == kind).then_some(code::bad_request::BAD_MULTIPART)
+            }
+            (Self::Message(kind), message) => {
+                (message.kind() == kind).then_some(code::bad_request::BAD_TYPE)
+            }
+            (Self::Multipart(_), _) => None,
+        }
+    }
+}
 
 /// State of one switch.
 #[derive(Debug)]
@@ -40,6 +64,9 @@ pub struct Datapath {
     /// Xids of the barriers that wait for their answers.
     barriers: Vec<u32>,
     flow_mods: u64,
+    refused: Vec<RequestKind>,
+    /// Whether the first rule of each reply cannot be decoded.
+    garbles: bool,
 }
 
 impl Datapath {
@@ -56,6 +83,8 @@ impl Datapath {
             answers_barriers: true,
             barriers: Vec::new(),
             flow_mods: 0,
+            refused: Vec::new(),
+            garbles: false,
         }
     }
 
@@ -87,6 +116,16 @@ impl Datapath {
         }
     }
 
+    /// Refuses requests of these kinds from now on.
+    pub fn refuse(&mut self, kinds: &[RequestKind]) {
+        self.refused = kinds.to_vec();
+    }
+
+    /// Reports the first rule of each reply in a form that cannot be decoded.
+    pub fn garble_rules(&mut self) {
+        self.garbles = true;
+    }
+
     /// Forgets the barriers of a connection that is lost.
     pub fn disconnected(&mut self) {
         self.barriers.clear();
@@ -95,6 +134,10 @@ impl Datapath {
     /// Handles a message of the controller (`frame` in its encoded form), and writes the answers to `out`. Packet-outs
     /// are left to the caller.
     pub fn answer(&mut self, frame: &[u8], header: Header, message: Message, out: &mut BytesMut) {
+        let mut refusals = self.refused.iter();
+        if let Some(code) = refusals.find_map(|kind| kind.refusal(&message)) {
+            return refusal(kind::BAD_REQUEST, code, frame).encode_into(header.xid, out);
+        }
         let answer = match message {
             Message::EchoRequest(data) => Message::EchoReply(data),
             Message::FeaturesRequest => Message::FeaturesReply(FeaturesReply {
@@ -123,7 +166,15 @@ impl Datapath {
                 Err(code) => refusal(kind::GROUP_MOD_FAILED, code, frame),
             },
             Message::MultipartRequest(request) => match self.multipart(&request) {
-                Some(parts) => return write_parts(parts, header.xid, out),
+                Some(parts) => {
+                    let start = out.len();
+                    let is_flow = matches!(request, MultipartRequest::Flow(_));
+                    write_parts(parts, header.xid, out);
+                    if self.garbles && is_flow {
+                        garble(out, start);
+                    }
+                    return;
+                }
                 None => refusal(kind::BAD_REQUEST, code::bad_request::BAD_MULTIPART, frame),
             },
             Message::Hello(_)
@@ -215,5 +266,14 @@ fn write_parts(parts: Vec<MultipartBody>, xid: u32, out: &mut BytesMut) {
     for (at, body) in parts.into_iter().enumerate() {
         let more = at < last;
         Message::MultipartReply(MultipartReply { more, body }).encode_into(xid, out);
+    }
+}
+
+/// Gives the first rule of a reply that begins here a match of an unknown type.
+fn garble(out: &mut [u8], reply: usize) {
+    /// Bytes of a multipart reply before its first rule, and of a rule before the lower byte of its match's type.
+    const MATCH_TYPE: usize = 16 + 49;
+    if let Some(byte) = out.get_mut(reply + MATCH_TYPE) {
+        *byte = 9;
     }
 }

@@ -5,7 +5,9 @@ use super::{Switch, lock};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use morph_openflow::v13::packet_in::reason;
-use morph_openflow::v13::{self, Hello, Match, Message, NO_BUFFER, PacketIn, VERSION};
+use morph_openflow::v13::{
+    self, Hello, Match, Message, MultipartRequest, NO_BUFFER, PacketIn, VERSION,
+};
 use morph_openflow::{MessageType, frame};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -69,6 +71,7 @@ async fn stay_connected(switch: &Mutex<Switch>, phase: Instant) -> Result<()> {
             serve(switch, stream, phase).await?;
             let mut switch = lock(switch);
             switch.datapath.disconnected();
+            switch.dumps.disconnected();
             // A connection that was refused at once does not count as one.
             if std::mem::replace(&mut switch.connected, false) {
                 switch.disconnects += 1;
@@ -146,11 +149,24 @@ fn receive(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut)
                 .entry(out.in_port)
                 .or_default()
                 .answer(&out.data, now);
+            // Nothing, unless the switch refuses it.
+            switch.datapath.answer(&frame, header, message, unsent);
             continue;
         }
         // Morpheus knows the switch now, so a loss of the connection counts.
         switch.connected |= message.kind() == MessageType::FEATURES_REQUEST;
-        switch.datapath.answer(&frame, header, message, unsent);
+        let is_dump = matches!(
+            message,
+            Message::MultipartRequest(MultipartRequest::Flow(_))
+        );
+        if !is_dump || !switch.dumps.are_slow() {
+            switch.datapath.answer(&frame, header, message, unsent);
+            continue;
+        }
+        let mut answer = BytesMut::new();
+        switch.datapath.answer(&frame, header, message, &mut answer);
+        let switch = &mut *switch;
+        switch.dumps.add(answer, now)?;
     }
     Ok(())
 }
@@ -159,6 +175,7 @@ fn receive(switch: &Mutex<Switch>, unread: &mut BytesMut, unsent: &mut BytesMut)
 fn send_due(switch: &Mutex<Switch>, unsent: &mut BytesMut) {
     let now = Instant::now();
     let switch = &mut *lock(switch);
+    switch.dumps.write_due(now, unsent);
     if !switch.connected || unsent.len() > UNSENT {
         return;
     }

@@ -30,7 +30,6 @@
 
 mod batch;
 mod commits;
-mod cut_packets;
 mod delivery;
 mod in_flight;
 mod instructions;
@@ -52,6 +51,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use morph_api::Repeats;
 use morph_api::lock::EventMark;
 use morph_api::manifest::Manifest;
 use morph_api::session::from_app;
@@ -65,7 +65,6 @@ use crate::engine::Engine;
 use crate::migration::Chain;
 use crate::wanted::StaleRules;
 use crate::{App, Changes, MigrationError, Pipeline};
-use cut_packets::CutPackets;
 use delivery::{Announcement, Delivery};
 use in_flight::InFlight;
 use primary::Primary;
@@ -193,7 +192,8 @@ pub struct Instance<A: App> {
     shadow_order: Option<(u32, u32)>,
     last_commit: u64,
     counters: Counters,
-    cut_packets: CutPackets,
+    /// Log lines that repeat.
+    repeats: Repeats,
     ended: bool,
 }
 
@@ -228,7 +228,7 @@ impl<A: App> Instance<A> {
             shadow_order: None,
             last_commit: 0,
             counters: Counters::default(),
-            cut_packets: CutPackets::default(),
+            repeats: Repeats::default(),
             ended: false,
             config,
         }
@@ -343,6 +343,9 @@ impl<A: App> Instance<A> {
         if self.ended {
             return Ok(());
         }
+        for line in self.repeats.due(now.instant) {
+            tracing::error!("{line}");
+        }
         self.continue_commits(now, out);
         self.apply_deferred()?;
         self.settle();
@@ -365,9 +368,14 @@ impl<A: App> Instance<A> {
 
     /// Brings the wanted rules in line with the view.
     fn settle(&mut self) {
+        self.settle_as(false);
+    }
+
+    /// As `settle`. Changes that are `urgent` do not wait until the switches are read.
+    fn settle_as(&mut self, urgent: bool) {
         let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
-        self.rule_sync.note(stale, self.engine.wanted());
+        self.rule_sync.note(stale, self.engine.wanted(), urgent);
     }
 
     fn reads_switches(&self) -> bool {

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!           read()              last reply           write()
-//!   Unread --------> Reading ---------------> Read ----------> Writing --+ changes go out, within a window
-//!     ^                 |                      |                  |      |
-//!     +--- failed, or too late ----------------+-- resumed -------+ <----+
+//!   Unread --------> Reading ---------------> Read ----------> Compared --+ changes go out, within a window
+//!     ^                 |                      |                  |       |
+//!     +--- failed, or much too late -----------+-- resumed -------+ <-----+
 //! ```
 //!
-//! 1. Rules are sent only to a switch that was read. The difference found by the reading waits first.
+//! 1. The rules of a switch are compared once it was read, and the difference is sent. Changes that an event of the network
+//!    causes meanwhile are sent at once, and not compared, as the answer may be older than they are; other changes are part of
+//!    the difference. A rule whose removal is an event that waits is not compared either.
 //! 2. A change waits as the key of its rule. Its flow-mod is made when it is sent, so a later change replaces one that waits.
 //! 3. A switch is sent changes while the number and size of those that it has not confirmed are within the window. Barrier
 //!    requests among them, in the same turn, ask for the confirmation.
@@ -33,6 +35,7 @@ use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
 use crate::Dpid;
+use crate::event::expired_key;
 use crate::wanted::StaleRules;
 use switch::{ReadState, SwitchRules};
 use tokens::Tokens;
@@ -49,9 +52,31 @@ pub(super) enum ReplyOutcome {
     /// Nothing to report.
     Nothing,
     /// The switch refused a rule.
-    RuleFailed(Dpid, String),
+    RuleFailed(Dpid, SwitchError),
     /// The switch refused something else.
-    Error(Dpid, String),
+    Error(Dpid, SwitchError),
+}
+
+/// Error of a switch in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SwitchError {
+    /// Error, and type of the refused message.
+    pub(super) kind: String,
+    /// Error, and the refused message as far as the switch quotes it.
+    pub(super) message: String,
+}
+
+impl From<&v13::ErrorMsg> for SwitchError {
+    fn from(error: &v13::ErrorMsg) -> Self {
+        let with = |refused: String| match refused.as_str() {
+            "" => error.to_string(),
+            refused => format!("{error} for {refused}"),
+        };
+        SwitchError {
+            kind: with(error.refused_type()),
+            message: with(error.refused_message()),
+        }
+    }
 }
 
 /// Rules of the connected switches.
@@ -97,7 +122,8 @@ impl RuleSync {
             self.by_channel.remove(&switch.channel);
         }
         self.by_channel.insert(channel, dpid);
-        self.by_dpid.insert(dpid, SwitchRules::new(channel));
+        let switch = SwitchRules::new(channel, self.window);
+        self.by_dpid.insert(dpid, switch);
         self.unsettled.insert(dpid);
         true
     }
@@ -178,34 +204,43 @@ impl RuleSync {
         let Some(switch) = self.by_dpid.get_mut(&dpid) else {
             return ReplyOutcome::Nothing;
         };
-        let (header, message) = match v13::decode(message) {
-            Ok(decoded) => decoded,
+        let (header, message) = match v13::decode_lenient(message) {
+            Ok((header, message, skipped)) => {
+                switch.note_skipped(dpid, &skipped);
+                (header, message)
+            }
             Err(error) => {
                 switch.fail(now);
                 self.unsettled.insert(dpid);
-                return ReplyOutcome::Error(dpid, format!("a reply cannot be decoded: {error}"));
+                let kind = format!("a reply cannot be decoded: {error}");
+                let message = kind.clone();
+                return ReplyOutcome::Error(dpid, SwitchError { kind, message });
             }
         };
         match message {
             Message::Error(error) if header.xid == FLOW_MOD => {
                 switch.refuse(now);
                 self.unsettled.insert(dpid);
-                ReplyOutcome::RuleFailed(dpid, error.to_string())
+                ReplyOutcome::RuleFailed(dpid, (&error).into())
             }
             Message::Error(error) => {
                 switch.refused_request(header.xid, now);
                 self.unsettled.insert(dpid);
                 self.unlooked = true;
-                ReplyOutcome::Error(dpid, error.to_string())
+                ReplyOutcome::Error(dpid, (&error).into())
             }
             Message::MultipartReply(reply) => {
-                switch.statistics(header.xid, reply, tables);
+                switch.statistics(header.xid, reply, tables, now);
                 ReplyOutcome::Nothing
             }
             Message::BarrierReply => {
-                if let Some(writer) = switch.writer_mut() {
-                    writer.confirm(header.xid);
-                    self.unlooked = true;
+                switch.writer_mut().confirm(header.xid);
+                self.unlooked = true;
+                ReplyOutcome::Nothing
+            }
+            Message::FlowRemoved(removed) => {
+                if let Some(key) = expired_key(&removed) {
+                    switch.removal_waits(header.xid, key);
                 }
                 ReplyOutcome::Nothing
             }
@@ -225,8 +260,7 @@ impl RuleSync {
 
     /// Whether every switch has confirmed the changes that its reading made necessary, and that was reported.
     pub(super) fn all_in_step(&self) -> bool {
-        let mut writers = self.unsettled().map(SwitchRules::writer);
-        writers.all(|writer| writer.is_some_and(RuleWriter::is_in_step))
+        self.unsettled().all(SwitchRules::is_in_step)
     }
 
     /// Whether messages are to be sent to bring the rules of any switch in line.
@@ -239,20 +273,25 @@ impl RuleSync {
         self.by_dpid
             .iter()
             .filter_map(|(dpid, switch)| match &switch.state {
-                ReadState::Read(read) => Some((*dpid, read)),
-                ReadState::Unread { .. }
-                | ReadState::Reading { .. }
-                | ReadState::Writing { .. } => None,
+                ReadState::Read { read, .. } => Some((*dpid, read)),
+                ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared { .. } => {
+                    None
+                }
             })
     }
 
-    /// Marks rules whose wanted form may have changed.
-    pub(super) fn note(&mut self, changed: StaleRules, wanted: &BTreeMap<Dpid, RuleSet>) {
+    /// Marks rules whose wanted form has changed. `urgent` changes do not wait for a reading: they come from the network.
+    pub(super) fn note(
+        &mut self,
+        changed: StaleRules,
+        wanted: &BTreeMap<Dpid, RuleSet>,
+        urgent: bool,
+    ) {
         for (dpid, keys) in changed {
-            let switch = self.by_dpid.get_mut(&dpid);
-            if let Some(writer) = switch.and_then(SwitchRules::writer_mut) {
+            if let Some(switch) = self.by_dpid.get_mut(&dpid) {
                 let wanted = wanted.get(&dpid);
-                keys.into_iter().for_each(|key| writer.note(key, wanted));
+                keys.into_iter()
+                    .for_each(|key| switch.note(key, wanted, urgent));
                 self.unsettled.insert(dpid);
             }
         }
@@ -284,7 +323,7 @@ impl RuleSync {
                 continue;
             }
             let wanted = wanted.get(dpid).unwrap_or(&none);
-            switch.begin_writing(wanted, self.window);
+            switch.compare(wanted);
             let channel = switch.channel;
             let mut turn = Turn {
                 dpid: *dpid,
@@ -294,10 +333,8 @@ impl RuleSync {
                 room,
                 messages: Vec::new(),
             };
-            if let Some(writer) = switch.writer_mut() {
-                writer.write(&mut self.tokens, &mut turn);
-                self.unlooked = true;
-            }
+            switch.writer_mut().write(&mut self.tokens, &mut turn);
+            self.unlooked = true;
             room = turn.room;
             commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
         }
@@ -314,7 +351,7 @@ impl RuleSync {
         }
         let by_dpid = &mut self.by_dpid;
         let synced = self.unsettled.iter().filter_map(|dpid| {
-            let writer = by_dpid.get_mut(dpid)?.writer_mut()?;
+            let writer = by_dpid.get_mut(dpid)?.writer_mut();
             Some((*dpid, writer.take_synced()?))
         });
         synced.collect()
@@ -328,7 +365,7 @@ impl RuleSync {
 
     /// Time at which a turn has to send a barrier again.
     pub(super) fn ask_again_at(&self) -> Option<Instant> {
-        let writers = self.unsettled().filter_map(SwitchRules::writer);
+        let writers = self.unsettled().map(SwitchRules::writer);
         writers.filter_map(RuleWriter::ask_again_at).min()
     }
 }

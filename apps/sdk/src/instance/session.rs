@@ -245,10 +245,17 @@ impl<A: App> Instance<A> {
             ReplyOutcome::Nothing => {}
             ReplyOutcome::RuleFailed(dpid, error) => {
                 self.counters.rule_failures += 1;
-                tracing::error!("switch {dpid} refused a rule, and is read again: {error}");
+                let kind = format!("switch {dpid} refused a rule: {}", error.kind);
+                if self.repeats.note(&kind, now.instant) {
+                    let message = error.message;
+                    tracing::error!("switch {dpid} refused a rule, and is read again: {message}");
+                }
             }
             ReplyOutcome::Error(dpid, error) => {
-                tracing::error!("switch {dpid} reported an error: {error}");
+                let kind = format!("switch {dpid} reported an error: {}", error.kind);
+                if self.repeats.note(&kind, now.instant) {
+                    tracing::error!("switch {dpid} reported an error: {}", error.message);
+                }
             }
         }
     }

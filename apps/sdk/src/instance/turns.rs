@@ -20,7 +20,7 @@ use super::in_flight::{InFlightTurn, TurnCommit};
 use super::rule_sync::PACKET_OUT;
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
-use crate::{App, Changes, Event, PacketOut};
+use crate::{App, Changes, Dpid, Event, PacketOut};
 
 /// Bytes of a packet-out besides its data, where it has a single action.
 const PACKET_OUT_ROOM: usize = 40;
@@ -31,6 +31,16 @@ enum TurnInput {
     Tick,
     Changes(Changes),
     Events(Box<Delivery>),
+}
+
+/// Whether an event says that something happened in the network. Others say what is to be compared, as does an event that is
+/// handled again.
+fn is_of_network(delivery: &Delivery) -> bool {
+    let kinds = matches!(
+        delivery.event,
+        Some(Event::PacketIn(_) | Event::FlowRemoved(_) | Event::PortStatus { .. })
+    );
+    kinds && !delivery.repeated
 }
 
 impl<A: App> Instance<A> {
@@ -132,7 +142,7 @@ impl<A: App> Instance<A> {
             TurnInput::Events(first) => self.events(*first, &mut batch, now),
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
-        self.settle();
+        self.settle_as(!batch.deliveries.is_empty() && batch.deliveries.iter().all(is_of_network));
         let sent = self.send(batch, now, out);
         self.config.event_mark.set(Seq::ZERO);
         sent
@@ -192,10 +202,21 @@ impl<A: App> Instance<A> {
             self.counters.errors += 1;
         }
         if effects.cut > 0 {
-            self.cut_packets
-                .note(effects.cut, event.dpid(), now.instant);
+            self.log_cut(event, now);
         }
         effects
+    }
+
+    /// Logs that packets were dropped because only their beginning came.
+    fn log_cut(&mut self, event: &Event, now: Now) {
+        let dpid = event.dpid().unwrap_or(Dpid(0));
+        let kind = format!(
+            "packets from switch {dpid} are dropped: it sent only their beginning, and the switch that was to send them on does \
+             not have the rest"
+        );
+        if self.repeats.note(&kind, now.instant) {
+            tracing::warn!("{kind}");
+        }
     }
 
     /// Has the app handle an input. Its packets are added to the turn.

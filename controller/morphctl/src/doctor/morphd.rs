@@ -287,6 +287,11 @@ mod tests {
         };
         assert!(refusals(&lines, now, &[back]).is_empty());
         assert_eq!(refusals(&[line(1, old)], now, &[]).len(), 1);
+        // Further refusals are told as a count each minute.
+        let count = "59 more in the last minute: closed: has 2 tables, and the apps' pipeline needs 8 remote=10.0.0.7:* dpid=0000000000000007";
+        let found = refusals(&[line(9_000_000, few), line(1_000, count)], now, &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].text.contains("at 10.0.0.7 was refused: has 2"));
         let noise = line(
             1,
             "closed: closed by the switch remote=10.0.0.7:4242 dpid=1",

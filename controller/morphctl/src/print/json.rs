@@ -107,7 +107,7 @@ objects! {
     LogLine { line }
     Switch {
         dpid, remote, openflow, tables, ports, manufacturer, software, description, connected_ms, disconnects,
-        messages_in, messages_out, errors, role,
+        messages_in, messages_out, errors, role, refuses,
     }
     Port {
         number, name, hw_addr, state, rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped, tx_dropped, rx_errors,

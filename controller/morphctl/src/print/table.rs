@@ -182,7 +182,7 @@ tables! {
         "DPID": switch.dpid, "REMOTE": switch.remote, "OPENFLOW": switch.openflow, ">TABLES": switch.tables,
         ">PORTS": switch.ports, ">CONNECTED_S": switch.connected_ms / 1000, ">DISCONNECTS": switch.disconnects,
         ">IN": switch.messages_in, ">OUT": switch.messages_out, ">ERRORS": switch.errors, "ROLE": switch.role,
-        "SOFTWARE": switch.software,
+        "REFUSES": switch.refuses.join(","), "SOFTWARE": switch.software,
     }
     Port = |port| {
         ">PORT": port.number, "NAME": port.name, "HW_ADDR": port.hw_addr, "STATE": port.state,

@@ -347,6 +347,7 @@ impl Management for FakeService {
             ports: 3,
             software: "3.1.0".into(),
             connected_ms: 61_500,
+            refuses: vec!["barrier".into(), "echo".into()],
             ..Switch::default()
         };
         let switches = vec![switch];

@@ -263,8 +263,8 @@ fn switches_and_ports() {
     assert_eq!(
         table(&fake, "switches"),
         [
-            "DPID REMOTE OPENFLOW TABLES PORTS CONNECTED_S DISCONNECTS IN OUT ERRORS ROLE SOFTWARE",
-            "0000000000000001 127.0.0.1:40000 1.3 254 3 61 0 0 0 0 - 3.1.0",
+            "DPID REMOTE OPENFLOW TABLES PORTS CONNECTED_S DISCONNECTS IN OUT ERRORS ROLE REFUSES SOFTWARE",
+            "0000000000000001 127.0.0.1:40000 1.3 254 3 61 0 0 0 0 - barrier,echo 3.1.0",
         ]
     );
     assert_eq!(

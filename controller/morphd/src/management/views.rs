@@ -68,6 +68,7 @@ pub(super) fn switch(switch: supervisor::Switch) -> Switch {
         messages_out: switch.messages_out,
         errors: switch.errors,
         role: switch.role,
+        refuses: switch.refuses,
     }
 }
 

@@ -1,4 +1,9 @@
 //! Description of a switch: its features, texts and ports.
+//!
+//! A switch sends in order, so the message that comes last is the newest. From the hello on, each port is therefore as the last
+//! message says that names it: a port-status is older than a part of the port description that comes after it and names the port,
+//! and newer than all parts before it. A port that was added before, and that no part names, is kept: a switch that had deleted
+//! it would have said so. Apps learn the result by `SwitchUp`, and from then on each port-status.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +41,7 @@ impl Description {
             .map_or(0, |features| features.n_tables)
     }
 
-    /// Adds a reply, and returns whether it is complete.
+    /// Adds a part of a reply, and returns whether it is the last one. Ports in it replace what was said of them before.
     pub(super) fn add(&mut self, reply: MultipartReply) -> bool {
         match reply.body {
             MultipartBody::Desc(desc) => self.desc = Some(desc),
@@ -49,6 +54,7 @@ impl Description {
         !reply.more
     }
 
+    /// Applies a port-status to what was said of the port before, by the port description or by another port-status.
     pub(super) fn change_port(&mut self, status: PortStatus) {
         self.port_changes += 1;
         if status.reason == DELETE {

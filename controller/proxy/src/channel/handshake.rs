@@ -51,7 +51,11 @@ impl Channel {
                 let reason = format!("the switch refused the handshake: {error}");
                 self.close(Level::WARN, reason, out);
             }
-            Ok(_) => self.keep_early(header, frame.clone()),
+            Ok((_, Message::PortStatus(status))) => self.description.change_port(status),
+            Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
+                self.keep_early(header, frame.clone());
+            }
+            Ok(_) => {}
             Err(error) => self.malformed(header, &error, out),
         }
     }
@@ -78,15 +82,26 @@ impl Channel {
             flags: 0,
             miss_send_len: 0xffff,
         });
-        self.transport
+        let config = self
+            .transport
             .send(&config, Requester::Channel, Expects::Nothing, now);
         self.roles.request(&mut self.transport, now);
         let ports = Message::MultipartRequest(MultipartRequest::PortDesc);
         let desc = Message::MultipartRequest(MultipartRequest::Desc);
+        let (ports, desc) = (self.request(&ports, now), self.request(&desc, now));
+        let barrier = self.request(&Message::BarrierRequest, now);
+        for (xid, what) in [
+            (config, Refusable::Config),
+            (ports, Refusable::PortDesc),
+            (desc, Refusable::Desc),
+            (barrier, Refusable::Barrier),
+        ] {
+            self.refusals.asked(xid, what);
+        }
         self.state = ChannelState::Describing {
-            ports: Some(self.request(&ports, now)),
-            desc: Some(self.request(&desc, now)),
-            barrier: Some(self.request(&Message::BarrierRequest, now)),
+            ports: Some(ports),
+            desc: Some(desc),
+            barrier: Some(barrier),
         };
     }
 
@@ -108,9 +123,11 @@ impl Channel {
             Ok((_, Message::PortStatus(status))) => self.description.change_port(status),
             Ok((_, Message::Error(error))) if self.role_error(header.xid, &error, now) => {}
             Ok((_, Message::Error(error))) => {
-                self.errors += 1;
+                self.received.errors += 1;
                 answered = true;
-                tracing::warn!(remote = %self.remote, "the switch reported an error during the handshake: {error}");
+                if !self.request_refused(header.xid, &error) {
+                    tracing::warn!(remote = %self.remote, "the switch reported an error during the handshake: {error}");
+                }
             }
             Ok((_, Message::PacketIn(_) | Message::FlowRemoved(_))) => {
                 self.keep_early(header, frame)

@@ -7,6 +7,10 @@ impl Channel {
         self.state == ChannelState::Ready
     }
 
+    pub(crate) fn awaits_hello(&self) -> bool {
+        self.state == ChannelState::Hello
+    }
+
     /// Returns the datapath id; 0 while it is unknown.
     pub(crate) fn dpid(&self) -> u64 {
         self.description.dpid()
@@ -55,10 +59,11 @@ impl Channel {
             description: self.description.text(|desc| &desc.dp_desc),
             connected_ms: connected.as_millis() as u64,
             disconnects,
-            messages_in: self.messages_in,
+            messages_in: self.received.messages,
             messages_out: self.transport.messages_out,
-            errors: self.errors,
+            errors: self.received.errors,
             role: self.roles.name(),
+            refuses: self.refusals.names(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of one channel by tables of messages and times.
 
+mod ports;
+mod refusals;
 mod roles;
 
 use morph_api::Role;

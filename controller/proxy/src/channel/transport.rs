@@ -7,7 +7,8 @@ use morph_openflow::v10::convert::ConversionError;
 use morph_openflow::v13::{self, ErrorMsg, Message};
 use morph_openflow::{DecodeError, MessageType, frame, v10};
 
-use super::v10_adapter::V10Adapter;
+use super::barriers::Barriers;
+use super::v10_adapter::{Translated, V10Adapter};
 use super::xids::{Expects, Requester, SentMessage, Xids};
 
 /// Bytes that may wait for a switch before sessions that send more to it have to wait: some 30 000 flow-mods. Apps of our
@@ -62,6 +63,7 @@ pub(crate) struct Transport {
     /// A packet-out was dropped since the queue was empty last.
     drops: bool,
     xids: Xids,
+    pub(super) barriers: Barriers,
     pub(crate) messages_out: u64,
 }
 
@@ -93,8 +95,8 @@ impl Transport {
         }
     }
 
-    /// Translates a received message to 1.3; `None` if it is 1.3 already.
-    pub(super) fn translate(&mut self, frame: &Bytes) -> Option<Result<Vec<Bytes>, DecodeError>> {
+    /// Translates a received message to 1.3; `None` if it is 1.3 already. Returns rules that cannot be decoded beside.
+    pub(super) fn translate(&mut self, frame: &Bytes) -> Option<Result<Translated, DecodeError>> {
         Some(self.adapter.as_mut()?.receive(frame))
     }
 
@@ -113,6 +115,8 @@ impl Transport {
 
     /// Queues a message in the version of the channel, or notes that it cannot be expressed.
     fn put(&mut self, xid: u32, message: &Message) {
+        let stand_in = self.barriers.stand_in(message.kind(), xid);
+        let message = stand_in.as_ref().unwrap_or(message);
         let Some(adapter) = &mut self.adapter else {
             message.encode_into(xid, &mut self.buffer);
             self.messages_out += 1;
@@ -133,16 +137,18 @@ impl Transport {
         std::mem::take(&mut self.unsendable)
     }
 
-    /// Queues a message of an app under an xid of the proxy's own.
+    /// Queues a message under an xid of the channel, which is returned.
     pub(crate) fn forward(
         &mut self,
         message: &[u8],
         requester: Requester,
         expects: Expects,
         now: Instant,
-    ) {
+    ) -> u32 {
         let xid = self.xids.next(requester, expects, now);
-        if self.adapter.is_some() {
+        let kind = message.get(1).copied().map(MessageType);
+        let is_barrier = kind == Some(MessageType::BARRIER_REQUEST);
+        if self.adapter.is_some() || is_barrier && self.barriers.are_refused() {
             match v13::decode(&Bytes::copy_from_slice(message)) {
                 Ok((_, message)) => self.put(xid, &message),
                 Err(error) => {
@@ -151,12 +157,13 @@ impl Transport {
                         .push(UnsendableMessage::new(xid, reason, message));
                 }
             }
-            return;
+            return xid;
         }
         let start = self.buffer.len();
         self.buffer.extend_from_slice(message);
         frame::set_xid(&mut self.buffer[start..], xid);
         self.messages_out += 1;
+        xid
     }
 
     /// Answers an echo request by a copy with another type. A switch that does not read gets no answer.
@@ -255,6 +262,9 @@ impl Transport {
 
     /// Handles the reply to a barrier.
     pub(crate) fn barrier(&mut self, xid: u32) {
+        if self.barriers.are_refused() {
+            return self.xids.done(xid);
+        }
         self.xids.barrier(xid);
     }
 }

@@ -24,7 +24,7 @@ use morph_openflow::v13::{
     self, AggregateStats, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Instruction,
     Message, MultipartBody, MultipartReply, MultipartRequest, TABLE_ALL,
 };
-use morph_openflow::{DecodeError, Header};
+use morph_openflow::{DecodeError, Header, SkippedRule};
 
 /// Limit of pending statistics requests. Beyond it the oldest are forgotten and never answered.
 const PENDING_REQUESTS: usize = 1024;
@@ -49,6 +49,9 @@ enum PendingRequest {
     /// Aggregate statistics, summed up from single rules.
     Aggregate(FlowFilter, AggregateStats),
 }
+
+/// Frames of OpenFlow 1.3, and the rules that cannot be decoded.
+pub(super) type Translated = (Vec<Bytes>, Vec<SkippedRule>);
 
 /// Selection of rules by table and cookie.
 #[derive(Debug, Clone, Copy)]
@@ -251,11 +254,11 @@ fn rules_of(rules: &FlowStatsRequest) -> Result<v10::FlowStatsRequest, Conversio
 /// Incoming messages, from 1.0 to 1.3.
 impl V10Adapter {
     /// Translates a message to 1.3. Returns several frames where one is too small, and none for a message without a
-    /// counterpart.
-    pub(super) fn receive(&mut self, frame: &Bytes) -> Result<Vec<Bytes>, DecodeError> {
-        let (header, message) = v10::decode(frame)?;
+    /// counterpart. Rules that cannot be decoded are left out, and returned beside.
+    pub(super) fn receive(&mut self, frame: &Bytes) -> Result<Translated, DecodeError> {
+        let (header, message, skipped) = v10::decode_lenient(frame)?;
         let Some(message) = self.translate_incoming(header, message) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), skipped));
         };
         let parts = match message {
             Message::MultipartReply(MultipartReply { more, body }) => parts(body, more),
@@ -263,10 +266,8 @@ impl V10Adapter {
         };
         let encode = |message: Message| message.try_encode(header.xid);
         // Whole packets and descriptions are longer in 1.3; a message that exceeds a frame is dropped.
-        Ok(parts
-            .into_iter()
-            .filter_map(|part| encode(part).ok())
-            .collect())
+        let frames = parts.into_iter().filter_map(|part| encode(part).ok());
+        Ok((frames.collect(), skipped))
     }
 
     fn translate_incoming(&mut self, header: Header, message: v10::Message) -> Option<Message> {

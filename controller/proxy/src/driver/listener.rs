@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use morph_api::Repeats;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -148,6 +149,7 @@ fn listening_inode(line: &str, port: u16) -> Option<&str> {
 
 /// Accepts connections until the loop ends.
 pub(super) async fn accept(listener: TcpListener, inbox: mpsc::Sender<LoopMessage>) {
+    let mut repeats = Repeats::default();
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
@@ -160,7 +162,16 @@ pub(super) async fn accept(listener: TcpListener, inbox: mpsc::Sender<LoopMessag
                 }
             }
             Err(error) => {
-                tracing::error!("cannot accept a connection: {error}");
+                let (now, kind) = (
+                    Instant::now(),
+                    format!("cannot accept a connection: {error}"),
+                );
+                if repeats.note(&kind, now) {
+                    tracing::error!("{kind}");
+                }
+                for line in repeats.due(now) {
+                    tracing::error!("{line}");
+                }
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -242,10 +242,19 @@ impl Mediator {
         let Some(query) = self.queries.get_mut(&ticket) else {
             return;
         };
+        // A switch that sends part after part is not late.
+        query.until = now + QUERY;
         let mut found = None;
-        let more = match v13::decode(frame) {
-            Ok((_, Message::MultipartReply(MultipartReply { more, body }))) => {
-                let channel = self.switches.get(&conn).map(|switch| &switch.channel);
+        let more = match v13::decode_lenient(frame) {
+            Ok((_, Message::MultipartReply(MultipartReply { more, body }), skipped)) => {
+                let channel = self
+                    .switches
+                    .get_mut(&conn)
+                    .map(|switch| &mut switch.channel);
+                let channel = channel.map(|channel| {
+                    channel.note_skipped(&skipped);
+                    &*channel
+                });
                 match (&mut query.reply, body) {
                     (PartialReply::Ports(rows), MultipartBody::PortStats(stats)) => {
                         rows.extend(stats.iter().map(|stats| port_row(channel, stats)));
@@ -267,7 +276,7 @@ impl Mediator {
                 }
                 more
             }
-            Ok((_, Message::Error(error))) => {
+            Ok((_, Message::Error(error), _)) => {
                 return self.fail(ticket, &format!("it answered with {error}"), out);
             }
             Ok(_) => false,

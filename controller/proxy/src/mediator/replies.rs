@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session::{self, to_app};
-use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, peek};
+use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, multipart_kind, peek};
 use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
@@ -25,7 +25,7 @@ impl Mediator {
         if header.kind == MessageType::ERROR {
             let sent = self.switches.get(&conn);
             let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
-            self.log_error(conn, &frame, sent);
+            self.log_error(conn, &frame, sent, now);
         }
         self.answer(conn, header, frame, now, out);
     }
@@ -46,7 +46,10 @@ impl Mediator {
                 let sent = self.switches.get(&conn);
                 let sent = sent.and_then(|switch| switch.channel.transport.sent(header.xid));
                 let requester = self.requester_name(sent);
-                tracing::warn!(%dpid, %requester, "message not sent: {}", message.reason);
+                let kind = format!("switch {dpid}: message not sent: {}", message.reason);
+                if self.repeats.note(&kind, now) {
+                    tracing::warn!(%dpid, %requester, "message not sent: {}", message.reason);
+                }
                 self.answer(conn, header, message.error, now, out);
             }
         }
@@ -65,17 +68,27 @@ impl Mediator {
         };
         let is_error = header.kind == MessageType::ERROR;
         let sent = switch.channel.transport.sent(header.xid);
+        let (mut more, mut ends_rules) = (false, false);
         match header.kind {
             MessageType::BARRIER_REPLY => switch.channel.transport.barrier(header.xid),
             MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
-                Ok(fixed) if fixed.flags() & MORE != 0 => {}
-                Ok(_) => switch.channel.transport.answered(header.xid),
+                Ok(fixed) => {
+                    more = fixed.flags() & MORE != 0;
+                    ends_rules = !more && fixed.kind() == multipart_kind::FLOW;
+                    if !more {
+                        switch.channel.transport.answered(header.xid);
+                    }
+                }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
             _ => switch.channel.transport.answered(header.xid),
         }
+        switch.reads.answered(header.xid, more, now);
         match sent.map(|message| message.requester) {
             Some(Requester::Session { session, token }) => {
+                if ends_rules {
+                    self.tell_removals(session, conn, token);
+                }
                 self.reply_to_session(session, conn, &frame, token)
             }
             Some(Requester::Pipeline) if !is_error => {
@@ -84,19 +97,29 @@ impl Mediator {
             Some(Requester::Morphd(ticket)) => self.query_reply(ticket, conn, &frame, now, out),
             Some(Requester::Pipeline | Requester::Channel) | None => {}
         }
+        self.read_next(conn, now);
     }
 
-    fn log_error(&self, conn: u32, frame: &Bytes, sent: Option<SentMessage>) {
+    /// Logs the first error of a kind in full.
+    fn log_error(&mut self, conn: u32, frame: &Bytes, sent: Option<SentMessage>, now: Instant) {
         let Some(switch) = self.switches.get(&conn) else {
             return;
         };
-        let error = match v13::decode(frame) {
-            Ok((_, Message::Error(error))) => error.to_string(),
-            Ok(_) => String::new(),
-            Err(error) => error.to_string(),
+        let dpid = Dpid(switch.channel.dpid());
+        let (error, refused, message) = match v13::decode(frame) {
+            Ok((_, Message::Error(error))) => (
+                error.to_string(),
+                error.refused_type(),
+                error.refused_message(),
+            ),
+            Ok(_) => return,
+            Err(error) => (error.to_string(), String::new(), String::new()),
         };
         let requester = self.requester_name(sent);
-        tracing::warn!(dpid = %Dpid(switch.channel.dpid()), %requester, "the switch reported an error: {error}");
+        let kind = format!("switch {dpid}: error {error} for {refused} of {requester}");
+        if self.repeats.note(&kind, now) {
+            tracing::warn!(%dpid, %requester, refused = %message, "the switch reported an error: {error}");
+        }
     }
 
     fn requester_name(&self, sent: Option<SentMessage>) -> String {
@@ -112,7 +135,7 @@ impl Mediator {
         }
     }
 
-    fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
+    pub(super) fn reply_to_session(&mut self, id: u64, channel: u32, frame: &[u8], token: u32) {
         // Token 0 wants no reply. The instance may also be gone.
         let Some(session) = self.sessions.get_mut(&id).filter(|_| token != 0) else {
             return;
@@ -129,10 +152,12 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let Ok((_, Message::MultipartReply(MultipartReply { more, body }))) = v13::decode(frame)
-        else {
-            return;
+        let (reply, skipped) = match v13::decode_lenient(frame) {
+            Ok((_, Message::MultipartReply(reply), skipped)) => (reply, skipped),
+            Ok(_) | Err(_) => return,
         };
+        switch.channel.note_skipped(&skipped);
+        let MultipartReply { more, body } = reply;
         let MultipartBody::Flow(mut stats) = body else {
             return;
         };
@@ -154,11 +179,15 @@ impl Mediator {
                 .transport
                 .send(&message, Requester::Pipeline, Expects::Nothing, now);
         }
-        tracing::info!(
-            dpid = %Dpid(switch.channel.dpid()),
-            added = counts.added, changed = counts.changed, removed = counts.removed, unchanged = counts.unchanged,
-            "table 0 and the exit tables are up to date"
-        );
+        let dpid = Dpid(switch.channel.dpid());
+        let kind = format!("switch {dpid}: table 0 and the exit tables are up to date");
+        if self.repeats.note(&kind, now) || counts.added + counts.changed + counts.removed > 0 {
+            tracing::info!(
+                %dpid,
+                added = counts.added, changed = counts.changed, removed = counts.removed, unchanged = counts.unchanged,
+                "table 0 and the exit tables are up to date"
+            );
+        }
         self.mark_dirty(conn);
     }
 }

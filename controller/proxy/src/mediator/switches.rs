@@ -1,5 +1,7 @@
 //! Channels in the mediator: admission, routing of messages, and reconciliation of the pipeline.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::Bytes;
 use morph_api::session::{self, to_app};
 use morph_api::supervisor::{SwitchChange, observation};
@@ -9,11 +11,15 @@ use tracing::Level;
 
 use super::session::ChannelSnapshot;
 use super::*;
-use crate::channel::{Closing, Election, Expects, Requester};
+use crate::channel::{Closing, Election, Requester};
 use crate::dispatch::PipelineApp;
+use crate::reads::WaitingRead;
 
 /// Limit of open connections; each costs buffers before its hello.
 const CONNECTIONS: usize = 4096;
+/// Limit of the connections of one peer that have sent no hello: a switch sends it at once. Without the limit, a single peer that
+/// says nothing keeps all others out. Those of this machine are not limited.
+const WITHOUT_HELLO: usize = 256;
 
 impl Mediator {
     pub(super) fn connected(
@@ -25,9 +31,15 @@ impl Mediator {
     ) {
         self.last_conn = self.last_conn.max(conn);
         if self.switches.len() >= CONNECTIONS {
-            tracing::error!(%remote, "connection refused: {CONNECTIONS} are open already");
-            out.push(Output::Disconnect { conn });
-            return;
+            let why = format!("{CONNECTIONS} are open already");
+            return self.refuse_connection(conn, &remote, &why, now, out);
+        }
+        let peer = address(&remote).filter(|ip| !ip.is_loopback());
+        if let Some(peer) = peer
+            && self.without_hello(peer) >= WITHOUT_HELLO
+        {
+            let why = format!("{WITHOUT_HELLO} of {peer} have sent no hello");
+            return self.refuse_connection(conn, &remote, &why, now, out);
         }
         tracing::debug!(conn, %remote, "connection");
         let election = Election {
@@ -39,12 +51,38 @@ impl Mediator {
         let switch = Switch {
             channel,
             reconciliation: Reconciliation::default(),
+            reads: ReadQueue::default(),
             challenger: None,
             announced: false,
             dirty: false,
         };
         self.switches.insert(conn, switch);
         self.mark_dirty(conn);
+    }
+
+    /// Counts the connections of a peer that have sent no hello.
+    fn without_hello(&self, peer: IpAddr) -> usize {
+        let channels = self.switches.values().map(|switch| &switch.channel);
+        let waiting = channels.filter(|channel| channel.awaits_hello());
+        waiting
+            .filter(|channel| address(&channel.remote) == Some(peer))
+            .count()
+    }
+
+    /// Closes a connection that is one too many.
+    fn refuse_connection(
+        &mut self,
+        conn: u32,
+        remote: &str,
+        why: &str,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let kind = format!("connection refused: {why}");
+        if self.repeats.note(&kind, now) {
+            tracing::error!(%remote, "{kind}");
+        }
+        out.push(Output::Disconnect { conn });
     }
 
     /// Marks a channel for the next flush.
@@ -128,7 +166,15 @@ impl Mediator {
         }
         out.push(Output::Disconnect { conn });
         let (dpid, remote) = (switch.channel.dpid(), &switch.channel.remote);
-        log(closing.level, remote, dpid, &closing.reason);
+        // In the form of the line itself, for any port of the peer: `morphctl doctor` reads both.
+        let peer = remote
+            .rsplit_once(':')
+            .map_or(remote.as_str(), |(ip, _)| ip);
+        let id = display(dpid);
+        let kind = format!("closed: {} remote={peer}:* dpid={id}", closing.reason);
+        if closing.level > Level::INFO || self.repeats.note(&kind, now) {
+            log(closing.level, remote, dpid, &closing.reason);
+        }
         for other in self.switches.values_mut() {
             other.challenger.take_if(|challenger| *challenger == conn);
         }
@@ -168,6 +214,7 @@ impl Mediator {
                 switch.announced = false;
                 // A pending read is abandoned: no difference could be sent.
                 switch.reconciliation = Reconciliation::default();
+                switch.reads = ReadQueue::default();
                 let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
                 let reason = "another controller is its master now".to_owned();
                 self.withdraw(conn, dpid, remote, reason, now, out);
@@ -186,10 +233,13 @@ impl Mediator {
         switch.announced = true;
         let report = switch.channel.report(0, now);
         let (dpid, remote) = (report.dpid, report.remote);
-        tracing::info!(
-            dpid = %Dpid(dpid), %remote, channel = conn, tables = report.tables, ports = report.ports,
-            "switch connected: {} {}", report.manufacturer, report.software
-        );
+        let kind = format!("switch {}: connected", Dpid(dpid));
+        if self.repeats.note(&kind, now) {
+            tracing::info!(
+                dpid = %Dpid(dpid), %remote, channel = conn, tables = report.tables, ports = report.ports,
+                "switch connected: {} {}", report.manufacturer, report.software
+            );
+        }
         self.observe(out, || {
             observation::What::Switch(SwitchChange {
                 dpid,
@@ -327,17 +377,15 @@ impl Mediator {
             return;
         }
         let requests = Reconciliation::requests(switch.channel.transport.has_one_table());
-        let send = |request| {
-            switch
-                .channel
-                .transport
-                .send(request, Requester::Pipeline, Expects::Reply, now)
-        };
-        let waiting = requests.iter().map(send).collect();
-        switch.reconciliation.begin(waiting, now);
-        let deadline = switch.reconciliation.next_deadline();
-        self.arm(deadline);
-        self.mark_dirty(conn);
+        switch.reconciliation.begin(requests.len());
+        switch.reads.drop_own();
+        for request in requests {
+            switch.reads.push(WaitingRead {
+                requester: Requester::Pipeline,
+                message: request.encode(0),
+            });
+        }
+        self.read_next(conn, now);
     }
 
     fn message(
@@ -370,6 +418,8 @@ impl Mediator {
                 }
                 Err(error) => return self.malformed(conn, header, &error, now, out),
             },
+            // Where apps do not see the switch, its `SwitchUp` will tell them of the port.
+            MessageType::PORT_STATUS if !switch.announced => return,
             MessageType::PORT_STATUS => {
                 self.inform_ports(conn);
                 return self.switch_event(conn, dpid, EventKind::Message(frame), now, out);
@@ -411,12 +461,21 @@ impl Mediator {
     }
 }
 
+/// Returns the address of a peer without its port.
+fn address(remote: &str) -> Option<IpAddr> {
+    remote.parse().ok().map(|peer: SocketAddr| peer.ip())
+}
+
+/// Shows a datapath id; nothing while it is unknown.
+fn display(dpid: u64) -> String {
+    match dpid {
+        0 => String::new(),
+        dpid => Dpid(dpid).to_string(),
+    }
+}
+
 fn log(level: Level, remote: &str, dpid: u64, reason: &str) {
-    let dpid = if dpid == 0 {
-        String::new()
-    } else {
-        Dpid(dpid).to_string()
-    };
+    let dpid = display(dpid);
     match level {
         Level::ERROR => tracing::error!(%remote, %dpid, "closed: {reason}"),
         Level::WARN => tracing::warn!(%remote, %dpid, "closed: {reason}"),

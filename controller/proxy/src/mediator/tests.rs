@@ -28,12 +28,20 @@ struct Bench {
     now: Instant,
     /// Whether bytes for channels are reported as written at once.
     writes: bool,
+    /// Whether requests for rules are answered; otherwise they are kept.
+    answers_reads: bool,
+    /// Xids of the requests for rules that were not answered.
+    reads: Vec<u32>,
     /// Messages received by switches, without handshakes.
     wire: Vec<(u32, Message)>,
     /// Records received by sessions, as short texts.
     received: Vec<(u64, String)>,
     /// Barrier replies received by sessions, with their tokens.
     replies: Vec<(u64, u32)>,
+    /// Parts of answers, in the same form.
+    answers: Vec<(u64, u32)>,
+    /// Removals told with an answer, in the same form.
+    removals: Vec<(u64, u32)>,
     /// All other outputs, as text.
     others: Vec<String>,
     turn: u64,
@@ -51,9 +59,13 @@ impl Bench {
             mediator: Mediator::new(settings),
             now: Instant::now(),
             writes: true,
+            answers_reads: true,
+            reads: Vec::new(),
             wire: Vec::new(),
             received: Vec::new(),
             replies: Vec::new(),
+            answers: Vec::new(),
+            removals: Vec::new(),
             others: Vec::new(),
             turn: 0,
         };
@@ -119,6 +131,10 @@ impl Bench {
             Message::MultipartRequest(MultipartRequest::PortDesc) => {
                 Some(MultipartBody::PortDesc(Vec::new()))
             }
+            Message::MultipartRequest(MultipartRequest::Flow(_)) if !self.answers_reads => {
+                self.reads.push(header.xid);
+                return None;
+            }
             Message::MultipartRequest(MultipartRequest::Flow(_)) => {
                 Some(MultipartBody::Flow(Vec::new()))
             }
@@ -140,8 +156,13 @@ impl Bench {
                 Record::Control(bytes) => text(ToApp::decode(bytes).unwrap().record.unwrap()),
                 Record::Message { message, .. } => {
                     let header = Header::read(&message).unwrap();
-                    if header.kind == MessageType::BARRIER_REPLY {
-                        self.replies.push((session, header.xid));
+                    let of = (session, header.xid);
+                    match header.kind {
+                        MessageType::BARRIER_REPLY => self.replies.push(of),
+                        MessageType::MULTIPART_REPLY => self.answers.push(of),
+                        // Events have the xid 0 of their switch.
+                        MessageType::FLOW_REMOVED if header.xid != 0 => self.removals.push(of),
+                        _ => {}
                     }
                     continue;
                 }
@@ -654,14 +675,11 @@ fn an_unanswered_read_of_the_pipeline_is_started_again() {
     };
     assert_eq!(sent(&mut bench), 2);
     let now = bench.now;
-    bench
-        .mediator
-        .switches
-        .get_mut(&1)
-        .unwrap()
-        .reconciliation
-        .begin(vec![99], now);
-    bench.mediator.arm(Some(now + 10 * SECOND));
+    bench.answers_reads = false;
+    bench.mediator.reconcile(1, now);
+    bench.packet_in(1);
+    assert_eq!(bench.reads.len(), 1, "one at a time");
+    bench.answers_reads = true;
     for _ in 0..9 {
         bench.later(SECOND);
         bench.packet_in(1);
@@ -669,6 +687,107 @@ fn an_unanswered_read_of_the_pipeline_is_started_again() {
     assert_eq!(sent(&mut bench), 0);
     bench.later(SECOND);
     assert_eq!(sent(&mut bench), 2, "this switch forgets its rules at once");
+}
+
+/// Request of session 1 for the rules of switch 1, with a barrier.
+fn read(bench: &mut Bench, session: u64, token: u32) {
+    let rules = MultipartRequest::Flow(v13::FlowStatsRequest::all());
+    bench.records(session, |records| {
+        control(records, from_app::Record::ReadBegin(Default::default()));
+        for message in [Message::BarrierRequest, Message::MultipartRequest(rules)] {
+            put_message(records, 1, &message.encode(token));
+        }
+        control(records, from_app::Record::ReadEnd(Default::default()));
+    });
+}
+
+/// Part of an answer to the request for rules that was sent last.
+fn part(bench: &mut Bench, more: bool) {
+    let xid = *bench.reads.last().unwrap();
+    let body = MultipartBody::Flow(Vec::new());
+    let part = Message::MultipartReply(MultipartReply { more, body });
+    let frames = vec![part.encode(xid)];
+    bench.put(Input::Frames { conn: 1, frames });
+}
+
+#[test]
+fn a_switch_is_asked_for_its_rules_by_one_at_a_time() {
+    let mut bench = Bench::live(1 << 20);
+    bench.attach(2, "b");
+    bench.answers_reads = false;
+    read(&mut bench, 1, 20);
+    read(&mut bench, 2, 30);
+    // The second instance asks again while it waits.
+    read(&mut bench, 2, 31);
+    bench.mediator.reconcile(1, bench.now);
+    // Parts come slowly.
+    for _ in 0..4 {
+        assert_eq!(bench.reads.len(), 1);
+        bench.later(9 * SECOND);
+        bench.frame(1, Message::EchoReply(Bytes::new()));
+        part(&mut bench, true);
+    }
+    part(&mut bench, false);
+    assert_eq!(bench.reads.len(), 2);
+    bench.attach(3, "c");
+    read(&mut bench, 3, 40);
+    part(&mut bench, false);
+    // Table 0 and the exits, then the third instance, which is gone by then.
+    for count in 3..5 {
+        assert_eq!(bench.reads.len(), count);
+        bench.put(Input::SessionEnded {
+            session: 3,
+            reason: String::new(),
+        });
+        part(&mut bench, false);
+    }
+    assert_eq!(bench.reads.len(), 4);
+    let answered: Vec<_> = bench.answers.drain(..).collect();
+    assert_eq!(answered[..5], [(1, 20); 5]);
+    assert_eq!(answered[5..], [(2, 31)]);
+}
+
+#[test]
+fn an_instance_is_told_of_removals_that_it_has_not_handled_before_the_last_part_of_its_answer() {
+    let mut bench = Bench::live(1 << 20);
+    bench.answers_reads = false;
+    read(&mut bench, 1, 20);
+    part(&mut bench, true);
+    let cookie = Cookie {
+        app: 1,
+        epoch: 1,
+        own: 0,
+    };
+    bench.frame(
+        1,
+        Message::FlowRemoved(v13::FlowRemoved {
+            cookie: cookie.to_u64(),
+            priority: 1,
+            reason: 0,
+            table_id: 10,
+            duration_sec: 0,
+            duration_nsec: 0,
+            idle_timeout: 1,
+            hard_timeout: 0,
+            packet_count: 0,
+            byte_count: 0,
+            match_: Match::new(),
+        }),
+    );
+    assert!(bench.removals.is_empty());
+    part(&mut bench, false);
+    assert_eq!(bench.removals, [(1, 20)]);
+    // Handled, and durable.
+    bench.answer(3);
+    let cursor = Some(Seq {
+        incarnation: 3,
+        n: 3,
+    });
+    let durable = from_app::Record::Durable(morph_api::session::Durable { cursor });
+    bench.records(1, |records| control(records, durable));
+    read(&mut bench, 1, 21);
+    part(&mut bench, false);
+    assert_eq!(bench.removals.len(), 1);
 }
 
 #[test]
@@ -710,4 +829,74 @@ fn inputs_for_unknown_peers_have_no_effect() {
         "{:?}",
         bench.others
     );
+}
+
+#[test]
+fn ports_of_a_switch_that_apps_do_not_see_are_told_by_its_next_switch_up() {
+    let mut bench = Bench::live(1 << 20);
+    bench.attach(2, "b");
+    let role = |role| {
+        Message::RoleReply(v13::Role {
+            role,
+            generation_id: 0,
+        })
+    };
+    let port = |port_no| v13::PortStatus {
+        reason: v13::port_reason::ADD,
+        port: morph_fake_switch::port(port_no),
+    };
+    bench.frame(1, Message::PortStatus(port(5)));
+    bench.answer(3);
+    bench.received.clear();
+    // Another controller is master for a while. The role request of the handshake has xid 3.
+    let slave = role(v13::role::SLAVE).encode(3);
+    bench.put(Input::Frames {
+        conn: 1,
+        frames: vec![slave],
+    });
+    bench.answer(4);
+    assert!(bench.received().contains(&"2: down 7".to_owned()));
+    bench.frame(1, Message::PortStatus(port(6)));
+    assert!(bench.received.is_empty(), "{:?}", bench.received);
+    bench.later(10 * SECOND);
+    let equal = role(v13::role::EQUAL);
+    for xid in 0..20 {
+        bench.put(Input::Frames {
+            conn: 1,
+            frames: vec![equal.encode(xid)],
+        });
+    }
+    let received = bench.received();
+    assert!(received.contains(&"2: up 7".to_owned()), "{received:?}");
+    let ports = bench.mediator.switches[&1].channel.switch_up(1).ports;
+    assert_eq!(
+        ports.iter().map(|port| port.number).collect::<Vec<_>>(),
+        [5, 6]
+    );
+}
+
+#[test]
+fn connections_without_a_hello_are_bounded_for_each_peer_but_this_machine() {
+    let mut bench = Bench::new(1 << 20);
+    let mut conn = 0;
+    let mut connect = |bench: &mut Bench, remote: &str, count: u32| {
+        let before = bench.others.len();
+        for port in 0..count {
+            conn += 1;
+            let remote = format!("{remote}:{}", 1000 + port);
+            bench.put(Input::Connected { conn, remote });
+        }
+        bench.others.len() - before
+    };
+    assert_eq!(connect(&mut bench, "10.0.0.9", 256), 0);
+    assert_eq!(connect(&mut bench, "10.0.0.9", 100), 100);
+    assert_eq!(connect(&mut bench, "10.0.0.8", 1), 0, "another peer");
+    assert_eq!(connect(&mut bench, "127.0.0.1", 400), 0);
+    assert_eq!(connect(&mut bench, "[::1]", 400), 0);
+    // One says hello, which makes room for another one.
+    bench.frame(1, Message::Hello(Hello::V13));
+    assert_eq!(connect(&mut bench, "10.0.0.9", 2), 1);
+    // The others are closed after 10 s.
+    bench.later(10 * SECOND);
+    assert_eq!(connect(&mut bench, "10.0.0.9", 200), 0);
 }

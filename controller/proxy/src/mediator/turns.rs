@@ -137,7 +137,11 @@ impl Mediator {
         if let Err(why) = command::check_read_request(message) {
             return self.refuse(id, why.to_string(), now, out);
         }
-        self.forward(id, channel, message, Expects::Reply, now);
+        if reading::is_of_rules(message) {
+            self.queue_read(id, channel, message, now);
+        } else {
+            self.forward(id, channel, message, Expects::Reply, now);
+        }
         if self.is_full(channel)
             && let Some(session) = self.sessions.get_mut(&id)
         {

@@ -7,8 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use morph_api::store::Seq;
 use morph_api::supervisor::Flood;
+use morph_openflow::MessageType;
 
 use super::age::AgeLimit;
 use super::event::{EventKind, QueuedEvent};
@@ -206,6 +208,18 @@ impl Backlog {
             dpid,
             percent: self.waiting.percent(dpid) as u32,
             lasts_ms: lasts.as_millis() as u64,
+        })
+    }
+
+    /// Returns the flow-removed messages of a channel, oldest first.
+    pub(crate) fn removals(&self, channel: u32) -> impl Iterator<Item = &Bytes> {
+        let events = self.numbered.iter().chain(self.waiting.iter());
+        events.filter_map(move |event| match &event.what {
+            EventKind::Message(message) if event.channel == channel => {
+                let is_removal = message.get(1) == Some(&MessageType::FLOW_REMOVED.0);
+                is_removal.then_some(message)
+            }
+            _ => None,
         })
     }
 

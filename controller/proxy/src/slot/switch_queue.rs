@@ -121,6 +121,12 @@ impl SwitchQueue {
         self.events.front().is_none()
     }
 
+    /// Returns the events in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
+        let waiting = self.events.events.iter().flatten();
+        waiting.map(|waiting| &waiting.event)
+    }
+
     /// Queues an event behind the others.
     pub(super) fn push(&mut self, event: QueuedEvent) {
         let (place, port) = (self.events.next(), port(&event));

@@ -76,6 +76,16 @@ impl WaitingEvents {
         self.packet_ins.amount(dpid) * 100 / all
     }
 
+    /// Returns all waiting events; those of one switch in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
+        let sections = self.closed.iter().chain([&self.last]);
+        let queued = sections.flat_map(|section| {
+            let queues = section.queues.values();
+            queues.flat_map(SwitchQueue::iter).chain(&section.end)
+        });
+        self.only.iter().chain(queued)
+    }
+
     /// Returns the number of waiting events.
     pub(super) fn len(&self) -> usize {
         self.len

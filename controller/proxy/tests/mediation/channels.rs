@@ -9,8 +9,10 @@ use morph_api::store::Seq;
 use morph_api::supervisor::{
     CleanRequest, CleanSwitchRequest, FlowsRequest, PortsRequest, observation,
 };
+use morph_fake_switch::RequestKind;
+use morph_openflow::MessageType;
 use morph_openflow::rule::{RuleBody, RuleKey};
-use morph_openflow::v13::Match;
+use morph_openflow::v13::{Match, multipart_kind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -306,4 +308,56 @@ async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
     tokio::time::timeout(Duration::from_secs(5), fixture.configure(&[]))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_switch_that_refuses_requests_is_used_without_what_they_ask_for() {
+    let fixture = Fixture::new().await;
+    let message = RequestKind::Message;
+    for (dpid, (refused, name)) in (1..).zip([
+        (message(MessageType::BARRIER_REQUEST), "barrier"),
+        (message(MessageType::SET_CONFIG), "set-config"),
+        (message(MessageType::ROLE_REQUEST), "role"),
+        (
+            RequestKind::Multipart(multipart_kind::PORT_DESC),
+            "port-desc",
+        ),
+        (RequestKind::Multipart(multipart_kind::DESC), "desc"),
+    ]) {
+        let switch = Switch::refusing(fixture.address, dpid, &[refused]).await;
+        switch.has_rules(4).await;
+        let request = CleanRequest {
+            app: "learning-switch".into(),
+            id: 1,
+        };
+        let mut control = fixture.control.clone();
+        let cleaned = within_deadline("clean", control.clean(request)).await;
+        assert_eq!(cleaned.unwrap().into_inner().switches, 1, "{name}");
+        let switches = fixture.switches().await;
+        assert_eq!(switches[0].refuses, [name]);
+        // The removal of an app is confirmed where barriers are refused, too.
+        assert_eq!(
+            (switches[0].dpid, switches[0].errors > 0),
+            (dpid, name != "role")
+        );
+        drop(switch);
+        connected(&fixture, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_decoded_does_not_keep_table_0_from_its_rules() {
+    let fixture = Fixture::new().await;
+    let first = Switch::connect(fixture.address, 7).await;
+    first.has_rules(4).await;
+    let mut rules = first.rules();
+    drop(first);
+    connected(&fixture, 0).await;
+    // One of the wanted rules is missing, and another one garbled.
+    rules.pop_last();
+    let switch = Switch::garbling(fixture.address, 7, rules).await;
+    switch.has_rules(4).await;
+    let mut control = fixture.control.clone();
+    let flows = within_deadline("flows", control.flows(FlowsRequest { dpid: 7 })).await;
+    assert_eq!(flows.unwrap().into_inner().flows.len(), 3);
 }

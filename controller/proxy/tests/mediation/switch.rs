@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use morph_fake_switch::{Datapath, port};
+use morph_fake_switch::{Datapath, RequestKind, port};
 use morph_openflow::frame;
 use morph_openflow::rule::RuleSet;
 use morph_openflow::v13::{
@@ -39,12 +39,30 @@ impl Switch {
 
     /// Connects a switch that has rules already.
     pub(crate) async fn with_rules(address: SocketAddr, dpid: u64, rules: RuleSet) -> Self {
+        Switch::start(address, Datapath::new(dpid, rules)).await
+    }
+
+    /// Connects a switch with rules, the first of which cannot be decoded as it reports them.
+    pub(crate) async fn garbling(address: SocketAddr, dpid: u64, rules: RuleSet) -> Self {
+        let mut datapath = Datapath::new(dpid, rules);
+        datapath.garble_rules();
+        Switch::start(address, datapath).await
+    }
+
+    /// Connects a switch that refuses these kinds of requests.
+    pub(crate) async fn refusing(address: SocketAddr, dpid: u64, kinds: &[RequestKind]) -> Self {
+        let mut datapath = Datapath::new(dpid, RuleSet::new());
+        datapath.refuse(kinds);
+        Switch::start(address, datapath).await
+    }
+
+    async fn start(address: SocketAddr, datapath: Datapath) -> Self {
         let stream = eventually("the OpenFlow port", async || {
             TcpStream::connect(address).await.ok()
         })
         .await;
         let shared = Arc::new(Mutex::new(Shared {
-            datapath: Datapath::new(dpid, rules),
+            datapath,
             flow_mods: 0,
             mute: false,
         }));

@@ -7,7 +7,7 @@ use super::{
     ErrorMsg, FeaturesReply, FlowMod, FlowRemoved, PacketIn, PacketOut, PortMod, PortStatus,
     StatsReply, StatsRequest, SwitchConfig, VERSION, Vendor, kind,
 };
-use crate::error::DecodeError;
+use crate::error::{DecodeError, SkippedRule};
 use crate::header::{Header, MessageType};
 use crate::shared::message::{message_encoders, read};
 use crate::wire::{Reader, Writer};
@@ -79,6 +79,20 @@ pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
     read(frame, known, |header, reader| {
         Message::decode(header.kind, reader)
     })
+}
+
+/// Decodes one whole frame as [`decode`] does, but leaves out the rules of a reply that cannot be decoded.
+pub fn decode_lenient(frame: &Bytes) -> Result<(Header, Message, Vec<SkippedRule>), DecodeError> {
+    let mut skipped = Vec::new();
+    let known = |header: Header| header.version == VERSION;
+    let (header, message) = read(frame, known, |header, reader| match header.kind {
+        kind::STATS_REPLY => {
+            let reply = StatsReply::decode_lenient(reader, &mut skipped)?;
+            Ok(Message::StatsReply(reply))
+        }
+        kind => Message::decode(kind, reader),
+    })?;
+    Ok((header, message, skipped))
 }
 
 message_encoders!(Message);

@@ -27,7 +27,7 @@ pub use features::{FeaturesReply, capability};
 pub use flow_mod::{FlowMod, FlowModCommand};
 pub use flow_removed::FlowRemoved;
 pub use match_::{Match, wildcard};
-pub use message::{Message, decode};
+pub use message::{Message, decode, decode_lenient};
 pub use numbers::{NO_BUFFER, TABLE_ALL, VERSION, VLAN_NONE};
 pub use packet_in::PacketIn;
 pub use packet_out::PacketOut;

@@ -5,7 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::experimenter::ONF;
+use super::{VERSION, port};
+use crate::header::MessageType;
 use crate::shared::error::{errors, show};
+use crate::v10;
 
 errors! {
     /// Hello exchange failed.
@@ -116,6 +119,58 @@ impl ErrorMsg {
     }
 }
 
+/// Refused messages, as far as errors quote them.
+impl ErrorMsg {
+    /// Type of the refused message in words, as in `packet-out`; empty if the error does not quote it.
+    pub fn refused_type(&self) -> String {
+        let [version, kind, ..] = self.data[..] else {
+            return String::new();
+        };
+        let name = match version {
+            v10::VERSION => v10::kind::name(MessageType(kind)),
+            _ => MessageType(kind).name(),
+        };
+        name.map_or_else(String::new, |name| name.to_lowercase().replace('_', "-"))
+    }
+
+    /// Refused message in words, as in `packet-out to port 5`; empty if the error does not quote it.
+    pub fn refused_message(&self) -> String {
+        let name = self.refused_type();
+        let kind = match self.data.get(..2) {
+            Some(&[VERSION, kind]) => MessageType(kind),
+            _ => return name,
+        };
+        match kind {
+            // Header, buffer, ingress port, length of the actions; then the first action.
+            MessageType::PACKET_OUT => match self.data.get(24..32) {
+                Some(&[0, 0, _, _, p3, p2, p1, p0]) => {
+                    format!("{name} to port {}", port_name([p3, p2, p1, p0]))
+                }
+                _ => name,
+            },
+            // Header, cookie and its mask.
+            MessageType::FLOW_MOD => match self.data.get(24) {
+                Some(table) => format!("{name} of table {table}"),
+                None => name,
+            },
+            _ => name,
+        }
+    }
+}
+
+fn port_name(number: [u8; 4]) -> String {
+    match u32::from_be_bytes(number) {
+        port::IN_PORT => "IN_PORT".into(),
+        port::TABLE => "TABLE".into(),
+        port::NORMAL => "NORMAL".into(),
+        port::FLOOD => "FLOOD".into(),
+        port::ALL => "ALL".into(),
+        port::CONTROLLER => "CONTROLLER".into(),
+        port::LOCAL => "LOCAL".into(),
+        number => number.to_string(),
+    }
+}
+
 impl fmt::Display for ErrorMsg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, code) = (self.kind, self.code);
@@ -132,6 +187,51 @@ impl fmt::Display for ErrorMsg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_refused_message_is_named_as_far_as_it_is_quoted() {
+        use crate::v13::{Action, FlowMod, Message, PacketOut};
+        let out = |actions| {
+            Message::PacketOut(PacketOut {
+                buffer_id: crate::v13::NO_BUFFER,
+                in_port: port::CONTROLLER,
+                actions,
+                data: Bytes::from_static(&[0; 60]),
+            })
+        };
+        let flow = FlowMod {
+            table_id: 8,
+            ..FlowMod::default()
+        };
+        for (message, cut, text) in [
+            (out(vec![Action::output(5)]), 64, "packet-out to port 5"),
+            (
+                out(vec![Action::output(port::FLOOD)]),
+                64,
+                "packet-out to port FLOOD",
+            ),
+            (out(vec![Action::Group(5)]), 64, "packet-out"),
+            (out(vec![Action::output(5)]), 31, "packet-out"),
+            (Message::FlowMod(flow), 64, "flow-mod of table 8"),
+            (Message::BarrierRequest, 64, "barrier-request"),
+            (Message::BarrierRequest, 1, ""),
+        ] {
+            let data = message.encode(1);
+            let error = ErrorMsg {
+                kind: 1,
+                code: 1,
+                data: data.slice(..cut.min(data.len())),
+            };
+            assert_eq!(error.refused_message(), text);
+        }
+        let stats_request_10 = Bytes::from_static(&[1, 16, 0, 8, 0, 0, 0, 0]);
+        let error = ErrorMsg {
+            kind: 1,
+            code: 1,
+            data: stats_request_10,
+        };
+        assert_eq!(error.refused_message(), "stats-request");
+    }
 
     #[test]
     fn type_and_code_are_named_where_they_have_names() {

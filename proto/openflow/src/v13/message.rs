@@ -9,7 +9,7 @@ use super::{
     MeterMod, MultipartReply, MultipartRequest, PacketIn, PacketOut, PortMod, PortStatus,
     QueueGetConfigReply, QueueGetConfigRequest, Role, SwitchConfig, TableMod, VERSION,
 };
-use crate::error::DecodeError;
+use crate::error::{DecodeError, SkippedRule};
 use crate::header::{Header, MessageType};
 use crate::shared::message::{message_encoders, read};
 use crate::wire::{Reader, Writer};
@@ -95,10 +95,25 @@ pub enum Message {
 /// Decodes one whole frame. Hello and error messages are decoded for any version in their header, because they
 /// precede the agreement on a version; all others must be of version 4.
 pub fn decode(frame: &Bytes) -> Result<(Header, Message), DecodeError> {
-    let any_version =
-        |header: Header| matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
-    let known = |header: Header| header.version == VERSION || any_version(header);
-    read(frame, known, Message::decode)
+    read(frame, is_known, Message::decode)
+}
+
+/// Decodes one whole frame as [`decode`] does, but leaves out the rules of a reply that cannot be decoded.
+pub fn decode_lenient(frame: &Bytes) -> Result<(Header, Message, Vec<SkippedRule>), DecodeError> {
+    let mut skipped = Vec::new();
+    let (header, message) = read(frame, is_known, |header, reader| match header.kind {
+        MessageType::MULTIPART_REPLY => {
+            let reply = MultipartReply::decode_lenient(reader, &mut skipped)?;
+            Ok(Message::MultipartReply(reply))
+        }
+        _ => Message::decode(header, reader),
+    })?;
+    Ok((header, message, skipped))
+}
+
+fn is_known(header: Header) -> bool {
+    let any_version = matches!(header.kind, MessageType::HELLO | MessageType::ERROR);
+    header.version == VERSION || any_version
 }
 
 message_encoders!(Message);

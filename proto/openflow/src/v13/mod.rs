@@ -42,7 +42,7 @@ pub use hello::Hello;
 pub use instruction::Instruction;
 pub use match_::Match;
 pub(crate) use match_::VLAN_PRESENT;
-pub use message::{Message, decode};
+pub use message::{Message, decode, decode_lenient};
 pub use meter::{MeterBand, MeterMod};
 pub use multipart::{
     AggregateStats, BucketCounter, Desc, ExperimenterFeature, FeatureId, FlowStats,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::fixed::Fixed;
 use super::tlv::{ALIGN, Padding, TlvHeader, padding};
-use crate::error::{DecodeError, Problem};
+use crate::error::{DecodeError, Problem, SkippedRule};
 
 /// Position within a frame, and the end of the structure that is being decoded. Copies are cheap views.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,37 @@ impl<'a> Reader<'a> {
             elements.push(decode(self)?);
         }
         Ok(elements)
+    }
+
+    /// Decodes rules up to the end. All begin with their length and their table. One that cannot be decoded is left out; one
+    /// whose length is impossible ends the list.
+    pub(crate) fn rules<T>(
+        &mut self,
+        decode: fn(&mut Self) -> Result<T, DecodeError>,
+        skipped: &mut Vec<SkippedRule>,
+    ) -> Vec<T> {
+        let mut rules = Vec::new();
+        while !self.is_empty() {
+            let mut ahead = *self;
+            match decode(&mut ahead) {
+                Ok(rule) => {
+                    rules.push(rule);
+                    *self = ahead;
+                }
+                Err(error) => {
+                    let (length, table_id) = match self.as_slice() {
+                        [l1, l0, table_id, ..] => (u16::from_be_bytes([*l1, *l0]), *table_id),
+                        _ => (0, 0),
+                    };
+                    skipped.push(SkippedRule { table_id, error });
+                    let length = usize::from(length);
+                    if length < ALIGN || self.skip("length", length).is_err() {
+                        self.rest();
+                    }
+                }
+            }
+        }
+        rules
     }
 
     /// Fails if bytes remain.

@@ -4,33 +4,50 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
 
 use super::window::RuleWindow;
 use super::writer::RuleWriter;
-use crate::{Dpid, install};
+use crate::Dpid;
 
-/// Deadline of a switch's answers to one reading.
+/// First deadline of a switch's answer to a reading, and of each further part of it. Doubled with each answer that is late.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Longest such deadline.
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 /// Backoff before a failed reading is tried again, doubled with each failure.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest backoff before a switch is read again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// Question whose answer is not complete.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    token: u32,
+    deadline: Instant,
+    /// The deadline has passed once, so the next one ends the reading. Until then a late answer counts.
+    is_late: bool,
+    read: RuleSet,
+    /// Rules whose removal by the switch is an event that waits for the app.
+    removed: BTreeSet<RuleKey>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum ReadState {
+    /// Not asked, or asked without success.
     Unread {
+        /// Time of the next question after a failure.
         not_before: Option<Instant>,
     },
-    Reading {
-        token: u32,
-        deadline: Instant,
+    Reading(Reading),
+    /// The answer is complete, and the next turn compares it.
+    Read {
         read: RuleSet,
+        removed: BTreeSet<RuleKey>,
     },
-    Read(RuleSet),
-    Writing {
-        writer: Box<RuleWriter>,
+    /// Compared with the wanted rules. Changes keep it in line.
+    Compared {
         /// Time at which it is read again, because it refused a rule.
         reread_at: Option<Instant>,
     },
@@ -40,109 +57,133 @@ pub(super) enum ReadState {
 pub(super) struct SwitchRules {
     pub(super) channel: u32,
     pub(super) state: ReadState,
-    /// Rules that the switch removed by itself since its reading began; empty once it is written to.
-    expired: BTreeSet<RuleKey>,
-    /// Failed readings and refused rules since the switch connected.
+    writer: Box<RuleWriter>,
+    limit: RuleWindow,
+    /// Failed readings and refused rules since the switch connected, or was marked as unread.
     failures: u32,
+    /// Time of another reading, because the switch has refused a rule that was sent since the question.
+    refused: Option<Instant>,
+    /// Answers that were late since the switch connected.
+    late: u32,
+    /// The log says that rules of the switch cannot be decoded.
+    skipped_logged: bool,
 }
 
 impl SwitchRules {
-    pub(super) fn new(channel: u32) -> Self {
+    pub(super) fn new(channel: u32, limit: RuleWindow) -> Self {
         SwitchRules {
             channel,
             state: ReadState::Unread { not_before: None },
-            expired: BTreeSet::new(),
+            writer: Box::new(RuleWriter::new(limit)),
+            limit,
             failures: 0,
+            refused: None,
+            late: 0,
+            skipped_logged: false,
         }
     }
 
     /// Whether anything is to be done or awaited.
     pub(super) fn is_unsettled(&self) -> bool {
         match &self.state {
-            ReadState::Unread { .. } | ReadState::Reading { .. } | ReadState::Read(_) => true,
-            ReadState::Writing { writer, reread_at } => {
-                reread_at.is_some() || writer.is_unsettled()
-            }
+            ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Read { .. } => true,
+            ReadState::Compared { reread_at } => reread_at.is_some() || self.writer.is_unsettled(),
         }
     }
 
     /// Forgets what is known: others may have written to the switch.
     pub(super) fn mark_unread(&mut self) {
         self.state = ReadState::Unread { not_before: None };
+        *self.writer = RuleWriter::new(self.limit);
         self.failures = 0;
+        self.refused = None;
     }
 
     pub(super) fn is_to_be_read(&self, now: Instant) -> bool {
         match &self.state {
             ReadState::Unread { not_before } => not_before.is_none_or(|at| at <= now),
-            ReadState::Writing { reread_at, .. } => reread_at.is_some_and(|at| at <= now),
-            ReadState::Reading { .. } | ReadState::Read(_) => false,
+            ReadState::Reading(reading) => reading.is_late && reading.deadline <= now,
+            ReadState::Compared { reread_at } => reread_at.is_some_and(|at| at <= now),
+            ReadState::Read { .. } => false,
         }
     }
 
-    /// Begins a reading, whose answers bear this token. Whatever was sent before is handled by the switch before it
-    /// answers, so no change is unconfirmed after it.
+    /// Begins a reading, whose answer bears this token. It shows all that was sent before.
     pub(super) fn begin_reading(&mut self, token: u32, now: Instant) {
-        self.expired.clear();
-        self.state = ReadState::Reading {
+        self.writer.begin_reading();
+        self.refused = None;
+        self.state = ReadState::Reading(Reading {
             token,
-            deadline: now + ANSWER,
+            deadline: now + self.answer_limit(),
+            is_late: false,
             read: RuleSet::new(),
-        };
+            removed: BTreeSet::new(),
+        });
     }
 
-    /// Begins to write, if it has been read.
-    pub(super) fn begin_writing(&mut self, wanted: &RuleSet, limit: RuleWindow) {
-        let ReadState::Read(read) = &mut self.state else {
-            return;
-        };
-        let mut installed = std::mem::take(read);
-        for key in std::mem::take(&mut self.expired) {
-            install::forget_expired(&mut installed, wanted, &key);
+    fn answer_limit(&self) -> Duration {
+        let limit = ANSWER.saturating_mul(1 << self.late.min(6));
+        limit.min(LONGEST_ANSWER)
+    }
+
+    /// Compares a complete answer with the wanted rules.
+    pub(super) fn compare(&mut self, wanted: &RuleSet) {
+        if let ReadState::Read { read, removed } = &mut self.state {
+            let (read, removed) = (std::mem::take(read), std::mem::take(removed));
+            self.writer.compare(read, &removed, wanted);
+            let reread_at = self.refused.take();
+            self.state = ReadState::Compared { reread_at };
         }
-        self.state = ReadState::Writing {
-            writer: Box::new(RuleWriter::new(installed, wanted, limit)),
-            reread_at: None,
-        };
     }
 
     /// Notes a rule that the switch removed by itself.
     pub(super) fn note_expired(&mut self, key: RuleKey) {
-        match self.writer_mut() {
-            Some(writer) => writer.note_expired(key),
-            None => drop(self.expired.insert(key)),
+        self.writer.note_expired(key);
+    }
+
+    /// Notes a rule whose wanted form has changed. Where the switch is not compared yet, the comparison will show it, so only
+    /// an `urgent` change is sent before.
+    pub(super) fn note(&mut self, key: RuleKey, wanted: Option<&RuleSet>, urgent: bool) {
+        let is_asked = match &self.state {
+            ReadState::Unread { not_before } => not_before.is_some(),
+            ReadState::Reading(_) | ReadState::Read { .. } => true,
+            ReadState::Compared { .. } => return self.writer.note(key, wanted),
+        };
+        if is_asked && (urgent || self.writer.knows(&key)) {
+            self.writer.note(key, wanted);
         }
     }
 
     /// Whether it has been read, or could not be.
     pub(super) fn was_read(&self) -> bool {
         match self.state {
-            ReadState::Read(_) | ReadState::Writing { .. } => true,
-            ReadState::Unread { .. } | ReadState::Reading { .. } => self.failures > 0,
+            ReadState::Read { .. } | ReadState::Compared { .. } => true,
+            ReadState::Unread { .. } | ReadState::Reading(_) => self.failures > 0,
         }
     }
 
     /// Whether messages are to be sent to bring its rules in line.
     pub(super) fn has_work(&self, now: Instant) -> bool {
         match &self.state {
-            ReadState::Read(_) => true,
-            ReadState::Writing { writer, .. } => writer.has_work(now),
-            ReadState::Unread { .. } | ReadState::Reading { .. } => false,
+            ReadState::Unread { not_before: None } => false,
+            ReadState::Read { .. } => true,
+            ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared { .. } => {
+                self.writer.has_work(now)
+            }
         }
     }
 
-    pub(super) fn writer(&self) -> Option<&RuleWriter> {
-        match &self.state {
-            ReadState::Writing { writer, .. } => Some(writer),
-            ReadState::Unread { .. } | ReadState::Reading { .. } | ReadState::Read(_) => None,
-        }
+    /// Whether it has confirmed the changes found by the reading, and that was reported.
+    pub(super) fn is_in_step(&self) -> bool {
+        matches!(self.state, ReadState::Compared { .. }) && self.writer.is_in_step()
     }
 
-    pub(super) fn writer_mut(&mut self) -> Option<&mut RuleWriter> {
-        match &mut self.state {
-            ReadState::Writing { writer, .. } => Some(writer),
-            ReadState::Unread { .. } | ReadState::Reading { .. } | ReadState::Read(_) => None,
-        }
+    pub(super) fn writer(&self) -> &RuleWriter {
+        &self.writer
+    }
+
+    pub(super) fn writer_mut(&mut self) -> &mut RuleWriter {
+        &mut self.writer
     }
 
     /// Schedules another reading after a failed one.
@@ -155,11 +196,15 @@ impl SwitchRules {
 
     /// Schedules another reading: the switch has other rules than was thought. Other rules are not held up by that.
     pub(super) fn refuse(&mut self, now: Instant) {
-        let backoff = self.backoff();
-        if let ReadState::Writing { reread_at, .. } = &mut self.state
-            && reread_at.is_none()
-        {
-            *reread_at = Some(now + backoff);
+        let at = now + self.backoff();
+        let again = match &mut self.state {
+            ReadState::Compared { reread_at } => reread_at,
+            ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Read { .. } => {
+                &mut self.refused
+            }
+        };
+        if again.is_none() {
+            *again = Some(at);
             self.failures = self.failures.saturating_add(1);
         }
     }
@@ -170,40 +215,80 @@ impl SwitchRules {
             .min(LONGEST_BACKOFF)
     }
 
-    /// Gives up a reading that takes too long.
+    /// Notes that an answer is late. It still counts until the switch is asked again.
     pub(super) fn expire(&mut self, dpid: Dpid, now: Instant) {
-        if matches!(self.state, ReadState::Reading { deadline, .. } if deadline <= now) {
-            tracing::warn!(
-                "switch {dpid} did not report its rules within {ANSWER:?}, and is asked again"
-            );
-            self.fail(now);
+        let is_due = |reading: &Reading| !reading.is_late && reading.deadline <= now;
+        if !matches!(&self.state, ReadState::Reading(reading) if is_due(reading)) {
+            return;
+        }
+        let limit = self.answer_limit();
+        self.failures = self.failures.saturating_add(1);
+        self.late = self.late.saturating_add(1);
+        let backoff = self.backoff();
+        tracing::warn!(
+            "switch {dpid} did not report its rules within {limit:?}, and is asked again in {backoff:?}"
+        );
+        if let ReadState::Reading(reading) = &mut self.state {
+            reading.is_late = true;
+            reading.deadline = now + backoff;
         }
     }
 
     /// Handles an error that answers a request with this token.
     pub(super) fn refused_request(&mut self, xid: u32, now: Instant) {
-        match &mut self.state {
-            ReadState::Reading { token, .. } if *token == xid => self.fail(now),
+        match &self.state {
+            ReadState::Reading(reading) if reading.token == xid => self.fail(now),
             // A switch that refuses a barrier has come to it.
-            ReadState::Writing { writer, .. } => writer.confirm(xid),
-            ReadState::Unread { .. } | ReadState::Reading { .. } | ReadState::Read(_) => {}
+            _ => self.writer.confirm(xid),
         }
     }
 
-    pub(super) fn statistics(&mut self, xid: u32, reply: v13::MultipartReply, tables: Range<u8>) {
-        let ReadState::Reading { token, read, .. } = &mut self.state else {
+    /// Adds a part of the answer to the newest question. A further part has as much time as the first one.
+    pub(super) fn statistics(
+        &mut self,
+        xid: u32,
+        reply: v13::MultipartReply,
+        tables: Range<u8>,
+        now: Instant,
+    ) {
+        let limit = self.answer_limit();
+        let ReadState::Reading(reading) = &mut self.state else {
             return;
         };
         let MultipartBody::Flow(rules) = reply.body else {
             return;
         };
-        if xid != *token {
+        if xid != reading.token {
             return;
         }
         let own = rules.iter().filter(|rule| tables.contains(&rule.table_id));
-        read.extend(own.map(from_stats));
+        reading.read.extend(own.map(from_stats));
+        reading.deadline = reading.deadline.max(now + limit);
         if !reply.more {
-            self.state = ReadState::Read(std::mem::take(read));
+            self.state = ReadState::Read {
+                read: std::mem::take(&mut reading.read),
+                removed: std::mem::take(&mut reading.removed),
+            };
+        }
+    }
+
+    /// Notes a rule that is missing in the answer with this token, because its removal is an event that waits.
+    pub(super) fn removal_waits(&mut self, xid: u32, key: RuleKey) {
+        if let ReadState::Reading(reading) = &mut self.state
+            && reading.token == xid
+        {
+            reading.removed.insert(key);
+        }
+    }
+
+    /// Notes rules that were left out of a reply. If they are wanted, they are missing, and added. The first one is logged.
+    pub(super) fn note_skipped(&mut self, dpid: Dpid, skipped: &[SkippedRule]) {
+        if let Some(SkippedRule { table_id, error }) = skipped.first()
+            && !std::mem::replace(&mut self.skipped_logged, true)
+        {
+            tracing::error!(
+                "switch {dpid} reports a rule of table {table_id} that cannot be decoded; it is left out, as are further ones: {error}"
+            );
         }
     }
 
@@ -211,9 +296,9 @@ impl SwitchRules {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
             ReadState::Unread { not_before } => *not_before,
-            ReadState::Reading { deadline, .. } => Some(*deadline),
-            ReadState::Read(_) => None,
-            ReadState::Writing { reread_at, .. } => *reread_at,
+            ReadState::Reading(reading) => Some(reading.deadline),
+            ReadState::Read { .. } => None,
+            ReadState::Compared { reread_at } => *reread_at,
         }
     }
 }

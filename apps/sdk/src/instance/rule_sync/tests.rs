@@ -10,6 +10,8 @@ use morph_openflow::v13::{
 
 use super::*;
 
+mod slow_reading;
+
 const APP: u8 = 7;
 const TABLES: Range<u8> = 10..12;
 const A: Dpid = Dpid(1);
@@ -49,8 +51,12 @@ impl Bench {
     /// Both switches are connected, have no rules, and are unread.
     fn new(changes: usize) -> Self {
         let bytes = 256 << 10;
+        Bench::within(RuleWindow { changes, bytes })
+    }
+
+    fn within(window: RuleWindow) -> Self {
         let mut bench = Bench {
-            sync: RuleSync::new(APP, RuleWindow { changes, bytes }),
+            sync: RuleSync::new(APP, window),
             wanted: BTreeMap::new(),
             now: Instant::now(),
             wires: BTreeMap::new(),
@@ -85,7 +91,7 @@ impl Bench {
             None => set.remove(&key(number)),
         };
         let stale = BTreeMap::from([(dpid, BTreeSet::from([key(number)]))]);
-        self.sync.note(stale, &self.wanted);
+        self.sync.note(stale, &self.wanted, true);
     }
 
     fn begin_reading(&mut self) {
@@ -230,8 +236,10 @@ fn a_switch_gets_a_window_of_changes_and_more_as_it_confirms_them() {
 
 #[test]
 fn bytes_are_limited_too() {
-    let mut bench = Bench::new(usize::MAX);
-    bench.sync.window.bytes = 1000;
+    let mut bench = Bench::within(RuleWindow {
+        changes: usize::MAX,
+        bytes: 1000,
+    });
     bench.begin_reading();
     bench.handle(1);
     for number in 0..100 {
@@ -418,6 +426,33 @@ fn a_refused_barrier_is_an_answer() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_decoded_costs_no_other_rule() {
+    let mut bench = Bench::new(100);
+    for number in 0..4 {
+        bench.want(A, number, Some(1));
+    }
+    bench.begin_reading();
+    let rules: RuleSet = (0..3).map(|number| (key(number), body(1))).collect();
+    bench.rules.insert(1, rules.clone());
+    for (xid, reply, _) in bench.replies(1) {
+        let Some(reply @ Message::MultipartReply(_)) = reply else {
+            bench.answer(1, xid, &Message::BarrierReply);
+            continue;
+        };
+        let mut frame = reply.encode(xid).to_vec();
+        // Type of the match of the second of three rules, which are equally long.
+        let length = (frame.len() - 16) / 3;
+        frame[16 + length + 49] = 9;
+        let outcome = bench.sync.reply(1, &frame.into(), TABLES, bench.now);
+        assert_eq!(outcome, ReplyOutcome::Nothing);
+    }
+    // The rule that was left out is taken for missing.
+    assert_eq!(bench.turn(), 2);
+    bench.handle(1);
+    assert!(bench.is_right(1, A));
+}
+
+#[test]
 fn a_turn_is_no_larger_than_the_proxy_takes() {
     let mut bench = Bench::new(1000);
     let count = 40_u32;
@@ -462,7 +497,10 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
             sync.connect(Dpid(n.into()), n);
         }
         for switch in sync.by_dpid.values_mut() {
-            switch.state = ReadState::Read(RuleSet::new());
+            switch.state = ReadState::Read {
+                read: RuleSet::new(),
+                removed: BTreeSet::new(),
+            };
         }
         let now = Instant::now();
         let mut wanted = BTreeMap::new();
@@ -472,7 +510,8 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         assert!(sync.unsettled.is_empty());
         let key = key(1);
         wanted.insert(Dpid(2), RuleSet::from([(key.clone(), body(1))]));
-        sync.note(StaleRules::from([(Dpid(2), [key].into())]), &wanted);
+        let stale = StaleRules::from([(Dpid(2), [key].into())]);
+        sync.note(stale, &wanted, false);
         assert_eq!(sync.unsettled.len(), 1);
         assert!(sync.has_work(now));
         assert_eq!(sync.write(&wanted, 1, now).len(), 1);

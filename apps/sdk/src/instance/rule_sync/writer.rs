@@ -21,13 +21,16 @@ struct FirstDifference {
     sent: Option<u64>,
 }
 
-/// State of the rules of a switch that was read.
+/// State of the rules of a switch, as far as they are known: all of them once it is compared.
 #[derive(Debug, Clone)]
 pub(super) struct RuleWriter {
     /// Rules that the switch has once it has handled all that was sent.
     installed: RuleSet,
-    /// Rules that wait because the switch removed them by itself.
+    /// Rules that the switch removed by itself, until they are compared or sent again.
     expired: BTreeSet<RuleKey>,
+    /// Rules sent since the question of a reading: its answer may show them as they were before. `None` while there is no
+    /// question, or its answer is compared.
+    sent_since: Option<BTreeSet<RuleKey>>,
     waiting: WaitingRules,
     window: Window,
     first: Option<FirstDifference>,
@@ -59,18 +62,63 @@ impl Turn<'_> {
 }
 
 impl RuleWriter {
-    /// State after a reading, with its difference from the wanted rules waiting.
-    pub(super) fn new(read: RuleSet, wanted: &RuleSet, limit: RuleWindow) -> Self {
-        let difference = install::difference(&read, wanted);
-        let counts = install::counts(&difference);
+    /// State of which nothing is known.
+    pub(super) fn new(limit: RuleWindow) -> Self {
         RuleWriter {
-            installed: read,
+            installed: RuleSet::new(),
             expired: BTreeSet::new(),
-            waiting: WaitingRules::of(difference),
+            sent_since: None,
+            waiting: WaitingRules::default(),
             window: Window::new(limit),
-            first: Some(FirstDifference { counts, sent: None }),
+            first: None,
             is_late: false,
         }
+    }
+
+    /// Notes the question of a reading.
+    pub(super) fn begin_reading(&mut self) {
+        self.sent_since = Some(BTreeSet::new());
+        let installed = &self.installed;
+        // The answer shows the others.
+        self.expired.retain(|key| installed.contains_key(key));
+        self.first = None;
+    }
+
+    /// Compares the rules that were read with the wanted ones. The difference waits.
+    ///
+    /// 1. Of a rule sent since the question, the last form that was sent counts, whatever was read.
+    /// 2. A rule that is missing because its removal is an event that waits (`removed`) counts as installed: the app decides
+    ///    about it when it handles the event.
+    /// 3. A rule whose removal was handled since the question is missing, whatever was read.
+    pub(super) fn compare(
+        &mut self,
+        mut read: RuleSet,
+        removed: &BTreeSet<RuleKey>,
+        wanted: &RuleSet,
+    ) {
+        for key in self.sent_since.take().unwrap_or_default() {
+            read.remove(&key);
+            read.extend(self.installed.remove_entry(&key));
+        }
+        for key in removed {
+            if let Some(body) = wanted.get(key) {
+                read.entry(key.clone()).or_insert_with(|| body.clone());
+            }
+        }
+        for key in std::mem::take(&mut self.expired) {
+            install::forget_expired(&mut read, wanted, &key);
+        }
+        let difference = install::difference(&read, wanted);
+        let counts = install::counts(&difference);
+        self.installed = read;
+        self.waiting = WaitingRules::of(difference);
+        self.first = Some(FirstDifference { counts, sent: None });
+    }
+
+    /// Whether the state of a rule is known before the comparison.
+    pub(super) fn knows(&self, key: &RuleKey) -> bool {
+        let is_sent = |sent: &BTreeSet<RuleKey>| sent.contains(key);
+        self.installed.contains_key(key) || self.sent_since.as_ref().is_some_and(is_sent)
     }
 
     /// Notes a rule whose wanted form may have changed.
@@ -82,8 +130,11 @@ impl RuleWriter {
 
     /// Notes a rule that the switch removed by itself. Its row may go in the same turn, and come back.
     pub(super) fn note_expired(&mut self, key: RuleKey) {
-        if self.installed.contains_key(&key) {
+        let is_installed = self.installed.contains_key(&key);
+        if is_installed {
             self.waiting.note(key.clone(), true, true);
+        }
+        if is_installed || self.sent_since.is_some() {
             self.expired.insert(key);
         }
     }
@@ -142,6 +193,9 @@ impl RuleWriter {
         let Some(message) = flow_mod.map(Message::FlowMod) else {
             return;
         };
+        if let Some(sent) = &mut self.sent_since {
+            sent.insert(key.clone());
+        }
         match message.try_encode(FLOW_MOD) {
             Ok(message) => {
                 self.window.send(message.len());

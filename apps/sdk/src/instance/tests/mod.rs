@@ -77,7 +77,7 @@ fn a_replacement_of_a_dead_instance_reads_the_switches_when_it_is_live() {
     world.resume();
     world.packet([1, 2, 3]);
     assert_eq!(world.store.keyspace("cells", 1)["cells/1/2"], "3");
-    assert_eq!(world.flow_mods.len(), 0, "it does not know what is there");
+    assert_eq!(world.flow_mods.len(), 1, "what the packet calls for");
     world.reads_switch = true;
     world.pass(Duration::from_secs(8));
     assert_eq!(world.flow_mods.len(), 1);
@@ -219,16 +219,20 @@ fn what_differs_after_a_resume_is_sent_and_only_that() {
 }
 
 #[test]
-fn while_a_switch_is_read_packets_go_and_rules_wait() {
+fn while_a_switch_is_read_packets_go_with_the_rules_that_they_call_for_and_others_wait() {
     let mut world = live(2);
     world.reads_switch = false;
     world.resume();
     world.forget();
+    world.store.set("cells", "cells", "5/6", "7");
+    world.news();
+    assert_eq!(world.flow_mods.len(), 0, "the switch may have it");
     world.packet([1, 2, 3]);
-    assert_eq!(world.words(), ["PacketOut", "Turn 2 of 1:1", "Durable 1:1"]);
+    let words = world.words();
+    assert_eq!(words, ["Add", "PacketOut", "Turn 2 of 1:1", "Durable 1:1"]);
     world.reads_switch = true;
     world.pass(Duration::from_secs(8));
-    assert_eq!(world.flow_mods.len(), 1);
+    assert_eq!(world.flow_mods.len(), 2);
 }
 
 #[test]
@@ -236,7 +240,7 @@ fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
     let mut world = live(2);
     world.packet([1, 2, 3]);
     world.rules.clear();
-    let error = morph_openflow::v13::Message::Error(morph_openflow::v13::ErrorMsg {
+    let error = v13::Message::Error(v13::ErrorMsg {
         kind: 5,
         code: 1,
         data: Default::default(),

@@ -56,7 +56,10 @@ fn the_requested_role_is_held() {
         bench.message(reply(number, 7), xid);
         assert_eq!(bench.describe(&requests), ["ready"]);
         assert_eq!(bench.role(), (wanted.to_string(), writes));
-        assert_eq!(bench.channel.errors, 1, "the one about descriptions");
+        assert_eq!(
+            bench.channel.received.errors, 1,
+            "the one about descriptions"
+        );
     }
 }
 
@@ -66,7 +69,10 @@ fn a_switch_that_knows_no_roles_is_no_failure() {
     for (kind, code) in [(1, 1), (1, 3), (FAILED, UNSUPPORTED), (0xfffe, 0xfffe)] {
         let bench = Bench::with_role(Role::Equal, error(kind, code));
         assert_eq!(bench.role(), (String::new(), true), "{kind}/{code}");
-        assert_eq!(bench.channel.errors, 1, "the one about descriptions");
+        assert_eq!(
+            bench.channel.received.errors, 1,
+            "the one about descriptions"
+        );
     }
     let bench = Bench::with_role(Role::Slave, error(1, 1));
     assert_eq!(

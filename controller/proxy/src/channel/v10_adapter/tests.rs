@@ -39,7 +39,8 @@ fn sent(adapter: &mut V10Adapter, xid: u32, message: Message) -> Result<v10::Mes
 }
 
 fn received(adapter: &mut V10Adapter, xid: u32, message: v10::Message) -> Vec<Message> {
-    let frames = adapter.receive(&message.encode(xid)).unwrap();
+    let (frames, skipped) = adapter.receive(&message.encode(xid)).unwrap();
+    assert!(skipped.is_empty());
     let decode = |frame: &Bytes| {
         let (header, message) = v13::decode(frame).unwrap();
         assert_eq!(header.xid, xid);
@@ -256,6 +257,27 @@ fn rules_of_another_table_are_none_and_sums_are_made_here() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_decoded_is_left_out() {
+    let mut adapter = adapter();
+    let all = FlowStatsRequest::all();
+    ask(&mut adapter, 4, MultipartRequest::Flow(all));
+    let outputs = || vec![v10::Action::output(1)];
+    let rules = vec![installed(1, 0, outputs()), installed(2, 0, outputs())];
+    let mut frame = reply(false, rules).encode(4).to_vec();
+    // Length of the action of the first rule.
+    frame[12 + 88 + 3] = 3;
+    let (frames, skipped) = adapter.receive(&frame.into()).unwrap();
+    assert_eq!(skipped.len(), 1);
+    match v13::decode(&frames[0]).unwrap().1 {
+        Message::MultipartReply(MultipartReply {
+            more: false,
+            body: MultipartBody::Flow(rules),
+        }) => assert_eq!(rules.iter().map(|r| r.cookie).collect::<Vec<_>>(), [2]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_part_that_is_too_long_in_1_3_becomes_several() {
     let mut adapter = adapter();
     ask(
@@ -422,7 +444,7 @@ proptest! {
         bytes.extend(length.to_be_bytes());
         bytes.extend([0, 0, 0, 7]);
         bytes.extend(body);
-        if let Ok(frames) = adapter.receive(&bytes.into()) {
+        if let Ok((frames, _)) = adapter.receive(&bytes.into()) {
             for frame in frames {
                 prop_assert!(v13::decode(&frame).is_ok());
             }

@@ -10,7 +10,7 @@ pub use flow::{FlowStats, FlowStatsRequest};
 use bytes::Bytes;
 
 use super::Desc;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, SkippedRule};
 use crate::wire::{Reader, Writer, fixed};
 
 /// Types of statistics: `OFPST_*`.
@@ -242,10 +242,23 @@ pub enum StatsBody {
 impl StatsReply {
     /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut skipped = Vec::new();
+        let reply = Self::decode_lenient(reader, &mut skipped)?;
+        match skipped.first() {
+            None => Ok(reply),
+            Some(rule) => Err(rule.error),
+        }
+    }
+
+    /// Decodes a reply, without the rules that cannot be decoded.
+    pub(crate) fn decode_lenient(
+        reader: &mut Reader<'_>,
+        skipped: &mut Vec<SkippedRule>,
+    ) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<StatsFixed>()?;
         let body = match fixed.kind() {
             kind::DESC => StatsBody::Desc(Desc::decode(reader)?),
-            kind::FLOW => StatsBody::Flow(reader.all(FlowStats::decode)?),
+            kind::FLOW => StatsBody::Flow(reader.rules(FlowStats::decode, skipped)),
             kind::AGGREGATE => StatsBody::Aggregate(AggregateStats::decode(reader)?),
             kind::TABLE => StatsBody::Table(reader.all(TableStats::decode)?),
             kind::PORT => StatsBody::Port(reader.all(PortStats::decode)?),

@@ -8,7 +8,7 @@ use super::{
     MeterFeatures, MeterStats, MultipartFixed, PortStats, QueueStats, TableFeatures, TableStats,
     kind,
 };
-use crate::error::{DecodeError, EncodeError};
+use crate::error::{DecodeError, EncodeError, SkippedRule};
 use crate::frame;
 use crate::header::Header;
 use crate::v13::{Experimenter, Port};
@@ -70,12 +70,23 @@ pub enum MultipartBody {
 impl MultipartReply {
     /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut skipped = Vec::new();
+        let reply = Self::decode_lenient(reader, &mut skipped)?;
+        match skipped.first() {
+            None => Ok(reply),
+            Some(rule) => Err(rule.error),
+        }
+    }
+
+    /// Decodes a reply, without the rules that cannot be decoded.
+    pub(crate) fn decode_lenient(
+        reader: &mut Reader<'_>,
+        skipped: &mut Vec<SkippedRule>,
+    ) -> Result<Self, DecodeError> {
         let fixed = reader.fixed::<MultipartFixed>()?;
-        let body = MultipartBody::decode(fixed.kind(), reader)?;
-        Ok(MultipartReply {
-            more: fixed.flags() & MORE != 0,
-            body,
-        })
+        let body = MultipartBody::decode(fixed.kind(), reader, skipped)?;
+        let more = fixed.flags() & MORE != 0;
+        Ok(MultipartReply { more, body })
     }
 
     pub(crate) fn encode(&self, w: &mut Writer<'_>) {
@@ -111,10 +122,14 @@ impl MultipartBody {
         }
     }
 
-    fn decode(kind: u16, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(
+        kind: u16,
+        reader: &mut Reader<'_>,
+        skipped: &mut Vec<SkippedRule>,
+    ) -> Result<Self, DecodeError> {
         Ok(match kind {
             kind::DESC => MultipartBody::Desc(Desc::decode(reader)?),
-            kind::FLOW => MultipartBody::Flow(reader.all(FlowStats::decode)?),
+            kind::FLOW => MultipartBody::Flow(reader.rules(FlowStats::decode, skipped)),
             kind::AGGREGATE => MultipartBody::Aggregate(AggregateStats::decode(reader)?),
             kind::TABLE => MultipartBody::Table(reader.all(TableStats::decode)?),
             kind::PORT_STATS => MultipartBody::PortStats(reader.all(PortStats::decode)?),
@@ -243,6 +258,60 @@ mod tests {
             }
         }
         assert_eq!(read, vec![port; 1200]);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_decoded_are_left_out_with_a_reason() {
+        let rule = |table_id| FlowStats {
+            table_id,
+            duration_sec: 1,
+            duration_nsec: 0,
+            priority: 1,
+            idle_timeout: 0,
+            hard_timeout: 0,
+            flags: 0,
+            cookie: 7,
+            packet_count: 0,
+            byte_count: 0,
+            match_: crate::v13::Match::new().in_port(1),
+            instructions: vec![crate::v13::Instruction::GotoTable(9)],
+        };
+        let (start, length) = (16, 48 + 16 + 8);
+        let frame = |change: &dyn Fn(&mut [u8])| {
+            let body = MultipartBody::Flow(vec![rule(1), rule(2), rule(3)]);
+            let reply = MultipartReply { more: true, body };
+            let mut frame = Message::MultipartReply(reply).encode(1).to_vec();
+            assert_eq!(frame.len(), start + 3 * length);
+            change(&mut frame[start + length..start + 2 * length]);
+            Bytes::from(frame)
+        };
+        let wrong_match: &dyn Fn(&mut [u8]) = &|rule| rule[49] = 9;
+        let wrong_instruction: &dyn Fn(&mut [u8]) = &|rule| rule[48 + 16 + 3] = 7;
+        let too_short: &dyn Fn(&mut [u8]) = &|rule| rule[1] = 3;
+        let too_long: &dyn Fn(&mut [u8]) = &|rule| rule[0] = 0xff;
+        for (change, left) in [
+            (wrong_match, &[1, 3][..]),
+            (wrong_instruction, &[1, 3]),
+            // Where the next rule begins is unknown.
+            (too_short, &[1]),
+            (too_long, &[1]),
+        ] {
+            let frame = frame(change);
+            let (_, message, skipped) = crate::v13::decode_lenient(&frame).unwrap();
+            let Message::MultipartReply(reply) = message else {
+                panic!("{message:?}")
+            };
+            let MultipartBody::Flow(rules) = &reply.body else {
+                panic!("{reply:?}")
+            };
+            assert!(reply.more);
+            assert_eq!(rules.iter().map(|r| r.table_id).collect::<Vec<_>>(), left);
+            assert_eq!(skipped.iter().map(|s| s.table_id).collect::<Vec<_>>(), [2]);
+            assert_eq!(decode(&frame), Err(skipped[0].error));
+        }
+        let whole = frame(&|_| {});
+        let (header, message, skipped) = crate::v13::decode_lenient(&whole).unwrap();
+        assert_eq!((Ok((header, message)), skipped), (decode(&whole), vec![]));
     }
 
     #[test]

@@ -1,0 +1,122 @@
+//! Switches that take long to report their rules, and make one report at a time.
+
+use anyhow::{Context, Result, ensure};
+use morph_openflow::v13::Match;
+use morph_tests::{Lab, Shape, SlowDump, Switches, result, wait_until};
+use std::time::{Duration, Instant};
+
+const APP: &str = "learning-switch";
+/// Tables of learning-switch: by source, and by destination.
+const TABLES: [u8; 2] = [8, 9];
+/// Deadline for what follows by itself, however busy the machine is.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Longer than the first deadline of an answer.
+const SLOW: SlowDump = SlowDump {
+    first: Duration::from_secs(6),
+    part: Duration::ZERO,
+};
+/// Reports whose parts take longer together than the first deadline of an answer.
+const IN_PARTS: SlowDump = SlowDump {
+    first: Duration::from_secs(3),
+    part: Duration::from_secs(3),
+};
+
+/// Morpheus with these apps, which ask for rules beside the proxy.
+fn lab(apps: &[&str]) -> Result<Lab> {
+    let mut lab = Lab::new(Shape::none())?;
+    let flags: Vec<&str> = apps.iter().flat_map(|app| ["--app", *app]).collect();
+    lab.start_morpheus(&flags)?;
+    for app in apps {
+        lab.morpheus()?.wait_running(app, None)?;
+    }
+    Ok(lab)
+}
+
+/// Numbers of rules in the tables of learning-switch.
+fn counts(switches: &Switches, dpid: u64) -> [usize; 2] {
+    TABLES.map(|table| switches.rules(dpid, table).len())
+}
+
+/// Whether a host is known behind this port.
+fn is_learned(switches: &Switches, dpid: u64, port: u32) -> bool {
+    let in_port = Match::new().in_port(port).fields;
+    let rules = switches.rules(dpid, TABLES[0]);
+    rules
+        .keys()
+        .any(|key| key.match_.fields.starts_with(&in_port))
+}
+
+#[test]
+fn new_flows_during_a_slow_report_lose_nothing() -> Result<()> {
+    let lab = lab(&[APP])?;
+    let switches = Switches::start(lab.sandbox(), 1)?;
+    switches.wait_punting(1)?;
+    switches.burst(1, 1, 1, None);
+    wait_until("the host is learned", DEADLINE, || {
+        Ok((counts(&switches, 1) == [2, 2]).then_some(()))
+    })?;
+    switches.slow_dumps(1, SLOW);
+    // Another instance has to read the switch.
+    let pid = lab.morpheus()?.app(APP)?["pid"].as_u64().context("pid")? as u32;
+    lab.process(APP)?.kill()?;
+    wait_until("the switch is asked", DEADLINE, || {
+        Ok((switches.dumps(1).1 > 0).then_some(()))
+    })?;
+    let began = Instant::now();
+    switches.burst(1, 2, 1, None);
+    wait_until("the host has rules at its new port", DEADLINE, || {
+        Ok(is_learned(&switches, 1, 2).then_some(()))
+    })?;
+    let took = began.elapsed();
+    ensure!(switches.dumps(1).1 > 0, "after the report: {took:?}");
+    result(
+        "slow dumps/time to a new flow's rules",
+        format!("{took:.1?}"),
+        "6 s",
+    );
+    lab.morpheus()?.wait_running(APP, Some(pid))?;
+    wait_until("the rules of the old port are gone", DEADLINE, || {
+        Ok((counts(&switches, 1) == [2, 2] && !is_learned(&switches, 1, 1)).then_some(()))
+    })?;
+    for (port, tally) in [1, 2].map(|port| (port, switches.tallies(port)[&1].clone())) {
+        ensure!(
+            (tally.sent(), tally.answered()) == (1, 1),
+            "packets of port {port}: {} sent, {} answered",
+            tally.sent(),
+            tally.answered()
+        );
+    }
+    switches.check_no_disconnects()?;
+    switches.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn switches_that_are_slow_from_the_beginning_get_all_rules_and_are_asked_by_one_at_a_time()
+-> Result<()> {
+    let lab = lab(&[APP, "topology"])?;
+    let switches = Switches::start_slow(lab.sandbox(), &[SLOW, IN_PARTS])?;
+    let mut most = 0;
+    wait_until("both switches have all rules", DEADLINE, || {
+        most = most.max(switches.dumps(1).1).max(switches.dumps(2).1);
+        let has_all = |dpid| counts(&switches, dpid) == [1, 1];
+        Ok((has_all(1) && has_all(2)).then_some(()))
+    })?;
+    ensure!(most <= 1, "{most} requests at once");
+    switches.wait_punting(1)?;
+    // The last questions are answered; then nobody asks any more.
+    wait_until("all is answered", DEADLINE, || {
+        Ok((switches.dumps(1).1 + switches.dumps(2).1 == 0).then_some(()))
+    })?;
+    for dpid in [1, 2] {
+        result(
+            "slow dumps/requests to a slow switch",
+            switches.dumps(dpid).0,
+            10,
+        );
+        ensure!(switches.dumps(dpid).0 <= 10, "{:?}", switches.dumps(dpid));
+    }
+    switches.check_no_disconnects()?;
+    switches.stop()?;
+    lab.finish()
+}
