@@ -8,6 +8,7 @@
 //!
 //! Ports of different islands are all used: without them the islands are not connected.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -148,8 +149,8 @@ fn islands(turn: &Turn<'_>) -> BTreeMap<Dpid, Dpid> {
     for start in neighbours.keys() {
         let mut next = vec![*start];
         while let Some(dpid) = next.pop() {
-            if !islands.contains_key(&dpid) {
-                islands.insert(dpid, *start);
+            if let Entry::Vacant(new) = islands.entry(dpid) {
+                new.insert(*start);
                 next.extend(neighbours.get(&dpid).into_iter().flatten());
             }
         }
