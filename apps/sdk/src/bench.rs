@@ -136,6 +136,11 @@ impl<A: App> Bench<A> {
 
     /// Feeds one event.
     pub fn event(&mut self, event: Event) -> Outcome {
+        self.event_after(event, Duration::ZERO)
+    }
+
+    /// Feeds an event that waited in the proxy for this long, as in a hold.
+    pub fn event_after(&mut self, event: Event, waited: Duration) -> Outcome {
         if let Event::SwitchUp(Switch { dpid, .. }) | Event::SwitchDown(dpid) = &event {
             self.installed.remove(dpid);
         }
@@ -147,7 +152,8 @@ impl<A: App> Bench<A> {
             self.expired.entry(dpid).or_default().insert(key);
         }
         self.engine.see(&event);
-        self.turn(Cause::Event(&event, self.now))
+        let arrived = self.now.checked_sub(waited).unwrap_or(self.now);
+        self.turn(Cause::Event(&event, arrived))
     }
 
     /// Feeds a packet that came in by a port of a switch and missed in the app's first table.
@@ -175,6 +181,16 @@ impl<A: App> Bench<A> {
         self.now += after;
         self.wall += after;
         self.turn(Cause::Tick)
+    }
+
+    /// Sets the wall clock, as an operator or NTP does.
+    pub fn set_wall(&mut self, wall: SystemTime) {
+        self.wall = wall;
+    }
+
+    /// Current time of the bench by the wall clock.
+    pub fn wall(&self) -> SystemTime {
+        self.wall
     }
 
     fn turn(&mut self, cause: Cause<'_>) -> Outcome {

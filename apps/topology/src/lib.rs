@@ -2,12 +2,17 @@
 //!
 //! 1. Switches and ports are as the switches report them (`ports`).
 //! 2. LLDP leaves by every port, at once when the port comes up and then periodically (`probing`). A port where it
-//!    arrives is part of a link (`links`), other ports are host ports.
+//!    arrives is part of a link (`links`), other ports are host ports. Probes are signed (`secrets`) and believed for a short
+//!    time (`clock`), and never at ports where an operator says that there are hosts only (`edges`); others raise an alarm
+//!    (`forged`).
 //! 3. Hosts are learned on host ports, from their first packets (`hosts`).
 //! 4. The rules for a port and its hosts follow from the tables (`rules`).
 //!
 //! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
+pub mod clock;
+pub mod edges;
+pub mod forged;
 pub mod hosts;
 pub mod lateness;
 pub mod links;
@@ -15,6 +20,7 @@ pub mod moves;
 pub mod ports;
 pub mod probing;
 pub mod rules;
+pub mod secrets;
 pub mod segments;
 pub mod sender;
 pub mod strays;
@@ -26,17 +32,20 @@ use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
 };
 
+use crate::clock::Clock;
+use crate::forged::{FORGED, Forged};
 use crate::lateness::Lateness;
 use crate::moves::{FLAPPING, Moves};
 use crate::probing::Probing;
 use crate::rules::Group;
+use crate::secrets::{Carrier, Random, SECRETS};
 use crate::segments::{BLOCKED, Segments};
 use crate::strays::{LOOPED, SHARED, Strays};
-use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
+use crate::tables::{EDGES, End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
 use morph_sdk::RecentFrames;
 use morph_sdk::lldp::{self, Probe};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Topology {
     /// Probing of the ports that are up, on connected switches.
     probes: BTreeMap<End, Probing>,
@@ -44,6 +53,12 @@ pub struct Topology {
     lateness: Lateness,
     /// Ports with hosts that are still to be forgotten.
     leaving: BTreeSet<End>,
+    /// Source of secrets.
+    random: Random,
+    /// Clock of probes, since the resume.
+    clock: Option<Clock>,
+    /// Probes that are not believed.
+    forged: Forged,
     /// Probes that prove no link.
     strays: Strays,
     /// Hosts that moved lately.
@@ -55,17 +70,33 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn new() -> Self {
-        Self::default()
+    /// App that gets the bytes of its secrets from `random`.
+    pub fn new(random: Random) -> Self {
+        Topology {
+            probes: BTreeMap::new(),
+            lateness: Lateness::default(),
+            leaving: BTreeSet::new(),
+            random,
+            clock: None,
+            forged: Forged::default(),
+            strays: Strays::default(),
+            moves: Moves::default(),
+            segments: Segments::default(),
+            frames: RecentFrames::default(),
+        }
     }
 
     fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
         let end = (packet.dpid, packet.in_port);
         if let Some(probe) = Probe::read_segment(&packet.data) {
-            self.heard_through_segment((probe.dpid, probe.port), end, turn);
+            if self.believes(Carrier::Segment, &probe, end, turn) {
+                self.heard_through_segment((probe.dpid, probe.port), end, turn);
+            }
         } else if !lldp::is_lldp(&packet.data) && !lldp::is_segment_probe(&packet.data) {
             self.learn(end, &packet.data, turn);
-        } else if let Some(probe) = Probe::read(&packet.data) {
+        } else if let Some(probe) = Probe::read(&packet.data)
+            && self.believes(Carrier::Lldp, &probe, end, turn)
+        {
             self.probe_arrived(packet.dpid, probe.sent_ms, turn);
             self.heard((probe.dpid, probe.port), end, turn);
         }
@@ -77,11 +108,20 @@ impl App for Topology {
 
     fn tables() -> Vec<TableShape> {
         let (ports, links) = (PORTS.shape(), LINKS.shape());
-        vec![SWITCHES.shape(), ports, links, HOSTS.shape(), IPS.shape()]
+        let (edges, secrets) = (EDGES.shape(), SECRETS.shape());
+        let (hosts, ips) = (HOSTS.shape(), IPS.shape());
+        vec![SWITCHES.shape(), ports, links, hosts, ips, edges, secrets]
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[hosts::LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED]
+        &[
+            hosts::LIMIT_REACHED,
+            LOOPED,
+            SHARED,
+            FLAPPING,
+            BLOCKED,
+            FORGED,
+        ]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -107,13 +147,16 @@ impl App for Topology {
         if changes.all {
             self.restart_ages(turn);
         }
-        Ok(())
+        self.edges_changed(changes, turn);
+        secrets::keep(self.random, turn)
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        secrets::keep(self.random, turn)?;
         self.forget_leaving(turn);
         hosts::end_refusal(turn);
         self.strays.tick(turn);
+        self.forged.tick(turn);
         self.moves.tick(turn);
         self.probe_what_is_due(turn);
         self.settle_segments(turn);

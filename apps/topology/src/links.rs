@@ -1,12 +1,14 @@
 //! Links: where probes arrive, and how this changes ports.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use morph_sdk::{Action, Dpid, Turn, port, tracing};
 
 use crate::Topology;
+use crate::clock::Clock;
 use crate::probing::{DueAction, ProbedPort, Probing};
-use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
+use crate::secrets::{self, Carrier};
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, is_edge};
 use morph_sdk::lldp::Probe;
 
 impl Topology {
@@ -97,28 +99,57 @@ impl Topology {
         turn.put(&PORTS, &end, &row);
     }
 
+    /// Whether a probe that arrived at port `here` is one of topology's own and proves something. Notes others as forged.
+    pub(crate) fn believes(
+        &mut self,
+        carrier: Carrier,
+        probe: &Probe,
+        here: End,
+        turn: &Turn<'_>,
+    ) -> bool {
+        let now = turn.now();
+        let clock = self.clock(turn);
+        let sent = clock.sent(probe.sent_ms, turn.arrived(), now);
+        let believed = secrets::have_signed(carrier, probe, &turn.view())
+            && (sent.is_some() || clock.is_new(now))
+            && !is_edge(here, turn)
+            && !is_edge((probe.dpid, probe.port), turn);
+        if !believed && is_up(here, turn) {
+            self.forged.note(here, now);
+        }
+        believed
+    }
+
+    fn clock(&mut self, turn: &Turn<'_>) -> Clock {
+        *self.clock.get_or_insert_with(|| Clock::start(turn))
+    }
+
     /// Notes that a probe arrived at a switch, and when it left its sender.
     pub(crate) fn probe_arrived(&mut self, at: Dpid, sent_ms: u64, turn: &Turn<'_>) {
-        let lag = unix_ms(turn)
-            .checked_sub(sent_ms)
-            .map(Duration::from_millis);
-        if let Some(sent) = lag.and_then(|lag| turn.now().checked_sub(lag)) {
-            self.lateness.probe(at, sent, turn.arrived());
+        let arrived = turn.arrived();
+        if let Some(sent) = self.clock(turn).sent(sent_ms, arrived, turn.now()) {
+            self.lateness.probe(at, sent, arrived);
         }
     }
 
-    /// Sends a probe by a port that is up.
+    /// Sends a probe by a port that is up. While there is no secret it waits for the next tick, which makes one.
     pub(crate) fn probe(&mut self, end: End, row: &PortRow, turn: &mut Turn<'_>) {
         let (dpid, port) = end;
         let probe = Probe {
             dpid,
             port,
-            sent_ms: unix_ms(turn),
+            sent_ms: self.clock(turn).ms(turn.now()),
+            tag: None,
+        };
+        let Some(link) = secrets::sign(Carrier::Lldp, probe, &turn.view()) else {
+            return;
         };
         let out = || vec![Action::output(port)];
-        turn.packet_out(dpid, port::CONTROLLER, out(), probe.frame(row.mac));
-        if row.kind != Kind::Link {
-            let frame = probe.segment_frame(row.mac);
+        turn.packet_out(dpid, port::CONTROLLER, out(), link.frame(row.mac));
+        if row.kind != Kind::Link
+            && let Some(segment) = secrets::sign(Carrier::Segment, probe, &turn.view())
+        {
+            let frame = segment.segment_frame(row.mac);
             turn.packet_out(dpid, port::CONTROLLER, out(), frame);
         }
         let now = turn.now();
@@ -212,11 +243,6 @@ fn into_end(end: End, turn: &Turn<'_>) -> Vec<End> {
         .filter(|(_, far)| far.end() == end)
         .map(|(near, _)| near)
         .collect()
-}
-
-fn unix_ms(turn: &Turn<'_>) -> u64 {
-    let since = turn.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn is_up(end: End, turn: &Turn<'_>) -> bool {

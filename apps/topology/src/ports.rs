@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use morph_sdk::{Dpid, PortInfo, PortReason, Switch, Turn, port};
 
 use crate::Topology;
+use crate::clock::Clock;
 use crate::probing::Probing;
-use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow};
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow, is_edge};
 
 impl Topology {
     /// Handles a connected switch: compares its ports with the stored ones, and starts their ages again.
@@ -72,7 +73,7 @@ impl Topology {
             up: port.is_up(),
             kind: Kind::Unknown,
         };
-        if is_local(end) && row.up {
+        if row.up && (is_local(end) || is_edge(end, turn)) {
             row.kind = Kind::Host;
         }
         let stays = before
@@ -102,6 +103,8 @@ impl Topology {
     /// Starts the probing of every port anew, after a resume.
     pub(crate) fn restart_ages(&mut self, turn: &mut Turn<'_>) {
         self.lateness.clear();
+        self.clock = Some(Clock::start(turn));
+        self.forged.restart(turn.now());
         self.strays.restart(turn.now());
         self.moves.restart();
         self.segments.restart(turn.now());

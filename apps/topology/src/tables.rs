@@ -1,4 +1,5 @@
-//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema version.
+//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema version. The table `secrets`,
+//! which nobody else reads, stands in [`crate::secrets`].
 //!
 //! ```text
 //! switches/DPID   = {"connected": bool}
@@ -6,11 +7,12 @@
 //! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
+//! edges/DPID/PORT = bool    whether this is an edge port; `morphctl config set app=topology edges.DPID/PORT=true`
 //! ```
 
 use std::fmt;
 
-use morph_sdk::{Dpid, MacAddr, Table};
+use morph_sdk::{Dpid, MacAddr, Table, Turn};
 use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
@@ -23,6 +25,8 @@ pub const LINKS: Table<End, LinkRow> = Table::new("links");
 pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
 /// Bearer of each IP address.
 pub const IPS: Table<String, MacAddr> = Table::new("ips");
+/// Ports where there are hosts only (`true`), as an operator says.
+pub const EDGES: Table<End, bool> = Table::new("edges");
 
 /// One port of one switch, as a key.
 pub type End = (Dpid, u32);
@@ -89,6 +93,11 @@ impl HostRow {
     pub fn end(&self) -> End {
         (self.dpid, self.port)
     }
+}
+
+/// Whether a port is an edge port, where no probe is believed.
+pub fn is_edge(end: End, turn: &Turn<'_>) -> bool {
+    turn.get(&EDGES, &end) == Some(true)
 }
 
 impl fmt::Display for Kind {

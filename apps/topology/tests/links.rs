@@ -5,9 +5,8 @@
 mod lab;
 
 use lab::{Lab, at, mac};
-use morph_sdk::lldp::Probe;
 use morph_sdk::packet::ether_type::{ARP, IPV4};
-use morph_sdk::{Bytes, Dpid, Event, PortInfo, PortReason, Switch, port};
+use morph_sdk::{Dpid, Event, PortInfo, PortReason, Switch, port};
 use proptest::prelude::*;
 use topology::strays::{LOOPED, SHARED};
 use topology::tables::{End, Kind, PORTS};
@@ -15,15 +14,6 @@ use topology::tables::{End, Kind, PORTS};
 const DROP: (bool, bool) = (false, false);
 const PASS: (bool, bool) = (false, true);
 const PUNT_AND_PASS: (bool, bool) = (true, true);
-
-fn probe(from: End) -> Bytes {
-    Probe {
-        dpid: from.0,
-        port: from.1,
-        sent_ms: 0,
-    }
-    .frame(mac(99))
-}
 
 fn both_ways(a: End, b: End) -> Vec<(End, End)> {
     vec![(a, b), (b, a)]
@@ -281,21 +271,19 @@ fn other_reserved_ports_are_left_out() {
 #[test]
 fn foreign_lldp_and_probes_of_unknown_ports_change_nothing() {
     let mut lab = Lab::pair();
-    let mut foreign = probe(at(1, 1)).to_vec();
+    let mut foreign = lab.probe(at(1, 1)).to_vec();
     let magic = foreign.windows(8).position(|w| w == b"morpheus").unwrap();
     foreign[magic] = b'M';
     let frames = [
         ("foreign", foreign.into()),
-        ("of no switch", probe(at(9, 1))),
-        ("of no port", probe(at(1, 9))),
+        ("of no switch", lab.probe(at(9, 1))),
+        ("of no port", lab.probe(at(1, 9))),
     ];
     for (what, frame) in frames {
         assert!(lab.punt(at(2, 2), frame).is_empty(), "{what}");
     }
-    assert!(
-        lab.punt(at(9, 1), probe(at(1, 1))).is_empty(),
-        "where no switch is"
-    );
+    let frame = lab.probe(at(1, 1));
+    assert!(lab.punt(at(9, 1), frame).is_empty(), "where no switch is");
     assert_eq!(lab.kind(at(2, 2)), Some(Kind::Host));
 }
 
@@ -303,7 +291,8 @@ fn foreign_lldp_and_probes_of_unknown_ports_change_nothing() {
 fn a_probe_that_left_before_its_port_went_down_comes_too_late() {
     let mut lab = Lab::pair();
     lab.port_is(at(1, 1), false);
-    lab.punt(at(2, 1), probe(at(1, 1)));
+    let frame = lab.probe(at(1, 1));
+    lab.punt(at(2, 1), frame);
     assert_eq!(lab.links(), []);
 }
 
@@ -321,7 +310,7 @@ proptest! {
     #[test]
     fn no_damaged_probe_causes_a_panic(bend in proptest::collection::vec((0usize..60, any::<u8>()), 1..4), length in 0usize..60) {
         let mut lab = Lab::pair();
-        let mut frame = probe(at(1, 1)).to_vec();
+        let mut frame = lab.probe(at(1, 1)).to_vec();
         for (at, byte) in bend {
             frame[at] = byte;
         }
@@ -383,8 +372,10 @@ fn rows_read(switches: u64) -> [u64; 2] {
     let mut lab = Lab::new(&cables, 1..=switches);
     lab.run(1000);
     let start = lab.bench.rows_read();
-    lab.punt(at(3, 3), probe(at(1, 3)));
-    lab.punt(at(1, 3), probe(at(3, 3)));
+    for (from, here) in [(at(1, 3), at(3, 3)), (at(3, 3), at(1, 3))] {
+        let frame = lab.probe(from);
+        lab.punt(here, frame);
+    }
     let found = lab.bench.rows_read();
     assert_eq!(lab.kind(at(3, 3)), Some(Kind::Link));
     lab.bench.event(Event::SwitchDown(Dpid(1)));

@@ -6,10 +6,11 @@
 //! TLV 2 port id: 7 (locally assigned), port number in decimal
 //! TLV 3 time to live
 //! TLV 127 organisationally specific: OUI 02:4d:6f, subtype 1, "morpheus", time of sending (ms since 1970, 8 octets)
+//! TLV 127 OUI 02:4d:6f, subtype 2, tag by which the sender knows its own probes (16 octets); not in a probe without one
 //! TLV 0 end
 //! ```
 //!
-//! LLDP frames without that TLV 127 come from other senders and prove no link between switch ports.
+//! LLDP frames without the first TLV 127 come from other senders and prove no link between switch ports.
 //!
 //! Bridges keep LLDP to themselves. A *segment probe* has the same TLVs in a frame that they pass on: it shows that a network of
 //! others connects two ports.
@@ -46,6 +47,11 @@ const TTL: u16 = 4;
 /// Organisation identifier: a locally administered OUI, subtype 1, and the text `morpheus`.
 const MAGIC: &[u8] = b"\x02\x4d\x6f\x01morpheus";
 
+/// Organisation identifier, subtype 2: a tag follows.
+const TAG_MAGIC: &[u8] = b"\x02\x4d\x6f\x02";
+/// Length of a tag.
+pub const TAG: usize = 16;
+
 /// Contents of a probe: the port that it left by, and the time of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
@@ -55,6 +61,8 @@ pub struct Probe {
     pub port: u32,
     /// Time of sending, in milliseconds since 1970.
     pub sent_ms: u64,
+    /// Tag by which the sender knows its own probes, if there is one. The codec neither makes nor checks it.
+    pub tag: Option<[u8; TAG]>,
 }
 
 impl Probe {
@@ -78,6 +86,9 @@ impl Probe {
             ORGANISATION,
             &[MAGIC, &self.sent_ms.to_be_bytes()].concat(),
         );
+        if let Some(tag) = &self.tag {
+            put(&mut tlvs, ORGANISATION, &[TAG_MAGIC, tag].concat());
+        }
         put(&mut tlvs, END, &[]);
         let mut frame = [destination.0, source.0].concat();
         frame.extend_from_slice(&ether_type.to_be_bytes());
@@ -99,7 +110,7 @@ impl Probe {
     }
 
     fn decode(frame: &[u8]) -> Option<Probe> {
-        let (mut dpid, mut port, mut sent_ms) = (None, None, None);
+        let (mut dpid, mut port, mut sent_ms, mut tag) = (None, None, None, None);
         let mut rest = frame.get(ETHERNET_HEADER..)?;
         loop {
             let (kind, value, after) = take(rest)?;
@@ -107,7 +118,10 @@ impl Probe {
                 END => break,
                 CHASSIS_ID => dpid = Some(Dpid(u64::from_str_radix(id(value)?, 16).ok()?)),
                 PORT_ID => port = Some(id(value)?.parse().ok()?),
-                ORGANISATION => sent_ms = sent_ms.or(sent_time(value)),
+                ORGANISATION => {
+                    sent_ms = sent_ms.or(sent_time(value));
+                    tag = tag.or(tag_of(value));
+                }
                 _ => {}
             }
             rest = after;
@@ -116,6 +130,7 @@ impl Probe {
             dpid: dpid?,
             port: port?,
             sent_ms: sent_ms?,
+            tag,
         })
     }
 }
@@ -157,6 +172,11 @@ fn sent_time(value: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(time.try_into().ok()?))
 }
 
+/// Tag in a TLV 127; `None` for another subtype or organisation.
+fn tag_of(value: &[u8]) -> Option<[u8; TAG]> {
+    value.strip_prefix(TAG_MAGIC)?.try_into().ok()
+}
+
 fn id(value: &[u8]) -> Option<&str> {
     let (&LOCALLY_ASSIGNED, text) = value.split_first()? else {
         return None;
@@ -172,6 +192,7 @@ mod tests {
         dpid: Dpid(0xa1),
         port: 7,
         sent_ms: 0x0102,
+        tag: None,
     };
     const SOURCE: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 
@@ -192,6 +213,38 @@ mod tests {
         let frame = PROBE.frame(SOURCE);
         assert_eq!(frame[..], FRAME.concat()[..]);
         assert_eq!(Probe::read(&frame), Some(PROBE));
+    }
+
+    #[test]
+    fn a_tag_stands_before_the_end() {
+        let tagged = Probe {
+            tag: Some(*b"0123456789abcdef"),
+            ..PROBE
+        };
+        let (end, fields) = FRAME.split_last().unwrap();
+        let tag: &[u8] = b"\xfe\x14\x02\x4d\x6f\x020123456789abcdef";
+        let expected = [&fields.concat()[..], tag, end].concat();
+        let frame = tagged.frame(SOURCE);
+        assert_eq!(frame[..], expected[..]);
+        assert_eq!(Probe::read(&frame), Some(tagged));
+        assert_eq!(
+            Probe::read_segment(&tagged.segment_frame(SOURCE)),
+            Some(tagged)
+        );
+        for length in 0..frame.len() {
+            assert_eq!(Probe::read(&frame[..length]), None, "{length}");
+        }
+        let short = [
+            &fields.concat()[..],
+            &b"\xfe\x13\x02\x4d\x6f\x020123456789abcde"[..],
+            end,
+        ]
+        .concat();
+        assert_eq!(
+            Probe::read(&short),
+            Some(PROBE),
+            "a tag of another length is none"
+        );
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
                 dpid: Dpid(0xa1),
                 port: 7,
                 sent_ms: 0x0102,
+                tag: Some([7; 16]),
             }
             .frame(MacAddr([2; 6]))
             .to_vec(),

@@ -2,16 +2,19 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use morph_sdk::bench::{Bench, Outcome};
+use morph_sdk::lldp::Probe;
 use morph_sdk::packet::{self, Arp, ether_type};
 use morph_sdk::{
-    Action, Bytes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, Pipeline, PortInfo,
-    PortReason, lldp, port,
+    Action, AppError, Bytes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, Pipeline,
+    PortInfo, PortReason, lldp, port,
 };
 use topology::Topology;
 use topology::rules::HOST_PRIORITY;
+use topology::secrets::{Carrier, sign};
 use topology::tables::{End, HOSTS, HostRow, IPS, Kind, LINKS, PORTS, SWITCHES};
 
 pub const PIPELINE: Pipeline = Pipeline {
@@ -31,12 +34,23 @@ pub const fn mac(n: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, n])
 }
 
+/// Other bytes with each call.
+pub fn random() -> Result<[u8; 32], AppError> {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let mut bytes = [0x5e; 32];
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    bytes[..8].copy_from_slice(&call.to_be_bytes());
+    Ok(bytes)
+}
+
 pub struct Lab {
     pub bench: Bench<Topology>,
     /// Ports where what leaves by a port arrives.
     cables: BTreeMap<End, BTreeSet<End>>,
     /// Plain switches by their ports, which keep LLDP to themselves.
     bridges: Vec<BTreeSet<End>>,
+    /// Last probe that left by a port, by its EtherType.
+    sent: BTreeMap<(End, u16), Bytes>,
     up: BTreeSet<Dpid>,
 }
 
@@ -44,11 +58,14 @@ impl Lab {
     /// Makes a lab of these cables, and these switches with ports 1 to 4, just connected.
     pub fn new(cables: &[(End, End)], switches: impl IntoIterator<Item = u64>) -> Lab {
         let mut lab = Lab {
-            bench: Bench::new(Topology::new(), PIPELINE),
+            bench: Bench::new(Topology::new(random), PIPELINE),
             cables: BTreeMap::new(),
             bridges: Vec::new(),
+            sent: BTreeMap::new(),
             up: BTreeSet::new(),
         };
+        // A first tick makes the secret of probes.
+        lab.bench.tick(Duration::ZERO);
         for (a, b) in cables {
             lab.cable(*a, *b);
         }
@@ -121,6 +138,24 @@ impl Lab {
             .collect()
     }
 
+    /// Last probe that left by a port: LLDP, or the one that bridges pass on.
+    pub fn sent(&self, from: End, ether_type: u16) -> Bytes {
+        self.sent[&(from, ether_type)].clone()
+    }
+
+    /// Probe as topology would send it now by a port, which need not be there.
+    pub fn probe(&self, from: End) -> Bytes {
+        let now = self.bench.wall().duration_since(UNIX_EPOCH).unwrap();
+        let probe = Probe {
+            dpid: from.0,
+            port: from.1,
+            sent_ms: now.as_millis() as u64,
+            tag: None,
+        };
+        let signed = sign(Carrier::Lldp, probe, &self.bench.view()).unwrap();
+        signed.frame(mac(99))
+    }
+
     /// Subjects of the alarms of a kind.
     pub fn alarms(&self, kind: &str) -> Vec<String> {
         let alarms = self.bench.alarms().into_iter();
@@ -144,8 +179,13 @@ impl Lab {
     }
 
     pub fn punt(&mut self, end: End, data: impl Into<Bytes>) -> Outcome {
+        self.punt_after(end, data, Duration::ZERO)
+    }
+
+    /// Punts a frame that waited in the proxy.
+    pub fn punt_after(&mut self, end: End, data: impl Into<Bytes>, waited: Duration) -> Outcome {
         let data = data.into();
-        self.bench.event(Event::PacketIn(PacketIn {
+        let packet = PacketIn {
             dpid: end.0,
             in_port: end.1,
             table: PIPELINE.first,
@@ -154,7 +194,8 @@ impl Lab {
             length: data.len() as u16,
             buffer: None,
             data,
-        }))
+        };
+        self.bench.event_after(Event::PacketIn(packet), waited)
     }
 
     /// Has a host announce its address here.
@@ -203,6 +244,9 @@ impl Lab {
                     panic!("{:?}", out.actions)
                 };
                 assert!((1..5).contains(&port), "a probe by port {port}");
+                let ether_type = u16::from_be_bytes([out.data[12], out.data[13]]);
+                self.sent
+                    .insert(((out.dpid, port), ether_type), out.data.clone());
                 for far in self.arrives((out.dpid, port), &out.data) {
                     outcomes.push_back(self.punt(far, out.data.clone()));
                 }

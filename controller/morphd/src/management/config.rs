@@ -161,7 +161,9 @@ fn check(entry: &ConfigKey, value: &str, checks: &Checks) -> Result<(), String> 
 
 fn is_port(key: &str) -> bool {
     key.split_once('/').is_some_and(|(dpid, port)| {
-        Dpid::from_str(dpid).is_ok() && port.parse::<u32>().is_ok_and(|port| port > 0)
+        let number = port.parse::<u32>();
+        // An app finds a row by the text of its key: 02 is no name of port 2.
+        Dpid::from_str(dpid).is_ok() && number.is_ok_and(|n| n > 0 && n.to_string() == port)
     })
 }
 
@@ -210,6 +212,8 @@ mod tests {
                 "weights.0000000000000001/2: \"five\" is not a whole",
             ),
             ("1/0", "5", "not DPID/PORT"),
+            ("1/02", "5", "not DPID/PORT"),
+            ("1/+2", "5", "not DPID/PORT"),
             ("1", "5", "not DPID/PORT"),
             ("s1/eth0", "5", "weights.s1/eth0: the key is not DPID/PORT"),
         ] {
