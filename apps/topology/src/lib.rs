@@ -3,11 +3,12 @@
 //! 1. Switches and ports are as the switches report them (`ports`).
 //! 2. LLDP leaves by every port, at once when the port comes up and then periodically (`probing`). A port where it
 //!    arrives is part of a link (`links`), other ports are host ports.
-//! 3. Hosts are learned on host ports, from their first packets (`hosts`).
+//! 3. Hosts are learned on host ports, from their first packets (`hosts`), up to bounds (`bounds`).
 //! 4. The rules for a port and its hosts follow from the tables (`rules`).
 //!
 //! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
+pub mod bounds;
 pub mod hosts;
 pub mod lateness;
 pub mod links;
@@ -26,13 +27,16 @@ use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
 };
 
+use crate::bounds::LIMIT_REACHED;
 use crate::lateness::Lateness;
 use crate::moves::{FLAPPING, Moves};
 use crate::probing::Probing;
 use crate::rules::Group;
 use crate::segments::{BLOCKED, Segments};
 use crate::strays::{LOOPED, SHARED, Strays};
-use crate::tables::{End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
+use crate::tables::{
+    End, HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, IPS, LIMITS, LINKS, PORTS, SWITCHES,
+};
 use morph_sdk::RecentFrames;
 use morph_sdk::lldp::{self, Probe};
 
@@ -77,11 +81,14 @@ impl App for Topology {
 
     fn tables() -> Vec<TableShape> {
         let (ports, links) = (PORTS.shape(), LINKS.shape());
-        vec![SWITCHES.shape(), ports, links, HOSTS.shape(), IPS.shape()]
+        let hosts = HOSTS.shape().indexed(&HOSTS_BY_PORT);
+        let hosts = hosts.indexed(&HOSTS_BY_SWITCH);
+        let (ips, limits) = (IPS.shape(), LIMITS.shape());
+        vec![SWITCHES.shape(), ports, links, hosts, ips, limits]
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[hosts::LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED]
+        &[LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -104,6 +111,7 @@ impl App for Topology {
     }
 
     fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        bounds::check(changes, &turn.view());
         if changes.all {
             self.restart_ages(turn);
         }
@@ -112,7 +120,7 @@ impl App for Topology {
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         self.forget_leaving(turn);
-        hosts::end_refusal(turn);
+        bounds::end_refusals(turn);
         self.strays.tick(turn);
         self.moves.tick(turn);
         self.probe_what_is_due(turn);

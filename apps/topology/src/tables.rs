@@ -6,11 +6,12 @@
 //! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
+//! limits/NAME     = N       settings, written by people; releases before 1.1.0 do not read them
 //! ```
 
 use std::fmt;
 
-use morph_sdk::{Dpid, MacAddr, Table};
+use morph_sdk::{Dpid, Index, MacAddr, Table};
 use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
@@ -23,6 +24,15 @@ pub const LINKS: Table<End, LinkRow> = Table::new("links");
 pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
 /// Bearer of each IP address.
 pub const IPS: Table<String, MacAddr> = Table::new("ips");
+
+/// Settings by name.
+pub const LIMITS: Table<String, u32> = Table::new("limits");
+
+/// Hosts of each port.
+pub const HOSTS_BY_PORT: Index<MacAddr, HostRow, End> = Index::new("port", HOSTS, HostRow::end);
+/// Hosts of each switch.
+pub const HOSTS_BY_SWITCH: Index<MacAddr, HostRow, Dpid> =
+    Index::new("switch", HOSTS, |host| host.dpid);
 
 /// One port of one switch, as a key.
 pub type End = (Dpid, u32);
