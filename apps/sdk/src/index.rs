@@ -3,11 +3,10 @@
 //! An index is kept beside the rows in memory, with each change of a row, whoever makes it: the app, the undoing of a turn, or
 //! the store. So it is right at any time, and the store holds nothing of it.
 
-use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::{Key, Table};
+use crate::table_rows::Row;
+use crate::{Key, Table, TableShape};
 
 /// Index of one of the app's tables: its rows in groups, each row in the group that its value names.
 ///
@@ -26,6 +25,10 @@ impl<K, V, G> Index<K, V, G> {
         Index { name, table, group }
     }
 
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) const fn table(&self) -> &Table<K, V> {
         &self.table
     }
@@ -42,110 +45,15 @@ impl<K, V, G> fmt::Debug for Index<K, V, G> {
     }
 }
 
-/// Keys of a table's rows by group.
-#[derive(Debug)]
-pub(crate) struct Groups<K, V, G> {
-    name: &'static str,
-    group: fn(&V) -> G,
-    /// No group here is empty.
-    keys: BTreeMap<G, BTreeSet<K>>,
-}
-
-impl<K: Key, V, G: Key> Groups<K, V, G> {
-    fn new(index: &Index<K, V, G>) -> Self {
-        Groups {
-            name: index.name,
-            group: index.group,
-            keys: BTreeMap::new(),
+impl TableShape {
+    /// The shape, of a table with this index.
+    #[must_use]
+    pub fn indexed<K: Key, V: Row, G: Key>(mut self, index: &Index<K, V, G>) -> Self {
+        let is_its = self.name == index.table.name();
+        if let Some(rows) = self.rows.of_mut::<K, V>().filter(|_| is_its) {
+            rows.index(index.name, index.group);
         }
-    }
-
-    pub(crate) fn keys(&self) -> &BTreeMap<G, BTreeSet<K>> {
-        &self.keys
-    }
-}
-
-/// Groups of some type.
-trait AnyGroups<K, V>: Any + Send + Sync {
-    fn name(&self) -> &'static str;
-    fn changed(&mut self, key: &K, before: Option<&V>, after: Option<&V>);
-    fn boxed_clone(&self) -> Box<dyn AnyGroups<K, V>>;
-}
-
-impl<K: Key, V: 'static, G: Key> AnyGroups<K, V> for Groups<K, V, G> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn changed(&mut self, key: &K, before: Option<&V>, after: Option<&V>) {
-        let (before, after) = (before.map(self.group), after.map(self.group));
-        if before == after {
-            return;
-        }
-        if let Some(group) = before
-            && let Some(keys) = self.keys.get_mut(&group)
-        {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.keys.remove(&group);
-            }
-        }
-        if let Some(group) = after {
-            self.keys.entry(group).or_default().insert(key.clone());
-        }
-    }
-
-    fn boxed_clone(&self) -> Box<dyn AnyGroups<K, V>> {
-        Box::new(Groups {
-            keys: self.keys.clone(),
-            ..*self
-        })
-    }
-}
-
-/// Declared indexes of one table.
-pub(crate) struct Indexes<K, V>(Vec<Box<dyn AnyGroups<K, V>>>);
-
-impl<K: Key, V: 'static> Indexes<K, V> {
-    pub(crate) const NONE: Self = Indexes(Vec::new());
-
-    /// Adds an index, which has these rows to begin with.
-    pub(crate) fn add<'a, G: Key>(
-        &mut self,
-        index: &Index<K, V, G>,
-        rows: impl IntoIterator<Item = (&'a K, &'a V)>,
-    ) {
-        let mut groups = Groups::new(index);
-        for (key, value) in rows {
-            groups.changed(key, None, Some(value));
-        }
-        self.0.push(Box::new(groups));
-    }
-
-    /// Brings the indexes in line with a row that had one value and has another.
-    pub(crate) fn changed(&mut self, key: &K, before: Option<&V>, after: Option<&V>) {
-        for groups in &mut self.0 {
-            groups.changed(key, before, after);
-        }
-    }
-
-    /// Groups of an index, if it was declared.
-    pub(crate) fn get<G: Key>(&self, index: &Index<K, V, G>) -> Option<&Groups<K, V, G>> {
-        let groups = self.0.iter().find(|groups| groups.name() == index.name)?;
-        (&**groups as &dyn Any).downcast_ref()
-    }
-}
-
-impl<K: 'static, V: 'static> Clone for Indexes<K, V> {
-    fn clone(&self) -> Self {
-        Indexes(self.0.iter().map(|groups| groups.boxed_clone()).collect())
-    }
-}
-
-impl<K: 'static, V: 'static> fmt::Debug for Indexes<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|groups| groups.name());
-        f.debug_list().entries(names).finish()
+        self
     }
 }
 
@@ -153,7 +61,7 @@ impl<K: 'static, V: 'static> fmt::Debug for Indexes<K, V> {
 mod tests {
     use super::*;
     use crate::bench::Bench;
-    use crate::{App, AppError, Dpid, Event, Pipeline, RuleInput, Rules, TableShape, Turn, View};
+    use crate::{App, AppError, Dpid, Event, Pipeline, RuleInput, Rules, Turn, View};
 
     const PORTS: Table<Dpid, u32> = Table::new("ports");
     const DECLARED: Index<Dpid, u32, u32> = Index::new("declared", PORTS, |port| *port);

@@ -20,6 +20,7 @@ mod backoff;
 mod engine;
 mod error;
 mod event;
+mod groups;
 mod index;
 mod install;
 mod instance;

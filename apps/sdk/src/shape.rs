@@ -12,7 +12,7 @@ use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Value, json};
 
 use crate::table_rows::{Row, TableRows};
-use crate::{Index, Key, Table};
+use crate::{Key, Table};
 
 /// Greatest depth that is looked into: types may contain themselves.
 const DEPTH: usize = 8;
@@ -51,18 +51,6 @@ impl<K: Key, V: Row> Table<K, V> {
             shape: shape_of::<V>(),
             rows: TableRows::typed::<K, V>(self.name()),
         }
-    }
-}
-
-impl TableShape {
-    /// The shape, of a table with this index.
-    #[must_use]
-    pub fn indexed<K: Key, V: Row, G: Key>(mut self, index: &Index<K, V, G>) -> Self {
-        let is_its = self.name == index.table().name();
-        if let Some(rows) = self.rows.of_mut::<K, V>().filter(|_| is_its) {
-            rows.index(index);
-        }
-        self
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::index::Indexes;
-use crate::{Index, Key};
+use crate::Key;
+use crate::groups::Indexes;
 
 /// Value of a table's rows. All types that have these traits are.
 ///
@@ -61,17 +61,14 @@ impl<K: Key, V: Row> TypedRows<K, V> {
         }
     }
 
-    /// Adds an index.
-    pub(crate) fn index<G: Key>(&mut self, index: &Index<K, V, G>) {
-        self.indexes.add(index, &self.rows);
+    /// Adds an index: its name, and the group of a row with some value.
+    pub(crate) fn index<G: Key>(&mut self, name: &'static str, group: fn(&V) -> G) {
+        self.indexes.add(name, group, &self.rows);
     }
 
     /// Keys by the groups of an index, if it was declared.
-    pub(crate) fn groups<G: Key>(
-        &self,
-        index: &Index<K, V, G>,
-    ) -> Option<&BTreeMap<G, BTreeSet<K>>> {
-        Some(self.indexes.get(index)?.keys())
+    pub(crate) fn groups<G: Key>(&self, index: &str) -> Option<&BTreeMap<G, BTreeSet<K>>> {
+        self.indexes.get(index)
     }
 
     /// Rows by key. Those that are not of the table's types are left out.
@@ -315,8 +312,6 @@ mod tests {
 
     #[test]
     fn an_index_follows_every_change_of_a_row() {
-        const BY_PORT: Index<u32, Host, u32> =
-            Index::new("port", crate::Table::new("hosts"), |host| host.port);
         let mut rows = rows();
         rows.put(
             &1,
@@ -325,13 +320,13 @@ mod tests {
                 name: String::new(),
             },
         );
-        rows.index(&BY_PORT);
+        rows.index("port", |host| host.port);
         rows.set("2", Some(json!({"port": 7, "name": "b"})));
         rows.set("3", Some(json!({"port": 8, "vlan": 1})));
         rows.set("4", Some(json!({"port": "seven"})));
         rows.set("05", Some(json!({"port": 7})));
         let groups = |rows: &TypedRows<u32, Host>| {
-            let groups = rows.groups(&BY_PORT).unwrap().iter();
+            let groups = rows.groups::<u32>("port").unwrap().iter();
             let groups = groups.map(|(port, keys)| (*port, keys.iter().copied().collect()));
             groups.collect::<Vec<(u32, Vec<u32>)>>()
         };

@@ -234,7 +234,7 @@ impl<'a> View<'a> {
     ) -> Option<&'a BTreeMap<G, BTreeSet<K>>> {
         let table = index.table();
         let rows = self.tables.rows(table.app(), table.name())?;
-        rows.of::<K, V>()?.groups(index)
+        rows.of::<K, V>()?.groups(index.name())
     }
 
     /// Connected switches, by datapath id.

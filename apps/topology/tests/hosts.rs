@@ -43,7 +43,7 @@ fn a_host_is_learned_where_it_speaks_and_its_rule_lets_it_pass() {
 fn what_a_frame_says_of_its_sender() {
     let zero = MacAddr([0; 6]);
     let six = "fe80::1".parse().unwrap();
-    let unspecified = std::net::Ipv6Addr::UNSPECIFIED;
+    let unspecified = Ipv6Addr::UNSPECIFIED;
     let cases: [(&str, Bytes, Option<Option<&str>>); 10] = [
         ("ipv4", ipv4(mac(1), [10, 0, 0, 1]), Some(Some("10.0.0.1"))),
         ("ipv6", ipv6(mac(1), six), Some(Some("fe80::1"))),

@@ -105,9 +105,9 @@ impl Lab {
 
     /// Takes a cable from its plain switch.
     pub fn unplug(&mut self, end: End) {
-        self.bridges
-            .iter_mut()
-            .for_each(|ends| drop(ends.remove(&end)));
+        for ends in &mut self.bridges {
+            ends.remove(&end);
+        }
     }
 
     /// Ports where a frame arrives that leaves by a port.

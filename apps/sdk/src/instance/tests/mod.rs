@@ -236,7 +236,7 @@ fn a_rule_that_the_switch_refuses_is_counted_and_the_switch_read_again() {
     let mut world = live(2);
     world.packet([1, 2, 3]);
     world.rules.clear();
-    let error = morph_openflow::v13::Message::Error(morph_openflow::v13::ErrorMsg {
+    let error = v13::Message::Error(v13::ErrorMsg {
         kind: 5,
         code: 1,
         data: Default::default(),
