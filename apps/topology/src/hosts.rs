@@ -50,6 +50,7 @@ impl Topology {
                 // Whoever bore it before does not any more: nobody is to be sent there.
                 unbind(&ip, turn);
             }
+            // Its row may have lost the address just now, so it is read again.
             if let Some(host) = turn.get(&HOSTS, &mac) {
                 // It is not where it was. To follow it would be a way around the bound: one that has two ports would invent
                 // addresses at the first and move them to the second.
