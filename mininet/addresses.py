@@ -22,7 +22,8 @@ def main():
         for n in range(args.count):
             source = bytes.fromhex("0299") + n.to_bytes(4, "big")
             out.send(to + source + ETHERTYPE + bytes(46))
-            time.sleep(args.every_ms / 1000)
+            if args.every_ms:
+                time.sleep(args.every_ms / 1000)
 
 
 if __name__ == "__main__":

@@ -275,12 +275,23 @@ impl Lab {
         )
     }
 
-    /// Sends a frame to host `to` from each of so many addresses behind host `from`: 02:99 and a number of four bytes.
+    /// Sends a frame to host `to` from each of so many addresses behind host `from`, one a millisecond: 02:99 and a number of four
+    /// bytes.
     pub fn send_from_addresses(&self, from: usize, to: usize, count: u32) -> Result<()> {
+        self.addresses(from, to, count, "1")
+    }
+
+    /// Sends these frames as fast as the host can.
+    pub fn flood_from_addresses(&self, from: usize, to: usize, count: u32) -> Result<()> {
+        self.addresses(from, to, count, "0")
+    }
+
+    fn addresses(&self, from: usize, to: usize, count: u32, every_ms: &str) -> Result<()> {
         let script = repository().join("mininet/addresses.py");
         let mut command = self.sandbox.host_command(&host(from), PYTHON);
         command.arg(script);
         command.args(["--interface", "eth0", "--to", &mac(to)]);
+        command.args(["--every-ms", every_ms]);
         let status = command.args(["--count", &count.to_string()]).status()?;
         ensure!(status.success(), "mininet/addresses.py ended with {status}");
         Ok(())

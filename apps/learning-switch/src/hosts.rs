@@ -41,10 +41,10 @@ pub(crate) fn learn(dpid: Dpid, mac: MacAddr, port: u32, turn: &mut Turn<'_>) {
 /// Port that has to give a place before a host is learned at `port`.
 fn crowded(dpid: Dpid, port: u32, tally: Tally, view: &View<'_>) -> Option<u32> {
     let (here, all) = (tally.port.0, tally.switch.0);
-    if here >= limits::hosts_per_port(view) {
+    if here >= limits::HOSTS_PER_PORT.get(view) {
         return Some(port); // 1
     }
-    let most = limits::hosts_per_switch(view);
+    let most = limits::HOSTS_PER_SWITCH.get(view);
     if all < most {
         return None;
     }

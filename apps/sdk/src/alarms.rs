@@ -136,7 +136,7 @@ impl Turn<'_> {
             return;
         }
         let wanted: BTreeSet<&str> = alarms.iter().map(|alarm| &*alarm.subject).collect();
-        let raised = self.subjects(kind);
+        let raised = self.raised(kind);
         let over = raised
             .iter()
             .filter(|subject| !wanted.contains(&***subject));
@@ -150,6 +150,13 @@ impl Turn<'_> {
         if all_fit {
             self.end_more();
         }
+    }
+
+    /// Subjects of the raised alarms of a kind, also of those that an earlier instance has raised. Where only an event tells of a
+    /// condition, a tick looks through these for alarms that end.
+    pub fn raised(&self, kind: &str) -> Vec<String> {
+        let alarms = self.view().prefix(&ALARMS, &kind.to_owned());
+        alarms.map(|((_, subject), _)| subject).collect()
     }
 
     /// Ends the alarms of kinds that the app does not declare.
@@ -206,11 +213,6 @@ impl Turn<'_> {
         self.view()
             .count(&ALARMS)
             .saturating_sub(usize::from(more.is_some()))
-    }
-
-    fn subjects(&self, kind: &str) -> Vec<String> {
-        let alarms = self.view().prefix(&ALARMS, &kind.to_owned());
-        alarms.map(|((_, subject), _)| subject).collect()
     }
 
     fn may_raise(&mut self, kind: &str, subject: &str) -> bool {

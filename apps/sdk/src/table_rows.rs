@@ -4,7 +4,7 @@
 //! types: nothing is parsed when the app reads one. Rows of all other tables stand here as in the store, as text and JSON.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Key;
+use crate::groups::Indexes;
 
 /// Value of a table's rows. All types that have these traits are.
 ///
@@ -41,12 +42,13 @@ pub(crate) trait AnyRows: Any + Send + Sync {
 
 /// Rows of a declared table.
 #[derive(Debug, Clone)]
-pub(crate) struct TypedRows<K, V> {
+pub(crate) struct TypedRows<K: 'static, V: 'static> {
     table: &'static str,
     rows: BTreeMap<K, V>,
     /// Rows whose form in the store is not what the types make of them: with a key or a value that these cannot read, or a
     /// field that they do not have.
     odd: BTreeMap<String, Value>,
+    indexes: Indexes<K, V>,
 }
 
 impl<K: Key, V: Row> TypedRows<K, V> {
@@ -55,7 +57,18 @@ impl<K: Key, V: Row> TypedRows<K, V> {
             table,
             rows: BTreeMap::new(),
             odd: BTreeMap::new(),
+            indexes: Indexes::NONE,
         }
+    }
+
+    /// Adds an index: its name, and the group of a row with some value.
+    pub(crate) fn index<G: Key>(&mut self, name: &'static str, group: fn(&V) -> G) {
+        self.indexes.add(name, group, &self.rows);
+    }
+
+    /// Keys by the groups of an index, if it was declared.
+    pub(crate) fn groups<G: Key>(&self, index: &str) -> Option<&BTreeMap<G, BTreeSet<K>>> {
+        self.indexes.get(index)
     }
 
     /// Rows by key. Those that are not of the table's types are left out.
@@ -75,6 +88,7 @@ impl<K: Key, V: Row> TypedRows<K, V> {
             false => self.odd.remove(&key.text()),
         };
         let before = self.rows.insert(key.clone(), value.clone());
+        self.indexes.changed(key, before.as_ref(), Some(value));
         odd.or_else(|| json(&before?))
     }
 
@@ -106,12 +120,18 @@ impl<K: Key, V: Row> AnyRows for TypedRows<K, V> {
 
     fn set(&mut self, key: &str, value: Option<Value>) -> Option<Value> {
         let odd = self.odd.remove(key);
-        let typed = K::parse_exact(key).and_then(|key| self.rows.remove(&key));
-        let before = odd.or_else(|| json(&typed?));
+        let removed = K::parse_exact(key).and_then(|key| self.rows.remove_entry(&key));
+        if let Some((key, typed)) = &removed {
+            self.indexes.changed(key, Some(typed), None);
+        }
+        let before = odd.or_else(|| json(&removed?.1));
         if let Some(value) = value {
             let read = self.read(key, &value);
             let is_odd = read.as_ref().and_then(|(_, typed)| json(typed)).as_ref() != Some(&value);
-            self.rows.extend(read);
+            if let Some((key, typed)) = read {
+                self.indexes.changed(&key, None, Some(&typed));
+                self.rows.insert(key, typed);
+            }
             if is_odd {
                 self.odd.insert(key.to_owned(), value);
             }
@@ -288,6 +308,45 @@ mod tests {
             Some(json!({"port": 3, "name": "", "vlan": 7}))
         );
         assert_eq!(AnyRows::len(&rows), 3);
+    }
+
+    #[test]
+    fn an_index_follows_every_change_of_a_row() {
+        let mut rows = rows();
+        rows.put(
+            &1,
+            &Host {
+                port: 7,
+                name: String::new(),
+            },
+        );
+        rows.index("port", |host| host.port);
+        rows.set("2", Some(json!({"port": 7, "name": "b"})));
+        rows.set("3", Some(json!({"port": 8, "vlan": 1})));
+        rows.set("4", Some(json!({"port": "seven"})));
+        rows.set("05", Some(json!({"port": 7})));
+        let groups = |rows: &TypedRows<u32, Host>| {
+            let groups = rows.groups::<u32>("port").unwrap().iter();
+            let groups = groups.map(|(port, keys)| (*port, keys.iter().copied().collect()));
+            groups.collect::<Vec<(u32, Vec<u32>)>>()
+        };
+        assert_eq!(groups(&rows), [(7, vec![1, 2]), (8, vec![3])]);
+        let copy = rows.clone();
+        rows.set("1", Some(json!({"port": 8})));
+        rows.set("3", Some(json!({"port": "eight"})));
+        rows.put(
+            &2,
+            &Host {
+                port: 9,
+                name: "b".to_owned(),
+            },
+        );
+        assert_eq!(groups(&rows), [(8, vec![1]), (9, vec![2])]);
+        rows.set("1", None);
+        rows.set("2", None);
+        rows.set("3", None);
+        assert_eq!(groups(&rows), []);
+        assert_eq!(groups(&copy), [(7, vec![1, 2]), (8, vec![3])]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The view: what an app sees of the store and of the network, all in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::key::KeyPrefix;
 use crate::table_rows::{Row, TableRows, warn_odd};
-use crate::{Dpid, Key, Switch, Table, TableShape};
+use crate::{Dpid, Index, Key, Switch, Table, TableShape};
 
 /// Tables of one app, by name.
 pub(crate) type AppTables = BTreeMap<String, TableRows>;
@@ -198,6 +198,45 @@ impl<'a> View<'a> {
             .map_or(0, TableRows::len)
     }
 
+    /// Keys of the rows in a group of an index, in their order, without reading the rows.
+    pub fn keys_in<K: Key, V: Row, G: Key>(
+        &self,
+        index: &Index<K, V, G>,
+        group: &G,
+    ) -> impl Iterator<Item = K> + use<'a, K, V, G> {
+        let keys: Box<dyn Iterator<Item = K> + 'a> = match self.groups(index) {
+            Some(groups) => Box::new(groups.get(group).into_iter().flatten().cloned()),
+            None => Box::new(scan(*self, index).remove(group).into_iter().flatten()),
+        };
+        keys
+    }
+
+    /// Number of rows in a group of an index, without looking at each.
+    pub fn count_in<K: Key, V: Row, G: Key>(&self, index: &Index<K, V, G>, group: &G) -> usize {
+        match self.groups(index) {
+            Some(groups) => groups.get(group).map_or(0, BTreeSet::len),
+            None => scan(*self, index).get(group).map_or(0, BTreeSet::len),
+        }
+    }
+
+    /// Groups of an index that have rows, in their order.
+    pub fn groups_of<K: Key, V: Row, G: Key>(&self, index: &Index<K, V, G>) -> Vec<G> {
+        match self.groups(index) {
+            Some(groups) => groups.keys().cloned().collect(),
+            None => scan(*self, index).into_keys().collect(),
+        }
+    }
+
+    /// Groups of an index, if it was declared.
+    fn groups<K: Key, V: Row, G: Key>(
+        &self,
+        index: &Index<K, V, G>,
+    ) -> Option<&'a BTreeMap<G, BTreeSet<K>>> {
+        let table = index.table();
+        let rows = self.tables.rows(table.app(), table.name())?;
+        rows.of::<K, V>()?.groups(index.name())
+    }
+
     /// Connected switches, by datapath id.
     pub fn switches(&self) -> impl Iterator<Item = &'a Switch> + use<'a> {
         self.switches.values()
@@ -212,6 +251,21 @@ impl<'a> View<'a> {
     pub fn pipeline(&self) -> Pipeline {
         self.pipeline
     }
+}
+
+/// Makes the groups of an index that was not declared.
+fn scan<K: Key, V: Row, G: Key>(
+    view: View<'_>,
+    index: &Index<K, V, G>,
+) -> BTreeMap<G, BTreeSet<K>> {
+    let mut groups: BTreeMap<G, BTreeSet<K>> = BTreeMap::new();
+    for (key, value) in view.iter(index.table()) {
+        groups
+            .entry(index.group_of(&value))
+            .or_default()
+            .insert(key);
+    }
+    groups
 }
 
 fn read<K, V: Row>(table: &Table<K, V>, key: &str, value: &Value) -> Option<V> {

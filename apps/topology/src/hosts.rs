@@ -1,24 +1,18 @@
 //! Hosts: learned from their first packets, forgotten with their port or after five idle minutes.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use morph_sdk::{Alarm, FlowRemoved, MacAddr, Turn};
+use morph_sdk::{FlowRemoved, MacAddr, Turn};
 
 use crate::Topology;
+use crate::bounds::Bound;
 use crate::moves::Place;
 use crate::rules::HOST_PRIORITY;
 use crate::sender::Sender;
-use crate::tables::{End, HOSTS, HostRow, IPS, Kind, PORTS};
+use crate::tables::{End, HOSTS, HOSTS_BY_PORT, HostRow, IPS, Kind, PORTS};
 
-/// Most hosts that are learned.
-pub const MOST: usize = 10_000;
 /// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
-/// Alarm that hosts are not learned, because there are too many.
-pub const LIMIT_REACHED: &str = "host-limit";
-/// Room for hosts at which this alarm ends. One host that goes would end it for the next one only.
-const ROOM: usize = MOST / 100;
 
 impl Topology {
     /// Learns the sender of a frame that came in by a host port, and the bearer of the address that it announces.
@@ -39,48 +33,51 @@ impl Topology {
 
     fn learn_host(&mut self, mac: MacAddr, end: End, ip: Option<IpAddr>, turn: &mut Turn<'_>) {
         let ip = ip.map(|ip| ip.to_string());
-        let mut host = match turn.get(&HOSTS, &mac) {
+        let known = turn.get(&HOSTS, &mac);
+        let place = match &known {
             Some(host) if host.end() != end => {
-                let looped = self.strays.is_looped(end) && is_host_port(host.end(), turn);
-                if looped || !self.moves_to(mac, &host, end, turn) {
+                if self.strays.is_looped(end) && is_host_port(host.end(), turn) {
                     return;
                 }
-                host
+                self.place_of(mac, host.end(), end, turn)
             }
-            Some(host) => host,
-            None if turn.view().count(&HOSTS) >= MOST => {
-                if let Some(ip) = ip {
-                    // Whoever bore it before does not any more: nobody is to be sent there.
-                    unbind(&ip, turn);
-                }
-                return refuse(turn);
-            }
-            None => HostRow {
-                dpid: end.0,
-                port: end.1,
-                ips: Vec::new(),
-            },
+            Some(_) | None => end,
         };
-        (host.dpid, host.port) = end;
+        let ip = ip.filter(|_| place == end);
+        let from = known.as_ref().map(HostRow::end);
+        if let Some(bound) = Bound::reached(from, place, &turn.view()) {
+            if let Some(ip) = ip {
+                // Whoever bore it before does not any more: nobody is to be sent there.
+                unbind(&ip, turn);
+            }
+            // Its row may have lost the address just now, so it is read again.
+            if let Some(host) = turn.get(&HOSTS, &mac) {
+                // It is not where it was. To follow it would be a way around the bound: one that has two ports would invent
+                // addresses at the first and move them to the second.
+                forget(mac, &host, turn);
+            }
+            return bound.refuse(turn);
+        }
+        let mut host = known.unwrap_or_else(|| HostRow {
+            dpid: place.0,
+            port: place.1,
+            ips: Vec::new(),
+        });
+        (host.dpid, host.port) = place;
         if let Some(ip) = ip {
             claim(mac, &mut host, ip, turn);
         }
         turn.put(&HOSTS, &mac, &host);
     }
 
-    /// Whether a host that is seen at another port has moved there. One that moves again and again goes back to where it was.
-    fn moves_to(&mut self, mac: MacAddr, host: &HostRow, end: End, turn: &mut Turn<'_>) -> bool {
-        if !is_host_port(host.end(), turn) {
-            return true;
+    /// Place of a host that is seen at another port than its own. One that moves again and again goes back to where it was.
+    fn place_of(&mut self, mac: MacAddr, from: End, seen: End, turn: &Turn<'_>) -> End {
+        if !is_host_port(from, turn) {
+            return seen;
         }
-        match self.moves.seen(mac, host.end(), end, turn.now()) {
-            Place::Moved => true,
-            Place::Held(home) => {
-                let (dpid, port) = home;
-                let ips = host.ips.clone();
-                turn.put(&HOSTS, &mac, &HostRow { dpid, port, ips });
-                false
-            }
+        match self.moves.seen(mac, from, seen, turn.now()) {
+            Place::Moved => seen,
+            Place::Held(home) => home,
         }
     }
 
@@ -92,45 +89,24 @@ impl Topology {
 
     /// Forgets the hosts at the ports that are left, as many as the turn has room for.
     pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
-        if self.leaving.is_empty() {
-            return;
-        }
-        let hosts = turn.view().iter(&HOSTS);
-        let there = hosts.filter(|(_, host)| self.leaving.contains(&host.end()));
-        for (mac, host) in there.collect::<Vec<_>>() {
-            if !turn.has_room() {
-                return;
+        while let Some(end) = self.leaving.first().copied() {
+            let there: Vec<MacAddr> = turn.view().keys_in(&HOSTS_BY_PORT, &end).collect();
+            for mac in there {
+                if !turn.has_room() {
+                    return;
+                }
+                if let Some(host) = turn.get(&HOSTS, &mac) {
+                    forget(mac, &host, turn);
+                }
             }
-            forget(mac, &host, turn);
+            self.leaving.remove(&end);
         }
-        self.leaving.clear();
     }
 
     /// Finds ports whose hosts an earlier instance has not finished forgetting.
     pub(crate) fn find_leaving(&mut self, turn: &Turn<'_>) {
-        let ends: BTreeSet<End> = turn
-            .view()
-            .iter(&HOSTS)
-            .map(|(_, host)| host.end())
-            .collect();
-        self.leaving = ends
-            .into_iter()
-            .filter(|end| !is_host_port(*end, turn))
-            .collect();
-    }
-}
-
-fn refuse(turn: &mut Turn<'_>) {
-    let text = format!("{MOST} hosts are known, which is the limit: further ones are not learned");
-    let mend = "find the port with too many of them in `morphctl hosts`, and take it out of service; \
-                idle hosts are forgotten after five minutes";
-    turn.raise(&Alarm::new(LIMIT_REACHED, "", text, mend));
-}
-
-/// Ends the alarm of refused hosts once there is room again.
-pub(crate) fn end_refusal(turn: &mut Turn<'_>) {
-    if turn.view().count(&HOSTS) <= MOST - ROOM {
-        turn.end_alarm(LIMIT_REACHED, "");
+        let ends = turn.view().groups_of(&HOSTS_BY_PORT).into_iter();
+        self.leaving = ends.filter(|end| !is_host_port(*end, turn)).collect();
     }
 }
 

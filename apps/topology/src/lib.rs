@@ -5,11 +5,12 @@
 //!    arrives is part of a link (`links`), other ports are host ports. Probes are signed (`secrets`) and believed for a short
 //!    time (`clock`), and never at ports where an operator says that there are hosts only (`edges`); others raise an alarm
 //!    (`forged`).
-//! 3. Hosts are learned on host ports, from their first packets (`hosts`).
+//! 3. Hosts are learned on host ports, from their first packets (`hosts`), up to bounds (`bounds`).
 //! 4. The rules for a port and its hosts follow from the tables (`rules`).
 //!
 //! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
+pub mod bounds;
 pub mod clock;
 pub mod edges;
 pub mod forged;
@@ -32,6 +33,7 @@ use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
 };
 
+use crate::bounds::LIMIT_REACHED;
 use crate::clock::Clock;
 use crate::forged::{FORGED, Forged};
 use crate::lateness::Lateness;
@@ -41,7 +43,9 @@ use crate::rules::Group;
 use crate::secrets::{Carrier, Random, SECRETS};
 use crate::segments::{BLOCKED, Segments};
 use crate::strays::{LOOPED, SHARED, Strays};
-use crate::tables::{EDGES, End, HOSTS, IPS, LINKS, PORTS, SWITCHES};
+use crate::tables::{
+    EDGES, End, HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, IPS, LIMITS, LINKS, PORTS, SWITCHES,
+};
 use morph_sdk::RecentFrames;
 use morph_sdk::lldp::{self, Probe};
 
@@ -108,20 +112,15 @@ impl App for Topology {
 
     fn tables() -> Vec<TableShape> {
         let (ports, links) = (PORTS.shape(), LINKS.shape());
-        let (edges, secrets) = (EDGES.shape(), SECRETS.shape());
-        let (hosts, ips) = (HOSTS.shape(), IPS.shape());
-        vec![SWITCHES.shape(), ports, links, hosts, ips, edges, secrets]
+        let hosts = HOSTS.shape().indexed(&HOSTS_BY_PORT);
+        let hosts = hosts.indexed(&HOSTS_BY_SWITCH);
+        let mut tables = vec![SWITCHES.shape(), ports, links, hosts, IPS.shape()];
+        tables.extend([LIMITS.shape(), EDGES.shape(), SECRETS.shape()]);
+        tables
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[
-            hosts::LIMIT_REACHED,
-            LOOPED,
-            SHARED,
-            FLAPPING,
-            BLOCKED,
-            FORGED,
-        ]
+        &[LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED, FORGED]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
@@ -144,6 +143,7 @@ impl App for Topology {
     }
 
     fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        bounds::check(changes, &turn.view());
         if changes.all {
             self.restart_ages(turn);
         }
@@ -154,7 +154,7 @@ impl App for Topology {
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         secrets::keep(self.random, turn)?;
         self.forget_leaving(turn);
-        hosts::end_refusal(turn);
+        bounds::end_refusals(turn);
         self.strays.tick(turn);
         self.forged.tick(turn);
         self.moves.tick(turn);

@@ -77,11 +77,9 @@ impl Topology {
         let segments = &mut self.segments;
         let lasts = |heard| now.saturating_duration_since(heard) < APART;
         segments.heard.retain(|_, heard| lasts(*heard));
-        if segments.inherited_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let inherited = segments.inherited_until.take().is_some();
-        if segments.heard.is_empty() && segments.blocked.is_empty() && !inherited {
+        let inherits = segments.inherited_until.is_some_and(|until| now < until);
+        let ended = segments.inherited_until.take_if(|_| !inherits).is_some();
+        if segments.heard.is_empty() && segments.blocked.is_empty() && !ended {
             return;
         }
         let islands = islands(turn);
@@ -101,19 +99,16 @@ impl Topology {
             }
         }
         self.block(&blocked, turn);
+        if !inherits {
+            use_all_but(&blocked, turn);
+        }
         self.segments.blocked = blocked;
     }
 
-    /// Blocks these ports, each with the one that is used in its place, and no others.
+    /// Blocks these ports, each with the one that is used in its place.
     fn block(&mut self, blocked: &BTreeMap<End, End>, turn: &mut Turn<'_>) {
-        let ports = turn.view().iter(&PORTS);
-        let free =
-            ports.filter(|(end, row)| row.kind == Kind::Blocked && !blocked.contains_key(end));
-        for (end, row) in free.collect::<Vec<_>>() {
-            let kind = Kind::Host;
-            turn.put(&PORTS, &end, &PortRow { kind, ..row });
-        }
-        for end in blocked.keys() {
+        for (end, used) in blocked {
+            turn.raise(&alarm(*end, *used));
             let Some(row) = turn.get(&PORTS, end).filter(|row| row.kind == Kind::Host) else {
                 continue;
             };
@@ -121,11 +116,19 @@ impl Topology {
             turn.put(&PORTS, end, &PortRow { kind, ..row });
             self.forget_at(*end, turn);
         }
-        turn.set_alarms(
-            BLOCKED,
-            blocked.iter().map(|(end, used)| alarm(*end, *used)),
-        );
     }
+}
+
+/// Uses the ports that nothing blocks any more.
+fn use_all_but(blocked: &BTreeMap<End, End>, turn: &mut Turn<'_>) {
+    let ports = turn.view().iter(&PORTS);
+    let free = ports.filter(|(end, row)| row.kind == Kind::Blocked && !blocked.contains_key(end));
+    for (end, row) in free.collect::<Vec<_>>() {
+        let kind = Kind::Host;
+        turn.put(&PORTS, &end, &PortRow { kind, ..row });
+    }
+    let alarms = blocked.iter().map(|(end, used)| alarm(*end, *used));
+    turn.set_alarms(BLOCKED, alarms);
 }
 
 fn kind(end: End, turn: &Turn<'_>) -> Option<Kind> {

@@ -7,12 +7,13 @@
 //! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
 //! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
 //! ips/IP          = MAC     the host that bears the address: each address of each host once
+//! limits/NAME     = N       settings, written by people; releases before 1.1.0 do not read them
 //! edges/DPID/PORT = bool    whether this is an edge port; `morphctl config set app=topology edges.DPID/PORT=true`
 //! ```
 
 use std::fmt;
 
-use morph_sdk::{Dpid, MacAddr, Table, Turn};
+use morph_sdk::{Dpid, Index, MacAddr, Table, Turn};
 use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
@@ -27,6 +28,15 @@ pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
 pub const IPS: Table<String, MacAddr> = Table::new("ips");
 /// Ports where there are hosts only (`true`), as an operator says.
 pub const EDGES: Table<End, bool> = Table::new("edges");
+
+/// Settings by name.
+pub const LIMITS: Table<String, u32> = Table::new("limits");
+
+/// Hosts of each port.
+pub const HOSTS_BY_PORT: Index<MacAddr, HostRow, End> = Index::new("port", HOSTS, HostRow::end);
+/// Hosts of each switch.
+pub const HOSTS_BY_SWITCH: Index<MacAddr, HostRow, Dpid> =
+    Index::new("switch", HOSTS, |host| host.dpid);
 
 /// One port of one switch, as a key.
 pub type End = (Dpid, u32);

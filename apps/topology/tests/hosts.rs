@@ -10,14 +10,11 @@ use std::time::Duration;
 use lab::{Lab, at, ipv4, ipv6, mac};
 use morph_sdk::packet::ether_type::{ARP, IPV4, IPV6};
 use morph_sdk::packet::{Arp, frame};
-use morph_sdk::{Bytes, Dpid, Event, MacAddr, Rows, Switch};
-use topology::hosts::{LIMIT_REACHED, MOST, MOST_IPS};
+use morph_sdk::{Bytes, MacAddr};
+use topology::hosts::MOST_IPS;
 use topology::moves::FLAPPING;
 use topology::rules::IDLE;
-use topology::tables::{HOSTS, HostRow, IPS};
 
-/// Half of the operations that a transaction of the store takes.
-const HALF_A_TRANSACTION: usize = 5000;
 const IDLE_TIMEOUT: u8 = 0;
 const DELETED: u8 = 2;
 
@@ -269,101 +266,4 @@ fn a_neighbour_advertisement_binds_its_target() {
         assert_eq!(lab.bearer("2001:db8::1"), Some(bearer), "{what}");
         assert!(lab.host(mac(1)).is_some(), "{what}");
     }
-}
-
-/// Address of a host by its number.
-fn nth(n: usize) -> MacAddr {
-    let [.., a, b] = n.to_be_bytes();
-    MacAddr([2, 1, 0, 0, a, b])
-}
-
-/// Rows of so many hosts with one address each, in turn at ports 2 to 4 of switch 1.
-fn many(hosts: usize, ips: usize) -> Rows {
-    let mut rows = Rows::new();
-    for n in 0..hosts {
-        let (dpid, port) = at(1, 2 + n as u32 % 3);
-        let ips = (0..ips).map(|ip| format!("10.{ip}.{}.{}", n >> 8, n & 255));
-        let ips: Vec<String> = ips.collect();
-        for ip in &ips {
-            rows.put(&IPS, ip, &nth(n)).unwrap();
-        }
-        rows.put(&HOSTS, &nth(n), &HostRow { dpid, port, ips })
-            .unwrap();
-    }
-    rows
-}
-
-#[test]
-fn where_no_host_can_be_learned_an_address_that_moves_has_no_bearer() {
-    let mut lab = Lab::pair();
-    lab.bench.load(&many(MOST, 1));
-    assert_eq!(lab.bearer("10.0.0.7"), Some(nth(7)));
-    lab.arp(at(2, 2), mac(1), [10, 0, 0, 7]);
-    assert_eq!((lab.bearer("10.0.0.7"), lab.host(mac(1))), (None, None));
-    assert!(lab.host(nth(7)).unwrap().ips.is_empty());
-    // A known host takes it.
-    lab.arp(at(1, 2), nth(3), [10, 0, 0, 7]);
-    assert_eq!(lab.bearer("10.0.0.7"), Some(nth(3)));
-}
-
-#[test]
-fn hosts_that_are_too_many_for_a_turn_are_forgotten_in_several() {
-    for (hosts, ips) in [(5400, 1), (630, 16)] {
-        let mut lab = Lab::pair();
-        lab.bench.load(&many(hosts, ips));
-        let one = Switch::new(Dpid(1), [1]);
-        let outcome = lab.bench.event(Event::SwitchUp(one));
-        let changes = outcome.deletes.len() + outcome.puts.len();
-        assert!(changes <= HALF_A_TRANSACTION, "{changes}");
-        lab.carry(outcome);
-        for _ in 0..50 {
-            let outcome = lab.bench.tick(Duration::from_millis(100));
-            let changes = outcome.deletes.len() + outcome.puts.len();
-            assert!(changes <= HALF_A_TRANSACTION, "{changes}");
-            lab.carry(outcome);
-        }
-        let view = lab.bench.view();
-        assert_eq!((view.count(&HOSTS), view.count(&IPS)), (0, 0));
-    }
-}
-
-#[test]
-fn the_number_of_hosts_is_bounded() {
-    let mut lab = Lab::pair();
-    let mut rows = Rows::new();
-    for n in 0..MOST {
-        let (dpid, port) = at(1, 2);
-        let ips = Vec::new();
-        rows.put(&HOSTS, &nth(n), &HostRow { dpid, port, ips })
-            .unwrap();
-    }
-    lab.bench.load(&rows);
-    let limit = (LIMIT_REACHED.to_owned(), String::new());
-    assert!(lab.bench.alarms().is_empty());
-    let refused = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
-    assert!(refused.put(&HOSTS).is_empty());
-    assert!(lab.bench.alarms().contains_key(&limit));
-    // The alarm is written once, not for each refused host.
-    let refused = lab.punt(at(1, 2), frame(mac(9), nth(MOST + 1), 0x1234, &[]));
-    assert!(refused.is_empty(), "{refused:?}");
-    // Known hosts are still followed.
-    let moved = lab.punt(at(1, 3), frame(mac(9), nth(0), 0x1234, &[]));
-    assert!(!moved.puts.is_empty());
-    lab.rule_ends(at(1, 3), nth(0), IDLE_TIMEOUT);
-    let outcome = lab.punt(at(1, 2), frame(mac(9), nth(MOST), 0x1234, &[]));
-    assert!(!outcome.puts.is_empty());
-    lab.run(100);
-    assert!(
-        lab.bench.alarms().contains_key(&limit),
-        "there is room for one"
-    );
-    // More hosts are at this port than one turn can forget.
-    lab.port_is(at(1, 2), false);
-    lab.port_is(at(1, 2), true);
-    assert!(lab.bench.view().count(&HOSTS) > 0);
-    let outcome = lab.bench.resume();
-    lab.carry(outcome);
-    lab.run(3000);
-    assert_eq!(lab.bench.view().count(&HOSTS), 0);
-    assert!(lab.bench.alarms().is_empty());
 }

@@ -41,6 +41,22 @@ fn one_of_two_ports_on_a_plain_switch_is_used_and_the_other_takes_over() {
     assert_eq!(kinds(&lab, ends), [Kind::Blocked, Kind::Host], "it stays");
 }
 
+/// As morphd starts an app: it is resumed before it sees a switch.
+#[test]
+fn a_new_instance_blocks_at_once() {
+    let mut lab = Lab::new(&[], []);
+    lab.bench.resume();
+    lab.connect(1);
+    let ends = [at(1, 2), at(1, 3)];
+    lab.bridge(&ends);
+    for _ in 0..60 {
+        lab.run(100);
+        assert_ne!(kinds(&lab, ends), [Kind::Host; 2]);
+    }
+    assert_eq!(kinds(&lab, ends), [Kind::Host, Kind::Blocked]);
+    assert_eq!(lab.alarms(BLOCKED).len(), 1);
+}
+
 #[test]
 fn a_cable_of_a_plain_switch_that_breaks_silently_frees_the_other_port() {
     let mut lab = Lab::new(&[], [1]);
