@@ -15,6 +15,8 @@ use crate::channel::Requester;
 const ANSWER: Duration = Duration::from_secs(10);
 /// Longest such limit.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Number of missing answers after which the limit is the longest.
+const MISSING: u32 = 3;
 
 /// Request that waits to be sent.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ struct ActiveRead {
 pub(crate) struct ReadQueue {
     active: Option<ActiveRead>,
     waiting: VecDeque<WaitingRead>,
-    /// Answers that were missing.
+    /// Answers that were missing, counted up to [`MISSING`].
     missing: u32,
 }
 
@@ -73,7 +75,7 @@ impl ReadQueue {
     }
 
     fn limit(&self) -> Duration {
-        ANSWER.saturating_mul(1 << self.missing.min(6)).min(LONGEST)
+        ANSWER.saturating_mul(1 << self.missing).min(LONGEST)
     }
 
     /// Notes a part of an answer, after which `more` follow.
@@ -91,7 +93,7 @@ impl ReadQueue {
     /// Gives up the request that was sent, if its answer is missing. Returns its xid.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<u32> {
         let active = self.active.take_if(|active| active.until <= now)?;
-        self.missing = self.missing.saturating_add(1);
+        self.missing = (self.missing + 1).min(MISSING);
         Some(active.xid)
     }
 

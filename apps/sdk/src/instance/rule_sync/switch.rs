@@ -16,6 +16,8 @@ use crate::Dpid;
 const ANSWER: Duration = Duration::from_secs(5);
 /// Longest such deadline.
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
+/// Number of late answers after which the deadline is the longest.
+const LATE: u32 = 4;
 /// Backoff before a failed reading is tried again, doubled with each failure.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest backoff before a switch is read again.
@@ -63,7 +65,7 @@ pub(super) struct SwitchRules {
     failures: u32,
     /// Time of another reading, because the switch has refused a rule that was sent since the question.
     refused: Option<Instant>,
-    /// Answers that were late since the switch connected.
+    /// Answers that were late since the switch connected, counted up to [`LATE`].
     late: u32,
     /// The log says that rules of the switch cannot be decoded.
     skipped_logged: bool,
@@ -122,8 +124,7 @@ impl SwitchRules {
     }
 
     fn answer_limit(&self) -> Duration {
-        let limit = ANSWER.saturating_mul(1 << self.late.min(6));
-        limit.min(LONGEST_ANSWER)
+        ANSWER.saturating_mul(1 << self.late).min(LONGEST_ANSWER)
     }
 
     /// Compares a complete answer with the wanted rules.
@@ -223,7 +224,7 @@ impl SwitchRules {
         }
         let limit = self.answer_limit();
         self.failures = self.failures.saturating_add(1);
-        self.late = self.late.saturating_add(1);
+        self.late = (self.late + 1).min(LATE);
         let backoff = self.backoff();
         tracing::warn!(
             "switch {dpid} did not report its rules within {limit:?}, and is asked again in {backoff:?}"
