@@ -65,7 +65,7 @@ pub struct Options {
     pub node: String,
     /// Listening addresses for switches. If empty: ports 6653 and 6633 on all addresses.
     pub openflow: Vec<SocketAddr>,
-    /// Limit in bytes of the events kept for one app; default 64 MiB.
+    /// Limit in bytes of the events kept for one app; default 48 MiB.
     pub quota: Option<usize>,
     /// Time after which a packet-in that waits for delivery is dropped, while the app answers; default 200 ms. Zero: it
     /// never is.

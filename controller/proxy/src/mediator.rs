@@ -171,8 +171,8 @@ pub struct Settings {
     pub role: Role,
 }
 
-/// Default limit of an app's backlog in bytes: some 300 000 small packet-ins.
-pub const QUOTA: usize = 64 << 20;
+/// Default limit of an app's backlog in bytes: some 200 000 small packet-ins. A process that is full of them takes a third more.
+pub const QUOTA: usize = 48 << 20;
 /// Default time after which a packet-in is dropped: its host will have sent it again.
 pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 
