@@ -231,6 +231,10 @@ impl Manifest {
         if let Err(why) = self.deadlines() {
             return Some(("upgrade", why));
         }
+        if self.config.iter().any(|table| table == crate::alarm::TABLE) {
+            let why = format!("{:?} is the SDK's own", crate::alarm::TABLE);
+            return Some(("config", why));
+        }
         self.checks.iter().find_map(|(table, check)| {
             if !self.config.contains(table) {
                 return Some(("checks", format!("{table:?} is not among config")));
@@ -338,6 +342,11 @@ mod tests {
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
             ("id = 3", "", "missing field `id`"),
             ("\"2.0.0\"", "\"two\"", "two"),
+            (
+                "[\"weights\"]",
+                "[\"_alarms\"]",
+                "config: \"_alarms\" is the SDK's own",
+            ),
             (
                 "[\"weights\"]",
                 "[\"weights\"]\nchecks.trees = {}",
