@@ -13,7 +13,7 @@ const APP: &str = "learning-switch";
 const TABLES: [u8; 2] = [8, 9];
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What each switch refuses, by datapath id from 1, and how morphctl calls it.
+/// Requests that each switch refuses, by datapath id from 1, with morphctl's names for them.
 const REFUSED: [(RequestKind, &str); 6] = [
     (
         RequestKind::Message(MessageType::BARRIER_REQUEST),
@@ -89,7 +89,7 @@ fn a_switch_that_refuses_each_packet_out_has_one_line_in_each_log() -> Result<()
     let lines: Vec<&str> = lines
         .filter(|line| line.contains("reported an error"))
         .collect();
-    // One of the proxy, and one of the app.
+    // A line of the proxy, and a line of the app.
     ensure!(lines.len() == 2, "{} lines: {lines:#?}", lines.len());
     ensure!(
         lines

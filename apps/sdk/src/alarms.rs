@@ -1,6 +1,6 @@
 //! Alarms: conditions that last, which an app cannot mend by itself.
 //!
-//! They stand in a table that every app has ([`morph_api::alarm`]), so they outlive instances and upgrades. No schema has
+//! Alarms stand in a table that every app has ([`morph_api::alarm`]), so they outlive instances and upgrades. No schema has
 //! this table, and migrations pass its rows unchanged. An alarm begins and ends with the turn that says so.
 
 use std::collections::BTreeSet;

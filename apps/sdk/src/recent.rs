@@ -22,7 +22,7 @@ pub struct RecentFrames {
     hasher: RandomState,
     /// Port and time of the first sighting, by the hash of the frame.
     seen: HashMap<u64, (Port, Instant)>,
-    /// The same in the order of time.
+    /// Hashes and times of the first sightings, oldest first.
     order: VecDeque<(u64, Instant)>,
 }
 

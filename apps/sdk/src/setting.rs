@@ -28,7 +28,7 @@ impl Setting {
         self.name
     }
 
-    /// Present value.
+    /// Returns the value that operators set, or the default.
     pub fn get(&self, view: &View<'_>) -> u32 {
         let row = view.get(&self.table, &self.name.to_owned());
         row.unwrap_or(self.default)

@@ -1,62 +1,44 @@
 //! Probes that are not believed: an alarm for each port where they arrive, for as long as they come.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use morph_sdk::{Alarm, Turn};
 
 use crate::clock::LIFE;
-use crate::probing::PERIOD;
+use crate::sightings::{ENDS, Sightings};
 use crate::tables::{End, is_edge};
 
 /// Alarm of a port where probes arrive that are not believed.
 pub const FORGED: &str = "forged-probe";
 
-/// Time without such a probe after which its alarm ends.
-const ENDS: Duration = PERIOD.saturating_mul(5);
-
 /// Ports where probes arrived that were not believed.
 #[derive(Debug, Clone, Default)]
 pub struct Forged {
-    /// Time of the last one.
-    seen: BTreeMap<End, Instant>,
-    /// Whether alarms may have to change.
-    changed: bool,
-    /// Time until which alarms stay as an earlier instance left them. Probes that it sent, perhaps without a tag, are on their
-    /// way for a while and raise none; what lasts is seen again by then.
-    inherited_until: Option<Instant>,
+    seen: Sightings<()>,
 }
 
 impl Forged {
     /// Notes a probe that arrived at a port and is not believed.
     pub fn note(&mut self, here: End, now: Instant) {
-        self.changed |= self.seen.insert(here, now).is_none();
+        self.seen.note(here, (), now);
     }
 
     /// Notes that edge ports changed, which the text of an alarm names.
     pub fn edges_changed(&mut self) {
-        self.changed = true;
+        self.seen.changed();
     }
 
-    /// Starts anew, after a resume.
+    /// Starts anew, after a resume. Probes that an earlier instance sent, perhaps without a tag, are on their way for a while and
+    /// raise no alarm.
     pub fn restart(&mut self, now: Instant) {
-        self.seen.clear();
-        self.changed = true;
-        self.inherited_until = Some(now + LIFE + ENDS);
+        self.seen.restart(LIFE + ENDS, now);
     }
 
     /// Raises and ends alarms.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
-        let (count, now) = (self.seen.len(), turn.now());
-        let lasts = |seen| now.saturating_duration_since(seen) < ENDS;
-        self.seen.retain(|_, seen| lasts(*seen));
-        self.changed |= self.seen.len() != count;
-        if self.inherited_until.is_some_and(|until| now < until) {
-            return;
-        }
-        if std::mem::take(&mut self.changed) {
-            let ends = self.seen.keys();
-            let alarms: Vec<_> = ends.map(|end| alarm(*end, is_edge(*end, turn))).collect();
+        if let Some(seen) = self.seen.due(turn.now()) {
+            let ends = seen.into_iter().map(|(end, ())| end);
+            let alarms: Vec<_> = ends.map(|end| alarm(end, is_edge(end, turn))).collect();
             turn.set_alarms(FORGED, alarms);
         }
     }

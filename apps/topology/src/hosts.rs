@@ -22,7 +22,7 @@ impl Topology {
             return;
         };
         if self.frames.seen_elsewhere(frame, end, turn.now()).is_some() {
-            // It was flooded, and has come back.
+            // The frame was flooded, and has come back.
             return;
         }
         self.learn_host(sender.mac, end, None, turn);
@@ -47,13 +47,13 @@ impl Topology {
         let from = known.as_ref().map(HostRow::end);
         if let Some(bound) = Bound::reached(from, place, &turn.view()) {
             if let Some(ip) = ip {
-                // Whoever bore it before does not any more: nobody is to be sent there.
+                // Another host bears the address now, so nobody is sent to the one before.
                 unbind(&ip, turn);
             }
             // Its row may have lost the address just now, so it is read again.
             if let Some(host) = turn.get(&HOSTS, &mac) {
-                // It is not where it was. To follow it would be a way around the bound: one that has two ports would invent
-                // addresses at the first and move them to the second.
+                // The host has left its port. To follow it would be a way around the bound: somebody with two ports would
+                // invent addresses at the first and move them to the second.
                 forget(mac, &host, turn);
             }
             return bound.refuse(turn);

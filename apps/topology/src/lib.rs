@@ -24,13 +24,15 @@ pub mod rules;
 pub mod secrets;
 pub mod segments;
 pub mod sender;
+pub mod sightings;
 pub mod strays;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use morph_sdk::lldp::{self, Probe};
 use morph_sdk::{
-    App, AppError, Changes, Event, PacketIn, RuleInput, Rules, TableShape, Turn, View,
+    App, AppError, Changes, Event, PacketIn, RecentFrames, RuleInput, Rules, TableShape, Turn, View,
 };
 
 use crate::bounds::LIMIT_REACHED;
@@ -46,8 +48,6 @@ use crate::strays::{LOOPED, SHARED, Strays};
 use crate::tables::{
     EDGES, End, HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, IPS, LIMITS, LINKS, PORTS, SWITCHES,
 };
-use morph_sdk::RecentFrames;
-use morph_sdk::lldp::{self, Probe};
 
 #[derive(Debug)]
 pub struct Topology {
@@ -91,18 +91,22 @@ impl Topology {
     }
 
     fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
-        let end = (packet.dpid, packet.in_port);
-        if let Some(probe) = Probe::read_segment(&packet.data) {
-            if self.believes(Carrier::Segment, &probe, end, turn) {
+        let (end, data) = ((packet.dpid, packet.in_port), &packet.data);
+        if lldp::is_segment_probe(data) {
+            if let Some(probe) = Probe::read_segment(data)
+                && self.believes(Carrier::Segment, &probe, end, turn)
+            {
                 self.heard_through_segment((probe.dpid, probe.port), end, turn);
             }
-        } else if !lldp::is_lldp(&packet.data) && !lldp::is_segment_probe(&packet.data) {
-            self.learn(end, &packet.data, turn);
-        } else if let Some(probe) = Probe::read(&packet.data)
-            && self.believes(Carrier::Lldp, &probe, end, turn)
-        {
-            self.probe_arrived(packet.dpid, probe.sent_ms, turn);
-            self.heard((probe.dpid, probe.port), end, turn);
+        } else if lldp::is_lldp(data) {
+            if let Some(probe) = Probe::read(data)
+                && self.believes(Carrier::Lldp, &probe, end, turn)
+            {
+                self.probe_arrived(packet.dpid, probe.sent_ms, turn);
+                self.heard((probe.dpid, probe.port), end, turn);
+            }
+        } else {
+            self.learn(end, data, turn);
         }
     }
 }

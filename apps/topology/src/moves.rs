@@ -42,9 +42,9 @@ struct Mover {
 /// Decision about a host that is seen at another port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// It has moved there.
+    /// The host has moved to the other port.
     Moved,
-    /// It stays at this port.
+    /// The host stays at this port.
     Held(End),
 }
 

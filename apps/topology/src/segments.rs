@@ -83,6 +83,7 @@ impl Topology {
             return;
         }
         let islands = islands(turn);
+        let used: BTreeSet<End> = segments.blocked.values().copied().collect();
         let mut blocked = BTreeMap::new();
         for group in segments.groups(&islands) {
             let kinds = group
@@ -91,8 +92,7 @@ impl Topology {
             let mut kinds = kinds
                 .filter(|(_, kind)| *kind != Kind::Link)
                 .collect::<Vec<_>>();
-            // The one that is used stays so.
-            let used: BTreeSet<End> = self.segments.blocked.values().copied().collect();
+            // A port that is used stays so.
             kinds.sort_by_key(|(end, kind)| (!used.contains(end), *kind != Kind::Host, *end));
             if let Some((used, others)) = kinds.split_first() {
                 blocked.extend(others.iter().map(|(end, _)| (*end, used.0)));

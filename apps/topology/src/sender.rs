@@ -1,4 +1,4 @@
-//! What a frame says of its sender.
+//! Sender of a frame, as far as the frame names it.
 //!
 //! The address that a frame announces may be borne by another hardware address than that of the frame's sender: a virtual router
 //! (RFC 5798) announces its own, 00:00:5e:00:01:XX, from whatever address its machine has.

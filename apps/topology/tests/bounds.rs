@@ -107,7 +107,7 @@ fn a_flood_at_one_port_takes_the_places_of_that_port_only() {
         speaks(&mut lab, end, mac(end.0.0 as u8));
         assert_eq!(lab.host(mac(end.0.0 as u8)).unwrap().end(), end);
     }
-    // One place that is free ends no alarm, but is taken.
+    // A single free place ends no alarm, but is taken.
     lab.rule_ends(at(1, 2), nth(0), IDLE_TIMEOUT);
     lab.run(100);
     assert_eq!(lab.alarms(LIMIT_REACHED), [PORT]);

@@ -24,7 +24,7 @@ pub struct Repeats {
     kinds: BTreeMap<String, Kind>,
 }
 
-/// What was logged is no part of the state of its owner, as far as that is shown or compared.
+/// Shows no lines: a log is no part of the state of its owner, where that is shown or compared.
 impl fmt::Debug for Repeats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Repeats")

@@ -72,8 +72,20 @@ pub enum Problem {
 pub struct SkippedRule {
     /// Table that holds the rule.
     pub table_id: u8,
-    /// Reason.
+    /// Error that ended the decoding of the rule.
     pub error: DecodeError,
+}
+
+/// Decodes as `lenient` does; a rule that this leaves out is an error.
+pub(crate) fn strictly<T>(
+    lenient: impl FnOnce(&mut Vec<SkippedRule>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut skipped = Vec::new();
+    let decoded = lenient(&mut skipped)?;
+    match skipped.first() {
+        None => Ok(decoded),
+        Some(rule) => Err(rule.error),
+    }
 }
 
 impl DecodeError {

@@ -30,7 +30,7 @@ impl Refusable {
         }
     }
 
-    /// What is done without it.
+    /// Consequence of a refusal, for people.
     fn consequence(self) -> &'static str {
         match self {
             Refusable::Barrier => "changes of rules are paced by echo requests instead",

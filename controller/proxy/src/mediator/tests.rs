@@ -313,6 +313,12 @@ impl Bench {
         });
     }
 
+    /// Report of the only app's slot.
+    fn slot(&mut self) -> morph_api::supervisor::Slot {
+        let slot = self.mediator.slots.values_mut().next().unwrap();
+        slot.report(self.now)
+    }
+
     fn answer(&mut self, n: u64) {
         self.turn(n, 0);
     }
@@ -491,13 +497,7 @@ fn losses_beyond_the_quota_are_reported_in_order() {
         .position(|received| received.contains("lost"))
         .unwrap();
     assert!(received[lost].ends_with("of 7"), "{received:?}");
-    let slot = bench
-        .mediator
-        .slots
-        .values_mut()
-        .next()
-        .unwrap()
-        .report(bench.now);
+    let slot = bench.slot();
     assert_eq!(slot.events, 3 + 9);
     assert!(
         received[lost].contains(&format!("lost {} of", slot.lost)),

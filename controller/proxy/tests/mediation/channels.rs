@@ -353,7 +353,7 @@ async fn a_rule_that_cannot_be_decoded_does_not_keep_table_0_from_its_rules() {
     let mut rules = first.rules();
     drop(first);
     connected(&fixture, 0).await;
-    // One of the wanted rules is missing, and another one garbled.
+    // A wanted rule is missing, and another one garbled.
     rules.pop_last();
     let switch = Switch::garbling(fixture.address, 7, rules).await;
     switch.has_rules(4).await;

@@ -64,7 +64,7 @@ fn connections_without_a_hello_are_bounded_for_each_peer_but_this_machine() {
     assert_eq!(connect(&mut bench, "10.0.0.8", 1), 0, "another peer");
     assert_eq!(connect(&mut bench, "127.0.0.1", 400), 0);
     assert_eq!(connect(&mut bench, "[::1]", 400), 0);
-    // One says hello, which makes room for another one.
+    // A hello makes room for another connection.
     bench.frame(1, Message::Hello(Hello::V13));
     assert_eq!(connect(&mut bench, "10.0.0.9", 2), 1);
     // The others are closed after 10 s.

@@ -129,13 +129,7 @@ fn a_switch_that_does_not_read_is_lost_and_holds_up_nobody_for_longer() {
         bench.others
     );
     assert!(bench.received().contains(&"1: accepted 4".to_owned()));
-    let slots = bench
-        .mediator
-        .slots
-        .values_mut()
-        .next()
-        .unwrap()
-        .report(bench.now);
+    let slots = bench.slot();
     // Nine packet-ins, without the last one of the lost channel, and its SwitchDown.
     assert_eq!((slots.events, slots.lost), (4 + 9 + 1, 0));
 }

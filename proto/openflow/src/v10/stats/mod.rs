@@ -10,7 +10,7 @@ pub use flow::{FlowStats, FlowStatsRequest};
 use bytes::Bytes;
 
 use super::Desc;
-use crate::error::{DecodeError, SkippedRule};
+use crate::error::{DecodeError, SkippedRule, strictly};
 use crate::wire::{Reader, Writer, fixed};
 
 /// Types of statistics: `OFPST_*`.
@@ -242,12 +242,7 @@ pub enum StatsBody {
 impl StatsReply {
     /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut skipped = Vec::new();
-        let reply = Self::decode_lenient(reader, &mut skipped)?;
-        match skipped.first() {
-            None => Ok(reply),
-            Some(rule) => Err(rule.error),
-        }
+        strictly(|skipped| Self::decode_lenient(reader, skipped))
     }
 
     /// Decodes a reply, without the rules that cannot be decoded.

@@ -8,7 +8,7 @@ use super::{
     MeterFeatures, MeterStats, MultipartFixed, PortStats, QueueStats, TableFeatures, TableStats,
     kind,
 };
-use crate::error::{DecodeError, EncodeError, SkippedRule};
+use crate::error::{DecodeError, EncodeError, SkippedRule, strictly};
 use crate::frame;
 use crate::header::Header;
 use crate::v13::{Experimenter, Port};
@@ -70,12 +70,7 @@ pub enum MultipartBody {
 impl MultipartReply {
     /// Undefined flags are dropped.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut skipped = Vec::new();
-        let reply = Self::decode_lenient(reader, &mut skipped)?;
-        match skipped.first() {
-            None => Ok(reply),
-            Some(rule) => Err(rule.error),
-        }
+        strictly(|skipped| Self::decode_lenient(reader, skipped))
     }
 
     /// Decodes a reply, without the rules that cannot be decoded.
