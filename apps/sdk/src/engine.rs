@@ -213,6 +213,7 @@ impl<A: App> Engine<A> {
             Event::PacketIn(_)
             | Event::FlowRemoved(_)
             | Event::Lost { .. }
+            | Event::SwitchForgotten(_)
             | Event::Resync { .. } => {}
         }
     }
