@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use morph_openflow::v13::Match;
 use morph_tests::{Lab, Shape, SlowDump, Switches, result, wait_until};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const APP: &str = "learning-switch";
@@ -23,8 +24,13 @@ const IN_PARTS: SlowDump = SlowDump {
 
 /// Morpheus with these apps, which ask for rules beside the proxy.
 fn lab(apps: &[&str]) -> Result<Lab> {
+    lab_with(apps, &[])
+}
+
+fn lab_with(apps: &[&str], more: &[&str]) -> Result<Lab> {
     let mut lab = Lab::new(Shape::none())?;
-    let flags: Vec<&str> = apps.iter().flat_map(|app| ["--app", *app]).collect();
+    let flags = apps.iter().flat_map(|app| ["--app", *app]);
+    let flags: Vec<&str> = flags.chain(more.iter().copied()).collect();
     lab.start_morpheus(&flags)?;
     for app in apps {
         lab.morpheus()?.wait_running(app, None)?;
@@ -81,6 +87,57 @@ fn new_flows_during_a_slow_report_lose_nothing() -> Result<()> {
     for (port, tally) in [1, 2].map(|port| (port, switches.tallies(port)[&1].clone())) {
         ensure!(
             (tally.sent(), tally.answered()) == (1, 1),
+            "packets of port {port}: {} sent, {} answered",
+            tally.sent(),
+            tally.answered()
+        );
+    }
+    switches.check_no_disconnects()?;
+    switches.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn new_flows_while_a_slow_switch_is_verified_are_sent_at_once_and_not_undone() -> Result<()> {
+    // The app and the proxy ask at about the same time, and then not for longer than their reports take.
+    let lab = lab_with(&[APP], &["--verify", "0,20"])?;
+    let switches = Switches::start(lab.sandbox(), 1)?;
+    switches.wait_punting(1)?;
+    switches.slow_dumps(1, SLOW);
+    let mut bursts = BTreeMap::new();
+    let mut reports = 0;
+    loop {
+        let (asked, pending) =
+            wait_until("a report begins, or the last one is made", DEADLINE, || {
+                let (asked, pending) = switches.dumps(1);
+                Ok((asked > reports || (asked > 1 && pending == 0)).then_some((asked, pending)))
+            })?;
+        if pending == 0 {
+            break;
+        }
+        reports = asked;
+        // The host is at one port and the other in turn.
+        let port = 1 + (asked % 2) as u32;
+        switches.burst(1, port, 1, None);
+        *bursts.entry(port).or_insert(0) += 1;
+        wait_until("the host has rules", DEADLINE, || {
+            Ok(is_learned(&switches, 1, port).then_some(()))
+        })?;
+        let (asked, pending) = switches.dumps(1);
+        ensure!(asked == reports && pending > 0, "after report {reports}");
+    }
+    ensure!(
+        reports > 1 && counts(&switches, 1) == [2, 2],
+        "{reports} reports"
+    );
+    ensure!(
+        is_learned(&switches, 1, 1 + (reports % 2) as u32),
+        "the rules were undone"
+    );
+    for (port, sent) in bursts {
+        let tally = switches.tallies(port)[&1].clone();
+        ensure!(
+            (tally.sent(), tally.answered()) == (sent, sent),
             "packets of port {port}: {} sent, {} answered",
             tally.sent(),
             tally.answered()

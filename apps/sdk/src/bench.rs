@@ -145,8 +145,9 @@ impl<A: App> Bench<A> {
             self.installed.remove(dpid);
         }
         if let Event::FlowRemoved(removed) = &event
-            && let Some(key) = removed.expired_key()
+            && removed.is_timeout()
         {
+            let key = removed.key();
             let dpid = removed.dpid;
             self.stale.entry(dpid).or_default().insert(key.clone());
             self.expired.entry(dpid).or_default().insert(key);

@@ -243,9 +243,14 @@ impl FlowRemoved {
         self.reason == v13::flow_removed::reason::IDLE_TIMEOUT
     }
 
-    /// Key of a rule that the switch removed by itself, because its idle or hard timeout had passed.
-    pub(crate) fn expired_key(&self) -> Option<RuleKey> {
-        is_timeout(self.reason).then(|| RuleKey::new(self.table, self.priority, &self.matching))
+    /// Key of the rule.
+    pub(crate) fn key(&self) -> RuleKey {
+        RuleKey::new(self.table, self.priority, &self.matching)
+    }
+
+    /// Whether the switch removed the rule by itself, because its idle or hard timeout had passed.
+    pub(crate) fn is_timeout(&self) -> bool {
+        is_timeout(self.reason)
     }
 }
 

@@ -38,6 +38,11 @@ pub(crate) fn one(
     }
 }
 
+/// Whether two rules differ by no more than the epoch that added them.
+pub(crate) fn is_same(one: &RuleBody, other: &RuleBody) -> bool {
+    one.is_same(other, EPOCH)
+}
+
 /// Takes note of a rule that the switch removed by itself. One that is wanted all the same is added again by the next
 /// difference. Another stays noted, so that it is deleted: it may have been added again in the meantime.
 pub(crate) fn forget_expired(installed: &mut RuleSet, wanted: &RuleSet, key: &RuleKey) {

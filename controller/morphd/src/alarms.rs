@@ -40,22 +40,31 @@ fn of_row(app: &str, row: &RowValue) -> Option<Alarm> {
 /// Lists Morpheus's own alarms.
 pub fn own(apps: &[AppView], slots: &[Slot], switches: &[Switch], now: SystemTime) -> Vec<Alarm> {
     let present = apps.iter().filter(|app| app.present);
-    let of_apps = present.flat_map(|app| [crash_loop(app), quarantine(app)]);
+    let of_apps = present
+        .clone()
+        .flat_map(|app| [crash_loop(app), quarantine(app)]);
     let overloads = slots.iter().map(|slot| overload(slot, now));
     let slaves = switches.iter().map(slave);
-    of_apps.chain(overloads).chain(slaves).flatten().collect()
+    let singles = of_apps.chain(overloads).chain(slaves).flatten();
+    let of_apps = present.flat_map(|app| app.vanishing.iter().map(|at| (&*app.name, at)));
+    let of_apps = of_apps.map(|(name, at)| vanishing(name, at.dpid, at.lasts_ms, now));
+    let of_pipeline = switches.iter().filter_map(|switch| {
+        let lasts_ms = switch.vanishing_ms?;
+        Some(vanishing(morph_api::RECORDS, switch.dpid, lasts_ms, now))
+    });
+    singles.chain(of_apps).chain(of_pipeline).collect()
 }
 
 fn crash_loop(app: &AppView) -> Option<Alarm> {
     let name = &app.name;
-    (!app.trouble.is_empty()).then(|| Alarm {
+    (!app.trouble.text.is_empty()).then(|| Alarm {
         app: name.clone(),
         kind: "crash-loop".into(),
-        text: app.trouble.clone(),
+        text: app.trouble.text.clone(),
         mend: format!(
             "see `morphctl logs app={name}`; upgrade to a release that works, or start this one again"
         ),
-        since_unix_ms: app.trouble_unix_ms,
+        since_unix_ms: app.trouble.since_unix_ms,
         ..Alarm::default()
     })
 }
@@ -78,8 +87,6 @@ fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
     let flood = slot.flood?;
     // A proxy of an older version does not tell how long it lasts.
     let lasts = Some(flood.lasts_ms).filter(|ms| *ms != 0);
-    let began = lasts.and_then(|ms| now.checked_sub(Duration::from_millis(ms)));
-    let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
     Some(Alarm {
         app: slot.app.clone(),
         kind: "overload".into(),
@@ -87,9 +94,29 @@ fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
         text: "it gets more events than it answers, and some are dropped, most of this switch"
             .into(),
         mend: "find what floods the switch: see `morphctl apps` and `morphctl ports`".into(),
-        since_unix_ms: began.map_or(0, |began| began.as_millis() as u64),
+        since_unix_ms: lasts.map_or(0, |ms| ago(ms, now)),
         ..Alarm::default()
     })
+}
+
+fn vanishing(app: &str, dpid: u64, lasts_ms: u64, now: SystemTime) -> Alarm {
+    Alarm {
+        app: app.to_owned(),
+        kind: "vanishing-rules".into(),
+        dpid: Dpid(dpid).to_string(),
+        text: "rules vanish or change there again and again, without Morpheus, and are mended each time"
+            .into(),
+        mend: morph_api::verification::MEND.into(),
+        since_unix_ms: ago(lasts_ms, now),
+        ..Alarm::default()
+    }
+}
+
+/// Time so long ago, in milliseconds since the epoch.
+fn ago(ms: u64, now: SystemTime) -> u64 {
+    let then = now.checked_sub(Duration::from_millis(ms));
+    let then = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok());
+    then.map_or(0, |then| then.as_millis() as u64)
 }
 
 fn slave(switch: &Switch) -> Option<Alarm> {
@@ -114,10 +141,10 @@ pub fn sort(alarms: &mut [Alarm]) {
 
 #[cfg(test)]
 mod tests {
-    use morph_api::supervisor::Flood;
+    use morph_api::supervisor::{Flood, Vanishing};
 
     use super::*;
-    use crate::machine::query::QuarantinedEvents;
+    use crate::machine::query::{QuarantinedEvents, Trouble};
 
     fn app(name: &str) -> AppView {
         AppView {
@@ -131,8 +158,8 @@ mod tests {
             restarts: 0,
             present: true,
             quarantined: QuarantinedEvents::default(),
-            trouble: String::new(),
-            trouble_unix_ms: 0,
+            trouble: Trouble::default(),
+            vanishing: Vec::new(),
         }
     }
 
@@ -156,8 +183,14 @@ mod tests {
                 count: 2,
                 since_unix_ms: 7,
             },
-            trouble: "2.0.0 kept dying".into(),
-            trouble_unix_ms: 9,
+            trouble: Trouble {
+                text: "2.0.0 kept dying".into(),
+                since_unix_ms: 9,
+            },
+            vanishing: vec![Vanishing {
+                dpid: 0x2b,
+                lasts_ms: 2500,
+            }],
             ..app("b")
         };
         let removed = AppView {
@@ -170,7 +203,12 @@ mod tests {
             lasts_ms: 1500,
         };
         let slots = [slot("a", Some(flood))];
-        let mut found = own(&[ill, removed], &slots, &[switch(1, "slave")], now);
+        let fought = Switch {
+            vanishing_ms: Some(500),
+            ..switch(2, "equal")
+        };
+        let switches = [switch(1, "slave"), fought];
+        let mut found = own(&[ill, removed], &slots, &switches, now);
         sort(&mut found);
         let found: Vec<_> = found
             .iter()
@@ -182,7 +220,9 @@ mod tests {
                 ("a", "overload", "000000000000002a", 98_500),
                 ("b", "crash-loop", "", 9),
                 ("b", "quarantine", "", 7),
+                ("b", "vanishing-rules", "000000000000002b", 97_500),
                 ("morpheus", "slave", "0000000000000001", 0),
+                ("morpheus", "vanishing-rules", "0000000000000002", 99_500),
             ]
         );
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use morph_api::Role;
+use morph_api::verification::VerificationPeriods;
 use serde::Deserialize;
 
 use crate::children::Children;
@@ -58,6 +59,10 @@ pub struct Flags {
     /// and apps see no switch [default: equal]
     #[arg(long, value_name = "ROLE")]
     pub role: Option<Role>,
+    /// Seconds between two counts of the rules that a switch has, and between two readings of them: rules that others delete
+    /// or change are mended; 0 for never. Processes that run already keep theirs [default: 30,300]
+    #[arg(long, value_name = "COUNTS,RULES")]
+    pub verify: Option<VerificationPeriods>,
 }
 
 /// Configuration file; its keys are those of [`Flags`].
@@ -78,6 +83,7 @@ struct ConfigFile {
     bundles: Option<PathBuf>,
     node: Option<String>,
     role: Option<String>,
+    verify: Option<String>,
     #[serde(default)]
     children: Children,
 }
@@ -140,14 +146,22 @@ pub struct Settings {
     pub bundles: PathBuf,
     /// Name under which the store keeps this node's checkpoints.
     pub node: String,
-    /// Role that the proxy asks every switch for.
-    pub role: Role,
+    pub switches: SwitchSettings,
     /// Folder of morph-proxy and morph-stored.
     pub executables: PathBuf,
     /// Users of the app instances.
     pub children: Children,
     /// Duration of a probation unless the upgrade names another.
     pub probation: Duration,
+}
+
+/// Settings of what is asked of every switch.
+#[derive(Debug, Clone, Copy)]
+pub struct SwitchSettings {
+    /// Role that the proxy asks for.
+    pub role: Role,
+    /// Periods of the verification of rules, for the proxy and the instances.
+    pub verification: VerificationPeriods,
 }
 
 /// TCP addresses of the read-only management API and of the metrics page.
@@ -270,6 +284,11 @@ impl Settings {
             key: "role",
             message,
         })?;
+        let in_file = file.verify.map(|periods| periods.parse()).transpose();
+        let verification = in_file.map_err(|message| ConfigError::Value {
+            key: "verify",
+            message,
+        })?;
         let key = "children";
         let invalid = |message| ConfigError::Value { key, message };
         file.children.check().map_err(invalid)?;
@@ -301,7 +320,10 @@ impl Settings {
                 bundles.unwrap_or_else(|| environment.executables.join("bundles")),
             )?,
             node,
-            role: flags.role.or(role).unwrap_or_default(),
+            switches: SwitchSettings {
+                role: flags.role.or(role).unwrap_or_default(),
+                verification: flags.verify.or(verification).unwrap_or_default(),
+            },
             children: file.children,
             executables: environment.executables.clone(),
             probation: Duration::from_secs(30),
@@ -397,6 +419,27 @@ mod tests {
         let xdg = settings(&[], &xdg).unwrap();
         assert_eq!(xdg.state_dir, Path::new("/s/morpheus"));
         assert_eq!(xdg.run_dir, Path::new("/r/morpheus"));
+    }
+
+    #[test]
+    fn periods_of_the_verification_come_from_flag_file_or_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("morphd.toml");
+        std::fs::write(&path, "verify = '5,0'").unwrap();
+        let file = ["--config", path.to_str().unwrap()];
+        let periods = |args: &[&str]| {
+            let settings = settings(args, &user()).unwrap();
+            settings.switches.verification.to_string()
+        };
+        assert_eq!(periods(&[]), "30,300");
+        assert_eq!(periods(&file), "5,0");
+        assert_eq!(periods(&[&file[..], &["--verify", "1,3"]].concat()), "1,3");
+        std::fs::write(&path, "verify = '5'").unwrap();
+        let error = settings(&file, &user()).unwrap_err();
+        assert!(
+            error.contains("verify") && error.contains("30,300"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct SpawnOptions {
     /// Resource limits; morphd's own limits apply where they are lower.
     pub limits: Vec<(Resource, u64)>,
     /// Variables added to the child's environment.
-    pub environment: Vec<(&'static str, &'static str)>,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Scheduling priority that was asked for; `Priority` names the levels.
@@ -94,7 +94,12 @@ impl Process {
         let mut command = Command::new(exec);
         command
             .args(args)
-            .envs(options.environment.iter().copied())
+            .envs(
+                options
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -275,7 +280,7 @@ mod tests {
         let options = SpawnOptions {
             credentials: None,
             limits: vec![(Resource::Nofile, 77), (Resource::Core, 0)],
-            environment: vec![("MORPH_ALONE", "1")],
+            environment: vec![("MORPH_ALONE", "1".into())],
         };
         let script = "ulimit -n >&2; ulimit -Hn >&2; ulimit -c >&2; echo $MORPH_ALONE >&2";
         let (sh, args) = (Path::new("/bin/sh"), ["-c".into(), script.into()]);

@@ -468,6 +468,12 @@ impl Channel {
         true
     }
 
+    /// Notes that the switch refuses to count its rules.
+    pub(crate) fn counts_refused(&mut self, error: &ErrorMsg) {
+        let dpid = self.display_dpid();
+        self.refusals.refused(Refusable::Aggregate, dpid, error);
+    }
+
     /// Returns whether an error answers a request of the channel itself, and so concerns nobody else.
     fn request_refused(&mut self, xid: u32, error: &ErrorMsg) -> bool {
         let sent = self.transport.sent(xid);

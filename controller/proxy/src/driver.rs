@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use morph_api::Role;
 use morph_api::session::sessions_server::SessionsServer;
 use morph_api::supervisor::proxy_server::ProxyServer;
+use morph_api::verification::VerificationPeriods;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -72,6 +73,8 @@ pub struct Options {
     pub target_delay: Option<Duration>,
     /// OpenFlow role that the proxy requests from every switch.
     pub role: Role,
+    /// Periods of the verification of table 0 and the exit tables.
+    pub verification: VerificationPeriods,
 }
 
 /// Error that prevents the start of a proxy.
@@ -164,6 +167,7 @@ impl Proxy {
             quota: self.options.quota.unwrap_or(QUOTA),
             target_delay: self.options.target_delay.unwrap_or(TARGET_DELAY),
             role: self.options.role,
+            verification: self.options.verification,
         };
         let executor = Executor::new(inbox, store);
         run_loop(Mediator::new(settings), executor, messages, shutdown).await;

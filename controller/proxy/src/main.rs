@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use morph_api::Role;
+use morph_api::verification::VerificationPeriods;
 use morph_proxy::{Options, Proxy};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +30,10 @@ struct Args {
     /// written, and apps see no switch).
     #[arg(long, value_name = "ROLE", default_value_t)]
     role: Role,
+    /// Seconds between two counts of the rules that each switch has in table 0 and the exit tables, and between two readings of
+    /// them; 0 for never.
+    #[arg(long, value_name = "COUNTS,RULES", default_value_t)]
+    verify: VerificationPeriods,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +72,7 @@ fn run(args: Args) -> anyhow::Result<()> {
             quota: None,
             target_delay: None,
             role: args.role,
+            verification: args.verify,
         })?;
         proxy
             .run(async {

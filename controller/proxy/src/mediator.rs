@@ -22,6 +22,7 @@ mod switches;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
+mod verifying;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
+use morph_api::verification::VerificationPeriods;
 use morph_api::{Repeats, Role};
 use morph_openflow::rule::RuleSet;
 
@@ -40,6 +42,7 @@ use crate::reads::ReadQueue;
 use crate::slot::{
     EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
 };
+use crate::verification::Verification;
 use crate::wire::NotOpenFlow;
 pub use control::{ControlReply, ControlRequest, Refusal};
 use queries::PendingQuery;
@@ -169,6 +172,8 @@ pub struct Settings {
     pub target_delay: Duration,
     /// OpenFlow role requested from every switch.
     pub role: Role,
+    /// Periods of the verification of table 0 and the exit tables.
+    pub verification: VerificationPeriods,
 }
 
 /// Default limit of an app's backlog in bytes: some 200 000 small packet-ins. A process that is full of them takes a third more.
@@ -181,6 +186,7 @@ pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 struct Switch {
     channel: Channel,
     reconciliation: Reconciliation,
+    verification: Verification,
     reads: ReadQueue,
     /// Connection that claims the same datapath id and waits for the end of the challenge.
     challenger: Option<u32>,
@@ -343,6 +349,11 @@ impl Mediator {
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
             self.read_missing(conn, now);
         }
+        let late =
+            |(conn, switch): (&u32, &Switch)| due(switch.verification_deadline()).then_some(*conn);
+        for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
+            self.verify(conn, now);
+        }
         for app in self.slots.keys().copied().collect::<Vec<_>>() {
             self.feed_slot(app, SlotInput::Timer, now, out);
         }
@@ -372,12 +383,17 @@ impl Mediator {
             .switches
             .values()
             .filter_map(|s| s.reads.next_deadline());
+        let verifications = self
+            .switches
+            .values()
+            .filter_map(Switch::verification_deadline);
         let slots = self.slots.values().filter_map(Slot::next_deadline);
         let sessions = self.sessions.values().filter_map(Session::next_deadline);
         let queries = self.queries.values().map(PendingQuery::deadline);
         let groups = self.groups.values().filter_map(Group::next_deadline);
         channels
             .chain(reads)
+            .chain(verifications)
             .chain(slots)
             .chain(sessions)
             .chain(queries)

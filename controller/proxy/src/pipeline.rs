@@ -112,17 +112,22 @@ pub(crate) enum Reconciliation {
 impl Reconciliation {
     /// Builds the requests of a read.
     pub(crate) fn requests(one_table: bool) -> Vec<Message> {
-        let (morpheus, mask) = Cookie::all_of(0);
+        let (morpheus, _) = Cookie::all_of(0);
         if one_table {
             let ours = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
             return vec![Message::MultipartRequest(MultipartRequest::Flow(ours))];
         }
-        let of_morpheus = FlowStatsRequest::by_cookie(morpheus, mask);
-        let mut of_table_0 = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
-        of_table_0.table_id = 0;
-        [of_morpheus, of_table_0]
+        Self::selections()
             .map(|stats| Message::MultipartRequest(MultipartRequest::Flow(stats)))
             .to_vec()
+    }
+
+    /// Selections of the rules that a switch with several tables is asked for.
+    pub(crate) fn selections() -> [FlowStatsRequest; 2] {
+        let (morpheus, mask) = Cookie::all_of(0);
+        let mut of_table_0 = FlowStatsRequest::by_cookie(morpheus & FIRST_BYTE, FIRST_BYTE);
+        of_table_0.table_id = 0;
+        [FlowStatsRequest::by_cookie(morpheus, mask), of_table_0]
     }
 
     /// Starts a read with this number of requests.
@@ -143,6 +148,11 @@ impl Reconciliation {
             *unsent = unsent.saturating_sub(1);
             waiting.push(xid);
         }
+    }
+
+    /// Returns whether the difference was sent, and nothing is read.
+    pub(crate) fn is_in_step(&self) -> bool {
+        matches!(self, Reconciliation::InStep)
     }
 
     /// Returns whether the reply to the request with this xid is awaited.

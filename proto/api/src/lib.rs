@@ -25,6 +25,7 @@ mod repeats;
 mod role;
 mod seq;
 pub mod unix;
+pub mod verification;
 
 pub use record::{Record, RecordError, Records, put_control, put_message};
 pub use repeats::Repeats;

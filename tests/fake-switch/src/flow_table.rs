@@ -2,8 +2,8 @@
 
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 use morph_openflow::v13::{
-    Action, FlowMod, FlowModCommand, FlowRemoved, FlowStats, FlowStatsRequest, Instruction, Match,
-    Message, MultipartBody, Oxm, OxmField, TABLE_ALL, flow_mod, port,
+    Action, AggregateStats, FlowMod, FlowModCommand, FlowRemoved, FlowStats, FlowStatsRequest,
+    Instruction, Match, Message, MultipartBody, Oxm, OxmField, TABLE_ALL, flow_mod, port,
 };
 use std::collections::BTreeMap;
 
@@ -77,12 +77,7 @@ impl FlowTable {
 
     /// Rules that a request asks for. Two rules and more come in at least two parts, as large switches send them.
     pub(crate) fn stats(&self, request: &FlowStatsRequest) -> Vec<MultipartBody> {
-        let asked = |(key, body): &(&RuleKey, &RuleBody)| {
-            let table = request.table_id == TABLE_ALL || request.table_id == key.table;
-            let cookie = body.cookie & request.cookie_mask == request.cookie & request.cookie_mask;
-            table && cookie && covers(&request.match_, &key.match_)
-        };
-        let found: Vec<FlowStats> = self.rules.iter().filter(asked).map(flow_stats).collect();
+        let found: Vec<FlowStats> = self.asked(request).map(flow_stats).collect();
         if found.is_empty() {
             return vec![MultipartBody::Flow(found)];
         }
@@ -91,6 +86,26 @@ impl FlowTable {
         parts
             .map(|part| MultipartBody::Flow(part.to_vec()))
             .collect()
+    }
+
+    /// Number of the rules that a request asks for.
+    pub(crate) fn sum(&self, request: &FlowStatsRequest) -> AggregateStats {
+        AggregateStats {
+            packet_count: 0,
+            byte_count: 0,
+            flow_count: self.asked(request).count() as u32,
+        }
+    }
+
+    fn asked<'a>(
+        &'a self,
+        request: &'a FlowStatsRequest,
+    ) -> impl Iterator<Item = (&'a RuleKey, &'a RuleBody)> {
+        self.rules.iter().filter(|(key, body)| {
+            let table = request.table_id == TABLE_ALL || request.table_id == key.table;
+            let cookie = body.cookie & request.cookie_mask == request.cookie & request.cookie_mask;
+            table && cookie && covers(&request.match_, &key.match_)
+        })
     }
 
     /// Rule by which packets of this port go to the controller.

@@ -219,6 +219,9 @@ impl Datapath {
             MultipartRequest::PortDesc => vec![MultipartBody::PortDesc(PORTS.map(port).collect())],
             MultipartRequest::PortStats { .. } => vec![MultipartBody::PortStats(Vec::new())],
             MultipartRequest::Flow(request) => self.table.stats(request),
+            MultipartRequest::Aggregate(request) => {
+                vec![MultipartBody::Aggregate(self.table.sum(request))]
+            }
             MultipartRequest::GroupDesc => vec![MultipartBody::GroupDesc(groups())],
             MultipartRequest::MeterConfig { .. } => vec![MultipartBody::MeterConfig(Vec::new())],
             _ => return None,

@@ -8,6 +8,7 @@ use morph_api::lock::EventMark;
 use morph_api::session::{self, FromApp, ToApp, from_app, to_app};
 use morph_api::store::{Seq, Transaction};
 use morph_api::supervisor::{Pong, Report, report};
+use morph_api::verification::VerificationPeriods;
 use morph_api::{Record, Records, put_control, put_message};
 use morph_sdk::machine::{CommitOutcome, Config, Input, Now, Output, RowSource, RuleWindow};
 use prost::Message as _;
@@ -102,6 +103,8 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
             changes: 1,
             ..RuleWindow::default()
         },
+        // Its questions and their times would be states of their own.
+        verification: VerificationPeriods::OFF,
     };
     let scribe = Scribe {
         schema: releases::schema(release, setup),

@@ -314,6 +314,7 @@ impl<A: App> Instance<A> {
             rule_failures: self.counters.rule_failures,
             cursor,
             unhealthy: unhealthy.unwrap_or_default(),
+            vanishing: self.rule_sync.vanishing(now.instant),
         };
         self.report(report::Report::Health(health), out);
     }

@@ -57,6 +57,7 @@ use morph_api::manifest::Manifest;
 use morph_api::session::from_app;
 use morph_api::store::{Seq, watch_reply};
 use morph_api::supervisor::{Report, report};
+use morph_api::verification::VerificationPeriods;
 use prost::Message as _;
 
 pub use io::{CommitOutcome, Input, Now, Output, RowSource};
@@ -104,6 +105,8 @@ pub struct Config {
     pub unserved: bool,
     /// Limits of the changes of rules that a switch has not confirmed.
     pub rule_window: RuleWindow,
+    /// Periods of the verification of rules.
+    pub verification: VerificationPeriods,
 }
 
 /// Reason why an instance cannot go on.
@@ -221,7 +224,7 @@ impl<A: App> Instance<A> {
             in_flight: InFlight::default(),
             queue: VecDeque::new(),
             changes: None,
-            rule_sync: RuleSync::new(config.manifest.id, config.rule_window),
+            rule_sync: RuleSync::new(config.manifest.id, config.rule_window, config.verification),
             deferred: None,
             live_epochs: BTreeSet::new(),
             shadow: None,
@@ -328,7 +331,7 @@ impl<A: App> Instance<A> {
         let watches = self.others.values().chain([&self.own]);
         let reading = self
             .reads_switches()
-            .then(|| self.rule_sync.next_deadline());
+            .then(|| self.rule_sync.next_deadline(self.verifies()));
         watches
             .filter_map(SourceWatch::next_deadline)
             .chain(live.into_iter().flatten())
@@ -383,11 +386,16 @@ impl<A: App> Instance<A> {
         self.welcomed && (matches!(self.role, Role::Live(_)) || early)
     }
 
+    /// Whether the rules of compared switches are verified: not while an upgrade needs the switches.
+    fn verifies(&self) -> bool {
+        matches!(&self.role, Role::Live(live) if !live.quiesce && live.flush.is_none() && !live.gated)
+    }
+
     fn read_switches(&mut self, now: Now, out: &mut Vec<Output>) {
         if !self.reads_switches() {
             return;
         }
-        for (channel, messages) in self.rule_sync.read(now.instant) {
+        for (channel, messages) in self.rule_sync.read(self.verifies(), now.instant) {
             let begin = morph_api::session::ReadBegin {};
             out.push(Output::Control(from_app::Record::ReadBegin(begin)));
             out.extend(

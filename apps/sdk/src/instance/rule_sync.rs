@@ -7,6 +7,8 @@
 //!     +--- failed, or much too late -----------+-- resumed -------+ <-----+
 //! ```
 //!
+//! A compared switch stays so: the verification compares it again and again, and holds nothing (`verification`).
+//!
 //! 1. The rules of a switch are compared once it was read, and the difference is sent. Changes that an event of the network
 //!    causes meanwhile are sent at once, and not compared, as the answer may be older than they are; other changes are part of
 //!    the difference. A rule whose removal is an event that waits is not compared either.
@@ -16,10 +18,12 @@
 //! 4. A switch that confirms late, or never, delays its own rules only. A channel that is lost takes its window along: the
 //!    reading over the next one shows what arrived.
 
+mod reading;
 mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod verification;
 mod waiting;
 mod window;
 mod writer;
@@ -30,7 +34,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::cookie::Cookie;
-use morph_api::supervisor::RuleDifference;
+use morph_api::supervisor::{RuleDifference, Vanishing};
+use morph_api::verification::VerificationPeriods;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
@@ -40,6 +45,7 @@ use crate::wanted::StaleRules;
 use switch::{ReadState, SwitchRules};
 use tokens::Tokens;
 pub(super) use tokens::{FLOW_MOD, PACKET_OUT};
+use verification::Question;
 pub use window::RuleWindow;
 use writer::{RuleWriter, Turn};
 
@@ -84,23 +90,28 @@ impl From<&v13::ErrorMsg> for SwitchError {
 pub(super) struct RuleSync {
     app: u8,
     window: RuleWindow,
+    periods: VerificationPeriods,
     by_dpid: BTreeMap<Dpid, SwitchRules>,
     by_channel: BTreeMap<u32, Dpid>,
     /// Switches for which something is to be done or awaited: a turn does not look at all of them.
     unsettled: BTreeSet<Dpid>,
+    /// Times at which others are to be verified. A time that holds no more does no harm.
+    verifications: BTreeSet<(Instant, Dpid)>,
     tokens: Tokens,
     /// Whether a switch may have come into step since [`RuleSync::take_synced`].
     unlooked: bool,
 }
 
 impl RuleSync {
-    pub(super) fn new(app: u8, window: RuleWindow) -> Self {
+    pub(super) fn new(app: u8, window: RuleWindow, periods: VerificationPeriods) -> Self {
         RuleSync {
             app,
             window,
+            periods,
             by_dpid: BTreeMap::new(),
             by_channel: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            verifications: BTreeSet::new(),
             tokens: Tokens::new(),
             unlooked: false,
         }
@@ -111,6 +122,7 @@ impl RuleSync {
         self.by_dpid.clear();
         self.by_channel.clear();
         self.unsettled.clear();
+        self.verifications.clear();
     }
 
     /// Notes a channel. False if a newer one of the same switch is known.
@@ -122,7 +134,7 @@ impl RuleSync {
             self.by_channel.remove(&switch.channel);
         }
         self.by_channel.insert(channel, dpid);
-        let switch = SwitchRules::new(channel, self.window);
+        let switch = SwitchRules::new(channel, self.window, self.periods);
         self.by_dpid.insert(dpid, switch);
         self.unsettled.insert(dpid);
         true
@@ -166,21 +178,37 @@ impl RuleSync {
         }
     }
 
-    /// Starts the readings that are due. Returns the requests by channel.
-    pub(super) fn read(&mut self, now: Instant) -> Vec<(u32, Vec<Bytes>)> {
+    /// Starts the readings that are due, and questions of the verification if it goes on. Returns the requests by channel.
+    pub(super) fn read(&mut self, verifies: bool, now: Instant) -> Vec<(u32, Vec<Bytes>)> {
+        while self
+            .verifications
+            .first()
+            .is_some_and(|(at, _)| verifies && *at <= now)
+        {
+            let due = self.verifications.pop_first();
+            let known = due.filter(|(_, dpid)| self.by_dpid.contains_key(dpid));
+            self.unsettled.extend(known.map(|(_, dpid)| dpid));
+        }
+        let (cookie, mask) = Cookie::all_of(self.app);
+        let of_app = FlowStatsRequest::by_cookie(cookie, mask);
         let mut requests = Vec::new();
         for dpid in &self.unsettled {
             let Some(switch) = self.by_dpid.get_mut(dpid) else {
                 continue;
             };
             switch.expire(*dpid, now);
-            if !switch.is_to_be_read(now) {
-                continue;
-            }
+            let due = switch.verification_due(now).filter(|_| verifies);
+            let (is_to_be_read, of_app) = (switch.is_to_be_read(now), of_app.clone());
+            let stats = match due {
+                None if !is_to_be_read => continue,
+                None | Some(Question::Rules) => MultipartRequest::Flow(of_app),
+                Some(Question::Count) => MultipartRequest::Aggregate(of_app),
+            };
             let token = self.tokens.take();
-            switch.begin_reading(token, now);
-            let (cookie, mask) = Cookie::all_of(self.app);
-            let stats = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
+            match due {
+                None => switch.begin_reading(token, now),
+                Some(question) => switch.verify(question, token, now),
+            }
             // The barrier makes sure that the statistics include all earlier changes, whoever made them.
             let messages = [Message::BarrierRequest, Message::MultipartRequest(stats)];
             let messages = messages.iter().map(|m| m.encode(token)).collect();
@@ -222,6 +250,12 @@ impl RuleSync {
                 switch.refuse(now);
                 self.unsettled.insert(dpid);
                 ReplyOutcome::RuleFailed(dpid, (&error).into())
+            }
+            Message::Error(_) if switch.refused_count(header.xid) => {
+                tracing::info!(
+                    "switch {dpid} refuses to count its rules: for the verification they are read as a whole"
+                );
+                ReplyOutcome::Nothing
             }
             Message::Error(error) => {
                 switch.refused_request(header.xid, now);
@@ -274,9 +308,7 @@ impl RuleSync {
             .iter()
             .filter_map(|(dpid, switch)| match &switch.state {
                 ReadState::Read { read, .. } => Some((*dpid, read)),
-                ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared { .. } => {
-                    None
-                }
+                ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared => None,
             })
     }
 
@@ -305,6 +337,27 @@ impl RuleSync {
         }
     }
 
+    /// Notes that the switch reports the removal of a rule, which is no timeout: others may have removed it.
+    pub(super) fn note_removed(&mut self, dpid: Dpid, key: &RuleKey, now: Instant) {
+        if let Some(switch) = self.by_dpid.get_mut(&dpid) {
+            switch.removal_reported(key, now);
+            self.unsettled.insert(dpid);
+        }
+    }
+
+    /// Switches on which rules vanish again and again.
+    pub(super) fn vanishing(&mut self, now: Instant) -> Vec<Vanishing> {
+        let switches = self.by_dpid.iter_mut();
+        let troubled = switches.filter_map(|(dpid, switch)| {
+            let lasts = switch.trouble(*dpid, now)?;
+            Some(Vanishing {
+                dpid: dpid.0,
+                lasts_ms: lasts.as_millis() as u64,
+            })
+        });
+        troubled.collect()
+    }
+
     /// Messages to be sent in a turn, by channel: flow-mods as far as there is room, and barrier requests.
     pub(super) fn write(
         &mut self,
@@ -323,7 +376,7 @@ impl RuleSync {
                 continue;
             }
             let wanted = wanted.get(dpid).unwrap_or(&none);
-            switch.compare(wanted);
+            switch.compare(*dpid, wanted, now);
             let channel = switch.channel;
             let mut turn = Turn {
                 dpid: *dpid,
@@ -338,9 +391,17 @@ impl RuleSync {
             room = turn.room;
             commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
         }
-        let by_dpid = &self.by_dpid;
-        let waits = |dpid: &Dpid| by_dpid.get(dpid).is_some_and(SwitchRules::is_unsettled);
-        self.unsettled.retain(waits);
+        let (by_dpid, verifications) = (&self.by_dpid, &mut self.verifications);
+        self.unsettled.retain(|dpid| {
+            let Some(switch) = by_dpid.get(dpid) else {
+                return false;
+            };
+            let waits = switch.is_unsettled();
+            if !waits {
+                verifications.extend(switch.verification_at().map(|at| (at, *dpid)));
+            }
+            waits
+        });
         commands
     }
 
@@ -357,10 +418,12 @@ impl RuleSync {
         synced.collect()
     }
 
-    /// Time at which a reading has something to do.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// Time at which a reading has something to do, or the verification if it goes on.
+    pub(super) fn next_deadline(&self, verifies: bool) -> Option<Instant> {
         let switches = self.unsettled();
-        switches.filter_map(SwitchRules::next_deadline).min()
+        let switches = switches.filter_map(|switch| switch.next_deadline(verifies));
+        let settled = self.verifications.first().filter(|_| verifies);
+        switches.chain(settled.map(|(at, _)| *at)).min()
     }
 
     /// Time at which a turn has to send a barrier again.

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use morph_api::manifest::Manifest;
+use morph_api::verification::{VARIABLE, VerificationPeriods};
 
 use crate::instance::{Config, Instance};
 use crate::migration::Chain;
@@ -24,6 +25,15 @@ use lock::InstanceLock;
 /// Set by morphd if no instance serves the app meanwhile: after a death, or at the first start. A variable and no flag,
 /// so that a release with an older SDK starts too.
 const ALONE: &str = "MORPH_ALONE";
+
+/// Periods of the verification, as morphd set them. A release that is started by an older morphd has the default.
+fn verification() -> anyhow::Result<VerificationPeriods> {
+    let Some(text) = std::env::var_os(VARIABLE) else {
+        return Ok(VerificationPeriods::default());
+    };
+    let periods = text.to_string_lossy().parse();
+    periods.map_err(|error| anyhow::anyhow!("{VARIABLE}: {error}"))
+}
 
 fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|set| set == "1")
@@ -86,6 +96,7 @@ fn start<A: App>(
         event_mark: lock.event_mark(),
         unserved: is_set(ALONE),
         rule_window: crate::instance::RuleWindow::default(),
+        verification: verification()?,
     };
     let release = format!("{}.{}", config.manifest.name, config.manifest.version);
     let instance = Instance::new(app(), config);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use morph_api::supervisor::Vanishing;
 use semver::Version;
 
 /// Id of an instance: hexadecimal, and never given out twice by a node.
@@ -20,6 +21,8 @@ pub struct Instance {
     pub ready: bool,
     /// Its own summary from that report.
     pub summary: String,
+    /// Switches on which its rules vanish again and again, by its last report on its health.
+    pub vanishing: Vec<Vanishing>,
     /// Was resumed last of its app.
     pub live: bool,
     /// Is being ended: its end is no failure.
@@ -49,6 +52,7 @@ impl Instance {
             attached: false,
             ready: false,
             summary: String::new(),
+            vanishing: Vec::new(),
             live: false,
             ending: false,
             first: None,

@@ -248,14 +248,17 @@ fn report(state: &mut State, app: &str, id: &str, report: report::Report) {
             counts: counts(rules.difference.unwrap_or_default()),
             last: rules.last,
         }),
-        report::Report::Health(health) => target.then(|| {
-            MemberInput::Health(HealthReport {
+        report::Report::Health(health) => {
+            if let Some(instance) = state.instances.get_mut(id) {
+                instance.vanishing = health.vanishing;
+            }
+            target.then_some(MemberInput::Health(HealthReport {
                 events: health.events,
                 errors: health.errors,
                 refused_rules: health.rule_failures,
                 unhealthy: Some(health.unhealthy).filter(|why| !why.is_empty()),
-            })
-        }),
+            }))
+        }
     };
     if let Some(input) = input {
         state.outbox.member(app, input);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use morph_api::check::Check;
 use morph_api::management::{self, Migration, QuarantinedEvent, UpgradeStatus};
 use morph_api::manifest::Manifest;
-use morph_api::supervisor::{Configuration, PresentApp};
+use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
@@ -34,10 +34,18 @@ pub struct AppView {
     /// Whether the app takes part in the pipeline.
     pub present: bool,
     pub quarantined: QuarantinedEvents,
-    /// A crash loop, and what was done about it; empty: none.
-    pub trouble: String,
-    /// Time at which the crash loop was found.
-    pub trouble_unix_ms: u64,
+    pub trouble: Trouble,
+    /// Switches on which its rules vanish again and again.
+    pub vanishing: Vec<Vanishing>,
+}
+
+/// Crash loop of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// What was done about it; empty: there is none.
+    pub text: String,
+    /// Time at which it was found.
+    pub since_unix_ms: u64,
 }
 
 /// Events of an app in quarantine.
@@ -105,8 +113,13 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
         restarts: app.lifecycle.deaths(),
         present: app.is_present(),
         quarantined: quarantined_of(state, name),
-        trouble: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
-        trouble_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
+        trouble: Trouble {
+            text: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
+            since_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
+        },
+        vanishing: live
+            .map(|(_, instance)| instance.vanishing.clone())
+            .unwrap_or_default(),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn app(view: AppView, slot: Option<&supervisor::Slot>) -> App {
         packet_outs_dropped: slot.packet_outs_dropped,
         instance: view.instance,
         quarantined: view.quarantined.count,
-        trouble: view.trouble,
+        trouble: view.trouble.text,
         answered: slot.answered_total,
         too_old: slot.too_old,
         delay_p50_us: slot.delay_p50_us,

@@ -114,7 +114,7 @@ impl Readings {
                 "morpheus_app_trouble",
                 "gauge",
                 "1 if a crash loop stopped the app or sent it back to its previous release.",
-                |app| u64::from(!app.trouble.is_empty()),
+                |app| u64::from(!app.trouble.text.is_empty()),
             ),
         ];
         for (name, kind, help, of) in figures {

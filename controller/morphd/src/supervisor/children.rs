@@ -10,6 +10,7 @@ use morph_api::lock::{self, Holder, LockState};
 use morph_api::manifest::Manifest;
 use morph_api::store::Seq;
 use morph_api::supervisor::{Stop, instruction};
+use morph_api::verification::VARIABLE;
 use rustix::process::{Resource, Signal};
 use semver::Version;
 use tokio::sync::mpsc;
@@ -90,7 +91,9 @@ impl Children {
         if let Some(keyspace) = spawn.keyspace {
             args.extend(["--keyspace".into(), keyspace.to_string().into()]);
         }
-        let options = self.options(&release.manifest, spawn.alone);
+        let mut options = self.options(&release.manifest, spawn.alone);
+        let verification = settings.switches.verification.to_string();
+        options.environment.push((VARIABLE, verification));
         let log = crate::log::path(&settings.state_dir, app);
         let log_since = crate::log::length(&log);
         let lock = lock_file(settings, app, &id);
@@ -128,7 +131,10 @@ impl Children {
         SpawnOptions {
             credentials,
             limits,
-            environment: alone.then_some(("MORPH_ALONE", "1")).into_iter().collect(),
+            environment: alone
+                .then(|| ("MORPH_ALONE", "1".to_owned()))
+                .into_iter()
+                .collect(),
         }
     }
 

@@ -42,7 +42,9 @@ fn args(name: DaemonName, settings: &Settings) -> Vec<OsString> {
                 args.extend(["--openflow".into(), address.into()]);
             }
             args.extend(["--node".into(), settings.node.clone().into()]);
-            args.extend(["--role".into(), settings.role.name().into()]);
+            args.extend(["--role".into(), settings.switches.role.name().into()]);
+            let periods = settings.switches.verification.to_string();
+            args.extend(["--verify".into(), periods.into()]);
         }
     }
     args

@@ -9,6 +9,7 @@ use morph_openflow::v13::error::{code, kind};
 /// Kind of a request that a switch may refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Refusable {
+    Aggregate,
     Barrier,
     Config,
     Desc,
@@ -21,6 +22,7 @@ impl Refusable {
     /// Name for people, after the message of the specification.
     fn name(self) -> &'static str {
         match self {
+            Refusable::Aggregate => "aggregate",
             Refusable::Barrier => "barrier",
             Refusable::Config => "set-config",
             Refusable::Desc => "desc",
@@ -33,6 +35,7 @@ impl Refusable {
     /// Consequence of a refusal, for people.
     fn consequence(self) -> &'static str {
         match self {
+            Refusable::Aggregate => "rules that vanish are missed only when all rules are read",
             Refusable::Barrier => "changes of rules are paced by echo requests instead",
             Refusable::Config => "it may shorten the packets that it sends to Morpheus",
             Refusable::Desc => "its manufacturer and software are unknown",

@@ -64,6 +64,7 @@ impl Channel {
             errors: self.received.errors,
             role: self.roles.name(),
             refuses: self.refusals.names(),
+            vanishing_ms: None,
         }
     }
 }

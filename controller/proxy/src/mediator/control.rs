@@ -303,9 +303,14 @@ impl Mediator {
     fn report_switches(&self, now: Instant) -> SwitchesReply {
         let report = |switch: &Switch| {
             let disconnects = self.disconnects.get(&switch.channel.dpid());
-            switch
+            let report = switch
                 .channel
-                .report(disconnects.copied().unwrap_or_default(), now)
+                .report(disconnects.copied().unwrap_or_default(), now);
+            let trouble = switch.verification.trouble(now);
+            morph_api::supervisor::Switch {
+                vanishing_ms: trouble.map(|lasts| lasts.as_millis() as u64),
+                ..report
+            }
         };
         let connected = self.switches.values().filter(|s| s.channel.is_ready());
         let mut switches: Vec<_> = connected.map(report).collect();

@@ -8,9 +8,15 @@ use super::*;
 use crate::channel::{Expects, Requester};
 use crate::reads::WaitingRead;
 
-/// Returns whether a message asks for rules, so that the answer may take long.
+/// Returns whether a message asks for rules.
 pub(super) fn is_of_rules(message: &[u8]) -> bool {
     peek::multipart(message).is_ok_and(|fixed| fixed.kind() == multipart_kind::FLOW)
+}
+
+/// Returns whether a message asks for rules or their number, so that the answer may take long.
+pub(super) fn is_read(message: &[u8]) -> bool {
+    let kind = peek::multipart(message).map(|fixed| fixed.kind());
+    kind.is_ok_and(|kind| [multipart_kind::FLOW, multipart_kind::AGGREGATE].contains(&kind))
 }
 
 impl Mediator {
@@ -43,7 +49,10 @@ impl Mediator {
             let xid = transport.forward(&message, requester, Expects::Reply, now);
             switch.reads.sent(xid, now);
             if requester == Requester::Pipeline {
-                switch.reconciliation.sent(xid);
+                match is_of_rules(&message) {
+                    true => switch.reconciliation.sent(xid),
+                    false => switch.verification.sent(xid),
+                }
             }
             let deadline = switch.reads.next_deadline();
             self.arm(deadline);
@@ -61,10 +70,16 @@ impl Mediator {
             return;
         };
         let dpid = Dpid(switch.channel.dpid());
+        if switch.verification.awaits(xid) {
+            switch.verification.count_missing();
+            switch.reads.drop_own();
+            self.read_next(conn, now);
+            return self.arm_verification(conn);
+        }
         let is_own = switch.reconciliation.awaits(xid);
         tracing::warn!(%dpid, is_own, "the switch did not report its rules in time");
         if is_own {
-            self.reconcile(conn, now);
+            self.read_pipeline(conn, now);
         }
         self.read_next(conn, now);
     }

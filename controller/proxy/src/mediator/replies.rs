@@ -74,7 +74,8 @@ impl Mediator {
             MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
                 Ok(fixed) => {
                     more = fixed.flags() & MORE != 0;
-                    ends_rules = !more && fixed.kind() == multipart_kind::FLOW;
+                    let kinds = [multipart_kind::FLOW, multipart_kind::AGGREGATE];
+                    ends_rules = !more && kinds.contains(&fixed.kind());
                     if !more {
                         switch.channel.transport.answered(header.xid);
                     }
@@ -95,7 +96,8 @@ impl Mediator {
                 self.pipeline_reply(conn, header.xid, &frame, now)
             }
             Some(Requester::Morphd(ticket)) => self.query_reply(ticket, conn, &frame, now, out),
-            Some(Requester::Pipeline | Requester::Channel) | None => {}
+            Some(Requester::Pipeline) => self.pipeline_error(conn, header.xid, &frame),
+            Some(Requester::Channel) | None => {}
         }
         self.read_next(conn, now);
     }
@@ -158,8 +160,14 @@ impl Mediator {
         };
         switch.channel.note_skipped(&skipped);
         let MultipartReply { more, body } = reply;
-        let MultipartBody::Flow(mut stats) = body else {
-            return;
+        let mut stats = match body {
+            MultipartBody::Flow(stats) => stats,
+            MultipartBody::Aggregate(sum) => {
+                let (rules, wanted) = (sum.flow_count, &self.wanted);
+                switch.verification.counted(xid, rules, wanted, now);
+                return self.arm_verification(conn);
+            }
+            _ => return,
         };
         let nothing = RuleSet::new();
         let mut wanted = &self.wanted;
@@ -172,6 +180,9 @@ impl Mediator {
         let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, wanted) else {
             return;
         };
+        let dpid = Dpid(switch.channel.dpid());
+        let is_verification = switch.verification.judge(dpid, &mods, &counts, now);
+        switch.verification.start(dpid, now);
         for flow in mods {
             let message = Message::FlowMod(flow);
             switch
@@ -179,7 +190,11 @@ impl Mediator {
                 .transport
                 .send(&message, Requester::Pipeline, Expects::Nothing, now);
         }
-        let dpid = Dpid(switch.channel.dpid());
+        self.mark_dirty(conn);
+        self.arm_verification(conn);
+        if is_verification {
+            return;
+        }
         let kind = format!("switch {dpid}: table 0 and the exit tables are up to date");
         if self.repeats.note(&kind, now) || counts.added + counts.changed + counts.removed > 0 {
             tracing::info!(
@@ -188,6 +203,5 @@ impl Mediator {
                 "table 0 and the exit tables are up to date"
             );
         }
-        self.mark_dirty(conn);
     }
 }

@@ -51,6 +51,7 @@ impl Mediator {
         let switch = Switch {
             channel,
             reconciliation: Reconciliation::default(),
+            verification: Verification::new(self.settings.verification),
             reads: ReadQueue::default(),
             challenger: None,
             announced: false,
@@ -215,6 +216,7 @@ impl Mediator {
                 // A pending read is abandoned: no difference could be sent.
                 switch.reconciliation = Reconciliation::default();
                 switch.reads = ReadQueue::default();
+                switch.verification.interrupt();
                 let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
                 let reason = "another controller is its master now".to_owned();
                 self.withdraw(conn, dpid, remote, reason, now, out);
@@ -391,6 +393,14 @@ impl Mediator {
 
     /// Starts to read table 0 and the exit tables, to send the difference.
     pub(super) fn reconcile(&mut self, conn: u32, now: Instant) {
+        if let Some(switch) = self.switches.get_mut(&conn) {
+            switch.verification.interrupt();
+        }
+        self.read_pipeline(conn, now);
+    }
+
+    /// Reads table 0 and the exit tables, for whatever reason.
+    pub(super) fn read_pipeline(&mut self, conn: u32, now: Instant) {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };

@@ -57,6 +57,7 @@ impl Bench {
             quota,
             target_delay: TARGET_DELAY,
             role: Role::Equal,
+            verification: VerificationPeriods::OFF,
         };
         let mut bench = Bench {
             mediator: Mediator::new(settings),

@@ -137,7 +137,7 @@ impl Mediator {
         if let Err(why) = command::check_read_request(message) {
             return self.refuse(id, why.to_string(), now, out);
         }
-        if reading::is_of_rules(message) {
+        if reading::is_read(message) {
             self.queue_read(id, channel, message, now);
         } else {
             self.forward(id, channel, message, Expects::Reply, now);

@@ -328,6 +328,7 @@ async fn a_proxy_that_ends_closes_its_channels_and_removes_its_sockets() {
         quota: None,
         target_delay: None,
         role: Role::Equal,
+        verification: Default::default(),
     });
     let error = second.unwrap_err().to_string();
     assert!(error.contains("another morph-proxy runs in"), "{error}");

@@ -10,6 +10,7 @@ use morph_api::supervisor::{
     Configuration, HoldReply, HoldRequest, Observation, ObserveRequest, PresentApp, ResumeReply,
     ResumeRequest, SlotsRequest, SwitchesRequest, observation,
 };
+use morph_api::verification::VerificationPeriods;
 use morph_proxy::{Options, Proxy};
 use morph_store::{Client, op};
 use tempfile::TempDir;
@@ -248,6 +249,7 @@ fn start_proxy(dir: &Path, address: Option<SocketAddr>, role: Role) -> (Daemon, 
         quota: None,
         target_delay: None,
         role,
+        verification: VerificationPeriods::OFF,
     })
     .unwrap();
     let address = proxy.openflow_addresses()[0];

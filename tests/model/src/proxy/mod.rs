@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use morph_api::Role;
 use morph_api::supervisor::Observation;
+use morph_api::verification::VerificationPeriods;
 use morph_openflow::frame;
 use morph_openflow::v13::{self, FeaturesReply, Hello, Match, Message, PacketIn};
 use morph_proxy::machine::{
@@ -104,6 +105,8 @@ impl Proxy {
             quota: QUOTA,
             target_delay: TARGET_DELAY,
             role: Role::Equal,
+            // Its questions and their times would be states of their own.
+            verification: VerificationPeriods::OFF,
         };
         let mut proxy = Proxy {
             mediator: Mediator::new(settings),

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use morph_api::verification::VerificationPeriods;
 use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
 
+use super::reading::Reading;
+use super::verification::{Question, Verification};
 use super::window::RuleWindow;
 use super::writer::RuleWriter;
 use crate::Dpid;
@@ -23,18 +26,6 @@ const SHORTEST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest backoff before a switch is read again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Question whose answer is not complete.
-#[derive(Debug, Clone)]
-pub(super) struct Reading {
-    token: u32,
-    deadline: Instant,
-    /// The deadline has passed once, so the next one ends the reading. Until then a late answer counts.
-    is_late: bool,
-    read: RuleSet,
-    /// Rules whose removal by the switch is an event that waits for the app.
-    removed: BTreeSet<RuleKey>,
-}
-
 #[derive(Debug, Clone)]
 pub(super) enum ReadState {
     /// Not asked, or asked without success.
@@ -48,11 +39,14 @@ pub(super) enum ReadState {
         read: RuleSet,
         removed: BTreeSet<RuleKey>,
     },
-    /// Compared with the wanted rules. Changes keep it in line.
-    Compared {
-        /// Time at which it is read again, because it refused a rule.
-        reread_at: Option<Instant>,
-    },
+    /// Compared with the wanted rules. Changes keep it in line, and the verification looks for what others change.
+    Compared,
+}
+
+impl ReadState {
+    fn is_compared(&self) -> bool {
+        matches!(self, ReadState::Compared)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +54,7 @@ pub(super) struct SwitchRules {
     pub(super) channel: u32,
     pub(super) state: ReadState,
     writer: Box<RuleWriter>,
+    verification: Box<Verification>,
     limit: RuleWindow,
     /// Failed readings and refused rules since the switch connected, or was marked as unread.
     failures: u32,
@@ -72,11 +67,12 @@ pub(super) struct SwitchRules {
 }
 
 impl SwitchRules {
-    pub(super) fn new(channel: u32, limit: RuleWindow) -> Self {
+    pub(super) fn new(channel: u32, limit: RuleWindow, periods: VerificationPeriods) -> Self {
         SwitchRules {
             channel,
             state: ReadState::Unread { not_before: None },
             writer: Box::new(RuleWriter::new(limit)),
+            verification: Box::new(Verification::new(periods)),
             limit,
             failures: 0,
             refused: None,
@@ -89,7 +85,7 @@ impl SwitchRules {
     pub(super) fn is_unsettled(&self) -> bool {
         match &self.state {
             ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Read { .. } => true,
-            ReadState::Compared { reread_at } => reread_at.is_some() || self.writer.is_unsettled(),
+            ReadState::Compared => self.verification.is_busy() || self.writer.is_unsettled(),
         }
     }
 
@@ -97,6 +93,7 @@ impl SwitchRules {
     pub(super) fn mark_unread(&mut self) {
         self.state = ReadState::Unread { not_before: None };
         *self.writer = RuleWriter::new(self.limit);
+        self.verification.stop();
         self.failures = 0;
         self.refused = None;
     }
@@ -105,22 +102,47 @@ impl SwitchRules {
         match &self.state {
             ReadState::Unread { not_before } => not_before.is_none_or(|at| at <= now),
             ReadState::Reading(reading) => reading.is_late && reading.deadline <= now,
-            ReadState::Compared { reread_at } => reread_at.is_some_and(|at| at <= now),
-            ReadState::Read { .. } => false,
+            ReadState::Read { .. } | ReadState::Compared => false,
         }
     }
 
     /// Begins a reading, whose answer bears this token. It shows all that was sent before.
     pub(super) fn begin_reading(&mut self, token: u32, now: Instant) {
         self.writer.begin_reading();
+        self.verification.stop();
         self.refused = None;
-        self.state = ReadState::Reading(Reading {
-            token,
-            deadline: now + self.answer_limit(),
-            is_late: false,
-            read: RuleSet::new(),
-            removed: BTreeSet::new(),
-        });
+        self.state = ReadState::Reading(Reading::new(token, now + self.answer_limit()));
+    }
+
+    /// Question of the verification that is due. None is asked while changes wait: they would be missing in the answer.
+    pub(super) fn verification_due(&self, now: Instant) -> Option<Question> {
+        let is_idle = self.state.is_compared() && self.writer.is_idle();
+        is_idle.then(|| self.verification.due(now)).flatten()
+    }
+
+    /// Begins a question of the verification, whose answer bears this token.
+    pub(super) fn verify(&mut self, question: Question, token: u32, now: Instant) {
+        self.writer.begin_verification();
+        let (rules, limit) = (self.writer.count(), self.answer_limit());
+        self.verification.ask(question, token, rules, now, limit);
+    }
+
+    /// Time of the verification's next question.
+    pub(super) fn verification_at(&self) -> Option<Instant> {
+        let is_idle = self.state.is_compared() && !self.verification.is_busy();
+        is_idle.then(|| self.verification.due_at()).flatten()
+    }
+
+    /// Handles a removal that is no timeout. A rule that is still wanted calls for a reading.
+    pub(super) fn removal_reported(&mut self, key: &RuleKey, now: Instant) {
+        if self.state.is_compared() && self.writer.knows(key) {
+            self.verification.removal_reported(now);
+        }
+    }
+
+    /// Time since the beginning of the alarm that rules vanish, which may end now.
+    pub(super) fn trouble(&mut self, dpid: Dpid, now: Instant) -> Option<Duration> {
+        self.verification.trouble(dpid, now)
     }
 
     fn answer_limit(&self) -> Duration {
@@ -128,17 +150,24 @@ impl SwitchRules {
     }
 
     /// Compares a complete answer with the wanted rules.
-    pub(super) fn compare(&mut self, wanted: &RuleSet) {
+    pub(super) fn compare(&mut self, dpid: Dpid, wanted: &RuleSet, now: Instant) {
         if let ReadState::Read { read, removed } = &mut self.state {
             let (read, removed) = (std::mem::take(read), std::mem::take(removed));
             self.writer.compare(read, &removed, wanted);
-            let reread_at = self.refused.take();
-            self.state = ReadState::Compared { reread_at };
+            self.state = ReadState::Compared;
+            self.verification.start(dpid, now);
+            if let Some(at) = self.refused.take() {
+                self.verification.rule_refused(at);
+            }
+        } else if let Some((read, removed)) = self.verification.take_answer() {
+            let finding = self.writer.verify(read, &removed, wanted);
+            self.verification.judge(dpid, finding, now);
         }
     }
 
     /// Notes a rule that the switch removed by itself.
     pub(super) fn note_expired(&mut self, key: RuleKey) {
+        self.verification.note_gone();
         self.writer.note_expired(key);
     }
 
@@ -148,7 +177,7 @@ impl SwitchRules {
         let is_asked = match &self.state {
             ReadState::Unread { not_before } => not_before.is_some(),
             ReadState::Reading(_) | ReadState::Read { .. } => true,
-            ReadState::Compared { .. } => return self.writer.note(key, wanted),
+            ReadState::Compared => return self.writer.note(key, wanted),
         };
         if is_asked && (urgent || self.writer.knows(&key)) {
             self.writer.note(key, wanted);
@@ -158,7 +187,7 @@ impl SwitchRules {
     /// Whether it has been read, or could not be.
     pub(super) fn was_read(&self) -> bool {
         match self.state {
-            ReadState::Read { .. } | ReadState::Compared { .. } => true,
+            ReadState::Read { .. } | ReadState::Compared => true,
             ReadState::Unread { .. } | ReadState::Reading(_) => self.failures > 0,
         }
     }
@@ -168,15 +197,15 @@ impl SwitchRules {
         match &self.state {
             ReadState::Unread { not_before: None } => false,
             ReadState::Read { .. } => true,
-            ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared { .. } => {
-                self.writer.has_work(now)
+            ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Compared => {
+                self.verification.is_answered() || self.writer.has_work(now)
             }
         }
     }
 
     /// Whether it has confirmed the changes found by the reading, and that was reported.
     pub(super) fn is_in_step(&self) -> bool {
-        matches!(self.state, ReadState::Compared { .. }) && self.writer.is_in_step()
+        self.state.is_compared() && self.writer.is_in_step()
     }
 
     pub(super) fn writer(&self) -> &RuleWriter {
@@ -198,14 +227,13 @@ impl SwitchRules {
     /// Schedules another reading: the switch has other rules than was thought. Other rules are not held up by that.
     pub(super) fn refuse(&mut self, now: Instant) {
         let at = now + self.backoff();
-        let again = match &mut self.state {
-            ReadState::Compared { reread_at } => reread_at,
+        let is_new = match &self.state {
+            ReadState::Compared => self.verification.rule_refused(at),
             ReadState::Unread { .. } | ReadState::Reading(_) | ReadState::Read { .. } => {
-                &mut self.refused
+                self.refused.replace(self.refused.unwrap_or(at)).is_none()
             }
         };
-        if again.is_none() {
-            *again = Some(at);
+        if is_new {
             self.failures = self.failures.saturating_add(1);
         }
     }
@@ -216,8 +244,17 @@ impl SwitchRules {
             .min(LONGEST_BACKOFF)
     }
 
-    /// Notes that an answer is late. It still counts until the switch is asked again.
+    /// Notes that an answer is late. It still counts until the switch is asked again, unless it is one of the verification.
     pub(super) fn expire(&mut self, dpid: Dpid, now: Instant) {
+        let deadline = self.verification.deadline();
+        if deadline.is_some_and(|at| at <= now) {
+            let limit = self.answer_limit();
+            tracing::warn!(
+                "switch {dpid} did not answer a question for the verification of its rules within {limit:?}"
+            );
+            self.late = (self.late + 1).min(LATE);
+            self.give_up_verification(now);
+        }
         let is_due = |reading: &Reading| !reading.is_late && reading.deadline <= now;
         if !matches!(&self.state, ReadState::Reading(reading) if is_due(reading)) {
             return;
@@ -235,13 +272,29 @@ impl SwitchRules {
         }
     }
 
+    fn give_up_verification(&mut self, now: Instant) {
+        self.verification.give_up(now + LONGEST_BACKOFF);
+        self.writer.end_verification();
+    }
+
     /// Handles an error that answers a request with this token.
     pub(super) fn refused_request(&mut self, xid: u32, now: Instant) {
         match &self.state {
             ReadState::Reading(reading) if reading.token == xid => self.fail(now),
             // A switch that refuses a barrier has come to it.
+            _ if self.verification.reading(xid).is_some() => self.give_up_verification(now),
             _ => self.writer.confirm(xid),
         }
+    }
+
+    /// Handles the refusal of a count. False if this token is of something else.
+    pub(super) fn refused_count(&mut self, xid: u32) -> bool {
+        let is_count = self.verification.counts(xid);
+        if is_count {
+            self.verification.counts_refused();
+            self.writer.end_verification();
+        }
+        is_count
     }
 
     /// Adds a part of the answer to the newest question. A further part has as much time as the first one.
@@ -253,19 +306,31 @@ impl SwitchRules {
         now: Instant,
     ) {
         let limit = self.answer_limit();
-        let ReadState::Reading(reading) = &mut self.state else {
+        let rules = match reply.body {
+            MultipartBody::Flow(rules) => rules,
+            MultipartBody::Aggregate(sum) if self.verification.counts(xid) => {
+                self.verification.counted(sum.flow_count.into(), now);
+                return self.writer.end_verification();
+            }
+            _ => return,
+        };
+        let is_verification = self.verification.reading(xid).is_some();
+        let Some(reading) = self.reading(xid) else {
             return;
         };
-        let MultipartBody::Flow(rules) = reply.body else {
-            return;
-        };
-        if xid != reading.token {
-            return;
-        }
+        let all = rules.len();
         let own = rules.iter().filter(|rule| tables.contains(&rule.table_id));
+        let before = reading.read.len();
         reading.read.extend(own.map(from_stats));
         reading.deadline = reading.deadline.max(now + limit);
-        if !reply.more {
+        let elsewhere = (before + all).saturating_sub(reading.read.len());
+        self.verification.add_elsewhere(elsewhere);
+        if reply.more {
+            return;
+        }
+        if is_verification {
+            self.verification.answered();
+        } else if let ReadState::Reading(reading) = &mut self.state {
             self.state = ReadState::Read {
                 read: std::mem::take(&mut reading.read),
                 removed: std::mem::take(&mut reading.removed),
@@ -273,11 +338,20 @@ impl SwitchRules {
         }
     }
 
+    /// The reading whose answer bears this token.
+    fn reading(&mut self, token: u32) -> Option<&mut Reading> {
+        match &mut self.state {
+            ReadState::Reading(reading) => Some(reading).filter(|reading| reading.token == token),
+            ReadState::Compared => self.verification.reading(token),
+            ReadState::Unread { .. } | ReadState::Read { .. } => None,
+        }
+    }
+
     /// Notes a rule that is missing in the answer with this token, because its removal is an event that waits.
     pub(super) fn removal_waits(&mut self, xid: u32, key: RuleKey) {
-        if let ReadState::Reading(reading) = &mut self.state
-            && reading.token == xid
-        {
+        if self.verification.counts(xid) {
+            self.verification.note_gone();
+        } else if let Some(reading) = self.reading(xid) {
             reading.removed.insert(key);
         }
     }
@@ -293,13 +367,17 @@ impl SwitchRules {
         }
     }
 
-    /// Time at which the reading has something to do.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// Time at which the reading, or the verification if it goes on, has something to do.
+    pub(super) fn next_deadline(&self, verifies: bool) -> Option<Instant> {
         match &self.state {
             ReadState::Unread { not_before } => *not_before,
             ReadState::Reading(reading) => Some(reading.deadline),
             ReadState::Read { .. } => None,
-            ReadState::Compared { reread_at } => *reread_at,
+            ReadState::Compared if !verifies => None,
+            ReadState::Compared if self.verification.is_busy() => self.verification.deadline(),
+            // The answer that the changes wait for comes first.
+            ReadState::Compared if !self.writer.is_idle() => None,
+            ReadState::Compared => self.verification.due_at(),
         }
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use morph_openflow::rule::{RuleBody, RuleKey};
 use morph_openflow::v13::{
-    Action, ErrorMsg, FlowModCommand, FlowStats, Instruction, Match, MultipartBody, MultipartReply,
+    Action, AggregateStats, ErrorMsg, FlowModCommand, FlowStats, Instruction, Match, MultipartBody,
+    MultipartReply,
 };
 
 use super::*;
 
 mod slow_reading;
+mod verifying;
 
 const APP: u8 = 7;
 const TABLES: Range<u8> = 10..12;
@@ -55,8 +57,12 @@ impl Bench {
     }
 
     fn within(window: RuleWindow) -> Self {
+        Bench::verified(window, VerificationPeriods::OFF)
+    }
+
+    fn verified(window: RuleWindow, periods: VerificationPeriods) -> Self {
         let mut bench = Bench {
-            sync: RuleSync::new(APP, window),
+            sync: RuleSync::new(APP, window, periods),
             wanted: BTreeMap::new(),
             now: Instant::now(),
             wires: BTreeMap::new(),
@@ -95,7 +101,7 @@ impl Bench {
     }
 
     fn begin_reading(&mut self) {
-        for (channel, messages) in self.sync.read(self.now) {
+        for (channel, messages) in self.sync.read(true, self.now) {
             for message in messages {
                 self.put(channel, &message);
             }
@@ -159,6 +165,9 @@ impl Bench {
                 (xid, None, Some(flow.command))
             }
             Message::BarrierRequest => (xid, Some(Message::BarrierReply), None),
+            Message::MultipartRequest(MultipartRequest::Aggregate(_)) => {
+                (xid, Some(aggregate(rules.len())), None)
+            }
             _ => (xid, Some(statistics(rules)), None),
         });
         handled.collect()
@@ -183,6 +192,18 @@ impl Bench {
         let wire = self.wires.get(&channel).into_iter().flatten();
         wire.filter(is_change).count()
     }
+}
+
+fn aggregate(rules: usize) -> Message {
+    let sum = AggregateStats {
+        packet_count: 0,
+        byte_count: 0,
+        flow_count: rules as u32,
+    };
+    Message::MultipartReply(MultipartReply {
+        more: false,
+        body: MultipartBody::Aggregate(sum),
+    })
 }
 
 fn statistics(rules: &RuleSet) -> Message {
@@ -492,7 +513,7 @@ fn a_turn_is_no_larger_than_the_proxy_takes() {
 #[test]
 fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
     for count in [3, 1000] {
-        let mut sync = RuleSync::new(APP, RuleWindow::default());
+        let mut sync = RuleSync::new(APP, RuleWindow::default(), VerificationPeriods::OFF);
         for n in 1..=count {
             sync.connect(Dpid(n.into()), n);
         }

@@ -8,6 +8,7 @@ use morph_api::supervisor::RuleDifference;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::Message;
 
+use super::reading::Finding;
 use super::tokens::{FLOW_MOD, Tokens};
 use super::waiting::WaitingRules;
 use super::window::{RuleWindow, Window};
@@ -113,6 +114,75 @@ impl RuleWriter {
         self.installed = read;
         self.waiting = WaitingRules::of(difference);
         self.first = Some(FirstDifference { counts, sent: None });
+    }
+
+    /// Number of rules that the switch should have, and of those among them that it removed by itself.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let expired = self.expired.iter();
+        let gone = expired.filter(|key| self.installed.contains_key(key));
+        (self.installed.len(), gone.count())
+    }
+
+    /// Notes the question of a verification: nothing else waits, and nothing waits for it.
+    pub(super) fn begin_verification(&mut self) {
+        self.sent_since = Some(BTreeSet::new());
+    }
+
+    /// Ends a verification without a comparison.
+    pub(super) fn end_verification(&mut self) {
+        self.sent_since = None;
+        let installed = &self.installed;
+        self.expired.retain(|key| installed.contains_key(key));
+    }
+
+    /// Compares the rules that were read with those that the switch should have. Differences wait to be mended. Rules sent since
+    /// the question, and rules that the switch removed by itself, are not compared: their flow-mods or events decide.
+    pub(super) fn verify(
+        &mut self,
+        mut read: RuleSet,
+        removed: &BTreeSet<RuleKey>,
+        wanted: &RuleSet,
+    ) -> Finding {
+        let mut skipped = self.sent_since.take().unwrap_or_default();
+        skipped.extend(removed.iter().chain(&self.expired).cloned());
+        for key in &skipped {
+            read.remove(key);
+        }
+        let mut finding = Finding::default();
+        for (key, body) in &mut self.installed {
+            if skipped.contains(key) {
+                continue;
+            }
+            match read.get(key) {
+                None => finding.missing.push(key.clone()),
+                Some(there) if install::is_same(there, body) => *body = there.clone(),
+                Some(there) => {
+                    *body = there.clone();
+                    finding.changed.push(key.clone());
+                }
+            }
+        }
+        for key in &finding.missing {
+            self.installed.remove(key);
+        }
+        for (key, body) in read {
+            self.installed.entry(key).or_insert_with_key(|key| {
+                finding.foreign.push(key.clone());
+                body
+            });
+        }
+        self.end_verification();
+        let found = finding.missing.iter().chain(&finding.changed);
+        for key in found.chain(&finding.foreign) {
+            self.note(key.clone(), Some(wanted));
+        }
+        finding.missing.retain(|key| wanted.contains_key(key));
+        finding
+    }
+
+    /// Whether no change waits to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Whether the state of a rule is known before the comparison.

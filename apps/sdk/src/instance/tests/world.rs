@@ -223,6 +223,7 @@ pub(crate) fn config<M: Migrations>(instance: &str) -> Config {
         event_mark: EventMark::default(),
         unserved: false,
         rule_window: crate::instance::RuleWindow::default(),
+        verification: morph_api::verification::VerificationPeriods::OFF,
     }
 }
 
