@@ -15,6 +15,7 @@
 //! ```
 
 mod bundle;
+mod copies;
 mod fill;
 mod flows;
 mod lab;
@@ -36,6 +37,7 @@ mod switches;
 mod wait;
 
 pub use bundle::Bundle;
+pub use copies::{Copies, Counter, Stream, StreamFaults};
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
 pub use ledger::{Books, DeathPlace, Delivery, LedgerLab};
