@@ -16,6 +16,7 @@
 
 mod bundle;
 mod copies;
+mod delays;
 mod fill;
 mod flows;
 mod lab;
@@ -38,6 +39,7 @@ mod wait;
 
 pub use bundle::Bundle;
 pub use copies::{Copies, Counter, Stream, StreamFaults};
+pub use delays::DelayedChannels;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
 pub use ledger::{Books, DeathPlace, Delivery, LedgerLab};
