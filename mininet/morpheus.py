@@ -20,7 +20,7 @@ import tempfile
 import time
 
 from mininet.log import error, info
-from mininet.node import RemoteController
+from mininet.node import RemoteController, Switch
 from mininet.topo import Topo
 
 PORTS = (6653, 6633)
@@ -104,6 +104,69 @@ class Torus(Shape):
         if min(int(rows), int(columns)) < 3:
             raise ValueError("a torus needs at least three rows and three columns")
         return torus_links(int(rows), int(columns))
+
+
+def fat_tree_links(k):
+    """Links of a fat tree of switches with k ports: (k/2)² core switches, then k pods of k/2 aggregation switches and k/2 edge
+    switches. Returns the links, and the numbers of the edge switches.
+
+    Al-Fares, Loukissas, Vahdat: A Scalable, Commodity Data Center Network Architecture (SIGCOMM 2008)."""
+    half = k // 2
+    pods = [(half * half + pod * k + 1, half * half + pod * k + half + 1) for pod in range(k)]
+    links = []
+    for aggregation, edge in pods:
+        for up in range(half):
+            links += [(up * half + core + 1, aggregation + up) for core in range(half)]
+            links += [(aggregation + up, edge + down) for down in range(half)]
+    return links, [edge + down for _, edge in pods for down in range(half)]
+
+
+class FatTree(Topo):
+    """fattree,K: k/2 hosts at each edge switch"""
+
+    # Called by Mininet with the arguments of --topo.
+    def build(self, k=4, **_):
+        k = int(k)
+        if k < 2 or k % 2:
+            raise ValueError("a fat tree is of switches with an even number of ports")
+        links, edges = fat_tree_links(k)
+        for n in sorted({switch for link in links for switch in link}):
+            self.addSwitch(f"s{n}", dpid=f"{n:016x}")
+        for n, edge in ((n, edge) for n in range(k // 2) for edge in edges):
+            self.addLink(self.addHost(f"h{edge}x{n + 1}"), f"s{edge}")
+        for one, two in links:
+            self.addLink(f"s{one}", f"s{two}")
+
+
+class PlainSwitch(Switch):
+    """A Linux bridge: a switch that no controller sees, and that keeps LLDP to itself."""
+
+    def start(self, _controllers):
+        """Makes the bridge."""
+        self.cmd(f"ip link add {self.name} type bridge && sysctl -qw net.ipv6.conf.{self.name}.disable_ipv6=1")
+        for port in self.intfList():
+            if port.name != "lo":
+                self.cmd(f"ip link set {port.name} master {self.name} up")
+        self.cmd(f"ip link set {self.name} up")
+
+    def stop(self, deleteIntfs=True):
+        """Removes the bridge."""
+        self.cmd(f"ip link del {self.name}")
+        super().stop(deleteIntfs)
+
+
+class Plain(Ring):
+    """plain,N: a ring of N switches, with a Linux bridge between the first two in place of a cable, and a host behind it"""
+
+    def build(self, *args, **_):
+        super().build(*args)
+        self.addSwitch("b1", cls=PlainSwitch)
+        for switch in ("s1", "s2"):
+            self.addLink("b1", switch)
+        self.addLink(self.addHost("h0"), "b1")
+
+    def links_of(self, switches=4):
+        return [link for link in super().links_of(switches) if link != (1, 2)]
 
 
 # ---- the controller ----
@@ -196,5 +259,5 @@ class Morpheus(RemoteController):
             self.directory = None
 
 
-topos = {"line": Line, "ring": Ring, "diamond": Diamond, "torus": Torus}
+topos = {"line": Line, "ring": Ring, "diamond": Diamond, "torus": Torus, "fattree": FatTree, "plain": Plain}
 controllers = {"morpheus": Morpheus}

@@ -1,7 +1,7 @@
 //! Mininet as people run it, against a morphd as people start it.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Lab, Shape, repository};
+use morph_tests::{Lab, Shape, long, repository};
 
 /// Runs `mn` in the lab's namespaces, with its private Open vSwitch; returns everything that it printed.
 ///
@@ -60,6 +60,55 @@ fn ping_all(topology: &str, switch: &str, pings: usize) -> Result<()> {
     )?;
     ensure!(all_received(&output, pings), "{output}");
     lab.finish()
+}
+
+/// Runs one of the checks of `mininet/checks.py` on a topology.
+fn check(topology: &str, check: &str) -> Result<()> {
+    let mut lab = Lab::new(Shape::single(0))?;
+    lab.start_morpheus(&[])?;
+    let files = ["morpheus", "checks"].map(|name| {
+        let file = repository().join(format!("mininet/{name}.py"));
+        file.display().to_string()
+    });
+    let custom = files.join(",");
+    let output = mn(
+        &lab,
+        &[
+            "--custom",
+            &custom,
+            "--controller",
+            "remote",
+            "--switch",
+            "ovs,datapath=user,protocols=OpenFlow13",
+            "--topo",
+            topology,
+            "--test",
+            check,
+        ],
+    )?;
+    ensure!(output.contains("Checks: passed"), "{topology}: {output}");
+    lab.finish()
+}
+
+#[test]
+fn a_ring_with_a_plain_bridge_inside_serves_all_whatever_link_fails() -> Result<()> {
+    check("plain,4", "links")
+}
+
+#[test]
+fn a_fat_tree_delivers_one_copy_of_each_broadcast() -> Result<()> {
+    check("fattree,4", if long() { "links" } else { "broadcasts" })
+}
+
+#[test]
+fn other_topologies_serve_all_whatever_link_fails() -> Result<()> {
+    let topologies: &[_] = match long() {
+        true => &["tree,2,3", "torus,3,3", "linear,4", "line,5", "diamond"],
+        false => &["diamond"],
+    };
+    topologies
+        .iter()
+        .try_for_each(|topology| check(topology, "links"))
 }
 
 #[test]

@@ -125,6 +125,53 @@ fn a_switch_is_cleaned_and_an_app_removed_without_its_rules() -> Result<()> {
 }
 
 #[test]
+fn a_switch_that_is_gone_for_good_is_forgotten() -> Result<()> {
+    let lab = Lab::with_router(Shape::line(3), "2.0.0")?;
+    let morpheus = lab.morpheus()?;
+    lab.wait_ping(1, 3)?;
+    morpheus.morphctl(&[
+        "config",
+        "set",
+        "app=router",
+        "weights.3/1=5",
+        "weights.2/1=5",
+    ])?;
+    morpheus.morphctl(&["config", "set", "app=topology", "edges.3/9=true"])?;
+    let why = "switch 0000000000000003 is connected, so it would be known again at once";
+    refused(&lab, &["switch", "forget", "3"], why)?;
+    lab.ovs().vsctl(&["del-br", "s3"])?;
+    wait_until("switch 3 is gone", DEADLINE, || {
+        let switches = morpheus.morphctl(&["switches"])?;
+        Ok((switches["switches"].as_array().map(Vec::len) == Some(2)).then_some(()))
+    })?;
+    let is_stored = || -> Result<bool> {
+        let mut rows = String::new();
+        for app in ["app=topology", "app=router"] {
+            rows += &morpheus.morphctl(&["store", "list", app])?.to_string();
+        }
+        Ok(rows.contains("0000000000000003"))
+    };
+    ensure!(is_stored()?, "a switch that is away keeps its place");
+    let told = morpheus.morphctl(&["switch", "forget", "3"])?;
+    ensure!(
+        told["forgotten"].as_array().map(Vec::len) == Some(2),
+        "{told}"
+    );
+    wait_until("nothing is stored about switch 3", DEADLINE, || {
+        Ok((!is_stored()?).then_some(()))
+    })?;
+    let weights = morpheus.morphctl(&["config", "get", "app=router", "weights"])?;
+    ensure!(
+        weights.to_string().contains("weights.0000000000000002/1"),
+        "{weights}"
+    );
+    lab.wait_ping(1, 2)?;
+    // A switch that was never seen is forgotten at no cost.
+    morpheus.morphctl(&["switch", "forget", "77"])?;
+    lab.finish()
+}
+
+#[test]
 fn a_followed_log_continues_with_the_next_instance() -> Result<()> {
     let lab = Lab::with_morpheus(Shape::single(2), &["--app", "learning-switch"])?;
     let morpheus = lab.morpheus()?;

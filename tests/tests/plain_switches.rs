@@ -1,6 +1,6 @@
 //! Plain switches in the network, which Morpheus does not see: no loop, one copy of a broadcast at each host, and a spare cable.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Links, Shape, wait_until};
 use std::time::Duration;
 
@@ -87,5 +87,39 @@ fn a_plain_switch_that_passes_lldp_makes_no_loop() -> Result<()> {
         summary.lost.is_empty() && summary.duplicates == 0,
         "{summary:?}"
     );
+    lab.finish()
+}
+
+/// Two ports of one switch are joined by something that passes no probe, so only the frames themselves show the loop.
+#[test]
+fn a_loop_that_passes_no_probe_ends_after_a_few_frames() -> Result<()> {
+    let lab = Lab::with_router(Shape::single(2).with(Links::Veth), "2.0.0")?;
+    lab.wait_ping(1, 2)?;
+    let mut relay = lab.relay(1)?;
+    wait_until(
+        "the relay is between host ports",
+        Duration::from_secs(20),
+        || {
+            let list = ["store", "list", "app=topology", "ports"];
+            let ports = lab.morpheus()?.morphctl(&list)?;
+            let ports = ports["store"].as_array().context("store")?;
+            let of_hosts = ports.iter().map(|row| &row["value"]);
+            let of_hosts = of_hosts.filter(|port| port["kind"] == "host");
+            let of_relay = of_hosts.filter(|port| port.to_string().contains("relay"));
+            Ok((of_relay.count() == 2).then_some(()))
+        },
+    )?;
+    let before = relay.passed()?;
+    let unknown = lab.sandbox().host_command("h1", "ping");
+    let unknown = { unknown }
+        .args(["-c", "1", "-W", "2", "10.0.0.99"])
+        .output()?;
+    ensure!(!unknown.status.success(), "10.0.0.99 answers");
+    let passed = relay.passed()? - before;
+    ensure!(
+        (1..10).contains(&passed),
+        "{passed} frames were passed on, and not a few"
+    );
+    lab.wait_ping(1, 2)?;
     lab.finish()
 }

@@ -76,6 +76,7 @@ impl App for LearningSwitch {
                     self.compare(&switch, turn);
                 }
             }
+            Event::SwitchForgotten(dpid) => self.forget(*dpid, turn),
             // Hosts keep their places while a switch is away; SwitchUp follows. A lost packet teaches its source when it is
             // sent again. A rule whose end was lost is wanted still, and ends again.
             Event::SwitchDown(_) | Event::Lost { .. } | Event::Resync { dpid: None } => {}
@@ -170,6 +171,14 @@ impl LearningSwitch {
             .map(|(place, counts)| (place, counts.2))
             .collect();
         self.leaving.extend(gone);
+    }
+
+    /// Forgets a switch that is gone for good; its hosts go with the ticks.
+    fn forget(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
+        turn.delete(&ONE_TABLE, &dpid);
+        let ports = turn.view().prefix(&PORTS, &dpid);
+        self.leaving
+            .extend(ports.map(|(place, counts)| (place, counts.2)));
     }
 
     /// Forgets the hosts behind a port that is gone; those that are too many for this turn follow with the ticks.

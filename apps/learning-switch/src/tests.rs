@@ -158,6 +158,24 @@ fn hosts_behind_a_port_that_goes_down_are_forgotten() {
 }
 
 #[test]
+fn a_forgotten_switch_leaves_nothing_behind() {
+    let mut bench = bench();
+    bench.switch(Dpid(9), [1, 2]);
+    for dpid in [S, Dpid(9)] {
+        bench.packet_in(dpid, 1, packet(A, B));
+        bench.packet_in(dpid, 2, packet(B, A));
+    }
+    bench.event(Event::SwitchDown(S));
+    bench.event(Event::SwitchForgotten(S));
+    for _ in 0..2 {
+        bench.tick(std::time::Duration::from_millis(100));
+    }
+    let left = format!("{:?}", bench.own_rows());
+    assert!(!left.contains(&S.to_string()), "{left}");
+    assert!(left.contains(&Dpid(9).to_string()), "{left}");
+}
+
+#[test]
 fn a_host_behind_the_bridges_own_port_is_learned_like_any_other() {
     let mut bench = bench();
     bench.switch(S, [1, 2, port::LOCAL]);

@@ -63,6 +63,7 @@ impl<B: Books> App for Ledger<B> {
             Event::SwitchDown(dpid) => count_event(*dpid, "down", 1, turn),
             Event::Lost { dpid, count } => self.lost(*dpid, *count, turn),
             Event::Resync { dpid } => count_event(dpid.unwrap_or(Dpid(0)), "resync", 1, turn),
+            Event::SwitchForgotten(dpid) => count_event(*dpid, "forgotten", 1, turn),
             Event::FlowRemoved(_) | Event::PortStatus { .. } => {}
         }
         Ok(())

@@ -61,8 +61,10 @@ impl<R: Release> App for Router<R> {
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         // Other events are topology's to handle; its results arrive as changes of its tables.
-        if let Event::PacketIn(packet) = event {
-            self.delivery.packet_in(packet, turn);
+        match event {
+            Event::PacketIn(packet) => self.delivery.packet_in(packet, turn),
+            Event::SwitchForgotten(dpid) => tables::forget_weights(*dpid, turn),
+            _ => {}
         }
         Ok(())
     }

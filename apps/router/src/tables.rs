@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use morph_sdk::{Dpid, Key, MacAddr, Table, View};
+use morph_sdk::{Dpid, Key, MacAddr, Table, Turn, View};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{DEFAULT_COST, End, Graph};
@@ -107,4 +107,13 @@ pub fn applied(view: &View<'_>) -> BTreeMap<End, u32> {
     view.iter(&APPLIED)
         .map(|(key, weight)| (end(key), weight))
         .collect()
+}
+
+/// Deletes the weights of a switch that is gone for good.
+pub fn forget_weights(dpid: Dpid, turn: &mut Turn<'_>) {
+    let is_of = |key: &String| <(Dpid, u32)>::parse(key).is_some_and(|(of, _)| of == dpid);
+    let keys: Vec<String> = turn.view().iter(&WEIGHTS).map(|(key, _)| key).collect();
+    for key in keys.into_iter().filter(is_of) {
+        turn.delete(&WEIGHTS, &key);
+    }
 }

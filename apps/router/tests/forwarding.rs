@@ -13,6 +13,7 @@ use morph_sdk::{Action, Bytes, Dpid, Event, MacAddr, PacketIn, Rows, port};
 use net::{Fate, Net, any_net, connected, end, host, mac, port_is};
 use proptest::prelude::*;
 use router::graph::End;
+use router::tables::WEIGHTS;
 use router::{Release, Router, V1, V2};
 
 /// Ports by which packet-outs leave, each port once.
@@ -317,6 +318,19 @@ fn a_switch_that_is_away_is_sent_nothing() {
     assert_eq!(outputs(&to_all), BTreeSet::from([end(2, 50)]));
     let to_it = bench.packet_in(Dpid(1), 50, frame(mac(3), mac(1)));
     assert!(to_it.is_empty());
+}
+
+#[test]
+fn weights_of_a_forgotten_switch_are_deleted_in_any_form() {
+    let mut bench = on_a_line::<V2>();
+    let keys = ["0000000000000003/1", "0x3/2", "3/2", "2/1", "33/1"];
+    for key in keys {
+        bench.row(&WEIGHTS, &key.to_owned(), &7);
+    }
+    bench.event(Event::SwitchDown(Dpid(3)));
+    let forgotten = bench.event(Event::SwitchForgotten(Dpid(3)));
+    let deleted: Vec<_> = forgotten.deleted(&WEIGHTS);
+    assert_eq!(deleted, ["0000000000000003/1", "0x3/2", "3/2"]);
 }
 
 #[test]

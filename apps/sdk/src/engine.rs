@@ -214,6 +214,7 @@ impl<A: App> Engine<A> {
             Event::PacketIn(_)
             | Event::FlowRemoved(_)
             | Event::Lost { .. }
+            | Event::SwitchForgotten(_)
             | Event::Resync { .. } => {}
         }
     }

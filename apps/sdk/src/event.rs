@@ -43,6 +43,9 @@ pub enum Event {
         /// Datapath id of the switch; `None` for all switches.
         dpid: Option<Dpid>,
     },
+    /// A switch is gone for good, an operator says: delete what is stored about it. It is not connected; if it ever connects
+    /// again, it does so as a new one.
+    SwitchForgotten(Dpid),
 }
 
 /// A packet that a switch sent.
@@ -266,9 +269,10 @@ impl Event {
             Event::PacketIn(packet) => Some(packet.dpid),
             Event::FlowRemoved(removed) => Some(removed.dpid),
             Event::SwitchUp(switch) => Some(switch.dpid),
-            Event::PortStatus { dpid, .. } | Event::SwitchDown(dpid) | Event::Lost { dpid, .. } => {
-                Some(*dpid)
-            }
+            Event::PortStatus { dpid, .. }
+            | Event::SwitchDown(dpid)
+            | Event::SwitchForgotten(dpid)
+            | Event::Lost { dpid, .. } => Some(*dpid),
             Event::Resync { dpid } => *dpid,
         }
     }

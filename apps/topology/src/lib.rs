@@ -142,6 +142,7 @@ impl App for Topology {
             // A host whose packets were dropped is still unknown, so its next packet is punted again.
             Event::Lost { .. } => {}
             Event::Resync { dpid } => self.resync(*dpid, turn),
+            Event::SwitchForgotten(dpid) => self.forget_switch(*dpid, turn),
         }
         Ok(())
     }

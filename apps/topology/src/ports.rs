@@ -7,7 +7,7 @@ use morph_sdk::{Dpid, PortInfo, PortReason, Switch, Turn, port};
 use crate::Topology;
 use crate::clock::Clock;
 use crate::probing::Probing;
-use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow, is_edge};
+use crate::tables::{EDGES, End, Kind, LINKS, PORTS, PortRow, SWITCHES, SwitchRow, is_edge};
 
 impl Topology {
     /// Handles a connected switch: compares its ports with the stored ones, and starts their ages again.
@@ -29,6 +29,23 @@ impl Topology {
     pub(crate) fn switch_down(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
         turn.put(&SWITCHES, &dpid, &SwitchRow { connected: false });
         self.probes.retain(|end, _| end.0 != dpid);
+        self.lateness.forget(dpid);
+    }
+
+    /// Handles a switch that is gone for good: its ports go with all that is behind them, and so do settings for them.
+    pub(crate) fn forget_switch(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
+        for (end, _) in ports_of(dpid, turn) {
+            self.port_gone(end, turn);
+        }
+        let edges: Vec<End> = turn
+            .view()
+            .prefix(&EDGES, &dpid)
+            .map(|(end, _)| end)
+            .collect();
+        for end in edges {
+            turn.delete(&EDGES, &end);
+        }
+        turn.delete(&SWITCHES, &dpid);
         self.lateness.forget(dpid);
     }
 
@@ -117,13 +134,13 @@ impl Topology {
             .map(|(dpid, _)| dpid)
             .collect();
         for dpid in connected {
-            self.restart_ages_of(dpid, turn);
+            restart_ages_of(dpid, &mut self.probes, turn);
         }
     }
 
     /// Starts the ages anew of a connected switch's ports, and of the ports of neighbours behind them.
     fn restart_ages_around(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
-        self.restart_ages_of(dpid, turn);
+        restart_ages_of(dpid, &mut self.probes, turn);
         for (end, _) in ports_of(dpid, turn) {
             if let Some(far) = turn.get(&LINKS, &end)
                 && let Some(probing) = self.probes.get_mut(&far.end())
@@ -132,12 +149,13 @@ impl Topology {
             }
         }
     }
+}
 
-    fn restart_ages_of(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
-        for (end, row) in ports_of(dpid, turn) {
-            if row.up && !is_local(end) {
-                self.probes.insert(end, Probing::START);
-            }
+/// Starts the ages anew of a connected switch's ports.
+fn restart_ages_of(dpid: Dpid, probes: &mut BTreeMap<End, Probing>, turn: &Turn<'_>) {
+    for (end, row) in ports_of(dpid, turn) {
+        if row.up && !is_local(end) {
+            probes.insert(end, Probing::START);
         }
     }
 }

@@ -9,7 +9,7 @@ use morph_sdk::packet::ether_type::{ARP, IPV4};
 use morph_sdk::{Dpid, Event, PortInfo, PortReason, Switch, port};
 use proptest::prelude::*;
 use topology::strays::{LOOPED, SHARED};
-use topology::tables::{End, Kind, PORTS};
+use topology::tables::{EDGES, End, Kind, PORTS};
 
 const DROP: (bool, bool) = (false, false);
 const PASS: (bool, bool) = (false, true);
@@ -237,6 +237,26 @@ fn after_a_resync_of_one_switch_its_ports_are_those_of_the_view() {
         dpid: Some(Dpid(7)),
     });
     assert_eq!(lab.connected(7), Some(false));
+}
+
+#[test]
+fn a_forgotten_switch_leaves_nothing_behind() {
+    let mut lab = Lab::pair();
+    lab.run(10_000);
+    lab.arp(at(2, 3), mac(3), [10, 0, 0, 3]);
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.bench.row(&EDGES, &at(2, 4), &true);
+    lab.disconnect(2);
+    assert!(lab.host(mac(3)).is_some(), "it may come back");
+    lab.event(Event::SwitchForgotten(Dpid(2)));
+    let left = format!("{:?}", lab.bench.own_rows());
+    assert!(!left.contains(&Dpid(2).to_string()), "{left}");
+    assert_eq!((lab.host(mac(3)), lab.bearer("10.0.0.3")), (None, None));
+    assert!(lab.host(mac(1)).is_some());
+    assert_eq!(lab.kind(at(1, 1)), Some(Kind::Unknown), "searched again");
+    lab.connect(2);
+    lab.run(10_000);
+    assert_eq!(lab.links(), both_ways(at(1, 1), at(2, 1)));
 }
 
 /// Without a probe: the lab refuses one by a port of such a number.

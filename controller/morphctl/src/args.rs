@@ -25,7 +25,7 @@ JSON (--output json): one object on one line, with a list under the noun of the 
 are in snake_case, numbers are numbers, datapath ids and the like are strings. The nouns are those of the verbs: apps,
 releases (also for `app install`), logs, events, alarms, switches, ports, flows, topology, hosts, config, store, migrations,
 schema, stats, changes (`store watch`, one object for each change), findings (`store check`), backups. `app
-start|stop|remove` print apps, `switch clean` cleaned, `doctor` checks, `decode` messages, `upgrade --dry-run` plan;
+start|stop|remove` print apps, `switch clean` cleaned, `switch forget` forgotten, `doctor` checks, `decode` messages, `upgrade --dry-run` plan;
 `upgrade`, `commit`, `rollback` and `status` print upgrades. `upgrade` and `status --follow` print an object with one
 status for each status, on a line of its own; `logs --follow` does so for each line.";
 
@@ -150,7 +150,7 @@ enum Verb {
     },
     /// Lists the connected switches
     Switches,
-    /// Cleans a switch
+    /// Cleans a switch, or forgets it
     #[command(subcommand)]
     Switch(SwitchVerb),
     /// Lists the ports of a switch, with their counters
@@ -299,6 +299,16 @@ enum SwitchVerb {
     /// of stopped or removed apps are not put back.
     Clean {
         /// Datapath id, in hex: 0000000000000001, 00:00:00:00:00:00:00:01, of:0000000000000001, 0x1 or 1
+        #[arg(value_name = "DPID", value_parser = argument::dpid)]
+        dpid: String,
+    },
+    /// Removes a switch that is gone for good, with all that apps have stored about it
+    ///
+    /// Its ports, links and hosts go, and settings for its ports. Refused while the switch is connected. An app that is stopped
+    /// forgets the switch when it is started; the state of a removed app stays as it is. A switch that connects again later is
+    /// a new one.
+    Forget {
+        /// Datapath id, in hex, in any form that `switch clean` takes
         #[arg(value_name = "DPID", value_parser = argument::dpid)]
         dpid: String,
     },

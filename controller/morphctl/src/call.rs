@@ -40,6 +40,11 @@ pub(crate) async fn run(call: Call, client: &mut Client, out: &mut Output) -> Re
             let reply = change(&probe, client.clean_switch(request)).await?;
             out.list("cleaned", &reply.cleaned)
         }
+        Call::ForgetSwitch(request) => {
+            let probe = client.clone();
+            let reply = change(&probe, client.forget_switch(request)).await?;
+            out.list("forgotten", &reply.apps)
+        }
         Call::Ports(request) => out.list("ports", &read(client.ports(request)).await?.ports),
         Call::Flows(request) => out.list("flows", &read(client.flows(request)).await?.flows),
         Call::Topology => {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use morph_api::management::{
     AlarmsRequest, CleanSwitchRequest, CommitRequest, ConfigGetRequest, ConfigSetRequest,
-    DropEventRequest, FlowsRequest, LogsRequest, PortsRequest, QuarantinedEventsRequest,
-    ReleasesRequest, RemoveAppRequest, RetryEventRequest, RollbackRequest, StartAppRequest,
-    StatusRequest, StopAppRequest, StoreGetRequest, StoreListRequest, StoreMigrationsRequest,
-    StoreWatchRequest, UpgradeRequest, UpgradesRequest,
+    DropEventRequest, FlowsRequest, ForgetSwitchRequest, LogsRequest, PortsRequest,
+    QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
+    RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest, StoreGetRequest,
+    StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest, UpgradesRequest,
 };
 
 /// Format of the output.
@@ -71,6 +71,7 @@ pub(crate) enum Call {
     Alarms(AlarmsRequest),
     Switches,
     CleanSwitch(CleanSwitchRequest),
+    ForgetSwitch(ForgetSwitchRequest),
     Ports(PortsRequest),
     Flows(FlowsRequest),
     Topology,

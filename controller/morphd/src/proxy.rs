@@ -7,10 +7,10 @@ use morph_api::store::Seq;
 use morph_api::supervisor::proxy_client::ProxyClient;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, FlowsReply,
-    FlowsRequest, HoldReply, HoldRequest, InstructRequest, Instruction, Observation,
-    ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest,
-    SlotsReply, SlotsRequest, SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest,
-    instruction,
+    FlowsRequest, ForgetSwitchReply, ForgetSwitchRequest, HoldReply, HoldRequest, InstructRequest,
+    Instruction, Observation, ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest,
+    RetryReply, RetryRequest, SlotsReply, SlotsRequest, SuspectReply, SuspectRequest,
+    SwitchesReply, SwitchesRequest, instruction,
 };
 use prost::Message;
 use tonic::transport::Channel;
@@ -158,6 +158,12 @@ impl Proxy {
             id: u32::from(id),
         };
         within(SWITCHES, self.client.clone().clean(request)).await
+    }
+
+    /// Has all present apps delete what they have stored about a switch that is gone.
+    pub async fn forget_switch(&self, dpid: u64) -> Result<ForgetSwitchReply, Status> {
+        let request = ForgetSwitchRequest { dpid };
+        within(LOCAL, self.client.clone().forget_switch(request)).await
     }
 
     /// Deletes all of Morpheus's rules on a switch.

@@ -199,6 +199,9 @@ impl<A: App> Instance<A> {
                 let (dpid, count) = (Dpid(lost.dpid), lost.count);
                 (Some(Event::Lost { dpid, count }), None)
             }
+            Some(What::Resync(resync)) if resync.forget => {
+                (Some(Event::SwitchForgotten(Dpid(resync.dpid))), None)
+            }
             Some(What::Resync(resync)) => {
                 let dpid = (resync.dpid != 0).then_some(Dpid(resync.dpid));
                 self.rule_sync.mark_unread(dpid);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use morph_api::management::{
     AlarmsRequest, AppRelease, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
-    ConfigSetRequest, DropEventRequest, FlowsRequest, LogsRequest, PortsRequest,
-    QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
+    ConfigSetRequest, DropEventRequest, FlowsRequest, ForgetSwitchRequest, LogsRequest,
+    PortsRequest, QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
     RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest, StoreGetRequest,
     StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest, UpgradesRequest,
 };
@@ -68,6 +68,9 @@ impl Verb {
             Verb::Switches => Call::Switches,
             Verb::Switch(SwitchVerb::Clean { dpid }) => {
                 Call::CleanSwitch(CleanSwitchRequest { dpid })
+            }
+            Verb::Switch(SwitchVerb::Forget { dpid }) => {
+                Call::ForgetSwitch(ForgetSwitchRequest { dpid })
             }
             Verb::Ports { dpid } => Call::Ports(PortsRequest { dpid }),
             Verb::Flows { dpid, app } => Call::Flows(FlowsRequest {

@@ -5,7 +5,7 @@
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
     PastUpgrade, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange, StoreFinding,
-    StoreKeyspace, StoreRow, StoreStats, Switch, UpgradeStatus,
+    StoreKeyspace, StoreRow, StoreStats, Switch, ToldApp, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -117,6 +117,7 @@ objects! {
         app, table, priority, cookie, r#match, instructions, idle_timeout, hard_timeout, packets, bytes, duration_s, epoch,
     }
     CleanedRules { app, rules, comes_back }
+    ToldApp { app }
     Link { from_dpid, from_port, to_dpid, to_port }
     Host { mac, dpid, port, ips }
     ConfigEntry { key, value as document }

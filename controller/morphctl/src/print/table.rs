@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade,
     PlannedUpgrade, Port, Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch,
-    UpgradeStatus,
+    ToldApp, UpgradeStatus,
 };
 
 use super::escape::printable;
@@ -42,7 +42,9 @@ pub(crate) fn render<T: Cells>(rows: &[T]) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let joined = table.lines().zip(last);
+    // A table of one column has no lines of its own.
+    let lines = table.lines().chain(std::iter::repeat(String::new()));
+    let joined = lines.zip(last);
     joined
         .map(|(line, last)| format!("{}\n", format!("{line}{last}").trim_end()))
         .collect()
@@ -199,6 +201,7 @@ tables! {
     CleanedRules = |rules| {
         "APP": rules.app, ">DELETED": rules.rules, "THEN": if rules.comes_back { "put back" } else { "gone" },
     }
+    ToldApp = |told| { "FORGOTTEN_BY": told.app }
     Link = |link| {
         "FROM_DPID": link.from_dpid, ">FROM_PORT": link.from_port, "TO_DPID": link.to_dpid, ">TO_PORT": link.to_port,
     }

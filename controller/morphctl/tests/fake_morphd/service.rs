@@ -428,6 +428,16 @@ impl Management for FakeService {
         }))
     }
 
+    async fn forget_switch(
+        &self,
+        request: Request<ForgetSwitchRequest>,
+    ) -> Answer<ForgetSwitchReply> {
+        self.record("", &request)?;
+        let apps = ["topology", "router"].map(|app| ToldApp { app: app.into() });
+        let apps = apps.into();
+        Ok(Response::new(ForgetSwitchReply { apps }))
+    }
+
     async fn alarms(&self, request: Request<AlarmsRequest>) -> Answer<AlarmsReply> {
         self.record(&request.get_ref().app, &request)?;
         let alarm = Alarm {

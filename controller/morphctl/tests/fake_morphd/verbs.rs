@@ -186,6 +186,21 @@ fn a_clean_switch_lists_the_apps_that_put_rules_back() {
 }
 
 #[test]
+fn a_forgotten_switch_lists_the_apps_that_were_told() {
+    let fake = FakeMorphd::start();
+    assert_eq!(
+        table(&fake, "switch forget 1"),
+        ["FORGOTTEN_BY", "topology", "router"]
+    );
+    assert_eq!(
+        fake.last_request(),
+        "ForgetSwitchRequest { dpid: \"0000000000000001\" }"
+    );
+    let forgotten = object(&fake, "switch forget 0x1");
+    assert_eq!(forgotten["forgotten"][1], json!({"app": "router"}));
+}
+
+#[test]
 fn poison_events_are_listed_retried_and_dropped() {
     let fake = FakeMorphd::start();
     let header = "ID APP RELEASE DPID TIME SEQ DEATHS TRIES STATE EVENT DIED";

@@ -100,6 +100,7 @@ pub enum EventKind {
     SwitchDown,
     Lost,
     Resync,
+    SwitchForgotten,
 }
 
 impl EventKind {
@@ -111,6 +112,7 @@ impl EventKind {
             EventKind::SwitchDown => "switch_down",
             EventKind::Lost => "lost",
             EventKind::Resync => "resync",
+            EventKind::SwitchForgotten => "switch_forgotten",
         }
     }
 }
@@ -179,6 +181,7 @@ impl EventRow {
             Some(What::SwitchUp(_)) => (EventKind::SwitchUp, String::new(), 0),
             Some(What::SwitchDown(_)) => (EventKind::SwitchDown, String::new(), 0),
             Some(What::Lost(count)) => (EventKind::Lost, String::new(), count),
+            Some(What::Forgotten(_)) => (EventKind::SwitchForgotten, String::new(), 0),
             // A proxy that does not say what it was: comparing everything mends most.
             Some(What::Resync(_)) | None => (EventKind::Resync, String::new(), 0),
         };
@@ -217,6 +220,7 @@ impl EventRow {
             EventKind::SwitchDown => What::SwitchDown(true),
             EventKind::Lost => What::Lost(self.body.count),
             EventKind::Resync => What::Resync(true),
+            EventKind::SwitchForgotten => What::Forgotten(true),
         };
         UnplacedEvent {
             dpid: self.body.dpid,

@@ -439,6 +439,14 @@ impl Management for Service {
         }))
     }
 
+    async fn forget_switch(&self, call: Call<ForgetSwitchRequest>) -> RpcResult<ForgetSwitchReply> {
+        self.may_write()?;
+        let dpid = arguments::dpid(&call.into_inner().dpid)?;
+        let told = self.proxy.forget_switch(dpid).await?.apps.into_iter();
+        let apps = told.map(|app| ToldApp { app }).collect();
+        Ok(Response::new(ForgetSwitchReply { apps }))
+    }
+
     async fn topology(&self, _: Call<TopologyRequest>) -> RpcResult<TopologyReply> {
         let rows = rows::table(&self.store, "topology", "links").await?;
         Ok(Response::new(TopologyReply {

@@ -3,9 +3,10 @@
 use morph_api::supervisor::proxy_server::Proxy;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, CleanSwitchRequest, Configuration, ConfigureReply,
-    FlowsReply, FlowsRequest, HoldReply, HoldRequest, InstructReply, InstructRequest, Observation,
-    ObserveRequest, PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest,
-    SlotsReply, SlotsRequest, SuspectReply, SuspectRequest, SwitchesReply, SwitchesRequest,
+    FlowsReply, FlowsRequest, ForgetSwitchReply, ForgetSwitchRequest, HoldReply, HoldRequest,
+    InstructReply, InstructRequest, Observation, ObserveRequest, PortsReply, PortsRequest,
+    ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SlotsRequest, SuspectReply,
+    SuspectRequest, SwitchesReply, SwitchesRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -144,5 +145,13 @@ impl Proxy for ControlService {
     ) -> Result<Response<CleanSwitchReply>, Status> {
         let dpid = request.into_inner().dpid;
         call!(self, CleanSwitch, ControlRequest::CleanSwitch { dpid })
+    }
+
+    async fn forget_switch(
+        &self,
+        request: Request<ForgetSwitchRequest>,
+    ) -> Result<Response<ForgetSwitchReply>, Status> {
+        let dpid = request.into_inner().dpid;
+        call!(self, ForgetSwitch, ControlRequest::ForgetSwitch { dpid })
     }
 }

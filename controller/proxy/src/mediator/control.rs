@@ -3,9 +3,9 @@
 use morph_api::session::to_app;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, Configuration, ConfigureReply, FlowsReply,
-    FlowsRequest, HoldReply, HoldRequest, InstructReply, InstructRequest, PortsReply, PortsRequest,
-    ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply, SuspectReply, SuspectRequest,
-    SwitchesReply,
+    FlowsRequest, ForgetSwitchReply, HoldReply, HoldRequest, InstructReply, InstructRequest,
+    PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply,
+    SuspectReply, SuspectRequest, SwitchesReply,
 };
 
 use super::*;
@@ -26,6 +26,7 @@ pub enum ControlRequest {
     Flows(FlowsRequest),
     Clean(CleanRequest),
     CleanSwitch { dpid: u64 },
+    ForgetSwitch { dpid: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,7 @@ pub enum ControlReply {
     Flows(FlowsReply),
     Clean(CleanReply),
     CleanSwitch(CleanSwitchReply),
+    ForgetSwitch(ForgetSwitchReply),
 }
 
 /// Reason why a request is refused; nothing was changed.
@@ -104,6 +106,7 @@ impl Mediator {
             ControlRequest::Flows(request) => self.query_flows(ticket, request.dpid, now),
             ControlRequest::Clean(request) => self.clean(ticket, &request, now, out),
             ControlRequest::CleanSwitch { dpid } => self.clean_switch(ticket, dpid, now),
+            ControlRequest::ForgetSwitch { dpid } => Some(self.forget_switch(dpid, now, out)),
         };
         if let Some(reply) = reply {
             out.push(Output::Reply { ticket, reply });

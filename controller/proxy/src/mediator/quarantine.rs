@@ -76,6 +76,7 @@ fn unplaced(queued: &QueuedEvent) -> UnplacedEvent {
         EventKind::SwitchDown => unplaced_event::What::SwitchDown(true),
         EventKind::Lost(count) => unplaced_event::What::Lost(*count),
         EventKind::Resync { .. } => unplaced_event::What::Resync(true),
+        EventKind::Forgotten => unplaced_event::What::Forgotten(true),
     };
     UnplacedEvent {
         dpid: queued.dpid,
@@ -104,6 +105,13 @@ fn requeued(event: UnplacedEvent, conn: Option<u32>) -> Result<(u32, EventKind),
         Some(unplaced_event::What::SwitchDown(_) | unplaced_event::What::Resync(_)) => {
             (0, EventKind::Resync { list: dpid == 0 })
         }
+        Some(unplaced_event::What::Forgotten(_)) if conn.is_some() => {
+            return Err(Refusal::Precondition(format!(
+                "switch {} is connected again, so it is not forgotten: drop the event",
+                Dpid(dpid)
+            )));
+        }
+        Some(unplaced_event::What::Forgotten(_)) => (0, EventKind::Forgotten),
         Some(unplaced_event::What::Lost(count)) => (conn.unwrap_or(0), EventKind::Lost(count)),
         None => {
             return Err(Refusal::Invalid(
@@ -160,6 +168,12 @@ mod tests {
         assert_eq!(requeue(1, down, None), resync(false));
         let all = unplaced_event::What::Resync(true);
         assert_eq!(requeue(0, all, None), resync(true));
+        let forgotten = unplaced_event::What::Forgotten(true);
+        assert_eq!(
+            requeue(1, forgotten.clone(), None),
+            Some((0, EventKind::Forgotten))
+        );
+        assert_eq!(requeue(1, forgotten, Some(7)), None);
         let lost = unplaced_event::What::Lost(9);
         assert_eq!(requeue(1, lost, None), Some((0, EventKind::Lost(9))));
     }

@@ -333,7 +333,11 @@ impl Mediator {
                 dpid,
                 count: *count,
             }),
-            EventKind::Resync { .. } => event::What::Resync(session::Resync { dpid }),
+            EventKind::Resync { .. } => event::What::Resync(session::Resync {
+                dpid,
+                forget: false,
+            }),
+            EventKind::Forgotten => event::What::Resync(session::Resync { dpid, forget: true }),
         };
         let waited = queued
             .arrived

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use morph_api::session::{self, to_app};
-use morph_api::supervisor::{SwitchChange, observation};
+use morph_api::supervisor::{ForgetSwitchReply, SwitchChange, observation};
 use morph_openflow::v13::peek;
 use morph_openflow::{Dpid, Header, MessageType};
 use tracing::Level;
@@ -289,6 +289,27 @@ impl Mediator {
         });
         self.switch_event(conn, dpid, EventKind::SwitchDown, now, out);
         self.inform(conn, dpid, false);
+    }
+
+    /// Tells all apps that a switch is gone for good. Refused while it is connected: it would be known again at once.
+    pub(super) fn forget_switch(
+        &mut self,
+        dpid: u64,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Result<ControlReply, Refusal> {
+        if self.by_dpid.contains_key(&dpid) {
+            return Err(Refusal::Precondition(format!(
+                "switch {} is connected, so it would be known again at once: disconnect it first",
+                Dpid(dpid)
+            )));
+        }
+        self.disconnects.remove(&dpid);
+        self.switch_event(0, dpid, EventKind::Forgotten, now, out);
+        tracing::info!(dpid = %Dpid(dpid), "an operator has the switch forgotten");
+        let apps = self.apps.iter().flat_map(Apps::iter);
+        let apps = apps.map(|app| app.name.clone()).collect();
+        Ok(ControlReply::ForgetSwitch(ForgetSwitchReply { apps }))
     }
 
     /// Queues an event for every app.

@@ -73,6 +73,7 @@ impl Backlog {
             | EventKind::SwitchUp
             | EventKind::SwitchDown
             | EventKind::Lost(_)
+            | EventKind::Forgotten
             | EventKind::Resync { .. } => self.waiting.push(event, now),
         }
     }

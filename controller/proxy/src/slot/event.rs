@@ -24,6 +24,8 @@ pub(crate) enum EventKind {
         /// Set until the connected switches are queued after it.
         list: bool,
     },
+    /// News that the switch is gone for good.
+    Forgotten,
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +68,7 @@ impl QueuedEvent {
                 EventKind::SwitchUp
                 | EventKind::SwitchDown
                 | EventKind::Lost(_)
+                | EventKind::Forgotten
                 | EventKind::Resync { .. } => 0,
             }
     }

@@ -288,6 +288,7 @@ impl Section {
             EventKind::Message(_)
             | EventKind::SwitchUp
             | EventKind::SwitchDown
+            | EventKind::Forgotten
             | EventKind::Resync { .. } => {}
         }
         if queue.is_empty() {

@@ -7,7 +7,7 @@ use morph_api::cookie::Cookie;
 use morph_api::session::event;
 use morph_api::store::Seq;
 use morph_api::supervisor::{
-    CleanRequest, CleanSwitchRequest, FlowsRequest, PortsRequest, observation,
+    CleanRequest, CleanSwitchRequest, FlowsRequest, ForgetSwitchRequest, PortsRequest, observation,
 };
 use morph_fake_switch::RequestKind;
 use morph_openflow::MessageType;
@@ -282,6 +282,38 @@ async fn a_cleaned_switch_keeps_foreign_rules_and_gets_back_what_is_wanted() {
     let missing = CleanSwitchRequest { dpid: 8 };
     let missing = fixture.control.clone().clean_switch(missing).await;
     assert_eq!(missing.unwrap_err().code(), tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_switch_is_forgotten_once_it_is_gone() {
+    let mut fixture = Fixture::new().await;
+    let switch = Switch::connect(fixture.address, 7).await;
+    connected(&fixture, 1).await;
+    let mut instance = fixture.instance("a").await;
+    fixture.resume("a", 1, Seq::ZERO).await;
+    instance.resumed().await;
+    for _ in 0..2 {
+        let (event, _) = instance.event().await;
+        instance.answer(&event).await;
+    }
+    let mut control = fixture.control.clone();
+    let request = ForgetSwitchRequest { dpid: 7 };
+    let refused = within_deadline("forget", control.forget_switch(request)).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert!(refused.message().contains("is connected"), "{refused}");
+    drop(switch);
+    connected(&fixture, 0).await;
+    let (down, _) = instance.event().await;
+    instance.answer(&down).await;
+    let told = within_deadline("forget", control.forget_switch(request)).await;
+    let told = told.unwrap().into_inner().apps;
+    assert_eq!(told, ["topology", "learning-switch"]);
+    let (event, _) = instance.event().await;
+    let Some(event::What::Resync(resync)) = event.what else {
+        panic!("{event:?}");
+    };
+    assert_eq!((resync.dpid, resync.forget), (7, true));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ fn text(event: QueuedEvent) -> String {
         EventKind::SwitchUp => format!("{} up", event.dpid),
         EventKind::SwitchDown => format!("{} down", event.dpid),
         EventKind::Resync { .. } => format!("{} resync", event.dpid),
+        EventKind::Forgotten => format!("{} forgotten", event.dpid),
     }
 }
 

@@ -1,0 +1,97 @@
+"""Checks for Mininet: `--custom mininet/morpheus.py,mininet/checks.py --test links`.
+
+    broadcasts     all hosts reach each other, and each gets one copy of each broadcast
+    links          the same with each link between switches down in its turn, and up again
+
+A check prints what it finds, and ends with `Checks: passed` or `Checks: FAILED`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from mininet.log import info, output
+from mininet.node import OVSSwitch
+
+# `mn --custom` sets no __file__; the code object has the path.
+HERE = os.path.dirname(os.path.abspath(sys._getframe().f_code.co_filename))
+COPIES = os.path.join(HERE, "copies.py")
+PYTHON = "/usr/bin/python3"
+BROADCASTS = 5
+# Time that the network may take to find links and hosts, or a way around a link that failed.
+SECONDS = 30
+# A copy that still goes round does so within the time of a few frames.
+SETTLE = 0.5
+
+
+def reach_each_other(net):
+    """Pings from each host to each other one, until all are answered."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        # Sent at once from all hosts: one after the other takes a second for each that is lost.
+        pings = [(one, two, one.popen(["ping", "-c1", "-W1", two.IP()], stdout=subprocess.DEVNULL))
+                 for one in net.hosts for two in net.hosts if one is not two]
+        lost = [f"{one} -> {two}" for one, two, ping in pings if ping.wait() != 0]
+        if not lost:
+            output(f"Pings: ({len(pings)}/{len(pings)} received)\n")
+            return True
+        if time.monotonic() > deadline:
+            output(f"Pings: lost {' '.join(lost)}\n")
+            return False
+
+
+def one_copy_each(net):
+    """Has each host send broadcasts, and counts the copies of each at each other host."""
+    wrong = []
+    for sender in net.hosts:
+        counters = [(host, host.popen([PYTHON, COPIES, "count", f"{host}-eth0"], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, text=True))
+                    for host in net.hosts if host is not sender]
+        for _, counter in counters:
+            counter.stdout.readline()
+        sender.popen([PYTHON, COPIES, "send", f"{sender}-eth0", str(BROADCASTS)]).wait()
+        time.sleep(SETTLE)
+        for host, counter in counters:
+            copies = json.loads(counter.communicate()[0])
+            if copies != {str(number): 1 for number in range(BROADCASTS)}:
+                wrong.append(f"{sender} -> {host}: {copies}")
+    output(f"Broadcasts: {'one copy each' if not wrong else '; '.join(wrong)}\n")
+    return not wrong
+
+
+def broadcasts(net):
+    """Runs the check `broadcasts`."""
+    return report(reach_each_other(net) and one_copy_each(net))
+
+
+def links(net):
+    """Runs the check `links`."""
+    between = [link for link in net.links
+               if all(isinstance(end.node, OVSSwitch) for end in (link.intf1, link.intf2))]
+    passed = broadcasts(net)
+    for link in between:
+        one, two = link.intf1.node.name, link.intf2.node.name
+        for state in ("down", "up"):
+            info(f"*** Link {one} - {two} {state}\n")
+            for end in (link.intf1, link.intf2):
+                end.node.cmd(f"ip link set {end.name} {state}")
+            # A tree is cut in two by any link.
+            passed = (state == "down" and is_tree(net)) or reach_each_other(net) and passed
+    return report(passed and one_copy_each(net))
+
+
+def is_tree(net):
+    """Whether each link is the only way between its switches."""
+    between = [link for link in net.links if all(end.node in net.switches for end in (link.intf1, link.intf2))]
+    return len(between) < len(net.switches)
+
+
+def report(passed):
+    """Prints how the checks ended."""
+    output(f"Checks: {'passed' if passed else 'FAILED'}\n")
+    return passed
+
+
+tests = {"broadcasts": broadcasts, "links": links}
