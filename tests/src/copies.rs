@@ -70,6 +70,21 @@ impl Lab {
         Ok(Counter { child, output })
     }
 
+    /// Number of frames that the ports of all switches have received so far. Each switch that a frame passes receives it once; one
+    /// that goes round is received again and again.
+    pub fn received(&self) -> Result<u64> {
+        let links = self.sandbox().script("ip -s -j link")?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&links)?;
+        let names = |link: &serde_json::Value| {
+            let name = link["ifname"].as_str().unwrap_or_default();
+            name.starts_with('s') && name.contains("-eth")
+        };
+        let ports = links.iter().filter(|link| names(link));
+        Ok(ports
+            .filter_map(|port| port["stats64"]["rx"]["packets"].as_u64())
+            .sum())
+    }
+
     /// Waits as long as a copy that still goes round may need to arrive.
     pub fn let_copies_arrive(&self, from: usize) -> Result<()> {
         let mut settle = self.sandbox().host_command(&host(from), "sleep");

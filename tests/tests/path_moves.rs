@@ -1,4 +1,4 @@
-//! Paths that move under traffic of a frame each millisecond: none is lost, and none comes twice.
+//! Paths that move under traffic of a frame each millisecond: none is lost, none comes twice, and none goes round.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Lab, Links, Shape, StreamFaults, long, pause, result};
@@ -31,6 +31,7 @@ fn move_paths(
         Ok((counter, lab.stream(*from, Some(*to))?))
     });
     let started = started.collect::<Result<Vec<_>>>()?;
+    let before = lab.received()?;
     pause(BETWEEN);
     for round in 0..moves() {
         let dpid = format!("{:016x}", at[round % 2]);
@@ -48,8 +49,10 @@ fn move_paths(
         set("")?;
         pause(BETWEEN);
     }
+    let mut all = 0;
     for (counter, stream) in started {
         let sent = stream.stop()?;
+        all += u64::from(sent);
         lab.let_copies_arrive(to)?;
         let faults = StreamFaults::of(sent, &counter.finish()?);
         eprintln!("{what}: {faults:?}");
@@ -60,6 +63,15 @@ fn move_paths(
         ensure!(faults.lost.is_empty(), "lost: {faults:?}");
         ensure!(faults.doubled.is_empty(), "doubled: {faults:?}");
     }
+    // No way is longer than there are switches. A frame that goes round for the milliseconds by which switches differ passes a
+    // thousand of them.
+    let passed = lab.received()?.saturating_sub(before);
+    let most = all * lab.bridges().len() as u64;
+    eprintln!("{what}: {all} frames passed {passed} switches");
+    ensure!(
+        passed <= most,
+        "frames went round: {passed} switches passed, at most {most} expected"
+    );
     result(&format!("path_moves/{what}, moves"), moves(), "");
     Ok(())
 }
