@@ -43,12 +43,6 @@ pub(super) enum ReadState {
     Compared,
 }
 
-impl ReadState {
-    fn is_compared(&self) -> bool {
-        matches!(self, ReadState::Compared)
-    }
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct SwitchRules {
     pub(super) channel: u32,
@@ -116,7 +110,7 @@ impl SwitchRules {
 
     /// Question of the verification that is due. None is asked while changes wait: they would be missing in the answer.
     pub(super) fn verification_due(&self, now: Instant) -> Option<Question> {
-        let is_idle = self.state.is_compared() && self.writer.is_idle();
+        let is_idle = self.is_compared() && self.writer.is_idle();
         is_idle.then(|| self.verification.due(now)).flatten()
     }
 
@@ -129,13 +123,13 @@ impl SwitchRules {
 
     /// Time of the verification's next question.
     pub(super) fn verification_at(&self) -> Option<Instant> {
-        let is_idle = self.state.is_compared() && !self.verification.is_busy();
+        let is_idle = self.is_compared() && !self.verification.is_busy();
         is_idle.then(|| self.verification.due_at()).flatten()
     }
 
     /// Handles a removal that is no timeout. A rule that is still wanted calls for a reading.
     pub(super) fn removal_reported(&mut self, key: &RuleKey, now: Instant) {
-        if self.state.is_compared() && self.writer.knows(key) {
+        if self.is_compared() && self.writer.knows(key) {
             self.verification.removal_reported(now);
         }
     }
@@ -184,6 +178,11 @@ impl SwitchRules {
         }
     }
 
+    /// Whether its rules are known, so that changes may be held back.
+    pub(super) fn is_compared(&self) -> bool {
+        matches!(self.state, ReadState::Compared)
+    }
+
     /// Whether it has been read, or could not be.
     pub(super) fn was_read(&self) -> bool {
         match self.state {
@@ -205,7 +204,7 @@ impl SwitchRules {
 
     /// Whether it has confirmed the changes found by the reading, and that was reported.
     pub(super) fn is_in_step(&self) -> bool {
-        self.state.is_compared() && self.writer.is_in_step()
+        self.is_compared() && self.writer.is_in_step()
     }
 
     pub(super) fn writer(&self) -> &RuleWriter {

@@ -169,7 +169,10 @@ fn changes_are_sent_during_a_verification_and_not_compared() {
     bench.want(A, 5, Some(6));
     bench.want(A, 20, Some(1));
     // As after a turn of no event of the network.
-    let stale = StaleRules::from([(A, BTreeSet::from([key(2), key(5), key(20)]))]);
+    let mut stale = StaleRules::new();
+    stale
+        .rules
+        .insert(A, BTreeSet::from([key(2), key(5), key(20)]));
     bench.sync.note(stale, &bench.wanted.clone(), false);
     assert_eq!(bench.turn(), 3, "nothing waits for the answer");
     assert!(bench.sync.all_in_step() && bench.sync.all_read());
