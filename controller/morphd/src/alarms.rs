@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use morph_api::alarm::{AlarmRow, TABLE};
 use morph_api::management::Alarm;
 use morph_api::store::RowValue;
-use morph_api::supervisor::{Slot, Switch};
+use morph_api::supervisor::{RefusedSwitch, Slot, Switch, SwitchesReply};
 use morph_openflow::Dpid;
 use morph_store::{Client, Unavailable};
 
@@ -38,12 +38,23 @@ fn of_row(app: &str, row: &RowValue) -> Option<Alarm> {
 }
 
 /// Lists Morpheus's own alarms.
-pub fn own(apps: &[AppView], slots: &[Slot], switches: &[Switch], now: SystemTime) -> Vec<Alarm> {
+pub fn own(
+    apps: &[AppView],
+    slots: &[Slot],
+    switches: &SwitchesReply,
+    now: SystemTime,
+) -> Vec<Alarm> {
     let present = apps.iter().filter(|app| app.present);
     let of_apps = present.flat_map(|app| [crash_loop(app), quarantine(app)]);
     let overloads = slots.iter().map(|slot| overload(slot, now));
-    let slaves = switches.iter().map(slave);
-    of_apps.chain(overloads).chain(slaves).flatten().collect()
+    let slaves = switches.switches.iter().map(slave);
+    let few = switches
+        .refused
+        .iter()
+        .map(|refused| few_tables(refused, now));
+    let of_switches = slaves.flatten().chain(few);
+    let own = of_apps.chain(overloads).flatten();
+    own.chain(of_switches).collect()
 }
 
 fn crash_loop(app: &AppView) -> Option<Alarm> {
@@ -78,8 +89,6 @@ fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
     let flood = slot.flood?;
     // A proxy of an older version does not tell how long it lasts.
     let lasts = Some(flood.lasts_ms).filter(|ms| *ms != 0);
-    let began = lasts.and_then(|ms| now.checked_sub(Duration::from_millis(ms)));
-    let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
     Some(Alarm {
         app: slot.app.clone(),
         kind: "overload".into(),
@@ -87,9 +96,31 @@ fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
         text: "it gets more events than it answers, and some are dropped, most of this switch"
             .into(),
         mend: "find what floods the switch: see `morphctl apps` and `morphctl ports`".into(),
-        since_unix_ms: began.map_or(0, |began| began.as_millis() as u64),
+        since_unix_ms: lasts.map_or(0, |ms| began(ms, now)),
         ..Alarm::default()
     })
+}
+
+/// Time in milliseconds at which something began that lasts so long.
+fn began(lasts_ms: u64, now: SystemTime) -> u64 {
+    let began = now.checked_sub(Duration::from_millis(lasts_ms));
+    let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
+    began.map_or(0, |began| began.as_millis() as u64)
+}
+
+fn few_tables(refused: &RefusedSwitch, now: SystemTime) -> Alarm {
+    let RefusedSwitch { remote, reason, .. } = refused;
+    Alarm {
+        app: morph_api::RECORDS.into(),
+        kind: "few-tables".into(),
+        dpid: Dpid(refused.dpid).to_string(),
+        text: format!("the switch at {remote} is refused: it {reason}"),
+        mend: "remove an app (`morphctl app remove`), or use a switch with more tables; one that speaks OpenFlow 1.0 has more where \
+               its bridge has protocols=OpenFlow13"
+            .into(),
+        since_unix_ms: began(refused.lasts_ms, now),
+        ..Alarm::default()
+    }
 }
 
 fn slave(switch: &Switch) -> Option<Alarm> {
@@ -149,7 +180,12 @@ mod tests {
             ..Switch::default()
         };
         let now = UNIX_EPOCH + Duration::from_secs(100);
-        let well = own(&[app("a")], &[slot("a", None)], &[switch(1, "equal")], now);
+        let reply = |switch| SwitchesReply {
+            switches: vec![switch],
+            refused: Vec::new(),
+        };
+        let equal = reply(switch(1, "equal"));
+        let well = own(&[app("a")], &[slot("a", None)], &equal, now);
         assert_eq!(well, []);
         let ill = AppView {
             quarantined: QuarantinedEvents {
@@ -170,7 +206,14 @@ mod tests {
             lasts_ms: 1500,
         };
         let slots = [slot("a", Some(flood))];
-        let mut found = own(&[ill, removed], &slots, &[switch(1, "slave")], now);
+        let mut switches = reply(switch(1, "slave"));
+        switches.refused.push(RefusedSwitch {
+            dpid: 2,
+            remote: "10.0.0.2:1".into(),
+            reason: "has 2 tables".into(),
+            lasts_ms: 3000,
+        });
+        let mut found = own(&[ill, removed], &slots, &switches, now);
         sort(&mut found);
         let found: Vec<_> = found
             .iter()
@@ -182,6 +225,7 @@ mod tests {
                 ("a", "overload", "000000000000002a", 98_500),
                 ("b", "crash-loop", "", 9),
                 ("b", "quarantine", "", 7),
+                ("morpheus", "few-tables", "0000000000000002", 97_000),
                 ("morpheus", "slave", "0000000000000001", 0),
             ]
         );

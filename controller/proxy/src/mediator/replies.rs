@@ -8,6 +8,7 @@ use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
 use crate::channel::{Expects, Requester, SentMessage};
+use crate::pipeline;
 
 /// Flag `OFPMPF_REPLY_MORE` of a multipart reply.
 const MORE: u16 = 1;
@@ -162,7 +163,7 @@ impl Mediator {
             return;
         };
         let nothing = RuleSet::new();
-        let mut wanted = &self.wanted;
+        let mut wanted = &*pipeline::in_switch(&self.wanted, switch.channel.tables());
         if switch.channel.transport.has_one_table() {
             let only = self.apps.as_ref().and_then(Apps::only);
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
