@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Sends numbered broadcasts, or counts the copies of each that arrive: one frame, one copy is what a network owes its hosts.
+"""Sends numbered frames, or counts the copies of each that arrive: one frame, one copy is what a network owes its hosts.
 
-    copies.py send INTERFACE COUNT     a frame each 50 ms
+    copies.py send INTERFACE COUNT     broadcasts, one each 50 ms
+    copies.py stream INTERFACE TO      a frame each millisecond to this address, until standard input ends; prints their number
     copies.py count INTERFACE          prints "ready"; at the end of standard input {"number": copies} as JSON
 """
 
@@ -17,14 +18,38 @@ ETHER_TYPE = 0x88B5
 INTERVAL = 0.05
 
 
-def send(interface, count):
-    """Sends frames with the numbers from 0."""
+def opened(interface):
+    """Returns a socket to send by, and the beginning of broadcast frames."""
     frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     frames.bind((interface, 0))
-    source = frames.getsockname()[4]
+    return frames, b"\xff" * 6 + frames.getsockname()[4]
+
+
+def frame(head, number):
+    """Makes the frame with this number."""
+    return head + struct.pack("!HI", ETHER_TYPE, number) + bytes(42)
+
+
+def send(interface, count):
+    """Sends frames with the numbers from 0."""
+    frames, head = opened(interface)
     for number in range(count):
-        frames.send(b"\xff" * 6 + source + struct.pack("!HI", ETHER_TYPE, number) + bytes(42))
+        frames.send(frame(head, number))
         time.sleep(INTERVAL)
+
+
+def stream(interface, to):
+    """Sends frames with the numbers from 0, each at its millisecond, until standard input ends."""
+    frames, head = opened(interface)
+    head = bytes.fromhex(to.replace(":", "")) + head[6:]
+    begin, number = time.monotonic(), 0
+    while True:
+        frames.send(frame(head, number))
+        number += 1
+        wait = begin + number / 1000 - time.monotonic()
+        if select.select([sys.stdin], [], [], max(wait, 0))[0]:
+            break
+    print(number)
 
 
 def count(interface):
@@ -50,6 +75,8 @@ def main():
     match sys.argv[1:]:
         case ["send", interface, frames]:
             send(interface, int(frames))
+        case ["stream", interface, to]:
+            stream(interface, to)
         case ["count", interface]:
             count(interface)
         case _:

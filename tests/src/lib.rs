@@ -15,6 +15,8 @@
 //! ```
 
 mod bundle;
+mod copies;
+mod delays;
 mod fill;
 mod flows;
 mod lab;
@@ -37,6 +39,8 @@ mod switches;
 mod wait;
 
 pub use bundle::Bundle;
+pub use copies::{Copies, Counter, Stream, StreamFaults};
+pub use delays::DelayedChannels;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
 pub use ledger::{Books, DeathPlace, Delivery, LedgerLab};

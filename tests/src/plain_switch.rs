@@ -1,14 +1,9 @@
-//! Plain switches: Linux bridges that cables connect with the switches of a lab, and copies of broadcasts that hosts get.
+//! Plain switches: Linux bridges that cables connect with the switches of a lab.
 
 use crate::lab::Lab;
-use crate::morpheus::repository;
-use crate::newflows::PYTHON;
-use crate::shape::{host, no_offloads, plan_host};
-use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use crate::shape::{no_offloads, plan_host};
+use anyhow::Result;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Stdio};
 
 /// Forwarding mask of a bridge that passes LLDP on: the bit of 01:80:c2:00:00:0e.
 const PASSES_LLDP: u32 = 1 << 14;
@@ -50,32 +45,6 @@ impl Lab {
         let script = format!("ip link set {} {state}", cable(number));
         self.sandbox().script(&script).map(drop)
     }
-
-    /// Has a host send so many broadcasts. Returns the copies of each, by number, that each of the other hosts got.
-    pub fn copies(
-        &self,
-        from: usize,
-        to: &[usize],
-        count: u32,
-    ) -> Result<BTreeMap<usize, BTreeMap<u32, u32>>> {
-        let counters = to.iter().map(|to| Ok((*to, Counter::start(self, *to)?)));
-        let counters: Vec<(usize, Counter)> = counters.collect::<Result<_>>()?;
-        let mut send = self.sandbox().host_command(&host(from), PYTHON);
-        send.arg(repository().join("mininet/copies.py"));
-        let sent = send.args(["send", "eth0", &count.to_string()]).status()?;
-        ensure!(sent.success(), "copies.py send: {sent}");
-        // A copy that still goes round does so within the time of a few frames.
-        let settle = self
-            .sandbox()
-            .host_command(&host(from), "sleep")
-            .arg("1")
-            .status()?;
-        ensure!(settle.success(), "sleep: {settle}");
-        let counts = counters
-            .into_iter()
-            .map(|(to, counter)| Ok((to, counter.finish()?)));
-        counts.collect()
-    }
 }
 
 fn cable(number: usize) -> String {
@@ -84,32 +53,4 @@ fn cable(number: usize) -> String {
 
 fn port(number: usize, switch: usize) -> String {
     format!("s{switch}-plain{number}")
-}
-
-/// Counter of copies on one host that is running.
-struct Counter {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Counter {
-    fn start(lab: &Lab, on: usize) -> Result<Self> {
-        let mut command = lab.sandbox().host_command(&host(on), PYTHON);
-        command.arg(repository().join("mininet/copies.py"));
-        command.args(["count", "eth0"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let output = child.stdout.take().context("no standard output")?;
-        let mut output = BufReader::new(output);
-        output.read_line(&mut String::new())?;
-        Ok(Self { child, output })
-    }
-
-    fn finish(mut self) -> Result<BTreeMap<u32, u32>> {
-        drop(self.child.stdin.take());
-        let mut text = String::new();
-        self.output.read_to_string(&mut text)?;
-        self.child.wait()?;
-        Ok(serde_json::from_str(&text)?)
-    }
 }

@@ -74,6 +74,31 @@ impl Shape {
         Self::of(rows * columns, links)
     }
 
+    /// Switches in a ring.
+    pub fn ring(switches: usize) -> Self {
+        let next = |n: usize| n % switches + 1;
+        Self::of(switches, (1..=switches).map(|n| (n, next(n))).collect())
+    }
+
+    /// Fat tree of 20 switches with four ports each, for 16 hosts: s1 to s4 are the core, then come four pods of two aggregation
+    /// and two edge switches. Hosts h1 to h4 are in the first pod, and so on.
+    pub fn fat_tree() -> Self {
+        let (mut links, mut hosts) = (Vec::new(), Vec::new());
+        for pod in 0..4 {
+            let first = 5 + 4 * pod;
+            for n in 0..2 {
+                let (aggregation, edge) = (first + n, first + 2 + n);
+                links.extend([(aggregation, 2 * n + 1), (aggregation, 2 * n + 2)]);
+                links.extend([(edge, first), (edge, first + 1)]);
+                hosts.extend([edge, edge]);
+            }
+        }
+        Self {
+            hosts,
+            ..Self::of(20, links)
+        }
+    }
+
     /// Sets the kind of all links.
     pub fn with(mut self, kind: Links) -> Self {
         self.kind = kind;

@@ -5,11 +5,17 @@
 //!  90  in_port = a link port, eth_dst = a group      drop: frames to a group are delivered by the app, once
 //!   0                                                punt
 //! ```
+//!
+//! Paths move without loss: the rank of a rule to a destination is its distance from it, so a switch leads packets along a new
+//! path once the switches on it do. The proof is the SDK's (`instance/rule_sync/order.rs`); what it asks for is that the next hop
+//! of each switch has a lower rank.
 
 use morph_sdk::{Action, Dpid, MacAddr, Match, RuleInput, Rules, View};
 
+use crate::graph::End;
 use crate::release::Release;
-use crate::tables::{Kind, PORTS, SWITCHES};
+use crate::tables::{Kind, LINKS, PORTS, SWITCHES};
+use crate::tree;
 
 const DESTINATION_PRIORITY: u16 = 100;
 const GROUP_PRIORITY: u16 = 90;
@@ -58,9 +64,14 @@ pub fn rules<R: Release>(group: &Group, view: &View<'_>, rules: &mut Rules) {
             }
         }
         Group::Destination(mac) => {
-            for (dpid, port) in R::tree(view, mac).into_iter().flatten() {
+            let tree = R::tree(view, mac).unwrap_or_default();
+            // Ranks alone depend on the links, so a group does not.
+            let far_end = |near: End| view.get(&LINKS, &(near.dpid, near.port));
+            let distances = tree::distances(&tree, |near| Some(far_end(near)?.dpid));
+            for (dpid, port) in tree {
                 rules
                     .on(dpid)
+                    .rank(distances.get(&dpid).copied().unwrap_or_default())
                     .priority(DESTINATION_PRIORITY)
                     .matching(Match::new().eth_dst(mac))
                     .actions(vec![Action::output(port)]);

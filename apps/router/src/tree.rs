@@ -35,6 +35,26 @@ pub fn settle(
     tree
 }
 
+/// Number of links between the destination and each switch of a tree that links lead from to it.
+pub fn distances(tree: &Tree, far_end: impl Fn(End) -> Option<Dpid>) -> BTreeMap<Dpid, u16> {
+    let mut by_next: BTreeMap<Option<Dpid>, Vec<Dpid>> = BTreeMap::new();
+    for (&dpid, &port) in tree {
+        by_next
+            .entry(far_end(End { dpid, port }))
+            .or_default()
+            .push(dpid);
+    }
+    let mut distances = BTreeMap::new();
+    let mut reached: Vec<(Option<Dpid>, u16)> = vec![(None, 0)];
+    while let Some((next, distance)) = reached.pop() {
+        for dpid in by_next.remove(&next).unwrap_or_default() {
+            distances.insert(dpid, distance);
+            reached.push((Some(dpid), distance.saturating_add(1)));
+        }
+    }
+    distances
+}
+
 /// Ports of the tree that are ends of links: all but the destination's.
 fn links(tree: &Tree, root: End) -> impl Iterator<Item = End> + '_ {
     tree.iter()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use morph_openflow::rule::RuleSet;
+use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::FlowMod;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ pub use crate::migration::{down, up};
 
 use crate::alarms::ALARMS;
 use crate::engine::{Cause, Effects, Engine};
-use crate::wanted::StaleRules;
+use crate::rank::{Stage, StaleRules};
 use crate::{
     AlarmRow, App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline,
     Rows, Switch, Table, View, install,
@@ -28,7 +28,7 @@ pub struct Bench<A: App> {
     installed: BTreeMap<Dpid, RuleSet>,
     /// Rules that may have changed since they were last installed, and those that switches removed by themselves.
     stale: StaleRules,
-    expired: StaleRules,
+    expired: BTreeMap<Dpid, BTreeSet<RuleKey>>,
     now: Instant,
     wall: SystemTime,
 }
@@ -85,7 +85,7 @@ impl<A: App> Bench<A> {
             engine: Engine::new(app, pipeline),
             installed: BTreeMap::new(),
             stale: StaleRules::new(),
-            expired: StaleRules::new(),
+            expired: BTreeMap::new(),
             now: Instant::now(),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         }
@@ -148,7 +148,7 @@ impl<A: App> Bench<A> {
             && let Some(key) = removed.expired_key()
         {
             let dpid = removed.dpid;
-            self.stale.entry(dpid).or_default().insert(key.clone());
+            self.stale.note(dpid, key.clone());
             self.expired.entry(dpid).or_default().insert(key);
         }
         self.engine.see(&event);
@@ -218,33 +218,40 @@ impl<A: App> Bench<A> {
             }
         }
         self.engine.settle(&mut self.stale);
-        let mut stale = std::mem::take(&mut self.stale);
+        let stale = std::mem::take(&mut self.stale);
+        let stages = stale.stages();
         let mut expired = std::mem::take(&mut self.expired);
         let none = RuleSet::new();
+        let mut flow_mods: Vec<(Stage, Dpid, FlowMod)> = Vec::new();
         for dpid in self.engine.switches.keys() {
             let wanted = self.engine.wanted().get(dpid).unwrap_or(&none);
-            let mods = match (self.installed.entry(*dpid), stale.remove(dpid)) {
+            let at_once = |flow_mod| (Stage::Rank(0), *dpid, flow_mod);
+            match (self.installed.entry(*dpid), stale.rules.get(dpid)) {
                 (Entry::Vacant(new), _) => {
-                    install::all(new.insert(RuleSet::new()), wanted, 1).flow_mods()
+                    let all = install::all(new.insert(RuleSet::new()), wanted, 1);
+                    flow_mods.extend(all.flow_mods().into_iter().map(at_once));
                 }
-                (Entry::Occupied(_), None) => continue,
+                (Entry::Occupied(_), None) => {}
                 (Entry::Occupied(mut there), Some(stale)) => {
                     let there = there.get_mut();
                     for key in expired.remove(dpid).unwrap_or_default() {
                         install::forget_expired(there, wanted, &key);
                     }
                     // Additions, then replacements, then deletions.
-                    let mut keys: Vec<_> = stale.into_iter().collect();
+                    let mut keys: Vec<_> = stale.iter().collect();
                     keys.sort_by_key(|key| (!wanted.contains_key(key), there.contains_key(key)));
-                    let mods = keys.iter();
-                    mods.filter_map(|key| install::one(there, wanted, key, 1))
-                        .collect()
+                    for key in keys {
+                        let stage = stages.get(&(*dpid, key.clone()));
+                        let stage = stage.copied().unwrap_or(Stage::Rank(0));
+                        let flow_mod = install::one(there, wanted, key, 1);
+                        flow_mods.extend(flow_mod.map(|flow_mod| (stage, *dpid, flow_mod)));
+                    }
                 }
-            };
-            outcome
-                .flow_mods
-                .extend(mods.into_iter().map(|m| (*dpid, m)));
+            }
         }
+        flow_mods.sort_by_key(|(stage, _, _)| *stage);
+        let flow_mods = flow_mods.into_iter().map(|(_, dpid, m)| (dpid, m));
+        outcome.flow_mods.extend(flow_mods);
         outcome
     }
 

@@ -6,9 +6,10 @@ use std::time::{Instant, SystemTime};
 use serde_json::Value;
 
 use crate::alarms::ALARMS;
+use crate::rank::StaleRules;
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
-use crate::wanted::{StaleRules, WantedRules};
+use crate::wanted::WantedRules;
 use crate::{
     App, AppError, Changes, Dpid, Event, PacketOut, Pipeline, RowChange, RuleInput, Rules, Switch,
     Turn, View,
@@ -236,7 +237,7 @@ impl<A: App> Engine<A> {
                 pipeline: self.pipeline,
             };
             self.app.rules(&group, &view, &mut rules);
-            self.wanted.replace(&group, rules.by_switch, stale);
+            self.wanted.replace(&group, rules, stale);
         }
     }
 

@@ -26,6 +26,7 @@ mod install;
 mod instance;
 mod key;
 mod migration;
+mod rank;
 mod recent;
 mod rules;
 mod runtime;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use morph_api::cookie::Cookie;
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
+use crate::rank::{Ranks, RuleId};
 use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
 
 /// Collector of one group's rules, on all switches.
@@ -14,6 +15,8 @@ pub struct Rules {
     /// Number of the app's tables in the switches that end before its exit.
     short: BTreeMap<Dpid, u32>,
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
+    /// Ranks of the rules that have any.
+    pub(crate) ranks: BTreeMap<RuleId, Ranks>,
 }
 
 impl Rules {
@@ -23,6 +26,7 @@ impl Rules {
             pipeline,
             short: short.map(|switch| (switch.dpid, switch.tables)).collect(),
             by_switch: BTreeMap::new(),
+            ranks: BTreeMap::new(),
         }
     }
 
@@ -36,6 +40,7 @@ impl Rules {
             matching: Match::new(),
             own: 0,
             idle_timeout: 0,
+            ranks: None,
         }
     }
 }
@@ -51,6 +56,7 @@ pub struct RuleBuilder<'a> {
     matching: Match,
     own: u32,
     idle_timeout: u16,
+    ranks: Option<Ranks>,
 }
 
 /// Flag `OFPFF_SEND_FLOW_REM`: the switch reports the end of the rule.
@@ -86,6 +92,22 @@ impl RuleBuilder<'_> {
     /// was lost, when the switch's rules are read next; it ends again after another idle time.
     pub fn idle_timeout(mut self, seconds: u16) -> Self {
         self.idle_timeout = seconds;
+        self
+    }
+
+    /// Orders the changes of the group's rules, over all switches: this rule is added or replaced once the switches have
+    /// confirmed the group's changes of lower ranks. Rules of the group that are not wanted any more are deleted last.
+    ///
+    /// A switch that confirms late holds the others up for a second at most. A group of which no rule has a rank is not
+    /// ordered. A rank is no part of the rule: one that differs by its rank alone is the same rule.
+    pub fn rank(mut self, rank: u16) -> Self {
+        self.ranks.get_or_insert_default().add = rank;
+        self
+    }
+
+    /// Deletes the rule, once it is not wanted any more, among the changes of this rank, not last.
+    pub fn removal_rank(mut self, rank: u16) -> Self {
+        self.ranks.get_or_insert_default().remove = Some(rank);
         self
     }
 
@@ -172,6 +194,9 @@ impl RuleBuilder<'_> {
             },
             cookie: cookie.to_u64(),
         };
+        if let Some(ranks) = self.ranks {
+            self.rules.ranks.insert((self.dpid, key.clone()), ranks);
+        }
         self.rules
             .by_switch
             .entry(self.dpid)

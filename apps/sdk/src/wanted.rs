@@ -5,19 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
+use crate::rank::{Ranks, RuleId, StaleRules};
+use crate::rules::Rules;
 
-/// Rules whose wanted form may have changed, by switch.
-pub(crate) type StaleRules = BTreeMap<Dpid, BTreeSet<RuleKey>>;
+/// Rules that one group wants.
+#[derive(Debug, Clone, Default)]
+struct GroupRules {
+    keys: Vec<RuleId>,
+    /// Ranks of rules that have any.
+    ranks: BTreeMap<RuleId, Ranks>,
+    /// Number of the group, if its changes are ordered.
+    order: Option<u64>,
+}
 
 /// Rules of each group, and the resulting set on each switch. If two groups want a rule with the same table, priority
 /// and match, the lower group's counts, and the other's once that goes.
 #[derive(Debug, Clone)]
 pub(crate) struct WantedRules<G> {
     /// Rules that each group wants.
-    by_group: BTreeMap<G, Vec<(Dpid, RuleKey)>>,
+    by_group: BTreeMap<G, GroupRules>,
     sets: BTreeMap<Dpid, RuleSet>,
     /// Body that each group wants, for rules that several groups want or wanted.
-    shared: BTreeMap<(Dpid, RuleKey), BTreeMap<G, RuleBody>>,
+    shared: BTreeMap<RuleId, BTreeMap<G, RuleBody>>,
+    /// Number of the next group whose changes are ordered.
+    next_order: u64,
 }
 
 impl<G: Ord + Clone> WantedRules<G> {
@@ -26,6 +37,7 @@ impl<G: Ord + Clone> WantedRules<G> {
             by_group: BTreeMap::new(),
             sets: BTreeMap::new(),
             shared: BTreeMap::new(),
+            next_order: 0,
         }
     }
 
@@ -40,19 +52,29 @@ impl<G: Ord + Clone> WantedRules<G> {
     }
 
     /// Replaces the rules of a group. Notes the rules that this may change in `stale`.
-    pub(crate) fn replace(
-        &mut self,
-        group: &G,
-        wants: BTreeMap<Dpid, RuleSet>,
-        stale: &mut StaleRules,
-    ) {
+    pub(crate) fn replace(&mut self, group: &G, rules: Rules, stale: &mut StaleRules) {
+        let Rules {
+            by_switch: wants,
+            ranks,
+            ..
+        } = rules;
         let before = self.by_group.remove(group).unwrap_or_default();
+        let is_ordered = before.order.is_some() || !ranks.is_empty();
+        let order = is_ordered.then(|| before.order.unwrap_or_else(|| self.take_order()));
         let mut keys = Vec::with_capacity(wants.values().map(RuleSet::len).sum());
-        let is_wanted = |(dpid, key): &(Dpid, RuleKey)| {
+        let is_wanted = |(dpid, key): &RuleId| {
             let set = wants.get(dpid);
             set.is_some_and(|set| set.contains_key(key))
         };
-        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(is_wanted);
+        let (kept, gone): (Vec<_>, Vec<_>) = before.keys.into_iter().partition(is_wanted);
+        if let Some(order) = order {
+            let stages = stale.orders.entry(order).or_default();
+            let ranks_before = |id: &RuleId| before.ranks.get(id).copied().unwrap_or_default();
+            stages.extend(
+                gone.iter()
+                    .map(|id| (id.clone(), ranks_before(id).deletion())),
+            );
+        }
         for (dpid, key) in gone {
             self.claim(dpid, key, group, None, stale);
         }
@@ -67,9 +89,21 @@ impl<G: Ord + Clone> WantedRules<G> {
                 self.claim(dpid, id.1, group, Some(body), stale);
             }
         }
-        if !keys.is_empty() {
-            self.by_group.insert(group.clone(), keys);
+        if let Some(order) = order {
+            let stages = stale.orders.entry(order).or_default();
+            let rank = |id: &RuleId| ranks.get(id).copied().unwrap_or_default();
+            stages.extend(keys.iter().map(|id| (id.clone(), rank(id).addition())));
         }
+        if !keys.is_empty() {
+            let rules = GroupRules { keys, ranks, order };
+            self.by_group.insert(group.clone(), rules);
+        }
+    }
+
+    fn take_order(&mut self) -> u64 {
+        let order = self.next_order;
+        self.next_order += 1;
+        order
     }
 
     /// Notes the group that wants a rule which another one comes to want, if there is one. That is rare, so it may look at
@@ -82,7 +116,7 @@ impl<G: Ord + Clone> WantedRules<G> {
             return;
         }
         let mut others = self.by_group.iter();
-        if let Some((other, _)) = others.find(|(_, keys)| keys.contains(id)) {
+        if let Some((other, _)) = others.find(|(_, rules)| rules.keys.contains(id)) {
             let claims = BTreeMap::from([(other.clone(), body.clone())]);
             self.shared.insert(id.clone(), claims);
         }
@@ -116,7 +150,7 @@ impl<G: Ord + Clone> WantedRules<G> {
         if set.get(&key) == body.as_ref() {
             return;
         }
-        stale.entry(dpid).or_default().insert(key.clone());
+        stale.note(dpid, key.clone());
         match body {
             Some(body) => set.insert(key, body),
             None => set.remove(&key),
@@ -129,11 +163,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Match;
+    use crate::rank::Stage;
+    use crate::{Match, Pipeline};
 
     const S: Dpid = Dpid(1);
 
-    fn rules(wants: &BTreeMap<u16, u64>) -> RuleSet {
+    const PIPELINE: Pipeline = Pipeline {
+        app: 7,
+        first: 1,
+        exit: 3,
+    };
+
+    fn set(wants: &BTreeMap<u16, u64>) -> RuleSet {
         let rule = |(priority, cookie): (&u16, &u64)| {
             let body = RuleBody {
                 cookie: *cookie,
@@ -154,25 +195,74 @@ mod tests {
             let mut groups: BTreeMap<u8, BTreeMap<u16, u64>> = BTreeMap::new();
             let mut before = RuleSet::new();
             for (group, wants) in steps {
-                let by_switch = BTreeMap::from([(S, rules(&wants))]);
+                let mut rules = Rules::new(PIPELINE, &BTreeMap::new());
+                rules.by_switch.insert(S, set(&wants));
                 let mut stale = StaleRules::new();
-                wanted.replace(&group, by_switch, &mut stale);
+                wanted.replace(&group, rules, &mut stale);
                 groups.insert(group, wants);
                 let mut expected = BTreeMap::new();
                 for wants in groups.values().rev() {
                     expected.extend(wants.iter().map(|(priority, cookie)| (*priority, *cookie)));
                 }
                 let now = wanted.sets().get(&S).cloned().unwrap_or_default();
-                prop_assert_eq!(&now, &rules(&expected));
+                prop_assert_eq!(&now, &set(&expected));
                 let keys: BTreeSet<_> = before.keys().chain(now.keys()).collect();
                 let changed = keys.into_iter().filter(|key| before.get(key) != now.get(key));
                 let changed: BTreeSet<_> = changed.cloned().collect();
-                prop_assert_eq!(stale.remove(&S).unwrap_or_default(), changed);
+                prop_assert_eq!(stale.rules.remove(&S).unwrap_or_default(), changed);
                 let wanting = groups.iter().filter(|(_, wants)| !wants.is_empty());
                 let wanting: Vec<_> = wanting.map(|(group, _)| *group).collect();
                 prop_assert_eq!(wanted.groups().collect::<Vec<_>>(), wanting);
                 before = now;
             }
         }
+    }
+
+    /// Rules of one group by switch, with the rank of each.
+    fn ranked(wants: &[(u64, u16, u16)]) -> Rules {
+        let mut rules = Rules::new(PIPELINE, &BTreeMap::new());
+        for (dpid, priority, rank) in wants {
+            let rule = rules.on(Dpid(*dpid)).priority(*priority);
+            rule.rank(*rank).punt();
+        }
+        rules
+    }
+
+    fn stages(wanted: &mut WantedRules<u8>, rules: Rules) -> Vec<(u64, u16, Stage)> {
+        let mut stale = StaleRules::new();
+        wanted.replace(&1, rules, &mut stale);
+        let stages = stale.orders.into_values().flatten();
+        let of = stages.map(|((dpid, key), stage)| (dpid.0, key.priority, stage));
+        of.collect()
+    }
+
+    #[test]
+    fn a_group_of_which_any_rule_has_a_rank_is_ordered_and_deletes_last() {
+        let mut wanted = WantedRules::new();
+        let first = Stage::Rank(0);
+        assert_eq!(
+            stages(&mut wanted, ranked(&[(1, 5, 0), (2, 5, 3)])),
+            [(1, 5, first), (2, 5, Stage::Rank(3))]
+        );
+        let mut rules = ranked(&[(1, 5, 2)]);
+        rules.on(Dpid(3)).priority(5).removal_rank(1).punt();
+        assert_eq!(
+            stages(&mut wanted, rules),
+            [(1, 5, Stage::Rank(2)), (2, 5, Stage::Last), (3, 5, first)]
+        );
+        let gone = [(1, 5, Stage::Last), (3, 5, Stage::Rank(1))];
+        assert_eq!(stages(&mut wanted, ranked(&[])), gone);
+        let mut unranked = Rules::new(PIPELINE, &BTreeMap::new());
+        unranked.on(S).punt();
+        assert_eq!(stages(&mut wanted, unranked), []);
+    }
+
+    #[test]
+    fn a_rule_that_differs_by_its_rank_alone_has_not_changed() {
+        let mut wanted = WantedRules::new();
+        wanted.replace(&1, ranked(&[(1, 5, 1)]), &mut StaleRules::new());
+        let mut stale = StaleRules::new();
+        wanted.replace(&1, ranked(&[(1, 5, 2)]), &mut stale);
+        assert!(stale.rules.is_empty(), "{stale:?}");
     }
 }

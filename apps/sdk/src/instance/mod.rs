@@ -63,7 +63,7 @@ pub use io::{CommitOutcome, Input, Now, Output, RowSource};
 
 use crate::engine::Engine;
 use crate::migration::Chain;
-use crate::wanted::StaleRules;
+use crate::rank::StaleRules;
 use crate::{App, Changes, MigrationError, Pipeline};
 use delivery::{Announcement, Delivery};
 use in_flight::InFlight;

@@ -15,7 +15,9 @@
 //!    requests among them, in the same turn, ask for the confirmation.
 //! 4. A switch that confirms late, or never, delays its own rules only. A channel that is lost takes its window along: the
 //!    reading over the next one shows what arrived.
+//! 5. Changes of a group whose rules have ranks are ordered over all switches ([`order`]).
 
+mod order;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,8 @@ use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
 use crate::Dpid;
 use crate::event::expired_key;
-use crate::wanted::StaleRules;
+use crate::rank::{RuleId, Stage, StaleRules};
+use order::Orders;
 use switch::{ReadState, SwitchRules};
 use tokens::Tokens;
 pub(super) use tokens::{FLOW_MOD, PACKET_OUT};
@@ -88,6 +91,7 @@ pub(super) struct RuleSync {
     by_channel: BTreeMap<u32, Dpid>,
     /// Switches for which something is to be done or awaited: a turn does not look at all of them.
     unsettled: BTreeSet<Dpid>,
+    orders: Orders,
     tokens: Tokens,
     /// Whether a switch may have come into step since [`RuleSync::take_synced`].
     unlooked: bool,
@@ -101,6 +105,7 @@ impl RuleSync {
             by_dpid: BTreeMap::new(),
             by_channel: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            orders: Orders::default(),
             tokens: Tokens::new(),
             unlooked: false,
         }
@@ -111,6 +116,7 @@ impl RuleSync {
         self.by_dpid.clear();
         self.by_channel.clear();
         self.unsettled.clear();
+        self.orders.clear();
     }
 
     /// Notes a channel. False if a newer one of the same switch is known.
@@ -123,6 +129,7 @@ impl RuleSync {
         }
         self.by_channel.insert(channel, dpid);
         let switch = SwitchRules::new(channel, self.window);
+        self.orders.forget_switch(dpid);
         self.by_dpid.insert(dpid, switch);
         self.unsettled.insert(dpid);
         true
@@ -136,6 +143,7 @@ impl RuleSync {
         }
         self.by_channel.remove(&channel);
         self.unsettled.remove(&dpid);
+        self.orders.forget_switch(dpid);
         self.by_dpid.remove(&dpid).is_some()
     }
 
@@ -150,6 +158,7 @@ impl RuleSync {
     /// Marks all switches as unread, as others may have written to them.
     pub(super) fn mark_all_unread(&mut self) {
         self.by_dpid.values_mut().for_each(SwitchRules::mark_unread);
+        self.orders.clear();
         self.unsettled.extend(self.by_dpid.keys());
     }
 
@@ -160,6 +169,7 @@ impl RuleSync {
             Some(dpid) => {
                 if let Some(switch) = self.by_dpid.get_mut(&dpid) {
                     switch.mark_unread();
+                    self.orders.forget_switch(dpid);
                     self.unsettled.insert(dpid);
                 }
             }
@@ -225,6 +235,7 @@ impl RuleSync {
             }
             Message::Error(error) => {
                 switch.refused_request(header.xid, now);
+                self.orders.confirmed(dpid, switch.writer().confirmed());
                 self.unsettled.insert(dpid);
                 self.unlooked = true;
                 ReplyOutcome::Error(dpid, (&error).into())
@@ -235,6 +246,7 @@ impl RuleSync {
             }
             Message::BarrierReply => {
                 switch.writer_mut().confirm(header.xid);
+                self.orders.confirmed(dpid, switch.writer().confirmed());
                 self.unlooked = true;
                 ReplyOutcome::Nothing
             }
@@ -265,7 +277,7 @@ impl RuleSync {
 
     /// Whether messages are to be sent to bring the rules of any switch in line.
     pub(super) fn has_work(&self, now: Instant) -> bool {
-        self.unsettled().any(|switch| switch.has_work(now))
+        self.orders.is_due(now) || self.unsettled().any(|switch| switch.has_work(now))
     }
 
     /// Rules that were read of each switch.
@@ -280,19 +292,57 @@ impl RuleSync {
             })
     }
 
-    /// Marks rules whose wanted form has changed. `urgent` changes do not wait for a reading: they come from the network.
+    /// Marks rules whose wanted form has changed. `urgent` changes do not wait for a reading: they come from the network. Ordered
+    /// changes are held back at the switches whose rules are known.
     pub(super) fn note(
         &mut self,
-        changed: StaleRules,
+        mut changed: StaleRules,
         wanted: &BTreeMap<Dpid, RuleSet>,
         urgent: bool,
     ) {
-        for (dpid, keys) in changed {
+        for (order, stages) in std::mem::take(&mut changed.orders) {
+            for (id, stage) in stages {
+                self.order(order, id, stage, &mut changed);
+            }
+        }
+        for (dpid, keys) in changed.rules {
             if let Some(switch) = self.by_dpid.get_mut(&dpid) {
                 let wanted = wanted.get(&dpid);
                 keys.into_iter()
                     .for_each(|key| switch.note(key, wanted, urgent));
                 self.unsettled.insert(dpid);
+            }
+        }
+    }
+
+    /// Gives a rule of an ordered group its stage. Its change is held back, if it has changed.
+    fn order(&mut self, order: u64, id: RuleId, stage: Stage, changed: &mut StaleRules) {
+        let switch = self.by_dpid.get_mut(&id.0);
+        let Some(switch) = switch.filter(|switch| switch.is_compared()) else {
+            return;
+        };
+        let keys = changed.rules.get_mut(&id.0);
+        if keys.is_some_and(|keys| keys.remove(&id.1)) {
+            switch.writer_mut().withhold(&id.1);
+            self.orders.hold(order, id, stage);
+        } else if self.orders.reorder(order, &id, stage) {
+            switch.writer_mut().withhold(&id.1);
+        }
+    }
+
+    /// Marks the ordered changes whose turn it is.
+    fn release(&mut self, wanted: &BTreeMap<Dpid, RuleSet>, now: Instant) {
+        while self.orders.is_due(now) {
+            for (dpid, key) in self.orders.release(now) {
+                let Some(switch) = self.by_dpid.get_mut(&dpid) else {
+                    continue;
+                };
+                switch.note(key.clone(), wanted.get(&dpid), true);
+                self.unsettled.insert(dpid);
+                if !switch.writer().waits(&key) {
+                    // A deletion of what was never sent.
+                    self.orders.remove(dpid, &key);
+                }
             }
         }
     }
@@ -312,6 +362,7 @@ impl RuleSync {
         epoch: u64,
         now: Instant,
     ) -> Vec<(u32, Bytes)> {
+        self.release(wanted, now);
         let none = RuleSet::new();
         let mut commands = Vec::new();
         let mut room = TURN;
@@ -332,8 +383,14 @@ impl RuleSync {
                 now,
                 room,
                 messages: Vec::new(),
+                written: Vec::new(),
             };
-            switch.writer_mut().write(&mut self.tokens, &mut turn);
+            let writer = switch.writer_mut();
+            writer.write(&mut self.tokens, &mut turn);
+            if self.orders.sent(*dpid, &turn.written, writer.sent()) {
+                writer.ask(&mut self.tokens, &mut turn);
+                self.orders.confirmed(*dpid, writer.confirmed());
+            }
             self.unlooked = true;
             room = turn.room;
             commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
@@ -363,9 +420,10 @@ impl RuleSync {
         switches.filter_map(SwitchRules::next_deadline).min()
     }
 
-    /// Time at which a turn has to send a barrier again.
+    /// Time at which a turn has to send a barrier again, or what waits for a late one.
     pub(super) fn ask_again_at(&self) -> Option<Instant> {
         let writers = self.unsettled().map(SwitchRules::writer);
-        writers.filter_map(RuleWriter::ask_again_at).min()
+        let barriers = writers.filter_map(RuleWriter::ask_again_at);
+        barriers.chain(self.orders.next_deadline()).min()
     }
 }

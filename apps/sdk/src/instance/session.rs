@@ -11,7 +11,7 @@ use morph_openflow::{v10, v13};
 use super::delivery::{Announcement, ChannelChange, Delivery, Place};
 use super::rule_sync::ReplyOutcome;
 use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK};
-use crate::wanted::StaleRules;
+use crate::rank::StaleRules;
 use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
 
 /// OpenFlow versions of switches whose channels speak 1.3 behind the proxy; those of 1.0 have one table.

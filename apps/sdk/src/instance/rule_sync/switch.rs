@@ -155,6 +155,11 @@ impl SwitchRules {
         }
     }
 
+    /// Whether its rules are known, so that changes may be held back.
+    pub(super) fn is_compared(&self) -> bool {
+        matches!(self.state, ReadState::Compared { .. })
+    }
+
     /// Whether it has been read, or could not be.
     pub(super) fn was_read(&self) -> bool {
         match self.state {

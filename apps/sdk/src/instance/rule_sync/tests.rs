@@ -10,6 +10,7 @@ use morph_openflow::v13::{
 
 use super::*;
 
+mod ranks;
 mod slow_reading;
 
 const APP: u8 = 7;
@@ -90,7 +91,8 @@ impl Bench {
             Some(port) => set.insert(key(number), body(port)),
             None => set.remove(&key(number)),
         };
-        let stale = BTreeMap::from([(dpid, BTreeSet::from([key(number)]))]);
+        let mut stale = StaleRules::new();
+        stale.note(dpid, key(number));
         self.sync.note(stale, &self.wanted, true);
     }
 
@@ -510,7 +512,8 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         assert!(sync.unsettled.is_empty());
         let key = key(1);
         wanted.insert(Dpid(2), RuleSet::from([(key.clone(), body(1))]));
-        let stale = StaleRules::from([(Dpid(2), [key].into())]);
+        let mut stale = StaleRules::new();
+        stale.note(Dpid(2), key);
         sync.note(stale, &wanted, false);
         assert_eq!(sync.unsettled.len(), 1);
         assert!(sync.has_work(now));

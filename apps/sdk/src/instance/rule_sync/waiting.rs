@@ -26,9 +26,7 @@ impl WaitingRules {
 
     /// Notes a rule that may have to be changed.
     pub(super) fn note(&mut self, key: RuleKey, is_wanted: bool, is_installed: bool) {
-        self.add.remove(&key);
-        self.change.remove(&key);
-        self.remove.remove(&key);
+        self.forget(&key);
         match (is_wanted, is_installed) {
             (true, false) => self.add.insert(key),
             (true, true) => self.change.insert(key),
@@ -37,11 +35,22 @@ impl WaitingRules {
         };
     }
 
+    /// Takes a rule out.
+    pub(super) fn forget(&mut self, key: &RuleKey) {
+        self.add.remove(key);
+        self.change.remove(key);
+        self.remove.remove(key);
+    }
+
     /// Removes the next rule to be changed.
     pub(super) fn pop(&mut self) -> Option<RuleKey> {
         let key = self.add.pop_first();
         let key = key.or_else(|| self.change.pop_first());
         key.or_else(|| self.remove.pop_first())
+    }
+
+    pub(super) fn contains(&self, key: &RuleKey) -> bool {
+        self.add.contains(key) || self.change.contains(key) || self.remove.contains(key)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -48,6 +48,8 @@ pub(super) struct Turn<'a> {
     /// Bytes that further messages of the turn may have.
     pub(super) room: usize,
     pub(super) messages: Vec<Bytes>,
+    /// Rules that were looked at, changed or not.
+    pub(super) written: Vec<RuleKey>,
 }
 
 impl Turn<'_> {
@@ -160,6 +162,7 @@ impl RuleWriter {
                 break;
             };
             self.change(&key, turn);
+            turn.written.push(key);
             if self.window.is_section() {
                 self.close(tokens, turn);
             }
@@ -169,9 +172,7 @@ impl RuleWriter {
             && self.waiting.is_empty()
         {
             first.sent = Some(self.window.sent());
-            if self.window.is_open() {
-                self.close(tokens, turn);
-            }
+            self.ask(tokens, turn);
         }
         if let Some(token) = self.window.ask_again(turn.now) {
             turn.barrier(token);
@@ -211,6 +212,33 @@ impl RuleWriter {
         let token = tokens.take();
         self.window.close(token, turn.now);
         turn.barrier(token);
+    }
+
+    /// Asks the switch to confirm what it was sent, if that is not asked yet.
+    pub(super) fn ask(&mut self, tokens: &mut Tokens, turn: &mut Turn<'_>) {
+        if self.window.is_open() {
+            self.close(tokens, turn);
+        }
+    }
+
+    /// Number of changes sent in all.
+    pub(super) fn sent(&self) -> u64 {
+        self.window.sent()
+    }
+
+    /// Number of changes confirmed, of those sent in all.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.window.confirmed()
+    }
+
+    /// Whether a change of this rule waits.
+    pub(super) fn waits(&self, key: &RuleKey) -> bool {
+        self.waiting.contains(key)
+    }
+
+    /// Takes back a change that waits.
+    pub(super) fn withhold(&mut self, key: &RuleKey) {
+        self.waiting.forget(key);
     }
 
     /// Handles the answer to a barrier.
