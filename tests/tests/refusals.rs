@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const APP: &str = "learning-switch";
 /// Tables of learning-switch: by source, and by destination.
-const TABLES: [u8; 2] = [8, 9];
+const TABLES: [u8; 2] = [1, 2];
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Requests that each switch refuses, by datapath id from 1, with morphctl's names for them.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const APP: &str = "learning-switch";
 /// Tables of learning-switch: by source, and by destination.
-const TABLES: [u8; 2] = [8, 9];
+const TABLES: [u8; 2] = [1, 2];
 /// Deadline for what follows by itself, however busy the machine is.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Longer than the first deadline of an answer.

@@ -183,10 +183,18 @@ impl<A: App> Engine<A> {
     /// Adds a switch to the view, or updates its ports.
     pub(crate) fn set_switch(&mut self, switch: Switch) {
         let dpid = switch.dpid;
-        if self.switches.get(&dpid) != Some(&switch) {
-            self.switches.insert(dpid, switch);
-            self.touch_switch(dpid);
+        let known = self.switches.get(&dpid);
+        if known == Some(&switch) {
+            return;
         }
+        // Rules for a switch that is away are made as if it had all tables.
+        let room = |switch: &Switch| (switch.has_exit, switch.tables);
+        let had = known.map(room);
+        if !switch.has_exit && had != Some(room(&switch)) || had.is_some_and(|(exit, _)| !exit) {
+            self.dirty.extend(self.wanted.groups());
+        }
+        self.switches.insert(dpid, switch);
+        self.touch_switch(dpid);
     }
 
     pub(crate) fn remove_switch(&mut self, dpid: Dpid) {
@@ -222,7 +230,7 @@ impl<A: App> Engine<A> {
     /// Computes the rules of the dirty groups. Adds the rules that may have changed to `stale`.
     pub(crate) fn settle(&mut self, stale: &mut StaleRules) {
         for group in std::mem::take(&mut self.dirty) {
-            let mut rules = Rules::new(self.pipeline);
+            let mut rules = Rules::new(self.pipeline, &self.switches);
             let view = View {
                 tables: &self.tables,
                 switches: &self.switches,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::session;
 use morph_openflow::v13::{self, NO_BUFFER, PacketInView};
-use morph_openflow::{DecodeError, Header, MessageType};
+use morph_openflow::{DecodeError, Header, MessageType, v10};
 
 use crate::{Dpid, MacAddr, Match, RuleKey};
 
@@ -108,9 +108,12 @@ pub enum PortReason {
 pub struct Switch {
     /// Datapath id of the switch.
     pub dpid: Dpid,
-    /// Number of tables. It is 1 for a switch that speaks OpenFlow 1.0: all rules then go into the app's first table,
-    /// and none goes on to another one.
+    /// Number of the app's tables that the switch has. There are fewer than the manifest's `tables` only where its
+    /// `least_tables` allows that, and one in a switch that speaks OpenFlow 1.0. No rule goes on to a table that is missing.
     pub tables: u32,
+    /// Whether the switch has the app's exit. A packet that is passed on to the next app is dropped where it has none: there is
+    /// no next app then.
+    pub(crate) has_exit: bool,
     /// Ports by number, including LOCAL.
     pub ports: BTreeMap<u32, PortInfo>,
 }
@@ -180,6 +183,7 @@ impl Switch {
         Switch {
             dpid,
             tables: 254,
+            has_exit: true,
             ports: ports
                 .into_iter()
                 .map(|number| (number, PortInfo::new(number)))
@@ -187,10 +191,18 @@ impl Switch {
         }
     }
 
-    pub(crate) fn from_session(up: &session::SwitchUp) -> Self {
+    pub(crate) fn from_session(up: &session::SwitchUp, (first, exit): (u8, u8)) -> Self {
+        let (first, exit) = (u32::from(first), u32::from(exit));
+        let one_table = up.version == u32::from(v10::VERSION);
+        let last = up.tables.min(exit);
         Switch {
             dpid: Dpid(up.dpid),
-            tables: up.tables,
+            tables: if one_table {
+                1
+            } else {
+                last.saturating_sub(first)
+            },
+            has_exit: !one_table && up.tables > exit,
             ports: up
                 .ports
                 .iter()

@@ -6,21 +6,25 @@ use morph_api::cookie::Cookie;
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::rank::{Ranks, RuleId};
-use crate::{Action, Dpid, Instruction, Match, Pipeline};
+use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
 
 /// Collector of one group's rules, on all switches.
 #[derive(Debug)]
 pub struct Rules {
     pipeline: Pipeline,
+    /// Number of the app's tables in the switches that end before its exit.
+    short: BTreeMap<Dpid, u32>,
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
     /// Ranks of the rules that have any.
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
 }
 
 impl Rules {
-    pub(crate) fn new(pipeline: Pipeline) -> Self {
+    pub(crate) fn new(pipeline: Pipeline, switches: &BTreeMap<Dpid, Switch>) -> Self {
+        let short = switches.values().filter(|switch| !switch.has_exit);
         Rules {
             pipeline,
+            short: short.map(|switch| (switch.dpid, switch.tables)).collect(),
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
         }
@@ -147,10 +151,21 @@ impl RuleBuilder<'_> {
     fn end(self, actions: Vec<Action>, goto: Option<u8>) {
         let Pipeline { app, first, exit } = self.rules.pipeline;
         let table = first.saturating_add(self.table);
-        if table >= exit || goto.is_some_and(|goto| goto <= table || goto > exit) {
+        let short = self.rules.short.get(&self.dpid);
+        // Nothing is behind the last table of a switch that ends there.
+        let goto = goto.filter(|goto| *goto != exit || short.is_none());
+        let end = short.map_or(exit, |tables| {
+            first.saturating_add(u8::try_from(*tables).unwrap_or(u8::MAX))
+        });
+        let last = if short.is_none() {
+            exit
+        } else {
+            end.saturating_sub(1)
+        };
+        if table >= end || goto.is_some_and(|goto| goto <= table || goto > last) {
             tracing::error!(
                 switch = %self.dpid,
-                "a rule in table {table} that goes to {goto:?} is left out: the app's tables are {first} to {exit}, and \
+                "a rule in table {table} that goes to {goto:?} is left out: the app's tables are {first} to {last}, and \
                  packets go forward only",
             );
             return;

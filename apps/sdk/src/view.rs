@@ -126,6 +126,13 @@ pub struct Pipeline {
     pub exit: u8,
 }
 
+impl Pipeline {
+    /// First table and exit.
+    pub(crate) fn range(self) -> (u8, u8) {
+        (self.first, self.exit)
+    }
+}
+
 /// Snapshot that an app sees: its tables, those of the apps that it reads, and the connected switches.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {

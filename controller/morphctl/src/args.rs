@@ -135,8 +135,8 @@ enum Verb {
     Events(EventsVerb),
     /// Lists the alarms: conditions that last until something is done about them, with what ends each
     ///
-    /// Apps raise theirs; Morpheus's own are overload, crash-loop, quarantine, and slave (a switch at which it may not write). SINCE
-    /// is empty where the time is not known.
+    /// Apps raise theirs; Morpheus's own are overload, crash-loop, quarantine, few-tables (a switch that is refused), and slave
+    /// (a switch at which it may not write). SINCE is empty where the time is not known.
     Alarms {
         /// Show only the alarms of this app; `morpheus` stands for those that concern no single app
         #[arg(value_name = "app=NAME")]

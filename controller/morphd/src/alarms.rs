@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use morph_api::alarm::{AlarmRow, TABLE};
 use morph_api::management::Alarm;
 use morph_api::store::RowValue;
-use morph_api::supervisor::{Slot, Switch};
+use morph_api::supervisor::{RefusedSwitch, Slot, Switch, SwitchesReply};
 use morph_openflow::Dpid;
 use morph_store::{Client, Unavailable};
 
@@ -38,21 +38,31 @@ fn of_row(app: &str, row: &RowValue) -> Option<Alarm> {
 }
 
 /// Lists Morpheus's own alarms.
-pub fn own(apps: &[AppView], slots: &[Slot], switches: &[Switch], now: SystemTime) -> Vec<Alarm> {
+pub fn own(
+    apps: &[AppView],
+    slots: &[Slot],
+    switches: &SwitchesReply,
+    now: SystemTime,
+) -> Vec<Alarm> {
     let present = apps.iter().filter(|app| app.present);
     let of_apps = present
         .clone()
         .flat_map(|app| [crash_loop(app), quarantine(app)]);
     let overloads = slots.iter().map(|slot| overload(slot, now));
-    let slaves = switches.iter().map(slave);
+    let slaves = switches.switches.iter().map(slave);
+    let few = switches
+        .refused
+        .iter()
+        .map(|refused| few_tables(refused, now));
     let singles = of_apps.chain(overloads).chain(slaves).flatten();
     let of_apps = present.flat_map(|app| app.vanishing.iter().map(|at| (&*app.name, at)));
     let of_apps = of_apps.map(|(name, at)| vanishing(name, at.dpid, at.lasts_ms, now));
-    let of_pipeline = switches.iter().filter_map(|switch| {
+    let of_pipeline = switches.switches.iter().filter_map(|switch| {
         let lasts_ms = switch.vanishing_ms?;
         Some(vanishing(morph_api::RECORDS, switch.dpid, lasts_ms, now))
     });
-    singles.chain(of_apps).chain(of_pipeline).collect()
+    let vanishing = of_apps.chain(of_pipeline);
+    singles.chain(few).chain(vanishing).collect()
 }
 
 fn crash_loop(app: &AppView) -> Option<Alarm> {
@@ -94,7 +104,7 @@ fn overload(slot: &Slot, now: SystemTime) -> Option<Alarm> {
         text: "it gets more events than it answers, and some are dropped, most of this switch"
             .into(),
         mend: "find what floods the switch: see `morphctl apps` and `morphctl ports`".into(),
-        since_unix_ms: lasts.map_or(0, |ms| ago(ms, now)),
+        since_unix_ms: lasts.map_or(0, |ms| began(ms, now)),
         ..Alarm::default()
     })
 }
@@ -107,16 +117,31 @@ fn vanishing(app: &str, dpid: u64, lasts_ms: u64, now: SystemTime) -> Alarm {
         text: "rules vanish or change there again and again, without Morpheus, and are mended each time"
             .into(),
         mend: morph_api::verification::MEND.into(),
-        since_unix_ms: ago(lasts_ms, now),
+        since_unix_ms: began(lasts_ms, now),
         ..Alarm::default()
     }
 }
 
-/// Time so long ago, in milliseconds since the epoch.
-fn ago(ms: u64, now: SystemTime) -> u64 {
-    let then = now.checked_sub(Duration::from_millis(ms));
-    let then = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok());
-    then.map_or(0, |then| then.as_millis() as u64)
+/// Time in milliseconds at which something began that lasts so long.
+fn began(lasts_ms: u64, now: SystemTime) -> u64 {
+    let began = now.checked_sub(Duration::from_millis(lasts_ms));
+    let began = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok());
+    began.map_or(0, |began| began.as_millis() as u64)
+}
+
+fn few_tables(refused: &RefusedSwitch, now: SystemTime) -> Alarm {
+    let RefusedSwitch { remote, reason, .. } = refused;
+    Alarm {
+        app: morph_api::RECORDS.into(),
+        kind: "few-tables".into(),
+        dpid: Dpid(refused.dpid).to_string(),
+        text: format!("the switch at {remote} is refused: it {reason}"),
+        mend: "remove an app (`morphctl app remove`), or use a switch with more tables; one that speaks OpenFlow 1.0 has more where \
+               its bridge has protocols=OpenFlow13"
+            .into(),
+        since_unix_ms: began(refused.lasts_ms, now),
+        ..Alarm::default()
+    }
 }
 
 fn slave(switch: &Switch) -> Option<Alarm> {
@@ -176,7 +201,12 @@ mod tests {
             ..Switch::default()
         };
         let now = UNIX_EPOCH + Duration::from_secs(100);
-        let well = own(&[app("a")], &[slot("a", None)], &[switch(1, "equal")], now);
+        let reply = |switch| SwitchesReply {
+            switches: vec![switch],
+            refused: Vec::new(),
+        };
+        let equal = reply(switch(1, "equal"));
+        let well = own(&[app("a")], &[slot("a", None)], &equal, now);
         assert_eq!(well, []);
         let ill = AppView {
             quarantined: QuarantinedEvents {
@@ -207,7 +237,14 @@ mod tests {
             vanishing_ms: Some(500),
             ..switch(2, "equal")
         };
-        let switches = [switch(1, "slave"), fought];
+        let mut switches = reply(switch(1, "slave"));
+        switches.refused.push(RefusedSwitch {
+            dpid: 2,
+            remote: "10.0.0.2:1".into(),
+            reason: "has 2 tables".into(),
+            lasts_ms: 3000,
+        });
+        switches.switches.push(fought);
         let mut found = own(&[ill, removed], &slots, &switches, now);
         sort(&mut found);
         let found: Vec<_> = found
@@ -221,6 +258,7 @@ mod tests {
                 ("b", "crash-loop", "", 9),
                 ("b", "quarantine", "", 7),
                 ("b", "vanishing-rules", "000000000000002b", 97_500),
+                ("morpheus", "few-tables", "0000000000000002", 97_000),
                 ("morpheus", "slave", "0000000000000001", 0),
                 ("morpheus", "vanishing-rules", "0000000000000002", 99_500),
             ]

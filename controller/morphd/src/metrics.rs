@@ -74,7 +74,7 @@ impl Source {
             upgrades: overview.upgrades,
             counts: overview.counts,
             slots: slots.map(|reply| reply.slots),
-            switches: switches.map(|reply| reply.switches),
+            switches,
             store,
         };
         readings.page()

@@ -99,13 +99,6 @@ pub fn check_coexistence(apps: &[&Manifest]) -> Result<(), String> {
                     a.name, b.name, a.id
                 ));
             }
-            let ([a_first, a_last], [b_first, b_last]) = (a.tables, b.tables);
-            if a_first <= b_last && b_first <= a_last {
-                return Err(format!(
-                    "tables {a_first} to {a_last} of {} and {b_first} to {b_last} of {} overlap; give one of them other tables",
-                    a.name, b.name
-                ));
-            }
             if a.forwards && b.forwards {
                 return Err(format!(
                     "{} and {} both decide where packets go (forwards = true): remove one of them first, for example with \
@@ -121,9 +114,9 @@ pub fn check_coexistence(apps: &[&Manifest]) -> Result<(), String> {
 /// Determines how the state of an app gets from the schema of one release to that of another. The error says why it cannot.
 pub fn migration_mode(from: &Manifest, to: &Manifest) -> Result<Mode, String> {
     let name = &to.name;
-    if from.id != to.id || from.tables != to.tables {
+    if from.id != to.id {
         return Err(format!(
-            "{name}@{} has another id or other tables than {name}@{}: remove the app and start that release instead",
+            "{name}@{} has another id than {name}@{}: remove the app and start that release instead",
             to.version, from.version
         ));
     }
@@ -241,27 +234,26 @@ mod tests {
         assert_eq!(migration_mode(&one, &far), Ok(Mode::Online));
         assert_eq!(migration_mode(&far, &one), Ok(Mode::Backfill));
         let mut moved = two.clone();
-        moved.tables = [30, 39];
+        moved.id = 4;
         assert!(
             migration_mode(&one, &moved)
                 .unwrap_err()
-                .contains("other tables")
+                .contains("another id")
         );
     }
 
     #[test]
     fn conflicts_between_apps_are_named() {
         let router = router("1.0.0", "schema = 1");
-        let other = |id: u8, tables: &str, forwards: bool| {
+        let other = |id: u8, forwards: bool| {
             manifest(&format!(
-                "name = 'other'\nversion = '1.0.0'\nid = {id}\ntables = {tables}\nschema = 1\nforwards = {forwards}\n"
+                "name = 'other'\nversion = '1.0.0'\nid = {id}\ntables = 1\nschema = 1\nforwards = {forwards}\n"
             ))
         };
         let error = |other: &Manifest| check_coexistence(&[&router, other]).unwrap_err();
-        assert!(check_coexistence(&[&router, &other(1, "[10, 19]", false)]).is_ok());
-        assert!(error(&other(3, "[10, 19]", false)).contains("both have id 3"));
-        assert!(error(&other(1, "[10, 20]", false)).contains("overlap"));
-        assert!(error(&other(1, "[10, 19]", true)).contains("morphctl app remove"));
+        assert!(check_coexistence(&[&router, &other(1, false)]).is_ok());
+        assert!(error(&other(3, false)).contains("both have id 3"));
+        assert!(error(&other(1, true)).contains("morphctl app remove"));
     }
 
     #[test]

@@ -182,6 +182,7 @@ mod tests {
             id: 3,
             first_table: 20,
             last_table: 29,
+            least_tables: 9,
         }
     }
 

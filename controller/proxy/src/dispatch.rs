@@ -11,6 +11,15 @@ pub(crate) struct PipelineApp {
     pub(crate) first_table: u8,
     /// Exit table, owned by the proxy: it leads to the next app's first table.
     pub(crate) last_table: u8,
+    /// Fewest tables for its rules, of those before the exit.
+    pub(crate) least_tables: u8,
+}
+
+impl PipelineApp {
+    /// Returns the number of tables for its rules.
+    fn tables(&self) -> u8 {
+        self.last_table - self.first_table
+    }
 }
 
 /// Present apps, sorted by first table.
@@ -26,11 +35,18 @@ impl Apps {
                 Ok(number @ 1..=254) => Ok(number),
                 _ => Err(format!("{}: {what} {value} is not from 1 to 254", app.name)),
             };
+            let (first, last) = (
+                number("first table", app.first_table)?,
+                number("last table", app.last_table)?,
+            );
+            let all = last.saturating_sub(first);
+            let least = u8::try_from(app.least_tables).unwrap_or(u8::MAX);
             apps.push(PipelineApp {
                 name: app.name.clone(),
                 id: number("id", app.id)?,
-                first_table: number("first table", app.first_table)?,
-                last_table: number("last table", app.last_table)?,
+                first_table: first,
+                last_table: last,
+                least_tables: if least == 0 { all } else { least.min(all) },
             });
         }
         apps.sort_by_key(|app| app.first_table);
@@ -91,9 +107,30 @@ impl Apps {
         }
     }
 
-    /// Returns the highest table number that a switch must have.
-    pub(crate) fn last_table(&self) -> u8 {
-        self.0.last().map_or(0, |app| app.last_table)
+    /// Returns the number of tables that a switch must have. The last app needs no exit.
+    pub(crate) fn tables_needed(&self) -> u8 {
+        self.0
+            .last()
+            .map_or(0, |app| app.first_table + app.least_tables)
+    }
+
+    /// Lists who needs how many of these tables.
+    pub(crate) fn needs(&self) -> String {
+        let mut needs = vec!["table 0".to_owned()];
+        for (at, app) in self.0.iter().enumerate() {
+            let (name, tables) = (&app.name, app.tables());
+            needs.push(match at + 1 == self.0.len() {
+                true => format!("{} for {name}", app.least_tables),
+                false => format!("{tables} and an exit for {name}"),
+            });
+        }
+        let used = |app: &PipelineApp| u16::from(app.tables()) + 1;
+        let end = self.0.last().map_or(0, |app| u16::from(app.last_table) + 1);
+        let free = end - 1 - self.0.iter().map(used).sum::<u16>();
+        if free > 0 {
+            needs.push(format!("{free} unused between them"));
+        }
+        needs.join(", ")
     }
 
     /// Finds the app that owns rules with this cookie.
@@ -122,6 +159,7 @@ pub(crate) mod tests {
             id,
             first_table,
             last_table,
+            least_tables: 0,
         };
         Configuration {
             apps: apps.iter().map(present).collect(),
@@ -161,7 +199,20 @@ pub(crate) mod tests {
             assert_eq!(found, owner, "{cookie:x} in table {table}");
         }
         assert_eq!(apps.owner_of_cookie(u64::MAX), None);
-        assert_eq!(apps.last_table(), 29);
+    }
+
+    #[test]
+    fn the_tables_that_a_switch_needs_end_with_the_least_of_the_last_app() {
+        let mut two = configuration(&[("router", 3, 20, 29), ("topology", 2, 2, 9)]);
+        assert_eq!(Apps::new(&two).unwrap().tables_needed(), 29);
+        two.apps[0].least_tables = 1;
+        let apps = Apps::new(&two).unwrap();
+        assert_eq!(apps.tables_needed(), 21);
+        assert_eq!(
+            apps.needs(),
+            "table 0, 7 and an exit for topology, 1 for router, 11 unused between them"
+        );
+        assert_eq!(Apps::default().tables_needed(), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod observe;
 mod quarantine;
 mod queries;
 mod reading;
+mod refused;
 mod replies;
 mod session;
 mod sessions;
@@ -46,6 +47,7 @@ use crate::verification::Verification;
 use crate::wire::NotOpenFlow;
 pub use control::{ControlReply, ControlRequest, Refusal};
 use queries::PendingQuery;
+use refused::RefusedSwitches;
 use session::Session;
 
 /// Inputs from the drivers.
@@ -208,6 +210,7 @@ pub struct Mediator {
     /// Connection that holds a datapath id.
     by_dpid: BTreeMap<u64, u32>,
     disconnects: BTreeMap<u64, u64>,
+    refused: RefusedSwitches,
     /// Slots, keyed by app id.
     slots: BTreeMap<u8, Slot>,
     /// Next event number of removed slots: numbers are never reused within an incarnation.
@@ -244,6 +247,7 @@ impl Mediator {
             last_conn: 0,
             by_dpid: BTreeMap::new(),
             disconnects: BTreeMap::new(),
+            refused: RefusedSwitches::default(),
             slots: BTreeMap::new(),
             removed: BTreeMap::new(),
             sessions: BTreeMap::new(),

@@ -15,6 +15,8 @@
 //! A switch that speaks OpenFlow 1.0 has one table, which belongs to one app. There nothing is wanted, and Morpheus's rules
 //! of other apps are deleted, because nothing else would bypass them.
 
+use std::borrow::Cow;
+
 use morph_api::cookie::Cookie;
 use morph_openflow::rule::{self, RuleBody, RuleKey, RuleSet};
 use morph_openflow::v13::{
@@ -53,6 +55,20 @@ pub(crate) fn wanted(apps: &Apps) -> RuleSet {
         put(&mut rules, from, 0, Match::new(), 0, Vec::new());
     }
     rules
+}
+
+/// Selects the rules for a switch with so many tables. One that ends before the last exit table drops where that would.
+pub(crate) fn in_switch(wanted: &RuleSet, tables: u8) -> Cow<'_, RuleSet> {
+    let is_there = |key: &RuleKey| key.table < tables;
+    if wanted.keys().all(is_there) {
+        return Cow::Borrowed(wanted);
+    }
+    let there = wanted.iter().filter(|(key, _)| is_there(key));
+    Cow::Owned(
+        there
+            .map(|(key, body)| (key.clone(), body.clone()))
+            .collect(),
+    )
 }
 
 fn put(
@@ -258,6 +274,17 @@ mod tests {
         assert_eq!(rules.len(), 4);
         assert!(wanted(&apps(&[])).is_empty());
         assert_eq!(wanted(&apps(&[("learning-switch", 1, 10, 19)])).len(), 2);
+    }
+
+    #[test]
+    fn a_switch_that_ends_before_the_last_exit_has_the_other_rules() {
+        let all = wanted(&apps(&[("topology", 2, 1, 2), ("router", 3, 3, 4)]));
+        assert_eq!(in_switch(&all, 5).len(), 4);
+        let few = in_switch(&all, 4);
+        assert_eq!(
+            (next(&few, 0), next(&few, 2), few.len()),
+            (Some(1), Some(3), 3)
+        );
     }
 
     fn reconcile(installed: &[FlowStats], wanted: &RuleSet) -> (Vec<FlowMod>, DifferenceCounts) {

@@ -26,8 +26,14 @@ pub struct Manifest {
     /// lead.
     #[serde(default)]
     pub migrates: Vec<u32>,
-    /// First and last OpenFlow table. The last one is its exit, which belongs to Morpheus.
-    pub tables: [u8; 2],
+    /// OpenFlow tables for its rules. morphd chooses them for each network.
+    pub tables: Tables,
+    /// Fewest of these tables with which it can serve a switch. Default: all.
+    #[serde(default)]
+    pub least_tables: Option<u8>,
+    /// Apps that packets pass before it, where they are present.
+    #[serde(default)]
+    pub after: Vec<String>,
     /// True if it decides where packets go. Two such apps are refused.
     #[serde(default)]
     pub forwards: bool,
@@ -52,6 +58,52 @@ pub struct Manifest {
     /// Deadlines of the steps of an upgrade to this release, by name: `start = "40s"`.
     #[serde(default)]
     pub upgrade: BTreeMap<String, String>,
+}
+
+/// OpenFlow tables that an app asks for, besides its exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Tables {
+    /// Number of tables for rules.
+    Count(u8),
+    /// First and last table of the form before numbers; the last one was the exit. It counts as so many tables, and orders
+    /// apps of this form by their first table.
+    Range([u8; 2]),
+}
+
+impl Tables {
+    /// Returns the number of tables for rules; 0 for an impossible range.
+    pub fn count(self) -> u8 {
+        match self {
+            Tables::Count(count) => count,
+            Tables::Range([first, last]) => last.saturating_sub(first),
+        }
+    }
+
+    /// Returns the first table of the form before numbers.
+    pub fn first(self) -> Option<u8> {
+        match self {
+            Tables::Count(_) => None,
+            Tables::Range([first, _]) => Some(first),
+        }
+    }
+
+    fn wrong(self) -> Option<String> {
+        match self {
+            Tables::Count(1..=MOST_TABLES) => None,
+            Tables::Count(count) => Some(format!(
+                "{count} is not a number of tables from 1 to {MOST_TABLES}"
+            )),
+            Tables::Range([first, last])
+                if TABLES.contains(&first) && TABLES.contains(&last) && first < last =>
+            {
+                None
+            }
+            Tables::Range([first, last]) => Some(format!(
+                "[{first}, {last}] is not a range within 1 to 254 of two tables or more"
+            )),
+        }
+    }
 }
 
 /// Limits of an instance's resources.
@@ -138,6 +190,8 @@ pub enum ManifestError {
 
 /// OpenFlow tables of apps. Table 0 belongs to Morpheus; 254 is the last that OpenFlow numbers (1.3.5, `OFPTT_MAX`).
 const TABLES: std::ops::RangeInclusive<u8> = 1..=254;
+/// Most tables for rules: one of [`TABLES`] is the exit.
+const MOST_TABLES: u8 = 253;
 
 impl Manifest {
     /// Name of the file within a bundle.
@@ -179,7 +233,6 @@ impl Manifest {
     }
 
     fn wrong_value(&self) -> Option<(&'static str, String)> {
-        let [first, last] = self.tables;
         if !is_name(&self.name) {
             let rule = "lower-case letters, digits and hyphens, a letter first, at most 32";
             return Some(("name", format!("{:?} is not a name ({rule})", self.name)));
@@ -222,11 +275,15 @@ impl Manifest {
         if let Some(why) = self.limits.wrong() {
             return Some(("limits", why));
         }
-        if !(TABLES.contains(&first) && TABLES.contains(&last) && first < last) {
-            return Some((
-                "tables",
-                format!("[{first}, {last}] is not a range within 1 to 254 of two tables or more"),
-            ));
+        if let Some(why) = self.tables.wrong() {
+            return Some(("tables", why));
+        }
+        if !(1..=self.tables.count()).contains(&self.least_tables()) {
+            let (least, all) = (self.least_tables(), self.tables.count());
+            return Some(("least_tables", format!("{least} is not from 1 to {all}")));
+        }
+        if let Some(other) = self.after.iter().find(|o| !is_name(o) || **o == self.name) {
+            return Some(("after", format!("{other:?} is not another app's name")));
         }
         if let Err(why) = self.deadlines() {
             return Some(("upgrade", why));
@@ -243,6 +300,11 @@ impl Manifest {
                 .wrong()
                 .map(|why| ("checks", format!("{table}: {why}")))
         })
+    }
+
+    /// Returns the fewest tables with which it can serve a switch.
+    pub fn least_tables(&self) -> u8 {
+        self.least_tables.unwrap_or(self.tables.count())
     }
 
     /// Returns true if its migrations lead to this schema version, step by step.
@@ -289,7 +351,7 @@ mod tests {
         let manifest = parse(GOOD).unwrap();
         assert_eq!(
             (manifest.name.as_str(), manifest.tables),
-            ("router", [20, 29])
+            ("router", Tables::Range([20, 29]))
         );
         assert_eq!(manifest.reads.get("topology"), Some(&1));
     }
@@ -329,6 +391,17 @@ mod tests {
             ("[1]", "[0, 1]", "migrates: 0"),
             ("[20, 29]", "[29, 20]", "tables: [29, 20]"),
             ("[20, 29]", "[0, 9]", "tables: [0, 9]"),
+            ("[20, 29]", "0", "tables: 0 is not a number"),
+            (
+                "[20, 29]",
+                "2\nleast_tables = 3",
+                "least_tables: 3 is not from 1 to 2",
+            ),
+            (
+                "[20, 29]",
+                "2\nafter = ['router']",
+                "after: \"router\" is not another",
+            ),
             (
                 "config = [\"weights\"]",
                 "[upgrade]\nstrat = \"1s\"",

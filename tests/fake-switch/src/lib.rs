@@ -12,8 +12,9 @@ use flow_table::FlowTable;
 use morph_openflow::rule::RuleSet;
 use morph_openflow::v13::error::{code, kind};
 use morph_openflow::v13::{
-    Desc, ErrorMsg, FeaturesReply, GroupDesc, GroupMod, Message, MultipartBody, MultipartReply,
-    MultipartRequest, Port, SwitchConfig, group, port_state,
+    Desc, ErrorMsg, FeaturesReply, FlowMod, GroupDesc, GroupMod, Instruction, Message,
+    MultipartBody, MultipartReply, MultipartRequest, Port, SwitchConfig, TABLE_ALL, group,
+    port_state,
 };
 use morph_openflow::{Header, MacAddr, MessageType};
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use flow_table::Punt;
 
 /// Ports of every switch, with a host at each.
 const PORTS: std::ops::RangeInclusive<u32> = 1..=2;
+/// Number of tables where a test says nothing else.
 const TABLES: u8 = 254;
 /// `OFPC_FLOW_STATS`, `OFPC_TABLE_STATS`, `OFPC_PORT_STATS` and `OFPC_GROUP_STATS`.
 const CAPABILITIES: u32 = 0xf;
@@ -64,6 +66,8 @@ pub struct Datapath {
     /// Xids of the barriers that wait for their answers.
     barriers: Vec<u32>,
     flow_mods: u64,
+    /// Number of tables.
+    tables: u8,
     refused: Vec<RequestKind>,
     /// Whether the first rule of each reply cannot be decoded.
     garbles: bool,
@@ -83,6 +87,7 @@ impl Datapath {
             answers_barriers: true,
             barriers: Vec::new(),
             flow_mods: 0,
+            tables: TABLES,
             refused: Vec::new(),
             garbles: false,
         }
@@ -116,6 +121,11 @@ impl Datapath {
         }
     }
 
+    /// Has so many tables from the next connection on, and refuses rules for others.
+    pub fn set_tables(&mut self, tables: u8) {
+        self.tables = tables;
+    }
+
     /// Refuses requests of these kinds from now on.
     pub fn refuse(&mut self, kinds: &[RequestKind]) {
         self.refused = kinds.to_vec();
@@ -143,7 +153,7 @@ impl Datapath {
             Message::FeaturesRequest => Message::FeaturesReply(FeaturesReply {
                 datapath_id: self.dpid,
                 n_buffers: 0,
-                n_tables: TABLES,
+                n_tables: self.tables,
                 auxiliary_id: 0,
                 capabilities: CAPABILITIES,
                 reserved: 0,
@@ -156,6 +166,9 @@ impl Datapath {
             Message::RoleRequest(role) => Message::RoleReply(role),
             Message::FlowMod(flow) => {
                 self.flow_mods += 1;
+                if let Some((group, code)) = missing_table(&flow, self.tables) {
+                    return refusal(group, code, frame).encode_into(header.xid, out);
+                }
                 for removed in self.table.apply(flow) {
                     removed.encode_into(0, out);
                 }
@@ -253,6 +266,18 @@ fn group_desc(group: &GroupMod) -> GroupDesc {
         group_id: group.group_id,
         buckets: group.buckets.clone(),
     }
+}
+
+/// Error type and code for a rule that is in a missing table, or goes on to one.
+fn missing_table(flow: &FlowMod, tables: u8) -> Option<(u16, u16)> {
+    let is_missing = |table: u8| table >= tables && table != TABLE_ALL;
+    let mut instructions = flow.instructions.iter();
+    let goes_on = instructions
+        .any(|instruction| matches!(instruction, Instruction::GotoTable(to) if is_missing(*to)));
+    if is_missing(flow.table_id) {
+        return Some((kind::FLOW_MOD_FAILED, 2));
+    }
+    goes_on.then_some((kind::BAD_INSTRUCTION, 2))
 }
 
 fn refusal(kind: u16, code: u16, frame: &[u8]) -> Message {

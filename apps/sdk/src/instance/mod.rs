@@ -205,8 +205,9 @@ impl<A: App> Instance<A> {
     pub fn new(app: A, config: Config) -> Self {
         let pipeline = Pipeline {
             app: config.manifest.id,
-            first: config.manifest.tables[0],
-            exit: config.manifest.tables[1],
+            // The proxy's Welcome has the real ones.
+            first: 1,
+            exit: 1 + config.manifest.tables.count(),
         };
         let reads = &config.manifest.reads;
         Instance {

@@ -139,7 +139,8 @@ impl<A: App> Instance<A> {
                 up.version
             );
         } else if self.rule_sync.connect(Dpid(up.dpid), up.channel) {
-            self.engine.set_switch(Switch::from_session(up));
+            self.engine
+                .set_switch(Switch::from_session(up, self.engine.pipeline.range()));
         }
     }
 
@@ -187,7 +188,8 @@ impl<A: App> Instance<A> {
             Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
                 let (dpid, channel) = (Dpid(up.dpid), up.channel);
                 let change = ChannelChange::Up { dpid, channel };
-                let event = Event::SwitchUp(Switch::from_session(&up));
+                let event =
+                    Event::SwitchUp(Switch::from_session(&up, self.engine.pipeline.range()));
                 (Some(event), Some(change))
             }
             Some(What::SwitchDown(down)) => {

@@ -208,17 +208,9 @@ fn unix_ms() -> u64 {
 }
 
 /// Fixes for refused switches, by words of the proxy's reason in its log; the first match counts. The words must be those of
-/// `controller/proxy/src`: `channel/` and `mediator/switches.rs`.
-const REFUSAL_FIXES: [(&str, &str); 6] = [
-    (
-        "speaks OpenFlow 1.0",
-        "set protocols=OpenFlow13 on the bridge, or run one app alone",
-    ),
-    ("speaks OpenFlow", "set protocols=OpenFlow13 on the bridge"),
-    (
-        "tables, and the apps",
-        "remove an app (`morphctl app remove`), or use a switch with more tables",
-    ),
+/// `controller/proxy/src`: `channel/` and `mediator/switches.rs`. Switches with too few tables are alarms.
+const REFUSAL_FIXES: [(&str, &str); 4] = [
+    ("and Morpheus 1.3", "set protocols=OpenFlow13 on the bridge"),
     (
         "datapath id",
         "give one of the switches another datapath id",
@@ -270,17 +262,13 @@ mod tests {
     fn a_refused_switch_is_reported_until_it_is_connected() {
         let now = 1_700_000_000_000;
         let line = |ago_ms, rest: &str| format!("{}  WARN {rest}", utc(now - ago_ms));
-        let few = "closed: has 2 tables, and the apps' pipeline needs 8 remote=10.0.0.7:4242 dpid=0000000000000007";
+        let late = "closed: did not describe itself within 10 s remote=10.0.0.7:4242 dpid=0000000000000007";
         let old = "closed: speaks OpenFlow 1.1 only, and Morpheus 1.3 and 1.0: set protocols=OpenFlow13 remote=10.0.0.8:1 dpid=";
-        let lines = [line(9_000_000, old), line(2_000, few), line(1_000, few)];
+        let lines = [line(9_000_000, old), line(2_000, late), line(1_000, late)];
         let found = refusals(&lines, now, &[]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0]
-                .text
-                .contains("at 10.0.0.7 was refused: has 2 tables")
-        );
-        assert!(found[0].fix.contains("app remove"));
+        assert!(found[0].text.contains("at 10.0.0.7 was refused: did not"));
+        assert!(found[0].fix.contains("overloaded"));
         let back = Switch {
             dpid: "0000000000000007".into(),
             ..Switch::default()
@@ -288,10 +276,10 @@ mod tests {
         assert!(refusals(&lines, now, &[back]).is_empty());
         assert_eq!(refusals(&[line(1, old)], now, &[]).len(), 1);
         // Further refusals are told as a count each minute.
-        let count = "59 more in the last minute: closed: has 2 tables, and the apps' pipeline needs 8 remote=10.0.0.7:* dpid=0000000000000007";
-        let found = refusals(&[line(9_000_000, few), line(1_000, count)], now, &[]);
+        let count = "59 more in the last minute: closed: did not describe itself within 10 s remote=10.0.0.7:* dpid=0000000000000007";
+        let found = refusals(&[line(9_000_000, late), line(1_000, count)], now, &[]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].text.contains("at 10.0.0.7 was refused: has 2"));
+        assert!(found[0].text.contains("at 10.0.0.7 was refused: did not"));
         let noise = line(
             1,
             "closed: closed by the switch remote=10.0.0.7:4242 dpid=1",

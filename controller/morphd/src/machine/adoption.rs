@@ -22,6 +22,7 @@ use super::instances::InstanceId;
 use super::lifecycle::{Lifecycle, LifecycleInput};
 use super::observe::{Snapshot, see};
 use super::outbox::Purpose;
+use super::pipeline::{Pipeline, TableRange};
 use super::poison::EventRow;
 use super::processes;
 use super::quarantine::Quarantine;
@@ -38,6 +39,7 @@ use crate::release::Release;
 pub struct Records {
     pub releases: Vec<Release>,
     pub apps: Vec<(String, AppRow)>,
+    pub pipeline: Vec<(String, TableRange)>,
     pub upgrades: Vec<(String, UpgradeRecord)>,
     pub events: Vec<(String, EventRow)>,
     pub store: StoreView,
@@ -60,6 +62,16 @@ pub(super) fn load(state: &mut State, records: Records) {
     }
     for (name, row) in records.apps {
         state.apps.insert(name, App::new(row));
+    }
+    for (name, range) in records.pipeline {
+        state.pipeline.set(&name, range);
+    }
+    let present = state.apps.iter().filter(|(_, app)| app.is_present());
+    for (name, app) in present {
+        // Records of an earlier version: the manifest fixed the tables.
+        if let Some(release) = state.releases.get(name, &app.row.release) {
+            state.pipeline.adopt(&release.manifest);
+        }
     }
     for (name, record) in records.upgrades {
         if let Some(app) = state.apps.get_mut(&name) {
@@ -359,7 +371,8 @@ fn plan_of(record: &UpgradeRecord) -> Plan {
     }
 }
 
-/// The first apps of an empty store: those that are named, else topology and router where there are bundles of them.
+/// The first apps of an empty store, with their tables: those that are named, else topology and router where there are bundles of
+/// them.
 ///
 /// # Errors
 /// Words for an app that is named and cannot be started.
@@ -367,7 +380,7 @@ pub fn first_apps(
     state: &State,
     named: &[(String, Option<Version>)],
     bundles: &str,
-) -> Result<Vec<Release>, String> {
+) -> Result<Vec<(Release, TableRange)>, String> {
     let default = ["topology", "router"].map(|name| (name.to_owned(), None));
     let wanted = match named.is_empty() {
         true => &default[..],
@@ -406,7 +419,37 @@ pub fn first_apps(
         crate::release::check_coexistence(&manifests)
             .map_err(|why| format!("--app {shown}: {why}"))?;
     }
-    Ok(chosen)
+    let mut pipeline = Pipeline::default();
+    let mut placed: Vec<(Release, TableRange)> = Vec::new();
+    for release in first_to_last(chosen) {
+        let present: Vec<_> = placed.iter().map(|(other, _)| &other.manifest).collect();
+        let (app, manifest) = (&release.manifest.name, &release.manifest);
+        let range = pipeline.place(manifest, &present);
+        let range = range.map_err(|why| format!("--app {app}: {why}"))?;
+        pipeline.set(app, range);
+        placed.push((release, range));
+    }
+    Ok(placed)
+}
+
+/// Sorts releases so that each comes behind those that it asks to come after. Where some ask in a circle, they stay as they are,
+/// and are refused when they are placed.
+fn first_to_last(mut releases: Vec<Release>) -> Vec<Release> {
+    let mut sorted = Vec::new();
+    while !releases.is_empty() {
+        let waits = |release: &Release| {
+            let after = &release.manifest.after;
+            let hint = release.manifest.tables.first();
+            releases.iter().any(|other| {
+                let other = &other.manifest;
+                let pair = hint.zip(other.tables.first());
+                after.contains(&other.name) || pair.is_some_and(|(own, other)| other < own)
+            })
+        };
+        let next = releases.iter().position(|release| !waits(release));
+        sorted.push(releases.remove(next.unwrap_or(0)));
+    }
+    sorted
 }
 
 /// The record of an app that is started for the first time.

@@ -5,6 +5,7 @@ use super::checks::fallback;
 use super::instances::InstanceId;
 use super::lifecycle::{LifecycleInput, LifecycleOutput, LifecycleState};
 use super::outbox::{AppChange, AppChangeKind, Milestone, NodeOutput, Purpose};
+use super::pipeline;
 use super::poison::{DEATHS, KEPT};
 use super::processes;
 use super::record::{
@@ -390,6 +391,11 @@ fn crash_loop(state: &mut State, app: &str, deaths: u32) {
 pub(super) fn write_change(state: &mut State, change: AppChange, schema: Option<u32>) {
     let app = &change.app;
     let mut writes = vec![Write::new(APPS, app, &change.row)];
+    match change.then {
+        AppChangeKind::Start(_) => writes.push(pipeline::write(app, state.pipeline.get(app))),
+        AppChangeKind::Remove(_) => writes.push(pipeline::write(app, None)),
+        AppChangeKind::Stop(_) | AppChangeKind::CrashLoop => {}
+    }
     if let Some(permanent) = &change.permanent {
         writes.push(release_write(permanent, ReleaseStatus::Permanent));
     }

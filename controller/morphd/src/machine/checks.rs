@@ -1,9 +1,11 @@
 //! Whether a request may be done: refused with a reason and with what to do instead, or what exactly is to be done.
 
 use morph_api::deadlines::Deadlines;
+use morph_api::manifest::Manifest;
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
+use super::pipeline::{self, TableRange};
 use super::query::{known, present, release};
 use super::record::{AppRow, Desired};
 use super::request::{RequestError, UpgradeRequest, invalid, refused};
@@ -46,12 +48,12 @@ pub fn may_install(state: &State, bundle: &Bundle) -> Result<bool, RequestError>
     }
 }
 
-/// The record of an app that may be started.
+/// The record and the tables of an app that may be started.
 pub fn may_start(
     state: &State,
     app: &str,
     version: Option<Version>,
-) -> Result<AppRow, RequestError> {
+) -> Result<(AppRow, TableRange), RequestError> {
     let started = state.apps.get(app);
     if let Some(started) = started {
         not_upgrading(state, app)?;
@@ -89,9 +91,10 @@ pub fn may_start(
     }
     let mut apps = present(state, app);
     release::check_reads(manifest, &apps).map_err(refused)?;
+    let range = state.pipeline.place(manifest, &apps).map_err(refused)?;
     apps.push(manifest);
     release::check_coexistence(&apps).map_err(refused)?;
-    Ok(AppRow {
+    let row = AppRow {
         id: manifest.id,
         release: version,
         desired: Desired::Running,
@@ -102,7 +105,8 @@ pub fn may_start(
         fallback: started.and_then(|app| app.fallback_from(&manifest.version)),
         crash_loop: None,
         suspect: started.and_then(|app| app.row.suspect.clone()),
-    })
+    };
+    Ok((row, range))
 }
 
 pub fn may_stop(state: &State, app: &str) -> Result<AppRow, RequestError> {
@@ -162,6 +166,7 @@ pub fn may_upgrade(
         }
         let (from, to) = releases_of(state, app, version.as_ref())?;
         let mode = release::migration_mode(&from.manifest, &to.manifest).map_err(refused)?;
+        find_room(state, &to.manifest).map_err(refused)?;
         let mut deadlines = to.manifest.deadlines().map_err(refused)?;
         for (name, time) in &request.deadlines {
             deadlines.set(name, *time).map_err(invalid)?;
@@ -184,7 +189,17 @@ pub fn may_upgrade(
         release::check_reads(to, &apps).map_err(refused)?;
     }
     release::check_coexistence(&apps).map_err(refused)?;
+    state.pipeline.sort(&mut apps);
+    pipeline::check_order(&apps).map_err(refused)?;
     Ok(members)
+}
+
+/// Checks that a release finds room in the tables that its app has.
+fn find_room(state: &State, to: &Manifest) -> Result<(), String> {
+    match state.pipeline.get(&to.name) {
+        Some(range) => pipeline::suffices(to, range),
+        None => Ok(()),
+    }
 }
 
 /// The release that runs, and the one to go to.
@@ -280,6 +295,7 @@ pub fn fallback<'a>(state: &'a State, app: &str, known: &App) -> Result<&'a Rele
             ));
         }
     }
+    find_room(state, &fallback.manifest)?;
     let mut apps = present(state, app);
     apps.push(&fallback.manifest);
     release::check_readers(&now.manifest, &fallback.manifest, &apps)?;

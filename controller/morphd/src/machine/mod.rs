@@ -18,6 +18,7 @@
 //! | [`upgrade`], `upgrading` | an upgrade of one app or of several as one: its machine, and what it asks for |
 //! | [`poison`], [`quarantine`], `retry` | events that kill, set apart and tried again |
 //! | `processes`, [`instances`] | instances as processes and sessions |
+//! | [`pipeline`] | tables of the apps, and their order |
 //! | `shadows` | shadows as their makers report them, and those for readers of another schema |
 //! | `adoption` | what a new morphd makes of what it finds |
 //! | `requests`, [`checks`], [`plan`], [`query`] | what people ask for, and what they are told |
@@ -35,6 +36,7 @@ pub mod liveness;
 mod node;
 mod observe;
 pub mod outbox;
+pub mod pipeline;
 pub mod plan;
 pub mod poison;
 mod processes;

@@ -41,6 +41,8 @@ fn planned(state: &State, member: &CheckedUpgrade, request: &UpgradeRequest) -> 
     };
     let deadlines = member.deadlines.all();
     let deadlines = deadlines.map(|(name, time)| format!("{name}={time:?}"));
+    let range = state.pipeline.get(&member.app);
+    let tables = range.map(|range| format!("{}-{}", range.first, range.exit()));
     PlannedUpgrade {
         app: member.app.clone(),
         from: old.version.to_string(),
@@ -49,7 +51,7 @@ fn planned(state: &State, member: &CheckedUpgrade, request: &UpgradeRequest) -> 
         old_schema: old.schema,
         new_schema: new.schema,
         readers: present.iter().filter_map(reader).collect(),
-        tables: format!("{}-{}", new.tables[0], new.tables[1]),
+        tables: tables.unwrap_or_default(),
         deadlines: deadlines.join(" "),
         steps: steps(state, member, request),
         ..PlannedUpgrade::default()

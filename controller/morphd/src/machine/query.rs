@@ -174,22 +174,29 @@ pub fn release_views(state: &State, app: &str) -> Result<Vec<management::Release
     }
 }
 
-/// Manifests of the apps that take part in the pipeline, other than `besides`.
+/// Manifests of the apps that take part in the pipeline, other than `besides`, in its order.
 pub fn present<'a>(state: &'a State, besides: &str) -> Vec<&'a Manifest> {
     let apps = state.apps.iter();
     let apps = apps.filter(|(name, app)| app.is_present() && *name != besides);
-    apps.filter_map(|(name, app)| state.releases.get(name, &app.row.release))
+    let mut present: Vec<&Manifest> = apps
+        .filter_map(|(name, app)| state.releases.get(name, &app.row.release))
         .map(|release| &release.manifest)
-        .collect()
+        .collect();
+    state.pipeline.sort(&mut present);
+    present
 }
 
 /// The present apps, as the proxy makes the pipeline of them.
 pub fn configuration(state: &State) -> Configuration {
-    let apps = present(state, "").into_iter().map(|manifest| PresentApp {
-        name: manifest.name.clone(),
-        id: u32::from(manifest.id),
-        first_table: u32::from(manifest.tables[0]),
-        last_table: u32::from(manifest.tables[1]),
+    let apps = present(state, "").into_iter().filter_map(|manifest| {
+        let range = state.pipeline.get(&manifest.name)?;
+        Some(PresentApp {
+            name: manifest.name.clone(),
+            id: u32::from(manifest.id),
+            first_table: u32::from(range.first),
+            last_table: u32::from(range.exit()),
+            least_tables: u32::from(manifest.least_tables()),
+        })
     });
     Configuration {
         apps: apps.collect(),

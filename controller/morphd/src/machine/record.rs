@@ -27,6 +27,9 @@ pub const HISTORY: &str = "history";
 /// Table of [`super::poison::EventRow`], by id.
 pub const EVENTS: &str = "events";
 
+/// Table of [`TableRange`](super::pipeline::TableRange), by the app's name. Records of an earlier version have none.
+pub const PIPELINE: &str = "pipeline";
+
 /// Desired state of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

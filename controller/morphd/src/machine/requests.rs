@@ -125,7 +125,9 @@ fn start(
     app: &str,
     version: Option<Version>,
 ) -> Result<(), RequestError> {
-    let row = checks::may_start(state, app, version)?;
+    let (row, range) = checks::may_start(state, app, version)?;
+    // Another app that is started meanwhile gets other tables.
+    state.pipeline.set(app, range);
     let mut permanent = super::query::release(state, app, &row.release)?.clone();
     permanent.row.status = ReleaseStatus::Permanent;
     let schema = permanent.manifest.schema;
@@ -172,6 +174,10 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
         return super::apps::crash_loop_recorded(state, change, result);
     };
     if let Err(why) = result {
+        let is_present = |app: &App| app.is_present();
+        if !state.apps.get(&change.app).is_some_and(is_present) {
+            state.pipeline.remove(&change.app);
+        }
         return state.outbox.reply(request, Err(unavailable(why)));
     }
     change_releases(state, &change);
@@ -192,6 +198,7 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
         // Bypassed first, then ended; then its rules are deleted.
         AppChangeKind::Remove(_) => {
             take_row(state, change);
+            state.pipeline.remove(&app);
             configure(state, PipelineChange::Remove { app, request, id });
         }
         AppChangeKind::CrashLoop => {}

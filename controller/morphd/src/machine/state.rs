@@ -11,6 +11,7 @@ use super::instances::InstanceId;
 use super::instances::Instances;
 use super::lifecycle::Lifecycle;
 use super::outbox::{Outbox, Present};
+use super::pipeline::Pipeline;
 use super::poison::Death;
 use super::quarantine::Quarantine;
 use super::record::{AppRow, Desired, Fenced, UpgradeRecord};
@@ -146,6 +147,8 @@ pub struct State {
     pub releases: Releases,
     pub apps: BTreeMap<String, App>,
     pub instances: Instances,
+    /// Tables of the apps; also of one that is about to be started.
+    pub pipeline: Pipeline,
     /// Upgrades under way, by id.
     pub upgrades: BTreeMap<String, ActiveUpgrade>,
     pub quarantine: Quarantine,
@@ -165,6 +168,7 @@ impl State {
             releases: Releases::default(),
             apps: BTreeMap::new(),
             instances: Instances::default(),
+            pipeline: Pipeline::default(),
             upgrades: BTreeMap::new(),
             quarantine: Quarantine::default(),
             incarnation: None,

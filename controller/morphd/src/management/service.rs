@@ -388,7 +388,7 @@ impl Management for Service {
             .map_err(rows::unavailable)?;
         // While the proxy is away its conditions are missing, and the rest is still worth showing.
         let slots = self.proxy.slots().await.unwrap_or_default().slots;
-        let switches = self.proxy.switches().await.unwrap_or_default().switches;
+        let switches = self.proxy.switches().await.unwrap_or_default();
         found.extend(alarms::own(&apps, &slots, &switches, SystemTime::now()));
         let is_wanted = |alarm: &Alarm| {
             (app.is_empty() || alarm.app == app)

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use morph_api::management::{Alarm, Step, UpgradeStatus};
 use morph_api::store::StatusReply;
-use morph_api::supervisor::{Slot, Switch};
+use morph_api::supervisor::{Slot, Switch, SwitchesReply};
 use morph_openflow::Dpid;
 
 use super::page::Page;
@@ -25,7 +25,7 @@ pub(super) struct Readings {
     pub(super) upgrades: Vec<UpgradeStatus>,
     pub(super) counts: Counts,
     pub(super) slots: Option<Vec<Slot>>,
-    pub(super) switches: Option<Vec<Switch>>,
+    pub(super) switches: Option<SwitchesReply>,
     pub(super) store: Option<StatusReply>,
 }
 
@@ -130,8 +130,8 @@ impl Readings {
             return;
         };
         let slots = self.slots.as_deref().unwrap_or_default();
-        let switches = self.switches.as_deref().unwrap_or_default();
-        let own = alarms::own(&self.apps, slots, switches, SystemTime::now());
+        let switches = self.switches.clone().unwrap_or_default();
+        let own = alarms::own(&self.apps, slots, &switches, SystemTime::now());
         let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for alarm in of_apps.iter().chain(&own) {
             *counts.entry((&alarm.app, &alarm.kind)).or_default() += 1;
@@ -284,7 +284,7 @@ impl Readings {
     }
 
     fn switches(&self, page: &mut Page) {
-        let Some(switches) = &self.switches else {
+        let Some(SwitchesReply { switches, .. }) = &self.switches else {
             return;
         };
         page.family(
@@ -493,11 +493,14 @@ mod tests {
                 }),
                 ..Slot::default()
             }]),
-            switches: Some(vec![Switch {
-                dpid: 0x2a,
-                role: "equal".into(),
-                ..Switch::default()
-            }]),
+            switches: Some(SwitchesReply {
+                switches: vec![Switch {
+                    dpid: 0x2a,
+                    role: "equal".into(),
+                    ..Switch::default()
+                }],
+                ..SwitchesReply::default()
+            }),
             store: Some(StatusReply::default()),
             alarms: Some(vec![alarm("host-limit"), alarm("flap"), alarm("flap")]),
             ..Readings::default()

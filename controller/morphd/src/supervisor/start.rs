@@ -26,9 +26,9 @@ use crate::config::Settings;
 use crate::machine::call::StoreView;
 use crate::machine::daemon::DaemonName;
 use crate::machine::liveness::Watch;
-use crate::machine::record::{APPS, EVENTS, RELEASES, ReleaseRow, UPGRADES, Write};
+use crate::machine::record::{APPS, EVENTS, PIPELINE, RELEASES, ReleaseRow, UPGRADES, Write};
 use crate::machine::{Node, NodeConfig, Observed, Records as Found, Snapshot};
-use crate::machine::{first_apps, first_row, query, staged};
+use crate::machine::{first_apps, first_row, pipeline, query, staged};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 use crate::records::Records;
@@ -268,6 +268,7 @@ impl Supervisor {
         Ok(Found {
             releases,
             apps: readable(records, APPS).await?,
+            pipeline: readable(records, PIPELINE).await?,
             upgrades: readable(records, UPGRADES).await?,
             events: readable(records, EVENTS).await?,
             store: StoreView {
@@ -304,16 +305,18 @@ impl Supervisor {
             .collect();
         let place = self.settings.bundles.display().to_string();
         let chosen = first_apps(node.state(), &named, &place).map_err(|why| anyhow!(why))?;
-        for release in chosen {
+        for (release, range) in chosen {
             let (manifest, row) = (&release.manifest, first_row(&release));
             let writes = [
                 Write::new(APPS, &manifest.name, &row),
+                pipeline::write(&manifest.name, Some(range)),
                 release_record(&release),
             ];
             // The app's record, its release as permanent and its primary, at once.
             let primary = op::create_primary(&manifest.name, 1, manifest.schema);
             records.write(&writes, &[primary]).await?;
             found.apps.push((manifest.name.clone(), row));
+            found.pipeline.push((manifest.name.clone(), range));
             found.releases.retain(|other| {
                 (&other.manifest.name, &other.manifest.version)
                     != (&manifest.name, &manifest.version)

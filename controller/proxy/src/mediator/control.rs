@@ -153,7 +153,7 @@ impl Mediator {
                 continue;
             }
             match self.too_few_tables(conn) {
-                Some(reason) => self.feed_channel(conn, ChannelInput::Refuse(reason), now, out),
+                Some(reason) => self.refuse_switch(conn, reason, now, out),
                 None => self.reconcile(conn, now),
             }
         }
@@ -315,7 +315,10 @@ impl Mediator {
         let connected = self.switches.values().filter(|s| s.channel.is_ready());
         let mut switches: Vec<_> = connected.map(report).collect();
         switches.sort_by_key(|switch| switch.dpid);
-        SwitchesReply { switches }
+        SwitchesReply {
+            switches,
+            refused: self.refused.report(now),
+        }
     }
 }
 

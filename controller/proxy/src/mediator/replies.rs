@@ -8,6 +8,7 @@ use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
 use crate::channel::{Expects, Requester, SentMessage};
+use crate::pipeline;
 
 /// Flag `OFPMPF_REPLY_MORE` of a multipart reply.
 const MORE: u16 = 1;
@@ -163,14 +164,15 @@ impl Mediator {
         let mut stats = match body {
             MultipartBody::Flow(stats) => stats,
             MultipartBody::Aggregate(sum) => {
-                let (rules, wanted) = (sum.flow_count, &self.wanted);
-                switch.verification.counted(xid, rules, wanted, now);
+                let wanted = pipeline::in_switch(&self.wanted, switch.channel.tables());
+                let rules = sum.flow_count;
+                switch.verification.counted(xid, rules, &wanted, now);
                 return self.arm_verification(conn);
             }
             _ => return,
         };
         let nothing = RuleSet::new();
-        let mut wanted = &self.wanted;
+        let mut wanted = &*pipeline::in_switch(&self.wanted, switch.channel.tables());
         if switch.channel.transport.has_one_table() {
             let only = self.apps.as_ref().and_then(Apps::only);
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);

@@ -227,7 +227,7 @@ impl Mediator {
 
     fn switch_up(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         if let Some(reason) = self.too_few_tables(conn) {
-            return self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
+            return self.refuse_switch(conn, reason, now, out);
         }
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
@@ -235,6 +235,7 @@ impl Mediator {
         switch.announced = true;
         let report = switch.channel.report(0, now);
         let (dpid, remote) = (report.dpid, report.remote);
+        self.refused.connected(dpid);
         let kind = format!("switch {}: connected", Dpid(dpid));
         if self.repeats.note(&kind, now) {
             tracing::info!(
@@ -369,6 +370,21 @@ impl Mediator {
         only.map_or(0, |app| app.first_table)
     }
 
+    /// Closes the channel of a switch that has too few tables.
+    pub(super) fn refuse_switch(
+        &mut self,
+        conn: u32,
+        reason: String,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(switch) = self.switches.get(&conn) {
+            let (dpid, remote) = (switch.channel.dpid(), &switch.channel.remote);
+            self.refused.note(dpid, remote, &reason, now);
+        }
+        self.feed_channel(conn, ChannelInput::Refuse(reason), now, out);
+    }
+
     pub(super) fn too_few_tables(&self, conn: u32) -> Option<String> {
         let channel = &self.switches.get(&conn)?.channel;
         let apps = self.apps.as_ref()?;
@@ -381,12 +397,11 @@ impl Mediator {
                 )
             });
         }
-        let tables = channel.tables();
-        let last = apps.last_table();
-        (last >= tables && last > 0).then(|| {
+        let (tables, needed) = (channel.tables(), apps.tables_needed());
+        (needed > tables).then(|| {
             format!(
-                "has {tables} tables, and the apps' pipeline needs {}",
-                u16::from(last) + 1
+                "has {tables} tables, and the apps' pipeline needs {needed}: {}",
+                apps.needs()
             )
         })
     }

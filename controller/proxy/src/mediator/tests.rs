@@ -509,14 +509,14 @@ fn losses_beyond_the_quota_are_reported_in_order() {
 #[test]
 fn a_switch_with_too_few_tables_is_refused() {
     let mut bench = Bench::new(1 << 20);
-    bench.switch(1, 7, 19);
+    bench.switch(1, 7, 18);
     assert!(
         bench.others.contains(&"Disconnect { conn: 1 }".to_owned()),
         "{:?}",
         bench.others
     );
     bench.others.clear();
-    bench.switch(2, 7, 20);
+    bench.switch(2, 7, 19);
     assert!(bench.others.is_empty(), "{:?}", bench.others);
     // An app with more tables is added.
     bench.ask(ControlRequest::Configure(configuration(&[

@@ -110,6 +110,7 @@ impl Fixture {
             id,
             first_table,
             last_table,
+            least_tables: 0,
         };
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),

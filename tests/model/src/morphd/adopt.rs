@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use morph_api::supervisor::{Configuration, Observation};
 use morphd::machine::call::StoreView;
-use morphd::machine::record::{APPS, EVENTS, HISTORY, RELEASES, UPGRADES, Write};
+use morphd::machine::record::{APPS, EVENTS, HISTORY, PIPELINE, RELEASES, UPGRADES, Write};
 use morphd::machine::{
     FoundInstance, Node, NodeConfig, NodeInput, Records as Found, Snapshot, first_row, query,
 };
@@ -67,6 +67,7 @@ impl Morphd {
         let found = Found {
             releases: releases::all(setup),
             apps: morphd.rows(store, APPS),
+            pipeline: morphd.rows(store, PIPELINE),
             upgrades: morphd.rows(store, UPGRADES),
             events: morphd.rows(store, EVENTS),
             store: StoreView {
