@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use morph_api::store::Seq;
+use morph_openflow::PuntLimit;
 
 use crate::{Dpid, Event};
 
@@ -47,6 +48,13 @@ impl Delivery {
 /// Channel that came or went with an event.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ChannelChange {
-    Up { dpid: Dpid, channel: u32 },
-    Down { dpid: Dpid, channel: u32 },
+    Up {
+        dpid: Dpid,
+        channel: u32,
+        limit: PuntLimit,
+    },
+    Down {
+        dpid: Dpid,
+        channel: u32,
+    },
 }

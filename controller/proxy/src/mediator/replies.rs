@@ -164,22 +164,21 @@ impl Mediator {
         let mut stats = match body {
             MultipartBody::Flow(stats) => stats,
             MultipartBody::Aggregate(sum) => {
-                let wanted = pipeline::in_switch(&self.wanted, switch.channel.tables());
+                let wanted = wanted_in(&self.wanted, &switch.channel);
                 let rules = sum.flow_count;
                 switch.verification.counted(xid, rules, &wanted, now);
                 return self.arm_verification(conn);
             }
             _ => return,
         };
-        let nothing = RuleSet::new();
-        let mut wanted = &*pipeline::in_switch(&self.wanted, switch.channel.tables());
+        let mut wanted = wanted_in(&self.wanted, &switch.channel);
         if switch.channel.transport.has_one_table() {
             let only = self.apps.as_ref().and_then(Apps::only);
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
             stats.retain(|rule| !of_only(rule.cookie));
-            wanted = &nothing;
+            wanted = RuleSet::new();
         }
-        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, wanted) else {
+        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, &wanted) else {
             return;
         };
         let dpid = Dpid(switch.channel.dpid());
@@ -206,4 +205,9 @@ impl Mediator {
             );
         }
     }
+}
+
+/// Rules of table 0 and the exits, as this switch is to have them.
+fn wanted_in(wanted: &RuleSet, channel: &Channel) -> RuleSet {
+    pipeline::in_switch(wanted, channel.tables(), channel.punt_limit())
 }

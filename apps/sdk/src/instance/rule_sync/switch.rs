@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use morph_api::verification::VerificationPeriods;
+use morph_openflow::PuntLimit;
 use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
@@ -46,6 +47,8 @@ pub(super) enum ReadState {
 #[derive(Debug, Clone)]
 pub(super) struct SwitchRules {
     pub(super) channel: u32,
+    /// Limit of the packets that its rules send to the controller.
+    pub(super) punt_limit: PuntLimit,
     pub(super) state: ReadState,
     writer: Box<RuleWriter>,
     verification: Box<Verification>,
@@ -61,9 +64,15 @@ pub(super) struct SwitchRules {
 }
 
 impl SwitchRules {
-    pub(super) fn new(channel: u32, limit: RuleWindow, periods: VerificationPeriods) -> Self {
+    pub(super) fn new(
+        channel: u32,
+        punt_limit: PuntLimit,
+        limit: RuleWindow,
+        periods: VerificationPeriods,
+    ) -> Self {
         SwitchRules {
             channel,
+            punt_limit,
             state: ReadState::Unread { not_before: None },
             writer: Box::new(RuleWriter::new(limit)),
             verification: Box::new(Verification::new(periods)),
@@ -304,7 +313,7 @@ impl SwitchRules {
         tables: Range<u8>,
         now: Instant,
     ) {
-        let limit = self.answer_limit();
+        let (limit, punt_limit) = (self.answer_limit(), self.punt_limit);
         let rules = match reply.body {
             MultipartBody::Flow(rules) => rules,
             MultipartBody::Aggregate(sum) if self.verification.counts(xid) => {
@@ -320,7 +329,13 @@ impl SwitchRules {
         let all = rules.len();
         let own = rules.iter().filter(|rule| tables.contains(&rule.table_id));
         let before = reading.read.len();
-        reading.read.extend(own.map(from_stats));
+        reading.read.extend(own.map(|rule| {
+            let (key, mut body) = from_stats(rule);
+            if let Some(whole) = punt_limit.translate(&body.instructions) {
+                body.instructions = whole.into();
+            }
+            (key, body)
+        }));
         reading.deadline = reading.deadline.max(now + limit);
         let elsewhere = (before + all).saturating_sub(reading.read.len());
         self.verification.add_elsewhere(elsewhere);

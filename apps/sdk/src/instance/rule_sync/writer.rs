@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::supervisor::RuleDifference;
+use morph_openflow::PuntLimit;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::Message;
 
@@ -43,6 +44,7 @@ pub(super) struct RuleWriter {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) dpid: Dpid,
+    pub(super) punt_limit: PuntLimit,
     pub(super) wanted: &'a RuleSet,
     pub(super) epoch: u64,
     pub(super) now: Instant,
@@ -261,9 +263,13 @@ impl RuleWriter {
             install::forget_expired(&mut self.installed, turn.wanted, key);
         }
         let flow_mod = install::one(&mut self.installed, turn.wanted, key, turn.epoch);
-        let Some(message) = flow_mod.map(Message::FlowMod) else {
+        let Some(mut flow_mod) = flow_mod else {
             return;
         };
+        if let Some(limited) = turn.punt_limit.translate(&flow_mod.instructions) {
+            flow_mod.instructions = limited;
+        }
+        let message = Message::FlowMod(flow_mod);
         if let Some(sent) = &mut self.sent_since {
             sent.insert(key.clone());
         }
