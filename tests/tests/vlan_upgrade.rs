@@ -1,5 +1,6 @@
-//! What installed networks run is upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose tables
-//! know hosts by their hardware address alone. The long form begins with a whole build of that time: its morphd, proxy and store.
+//! What installed networks run is upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose
+//! tables know hosts by their hardware address alone. The long form begins with a whole build of that time: its morphd, proxy and
+//! store.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{
@@ -51,8 +52,8 @@ fn kill(lab: &mut Lab) -> Result<()> {
     })
 }
 
-/// Network with the releases of before (short form: made of today's sources), in use, whose Morpheus then ended and was started again with the releases of now
-/// beside it. Hosts 5 and 6 are on VLAN 10.
+/// Network with the releases of before (short form: made of today's sources), in use, whose Morpheus then ended and was started
+/// again with the releases of now beside it. Hosts 5 and 6 are on VLAN 10.
 fn lab(end: End) -> Result<Lab> {
     let mut lab = Lab::new(Shape::diamond())?;
     let apps = ["--app", "topology", "--app", "router@2.0.0"];
