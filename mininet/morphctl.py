@@ -94,13 +94,15 @@ class Morpheus:
         return wait_until(f"the rules of {app} are compared", 5, compared)
 
     def paths(self, prefix):
-        """Stored paths of the router in either schema: {destination: {datapath: port}}."""
+        """Stored paths of the router in any schema: {destination: {datapath: port}}."""
         paths = {}
         for table in ("trees", "hops"):
             for row in self.ctl("store", "list", "app=router", table, prefix, "--limit", "10000"):
                 if table == "trees":
                     paths[row["key"]] = row["value"]
                 else:
-                    destination, datapath = row["key"].split("/")
+                    # Schema 3 has the VLAN behind the address.
+                    destination, datapath = row["key"].rsplit("/", 1)
+                    destination = destination.removesuffix("/none")
                     paths.setdefault(destination, {})[datapath] = row["value"]["port"]
         return paths

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Bundle(PathBuf);
 
 impl Bundle {
-    /// Copies one of the built bundles (such as `learning-switch-1.1.0`) into `dir` as `name`.
+    /// Copies one of the built bundles (such as `learning-switch-1.2.0`) into `dir` as `name`.
     pub fn copy(of: &str, dir: &Path, name: &str) -> Result<Self> {
         let (from, to) = (bundle_dir(of)?, dir.join(name));
         fs::create_dir_all(&to)?;

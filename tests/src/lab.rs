@@ -80,6 +80,12 @@ impl Lab {
         }
     }
 
+    /// Starts Morpheus of another build, which later ones follow on the same directories.
+    pub fn start_morpheus_of(&mut self, build: &Path, flags: &[&str]) -> Result<()> {
+        self.morpheus = Some(Morpheus::start_of(&self.sandbox, build, flags)?);
+        Ok(())
+    }
+
     /// Ends Morpheus by SIGTERM and waits until all its processes are gone.
     pub fn stop_morpheus(&mut self) -> Result<()> {
         let morpheus = self

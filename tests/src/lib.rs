@@ -17,6 +17,7 @@
 mod bundle;
 mod copies;
 mod delays;
+mod earlier;
 mod fill;
 mod flows;
 mod lab;
@@ -36,11 +37,13 @@ mod rules;
 mod sandbox;
 mod shape;
 mod switches;
+mod vlan_hosts;
 mod wait;
 
 pub use bundle::Bundle;
 pub use copies::{Copies, Counter, Stream, StreamFaults};
 pub use delays::DelayedChannels;
+pub use earlier::earlier_build;
 pub use flows::{Flow, FlowKey, read_flow};
 pub use lab::Lab;
 pub use ledger::{Books, DeathPlace, Delivery, LedgerLab};

@@ -1,5 +1,6 @@
 //! Morpheus inside a sandbox: morphd as an operator starts it, and morphctl.
 
+use crate::earlier;
 use crate::processes::Process;
 use crate::sandbox::{LIBRARY_PATH, Sandbox};
 use crate::wait::wait_until;
@@ -21,7 +22,11 @@ pub fn repository() -> PathBuf {
 
 /// Path of a built program: in `$MORPH_BIN_DIR`, else in `target/release`.
 pub fn bin(name: &str) -> Result<PathBuf> {
-    let path = bin_dir().join(name);
+    program(&bin_dir(), name)
+}
+
+fn program(build: &Path, name: &str) -> Result<PathBuf> {
+    let path = build.join(name);
     ensure!(
         path.exists(),
         "{} is not built: run `make` first (or set MORPH_BIN_DIR)",
@@ -46,7 +51,8 @@ fn bin_dir() -> PathBuf {
 pub struct Morpheus {
     run_dir: PathBuf,
     state_dir: PathBuf,
-    ctl: PathBuf,
+    /// Folder of the build that was started last.
+    build: PathBuf,
     child: Option<Child>,
     /// Environment of the next morphd.
     env: Vec<(String, String)>,
@@ -63,19 +69,29 @@ pub struct CtlOutput {
 impl Morpheus {
     /// Starts morphd with private directories and these flags, and waits until it answers.
     pub fn start(sandbox: &Sandbox, flags: &[&str]) -> Result<Self> {
+        Self::start_of(sandbox, &bin_dir(), flags)
+    }
+
+    /// Starts morphd of this build with private directories.
+    pub(crate) fn start_of(sandbox: &Sandbox, build: &Path, flags: &[&str]) -> Result<Self> {
         let mut morpheus = Self {
             run_dir: sandbox.dir().join("run"),
             state_dir: sandbox.dir().join("state"),
-            ctl: bin("morphctl")?,
+            build: build.to_owned(),
             child: None,
             env: Vec::new(),
         };
-        morpheus.start_morphd(sandbox, flags)?;
+        morpheus.start_morphd_of(sandbox, build, flags)?;
         Ok(morpheus)
     }
 
     /// Starts another morphd on the same directories, and waits until it answers.
     pub fn start_morphd(&mut self, sandbox: &Sandbox, flags: &[&str]) -> Result<()> {
+        self.start_morphd_of(sandbox, &bin_dir(), flags)
+    }
+
+    fn start_morphd_of(&mut self, sandbox: &Sandbox, build: &Path, flags: &[&str]) -> Result<()> {
+        self.build = build.to_owned();
         let mut command = self.command(sandbox, flags)?;
         self.child = Some(sandbox.daemon("morphd", &mut command)?);
         let answered = wait_until("morphd answers", START, || {
@@ -92,7 +108,7 @@ impl Morpheus {
 
     /// Command that starts morphd, for tests in which it has to fail.
     pub fn command(&self, sandbox: &Sandbox, flags: &[&str]) -> Result<Command> {
-        let mut command = sandbox.command(bin("morphd")?);
+        let mut command = sandbox.command(program(&self.build, "morphd")?);
         command.arg("--state-dir").arg(&self.state_dir);
         command.arg("--run-dir").arg(&self.run_dir).args(flags);
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
@@ -135,7 +151,9 @@ impl Morpheus {
 
     fn ctl_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(&self.ctl);
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(self.build.join("morphctl"));
         let endpoint = format!("unix:{}", self.run_dir.join("api.sock").display());
         command.args(["--endpoint", &endpoint, "--output", "json"]);
         command
@@ -244,7 +262,13 @@ pub(crate) fn processes(sandbox: &Sandbox) -> Result<Vec<Process>> {
     let bins = bin_dir().canonicalize().unwrap_or_else(|_| bin_dir());
     let dir = sandbox.dir().canonicalize()?;
     let mut processes = sandbox.processes()?;
-    processes.retain(|p| p.exe.starts_with(&bins) || p.exe.starts_with(&dir));
+    let earlier = earlier::in_use();
+    let is_ours = |exe: &Path| {
+        exe.starts_with(&bins)
+            || exe.starts_with(&dir)
+            || earlier.is_some_and(|earlier| exe.starts_with(earlier))
+    };
+    processes.retain(|p| is_ours(&p.exe));
     Ok(processes)
 }
 

@@ -63,7 +63,7 @@ impl Lab {
         )
     }
 
-    /// Stored paths to the hosts, in either schema. Paths to the sources of new flows are left out: there may be more
+    /// Stored paths to the hosts, in any schema. Paths to the sources of new flows are left out: there may be more
     /// than one reply holds.
     pub fn paths(&self) -> Result<Paths> {
         let mut paths = Paths::new();
@@ -133,7 +133,7 @@ impl Lab {
     }
 }
 
-/// Reads a row of the router's tables, in either schema.
+/// Reads a row of the router's tables, in any schema.
 fn read_row(row: &Value, paths: &mut Paths) -> Result<()> {
     let key = row["key"].as_str().context("key")?;
     match row["table"].as_str() {
@@ -145,7 +145,9 @@ fn read_row(row: &Value, paths: &mut Paths) -> Result<()> {
             paths.insert(key.to_owned(), tree);
         }
         Some("hops") => {
-            let (destination, dpid) = key.split_once('/').context("key")?;
+            let (destination, dpid) = key.rsplit_once('/').context("key")?;
+            // Schema 3 has the VLAN behind the address.
+            let destination = destination.trim_end_matches("/none");
             let port = row["value"]["port"].as_u64().context("port")?;
             let tree = paths.entry(destination.to_owned()).or_default();
             tree.insert(dpid.to_owned(), port);

@@ -143,9 +143,9 @@ fn topology_names_its_limit_of_hosts_while_it_refuses_some() -> Result<()> {
     let raised = wait_alarm(&lab, "topology", KIND)?;
     ensure!(raised["port"] == 0, "{raised}");
     check_elsewhere(&lab, "topology", KIND, true)?;
-    let bundle = Bundle::copy("topology-1.1.0", lab.dir(), "newer")?.set("version", "\"1.1.1\"")?;
+    let bundle = Bundle::copy("topology-2.0.0", lab.dir(), "newer")?.set("version", "\"2.0.1\"")?;
     morpheus.morphctl(&["app", "install", bundle.path()?])?;
-    upgrade(&lab, "topology@1.1.1")?;
+    upgrade(&lab, "topology@2.0.1")?;
     ensure!(alarms(&lab, "topology")? == [raised]);
     // The mend: the port with too many hosts is taken out of service, and they are forgotten.
     lab.ovs().ofctl("mod-port", "s1", &["1", "down"])?;

@@ -21,13 +21,13 @@ fn undisturbed(fault: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     let app = lab.morpheus()?.app(APP)?;
-    ensure!(app["pid"] == pid && app["release"] == "1.1.0", "{app}");
+    ensure!(app["pid"] == pid && app["release"] == "1.2.0", "{app}");
     lab.finish()
 }
 
-/// Release 1.1.1 of learning-switch, for the test to break.
+/// Release 1.2.1 of learning-switch, for the test to break.
 fn next_release(lab: &Lab, name: &str) -> Result<Bundle> {
-    Bundle::copy("learning-switch-1.1.0", lab.dir(), name)?.set("version", "\"1.1.1\"")
+    Bundle::copy("learning-switch-1.2.0", lab.dir(), name)?.set("version", "\"1.2.1\"")
 }
 
 /// Checks the exit code of morphctl, and that its output contains each of these words.
@@ -51,8 +51,8 @@ fn broken_bundles_are_not_installed() -> Result<()> {
         expect(&install(&unknown)?, REFUSED, &["app.toml", "colour"])?;
         let without = next_release(lab, "without")?.without("schema")?;
         expect(&install(&without)?, REFUSED, &["app.toml", "schema"])?;
-        let other = Bundle::copy("learning-switch-1.1.0", lab.dir(), "other")?.script("exit 0")?;
-        expect(&install(&other)?, REFUSED, &["1.1.0", "digest"])?;
+        let other = Bundle::copy("learning-switch-1.2.0", lab.dir(), "other")?.script("exit 0")?;
+        expect(&install(&other)?, REFUSED, &["1.2.0", "digest"])?;
         let nothing = morpheus.try_morphctl(&["app", "install", "/nowhere"])?;
         expect(&nothing, REFUSED, &["/nowhere"])
     })
@@ -67,8 +67,8 @@ fn impossible_upgrades_are_refused() -> Result<()> {
             REFUSED,
             &["firewall"],
         )?;
-        let same = morpheus.try_morphctl(&["upgrade", "app=learning-switch@1.1.0"])?;
-        expect(&same, REFUSED, &["1.1.0"])?;
+        let same = morpheus.try_morphctl(&["upgrade", "app=learning-switch@1.2.0"])?;
+        expect(&same, REFUSED, &["1.2.0"])?;
         let unknown = morpheus.try_morphctl(&["upgrade", "app=learning-switch@9.0.0"])?;
         expect(&unknown, REFUSED, &["9.0.0"])?;
         expect(
@@ -89,8 +89,8 @@ fn a_second_upgrade_of_an_app_is_refused() -> Result<()> {
     undisturbed(|lab| {
         let morpheus = lab.morpheus()?;
         morpheus.morphctl(&["app", "install", next_release(lab, "newer")?.path()?])?;
-        lab.upgrade(APP, "1.1.1")?;
-        let second = morpheus.try_morphctl(&["upgrade", "app=learning-switch@1.1.0"])?;
+        lab.upgrade(APP, "1.2.1")?;
+        let second = morpheus.try_morphctl(&["upgrade", "app=learning-switch@1.2.0"])?;
         expect(&second, REFUSED, &["upgrade"])?;
         morpheus.morphctl(&["rollback", "app=learning-switch"])?;
         let late = morpheus.try_morphctl(&["rollback", "app=learning-switch"])?;

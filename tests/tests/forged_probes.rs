@@ -93,11 +93,11 @@ fn a_host_that_forges_probes_cuts_off_no_other() -> Result<()> {
     forge(&lab, 2)?;
     ensure!(alarms(&lab)?.len() == 1, "{:?}", alarms(&lab)?);
     // The secret, the links and the edge port outlive an upgrade.
-    let bundle = Bundle::copy("topology-1.1.0", lab.dir(), "newer")?.set("version", "\"1.1.1\"")?;
+    let bundle = Bundle::copy("topology-2.0.0", lab.dir(), "newer")?.set("version", "\"2.0.1\"")?;
     lab.morpheus()?
         .morphctl(&["app", "install", bundle.path()?])?;
     lab.morpheus()?
-        .morphctl(&["upgrade", "app=topology@1.1.1", "--probation", "500ms"])?;
+        .morphctl(&["upgrade", "app=topology@2.0.1", "--probation", "500ms"])?;
     forge(&lab, 5)?;
     ensure!(links(&lab)? == known, "{}", links(&lab)?);
     ensure!(host(&lab, 2)? == victim && host(&lab, 1)? == attacker);

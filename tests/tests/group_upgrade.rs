@@ -10,11 +10,11 @@ const APPS: [&str; 2] = ["topology", "router"];
 /// Deadline for what follows by itself.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// A network in use, with topology 1.1.1 installed beside the router's releases.
+/// A network in use, with topology 2.0.1 installed beside the router's releases.
 fn lab() -> Result<Lab> {
     let lab = Lab::with_router(Shape::diamond(), "1.0.0")?;
-    let bundle = Bundle::copy("topology-1.1.0", lab.dir(), "topology-1.1.1")?;
-    let bundle = bundle.set("version", "\"1.1.1\"")?;
+    let bundle = Bundle::copy("topology-2.0.0", lab.dir(), "topology-2.0.1")?;
+    let bundle = bundle.set("version", "\"2.0.1\"")?;
     lab.morpheus()?
         .morphctl(&["app", "install", bundle.path()?])?;
     Ok(lab)
@@ -22,7 +22,7 @@ fn lab() -> Result<Lab> {
 
 fn upgrade_group(lab: &Lab, router: &str, more: &[&str]) -> Result<CtlOutput> {
     let router = format!("app=router@{router}");
-    let args = ["upgrade", "app=topology@1.1.1", &router];
+    let args = ["upgrade", "app=topology@2.0.1", &router];
     lab.morpheus()?.try_morphctl(&[&args[..], more].concat())
 }
 
@@ -70,7 +70,7 @@ fn both_hand_over_in_one_fence_and_commit_as_one() -> Result<()> {
     ensure!(answer.code == 0, "{answer:?}");
     let statuses = wait_step(&lab, "COMMITTED")?;
     ensure!(
-        releases(&lab)? == ["1.1.1", "2.0.0"],
+        releases(&lab)? == ["2.0.1", "2.0.0"],
         "{:?}",
         releases(&lab)?
     );
@@ -141,7 +141,7 @@ fn a_failing_member_rolls_both_back_before_and_after_the_hand_over() -> Result<(
     wait_step(&lab, "UPGRADED")?;
     let refused = lab
         .morpheus()?
-        .try_morphctl(&["upgrade", "app=topology@1.1.0"])?;
+        .try_morphctl(&["upgrade", "app=topology@2.0.0"])?;
     ensure!(
         refused.code == 1 && refused.stderr.contains("being upgraded"),
         "{refused:?}"
@@ -150,7 +150,7 @@ fn a_failing_member_rolls_both_back_before_and_after_the_hand_over() -> Result<(
     let statuses = wait_step(&lab, "ROLLED_BACK")?;
     ensure!(statuses[0]["back_handover_us"] != 0, "{statuses:?}");
     ensure!(
-        releases(&lab)? == ["1.1.0", "1.0.0"],
+        releases(&lab)? == ["2.0.0", "1.0.0"],
         "{:?}",
         releases(&lab)?
     );
@@ -195,8 +195,8 @@ fn a_morphd_that_dies_midway_leaves_both_old_or_both_new() -> Result<()> {
         let statuses = wait_step(&lab, ended).with_context(|| place.to_owned())?;
         println!("{place}: {ended}: {}", statuses[0]["message"]);
         let wanted = match place {
-            "committed_as_one" => ["1.1.1", "2.0.0"],
-            _ => ["1.1.0", "1.0.0"],
+            "committed_as_one" => ["2.0.1", "2.0.0"],
+            _ => ["2.0.0", "1.0.0"],
         };
         wait_until("both apps run the expected release", DEADLINE, || {
             Ok((releases(&lab)? == wanted).then_some(()))
@@ -225,7 +225,7 @@ fn a_new_morphd_continues_the_probation_of_both() -> Result<()> {
     ensure!(answer.code == 0, "{answer:?}");
     wait_step(&lab, "COMMITTED")?;
     ensure!(
-        releases(&lab)? == ["1.1.1", "2.0.0"],
+        releases(&lab)? == ["2.0.1", "2.0.0"],
         "{:?}",
         releases(&lab)?
     );

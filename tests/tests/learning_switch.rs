@@ -76,7 +76,7 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
     let lab = lab(3)?;
     lab.wait_ping(1, 2)?;
     let newer =
-        Bundle::copy("learning-switch-1.1.0", lab.dir(), "newer")?.set("version", "\"1.1.1\"")?;
+        Bundle::copy("learning-switch-1.2.0", lab.dir(), "newer")?.set("version", "\"1.2.1\"")?;
     let morpheus = lab.morpheus()?;
     morpheus.morphctl(&["app", "install", newer.path()?])?;
     let connects = lab.ovs().connects();
@@ -95,27 +95,27 @@ fn an_upgrade_and_a_rollback_lose_nothing() -> Result<()> {
         Ok((step(&lab)? == "UPGRADED").then_some(()))
     })?;
     ensure!(
-        morpheus.app(APP)?["release"] == "1.1.1",
+        morpheus.app(APP)?["release"] == "1.2.1",
         "{}",
         morpheus.app(APP)?
     );
     let back = morpheus.morphctl(&["rollback", "app=learning-switch"])?;
     ensure!(back["upgrades"][0]["step"] == "ROLLED_BACK", "{back}");
     ensure!(
-        morpheus.app(APP)?["release"] == "1.1.0",
+        morpheus.app(APP)?["release"] == "1.2.0",
         "{}",
         morpheus.app(APP)?
     );
     let committed = morpheus.try_morphctl(&[
         "upgrade",
-        "app=learning-switch@1.1.1",
+        "app=learning-switch@1.2.1",
         "--probation",
         "300ms",
     ])?;
     ensure!(committed.code == 0, "{committed:?}");
     ensure!(step(&lab)? == "COMMITTED", "{}", step(&lab)?);
     ensure!(
-        morpheus.app(APP)?["release"] == "1.1.1",
+        morpheus.app(APP)?["release"] == "1.2.1",
         "{}",
         morpheus.app(APP)?
     );

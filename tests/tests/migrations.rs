@@ -60,7 +60,10 @@ fn harm_nothing(defects: &[(&str, &str)]) -> Result<()> {
         wait_until("the shadow is dropped", Duration::from_secs(5), || {
             let list = lab.morpheus()?.morphctl(&["store", "list"])?;
             let keyspaces = list["store"].as_array().context("store")?;
-            let shadows = keyspaces.iter().filter(|k| k["role"] == "shadow").count();
+            let shadows = keyspaces
+                .iter()
+                .filter(|k| k["app"] == "router" && k["role"] == "shadow")
+                .count();
             Ok((shadows == 0).then_some(()))
         })?;
     }
@@ -170,7 +173,7 @@ fn wait_reader(lab: &Lab) -> Result<()> {
 fn a_shadow_is_kept_while_its_schema_is_read() -> Result<()> {
     let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
     let morpheus = lab.morpheus()?;
-    let reader = Bundle::copy("learning-switch-1.1.0", lab.dir(), "reader")?
+    let reader = Bundle::copy("learning-switch-1.2.0", lab.dir(), "reader")?
         .set("name", "\"reader\"")?
         .set("version", "\"1.0.0\"")?
         .set("schema", "1")?
@@ -219,7 +222,10 @@ fn a_shadow_is_kept_while_its_schema_is_read() -> Result<()> {
     wait_until("the shadow is dropped", Duration::from_secs(20), || {
         let list = morpheus.morphctl(&["store", "list"])?;
         let keyspaces = list["store"].as_array().context("store")?;
-        Ok((!keyspaces.iter().any(|k| k["role"] == "shadow")).then_some(()))
+        Ok((!keyspaces
+            .iter()
+            .any(|k| k["app"] == "router" && k["role"] == "shadow"))
+        .then_some(()))
     })?;
     lab.finish()
 }

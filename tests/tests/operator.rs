@@ -42,7 +42,7 @@ fn a_switch_is_cleaned_and_an_app_removed_without_its_rules() -> Result<()> {
         &["flows", "1", "app=ruoter"],
         "there is no app ruoter",
     )?;
-    let never = "learning-switch is installed (1.1.0) and was never started";
+    let never = "learning-switch is installed (1.2.0) and was never started";
     refused(&lab, &["app", "stop", "learning-switch"], never)?;
     refused(
         &lab,

@@ -84,6 +84,11 @@ pub(crate) fn recount(dpid: Dpid, turn: &mut Turn<'_>) -> Counts {
         ports.entry(pair.in_port).or_insert(PortCounts::NONE).1 += 1;
         switch.1 += 1;
     }
+    let stored = view.prefix(&PORTS, &dpid).map(|(place, _)| place);
+    let stored: Vec<_> = stored.collect();
+    for place in stored.iter().filter(|(_, port)| !ports.contains_key(port)) {
+        turn.delete(&PORTS, place);
+    }
     for (port, counts) in ports {
         turn.put(&PORTS, &(dpid, port), &counts);
     }

@@ -7,12 +7,12 @@
 //! So addresses without end at one port cost no host of a port that keeps within its share, and each port gets its share. A
 //! host costs the same rows whatever the number of hosts: its own, its place in the order, and the two counts.
 
-use morph_sdk::{Dpid, MacAddr, Turn, View};
+use morph_sdk::{Dpid, Turn, View};
 
 use crate::counts::{Tally, recount};
 use crate::limits;
 use crate::one_table;
-use crate::tables::{Host, MACS, Number, ORDER, PORTS};
+use crate::tables::{Host, HostId, MACS, Number, ORDER, PORTS};
 
 /// Most hosts that one new host drops. Two, so that there are fewer in the end where a bound was lowered.
 const MOST_DROPPED: usize = 2;
@@ -20,7 +20,7 @@ const MOST_DROPPED: usize = 2;
 const MOST_FORGOTTEN: usize = 500;
 
 /// Learns a host at a port, where it is not known yet.
-pub(crate) fn learn(dpid: Dpid, mac: MacAddr, port: u32, turn: &mut Turn<'_>) {
+pub(crate) fn learn(dpid: Dpid, id: HostId, port: u32, turn: &mut Turn<'_>) {
     let mut tally = Tally::of(dpid, port, turn);
     for _ in 0..MOST_DROPPED {
         let Some(full) = crowded(dpid, port, tally, &turn.view()) else {
@@ -34,8 +34,8 @@ pub(crate) fn learn(dpid: Dpid, mac: MacAddr, port: u32, turn: &mut Turn<'_>) {
     }
     let number = tally.add_host();
     tally.store(turn);
-    turn.put(&MACS, &(dpid, mac), &Host(port, number));
-    turn.put(&ORDER, &(dpid, port, (number, mac)), &true);
+    turn.put(&MACS, &(dpid, id.0, id.1), &Host(port, number));
+    turn.put(&ORDER, &(dpid, port, (number, id)), &true);
 }
 
 /// Port that has to give a place before a host is learned at `port`.
@@ -59,30 +59,31 @@ fn crowded(dpid: Dpid, port: u32, tally: Tally, view: &View<'_>) -> Option<u32> 
 }
 
 /// Host of a port that was learned first.
-fn first(dpid: Dpid, port: u32, turn: &Turn<'_>) -> Option<(Number, MacAddr)> {
+fn first(dpid: Dpid, port: u32, turn: &Turn<'_>) -> Option<(Number, HostId)> {
     let ((_, _, first), _) = turn.view().prefix(&ORDER, &(dpid, port)).next()?;
     Some(first)
 }
 
 /// Forgets a host and its pairs.
-pub(crate) fn forget(dpid: Dpid, mac: MacAddr, turn: &mut Turn<'_>) {
-    if let Some(Host(port, number)) = turn.get(&MACS, &(dpid, mac)) {
-        one_table::forget_host(dpid, mac, turn);
-        turn.delete(&MACS, &(dpid, mac));
-        leave_order((dpid, port, (number, mac)), turn);
+pub(crate) fn forget(dpid: Dpid, id: HostId, turn: &mut Turn<'_>) {
+    let key = (dpid, id.0, id.1);
+    if let Some(Host(port, number)) = turn.get(&MACS, &key) {
+        one_table::forget_host(dpid, id, turn);
+        turn.delete(&MACS, &key);
+        leave_order((dpid, port, (number, id)), turn);
     }
 }
 
 /// Forgets the host of this place in the order of a port. A place of no host goes as well.
-fn forget_first(dpid: Dpid, port: u32, (number, mac): (Number, MacAddr), turn: &mut Turn<'_>) {
-    if turn.get(&MACS, &(dpid, mac)) == Some(Host(port, number)) {
-        forget(dpid, mac, turn);
+fn forget_first(dpid: Dpid, port: u32, (number, id): (Number, HostId), turn: &mut Turn<'_>) {
+    if turn.get(&MACS, &(dpid, id.0, id.1)) == Some(Host(port, number)) {
+        forget(dpid, id, turn);
     } else {
-        leave_order((dpid, port, (number, mac)), turn);
+        leave_order((dpid, port, (number, id)), turn);
     }
 }
 
-fn leave_order(place: (Dpid, u32, (Number, MacAddr)), turn: &mut Turn<'_>) {
+fn leave_order(place: (Dpid, u32, (Number, HostId)), turn: &mut Turn<'_>) {
     turn.delete(&ORDER, &place);
     let mut tally = Tally::of(place.0, place.1, turn);
     tally.remove_host();

@@ -1,6 +1,6 @@
 //! learning-switch: each switch learns behind which of its ports a host is, from the packets that the host sends.
 //!
-//! 1. A packet whose source is not known at its ingress port is punted. Its source is learned: `macs/DPID/MAC`.
+//! 1. A packet whose source is not known at its ingress port is punted. Its source is learned, for its VLAN: `macs/DPID/MAC/VLAN`.
 //! 2. The packet itself is sent on, to the port of its destination if that is known, otherwise to all other ports.
 //! 3. Packets of a known source stay in the switch: they go to the port of their destination, or to all other ports.
 //! 4. A host that sends nothing for five minutes is forgotten: the rule of its source ends.
@@ -24,12 +24,14 @@ use std::process::ExitCode;
 use morph_sdk::packet::Ethernet;
 use morph_sdk::{
     Action, App, AppError, Changes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, PortInfo,
-    PortReason, RuleInput, Rules, Switch, TableShape, Turn, View, port,
+    PortReason, RuleInput, Rules, Switch, TableShape, Turn, View, Vlan, port,
 };
 
-use crate::migration::V1ToV2;
+use crate::migration::{V1ToV2, V2ToV3};
 use crate::one_table::has_one_table;
-use crate::tables::{LIMITS, MACS, Number, ONE_TABLE, ORDER, PAIRS, PORTS, SWITCHES};
+use crate::tables::{
+    Host, LIMITS, MACS, Number, ONE_TABLE, ORDER, PAIRS, PORTS, PairKey, SWITCHES,
+};
 
 /// Offsets of the two tables: one checks the source, the other knows the destination.
 const SOURCES: u8 = 0;
@@ -46,9 +48,9 @@ enum Group {
     /// Rules of a switch that hold before anything is learned.
     Switch(Dpid),
     /// Rules of one host on a switch with more than one table.
-    Host(Dpid, MacAddr),
+    Host(Dpid, MacAddr, Vlan),
     /// Rule of a source and a destination on a switch with one table.
-    Pair(Dpid, MacAddr, MacAddr),
+    Pair(PairKey),
 }
 
 impl App for LearningSwitch {
@@ -110,7 +112,7 @@ impl App for LearningSwitch {
             RuleInput::Row(row) => {
                 if let Some((dpid, ..)) = row.of(&ONE_TABLE) {
                     let pairs = tables::pairs(dpid, view);
-                    let pairs = pairs.map(|((dpid, src, dst), _)| Group::Pair(dpid, src, dst));
+                    let pairs = pairs.map(|(key, _)| Group::Pair(key));
                     let switch = std::iter::once(Group::Switch(dpid));
                     return switch.chain(hosts_of(dpid, view)).chain(pairs).collect();
                 }
@@ -121,9 +123,9 @@ impl App for LearningSwitch {
                     return all_hosts(view);
                 }
                 let host = row.of(&MACS);
-                let host = host.map(|((dpid, mac), ..)| Group::Host(dpid, mac));
+                let host = host.map(|((dpid, mac, vlan), ..)| Group::Host(dpid, mac, vlan));
                 let pair = row.of(&PAIRS);
-                let pair = pair.map(|((dpid, src, dst), ..)| Group::Pair(dpid, src, dst));
+                let pair = pair.map(|(key, ..)| Group::Pair(key));
                 host.into_iter().chain(pair).collect()
             }
         }
@@ -140,22 +142,23 @@ impl App for LearningSwitch {
                 rules.on(dpid).table(DESTINATIONS).actions(flood);
             }
             Group::Switch(_) => {}
-            Group::Host(dpid, mac) => {
-                let Some(host) = view.get(&MACS, &(dpid, mac)) else {
+            Group::Host(dpid, mac, vlan) => {
+                let Some(host) = view.get(&MACS, &(dpid, mac, vlan)) else {
                     return;
                 };
                 if has_one_table(dpid, view) {
                     return;
                 }
-                let from = Match::new().in_port(host.port()).eth_src(mac);
+                let of_vlan = Match::new().vlan(vlan);
+                let from = of_vlan.clone().in_port(host.port()).eth_src(mac);
                 let source = rules.on(dpid).table(SOURCES).priority(1).matching(from);
                 let source = source.idle_timeout(limits::idle_seconds(view));
                 source.actions_then_table(Vec::new(), DESTINATIONS);
-                let to = Match::new().eth_dst(mac);
+                let to = of_vlan.eth_dst(mac);
                 let destination = rules.on(dpid).table(DESTINATIONS).priority(1).matching(to);
                 destination.actions(vec![Action::output(host.port())]);
             }
-            Group::Pair(dpid, src, dst) => one_table::rule((dpid, src, dst), view, rules),
+            Group::Pair(key) => one_table::rule(key, view, rules),
         }
     }
 }
@@ -195,12 +198,12 @@ impl LearningSwitch {
 /// Groups of the hosts that a switch knows.
 fn hosts_of<'a>(dpid: Dpid, view: &View<'a>) -> impl Iterator<Item = Group> + use<'a> {
     let rows = view.prefix(&MACS, &dpid);
-    rows.map(|((dpid, mac), _)| Group::Host(dpid, mac))
+    rows.map(|((dpid, mac, vlan), _)| Group::Host(dpid, mac, vlan))
 }
 
 fn all_hosts(view: &View<'_>) -> Vec<Group> {
     let rows = view.iter(&MACS);
-    rows.map(|((dpid, mac), _)| Group::Host(dpid, mac))
+    rows.map(|((dpid, mac, vlan), _)| Group::Host(dpid, mac, vlan))
         .collect()
 }
 
@@ -214,12 +217,14 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
     if frame.src.is_multicast() || !is_port {
         return;
     }
-    let known = turn.get(&MACS, &(dpid, frame.src)).map(tables::Host::port);
-    if known != Some(in_port) {
-        hosts::forget(dpid, frame.src, turn);
-        hosts::learn(dpid, frame.src, in_port, turn);
+    let known = turn.get(&MACS, &(dpid, frame.src, frame.vlan));
+    if known.map(Host::port) != Some(in_port) {
+        let id = (frame.src, frame.vlan);
+        hosts::forget(dpid, id, turn);
+        hosts::learn(dpid, id, in_port, turn);
     }
-    let port = turn.get(&MACS, &(dpid, frame.dst)).map(tables::Host::port);
+    let port = turn.get(&MACS, &(dpid, frame.dst, frame.vlan));
+    let port = port.map(Host::port);
     let port = port.unwrap_or(port::FLOOD);
     one_table::learn(packet, &frame, port, turn);
     if port != in_port {
@@ -231,22 +236,27 @@ fn learn(packet: &PacketIn, turn: &mut Turn<'_>) {
 /// Forgets a host or a pair whose rule ended because no packet of it came for long.
 fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     let matching = &removed.matching;
-    let (Some(in_port), Some(src)) = (matching.get_in_port(), matching.get_eth_src()) else {
+    // Rules of releases that knew no VLANs are of no host.
+    let (Some(in_port), Some(src), Some(vlan)) = (
+        matching.get_in_port(),
+        matching.get_eth_src(),
+        matching.get_vlan(),
+    ) else {
         return;
     };
     if !removed.is_idle() {
         return;
     }
     if let Some(dst) = matching.get_eth_dst() {
-        return one_table::expire(removed, (in_port, src, dst), turn);
+        return one_table::expire(removed, in_port, (src, vlan), dst, turn);
     }
     // A host that has moved has another rule there.
-    let host = turn.get(&MACS, &(removed.dpid, src));
+    let host = turn.get(&MACS, &(removed.dpid, src, vlan));
     if host.is_some_and(|host| host.port() == in_port) {
-        hosts::forget(removed.dpid, src, turn);
+        hosts::forget(removed.dpid, (src, vlan), turn);
     }
 }
 
 fn main() -> ExitCode {
-    morph_sdk::run_with_migration::<_, V1ToV2>(LearningSwitch::default)
+    morph_sdk::run_with_migration::<_, (V1ToV2, V2ToV3)>(LearningSwitch::default)
 }

@@ -8,13 +8,16 @@
 //! 5. A pair goes with its hosts. To find the pairs to a host as well, each has a row in the opposite direction too, empty as
 //!    long as only one of them sends.
 //!
+//! Frames whose tag carries a priority alone have no VLAN, but no rule of OpenFlow 1.0 matches both them and frames without a
+//! tag: they go through the app.
+//!
 //! So rules and rows grow with the pairs that talk, not with the square of the hosts, and up to a bound.
 
 use crate::counts::Tally;
 use crate::limits::{PAIRS_PER_PORT, PAIRS_PER_SWITCH};
-use crate::tables::{ONE_TABLE, PAIRS, Pair, PairKey};
+use crate::tables::{HostId, ONE_TABLE, PAIRS, Pair, PairKey};
 use morph_sdk::{
-    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Switch, Turn, View,
+    Action, Dpid, FlowRemoved, MacAddr, Match, PacketIn, Rules, Switch, Turn, View, Vlan,
     packet::Ethernet, port,
 };
 
@@ -43,7 +46,7 @@ pub(crate) fn learn(packet: &PacketIn, frame: &Ethernet<'_>, out: u32, turn: &mu
     if !known || !has_one_table(dpid, &turn.view()) {
         return;
     }
-    let key = (dpid, frame.src, frame.dst);
+    let key = (dpid, frame.src, (frame.dst, frame.vlan));
     let pair = Pair { in_port, out };
     if get(&key, turn) == Some(pair) {
         return;
@@ -69,14 +72,14 @@ fn get(key: &PairKey, turn: &Turn<'_>) -> Option<Pair> {
 }
 
 /// Key of the opposite direction; `None` if nothing comes back: from a group, or from the source to itself.
-pub(crate) fn opposite((dpid, src, dst): PairKey) -> Option<PairKey> {
-    (!dst.is_multicast() && src != dst).then_some((dpid, dst, src))
+pub(crate) fn opposite((dpid, src, (dst, vlan)): PairKey) -> Option<PairKey> {
+    (!dst.is_multicast() && src != dst).then_some((dpid, dst, (src, vlan)))
 }
 
 /// Forgets the pairs from and to a host.
-pub(crate) fn forget_host(dpid: Dpid, mac: MacAddr, turn: &mut Turn<'_>) {
-    let rows = turn.view().prefix(&PAIRS, &(dpid, mac));
-    let keys: Vec<PairKey> = rows.map(|(key, _)| key).collect();
+pub(crate) fn forget_host(dpid: Dpid, (mac, vlan): HostId, turn: &mut Turn<'_>) {
+    let keys = turn.view().prefix(&PAIRS, &(dpid, mac)).map(|(key, _)| key);
+    let keys: Vec<PairKey> = keys.filter(|(_, _, dst)| dst.1 == vlan).collect();
     for key in keys {
         forget(key, turn);
         if let Some(opposite) = opposite(key) {
@@ -107,10 +110,12 @@ fn forget(key: PairKey, turn: &mut Turn<'_>) {
 /// Forgets a pair whose rule ended because no packet of it came for long.
 pub(crate) fn expire(
     removed: &FlowRemoved,
-    (in_port, src, dst): (u32, MacAddr, MacAddr),
+    in_port: u32,
+    (src, vlan): HostId,
+    dst: MacAddr,
     turn: &mut Turn<'_>,
 ) {
-    let key = (removed.dpid, src, dst);
+    let key = (removed.dpid, src, (dst, vlan));
     // A host that has moved has another rule there.
     if get(&key, turn).is_some_and(|pair| pair.in_port == in_port) {
         forget(key, turn);
@@ -118,12 +123,18 @@ pub(crate) fn expire(
 }
 
 /// Rule of a pair.
-pub(crate) fn rule((dpid, src, dst): PairKey, view: &View<'_>, rules: &mut Rules) {
-    let Some(pair) = view.get(&PAIRS, &(dpid, src, dst)).flatten() else {
+pub(crate) fn rule(key: PairKey, view: &View<'_>, rules: &mut Rules) {
+    let (dpid, src, (dst, vlan)) = key;
+    let Some(pair) = view.get(&PAIRS, &key).flatten() else {
         return;
     };
     if has_one_table(dpid, view) {
         let matching = Match::new().in_port(pair.in_port).eth_src(src).eth_dst(dst);
+        // OpenFlow 1.0 has no masks of VLANs.
+        let matching = match vlan {
+            Vlan::NONE => matching.vlan_none(),
+            _ => matching.vlan(vlan),
+        };
         let rule = rules.on(dpid).priority(PRIORITY).matching(matching);
         rule.idle_timeout(IDLE)
             .actions(vec![Action::output(pair.out)]);

@@ -1,36 +1,40 @@
-//! The app's tables, schema version 2.
+//! The app's tables, schema version 3.
 //!
 //! ```text
-//! macs/DPID/MAC              = [PORT, NUMBER]                   a host, and its place in the order of its port
-//! order/DPID/PORT/NUMBER/MAC = true                             hosts of a port, the one learned first in front
-//! ports/DPID/PORT            = [HOSTS, PAIRS, NEXT NUMBER]      counts of a port; no row where there is nothing
-//! switches/DPID              = [HOSTS, PAIRS]                   counts of a switch; no row where there is nothing
-//! one_table/DPID             = true                             a switch that has only one table
-//! pairs/DPID/SRC/DST         = {"in_port": PORT, "out": PORT}   addresses that talk, on a switch with one table
-//!                            = null                             only the opposite pair talks
-//! limits/NAME                = N                                settings, written by people
+//! macs/DPID/MAC/VLAN              = [PORT, NUMBER]                   a host, and its place in the order of its port
+//! order/DPID/PORT/NUMBER/MAC/VLAN = true                             hosts of a port, the one learned first in front
+//! ports/DPID/PORT                 = [HOSTS, PAIRS, NEXT NUMBER]      counts of a port; no row where there is nothing
+//! switches/DPID                   = [HOSTS, PAIRS]                   counts of a switch; no row where there is nothing
+//! one_table/DPID                  = true                             a switch that has only one table
+//! pairs/DPID/SRC/DST/VLAN         = {"in_port": PORT, "out": PORT}   addresses that talk, on a switch with one table
+//!                                 = null                             only the opposite pair talks
+//! limits/NAME                     = N                                settings, written by people
 //! ```
+//!
+//! `VLAN` is a number from 1, or `none`. One address on two VLANs is two hosts. Schema versions 1 and 2 know no VLANs.
 
-use morph_sdk::{Dpid, Key, MacAddr, Table, View};
+use morph_sdk::{Dpid, Key, MacAddr, Table, View, Vlan};
 use serde::{Deserialize, Serialize};
 
 /// Each host, by switch.
-pub(crate) const MACS: Table<(Dpid, MacAddr), Host> = Table::new("macs");
+pub(crate) const MACS: Table<(Dpid, MacAddr, Vlan), Host> = Table::new("macs");
 /// Hosts of each port, in the order in which they were learned.
-pub(crate) const ORDER: Table<(Dpid, u32, (Number, MacAddr)), bool> = Table::new("order");
+pub(crate) const ORDER: Table<(Dpid, u32, (Number, HostId)), bool> = Table::new("order");
 /// Counts of each port.
 pub(crate) const PORTS: Table<(Dpid, u32), PortCounts> = Table::new("ports");
 /// Counts of each switch.
 pub(crate) const SWITCHES: Table<Dpid, Counts> = Table::new("switches");
 /// Switches that have only one table.
 pub(crate) const ONE_TABLE: Table<Dpid, bool> = Table::new("one_table");
-/// Pairs that talk: switch, source, destination. A pair of two hosts has a row in either direction.
+/// Pairs that talk. A pair of two hosts has a row in either direction.
 pub(crate) const PAIRS: Table<PairKey, Option<Pair>> = Table::new("pairs");
 /// Settings by name.
 pub(crate) const LIMITS: Table<String, u32> = Table::new("limits");
 
-/// Switch, source, destination.
-pub(crate) type PairKey = (Dpid, MacAddr, MacAddr);
+/// Hardware address and VLAN of a host.
+pub(crate) type HostId = (MacAddr, Vlan);
+/// Switch, source, destination and the VLAN of both.
+pub(crate) type PairKey = (Dpid, MacAddr, (MacAddr, Vlan));
 
 /// Place of a host: its port, and its number in the order of that port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,10 @@ pub(crate) struct Host(pub(crate) u32, pub(crate) Number);
 impl Host {
     pub(crate) fn port(self) -> u32 {
         self.0
+    }
+
+    pub(crate) fn number(self) -> Number {
+        self.1
     }
 }
 

@@ -4,6 +4,7 @@ mod ageing;
 mod bounds;
 mod migration;
 mod one_table;
+mod vlans;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use morph_sdk::bench::Bench;
 use morph_sdk::packet::{ether_type, frame};
 use morph_sdk::{
     Action, Bytes, Dpid, Event, FlowModCommand, Instruction, MacAddr, Match, Pipeline, PortInfo,
-    PortReason, RuleSet, Switch, port,
+    PortReason, RuleSet, Switch, Vlan, port,
 };
 
 use crate::LearningSwitch;
@@ -69,12 +70,24 @@ fn packet(src: MacAddr, dst: MacAddr) -> Bytes {
 
 /// Actions that the rules apply to a packet: by the rule of the highest priority, table by table.
 fn walk(rules: &BTreeMap<Dpid, RuleSet>, in_port: u32, src: MacAddr, dst: MacAddr) -> Vec<Action> {
+    walk_on(Vlan::NONE, rules, in_port, src, dst)
+}
+
+/// Actions that the rules apply to a packet on a VLAN.
+fn walk_on(
+    vlan: Vlan,
+    rules: &BTreeMap<Dpid, RuleSet>,
+    in_port: u32,
+    src: MacAddr,
+    dst: MacAddr,
+) -> Vec<Action> {
     let mut table = PIPELINE.first;
     loop {
         let fits = |matching: &Match| {
             matching.get_in_port().is_none_or(|p| p == in_port)
                 && matching.get_eth_src().is_none_or(|m| m == src)
                 && matching.get_eth_dst().is_none_or(|m| m == dst)
+                && matching.get_vlan().is_none_or(|of| of == vlan)
         };
         let rules = rules[&S].iter();
         let rules = rules.filter(|(key, _)| key.table == table && fits(&key.match_));
@@ -93,7 +106,10 @@ fn an_unknown_source_is_punted_learned_and_its_packet_sent_on() {
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
 
     let outcome = bench.packet_in(S, 1, packet(A, B));
-    assert_eq!(outcome.put(&MACS), [((S, A), Host(1, Number::FIRST))]);
+    assert_eq!(
+        outcome.put(&MACS),
+        [((S, A, Vlan::NONE), Host(1, Number::FIRST))]
+    );
     assert_eq!(
         outcome.packet_outs[0].actions,
         [Action::output(port::FLOOD)]
@@ -153,7 +169,7 @@ fn hosts_behind_a_port_that_goes_down_are_forgotten() {
     bench.packet_in(S, 1, packet(A, B));
     bench.packet_in(S, 2, packet(B, A));
     let outcome = bench.event(down(1));
-    assert_eq!(outcome.deleted(&MACS), [(S, A)]);
+    assert_eq!(outcome.deleted(&MACS), [(S, A, Vlan::NONE)]);
     assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(port::FLOOD)]);
 }
 

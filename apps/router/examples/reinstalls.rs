@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, Turn, View};
+use router::hosts::{Hosts, WithoutVlans};
 use router::release::TREES;
 use router::rules::Group;
 use router::tables::{PORTS, SWITCHES};
@@ -50,7 +51,9 @@ impl App for Reinstalls {
         }
         let switches = view.iter(&SWITCHES).map(|(dpid, _)| Group::Switch(dpid));
         let ports = view.iter(&PORTS).map(|(port, _)| Group::Port(port));
-        let trees = view.iter(&TREES).map(|(mac, _)| Group::Destination(mac));
+        let trees = view
+            .iter(&TREES)
+            .map(|(mac, _)| Group::Destination(WithoutVlans::destination(mac)));
         switches.chain(ports).chain(trees).collect()
     }
 

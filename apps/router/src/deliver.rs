@@ -9,27 +9,38 @@
 //! 6. All else: out of every other host port of the network.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use morph_sdk::packet::{Arp, Ethernet};
-use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, RecentFrames, Turn, port};
+use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, RecentFrames, Turn, View, port};
 
 use crate::bindings::FreshBindings;
 use crate::graph::End;
-use crate::tables::{HOSTS, IPS, Kind, PORTS, end};
+use crate::hosts::{Destination, Hosts, ips, place};
+use crate::tables::{Kind, PORTS, end};
 
 /// Addresses that bridges keep to themselves (IEEE 802.1Q, table 8-1); the last octet's low half is free.
 const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 
 /// Delivery of packets that match no rule. What it remembers is of seconds ago at most.
-#[derive(Debug, Default)]
-pub struct Delivery {
+#[derive(Debug)]
+pub struct Delivery<H: Hosts> {
     /// Addresses that have just got another bearer.
-    pub fresh: FreshBindings,
+    pub fresh: FreshBindings<H>,
     /// Frames that were flooded lately.
     flooded: RecentFrames,
 }
 
-impl Delivery {
+impl<H: Hosts> Default for Delivery<H> {
+    fn default() -> Self {
+        Delivery {
+            fresh: FreshBindings::default(),
+            flooded: RecentFrames::default(),
+        }
+    }
+}
+
+impl<H: Hosts> Delivery<H> {
     /// Delivers a punted packet.
     pub fn packet_in(&mut self, packet: &PacketIn, turn: &mut Turn<'_>) {
         let Some(frame) = Ethernet::parse(&packet.data) else {
@@ -45,8 +56,7 @@ impl Delivery {
         if frame.dst.is_multicast() && is_link(ingress, turn) {
             return; // 2
         }
-        if let Some(host) = turn.get(&HOSTS, &frame.dst) {
-            let home = End::from(host);
+        if let Some(home) = home_of::<H>(&frame, frame.dst, &turn.view()) {
             if home != ingress {
                 forward(packet, home.dpid, &[home.port], turn); // 3
             }
@@ -62,7 +72,8 @@ impl Delivery {
             let back = vec![Action::output(ingress.port)];
             turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 5
         } else {
-            flood(ingress, frame.src, packet, turn); // 6
+            let home = home_of::<H>(&frame, frame.src, &turn.view());
+            flood(ingress, home, packet, turn); // 6
         }
     }
 }
@@ -76,27 +87,38 @@ fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
         .is_some_and(|row| row.kind == Kind::Link)
 }
 
-/// Answer to a broadcast ARP request for a known host other than the sender. A sender that asks for its own address
-/// claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
-fn answer(frame: &Ethernet<'_>, fresh: &mut FreshBindings, turn: &Turn<'_>) -> Option<Bytes> {
+/// Place of a host with this address, on the VLAN of a frame.
+fn home_of<H: Hosts>(frame: &Ethernet<'_>, mac: MacAddr, view: &View<'_>) -> Option<End> {
+    let vlan = frame.vlan;
+    place::<H>(view, Destination { mac, vlan }).map(End::from)
+}
+
+/// Answer to a broadcast ARP request for a known host other than the sender, with the tag of the request. A sender that asks for
+/// its own address claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
+fn answer<H: Hosts>(
+    frame: &Ethernet<'_>,
+    fresh: &mut FreshBindings<H>,
+    turn: &Turn<'_>,
+) -> Option<Bytes> {
     let asked = frame.arp().filter(|arp| {
         arp.operation == Arp::REQUEST
-            && frame.vlan.is_none()
+            && (H::VLANS || frame.tag.is_empty())
             && frame.dst.is_multicast()
             && !arp.sender_ip.is_unspecified()
             && arp.sender_ip != arp.target_ip
     })?;
-    if fresh.take(&asked.sender_ip.to_string(), asked.sender_mac, turn) {
+    let ip = |ip: Ipv4Addr| H::ip(ip.to_string(), frame.vlan);
+    if fresh.take(&ip(asked.sender_ip), asked.sender_mac, turn) {
         return None;
     }
-    let target = turn.get(&IPS, &asked.target_ip.to_string())?;
+    let target = turn.get(&ips::<H>(), &ip(asked.target_ip))?;
     let other = target != asked.sender_mac && target != frame.src;
-    (other && turn.get(&HOSTS, &target).is_some()).then(|| asked.reply(target))
+    let known = home_of::<H>(frame, target, &turn.view()).is_some();
+    (other && known).then(|| frame.tagged(&asked.reply(target)))
 }
 
-/// Sends a frame out of every host port but its own: not by its ingress, and not by the port of its source.
-fn flood(ingress: End, source: MacAddr, packet: &PacketIn, turn: &mut Turn<'_>) {
-    let home = turn.get(&HOSTS, &source).map(End::from);
+/// Sends a frame out of every host port but its own: not by its ingress, and not by the port of its source, `home`.
+fn flood(ingress: End, home: Option<End>, packet: &PacketIn, turn: &mut Turn<'_>) {
     let mut ports: BTreeMap<Dpid, Vec<u32>> = BTreeMap::new();
     for (key, row) in turn.view().iter(&PORTS) {
         let end = end(key);

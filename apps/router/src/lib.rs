@@ -6,12 +6,13 @@
 //! 3. Packets that match no rule are punted and delivered where they belong (`deliver`), so nothing loops and no first
 //!    packet waits. ARP requests for known hosts are answered.
 //!
-//! The two releases differ in how they choose paths and how they store them (`release`), and in nothing else. The
-//! second one can turn either form into the other (`migration`).
+//! The releases differ in how they choose paths, how they store them (`release`), and whether they know VLANs (`hosts`), and in
+//! nothing else. A later one can turn its form into the earlier ones and back (`migration`).
 
 pub mod bindings;
 pub mod deliver;
 pub mod graph;
+pub mod hosts;
 pub mod migration;
 pub mod release;
 pub mod router;
@@ -19,6 +20,6 @@ pub mod rules;
 pub mod tables;
 pub mod tree;
 
-pub use migration::V1ToV2;
-pub use release::{Release, V1, V2};
+pub use migration::{V1ToV2, V2ToV3};
+pub use release::{Release, V1, V2, V3};
 pub use router::Router;

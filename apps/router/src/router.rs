@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use morph_sdk::{App, AppError, Changes, Event, MacAddr, RuleInput, Rules, TableShape, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, TableShape, Turn, View};
 
 use crate::deliver::Delivery;
 use crate::graph::{DEFAULT_COST, End, Graph};
+use crate::hosts::{self, Destination};
 use crate::release::Release;
 use crate::rules::{self, Group};
-use crate::tables::{self, APPLIED, HOSTS, LINKS, SWITCHES, WEIGHTS};
+use crate::tables::{self, APPLIED, LINKS, SWITCHES, WEIGHTS};
 use crate::tree::{self, Tree};
 
 /// Most hops that one turn changes, not counting the last tree: well below the limit of a transaction.
@@ -19,14 +20,14 @@ pub const MOST_HOPS: usize = 8000;
 const HOPS_A_ROW: usize = 4;
 
 /// The router app, in one of its releases.
-pub struct Router<R> {
+pub struct Router<R: Release> {
     /// Destinations whose trees have to be looked at: all of them after a resume.
-    pending: BTreeSet<MacAddr>,
-    delivery: Delivery,
+    pending: BTreeSet<Destination>,
+    delivery: Delivery<R::Hosts>,
     release: PhantomData<R>,
 }
 
-impl<R> Router<R> {
+impl<R: Release> Router<R> {
     pub fn new() -> Self {
         Router {
             pending: BTreeSet::new(),
@@ -36,13 +37,13 @@ impl<R> Router<R> {
     }
 }
 
-impl<R> Default for Router<R> {
+impl<R: Release> Default for Router<R> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<R> fmt::Debug for Router<R> {
+impl<R: Release> fmt::Debug for Router<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
             .field("pending", &self.pending.len())
@@ -76,10 +77,11 @@ impl<R: Release> App for Router<R> {
             || changes.touch(&LINKS)
             || tables::weights(&view) != tables::applied(&view);
         if everywhere {
-            self.pending.extend(view.iter(&HOSTS).map(|(mac, _)| mac));
+            self.pending.extend(hosts::all::<R::Hosts>(&view));
             self.pending.extend(R::destinations(&view));
         } else {
-            self.pending.extend(changes.keys(&HOSTS));
+            let hosts = hosts::changed::<R::Hosts>(changes);
+            self.pending.extend(hosts);
         }
         self.settle(turn);
         Ok(())
@@ -126,7 +128,7 @@ impl<R: Release> Router<R> {
             && let Some(destination) = self.pending.pop_first()
         {
             let old = R::tree(&turn.view(), destination).unwrap_or_default();
-            let new = tree_of(destination, &old, &graph, &reweighted, turn); // 2
+            let new = tree_of::<R>(destination, &old, &graph, &reweighted, turn); // 2
             if old != new {
                 R::put(turn, destination, &new);
                 hops += changed_hops(&old, &new).max(new.len() / HOPS_A_ROW);
@@ -147,14 +149,14 @@ fn changed_hops(old: &Tree, new: &Tree) -> usize {
     set.count() + gone.count()
 }
 
-fn tree_of(
-    destination: MacAddr,
+fn tree_of<R: Release>(
+    destination: Destination,
     old: &Tree,
     graph: &Graph,
     reweighted: &BTreeSet<End>,
     turn: &Turn<'_>,
 ) -> Tree {
-    match turn.get(&HOSTS, &destination) {
+    match hosts::place::<R::Hosts>(&turn.view(), destination) {
         Some(host) => tree::settle(Some(old), host.into(), graph, |end| {
             reweighted.contains(&end)
         }),

@@ -1,7 +1,7 @@
 //! Rules that follow from the tables.
 //!
 //! ```text
-//! 100  eth_dst = a known host                        out of the port that leads to it
+//! 100  eth_dst = a known host, and its VLAN          out of the port that leads to it
 //!  90  in_port = a link port, eth_dst = a group      drop: frames to a group are delivered by the app, once
 //!   0                                                punt
 //! ```
@@ -13,6 +13,7 @@
 use morph_sdk::{Action, Dpid, MacAddr, Match, RuleInput, Rules, View};
 
 use crate::graph::End;
+use crate::hosts::{Destination, Hosts};
 use crate::release::Release;
 use crate::tables::{Kind, LINKS, PORTS, SWITCHES};
 use crate::tree;
@@ -32,7 +33,7 @@ pub enum Group {
     /// Rules of one port.
     Port((Dpid, u32)),
     /// Rules to one destination, on all switches.
-    Destination(MacAddr),
+    Destination(Destination),
 }
 
 /// Groups that a row has a part in. Rules follow from the tables alone: a switch that comes or goes changes none.
@@ -63,8 +64,8 @@ pub fn rules<R: Release>(group: &Group, view: &View<'_>, rules: &mut Rules) {
                     .drop_();
             }
         }
-        Group::Destination(mac) => {
-            let tree = R::tree(view, mac).unwrap_or_default();
+        Group::Destination(destination) => {
+            let tree = R::tree(view, destination).unwrap_or_default();
             // Ranks alone depend on the links, so a group does not.
             let far_end = |near: End| view.get(&LINKS, &(near.dpid, near.port));
             let distances = tree::distances(&tree, |near| Some(far_end(near)?.dpid));
@@ -73,7 +74,7 @@ pub fn rules<R: Release>(group: &Group, view: &View<'_>, rules: &mut Rules) {
                     .on(dpid)
                     .rank(distances.get(&dpid).copied().unwrap_or_default())
                     .priority(DESTINATION_PRIORITY)
-                    .matching(Match::new().eth_dst(mac))
+                    .matching(R::Hosts::matching(destination))
                     .actions(vec![Action::output(port)]);
             }
         }

@@ -1,9 +1,10 @@
-//! Tables that the router reads, and those of its own that both schema versions have.
+//! Tables that the router reads, and those of its own that all schema versions have. Hosts stand in [`crate::hosts`].
 //!
 //! ```text
 //! schema 1: trees/DST      = {"DPID": PORT, ...}     on each switch, the port that leads to the destination
 //! schema 2: hops/DST/DPID  = {"port": PORT}          as in schema 1, a row a switch
-//! both:     weights/DPID/PORT = N     set by people: cost of sending out of this port; 1 if absent
+//! schema 3: hops/DST/VLAN/DPID = {"port": PORT}      as in schema 2, for each VLAN, which is a number from 1, or `none`
+//! all:      weights/DPID/PORT = N     set by people: cost of sending out of this port; 1 if absent
 //!           applied/DPID/PORT = N     weights that the trees were computed with; 1 if absent
 //! ```
 //!
@@ -11,23 +12,19 @@
 
 use std::collections::BTreeMap;
 
-use morph_sdk::{Dpid, Key, MacAddr, Table, Turn, View};
+use morph_sdk::{Dpid, Key, Table, Turn, View};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{DEFAULT_COST, End, Graph};
 
 /// App whose tables are read.
-const TOPOLOGY: &str = "topology";
+pub(crate) const TOPOLOGY: &str = "topology";
 /// Every switch that was ever seen.
 pub const SWITCHES: Table<Dpid, SwitchRow> = Table::of(TOPOLOGY, "switches");
 /// Ports of all switches.
 pub const PORTS: Table<(Dpid, u32), PortRow> = Table::of(TOPOLOGY, "ports");
 /// Directed links between ports.
 pub const LINKS: Table<(Dpid, u32), EndRow> = Table::of(TOPOLOGY, "links");
-/// Places of the hosts.
-pub const HOSTS: Table<MacAddr, EndRow> = Table::of(TOPOLOGY, "hosts");
-/// Bearer of each IP address.
-pub const IPS: Table<String, MacAddr> = Table::of(TOPOLOGY, "ips");
 
 /// Costs of ports, set by people, who may write datapath ids as they like.
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");

@@ -10,11 +10,11 @@ use std::net::Ipv4Addr;
 use morph_sdk::bench::{Bench, Outcome};
 use morph_sdk::packet::{self, Arp, Ethernet, ether_type};
 use morph_sdk::{Action, Bytes, Dpid, Event, MacAddr, PacketIn, Rows, port};
-use net::{Fate, Net, any_net, connected, end, host, mac, port_is};
+use net::{Fate, Net, any_net, connected, end, host, mac, port_is, untagged};
 use proptest::prelude::*;
 use router::graph::End;
 use router::tables::WEIGHTS;
-use router::{Release, Router, V1, V2};
+use router::{Release, Router, V1, V2, V3};
 
 /// Ports by which packet-outs leave, each port once.
 fn outputs(outcome: &Outcome) -> BTreeSet<End> {
@@ -68,7 +68,7 @@ fn every_frame_to_a_known_host_gets_there<R: Release>(net: &Net) {
     let bench = net.bench::<R>(&Rows::new());
     for (&dst, &home) in &net.hosts {
         for (&src, &from) in &net.hosts {
-            let tree = R::tree(&bench.view(), dst).unwrap();
+            let tree = R::tree(&bench.view(), untagged(dst)).unwrap();
             let expected = match tree.get(&from.dpid) {
                 Some(_) if src == dst => Fate::Dropped(home),
                 Some(_) => Fate::Left(home),
@@ -107,6 +107,7 @@ proptest! {
     fn rules_lead_to_every_known_host(net in any_net()) {
         every_frame_to_a_known_host_gets_there::<V1>(&net);
         every_frame_to_a_known_host_gets_there::<V2>(&net);
+        every_frame_to_a_known_host_gets_there::<V3>(&net);
     }
 
     #[test]
@@ -227,6 +228,11 @@ fn punted() -> Vec<PuntedFrame> {
 
 #[test]
 fn punted_frames_come_out_where_they_belong() {
+    come_out::<V1>();
+    come_out::<V3>();
+}
+
+fn come_out<R: Release>() {
     for PuntedFrame {
         what,
         at,
@@ -234,7 +240,7 @@ fn punted_frames_come_out_where_they_belong() {
         out,
     } in punted()
     {
-        let mut bench = on_a_line::<V1>();
+        let mut bench = on_a_line::<R>();
         let outcome = bench.packet_in(at.dpid, at.port, data);
         let expected: BTreeSet<End> = out.iter().map(|(d, p)| end(*d, *p)).collect();
         assert_eq!(outputs(&outcome), expected, "{what}");
@@ -364,7 +370,7 @@ fn a_host_that_comes_gets_rules_and_one_that_goes_loses_them() {
     let mut bench = on_a_line::<V2>();
     let came = host(&mut bench, mac(4), end(3, 51));
     assert_eq!(came.flow_mods.len(), 3);
-    let gone = bench.no_row(&net::HOSTS, &mac(4));
+    let gone = bench.no_row(&net::hosts_of::<V1>(), &mac(4));
     assert_eq!(gone.deletes.len(), 3);
     assert_eq!(gone.flow_mods.len(), 3);
 }

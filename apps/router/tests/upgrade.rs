@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use morph_sdk::bench::{Bench, Outcome, down, up};
 use morph_sdk::{Dpid, Key, Migration, Rows};
-use net::{Net, WEIGHTS, any_net, any_weights, connected, cut, end, host, link, mac};
+use net::{Net, WEIGHTS, any_net, any_weights, connected, cut, end, host, link, mac, untagged};
 use proptest::prelude::*;
 use router::graph::End;
 use router::tree::Tree;
-use router::{Release, Router, V1, V1ToV2, V2};
+use router::{Release, Router, V1, V1ToV2, V2, V2ToV3, V3};
 use serde_json::{Value, json};
 
 fn weigh<R: Release>(bench: &mut Bench<Router<R>>, at: End, weight: u32) -> Outcome {
@@ -41,7 +41,7 @@ const OVER_2: u32 = 1;
 const OVER_3: u32 = 3;
 
 fn first_hop<R: Release>(bench: &Bench<Router<R>>) -> u32 {
-    R::tree(&bench.view(), mac(4)).unwrap()[&Dpid(1)]
+    R::tree(&bench.view(), untagged(mac(4))).unwrap()[&Dpid(1)]
 }
 
 proptest! {
@@ -67,6 +67,8 @@ proptest! {
         let new = up::<V1ToV2>(&old).unwrap();
         prop_assert_eq!(&down::<V1ToV2>(&new).unwrap(), &old);
         prop_assert_eq!(up::<V1ToV2>(&old).unwrap(), new);
+        let new = up::<(V1ToV2, V2ToV3)>(&old).unwrap();
+        prop_assert_eq!(&down::<(V1ToV2, V2ToV3)>(&new).unwrap(), &old);
     }
 
     #[test]
@@ -86,6 +88,21 @@ proptest! {
         prop_assert!(keeps(back.resume()));
         prop_assert_eq!(back.rules(), new.rules());
         prop_assert_eq!(trees(&back), trees(&new));
+    }
+
+    #[test]
+    fn an_upgrade_to_vlans_changes_no_path(net in any_net(), weights in any_weights()) {
+        let mut old = net.bench::<V2>(&Rows::new());
+        for (at, weight) in weights {
+            weigh(&mut old, at, weight);
+        }
+        let mut new = net.before_resume::<V3>(&up::<V2ToV3>(&old.own_rows()).unwrap());
+        prop_assert!(keeps(new.resume()));
+        prop_assert_eq!(trees(&new), trees(&old));
+        let mut back = net.before_resume::<V2>(&down::<V2ToV3>(&new.own_rows()).unwrap());
+        prop_assert!(keeps(back.resume()));
+        prop_assert_eq!(back.rules(), old.rules());
+        prop_assert_eq!(back.own_rows(), old.own_rows());
     }
 
     #[test]
@@ -235,7 +252,7 @@ fn a_host_that_moves_takes_its_tree_along() {
     let net = diamond();
     let mut bench = net.bench::<V1>(&Rows::new());
     host(&mut bench, mac(4), end(1, 50));
-    let tree = V1::tree(&bench.view(), mac(4)).unwrap();
+    let tree = V1::tree(&bench.view(), untagged(mac(4))).unwrap();
     assert_eq!(tree[&Dpid(1)], 50);
     assert_eq!((tree[&Dpid(2)], tree[&Dpid(3)]), (1, 3));
 }

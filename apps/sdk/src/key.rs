@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{Dpid, MacAddr};
+use crate::{Dpid, MacAddr, Vlan};
 
 /// Key of a table's rows. Every key has one text, and a text at most one key.
 ///
@@ -71,7 +71,7 @@ macro_rules! key_by_display {
 
 key_by_display!(
     u8: 0, u16: 0, u32: 0, u64: 0,
-    Ipv4Addr: Ipv4Addr::UNSPECIFIED, Ipv6Addr: Ipv6Addr::UNSPECIFIED
+    Ipv4Addr: Ipv4Addr::UNSPECIFIED, Ipv6Addr: Ipv6Addr::UNSPECIFIED, Vlan: Vlan::NONE
 );
 
 /// Appends a byte as two hexadecimal digits. Keys are written several times for each event, and formatting is slower.
@@ -190,10 +190,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_survive_being_text(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], name in "[a-z/]{0,9}") {
+        fn keys_survive_being_text(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], vid: u16, name in "[a-z/]{0,9}") {
             let key = (Dpid(dpid), MacAddr(mac), port);
             prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
             prop_assert_eq!(key.text(), format!("{}/{}/{}", key.0, key.1, key.2));
+            let key = (MacAddr(mac), Vlan::new(vid), Dpid(dpid));
+            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
             let key = (Ipv4Addr::from(ip), name);
             prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
         }
@@ -204,6 +206,15 @@ mod tests {
         assert_eq!((Dpid(1), 2u32).text(), "0000000000000001/2");
         for odd in ["1/2", "0000000000000001/02", "0000000000000001", "/", ""] {
             assert_eq!(<(Dpid, u32)>::parse_exact(odd), None, "{odd}");
+        }
+        let host = (MacAddr([2, 0, 0, 0, 0, 1]), Vlan::NONE);
+        assert_eq!(host.text(), "02:00:00:00:00:01/none");
+        for odd in [
+            "02:00:00:00:00:01",
+            "02:00:00:00:00:01/0",
+            "02:00:00:00:00:01/010",
+        ] {
+            assert_eq!(<(MacAddr, Vlan)>::parse_exact(odd), None, "{odd}");
         }
     }
 }

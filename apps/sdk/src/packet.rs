@@ -9,7 +9,7 @@ use etherparse::{
     SingleVlanHeaderSlice,
 };
 
-use crate::MacAddr;
+use crate::{MacAddr, Vlan};
 
 /// Types of an Ethernet frame's payload.
 pub mod ether_type {
@@ -19,11 +19,18 @@ pub mod ether_type {
     pub const ARP: u16 = 0x0806;
     /// VLAN tag (802.1Q).
     pub const VLAN: u16 = 0x8100;
+    /// Service VLAN tag (802.1ad), the outer one of two.
+    pub const SERVICE_VLAN: u16 = 0x88a8;
     /// Internet Protocol version 6.
     pub const IPV6: u16 = 0x86dd;
     /// Link Layer Discovery Protocol.
     pub const LLDP: u16 = crate::lldp::ETHER_TYPE;
 }
+
+/// Length of the two addresses in front of a frame.
+const ADDRESSES: usize = 12;
+/// Length of a VLAN tag with its type.
+const TAG: usize = 4;
 
 /// Header and payload of an Ethernet frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +39,10 @@ pub struct Ethernet<'a> {
     pub dst: MacAddr,
     /// Address of the sender.
     pub src: MacAddr,
-    /// VLAN id of the outermost tag, if there is one.
-    pub vlan: Option<u16>,
+    /// VLAN, by the outer tag where there are two.
+    pub vlan: Vlan,
+    /// Outer VLAN tag, with its type, or nothing.
+    pub tag: &'a [u8],
     /// Type of the payload, behind one VLAN tag at most.
     pub ether_type: u16,
     /// Content behind the header and the tag.
@@ -48,20 +57,32 @@ impl<'a> Ethernet<'a> {
         let ethernet = Ethernet {
             dst: MacAddr(header.destination()),
             src: MacAddr(header.source()),
-            vlan: None,
+            vlan: Vlan::NONE,
+            tag: &[],
             ether_type: header.ether_type().0,
             payload,
         };
-        if ethernet.ether_type != ether_type::VLAN {
+        if ![ether_type::VLAN, ether_type::SERVICE_VLAN].contains(&ethernet.ether_type) {
             return Some(ethernet);
         }
         let tag = SingleVlanHeaderSlice::from_slice(payload).ok()?;
         Some(Ethernet {
-            vlan: Some(tag.vlan_identifier().value()),
+            vlan: Vlan::new(tag.vlan_identifier().value()),
+            tag: frame.get(ADDRESSES..ADDRESSES + TAG)?,
             ether_type: tag.ether_type().0,
             payload: payload.get(tag.slice().len()..)?,
             ..ethernet
         })
+    }
+
+    /// Puts the outer tag of this frame into another one, which has none.
+    pub fn tagged(&self, frame: &Bytes) -> Bytes {
+        match frame.split_at_checked(ADDRESSES) {
+            Some((addresses, rest)) if !self.tag.is_empty() => {
+                [addresses, self.tag, rest].concat().into()
+            }
+            Some(_) | None => frame.clone(),
+        }
     }
 
     /// ARP packet of the frame, if it is one for IPv4 over Ethernet.
@@ -186,7 +207,34 @@ mod tests {
         }
         let tagged = frame(A, B, ether_type::VLAN, &[0x20, 7, 0x08, 0x06]);
         let tagged = Ethernet::parse(&tagged).unwrap();
-        assert_eq!((tagged.vlan, tagged.ether_type), (Some(7), ether_type::ARP));
-        assert_eq!(tagged.arp(), None);
+        let vlan = Vlan::new(7);
+        assert_eq!((tagged.vlan, tagged.ether_type), (vlan, ether_type::ARP));
+        assert_eq!((tagged.tag, tagged.arp()), (&[0x81, 0, 0x20, 7][..], None));
+        let answer = tagged.tagged(&plain);
+        let answer = Ethernet::parse(&answer).unwrap();
+        assert_eq!((answer.dst, answer.src, answer.vlan), (A, B, vlan));
+        assert_eq!(answer.ether_type, ether_type::IPV4);
+        let untagged = Ethernet::parse(&plain).unwrap();
+        assert_eq!(
+            (untagged.vlan, untagged.tagged(&plain)),
+            (Vlan::NONE, plain.clone())
+        );
+    }
+
+    #[test]
+    fn a_priority_alone_makes_no_vlan_and_the_outer_tag_of_two_counts() {
+        let priority = frame(A, B, ether_type::VLAN, &[0xa0, 0, 0x08, 0x00, 0x45]);
+        let priority = Ethernet::parse(&priority).unwrap();
+        assert_eq!((priority.vlan, priority.tag.len()), (Vlan::NONE, TAG));
+        for outer in [ether_type::VLAN, ether_type::SERVICE_VLAN] {
+            let double = frame(A, B, outer, &[0, 100, 0x81, 0, 0, 10, 0x08, 0x00]);
+            let double = Ethernet::parse(&double).unwrap();
+            assert_eq!(
+                (double.vlan, double.ether_type),
+                (Vlan::new(100), ether_type::VLAN)
+            );
+        }
+        let cut = frame(A, B, ether_type::VLAN, &[]);
+        assert_eq!(Ethernet::parse(&cut[..15]), None);
     }
 }

@@ -10,7 +10,8 @@
 
 use morph_sdk::{Alarm, Changes, Dpid, Key, Setting, Turn, View};
 
-use crate::tables::{End, HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, LIMITS};
+use crate::host_tables::{HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH};
+use crate::tables::{End, LIMITS};
 
 /// Most hosts of a port: more than should be behind one, and a tenth of the network's, so that nine ports with too many leave
 /// room for others.

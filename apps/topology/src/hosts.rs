@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 
-use morph_sdk::{FlowRemoved, MacAddr, Turn};
+use morph_sdk::{FlowRemoved, Turn};
 
 use crate::Topology;
 use crate::bounds::Bound;
+use crate::host_tables::{
+    HOSTS, HOSTS_BY_PORT, HostId, IPS, IpKey, beside, host_id, host_of, ip_key, mac_of,
+};
 use crate::moves::Place;
 use crate::rules::HOST_PRIORITY;
 use crate::sender::Sender;
-use crate::tables::{End, HOSTS, HOSTS_BY_PORT, HostRow, IPS, Kind, PORTS};
+use crate::tables::{End, HostRow, Kind, PORTS};
 
 /// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
@@ -25,21 +28,21 @@ impl Topology {
             // The frame was flooded, and has come back.
             return;
         }
-        self.learn_host(sender.mac, end, None, turn);
+        self.learn_host(host_id(sender.mac, sender.vlan), end, None, turn);
         if let Some((ip, bearer)) = sender.binding {
-            self.learn_host(bearer, end, Some(ip), turn);
+            self.learn_host(host_id(bearer, sender.vlan), end, Some(ip), turn);
         }
     }
 
-    fn learn_host(&mut self, mac: MacAddr, end: End, ip: Option<IpAddr>, turn: &mut Turn<'_>) {
+    fn learn_host(&mut self, id: HostId, end: End, ip: Option<IpAddr>, turn: &mut Turn<'_>) {
         let ip = ip.map(|ip| ip.to_string());
-        let known = turn.get(&HOSTS, &mac);
+        let known = turn.get(&HOSTS, &id);
         let place = match &known {
             Some(host) if host.end() != end => {
                 if self.strays.is_looped(end) && is_host_port(host.end(), turn) {
                     return;
                 }
-                self.place_of(mac, host.end(), end, turn)
+                self.place_of(id, host.end(), end, turn)
             }
             Some(_) | None => end,
         };
@@ -48,13 +51,13 @@ impl Topology {
         if let Some(bound) = Bound::reached(from, place, &turn.view()) {
             if let Some(ip) = ip {
                 // Another host bears the address now, so nobody is sent to the one before.
-                unbind(&ip, turn);
+                unbind(&ip_key(ip, id), id, turn);
             }
             // Its row may have lost the address just now, so it is read again.
-            if let Some(host) = turn.get(&HOSTS, &mac) {
+            if let Some(host) = turn.get(&HOSTS, &id) {
                 // The host has left its port. To follow it would be a way around the bound: somebody with two ports would
                 // invent addresses at the first and move them to the second.
-                forget(mac, &host, turn);
+                forget(id, &host, turn);
             }
             return bound.refuse(turn);
         }
@@ -65,17 +68,17 @@ impl Topology {
         });
         (host.dpid, host.port) = place;
         if let Some(ip) = ip {
-            claim(mac, &mut host, ip, turn);
+            claim(id, &mut host, ip, turn);
         }
-        turn.put(&HOSTS, &mac, &host);
+        turn.put(&HOSTS, &id, &host);
     }
 
     /// Place of a host that is seen at another port than its own. One that moves again and again goes back to where it was.
-    fn place_of(&mut self, mac: MacAddr, from: End, seen: End, turn: &Turn<'_>) -> End {
+    fn place_of(&mut self, id: HostId, from: End, seen: End, turn: &Turn<'_>) -> End {
         if !is_host_port(from, turn) {
             return seen;
         }
-        match self.moves.seen(mac, from, seen, turn.now()) {
+        match self.moves.seen(id, from, seen, turn.now()) {
             Place::Moved => seen,
             Place::Held(home) => home,
         }
@@ -90,13 +93,13 @@ impl Topology {
     /// Forgets the hosts at the ports that are left, as many as the turn has room for.
     pub(crate) fn forget_leaving(&mut self, turn: &mut Turn<'_>) {
         while let Some(end) = self.leaving.first().copied() {
-            let there: Vec<MacAddr> = turn.view().keys_in(&HOSTS_BY_PORT, &end).collect();
-            for mac in there {
+            let there: Vec<HostId> = turn.view().keys_in(&HOSTS_BY_PORT, &end).collect();
+            for id in there {
                 if !turn.has_room() {
                     return;
                 }
-                if let Some(host) = turn.get(&HOSTS, &mac) {
-                    forget(mac, &host, turn);
+                if let Some(host) = turn.get(&HOSTS, &id) {
+                    forget(id, &host, turn);
                 }
             }
             self.leaving.remove(&end);
@@ -116,32 +119,33 @@ fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
 }
 
 /// Gives an address to a host; it belongs to the host that used it last.
-fn claim(mac: MacAddr, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
-    let before = turn.get(&IPS, &ip);
-    if before == Some(mac) && host.ips.contains(&ip) {
+fn claim(id: HostId, host: &mut HostRow, ip: String, turn: &mut Turn<'_>) {
+    let key = ip_key(ip.clone(), id);
+    let before = turn.get(&IPS, &key);
+    if before == Some(mac_of(id)) && host.ips.contains(&ip) {
         return;
     }
-    if before.is_some_and(|other| other != mac) {
-        unbind(&ip, turn);
+    if before.is_some_and(|other| other != mac_of(id)) {
+        unbind(&key, id, turn);
     }
-    turn.put(&IPS, &ip, &mac);
+    turn.put(&IPS, &key, &mac_of(id));
     host.ips.push(ip);
     if host.ips.len() > MOST_IPS {
         let oldest = host.ips.remove(0);
-        turn.delete(&IPS, &oldest);
+        turn.delete(&IPS, &ip_key(oldest, id));
     }
 }
 
-/// Takes an address from the host that bears it.
-fn unbind(ip: &String, turn: &mut Turn<'_>) {
-    let bearer = turn.get(&IPS, ip);
-    if let Some(bearer) = bearer
-        && let Some(mut row) = turn.get(&HOSTS, &bearer)
-    {
-        row.ips.retain(|theirs| theirs != ip);
-        turn.put(&HOSTS, &bearer, &row);
+/// Takes an address from the host that bears it, on the VLAN of host `on`.
+fn unbind(key: &IpKey, on: HostId, turn: &mut Turn<'_>) {
+    if let Some(mac) = turn.get(&IPS, key) {
+        let bearer = beside(on, mac);
+        if let Some(mut row) = turn.get(&HOSTS, &bearer) {
+            row.ips.retain(|ip| ip_key(ip.clone(), bearer) != *key);
+            turn.put(&HOSTS, &bearer, &row);
+        }
     }
-    turn.delete(&IPS, ip);
+    turn.delete(&IPS, key);
 }
 
 /// Forgets a host whose rule ended because no packet of it came for long.
@@ -149,23 +153,21 @@ pub(crate) fn expire(removed: &FlowRemoved, turn: &mut Turn<'_>) {
     if !removed.is_idle() || removed.priority != HOST_PRIORITY {
         return;
     }
-    let (Some(port), Some(mac)) = (
-        removed.matching.get_in_port(),
-        removed.matching.get_eth_src(),
-    ) else {
+    let (Some(port), Some(id)) = (removed.matching.get_in_port(), host_of(&removed.matching))
+    else {
         return;
     };
     // A host that has moved has another rule there.
-    if let Some(host) = turn.get(&HOSTS, &mac)
+    if let Some(host) = turn.get(&HOSTS, &id)
         && host.end() == (removed.dpid, port)
     {
-        forget(mac, &host, turn);
+        forget(id, &host, turn);
     }
 }
 
-fn forget(mac: MacAddr, host: &HostRow, turn: &mut Turn<'_>) {
-    turn.delete(&HOSTS, &mac);
+fn forget(id: HostId, host: &HostRow, turn: &mut Turn<'_>) {
+    turn.delete(&HOSTS, &id);
     for ip in &host.ips {
-        turn.delete(&IPS, ip);
+        turn.delete(&IPS, &ip_key(ip.clone(), id));
     }
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use morph_sdk::AppError;
-use topology::Topology;
+use topology::{Topology, V1ToV2};
 
 fn main() -> ExitCode {
-    morph_sdk::run(|| Topology::new(random))
+    morph_sdk::run_with_migration::<_, V1ToV2>(|| Topology::new(random))
 }
 
 fn random() -> Result<[u8; 32], AppError> {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use morph_sdk::{Alarm, MacAddr, Turn};
+use morph_sdk::{Alarm, Key, Turn};
 
+use crate::host_tables::{HostId, mac_of, name_of};
 use crate::tables::End;
 
 /// Alarm of a host that moves again and again.
@@ -21,7 +22,7 @@ const HOLD: Duration = Duration::from_secs(10);
 /// Hosts that moved lately.
 #[derive(Debug, Clone, Default)]
 pub struct Moves {
-    hosts: BTreeMap<MacAddr, Mover>,
+    hosts: BTreeMap<HostId, Mover>,
     /// Whether alarms may have to change.
     changed: bool,
 }
@@ -50,7 +51,7 @@ pub enum Place {
 
 impl Moves {
     /// Decides where a host is that was at `home` and is seen at `other`.
-    pub fn seen(&mut self, mac: MacAddr, home: End, other: End, now: Instant) -> Place {
+    pub fn seen(&mut self, host: HostId, home: End, other: End, now: Instant) -> Place {
         let new = Mover {
             home,
             other,
@@ -58,7 +59,7 @@ impl Moves {
             count: 0,
             held_until: None,
         };
-        let mover = self.hosts.entry(mac).or_insert(new);
+        let mover = self.hosts.entry(host).or_insert(new);
         if mover.held_until.is_none() && now.saturating_duration_since(mover.since) >= WINDOW {
             *mover = new;
         }
@@ -85,7 +86,7 @@ impl Moves {
         if std::mem::take(&mut self.changed) {
             let held = self.hosts.iter();
             let held = held.filter(|(_, mover)| mover.held_until.is_some());
-            turn.set_alarms(FLAPPING, held.map(|(mac, mover)| flapping(*mac, mover)));
+            turn.set_alarms(FLAPPING, held.map(|(host, mover)| flapping(*host, mover)));
         }
     }
 
@@ -96,25 +97,25 @@ impl Moves {
     }
 }
 
-fn flapping(mac: MacAddr, mover: &Mover) -> Alarm {
+fn flapping(host: HostId, mover: &Mover) -> Alarm {
     let ((dpid, port), (other, by)) = (mover.home, mover.other);
     Alarm::new(
         FLAPPING,
-        mac.to_string(),
-        format!("the host is seen at port {port} of {dpid} and at port {by} of {other} in turn, and is held at the first"),
+        host.text(),
+        format!("{} is seen at port {port} of {dpid} and at port {by} of {other} in turn, and is held at the first", name_of(host)),
         "bond the two ports by LACP, give each host its own address, or take away the loop behind the ports",
     )
     .on_port(dpid, port)
-    .of_host(mac)
+    .of_host(mac_of(host))
 }
 
 #[cfg(test)]
 mod tests {
-    use morph_sdk::Dpid;
+    use morph_sdk::{Dpid, MacAddr, Vlan};
 
     use super::*;
 
-    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const HOST: HostId = (MacAddr([2, 0, 0, 0, 0, 1]), Vlan::NONE);
     const A: End = (Dpid(1), 1);
     const B: End = (Dpid(1), 2);
 
@@ -124,7 +125,7 @@ mod tests {
         let mut now = Instant::now();
         for n in 0..20 {
             let (from, to) = if n % 2 == 0 { (A, B) } else { (B, A) };
-            assert_eq!(moves.seen(MAC, from, to, now), Place::Moved);
+            assert_eq!(moves.seen(HOST, from, to, now), Place::Moved);
             now += Duration::from_millis(400);
         }
     }
@@ -138,7 +139,7 @@ mod tests {
         for n in 1..2000 {
             let seen = if n % 2 == 0 { A } else { B };
             if seen != at {
-                at = match moves.seen(MAC, at, seen, now) {
+                at = match moves.seen(HOST, at, seen, now) {
                     Place::Moved => {
                         moved += 1;
                         seen
@@ -153,6 +154,6 @@ mod tests {
         moves
             .hosts
             .retain(|_, mover| mover.held_until.is_some_and(|until| now < until));
-        assert_eq!(moves.seen(MAC, A, B, now), Place::Moved);
+        assert_eq!(moves.seen(HOST, A, B, now), Place::Moved);
     }
 }

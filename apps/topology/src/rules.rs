@@ -5,7 +5,7 @@
 //! 200  in_port, eth_type=arp              punt and pass    host ports: addresses of hosts
 //! 200  in_port, icmpv6 133 to 136         punt and pass
 //! 190  in_port, eth_dst = a group         punt and pass    host ports: a copy that comes back is known by the first one
-//! 100  in_port, eth_src                   pass             known hosts; idle for five minutes: forgotten
+//! 100  in_port, vlan, eth_src             pass             known hosts; idle for five minutes: forgotten
 //!  50  in_port                            punt and pass    host ports
 //!  50  in_port                            pass             link ports
 //!   0                                     drop             blocked ports, and those of which nothing is known yet
@@ -14,7 +14,8 @@
 use morph_sdk::packet::ether_type;
 use morph_sdk::{Dpid, MacAddr, Match, RuleInput, Rules, View, lldp};
 
-use crate::tables::{End, HOSTS, Kind, PORTS, SWITCHES};
+use crate::host_tables::{HOSTS, HostId, from_host};
+use crate::tables::{End, Kind, PORTS, SWITCHES};
 
 /// Probes that bridges pass on.
 const PROBE_PRIORITY: u16 = 210;
@@ -46,7 +47,7 @@ pub enum Group {
     /// Rules of one port.
     Port(End),
     /// Rules of one host.
-    Host(MacAddr),
+    Host(HostId),
 }
 
 /// Group that a row has a part in. Rules follow from the tables alone: a switch that comes or goes changes none.
@@ -68,12 +69,12 @@ pub fn rules(group: &Group, view: &View<'_>, rules: &mut Rules) {
             }
         }
         Group::Port(end) => port_rules(*end, view, rules),
-        Group::Host(mac) => {
-            if let Some(host) = view.get(&HOSTS, mac) {
+        Group::Host(id) => {
+            if let Some(host) = view.get(&HOSTS, id) {
                 rules
                     .on(host.dpid)
                     .priority(HOST_PRIORITY)
-                    .matching(Match::new().in_port(host.port).eth_src(*mac))
+                    .matching(from_host(Match::new().in_port(host.port), *id))
                     .idle_timeout(IDLE)
                     .next();
             }

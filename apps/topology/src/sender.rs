@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use morph_sdk::MacAddr;
 use morph_sdk::packet::etherparse::Ipv6HeaderSlice;
 use morph_sdk::packet::{Ethernet, ether_type};
+use morph_sdk::{MacAddr, Vlan};
 
 /// Protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
@@ -23,6 +23,8 @@ const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 pub struct Sender {
     /// Hardware address of the sender.
     pub mac: MacAddr,
+    /// VLAN of the frame.
+    pub vlan: Vlan,
     /// IP address that the frame announces, and the hardware address of its bearer.
     pub binding: Option<(IpAddr, MacAddr)>,
 }
@@ -34,6 +36,7 @@ impl Sender {
         let mac = ethernet.src;
         is_of_a_host(mac).then(|| Sender {
             mac,
+            vlan: ethernet.vlan,
             binding: binding(&ethernet).filter(|(ip, mac)| is_address(ip) && is_of_a_host(*mac)),
         })
     }

@@ -1,19 +1,21 @@
-//! Topology's tables, schema 1. Other apps and Morpheus read them; a change here is a new schema version. The table `secrets`,
-//! which nobody else reads, stands in [`crate::secrets`].
+//! Topology's tables, schema 2. Other apps and Morpheus read them; a change here is a new schema version. The tables `hosts` and
+//! `ips` stand in [`crate::host_tables`], the table `secrets`, which nobody else reads, in [`crate::secrets`].
 //!
 //! ```text
 //! switches/DPID   = {"connected": bool}
 //! ports/DPID/PORT = {"name": text, "mac": MAC, "up": bool, "kind": "unknown" | "host" | "link" | "blocked"}
 //! links/DPID/PORT = {"dpid": DPID, "port": PORT}     from the key's port to the value's; the opposite is a row of its own
-//! hosts/MAC       = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
-//! ips/IP          = MAC     the host that bears the address: each address of each host once
+//! hosts/MAC/VLAN  = {"dpid": DPID, "port": PORT, "ips": [IP, ...]}     in the order in which they were learned
+//! ips/IP/VLAN     = MAC     the host that bears the address there: each address of each host once
 //! limits/NAME     = N       settings, written by people; releases before 1.1.0 do not read them
 //! edges/DPID/PORT = bool    whether this is an edge port; `morphctl config set app=topology edges.DPID/PORT=true`
 //! ```
+//!
+//! `VLAN` is a number from 1, or `none`. Schema 1 knew no VLANs: see [`crate::migration`].
 
 use std::fmt;
 
-use morph_sdk::{Dpid, Index, MacAddr, Table, Turn};
+use morph_sdk::{Dpid, MacAddr, Table, Turn};
 use serde::{Deserialize, Serialize};
 
 /// Every switch that was ever seen.
@@ -22,21 +24,11 @@ pub const SWITCHES: Table<Dpid, SwitchRow> = Table::new("switches");
 pub const PORTS: Table<End, PortRow> = Table::new("ports");
 /// Links that probes have passed, each from its sender to its receiver.
 pub const LINKS: Table<End, LinkRow> = Table::new("links");
-/// Hosts, each where it was last seen.
-pub const HOSTS: Table<MacAddr, HostRow> = Table::new("hosts");
-/// Bearer of each IP address.
-pub const IPS: Table<String, MacAddr> = Table::new("ips");
 /// Ports where there are hosts only (`true`), as an operator says.
 pub const EDGES: Table<End, bool> = Table::new("edges");
 
 /// Settings by name.
 pub const LIMITS: Table<String, u32> = Table::new("limits");
-
-/// Hosts of each port.
-pub const HOSTS_BY_PORT: Index<MacAddr, HostRow, End> = Index::new("port", HOSTS, HostRow::end);
-/// Hosts of each switch.
-pub const HOSTS_BY_SWITCH: Index<MacAddr, HostRow, Dpid> =
-    Index::new("switch", HOSTS, |host| host.dpid);
 
 /// One port of one switch, as a key.
 pub type End = (Dpid, u32);

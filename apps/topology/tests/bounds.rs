@@ -9,9 +9,12 @@ use std::time::Duration;
 use lab::{Lab, at, mac};
 use morph_sdk::bench::Outcome;
 use morph_sdk::packet::frame;
-use morph_sdk::{AlarmRow, Dpid, Event, MacAddr, PortInfo, PortReason, Rows, Setting, Switch};
+use morph_sdk::{
+    AlarmRow, Dpid, Event, MacAddr, PortInfo, PortReason, Rows, Setting, Switch, Vlan,
+};
 use topology::bounds::{HOSTS_IN_ALL, HOSTS_PER_PORT, HOSTS_PER_SWITCH, LIMIT_REACHED};
-use topology::tables::{End, HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, HostRow, IPS, LIMITS};
+use topology::host_tables::{HOSTS, HOSTS_BY_PORT, HOSTS_BY_SWITCH, IPS};
+use topology::tables::{End, HostRow, LIMITS};
 
 /// Half of the operations that a transaction of the store takes.
 const HALF_A_TRANSACTION: usize = 5000;
@@ -32,9 +35,10 @@ fn many(hosts: usize, ips: usize) -> Rows {
         let ips = (0..ips).map(|ip| format!("10.{ip}.{}.{}", n >> 8, n & 255));
         let ips: Vec<String> = ips.collect();
         for ip in &ips {
-            rows.put(&IPS, ip, &nth(n)).unwrap();
+            let key = (ip.clone(), Vlan::NONE);
+            rows.put(&IPS, &key, &nth(n)).unwrap();
         }
-        rows.put(&HOSTS, &nth(n), &HostRow { dpid, port, ips })
+        rows.put(&HOSTS, &(nth(n), Vlan::NONE), &HostRow { dpid, port, ips })
             .unwrap();
     }
     rows
@@ -46,7 +50,7 @@ fn all_at((dpid, port): End, hosts: usize) -> Rows {
     for n in 0..hosts {
         let ips = Vec::new();
         let row = HostRow { dpid, port, ips };
-        rows.put(&HOSTS, &nth(n), &row).unwrap();
+        rows.put(&HOSTS, &(nth(n), Vlan::NONE), &row).unwrap();
     }
     rows
 }

@@ -197,7 +197,7 @@ fn a_host_behind_a_bond_is_held_at_one_port_and_told_of_once() {
         let outcome = lab.bench.tick(Duration::from_millis(10));
         lab.carry(outcome);
         if n == 2000 {
-            assert_eq!(lab.alarms(FLAPPING), [mac(1).to_string()]);
+            assert_eq!(lab.alarms(FLAPPING), [format!("{}/none", mac(1))]);
         }
     }
     assert!(rules < 20, "{rules}");

@@ -134,6 +134,58 @@ fn octets<const N: usize>(text: &str) -> Option<[u8; N]> {
     parts.next().is_none().then_some(octets)
 }
 
+/// VLAN of a frame: its 12-bit VLAN identifier (IEEE 802.1Q), or none. The text form is the number, or `none`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vlan(u16);
+
+impl Vlan {
+    /// No VLAN: frames without a tag, and those with VLAN identifier 0, whose tag carries a priority only.
+    pub const NONE: Vlan = Vlan(0);
+    /// Highest VLAN identifier that a tag can hold.
+    pub const MAX: Vlan = Vlan(0xfff);
+
+    /// VLAN with an identifier, of which the lower 12 bits count.
+    pub const fn new(vid: u16) -> Vlan {
+        Vlan(vid & Vlan::MAX.0)
+    }
+
+    /// VLAN identifier; 0 for none.
+    pub const fn vid(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Vlan::NONE => f.write_str("none"),
+            Vlan(vid) => write!(f, "{vid}"),
+        }
+    }
+}
+
+impl fmt::Debug for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Vlan {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        let vid = match text {
+            "none" => Some(0),
+            _ => text.parse().ok().filter(|vid| *vid > 0),
+        };
+        let vlan = vid.map(Vlan).filter(|vlan| *vlan <= Vlan::MAX);
+        vlan.ok_or_else(|| AddrParseError {
+            what: "a VLAN (1 to 4095, or none)",
+            text: text.to_owned(),
+        })
+    }
+}
+
 macro_rules! as_text {
     ($($type:ty),*) => {$(
         impl Serialize for $type {
@@ -152,7 +204,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(MacAddr, Dpid);
+as_text!(MacAddr, Dpid, Vlan);
 
 #[cfg(test)]
 mod tests {
@@ -207,6 +259,18 @@ mod tests {
         ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_vlan_is_a_number_or_none() {
+        for (text, vid) in [("none", 0), ("1", 1), ("10", 10), ("4095", 4095)] {
+            let vlan: Vlan = text.parse().unwrap();
+            assert_eq!((vlan, vlan.to_string()), (Vlan::new(vid), text.to_owned()));
+        }
+        for text in ["", "0", "-", "4096", "65537", "-1", "None"] {
+            assert!(text.parse::<Vlan>().is_err(), "{text}");
+        }
+        assert_eq!(Vlan::new(0x1007).vid(), 7);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub mod v10;
 pub mod v13;
 mod wire;
 
-pub use addr::{AddrParseError, Dpid, MacAddr};
+pub use addr::{AddrParseError, Dpid, MacAddr, Vlan};
 pub use any::{AnyMessage, decode, type_name};
 pub use error::{DecodeError, EncodeError, Problem, SkippedRule};
 pub use header::{Header, MessageType};

@@ -238,7 +238,7 @@ impl Display for FlowStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MacAddr;
+    use crate::{MacAddr, Vlan};
 
     #[test]
     fn matches_are_written_as_ovs_ofctl_does() {
@@ -283,6 +283,7 @@ mod tests {
             ),
             (Match::new().vlan_any(), "vlan_tci=0x1000/0x1000"),
             (Match::new().vlan_none(), "vlan_tci=0x0000/0x1fff"),
+            (Match::new().vlan(Vlan::NONE), "vlan_tci=0x0000/0x0fff"),
             (Match::new().metadata_masked(1, 0xff), "metadata=0x1/0xff"),
             (
                 Match::new().with(Oxm::masked(OxmField(1, 105), &[1, 2], &[0xff, 0])),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use morph_sdk::{Action, Event, FlowModCommand, FlowRemoved, MacAddr, Match, port};
+use morph_sdk::{Action, Event, FlowModCommand, FlowRemoved, MacAddr, Match, Vlan, port};
 
 use super::{A, B, PIPELINE, S, bench, known, limit, packet, walk};
 use crate::tables::MACS;
@@ -12,7 +12,7 @@ pub(super) fn ended(in_port: u32, src: MacAddr, reason: u8) -> Event {
     Event::FlowRemoved(FlowRemoved {
         dpid: S,
         table: PIPELINE.first,
-        matching: Match::new().in_port(in_port).eth_src(src),
+        matching: Match::new().in_port(in_port).vlan(Vlan::NONE).eth_src(src),
         cookie_own: 0,
         priority: 1,
         reason,
@@ -38,7 +38,7 @@ fn a_host_that_sends_nothing_is_forgotten() {
     bench.packet_in(S, 2, packet(B, A));
 
     let outcome = bench.event(ended(1, A, IDLE));
-    assert_eq!(outcome.deleted(&MACS), [(S, A)]);
+    assert_eq!(outcome.deleted(&MACS), [(S, A, Vlan::NONE)]);
     assert_eq!((known(&bench, 1), known(&bench, 2)), (0, 1));
     assert_eq!(walk(bench.rules(), 2, B, A), [Action::output(port::FLOOD)]);
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);

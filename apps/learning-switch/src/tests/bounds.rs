@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use morph_sdk::bench::{Bench, Outcome};
-use morph_sdk::{Event, PortInfo, PortReason, Switch};
+use morph_sdk::{Event, PortInfo, PortReason, Switch, Vlan};
 
 use super::ageing::{IDLE, ended};
 use super::{A, B, PIPELINE, S, bench, down, installed, known, limit, mac, packet};
@@ -21,7 +21,7 @@ fn flood(bench: &mut Switched, port: u32, from: u32, hosts: u32) {
 
 /// Whether the host with this number is known.
 fn knows(bench: &Switched, n: u32) -> bool {
-    bench.view().get(&MACS, &(S, mac(n))).is_some()
+    bench.view().get(&MACS, &(S, mac(n), Vlan::NONE)).is_some()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use morph_sdk::{Action, Event, FlowRemoved, MacAddr, Match, port};
+use morph_sdk::{Action, Event, FlowRemoved, MacAddr, Match, Vlan, port};
 
 use super::{
     A, B, C, PIPELINE, S, down, installed, known, limit, mac, packet, walk, with_one_table,
@@ -72,7 +72,10 @@ fn one_table_forgets_and_moves() {
     assert_eq!(walk(bench.rules(), 3, B, A), [Action::output(1)]);
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);
     let outcome = bench.event(down(1));
-    assert_eq!(outcome.deleted(&MACS), [(S, A), (S, C)]);
+    assert_eq!(
+        outcome.deleted(&MACS),
+        [(S, A, Vlan::NONE), (S, C, Vlan::NONE)]
+    );
     assert_eq!(installed(&bench), 1);
 }
 
@@ -81,7 +84,11 @@ fn idle(in_port: u32, src: MacAddr, dst: MacAddr) -> Event {
     Event::FlowRemoved(FlowRemoved {
         dpid: S,
         table: PIPELINE.first,
-        matching: Match::new().in_port(in_port).eth_src(src).eth_dst(dst),
+        matching: Match::new()
+            .vlan_none()
+            .in_port(in_port)
+            .eth_src(src)
+            .eth_dst(dst),
         cookie_own: 0,
         priority: 1,
         reason: 0,
@@ -102,7 +109,7 @@ fn a_pair_that_is_silent_is_forgotten_and_a_host_that_moves_afterwards_is_notice
     let outcome = bench.event(idle(1, A, B));
     assert_eq!(
         outcome.put(&PAIRS),
-        [((S, A, B), None)],
+        [((S, A, (B, Vlan::NONE)), None)],
         "B still sends to A"
     );
     assert_eq!(walk(bench.rules(), 1, A, B), [Action::to_controller()]);

@@ -6,18 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_sdk::bench::{Bench, Outcome};
 use morph_sdk::{
     Action, Dpid, Instruction, Key, MacAddr, Match, Pipeline, Rows, RuleBody, RuleKey, RuleSet,
-    Table, port,
+    Table, Vlan, port,
 };
 use proptest::prelude::*;
 use router::graph::End;
+use router::hosts::{Destination, Hosts};
 use router::{Release, Router};
 use serde_json::{Value, json};
 
 const SWITCHES: Table<Dpid, Value> = Table::of("topology", "switches");
 const PORTS: Table<(Dpid, u32), Value> = Table::of("topology", "ports");
 const LINKS: Table<(Dpid, u32), Value> = Table::of("topology", "links");
-pub const HOSTS: Table<MacAddr, Value> = Table::of("topology", "hosts");
-const IPS: Table<String, Value> = Table::of("topology", "ips");
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");
 
 pub const PIPELINE: Pipeline = Pipeline {
@@ -35,6 +34,22 @@ pub const fn end(dpid: u64, port: u32) -> End {
 
 pub const fn mac(n: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 0, n])
+}
+
+/// Host with this address and no VLAN.
+pub const fn untagged(mac: MacAddr) -> Destination {
+    let vlan = Vlan::NONE;
+    Destination { mac, vlan }
+}
+
+/// Topology's table of hosts, as a release reads it.
+pub const fn hosts_of<R: Release>() -> Table<<R::Hosts as Hosts>::Host, Value> {
+    Table::of("topology", "hosts")
+}
+
+/// Topology's table of IP addresses, as a release reads it.
+const fn ips_of<R: Release>() -> Table<<R::Hosts as Hosts>::Ip, Value> {
+    Table::of("topology", "ips")
 }
 
 /// Cables between switches; each port has at most one.
@@ -80,12 +95,12 @@ impl Net {
         for &dpid in &self.switches {
             bench.switch(dpid, 1..60);
         }
-        bench.load_of("topology", &self.topology());
+        bench.load_of("topology", &self.topology::<R>());
         bench.load(rows);
         bench
     }
 
-    fn topology(&self) -> Rows {
+    fn topology<R: Release>(&self) -> Rows {
         let mut rows = Rows::new();
         for &dpid in &self.switches {
             put(&mut rows, &SWITCHES, &dpid, json!({"connected": true}));
@@ -96,14 +111,21 @@ impl Net {
         }
         for (&mac, &at) in &self.hosts {
             put(&mut rows, &PORTS, &(at.dpid, at.port), port_row("host"));
-            put(&mut rows, &HOSTS, &mac, end_row(at));
-            put(&mut rows, &IPS, &ip(mac), json!(mac));
+            let host = R::Hosts::host(untagged(mac));
+            put(&mut rows, &hosts_of::<R>(), &host, end_row(at));
+            let ip = R::Hosts::ip(ip(mac), Vlan::NONE);
+            put(&mut rows, &ips_of::<R>(), &ip, json!(mac));
         }
         rows
     }
 
     /// End of a frame's way from one host to an address, by the rules alone.
     pub fn walk(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: MacAddr) -> Fate {
+        self.walk_on(rules, from, untagged(dst))
+    }
+
+    /// End of the way of a frame on a VLAN.
+    pub fn walk_on(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: Destination) -> Fate {
         let mut at = from;
         for _ in 0..=self.switches.len() {
             let Some(out) = look_up(rules.get(&at.dpid), at.port, dst) else {
@@ -178,29 +200,43 @@ pub fn cut<R: Release>(bench: &mut Bench<Router<R>>, net: &mut Net, a: End) {
 }
 
 pub fn host<R: Release>(bench: &mut Bench<Router<R>>, mac: MacAddr, at: End) -> Outcome {
-    bench.row(&IPS, &ip(mac), &json!(mac));
-    bench.row(&HOSTS, &mac, &end_row(at))
+    host_on(bench, untagged(mac), at)
+}
+
+pub fn host_on<R: Release>(bench: &mut Bench<Router<R>>, host: Destination, at: End) -> Outcome {
+    let ip = R::Hosts::ip(ip(host.mac), host.vlan);
+    bench.row(&ips_of::<R>(), &ip, &json!(host.mac));
+    bench.row(&hosts_of::<R>(), &R::Hosts::host(host), &end_row(at))
 }
 
 /// Gives an address to another host.
 pub fn binds<R: Release>(bench: &mut Bench<Router<R>>, ip: [u8; 4], mac: MacAddr) -> Outcome {
     let ip = std::net::Ipv4Addr::from(ip).to_string();
-    bench.row(&IPS, &ip, &json!(mac))
+    bench.row(&ips_of::<R>(), &R::Hosts::ip(ip, Vlan::NONE), &json!(mac))
 }
 
-fn matches(match_: &Match, in_port: u32, dst: MacAddr) -> bool {
+fn matches(match_: &Match, in_port: u32, dst: Destination) -> bool {
     match_.fields.iter().all(|oxm| {
         let mask = |i: usize| oxm.mask.as_ref().map_or(0xff, |mask| mask[i]);
         let value: Vec<u8> = match oxm.value.len() {
             4 => in_port.to_be_bytes().to_vec(),
-            _ => dst.0.to_vec(),
+            2 => vlan_field(dst.vlan).to_vec(),
+            _ => dst.mac.0.to_vec(),
         };
         (0..value.len()).all(|i| value[i] & mask(i) == oxm.value[i])
     })
 }
 
+/// Value of the VLAN field of a frame: tagged frames have the bit `OFPVID_PRESENT`.
+fn vlan_field(vlan: Vlan) -> [u8; 2] {
+    match vlan {
+        Vlan::NONE => [0, 0],
+        _ => (0x1000 | vlan.vid()).to_be_bytes(),
+    }
+}
+
 /// Port that a switch sends a frame to; `None` if it drops it. Two rules of one priority must not both match.
-fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: MacAddr) -> Option<u32> {
+fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: Destination) -> Option<u32> {
     let mut best: Vec<(&RuleKey, &RuleBody)> = rules?
         .iter()
         .filter(|(key, _)| matches(&key.match_, in_port, dst))

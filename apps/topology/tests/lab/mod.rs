@@ -10,12 +10,13 @@ use morph_sdk::lldp::Probe;
 use morph_sdk::packet::{self, Arp, ether_type};
 use morph_sdk::{
     Action, AppError, Bytes, Dpid, Event, FlowRemoved, MacAddr, Match, PacketIn, Pipeline,
-    PortInfo, PortReason, lldp, port,
+    PortInfo, PortReason, Vlan, lldp, port,
 };
 use topology::Topology;
+use topology::host_tables::{HOSTS, IPS, from_host};
 use topology::rules::HOST_PRIORITY;
 use topology::secrets::{Carrier, sign};
-use topology::tables::{End, HOSTS, HostRow, IPS, Kind, LINKS, PORTS, SWITCHES};
+use topology::tables::{End, HostRow, Kind, LINKS, PORTS, SWITCHES};
 
 pub const PIPELINE: Pipeline = Pipeline {
     app: 2,
@@ -200,23 +201,27 @@ impl Lab {
 
     /// Has a host announce its address here.
     pub fn arp(&mut self, end: End, host: MacAddr, ip: [u8; 4]) -> Outcome {
-        let arp = Arp {
-            operation: Arp::REQUEST,
-            sender_mac: host,
-            sender_ip: ip.into(),
-            target_mac: MacAddr([0; 6]),
-            target_ip: [10, 0, 0, 254].into(),
-        };
-        self.punt(end, arp.frame(MacAddr::BROADCAST))
+        self.punt(end, announces(host, ip))
+    }
+
+    /// Has a host announce its address here, in a frame with a tag.
+    pub fn arp_tagged(&mut self, end: End, tag: &[u8], host: MacAddr, ip: [u8; 4]) -> Outcome {
+        self.punt(end, tagged(tag, &announces(host, ip)))
     }
 
     /// Ends the rule of a host, for `reason`.
     pub fn rule_ends(&mut self, end: End, host: MacAddr, reason: u8) -> Outcome {
+        let host = (host, Vlan::NONE);
+        self.rule_of_ends(end, from_host(Match::new(), host), reason)
+    }
+
+    /// Ends a rule of hosts at a port, for `reason`.
+    pub fn rule_of_ends(&mut self, end: End, host: Match, reason: u8) -> Outcome {
         self.bench.event(Event::FlowRemoved(FlowRemoved {
             dpid: end.0,
             table: PIPELINE.first,
             priority: HOST_PRIORITY,
-            matching: Match::new().in_port(end.1).eth_src(host),
+            matching: host.in_port(end.1),
             cookie_own: 0,
             reason,
             duration: Duration::from_secs(300),
@@ -264,11 +269,19 @@ impl Lab {
     }
 
     pub fn host(&self, mac: MacAddr) -> Option<HostRow> {
-        self.bench.view().get(&HOSTS, &mac)
+        self.host_on(Vlan::NONE, mac)
+    }
+
+    pub fn host_on(&self, vlan: Vlan, mac: MacAddr) -> Option<HostRow> {
+        self.bench.view().get(&HOSTS, &(mac, vlan))
     }
 
     pub fn bearer(&self, ip: &str) -> Option<MacAddr> {
-        self.bench.view().get(&IPS, &ip.to_owned())
+        self.bearer_on(Vlan::NONE, ip)
+    }
+
+    pub fn bearer_on(&self, vlan: Vlan, ip: &str) -> Option<MacAddr> {
+        self.bench.view().get(&IPS, &(ip.to_owned(), vlan))
     }
 
     pub fn connected(&self, dpid: u64) -> Option<bool> {
@@ -283,12 +296,25 @@ impl Lab {
 
     /// Treatment of a frame to this address.
     pub fn treats_to(&self, end: End, src: MacAddr, dst: MacAddr, eth_type: u16) -> (bool, bool) {
+        self.treats_on(Vlan::NONE, end, src, dst, eth_type)
+    }
+
+    /// Treatment of a frame on a VLAN.
+    pub fn treats_on(
+        &self,
+        vlan: Vlan,
+        end: End,
+        src: MacAddr,
+        dst: MacAddr,
+        eth_type: u16,
+    ) -> (bool, bool) {
         use morph_sdk::Instruction::{ApplyActions, GotoTable};
         let rules = self.bench.rules().get(&end.0);
         let matching = rules.into_iter().flatten().filter(|(key, _)| {
             let m = &key.match_;
             m.get_in_port().is_none_or(|port| port == end.1)
                 && m.get_eth_src().is_none_or(|mac| mac == src)
+                && m.get_vlan().is_none_or(|of| of == vlan)
                 && (m.get_eth_dst().is_none() || dst.is_multicast())
                 && m.get_eth_type().is_none_or(|kind| kind == eth_type)
         });
@@ -322,4 +348,21 @@ pub fn ipv6(src: MacAddr, ip: std::net::Ipv6Addr) -> Bytes {
     header[6] = 59;
     header[8..24].copy_from_slice(&ip.octets());
     packet::frame(mac(254), src, ether_type::IPV6, &header)
+}
+
+/// ARP request by which a host announces its address.
+fn announces(host: MacAddr, ip: [u8; 4]) -> Bytes {
+    let arp = Arp {
+        operation: Arp::REQUEST,
+        sender_mac: host,
+        sender_ip: ip.into(),
+        target_mac: MacAddr([0; 6]),
+        target_ip: [10, 0, 0, 254].into(),
+    };
+    arp.frame(MacAddr::BROADCAST)
+}
+
+/// Frame with these tags behind its addresses.
+pub fn tagged(tags: &[u8], frame: &[u8]) -> Bytes {
+    [&frame[..12], tags, &frame[12..]].concat().into()
 }

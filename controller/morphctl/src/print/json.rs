@@ -119,7 +119,7 @@ objects! {
     CleanedRules { app, rules, comes_back }
     ToldApp { app }
     Link { from_dpid, from_port, to_dpid, to_port }
-    Host { mac, dpid, port, ips }
+    Host { mac, vlan, dpid, port, ips }
     ConfigEntry { key, value as document }
     StoreRow { table, key, value as document, revision }
     StoreKeyspace { app, id, schema, role, watermark, modified, keys, owner }

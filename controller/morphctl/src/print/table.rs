@@ -205,7 +205,7 @@ tables! {
     Link = |link| {
         "FROM_DPID": link.from_dpid, ">FROM_PORT": link.from_port, "TO_DPID": link.to_dpid, ">TO_PORT": link.to_port,
     }
-    Host = |host| { "MAC": host.mac, "DPID": host.dpid, ">PORT": host.port, "IPS": host.ips.join(",") }
+    Host = |host| { "MAC": host.mac, ">VLAN": nonzero(host.vlan.into()), "DPID": host.dpid, ">PORT": host.port, "IPS": host.ips.join(",") }
     ConfigEntry = |entry| { "KEY": entry.key, "VALUE": entry.value }
     ConfigResult = |result| { ">REVISION": result.revision, "KEY": result.entry.key, "VALUE": result.entry.value }
     TableDiff = |table| {
@@ -230,18 +230,22 @@ mod tests {
 
     #[test]
     fn numbers_are_aligned_and_empty_cells_are_marked() {
-        let host = |mac: &str, port, ips: &[&str]| Host {
+        let host = |mac: &str, vlan, port, ips: &[&str]| Host {
             mac: mac.into(),
+            vlan,
             dpid: "1".into(),
             port,
             ips: ips.iter().map(ToString::to_string).collect(),
         };
-        let hosts = [host("a", 7, &["10.0.0.1", "::1"]), host("bb", 12345, &[])];
-        let expected = "MAC  DPID   PORT  IPS\n\
-                        a    1         7  10.0.0.1,::1\n\
-                        bb   1     12345  -\n";
+        let hosts = [
+            host("a", 0, 7, &["10.0.0.1", "::1"]),
+            host("bb", 10, 12345, &[]),
+        ];
+        let expected = "MAC  VLAN  DPID   PORT  IPS\n\
+                        a       -  1         7  10.0.0.1,::1\n\
+                        bb     10  1     12345  -\n";
         assert_eq!(render(&hosts), expected);
-        assert_eq!(render::<Host>(&[]), "MAC  DPID  PORT  IPS\n");
+        assert_eq!(render::<Host>(&[]), "MAC  VLAN  DPID  PORT  IPS\n");
     }
 
     #[test]

@@ -476,8 +476,17 @@ impl Management for FakeService {
             dpid: "0000000000000001".into(),
             port: 1,
             ips: vec!["10.0.0.1".into(), "10.0.0.9".into()],
+            vlan: 10,
         };
-        Ok(Response::new(HostsReply { hosts: vec![host] }))
+        let untagged = Host {
+            port: 2,
+            ips: Vec::new(),
+            vlan: 0,
+            ..host.clone()
+        };
+        Ok(Response::new(HostsReply {
+            hosts: vec![host, untagged],
+        }))
     }
 
     async fn config_get(&self, request: Request<ConfigGetRequest>) -> Answer<ConfigGetReply> {

@@ -361,12 +361,17 @@ fn topology_and_hosts() {
     assert_eq!(
         table(&fake, "hosts"),
         [
-            "MAC DPID PORT IPS",
-            "00:00:00:00:00:01 0000000000000001 1 10.0.0.1,10.0.0.9"
+            "MAC VLAN DPID PORT IPS",
+            "00:00:00:00:00:01 10 0000000000000001 1 10.0.0.1,10.0.0.9",
+            "00:00:00:00:00:01 - 0000000000000001 2 -"
         ]
     );
     let hosts = object(&fake, "hosts");
     assert_eq!(hosts["hosts"][0]["ips"], json!(["10.0.0.1", "10.0.0.9"]));
+    assert_eq!(
+        (&hosts["hosts"][0]["vlan"], &hosts["hosts"][1]["vlan"]),
+        (&json!(10), &json!(0))
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use morph_api::management::{Host, Link};
 use morph_api::store::RowValue;
+use morph_openflow::Vlan;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -39,12 +40,18 @@ pub(super) fn links(rows: &[RowValue]) -> Vec<Link> {
     ordered.into_values().collect()
 }
 
-/// Reads the rows `hosts/MAC = {"dpid", "port", "ips"}` and skips malformed ones.
+/// Reads the rows `hosts/MAC/VLAN = {"dpid", "port", "ips"}` and skips malformed ones. Releases of topology before 2.0.0 have
+/// `hosts/MAC`.
 pub(super) fn hosts(rows: &[RowValue]) -> Vec<Host> {
     let hosts = rows.iter().filter_map(|row| {
         let at: HostRow = serde_json::from_str(row.value.as_deref()?).ok()?;
+        let (mac, vlan) = match row.key.split_once('/') {
+            Some((mac, vlan)) => (mac, vlan.parse().ok()?),
+            None => (row.key.as_str(), Vlan::NONE),
+        };
         Some(Host {
-            mac: row.key.clone(),
+            mac: mac.to_owned(),
+            vlan: vlan.vid().into(),
             dpid: at.dpid,
             port: at.port,
             ips: at.ips,
@@ -80,10 +87,11 @@ mod tests {
         ]);
         let ports: Vec<u32> = links.iter().map(|link| link.from_port).collect();
         assert_eq!(ports, [2, 10]);
-        let hosts = hosts(&[row(
-            "aa:bb:cc:00:00:01",
-            r#"{"dpid": "01", "port": 3, "ips": ["10.0.0.1"]}"#,
-        )]);
+        let at = r#"{"dpid": "01", "port": 3, "ips": ["10.0.0.1"]}"#;
+        let keys = ["a", "b/none", "b/10", "b/0", "b/x"];
+        let hosts = hosts(&keys.map(|key| row(key, at)));
         assert_eq!(hosts[0].ips, ["10.0.0.1"]);
+        let found = hosts.iter().map(|host| (host.mac.as_str(), host.vlan));
+        assert_eq!(found.collect::<Vec<_>>(), [("a", 0), ("b", 0), ("b", 10)]);
     }
 }

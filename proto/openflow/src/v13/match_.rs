@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::oxm::{self, Oxm, OxmField, Oxms};
-use crate::addr::MacAddr;
+use crate::addr::{MacAddr, Vlan};
 use crate::error::{DecodeError, Problem};
 use crate::wire::{Fixed, Reader, Writer, fixed, padding};
 
@@ -226,6 +226,24 @@ impl Match {
         self.with(Oxm::exact(OxmField::VLAN_VID, &[0, 0]))
     }
 
+    /// Matches packets of this VLAN. Those of none are matched with and without a tag, by a mask that leaves out
+    /// `OFPVID_PRESENT`.
+    pub fn vlan(self, vlan: Vlan) -> Match {
+        match vlan {
+            Vlan::NONE => self.with(Oxm::masked(
+                OxmField::VLAN_VID,
+                &[0, 0],
+                &Vlan::MAX.vid().to_be_bytes(),
+            )),
+            _ => self.vlan_vid(vlan.vid()),
+        }
+    }
+
+    /// VLAN that a match with a VLAN field is for, whichever builder made it.
+    pub fn get_vlan(&self) -> Option<Vlan> {
+        self.get_vlan_vid().map(Vlan::new)
+    }
+
     /// Value of a field of `N` bytes, regardless of its mask.
     fn value<const N: usize>(&self, field: OxmField) -> Option<[u8; N]> {
         self.get(field)?.value.as_ref().try_into().ok()
@@ -304,6 +322,20 @@ mod tests {
         let match_ = Match::new().vlan_vid(7);
         assert_eq!(match_.get_vlan_vid(), Some(7));
         assert_eq!(match_.fields[0].value[..], [0x10, 7]);
+    }
+
+    #[test]
+    fn frames_of_no_vlan_are_matched_with_and_without_a_tag() {
+        let none = Match::new().vlan(Vlan::NONE);
+        assert_eq!(none.fields[0].value[..], [0, 0]);
+        assert_eq!(none.fields[0].mask.as_deref(), Some(&[0x0f, 0xff][..]));
+        assert!(none.is_normal());
+        let some = Match::new().vlan(Vlan::new(7));
+        assert_eq!(some, Match::new().vlan_vid(7));
+        assert_eq!(
+            [none.get_vlan(), some.get_vlan(), Match::new().get_vlan()],
+            [Some(Vlan::NONE), Some(Vlan::new(7)), None]
+        );
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use morph_openflow::MacAddr;
 use morph_openflow::rule::{RuleBody, RuleKey};
 use morph_openflow::v13::flow_mod::flag;
 use morph_openflow::v13::{Action, Instruction, Match, Oxm, OxmField, port};
+use morph_openflow::{MacAddr, Vlan};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const GROUP: MacAddr = MacAddr([1, 0, 0, 0, 0, 0]);
@@ -40,6 +40,7 @@ fn matches() -> Vec<Match> {
         Match::new().vlan_vid(7).vlan_pcp(3),
         Match::new().vlan_any(),
         Match::new().vlan_none(),
+        Match::new().vlan(Vlan::NONE),
         Match::new().with(Oxm::masked(OxmField::VLAN_VID, &[0x10, 8], &[0x1f, 0xff])),
         Match::new().with(Oxm::masked(OxmField::VLAN_VID, &[0x10, 9], &[0xff, 0xff])),
         Match::new()
