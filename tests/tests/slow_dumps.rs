@@ -149,8 +149,8 @@ fn new_flows_while_a_slow_switch_is_verified_are_sent_at_once_and_not_undone() -
 }
 
 #[test]
-fn switches_that_are_slow_from_the_beginning_get_all_rules_and_are_asked_once_for_all()
--> Result<()> {
+fn switches_that_are_slow_from_the_beginning_get_all_rules_and_are_asked_once_for_all() -> Result<()>
+{
     let lab = lab(&[APP, "topology"])?;
     let switches = Switches::start_slow(lab.sandbox(), &[SLOW, IN_PARTS])?;
     let mut most = 0;

@@ -378,7 +378,11 @@ impl Mediator {
 
     /// Handles a switch that did not report its rules in time.
     pub(super) fn query_missed(&mut self, ticket: u64, out: &mut Vec<Output>) {
-        self.fail(ticket, "it did not report its rules in time", out);
+        if self.queries.remove(&ticket).is_some() {
+            let why = "the switch did not report its rules in time".to_owned();
+            let reply = Err(Refusal::Deadline(why));
+            out.push(Output::Reply { ticket, reply });
+        }
     }
 
     pub(super) fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output>) {
