@@ -249,6 +249,7 @@ impl Mediator {
                 up: true,
                 remote,
                 reason: String::new(),
+                tables: report.tables,
             })
         });
         self.reconcile(conn, now);
@@ -288,6 +289,7 @@ impl Mediator {
                 up: false,
                 remote,
                 reason,
+                tables: 0,
             })
         });
         self.switch_event(conn, dpid, EventKind::SwitchDown, now, out);
