@@ -25,6 +25,8 @@ cargo_profile = $(if $(filter release,$(PROFILE)),--release,)
 # The tests with a network of their own and the demo make namespaces, which takes root.
 as_root = $(if $(filter-out 0,$(shell id -u)),sudo -E,)
 runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
+# Last revision whose apps know no VLANs: the long form upgrades a network that runs it.
+EARLIER = 9cb5060
 # Tests that need root, Open vSwitch or etcd.
 system_tests = --features morph-openflow/system-tests,morph-proxy/system-tests,morph-store/system-tests
 unit_tests = $(CARGO) test $(runner) --workspace --exclude morph-tests --exclude morph-model $(system_tests)
@@ -84,7 +86,9 @@ test-long: dependencies bundles defects
 	    | scripts/results store/RESULTS.md
 	MORPH_LONG=1 $(CARGO) test -p morph-model --no-fail-fast -- --test-threads 1 --show-output \
 	    | scripts/results tests/RESULTS.md
-	MORPH_LONG=1 $(end_to_end) -- --test-threads 1 --show-output | scripts/results tests/RESULTS.md
+	earlier=$$(scripts/build-earlier $(EARLIER)) && \
+	MORPH_LONG=1 MORPH_EARLIER_BUILD=$$earlier $(end_to_end) -- --test-threads 1 --show-output \
+	    | scripts/results tests/RESULTS.md
 
 # With libFuzzer where cargo-fuzz is installed (`cargo install cargo-fuzz`; a C++ compiler builds libFuzzer); else a
 # stand-in from the same corpus.

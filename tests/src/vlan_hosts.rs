@@ -1,5 +1,5 @@
-//! Hosts behind VLAN tags. A bridge of Open vSwitch with two rules puts a tag on what the host sends, and takes it away on the way
-//! back; the lab's switch sees tagged frames.
+//! Hosts behind VLAN tags. A bridge of Open vSwitch with two rules puts a tag on what the host sends, and takes it away on the
+//! way back; the lab's switch sees tagged frames.
 //!
 //! ```text
 //! h11 ---- v11 (tags) ---- s2
@@ -10,8 +10,8 @@ use crate::shape::{address, host, mac, plan_host};
 use anyhow::Result;
 
 impl Lab {
-    /// Adds host `n` at a port of a switch. Its frames have a tag of this VLAN (0: of a priority alone), and it has the addresses of
-    /// host `like`.
+    /// Adds host `n` at a port of a switch. Its frames have a tag of this VLAN (0: of a priority alone), and it has the addresses
+    /// of host `like`.
     pub fn add_vlan_host(&self, n: usize, switch: usize, vlan: u16, like: usize) -> Result<()> {
         let (name, bridge) = (host(n), format!("v{n}"));
         let (near, far) = (format!("v{n}-trunk"), format!("s{switch}-v{n}"));

@@ -1,11 +1,13 @@
-//! What installed networks run is upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose tables
-//! know hosts by their hardware address alone.
+//! What installed networks run is upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose
+//! tables know hosts by their hardware address alone. The long form begins with a whole build of that time: its morphd, proxy and
+//! store.
 
 use anyhow::{Context, Result, ensure};
 use morph_tests::{
     Bundle, LOST_AFTER, Lab, NewFlows, Ping, Rules, Shape, bin, earlier_build, long, touched,
     wait_until,
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,9 +18,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const TOPOLOGY: u8 = 2;
 /// Matches of frames without a VLAN, as Open vSwitch prints them.
 const NO_VLAN: &str = "vlan_tci=0x0000/0x0fff";
-
-/// Last revision without VLANs. The long form builds it from the history and runs it whole: its morphd, proxy and store.
-const BEFORE: &str = "9cb5060";
 
 /// Makes a folder of bundles as a build before VLANs had them: topology 1.1.0 and the router's releases of that time.
 fn bundles_before(lab: &Lab) -> Result<PathBuf> {
@@ -34,13 +33,32 @@ fn bundles_before(lab: &Lab) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Network with the releases of before (short form: made of today's sources), in use, whose Morpheus was then stopped and started again with the releases of now
-/// beside it. Hosts 5 and 6 are on VLAN 10.
-fn lab() -> Result<Lab> {
+/// End of the Morpheus of before.
+#[derive(Clone, Copy)]
+enum End {
+    Stopped,
+    Killed,
+}
+
+/// Kills morphd and all that it has started.
+fn kill(lab: &mut Lab) -> Result<()> {
+    for process in lab.processes()? {
+        // A process may have ended with another one.
+        let _ = process.signal(Signal::KILL);
+    }
+    lab.morpheus_mut()?.wait_exited()?;
+    wait_until("all processes are gone", DEADLINE, || {
+        Ok(lab.processes()?.is_empty().then_some(()))
+    })
+}
+
+/// Network with the releases of before (short form: made of today's sources), in use, whose Morpheus then ended and was started
+/// again with the releases of now beside it. Hosts 5 and 6 are on VLAN 10.
+fn lab(end: End) -> Result<Lab> {
     let mut lab = Lab::new(Shape::diamond())?;
     let apps = ["--app", "topology", "--app", "router@2.0.0"];
     if long() {
-        lab.start_morpheus_of(earlier_build(BEFORE)?, &apps)?;
+        lab.start_morpheus_of(earlier_build()?, &apps)?;
     } else {
         let before = bundles_before(&lab)?;
         let before = before.to_str().context("a path that is not UTF-8")?;
@@ -59,7 +77,10 @@ fn lab() -> Result<Lab> {
     morpheus.morphctl(&["config", "set", "app=router", "weights.1/2=5"])?;
     morpheus.morphctl(&["config", "set", "app=topology", "limits.hosts=777"])?;
     lab.wait_idle()?;
-    lab.stop_morpheus()?;
+    match end {
+        End::Stopped => lab.stop_morpheus()?,
+        End::Killed => kill(&mut lab)?,
+    }
     lab.start_morpheus(&[])?;
     let morpheus = lab.morpheus()?;
     morpheus.wait_switches(4)?;
@@ -179,7 +200,7 @@ fn rules_of(rules: &Rules, host: usize, text: &str) -> usize {
 
 #[test]
 fn installed_networks_are_upgraded_to_vlans_and_back_as_a_group() -> Result<()> {
-    let lab = lab()?;
+    let lab = lab(End::Stopped)?;
     let _echo = lab.echo(4)?;
     let connects = lab.ovs().connects();
     let (before, rules_before) = (kept(&lab)?, rules(&lab)?);
@@ -214,7 +235,7 @@ fn installed_networks_are_upgraded_to_vlans_and_back_as_a_group() -> Result<()> 
 
 #[test]
 fn topology_keeps_its_former_schema_up_for_a_router_without_vlans() -> Result<()> {
-    let lab = lab()?;
+    let lab = lab(End::Killed)?;
     let _echo = lab.echo(4)?;
     let before = kept(&lab)?;
     let traffic = Traffic::start(&lab, 0)?;

@@ -9,13 +9,13 @@
 //!           counts and settings as in schema 3
 //! ```
 //!
-//! *From 1 to 2* each row is mapped by itself: a host with its place in the order, a pair with its opposite. Counts are left out; they
-//! are counted anew where they are not there. The way back loses the order, and what is forgotten with it: hosts of schema 1 come
-//! first, by their addresses.
+//! *From 1 to 2* each row is mapped by itself: a host with its place in the order, a pair with its opposite. Counts are left out;
+//! they are counted anew where they are not there. The way back loses the order, and what is forgotten with it: hosts of schema 1
+//! come first, by their addresses.
 //!
-//! *From 2 to 3* hosts and pairs have no VLAN: those whose frames have a tag are learned anew with their first frame. On the way back
-//! a host of several VLANs is the one of the lowest, none first, and so is a pair. Counts stay, and are too high where rows became
-//! fewer: the app counts anew when it looks for a host that is not there.
+//! *From 2 to 3* hosts and pairs have no VLAN: those whose frames have a tag are learned anew with their first frame. On the way
+//! back a host of several VLANs is the one of the lowest, none first, and so is a pair. Counts stay, and are too high where rows
+//! became fewer: the app counts anew when it looks for a host that is not there.
 
 use std::collections::BTreeMap;
 

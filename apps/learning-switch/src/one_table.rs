@@ -8,8 +8,8 @@
 //! 5. A pair goes with its hosts. To find the pairs to a host as well, each has a row in the opposite direction too, empty as
 //!    long as only one of them sends.
 //!
-//! Frames whose tag carries a priority alone have no VLAN, but no rule of OpenFlow 1.0 matches both them and frames without a tag:
-//! they go through the app.
+//! Frames whose tag carries a priority alone have no VLAN, but no rule of OpenFlow 1.0 matches both them and frames without a
+//! tag: they go through the app.
 //!
 //! So rules and rows grow with the pairs that talk, not with the square of the hosts, and up to a bound.
 

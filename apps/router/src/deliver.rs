@@ -93,8 +93,8 @@ fn home_of<H: Hosts>(frame: &Ethernet<'_>, mac: MacAddr, view: &View<'_>) -> Opt
     place::<H>(view, Destination { mac, vlan }).map(End::from)
 }
 
-/// Answer to a broadcast ARP request for a known host other than the sender, with the tag of the request. A sender that asks for its
-/// own address claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
+/// Answer to a broadcast ARP request for a known host other than the sender, with the tag of the request. A sender that asks for
+/// its own address claims it, or looks for another bearer: all have to hear that, and the bearer has to answer.
 fn answer<H: Hosts>(
     frame: &Ethernet<'_>,
     fresh: &mut FreshBindings<H>,

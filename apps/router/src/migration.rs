@@ -1,5 +1,5 @@
-//! Migrations between schema 1, a tree in one row, schema 2, a row for each switch of a tree, and schema 3, which has the trees of each
-//! VLAN. Weights stay as they are.
+//! Migrations between schema 1, a tree in one row, schema 2, a row for each switch of a tree, and schema 3, which has the trees
+//! of each VLAN. Weights stay as they are.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +60,8 @@ impl Migration for V1ToV2 {
 
 /// Migration between schema 2 and 3.
 ///
-/// *Up*: paths lead to hosts without a VLAN, as topology's do. *Down*: of an address on several VLANs those of the lowest stay, which is
-/// where topology's schema 1 has the host.
+/// *Up*: paths lead to hosts without a VLAN, as topology's do. *Down*: of an address on several VLANs those of the lowest stay,
+/// which is where topology's schema 1 has the host.
 #[derive(Debug)]
 pub struct V2ToV3;
 

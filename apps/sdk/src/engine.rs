@@ -39,6 +39,8 @@ pub(crate) struct Effects {
 pub(crate) struct Engine<A: App> {
     pub(crate) app: A,
     pub(crate) pipeline: Pipeline,
+    /// First table of a second range, while tables are moved: rules are in both, and packets pass the first.
+    pub(crate) second: Option<u8>,
     pub(crate) tables: Tables,
     pub(crate) switches: BTreeMap<Dpid, Switch>,
     wanted: WantedRules<A::Group>,
@@ -51,6 +53,7 @@ impl<A: App> Engine<A> {
         Engine {
             app,
             pipeline,
+            second: None,
             tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
@@ -188,9 +191,9 @@ impl<A: App> Engine<A> {
             return;
         }
         // Rules for a switch that is away are made as if it had all tables.
-        let room = |switch: &Switch| (switch.has_exit, switch.tables);
-        let had = known.map(room);
-        if !switch.has_exit && had != Some(room(&switch)) || had.is_some_and(|(exit, _)| !exit) {
+        let room =
+            |switch: &Switch| Some(switch.in_switch).filter(|tables| *tables <= self.last_exit());
+        if known.and_then(room) != room(&switch) {
             self.dirty.extend(self.wanted.groups());
         }
         self.switches.insert(dpid, switch);
@@ -230,7 +233,7 @@ impl<A: App> Engine<A> {
     /// Computes the rules of the dirty groups. Adds the rules that may have changed to `stale`.
     pub(crate) fn settle(&mut self, stale: &mut StaleRules) {
         for group in std::mem::take(&mut self.dirty) {
-            let mut rules = Rules::new(self.pipeline, &self.switches);
+            let mut rules = Rules::new(self.pipeline, self.second, &self.switches);
             let view = View {
                 tables: &self.tables,
                 switches: &self.switches,
@@ -241,13 +244,31 @@ impl<A: App> Engine<A> {
         }
     }
 
-    /// Takes over a changed pipeline, which dirties all groups.
-    pub(crate) fn set_pipeline(&mut self, pipeline: Pipeline, stale: &mut StaleRules) {
-        if self.pipeline == pipeline {
-            return;
+    /// Last exit of the app's ranges.
+    fn last_exit(&self) -> u8 {
+        let Pipeline { first, exit, .. } = self.pipeline;
+        let second = self.second.unwrap_or(first);
+        exit.max(second.saturating_add(exit.saturating_sub(first)))
+    }
+
+    /// Takes over changed tables, which dirties all groups. True if there are fewer or more of them in any switch.
+    pub(crate) fn set_pipeline(
+        &mut self,
+        pipeline: Pipeline,
+        second: Option<u8>,
+        stale: &mut StaleRules,
+    ) -> bool {
+        if (self.pipeline, self.second) == (pipeline, second) {
+            return false;
         }
-        self.pipeline = pipeline;
+        (self.pipeline, self.second) = (pipeline, second);
+        let mut is_changed = false;
+        for switch in self.switches.values_mut() {
+            let tables = Switch::own_tables(switch.in_switch, pipeline.range());
+            is_changed |= std::mem::replace(&mut switch.tables, tables) != tables;
+        }
         self.dirty.extend(self.wanted.groups());
         self.settle(stale);
+        is_changed
     }
 }

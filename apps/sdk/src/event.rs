@@ -111,9 +111,8 @@ pub struct Switch {
     /// Number of the app's tables that the switch has. There are fewer than the manifest's `tables` only where its
     /// `least_tables` allows that, and one in a switch that speaks OpenFlow 1.0. No rule goes on to a table that is missing.
     pub tables: u32,
-    /// Whether the switch has the app's exit. A packet that is passed on to the next app is dropped where it has none: there is
-    /// no next app then.
-    pub(crate) has_exit: bool,
+    /// Number of tables in the switch; 0 for one that speaks OpenFlow 1.0, where the app's first table stands for the only one.
+    pub(crate) in_switch: u8,
     /// Ports by number, including LOCAL.
     pub ports: BTreeMap<u32, PortInfo>,
 }
@@ -183,7 +182,7 @@ impl Switch {
         Switch {
             dpid,
             tables: 254,
-            has_exit: true,
+            in_switch: u8::MAX,
             ports: ports
                 .into_iter()
                 .map(|number| (number, PortInfo::new(number)))
@@ -191,23 +190,28 @@ impl Switch {
         }
     }
 
-    pub(crate) fn from_session(up: &session::SwitchUp, (first, exit): (u8, u8)) -> Self {
-        let (first, exit) = (u32::from(first), u32::from(exit));
-        let one_table = up.version == u32::from(v10::VERSION);
-        let last = up.tables.min(exit);
+    pub(crate) fn from_session(up: &session::SwitchUp, range: (u8, u8)) -> Self {
+        let in_switch = match up.version == u32::from(v10::VERSION) {
+            true => 0,
+            false => u8::try_from(up.tables).unwrap_or(u8::MAX),
+        };
         Switch {
             dpid: Dpid(up.dpid),
-            tables: if one_table {
-                1
-            } else {
-                last.saturating_sub(first)
-            },
-            has_exit: !one_table && up.tables > exit,
+            tables: Switch::own_tables(in_switch, range),
+            in_switch,
             ports: up
                 .ports
                 .iter()
                 .map(|port| (port.number, PortInfo::from_session(port)))
                 .collect(),
+        }
+    }
+
+    /// Number of an app's tables in a switch with so many.
+    pub(crate) fn own_tables(in_switch: u8, (first, exit): (u8, u8)) -> u32 {
+        match in_switch {
+            0 => 1,
+            all => all.min(exit).saturating_sub(first).into(),
         }
     }
 

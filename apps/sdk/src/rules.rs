@@ -8,23 +8,49 @@ use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 use crate::rank::{Ranks, RuleId};
 use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
 
+/// Tables for the app's rules, and its exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    first: u8,
+    exit: u8,
+}
+
 /// Collector of one group's rules, on all switches.
 #[derive(Debug)]
 pub struct Rules {
-    pipeline: Pipeline,
-    /// Number of the app's tables in the switches that end before its exit.
-    short: BTreeMap<Dpid, u32>,
+    app: u8,
+    /// Range that packets pass.
+    range: Range,
+    /// Second range, while tables are moved: each rule is in both.
+    second: Option<Range>,
+    /// Number of tables of the switches that end before an exit, as in `Switch::in_switch`.
+    short: BTreeMap<Dpid, u8>,
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
     /// Ranks of the rules that have any.
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
 }
 
 impl Rules {
-    pub(crate) fn new(pipeline: Pipeline, switches: &BTreeMap<Dpid, Switch>) -> Self {
-        let short = switches.values().filter(|switch| !switch.has_exit);
+    /// Makes a collector; `second` is the first table of the second range.
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        second: Option<u8>,
+        switches: &BTreeMap<Dpid, Switch>,
+    ) -> Self {
+        let Pipeline { app, first, exit } = pipeline;
+        let second = second.map(|second| Range {
+            first: second,
+            exit: second.saturating_add(exit.saturating_sub(first)),
+        });
+        let last = second.map_or(exit, |second| second.exit.max(exit));
+        let short = switches.values().filter(|switch| switch.in_switch <= last);
         Rules {
-            pipeline,
-            short: short.map(|switch| (switch.dpid, switch.tables)).collect(),
+            app,
+            range: Range { first, exit },
+            second,
+            short: short
+                .map(|switch| (switch.dpid, switch.in_switch))
+                .collect(),
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
         }
@@ -118,14 +144,12 @@ impl RuleBuilder<'_> {
 
     /// Applies these actions to the packet and passes it on to the next app.
     pub fn actions_then_next(self, actions: Vec<Action>) {
-        let exit = self.rules.pipeline.exit;
-        self.end(actions, Some(exit));
+        self.end(actions, Some(Goto::Exit));
     }
 
     /// Applies these actions to the packet, which goes on in a later one of the app's tables.
     pub fn actions_then_table(self, actions: Vec<Action>, offset: u8) {
-        let table = self.rules.pipeline.first.saturating_add(offset);
-        self.end(actions, Some(table));
+        self.end(actions, Some(Goto::Table(offset)));
     }
 
     /// Passes the packet on to the next app.
@@ -148,30 +172,50 @@ impl RuleBuilder<'_> {
         self.actions_then_next(vec![Action::to_controller()]);
     }
 
-    fn end(self, actions: Vec<Action>, goto: Option<u8>) {
-        let Pipeline { app, first, exit } = self.rules.pipeline;
-        let table = first.saturating_add(self.table);
-        let short = self.rules.short.get(&self.dpid);
-        // Nothing is behind the last table of a switch that ends there.
-        let goto = goto.filter(|goto| *goto != exit || short.is_none());
-        let end = short.map_or(exit, |tables| {
-            first.saturating_add(u8::try_from(*tables).unwrap_or(u8::MAX))
-        });
-        let last = if short.is_none() {
-            exit
-        } else {
-            end.saturating_sub(1)
-        };
-        if table >= end || goto.is_some_and(|goto| goto <= table || goto > last) {
+    fn end(mut self, actions: Vec<Action>, goto: Option<Goto>) {
+        let (range, second) = (self.rules.range, self.rules.second);
+        let in_switch = self.rules.short.get(&self.dpid).copied();
+        // The only table of a switch stands for the first table, wherever that is.
+        let second = second.filter(|_| in_switch != Some(0));
+        if !self.put(range, in_switch, &actions, goto) {
+            let (offset, Range { first, exit }) = (self.table, range);
             tracing::error!(
                 switch = %self.dpid,
-                "a rule in table {table} that goes to {goto:?} is left out: the app's tables are {first} to {last}, and \
-                 packets go forward only",
+                "a rule in table {offset} of the app that goes to {goto:?} is left out: it has the tables {first} to {exit}, the switch \
+                 {in_switch:?} tables in all, and packets go forward only",
             );
-            return;
+        } else if let Some(second) = second {
+            self.put(second, in_switch, &actions, goto);
+        }
+    }
+
+    /// Adds the rule in one range. False if it does not fit there.
+    fn put(
+        &mut self,
+        range: Range,
+        in_switch: Option<u8>,
+        actions: &[Action],
+        goto: Option<Goto>,
+    ) -> bool {
+        let end = match in_switch {
+            None => range.exit,
+            Some(0) => range.first.saturating_add(1),
+            Some(tables) => range.exit.min(tables),
+        };
+        let has_exit = in_switch.is_none_or(|tables| range.exit < tables);
+        let table = range.first.saturating_add(self.table);
+        let goto = match goto {
+            None => None,
+            Some(Goto::Table(offset)) => Some(range.first.saturating_add(offset)),
+            // Nothing is behind the last table of a switch that ends there.
+            Some(Goto::Exit) => Some(range.exit).filter(|_| has_exit),
+        };
+        let leads_on = |goto: u8| table < goto && (goto < end || goto == range.exit && has_exit);
+        if table >= end || !goto.is_none_or(leads_on) {
+            return false;
         }
         // Same order and form of the instructions as a switch reports them.
-        let apply = (!actions.is_empty()).then_some(Instruction::ApplyActions(actions));
+        let apply = (!actions.is_empty()).then(|| Instruction::ApplyActions(actions.to_vec()));
         let goto = goto.map(Instruction::GotoTable);
         let key = RuleKey {
             table,
@@ -179,7 +223,7 @@ impl RuleBuilder<'_> {
             match_: self.matching.normal().into(),
         };
         let cookie = Cookie {
-            app,
+            app: self.rules.app,
             epoch: 0,
             own: self.own,
         };
@@ -197,10 +241,78 @@ impl RuleBuilder<'_> {
         if let Some(ranks) = self.ranks {
             self.rules.ranks.insert((self.dpid, key.clone()), ranks);
         }
-        self.rules
+        let rules = self.rules.by_switch.entry(self.dpid).or_default();
+        rules.insert(key, body);
+        true
+    }
+}
+
+/// Table where a packet goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goto {
+    /// One of the app's, by its offset.
+    Table(u8),
+    Exit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Dpid = Dpid(1);
+    const PIPELINE: Pipeline = Pipeline {
+        app: 7,
+        first: 3,
+        exit: 5,
+    };
+
+    /// Table of each rule, with the one where its packets go on.
+    fn made(second: Option<u8>, in_switch: u8) -> Vec<(u8, Option<u8>)> {
+        let mut switch = Switch::new(S, [1]);
+        switch.in_switch = in_switch;
+        let mut rules = Rules::new(PIPELINE, second, &BTreeMap::from([(S, switch)]));
+        rules.on(S).actions_then_table(Vec::new(), 1);
+        rules.on(S).table(1).next();
+        rules.on(S).priority(1).punt();
+        let of = |(key, body): (&RuleKey, &RuleBody)| {
+            let goto = body
+                .instructions
+                .iter()
+                .find_map(|instruction| match instruction {
+                    Instruction::GotoTable(to) => Some(*to),
+                    _ => None,
+                });
+            (key.table, goto)
+        };
+        rules
             .by_switch
-            .entry(self.dpid)
-            .or_default()
-            .insert(key, body);
+            .remove(&S)
+            .unwrap_or_default()
+            .iter()
+            .map(of)
+            .collect()
+    }
+
+    #[test]
+    fn a_switch_that_ends_before_the_exit_drops_what_is_passed_on() {
+        assert_eq!(made(None, 6), [(3, Some(4)), (3, None), (4, Some(5))]);
+        assert_eq!(made(None, 5), [(3, Some(4)), (3, None), (4, None)]);
+        // Rules that need the second table are left out.
+        assert_eq!(made(None, 4), [(3, None)]);
+    }
+
+    #[test]
+    fn the_only_table_stands_for_the_first_one() {
+        assert_eq!(made(None, 0), [(3, None)]);
+        assert_eq!(made(Some(8), 0), [(3, None)]);
+    }
+
+    #[test]
+    fn while_tables_are_moved_each_rule_is_in_both_ranges() {
+        let own = [(3, Some(4)), (3, None), (4, Some(5))];
+        let all = [own, [(8, Some(9)), (8, None), (9, Some(10))]].concat();
+        assert_eq!(made(Some(8), 254), all);
+        let without_exit = [&all[..5], &[(9, None)]].concat();
+        assert_eq!(made(Some(8), 10), without_exit);
     }
 }

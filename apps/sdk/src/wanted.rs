@@ -195,7 +195,7 @@ mod tests {
             let mut groups: BTreeMap<u8, BTreeMap<u16, u64>> = BTreeMap::new();
             let mut before = RuleSet::new();
             for (group, wants) in steps {
-                let mut rules = Rules::new(PIPELINE, &BTreeMap::new());
+                let mut rules = Rules::new(PIPELINE, None, &BTreeMap::new());
                 rules.by_switch.insert(S, set(&wants));
                 let mut stale = StaleRules::new();
                 wanted.replace(&group, rules, &mut stale);
@@ -220,7 +220,7 @@ mod tests {
 
     /// Rules of one group by switch, with the rank of each.
     fn ranked(wants: &[(u64, u16, u16)]) -> Rules {
-        let mut rules = Rules::new(PIPELINE, &BTreeMap::new());
+        let mut rules = Rules::new(PIPELINE, None, &BTreeMap::new());
         for (dpid, priority, rank) in wants {
             let rule = rules.on(Dpid(*dpid)).priority(*priority);
             rule.rank(*rank).punt();
@@ -252,7 +252,7 @@ mod tests {
         );
         let gone = [(1, 5, Stage::Last), (3, 5, Stage::Rank(1))];
         assert_eq!(stages(&mut wanted, ranked(&[])), gone);
-        let mut unranked = Rules::new(PIPELINE, &BTreeMap::new());
+        let mut unranked = Rules::new(PIPELINE, None, &BTreeMap::new());
         unranked.on(S).punt();
         assert_eq!(stages(&mut wanted, unranked), []);
     }

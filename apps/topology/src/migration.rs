@@ -5,12 +5,12 @@
 //!           ips/IP    = MAC
 //! ```
 //!
-//! *Up*: the VLAN of a host of schema 1 is not known, and it counts as none. A host whose frames have a tag is learned anew, on its
-//! VLAN, with its first frame; its row without a VLAN is forgotten after five idle minutes, as any host is.
+//! *Up*: the VLAN of a host of schema 1 is not known, and it counts as none. A host whose frames have a tag is learned anew, on
+//! its VLAN, with its first frame; its row without a VLAN is forgotten after five idle minutes, as any host is.
 //!
-//! *Down*: hosts that differ by their VLAN only are one row, as schema 1 has it: at the place on the lowest VLAN, none first, with
-//! the addresses of all. An IP address that several VLANs have belongs to its bearer on the lowest one. What a host of schema 1
-//! became comes back as it was, whatever was learned on VLANs since.
+//! *Down*: hosts that differ by their VLAN only are one row, as schema 1 has it: at the place on the lowest VLAN, none first,
+//! with the addresses of all. An IP address that several VLANs have belongs to its bearer on the lowest one. What a host of
+//! schema 1 became comes back as it was, whatever was learned on VLANs since.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::argument::{self, AppArgument, EntryArgument, ReleaseArgument};
+use crate::argument::{self, AppArgument, EntryArgument, PlaceArgument, ReleaseArgument};
 use crate::command::{Command, Format};
 use crate::endpoint::Endpoint;
 
@@ -23,7 +23,7 @@ Exit codes:
 
 JSON (--output json): one object on one line, with a list under the noun of the verb: {\"apps\": [{\"name\": ...}]}. Keys
 are in snake_case, numbers are numbers, datapath ids and the like are strings. The nouns are those of the verbs: apps,
-releases (also for `app install`), logs, events, alarms, switches, ports, flows, topology, hosts, config, store, migrations,
+releases (also for `app install`), pipeline, logs, events, alarms, switches, ports, flows, topology, hosts, config, store, migrations,
 schema, stats, changes (`store watch`, one object for each change), findings (`store check`), backups. `app
 start|stop|remove` print apps, `switch clean` cleaned, `switch forget` forgotten, `doctor` checks, `decode` messages, `upgrade --dry-run` plan;
 `upgrade`, `commit`, `rollback` and `status` print upgrades. `upgrade` and `status --follow` print an object with one
@@ -80,6 +80,13 @@ enum Verb {
     /// Installs a release; starts, stops and removes an app
     #[command(subcommand)]
     App(AppVerb),
+    /// Lists the apps in the order in which packets pass them, with their tables; `move` changes the order
+    ///
+    /// NEEDS is the number of tables that a switch must have for the app and those before it. SECOND is filled while an app is moved.
+    Pipeline {
+        #[command(subcommand)]
+        verb: Option<PipelineVerb>,
+    },
     /// Prints the lines that an app's instances wrote on standard error
     Logs {
         /// Name of the app; morph-proxy and morph-stored have logs too
@@ -233,6 +240,23 @@ struct UpgradeArguments {
     /// Return once the upgrade has begun
     #[arg(long)]
     no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PipelineVerb {
+    /// Lets packets pass an app after, or before, another one, while the network runs and without loss
+    ///
+    /// The rules of the apps between the old and the new place are copied to free tables. Once all switches have confirmed them, packets
+    /// are led there, and the former rules are deleted. Refused during an upgrade, where a switch has too few tables, and where the
+    /// manifest of an app asks for another order.
+    Move {
+        /// Name of the app
+        #[arg(value_name = "app=NAME")]
+        app: AppArgument,
+        /// Place beside another app
+        #[arg(value_name = "after=NAME|before=NAME")]
+        place: PlaceArgument,
+    },
 }
 
 #[derive(Debug, Subcommand)]

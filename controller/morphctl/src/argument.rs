@@ -38,6 +38,25 @@ impl FromStr for ReleaseArgument {
     }
 }
 
+/// Argument of the form `after=NAME` or `before=NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PlaceArgument {
+    After(String),
+    Before(String),
+}
+
+impl FromStr for PlaceArgument {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.split_once('=') {
+            Some(("after", other)) => name(other).map(PlaceArgument::After),
+            Some(("before", other)) => name(other).map(PlaceArgument::Before),
+            _ => Err("write after=NAME or before=NAME".into()),
+        }
+    }
+}
+
 fn after_app<'a>(word: &'a str, form: &str) -> Result<&'a str, String> {
     match word.strip_prefix("app=") {
         Some("") => Err(format!("the name is missing: write {form}")),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use morph_api::management::{
-    AppsRequest, HostsRequest, InstallAppRequest, SwitchesRequest, TopologyRequest,
+    AppsRequest, HostsRequest, InstallAppRequest, PipelineRequest, SwitchesRequest, TopologyRequest,
 };
 
 use crate::client::{Client, change, incomplete, read};
@@ -20,6 +20,12 @@ pub(crate) async fn run(call: Call, client: &mut Client, out: &mut Output) -> Re
             out.list("releases", &read(client.releases(request)).await?.releases)
         }
         Call::App(call) => run_app(call, client, out).await,
+        Call::Pipeline => pipeline(client, out).await,
+        Call::MoveApp(request) => {
+            let probe = client.clone();
+            change(&probe, client.move_app(request)).await?;
+            pipeline(client, out).await
+        }
         Call::Logs(request) => logs::run(request, client, out).await,
         Call::Upgrade(request) => upgrade::run(request, client, out).await,
         Call::Plan(request) => upgrade::plan(request, client, out).await,
@@ -54,6 +60,24 @@ pub(crate) async fn run(call: Call, client: &mut Client, out: &mut Output) -> Re
         Call::Hosts => out.list("hosts", &read(client.hosts(HostsRequest {})).await?.hosts),
         Call::Config(call) => config::run(call, client, out).await,
         Call::Store(call) => store::run(call, client, out).await,
+    }
+}
+
+/// Lists the apps in their order, and names the switch that has the fewest tables.
+async fn pipeline(client: &mut Client, out: &mut Output) -> Result<(), Failure> {
+    let reply = read(client.pipeline(PipelineRequest {})).await?;
+    out.list("pipeline", &reply.apps)?;
+    let (dpid, tables) = (&reply.smallest_dpid, reply.smallest_tables);
+    if !dpid.is_empty() {
+        out.note(&format!(
+            "\nThe switch with the fewest tables, {dpid}, has {tables}.\n"
+        ))?;
+    }
+    match reply.phase.as_str() {
+        "" => Ok(()),
+        phase => out.note(&format!(
+            "\nApps are being moved to other tables: {phase}.\n"
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use morph_api::management::{
     AlarmsRequest, CleanSwitchRequest, CommitRequest, ConfigGetRequest, ConfigSetRequest,
-    DropEventRequest, FlowsRequest, ForgetSwitchRequest, LogsRequest, PortsRequest,
+    DropEventRequest, FlowsRequest, ForgetSwitchRequest, LogsRequest, MoveAppRequest, PortsRequest,
     QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
     RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest, StoreGetRequest,
     StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest, UpgradesRequest,
@@ -59,6 +59,8 @@ pub(crate) enum Call {
     Apps,
     Releases(ReleasesRequest),
     App(AppCall),
+    Pipeline,
+    MoveApp(MoveAppRequest),
     Logs(LogsRequest),
     Upgrade(UpgradeRequest),
     /// Asks what an upgrade would do; changes nothing.

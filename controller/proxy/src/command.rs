@@ -8,7 +8,7 @@ use morph_openflow::v13::{VERSION, multipart_kind, peek};
 use morph_openflow::{DecodeError, Header, MessageType};
 
 use crate::channel::Expects;
-use crate::dispatch::PipelineApp;
+use crate::dispatch::{Apps, PipelineApp};
 
 /// Table number `OFPTT_ALL`.
 const ALL_TABLES: u8 = 0xff;
@@ -65,6 +65,7 @@ fn forbid<T>(why: String) -> Result<T, Forbidden> {
 
 /// Classifies a command, or refuses it for this app and epoch.
 pub(crate) fn check(
+    apps: &Apps,
     app: &PipelineApp,
     epoch: u64,
     message: &[u8],
@@ -77,7 +78,7 @@ pub(crate) fn check(
         ));
     }
     let kind = match header.kind {
-        MessageType::FLOW_MOD => flow_mod(app, epoch, message).map(|()| CommandKind::FlowMod),
+        MessageType::FLOW_MOD => flow_mod(apps, app, epoch, message).map(|()| CommandKind::FlowMod),
         MessageType::GROUP_MOD => {
             let id = peek::group_mod(message)?.group_id();
             owned(app, "group", id).map(|()| CommandKind::GroupMod)
@@ -122,13 +123,15 @@ fn read_request(header: Header, message: &[u8]) -> Result<(), Forbidden> {
     }
 }
 
-fn flow_mod(app: &PipelineApp, epoch: u64, message: &[u8]) -> Result<(), Forbidden> {
+fn flow_mod(apps: &Apps, app: &PipelineApp, epoch: u64, message: &[u8]) -> Result<(), Forbidden> {
     let flow = peek::flow_mod(message)?;
     let (table, command, cookie) = (flow.table_id(), flow.command(), flow.cookie());
     let deletes = command == DELETE || command == DELETE_STRICT;
     let (first, last) = (app.first_table, app.last_table - 1);
     let of_all = deletes && table == ALL_TABLES;
-    if !of_all && !(first..=last).contains(&table) {
+    // Rules that an earlier instance left in other tables are deleted.
+    let of_any = command == DELETE_STRICT && (1..ALL_TABLES).contains(&table);
+    if !of_all && !of_any && !apps.may_write(app, table) {
         return forbid(format!(
             "table {table} is outside {}'s tables, {first} to {last}",
             app.name
@@ -183,6 +186,8 @@ mod tests {
             first_table: 20,
             last_table: 29,
             least_tables: 9,
+            second_table: None,
+            former: None,
         }
     }
 
@@ -231,6 +236,8 @@ mod tests {
             (flow(Add, 20, cookie(3, 4), 0), "does not bear epoch 65541"),
             // Rules of any epoch may be deleted.
             (flow(DeleteStrict, 20, cookie(3, 4), full), ""),
+            (flow(DeleteStrict, 19, cookie(3, 4), full), ""),
+            (flow(DeleteStrict, 0, cookie(3, 4), full), "table 0"),
             (flow(Delete, 255, all, mask), ""),
             (
                 flow(Delete, 255, all, 0xff << 56),
@@ -241,7 +248,7 @@ mod tests {
             (flow(Modify, 255, all, mask), "table 255"),
             (flow(Modify, 21, all, mask), ""),
         ] {
-            match check(&app(), EPOCH, &message) {
+            match check(&Apps::default(), &app(), EPOCH, &message) {
                 Ok(kind) => assert_eq!((kind, expected), (CommandKind::FlowMod, "")),
                 Err(error) => {
                     assert!(
@@ -287,7 +294,7 @@ mod tests {
                 Ok(CommandKind::ReadRequest),
             ),
         ] {
-            match (check(&app(), EPOCH, &message), result) {
+            match (check(&Apps::default(), &app(), EPOCH, &message), result) {
                 (Ok(kind), Ok(wanted)) => assert_eq!(kind, wanted),
                 (Err(error), Err(expected)) => {
                     // Messages that are too short are reported by the codec.

@@ -13,12 +13,37 @@ pub(crate) struct PipelineApp {
     pub(crate) last_table: u8,
     /// Fewest tables for its rules, of those before the exit.
     pub(crate) least_tables: u8,
+    /// First table of a second range with as many tables, while tables are moved. No packet passes it.
+    pub(crate) second_table: Option<u8>,
+    /// First table and exit that it had before: a turn may be on its way while its tables change.
+    pub(crate) former: Option<(u8, u8)>,
 }
 
 impl PipelineApp {
     /// Returns the number of tables for its rules.
     fn tables(&self) -> u8 {
         self.last_table - self.first_table
+    }
+
+    /// Returns its ranges: first tables and exits.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u8, u8)> {
+        let count = self.tables();
+        let second = self.second_table;
+        let second = second.map(|first| (first, first.saturating_add(count)));
+        [(self.first_table, self.last_table)]
+            .into_iter()
+            .chain(second)
+    }
+
+    /// Returns the range that packets will pass after the move; the only one where it has no second.
+    pub(crate) fn other_range(&self) -> (u8, u8) {
+        let own = (self.first_table, self.last_table);
+        self.ranges().last().unwrap_or(own)
+    }
+
+    fn uses(&self, table: u8) -> bool {
+        self.ranges()
+            .any(|(first, exit)| (first..=exit).contains(&table))
     }
 }
 
@@ -47,6 +72,11 @@ impl Apps {
                 first_table: first,
                 last_table: last,
                 least_tables: if least == 0 { all } else { least.min(all) },
+                second_table: match app.second_table {
+                    0 => None,
+                    first => Some(number("second table", first)?),
+                },
+                former: None,
             });
         }
         apps.sort_by_key(|app| app.first_table);
@@ -79,8 +109,21 @@ impl Apps {
                         other.name, app.id
                     ));
                 }
-                if other.last_table >= app.first_table {
+                let overlap = |(first, exit): (u8, u8)| {
+                    let mut ranges = other.ranges();
+                    ranges.any(|(start, end)| first <= end && start <= exit)
+                };
+                if app.ranges().any(overlap) {
                     return Some(format!("the tables of {} and {name} overlap", other.name));
+                }
+            }
+            if let Some(first) = app.second_table {
+                let (start, end) = (app.first_table, app.last_table);
+                let exit = u16::from(first) + u16::from(app.tables());
+                if exit > 254 || first <= end && u16::from(start) <= exit {
+                    return Some(format!(
+                        "{name}: a second range from {first} to {exit} is none beside {start} to {end}"
+                    ));
                 }
             }
         }
@@ -109,9 +152,42 @@ impl Apps {
 
     /// Returns the number of tables that a switch must have. The last app needs no exit.
     pub(crate) fn tables_needed(&self) -> u8 {
-        self.0
+        let own = self
+            .0
             .last()
-            .map_or(0, |app| app.first_table + app.least_tables)
+            .map_or(0, |app| app.first_table + app.least_tables);
+        // In a move nobody makes do with fewer.
+        let seconds = self.0.iter().filter_map(|app| {
+            let (first, exit) = (app.second_table?, app.other_range().1);
+            (first > app.first_table).then_some(exit)
+        });
+        seconds.fold(own, u8::max)
+    }
+
+    /// Returns whether an app may write rules in a table: one of its own, or one that it had and nobody has now.
+    pub(crate) fn may_write(&self, app: &PipelineApp, table: u8) -> bool {
+        let is_within = |(first, exit): (u8, u8)| (first..exit).contains(&table);
+        let is_free = || !self.0.iter().any(|other| other.uses(table));
+        app.ranges().any(is_within) || app.former.is_some_and(is_within) && is_free()
+    }
+
+    /// Notes the ranges that apps had before, and have no longer.
+    pub(crate) fn follow(&mut self, before: &Apps) {
+        for app in &mut self.0 {
+            let Some(before) = before.by_id(app.id) else {
+                continue;
+            };
+            let mut lost = before.ranges();
+            let lost = lost.find(|range| app.ranges().all(|now| now != *range));
+            app.former = lost.or(before.former);
+        }
+    }
+
+    /// Returns the apps in the order of their other ranges.
+    pub(crate) fn by_other_range(&self) -> Vec<&PipelineApp> {
+        let mut apps: Vec<&PipelineApp> = self.0.iter().collect();
+        apps.sort_by_key(|app| app.other_range());
+        apps
     }
 
     /// Lists who needs how many of these tables.
@@ -140,10 +216,8 @@ impl Apps {
 
     /// Finds the receiver of a packet-in: the owner of the cookie, or else of the table.
     pub(crate) fn receiver_of_packet_in(&self, cookie: u64, table: u8) -> Option<&PipelineApp> {
-        self.owner_of_cookie(cookie).or_else(|| {
-            let of = |app: &&PipelineApp| (app.first_table..=app.last_table).contains(&table);
-            self.0.iter().find(of)
-        })
+        let owner = self.owner_of_cookie(cookie);
+        owner.or_else(|| self.0.iter().find(|app| app.uses(table)))
     }
 }
 
@@ -160,9 +234,11 @@ pub(crate) mod tests {
             first_table,
             last_table,
             least_tables: 0,
+            second_table: 0,
         };
         Configuration {
             apps: apps.iter().map(present).collect(),
+            ..Configuration::default()
         }
     }
 
@@ -233,5 +309,37 @@ pub(crate) mod tests {
             let error = Apps::new(&configuration(wrong)).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+        for (second, expected) in [
+            (25, "the tables of a and b overlap"),
+            (15, "a second range from 15 to 24 is none beside 10 to 19"),
+            (250, "a second range from 250 to 259"),
+            (256, "second table 256"),
+        ] {
+            let mut wrong = configuration(&[("b", 2, 30, 39), ("a", 1, 10, 19)]);
+            wrong.apps[1].second_table = second;
+            let error = Apps::new(&wrong).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_app_writes_in_its_ranges_and_in_the_one_that_it_had() {
+        let mut two = configuration(&[("a", 1, 1, 2), ("b", 2, 3, 4)]);
+        two.apps[0].second_table = 5;
+        let moving = Apps::new(&two).unwrap();
+        let may = |apps: &Apps| -> Vec<u8> {
+            let a = apps.by_name("a").unwrap();
+            (0..9).filter(|table| apps.may_write(a, *table)).collect()
+        };
+        assert_eq!((may(&moving), moving.tables_needed()), (vec![1, 5], 6));
+        let owner = moving.receiver_of_packet_in(0, 5).map(|app| app.id);
+        assert_eq!(owner, Some(1));
+        let mut after = Apps::new(&configuration(&[("a", 1, 5, 6), ("b", 2, 3, 4)])).unwrap();
+        after.follow(&moving);
+        assert_eq!(may(&after), [1, 5]);
+        let reused = configuration(&[("a", 1, 5, 6), ("b", 2, 3, 4), ("c", 3, 1, 2)]);
+        let mut reused = Apps::new(&reused).unwrap();
+        reused.follow(&after);
+        assert_eq!(may(&reused), [5]);
     }
 }

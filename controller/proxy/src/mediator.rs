@@ -19,6 +19,7 @@ mod refused;
 mod replies;
 mod session;
 mod sessions;
+mod settling;
 mod switches;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -49,6 +50,7 @@ pub use control::{ControlReply, ControlRequest, Refusal};
 use queries::PendingQuery;
 use refused::RefusedSwitches;
 use session::Session;
+use settling::Settling;
 
 /// Inputs from the drivers.
 #[derive(Debug, Clone)]
@@ -204,6 +206,8 @@ pub struct Mediator {
     /// `None` before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
     wanted: RuleSet,
+    /// Configuration whose end morphd waits for.
+    settling: Option<Settling>,
     switches: BTreeMap<u32, Switch>,
     /// Highest connection number so far.
     last_conn: u32,
@@ -243,6 +247,7 @@ impl Mediator {
             settings,
             apps: None,
             wanted: RuleSet::new(),
+            settling: None,
             switches: BTreeMap::new(),
             last_conn: 0,
             by_dpid: BTreeMap::new(),
@@ -297,6 +302,7 @@ impl Mediator {
             Input::Timer => self.timer(now, out),
             Input::Shutdown => self.shutdown(now, out),
         }
+        self.report_settled(out);
     }
 
     /// Appends the bytes collected since the last flush.
@@ -351,7 +357,7 @@ impl Mediator {
         let late =
             |(conn, switch): (&u32, &Switch)| due(switch.reads.next_deadline()).then_some(*conn);
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
-            self.read_missing(conn, now);
+            self.read_missing(conn, now, out);
         }
         let late =
             |(conn, switch): (&u32, &Switch)| due(switch.verification_deadline()).then_some(*conn);
@@ -424,3 +430,5 @@ impl Mediator {
 
 /// Time limit for a switch to answer a request of morphd.
 const QUERY: Duration = Duration::from_secs(5);
+/// Time limit for a request of morphd for rules, which may wait for the answers to others.
+const RULES_QUERY: Duration = Duration::from_secs(25);

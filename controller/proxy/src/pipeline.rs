@@ -43,17 +43,36 @@ pub(crate) fn wanted(apps: &Apps) -> RuleSet {
         let matching = Match::new().eth_type(LLDP);
         put(&mut rules, 0, LLDP_PRIORITY, matching, topology.id, punt);
     }
+    let now: Vec<_> = apps
+        .iter()
+        .map(|app| (app.first_table, app.last_table))
+        .collect();
+    let other = apps.by_other_range();
+    let other: Vec<_> = other.iter().map(|app| app.other_range()).collect();
+    chain(&mut rules, &now);
+    if other != now {
+        // The exits of second ranges lead on already, or still. Packets do not come there.
+        let mut all = RuleSet::new();
+        chain(&mut all, &other);
+        for (key, body) in all {
+            rules.entry(key).or_insert(body);
+        }
+    }
+    rules
+}
+
+/// Adds the rules that lead from table 0 through these ranges.
+fn chain(rules: &mut RuleSet, ranges: &[(u8, u8)]) {
     let mut from = 0;
-    for app in apps.iter() {
-        let next = vec![Instruction::GotoTable(app.first_table)];
-        put(&mut rules, from, 0, Match::new(), 0, next);
-        from = app.last_table;
+    for (first, exit) in ranges {
+        let next = vec![Instruction::GotoTable(*first)];
+        put(rules, from, 0, Match::new(), 0, next);
+        from = *exit;
     }
     if from != 0 {
         // The last exit table drops.
-        put(&mut rules, from, 0, Match::new(), 0, Vec::new());
+        put(rules, from, 0, Match::new(), 0, Vec::new());
     }
-    rules
 }
 
 /// Selects the rules for a switch with so many tables, in its form. One that ends before the last exit table drops where that would.
@@ -200,7 +219,10 @@ impl Reconciliation {
         if more {
             return None;
         }
-        waiting.retain(|asked| *asked != xid);
+        // Both questions may be answered by one request, whose xid is there twice.
+        if let Some(at) = waiting.iter().position(|asked| *asked == xid) {
+            waiting.swap_remove(at);
+        }
         if *unsent > 0 || !waiting.is_empty() {
             return None;
         }
@@ -272,6 +294,36 @@ mod tests {
         assert_eq!(rules.len(), 4);
         assert!(wanted(&apps(&[])).is_empty());
         assert_eq!(wanted(&apps(&[("learning-switch", 1, 10, 19)])).len(), 2);
+    }
+
+    #[test]
+    fn a_move_of_tables_flips_one_rule() {
+        let two = [("topology", 2, 1, 2), ("router", 3, 3, 4)];
+        let before = wanted(&apps(&two));
+        let with = |tables: [(u32, u32); 2]| {
+            let mut two = configuration(&two);
+            for (app, (first, second)) in two.apps.iter_mut().zip(tables) {
+                app.first_table = first;
+                app.last_table = first + 1;
+                app.second_table = second;
+            }
+            wanted(&Apps::new(&two).unwrap())
+        };
+        // router comes before topology afterwards.
+        let (copied, flipped) = (with([(1, 7), (3, 5)]), with([(7, 1), (5, 3)]));
+        assert!(before.iter().all(|rule| copied.get(rule.0) == Some(rule.1)));
+        let changed = copied
+            .iter()
+            .filter(|rule| flipped.get(rule.0) != Some(rule.1));
+        let changed: Vec<u8> = changed.map(|(key, _)| key.table).collect();
+        assert_eq!((changed, copied.len()), (vec![0], flipped.len()));
+        assert_eq!(
+            [0, 6, 8].map(|table| next(&flipped, table)),
+            [Some(5), Some(7), None]
+        );
+        let after = with([(7, 0), (5, 0)]);
+        assert!(after.iter().all(|rule| flipped.get(rule.0) == Some(rule.1)));
+        assert_eq!(after.len(), before.len());
     }
 
     #[test]

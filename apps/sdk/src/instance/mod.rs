@@ -185,6 +185,8 @@ pub struct Instance<A: App> {
     /// Changes by others that the app was not told yet.
     changes: Option<Changes>,
     rule_sync: RuleSync,
+    /// Number with which the proxy told the tables, until their rules are confirmed.
+    awaited_tables: Option<u64>,
     /// Reply of the own watch about rows that in-flight turns changed, with the watch's number. No turn is made until
     /// it is applied.
     deferred: Option<(u64, watch_reply::Reply)>,
@@ -226,6 +228,7 @@ impl<A: App> Instance<A> {
             queue: VecDeque::new(),
             changes: None,
             rule_sync: RuleSync::new(config.manifest.id, config.rule_window, config.verification),
+            awaited_tables: None,
             deferred: None,
             live_epochs: BTreeSet::new(),
             shadow: None,
@@ -363,6 +366,7 @@ impl<A: App> Instance<A> {
             }
         }
         self.report_synced(out);
+        self.report_tables(out);
         self.answer_quiesce(out);
         self.answer_flush(out);
         self.report_ready(out);

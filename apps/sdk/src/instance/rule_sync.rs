@@ -31,7 +31,6 @@ mod window;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -42,9 +41,9 @@ use morph_openflow::PuntLimit;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
-use crate::Dpid;
 use crate::event::expired_key;
 use crate::rank::{RuleId, Stage, StaleRules};
+use crate::{Dpid, FlowRemoved};
 use order::Orders;
 use switch::{ReadState, SwitchRules};
 use tokens::Tokens;
@@ -228,15 +227,8 @@ impl RuleSync {
         requests
     }
 
-    /// Handles a reply or an error that bears one of our tokens. `tables` are the app's own; rules elsewhere that bear
-    /// its id belong to Morpheus.
-    pub(super) fn reply(
-        &mut self,
-        channel: u32,
-        message: &Bytes,
-        tables: Range<u8>,
-        now: Instant,
-    ) -> ReplyOutcome {
+    /// Handles a reply or an error that bears one of our tokens.
+    pub(super) fn reply(&mut self, channel: u32, message: &Bytes, now: Instant) -> ReplyOutcome {
         let Some(dpid) = self.dpid(channel) else {
             return ReplyOutcome::Nothing;
         };
@@ -276,7 +268,7 @@ impl RuleSync {
                 ReplyOutcome::Error(dpid, (&error).into())
             }
             Message::MultipartReply(reply) => {
-                switch.statistics(header.xid, reply, tables, now);
+                switch.statistics(header.xid, reply, now);
                 ReplyOutcome::Nothing
             }
             Message::BarrierReply => {
@@ -377,6 +369,15 @@ impl RuleSync {
                     self.orders.remove(dpid, &key);
                 }
             }
+        }
+    }
+
+    /// Notes the end of a rule that a switch reports.
+    pub(super) fn note_end(&mut self, removed: &FlowRemoved, now: Instant) {
+        let (dpid, key) = (removed.dpid, removed.key());
+        match removed.is_timeout() {
+            true => self.note_expired(dpid, key),
+            false => self.note_removed(dpid, &key, now),
         }
     }
 

@@ -63,6 +63,7 @@ impl<A: App> Instance<A> {
         use to_app::Record;
         match record {
             Record::Welcome(welcome) => self.welcome(welcome),
+            Record::Pipeline(pipeline) => self.move_tables(&pipeline),
             Record::Event(event) => self.deliver(event, now),
             Record::Accepted(accepted) => self.accepted(&accepted, now, out),
             Record::Rejected(rejected) => self.rejected(&rejected)?,
@@ -106,19 +107,8 @@ impl<A: App> Instance<A> {
     fn welcome(&mut self, welcome: Welcome) {
         self.welcomed = true;
         self.ready_reported = false;
-        if let Some(session::Pipeline {
-            app_id,
-            first_table,
-            last_table,
-        }) = welcome.pipeline
-        {
-            let byte = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
-            let pipeline = Pipeline {
-                app: byte(app_id),
-                first: byte(first_table),
-                exit: byte(last_table),
-            };
-            self.engine.set_pipeline(pipeline, &mut StaleRules::new());
+        if let Some(pipeline) = &welcome.pipeline {
+            self.set_tables(pipeline);
         }
         let connected: BTreeSet<Dpid> = welcome.switches.iter().map(|up| Dpid(up.dpid)).collect();
         let gone: Vec<Dpid> = self.engine.switches.keys().copied().collect();
@@ -129,6 +119,56 @@ impl<A: App> Instance<A> {
         self.rule_sync.forget();
         for up in &welcome.switches {
             self.switch_up(up);
+        }
+    }
+
+    /// Takes over tables that the proxy tells. Returns the rules that may have changed.
+    fn set_tables(&mut self, pipeline: &session::Pipeline) -> StaleRules {
+        let byte = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
+        let second = Some(byte(pipeline.second_table)).filter(|first| *first != 0);
+        self.awaited_tables = Some(pipeline.serial).filter(|serial| *serial != 0);
+        let pipeline = Pipeline {
+            app: byte(pipeline.app_id),
+            first: byte(pipeline.first_table),
+            exit: byte(pipeline.last_table),
+        };
+        let mut stale = StaleRules::new();
+        if self.engine.set_pipeline(pipeline, second, &mut stale)
+            && matches!(self.role, Role::Live(_))
+        {
+            // The app may have to do with fewer tables of a switch.
+            self.changes = Some(Changes::all());
+        }
+        stale
+    }
+
+    /// Moves the rules to other tables. Where they are in other tables than before, the switches are read, so that it is known when
+    /// they have confirmed them.
+    fn move_tables(&mut self, pipeline: &session::Pipeline) {
+        let before = self.firsts();
+        let stale = self.set_tables(pipeline);
+        let Pipeline { first, exit, .. } = self.engine.pipeline;
+        tracing::info!(first, exit, second = self.engine.second, "the app's tables");
+        if self.firsts() == before {
+            return self.rule_sync.note(stale, self.engine.wanted(), false);
+        }
+        self.rule_sync.mark_all_unread();
+    }
+
+    /// First tables of its ranges.
+    fn firsts(&self) -> BTreeSet<u8> {
+        let first = self.engine.pipeline.first;
+        [first].into_iter().chain(self.engine.second).collect()
+    }
+
+    /// Reports once that all switches have confirmed the rules in the tables that were told.
+    pub(super) fn report_tables(&mut self, out: &mut Vec<Output>) {
+        if matches!(self.role, Role::Live(_))
+            && self.rule_sync.all_in_step()
+            && let Some(serial) = self.awaited_tables.take()
+        {
+            let ready = session::TablesReady { serial };
+            out.push(Output::Control(from_app::Record::TablesReady(ready)));
         }
     }
 
@@ -244,7 +284,7 @@ impl<A: App> Instance<A> {
             Some(Announcement::Event { dpid, place }) => {
                 let known = (dpid != 0).then_some(Dpid(dpid));
                 let dpid = known.or_else(|| self.rule_sync.dpid(channel));
-                let event = self.read_event(dpid, &message);
+                let event = self.read_event(dpid, &message, now);
                 self.enqueue(place, event, None);
             }
             Some(Announcement::Reply) => self.reply(channel, &message, now),
@@ -253,9 +293,7 @@ impl<A: App> Instance<A> {
     }
 
     fn reply(&mut self, channel: u32, message: &Bytes, now: Now) {
-        let Pipeline { first, exit, .. } = self.engine.pipeline;
-        let rule_sync = &mut self.rule_sync;
-        match rule_sync.reply(channel, message, first..exit, now.instant) {
+        match self.rule_sync.reply(channel, message, now.instant) {
             ReplyOutcome::Nothing => {}
             ReplyOutcome::RuleFailed(dpid, error) => {
                 self.counters.rule_failures += 1;
@@ -274,9 +312,13 @@ impl<A: App> Instance<A> {
         }
     }
 
-    fn read_event(&self, dpid: Option<Dpid>, message: &Bytes) -> Option<Event> {
+    fn read_event(&mut self, dpid: Option<Dpid>, message: &Bytes, now: Now) -> Option<Event> {
         let dpid = dpid?;
         match Event::read(self.engine.pipeline.app, dpid, message) {
+            Ok(Some(Event::FlowRemoved(removed))) if !self.is_passed(removed.table) => {
+                self.rule_sync.note_end(&removed, now.instant);
+                None
+            }
             Ok(event) => event,
             Err(error) => {
                 tracing::error!(
@@ -285,5 +327,12 @@ impl<A: App> Instance<A> {
                 None
             }
         }
+    }
+
+    /// Whether packets pass this table of the app. The end of a rule elsewhere says nothing: it was a copy, in tables that packets do
+    /// not pass yet, or no longer.
+    fn is_passed(&self, table: u8) -> bool {
+        let Pipeline { first, exit, .. } = self.engine.pipeline;
+        (first..exit).contains(&table)
     }
 }

@@ -196,11 +196,7 @@ impl<A: App> Instance<A> {
             self.engine.see(event);
         }
         if let Event::FlowRemoved(removed) = event {
-            let (dpid, key) = (removed.dpid, removed.key());
-            match removed.is_timeout() {
-                true => self.rule_sync.note_expired(dpid, key),
-                false => self.rule_sync.note_removed(dpid, &key, now.instant),
-            }
+            self.rule_sync.note_end(removed, now.instant);
         }
         let cause = Cause::Event(event, delivery.place.arrived);
         let effects = self.app_turn(cause, now, batch);

@@ -5,15 +5,17 @@ use std::time::Duration;
 use morph_api::management::{
     AlarmsRequest, AppRelease, CleanSwitchRequest, CommitRequest, ConfigEntry, ConfigGetRequest,
     ConfigSetRequest, DropEventRequest, FlowsRequest, ForgetSwitchRequest, LogsRequest,
-    PortsRequest, QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest, RetryEventRequest,
-    RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest, StoreGetRequest,
-    StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest, UpgradesRequest,
+    MoveAppRequest, PortsRequest, QuarantinedEventsRequest, ReleasesRequest, RemoveAppRequest,
+    RetryEventRequest, RollbackRequest, StartAppRequest, StatusRequest, StopAppRequest,
+    StoreGetRequest, StoreListRequest, StoreMigrationsRequest, StoreWatchRequest, UpgradeRequest,
+    UpgradesRequest,
 };
 
 use super::{
-    AppVerb, ConfigVerb, EventsVerb, SchemaVerb, StoreVerb, SwitchVerb, UpgradeArguments, Verb,
+    AppVerb, ConfigVerb, EventsVerb, PipelineVerb, SchemaVerb, StoreVerb, SwitchVerb,
+    UpgradeArguments, Verb,
 };
-use crate::argument::{AppArgument, EntryArgument, ReleaseArgument};
+use crate::argument::{AppArgument, EntryArgument, PlaceArgument, ReleaseArgument};
 use crate::command::{
     AppCall, Call, Command, ConfigCall, DoctorOptions, EventCall, RestoreTarget, StoreCall,
 };
@@ -39,6 +41,20 @@ impl Verb {
                 app: name_or_all(app),
             }),
             Verb::App(verb) => Call::App(verb.into_call()),
+            Verb::Pipeline { verb: None } => Call::Pipeline,
+            Verb::Pipeline {
+                verb:
+                    Some(PipelineVerb::Move {
+                        app: AppArgument(app),
+                        place,
+                    }),
+            } => {
+                let (after, before) = match place {
+                    PlaceArgument::After(other) => (other, String::new()),
+                    PlaceArgument::Before(other) => (String::new(), other),
+                };
+                Call::MoveApp(MoveAppRequest { app, after, before })
+            }
             Verb::Logs {
                 app: AppArgument(app),
                 tail,

@@ -4,8 +4,8 @@
 
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
-    PastUpgrade, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange, StoreFinding,
-    StoreKeyspace, StoreRow, StoreStats, Switch, ToldApp, UpgradeStatus,
+    PastUpgrade, PipelineApp, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange,
+    StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch, ToldApp, UpgradeStatus,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -87,6 +87,7 @@ objects! {
         packet_outs, instance, quarantined, trouble, packet_outs_dropped, answered, too_old, delay_p50_us, delay_p99_us,
         target_delay_us, flooding, flooding_percent,
     }
+    PipelineApp { app, first_table, tables, exit_table, needs, second_table, after }
     Release { app, version, status, digest, schema, installed_unix_ms }
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,

@@ -3,7 +3,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use morph_api::management::{
-    Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade,
+    Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade, PipelineApp,
     PlannedUpgrade, Port, Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch,
     ToldApp, UpgradeStatus,
 };
@@ -133,6 +133,10 @@ tables! {
         ">ANSWERED": app.answered, ">DROPPED": app.lost, ">P50_MS": milliseconds(app.delay_p50_us),
         ">P99_MS": milliseconds(app.delay_p99_us), "FLOODED_BY": flooded_by(app), ">QUARANTINED": app.quarantined,
         "TROUBLE": app.trouble,
+    }
+    PipelineApp = |app| {
+        "APP": app.app, ">FIRST": app.first_table, ">TABLES": app.tables, ">EXIT": app.exit_table, ">NEEDS": app.needs,
+        ">SECOND": nonzero(app.second_table.into()), "AFTER": app.after.join(","),
     }
     Release = |release| {
         "APP": release.app, "VERSION": release.version, "STATUS": release.status, ">SCHEMA": release.schema,

@@ -247,6 +247,29 @@ impl Management for FakeService {
         Ok(Response::new(RemoveAppReply { switches: 4 }))
     }
 
+    async fn pipeline(&self, _: Request<PipelineRequest>) -> Answer<PipelineReply> {
+        let app = |name: &str, first_table: u32, after: &[&str]| PipelineApp {
+            app: name.into(),
+            first_table,
+            tables: 1,
+            exit_table: first_table + 1,
+            needs: first_table + 1,
+            second_table: 0,
+            after: after.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        Ok(Response::new(PipelineReply {
+            apps: vec![app("topology", 1, &[]), app("router", 3, &["topology"])],
+            phase: String::new(),
+            smallest_dpid: "0000000000000001".into(),
+            smallest_tables: 10,
+        }))
+    }
+
+    async fn move_app(&self, request: Request<MoveAppRequest>) -> Answer<MoveAppReply> {
+        self.record(&request.get_ref().app, &request)?;
+        Ok(Response::new(MoveAppReply {}))
+    }
+
     async fn logs(&self, request: Request<LogsRequest>) -> Answer<Self::LogsStream> {
         self.record(&request.get_ref().app, &request)?;
         let lines = ["INFO ready", "WARN \u{1b}[31mred"];

@@ -201,6 +201,31 @@ fn a_forgotten_switch_lists_the_apps_that_were_told() {
 }
 
 #[test]
+fn the_pipeline_is_listed_and_its_order_changed() {
+    let fake = FakeMorphd::start();
+    let listed = table(&fake, "pipeline");
+    assert_eq!(
+        listed[..3],
+        [
+            "APP FIRST TABLES EXIT NEEDS SECOND AFTER",
+            "topology 1 1 2 2 - -",
+            "router 3 1 4 4 - topology",
+        ]
+    );
+    assert!(
+        listed.concat().contains("0000000000000001, has 10"),
+        "{listed:?}"
+    );
+    let object = object(&fake, "pipeline");
+    assert_eq!(object["pipeline"][1]["after"], json!(["topology"]));
+    fake.run("pipeline move app=router before=topology");
+    assert_eq!(
+        fake.last_request(),
+        "MoveAppRequest { app: \"router\", after: \"\", before: \"topology\" }"
+    );
+}
+
+#[test]
 fn poison_events_are_listed_retried_and_dropped() {
     let fake = FakeMorphd::start();
     let header = "ID APP RELEASE DPID TIME SEQ DEATHS TRIES STATE EVENT DIED";

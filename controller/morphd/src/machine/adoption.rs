@@ -20,8 +20,9 @@ use super::call::{Call, RecordWrite, StoreView};
 use super::instances::Instance;
 use super::instances::InstanceId;
 use super::lifecycle::{Lifecycle, LifecycleInput};
-use super::observe::{Snapshot, see};
-use super::outbox::Purpose;
+use super::moving;
+use super::observe::{Snapshot, configure, see};
+use super::outbox::{PipelineChange, Purpose};
 use super::pipeline::{Pipeline, TableRange};
 use super::poison::EventRow;
 use super::processes;
@@ -73,6 +74,7 @@ pub(super) fn load(state: &mut State, records: Records) {
             state.pipeline.adopt(&release.manifest);
         }
     }
+    moving::adopt(state);
     for (name, record) in records.upgrades {
         if let Some(app) = state.apps.get_mut(&name) {
             app.last_upgrade = Some(record);
@@ -186,6 +188,9 @@ pub(super) fn decide(state: &mut State) {
     let strangers: Vec<InstanceId> = strangers.map(|(id, _)| id.clone()).collect();
     for id in strangers {
         processes::end(state, &id);
+    }
+    if state.moving.is_some() {
+        configure(state, PipelineChange::Refresh);
     }
     // Shadows that nobody reads go, and others are made again where their owner is gone.
     state.look_at_shadows();

@@ -1,14 +1,17 @@
 //! Whether a request may be done: refused with a reason and with what to do instead, or what exactly is to be done.
 
+use std::collections::BTreeMap;
+
 use morph_api::deadlines::Deadlines;
 use morph_api::manifest::Manifest;
+use morph_openflow::Dpid;
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
-use super::pipeline::{self, TableRange};
+use super::pipeline::{self, Member, NoRoom, TableRange};
 use super::query::{known, present, release};
 use super::record::{AppRow, Desired};
-use super::request::{RequestError, UpgradeRequest, invalid, refused};
+use super::request::{Place, RequestError, UpgradeRequest, invalid, refused};
 use super::state::{App, State};
 use super::upgrade::Mode;
 use crate::bundle::Bundle;
@@ -48,12 +51,21 @@ pub fn may_install(state: &State, bundle: &Bundle) -> Result<bool, RequestError>
     }
 }
 
-/// The record and the tables of an app that may be started.
+/// App that may be started.
+#[derive(Debug, Clone)]
+pub enum Startable {
+    /// Its record and tables.
+    Now(Box<AppRow>, TableRange),
+    /// First tables of the apps that have to make room for it.
+    AfterMove(BTreeMap<String, u8>),
+}
+
+/// Checks whether an app may be started.
 pub fn may_start(
     state: &State,
     app: &str,
     version: Option<Version>,
-) -> Result<(AppRow, TableRange), RequestError> {
+) -> Result<Startable, RequestError> {
     let started = state.apps.get(app);
     if let Some(started) = started {
         not_upgrading(state, app)?;
@@ -91,9 +103,14 @@ pub fn may_start(
     }
     let mut apps = present(state, app);
     release::check_reads(manifest, &apps).map_err(refused)?;
-    let range = state.pipeline.place(manifest, &apps).map_err(refused)?;
+    let placed = state.pipeline.place(manifest, &apps);
     apps.push(manifest);
     release::check_coexistence(&apps).map_err(refused)?;
+    let range = match placed {
+        Ok(range) => range,
+        Err(why) => return make_room(state, manifest, &apps, &why),
+    };
+    check_switches(state, manifest, range, &apps)?;
     let row = AppRow {
         id: manifest.id,
         release: version,
@@ -106,7 +123,154 @@ pub fn may_start(
         crash_loop: None,
         suspect: started.and_then(|app| app.row.suspect.clone()),
     };
-    Ok((row, range))
+    Ok(Startable::Now(Box::new(row), range))
+}
+
+/// Checks that no connected switch would be refused once an app has these tables.
+fn check_switches(
+    state: &State,
+    app: &Manifest,
+    range: TableRange,
+    apps: &[&Manifest],
+) -> Result<(), RequestError> {
+    let end = |manifest: &&Manifest| {
+        let own = Some(range).filter(|_| manifest.name == app.name);
+        let range = own.or_else(|| state.pipeline.get(&manifest.name))?;
+        Some((
+            range.first,
+            u32::from(range.first) + u32::from(manifest.least_tables()),
+        ))
+    };
+    let Some((_, needed)) = apps.iter().filter_map(end).max() else {
+        return Ok(());
+    };
+    // A switch that speaks OpenFlow 1.0 is refused where there are two apps: it may come back once there is one.
+    let mut switches = state
+        .proxy
+        .switches
+        .iter()
+        .filter(|(_, tables)| **tables > 1);
+    match switches.find(|(_, tables)| **tables < needed) {
+        None => Ok(()),
+        Some((dpid, tables)) => Err(refused(format!(
+            "with {} a switch needs {needed} tables, and switch {} has {tables}: disconnect that switch, or remove an app first",
+            app.name,
+            Dpid(*dpid)
+        ))),
+    }
+}
+
+/// Finds out which apps have to move so that there is room for another one.
+fn make_room(
+    state: &State,
+    app: &Manifest,
+    apps: &[&Manifest],
+    why: &str,
+) -> Result<Startable, RequestError> {
+    let mut others = apps.to_vec();
+    others.retain(|other| other.name != app.name);
+    state.pipeline.sort(&mut others);
+    let position = pipeline::position(app, &others).map_err(refused)?;
+    others.insert(position, app);
+    let mut to = planned(state, &others).map_err(|mut error| {
+        error.message = format!("{why}: {}", error.message);
+        error
+    })?;
+    to.remove(&app.name);
+    may_be_moved(state, &to)?;
+    Ok(Startable::AfterMove(to))
+}
+
+/// First tables of the apps that have to move to stand in this order.
+fn planned(state: &State, order: &[&Manifest]) -> Result<BTreeMap<String, u8>, RequestError> {
+    let members = order.iter().map(|manifest| {
+        let range = state.pipeline.get(&manifest.name);
+        Member {
+            name: manifest.name.clone(),
+            count: range.map_or(manifest.tables.count(), |range| range.count),
+            first: range.map(|range| range.first),
+        }
+    });
+    let members: Vec<Member> = members.collect();
+    let known = state
+        .proxy
+        .switches
+        .iter()
+        .filter(|(_, tables)| **tables > 0);
+    let smallest = known.min_by_key(|(_, tables)| **tables);
+    let tables = smallest.map_or(255, |(_, tables)| *tables);
+    let tables = u16::try_from(tables).unwrap_or(u16::MAX).min(255);
+    pipeline::plan(&members, tables).map_err(|NoRoom { needed }| {
+        refused(match smallest {
+            Some((dpid, has)) if needed <= 255 => format!(
+                "while rules are in their old and new tables a switch needs {needed} tables, and switch {} has {has}: disconnect \
+                 that switch meanwhile, or remove the apps and start them in the order that is wanted",
+                Dpid(*dpid)
+            ),
+            Some(_) | None => "no switch can have as many tables as a move needs: remove the apps and start them in the order \
+                               that is wanted"
+                .to_owned(),
+        })
+    })
+}
+
+/// First tables of the apps that have to move so that one of them comes to another place.
+pub fn may_move(
+    state: &State,
+    app: &str,
+    place: &Place,
+) -> Result<BTreeMap<String, u8>, RequestError> {
+    let (Place::After(other) | Place::Before(other)) = place;
+    let mut order = present(state, "");
+    let position = |order: &[&Manifest], name: &str| {
+        let found = order.iter().position(|manifest| manifest.name == name);
+        found.ok_or_else(|| match known(state, name) {
+            Err(error) => error,
+            Ok(_) => refused(format!("{name} is removed, and has no tables")),
+        })
+    };
+    let from = position(&order, app)?;
+    if app == other {
+        return Err(invalid(format!("{app} cannot come before or after itself")));
+    }
+    let moved = order.remove(from);
+    let at = position(&order, other)?;
+    let at = match place {
+        Place::After(_) => at + 1,
+        Place::Before(_) => at,
+    };
+    order.insert(at, moved);
+    pipeline::check_order(&order).map_err(refused)?;
+    let to = planned(state, &order)?;
+    may_be_moved(state, &to)?;
+    Ok(to)
+}
+
+/// Checks that nothing stands against a move of these apps.
+fn may_be_moved(state: &State, to: &BTreeMap<String, u8>) -> Result<(), RequestError> {
+    if let Some(upgrade) = state.upgrades.values().next() {
+        let apps: Vec<&str> = upgrade.members.keys().map(String::as_str).collect();
+        return Err(refused(format!(
+            "{} is being upgraded, and tables are not moved meanwhile: commit it or roll it back first",
+            apps.join(" and ")
+        )));
+    }
+    for app in to.keys() {
+        let runs = |app: &App| matches!(app.lifecycle.state(), LifecycleState::Running { .. });
+        if !state.apps.get(app).is_some_and(runs) {
+            return Err(refused(format!(
+                "{app} has to move to other tables, and does not run: `morphctl app start {app}`, or remove it, first"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refusal of a change while tables are moved.
+pub fn is_moving() -> RequestError {
+    refused(
+        "apps are being moved to other tables: try again when that is over; see `morphctl pipeline`",
+    )
 }
 
 pub fn may_stop(state: &State, app: &str) -> Result<AppRow, RequestError> {

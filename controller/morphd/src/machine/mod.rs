@@ -18,7 +18,7 @@
 //! | [`upgrade`], `upgrading` | an upgrade of one app or of several as one: its machine, and what it asks for |
 //! | [`poison`], [`quarantine`], `retry` | events that kill, set apart and tried again |
 //! | `processes`, [`instances`] | instances as processes and sessions |
-//! | [`pipeline`] | tables of the apps, and their order |
+//! | [`pipeline`], [`moving`] | tables of the apps, their order, and its change |
 //! | `shadows` | shadows as their makers report them, and those for readers of another schema |
 //! | `adoption` | what a new morphd makes of what it finds |
 //! | `requests`, [`checks`], [`plan`], [`query`] | what people ask for, and what they are told |
@@ -33,6 +33,7 @@ pub mod daemon;
 pub mod instances;
 pub mod lifecycle;
 pub mod liveness;
+pub mod moving;
 mod node;
 mod observe;
 pub mod outbox;

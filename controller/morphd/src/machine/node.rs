@@ -7,9 +7,10 @@ use super::call::{Answer, CallId};
 use super::instances::InstanceId;
 use super::observe::{self, Observed, Snapshot};
 use super::outbox::{NodeOutput, Present, Purpose, Signal};
+use super::pipeline::Move;
 use super::request::{Request, RequestId};
 use super::state::{NodeConfig, State};
-use super::{apps, processes, requests, retry, shadows, upgrading};
+use super::{apps, moving, processes, requests, retry, shadows, upgrading};
 use crate::release::Release;
 
 /// Something that has happened.
@@ -80,6 +81,7 @@ impl Node {
             state.instances.next_deadline(),
             state.quarantine.next_deadline(),
             state.shadows_at,
+            state.moving.as_ref().map(Move::next_deadline),
         ];
         let others = others.into_iter().flatten();
         lifecycles.chain(upgrades).chain(others).min()
@@ -116,6 +118,8 @@ impl Node {
                     }
                 }
                 Signal::Member(app, input) => upgrading::feed(state, &app, input),
+                Signal::Settled(serial) => moving::settled(state, serial),
+                Signal::Request(id, request) => requests::handle(state, id, request),
             }
         }
         std::mem::take(&mut state.outbox.out)
@@ -131,6 +135,7 @@ impl Node {
         processes::time(state);
         retry::time(state);
         shadows::time(state);
+        moving::time(state);
         let now = state.now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let mut due = Vec::new();
@@ -191,6 +196,7 @@ impl Node {
             Purpose::Pipeline(change) => {
                 requests::pipeline_changed(state, change, answer.written());
             }
+            Purpose::Tables => moving::recorded(state, answer.written()),
             Purpose::Stage { request, release } => {
                 requests::staged_recorded(state, *release, request, answer.written());
             }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use morph_api::supervisor::{Observation, Report, RuleDifference, observation, report};
+use morph_api::supervisor::{
+    Configuration, Observation, Report, RuleDifference, observation, report,
+};
 use prost::Message;
 
 use super::call::Call;
 use super::lifecycle::{LifecycleInput, LifecycleState};
-use super::outbox::{PipelineChange, Purpose};
+use super::outbox::{PipelineChange, Purpose, Signal};
 use super::processes;
 use super::query::configuration;
 use super::shadows;
@@ -26,8 +28,8 @@ pub struct Snapshot {
     pub live: BTreeMap<String, String>,
     /// Reports that came with it, in order.
     pub reports: Vec<Observation>,
-    /// Connected datapaths.
-    pub switches: BTreeSet<u64>,
+    /// Connected datapaths, with their numbers of tables.
+    pub switches: BTreeMap<u64, u32>,
 }
 
 impl Snapshot {
@@ -43,7 +45,7 @@ impl Snapshot {
             }
             Some(observation::What::InstanceReport(_)) => self.reports.push(observation),
             Some(observation::What::Switch(switch)) => {
-                self.switches.insert(switch.dpid);
+                self.switches.insert(switch.dpid, switch.tables);
             }
             Some(observation::What::Synced(synced)) => {
                 self.incarnation = synced.incarnation;
@@ -52,7 +54,8 @@ impl Snapshot {
             Some(
                 observation::What::Detached(_)
                 | observation::What::HoldExpired(_)
-                | observation::What::SessionRefused(_),
+                | observation::What::SessionRefused(_)
+                | observation::What::Settled(_),
             )
             | None => {}
         }
@@ -82,7 +85,8 @@ pub(super) fn observed(state: &mut State, observed: Observed) {
 
 /// Takes over who is attached and who is live.
 pub(super) fn see(state: &mut State, snapshot: &Snapshot) {
-    state.incarnation = Some(snapshot.incarnation);
+    state.proxy.incarnation = Some(snapshot.incarnation);
+    state.proxy.switches = snapshot.switches.clone();
     for (id, instance) in state.instances.iter_mut() {
         instance.attached = snapshot.attached.contains(id);
         instance.live = snapshot.live.get(&instance.app) == Some(id);
@@ -91,7 +95,7 @@ pub(super) fn see(state: &mut State, snapshot: &Snapshot) {
 
 /// The proxy speaks again: it is the same one, or another without any session.
 fn proxy_is_back(state: &mut State, snapshot: Snapshot) {
-    let another = state.incarnation != Some(snapshot.incarnation);
+    let another = state.proxy.incarnation != Some(snapshot.incarnation);
     see(state, &snapshot);
     tracing::info!(
         incarnation = snapshot.incarnation,
@@ -118,7 +122,13 @@ fn proxy_is_back(state: &mut State, snapshot: Snapshot) {
 
 /// Tells the proxy which apps are present.
 pub(super) fn configure(state: &mut State, change: PipelineChange) {
-    let call = Call::Configure(configuration(state));
+    let (serial, apps_confirm) = state.number_configuration();
+    let configuration = Configuration {
+        serial,
+        apps_confirm,
+        ..configuration(state)
+    };
+    let call = Call::Configure(configuration);
     state.outbox.call(call, Purpose::Pipeline(change));
 }
 
@@ -171,7 +181,14 @@ fn observation(state: &mut State, observation: Observation) {
                 tracing::warn!(app, instance, %error, "a report of an instance cannot be read");
             }
         },
+        Some(observation::What::Settled(settled)) => {
+            state.outbox.signal(Signal::Settled(settled.serial));
+        }
         Some(observation::What::Switch(switch)) => {
+            match switch.up {
+                true => state.proxy.switches.insert(switch.dpid, switch.tables),
+                false => state.proxy.switches.remove(&switch.dpid),
+            };
             let dpid = format!("{:016x}", switch.dpid);
             let (remote, reason) = (switch.remote, switch.reason);
             let word = if switch.up {

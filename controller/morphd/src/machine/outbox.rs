@@ -12,7 +12,7 @@ use super::instances::InstanceId;
 use super::lifecycle::LifecycleInput;
 use super::poison::EventRow;
 use super::record::{AppRow, ReleaseStatus};
-use super::request::{RequestError, RequestId};
+use super::request::{Request, RequestError, RequestId};
 use super::upgrade::{MemberInput, Order, Side};
 use crate::boot::Moment;
 use crate::release::Release;
@@ -143,6 +143,8 @@ pub enum Purpose {
     App(Box<AppChange>),
     /// The pipeline, after such a change.
     Pipeline(PipelineChange),
+    /// The records of the apps' tables.
+    Tables,
     /// The record of a staged release.
     Stage {
         request: Option<RequestId>,
@@ -228,6 +230,10 @@ pub enum RetryStep {
 pub enum Signal {
     Lifecycle(String, LifecycleInput),
     Member(String, MemberInput),
+    /// The proxy has carried out the configuration with this number.
+    Settled(u64),
+    /// Request that waited for room in the pipeline.
+    Request(RequestId, Request),
 }
 
 #[derive(Debug, Clone)]

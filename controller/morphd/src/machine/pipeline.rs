@@ -10,11 +10,13 @@
 //! packets pass the apps. Ranges of present apps stay where they are.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use morph_api::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 
 use super::record::{PIPELINE, Write};
+use super::request::{Request, RequestId};
 
 /// Highest table that OpenFlow numbers (1.3.5, `OFPTT_MAX`).
 const LAST: u8 = 254;
@@ -26,9 +28,20 @@ pub struct TableRange {
     pub first: u8,
     /// Number of tables for its rules.
     pub count: u8,
+    /// First table of a second range, while the app is moved. No packet passes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<u8>,
 }
 
 impl TableRange {
+    pub fn new(first: u8, count: u8) -> Self {
+        TableRange {
+            first,
+            count,
+            second: None,
+        }
+    }
+
     /// Table behind those for rules.
     pub fn exit(&self) -> u8 {
         self.first.saturating_add(self.count)
@@ -52,6 +65,26 @@ impl Pipeline {
         self.0.remove(app);
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &TableRange)> {
+        self.0.iter()
+    }
+
+    /// Sets the first table of an app's second range.
+    pub fn set_second(&mut self, app: &str, second: Option<u8>) {
+        if let Some(range) = self.0.get_mut(app) {
+            range.second = second;
+        }
+    }
+
+    /// Lets packets pass the second ranges in the place of the first ones.
+    pub fn flip(&mut self) {
+        for range in self.0.values_mut() {
+            if let Some(second) = &mut range.second {
+                std::mem::swap(&mut range.first, second);
+            }
+        }
+    }
+
     /// Sorts manifests by their ranges, in the order in which packets pass the apps.
     pub fn sort(&self, manifests: &mut [&Manifest]) {
         manifests.sort_by_key(|manifest| self.get(&manifest.name).map(|range| range.first));
@@ -63,7 +96,7 @@ impl Pipeline {
             && !self.0.contains_key(&manifest.name)
         {
             let count = manifest.tables.count();
-            self.set(&manifest.name, TableRange { first, count });
+            self.set(&manifest.name, TableRange::new(first, count));
         }
     }
 
@@ -87,10 +120,7 @@ impl Pipeline {
             .map_or(1, |exit| exit.saturating_add(1));
         let next = behind.first().and_then(|other| self.get(&other.name));
         let until = next.map_or(LAST, |range| range.first.saturating_sub(1));
-        let range = TableRange {
-            first: from,
-            count: app.tables.count(),
-        };
+        let range = TableRange::new(from, app.tables.count());
         // The exit has to fit as well.
         if u16::from(from) + u16::from(range.count) <= u16::from(until) {
             return Ok(range);
@@ -140,11 +170,143 @@ pub fn check_order(sorted: &[&Manifest]) -> Result<(), String> {
     Ok(())
 }
 
+/// Phase of a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Copying,
+    Flipping,
+    Deleting,
+}
+
+/// Move under way.
+#[derive(Debug, Clone)]
+pub struct Move {
+    pub phase: Phase,
+    /// Number of the configuration that was last told to the proxy; `None` while a record is written.
+    pub serial: Option<u64>,
+    pub deadline: Instant,
+    /// Request that is answered at the end; none after a start of morphd.
+    pub request: Option<RequestId>,
+    /// App that is started in the room that the move makes.
+    pub then: Option<Request>,
+}
+
+impl Move {
+    pub fn next_deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// An app in the order that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    /// Number of tables for its rules.
+    pub count: u8,
+    /// Its first table, if it has one.
+    pub first: Option<u8>,
+}
+
+/// Lack of room: the number of tables that a switch would need while the moved apps have both ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom {
+    pub needed: u16,
+}
+
+/// Finds new first tables, in switches with at least `tables` tables, so that packets pass the apps in this order.
+///
+/// 1. Apps at the beginning and at the end of the order that stay where they are keep their tables, as many as possible.
+/// 2. The others get free tables between these. No new range has a table of any present one, as both are in use for a while.
+///
+/// So one rule decides which ranges packets pass: the one that leads to the first app that is moved.
+///
+/// # Errors
+/// The number of tables that would do.
+pub fn plan(order: &[Member], tables: u16) -> Result<BTreeMap<String, u8>, NoRoom> {
+    fewest_moves(order, tables).ok_or_else(|| {
+        let found = fewest_moves(order, u16::from(LAST) + 1).unwrap_or_default();
+        let end = order.iter().filter_map(|member| {
+            let first = found.get(&member.name).copied().or(member.first)?;
+            Some(u16::from(first) + u16::from(member.count))
+        });
+        let needed = end.max().filter(|_| !found.is_empty());
+        NoRoom {
+            needed: needed.unwrap_or(u16::from(LAST) + 2),
+        }
+    })
+}
+
+fn fewest_moves(order: &[Member], tables: u16) -> Option<BTreeMap<String, u8>> {
+    let mut now: Vec<&Member> = order
+        .iter()
+        .filter(|member| member.first.is_some())
+        .collect();
+    now.sort_by_key(|member| member.first);
+    let same = |(wanted, now): &(&Member, &&Member)| wanted.name == now.name;
+    let front = order.iter().zip(&now).take_while(same).count();
+    let back = order.iter().rev().zip(now.iter().rev());
+    let back = back.take_while(same).count();
+    let mut kept: Vec<(usize, usize)> = Vec::new();
+    for front in 0..=front {
+        let most = back.min(order.len() - front);
+        kept.extend((0..=most).map(|back| (front, back)));
+    }
+    kept.sort_by_key(|(front, back)| std::cmp::Reverse((front + back, *front)));
+    kept.into_iter()
+        .find_map(|(front, back)| between(order, front, order.len() - back, tables))
+}
+
+/// Assigns free tables to the members from `front` to `back`; none if they do not fit.
+fn between(
+    order: &[Member],
+    front: usize,
+    back: usize,
+    tables: u16,
+) -> Option<BTreeMap<String, u8>> {
+    let end = |member: &Member| Some(u16::from(member.first?) + u16::from(member.count));
+    let taken: Vec<(u16, u16)> = order
+        .iter()
+        .filter_map(|member| Some((member.first?.into(), end(member)?)))
+        .collect();
+    let mut from = order[..front]
+        .last()
+        .and_then(end)
+        .map_or(1, |exit| exit + 1);
+    let next = order.get(back).and_then(|member| member.first);
+    let mut assigned = BTreeMap::new();
+    for member in &order[front..back] {
+        let count = u16::from(member.count);
+        let overlap = |first: u16| {
+            let is_hit = |(start, exit): &&(u16, u16)| first <= *exit && *start <= first + count;
+            taken.iter().find(is_hit).map(|(_, exit)| *exit)
+        };
+        while let Some(exit) = overlap(from) {
+            from = exit + 1;
+        }
+        let is_last = next.is_none() && order.last() == Some(member);
+        let end = match next {
+            Some(next) => u16::from(next),
+            None => tables,
+        };
+        // The exit of the last app may be missing.
+        let fits = match is_last {
+            true => from + count <= end && from + count <= u16::from(LAST),
+            false => from + count < end && from + count <= u16::from(LAST),
+        };
+        if !fits {
+            return None;
+        }
+        assigned.insert(member.name.clone(), u8::try_from(from).ok()?);
+        from += count + 1;
+    }
+    Some(assigned)
+}
+
 /// Finds the position of a new app among the others, which are sorted. It comes last, except that
 ///
 /// 1. `after` in its manifest, and in those of the others, holds;
 /// 2. apps whose manifests still name their first table keep the order of these numbers.
-fn position(app: &Manifest, others: &[&Manifest]) -> Result<usize, String> {
+pub fn position(app: &Manifest, others: &[&Manifest]) -> Result<usize, String> {
     let earlier = others
         .iter()
         .rposition(|other| app.after.contains(&other.name));
@@ -231,11 +393,8 @@ mod tests {
         );
         // The range of an app that was removed is free again.
         let mut pipeline = Pipeline::default();
-        pipeline.set("b", TableRange { first: 4, count: 1 });
-        assert_eq!(
-            pipeline.place(&a, &[&b]),
-            Ok(TableRange { first: 1, count: 2 })
-        );
+        pipeline.set("b", TableRange::new(4, 1));
+        assert_eq!(pipeline.place(&a, &[&b]), Ok(TableRange::new(1, 2)));
         let wide = manifest("a", "tables = 3");
         assert!(pipeline.place(&wide, &[&b]).is_err());
     }
@@ -255,17 +414,8 @@ mod tests {
         let mut pipeline = Pipeline::default();
         let fixed = manifest("fixed", "tables = [20, 29]");
         pipeline.adopt(&fixed);
-        assert_eq!(
-            pipeline.get("fixed"),
-            Some(TableRange {
-                first: 20,
-                count: 9
-            })
-        );
-        assert_eq!(
-            pipeline.place(&low, &[&fixed]),
-            Ok(TableRange { first: 1, count: 2 })
-        );
+        assert_eq!(pipeline.get("fixed"), Some(TableRange::new(20, 9)));
+        assert_eq!(pipeline.place(&low, &[&fixed]), Ok(TableRange::new(1, 2)));
     }
 
     #[test]
@@ -290,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_release_that_needs_more_tables_than_its_app_has_is_refused() {
-        let range = TableRange { first: 1, count: 2 };
+        let range = TableRange::new(1, 2);
         let (two, three) = (manifest("a", "tables = 2"), manifest("a", "tables = 3"));
         assert_eq!(suffices(&two, range), Ok(()));
         let error = suffices(&three, range).unwrap_err();
@@ -298,5 +448,111 @@ mod tests {
             error.contains("a@1.0.0 needs 3 tables, and the app has 2"),
             "{error}"
         );
+    }
+
+    fn member((name, count, first): &(&str, u8, u8)) -> Member {
+        Member {
+            name: (*name).to_owned(),
+            count: *count,
+            first: Some(*first).filter(|first| *first != 0),
+        }
+    }
+
+    /// Plans the order of these apps; a first table of 0 stands for none.
+    fn planned(order: &[(&str, u8, u8)], tables: u16) -> Result<Vec<(String, u8)>, u16> {
+        let order: Vec<Member> = order.iter().map(member).collect();
+        let moved = plan(&order, tables).map_err(|no_room| no_room.needed)?;
+        Ok(moved.into_iter().collect())
+    }
+
+    fn moves(moves: &[(&str, u8)]) -> Result<Vec<(String, u8)>, u16> {
+        let moves = moves.iter();
+        Ok(moves
+            .map(|(app, first)| ((*app).to_owned(), *first))
+            .collect())
+    }
+
+    #[test]
+    fn only_apps_whose_order_changes_are_moved() {
+        // a at 1, b at 3, c at 5, each with an exit.
+        let at = |order: [&'static str; 3]| {
+            order.map(|name| {
+                (
+                    name,
+                    1,
+                    if name == "a" {
+                        1
+                    } else if name == "b" {
+                        3
+                    } else {
+                        5
+                    },
+                )
+            })
+        };
+        assert_eq!(planned(&at(["a", "b", "c"]), 254), moves(&[]));
+        assert_eq!(
+            planned(&at(["a", "c", "b"]), 254),
+            moves(&[("b", 9), ("c", 7)])
+        );
+        let all = moves(&[("a", 9), ("b", 7), ("c", 11)]);
+        assert_eq!(planned(&at(["b", "a", "c"]), 254), all);
+        // The last one needs no exit.
+        assert_eq!(
+            planned(&at(["a", "c", "b"]), 10),
+            moves(&[("b", 9), ("c", 7)])
+        );
+        assert_eq!(planned(&at(["a", "c", "b"]), 9), Err(10));
+    }
+
+    #[test]
+    fn free_tables_are_used_before_others_and_the_last_apps_stay_where_they_can() {
+        let order = [("b", 1, 7), ("a", 1, 5), ("c", 2, 9)];
+        // Tables 1 to 4 are free.
+        assert_eq!(planned(&order, 12), moves(&[("a", 3), ("b", 1)]));
+        let new = [("new", 1, 0), ("a", 1, 1), ("b", 1, 3)];
+        assert_eq!(planned(&new, 10), moves(&[("a", 7), ("b", 9), ("new", 5)]));
+        let new = [("new", 1, 0), ("a", 1, 3), ("b", 1, 5)];
+        assert_eq!(planned(&new, 6), moves(&[("new", 1)]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ranges_are_apart_and_in_order_and_no_table_is_used_twice(
+            counts in proptest::collection::vec((1u8..4, 0u8..3, 0u32..100), 1..6),
+            tables in 2u16..40,
+        ) {
+            let mut from = 1;
+            let mut order: Vec<(Member, u32)> = Vec::new();
+            for (n, (count, gap, rank)) in counts.into_iter().enumerate() {
+                let first = from + gap;
+                from = first + count + 1;
+                order.push((member(&(&n.to_string(), count, first)), rank));
+            }
+            order.sort_by_key(|(_, rank)| *rank);
+            let order: Vec<Member> = order.into_iter().map(|(member, _)| member).collect();
+            let Ok(moved) = plan(&order, tables) else {
+                return Ok(());
+            };
+            let mut free = 1;
+            for (at, member) in order.iter().enumerate() {
+                let before = member.first.unwrap();
+                let first = moved.get(&member.name).copied().unwrap_or(before);
+                proptest::prop_assert!(first >= free, "{order:?} {moved:?}");
+                free = first + member.count + 1;
+                if first == before {
+                    continue;
+                }
+                let is_last = at + 1 == order.len();
+                proptest::prop_assert!(u16::from(free) <= tables + u16::from(is_last));
+                for other in &order {
+                    let (start, end) = (other.first.unwrap(), other.first.unwrap() + other.count + 1);
+                    proptest::prop_assert!(free <= start || end <= first, "{order:?} {moved:?}");
+                }
+            }
+            // Those that move stand together, so one rule leads to them.
+            let places: Vec<usize> = (0..order.len()).filter(|at| moved.contains_key(&order[*at].name)).collect();
+            proptest::prop_assert!(places.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        }
     }
 }

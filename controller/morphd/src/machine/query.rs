@@ -9,6 +9,7 @@ use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
+use super::pipeline::{Phase, TableRange};
 use super::quarantine::shown;
 use super::record::CrashLoop;
 use super::request::{RequestError, refused};
@@ -196,10 +197,56 @@ pub fn configuration(state: &State) -> Configuration {
             first_table: u32::from(range.first),
             last_table: u32::from(range.exit()),
             least_tables: u32::from(manifest.least_tables()),
+            second_table: range.second.map_or(0, u32::from),
         })
     });
     Configuration {
         apps: apps.collect(),
+        ..Configuration::default()
+    }
+}
+
+/// Order of the apps, and their tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineView {
+    pub apps: Vec<PipelineAppView>,
+    /// Phase of a move under way.
+    pub phase: Option<Phase>,
+    /// Connected switch with the fewest tables, and their number.
+    pub smallest: Option<(u64, u32)>,
+}
+
+/// Tables of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineAppView {
+    pub name: String,
+    pub range: TableRange,
+    /// Number of tables that a switch must have for this app and those before it.
+    pub needs: u32,
+    pub after: Vec<String>,
+}
+
+pub fn pipeline(state: &State) -> PipelineView {
+    let apps = present(state, "").into_iter().filter_map(|manifest| {
+        let range = state.pipeline.get(&manifest.name)?;
+        Some(PipelineAppView {
+            name: manifest.name.clone(),
+            range,
+            needs: u32::from(range.first) + u32::from(manifest.least_tables()),
+            after: manifest.after.clone(),
+        })
+    });
+    let known = state
+        .proxy
+        .switches
+        .iter()
+        .filter(|(_, tables)| **tables > 0);
+    PipelineView {
+        apps: apps.collect(),
+        phase: state.moving.as_ref().map(|moving| moving.phase),
+        smallest: known
+            .min_by_key(|(_, tables)| **tables)
+            .map(|(dpid, tables)| (*dpid, *tables)),
     }
 }
 

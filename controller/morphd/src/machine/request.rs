@@ -19,11 +19,23 @@ pub enum Request {
     Start(String, Option<Version>),
     Stop(String),
     Remove(String),
+    /// Lets packets pass the app after, or before, another one.
+    MoveApp {
+        app: String,
+        place: Place,
+    },
     Upgrade(UpgradeRequest),
     Commit(String),
     Rollback(String),
     RetryEvent(String),
     DropEvent(String),
+}
+
+/// Place in the pipeline, beside another app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    After(String),
+    Before(String),
 }
 
 #[derive(Debug, Clone, Default)]

@@ -9,8 +9,9 @@ use semver::Version;
 
 use super::apps::{change_releases, release_write, write_change};
 use super::call::{Call, RecordWrite};
-use super::checks::{self, CheckedUpgrade};
+use super::checks::{self, CheckedUpgrade, Startable};
 use super::lifecycle::LifecycleInput;
+use super::moving;
 use super::observe::configure;
 use super::outbox::{AppChange, AppChangeKind, PipelineChange, Purpose, Reply};
 use super::query::release_view;
@@ -18,7 +19,9 @@ use super::record::{
     CountsRecord, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus, ShadowRecord,
     UpgradeRecord,
 };
-use super::request::{ErrorKind, Request, RequestError, RequestId, UpgradeRequest, unavailable};
+use super::request::{
+    ErrorKind, Place, Request, RequestError, RequestId, UpgradeRequest, unavailable,
+};
 use super::retry;
 use super::state::{ActiveUpgrade, App, MemberRun, State};
 use super::upgrade::{Group, MemberInput, Plan};
@@ -27,11 +30,19 @@ use crate::bundle::Bundle;
 use crate::release::Release;
 
 pub(super) fn handle(state: &mut State, id: RequestId, request: Request) {
+    let is_change = !matches!(
+        request,
+        Request::Stage(..) | Request::RetryEvent(_) | Request::DropEvent(_)
+    );
+    if is_change && state.moving.is_some() {
+        return state.outbox.reply(id, Err(checks::is_moving()));
+    }
     let result = match request {
         Request::Stage(bundle, folder) => stage(state, id, *bundle, folder),
         Request::Start(app, version) => start(state, id, &app, version),
         Request::Stop(app) => stop(state, id, &app),
         Request::Remove(app) => remove(state, id, &app),
+        Request::MoveApp { app, place } => move_app(state, id, &app, &place),
         Request::Upgrade(request) => upgrade(state, id, &request),
         Request::Commit(app) => commit(state, id, &app),
         Request::Rollback(app) => roll_back(state, id, &app),
@@ -125,7 +136,14 @@ fn start(
     app: &str,
     version: Option<Version>,
 ) -> Result<(), RequestError> {
-    let (row, range) = checks::may_start(state, app, version)?;
+    let (row, range) = match checks::may_start(state, app, version.clone())? {
+        Startable::Now(row, range) => (*row, range),
+        Startable::AfterMove(to) => {
+            let then = Request::Start(app.to_owned(), version);
+            moving::begin(state, to, id, Some(then));
+            return Ok(());
+        }
+    };
     // Another app that is started meanwhile gets other tables.
     state.pipeline.set(app, range);
     let mut permanent = super::query::release(state, app, &row.release)?.clone();
@@ -139,6 +157,21 @@ fn start(
         then: AppChangeKind::Start(id),
     };
     write_change(state, change, Some(schema));
+    Ok(())
+}
+
+/// Changes the order of the apps.
+fn move_app(
+    state: &mut State,
+    id: RequestId,
+    app: &str,
+    place: &Place,
+) -> Result<(), RequestError> {
+    let to = checks::may_move(state, app, place)?;
+    match to.is_empty() {
+        true => state.outbox.reply(id, Ok(Reply::Done)),
+        false => moving::begin(state, to, id, None),
+    }
     Ok(())
 }
 

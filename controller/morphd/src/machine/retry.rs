@@ -15,7 +15,7 @@ use super::state::State;
 /// The cursor of an app is there: what that means for those of its events that are tried again.
 pub(super) fn cursor_at(state: &mut State, app: &str, cursor: Seq) {
     for (id, row) in state.quarantine.retried(app) {
-        match row.retry_status(cursor, state.incarnation) {
+        match row.retry_status(cursor, state.proxy.incarnation) {
             RetryStatus::NotRetried | RetryStatus::Queued => {}
             RetryStatus::Unknown => begin(state, id, row, None),
             RetryStatus::Applied => {
@@ -151,7 +151,7 @@ pub(super) fn retry_event(state: &mut State, id: &str, request: RequestId) {
         Ok(row) => row,
         Err(error) => return state.outbox.reply(request, Err(error)),
     };
-    let Some(incarnation) = state.incarnation else {
+    let Some(incarnation) = state.proxy.incarnation else {
         let away = unavailable("the proxy has not been seen yet: try again");
         return state.outbox.reply(request, Err(away));
     };

@@ -11,7 +11,7 @@ use super::instances::InstanceId;
 use super::instances::Instances;
 use super::lifecycle::Lifecycle;
 use super::outbox::{Outbox, Present};
-use super::pipeline::Pipeline;
+use super::pipeline::{Move, Phase, Pipeline};
 use super::poison::Death;
 use super::quarantine::Quarantine;
 use super::record::{AppRow, Desired, Fenced, UpgradeRecord};
@@ -140,6 +140,14 @@ pub struct Published {
     pub since_start_us: u64,
 }
 
+/// What was last observed of the proxy.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedProxy {
+    pub incarnation: Option<u64>,
+    /// Number of tables of each connected switch; 0: not known.
+    pub switches: BTreeMap<u64, u32>,
+}
+
 #[derive(Debug, Clone)]
 pub struct State {
     pub config: NodeConfig,
@@ -149,11 +157,12 @@ pub struct State {
     pub instances: Instances,
     /// Tables of the apps; also of one that is about to be started.
     pub pipeline: Pipeline,
+    /// Move of apps to other tables.
+    pub moving: Option<Move>,
     /// Upgrades under way, by id.
     pub upgrades: BTreeMap<String, ActiveUpgrade>,
     pub quarantine: Quarantine,
-    /// The proxy's incarnation, as it was last observed.
-    pub incarnation: Option<u64>,
+    pub proxy: ObservedProxy,
     /// The newest number that was given out for an instance or an upgrade.
     pub last_id: u64,
     /// Time of the next look at the shadows that readers need.
@@ -169,9 +178,10 @@ impl State {
             apps: BTreeMap::new(),
             instances: Instances::default(),
             pipeline: Pipeline::default(),
+            moving: None,
             upgrades: BTreeMap::new(),
             quarantine: Quarantine::default(),
-            incarnation: None,
+            proxy: ObservedProxy::default(),
             last_id: 0,
             shadows_at: None,
         }
@@ -185,6 +195,19 @@ impl State {
     pub fn next_id(&mut self) -> u64 {
         self.last_id = self.outbox.present.unix_ms.max(self.last_id + 1);
         self.last_id
+    }
+
+    /// Numbers the next configuration. Says whether apps have to confirm it; 0: nobody waits for it.
+    pub fn number_configuration(&mut self) -> (u64, bool) {
+        if self.moving.is_none() {
+            return (0, false);
+        }
+        let serial = self.next_id();
+        let Some(moving) = &mut self.moving else {
+            return (0, false);
+        };
+        moving.serial = Some(serial);
+        (serial, moving.phase != Phase::Flipping)
     }
 
     pub fn upgrade_of(&self, app: &str) -> Option<&ActiveUpgrade> {

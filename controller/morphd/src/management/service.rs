@@ -19,6 +19,7 @@ use crate::alarms;
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Settings;
 use crate::machine::query::AppView;
+use crate::machine::request::Place;
 use crate::proxy::Proxy;
 use crate::records::Records;
 use crate::supervisor::{Event, Request, Supervisor};
@@ -93,40 +94,6 @@ impl Service {
         });
         Ok(apps.collect())
     }
-
-    /// Names of the apps by id.
-    async fn names(&self) -> Result<BTreeMap<u8, String>, Status> {
-        let views = self.ask(Request::Apps).await?;
-        Ok(views.into_iter().map(|view| (view.id, view.name)).collect())
-    }
-
-    async fn app_now(&self, name: &str) -> Result<AppView, Status> {
-        let views = self.ask(Request::Apps).await?;
-        let found = views.into_iter().find(|view| view.name == name);
-        found.ok_or_else(|| {
-            Status::not_found(format!("there is no app {name}; see `morphctl apps`"))
-        })
-    }
-
-    /// Waits until the app has no process.
-    async fn wait_stopped(&self, name: &str) -> Result<(), Status> {
-        let mut polls = tokio::time::interval(POLL_PERIOD);
-        let gone = async {
-            loop {
-                polls.tick().await;
-                if self.app_now(name).await?.pid == 0 {
-                    return Ok(());
-                }
-            }
-        };
-        tokio::time::timeout(STOP_TIMEOUT, gone)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Status::unavailable(format!(
-                    "the instance of {name} has not ended within {STOP_TIMEOUT:?}; see `morphctl logs {name}`"
-                )))
-            })
-    }
 }
 
 fn bundle_status(error: &BundleError) -> Status {
@@ -150,6 +117,38 @@ async fn blocking<T: Send + 'static>(
             "the task that reads the bundle was cancelled",
         )),
     }
+}
+
+/// Names of the apps by id.
+async fn names(service: &Service) -> Result<BTreeMap<u8, String>, Status> {
+    let views = service.ask(Request::Apps).await?;
+    Ok(views.into_iter().map(|view| (view.id, view.name)).collect())
+}
+
+async fn app_now(service: &Service, name: &str) -> Result<AppView, Status> {
+    let views = service.ask(Request::Apps).await?;
+    let found = views.into_iter().find(|view| view.name == name);
+    found.ok_or_else(|| Status::not_found(format!("there is no app {name}; see `morphctl apps`")))
+}
+
+/// Waits until the app has no process.
+async fn wait_stopped(service: &Service, name: &str) -> Result<(), Status> {
+    let mut polls = tokio::time::interval(POLL_PERIOD);
+    let gone = async {
+        loop {
+            polls.tick().await;
+            if app_now(service, name).await?.pid == 0 {
+                return Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(STOP_TIMEOUT, gone)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Status::unavailable(format!(
+                "the instance of {name} has not ended within {STOP_TIMEOUT:?}; see `morphctl logs {name}`"
+            )))
+        })
 }
 
 #[tonic::async_trait]
@@ -223,7 +222,7 @@ impl Management for Service {
         self.may_write()?;
         let app = call.into_inner().app;
         self.ask(|reply| Request::Stop(app.clone(), reply)).await?;
-        self.wait_stopped(&app).await?;
+        wait_stopped(self, &app).await?;
         Ok(Response::new(StopAppReply {}))
     }
 
@@ -233,12 +232,39 @@ impl Management for Service {
         let id = self
             .ask(|reply| Request::Remove(app.clone(), reply))
             .await?;
-        self.wait_stopped(&app).await?;
+        wait_stopped(self, &app).await?;
         let switches = match keep_rules {
             true => 0,
             false => self.proxy.clean(&app, id).await?.switches,
         };
         Ok(Response::new(RemoveAppReply { switches }))
+    }
+
+    async fn pipeline(&self, _: Call<PipelineRequest>) -> RpcResult<PipelineReply> {
+        let view = self.ask(Request::Pipeline).await?;
+        Ok(Response::new(views::pipeline(view)))
+    }
+
+    async fn move_app(&self, call: Call<MoveAppRequest>) -> RpcResult<MoveAppReply> {
+        self.may_write()?;
+        let MoveAppRequest { app, after, before } = call.into_inner();
+        let place = match (after.as_str(), before.as_str()) {
+            ("", "") => {
+                return Err(Status::invalid_argument(
+                    "name an app in `after` or in `before`",
+                ));
+            }
+            (_, "") => Place::After(after),
+            ("", _) => Place::Before(before),
+            (_, _) => {
+                return Err(Status::invalid_argument(
+                    "name an app in `after` or in `before`, not in both",
+                ));
+            }
+        };
+        self.ask(|reply| Request::MoveApp(app, place, reply))
+            .await?;
+        Ok(Response::new(MoveAppReply {}))
     }
 
     type LogsStream = ReceiverStream<Result<LogLine, Status>>;
@@ -274,7 +300,7 @@ impl Management for Service {
     async fn upgrades(&self, call: Call<UpgradesRequest>) -> RpcResult<UpgradesReply> {
         let UpgradesRequest { app, limit } = call.into_inner();
         if !app.is_empty() {
-            self.app_now(&app).await?;
+            app_now(self, &app).await?;
         }
         let records = Records::new(self.store.clone());
         let past = crate::supervisor::history::past(&records, &app).await;
@@ -419,7 +445,7 @@ impl Management for Service {
         if !app.is_empty() && !views::is_other_owner(&app) {
             self.ask(|reply| Request::Known(app.clone(), reply)).await?;
         }
-        let names = self.names().await?;
+        let names = names(self).await?;
         let flows = self.proxy.flows(dpid).await?.flows.into_iter();
         let flows = flows.map(|flow| views::flow(flow, &names));
         let flows = flows
@@ -501,7 +527,7 @@ impl Management for Service {
     ) -> RpcResult<StoreMigrationsReply> {
         let app = call.into_inner().app;
         if !app.is_empty() {
-            self.app_now(&app).await?;
+            app_now(self, &app).await?;
         }
         let migrations = self.ask(|reply| Request::Migrations(app, reply)).await?;
         let keyspaces = self

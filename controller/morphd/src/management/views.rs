@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use morph_api::cookie::Cookie;
-use morph_api::management::{App, CleanedRules, Flow, Part, Port, Switch};
+use morph_api::management::{
+    App, CleanedRules, Flow, Part, PipelineApp, PipelineReply, Port, Switch,
+};
 use morph_api::supervisor;
 use morph_openflow::Dpid;
 
 use crate::machine::daemon::DaemonView;
-use crate::machine::query::AppView;
+use crate::machine::pipeline::Phase;
+use crate::machine::query::{AppView, PipelineView};
 
 /// `OFPPC_PORT_DOWN` (OpenFlow 1.3.5, section 7.2.1).
 const PORT_DOWN: u32 = 1;
@@ -164,6 +167,35 @@ pub(super) fn flow(flow: supervisor::Flow, names: &BTreeMap<u8, String>) -> Flow
         bytes: flow.bytes,
         duration_s: f64::from(flow.duration_sec) + f64::from(flow.duration_nsec) / 1e9,
         epoch,
+    }
+}
+
+/// Order of the apps, and their tables.
+pub(super) fn pipeline(view: PipelineView) -> PipelineReply {
+    let apps = view.apps.into_iter().map(|app| PipelineApp {
+        app: app.name,
+        first_table: app.range.first.into(),
+        tables: app.range.count.into(),
+        exit_table: app.range.exit().into(),
+        needs: app.needs,
+        second_table: app.range.second.map_or(0, u32::from),
+        after: app.after,
+    });
+    let phase = view.phase.map(|phase| match phase {
+        Phase::Copying => "copying",
+        Phase::Flipping => "flipping",
+        Phase::Deleting => "deleting",
+    });
+    let (dpid, tables) = view.smallest.unwrap_or_default();
+    PipelineReply {
+        apps: apps.collect(),
+        phase: phase.unwrap_or_default().to_owned(),
+        smallest_dpid: if tables == 0 {
+            String::new()
+        } else {
+            Dpid(dpid).to_string()
+        },
+        smallest_tables: tables,
     }
 }
 

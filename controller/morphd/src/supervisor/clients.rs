@@ -14,8 +14,8 @@ use crate::bundle::Bundle;
 use crate::counts::Counts;
 use crate::machine::daemon::DaemonView;
 use crate::machine::outbox;
-use crate::machine::query::{self, AppView, ConfigTables};
-use crate::machine::request::{self, ErrorKind, RequestError, RequestId, UpgradeRequest};
+use crate::machine::query::{self, AppView, ConfigTables, PipelineView};
+use crate::machine::request::{self, ErrorKind, Place, RequestError, RequestId, UpgradeRequest};
 use crate::machine::{Node, NodeInput, checks, plan};
 
 /// Statuses under way to one follower. A follower that does not read so many is not watching: it is let go.
@@ -47,6 +47,10 @@ pub enum Request {
     Stop(String, Reply<()>),
     /// Bypass an app and end its instance; answers its id, whose rules are then to be deleted.
     Remove(String, Reply<u8>),
+    /// Order of the apps, and their tables.
+    Pipeline(Reply<PipelineView>),
+    /// Let packets pass an app at another place.
+    MoveApp(String, Place, Reply<()>),
     /// Upgrade apps as one: the receiver gets every status of each.
     Upgrade(UpgradeRequest, Reply<mpsc::Receiver<UpgradeStatus>>),
     /// Plan of an upgrade, without doing it.
@@ -161,6 +165,11 @@ impl Clients {
             Request::Remove(app, reply) => {
                 let remove = request::Request::Remove(app);
                 return Some(self.begin(remove, Waiting::Removed(reply)));
+            }
+            Request::Pipeline(reply) => send(reply, Ok(query::pipeline(state))),
+            Request::MoveApp(app, place, reply) => {
+                let request = request::Request::MoveApp { app, place };
+                return Some(self.begin(request, Waiting::Done(reply)));
             }
             Request::Upgrade(upgrade, reply) => {
                 let upgrade = request::Request::Upgrade(upgrade);

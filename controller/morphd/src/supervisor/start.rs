@@ -225,7 +225,7 @@ impl Supervisor {
         if let Err(why) = release::check_coexistence(&query::present(state, "")) {
             tracing::error!("the recorded apps cannot run together: {why}");
         }
-        for switch in &snapshot.switches {
+        for switch in snapshot.switches.keys() {
             tracing::info!(dpid = format!("{switch:016x}"), "switch is connected");
         }
         let configuration = query::configuration(state);

@@ -4,11 +4,13 @@ use morph_api::session::to_app;
 use morph_api::supervisor::{
     CleanReply, CleanRequest, CleanSwitchReply, Configuration, ConfigureReply, FlowsReply,
     FlowsRequest, ForgetSwitchReply, HoldReply, HoldRequest, InstructReply, InstructRequest,
-    PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, SlotsReply,
-    SuspectReply, SuspectRequest, SwitchesReply,
+    PortsReply, PortsRequest, ResumeReply, ResumeRequest, RetryReply, RetryRequest, Settled,
+    SlotsReply, SuspectReply, SuspectRequest, SwitchesReply, observation,
 };
 
+use super::sessions::place;
 use super::*;
+use crate::dispatch::PipelineApp;
 use crate::group::GroupOutput;
 use crate::pipeline;
 
@@ -139,6 +141,11 @@ impl Mediator {
             self.slots.insert(app.id, slot);
             self.list_switches(app.id, now);
         }
+        let mut apps = apps;
+        if let Some(before) = &self.apps {
+            apps.follow(before);
+        }
+        self.tell_tables(configuration, &apps);
         self.apps = Some(apps);
         let table = self.one_table();
         for switch in self.switches.values_mut() {
@@ -164,6 +171,47 @@ impl Mediator {
             self.attach(id, now, out);
         }
         Ok(ControlReply::Configure(ConfigureReply {}))
+    }
+
+    /// Tells the instances of apps whose tables change, or whose rules are in two ranges.
+    fn tell_tables(&mut self, configuration: &Configuration, apps: &Apps) {
+        let before = self.apps.take().unwrap_or_default();
+        if let Some(Settling { serial, apps }) = &self.settling {
+            tracing::warn!(serial, waiting = ?apps, "the present apps change before the former configuration was carried out");
+        }
+        let serial = configuration.serial;
+        let is_told = |app: &&PipelineApp| {
+            let before = before.by_id(app.id);
+            app.second_table.is_some()
+                || before.is_some_and(|before| before.ranges().ne(app.ranges()))
+        };
+        let told: Vec<&PipelineApp> = apps.iter().filter(is_told).collect();
+        for app in &told {
+            let sessions = self.sessions.iter();
+            let own = sessions.filter(|(_, session)| session.app == Some(app.id));
+            for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.send(id, to_app::Record::Pipeline(place(app, serial)));
+            }
+        }
+        let confirm = told.iter().filter(|_| configuration.apps_confirm);
+        self.settling = (serial != 0).then(|| Settling {
+            serial,
+            apps: confirm.map(|app| app.id).collect(),
+        });
+        self.apps = Some(before);
+    }
+
+    /// Reports to morphd that the configuration that it waits for is carried out.
+    pub(super) fn report_settled(&mut self, out: &mut Vec<Output>) {
+        let is_settled = |settling: &mut Settling| settling.apps.is_empty();
+        let mut announced = self.switches.values().filter(|switch| switch.announced);
+        let in_step = |switch: &Switch| switch.reconciliation.is_in_step();
+        if self.settling.is_none() || !announced.all(in_step) {
+            return;
+        }
+        if let Some(Settling { serial, .. }) = self.settling.take_if(is_settled) {
+            self.observe(out, || observation::What::Settled(Settled { serial }));
+        }
     }
 
     fn remove_absent(&mut self, apps: &Apps, now: Instant, out: &mut Vec<Output>) {

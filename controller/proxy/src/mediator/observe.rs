@@ -34,6 +34,7 @@ impl Mediator {
                 up: true,
                 remote: switch.channel.remote.clone(),
                 reason: String::new(),
+                tables: u32::from(switch.channel.tables()),
             }))
         };
         out.extend(

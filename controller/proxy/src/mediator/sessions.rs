@@ -94,6 +94,7 @@ impl Mediator {
         let mut ready: Vec<(u32, ChannelSnapshot, SwitchUp)> =
             self.switches.iter().filter_map(ready).collect();
         ready.sort_by_key(|(conn, ..)| *conn);
+        let serial = self.settling.as_ref().map_or(0, |settling| settling.serial);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -105,7 +106,7 @@ impl Mediator {
         session.put(to_app::Record::Welcome(Welcome {
             incarnation: self.settings.incarnation,
             switches: ready.into_iter().map(|(.., up)| up).collect(),
-            pipeline: Some(place(&app)),
+            pipeline: Some(place(&app, serial)),
         }));
         self.dirty_sessions.push(id);
         tracing::info!(app = %hello.app, release = %hello.release, instance = %hello.instance, pid = hello.pid, "attached");
@@ -480,11 +481,13 @@ fn gone(channel: u32, dpid: u64) -> SwitchUp {
     }
 }
 
-fn place(app: &PipelineApp) -> Pipeline {
+pub(super) fn place(app: &PipelineApp, serial: u64) -> Pipeline {
     Pipeline {
         app_id: u32::from(app.id),
         first_table: u32::from(app.first_table),
         last_table: u32::from(app.last_table),
+        second_table: app.second_table.map_or(0, u32::from),
+        serial,
     }
 }
 

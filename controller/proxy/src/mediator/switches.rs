@@ -249,6 +249,7 @@ impl Mediator {
                 up: true,
                 remote,
                 reason: String::new(),
+                tables: report.tables,
             })
         });
         self.reconcile(conn, now);
@@ -288,6 +289,7 @@ impl Mediator {
                 up: false,
                 remote,
                 reason,
+                tables: 0,
             })
         });
         self.switch_event(conn, dpid, EventKind::SwitchDown, now, out);
@@ -426,10 +428,8 @@ impl Mediator {
         switch.reconciliation.begin(requests.len());
         switch.reads.drop_own();
         for request in requests {
-            switch.reads.push(WaitingRead {
-                requester: Requester::Pipeline,
-                message: request.encode(0),
-            });
+            let read = WaitingRead::new(Requester::Pipeline, request.encode(0));
+            switch.reads.push(read);
         }
         self.read_next(conn, now);
     }

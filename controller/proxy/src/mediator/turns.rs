@@ -94,6 +94,14 @@ impl Mediator {
                     self.feed_groups(|group, out| group.ready(app, ready.epoch, out), now, out);
                 }
             }
+            (Some(app), Some(From::TablesReady(ready))) => {
+                let is_live = |slot: &Slot| slot.receiver() == Some(id);
+                if self.slots.get(&app).is_some_and(is_live)
+                    && let Some(settling) = &mut self.settling
+                {
+                    settling.ready(app, ready.serial);
+                }
+            }
             // Record of a newer SDK, which this proxy need not know.
             (Some(_), None) => {}
         }
@@ -261,7 +269,8 @@ impl Mediator {
         epoch: u64,
         commands: &[(u32, Bytes)],
     ) -> Result<Vec<CommandKind>, Rejection> {
-        let Some(present) = self.apps.as_ref().and_then(|apps| apps.by_id(app)) else {
+        let apps = self.apps.as_ref();
+        let Some((apps, present)) = apps.and_then(|apps| Some((apps, apps.by_id(app)?))) else {
             return Err(Rejection {
                 stale: true,
                 message: "the app is not present".into(),
@@ -279,7 +288,7 @@ impl Mediator {
             if *channel > self.last_conn {
                 return Err(reject("no switch ever had this channel".into()));
             }
-            command::check(present, epoch, message).map_err(|why| reject(why.to_string()))
+            command::check(apps, present, epoch, message).map_err(|why| reject(why.to_string()))
         };
         commands.iter().enumerate().map(check).collect()
     }

@@ -111,9 +111,11 @@ impl Fixture {
             first_table,
             last_table,
             least_tables: 0,
+            second_table: 0,
         };
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),
+            ..Configuration::default()
         };
         eventually("the control socket", async || {
             self.control

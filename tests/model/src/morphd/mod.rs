@@ -78,7 +78,7 @@ impl fmt::Debug for Morphd {
             .field("instances", &state.instances)
             .field("upgrades", &state.upgrades)
             .field("quarantine", &state.quarantine)
-            .field("incarnation", &state.incarnation)
+            .field("incarnation", &state.proxy.incarnation)
             .field("shadows_at", &state.shadows_at)
             .field("records", &self.records)
             .field("store_calls", &self.store_calls)

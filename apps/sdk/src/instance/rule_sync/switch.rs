@@ -1,7 +1,6 @@
 //! Rules in one connected switch, as far as they are known.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use morph_api::verification::VerificationPeriods;
@@ -306,13 +305,7 @@ impl SwitchRules {
     }
 
     /// Adds a part of the answer to the newest question. A further part has as much time as the first one.
-    pub(super) fn statistics(
-        &mut self,
-        xid: u32,
-        reply: v13::MultipartReply,
-        tables: Range<u8>,
-        now: Instant,
-    ) {
+    pub(super) fn statistics(&mut self, xid: u32, reply: v13::MultipartReply, now: Instant) {
         let (limit, punt_limit) = (self.answer_limit(), self.punt_limit);
         let rules = match reply.body {
             MultipartBody::Flow(rules) => rules,
@@ -327,7 +320,8 @@ impl SwitchRules {
             return;
         };
         let all = rules.len();
-        let own = rules.iter().filter(|rule| tables.contains(&rule.table_id));
+        // In table 0 a rule with the app's id belongs to Morpheus. In other tables it may be left from a move.
+        let own = rules.iter().filter(|rule| rule.table_id != 0);
         let before = reading.read.len();
         reading.read.extend(own.map(|rule| {
             let (key, mut body) = from_stats(rule);

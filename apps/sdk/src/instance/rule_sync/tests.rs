@@ -16,7 +16,6 @@ mod slow_reading;
 mod verifying;
 
 const APP: u8 = 7;
-const TABLES: Range<u8> = 10..12;
 const A: Dpid = Dpid(1);
 const B: Dpid = Dpid(2);
 
@@ -177,7 +176,7 @@ impl Bench {
 
     fn answer(&mut self, channel: u32, xid: u32, reply: &Message) {
         let message = reply.encode(xid);
-        let outcome = self.sync.reply(channel, &message, TABLES, self.now);
+        let outcome = self.sync.reply(channel, &message, self.now);
         assert_eq!(outcome, ReplyOutcome::Nothing);
     }
 
@@ -471,7 +470,7 @@ fn a_refused_barrier_is_an_answer() {
                 code: 1,
                 data: Bytes::new(),
             });
-            let outcome = bench.sync.reply(1, &error.encode(xid), TABLES, bench.now);
+            let outcome = bench.sync.reply(1, &error.encode(xid), bench.now);
             assert!(matches!(outcome, ReplyOutcome::Error(A, _)));
         }
     }
@@ -496,7 +495,7 @@ fn a_rule_that_cannot_be_decoded_costs_no_other_rule() {
         // Type of the match of the second of three rules, which are equally long.
         let length = (frame.len() - 16) / 3;
         frame[16 + length + 49] = 9;
-        let outcome = bench.sync.reply(1, &frame.into(), TABLES, bench.now);
+        let outcome = bench.sync.reply(1, &frame.into(), bench.now);
         assert_eq!(outcome, ReplyOutcome::Nothing);
     }
     // The rule that was left out is taken for missing.

@@ -9,6 +9,7 @@ mod expired;
 mod in_flight;
 mod rules;
 mod shadows;
+mod tables;
 pub(crate) mod world;
 
 use std::time::Duration;

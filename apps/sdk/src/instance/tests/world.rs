@@ -307,6 +307,7 @@ impl<A: App> World<A> {
             app_id: 7,
             first_table: 10,
             last_table: 12,
+            ..session::Pipeline::default()
         };
         let welcome = session::Welcome {
             incarnation: 1,

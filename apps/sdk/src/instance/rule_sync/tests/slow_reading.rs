@@ -1,5 +1,7 @@
 //! Switches that take long to report their rules, and what changes meanwhile.
 
+use std::ops::Range;
+
 use morph_openflow::v13::FlowRemoved;
 use morph_openflow::v13::flow_removed::reason::IDLE_TIMEOUT;
 
@@ -205,7 +207,7 @@ fn a_rule_that_is_refused_during_a_reading_is_read_again_after_it() {
         data: Bytes::new(),
     });
     let refused = error.encode(FLOW_MOD);
-    let outcome = bench.sync.reply(1, &refused, TABLES, bench.now);
+    let outcome = bench.sync.reply(1, &refused, bench.now);
     assert!(matches!(outcome, ReplyOutcome::RuleFailed(A, _)));
     bench.answer(1, xid, &answer);
     bench.turn();

@@ -111,7 +111,7 @@ impl Bench {
             code: 2,
             data: Bytes::new(),
         });
-        self.sync.reply(1, &error.encode(xid), TABLES, self.now)
+        self.sync.reply(1, &error.encode(xid), self.now)
     }
 }
 
