@@ -20,6 +20,8 @@ use tonic::{Code, Response, Status, Streaming};
 const LOCAL: Duration = Duration::from_secs(2);
 /// Longest wait for an answer of switches: it may take a round trip to a slow one.
 const SWITCHES: Duration = Duration::from_secs(10);
+/// Longest wait for the rules of a switch, which others may be asking for.
+const RULES: Duration = Duration::from_secs(28);
 /// Longest message, in bytes: flow tables are large.
 const MESSAGE: usize = 256 * 1024 * 1024;
 
@@ -148,7 +150,7 @@ impl Proxy {
 
     /// Rules in a switch, asked of the switch.
     pub async fn flows(&self, dpid: u64) -> Result<FlowsReply, Status> {
-        within(SWITCHES, self.client.clone().flows(FlowsRequest { dpid })).await
+        within(RULES, self.client.clone().flows(FlowsRequest { dpid })).await
     }
 
     /// Deletes an app's rules on all switches.
@@ -169,6 +171,6 @@ impl Proxy {
     /// Deletes all of Morpheus's rules on a switch.
     pub async fn clean_switch(&self, dpid: u64) -> Result<CleanSwitchReply, Status> {
         let request = CleanSwitchRequest { dpid };
-        within(SWITCHES, self.client.clone().clean_switch(request)).await
+        within(RULES, self.client.clone().clean_switch(request)).await
     }
 }

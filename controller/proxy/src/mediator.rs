@@ -351,7 +351,7 @@ impl Mediator {
         let late =
             |(conn, switch): (&u32, &Switch)| due(switch.reads.next_deadline()).then_some(*conn);
         for conn in self.switches.iter().filter_map(late).collect::<Vec<_>>() {
-            self.read_missing(conn, now);
+            self.read_missing(conn, now, out);
         }
         let late =
             |(conn, switch): (&u32, &Switch)| due(switch.verification_deadline()).then_some(*conn);
@@ -424,3 +424,5 @@ impl Mediator {
 
 /// Time limit for a switch to answer a request of morphd.
 const QUERY: Duration = Duration::from_secs(5);
+/// Time limit for a request of morphd for rules, which may wait for the answers to others.
+const RULES_QUERY: Duration = Duration::from_secs(25);

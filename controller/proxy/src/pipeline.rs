@@ -202,7 +202,10 @@ impl Reconciliation {
         if more {
             return None;
         }
-        waiting.retain(|asked| *asked != xid);
+        // Both questions may be answered by one request, whose xid is there twice.
+        if let Some(at) = waiting.iter().position(|asked| *asked == xid) {
+            waiting.swap_remove(at);
+        }
         if *unsent > 0 || !waiting.is_empty() {
             return None;
         }

@@ -50,6 +50,17 @@ pub fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
+/// Overwrites the length of a frame by the one that it has. Longer ones than the field can say are left unchanged, and slices
+/// shorter than a header.
+pub fn set_length(frame: &mut [u8]) {
+    let length = u16::try_from(frame.len());
+    if let (Ok(length), true) = (length, frame.len() >= Header::LEN)
+        && let Some(field) = frame.get_mut(2..4)
+    {
+        field.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
 /// Overwrites the xid of a frame. Slices shorter than a header are left unchanged.
 pub fn set_xid(frame: &mut [u8], xid: u32) {
     if let Some(field) = frame.get_mut(4..Header::LEN) {

@@ -15,6 +15,7 @@ use morph_openflow::{Dpid, rule};
 
 use super::*;
 use crate::channel::{Expects, Requester};
+use crate::reads::WaitingRead;
 
 /// Request that waits for switches.
 #[derive(Debug, Clone)]
@@ -94,15 +95,23 @@ impl Mediator {
             let why = format!("no switch {} is connected", Dpid(dpid));
             return Some(Err(Refusal::NotFound(why)));
         };
-        self.send_to_switch(
-            conn,
-            &Message::MultipartRequest(query),
-            ticket,
-            Expects::Reply,
-            now,
-        );
         self.await_replies(ticket, BTreeSet::from([conn]), reply, now);
+        self.ask(conn, query, ticket, now);
         None
+    }
+
+    /// Sends a request, or queues it if it is one for rules.
+    fn ask(&mut self, conn: u32, query: MultipartRequest, ticket: u64, now: Instant) {
+        let is_of_rules = matches!(query, MultipartRequest::Flow(_));
+        let message = Message::MultipartRequest(query);
+        if !is_of_rules {
+            return self.send_to_switch(conn, &message, ticket, Expects::Reply, now);
+        }
+        if let Some(switch) = self.switches.get_mut(&conn) {
+            let read = WaitingRead::new(Requester::Morphd(ticket), message.encode(0));
+            switch.reads.push(read);
+            self.read_next(conn, now);
+        }
     }
 
     fn send_to_switch(
@@ -129,7 +138,12 @@ impl Mediator {
         reply: PartialReply,
         now: Instant,
     ) {
-        let until = now + QUERY;
+        // A request for rules may wait for others, and has a limit of its own once it is sent.
+        let limit = match reply {
+            PartialReply::Ports(_) | PartialReply::Clean { .. } => QUERY,
+            PartialReply::Flows(_) | PartialReply::CleanSwitch { .. } => RULES_QUERY,
+        };
+        let until = now + limit;
         let query = PendingQuery {
             until,
             waiting,
@@ -154,23 +168,22 @@ impl Mediator {
         let delete = Message::FlowMod(FlowMod::delete(TABLE_ALL, cookie, mask));
         let announced = |(conn, switch): (&u32, &Switch)| switch.announced.then_some(*conn);
         let waiting: BTreeSet<u32> = self.switches.iter().filter_map(announced).collect();
-        let find = FlowStatsRequest::by_cookie(cookie, mask);
-        let find = Message::MultipartRequest(MultipartRequest::Flow(find));
+        let find = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
+        let reply = PartialReply::Clean {
+            app: request.app.clone(),
+            switches: waiting.len() as u32,
+        };
+        self.await_replies(ticket, waiting.clone(), reply, now);
         for conn in &waiting {
             let switch = self.switches.get(conn);
             if switch.is_some_and(|switch| switch.channel.transport.has_one_table()) {
                 // The switch deletes by match only: its rules are read first and deleted one by one.
-                self.send_to_switch(*conn, &find, ticket, Expects::Reply, now);
+                self.ask(*conn, find.clone(), ticket, now);
                 continue;
             }
             self.send_to_switch(*conn, &delete, ticket, Expects::Nothing, now);
             self.send_to_switch(*conn, &Message::BarrierRequest, ticket, Expects::Reply, now);
         }
-        let reply = PartialReply::Clean {
-            app: request.app.clone(),
-            switches: waiting.len() as u32,
-        };
-        self.await_replies(ticket, waiting, reply, now);
         self.conclude(ticket, now, out);
         None
     }
@@ -243,7 +256,7 @@ impl Mediator {
             return;
         };
         // A switch that sends part after part is not late.
-        query.until = now + QUERY;
+        query.until = query.until.max(now + QUERY);
         let mut found = None;
         let more = match v13::decode_lenient(frame) {
             Ok((_, Message::MultipartReply(MultipartReply { more, body }), skipped)) => {
@@ -363,13 +376,20 @@ impl Mediator {
         }
     }
 
+    /// Handles a switch that did not report its rules in time.
+    pub(super) fn query_missed(&mut self, ticket: u64, out: &mut Vec<Output>) {
+        if self.queries.remove(&ticket).is_some() {
+            let why = "the switch did not report its rules in time".to_owned();
+            let reply = Err(Refusal::Deadline(why));
+            out.push(Output::Reply { ticket, reply });
+        }
+    }
+
     pub(super) fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output>) {
         let late = |(ticket, query): (&u64, &PendingQuery)| (query.until <= now).then_some(*ticket);
         for ticket in self.queries.iter().filter_map(late).collect::<Vec<_>>() {
             self.queries.remove(&ticket);
-            let reply = Err(Refusal::Deadline(
-                "the switch did not reply within 5 s".into(),
-            ));
+            let reply = Err(Refusal::Deadline("the switch did not reply in time".into()));
             out.push(Output::Reply { ticket, reply });
         }
     }

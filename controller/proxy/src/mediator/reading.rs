@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use morph_openflow::v13::{multipart_kind, peek};
-use morph_openflow::{Dpid, Header};
+use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
 use crate::channel::{Expects, Requester};
-use crate::reads::WaitingRead;
+use crate::reads::{Asker, Read, WaitingRead};
 
 /// Returns whether a message asks for rules.
 pub(super) fn is_of_rules(message: &[u8]) -> bool {
@@ -27,10 +27,9 @@ impl Mediator {
         let Some(switch) = switch.filter(|switch| switch.announced) else {
             return;
         };
-        switch.reads.push(WaitingRead {
-            requester: Requester::Session { session, token },
-            message: Bytes::copy_from_slice(message),
-        });
+        let requester = Requester::Session { session, token };
+        let message = Bytes::copy_from_slice(message);
+        switch.reads.push(WaitingRead::new(requester, message));
         self.read_next(conn, now);
     }
 
@@ -39,34 +38,40 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        while let Some(WaitingRead { requester, message }) = switch.reads.next() {
-            if let Requester::Session { session, .. } = requester
-                && !self.sessions.contains_key(&session)
-            {
-                continue;
+        let (sessions, queries) = (&self.sessions, &self.queries);
+        switch.reads.retain(|requester| match requester {
+            Requester::Session { session, .. } => sessions.contains_key(session),
+            Requester::Morphd(ticket) => queries.contains_key(ticket),
+            Requester::Pipeline | Requester::Channel => true,
+        });
+        let Some(Read { message, askers }) = switch.reads.next() else {
+            return;
+        };
+        let Some(first) = askers.first() else {
+            return;
+        };
+        let transport = &mut switch.channel.transport;
+        let xid = transport.forward(&message, first.requester, Expects::Reply, now);
+        for asker in &askers {
+            match asker.requester {
+                Requester::Pipeline if is_of_rules(&message) => switch.reconciliation.sent(xid),
+                Requester::Pipeline => switch.verification.sent(xid),
+                Requester::Session { .. } | Requester::Channel | Requester::Morphd(_) => {}
             }
-            let transport = &mut switch.channel.transport;
-            let xid = transport.forward(&message, requester, Expects::Reply, now);
-            switch.reads.sent(xid, now);
-            if requester == Requester::Pipeline {
-                match is_of_rules(&message) {
-                    true => switch.reconciliation.sent(xid),
-                    false => switch.verification.sent(xid),
-                }
-            }
-            let deadline = switch.reads.next_deadline();
-            self.arm(deadline);
-            return self.mark_dirty(conn);
         }
+        switch.reads.sent(xid, askers, now);
+        let deadline = switch.reads.next_deadline();
+        self.arm(deadline);
+        self.mark_dirty(conn);
     }
 
     /// Gives up the request whose answer is missing, and sends the next one. Instances ask again when they want to; the proxy
     /// does so at once.
-    pub(super) fn read_missing(&mut self, conn: u32, now: Instant) {
+    pub(super) fn read_missing(&mut self, conn: u32, now: Instant, out: &mut Vec<Output>) {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let Some(xid) = switch.reads.expire(now) else {
+        let Some((xid, askers)) = switch.reads.expire(now) else {
             return;
         };
         let dpid = Dpid(switch.channel.dpid());
@@ -81,7 +86,35 @@ impl Mediator {
         if is_own {
             self.read_pipeline(conn, now);
         }
+        for asker in askers {
+            if let Requester::Morphd(ticket) = asker.requester {
+                self.query_missed(ticket, out);
+            }
+        }
         self.read_next(conn, now);
+    }
+
+    /// Passes a part of an answer, or an error, on to those who asked.
+    pub(super) fn distribute(
+        &mut self,
+        conn: u32,
+        header: Header,
+        frame: &Bytes,
+        askers: Vec<Asker>,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        for Asker {
+            requester,
+            selection,
+        } in askers
+        {
+            let selection = selection.filter(|_| header.kind == MessageType::MULTIPART_REPLY);
+            let part = selection.and_then(|selection| selection.part(frame).ok());
+            // Each asker says for itself what it cannot decode.
+            let part = part.unwrap_or_else(|| frame.clone());
+            self.deliver_reply(conn, header, &part, requester, now, out);
+        }
     }
 
     /// Tells an instance, with the last part of rules that it has read, which of them are missing because of an event that it

@@ -13,6 +13,14 @@ use crate::pipeline;
 /// Flag `OFPMPF_REPLY_MORE` of a multipart reply.
 const MORE: u16 = 1;
 
+/// Returns whether a message is the last part of an answer about rules.
+fn ends_rules(header: Header, frame: &[u8]) -> bool {
+    let kinds = [multipart_kind::FLOW, multipart_kind::AGGREGATE];
+    header.kind == MessageType::MULTIPART_REPLY
+        && peek::multipart(frame)
+            .is_ok_and(|fixed| fixed.flags() & MORE == 0 && kinds.contains(&fixed.kind()))
+}
+
 impl Mediator {
     /// Passes a reply or an error on to its requester.
     pub(super) fn reply(
@@ -67,16 +75,13 @@ impl Mediator {
         let Some(switch) = self.switches.get_mut(&conn) else {
             return;
         };
-        let is_error = header.kind == MessageType::ERROR;
         let sent = switch.channel.transport.sent(header.xid);
-        let (mut more, mut ends_rules) = (false, false);
+        let mut more = false;
         match header.kind {
             MessageType::BARRIER_REPLY => switch.channel.transport.barrier(header.xid),
             MessageType::MULTIPART_REPLY => match peek::multipart(&frame) {
                 Ok(fixed) => {
                     more = fixed.flags() & MORE != 0;
-                    let kinds = [multipart_kind::FLOW, multipart_kind::AGGREGATE];
-                    ends_rules = !more && kinds.contains(&fixed.kind());
                     if !more {
                         switch.channel.transport.answered(header.xid);
                     }
@@ -85,22 +90,40 @@ impl Mediator {
             },
             _ => switch.channel.transport.answered(header.xid),
         }
+        let askers = switch.reads.askers(header.xid);
         switch.reads.answered(header.xid, more, now);
-        match sent.map(|message| message.requester) {
-            Some(Requester::Session { session, token }) => {
-                if ends_rules {
-                    self.tell_removals(session, conn, token);
-                }
-                self.reply_to_session(session, conn, &frame, token)
-            }
-            Some(Requester::Pipeline) if !is_error => {
-                self.pipeline_reply(conn, header.xid, &frame, now)
-            }
-            Some(Requester::Morphd(ticket)) => self.query_reply(ticket, conn, &frame, now, out),
-            Some(Requester::Pipeline) => self.pipeline_error(conn, header.xid, &frame),
-            Some(Requester::Channel) | None => {}
+        if !askers.is_empty() {
+            self.distribute(conn, header, &frame, askers, now, out);
+        } else if let Some(sent) = sent {
+            self.deliver_reply(conn, header, &frame, sent.requester, now, out);
         }
         self.read_next(conn, now);
+    }
+
+    /// Passes a reply or an error on to one requester.
+    pub(super) fn deliver_reply(
+        &mut self,
+        conn: u32,
+        header: Header,
+        frame: &Bytes,
+        requester: Requester,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        match requester {
+            Requester::Session { session, token } => {
+                if ends_rules(header, frame) {
+                    self.tell_removals(session, conn, token);
+                }
+                self.reply_to_session(session, conn, frame, token);
+            }
+            Requester::Pipeline if header.kind == MessageType::ERROR => {
+                self.pipeline_error(conn, header.xid, frame);
+            }
+            Requester::Pipeline => self.pipeline_reply(conn, header.xid, frame, now),
+            Requester::Morphd(ticket) => self.query_reply(ticket, conn, frame, now, out),
+            Requester::Channel => {}
+        }
     }
 
     /// Logs the first error of a kind in full.

@@ -426,10 +426,8 @@ impl Mediator {
         switch.reconciliation.begin(requests.len());
         switch.reads.drop_own();
         for request in requests {
-            switch.reads.push(WaitingRead {
-                requester: Requester::Pipeline,
-                message: request.encode(0),
-            });
+            let read = WaitingRead::new(Requester::Pipeline, request.encode(0));
+            switch.reads.push(read);
         }
         self.read_next(conn, now);
     }

@@ -32,10 +32,8 @@ impl Mediator {
             Some(Question::Rules) => self.read_pipeline(conn, now),
             Some(Question::Count) => {
                 for request in Verification::count_requests() {
-                    switch.reads.push(WaitingRead {
-                        requester: Requester::Pipeline,
-                        message: request.encode(0),
-                    });
+                    let read = WaitingRead::new(Requester::Pipeline, request.encode(0));
+                    switch.reads.push(read);
                 }
                 self.read_next(conn, now);
             }

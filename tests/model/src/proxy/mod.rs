@@ -72,6 +72,7 @@ impl Canon for Proxy {
         "xid",
         "messages_out",
         "xids",
+        "askers",
         "settings",
         "wanted",
         "roles",

@@ -1,5 +1,7 @@
 //! Reading of a switch's rules.
 
+use morph_api::supervisor::FlowsRequest;
+
 use super::*;
 
 #[test]
@@ -70,23 +72,50 @@ fn a_switch_is_asked_for_its_rules_by_one_at_a_time() {
         part(&mut bench, true);
     }
     part(&mut bench, false);
+    // One request for the second instance and for table 0 and the exits. The third instance is gone when that is answered.
     assert_eq!(bench.reads.len(), 2);
     bench.attach(3, "c");
     read(&mut bench, 3, 40);
+    bench.put(Input::SessionEnded {
+        session: 3,
+        reason: String::new(),
+    });
+    assert!(!bench.mediator.switches[&1].reconciliation.is_in_step());
     part(&mut bench, false);
-    // Table 0 and the exits, then the third instance, which is gone by then.
-    for count in 3..5 {
-        assert_eq!(bench.reads.len(), count);
-        bench.put(Input::SessionEnded {
-            session: 3,
-            reason: String::new(),
-        });
-        part(&mut bench, false);
-    }
-    assert_eq!(bench.reads.len(), 4);
+    assert_eq!(bench.reads.len(), 2);
+    assert!(bench.mediator.switches[&1].reconciliation.is_in_step());
     let answered: Vec<_> = bench.answers.drain(..).collect();
     assert_eq!(answered[..5], [(1, 20); 5]);
     assert_eq!(answered[5..], [(2, 31)]);
+}
+
+#[test]
+fn a_query_of_morphd_waits_for_its_turn_and_shares_an_answer() {
+    let mut bench = Bench::live(1 << 20);
+    bench.answers_reads = false;
+    read(&mut bench, 1, 20);
+    bench.ask(ControlRequest::Flows(FlowsRequest { dpid: 7 }));
+    read(&mut bench, 1, 21);
+    assert_eq!(bench.reads.len(), 1);
+    bench.later(9 * SECOND);
+    part(&mut bench, false);
+    assert_eq!(
+        bench.mediator.queries.len(),
+        1,
+        "it has waited for longer than an answer may take"
+    );
+    assert_eq!(bench.reads.len(), 2);
+    part(&mut bench, true);
+    part(&mut bench, false);
+    assert_eq!(bench.reads.len(), 2);
+    assert!(bench.mediator.queries.is_empty());
+    assert_eq!(bench.answers, [(1, 20), (1, 21), (1, 21)]);
+    // Without an answer it fails, as soon as that is missing.
+    bench.ask(ControlRequest::Flows(FlowsRequest { dpid: 7 }));
+    bench.later(10 * SECOND);
+    assert!(bench.mediator.queries.is_empty());
+    let failed = |other: &String| other.contains("did not report its rules in time");
+    assert!(bench.others.iter().any(failed), "{:?}", bench.others);
 }
 
 #[test]

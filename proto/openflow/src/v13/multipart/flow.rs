@@ -20,9 +20,9 @@ fixed! {
 
 fixed! {
     /// `ofp_flow_stats` up to its match.
-    struct FlowStatsFixed = "multipart.flow" {
-        length: u16,
-        table_id: u8,
+    pub(crate) struct FlowStatsFixed = "multipart.flow" {
+        pub(crate) length: u16,
+        pub(crate) table_id: u8,
         pad: u8,
         duration_sec: u32,
         duration_nsec: u32,
@@ -31,7 +31,7 @@ fixed! {
         hard_timeout: u16,
         flags: u16,
         pad2: [u8; 4],
-        cookie: u64,
+        pub(crate) cookie: u64,
         packet_count: u64,
         byte_count: u64,
     }

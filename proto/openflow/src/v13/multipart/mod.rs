@@ -13,6 +13,7 @@ mod table_features;
 
 pub use crate::shared::counters::AggregateStats;
 pub use crate::shared::desc::Desc;
+pub(super) use flow::FlowStatsFixed;
 pub use flow::{FlowStats, FlowStatsRequest};
 pub use group::{
     BucketCounter, GroupDesc, GroupFeatures, GroupStats, capability as group_capability,
