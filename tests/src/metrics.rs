@@ -58,6 +58,11 @@ pub struct TurnSizes {
 }
 
 impl TurnSizes {
+    /// Number of events that the turns answered.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     pub fn turns(&self) -> u64 {
         self.turns.last().map_or(0, |(_, count)| *count)
     }

@@ -71,13 +71,13 @@ fn topology_and_router_work_on_ten_tables_and_a_switch_of_three_is_refused() -> 
     for app in ["topology", "router"] {
         lab.morpheus()?.wait_running(app, None)?;
     }
-    let switches = switches(&lab, &[10, 4, 3])?;
+    let switches = switches(&lab, &[10, 5, 3])?;
     let alarm = wait_until("the smallest switch is refused", DEADLINE, || {
         Ok(alarms(&lab)?.pop())
     })?;
     ensure!(alarm["dpid"] == "0000000000000003", "{alarm}");
     let text = alarm["text"].as_str().context("text")?;
-    let needs = "it has 3 tables, and the apps' pipeline needs 4: table 0, 1 and an exit for topology, 1 for router";
+    let needs = "it has 3 tables, and the apps' pipeline needs 5: table 0, 1 and an exit for topology, 2 for router";
     ensure!(text.ends_with(needs), "{text}");
     let doctor = lab.morpheus()?.try_morphctl(&["doctor"])?.json()?;
     ensure!(
@@ -90,9 +90,9 @@ fn topology_and_router_work_on_ten_tables_and_a_switch_of_three_is_refused() -> 
     })?;
     // The exit behind the last app is there where there is a table for it.
     ensure!(
-        switches.rules(1, 4).len() == 1,
+        switches.rules(1, 5).len() == 1,
         "{:?}",
-        switches.rules(1, 4)
+        switches.rules(1, 5)
     );
     check_no_errors(&lab, 2)?;
     lab.morpheus()?.morphctl(&["app", "remove", "router"])?;

@@ -4,9 +4,12 @@
 //! 2. To a group, in by a link port: dropped, as its first switch has delivered it already.
 //! 3. To a known host: out of the host's port.
 //! 4. By a host port, and seen at another one less than a second ago: dropped, as it was flooded and has come back.
-//! 5. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
+//! 5. To a group, by a host port that is not its source's, where links connect all switches: dropped. Switches have flooded it,
+//!    and it has come back; or its host has just moved, and is known there in a moment. ARP is no part of this: all of it is
+//!    punted where it comes in, so 4 knows its copies.
+//! 6. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
 //!    that asks.
-//! 6. All else: out of every other host port of the network.
+//! 7. All else: out of every other host port of the network.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,10 +20,9 @@ use morph_sdk::{Action, Bytes, Dpid, MacAddr, PacketIn, RecentFrames, Turn, View
 use crate::bindings::FreshBindings;
 use crate::graph::End;
 use crate::hosts::{Destination, Hosts, ips, place};
-use crate::tables::{Kind, PORTS, end};
-
-/// Addresses that bridges keep to themselves (IEEE 802.1Q, table 8-1); the last octet's low half is free.
-const OF_BRIDGES: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
+use crate::rules::OF_BRIDGES;
+use crate::spanning::SpanningTree;
+use crate::tables::{self, Kind, PORTS, end};
 
 /// Delivery of packets that match no rule. What it remembers is of seconds ago at most.
 #[derive(Debug)]
@@ -65,26 +67,38 @@ impl<H: Hosts> Delivery<H> {
         let (at, now) = ((ingress.dpid, ingress.port), turn.now());
         let is_host_port = !is_link(ingress, turn);
         let data = &packet.data;
-        if is_host_port && self.flooded.seen_elsewhere(data, at, now).is_some() {
+        if is_host_port && self.flooded.has_returned(data, at, now) {
             return; // 4
+        }
+        if is_host_port && frame.arp().is_none() && is_returned::<H>(&frame, ingress, turn) {
+            return; // 5
         }
         if let Some(answer) = answer(&frame, &mut self.fresh, turn) {
             let back = vec![Action::output(ingress.port)];
-            turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 5
+            turn.packet_out(ingress.dpid, port::CONTROLLER, back, answer); // 6
         } else {
             let home = home_of::<H>(&frame, frame.src, &turn.view());
-            flood(ingress, home, packet, turn); // 6
+            flood(ingress, home, packet, turn); // 7
         }
     }
 }
 
 fn is_of_bridges(mac: MacAddr) -> bool {
-    mac.0[..5] == OF_BRIDGES[..5] && mac.0[5] & 0xf0 == 0
+    let (bridges, mask) = OF_BRIDGES;
+    (0..6).all(|at| mac.0[at] & mask.0[at] == bridges.0[at])
 }
 
 fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
     turn.get(&PORTS, &(ingress.dpid, ingress.port))
         .is_some_and(|row| row.kind == Kind::Link)
+}
+
+/// Whether a frame to a group came in by a host port that is not its source's, and no network of others may have brought it.
+fn is_returned<H: Hosts>(frame: &Ethernet<'_>, ingress: End, turn: &Turn<'_>) -> bool {
+    let home = home_of::<H>(frame, frame.src, &turn.view());
+    frame.dst.is_multicast()
+        && home.is_some_and(|home| home != ingress)
+        && SpanningTree::of(&tables::graph(&turn.view())).is_whole
 }
 
 /// Place of a host with this address, on the VLAN of a frame.

@@ -65,6 +65,20 @@ impl Graph {
         self.connected.contains(&dpid)
     }
 
+    /// Links, each once, with its lower end first, in a fixed order.
+    pub fn cables(&self) -> impl Iterator<Item = (End, End)> + '_ {
+        let links = self.links.iter().flat_map(|(&dpid, ports)| {
+            let ends = ports.iter();
+            ends.map(move |(&port, &far)| (End { dpid, port }, far))
+        });
+        links.filter(|(near, far)| near < far)
+    }
+
+    /// Switches that would take new rules now.
+    pub fn connected(&self) -> impl Iterator<Item = Dpid> + '_ {
+        self.connected.iter().copied()
+    }
+
     /// Ports of neighbours that lead to this switch.
     pub fn into_switch(&self, dpid: Dpid) -> impl Iterator<Item = End> + '_ {
         self.links

@@ -33,6 +33,8 @@ pub trait Hosts: Send + 'static {
     fn ip(ip: String, vlan: Vlan) -> Self::Ip;
     /// Frames for a destination.
     fn matching(destination: Destination) -> Match;
+    /// Frames of a host.
+    fn sent_by(host: Destination) -> Match;
 }
 
 /// Places of the hosts.
@@ -86,6 +88,10 @@ impl Hosts for WithoutVlans {
     fn matching(destination: Destination) -> Match {
         Match::new().eth_dst(destination.mac)
     }
+
+    fn sent_by(host: Destination) -> Match {
+        Match::new().eth_src(host.mac)
+    }
 }
 
 /// Hosts by hardware address and VLAN.
@@ -111,5 +117,9 @@ impl Hosts for ByVlan {
 
     fn matching(destination: Destination) -> Match {
         Match::new().vlan(destination.vlan).eth_dst(destination.mac)
+    }
+
+    fn sent_by(host: Destination) -> Match {
+        Match::new().vlan(host.vlan).eth_src(host.mac)
     }
 }

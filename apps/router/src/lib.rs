@@ -3,7 +3,8 @@
 //! 1. Each known host has a tree of paths to it (`tree`), stored in the app's tables. It changes only when it must
 //!    (`router`).
 //! 2. Each switch of a tree has one rule: to this destination, out of this port (`rules`).
-//! 3. Packets that match no rule are punted and delivered where they belong (`deliver`), so nothing loops and no first
+//! 3. Frames to a group go along one tree of links to all host ports (`spanning`), by rules.
+//! 4. Packets that match no rule are punted and delivered where they belong (`deliver`), so nothing loops and no first
 //!    packet waits. ARP requests for known hosts are answered.
 //!
 //! The releases differ in how they choose paths, how they store them (`release`), and whether they know VLANs (`hosts`), and in
@@ -17,6 +18,7 @@ pub mod migration;
 pub mod release;
 pub mod router;
 pub mod rules;
+pub mod spanning;
 pub mod tables;
 pub mod tree;
 

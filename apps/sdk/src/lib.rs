@@ -63,6 +63,8 @@ pub use bytes::Bytes;
 pub use morph_api::alarm::AlarmRow;
 pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
-pub use morph_openflow::v13::{Action, FlowMod, FlowModCommand, Instruction, Match, port};
+pub use morph_openflow::v13::{
+    Action, FlowMod, FlowModCommand, Instruction, Match, OxmField, port,
+};
 pub use morph_openflow::{Dpid, MacAddr, Vlan};
 pub use tracing;

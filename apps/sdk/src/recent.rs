@@ -15,31 +15,41 @@ const MOST: usize = 8192;
 /// Port of a switch.
 type Port = (Dpid, u32);
 
+/// Sightings of one frame.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    /// Port of the first one.
+    first: Port,
+    /// Whether there was one at another port.
+    elsewhere: bool,
+}
+
 /// Frames by where each was seen first. A loop through a network that passes no probes shows in frames that were sent out by one
 /// port and come back by another.
 #[derive(Debug, Clone, Default)]
 pub struct RecentFrames {
     hasher: RandomState,
-    /// Port and time of the first sighting, by the hash of the frame.
-    seen: HashMap<u64, (Port, Instant)>,
+    /// Sightings by the hash of the frame.
+    seen: HashMap<u64, Sighting>,
     /// Hashes and times of the first sightings, oldest first.
     order: VecDeque<(u64, Instant)>,
 }
 
 impl RecentFrames {
-    /// Notes a frame that came in by a port. Returns the port where the same frame came in less than a second ago, if that is
-    /// another one.
-    pub fn seen_elsewhere(&mut self, frame: &[u8], port: Port, now: Instant) -> Option<Port> {
+    /// Notes a frame that came in by a port. True if it is a copy that comes back: the same frame came in by another port less than
+    /// a second ago, be it the first time or since then.
+    pub fn has_returned(&mut self, frame: &[u8], port: Port, now: Instant) -> bool {
         self.forget(now);
         let hash = self.hasher.hash_one(frame);
-        match self.seen.get(&hash) {
-            Some((first, _)) => Some(*first).filter(|first| *first != port),
-            None => {
-                self.seen.insert(hash, (port, now));
-                self.order.push_back((hash, now));
-                None
-            }
+        if let Some(seen) = self.seen.get_mut(&hash) {
+            seen.elsewhere |= seen.first != port;
+            return seen.elsewhere;
         }
+        let elsewhere = false;
+        let first = port;
+        self.seen.insert(hash, Sighting { first, elsewhere });
+        self.order.push_back((hash, now));
+        false
     }
 
     fn forget(&mut self, now: Instant) {
@@ -65,12 +75,13 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut recent = RecentFrames::default();
-        assert_eq!(recent.seen_elsewhere(b"a", ONE, at(0)), None);
-        assert_eq!(recent.seen_elsewhere(b"a", ONE, at(1)), None, "sent again");
-        assert_eq!(recent.seen_elsewhere(b"b", TWO, at(2)), None, "another");
-        assert_eq!(recent.seen_elsewhere(b"a", TWO, at(899)), Some(ONE));
-        assert_eq!(recent.seen_elsewhere(b"a", TWO, at(900)), None, "too late");
-        assert_eq!(recent.seen_elsewhere(b"a", ONE, at(901)), Some(TWO));
+        assert!(!recent.has_returned(b"a", ONE, at(0)));
+        assert!(!recent.has_returned(b"a", ONE, at(1)), "sent again");
+        assert!(!recent.has_returned(b"b", TWO, at(2)), "another");
+        assert!(recent.has_returned(b"a", TWO, at(898)));
+        assert!(recent.has_returned(b"a", ONE, at(899)), "by another port");
+        assert!(!recent.has_returned(b"a", TWO, at(900)), "too late");
+        assert!(recent.has_returned(b"a", ONE, at(901)));
     }
 
     #[test]
@@ -79,12 +90,12 @@ mod tests {
         let mut recent = RecentFrames::default();
         for n in 0..2 * MOST {
             let frame = n.to_be_bytes();
-            assert_eq!(recent.seen_elsewhere(&frame, ONE, now), None);
+            assert!(!recent.has_returned(&frame, ONE, now));
         }
         assert!(recent.seen.len() <= MOST && recent.order.len() <= MOST);
         let first = 0_usize.to_be_bytes();
-        assert_eq!(recent.seen_elsewhere(&first, TWO, now), None, "forgotten");
+        assert!(!recent.has_returned(&first, TWO, now), "forgotten");
         let last = (2 * MOST - 1).to_be_bytes();
-        assert_eq!(recent.seen_elsewhere(&last, TWO, now), Some(ONE));
+        assert!(recent.has_returned(&last, TWO, now));
     }
 }

@@ -18,7 +18,7 @@ use crate::probing::Probing;
 use crate::rules::{self, Group};
 use crate::secrets::{self, Carrier, Random, SECRETS};
 use crate::segments::{BLOCKED, Segments};
-use crate::strays::{LOOPED, SHARED, Strays};
+use crate::strays::{LOOPED, RETURNING, SHARED, Strays};
 use crate::tables::{EDGES, End, LIMITS, LINKS, PORTS, SWITCHES};
 
 #[derive(Debug)]
@@ -96,7 +96,15 @@ impl App for Topology {
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[LIMIT_REACHED, LOOPED, SHARED, FLAPPING, BLOCKED, FORGED]
+        &[
+            LIMIT_REACHED,
+            LOOPED,
+            SHARED,
+            RETURNING,
+            FLAPPING,
+            BLOCKED,
+            FORGED,
+        ]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {

@@ -11,6 +11,7 @@ use crate::host_tables::{
 };
 use crate::moves::Place;
 use crate::rules::HOST_PRIORITY;
+use crate::segments::is_one_island;
 use crate::sender::Sender;
 use crate::tables::{End, HostRow, Kind, PORTS};
 
@@ -24,11 +25,19 @@ impl Topology {
         let Some(sender) = Sender::of(frame).filter(|_| may_learn) else {
             return;
         };
-        if self.frames.seen_elsewhere(frame, end, turn.now()).is_some() {
-            // The frame was flooded, and has come back.
+        if self.frames.has_returned(frame, end, turn.now()) {
+            // Where links connect all switches, a network that passes no probes connects the port with another one. Switches flood
+            // what known hosts send, so none may be known there: its frames would go round.
+            if is_one_island(&turn.view()) && self.strays.returned(end, turn.now()) {
+                self.forget_at(end, turn);
+            }
             return;
         }
-        self.learn_host(host_id(sender.mac, sender.vlan), end, None, turn);
+        let id = host_id(sender.mac, sender.vlan);
+        if self.strays.returns(end) || may_have_returned(frame, &sender, id, end, turn) {
+            return;
+        }
+        self.learn_host(id, end, None, turn);
         if let Some((ip, bearer)) = sender.binding {
             self.learn_host(host_id(bearer, sender.vlan), end, Some(ip), turn);
         }
@@ -111,6 +120,16 @@ impl Topology {
         let ends = turn.view().groups_of(&HOSTS_BY_PORT).into_iter();
         self.leaving = ends.filter(|end| !is_host_port(*end, turn)).collect();
     }
+}
+
+/// Whether a frame to a group, of which the first copy was not seen, may have come from another part of the network through a network
+/// of others. Packets that announce addresses are seen where they come in.
+fn may_have_returned(frame: &[u8], sender: &Sender, id: HostId, end: End, turn: &Turn<'_>) -> bool {
+    let is_to_group = frame.first().is_some_and(|first| first & 1 == 1);
+    let is_vague = is_to_group && sender.binding.is_none();
+    let home = turn.get(&HOSTS, &id).filter(|_| is_vague);
+    home.is_some_and(|home| home.end() != end && is_host_port(home.end(), turn))
+        && !is_one_island(&turn.view())
 }
 
 fn is_host_port(end: End, turn: &Turn<'_>) -> bool {

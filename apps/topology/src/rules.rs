@@ -4,15 +4,16 @@
 //! 210  eth_type = that of segment probes  punt
 //! 200  in_port, eth_type=arp              punt and pass    host ports: addresses of hosts
 //! 200  in_port, icmpv6 133 to 136         punt and pass
-//! 190  in_port, eth_dst = a group         punt and pass    host ports: a copy that comes back is known by the first one
 //! 100  in_port, vlan, eth_src             pass             known hosts; idle for five minutes: forgotten
 //!  50  in_port                            punt and pass    host ports
 //!  50  in_port                            pass             link ports
 //!   0                                     drop             blocked ports, and those of which nothing is known yet
 //! ```
+//!
+//! A frame to a group is punted where its source is not known, which shows copies that come back by a loop that no probe passes.
 
 use morph_sdk::packet::ether_type;
-use morph_sdk::{Dpid, MacAddr, Match, RuleInput, Rules, View, lldp};
+use morph_sdk::{Dpid, Match, RuleInput, Rules, View, lldp};
 
 use crate::host_tables::{HOSTS, HostId, from_host};
 use crate::tables::{End, Kind, PORTS, SWITCHES};
@@ -21,8 +22,6 @@ use crate::tables::{End, Kind, PORTS, SWITCHES};
 const PROBE_PRIORITY: u16 = 210;
 /// Packets that name the bearer of an address.
 const ADDRESS_PRIORITY: u16 = 200;
-/// Packets to a group.
-const GROUP_PRIORITY: u16 = 190;
 /// Packets of known hosts.
 pub const HOST_PRIORITY: u16 = 100;
 /// Other packets at a port whose kind is known.
@@ -33,8 +32,6 @@ const MISS_PRIORITY: u16 = 0;
 /// Seconds without a packet after which a host is forgotten.
 pub const IDLE: u16 = 300;
 
-/// Bit of an Ethernet address that makes it a group address.
-const GROUP_BIT: MacAddr = MacAddr([1, 0, 0, 0, 0, 0]);
 const ICMPV6: u8 = 58;
 /// Router and neighbour solicitations and advertisements (RFC 4861, section 4).
 const NEIGHBOUR_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
@@ -98,9 +95,6 @@ fn port_rules(end: End, view: &View<'_>, rules: &mut Rules) {
                 .priority(PORT_PRIORITY)
                 .matching(here())
                 .punt_and_next();
-            let group = here().eth_dst_masked(GROUP_BIT, GROUP_BIT);
-            let to_group = rules.on(dpid).priority(GROUP_PRIORITY).matching(group);
-            to_group.punt_and_next();
             let mut addresses = vec![here().eth_type(ether_type::ARP)];
             addresses.extend(NEIGHBOUR_DISCOVERY.map(|kind| {
                 here()

@@ -12,11 +12,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use morph_sdk::{Alarm, Dpid, Turn};
+use morph_sdk::{Alarm, Dpid, Turn, View};
 
 use crate::Topology;
 use crate::probing::{PERIOD, PROBES};
-use crate::tables::{End, Kind, LINKS, PORTS, PortRow};
+use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
 
 /// Alarm of a port that is blocked.
 pub const BLOCKED: &str = "blocked-port";
@@ -82,7 +82,7 @@ impl Topology {
         if segments.heard.is_empty() && segments.blocked.is_empty() && !ended {
             return;
         }
-        let islands = islands(turn);
+        let islands = islands(&turn.view());
         let used: BTreeSet<End> = segments.blocked.values().copied().collect();
         let mut blocked = BTreeMap::new();
         for group in segments.groups(&islands) {
@@ -142,9 +142,9 @@ fn island(dpid: Dpid, islands: &BTreeMap<Dpid, Dpid>) -> Dpid {
 }
 
 /// Islands of the switches with links.
-fn islands(turn: &Turn<'_>) -> BTreeMap<Dpid, Dpid> {
+fn islands(view: &View<'_>) -> BTreeMap<Dpid, Dpid> {
     let mut neighbours: BTreeMap<Dpid, BTreeSet<Dpid>> = BTreeMap::new();
-    for ((near, _), far) in turn.view().iter(&LINKS) {
+    for ((near, _), far) in view.iter(&LINKS) {
         neighbours.entry(near).or_default().insert(far.dpid);
         neighbours.entry(far.dpid).or_default().insert(near);
     }
@@ -159,6 +159,18 @@ fn islands(turn: &Turn<'_>) -> BTreeMap<Dpid, Dpid> {
         }
     }
     islands
+}
+
+/// Whether links connect all switches that are connected, or have links.
+pub(crate) fn is_one_island(view: &View<'_>) -> bool {
+    let islands = islands(view);
+    let switches = view.iter(&SWITCHES);
+    let connected = switches.filter(|(_, row)| row.connected);
+    let all = connected
+        .map(|(dpid, _)| dpid)
+        .chain(islands.keys().copied());
+    let all: BTreeSet<Dpid> = all.map(|dpid| island(dpid, &islands)).collect();
+    all.len() <= 1
 }
 
 fn alarm((dpid, port): End, (other, used): End) -> Alarm {

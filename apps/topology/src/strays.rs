@@ -1,8 +1,9 @@
-//! Probes that arrive where they prove no link: an alarm each, for as long as they come.
+//! Frames that arrive where they should not: an alarm each, for as long as they come.
 //!
 //! - A probe that comes back to the port that sent it: a loopback plug, or something that sends frames back where they came from.
 //! - A probe that arrives at a second port, beside the far end of its link: what connects these ports passes LLDP on, and has more
 //!   than two of them.
+//! - A copy of a frame that came in by another port: what connects these ports passes no probes.
 
 use std::time::Instant;
 
@@ -16,22 +17,51 @@ pub const LOOPED: &str = "looped-port";
 /// Alarm of a port whose probes arrive at several ports.
 pub const SHARED: &str = "shared-segment";
 
-/// Ports by which stray probes left.
+/// Alarm of a port by which frames come back.
+pub const RETURNING: &str = "returning-frames";
+
+/// What is told of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stray {
+    /// Its own probes come back to it.
+    Looped,
+    /// Its probes arrive at several ports.
+    Shared,
+    /// Copies of frames come in by it.
+    Returning,
+}
+
+/// Ports by which stray probes left, or copies of frames came in.
 #[derive(Debug, Clone, Default)]
 pub struct Strays {
-    /// True where the last one came back to the port that sent it.
-    seen: Sightings<bool>,
+    seen: Sightings<Stray>,
 }
 
 impl Strays {
     /// Notes a stray probe from port `from` that arrived at port `at`.
     pub fn note(&mut self, from: End, at: End, now: Instant) {
-        self.seen.note(from, from == at, now);
+        let stray = match from == at {
+            true => Stray::Looped,
+            false => Stray::Shared,
+        };
+        self.seen.note(from, stray, now);
+    }
+
+    /// Notes that a copy of a frame came in by a port. True if none has lately.
+    pub fn returned(&mut self, end: End, now: Instant) -> bool {
+        let is_new = !self.returns(end);
+        self.seen.note(end, Stray::Returning, now);
+        is_new
+    }
+
+    /// Whether copies of frames came in by a port lately.
+    pub fn returns(&self, end: End) -> bool {
+        self.seen.get(end) == Some(Stray::Returning)
     }
 
     /// Whether the probes of a port come back to it.
     pub fn is_looped(&self, end: End) -> bool {
-        self.seen.get(end) == Some(true)
+        self.seen.get(end) == Some(Stray::Looped)
     }
 
     /// Starts anew, after a resume.
@@ -42,9 +72,13 @@ impl Strays {
     /// Raises and ends alarms.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         if let Some(seen) = self.seen.due(turn.now()) {
-            let of = |looped: bool| seen.iter().filter(move |(_, told)| *told == looped);
-            turn.set_alarms(LOOPED, of(true).map(|(end, _)| looped(*end)));
-            turn.set_alarms(SHARED, of(false).map(|(end, _)| shared(*end)));
+            let of = |stray: Stray| seen.iter().filter(move |(_, told)| *told == stray);
+            turn.set_alarms(LOOPED, of(Stray::Looped).map(|(end, _)| looped(*end)));
+            turn.set_alarms(SHARED, of(Stray::Shared).map(|(end, _)| shared(*end)));
+            turn.set_alarms(
+                RETURNING,
+                of(Stray::Returning).map(|(end, _)| returning(*end)),
+            );
         }
     }
 }
@@ -55,6 +89,17 @@ fn looped((dpid, port): End) -> Alarm {
         format!("{dpid}/{port}"),
         "frames that leave by this port come back to it",
         "take away the loopback plug, or mend the device behind the port",
+    )
+    .on_port(dpid, port)
+}
+
+fn returning((dpid, port): End) -> Alarm {
+    Alarm::new(
+        RETURNING,
+        format!("{dpid}/{port}"),
+        "copies of frames come in by this port: a network that passes no probes connects it with another port, or something sends \
+         the same frames by both. Hosts behind it are not learned",
+        "take away one of the cables, or bond them; or have what is between them pass frames of ethertype 0x8942",
     )
     .on_port(dpid, port)
 }

@@ -14,6 +14,7 @@ use morph_sdk::{Bytes, MacAddr};
 use topology::hosts::MOST_IPS;
 use topology::moves::FLAPPING;
 use topology::rules::IDLE;
+use topology::strays::RETURNING;
 
 const IDLE_TIMEOUT: u8 = 0;
 const DELETED: u8 = 2;
@@ -168,18 +169,53 @@ fn a_copy_of_a_frame_that_comes_back_moves_no_host() {
         let copy = lab.arp(at(1, port), mac(1), [10, 0, 0, 1]);
         assert!(copy.is_empty(), "{copy:?}");
     }
-    lab.run(1000);
+    lab.run(6000);
     lab.arp(at(1, 3), mac(1), [10, 0, 0, 1]);
-    assert_eq!(lab.host(mac(1)).unwrap().end(), at(1, 3), "a second later");
+    assert_eq!(lab.host(mac(1)).unwrap().end(), at(1, 3), "seconds later");
 }
 
 #[test]
-fn a_frame_to_a_group_is_shown_to_topology_also_from_a_known_host() {
+fn no_host_is_known_at_a_port_where_copies_come_in_and_an_alarm_tells() {
+    let mut lab = Lab::pair();
+    lab.arp(at(1, 3), mac(2), [10, 0, 0, 2]);
+    lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+    lab.arp(at(1, 3), mac(1), [10, 0, 0, 1]);
+    assert_eq!(lab.host(mac(2)), None);
+    lab.punt(at(1, 3), ipv4(mac(2), [10, 0, 0, 2]));
+    assert_eq!(lab.host(mac(2)), None, "it would be flooded by the switch");
+    assert!(lab.host(mac(1)).is_some(), "others go on");
+    lab.run(200);
+    assert_eq!(lab.alarms(RETURNING).len(), 1);
+    lab.run(6000);
+    assert!(lab.alarms(RETURNING).is_empty());
+    lab.punt(at(1, 3), ipv4(mac(2), [10, 0, 0, 2]));
+    assert!(lab.host(mac(2)).is_some());
+}
+
+#[test]
+fn a_frame_to_a_group_is_shown_to_topology_where_its_source_is_not_known() {
     let mut lab = Lab::pair();
     lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
-    let to = |dst| lab.treats_to(at(1, 2), mac(1), dst, IPV4);
-    assert_eq!(to(MacAddr::BROADCAST), (true, true));
-    assert_eq!(to(mac(2)), (false, true));
+    let to = |src, dst| lab.treats_to(at(1, 2), src, dst, IPV4);
+    assert_eq!(to(mac(1), MacAddr::BROADCAST), (false, true));
+    assert_eq!(to(mac(7), MacAddr::BROADCAST), (true, true));
+}
+
+/// A network of others may bring what a host of another part has sent.
+#[test]
+fn a_broadcast_moves_no_host_while_links_do_not_connect_all_switches() {
+    for whole in [true, false] {
+        let mut lab = Lab::pair();
+        lab.arp(at(1, 2), mac(1), [10, 0, 0, 1]);
+        if !whole {
+            lab.port_is(at(1, 1), false);
+        }
+        lab.punt(at(2, 2), frame(MacAddr::BROADCAST, mac(1), 0x1234, &[1]));
+        let end = if whole { at(2, 2) } else { at(1, 2) };
+        assert_eq!(lab.host(mac(1)).unwrap().end(), end);
+        lab.punt(at(2, 2), frame(mac(2), mac(1), 0x1234, &[2]));
+        assert_eq!(lab.host(mac(1)).unwrap().end(), at(2, 2), "to a host");
+    }
 }
 
 /// Frames of one address by two ports in turn, 100 a second.

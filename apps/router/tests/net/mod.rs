@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_sdk::bench::{Bench, Outcome};
+use morph_sdk::packet::ether_type;
 use morph_sdk::{
-    Action, Dpid, Instruction, Key, MacAddr, Match, Pipeline, Rows, RuleBody, RuleKey, RuleSet,
-    Table, Vlan, port,
+    Action, Dpid, FlowMod, FlowModCommand, Instruction, Key, MacAddr, Match, OxmField, Pipeline,
+    Rows, RuleBody, RuleKey, RuleSet, Table, Vlan, port,
 };
 use proptest::prelude::*;
 use router::graph::End;
@@ -119,6 +120,31 @@ impl Net {
         rows
     }
 
+    /// Host ports that a frame comes out by, each as often as it does, and switches that punt it (port 0). A loop shows as more than
+    /// any tree has.
+    pub fn spread(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, frame: Frame) -> Vec<End> {
+        let mut ends = Vec::new();
+        let mut arrived = vec![from];
+        let mut hops = 0;
+        while let Some(at) = arrived.pop() {
+            hops += 1;
+            if hops > 1000 {
+                panic!("a loop: {from:?}");
+            }
+            for port in look_up(rules.get(&at.dpid), at.port, frame) {
+                let dpid = at.dpid;
+                let leaves = End { dpid, port };
+                match (port, self.cables.get(&leaves)) {
+                    (port::CONTROLLER, _) => ends.push(End { dpid, port: 0 }),
+                    (port, _) if port == at.port => {}
+                    (_, Some(far)) => arrived.push(*far),
+                    (_, None) => ends.push(leaves),
+                }
+            }
+        }
+        ends
+    }
+
     /// End of a frame's way from one host to an address, by the rules alone.
     pub fn walk(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: MacAddr) -> Fate {
         self.walk_on(rules, from, untagged(dst))
@@ -128,8 +154,10 @@ impl Net {
     pub fn walk_on(&self, rules: &BTreeMap<Dpid, RuleSet>, from: End, dst: Destination) -> Fate {
         let mut at = from;
         for _ in 0..=self.switches.len() {
-            let Some(out) = look_up(rules.get(&at.dpid), at.port, dst) else {
-                return Fate::Dropped(at);
+            let out = match look_up(rules.get(&at.dpid), at.port, Frame::to(dst))[..] {
+                [] => return Fate::Dropped(at),
+                [out] => out,
+                ref several => panic!("{several:?}"),
             };
             match out {
                 port::CONTROLLER => return Fate::Punted(at),
@@ -191,12 +219,13 @@ pub fn link<R: Release>(bench: &mut Bench<Router<R>>, from: End, to: Option<End>
     }
 }
 
-pub fn cut<R: Release>(bench: &mut Bench<Router<R>>, net: &mut Net, a: End) {
-    if let Some(b) = net.cables.remove(&a) {
-        net.cables.remove(&b);
-        link(bench, a, None);
-        link(bench, b, None);
-    }
+pub fn cut<R: Release>(bench: &mut Bench<Router<R>>, net: &mut Net, a: End) -> Vec<Outcome> {
+    let Some(b) = net.cables.remove(&a) else {
+        return Vec::new();
+    };
+    net.cables.remove(&b);
+    let there = link(bench, a, None);
+    vec![there, link(bench, b, None)]
 }
 
 pub fn host<R: Release>(bench: &mut Bench<Router<R>>, mac: MacAddr, at: End) -> Outcome {
@@ -215,13 +244,36 @@ pub fn binds<R: Release>(bench: &mut Bench<Router<R>>, ip: [u8; 4], mac: MacAddr
     bench.row(&ips_of::<R>(), &R::Hosts::ip(ip, Vlan::NONE), &json!(mac))
 }
 
-fn matches(match_: &Match, in_port: u32, dst: Destination) -> bool {
+/// Frame as far as rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    pub src: MacAddr,
+    pub dst: MacAddr,
+    pub eth_type: u16,
+    pub vlan: Vlan,
+}
+
+impl Frame {
+    pub fn to(destination: Destination) -> Self {
+        Frame {
+            src: MacAddr([2, 9, 9, 9, 9, 9]),
+            dst: destination.mac,
+            eth_type: ether_type::IPV4,
+            vlan: destination.vlan,
+        }
+    }
+}
+
+fn matches(match_: &Match, in_port: u32, frame: Frame) -> bool {
     match_.fields.iter().all(|oxm| {
         let mask = |i: usize| oxm.mask.as_ref().map_or(0xff, |mask| mask[i]);
-        let value: Vec<u8> = match oxm.value.len() {
-            4 => in_port.to_be_bytes().to_vec(),
-            2 => vlan_field(dst.vlan).to_vec(),
-            _ => dst.mac.0.to_vec(),
+        let value: Vec<u8> = match oxm.field {
+            OxmField::IN_PORT => in_port.to_be_bytes().to_vec(),
+            OxmField::ETH_DST => frame.dst.0.to_vec(),
+            OxmField::ETH_SRC => frame.src.0.to_vec(),
+            OxmField::ETH_TYPE => frame.eth_type.to_be_bytes().to_vec(),
+            OxmField::VLAN_VID => vlan_field(frame.vlan).to_vec(),
+            other => panic!("{other:?}"),
         };
         (0..value.len()).all(|i| value[i] & mask(i) == oxm.value[i])
     })
@@ -235,25 +287,55 @@ fn vlan_field(vlan: Vlan) -> [u8; 2] {
     }
 }
 
-/// Port that a switch sends a frame to; `None` if it drops it. Two rules of one priority must not both match.
-fn look_up(rules: Option<&RuleSet>, in_port: u32, dst: Destination) -> Option<u32> {
-    let mut best: Vec<(&RuleKey, &RuleBody)> = rules?
-        .iter()
-        .filter(|(key, _)| matches(&key.match_, in_port, dst))
-        .collect();
-    best.sort_by_key(|(key, _)| std::cmp::Reverse(key.priority));
-    let (key, body) = *best.first()?;
-    assert!(
-        best.get(1)
-            .is_none_or(|(next, _)| next.priority < key.priority)
-    );
-    match &body.instructions[..] {
-        [] => None,
-        [Instruction::ApplyActions(actions)] => match actions[..] {
-            [Action::Output { port, .. }] => Some(port),
-            _ => panic!("{actions:?}"),
-        },
-        other => panic!("{other:?}"),
+/// Ports that a switch sends a frame to, by all of its tables. Two rules of one priority must not both match.
+fn look_up(rules: Option<&RuleSet>, in_port: u32, frame: Frame) -> Vec<u32> {
+    let mut ports = Vec::new();
+    let mut table = Some(PIPELINE.first);
+    while let (Some(now), Some(rules)) = (table.take(), rules) {
+        let mut best: Vec<(&RuleKey, &RuleBody)> = rules
+            .iter()
+            .filter(|(key, _)| key.table == now && matches(&key.match_, in_port, frame))
+            .collect();
+        best.sort_by_key(|(key, _)| std::cmp::Reverse(key.priority));
+        let Some((key, body)) = best.first().copied() else {
+            break;
+        };
+        assert!(
+            best.get(1)
+                .is_none_or(|(next, _)| next.priority < key.priority)
+        );
+        for instruction in body.instructions.iter() {
+            match instruction {
+                Instruction::ApplyActions(actions) => {
+                    ports.extend(actions.iter().map(|action| match action {
+                        Action::Output { port, .. } => *port,
+                        _ => panic!("{actions:?}"),
+                    }));
+                }
+                Instruction::GotoTable(next) => table = Some(*next),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    ports
+}
+
+/// Rules of all switches, as flow-mods change them.
+#[derive(Clone)]
+pub struct Installed(pub BTreeMap<Dpid, RuleSet>);
+
+impl Installed {
+    pub fn change(&mut self, dpid: Dpid, flow: &FlowMod) {
+        let key = RuleKey::new(flow.table_id, flow.priority, &flow.match_);
+        let rules = self.0.entry(dpid).or_default();
+        let body = RuleBody {
+            instructions: flow.instructions.clone().into(),
+            ..RuleBody::default()
+        };
+        match flow.command {
+            FlowModCommand::Add => rules.insert(key, body),
+            _ => rules.remove(&key),
+        };
     }
 }
 
