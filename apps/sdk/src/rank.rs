@@ -1,5 +1,6 @@
 //! Ranks of rules: the order in which the changes of one group are carried out, on all switches.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_openflow::rule::RuleKey;
@@ -10,11 +11,30 @@ use crate::Dpid;
 pub(crate) type RuleId = (Dpid, RuleKey);
 
 /// Step of an ordered change; a step begins once the steps before it are confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Rank(u16),
-    /// Deletions, unless they have a rank.
+    /// Deletions with a rank, behind additions of that rank. What follows waits until they are in effect.
+    Removal(u16),
+    /// Deletions without a rank.
     Last,
+}
+
+impl Ord for Stage {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = |stage: &Stage| match *stage {
+            Stage::Rank(rank) => (u32::from(rank), false),
+            Stage::Removal(rank) => (u32::from(rank), true),
+            Stage::Last => (u32::MAX, true),
+        };
+        place(self).cmp(&place(other))
+    }
+}
+
+impl PartialOrd for Stage {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Steps in which one rule is added or replaced, and deleted.
@@ -30,7 +50,7 @@ impl Ranks {
     }
 
     pub(crate) fn deletion(self) -> Stage {
-        self.remove.map_or(Stage::Last, Stage::Rank)
+        self.remove.map_or(Stage::Last, Stage::Removal)
     }
 }
 

@@ -131,7 +131,8 @@ impl RuleBuilder<'_> {
         self
     }
 
-    /// Deletes the rule, once it is not wanted any more, among the changes of this rank, not last.
+    /// Deletes the rule, once it is not wanted any more, after the additions of this rank, not last. Changes of higher ranks wait until
+    /// the switch has confirmed it, however long that takes while it is connected, and 20 ms more.
     pub fn removal_rank(mut self, rank: u16) -> Self {
         self.ranks.get_or_insert_default().remove = Some(rank);
         self

@@ -250,7 +250,7 @@ mod tests {
             stages(&mut wanted, rules),
             [(1, 5, Stage::Rank(2)), (2, 5, Stage::Last), (3, 5, first)]
         );
-        let gone = [(1, 5, Stage::Last), (3, 5, Stage::Rank(1))];
+        let gone = [(1, 5, Stage::Last), (3, 5, Stage::Removal(1))];
         assert_eq!(stages(&mut wanted, ranked(&[])), gone);
         let mut unranked = Rules::new(PIPELINE, None, &BTreeMap::new());
         unranked.on(S).punt();

@@ -7,6 +7,8 @@
 //! 1. Each group has an order of its own, so a slow switch delays no change of another group.
 //! 2. The changes of the lowest stage of an order are released, and the next stage once the switches have confirmed them. A stage
 //!    that is not confirmed a second after its release is not waited for any longer.
+//!    Deletions with a rank are different: what follows is not to overlap with them. They are waited for as long as their switch is
+//!    connected, and 20 ms longer, as Open vSwitch answers a barrier some milliseconds before packets follow the change.
 //! 3. A group that changes again meanwhile keeps its one order: what it has not confirmed gets the stages that it has now. Changes
 //!    that were not sent are held again.
 //! 4. A switch that goes away, or is to be read anew, is not waited for: its reading shows what it lacks.
@@ -27,7 +29,9 @@ use crate::Dpid;
 use crate::rank::{RuleId, Stage};
 
 /// Time after which the confirmation of a stage is not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Time from the confirmation of deletions with a rank until they are in effect.
+const EFFECT: Duration = Duration::from_millis(20);
 
 /// Unconfirmed change of one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,18 @@ struct Order {
     stages: BTreeMap<Stage, BTreeSet<RuleId>>,
     /// Time until which the lowest stage is waited for, once it is released.
     until: Option<(Stage, Instant)>,
+    effect: Effect,
+}
+
+/// Whether deletions with a rank have been confirmed that may not be in effect yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Effect {
+    #[default]
+    Complete,
+    /// Confirmed since the order was last looked at.
+    Begins,
+    /// In effect from this time on.
+    From(Instant),
 }
 
 /// Orders of all groups.
@@ -173,7 +189,8 @@ impl Orders {
         let Some((stage, _)) = order.until.take() else {
             return;
         };
-        if order.stages.keys().next() != Some(&stage) {
+        let is_removal = matches!(stage, Stage::Removal(_));
+        if is_removal || order.stages.keys().next() != Some(&stage) {
             return;
         }
         for (dpid, key) in order.stages.remove(&stage).into_iter().flatten() {
@@ -194,6 +211,21 @@ impl Orders {
         let Some(order) = self.by_group.get_mut(&number) else {
             return;
         };
+        if !order.begins_with_removals() {
+            match order.effect {
+                Effect::Complete => {}
+                Effect::From(at) if at <= now => order.effect = Effect::Complete,
+                Effect::From(_) => return,
+                Effect::Begins => {
+                    if let Some((_, until)) = order.until.take() {
+                        self.deadlines.remove(&(until, number));
+                    }
+                    order.effect = Effect::From(now + EFFECT);
+                    self.deadlines.insert((now + EFFECT, number));
+                    return;
+                }
+            }
+        }
         let Some((&stage, rules)) = order.stages.first_key_value() else {
             if let Some((_, until)) = order.until {
                 self.deadlines.remove(&(until, number));
@@ -214,7 +246,7 @@ impl Orders {
             if let Some((_, until)) = order.until {
                 self.deadlines.remove(&(until, number));
             }
-            let until = now + PATIENCE;
+            let until = now + LONGEST_WAIT;
             order.until = Some((stage, until));
             self.deadlines.insert((until, number));
         }
@@ -254,11 +286,19 @@ impl Orders {
 }
 
 impl Order {
+    fn begins_with_removals(&self) -> bool {
+        let first = self.stages.keys().next();
+        matches!(first, Some(Stage::Removal(_)))
+    }
+
     fn leave(&mut self, stage: Stage, id: &RuleId) {
         if let Some(rules) = self.stages.get_mut(&stage) {
             rules.remove(id);
             if rules.is_empty() {
                 self.stages.remove(&stage);
+                if matches!(stage, Stage::Removal(_)) {
+                    self.effect = Effect::Begins;
+                }
             }
         }
     }

@@ -278,27 +278,58 @@ fn a_switch_that_goes_away_or_is_read_anew_is_not_waited_for() {
     }
 }
 
+/// A rule of switch A is wanted no more, and deleted at this stage; a rule of switch B is wanted, with rank 1.
+fn replaced(deletion: Stage) -> Net {
+    let mut net = Net::new();
+    net.bench.want(A, 1, Some(1));
+    net.settle();
+    net.bench.wanted.entry(A).or_default().clear();
+    let of_b = net.bench.wanted.entry(B).or_default();
+    of_b.insert(key(2), body(1));
+    let mut stale = StaleRules::new();
+    stale.note(A, key(1));
+    stale.note(B, key(2));
+    let stages = [((A, key(1)), deletion), ((B, key(2)), Stage::Rank(1))];
+    stale.orders.insert(0, BTreeMap::from(stages));
+    net.bench.sync.note(stale, &net.bench.wanted, true);
+    net.bench.turn();
+    net
+}
+
+fn on_both_wires(net: &Net) -> [usize; 2] {
+    [1, 2].map(|channel| net.bench.on_wire(channel))
+}
+
 #[test]
 fn deletions_come_last_unless_they_have_a_rank() {
-    for (rank, before) in [(Stage::Last, [0, 1]), (Stage::Rank(0), [1, 0])] {
-        let mut net = Net::new();
-        net.bench.want(A, 1, Some(1));
-        net.settle();
-        net.bench.wanted.entry(A).or_default().clear();
-        net.bench
-            .wanted
-            .entry(B)
-            .or_default()
-            .insert(key(2), body(1));
-        let mut stale = StaleRules::new();
-        stale.note(A, key(1));
-        stale.note(B, key(2));
-        let stages = [((A, key(1)), rank), ((B, key(2)), Stage::Rank(1))];
-        stale.orders.insert(0, BTreeMap::from(stages));
-        net.bench.sync.note(stale, &net.bench.wanted, true);
+    let mut net = replaced(Stage::Last);
+    assert_eq!(on_both_wires(&net), [0, 1]);
+    net.settle();
+    assert!(net.is_right());
+}
+
+#[test]
+fn nothing_follows_deletions_with_a_rank_before_they_are_in_effect() {
+    let mut net = replaced(Stage::Removal(0));
+    assert_eq!(on_both_wires(&net), [1, 0]);
+    for _ in 0..10 {
+        net.bench.now += Duration::from_secs(1);
         net.bench.turn();
-        assert_eq!([1, 2].map(|channel| net.bench.on_wire(channel)), before);
-        net.settle();
-        assert!(net.is_right());
+        assert_eq!(net.bench.on_wire(2), 0, "A is silent");
     }
+    net.carry_out(1);
+    while net.answer(1) {}
+    assert_eq!(
+        net.bench.on_wire(2),
+        0,
+        "confirmed, and perhaps not in effect"
+    );
+    let due = net.bench.now + Duration::from_millis(20);
+    assert_eq!(net.bench.sync.ask_again_at(), Some(due));
+    net.bench.now = due;
+    net.bench.turn();
+    assert_eq!(net.bench.on_wire(2), 1);
+    net.settle();
+    assert!(net.is_right());
+    assert!(!net.bench.sync.has_work(net.bench.now));
 }
