@@ -80,7 +80,7 @@ fn the_order_changes_under_traffic_and_nothing_is_lost_or_forgotten() -> Result<
     let connects = lab.ovs().connects();
     let _echo = lab.echo(3)?;
     let ping = lab.ping_continuously(2, 3, 1)?;
-    let flows = lab.new_flows(2, 3, 10.0, 0, LOST_AFTER)?;
+    let flows = lab.new_flows(2, 3, 2.0, 0, LOST_AFTER)?;
     for place in ["before=learning-switch", "after=learning-switch"].repeat(ROUNDS) {
         let known = hosts(&lab)?;
         morpheus.morphctl(&["pipeline", "move", "app=ledger", place])?;
@@ -138,7 +138,7 @@ fn an_app_that_comes_before_another_one_gets_room() -> Result<()> {
     lab.start_morpheus(&["--app", "router"])?;
     let morpheus = lab.morpheus()?;
     morpheus.wait_running("router", None)?;
-    let switches = Switches::start_with(lab.sandbox(), 1, |_, datapath| datapath.set_tables(7))?;
+    let switches = Switches::start_with(lab.sandbox(), 1, |_, datapath| datapath.set_tables(8))?;
     morpheus.wait_switches(1)?;
     let topology = bundle_dir("topology-2.0.0")?;
     morpheus.morphctl(&["app", "install", topology.to_str().context("UTF-8")?])?;
@@ -155,10 +155,10 @@ fn an_app_that_comes_before_another_one_gets_room() -> Result<()> {
         DEADLINE,
         || {
             let first = |at: usize| order[at].1 as u8;
-            let used: Vec<u8> = (1..7)
+            let used: Vec<u8> = (1..8)
                 .filter(|table| !switches.rules(1, *table).is_empty())
                 .collect();
-            let wanted = [first(0), first(0) + 1, first(1)];
+            let wanted = [first(0), first(0) + 1, first(1), first(1) + 1];
             Ok(wanted
                 .iter()
                 .all(|table| used.contains(table))

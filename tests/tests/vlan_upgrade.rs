@@ -190,9 +190,9 @@ fn check_rules(before: &[Rules; 2], after: &[Rules; 2]) -> Result<usize> {
     Ok(kept)
 }
 
-/// Number of rules for a host of this number that match `text`.
+/// Number of rules for packets to a host of this number that match `text`.
 fn rules_of(rules: &Rules, host: usize, text: &str) -> usize {
-    let mac = format!("02:00:00:00:00:{host:02x}");
+    let mac = format!("dl_dst=02:00:00:00:00:{host:02x}");
     let matches = rules.keys().map(|(_, key)| key.matches.as_str());
     let of_host = matches.filter(|matches| matches.contains(&mac));
     of_host.filter(|matches| matches.contains(text)).count()

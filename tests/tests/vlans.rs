@@ -38,7 +38,7 @@ fn rules_to(lab: &Lab, vlan: &str) -> Result<usize> {
     let rules = lab.rules(Lab::ROUTER)?;
     let texts = rules.keys().map(|(_, key)| format!("{key:?}"));
     Ok(texts
-        .filter(|text| text.contains(MAC) && text.contains(vlan))
+        .filter(|text| text.contains(&format!("dl_dst={MAC}")) && text.contains(vlan))
         .count())
 }
 
