@@ -56,7 +56,7 @@ fmt:
 	$(CARGO) fmt --all
 
 lint:
-	scripts/check-modules --self-test --large Mediator --large Instance --large Service controller/morphctl/src controller/morphd/src controller/proxy/src store/src apps/*/src
+	scripts/check-modules --self-test --large Mediator --large Instance controller/morphctl/src controller/morphd/src controller/proxy/src store/src apps/*/src
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(system_tests) -- -D warnings
 	scripts/check-docs

@@ -42,40 +42,6 @@ fn hosts_reach_each_other() -> Result<()> {
     lab.finish()
 }
 
-/// Python that sends broadcasts of these lengths, headers included, out of eth0.
-const LARGE_FRAMES: &str = "\
-import socket
-frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-frames.bind(('eth0', 0))
-source = frames.getsockname()[4]
-for length in (65335, 65336, 65493, 65494, 65549):
-    frames.send(bytes(6 * [255]) + source + bytes([0x88, 0xb5]) + bytes(length - 14))
-";
-
-/// A packet-in with all of such a frame would be longer than an OpenFlow message can be.
-#[test]
-fn frames_of_64_kib_cost_no_channel() -> Result<()> {
-    let lab = lab(2)?;
-    let wide = "for host in h1 h2; do ip link set s1-$host mtu 65535; ip -n $host link set eth0 mtu 65535; done";
-    lab.sandbox().script(wide)?;
-    let mut send = lab.sandbox().host_command("h1", "/usr/bin/python3");
-    let sent = send.args(["-c", LARGE_FRAMES]).output()?;
-    ensure!(sent.status.success(), "{sent:?}");
-    let ports = lab.ovs().ofctl("dump-ports", "s1", &["s1-h1"])?;
-    let bytes = ports.split("bytes=").nth(1).unwrap_or_default();
-    let bytes: String = bytes.chars().take_while(char::is_ascii_digit).collect();
-    ensure!(bytes.parse::<u64>()? > 5 * 65335, "not received: {ports}");
-    let punts = lab.ovs().ofctl("dump-flows", "s1", &[])?;
-    ensure!(
-        punts.contains("CONTROLLER:65335") && !punts.contains("CONTROLLER:65535"),
-        "{punts}"
-    );
-    lab.wait_ping(1, 2)?;
-    let switches = lab.morpheus()?.morphctl(&["switches"])?;
-    ensure!(switches["switches"][0]["disconnects"] == 0, "{switches}");
-    lab.finish()
-}
-
 #[test]
 fn a_killed_app_is_restarted_and_no_established_ping_is_lost() -> Result<()> {
     let lab = lab(2)?;

@@ -15,8 +15,9 @@
 //! A switch that speaks OpenFlow 1.0 has one table, which belongs to one app. There nothing is wanted, and Morpheus's rules
 //! of other apps are deleted, because nothing else would bypass them.
 
+use std::borrow::Cow;
+
 use morph_api::cookie::Cookie;
-use morph_openflow::PuntLimit;
 use morph_openflow::rule::{self, RuleBody, RuleKey, RuleSet};
 use morph_openflow::v13::{
     Action, FlowMod, FlowStats, FlowStatsRequest, Instruction, Match, Message, MultipartRequest,
@@ -75,17 +76,18 @@ fn chain(rules: &mut RuleSet, ranges: &[(u8, u8)]) {
     }
 }
 
-/// Selects the rules for a switch with so many tables, in its form. One that ends before the last exit table drops where that would.
-pub(crate) fn in_switch(wanted: &RuleSet, tables: u8, limit: PuntLimit) -> RuleSet {
-    let there = wanted.iter().filter(|(key, _)| key.table < tables);
-    let in_its_form = there.map(|(key, body)| {
-        let mut body = body.clone();
-        if let Some(limited) = limit.translate(&body.instructions) {
-            body.instructions = limited.into();
-        }
-        (key.clone(), body)
-    });
-    in_its_form.collect()
+/// Selects the rules for a switch with so many tables. One that ends before the last exit table drops where that would.
+pub(crate) fn in_switch(wanted: &RuleSet, tables: u8) -> Cow<'_, RuleSet> {
+    let is_there = |key: &RuleKey| key.table < tables;
+    if wanted.keys().all(is_there) {
+        return Cow::Borrowed(wanted);
+    }
+    let there = wanted.iter().filter(|(key, _)| is_there(key));
+    Cow::Owned(
+        there
+            .map(|(key, body)| (key.clone(), body.clone()))
+            .collect(),
+    )
 }
 
 fn put(
@@ -329,8 +331,8 @@ mod tests {
     #[test]
     fn a_switch_that_ends_before_the_last_exit_has_the_other_rules() {
         let all = wanted(&apps(&[("topology", 2, 1, 2), ("router", 3, 3, 4)]));
-        assert_eq!(in_switch(&all, 5, PuntLimit::NONE).len(), 4);
-        let few = in_switch(&all, 4, PuntLimit::NONE);
+        assert_eq!(in_switch(&all, 5).len(), 4);
+        let few = in_switch(&all, 4);
         assert_eq!(
             (next(&few, 0), next(&few, 2), few.len()),
             (Some(1), Some(3), 3)

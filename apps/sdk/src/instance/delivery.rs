@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use morph_api::store::Seq;
-use morph_openflow::PuntLimit;
 
 use crate::{Dpid, Event};
 
@@ -48,13 +47,6 @@ impl Delivery {
 /// Channel that came or went with an event.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ChannelChange {
-    Up {
-        dpid: Dpid,
-        channel: u32,
-        limit: PuntLimit,
-    },
-    Down {
-        dpid: Dpid,
-        channel: u32,
-    },
+    Up { dpid: Dpid, channel: u32 },
+    Down { dpid: Dpid, channel: u32 },
 }

@@ -37,7 +37,6 @@ use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::supervisor::{RuleDifference, Vanishing};
 use morph_api::verification::VerificationPeriods;
-use morph_openflow::PuntLimit;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
@@ -131,8 +130,8 @@ impl RuleSync {
         self.orders.clear();
     }
 
-    /// Notes a channel to a switch with this limit. False if a newer one of the same switch is known.
-    pub(super) fn connect(&mut self, dpid: Dpid, channel: u32, limit: PuntLimit) -> bool {
+    /// Notes a channel. False if a newer one of the same switch is known.
+    pub(super) fn connect(&mut self, dpid: Dpid, channel: u32) -> bool {
         if let Some(switch) = self.by_dpid.get(&dpid) {
             if switch.channel >= channel {
                 return switch.channel == channel;
@@ -140,7 +139,7 @@ impl RuleSync {
             self.by_channel.remove(&switch.channel);
         }
         self.by_channel.insert(channel, dpid);
-        let switch = SwitchRules::new(channel, limit, self.window, self.periods);
+        let switch = SwitchRules::new(channel, self.window, self.periods);
         self.orders.forget_switch(dpid);
         self.by_dpid.insert(dpid, switch);
         self.unsettled.insert(dpid);
@@ -433,7 +432,6 @@ impl RuleSync {
             let channel = switch.channel;
             let mut turn = Turn {
                 dpid: *dpid,
-                punt_limit: switch.punt_limit,
                 wanted,
                 epoch,
                 now,

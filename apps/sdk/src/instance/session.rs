@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use morph_api::session::{self, Hello, Resume, SwitchUp, Welcome, event::What, from_app, to_app};
 use morph_api::store::Seq;
-use morph_openflow::PuntLimit;
 use morph_openflow::{v10, v13};
 
 use super::delivery::{Announcement, ChannelChange, Delivery, Place};
@@ -179,10 +178,7 @@ impl<A: App> Instance<A> {
                 Dpid(up.dpid),
                 up.version
             );
-            return;
-        }
-        let limit = PuntLimit::from_bytes(up.punt_limit);
-        if self.rule_sync.connect(Dpid(up.dpid), up.channel, limit) {
+        } else if self.rule_sync.connect(Dpid(up.dpid), up.channel) {
             self.engine
                 .set_switch(Switch::from_session(up, self.engine.pipeline.range()));
         }
@@ -231,12 +227,7 @@ impl<A: App> Instance<A> {
             }
             Some(What::SwitchUp(up)) if SPOKEN.contains(&up.version) => {
                 let (dpid, channel) = (Dpid(up.dpid), up.channel);
-                let limit = PuntLimit::from_bytes(up.punt_limit);
-                let change = ChannelChange::Up {
-                    dpid,
-                    channel,
-                    limit,
-                };
+                let change = ChannelChange::Up { dpid, channel };
                 let event =
                     Event::SwitchUp(Switch::from_session(&up, self.engine.pipeline.range()));
                 (Some(event), Some(change))

@@ -184,11 +184,7 @@ impl<A: App> Instance<A> {
         };
         let counts = match delivery.channel {
             // A channel that has been replaced meanwhile: the app is told, and the view is ahead.
-            Some(ChannelChange::Up {
-                dpid,
-                channel,
-                limit,
-            }) => self.rule_sync.connect(dpid, channel, limit),
+            Some(ChannelChange::Up { dpid, channel }) => self.rule_sync.connect(dpid, channel),
             Some(ChannelChange::Down { dpid, channel }) => self.rule_sync.disconnect(dpid, channel),
             None => true,
         };

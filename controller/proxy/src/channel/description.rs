@@ -9,14 +9,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use morph_api::session;
-use morph_openflow::PuntLimit;
 use morph_openflow::v13::{Desc, FeaturesReply, MultipartBody, MultipartReply, Port, PortStatus};
 
 /// Port status reason `OFPPR_DELETE`.
 const DELETE: u8 = 1;
-
-/// Manufacturer that Open vSwitch names in its description.
-const OPEN_VSWITCH: &str = "Nicira, Inc.";
 
 /// Properties of a switch, as far as it has reported them.
 #[derive(Debug, Clone, Default)]
@@ -95,19 +91,6 @@ impl Description {
             tables: u32::from(self.tables()),
             capabilities: self.features.as_ref().map_or(0, |f| f.capabilities),
             ports: self.ports.values().map(port_record).collect(),
-            punt_limit: self.punt_limit().bytes(),
-        }
-    }
-
-    /// Limit of the packets that rules send to the controller.
-    pub(super) fn punt_limit(&self) -> PuntLimit {
-        let is_ovs = self
-            .desc
-            .as_ref()
-            .is_some_and(|desc| desc.mfr_desc == OPEN_VSWITCH);
-        match is_ovs {
-            true => PuntLimit::OPEN_VSWITCH,
-            false => PuntLimit::NONE,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Properties of a channel for reports and for the mediator.
 
-use morph_openflow::PuntLimit;
-
 use super::*;
 
 impl Channel {
@@ -34,11 +32,6 @@ impl Channel {
     pub(crate) fn switch_up(&self, channel: u32) -> session::SwitchUp {
         self.description
             .switch_up(channel, self.transport.version())
-    }
-
-    /// Limit of the packets that rules of the switch send to the controller.
-    pub(crate) fn punt_limit(&self) -> PuntLimit {
-        self.description.punt_limit()
     }
 
     pub(crate) fn port_changes(&self) -> u64 {

@@ -187,21 +187,22 @@ impl Mediator {
         let mut stats = match body {
             MultipartBody::Flow(stats) => stats,
             MultipartBody::Aggregate(sum) => {
-                let wanted = wanted_in(&self.wanted, &switch.channel);
+                let wanted = pipeline::in_switch(&self.wanted, switch.channel.tables());
                 let rules = sum.flow_count;
                 switch.verification.counted(xid, rules, &wanted, now);
                 return self.arm_verification(conn);
             }
             _ => return,
         };
-        let mut wanted = wanted_in(&self.wanted, &switch.channel);
+        let nothing = RuleSet::new();
+        let mut wanted = &*pipeline::in_switch(&self.wanted, switch.channel.tables());
         if switch.channel.transport.has_one_table() {
             let only = self.apps.as_ref().and_then(Apps::only);
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
             stats.retain(|rule| !of_only(rule.cookie));
-            wanted = RuleSet::new();
+            wanted = &nothing;
         }
-        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, &wanted) else {
+        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, wanted) else {
             return;
         };
         let dpid = Dpid(switch.channel.dpid());
@@ -228,9 +229,4 @@ impl Mediator {
             );
         }
     }
-}
-
-/// Rules of table 0 and the exits, as this switch is to have them.
-fn wanted_in(wanted: &RuleSet, channel: &Channel) -> RuleSet {
-    pipeline::in_switch(wanted, channel.tables(), channel.punt_limit())
 }

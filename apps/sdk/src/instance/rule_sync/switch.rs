@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use morph_api::verification::VerificationPeriods;
-use morph_openflow::PuntLimit;
 use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
@@ -46,8 +45,6 @@ pub(super) enum ReadState {
 #[derive(Debug, Clone)]
 pub(super) struct SwitchRules {
     pub(super) channel: u32,
-    /// Limit of the packets that its rules send to the controller.
-    pub(super) punt_limit: PuntLimit,
     pub(super) state: ReadState,
     writer: Box<RuleWriter>,
     verification: Box<Verification>,
@@ -63,15 +60,9 @@ pub(super) struct SwitchRules {
 }
 
 impl SwitchRules {
-    pub(super) fn new(
-        channel: u32,
-        punt_limit: PuntLimit,
-        limit: RuleWindow,
-        periods: VerificationPeriods,
-    ) -> Self {
+    pub(super) fn new(channel: u32, limit: RuleWindow, periods: VerificationPeriods) -> Self {
         SwitchRules {
             channel,
-            punt_limit,
             state: ReadState::Unread { not_before: None },
             writer: Box::new(RuleWriter::new(limit)),
             verification: Box::new(Verification::new(periods)),
@@ -306,7 +297,7 @@ impl SwitchRules {
 
     /// Adds a part of the answer to the newest question. A further part has as much time as the first one.
     pub(super) fn statistics(&mut self, xid: u32, reply: v13::MultipartReply, now: Instant) {
-        let (limit, punt_limit) = (self.answer_limit(), self.punt_limit);
+        let limit = self.answer_limit();
         let rules = match reply.body {
             MultipartBody::Flow(rules) => rules,
             MultipartBody::Aggregate(sum) if self.verification.counts(xid) => {
@@ -323,13 +314,7 @@ impl SwitchRules {
         // In table 0 a rule with the app's id belongs to Morpheus. In other tables it may be left from a move.
         let own = rules.iter().filter(|rule| rule.table_id != 0);
         let before = reading.read.len();
-        reading.read.extend(own.map(|rule| {
-            let (key, mut body) = from_stats(rule);
-            if let Some(whole) = punt_limit.translate(&body.instructions) {
-                body.instructions = whole.into();
-            }
-            (key, body)
-        }));
+        reading.read.extend(own.map(from_stats));
         reading.deadline = reading.deadline.max(now + limit);
         let elsewhere = (before + all).saturating_sub(reading.read.len());
         self.verification.add_elsewhere(elsewhere);

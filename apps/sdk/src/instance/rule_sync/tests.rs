@@ -6,7 +6,7 @@ use std::time::Duration;
 use morph_openflow::rule::{RuleBody, RuleKey};
 use morph_openflow::v13::{
     Action, AggregateStats, ErrorMsg, FlowModCommand, FlowStats, Instruction, Match, MultipartBody,
-    MultipartReply, port,
+    MultipartReply,
 };
 
 use super::*;
@@ -69,8 +69,8 @@ impl Bench {
             rules: BTreeMap::new(),
             synced: Vec::new(),
         };
-        bench.sync.connect(A, 1, PuntLimit::NONE);
-        bench.sync.connect(B, 2, PuntLimit::NONE);
+        bench.sync.connect(A, 1);
+        bench.sync.connect(B, 2);
         bench
     }
 
@@ -368,7 +368,7 @@ fn a_lost_channel_takes_its_window_along() {
     let late = bench.replies(1);
     bench.rules = BTreeMap::from([(3, bench.rules[&1].clone())]);
     assert!(bench.sync.disconnect(A, 1));
-    bench.sync.connect(A, 3, PuntLimit::NONE);
+    bench.sync.connect(A, 3);
     bench.begin_reading();
     for (xid, reply, _) in late {
         // The old channel's replies come to nothing.
@@ -383,36 +383,6 @@ fn a_lost_channel_takes_its_window_along() {
     assert!(bench.is_right(3, A));
     let (dpid, difference) = bench.synced[0];
     assert_eq!((dpid, difference.unchanged > 0), (A, true));
-}
-
-#[test]
-fn a_switch_with_a_limit_has_it_in_the_place_of_whole_packets() {
-    let mut bench = Bench::new(10);
-    bench.sync.connect(A, 3, PuntLimit::OPEN_VSWITCH);
-    let punt = |max_len| RuleBody {
-        instructions: [Instruction::ApplyActions(vec![Action::Output {
-            port: port::CONTROLLER,
-            max_len,
-        }])]
-        .into(),
-        ..body(0)
-    };
-    // The switch has a rule of an earlier release, without the limit.
-    let wanted = [0, 1].map(|number| (key(number), punt(0xffff)));
-    bench.wanted.insert(A, RuleSet::from(wanted));
-    bench
-        .rules
-        .insert(3, RuleSet::from([(key(0), punt(0xffff))]));
-    bench.begin_reading();
-    bench.handle(3);
-    assert_eq!(bench.turn(), 2);
-    bench.handle(3);
-    let limited = |body: &RuleBody| body.instructions == punt(65335).instructions;
-    assert!(bench.rules[&3].values().all(limited));
-    bench.sync.mark_unread(Some(A));
-    bench.begin_reading();
-    bench.handle(3);
-    assert_eq!(bench.turn(), 0, "it is as it is to be");
 }
 
 /// As after an upgrade or a crash: others may have written meanwhile, and what they sent arrives before the reading.
@@ -509,9 +479,7 @@ fn a_turn_is_no_larger_than_the_proxy_takes() {
     let mut bench = Bench::new(1000);
     let count = 40_u32;
     for channel in 3..=count {
-        bench
-            .sync
-            .connect(Dpid(channel.into()), channel, PuntLimit::NONE);
+        bench.sync.connect(Dpid(channel.into()), channel);
     }
     // Long rules: some 6 KB each.
     let actions = |port| (0..400).map(|_| Action::output(port)).collect();
@@ -548,7 +516,7 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
     for count in [3, 1000] {
         let mut sync = RuleSync::new(APP, RuleWindow::default(), VerificationPeriods::OFF);
         for n in 1..=count {
-            sync.connect(Dpid(n.into()), n, PuntLimit::NONE);
+            sync.connect(Dpid(n.into()), n);
         }
         for switch in sync.by_dpid.values_mut() {
             switch.state = ReadState::Read {

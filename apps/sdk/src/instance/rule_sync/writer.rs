@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::supervisor::RuleDifference;
-use morph_openflow::PuntLimit;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::Message;
 
@@ -44,7 +43,6 @@ pub(super) struct RuleWriter {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) dpid: Dpid,
-    pub(super) punt_limit: PuntLimit,
     pub(super) wanted: &'a RuleSet,
     pub(super) epoch: u64,
     pub(super) now: Instant,
@@ -263,13 +261,9 @@ impl RuleWriter {
             install::forget_expired(&mut self.installed, turn.wanted, key);
         }
         let flow_mod = install::one(&mut self.installed, turn.wanted, key, turn.epoch);
-        let Some(mut flow_mod) = flow_mod else {
+        let Some(message) = flow_mod.map(Message::FlowMod) else {
             return;
         };
-        if let Some(limited) = turn.punt_limit.translate(&flow_mod.instructions) {
-            flow_mod.instructions = limited;
-        }
-        let message = Message::FlowMod(flow_mod);
         if let Some(sent) = &mut self.sent_since {
             sent.insert(key.clone());
         }

@@ -36,7 +36,7 @@ impl Net {
     fn new() -> Self {
         let mut bench = Bench::new(4);
         for n in 3..=SWITCHES {
-            bench.sync.connect(Dpid(n), n as u32, PuntLimit::NONE);
+            bench.sync.connect(Dpid(n), n as u32);
         }
         bench.begin_reading();
         let mut net = Net {
