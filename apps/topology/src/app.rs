@@ -18,7 +18,7 @@ use crate::probing::Probing;
 use crate::rules::{self, Group};
 use crate::secrets::{self, Carrier, Random, SECRETS};
 use crate::segments::{BLOCKED, Segments};
-use crate::strays::{LOOPED, RETURNING, SHARED, Strays};
+use crate::strays::{LOOPED, RETURNING, Strays};
 use crate::tables::{EDGES, End, LIMITS, LINKS, PORTS, SWITCHES};
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Topology {
                 && self.believes(Carrier::Lldp, &probe, end, turn)
             {
                 self.probe_arrived(packet.dpid, probe.sent_ms, turn);
-                self.heard((probe.dpid, probe.port), end, turn);
+                self.heard((probe.dpid, probe.port), probe.sent_ms, end, turn);
             }
         } else {
             self.learn(end, data, turn);
@@ -96,15 +96,7 @@ impl App for Topology {
     }
 
     fn alarms() -> &'static [&'static str] {
-        &[
-            LIMIT_REACHED,
-            LOOPED,
-            SHARED,
-            RETURNING,
-            FLAPPING,
-            BLOCKED,
-            FORGED,
-        ]
+        &[LIMIT_REACHED, LOOPED, RETURNING, FLAPPING, BLOCKED, FORGED]
     }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {

@@ -12,15 +12,26 @@ use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES, is_edge};
 use morph_sdk::lldp::Probe;
 
 impl Topology {
-    /// Notes that a probe from port `from` arrived at port `here`: this is a link, if `from` has no other one. A link ends when its
-    /// own far end hears nothing more, and not because a probe arrives elsewhere as well.
-    pub(crate) fn heard(&mut self, from: End, here: End, turn: &mut Turn<'_>) {
+    /// Notes that a probe which port `from` sent at this time arrived at port `here`: this is a link, if `from` has no other one. A link ends when its
+    /// own far end hears nothing more, or when probes arrive at another port as well: then it is a segment.
+    pub(crate) fn heard(&mut self, from: End, sent_ms: u64, here: End, turn: &mut Turn<'_>) {
         if !is_up(from, turn) || !is_up(here, turn) {
             return;
         }
+        if from == here {
+            return self.strays.came_back(from, turn.now());
+        }
+        if self.segments.lldp_heard(from, sent_ms, here, turn.now()) {
+            for end in [from, here] {
+                if self.unlink(end, turn) {
+                    self.settle(end, turn);
+                }
+            }
+            return;
+        }
         let before = turn.get(&LINKS, &from).map(|far| far.end());
-        if from == here || before.is_some_and(|before| before != here) {
-            return self.strays.note(from, here, turn.now());
+        if before.is_some_and(|before| before != here) {
+            return;
         }
         if let Some(probing) = self.probes.get_mut(&from) {
             probing.answered();
@@ -46,7 +57,7 @@ impl Topology {
             return;
         }
         match from == here {
-            true => self.strays.note(from, here, turn.now()),
+            true => self.strays.came_back(from, turn.now()),
             false => self.segments.heard(from, here, turn.now()),
         }
     }
@@ -56,6 +67,11 @@ impl Topology {
         self.segments.forget(end);
         self.settle_segments(turn);
         self.forget_at(end, turn);
+        self.unlink(end, turn);
+    }
+
+    /// Ends the links from and to a port. False if there are none.
+    fn unlink(&mut self, end: End, turn: &mut Turn<'_>) -> bool {
         let mut others = into_end(end, turn);
         for &other in &others {
             turn.delete(&LINKS, &other);
@@ -64,10 +80,12 @@ impl Topology {
             turn.delete(&LINKS, &end);
             others.push(far.end());
         }
+        let had_links = !others.is_empty();
         for other in others.into_iter().filter(|other| *other != end) {
             tracing::info!("link {} - {} is gone", text(end), text(other));
             self.settle(other, turn);
         }
+        had_links
     }
 
     /// Makes a port a link port while a link leads from or to it. Afterwards it is searched again.

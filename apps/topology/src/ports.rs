@@ -22,7 +22,15 @@ impl Topology {
         for port in switch.ports.values() {
             self.port_is(dpid, port, turn);
         }
-        self.restart_ages_around(dpid, turn);
+        // The ages of neighbours behind its ports start again as well.
+        restart_ages_of(dpid, &mut self.probes, turn);
+        for (end, _) in ports_of(dpid, turn) {
+            if let Some(far) = turn.get(&LINKS, &end)
+                && let Some(probing) = self.probes.get_mut(&far.end())
+            {
+                *probing = Probing::START;
+            }
+        }
     }
 
     /// Handles a disconnected switch. Its ports, links and hosts stay: it goes on forwarding.
@@ -135,18 +143,6 @@ impl Topology {
             .collect();
         for dpid in connected {
             restart_ages_of(dpid, &mut self.probes, turn);
-        }
-    }
-
-    /// Starts the ages anew of a connected switch's ports, and of the ports of neighbours behind them.
-    fn restart_ages_around(&mut self, dpid: Dpid, turn: &mut Turn<'_>) {
-        restart_ages_of(dpid, &mut self.probes, turn);
-        for (end, _) in ports_of(dpid, turn) {
-            if let Some(far) = turn.get(&LINKS, &end)
-                && let Some(probing) = self.probes.get_mut(&far.end())
-            {
-                *probing = Probing::START;
-            }
         }
     }
 }

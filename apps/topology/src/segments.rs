@@ -7,6 +7,9 @@
 //! probes arrive nowhere any more.
 //!
 //! Ports of different islands are all used: without them the islands are not connected.
+//!
+//! A plain switch that passes LLDP on looks like cables. Where LLDP of one port arrives at several others, they are a segment as well,
+//! and no links. With two ports it cannot be told from a cable.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +26,18 @@ pub const BLOCKED: &str = "blocked-port";
 
 /// Time without a probe between two ports after which nothing connects them.
 const APART: Duration = PERIOD.saturating_mul(PROBES).saturating_add(PERIOD);
+/// Number of probes of a port whose receivers are kept: switches may be some seconds apart in what they report.
+const KEPT: usize = 4;
 
 /// Pairs of ports between which probes pass.
 #[derive(Debug, Clone, Default)]
 pub struct Segments {
     /// Time of the last probe, by the lower port and the higher one.
     heard: BTreeMap<(End, End), Instant>,
+    /// Ports at which the last probes of a port arrived, by that port and the time of sending.
+    receivers: BTreeMap<End, BTreeMap<u64, BTreeSet<End>>>,
+    /// Ports that something connects which passes LLDP on, with the time at which that was seen last.
+    passes_lldp: BTreeMap<End, Instant>,
     /// Ports that are blocked, with those that are used in their place.
     blocked: BTreeMap<End, End>,
     /// Time until which ports that an earlier instance blocked stay so, since probes have passed by then.
@@ -41,14 +50,47 @@ impl Segments {
         self.heard.insert((from.min(here), from.max(here)), now);
     }
 
+    /// Notes that LLDP which a port sent at this time arrived at another one. True if these are no link, as the same probe has
+    /// arrived elsewhere, too.
+    pub fn lldp_heard(&mut self, from: End, sent_ms: u64, here: End, now: Instant) -> bool {
+        let probes = self.receivers.entry(from).or_default();
+        let receivers = probes.entry(sent_ms).or_default();
+        receivers.insert(here);
+        if receivers.len() > 1 {
+            let ends = receivers.iter().chain([&from]);
+            self.passes_lldp.extend(ends.map(|end| (*end, now)));
+        }
+        if probes.len() > KEPT {
+            probes.pop_first();
+        }
+        let is_part = self.is_part(from, now) || self.is_part(here, now);
+        if is_part {
+            self.heard(from, here, now);
+        }
+        is_part
+    }
+
+    /// Whether a port is part of a segment where LLDP passes.
+    fn is_part(&self, end: End, now: Instant) -> bool {
+        let seen = self.passes_lldp.get(&end);
+        seen.is_some_and(|seen| now.saturating_duration_since(*seen) < APART)
+    }
+
     /// Forgets a port that is down.
     pub fn forget(&mut self, end: End) {
+        self.receivers.remove(&end);
+        self.passes_lldp.remove(&end);
+        for receivers in self.receivers.values_mut().flat_map(BTreeMap::values_mut) {
+            receivers.remove(&end);
+        }
         self.heard.retain(|(a, b), _| ![*a, *b].contains(&end));
     }
 
     /// Starts anew, after a resume.
     pub fn restart(&mut self, now: Instant) {
         self.heard.clear();
+        self.receivers.clear();
+        self.passes_lldp.clear();
         self.inherited_until = Some(now + APART);
     }
 

@@ -1,8 +1,6 @@
 //! Frames that arrive where they should not: an alarm each, for as long as they come.
 //!
 //! - A probe that comes back to the port that sent it: a loopback plug, or something that sends frames back where they came from.
-//! - A probe that arrives at a second port, beside the far end of its link: what connects these ports passes LLDP on, and has more
-//!   than two of them.
 //! - A copy of a frame that came in by another port: what connects these ports passes no probes.
 
 use std::time::Instant;
@@ -14,9 +12,6 @@ use crate::tables::End;
 
 /// Alarm of a port to which its own probes come back.
 pub const LOOPED: &str = "looped-port";
-/// Alarm of a port whose probes arrive at several ports.
-pub const SHARED: &str = "shared-segment";
-
 /// Alarm of a port by which frames come back.
 pub const RETURNING: &str = "returning-frames";
 
@@ -25,8 +20,6 @@ pub const RETURNING: &str = "returning-frames";
 enum Stray {
     /// Its own probes come back to it.
     Looped,
-    /// Its probes arrive at several ports.
-    Shared,
     /// Copies of frames come in by it.
     Returning,
 }
@@ -38,13 +31,9 @@ pub struct Strays {
 }
 
 impl Strays {
-    /// Notes a stray probe from port `from` that arrived at port `at`.
-    pub fn note(&mut self, from: End, at: End, now: Instant) {
-        let stray = match from == at {
-            true => Stray::Looped,
-            false => Stray::Shared,
-        };
-        self.seen.note(from, stray, now);
+    /// Notes that a probe came back to the port that sent it.
+    pub fn came_back(&mut self, end: End, now: Instant) {
+        self.seen.note(end, Stray::Looped, now);
     }
 
     /// Notes that a copy of a frame came in by a port. True if none has lately.
@@ -74,7 +63,6 @@ impl Strays {
         if let Some(seen) = self.seen.due(turn.now()) {
             let of = |stray: Stray| seen.iter().filter(move |(_, told)| *told == stray);
             turn.set_alarms(LOOPED, of(Stray::Looped).map(|(end, _)| looped(*end)));
-            turn.set_alarms(SHARED, of(Stray::Shared).map(|(end, _)| shared(*end)));
             turn.set_alarms(
                 RETURNING,
                 of(Stray::Returning).map(|(end, _)| returning(*end)),
@@ -100,16 +88,6 @@ fn returning((dpid, port): End) -> Alarm {
         "copies of frames come in by this port: a network that passes no probes connects it with another port, or something sends \
          the same frames by both. Hosts behind it are not learned",
         "take away one of the cables, or bond them; or have what is between them pass frames of ethertype 0x8942",
-    )
-    .on_port(dpid, port)
-}
-
-fn shared((dpid, port): End) -> Alarm {
-    Alarm::new(
-        SHARED,
-        format!("{dpid}/{port}"),
-        "LLDP that leaves by this port arrives at several ports of ours: only one of them is used as its link",
-        "connect switches by cables, or by a device that keeps LLDP to itself",
     )
     .on_port(dpid, port)
 }

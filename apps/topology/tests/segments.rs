@@ -117,3 +117,52 @@ fn a_link_that_is_found_on_a_blocked_port_is_used() {
     lab.run(2000);
     assert_eq!(kinds(&lab, [at(1, 2), at(1, 3)]), [Kind::Host, Kind::Link]);
 }
+
+#[test]
+fn something_that_passes_lldp_between_three_ports_is_a_segment_and_no_link() {
+    let mut lab = Lab::new(&[], [1, 2]);
+    lab.cable(at(1, 1), at(2, 1));
+    lab.run(2000);
+    let ends = [at(1, 2), at(1, 3), at(2, 2)];
+    lab.hub(&ends);
+    lab.run(3000);
+    let links = lab.links();
+    assert_eq!(links, [(at(1, 1), at(2, 1)), (at(2, 1), at(1, 1))]);
+    let found = kinds(&lab, ends);
+    let of = |wanted| {
+        ends.into_iter()
+            .zip(found)
+            .filter(move |(_, kind)| *kind == wanted)
+    };
+    assert_eq!(of(Kind::Blocked).count(), 2, "{found:?}");
+    let (used, _) = of(Kind::Host).next().unwrap();
+    for _ in 0..30 {
+        lab.run(1000);
+        assert_eq!(lab.links(), links, "no link flaps");
+        assert_eq!(kinds(&lab, ends), found);
+    }
+    assert_eq!(lab.alarms(BLOCKED).len(), 2);
+    lab.arp(used, mac(7), [10, 0, 0, 7]);
+    assert_eq!(lab.host(mac(7)).unwrap().end(), used);
+    // Another instance finds it so.
+    lab.bench.resume();
+    lab.run(10_000);
+    assert_eq!(kinds(&lab, ends), found);
+    assert_eq!(lab.links(), links);
+}
+
+#[test]
+fn two_ports_that_are_left_of_a_segment_become_a_link() {
+    let mut lab = Lab::new(&[], [1, 2, 3]);
+    let ends = [at(1, 1), at(2, 1), at(3, 1)];
+    lab.hub(&ends);
+    lab.run(5000);
+    assert_eq!(lab.links(), []);
+    assert_eq!(kinds(&lab, ends), [Kind::Host; 3], "of three islands");
+    lab.break_silently(ends[2]);
+    lab.cable(ends[0], ends[1]);
+    lab.run(10_000);
+    let both = [(ends[0], ends[1]), (ends[1], ends[0])];
+    assert_eq!(lab.links(), both);
+    assert!(lab.alarms(BLOCKED).is_empty());
+}
