@@ -170,7 +170,7 @@ fn rules_that_others_delete_or_change_are_mended_and_a_fight_is_an_alarm() -> Re
 #[test]
 fn a_table_that_evicts_rules_is_an_alarm_until_there_is_room() -> Result<()> {
     const APP: &str = "learning-switch";
-    /// Its first table, as it is alone.
+    /// First table of the app, which is alone.
     const TABLE: u8 = 1;
     let lab = Lab::with_morpheus(Shape::single(4), &[&["--app", APP], &VERIFY[..]].concat())?;
     lab.morpheus()?.wait_running(APP, None)?;

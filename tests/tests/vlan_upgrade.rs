@@ -1,4 +1,4 @@
-//! What installed networks run is upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose
+//! Apps of installed networks are upgraded to the releases that know VLANs, under traffic: topology 1.1.0 and router 2.0.0, whose
 //! tables know hosts by their hardware address alone. The long form begins with a whole build of that time: its morphd, proxy and
 //! store.
 
@@ -100,7 +100,7 @@ fn lab(end: End) -> Result<Lab> {
     Ok(lab)
 }
 
-/// What an upgrade has to keep: hosts with their places, links, and what people have set.
+/// State that an upgrade has to keep: hosts with their places, links, and what people have set.
 #[derive(Debug, PartialEq)]
 struct Kept {
     /// Switch and port of each hardware address without a VLAN.

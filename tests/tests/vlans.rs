@@ -48,7 +48,7 @@ fn one_address_on_two_vlans_and_without_one_is_three_hosts() -> Result<()> {
     // Host 1 is at switch 1; on VLAN 10 one with its addresses is at switch 2, on VLAN 20 at switch 3.
     lab.add_vlan_host(11, 2, 10, 1)?;
     lab.add_vlan_host(12, 3, 20, 1)?;
-    // Those that speak to them, at other switches. The last one tags its frames with a priority alone.
+    // Hosts that speak to them, at other switches. The last one tags its frames with a priority alone.
     lab.add_vlan_host(21, 3, 10, 4)?;
     lab.add_vlan_host(22, 1, 20, 4)?;
     lab.add_vlan_host(23, 3, 0, 5)?;

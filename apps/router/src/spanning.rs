@@ -1,6 +1,6 @@
 //! Tree of links that frames to a group go along, so that each host gets one copy.
 //!
-//! It follows from the links alone: of the links in a fixed order, each belongs to it that joins two parts of the network (Kruskal's
+//! The tree follows from the links alone: of the links in a fixed order, each belongs to it that joins two parts of the network (Kruskal's
 //! algorithm). So a link that fails or comes back replaces one link of it at most, and all instances and releases have the same.
 
 use std::collections::{BTreeMap, BTreeSet};

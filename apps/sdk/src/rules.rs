@@ -251,7 +251,7 @@ impl RuleBuilder<'_> {
 /// Table where a packet goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goto {
-    /// One of the app's, by its offset.
+    /// Table of the app, by its offset.
     Table(u8),
     Exit,
 }

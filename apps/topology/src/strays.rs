@@ -15,10 +15,10 @@ pub const LOOPED: &str = "looped-port";
 /// Alarm of a port by which frames come back.
 pub const RETURNING: &str = "returning-frames";
 
-/// What is told of a port.
+/// Condition of a port that an alarm tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stray {
-    /// Its own probes come back to it.
+    /// Probes come back to the port that sent them.
     Looped,
     /// Copies of frames come in by it.
     Returning,

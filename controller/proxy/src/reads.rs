@@ -364,7 +364,7 @@ mod tests {
         let requesters: Vec<_> = shared.askers.iter().map(|asker| asker.requester).collect();
         assert_eq!(requesters, [session(2), session(3), Requester::Pipeline]);
         queue.sent(2, shared.askers, now);
-        // This one may want what has changed since.
+        // An asker that comes later may want what has changed since.
         queue.push(rules_of(session(1), 1));
         queue.answered(2, false, now);
         assert_eq!(

@@ -12,7 +12,7 @@ pub use recurrence::Recurrence;
 
 /// Environment variable that tells an instance the periods.
 pub const VARIABLE: &str = "MORPH_VERIFY";
-/// What an operator can do about rules that vanish again and again.
+/// Mend of rules that vanish again and again, for operators.
 pub const MEND: &str = "find what else writes to the switch, such as another controller or a script; if nothing does, its table \
     is too small for all rules, and evicts some";
 /// Longest period in seconds: a day.

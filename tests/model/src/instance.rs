@@ -103,7 +103,7 @@ fn machine(start: &Start, setup: &Setup) -> Option<morph_sdk::machine::Instance<
             changes: 1,
             ..RuleWindow::default()
         },
-        // Its questions and their times would be states of their own.
+        // Questions of the verification and their times would be states of their own.
         verification: VerificationPeriods::OFF,
     };
     let scribe = Scribe {

@@ -54,7 +54,7 @@ pub fn may_install(state: &State, bundle: &Bundle) -> Result<bool, RequestError>
 /// App that may be started.
 #[derive(Debug, Clone)]
 pub enum Startable {
-    /// Its record and tables.
+    /// Record and tables of the app.
     Now(Box<AppRow>, TableRange),
     /// First tables of the apps that have to make room for it.
     AfterMove(BTreeMap<String, u8>),

@@ -6,7 +6,7 @@
 //!   +-> 1            +-> 3              drop; left out where a switch ends before it
 //! ```
 //!
-//! One assignment holds for all switches, as compact as the order of the starts allows. The order of the ranges is the order in which
+//! An assignment holds for all switches, as compact as the order of the starts allows. The order of the ranges is the order in which
 //! packets pass the apps. Ranges of present apps stay where they are.
 
 use std::collections::BTreeMap;
@@ -203,7 +203,7 @@ pub struct Member {
     pub name: String,
     /// Number of tables for its rules.
     pub count: u8,
-    /// Its first table, if it has one.
+    /// First table of the app, if it has one.
     pub first: Option<u8>,
 }
 
@@ -550,7 +550,7 @@ mod tests {
                     proptest::prop_assert!(free <= start || end <= first, "{order:?} {moved:?}");
                 }
             }
-            // Those that move stand together, so one rule leads to them.
+            // Apps that move stand together, so one rule leads to them.
             let places: Vec<usize> = (0..order.len()).filter(|at| moved.contains_key(&order[*at].name)).collect();
             proptest::prop_assert!(places.windows(2).all(|pair| pair[1] == pair[0] + 1));
         }

@@ -43,7 +43,7 @@ pub struct AppView {
 /// Crash loop of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// What was done about it; empty: there is none.
+    /// Trouble and what was done about it; empty: none.
     pub text: String,
     /// Time at which it was found.
     pub since_unix_ms: u64,

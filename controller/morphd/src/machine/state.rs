@@ -140,7 +140,7 @@ pub struct Published {
     pub since_start_us: u64,
 }
 
-/// What was last observed of the proxy.
+/// State of the proxy, as observed last.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedProxy {
     pub incarnation: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// What is missing until a configuration is carried out.
+/// Confirmations that are missing until a configuration is carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settling {
     /// Number by which morphd knows the configuration.

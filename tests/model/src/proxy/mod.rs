@@ -106,7 +106,7 @@ impl Proxy {
             quota: QUOTA,
             target_delay: TARGET_DELAY,
             role: Role::Equal,
-            // Its questions and their times would be states of their own.
+            // Questions of the verification and their times would be states of their own.
             verification: VerificationPeriods::OFF,
         };
         let mut proxy = Proxy {

@@ -72,7 +72,7 @@ fn a_switch_is_asked_for_its_rules_by_one_at_a_time() {
         part(&mut bench, true);
     }
     part(&mut bench, false);
-    // One request for the second instance and for table 0 and the exits. The third instance is gone when that is answered.
+    // A single request serves the second instance, and table 0 with the exits. The third instance is gone when that is answered.
     assert_eq!(bench.reads.len(), 2);
     bench.attach(3, "c");
     read(&mut bench, 3, 40);

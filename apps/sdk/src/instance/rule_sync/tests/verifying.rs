@@ -215,7 +215,7 @@ fn nothing_that_has_just_expired_is_added_again() {
 fn rules_that_expire_while_they_are_counted_call_for_no_reading() {
     let mut bench = Bench::compared(Duration::ZERO);
     let (xid, _) = bench.asked();
-    // One event waits, the other one is handled. One rule is counted all the same.
+    // An event waits, another is handled, and the rule of one of them is counted all the same.
     bench.removed(xid, 1, IDLE_TIMEOUT);
     bench.sync.note_expired(A, key(2));
     bench.want(A, 2, None);
