@@ -34,7 +34,7 @@ fn metrics_are_read_during_an_upgrade_and_do_not_hinder_it() -> Result<()> {
     const IDLE: &str = "import socket, time; s = [socket.create_connection(('127.0.0.1', 9099)) for _ in range(12)]; time.sleep(60)";
     let mut idle = lab.sandbox().command("/usr/bin/python3");
     let mut idle = lab.sandbox().daemon("idle", idle.args(["-c", IDLE]))?;
-    let upgrade = morpheus.spawn_morphctl(&["upgrade", "app=router", "--probation", "3s"])?;
+    let upgrade = morpheus.spawn_morphctl(&["upgrade", "app=router@2.0.0", "--probation", "3s"])?;
     let step =
         "morpheus_upgrade_step{app=\"router\",from=\"1.0.0\",to=\"2.0.0\",step=\"UPGRADED\"}";
     wait_value(&lab, step, 1.0)?;
