@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, Turn, View};
-use router::hosts::{Hosts, WithoutVlans};
+use router::hosts::{self, Hosts, WithoutVlans};
 use router::release::TREES;
 use router::rules::Group;
 use router::tables::{PORTS, SWITCHES};
@@ -54,7 +54,11 @@ impl App for Reinstalls {
         let trees = view
             .iter(&TREES)
             .map(|(mac, _)| Group::Destination(WithoutVlans::destination(mac)));
-        switches.chain(ports).chain(trees).collect()
+        let sources = view
+            .iter(&hosts::hosts::<WithoutVlans>())
+            .map(|(mac, _)| Group::Source(WithoutVlans::destination(mac)));
+        let of_hosts = trees.chain(sources).chain([Group::Tree]);
+        switches.chain(ports).chain(of_hosts).collect()
     }
 
     fn rules(&self, group: &Group, view: &View<'_>, rules: &mut Rules) {
