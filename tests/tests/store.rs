@@ -1,7 +1,7 @@
 //! An operator's work with the store: statistics, watching, backup and restore.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Delivery, Lab, LedgerLab, Load, Shape, bin, long, pause, result};
+use morph_tests::{Delivery, Lab, LedgerLab, Load, Shape, bin, long, pause, result, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
@@ -17,11 +17,11 @@ fn rows(lab: &Lab) -> Result<Value> {
         .morphctl(&["store", "list", "app=learning-switch"])
 }
 
-/// First line that `store watch` prints while `cause` runs.
-fn first_change(lab: &Lab, cause: impl FnOnce() -> Result<()>) -> Result<Value> {
+/// First line that `store watch` prints while a setting is changed again and again, as the watch begins at some time.
+fn first_change(lab: &Lab) -> Result<Value> {
     let mut watch =
         lab.morpheus()?
-            .spawn_morphctl(&["store", "watch", "app=learning-switch", "macs"])?;
+            .spawn_morphctl(&["store", "watch", "app=learning-switch", "limits"])?;
     let output = watch
         .stdout
         .take()
@@ -32,11 +32,17 @@ fn first_change(lab: &Lab, cause: impl FnOnce() -> Result<()>) -> Result<Value> 
         let read = BufReader::new(output).read_line(&mut line);
         let _ = lines.send(read.map(|_| line)); // the receiver may have timed out
     });
-    cause()?;
-    let line = received.recv_timeout(DEADLINE);
+    let mut seconds = 300;
+    let line = wait_until("store watch prints a change", DEADLINE, || {
+        seconds += 1;
+        let setting = format!("limits.idle-seconds={seconds}");
+        let set = ["config", "set", "app=learning-switch", &setting];
+        lab.morpheus()?.morphctl(&set)?;
+        Ok(received.recv_timeout(Duration::from_millis(100)).ok())
+    });
     watch.kill()?;
     watch.wait()?;
-    let line = line.context("store watch printed no change")??;
+    let line = line??;
     serde_json::from_str(&line).with_context(|| format!("{line:?}"))
 }
 
@@ -44,8 +50,9 @@ fn first_change(lab: &Lab, cause: impl FnOnce() -> Result<()>) -> Result<Value> 
 fn a_store_is_inspected_backed_up_and_restored() -> Result<()> {
     let mut lab = Lab::with_morpheus(Shape::single(2), &FLAGS)?;
     lab.morpheus()?.wait_running(APP, None)?;
-    let change = first_change(&lab, || lab.wait_ping(1, 2))?;
-    ensure!(change["changes"][0]["table"] == "macs", "{change}");
+    let change = first_change(&lab)?;
+    ensure!(change["changes"][0]["table"] == "limits", "{change}");
+    lab.wait_ping(1, 2)?;
     let stats = lab.morpheus()?.morphctl(&["store", "stats"])?;
     ensure!(stats["stats"][0]["revision"].as_u64() > Some(0), "{stats}");
     let check = lab.morpheus()?.morphctl(&["store", "check"])?;
