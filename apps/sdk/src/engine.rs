@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::alarms::ALARMS;
 use crate::rank::StaleRules;
+use crate::rules::Layout;
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::WantedRules;
@@ -232,8 +233,12 @@ impl<A: App> Engine<A> {
 
     /// Computes the rules of the dirty groups. Adds the rules that may have changed to `stale`.
     pub(crate) fn settle(&mut self, stale: &mut StaleRules) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let layout = Layout::new(self.pipeline, self.second, &self.switches).into();
         for group in std::mem::take(&mut self.dirty) {
-            let mut rules = Rules::new(self.pipeline, self.second, &self.switches);
+            let mut rules = Rules::new(&layout);
             let view = View {
                 tables: &self.tables,
                 switches: &self.switches,

@@ -1,6 +1,7 @@
 //! Rules as an app states them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use morph_api::cookie::Cookie;
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
@@ -15,9 +16,9 @@ struct Range {
     exit: u8,
 }
 
-/// Collector of one group's rules, on all switches.
+/// Tables of an app in all switches. It is made once for the groups that are computed together, as it looks at all switches.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Layout {
     app: u8,
     /// Range that packets pass.
     range: Range,
@@ -25,13 +26,19 @@ pub struct Rules {
     second: Option<Range>,
     /// Number of tables of the switches that end before an exit, as in `Switch::in_switch`.
     short: BTreeMap<Dpid, u8>,
+}
+
+/// Collector of one group's rules, on all switches.
+#[derive(Debug)]
+pub struct Rules {
+    layout: Arc<Layout>,
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
     /// Ranks of the rules that have any.
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
 }
 
-impl Rules {
-    /// Makes a collector; `second` is the first table of the second range.
+impl Layout {
+    /// `second` is the first table of the second range.
     pub(crate) fn new(
         pipeline: Pipeline,
         second: Option<u8>,
@@ -44,13 +51,21 @@ impl Rules {
         });
         let last = second.map_or(exit, |second| second.exit.max(exit));
         let short = switches.values().filter(|switch| switch.in_switch <= last);
-        Rules {
+        Layout {
             app,
             range: Range { first, exit },
             second,
             short: short
                 .map(|switch| (switch.dpid, switch.in_switch))
                 .collect(),
+        }
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(layout: &Arc<Layout>) -> Self {
+        Rules {
+            layout: layout.clone(),
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
         }
@@ -174,8 +189,13 @@ impl RuleBuilder<'_> {
     }
 
     fn end(mut self, actions: Vec<Action>, goto: Option<Goto>) {
-        let (range, second) = (self.rules.range, self.rules.second);
-        let in_switch = self.rules.short.get(&self.dpid).copied();
+        let Layout {
+            range,
+            second,
+            ref short,
+            ..
+        } = *self.rules.layout;
+        let in_switch = short.get(&self.dpid).copied();
         // The only table of a switch stands for the first table, wherever that is.
         let second = second.filter(|_| in_switch != Some(0));
         if !self.put(range, in_switch, &actions, goto) {
@@ -224,7 +244,7 @@ impl RuleBuilder<'_> {
             match_: self.matching.normal().into(),
         };
         let cookie = Cookie {
-            app: self.rules.app,
+            app: self.rules.layout.app,
             epoch: 0,
             own: self.own,
         };
@@ -271,7 +291,8 @@ mod tests {
     fn made(second: Option<u8>, in_switch: u8) -> Vec<(u8, Option<u8>)> {
         let mut switch = Switch::new(S, [1]);
         switch.in_switch = in_switch;
-        let mut rules = Rules::new(PIPELINE, second, &BTreeMap::from([(S, switch)]));
+        let layout = Layout::new(PIPELINE, second, &BTreeMap::from([(S, switch)]));
+        let mut rules = Rules::new(&layout.into());
         rules.on(S).actions_then_table(Vec::new(), 1);
         rules.on(S).table(1).next();
         rules.on(S).priority(1).punt();

@@ -164,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::rank::Stage;
+    use crate::rules::Layout;
     use crate::{Match, Pipeline};
 
     const S: Dpid = Dpid(1);
@@ -173,6 +174,10 @@ mod tests {
         first: 1,
         exit: 3,
     };
+
+    fn no_rules() -> Rules {
+        Rules::new(&Layout::new(PIPELINE, None, &BTreeMap::new()).into())
+    }
 
     fn set(wants: &BTreeMap<u16, u64>) -> RuleSet {
         let rule = |(priority, cookie): (&u16, &u64)| {
@@ -195,7 +200,7 @@ mod tests {
             let mut groups: BTreeMap<u8, BTreeMap<u16, u64>> = BTreeMap::new();
             let mut before = RuleSet::new();
             for (group, wants) in steps {
-                let mut rules = Rules::new(PIPELINE, None, &BTreeMap::new());
+                let mut rules = no_rules();
                 rules.by_switch.insert(S, set(&wants));
                 let mut stale = StaleRules::new();
                 wanted.replace(&group, rules, &mut stale);
@@ -220,7 +225,7 @@ mod tests {
 
     /// Rules of one group by switch, with the rank of each.
     fn ranked(wants: &[(u64, u16, u16)]) -> Rules {
-        let mut rules = Rules::new(PIPELINE, None, &BTreeMap::new());
+        let mut rules = no_rules();
         for (dpid, priority, rank) in wants {
             let rule = rules.on(Dpid(*dpid)).priority(*priority);
             rule.rank(*rank).punt();
@@ -252,7 +257,7 @@ mod tests {
         );
         let gone = [(1, 5, Stage::Last), (3, 5, Stage::Removal(1))];
         assert_eq!(stages(&mut wanted, ranked(&[])), gone);
-        let mut unranked = Rules::new(PIPELINE, None, &BTreeMap::new());
+        let mut unranked = no_rules();
         unranked.on(S).punt();
         assert_eq!(stages(&mut wanted, unranked), []);
     }

@@ -7,22 +7,13 @@
 use std::time::{Duration, Instant};
 
 use morph_api::cookie::Cookie;
-use morph_api::verification::{MEND, Recurrence, VerificationPeriods, place};
+pub(crate) use morph_api::verification::Question;
+use morph_api::verification::{MEND, Recurrence, Schedule, VerificationPeriods};
 use morph_openflow::Dpid;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{FlowMod, FlowStatsRequest, Message, MultipartRequest};
 
 use crate::pipeline::{DifferenceCounts, Reconciliation};
-
-/// Number of counts without an answer, or that differed where the rules did not, after which a switch is asked for no more.
-const USELESS: u8 = 3;
-
-/// Question that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Question {
-    Count,
-    Rules,
-}
 
 /// Count of which answers are missing.
 #[derive(Debug, Clone)]
@@ -37,31 +28,22 @@ struct Count {
 /// State of the verification of one switch.
 #[derive(Debug, Clone)]
 pub(crate) struct Verification {
-    periods: VerificationPeriods,
+    schedule: Schedule,
     /// Whether the times are set: once the switch was read.
     is_started: bool,
-    count_at: Option<Instant>,
-    read_at: Option<Instant>,
     count: Option<Count>,
     /// The reading under way is one of the verification.
     reads: bool,
-    /// The reading was called for by a count.
-    by_count: bool,
-    useless: u8,
     recurrence: Recurrence<RuleKey>,
 }
 
 impl Verification {
     pub(crate) fn new(periods: VerificationPeriods) -> Self {
         Verification {
-            periods,
+            schedule: Schedule::new(periods),
             is_started: false,
-            count_at: None,
-            read_at: None,
             count: None,
             reads: false,
-            by_count: false,
-            useless: 0,
             recurrence: Recurrence::new(periods),
         }
     }
@@ -69,9 +51,7 @@ impl Verification {
     /// Sets the first times, once. Each switch has its place in the periods.
     pub(crate) fn start(&mut self, dpid: Dpid, now: Instant) {
         if !std::mem::replace(&mut self.is_started, true) {
-            let first = |period: Duration| (!period.is_zero()).then(|| now + place(dpid.0, period));
-            self.count_at = first(self.periods.counts);
-            self.read_at = first(self.periods.rules);
+            self.schedule.start(dpid.0, now);
         }
     }
 
@@ -79,24 +59,21 @@ impl Verification {
     pub(crate) fn interrupt(&mut self) {
         self.count = None;
         self.reads = false;
-        self.by_count = false;
+        self.schedule.interrupt();
     }
 
     /// Time of the next question.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let times = [self.read_at, self.count_at].into_iter().flatten();
-        times.min().filter(|_| self.count.is_none())
+        self.schedule.due_at().filter(|_| self.count.is_none())
     }
 
     /// Begins the question that is due.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Question> {
-        self.next_deadline().filter(|at| *at <= now)?;
-        let next = |period: Duration| (!period.is_zero()).then(|| now + period);
-        self.count_at = self.count_at.and(next(self.periods.counts));
-        if self.read_at.is_some_and(|at| at <= now) {
-            self.read_at = next(self.periods.rules);
+        let question = self.schedule.due(now).filter(|_| self.count.is_none())?;
+        self.schedule.asked(question, now);
+        if question == Question::Rules {
             self.reads = true;
-            return Some(Question::Rules);
+            return Some(question);
         }
         self.count = Some(Count {
             unsent: Self::count_requests().len(),
@@ -143,32 +120,19 @@ impl Verification {
         let is_own = |cookie| Cookie::from_u64(cookie).is_some_and(|cookie| cookie.app == 0);
         let own = wanted.values().filter(|body| is_own(body.cookie)).count();
         let in_table_0 = wanted.keys().filter(|key| key.table == 0).count();
-        if sum == (own + in_table_0) as u64 {
-            self.useless = 0;
-        } else {
-            self.by_count = true;
-            self.read_at = Some(now);
-        }
+        self.schedule.counted(sum == (own + in_table_0) as u64, now);
     }
 
     /// Gives up counts: the switch refuses them.
     pub(crate) fn counts_refused(&mut self) {
         self.count = None;
-        self.useless = USELESS;
-        self.count_at = None;
+        self.schedule.counts_refused();
     }
 
     /// Gives up a count whose answer is missing.
     pub(crate) fn count_missing(&mut self) {
         self.count = None;
-        self.count_was_useless();
-    }
-
-    fn count_was_useless(&mut self) {
-        self.useless = (self.useless + 1).min(USELESS);
-        if self.useless == USELESS {
-            self.count_at = None;
-        }
+        self.schedule.count_missing();
     }
 
     /// Judges the difference of a reading, and logs what others did. False: the reading was none of the verification.
@@ -179,18 +143,18 @@ impl Verification {
         counts: &DifferenceCounts,
         now: Instant,
     ) -> bool {
-        let by_count = std::mem::take(&mut self.by_count);
+        let by_count = self.schedule.take_by_count();
         if !std::mem::take(&mut self.reads) {
             return false;
         }
         let rule = |flow: &FlowMod| RuleKey::new(flow.table_id, flow.priority, &flow.match_);
         let Some(example) = mods.first().map(rule) else {
             if by_count {
-                self.count_was_useless();
+                self.schedule.count_missing();
             }
             return true;
         };
-        self.useless = 0;
+        self.schedule.found();
         let lasted = self.recurrence.lasts(now).is_some();
         let begins = self.recurrence.note(mods.iter().map(rule), now);
         let DifferenceCounts {
@@ -283,7 +247,7 @@ mod tests {
         next(&mut refused);
         refused.counts_refused();
         let mut useless = started(now);
-        for _ in 0..USELESS {
+        for _ in 0..3 {
             let (question, at) = next(&mut useless);
             assert_eq!(question, Question::Count);
             count(&mut useless, [9, 9], &RuleSet::new(), at);
@@ -305,14 +269,14 @@ mod tests {
         let mods = [FlowMod::delete_strict(&key, 0)];
         let counts = DifferenceCounts::default();
         for _ in 0..5 {
-            verification.read_at = Some(now);
+            verification.schedule.read_by(now);
             verification.begin(now);
             verification.interrupt();
             assert!(!verification.judge(Dpid(1), &mods, &counts, now));
         }
         assert_eq!(verification.trouble(now), None);
         for _ in 0..3 {
-            verification.read_at = Some(now);
+            verification.schedule.read_by(now);
             verification.begin(now);
             assert!(verification.judge(Dpid(1), &mods, &counts, now));
         }

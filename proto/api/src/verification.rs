@@ -3,12 +3,14 @@
 //! Switches have different places within a period, so that a thousand of them are not asked at once.
 
 mod recurrence;
+mod schedule;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 pub use recurrence::Recurrence;
+pub use schedule::{Question, Schedule};
 
 /// Environment variable that tells an instance the periods.
 pub const VARIABLE: &str = "MORPH_VERIFY";

@@ -9,7 +9,7 @@ use semver::Version;
 
 use super::lifecycle::LifecycleState;
 use super::pipeline::{self, Member, NoRoom, TableRange};
-use super::query::{known, present, release};
+use super::query::{known, present, release, smallest_switch};
 use super::record::{AppRow, Desired};
 use super::request::{Place, RequestError, UpgradeRequest, invalid, refused};
 use super::state::{App, State};
@@ -192,20 +192,15 @@ fn planned(state: &State, order: &[&Manifest]) -> Result<BTreeMap<String, u8>, R
         }
     });
     let members: Vec<Member> = members.collect();
-    let known = state
-        .proxy
-        .switches
-        .iter()
-        .filter(|(_, tables)| **tables > 0);
-    let smallest = known.min_by_key(|(_, tables)| **tables);
-    let tables = smallest.map_or(255, |(_, tables)| *tables);
+    let smallest = smallest_switch(state);
+    let tables = smallest.map_or(255, |(_, tables)| tables);
     let tables = u16::try_from(tables).unwrap_or(u16::MAX).min(255);
     pipeline::plan(&members, tables).map_err(|NoRoom { needed }| {
         refused(match smallest {
             Some((dpid, has)) if needed <= 255 => format!(
                 "while rules are in their old and new tables a switch needs {needed} tables, and switch {} has {has}: disconnect \
                  that switch meanwhile, or remove the apps and start them in the order that is wanted",
-                Dpid(*dpid)
+                Dpid(dpid)
             ),
             Some(_) | None => "no switch can have as many tables as a move needs: remove the apps and start them in the order \
                                that is wanted"

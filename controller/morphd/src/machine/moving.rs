@@ -72,13 +72,17 @@ fn record(state: &mut State) {
     if let Some(moving) = &mut state.moving {
         moving.serial = None;
     }
+    let write = Call::Write(ranges(state));
+    state.outbox.call(write, Purpose::Tables);
+}
+
+fn ranges(state: &State) -> RecordWrite {
     let ranges = state.pipeline.iter();
     let writes = ranges.map(|(app, range)| pipeline::write(app, Some(*range)));
-    let write = RecordWrite {
+    RecordWrite {
         writes: writes.collect(),
         ..RecordWrite::default()
-    };
-    state.outbox.call(Call::Write(write), Purpose::Tables);
+    }
 }
 
 /// The ranges are written, or refused.
@@ -182,14 +186,9 @@ fn end(state: &mut State, result: Result<(), String>) {
         Ok(()) => tracing::info!("the apps have their new tables"),
         Err(why) => {
             tracing::error!("the move of tables is given up: {why}");
-            let ranges = state.pipeline.iter();
-            let writes = ranges.map(|(app, range)| pipeline::write(app, Some(*range)));
-            let write = RecordWrite {
-                writes: writes.collect(),
-                ..RecordWrite::default()
-            };
+            let write = Call::Write(ranges(state));
             let purpose = Purpose::Log("the records of tables were refused");
-            state.outbox.call(Call::Write(write), purpose);
+            state.outbox.call(write, purpose);
             configure(state, PipelineChange::Refresh);
         }
     }

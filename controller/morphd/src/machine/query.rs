@@ -226,6 +226,14 @@ pub struct PipelineAppView {
     pub after: Vec<String>,
 }
 
+/// Connected switch with the fewest tables, and their number.
+pub fn smallest_switch(state: &State) -> Option<(u64, u32)> {
+    let switches = state.proxy.switches.iter();
+    let known = switches.filter(|(_, tables)| **tables > 0);
+    let smallest = known.min_by_key(|(_, tables)| **tables);
+    smallest.map(|(dpid, tables)| (*dpid, *tables))
+}
+
 pub fn pipeline(state: &State) -> PipelineView {
     let apps = present(state, "").into_iter().filter_map(|manifest| {
         let range = state.pipeline.get(&manifest.name)?;
@@ -236,17 +244,10 @@ pub fn pipeline(state: &State) -> PipelineView {
             after: manifest.after.clone(),
         })
     });
-    let known = state
-        .proxy
-        .switches
-        .iter()
-        .filter(|(_, tables)| **tables > 0);
     PipelineView {
         apps: apps.collect(),
         phase: state.moving.as_ref().map(|moving| moving.phase),
-        smallest: known
-            .min_by_key(|(_, tables)| **tables)
-            .map(|(dpid, tables)| (*dpid, *tables)),
+        smallest: smallest_switch(state),
     }
 }
 

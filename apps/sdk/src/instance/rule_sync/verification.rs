@@ -14,24 +14,16 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use morph_api::verification::{Recurrence, VerificationPeriods, place};
+pub(super) use morph_api::verification::Question;
+use morph_api::verification::{Recurrence, Schedule, VerificationPeriods};
 use morph_openflow::rule::{RuleKey, RuleSet};
 
 use super::reading::{Finding, Reading};
 use crate::Dpid;
 
-/// Number of counts without an answer, or that differed where the rules did not, after which a switch is asked for no more.
-const USELESS: u8 = 3;
 /// Time from a finding to a reading because of a reported removal, doubled with each finding. A switch whose table is full would
 /// have its rules read all the time.
 const AFTER_FINDING: Duration = Duration::from_secs(1);
-
-/// Question to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Question {
-    Count,
-    Rules,
-}
 
 #[derive(Debug, Clone)]
 enum State {
@@ -55,20 +47,14 @@ enum State {
 /// Verification of one switch.
 #[derive(Debug, Clone)]
 pub(super) struct Verification {
-    periods: VerificationPeriods,
+    schedule: Schedule,
     state: State,
-    count_at: Option<Instant>,
-    read_at: Option<Instant>,
     /// A rule was refused since the last reading began.
     refused: bool,
     /// The reading under way is one because of a refusal: rules that are missing have not vanished.
     by_refusal: bool,
     /// Rules that the switch refused. They are missing there, and sent again with each reading.
     refused_rules: BTreeSet<RuleKey>,
-    /// The reading that is due was called for by a count.
-    by_count: bool,
-    /// Useless counts in a row, up to [`USELESS`].
-    useless: u8,
     /// Number of rules with the app's id that are not in its tables.
     elsewhere: u64,
     recurrence: Recurrence<RuleKey>,
@@ -78,15 +64,11 @@ pub(super) struct Verification {
 impl Verification {
     pub(super) fn new(periods: VerificationPeriods) -> Self {
         Verification {
-            periods,
+            schedule: Schedule::new(periods),
             state: State::Idle,
-            count_at: None,
-            read_at: None,
             refused: false,
             by_refusal: false,
             refused_rules: BTreeSet::new(),
-            by_count: false,
-            useless: 0,
             elsewhere: 0,
             recurrence: Recurrence::new(periods),
             last_finding: None,
@@ -95,26 +77,21 @@ impl Verification {
 
     /// Forgets questions and times: the switch is to be read as if it had just connected.
     pub(super) fn stop(&mut self) {
+        self.schedule.stop();
         self.state = State::Idle;
-        self.count_at = None;
-        self.read_at = None;
         self.refused = false;
         self.refused_rules.clear();
-        self.by_count = false;
         self.elsewhere = 0;
     }
 
     /// Begins once the switch is compared. Each switch has its place in the periods.
     pub(super) fn start(&mut self, dpid: Dpid, now: Instant) {
-        let first = |period: Duration| (!period.is_zero()).then(|| now + place(dpid.0, period));
-        self.count_at = first(self.periods.counts).filter(|_| self.useless < USELESS);
-        self.read_at = first(self.periods.rules);
+        self.schedule.start(dpid.0, now);
     }
 
     /// Calls for a reading by this time.
     pub(super) fn read_by(&mut self, at: Instant) {
-        let before = self.read_at.unwrap_or(at);
-        self.read_at = Some(before.min(at));
+        self.schedule.read_by(at);
     }
 
     /// Calls for a reading because the switch reports the removal of a rule.
@@ -142,10 +119,7 @@ impl Verification {
 
     /// Time of the next question.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        match (self.read_at, self.count_at) {
-            (Some(read), Some(count)) => Some(read.min(count)),
-            (read, count) => read.or(count),
-        }
+        self.schedule.due_at()
     }
 
     /// Deadline of the question that is under way.
@@ -159,14 +133,7 @@ impl Verification {
 
     /// Question that is due.
     pub(super) fn due(&self, now: Instant) -> Option<Question> {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if self.is_busy() {
-            None
-        } else if is_due(self.read_at) {
-            Some(Question::Rules)
-        } else {
-            is_due(self.count_at).then_some(Question::Count)
-        }
+        self.schedule.due(now).filter(|_| !self.is_busy())
     }
 
     /// Begins a question, whose answer bears this token. The switch should have `most` rules, of which it has removed `gone`.
@@ -178,9 +145,8 @@ impl Verification {
         now: Instant,
         limit: Duration,
     ) {
-        let next = |period: Duration| (!period.is_zero()).then(|| now + period);
         let deadline = now + limit;
-        self.count_at = self.count_at.and(next(self.periods.counts));
+        self.schedule.asked(question, now);
         self.state = match question {
             Question::Count => {
                 let (most, gone) = rules;
@@ -192,7 +158,6 @@ impl Verification {
                 }
             }
             Question::Rules => {
-                self.read_at = next(self.periods.rules);
                 self.elsewhere = 0;
                 self.by_refusal = std::mem::take(&mut self.refused);
                 State::Reading(Reading::new(token, deadline))
@@ -252,42 +217,31 @@ impl Verification {
         };
         self.state = State::Idle;
         let own = count.saturating_sub(self.elsewhere);
-        if self.refused {
-            // A reading is due anyway.
-        } else if (most.saturating_sub(gone)..=most).contains(&own) {
-            self.useless = 0;
-        } else {
-            self.by_count = true;
-            self.read_by(now);
+        // After a refusal a reading is due anyway.
+        if !self.refused {
+            let agrees = (most.saturating_sub(gone)..=most).contains(&own);
+            self.schedule.counted(agrees, now);
         }
     }
 
     /// Gives up counts: the switch refuses them.
     pub(super) fn counts_refused(&mut self) {
         self.state = State::Idle;
-        self.useless = USELESS;
-        self.count_at = None;
+        self.schedule.counts_refused();
     }
 
     /// Gives up the question: the switch refuses it, or is too late.
     pub(super) fn give_up(&mut self, again: Instant) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Count { .. } => self.count_was_useless(),
+            State::Count { .. } => self.schedule.count_missing(),
             State::Reading(_) => self.read_by(again),
             State::Idle | State::Answered { .. } => {}
         }
     }
 
-    fn count_was_useless(&mut self) {
-        self.useless = (self.useless + 1).min(USELESS);
-        if self.useless == USELESS {
-            self.count_at = None;
-        }
-    }
-
     /// Judges the result of a comparison, and logs it.
     pub(super) fn judge(&mut self, dpid: Dpid, mut finding: Finding, now: Instant) {
-        let by_count = std::mem::take(&mut self.by_count);
+        let by_count = self.schedule.take_by_count();
         if self.by_refusal || self.refused {
             self.refused_rules.extend(finding.missing.drain(..));
         } else {
@@ -299,11 +253,11 @@ impl Verification {
         }
         if finding.is_empty() {
             if by_count && self.refused_rules.is_empty() {
-                self.count_was_useless();
+                self.schedule.count_missing();
             }
             return;
         }
-        self.useless = 0;
+        self.schedule.found();
         let lasted = self.recurrence.lasts(now).is_some();
         let begins = self.recurrence.note(finding.rules().cloned(), now);
         self.last_finding = Some(now);

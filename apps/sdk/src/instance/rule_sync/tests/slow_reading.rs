@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use morph_openflow::v13::FlowRemoved;
 use morph_openflow::v13::flow_removed::reason::IDLE_TIMEOUT;
 
 use super::*;
@@ -29,21 +28,7 @@ impl Bench {
     }
 
     fn removal_waits(&mut self, xid: u32, number: u16) {
-        let key = key(number);
-        let removed = FlowRemoved {
-            cookie: body(1).cookie,
-            priority: key.priority,
-            reason: IDLE_TIMEOUT,
-            table_id: key.table,
-            duration_sec: 1,
-            duration_nsec: 0,
-            idle_timeout: 1,
-            hard_timeout: 0,
-            packet_count: 0,
-            byte_count: 0,
-            match_: (*key.match_).clone(),
-        };
-        self.answer(1, xid, &Message::FlowRemoved(removed));
+        self.removed(xid, number, IDLE_TIMEOUT);
     }
 }
 

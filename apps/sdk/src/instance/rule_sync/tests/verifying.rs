@@ -87,7 +87,7 @@ impl Bench {
         assert!(rules.remove(&key(number)).is_some());
     }
 
-    fn removed(&mut self, xid: u32, number: u16, reason: u8) {
+    pub(super) fn removed(&mut self, xid: u32, number: u16, reason: u8) {
         let key = key(number);
         let removed = FlowRemoved {
             cookie: body(1).cookie,
