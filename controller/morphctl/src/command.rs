@@ -86,7 +86,11 @@ pub(crate) enum Call {
 pub(crate) enum AppCall {
     /// Folder of a bundle, relative to morphctl's own working directory.
     Install(PathBuf),
-    Start(StartAppRequest),
+    Start {
+        request: StartAppRequest,
+        /// File with entries of its configuration.
+        config: Option<PathBuf>,
+    },
     Stop(StopAppRequest),
     Remove(RemoveAppRequest),
 }
@@ -104,11 +108,7 @@ pub(crate) enum EventCall {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ConfigCall {
-    Get {
-        request: ConfigGetRequest,
-        /// Selects entries: `TABLE` or `TABLE.KEY`.
-        key: Option<String>,
-    },
+    Get(ConfigGetRequest),
     Set(ConfigSetRequest),
 }
 
