@@ -110,8 +110,7 @@ impl Fixture {
             id,
             first_table,
             last_table,
-            least_tables: 0,
-            second_table: 0,
+            ..PresentApp::default()
         };
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),
