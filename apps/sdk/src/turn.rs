@@ -47,6 +47,8 @@ pub struct Turn<'a> {
     pub(crate) packet_outs: &'a mut Vec<PacketOut>,
     /// Number of packets that were not sent on because only their beginning came.
     pub(crate) cut: u64,
+    /// Rows that gave way to others of a table with a bound, and that the app was not told of.
+    pub(crate) evicted: Vec<(RowId, Value)>,
     /// Misuse of the turn, which makes it fail.
     pub(crate) defect: Option<AppError>,
 }
@@ -71,7 +73,8 @@ impl Turn<'_> {
         self.view().iter(table).collect()
     }
 
-    /// Sets a row. A value equal to the present one is no change.
+    /// Sets a row. A value equal to the present one is no change. A new row of a table with a bound may evict another row, or be
+    /// left out ([`TableShape::bounded`](crate::TableShape::bounded)).
     pub fn put<K: Key, V: Row>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
         if self.may_write(table) {
             self.set(table, key, value);
@@ -89,6 +92,10 @@ impl Turn<'_> {
         let rows = self.tables.rows(None, table.name());
         let typed = rows.and_then(|rows| rows.of::<K, V>());
         if typed.is_some_and(|typed| typed.rows().get(key) == Some(value) && !typed.is_odd(key)) {
+            return;
+        }
+        let is_new = typed.is_some_and(|typed| typed.is_bounded_without(key));
+        if is_new && !self.make_room(table) {
             return;
         }
         let text = key.text();
