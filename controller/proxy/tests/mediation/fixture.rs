@@ -110,6 +110,8 @@ impl Fixture {
             id,
             first_table,
             last_table,
+            // Packets enter the tables though no instance reports that rules are confirmed.
+            drops_absent: true,
             ..PresentApp::default()
         };
         let configuration = Configuration {
