@@ -11,9 +11,9 @@ use super::processes;
 use super::record::{
     APPS, AppRow, CrashLoop, Desired, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, Write,
 };
+use super::retry;
 use super::state::State;
 use super::takeover::{Finding, Takeover, TakeoverStep};
-use super::{requests, retry};
 use crate::release::Release;
 use morph_openflow::Dpid;
 
@@ -445,9 +445,6 @@ pub(super) fn crash_loop_recorded(
     };
     if let Some(known) = state.apps.get_mut(app) {
         known.row = change.row.clone();
-    }
-    if change.row.desired == Desired::Stopped {
-        requests::stopped(state, app);
     }
     state.outbox.lifecycle(app, input);
 }

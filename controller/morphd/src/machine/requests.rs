@@ -18,8 +18,8 @@ use super::outbox::{AppChange, AppChangeKind, PipelineChange, Purpose, Reply};
 use super::pipeline::Then;
 use super::query::release_view;
 use super::record::{
-    CountsRecord, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus, ShadowRecord,
-    UpgradeRecord,
+    CountsRecord, Desired, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus,
+    ShadowRecord, UpgradeRecord,
 };
 use super::request::{
     ErrorKind, Place, Request, RequestError, RequestId, UpgradeRequest, unavailable,
@@ -206,7 +206,13 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
     | AppChangeKind::Stop(request)
     | AppChangeKind::Remove(request)) = change.then
     else {
-        return super::apps::crash_loop_recorded(state, change, result);
+        let (app, is_stopped) = (change.app.clone(), change.row.desired == Desired::Stopped);
+        let is_recorded = result.is_ok();
+        super::apps::crash_loop_recorded(state, change, result);
+        if is_recorded && is_stopped {
+            stopped(state, &app);
+        }
+        return;
     };
     if let Err(why) = result {
         let is_present = |app: &App| app.is_present();
@@ -244,7 +250,7 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
 }
 
 /// Tells the proxy that an app is stopped whose packets are dropped while it is absent.
-pub(super) fn stopped(state: &mut State, app: &str) {
+fn stopped(state: &mut State, app: &str) {
     let version = state.apps.get(app).map(|app| &app.row.release);
     let release = version.and_then(|version| state.releases.get(app, version));
     if release.is_some_and(|release| release.manifest.absent == Absent::Drop) {
