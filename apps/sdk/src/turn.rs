@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::table_rows::Row;
 use crate::view::Tables;
-use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View};
+use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View, port};
 
 /// Table and key of one of the app's own rows.
 pub(crate) type RowId = (String, String);
@@ -177,6 +177,28 @@ impl Turn<'_> {
             }),
             None => self.cut += 1,
         }
+    }
+
+    /// Sends a frame back out of the port by which a packet came in, as the answer to it.
+    ///
+    /// ```
+    /// use morph_sdk::packet::Packet;
+    /// use morph_sdk::{MacAddr, PacketIn, Turn};
+    ///
+    /// /// Answers ping, ARP and neighbour solicitations for all addresses.
+    /// fn answer(packet_in: &PacketIn, turn: &mut Turn<'_>) {
+    ///     let Some(packet) = Packet::parse(&packet_in.data) else {
+    ///         return;
+    ///     };
+    ///     let reply = packet.echo_reply().or_else(|| packet.address_reply(MacAddr([2; 6])));
+    ///     if let Some(reply) = reply {
+    ///         turn.reply(packet_in, reply);
+    ///     }
+    /// }
+    /// ```
+    pub fn reply(&mut self, packet: &PacketIn, frame: impl Into<Bytes>) {
+        let back = vec![Action::output(packet.in_port)];
+        self.packet_out(packet.dpid, port::CONTROLLER, back, frame.into());
     }
 
     /// Whether the turn has changed fewer rows than a quarter of what a transaction takes. Work without a bound, such as the

@@ -8,8 +8,8 @@ use morph_api::management::Step;
 use morph_api::manifest::Absent;
 use semver::Version;
 
-use super::apps::{change_releases, release_write, write_change};
 use super::call::{Call, RecordWrite};
+use super::changes::{change_releases, release_write, write_change};
 use super::checks::{self, CheckedUpgrade, Startable};
 use super::lifecycle::LifecycleInput;
 use super::moving;
@@ -121,6 +121,7 @@ pub fn staged(bundle: Bundle, folder: PathBuf, unix_ms: u64) -> Release {
         schema: bundle.manifest.schema,
         installed_unix_ms: unix_ms,
         folder: bundle.installed_name(),
+        live: Some(false),
         digest: bundle.digest,
     };
     Release {
@@ -156,6 +157,7 @@ fn start(
         displaced: state.apps.get(app).map(|app| app.row.release.clone()),
         permanent: Some(permanent),
         row,
+        passed_on: Vec::new(),
         then: AppChangeKind::Start(id),
     };
     write_change(state, change, Some(schema));
@@ -195,6 +197,7 @@ fn change_row(state: &mut State, app: &str, row: super::record::AppRow, then: Ap
         row,
         permanent: None,
         displaced: None,
+        passed_on: Vec::new(),
         then,
     };
     write_change(state, change, None);
@@ -208,7 +211,7 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
     else {
         let (app, is_stopped) = (change.app.clone(), change.row.desired == Desired::Stopped);
         let is_recorded = result.is_ok();
-        super::apps::crash_loop_recorded(state, change, result);
+        super::crash_loop::recorded(state, change, result);
         if is_recorded && is_stopped {
             stopped(state, &app);
         }
