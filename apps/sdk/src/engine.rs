@@ -55,7 +55,7 @@ impl<A: App> Engine<A> {
             app,
             pipeline,
             second: None,
-            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
+            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()]), A::reads()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),

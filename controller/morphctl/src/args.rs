@@ -265,6 +265,10 @@ enum AppVerb {
     Install {
         /// Folder of the bundle on morphd's machine; a relative path is relative to the current directory
         path: PathBuf,
+        /// Install it without running its executable, which is otherwise asked for its tables and migrations: they have to agree
+        /// with app.toml, and with the other releases of its schema
+        #[arg(long)]
+        unchecked: bool,
     },
     /// Starts an app that is stopped or newly installed
     Start {

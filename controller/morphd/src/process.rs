@@ -104,11 +104,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        if let Some(Credentials { uid, gid }) = options.credentials {
-            // std drops root's supplementary groups along with the user.
-            command.uid(uid).gid(gid);
-        }
-        confine(&mut command, options);
+        confine(&mut command, options, true);
         // Dropping the `Child` neither waits for the process nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
     }
@@ -198,9 +194,22 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? })
 }
 
-/// Has the child call setsid(2), lower its limits and give up gaining rights before it executes its program.
+/// Command with a user and limits, to be run and waited for.
+pub(crate) fn confined(options: &SpawnOptions, exec: &Path) -> Command {
+    let mut command = Command::new(exec);
+    command.current_dir("/");
+    confine(&mut command, options, false);
+    command
+}
+
+/// Has the child change its user, call setsid(2) for a session of its own, lower its limits and give up gaining rights before it
+/// executes its program.
 #[allow(unsafe_code)]
-fn confine(command: &mut Command, options: &SpawnOptions) {
+fn confine(command: &mut Command, options: &SpawnOptions, own_session: bool) {
+    if let Some(Credentials { uid, gid }) = options.credentials {
+        // std drops root's supplementary groups along with the user.
+        command.uid(uid).gid(gid);
+    }
     let other_user = options.credentials.is_some();
     let limits: Vec<(Resource, Rlimit)> = options
         .limits
@@ -211,7 +220,9 @@ fn confine(command: &mut Command, options: &SpawnOptions) {
     // setrlimit(2) and prctl(2), which allocate nothing and take no lock, over a list that was made before.
     unsafe {
         command.pre_exec(move || {
-            setsid()?;
+            if own_session {
+                setsid()?;
+            }
             for (resource, limit) in &limits {
                 setrlimit(*resource, *limit)?;
             }

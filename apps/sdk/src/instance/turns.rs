@@ -143,7 +143,7 @@ impl<A: App> Instance<A> {
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle_as(!batch.deliveries.is_empty() && batch.deliveries.iter().all(is_of_network));
-        let sent = self.send(batch, now, out);
+        let sent = self.check_reads().and_then(|()| self.send(batch, now, out));
         self.config.event_mark.set(Seq::ZERO);
         sent
     }

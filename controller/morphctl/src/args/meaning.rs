@@ -131,7 +131,7 @@ impl UpgradeArguments {
 impl AppVerb {
     fn into_call(self) -> AppCall {
         match self {
-            AppVerb::Install { path } => AppCall::Install(path),
+            AppVerb::Install { path, unchecked } => AppCall::Install { path, unchecked },
             AppVerb::Start {
                 release: ReleaseArgument { app, version },
             } => AppCall::Start(StartAppRequest {

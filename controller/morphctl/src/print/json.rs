@@ -2,6 +2,7 @@
 //!
 //! Every field is named here, and a field that is missing does not compile, so scripts can read all that the API has.
 
+use morph_api::description::TableDiff;
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
     PastUpgrade, PipelineApp, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange,
@@ -11,7 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::rows::{
-    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult, TableDiff,
+    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult,
 };
 use super::status::step_name;
 use crate::decode;
@@ -128,7 +129,7 @@ objects! {
         version, backend, trouble, format, incarnation, revision, durable, apps, keyspaces, keys, checkpoints, leases, watches,
     }
     StoreChange { revision, table, key, value as document, deleted, by }
-    StoreFinding { place, message }
+    StoreFinding { place, message, orphaned }
     BackupResult { file, revision, rows, bytes }
     Migration {
         app, keyspace, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, watermark, lag,
@@ -190,7 +191,7 @@ impl Object for RemoveResult {
 impl Object for TableDiff {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         object.serialize_entry("table", &self.table)?;
-        object.serialize_entry("change", self.change)?;
+        object.serialize_entry("change", self.change.word())?;
         for (side, table) in [("old", &self.old), ("new", &self.new)] {
             let shape = table.as_ref().map(|table| {
                 serde_json::json!({ "key": table.key, "value": table.value, "shape": table.shape })

@@ -1,6 +1,6 @@
 //! Questions about the state; nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::check::Check;
 use morph_api::management::{self, Migration, QuarantinedEvent, UpgradeStatus};
@@ -333,4 +333,28 @@ pub fn config_tables(state: &State, app: &str) -> Result<ConfigTables, RequestEr
     let version = live.map_or(own, |(_, instance)| &instance.release);
     let manifest = &release(state, app, version)?.manifest;
     Ok((manifest.config.clone(), manifest.checks.clone()))
+}
+
+/// Tables of the release that runs, for each app whose release has told them.
+pub fn live_tables(state: &State) -> Vec<LiveTables> {
+    let of = |(app, known): (&String, &App)| {
+        let release = state.releases.get(app, &known.row.release)?;
+        let tables = &release.row.description.as_ref()?.tables;
+        (!tables.is_empty()).then(|| LiveTables {
+            app: app.clone(),
+            version: release.manifest.version.clone(),
+            schema: release.manifest.schema,
+            tables: tables.iter().map(|table| table.name.clone()).collect(),
+        })
+    };
+    state.apps.iter().filter_map(of).collect()
+}
+
+/// Tables that the release of an app has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveTables {
+    pub app: String,
+    pub version: Version,
+    pub schema: u32,
+    pub tables: BTreeSet<String>,
 }

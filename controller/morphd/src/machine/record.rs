@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use morph_api::description::Description;
 use morph_api::management::Step;
 use morph_api::store::Seq;
 use semver::Version;
@@ -125,6 +126,9 @@ pub struct ReleaseRow {
     pub installed_unix_ms: u64,
     /// Folder below `STATE_DIR/bundles`.
     pub folder: String,
+    /// Tables and migrations, as its executable told them at the install. Absent where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
 }
 
 /// One app's part in an upgrade. Its JSON is flat: one object with the fields of all parts.

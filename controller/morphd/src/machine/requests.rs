@@ -120,6 +120,7 @@ pub fn staged(bundle: Bundle, folder: PathBuf, unix_ms: u64) -> Release {
         installed_unix_ms: unix_ms,
         folder: bundle.installed_name(),
         digest: bundle.digest,
+        description: bundle.description,
     };
     Release {
         row,

@@ -6,6 +6,7 @@ mod config;
 mod logs;
 mod migrations;
 mod network;
+mod orphans;
 mod peer;
 mod plans;
 mod routes;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use morph_api::description::Description;
 use morph_api::management::management_server::Management;
 use morph_api::management::*;
 use morph_openflow::Dpid;
@@ -14,10 +15,12 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
+use super::{arguments, config, logs, migrations, network, orphans, plans, rows, store, views};
 use crate::alarms;
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, Draft};
+use crate::children::AppUsers;
 use crate::config::Settings;
+use crate::launch::{self, DescribeError};
 use crate::machine::query::AppView;
 use crate::machine::request::Place;
 use crate::proxy::Proxy;
@@ -42,6 +45,7 @@ pub struct Service {
     store: Client,
     proxy: Proxy,
     settings: Arc<Settings>,
+    users: Option<AppUsers>,
     read_only: bool,
 }
 
@@ -53,6 +57,7 @@ impl Service {
             store,
             proxy,
             settings,
+            users: supervisor.app_users(),
             read_only,
         }
     }
@@ -68,6 +73,30 @@ impl Service {
             .await
             .map_err(|_| shutting_down())?;
         receiver.await.map_err(|_| shutting_down())?
+    }
+
+    /// Asks the copy of a bundle what it has.
+    async fn describe(
+        &self,
+        bundle: &Bundle,
+        draft: Draft,
+    ) -> Result<(Draft, Option<Description>), Status> {
+        let (bundle, users) = (bundle.clone(), self.users);
+        let work = tokio::task::spawn_blocking(move || {
+            let described = launch::describe(users, &bundle, draft.folder());
+            described.map(|description| (draft, Some(description)))
+        });
+        let cancelled = |_| Status::internal("the check of the bundle was cancelled");
+        work.await.map_err(cancelled)?.map_err(|error| {
+            let advice = match &error {
+                DescribeError::Silent(_) => {
+                    " (it has to answer `--schema`, as executables with the SDK do; `morphctl app install --unchecked PATH` \
+                     installs it all the same)"
+                }
+                DescribeError::Differs(_) => "",
+            };
+            Status::failed_precondition(format!("{error}{advice}"))
+        })
     }
 
     fn may_write(&self) -> Result<(), Status> {
@@ -185,20 +214,35 @@ impl Management for Service {
 
     async fn install_app(&self, call: Call<InstallAppRequest>) -> RpcResult<InstallAppReply> {
         self.may_write()?;
-        let path = PathBuf::from(call.into_inner().path);
+        let InstallAppRequest { path, unchecked } = call.into_inner();
+        let path = PathBuf::from(path);
         if !path.is_absolute() {
             return Err(Status::invalid_argument(format!(
                 "{}: the path of a bundle must be absolute",
                 path.display()
             )));
         }
-        let bundle = blocking(move || Bundle::examine(&path)).await?;
-        let checked = bundle.clone();
-        let new = self
-            .ask(|reply| Request::MayInstall(checked, reply))
-            .await?;
-        let (copied, bundles) = (bundle.clone(), self.settings.state_dir.join("bundles"));
-        let folder = blocking(move || copied.install(&bundles)).await?;
+        let mut bundle = blocking(move || Bundle::examine(&path)).await?;
+        let may_install = |bundle: &Bundle| {
+            let bundle = bundle.clone();
+            self.ask(|reply| Request::MayInstall(bundle, reply))
+        };
+        let new = may_install(&bundle).await?;
+        let bundles = self.settings.state_dir.join("bundles");
+        let folder = match new {
+            false => bundle.installed(&bundles),
+            true => {
+                let copied = bundle.clone();
+                let draft = blocking(move || copied.draft(&bundles)).await?;
+                let (draft, description) = match unchecked {
+                    true => (draft, None),
+                    false => self.describe(&bundle, draft).await?,
+                };
+                bundle.description = description;
+                may_install(&bundle).await?;
+                blocking(move || draft.keep()).await?
+            }
+        };
         let release = self
             .ask(|reply| Request::Stage(bundle, folder, reply))
             .await?;
@@ -575,7 +619,10 @@ impl Management for Service {
         let releases = |reply| Request::Releases(String::new(), reply);
         let releases = self.ask(releases).await?;
         let status = self.store.status().await.map_err(rows::unavailable)?;
-        let unreadable = store::unreadable(&status, &releases);
-        Ok(Response::new(store::check(&self.store, unreadable).await?))
+        let mut findings = store::unreadable(&status, &releases);
+        for live in self.ask(Request::LiveTables).await? {
+            findings.extend(orphans::find(&self.store, &status, &live).await?);
+        }
+        Ok(Response::new(store::check(&self.store, findings).await?))
     }
 }
