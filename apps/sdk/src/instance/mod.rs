@@ -163,6 +163,8 @@ struct FlushState {
 struct Counters {
     events: u64,
     errors: u64,
+    /// Errors in ticks and in what follows from changed rows.
+    failures: u64,
     rule_failures: u64,
 }
 

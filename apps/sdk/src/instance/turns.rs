@@ -132,11 +132,13 @@ impl<A: App> Instance<A> {
             TurnInput::Rules => {}
             TurnInput::Tick => {
                 let effects = self.app_turn(Cause::Tick, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("a tick", effects, &self.engine.tables);
             }
             TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(&changes);
                 let effects = self.app_turn(cause, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("changed tables", effects, &self.engine.tables);
             }
             TurnInput::Events(first) => self.events(*first, &mut batch, now),

@@ -17,7 +17,7 @@ use super::quarantine::Quarantine;
 use super::record::{AppRow, Desired, Fenced, UpgradeRecord};
 use super::request::RequestId;
 use super::takeover::Takeover;
-use super::upgrade::{Group, Member, Order, ShadowJob, Side};
+use super::upgrade::{Group, Member, Order, ShadowJob, Side, StandingFaults};
 use crate::release::Releases;
 
 /// Settings that decisions depend on.
@@ -43,6 +43,8 @@ pub struct App {
     pub death: Option<Death>,
     /// Words for the end of its last instance.
     pub last_end: String,
+    /// What was wrong with the release that runs, at its last report.
+    pub faults: Option<StandingFaults>,
     /// The last shadow of its state, as far as the maker has told.
     pub migration: Option<Migration>,
     pub reader_shadow: ReaderShadow,
@@ -68,6 +70,7 @@ impl App {
             last_upgrade: None,
             death: None,
             last_end: String::new(),
+            faults: None,
             migration: None,
             reader_shadow: ReaderShadow {
                 schema: 0,

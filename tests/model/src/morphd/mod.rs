@@ -108,6 +108,7 @@ impl Canon for Morphd {
         "pid",
         "first",
         "source_answers",
+        "faults",
         "standstill",
         "total",
         "plan",

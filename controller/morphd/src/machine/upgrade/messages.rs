@@ -173,14 +173,30 @@ pub struct Load {
     pub answers: AnswerTimes,
 }
 
+/// What is wrong with an app as long as its code and its state are as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StandingFaults {
+    /// Rules that it states and that cannot be.
+    pub rules_left_out: u64,
+    /// Rules that it states twice, with different bodies.
+    pub rules_disputed: u64,
+    /// It has more alarms than are kept.
+    pub alarms_left_out: bool,
+}
+
 /// Counts that the target reports, and what the app says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HealthReport {
     pub events: u64,
     /// Events whose handler returned an error.
     pub errors: u64,
+    /// Ticks and changes of rows whose handler returned an error.
+    pub failures: u64,
     /// Rules that switches refused.
     pub refused_rules: u64,
+    pub faults: StandingFaults,
+    /// Faults of the source when it was live; `None` if it has not reported.
+    pub faults_before: Option<StandingFaults>,
     /// The app's own complaint (`App::healthy`).
     pub unhealthy: Option<String>,
 }

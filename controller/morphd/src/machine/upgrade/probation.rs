@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::messages::{AnswerTimes, HealthReport, Load};
+use super::messages::{AnswerTimes, HealthReport, Load, StandingFaults};
 
 /// Between two samples of the load.
 pub(super) const SAMPLE: Duration = Duration::from_millis(500);
@@ -105,12 +105,16 @@ impl Probation {
     }
 }
 
-/// Objection to a target, from its report on itself.
+/// Objection to a target, from its report on itself. Three errors of any kind are too many; but what comes from the network may
+/// make any release fail at some events, so there a rate counts.
 pub(super) fn judge_health(health: &HealthReport) -> Option<String> {
     let HealthReport {
         events,
         errors,
+        failures,
         refused_rules,
+        faults,
+        faults_before,
         unhealthy,
     } = health;
     if let Some(why) = unhealthy {
@@ -119,5 +123,35 @@ pub(super) fn judge_health(health: &HealthReport) -> Option<String> {
     if *errors >= MIN_ERRORS && errors.saturating_mul(10) > *events {
         return Some(format!("{errors} of its {events} events ended in errors"));
     }
-    (*refused_rules >= MIN_ERRORS).then(|| format!("switches refused {refused_rules} of its rules"))
+    if *refused_rules >= MIN_ERRORS {
+        return Some(format!("switches refused {refused_rules} of its rules"));
+    }
+    if failures + refused_rules >= MIN_ERRORS {
+        return Some(format!(
+            "{failures} of its ticks and changes of rows ended in errors, and switches refused {refused_rules} of its rules"
+        ));
+    }
+    judge_faults(*faults, (*faults_before)?)
+}
+
+/// Objection to what is wrong with the target all the time and was not with the source.
+fn judge_faults(faults: StandingFaults, before: StandingFaults) -> Option<String> {
+    let StandingFaults {
+        rules_left_out,
+        rules_disputed,
+        alarms_left_out,
+    } = faults;
+    if rules_left_out > before.rules_left_out {
+        let was = before.rules_left_out;
+        return Some(format!(
+            "{rules_left_out} of its rules are left out, as they cannot be ({was} were before): its log says which"
+        ));
+    }
+    if rules_disputed > before.rules_disputed {
+        let was = before.rules_disputed;
+        return Some(format!(
+            "it states {rules_disputed} rules twice, with different bodies ({was} before): rules of one table, priority and match"
+        ));
+    }
+    (alarms_left_out && !before.alarms_left_out).then(|| "it has more alarms than are kept".into())
 }

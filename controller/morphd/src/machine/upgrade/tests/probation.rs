@@ -57,6 +57,12 @@ fn one_that_is_slow_unhealthy_or_whose_rules_are_refused_goes_back() {
         (health(2, None), ""),
         (health(3, None), "refused 3 of its rules"),
         (health(0, Some("no uplink")), "no uplink"),
+        (faulty(1, 1, (1, 0, false)), ""),
+        (faulty(1, 2, (0, 0, false)), "1 of its ticks and changes"),
+        (faulty(3, 0, (0, 0, false)), "3 of its ticks and changes"),
+        (faulty(0, 0, (2, 0, false)), "2 of its rules are left out, as they cannot be (1 were before)"),
+        (faulty(0, 0, (0, 1, false)), "states 1 rules twice"),
+        (faulty(0, 0, (0, 0, true)), "more alarms than are kept"),
     ] {
         let mut b = live.clone();
         b.feed(input.clone());
