@@ -1,7 +1,7 @@
 //! Releases that do not say what they need, or need what they do not say: refused at the install, and told why.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, CtlOutput, Lab, Shape, bin, wait_until};
+use morph_tests::{Bundle, CtlOutput, Lab, Shape, bin, touched, wait_until};
 use std::time::Duration;
 
 /// Exit codes of morphctl.
@@ -9,8 +9,6 @@ const REFUSED: i32 = 1;
 const ROLLED_BACK: i32 = 4;
 
 const ROUTER: &str = "router-1.0.0";
-/// Id of the router.
-const ID: u8 = 3;
 
 /// A release of the router with another version, which the test breaks.
 fn release(lab: &Lab, version: &str) -> Result<Bundle> {
@@ -40,7 +38,7 @@ fn a_release_that_says_what_it_is_not_is_refused_and_nothing_is_lost() -> Result
     let morpheus = lab.morpheus()?;
     lab.wait_ping(1, 2)?;
     let pid = morpheus.app("router")?["pid"].clone();
-    let rules = lab.rules(ID)?;
+    let rules = lab.rules(Lab::ROUTER)?;
     let ping = lab.ping_continuously(1, 2, 5)?;
 
     let forgotten = release(&lab, "1.0.1")?.without("reads")?;
@@ -81,7 +79,14 @@ fn a_release_that_says_what_it_is_not_is_refused_and_nothing_is_lost() -> Result
     let summary = ping.stop()?;
     ensure!(summary.lost.is_empty(), "{summary:?}");
     ensure!(morpheus.app("router")?["pid"] == pid, "another instance");
-    ensure!(lab.rules(ID)? == rules, "rules have changed");
+    let after = lab.rules(Lab::ROUTER)?;
+    let (touched, in_both) = touched(&rules, &after);
+    ensure!(
+        touched.is_empty() && in_both == rules.len() && after.len() == rules.len(),
+        "{} rules before, {} after: {touched:?}",
+        rules.len(),
+        after.len()
+    );
 
     // Installed all the same, it leaves rows behind: the check of the store names them once a release is back that says what
     // tables it has.
@@ -107,5 +112,58 @@ fn a_release_that_says_what_it_is_not_is_refused_and_nothing_is_lost() -> Result
         REFUSED,
         &words,
     )?;
+    lab.finish()
+}
+
+/// Kinds of the alarms of the router.
+fn alarms(lab: &Lab) -> Result<Vec<String>> {
+    let alarms = lab.morpheus()?.morphctl(&["alarms", "app=router"])?;
+    let alarms = alarms["alarms"].as_array().context("alarms")?.iter();
+    let kinds = alarms.map(|alarm| alarm["kind"].as_str().unwrap_or_default().to_owned());
+    Ok(kinds.collect())
+}
+
+/// A rule that the SDK leaves out takes the release back. One that handles less than it is asked to is not called a success.
+#[test]
+fn a_probation_counts_rules_that_are_left_out_and_does_not_praise_silence() -> Result<()> {
+    let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
+    let morpheus = lab.morpheus()?;
+    lab.wait_ping(1, 2)?;
+    let ping = lab.ping_continuously(1, 2, 5)?;
+
+    let defective = release(&lab, "1.0.4")?.program(&bin("examples/leaves_out_rules")?)?;
+    expect(&install(&lab, &[], &defective)?, 0, &[])?;
+    let answer = morpheus.try_morphctl(&["upgrade", "app=router@1.0.4", "--probation", "20s"])?;
+    let words = ["of its rules are left out", "0 were before"];
+    expect(&answer, ROLLED_BACK, &words)?;
+    ensure!(alarms(&lab)?.is_empty(), "{:?}", alarms(&lab)?);
+
+    // No network makes so many events in three seconds.
+    let silent = release(&lab, "1.0.5")?;
+    expect(&install(&lab, &[], &silent)?, 0, &[])?;
+    let upgrade = ["upgrade", "app=router@1.0.5", "--probation", "1s"];
+    let answer = morpheus.try_morphctl(&[&upgrade[..], &["--min-events", "100000"]].concat())?;
+    let words = [
+        "the probation goes on until it has",
+        "untested: it has handled",
+    ];
+    expect(&answer, 0, &words)?;
+    let status = lab.status("router")?;
+    let took_us = status["since_start_us"]
+        .as_u64()
+        .context("since_start_us")?;
+    ensure!(
+        took_us >= 3_000_000 && status["untested"] == true,
+        "{status}"
+    );
+    ensure!(alarms(&lab)? == ["untested"], "{:?}", alarms(&lab)?);
+    // The next upgrade ends the alarm.
+    lab.upgrade("router", "1.0.0")?;
+    ensure!(alarms(&lab)?.is_empty(), "{:?}", alarms(&lab)?);
+    morpheus.morphctl(&["commit", "app=router"])?;
+    ensure!(alarms(&lab)?.is_empty(), "{:?}", alarms(&lab)?);
+
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
     lab.finish()
 }

@@ -297,4 +297,42 @@ mod tests {
         wanted.replace(&1, ranked(&[(1, 5, 2)]), &mut stale);
         assert!(stale.rules.is_empty(), "{stale:?}");
     }
+
+    #[test]
+    fn rules_that_are_left_out_or_disputed_count_as_long_as_they_are_stated() {
+        let mut wanted = WantedRules::new();
+        let faults = |wanted: &WantedRules<u8>| {
+            let RuleFaults { left_out, disputed } = wanted.faults();
+            (left_out, disputed)
+        };
+        let replace = |wanted: &mut WantedRules<u8>, group: u8, rules: Rules| {
+            wanted.replace(&group, rules, &mut StaleRules::new());
+        };
+        let mut rules = no_rules();
+        rules.on(S).table(9).drop_();
+        rules.on(S).drop_();
+        rules.on(S).drop_();
+        replace(&mut wanted, 1, rules);
+        assert_eq!(faults(&wanted), (1, 0), "equal bodies are no dispute");
+        let mut rules = no_rules();
+        rules.on(S).drop_();
+        rules.on(S).next();
+        replace(&mut wanted, 1, rules);
+        assert_eq!(faults(&wanted), (0, 1));
+        replace(&mut wanted, 1, no_rules());
+        assert_eq!(faults(&wanted), (0, 0));
+        let with = |own: u32| {
+            let mut rules = no_rules();
+            rules.on(S).own(own).drop_();
+            rules
+        };
+        replace(&mut wanted, 1, with(1));
+        replace(&mut wanted, 2, with(2));
+        assert_eq!(faults(&wanted), (0, 1), "two groups differ");
+        replace(&mut wanted, 2, with(1));
+        assert_eq!(faults(&wanted), (0, 0));
+        replace(&mut wanted, 2, with(2));
+        replace(&mut wanted, 1, no_rules());
+        assert_eq!(faults(&wanted), (0, 0));
+    }
 }

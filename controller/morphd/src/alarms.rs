@@ -47,7 +47,7 @@ pub fn own(
     let present = apps.iter().filter(|app| app.present);
     let of_apps = present
         .clone()
-        .flat_map(|app| [crash_loop(app), quarantine(app)]);
+        .flat_map(|app| [crash_loop(app), quarantine(app), untested(app)]);
     let overloads = slots.iter().map(|slot| overload(slot, now));
     let slaves = switches.switches.iter().map(slave);
     let few = switches
@@ -75,6 +75,20 @@ fn crash_loop(app: &AppView) -> Option<Alarm> {
             "see `morphctl logs app={name}`; upgrade to a release that works, or start this one again"
         ),
         since_unix_ms: app.trouble.since_unix_ms,
+        ..Alarm::default()
+    })
+}
+
+fn untested(app: &AppView) -> Option<Alarm> {
+    let name = &app.name;
+    app.untested.as_ref().map(|trouble| Alarm {
+        app: name.clone(),
+        kind: "untested".into(),
+        text: trouble.text.clone(),
+        mend: format!(
+            "have it handle events, for example by new traffic, and see `morphctl apps`; or go back with `morphctl upgrade app={name}@VERSION`"
+        ),
+        since_unix_ms: trouble.since_unix_ms,
         ..Alarm::default()
     })
 }
@@ -184,6 +198,7 @@ mod tests {
             present: true,
             quarantined: QuarantinedEvents::default(),
             trouble: Trouble::default(),
+            untested: None,
             vanishing: Vec::new(),
         }
     }

@@ -93,11 +93,12 @@ objects! {
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
         rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
-        groups_lossy, losses, with,
+        groups_lossy, losses, with, events_handled, untested,
     }
     PastUpgrade {
         app, from, to, step as named, who, started_unix_ms, ended_unix_ms, took_us, by, message, handover_us, back_handover_us,
         events_held, events_replayed, rules_added, rules_changed, rules_removed, rules_unchanged, id, with,
+        events_handled, untested,
     }
     PlannedUpgrade {
         app, from, to, mode, old_schema, new_schema, keys, readers, tables, switches, rules, deadlines, steps, refused,

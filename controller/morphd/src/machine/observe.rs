@@ -266,8 +266,12 @@ fn report(state: &mut State, app: &str, id: &str, report: report::Report) {
             last: rules.last,
         }),
         report::Report::Health(health) => {
+            let now = state.now();
+            let mut has_events = false;
             if let Some(instance) = state.instances.get_mut(id) {
                 instance.vanishing = health.vanishing;
+                let before = std::mem::replace(&mut instance.events_reported, health.events);
+                has_events = health.events > before;
             }
             let faults = StandingFaults {
                 rules_left_out: health.rules_left_out,
@@ -277,7 +281,12 @@ fn report(state: &mut State, app: &str, id: &str, report: report::Report) {
             let known = state.apps.get_mut(app);
             let faults_before = known.and_then(|known| match target {
                 true => known.faults,
-                false => known.faults.replace(faults),
+                false => {
+                    if has_events {
+                        known.last_events_at = Some(now);
+                    }
+                    known.faults.replace(faults)
+                }
             });
             target.then_some(MemberInput::Health(HealthReport {
                 events: health.events,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::check::Check;
-use morph_api::management::{self, Migration, QuarantinedEvent, UpgradeStatus};
+use morph_api::management::{self, Migration, QuarantinedEvent, Step, UpgradeStatus};
 use morph_api::manifest::Manifest;
 use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
@@ -36,6 +36,8 @@ pub struct AppView {
     pub present: bool,
     pub quarantined: QuarantinedEvents,
     pub trouble: Trouble,
+    /// Last upgrade, where it was committed without the events that were asked for.
+    pub untested: Option<Trouble>,
     /// Switches on which its rules vanish again and again.
     pub vanishing: Vec<Vanishing>,
 }
@@ -101,6 +103,7 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
     let own = own.and_then(|id| Some((id, state.instances.get(id)?)));
     let shown = live.or(own);
     let crash_loop = app.row.crash_loop.as_ref();
+    let events = live.map_or(0, |(_, instance)| instance.events_reported);
     AppView {
         name: name.to_owned(),
         id: app.row.id,
@@ -118,10 +121,25 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
             text: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
             since_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
         },
+        untested: untested(app, events),
         vanishing: live
             .map(|(_, instance)| instance.vanishing.clone())
             .unwrap_or_default(),
     }
+}
+
+/// The last upgrade, where it was committed untested and the release has handled too few events since.
+fn untested(app: &App, events: u64) -> Option<Trouble> {
+    let record = app.last_upgrade.as_ref()?;
+    let least = record.plan.min_events;
+    let is_its = record.progress.step == Step::Committed && record.plan.to == app.row.release;
+    (is_its && app.upgrade.is_none() && record.counts.untested && events < least).then(|| Trouble {
+        text: format!(
+            "{} was committed though it had handled {events} of {least} events",
+            record.plan.to
+        ),
+        since_unix_ms: record.progress.step_unix_ms,
+    })
 }
 
 fn quarantined_of(state: &State, app: &str) -> QuarantinedEvents {

@@ -171,6 +171,9 @@ pub struct PlanRecord {
     pub confirm: bool,
     #[serde(default)]
     pub allow_loss: bool,
+    /// Events that the target has to handle before the probation ends in a commit.
+    #[serde(default)]
+    pub min_events: u64,
     /// Deadlines of the steps, by name.
     #[serde(default)]
     pub deadlines_ms: BTreeMap<String, u64>,
@@ -253,6 +256,12 @@ pub struct CountsRecord {
     pub rules_removed: u64,
     #[serde(default)]
     pub rules_unchanged: u64,
+    /// Events that the target has answered in its probation.
+    #[serde(default)]
+    pub events_handled: u64,
+    /// Committed at the end of a probation with no event, or with fewer than were asked for.
+    #[serde(default)]
+    pub untested: bool,
 }
 
 fn write_step<S: Serializer>(step: &Step, serializer: S) -> Result<S::Ok, S::Error> {

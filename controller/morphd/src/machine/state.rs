@@ -45,6 +45,8 @@ pub struct App {
     pub last_end: String,
     /// What was wrong with the release that runs, at its last report.
     pub faults: Option<StandingFaults>,
+    /// Time of the last report of events that the release that runs has handled.
+    pub last_events_at: Option<Instant>,
     /// The last shadow of its state, as far as the maker has told.
     pub migration: Option<Migration>,
     pub reader_shadow: ReaderShadow,
@@ -71,6 +73,7 @@ impl App {
             death: None,
             last_end: String::new(),
             faults: None,
+            last_events_at: None,
             migration: None,
             reader_shadow: ReaderShadow {
                 schema: 0,
@@ -84,6 +87,12 @@ impl App {
     /// Whether the app takes part in the pipeline.
     pub fn is_present(&self) -> bool {
         self.row.desired != Desired::Removed
+    }
+
+    /// Whether the release that runs has handled events within this time.
+    pub fn had_events_within(&self, time: Duration, now: Instant) -> bool {
+        let at = self.last_events_at;
+        at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
     /// Whether the app was stopped because it kept dying.

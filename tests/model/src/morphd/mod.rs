@@ -109,6 +109,8 @@ impl Canon for Morphd {
         "first",
         "source_answers",
         "faults",
+        "last_events_at",
+        "events_reported",
         "standstill",
         "total",
         "plan",
@@ -333,6 +335,7 @@ impl Morphd {
         let request = UpgradeRequest {
             releases: releases.collect(),
             probation: Some(PROBATION),
+            min_events: Some(0),
             ..UpgradeRequest::default()
         };
         self.feed(

@@ -55,8 +55,7 @@ fn an_undeclared_read_ends_the_instance_before_its_turn_is_sent() {
         assert!(why.contains(part), "{part:?} is missing: {why}");
     }
     assert!(matches!(world.sent.last(), Some(Output::Exit(1))));
-    let is_turn =
-        |output: &Output| matches!(output, Output::Control(from_app::Record::TurnEnd(_)));
+    let is_turn = |output: &Output| matches!(output, Output::Control(from_app::Record::TurnEnd(_)));
     assert!(!world.sent.iter().any(is_turn), "{:?}", world.sent);
 }
 

@@ -51,6 +51,8 @@ pub struct Plan {
     pub confirm: bool,
     /// The upgrade goes on where rows would be lost.
     pub allow_loss: bool,
+    /// Events that the target has to handle before the probation ends in a commit.
+    pub min_events: u64,
     pub deadlines: Deadlines,
 }
 

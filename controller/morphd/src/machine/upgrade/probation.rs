@@ -12,6 +12,8 @@ const STALL: Duration = Duration::from_secs(2);
 const SLOWDOWN: u64 = 10;
 /// ... where they also take longer than this, in microseconds.
 const SLOW_US: u64 = 50_000;
+/// A probation lasts at most so many times its length, where the target has handled too few events.
+const EXTENSION: u32 = 3;
 /// Fewer answers than this are no measure.
 const MIN_ANSWERS: u64 = 20;
 /// Fewer errors than this are no rate.
@@ -20,6 +22,8 @@ const MIN_ERRORS: u64 = 3;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Probation {
     end: Option<Instant>,
+    /// Latest end, where the target has handled too few events by then; `None` once that counts.
+    bound: Option<Instant>,
     sample_at: Option<Instant>,
     /// A sample was taken since the target is live.
     sampled: bool,
@@ -40,6 +44,7 @@ pub(super) enum Due {
 impl Probation {
     pub(super) fn begin(&mut self, now: Instant, length: Duration) {
         self.end = Some(now + length);
+        self.bound = Some(now + length * EXTENSION);
         self.sample_at = Some(now + SAMPLE);
     }
 
@@ -53,6 +58,17 @@ impl Probation {
             return Due::Sample;
         }
         Due::Nothing
+    }
+
+    /// Puts the end off to the latest one, once. Returns the time until then.
+    pub(super) fn extend(&mut self, now: Instant) -> Option<Duration> {
+        let bound = self.bound.take().filter(|bound| *bound > now)?;
+        self.end = Some(bound);
+        Some(bound - now)
+    }
+
+    pub(super) fn is_extended(&self) -> bool {
+        self.end.is_some() && self.bound.is_none()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
