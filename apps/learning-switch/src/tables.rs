@@ -13,7 +13,7 @@
 //!
 //! `VLAN` is a number from 1, or `none`. One address on two VLANs is two hosts. Schema versions 1 and 2 know no VLANs.
 
-use morph_sdk::{Dpid, Key, MacAddr, Table, View, Vlan};
+use morph_sdk::{Dpid, Key, KeyParts, KeyText, MacAddr, Table, View, Vlan};
 use serde::{Deserialize, Serialize};
 
 /// Each host, by switch.
@@ -79,12 +79,12 @@ impl Key for Number {
     }
 
     /// Appends sixteen hexadecimal digits: their order as text is that of the numbers.
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut KeyText) {
         Dpid(self.0).write(out);
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        Some(Number(Dpid::parse(text)?.0))
+    fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+        Some(Number(Dpid::read(parts)?.0))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::UNIX_EPOCH;
 
-use morph_api::alarm::{AlarmRow, MORE, TABLE};
+use morph_api::alarm::{AlarmRow, MORE, TABLE, TABLE_FULL};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ pub(crate) const MOST: usize = 1000;
 const TEXT: usize = 500;
 /// Longest subject in bytes.
 const SUBJECT: usize = 200;
+
+/// Kinds of the SDK's own alarms.
+const OWN: [&str; 2] = [MORE, TABLE_FULL];
 
 /// Alarms by kind and subject.
 pub(crate) const ALARMS: Table<(String, String), AlarmRow> = Table::new(TABLE);
@@ -125,8 +128,8 @@ impl Turn<'_> {
 
     /// Ends an alarm, if it is raised.
     pub fn end_alarm(&mut self, kind: &'static str, subject: &str) {
-        if self.may_raise(kind, subject) && self.end(kind, subject) {
-            self.end_more();
+        if self.may_raise(kind, subject) {
+            self.end_own(kind, subject);
         }
     }
 
@@ -169,7 +172,8 @@ impl Turn<'_> {
     pub(crate) fn end_undeclared_alarms(&mut self) {
         let kinds = self.alarms;
         let keys = self.view().iter(&ALARMS).map(|(key, _)| key);
-        let keys = keys.filter(|(kind, _)| kind != MORE && !kinds.contains(&kind.as_str()));
+        let is_known = |kind: &str| OWN.contains(&kind) || kinds.contains(&kind);
+        let keys = keys.filter(|(kind, _)| !is_known(kind));
         for (kind, subject) in keys.collect::<Vec<_>>() {
             self.end(&kind, &subject);
         }
@@ -178,9 +182,11 @@ impl Turn<'_> {
 
     /// Raises an alarm. False if it is left out.
     fn raise_if_room(&mut self, alarm: &Alarm) -> bool {
-        if !self.may_raise(alarm.kind, &alarm.subject) {
-            return false;
-        }
+        self.may_raise(alarm.kind, &alarm.subject) && self.raise_own(alarm)
+    }
+
+    /// Raises an alarm, also one of the SDK's own kinds. False if it is left out.
+    pub(crate) fn raise_own(&mut self, alarm: &Alarm) -> bool {
         let key = (alarm.kind.to_owned(), alarm.subject.clone());
         let before = self.get(&ALARMS, &key);
         if before.is_none() && self.alarms_raised() >= MOST {
@@ -200,6 +206,13 @@ impl Turn<'_> {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let since = self.get(&ALARMS, &key).map_or(now, |row| row.since);
         self.set(&ALARMS, &key, &alarm.row(since));
+    }
+
+    /// Ends an alarm, also one of the SDK's own kinds.
+    pub(crate) fn end_own(&mut self, kind: &str, subject: &str) {
+        if self.end(kind, subject) {
+            self.end_more();
+        }
     }
 
     fn end(&mut self, kind: &str, subject: &str) -> bool {
@@ -225,7 +238,9 @@ impl Turn<'_> {
         let is_word = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
         if !self.alarms.contains(&kind) {
             self.fail(format!("alarms of kind {kind:?} are not in App::alarms"));
-        } else if kind == MORE || !kind.chars().all(|letter| is_word(letter) || letter == '-') {
+        } else if OWN.contains(&kind)
+            || !kind.chars().all(|letter| is_word(letter) || letter == '-')
+        {
             self.fail(format!("{kind:?} cannot be a kind of alarms"));
         } else if subject.len() > SUBJECT {
             self.fail(format!(

@@ -109,10 +109,14 @@ impl<A: App> Engine<A> {
             journal: Journal::new(),
             packet_outs,
             cut: 0,
+            evicted: Vec::new(),
             defect: None,
         };
         if let Cause::Changed(Changes { all: true, .. }) = cause {
             turn.end_undeclared_alarms();
+        }
+        if !matches!(cause, Cause::Event(..)) {
+            turn.end_full_tables();
         }
         let result = match cause {
             Cause::Event(event, _) => self.app.event(event, &mut turn),

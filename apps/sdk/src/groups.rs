@@ -17,6 +17,8 @@ struct Groups<K, V, G> {
 /// Groups of some type.
 trait AnyGroups<K, V>: Any + Send + Sync {
     fn name(&self) -> &'static str;
+    /// First key of the first group.
+    fn first(&self) -> Option<&K>;
     fn changed(&mut self, key: &K, before: Option<&V>, after: Option<&V>);
     fn boxed_clone(&self) -> Box<dyn AnyGroups<K, V>>;
 }
@@ -24,6 +26,10 @@ trait AnyGroups<K, V>: Any + Send + Sync {
 impl<K: Key, V: 'static, G: Key> AnyGroups<K, V> for Groups<K, V, G> {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn first(&self) -> Option<&K> {
+        self.keys.first_key_value()?.1.first()
     }
 
     fn changed(&mut self, key: &K, before: Option<&V>, after: Option<&V>) {
@@ -78,6 +84,12 @@ impl<K: Key, V: 'static> Indexes<K, V> {
         for groups in &mut self.0 {
             groups.changed(key, before, after);
         }
+    }
+
+    /// First key of the first group of an index.
+    pub(crate) fn first(&self, name: &str) -> Option<&K> {
+        let groups = self.0.iter().find(|groups| groups.name() == name)?;
+        groups.first()
     }
 
     /// Keys by the groups of an index, if it was declared with this type of groups.

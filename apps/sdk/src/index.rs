@@ -33,11 +33,23 @@ impl<K, V, G> Index<K, V, G> {
         &self.table
     }
 
+    pub(crate) const fn group(&self) -> fn(&V) -> G {
+        self.group
+    }
+
     /// Group of a row with this value.
     pub(crate) fn group_of(&self, value: &V) -> G {
         (self.group)(value)
     }
 }
+
+impl<K, V, G> Clone for Index<K, V, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V, G> Copy for Index<K, V, G> {}
 
 impl<K, V, G> fmt::Debug for Index<K, V, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

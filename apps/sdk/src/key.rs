@@ -1,26 +1,59 @@
 //! Keys of tables as text, the form in which they stand in the store and people read them.
+//!
+//! The parts of a key are joined by `/`. The last part is written as it is, so a text there may hold a `/`. In a part that others
+//! follow a `/` is written `%2F`, and a `%` in front of `2F` or `25` is written `%25`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::key_text::{KeyParts, KeyText};
 use crate::{Dpid, MacAddr, Vlan};
 
 /// Key of a table's rows. Every key has one text, and a text at most one key.
 ///
-/// Tuples are joined by `/`, so only the last part of one may contain a `/` itself.
+/// Numbers, addresses, texts, and tuples of up to eight keys are keys, and `#[derive(Key)]` makes one of an app's own struct or
+/// enum. Rows are in the order of their keys as values (`2` before `10`), whatever the order of the texts is.
+///
+/// ```
+/// use morph_sdk::{Dpid, Key, Table};
+///
+/// #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Key)]
+/// enum Direction {
+///     Ingress,
+///     Egress,
+/// }
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Key)]
+/// struct Class {
+///     switch: Dpid,
+///     port: u32,
+///     direction: Direction,
+///     name: String,
+/// }
+///
+/// const RATES: Table<Class, u64> = Table::new("rates");
+///
+/// let class = Class { switch: Dpid(1), port: 2, direction: Direction::Egress, name: "voice".to_owned() };
+/// assert_eq!(class.text(), "0000000000000001/2/egress/voice");
+/// assert_eq!(Class::parse_exact("0000000000000001/2/egress/voice"), Some(class));
+/// ```
 pub trait Key: Ord + Clone + Send + Sync + 'static {
     /// Least key of the type.
     fn least() -> Self;
     /// Appends the text of the key.
-    fn write(&self, out: &mut String);
-    /// Parses a text that `write` may have written.
-    fn parse(text: &str) -> Option<Self>;
+    fn write(&self, out: &mut KeyText);
+    /// Reads what `write` may have written.
+    fn read(parts: &mut KeyParts<'_>) -> Option<Self>;
 
     /// Text form of the key.
     fn text(&self) -> String {
-        // Room for a datapath id and two hardware addresses.
-        let mut out = String::with_capacity(52);
+        let mut out = KeyText::default();
         self.write(&mut out);
-        out
+        out.into_string()
+    }
+
+    /// Parses a text, also one that is written otherwise than `write` does (`01` for 1).
+    fn parse(text: &str) -> Option<Self> {
+        Self::read(&mut KeyParts::new(text))
     }
 
     /// Parses a text only if `write` gives that very text, so that a row found by it can be got again.
@@ -29,7 +62,7 @@ pub trait Key: Ord + Clone + Send + Sync + 'static {
     }
 }
 
-/// Key that begins with a part of type `P`, as a `(Dpid, MacAddr)` begins with a `Dpid`.
+/// Key that begins with a part of type `P`, as a `(Dpid, MacAddr)` begins with a `Dpid`. Several leading parts are a tuple.
 pub trait KeyPrefix<P>: Key {
     /// Least key that begins with this part.
     fn least_of(first: &P) -> Self;
@@ -42,12 +75,12 @@ impl Key for String {
         String::new()
     }
 
-    fn write(&self, out: &mut String) {
-        out.push_str(self);
+    fn write(&self, out: &mut KeyText) {
+        out.text(self);
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        Some(text.to_owned())
+    fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+        Some(parts.text()?.into_owned())
     }
 }
 
@@ -58,42 +91,36 @@ macro_rules! key_by_display {
                 $least
             }
 
-            fn write(&self, out: &mut String) {
-                out.push_str(&self.to_string());
+            fn write(&self, out: &mut KeyText) {
+                out.text(&self.to_string());
             }
 
-            fn parse(text: &str) -> Option<Self> {
-                text.parse().ok()
+            fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+                parts.text()?.parse().ok()
             }
         }
     )*};
 }
 
 key_by_display!(
-    u8: 0, u16: 0, u32: 0, u64: 0,
-    Ipv4Addr: Ipv4Addr::UNSPECIFIED, Ipv6Addr: Ipv6Addr::UNSPECIFIED, Vlan: Vlan::NONE
+    bool: false, u8: 0, u16: 0, u32: 0, u64: 0, u128: 0, i32: i32::MIN, i64: i64::MIN,
+    Ipv4Addr: Ipv4Addr::UNSPECIFIED, Ipv6Addr: Ipv6Addr::UNSPECIFIED,
+    IpAddr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), Vlan: Vlan::NONE
 );
-
-/// Appends a byte as two hexadecimal digits. Keys are written several times for each event, and formatting is slower.
-fn write_hex(byte: u8, out: &mut String) {
-    for digit in [byte >> 4, byte & 15] {
-        out.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
-    }
-}
 
 impl Key for Dpid {
     fn least() -> Self {
         Dpid(0)
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut KeyText) {
         for byte in self.0.to_be_bytes() {
-            write_hex(byte, out);
+            out.hex(byte);
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+    fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+        parts.text()?.parse().ok()
     }
 }
 
@@ -102,102 +129,167 @@ impl Key for MacAddr {
         MacAddr([0; 6])
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut KeyText) {
         for (at, byte) in self.0.into_iter().enumerate() {
             if at > 0 {
-                out.push(':');
+                out.colon();
             }
-            write_hex(byte, out);
+            out.hex(byte);
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+    fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+        parts.text()?.parse().ok()
     }
 }
 
-impl<A: Key, B: Key> Key for (A, B) {
-    fn least() -> Self {
-        (A::least(), B::least())
-    }
+macro_rules! tuple_key {
+    ($($part:ident $at:tt)+; $last:ident $last_at:tt) => {
+        impl<$($part: Key,)+ $last: Key> Key for ($($part,)+ $last) {
+            fn least() -> Self {
+                ($($part::least(),)+ $last::least())
+            }
 
-    fn write(&self, out: &mut String) {
-        self.0.write(out);
-        out.push('/');
-        self.1.write(out);
-    }
+            fn write(&self, out: &mut KeyText) {
+                $(out.lead(|out| self.$at.write(out));)+
+                self.$last_at.write(out);
+            }
 
-    fn parse(text: &str) -> Option<Self> {
-        let (a, b) = text.split_once('/')?;
-        Some((A::parse(a)?, B::parse(b)?))
-    }
+            fn read(parts: &mut KeyParts<'_>) -> Option<Self> {
+                Some(($(parts.lead($part::read)?,)+ $last::read(parts)?))
+            }
+        }
+    };
 }
 
-impl<A: Key, B: Key> KeyPrefix<A> for (A, B) {
-    fn least_of(first: &A) -> Self {
-        (first.clone(), B::least())
-    }
+tuple_key!(A 0; B 1);
+tuple_key!(A 0 B 1; C 2);
+tuple_key!(A 0 B 1 C 2; D 3);
+tuple_key!(A 0 B 1 C 2 D 3; E 4);
+tuple_key!(A 0 B 1 C 2 D 3 E 4; F 5);
+tuple_key!(A 0 B 1 C 2 D 3 E 4 F 5; G 6);
+tuple_key!(A 0 B 1 C 2 D 3 E 4 F 5 G 6; H 7);
 
-    fn begins_with(&self, first: &A) -> bool {
-        self.0 == *first
-    }
+macro_rules! tuple_prefix {
+    ($first:ident; $($rest:ident)+) => {
+        impl<$first: Key, $($rest: Key),+> KeyPrefix<$first> for ($first, $($rest),+) {
+            fn least_of(first: &$first) -> Self {
+                (first.clone(), $($rest::least()),+)
+            }
+
+            fn begins_with(&self, first: &$first) -> bool {
+                self.0 == *first
+            }
+        }
+    };
+    ($($part:ident $at:tt)+; $($rest:ident)+) => {
+        impl<$($part: Key,)+ $($rest: Key),+> KeyPrefix<($($part),+)> for ($($part,)+ $($rest),+) {
+            fn least_of(first: &($($part),+)) -> Self {
+                ($(first.$at.clone(),)+ $($rest::least()),+)
+            }
+
+            fn begins_with(&self, first: &($($part),+)) -> bool {
+                $(self.$at == first.$at)&&+
+            }
+        }
+    };
 }
 
-impl<A: Key, B: Key, C: Key> KeyPrefix<A> for (A, B, C) {
-    fn least_of(first: &A) -> Self {
-        (first.clone(), B::least(), C::least())
-    }
-
-    fn begins_with(&self, first: &A) -> bool {
-        self.0 == *first
-    }
-}
-
-impl<A: Key, B: Key, C: Key> KeyPrefix<(A, B)> for (A, B, C) {
-    fn least_of((first, second): &(A, B)) -> Self {
-        (first.clone(), second.clone(), C::least())
-    }
-
-    fn begins_with(&self, (first, second): &(A, B)) -> bool {
-        self.0 == *first && self.1 == *second
-    }
-}
-
-impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
-    fn least() -> Self {
-        (A::least(), B::least(), C::least())
-    }
-
-    fn write(&self, out: &mut String) {
-        self.0.write(out);
-        out.push('/');
-        self.1.write(out);
-        out.push('/');
-        self.2.write(out);
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (a, (b, c)) = <(String, String)>::parse(text)
-            .and_then(|(a, rest)| Some((a, <(String, String)>::parse(&rest)?)))?;
-        Some((A::parse(&a)?, B::parse(&b)?, C::parse(&c)?))
-    }
-}
+tuple_prefix!(A; B);
+tuple_prefix!(A; B C);
+tuple_prefix!(A 0 B 1; C);
+tuple_prefix!(A; B C D);
+tuple_prefix!(A 0 B 1; C D);
+tuple_prefix!(A 0 B 1 C 2; D);
+tuple_prefix!(A; B C D E);
+tuple_prefix!(A 0 B 1; C D E);
+tuple_prefix!(A 0 B 1 C 2; D E);
+tuple_prefix!(A 0 B 1 C 2 D 3; E);
+tuple_prefix!(A; B C D E F);
+tuple_prefix!(A 0 B 1; C D E F);
+tuple_prefix!(A 0 B 1 C 2; D E F);
+tuple_prefix!(A 0 B 1 C 2 D 3; E F);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4; F);
+tuple_prefix!(A; B C D E F G);
+tuple_prefix!(A 0 B 1; C D E F G);
+tuple_prefix!(A 0 B 1 C 2; D E F G);
+tuple_prefix!(A 0 B 1 C 2 D 3; E F G);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4; F G);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4 F 5; G);
+tuple_prefix!(A; B C D E F G H);
+tuple_prefix!(A 0 B 1; C D E F G H);
+tuple_prefix!(A 0 B 1 C 2; D E F G H);
+tuple_prefix!(A 0 B 1 C 2 D 3; E F G H);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4; F G H);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4 F 5; G H);
+tuple_prefix!(A 0 B 1 C 2 D 3 E 4 F 5 G 6; H);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Key;
     use proptest::prelude::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Key)]
+    enum Side {
+        Near = 2,
+        FarAway = 1,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Key)]
+    struct Place {
+        dpid: Dpid,
+        name: String,
+        side: Side,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Key)]
+    struct Number(u64);
+
+    fn side() -> impl Strategy<Value = Side> {
+        prop_oneof![Just(Side::Near), Just(Side::FarAway)]
+    }
+
+    fn comes_back<K: Key + std::fmt::Debug>(key: &K) -> Result<(), TestCaseError> {
+        let text = key.text();
+        prop_assert_eq!(K::parse_exact(&text), Some(key.clone()));
+        Ok(())
+    }
 
     proptest! {
         #[test]
         fn keys_survive_being_text(dpid: u64, mac: [u8; 6], port: u32, ip: [u8; 4], vid: u16, name in "[a-z/]{0,9}") {
             let key = (Dpid(dpid), MacAddr(mac), port);
-            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
+            comes_back(&key)?;
             prop_assert_eq!(key.text(), format!("{}/{}/{}", key.0, key.1, key.2));
-            let key = (MacAddr(mac), Vlan::new(vid), Dpid(dpid));
-            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
-            let key = (Ipv4Addr::from(ip), name);
-            prop_assert_eq!(Key::parse_exact(&key.text()), Some(key));
+            comes_back(&(MacAddr(mac), Vlan::new(vid), Dpid(dpid)))?;
+            comes_back(&(Ipv4Addr::from(ip), name))?;
+        }
+
+        #[test]
+        fn texts_survive_at_any_place(one in "[a%/25F]{0,9}", two in "[a%/25F]{0,9}", last in "[a%/25F]{0,9}", side in side()) {
+            comes_back(&(one.clone(), two.clone(), last.clone()))?;
+            comes_back(&((one.clone(), two.clone()), last.clone()))?;
+            comes_back(&(one.clone(), (two.clone(), Number(7)), (side, last.clone())))?;
+            let place = Place { dpid: Dpid(1), name: one.clone(), side };
+            comes_back(&place)?;
+            comes_back(&(place, two, 1u8, 2u16, 3u128, -4i64, true, last.clone()))?;
+            prop_assert_eq!(last.text(), last);
+        }
+
+        #[test]
+        fn two_keys_have_two_texts(a in "[%/25F]{0,6}", b in "[%/25F]{0,6}", c in "[%/25F]{0,6}", d in "[%/25F]{0,6}") {
+            let (one, other) = ((a, b, 1u8), (c, d, 1u8));
+            prop_assert_eq!(one == other, one.text() == other.text());
+        }
+
+        #[test]
+        fn keys_with_one_beginning_stand_together(keys: Vec<(u8, u8, u8)>, first: u8, second: u8) {
+            let sorted: std::collections::BTreeSet<_> = keys.iter().copied().collect();
+            let least = <(u8, u8, u8)>::least_of(&(first, second));
+            let found: Vec<_> = sorted.range(least..).take_while(|key| key.begins_with(&(first, second))).collect();
+            let all: Vec<_> = sorted.iter().filter(|key| (key.0, key.1) == (first, second)).collect();
+            prop_assert_eq!(found, all);
         }
     }
 
@@ -216,5 +308,33 @@ mod tests {
         ] {
             assert_eq!(<(MacAddr, Vlan)>::parse_exact(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn texts_of_earlier_builds_are_as_they_were() {
+        let key = ("50% off".to_owned(), "a/b%2F".to_owned());
+        assert_eq!(key.text(), "50% off/a/b%2F");
+        let key = ("50%25".to_owned(), Dpid(1));
+        assert_eq!(key.text(), "50%2525/0000000000000001");
+        let key = ("a/b".to_owned(), Dpid(1));
+        assert_eq!(key.text(), "a%2Fb/0000000000000001");
+    }
+
+    #[test]
+    fn derived_keys_begin_with_their_fields() {
+        let key = Place {
+            dpid: Dpid(1),
+            name: "x/y".to_owned(),
+            side: Side::FarAway,
+        };
+        assert_eq!(key.text(), "0000000000000001/x%2Fy/far-away");
+        assert!(key.begins_with(&Dpid(1)) && !key.begins_with(&Dpid(2)));
+        assert!(key.begins_with(&(Dpid(1), "x/y".to_owned())));
+        assert!(!key.begins_with(&(Dpid(1), "x".to_owned())));
+        assert_eq!(Side::least(), Side::FarAway, "least by its order");
+        let least = Place::least_of(&(Dpid(1), "x/y".to_owned()));
+        assert_eq!(least, key);
+        assert_eq!(Number(7).text(), "7");
+        assert_eq!(Place::parse_exact("0000000000000001/x/farAway"), None);
     }
 }

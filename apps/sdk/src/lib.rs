@@ -14,9 +14,13 @@
 
 #![warn(missing_docs)]
 
+// Code that the derive macros make names the SDK as apps do.
+extern crate self as morph_sdk;
+
 mod alarms;
 mod app;
 mod backoff;
+mod bound;
 mod engine;
 mod error;
 mod event;
@@ -25,9 +29,12 @@ mod index;
 mod install;
 mod instance;
 mod key;
+mod key_text;
+mod limit;
 mod migration;
 mod rank;
 mod recent;
+mod room;
 mod rules;
 mod runtime;
 mod setting;
@@ -44,10 +51,13 @@ pub mod packet;
 
 pub use alarms::Alarm;
 pub use app::{App, ChangedRow, Changes, RowChange, RuleInput};
+pub use bound::Evict;
 pub use error::{AppError, MigrationError};
 pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
 pub use index::Index;
 pub use key::{Key, KeyPrefix};
+pub use key_text::{KeyParts, KeyText};
+pub use limit::Limit;
 pub use migration::{Migration, Migrations, Rows, group_by};
 pub use recent::RecentFrames;
 pub use rules::{RuleBuilder, Rules};
@@ -67,4 +77,6 @@ pub use morph_openflow::v13::{
     Action, FlowMod, FlowModCommand, Instruction, Match, OxmField, port,
 };
 pub use morph_openflow::{Dpid, MacAddr, Vlan};
+/// Derives the trait [`Key`](trait@Key) for a struct whose fields are keys, or for an enum without fields.
+pub use morph_sdk_derive::Key;
 pub use tracing;

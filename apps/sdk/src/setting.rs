@@ -1,6 +1,6 @@
 //! Settings of an app: whole numbers that operators may set, with defaults.
 
-use crate::{Changes, Table, View};
+use crate::{Changes, Limit, Table, View};
 
 /// A whole number that operators may set: a row of one of the app's tables, or its default where there is no such row.
 ///
@@ -45,6 +45,15 @@ impl Setting {
             let known: Vec<&str> = settings.iter().map(Setting::name).collect();
             let known = known.join(", ");
             tracing::warn!("{table:?}.{name} has no effect: the settings are {known}");
+        }
+    }
+}
+
+impl From<Setting> for Limit {
+    fn from(setting: Setting) -> Self {
+        Limit {
+            setting: Some((setting.table.name(), setting.name)),
+            rows: setting.default,
         }
     }
 }

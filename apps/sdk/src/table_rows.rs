@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::Key;
 use crate::groups::Indexes;
+use crate::limit::TableBound;
 
 /// Value of a table's rows. All types that have these traits are.
 ///
@@ -37,6 +38,8 @@ pub(crate) trait AnyRows: Any + Send + Sync {
     fn iter(&self) -> Box<dyn Iterator<Item = (String, Value)> + '_>;
     /// Keys of all rows, in no order of meaning.
     fn keys(&self) -> Box<dyn Iterator<Item = String> + '_>;
+    fn bound(&self) -> Option<TableBound>;
+    fn set_bound(&mut self, bound: TableBound);
     fn boxed_clone(&self) -> Box<dyn AnyRows>;
 }
 
@@ -49,6 +52,7 @@ pub(crate) struct TypedRows<K: 'static, V: 'static> {
     /// field that they do not have.
     odd: BTreeMap<String, Value>,
     indexes: Indexes<K, V>,
+    bound: Option<TableBound>,
 }
 
 impl<K: Key, V: Row> TypedRows<K, V> {
@@ -58,7 +62,23 @@ impl<K: Key, V: Row> TypedRows<K, V> {
             rows: BTreeMap::new(),
             odd: BTreeMap::new(),
             indexes: Indexes::NONE,
+            bound: None,
         }
+    }
+
+    /// Name of the table.
+    pub(crate) fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// Whether the table has a bound, and no row with this key.
+    pub(crate) fn is_bounded_without(&self, key: &K) -> bool {
+        self.bound.is_some() && !self.rows.contains_key(key)
+    }
+
+    /// Key of the row that gives way to a new one, if any does.
+    pub(crate) fn oldest(&self) -> Option<K> {
+        self.indexes.first(self.bound?.oldest?).cloned()
     }
 
     /// Adds an index: its name, and the group of a row with some value.
@@ -153,6 +173,14 @@ impl<K: Key, V: Row> AnyRows for TypedRows<K, V> {
         Box::new(typed.chain(self.odd.keys().cloned()))
     }
 
+    fn bound(&self) -> Option<TableBound> {
+        self.bound
+    }
+
+    fn set_bound(&mut self, bound: TableBound) {
+        self.bound = Some(bound);
+    }
+
     fn boxed_clone(&self) -> Box<dyn AnyRows> {
         Box::new(self.clone())
     }
@@ -189,6 +217,20 @@ impl TableRows {
         match self {
             TableRows::Plain(_) => None,
             TableRows::Typed(rows) => (&mut **rows as &mut dyn Any).downcast_mut(),
+        }
+    }
+
+    /// Bound of the table, if it has one.
+    pub(crate) fn bound(&self) -> Option<TableBound> {
+        match self {
+            TableRows::Plain(_) => None,
+            TableRows::Typed(rows) => rows.bound(),
+        }
+    }
+
+    pub(crate) fn set_bound(&mut self, bound: TableBound) {
+        if let TableRows::Typed(rows) = self {
+            rows.set_bound(bound);
         }
     }
 

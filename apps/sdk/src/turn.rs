@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::table_rows::Row;
 use crate::view::Tables;
-use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View};
+use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View, port};
 
 /// Table and key of one of the app's own rows.
 pub(crate) type RowId = (String, String);
@@ -47,6 +47,8 @@ pub struct Turn<'a> {
     pub(crate) packet_outs: &'a mut Vec<PacketOut>,
     /// Number of packets that were not sent on because only their beginning came.
     pub(crate) cut: u64,
+    /// Rows that gave way to others of a table with a bound, and that the app was not told of.
+    pub(crate) evicted: Vec<(RowId, Value)>,
     /// Misuse of the turn, which makes it fail.
     pub(crate) defect: Option<AppError>,
 }
@@ -71,7 +73,8 @@ impl Turn<'_> {
         self.view().iter(table).collect()
     }
 
-    /// Sets a row. A value equal to the present one is no change.
+    /// Sets a row. A value equal to the present one is no change. A new row of a table with a bound may evict another row, or be
+    /// left out ([`TableShape::bounded`](crate::TableShape::bounded)).
     pub fn put<K: Key, V: Row>(&mut self, table: &Table<K, V>, key: &K, value: &V) {
         if self.may_write(table) {
             self.set(table, key, value);
@@ -89,6 +92,10 @@ impl Turn<'_> {
         let rows = self.tables.rows(None, table.name());
         let typed = rows.and_then(|rows| rows.of::<K, V>());
         if typed.is_some_and(|typed| typed.rows().get(key) == Some(value) && !typed.is_odd(key)) {
+            return;
+        }
+        let is_new = typed.is_some_and(|typed| typed.is_bounded_without(key));
+        if is_new && !self.make_room(table) {
             return;
         }
         let text = key.text();
@@ -170,6 +177,28 @@ impl Turn<'_> {
             }),
             None => self.cut += 1,
         }
+    }
+
+    /// Sends a frame back out of the port by which a packet came in, as the answer to it.
+    ///
+    /// ```
+    /// use morph_sdk::packet::Packet;
+    /// use morph_sdk::{MacAddr, PacketIn, Turn};
+    ///
+    /// /// Answers ping, ARP and neighbour solicitations for all addresses.
+    /// fn answer(packet_in: &PacketIn, turn: &mut Turn<'_>) {
+    ///     let Some(packet) = Packet::parse(&packet_in.data) else {
+    ///         return;
+    ///     };
+    ///     let reply = packet.echo_reply().or_else(|| packet.address_reply(MacAddr([2; 6])));
+    ///     if let Some(reply) = reply {
+    ///         turn.reply(packet_in, reply);
+    ///     }
+    /// }
+    /// ```
+    pub fn reply(&mut self, packet: &PacketIn, frame: impl Into<Bytes>) {
+        let back = vec![Action::output(packet.in_port)];
+        self.packet_out(packet.dpid, port::CONTROLLER, back, frame.into());
     }
 
     /// Whether the turn has changed fewer rows than a quarter of what a transaction takes. Work without a bound, such as the

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::{Bound, RangeBounds};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -209,21 +210,59 @@ impl<'a> View<'a> {
         &self,
         table: &Table<K, V>,
     ) -> impl Iterator<Item = (K, V)> + use<'a, K, V> {
-        self.range(table, K::least(), |_| true)
+        self.select(table, K::least(), |_| true)
     }
 
-    /// Rows of a table whose keys begin with this part, in the order of their keys: those of one switch, for instance.
+    /// Rows of a table whose keys begin with this part, or with a tuple of parts, in the order of their keys.
+    ///
+    /// ```
+    /// # use morph_sdk::{Dpid, MacAddr, Table, View};
+    /// const MACS: Table<(Dpid, u32, MacAddr), u64> = Table::new("macs");
+    ///
+    /// fn on_port(view: &View<'_>, dpid: Dpid, port: u32) -> usize {
+    ///     view.prefix(&MACS, &(dpid, port)).count()
+    /// }
+    /// ```
     pub fn prefix<P: Clone + 'a, K: KeyPrefix<P>, V: Row>(
         &self,
         table: &Table<K, V>,
         first: &P,
     ) -> impl Iterator<Item = (K, V)> + use<'a, P, K, V> {
         let part = first.clone();
-        self.range(table, K::least_of(first), move |key| key.begins_with(&part))
+        self.select(table, K::least_of(first), move |key| key.begins_with(&part))
+    }
+
+    /// Rows of a table whose keys are in this range, in the order of their keys.
+    ///
+    /// ```
+    /// # use morph_sdk::{Dpid, Table, View};
+    /// const PORTS: Table<(Dpid, u32), String> = Table::new("ports");
+    ///
+    /// fn first_ports(view: &View<'_>, dpid: Dpid) -> usize {
+    ///     view.range(&PORTS, (dpid, 1)..=(dpid, 24)).count()
+    /// }
+    /// ```
+    pub fn range<K: Key, V: Row>(
+        &self,
+        table: &Table<K, V>,
+        keys: impl RangeBounds<K>,
+    ) -> impl Iterator<Item = (K, V)> {
+        let (start, end) = (keys.start_bound().cloned(), keys.end_bound().cloned());
+        let from = match &start {
+            Bound::Included(key) | Bound::Excluded(key) => key.clone(),
+            Bound::Unbounded => K::least(),
+        };
+        let is_before_end = move |key: &K| match &end {
+            Bound::Included(end) => key <= end,
+            Bound::Excluded(end) => key < end,
+            Bound::Unbounded => true,
+        };
+        let rows = self.select(table, from, is_before_end);
+        rows.skip_while(move |(key, _)| matches!(&start, Bound::Excluded(start) if key <= start))
     }
 
     /// Rows from this key on, as long as their keys are inside.
-    fn range<K: Key, V: Row>(
+    fn select<K: Key, V: Row>(
         &self,
         table: &Table<K, V>,
         from: K,
@@ -241,7 +280,7 @@ impl<'a> View<'a> {
         }
         let parsed = rows.iter().filter_map(|(text, value)| {
             reads.count();
-            let key = K::parse_exact(&text).filter(&is_inside)?;
+            let key = K::parse_exact(&text).filter(|key| *key >= from && is_inside(key))?;
             Some((key, read(table, &text, &value)?))
         });
         Box::new(parsed.collect::<BTreeMap<K, V>>().into_iter())
@@ -326,4 +365,48 @@ fn read<K, V: Row>(table: &Table<K, V>, key: &str, value: &Value) -> Option<V> {
     V::deserialize(value)
         .inspect_err(|error| warn_odd(table, key, value, error))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPED: Table<(Dpid, u32), u32> = Table::new("typed");
+    const PLAIN: Table<(Dpid, u32), u32> = Table::new("plain");
+
+    #[test]
+    fn ranges_and_prefixes_are_by_the_order_of_values() {
+        let mut tables = Tables::new([TYPED.shape()], []);
+        for port in [1, 2, 9, 10, 100] {
+            for dpid in [1, 16] {
+                let key = (Dpid(dpid), port).text();
+                for table in [TYPED.name(), PLAIN.name()] {
+                    tables.set(None, table, &key, Some(port.into()));
+                }
+            }
+        }
+        let switches = BTreeMap::new();
+        let view = View {
+            tables: &tables,
+            switches: &switches,
+            pipeline: Pipeline::default(),
+        };
+        for table in [TYPED, PLAIN] {
+            let (one, two) = (Dpid(1), Dpid(16));
+            let range = |from: Bound<u32>, to: Bound<u32>| {
+                let keys = (from.map(|port| (one, port)), to.map(|port| (one, port)));
+                let rows = view.range(&table, keys).map(|(_, port)| port);
+                rows.collect::<Vec<_>>()
+            };
+            let (included, excluded) = (Bound::Included, Bound::Excluded);
+            assert_eq!(range(included(2), included(10)), [2, 9, 10]);
+            assert_eq!(range(excluded(2), excluded(10)), [9]);
+            assert!(range(excluded(3), excluded(9)).is_empty());
+            assert_eq!(range(Bound::Unbounded, excluded(9)), [1, 2]);
+            assert_eq!(view.range(&table, (two, 9)..).count(), 3);
+            assert_eq!(view.range(&table, ..).count(), 10);
+            let ports = view.prefix(&table, &two).map(|(_, port)| port);
+            assert_eq!(ports.collect::<Vec<_>>(), [1, 2, 9, 10, 100]);
+        }
+    }
 }

@@ -5,16 +5,11 @@
 
 use std::net::IpAddr;
 
-use morph_sdk::packet::etherparse::Ipv6HeaderSlice;
-use morph_sdk::packet::{Ethernet, ether_type};
+use morph_sdk::packet::{Ethernet, Icmp, Transport, ether_type};
 use morph_sdk::{MacAddr, Vlan};
 
-/// Protocol number of ICMPv6.
-const ICMPV6: u8 = 58;
 /// ICMPv6 type of a neighbour advertisement (RFC 4861, section 4.4).
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-/// Bytes of a neighbour advertisement before its options.
-const ADVERTISEMENT: usize = 24;
 /// Option that tells the hardware address of the target (RFC 4861, section 4.6.1).
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 
@@ -50,25 +45,26 @@ fn binding(ethernet: &Ethernet<'_>) -> Option<(IpAddr, MacAddr)> {
         }
         ether_type::IPV4 => Some((ethernet.ipv4()?.0.into(), ethernet.src)),
         ether_type::IPV6 => {
-            let header = Ipv6HeaderSlice::from_slice(ethernet.payload).ok()?;
-            let packet = ethernet.payload.get(header.slice().len()..)?;
-            let advertised = match header.next_header().0 {
-                ICMPV6 => advertised(packet, ethernet.src),
+            let ip = ethernet.ipv6()?;
+            let advertised = match ip.content {
+                Transport::Icmpv6(icmp) if ip.extensions.is_none() => {
+                    advertised(icmp, ethernet.src)
+                }
                 _ => None,
             };
-            advertised.or(Some((header.source_addr().into(), ethernet.src)))
+            advertised.or(Some((ip.src.into(), ethernet.src)))
         }
         _ => None,
     }
 }
 
 /// Target of a neighbour advertisement from `src`, and its hardware address.
-fn advertised(packet: &[u8], src: MacAddr) -> Option<(IpAddr, MacAddr)> {
-    let (message, mut options) = packet.split_at_checked(ADVERTISEMENT)?;
-    if message[0] != NEIGHBOUR_ADVERTISEMENT {
+fn advertised(message: Icmp<'_>, src: MacAddr) -> Option<(IpAddr, MacAddr)> {
+    if message.kind != NEIGHBOUR_ADVERTISEMENT {
         return None;
     }
-    let target: [u8; 16] = message[8..].try_into().ok()?;
+    let (target, mut options) = message.payload.split_first_chunk::<16>()?;
+    let target = *target;
     let mut mac = src;
     // An option's length is in units of 8 bytes, with its two first bytes (section 4.6).
     while let [kind, length, ..] = *options

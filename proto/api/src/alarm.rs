@@ -12,6 +12,9 @@ pub const TABLE: &str = "_alarms";
 /// Kind of the alarm which says that an app has more alarms than are kept.
 pub const MORE: &str = "more";
 
+/// Kind of the alarm which says that a table has as many rows as it may have. The subject is the table's name.
+pub const TABLE_FULL: &str = "table-full";
+
 /// Row of an alarm. Members are only ever added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlarmRow {
