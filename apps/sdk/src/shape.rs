@@ -7,13 +7,13 @@
 use std::cell::Cell;
 use std::fmt;
 
-use morph_api::description::{self, Description};
+use morph_api::description;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor, value::StrDeserializer};
 use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
 
 use crate::table_rows::{Row, TableRows};
-use crate::{App, Key, Table};
+use crate::{Key, Table};
 
 /// Greatest depth that is looked into: types may contain themselves.
 const DEPTH: usize = 8;
@@ -66,16 +66,6 @@ impl From<TableShape> for description::TableShape {
             value: shape.value,
             shape: shape.shape,
         }
-    }
-}
-
-/// Describes an app and its migrations, for `--schema` and for the check against the manifest.
-pub(crate) fn describe<A: App>(migrations: Vec<(u32, u32)>) -> Description {
-    let described = |shapes: Vec<TableShape>| shapes.into_iter().map(Into::into).collect();
-    Description {
-        tables: described(A::tables()),
-        reads: Some(described(A::reads())),
-        migrations: Some(migrations),
     }
 }
 

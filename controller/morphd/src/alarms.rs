@@ -55,7 +55,7 @@ pub fn own(
         .iter()
         .map(|refused| few_tables(refused, now));
     let singles = of_apps.chain(overloads).chain(slaves).flatten();
-    let of_apps = present.flat_map(|app| app.vanishing.iter().map(|at| (&*app.name, at)));
+    let of_apps = present.flat_map(|app| app.warnings.vanishing.iter().map(|at| (&*app.name, at)));
     let of_apps = of_apps.map(|(name, at)| vanishing(name, at.dpid, at.lasts_ms, now));
     let of_pipeline = switches.switches.iter().filter_map(|switch| {
         let lasts_ms = switch.vanishing_ms?;
@@ -81,7 +81,7 @@ fn crash_loop(app: &AppView) -> Option<Alarm> {
 
 fn untested(app: &AppView) -> Option<Alarm> {
     let name = &app.name;
-    app.untested.as_ref().map(|trouble| Alarm {
+    app.warnings.untested.as_ref().map(|trouble| Alarm {
         app: name.clone(),
         kind: "untested".into(),
         text: trouble.text.clone(),
@@ -183,7 +183,7 @@ mod tests {
     use morph_api::supervisor::{Flood, Vanishing};
 
     use super::*;
-    use crate::machine::query::{QuarantinedEvents, Trouble};
+    use crate::machine::query::{QuarantinedEvents, Trouble, Warnings};
 
     fn app(name: &str) -> AppView {
         AppView {
@@ -198,8 +198,7 @@ mod tests {
             present: true,
             quarantined: QuarantinedEvents::default(),
             trouble: Trouble::default(),
-            untested: None,
-            vanishing: Vec::new(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -232,10 +231,13 @@ mod tests {
                 text: "2.0.0 kept dying".into(),
                 since_unix_ms: 9,
             },
-            vanishing: vec![Vanishing {
-                dpid: 0x2b,
-                lasts_ms: 2500,
-            }],
+            warnings: Warnings {
+                untested: None,
+                vanishing: vec![Vanishing {
+                    dpid: 0x2b,
+                    lasts_ms: 2500,
+                }],
+            },
             ..app("b")
         };
         let removed = AppView {

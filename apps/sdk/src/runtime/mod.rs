@@ -15,9 +15,9 @@ use clap::Parser;
 use morph_api::manifest::Manifest;
 use morph_api::verification::{VARIABLE, VerificationPeriods};
 
+use crate::describe::describe;
 use crate::instance::{Config, Instance};
 use crate::migration::Chain;
-use crate::shape::describe;
 use crate::{App, Migrations};
 use driver::Driver;
 use flags::Flags;

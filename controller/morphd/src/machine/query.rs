@@ -36,7 +36,13 @@ pub struct AppView {
     pub present: bool,
     pub quarantined: QuarantinedEvents,
     pub trouble: Trouble,
-    /// Last upgrade, where it was committed without the events that were asked for.
+    pub warnings: Warnings,
+}
+
+/// Conditions of an app that does its work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// The last upgrade, where it was committed without the events that were asked for.
     pub untested: Option<Trouble>,
     /// Switches on which its rules vanish again and again.
     pub vanishing: Vec<Vanishing>,
@@ -121,10 +127,12 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
             text: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
             since_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
         },
-        untested: untested(app, events),
-        vanishing: live
-            .map(|(_, instance)| instance.vanishing.clone())
-            .unwrap_or_default(),
+        warnings: Warnings {
+            untested: untested(app, events),
+            vanishing: live
+                .map(|(_, instance)| instance.vanishing.clone())
+                .unwrap_or_default(),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod config;
+mod install;
 mod logs;
 mod migrations;
 mod network;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use morph_api::description::Description;
 use morph_api::management::management_server::Management;
 use morph_api::management::*;
 use morph_openflow::Dpid;
@@ -15,12 +14,12 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
-use super::{arguments, config, logs, migrations, network, orphans, plans, rows, store, views};
+use super::{
+    arguments, config, install, logs, migrations, network, orphans, plans, rows, store, views,
+};
 use crate::alarms;
-use crate::bundle::{Bundle, BundleError, Draft};
 use crate::children::AppUsers;
 use crate::config::Settings;
-use crate::launch::{self, DescribeError};
 use crate::machine::query::AppView;
 use crate::machine::request::Place;
 use crate::proxy::Proxy;
@@ -75,30 +74,6 @@ impl Service {
         receiver.await.map_err(|_| shutting_down())?
     }
 
-    /// Asks the copy of a bundle what it has.
-    async fn describe(
-        &self,
-        bundle: &Bundle,
-        draft: Draft,
-    ) -> Result<(Draft, Option<Description>), Status> {
-        let (bundle, users) = (bundle.clone(), self.users);
-        let work = tokio::task::spawn_blocking(move || {
-            let described = launch::describe(users, &bundle, draft.folder());
-            described.map(|description| (draft, Some(description)))
-        });
-        let cancelled = |_| Status::internal("the check of the bundle was cancelled");
-        work.await.map_err(cancelled)?.map_err(|error| {
-            let advice = match &error {
-                DescribeError::Silent(_) => {
-                    " (it has to answer `--schema`, as executables with the SDK do; `morphctl app install --unchecked PATH` \
-                     installs it all the same)"
-                }
-                DescribeError::Differs(_) => "",
-            };
-            Status::failed_precondition(format!("{error}{advice}"))
-        })
-    }
-
     fn may_write(&self) -> Result<(), Status> {
         match self.read_only {
             false => Ok(()),
@@ -125,27 +100,12 @@ impl Service {
     }
 }
 
-fn bundle_status(error: &BundleError) -> Status {
-    Status::failed_precondition(error.to_string())
-}
-
 /// Last status of the app that was named, of all that changed as one.
 fn first(statuses: Vec<UpgradeStatus>) -> Result<UpgradeStatus, Status> {
     let mut statuses = statuses.into_iter();
     statuses
         .next()
         .ok_or_else(|| Status::internal("the upgrade is gone"))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| bundle_status(&error)),
-        Err(_) => Err(Status::internal(
-            "the task that reads the bundle was cancelled",
-        )),
-    }
 }
 
 /// Names of the apps by id.
@@ -222,25 +182,19 @@ impl Management for Service {
                 path.display()
             )));
         }
-        let mut bundle = blocking(move || Bundle::examine(&path)).await?;
-        let may_install = |bundle: &Bundle| {
-            let bundle = bundle.clone();
-            self.ask(|reply| Request::MayInstall(bundle, reply))
-        };
-        let new = may_install(&bundle).await?;
+        let bundle = install::examine(path).await?;
+        let asked = bundle.clone();
+        let new = self.ask(|reply| Request::MayInstall(asked, reply)).await?;
         let bundles = self.settings.state_dir.join("bundles");
-        let folder = match new {
-            false => bundle.installed(&bundles),
+        let (bundle, folder) = match new {
+            false => (bundle.clone(), bundle.installed(&bundles)),
             true => {
-                let copied = bundle.clone();
-                let draft = blocking(move || copied.draft(&bundles)).await?;
-                let (draft, description) = match unchecked {
-                    true => (draft, None),
-                    false => self.describe(&bundle, draft).await?,
-                };
-                bundle.description = description;
-                may_install(&bundle).await?;
-                blocking(move || draft.keep()).await?
+                let (bundle, draft) =
+                    install::draft(self.users, bundle, bundles, unchecked).await?;
+                // Now that it is known what it has.
+                let asked = bundle.clone();
+                self.ask(|reply| Request::MayInstall(asked, reply)).await?;
+                (bundle, install::keep(draft).await?)
             }
         };
         let release = self
