@@ -1,6 +1,8 @@
 //! Child processes that outlive morphd: each is started in a session of its own, watched and signalled through a pidfd, and
 //! adopted by the next morphd.
 
+mod image;
+
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +20,7 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use tokio::io::unix::AsyncFd;
 
+use self::image::Image;
 use crate::children::Credentials;
 use crate::machine::liveness::CpuTime;
 
@@ -93,18 +96,12 @@ impl Process {
         let stderr = crate::log::open(log)?;
         let mut command = Command::new(exec);
         command
-            .args(args)
-            .envs(
-                options
-                    .environment
-                    .iter()
-                    .map(|(name, value)| (name, value)),
-            )
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        confine(&mut command, options, true);
+        let image = Image::new(exec, args, &options.environment)?;
+        confine(&mut command, options, Some(image));
         // Dropping the `Child` neither waits for the process nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
     }
@@ -198,14 +195,14 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 pub(crate) fn confined(options: &SpawnOptions, exec: &Path) -> Command {
     let mut command = Command::new(exec);
     command.current_dir("/");
-    confine(&mut command, options, false);
+    confine(&mut command, options, None);
     command
 }
 
-/// Has the child change its user, call setsid(2) for a session of its own, lower its limits and give up gaining rights before it
-/// executes its program.
+/// Has the child change its user, lower its limits and give up gaining rights before it executes its program. With an image it
+/// calls setsid(2) before, and executes that.
 #[allow(unsafe_code)]
-fn confine(command: &mut Command, options: &SpawnOptions, own_session: bool) {
+fn confine(command: &mut Command, options: &SpawnOptions, image: Option<Image>) {
     if let Some(Credentials { uid, gid }) = options.credentials {
         // std drops root's supplementary groups along with the user.
         command.uid(uid).gid(gid);
@@ -217,10 +214,10 @@ fn confine(command: &mut Command, options: &SpawnOptions, own_session: bool) {
         .map(|(resource, limit)| (*resource, lowered(*resource, *limit)))
         .collect();
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are the system calls setsid(2),
-    // setrlimit(2) and prctl(2), which allocate nothing and take no lock, over a list that was made before.
+    // setrlimit(2), prctl(2) and execve(2), which allocate nothing and take no lock, over lists that were made before.
     unsafe {
         command.pre_exec(move || {
-            if own_session {
+            if image.is_some() {
                 setsid()?;
             }
             for (resource, limit) in &limits {
@@ -229,7 +226,10 @@ fn confine(command: &mut Command, options: &SpawnOptions, own_session: bool) {
             if other_user {
                 set_no_new_privs(true)?;
             }
-            Ok(())
+            match &image {
+                Some(image) => Err(image.execute()),
+                None => Ok(()),
+            }
         });
     }
 }
@@ -333,6 +333,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = Process::spawn(&dir.path().join("none"), &[], &dir.path().join("log"));
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_program_is_an_error_and_no_script() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (file, log) = (dir.path().join("file"), dir.path().join("log"));
+        std::fs::write(&file, "exit 0\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Process::spawn(&file, &[], &log).unwrap_err().to_string();
+        assert!(error.contains("Exec format error"), "{error}");
     }
 
     #[test]

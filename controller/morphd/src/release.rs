@@ -51,6 +51,13 @@ impl Releases {
         }
     }
 
+    /// Repeats in memory that the record of a release says that it has been live.
+    pub fn set_live(&mut self, app: &str, version: &Version) {
+        if let Some(release) = self.all.get_mut(&(app.to_owned(), version.clone())) {
+            release.row.live = Some(true);
+        }
+    }
+
     /// Releases of one app, oldest first.
     pub fn of<'a>(&'a self, app: &'a str) -> impl DoubleEndedIterator<Item = &'a Release> {
         self.all
@@ -345,6 +352,7 @@ mod tests {
                     installed_unix_ms: 0,
                     folder: String::new(),
                     description: None,
+                    live: None,
                 },
                 manifest: router(version, "schema = 1"),
                 folder: PathBuf::new(),

@@ -88,6 +88,7 @@ pub(crate) fn all(setup: &Setup) -> Vec<Release> {
                 installed_unix_ms: 0,
                 folder: String::new(),
                 description: None,
+                live: Some(true),
             };
             let manifest = manifest(&app, &release, setup);
             all.extend(manifest.map(|manifest| Release {

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod config;
+mod events;
 mod install;
 mod logs;
 mod migrations;
@@ -10,6 +11,7 @@ mod network;
 mod orphans;
 mod peer;
 mod plans;
+mod requests;
 mod routes;
 mod rows;
 mod service;
