@@ -145,9 +145,14 @@ impl AppVerb {
                 config,
             },
             AppVerb::Stop { name } => AppCall::Stop(StopAppRequest { app: name }),
-            AppVerb::Remove { name, keep_rules } => AppCall::Remove(RemoveAppRequest {
+            AppVerb::Remove {
+                name,
+                keep_rules,
+                bypass,
+            } => AppCall::Remove(RemoveAppRequest {
                 app: name,
                 keep_rules,
+                bypass,
             }),
         }
     }
