@@ -26,6 +26,15 @@ const KEYS: [&str; 5] = [
 ];
 
 /// Shape of a table's rows.
+///
+/// ```
+/// use morph_sdk::{Dpid, Table};
+///
+/// const NAMES: Table<Dpid, String> = Table::new("names");
+///
+/// let shape = NAMES.shape();
+/// assert_eq!((shape.name.as_str(), shape.key.as_str()), ("names", "Dpid"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TableShape {
     /// Name of the table.
