@@ -303,6 +303,7 @@ impl Instance {
             epoch,
             turn: number,
             event: sent.event,
+            ..Default::default()
         }));
         self.sent = Some(sent);
         Ok(())
@@ -457,6 +458,7 @@ async fn main() -> Result<(), Failure> {
         release: manifest.version.to_string(),
         pid: std::process::id(),
         protocol: PROTOCOL,
+        ..Default::default()
     };
     let store = unix::connect_lazy(arguments.run_dir.join("store.sock"));
     let proxy = unix::connect(arguments.run_dir.join("sessions.sock")).await?;
