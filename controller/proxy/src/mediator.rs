@@ -11,7 +11,6 @@
 //! them. Bytes for channels and sessions are collected until [`Mediator::flush`], so that many inputs cause one write.
 
 mod control;
-mod entries;
 mod observe;
 mod quarantine;
 mod queries;
@@ -35,11 +34,12 @@ use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
 use morph_api::verification::VerificationPeriods;
 use morph_api::{Repeats, Role};
+use morph_openflow::rule::RuleSet;
 
 use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
 use crate::dispatch::Apps;
 use crate::group::Group;
-use crate::pipeline::{Entries, Reconciliation};
+use crate::pipeline::Reconciliation;
 use crate::reads::ReadQueue;
 use crate::slot::{
     EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
@@ -190,7 +190,6 @@ pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 struct Switch {
     channel: Channel,
     reconciliation: Reconciliation,
-    entries: Entries,
     verification: Verification,
     reads: ReadQueue,
     /// Connection that claims the same datapath id and waits for the end of the challenge.
@@ -206,6 +205,7 @@ pub struct Mediator {
     settings: Settings,
     /// `None` before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
+    wanted: RuleSet,
     /// Configuration whose end morphd waits for.
     settling: Option<Settling>,
     switches: BTreeMap<u32, Switch>,
@@ -246,6 +246,7 @@ impl Mediator {
         Mediator {
             settings,
             apps: None,
+            wanted: RuleSet::new(),
             settling: None,
             switches: BTreeMap::new(),
             last_conn: 0,

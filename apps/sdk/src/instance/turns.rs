@@ -9,7 +9,7 @@
 //! The way of a sent turn to the disk is in `commits`.
 
 use bytes::BytesMut;
-use morph_api::session::{RulesConfirmed, TurnEnd, from_app};
+use morph_api::session::{TurnEnd, from_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
 use morph_openflow::v13;
@@ -132,18 +132,20 @@ impl<A: App> Instance<A> {
             TurnInput::Rules => {}
             TurnInput::Tick => {
                 let effects = self.app_turn(Cause::Tick, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("a tick", effects, &self.engine.tables);
             }
             TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(&changes);
                 let effects = self.app_turn(cause, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("changed tables", effects, &self.engine.tables);
             }
             TurnInput::Events(first) => self.events(*first, &mut batch, now),
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle_as(!batch.deliveries.is_empty() && batch.deliveries.iter().all(is_of_network));
-        let sent = self.send(batch, now, out);
+        let sent = self.check_reads().and_then(|()| self.send(batch, now, out));
         self.config.event_mark.set(Seq::ZERO);
         sent
     }
@@ -315,10 +317,6 @@ impl<A: App> Instance<A> {
         let all = self.rule_sync.all_in_step();
         let count = synced.len();
         for (at, (dpid, difference)) in synced.into_iter().enumerate() {
-            if let Some(channel) = self.rule_sync.channel(dpid) {
-                let confirmed = RulesConfirmed { channel };
-                out.push(Output::Control(from_app::Record::RulesConfirmed(confirmed)));
-            }
             let last = all && at + 1 == count;
             self.report_rules(dpid.0, Some(difference), last, out);
         }

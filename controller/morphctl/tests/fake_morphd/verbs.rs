@@ -83,7 +83,7 @@ fn app_install_sends_an_absolute_path() {
     let path = fake.dir().join("bundles/again");
     assert_eq!(
         fake.last_request(),
-        format!("InstallAppRequest {{ path: {path:?} }}")
+        format!("InstallAppRequest {{ path: {path:?}, unchecked: false }}")
     );
     let installed = object(&fake, "app install /x/new");
     assert_eq!(installed["releases"][0]["already"], false);
@@ -181,12 +181,7 @@ fn a_clean_switch_lists_the_apps_that_put_rules_back() {
     fake.run("app remove router --keep-rules");
     assert_eq!(
         fake.last_request(),
-        "RemoveAppRequest { app: \"router\", keep_rules: true, bypass: false }"
-    );
-    fake.run("app remove router --bypass");
-    assert_eq!(
-        fake.last_request(),
-        "RemoveAppRequest { app: \"router\", keep_rules: false, bypass: true }"
+        "RemoveAppRequest { app: \"router\", keep_rules: true }"
     );
 }
 

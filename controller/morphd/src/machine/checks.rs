@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use morph_api::deadlines::Deadlines;
-use morph_api::manifest::{Absent, Manifest};
+use morph_api::manifest::Manifest;
 use morph_openflow::Dpid;
 use semver::Version;
 
@@ -40,6 +40,9 @@ pub fn may_install(state: &State, bundle: &Bundle) -> Result<bool, RequestError>
             &known.row.digest[..12.min(known.row.digest.len())],
             &bundle.digest[..12],
         )));
+    }
+    for known in state.releases.of(name) {
+        release::check_tables(known, manifest, bundle.description.as_ref()).map_err(refused)?;
     }
     let mut releases = state.releases.iter();
     match releases.find(|r| r.manifest.name != *name && r.manifest.id == manifest.id) {
@@ -283,17 +286,9 @@ pub fn may_stop(state: &State, app: &str) -> Result<AppRow, RequestError> {
     }
 }
 
-/// Checks whether an app may be removed, which lets packets go past it; one that drops them while it is absent only with `bypass`.
-pub fn may_remove(state: &State, app: &str, bypass: bool) -> Result<AppRow, RequestError> {
+pub fn may_remove(state: &State, app: &str) -> Result<AppRow, RequestError> {
     let known = known(state, app)?;
     not_upgrading(state, app)?;
-    let manifest = &release(state, app, &known.row.release)?.manifest;
-    if known.is_present() && manifest.absent == Absent::Drop && !bypass {
-        return Err(refused(format!(
-            "without {app} all packets pass that it drops, and its app.toml has `absent = \"drop\"`: `morphctl app stop {app}` ends its \
-             process and lets nothing more pass; `morphctl app remove {app} --bypass` removes it nonetheless"
-        )));
-    }
     match known.row.desired {
         Desired::Running | Desired::Stopped => Ok(AppRow {
             desired: Desired::Removed,
@@ -335,6 +330,8 @@ pub fn may_upgrade(
         }
         let (from, to) = releases_of(state, app, version.as_ref())?;
         let mode = release::migration_mode(&from.manifest, &to.manifest).map_err(refused)?;
+        let description = to.row.description.as_ref();
+        release::check_tables(from, &to.manifest, description).map_err(refused)?;
         find_room(state, &to.manifest).map_err(refused)?;
         let mut deadlines = to.manifest.deadlines().map_err(refused)?;
         for (name, time) in &request.deadlines {

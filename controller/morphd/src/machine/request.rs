@@ -18,11 +18,7 @@ pub enum Request {
     Stage(Box<Bundle>, PathBuf),
     Start(String, Option<Version>),
     Stop(String),
-    /// Removes an app; `bypass`: also one that drops what its rules do not let pass.
-    Remove {
-        app: String,
-        bypass: bool,
-    },
+    Remove(String),
     /// Lets packets pass the app after, or before, another one.
     MoveApp {
         app: String,
@@ -51,6 +47,8 @@ pub struct UpgradeRequest {
     pub confirm: bool,
     /// An older release may lose rows.
     pub allow_loss: bool,
+    /// Events that the target has to handle in its probation.
+    pub min_events: Option<u64>,
     /// Deadlines of steps, in the place of what the release says.
     pub deadlines: Vec<(String, Duration)>,
     /// The user who asks.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use morph_api::management::Step;
-use morph_api::manifest::Absent;
 use semver::Version;
 
 use super::call::{Call, RecordWrite};
@@ -15,11 +14,10 @@ use super::lifecycle::LifecycleInput;
 use super::moving;
 use super::observe::configure;
 use super::outbox::{AppChange, AppChangeKind, PipelineChange, Purpose, Reply};
-use super::pipeline::Then;
 use super::query::release_view;
 use super::record::{
-    CountsRecord, Desired, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus,
-    ShadowRecord, UpgradeRecord,
+    CountsRecord, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus, ShadowRecord,
+    UpgradeRecord,
 };
 use super::request::{
     ErrorKind, Place, Request, RequestError, RequestId, UpgradeRequest, unavailable,
@@ -43,7 +41,7 @@ pub(super) fn handle(state: &mut State, id: RequestId, request: Request) {
         Request::Stage(bundle, folder) => stage(state, id, *bundle, folder),
         Request::Start(app, version) => start(state, id, &app, version),
         Request::Stop(app) => stop(state, id, &app),
-        Request::Remove { app, bypass } => remove(state, id, &app, bypass),
+        Request::Remove(app) => remove(state, id, &app),
         Request::MoveApp { app, place } => move_app(state, id, &app, &place),
         Request::Upgrade(request) => upgrade(state, id, &request),
         Request::Commit(app) => commit(state, id, &app),
@@ -123,6 +121,7 @@ pub fn staged(bundle: Bundle, folder: PathBuf, unix_ms: u64) -> Release {
         folder: bundle.installed_name(),
         live: Some(false),
         digest: bundle.digest,
+        description: bundle.description,
     };
     Release {
         row,
@@ -142,8 +141,8 @@ fn start(
     let (row, range) = match checks::may_start(state, app, version.clone())? {
         Startable::Now(row, range) => (*row, range),
         Startable::AfterMove(to) => {
-            let then = Then::Request(Request::Start(app.to_owned(), version));
-            moving::begin(state, to, id, then);
+            let then = Request::Start(app.to_owned(), version);
+            moving::begin(state, to, id, Some(then));
             return Ok(());
         }
     };
@@ -174,7 +173,7 @@ fn move_app(
     let to = checks::may_move(state, app, place)?;
     match to.is_empty() {
         true => state.outbox.reply(id, Ok(Reply::Done)),
-        false => moving::begin(state, to, id, Then::Done),
+        false => moving::begin(state, to, id, None),
     }
     Ok(())
 }
@@ -185,8 +184,8 @@ fn stop(state: &mut State, id: RequestId, app: &str) -> Result<(), RequestError>
     Ok(())
 }
 
-fn remove(state: &mut State, id: RequestId, app: &str, bypass: bool) -> Result<(), RequestError> {
-    let row = checks::may_remove(state, app, bypass)?;
+fn remove(state: &mut State, id: RequestId, app: &str) -> Result<(), RequestError> {
+    let row = checks::may_remove(state, app)?;
     change_row(state, app, row, AppChangeKind::Remove(id));
     Ok(())
 }
@@ -209,13 +208,7 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
     | AppChangeKind::Stop(request)
     | AppChangeKind::Remove(request)) = change.then
     else {
-        let (app, is_stopped) = (change.app.clone(), change.row.desired == Desired::Stopped);
-        let is_recorded = result.is_ok();
-        super::crash_loop::recorded(state, change, result);
-        if is_recorded && is_stopped {
-            stopped(state, &app);
-        }
-        return;
+        return super::crash_loop::recorded(state, change, result);
     };
     if let Err(why) = result {
         let is_present = |app: &App| app.is_present();
@@ -237,28 +230,17 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
         AppChangeKind::Stop(_) => {
             take_row(state, change);
             state.outbox.lifecycle(&app, LifecycleInput::Stop);
-            stopped(state, &app);
             state.outbox.reply(request, Ok(Reply::Done));
         }
         // Bypassed first, then ended; then its rules are deleted.
         AppChangeKind::Remove(_) => {
             take_row(state, change);
             state.pipeline.remove(&app);
-            moving::bypass(state, id, request);
-            configure(state, PipelineChange::Remove { app });
+            configure(state, PipelineChange::Remove { app, request, id });
         }
         AppChangeKind::CrashLoop => {}
     }
     state.look_at_shadows();
-}
-
-/// Tells the proxy that an app is stopped whose packets are dropped while it is absent.
-fn stopped(state: &mut State, app: &str) {
-    let version = state.apps.get(app).map(|app| &app.row.release);
-    let release = version.and_then(|version| state.releases.get(app, version));
-    if release.is_some_and(|release| release.manifest.absent == Absent::Drop) {
-        configure(state, PipelineChange::Refresh);
-    }
 }
 
 /// Takes over what the change has written. Epoch and instance may have moved on meanwhile.
@@ -288,11 +270,10 @@ pub(super) fn pipeline_changed(
             state.outbox.lifecycle(&app, LifecycleInput::Start);
             state.outbox.reply(request, Ok(Reply::Done));
         }
-        PipelineChange::Remove { app } => {
+        PipelineChange::Remove { app, request, id } => {
             state.outbox.lifecycle(&app, LifecycleInput::Stop);
-            if let Err(why) = result {
-                moving::bypass_failed(state, why);
-            }
+            let reply = result.map(|()| Reply::Removed(id));
+            state.outbox.reply(request, reply.map_err(unavailable));
         }
     }
 }
@@ -362,6 +343,10 @@ fn planned(
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (from, to) = (&member.from.manifest, &member.to.manifest);
     let probation = request.probation.unwrap_or(state.config.probation);
+    let min_events = request.min_events.unwrap_or_else(|| {
+        let known = state.apps.get(&member.app);
+        u64::from(known.is_some_and(|known| known.had_events_within(probation, state.now())))
+    });
     let plan = Plan {
         mode: member.mode,
         source_schema: from.schema,
@@ -369,6 +354,7 @@ fn planned(
         probation,
         confirm: request.confirm,
         allow_loss: request.allow_loss,
+        min_events,
         deadlines: member.deadlines,
     };
     let deadlines = member.deadlines.all();
@@ -387,6 +373,7 @@ fn planned(
             probation_ms: ms(probation),
             confirm: request.confirm,
             allow_loss: request.allow_loss,
+            min_events,
             deadlines_ms: BTreeMap::from(deadlines),
             who: request.who.clone(),
             prior_status: Some(member.to.row.status),

@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::counts::Counts;
 use crate::machine::daemon::DaemonView;
 use crate::machine::outbox;
-use crate::machine::query::{self, AppView, ConfigTables, PipelineView};
+use crate::machine::query::{self, AppView, ConfigTables, LiveTables, PipelineView};
 use crate::machine::request::{self, ErrorKind, Place, RequestError, RequestId, UpgradeRequest};
 use crate::machine::{Node, NodeInput, checks, plan};
 
@@ -37,6 +37,8 @@ pub enum Request {
     Known(String, Reply<()>),
     /// All releases, or those of one app.
     Releases(String, Reply<Vec<Release>>),
+    /// Tables of the releases that run.
+    LiveTables(Reply<Vec<LiveTables>>),
     /// Whether a bundle may be installed: false where it is known already.
     MayInstall(Bundle, Reply<bool>),
     /// Stage a bundle that has been copied.
@@ -46,8 +48,7 @@ pub enum Request {
     /// End an app's instance.
     Stop(String, Reply<()>),
     /// Bypass an app and end its instance; answers its id, whose rules are then to be deleted.
-    /// Whether an app that drops while it is absent is removed, too.
-    Remove(String, bool, Reply<u8>),
+    Remove(String, Reply<u8>),
     /// Order of the apps, and their tables.
     Pipeline(Reply<PipelineView>),
     /// Let packets pass an app at another place.
@@ -138,6 +139,7 @@ impl Clients {
             }
             Request::Known(app, reply) => send(reply, query::known(state, &app).map(drop)),
             Request::Releases(app, reply) => send(reply, query::release_views(state, &app)),
+            Request::LiveTables(reply) => send(reply, Ok(query::live_tables(state))),
             Request::MayInstall(bundle, reply) => {
                 send(reply, checks::may_install(state, &bundle));
             }
@@ -163,8 +165,8 @@ impl Clients {
                 let stop = request::Request::Stop(app);
                 return Some(self.begin(stop, Waiting::Done(reply)));
             }
-            Request::Remove(app, bypass, reply) => {
-                let remove = request::Request::Remove { app, bypass };
+            Request::Remove(app, reply) => {
+                let remove = request::Request::Remove(app);
                 return Some(self.begin(remove, Waiting::Removed(reply)));
             }
             Request::Pipeline(reply) => send(reply, Ok(query::pipeline(state))),

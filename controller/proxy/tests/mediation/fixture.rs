@@ -110,9 +110,8 @@ impl Fixture {
             id,
             first_table,
             last_table,
-            // Packets enter the tables though no instance reports that rules are confirmed.
-            drops_absent: true,
-            ..PresentApp::default()
+            least_tables: 0,
+            second_table: 0,
         };
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),

@@ -41,7 +41,6 @@ impl Instance {
             release: release.into(),
             pid: std::process::id(),
             protocol: morph_api::PROTOCOL,
-            confirms_rules: false,
         });
         output
             .send(blob(|records| control(records, hello)))
