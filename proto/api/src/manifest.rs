@@ -34,6 +34,9 @@ pub struct Manifest {
     /// Apps that packets pass before it, where they are present.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Fate of packets at the app's place in a switch that does not have its rules.
+    #[serde(default)]
+    pub absent: Absent,
     /// True if it decides where packets go. Two such apps are refused.
     #[serde(default)]
     pub forwards: bool,
@@ -55,6 +58,9 @@ pub struct Manifest {
     /// Checks of the entries of these tables.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
+    /// Entries of these tables, by table and key, that are written when the app's state is created.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Deadlines of the steps of an upgrade to this release, by name: `start = "40s"`.
     #[serde(default)]
     pub upgrade: BTreeMap<String, String>,
@@ -104,6 +110,17 @@ impl Tables {
             )),
         }
     }
+}
+
+/// Fate of packets at an app's place in a switch that does not have the app's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Absent {
+    /// They go on to the next app.
+    #[default]
+    Bypass,
+    /// They are dropped.
+    Drop,
 }
 
 /// Limits of an instance's resources.
@@ -292,14 +309,38 @@ impl Manifest {
             let why = format!("{:?} is the SDK's own", crate::alarm::TABLE);
             return Some(("config", why));
         }
-        self.checks.iter().find_map(|(table, check)| {
+        let wrong = self.checks.iter().find_map(|(table, check)| {
             if !self.config.contains(table) {
                 return Some(("checks", format!("{table:?} is not among config")));
             }
             check
                 .wrong()
                 .map(|why| ("checks", format!("{table}: {why}")))
+        });
+        let wrong_default = || self.wrong_default().map(|why| ("defaults", why));
+        wrong.or_else(wrong_default)
+    }
+
+    fn wrong_default(&self) -> Option<String> {
+        self.defaults.iter().find_map(|(table, rows)| {
+            if !self.config.contains(table) {
+                return Some(format!("{table:?} is not among config"));
+            }
+            let check = self.checks.get(table).cloned().unwrap_or_default();
+            rows.iter().find_map(|(key, value)| {
+                let key_fits = check.key.check(key).map_err(str::to_owned);
+                let fits = key_fits.and_then(|()| check.value(value));
+                fits.err().map(|why| format!("{table}.{key}: {why}"))
+            })
         })
+    }
+
+    /// Returns the entries that are written when the app's state is created: table, key and JSON.
+    pub fn default_rows(&self) -> Vec<(String, String, String)> {
+        let tables = self.defaults.iter();
+        let rows = tables.flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)));
+        rows.map(|(table, (key, value))| (table.clone(), key.clone(), value.to_string()))
+            .collect()
     }
 
     /// Returns the fewest tables with which it can serve a switch.
@@ -354,6 +395,9 @@ mod tests {
             ("router", Tables::Range([20, 29]))
         );
         assert_eq!(manifest.reads.get("topology"), Some(&1));
+        assert_eq!(manifest.absent, Absent::Bypass);
+        let firewall = parse(&GOOD.replacen("id = 3", "id = 3\nabsent = 'drop'", 1)).unwrap();
+        assert_eq!(firewall.absent, Absent::Drop);
     }
 
     #[test]
@@ -413,6 +457,11 @@ mod tests {
                 "upgrade: hold",
             ),
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
+            (
+                "id = 3",
+                "id = 3\nabsent = 'pass'",
+                "unknown variant `pass`, expected `bypass` or `drop`",
+            ),
             ("id = 3", "", "missing field `id`"),
             ("\"2.0.0\"", "\"two\"", "two"),
             (
@@ -436,6 +485,21 @@ mod tests {
                 "unknown variant `colour`",
             ),
             ("id = 3", "id = 3\nmemory_mib = 1", "memory_mib: 1"),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\n[defaults.trees]\na = 1",
+                "defaults: \"trees\" is not among config",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { value = \"integer\" }\n[defaults.weights]\na = true",
+                "defaults: weights.a: true is not a whole number",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { key = \"dpid\" }\n[defaults.weights]\na = 1",
+                "defaults: weights.a: the key is not a datapath id",
+            ),
         ] {
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(

@@ -204,8 +204,15 @@ impl Management for Service {
 
     async fn start_app(&self, call: Call<StartAppRequest>) -> RpcResult<StartAppReply> {
         self.may_write()?;
-        let StartAppRequest { app, version: text } = call.into_inner();
+        let StartAppRequest {
+            app,
+            version: text,
+            config: entries,
+        } = call.into_inner();
         let (name, version) = (app.clone(), arguments::version(&text)?);
+        let named = (app.clone(), version.clone());
+        let tables = self.ask(|reply| Request::StartConfig(named.0, named.1, reply));
+        config::prepare(&self.store, &app, &tables.await?, &entries).await?;
         self.ask(|reply| Request::Start(name, version, reply))
             .await?;
         let app = self.apps_now(Some(&app)).await?.into_iter().next();
@@ -222,9 +229,13 @@ impl Management for Service {
 
     async fn remove_app(&self, call: Call<RemoveAppRequest>) -> RpcResult<RemoveAppReply> {
         self.may_write()?;
-        let RemoveAppRequest { app, keep_rules } = call.into_inner();
+        let RemoveAppRequest {
+            app,
+            keep_rules,
+            bypass,
+        } = call.into_inner();
         let id = self
-            .ask(|reply| Request::Remove(app.clone(), reply))
+            .ask(|reply| Request::Remove(app.clone(), bypass, reply))
             .await?;
         wait_stopped(self, &app).await?;
         let switches = match keep_rules {
@@ -492,20 +503,25 @@ impl Management for Service {
     }
 
     async fn config_get(&self, call: Call<ConfigGetRequest>) -> RpcResult<ConfigGetReply> {
-        let app = call.into_inner().app;
+        let ConfigGetRequest { app, key } = call.into_inner();
         let tables = self
-            .ask(|reply| Request::Config(app.clone(), reply))
+            .ask(|reply| Request::Config(app.clone(), None, reply))
             .await?;
         Ok(Response::new(
-            config::get(&self.store, &app, &tables.0).await?,
+            config::get(&self.store, &app, &tables, &key).await?,
         ))
     }
 
     async fn config_set(&self, call: Call<ConfigSetRequest>) -> RpcResult<ConfigSetReply> {
         self.may_write()?;
-        let ConfigSetRequest { app, entries } = call.into_inner();
+        let ConfigSetRequest {
+            app,
+            entries,
+            version,
+        } = call.into_inner();
+        let version = arguments::version(&version)?;
         let tables = self
-            .ask(|reply| Request::Config(app.clone(), reply))
+            .ask(|reply| Request::Config(app.clone(), version, reply))
             .await?;
         Ok(Response::new(
             config::set(&self.store, &app, &tables, &entries).await?,
