@@ -44,7 +44,7 @@ bundles: build
 
 # Releases that misbehave, and an app that keeps books, for the end-to-end tests.
 defects:
-	$(CARGO) build $(cargo_profile) -p topology -p router -p ledger --examples
+	$(CARGO) build $(cargo_profile) -p morph-sdk -p topology -p router -p ledger --examples
 
 dependencies:
 	scripts/dependencies

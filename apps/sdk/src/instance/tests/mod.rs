@@ -10,6 +10,7 @@ mod in_flight;
 mod rules;
 mod shadows;
 mod tables;
+mod timers;
 pub(crate) mod world;
 
 use std::time::Duration;
