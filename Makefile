@@ -42,9 +42,9 @@ build:
 bundles: build
 	scripts/bundles $(OUT)
 
-# Releases that misbehave, and an app that keeps books, for the end-to-end tests.
+# Releases that misbehave, an app that keeps books, and the SDK's examples, for the end-to-end tests.
 defects:
-	$(CARGO) build $(cargo_profile) -p morph-sdk -p topology -p router -p ledger --examples
+	$(CARGO) build $(cargo_profile) -p topology -p router -p ledger -p morph-sdk --examples
 
 dependencies:
 	scripts/dependencies

@@ -76,7 +76,7 @@ pub use morph_api::alarm::AlarmRow;
 pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{
-    Action, FlowMod, FlowModCommand, Instruction, Match, OxmField, port,
+    Action, FlowMod, FlowModCommand, Instruction, Match, Oxm, OxmField, port,
 };
 pub use morph_openflow::{Dpid, MacAddr, Vlan};
 /// Derives the trait [`Key`](trait@Key) for a struct whose fields are keys, or for an enum without fields.

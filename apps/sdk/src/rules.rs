@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use morph_api::cookie::Cookie;
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
+use morph_openflow::v13::check_rule;
+use morph_openflow::v13::flow_mod::flag;
+use morph_openflow::v13::instruction;
 
 use crate::rank::{Ranks, RuleId};
 use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
@@ -81,6 +84,9 @@ impl Rules {
             matching: Match::new(),
             own: 0,
             idle_timeout: 0,
+            hard_timeout: 0,
+            flags: 0,
+            instructions: Vec::new(),
             ranks: None,
         }
     }
@@ -97,11 +103,13 @@ pub struct RuleBuilder<'a> {
     matching: Match,
     own: u32,
     idle_timeout: u16,
+    hard_timeout: u16,
+    /// Bits of `flow_mod::flag`.
+    flags: u16,
+    /// Instructions besides apply-actions and goto-table.
+    instructions: Vec<Instruction>,
     ranks: Option<Ranks>,
 }
-
-/// Flag `OFPFF_SEND_FLOW_REM`: the switch reports the end of the rule.
-const SEND_FLOW_REM: u16 = 1;
 
 impl RuleBuilder<'_> {
     /// Sets the rule's table, as an offset into the app's tables, from 0.
@@ -133,6 +141,54 @@ impl RuleBuilder<'_> {
     /// was lost, when the switch's rules are read next; it ends again after another idle time.
     pub fn idle_timeout(mut self, seconds: u16) -> Self {
         self.idle_timeout = seconds;
+        self
+    }
+
+    /// Ends the rule so many seconds after it was added. The app gets an `Event::FlowRemoved`; what [`RuleBuilder::idle_timeout`] says
+    /// of rules that are still wanted holds here too.
+    pub fn hard_timeout(mut self, seconds: u16) -> Self {
+        self.hard_timeout = seconds;
+        self
+    }
+
+    /// Has the switch report the end of the rule in an `Event::FlowRemoved`, also where it is deleted. A rule with a timeout is
+    /// always reported.
+    pub fn report_removal(mut self) -> Self {
+        self.flags |= flag::SEND_FLOW_REM;
+        self
+    }
+
+    /// Spares the switch counting the rule's packets.
+    pub fn no_packet_counts(mut self) -> Self {
+        self.flags |= flag::NO_PKT_COUNTS;
+        self
+    }
+
+    /// Spares the switch counting the rule's bytes.
+    pub fn no_byte_counts(mut self) -> Self {
+        self.flags |= flag::NO_BYT_COUNTS;
+        self
+    }
+
+    /// Writes these bits of the metadata, which later tables of the app match. An app is entered with the metadata that the app
+    /// before has left: its first table writes all bits that it matches later.
+    pub fn write_metadata(mut self, metadata: u64, mask: u64) -> Self {
+        let metadata = metadata & mask;
+        self.instructions
+            .push(Instruction::WriteMetadata { metadata, mask });
+        self
+    }
+
+    /// Adds these actions to the packet's action set, which is executed where the packet ends, in the order that OpenFlow defines for
+    /// sets. A rule cannot do so and pass the packet on to the next app: the set would be executed even where a later app drops it.
+    pub fn write_actions(mut self, actions: Vec<Action>) -> Self {
+        self.instructions.push(Instruction::WriteActions(actions));
+        self
+    }
+
+    /// Empties the packet's action set, before the rule writes actions to it.
+    pub fn clear_actions(mut self) -> Self {
+        self.instructions.push(Instruction::ClearActions);
         self
     }
 
@@ -189,6 +245,13 @@ impl RuleBuilder<'_> {
     }
 
     fn end(mut self, actions: Vec<Action>, goto: Option<Goto>) {
+        if self.idle_timeout != 0 || self.hard_timeout != 0 {
+            self.flags |= flag::SEND_FLOW_REM;
+        }
+        if !actions.is_empty() {
+            self.instructions.push(Instruction::ApplyActions(actions));
+        }
+        self.matching = self.matching.normal();
         let Layout {
             range,
             second,
@@ -198,50 +261,53 @@ impl RuleBuilder<'_> {
         let in_switch = short.get(&self.dpid).copied();
         // The only table of a switch stands for the first table, wherever that is.
         let second = second.filter(|_| in_switch != Some(0));
-        if !self.put(range, in_switch, &actions, goto) {
-            let (offset, Range { first, exit }) = (self.table, range);
+        if let Err(why) = self.check(range, in_switch, goto) {
+            let (dpid, table, priority) = (self.dpid, self.table, self.priority);
             tracing::error!(
-                switch = %self.dpid,
-                "a rule in table {offset} of the app that goes to {goto:?} is left out: it has the tables {first} to {exit}, the switch \
-                 {in_switch:?} tables in all, and packets go forward only",
+                switch = %dpid,
+                "a rule in table {table} of the app (priority {priority}, match {}) is left out: {why}",
+                self.matching,
             );
-        } else if let Some(second) = second {
-            self.put(second, in_switch, &actions, goto);
+            return;
+        }
+        self.put(range, in_switch, goto);
+        if let Some(second) = second
+            && place(second, in_switch, self.table, goto).is_some()
+        {
+            self.put(second, in_switch, goto);
         }
     }
 
-    /// Adds the rule in one range. False if it does not fit there.
-    fn put(
-        &mut self,
-        range: Range,
-        in_switch: Option<u8>,
-        actions: &[Action],
-        goto: Option<Goto>,
-    ) -> bool {
-        let end = match in_switch {
-            None => range.exit,
-            Some(0) => range.first.saturating_add(1),
-            Some(tables) => range.exit.min(tables),
-        };
-        let has_exit = in_switch.is_none_or(|tables| range.exit < tables);
-        let table = range.first.saturating_add(self.table);
-        let goto = match goto {
-            None => None,
-            Some(Goto::Table(offset)) => Some(range.first.saturating_add(offset)),
-            // Nothing is behind the last table of a switch that ends there.
-            Some(Goto::Exit) => Some(range.exit).filter(|_| has_exit),
-        };
-        let leads_on = |goto: u8| table < goto && (goto < end || goto == range.exit && has_exit);
-        if table >= end || !goto.is_none_or(leads_on) {
-            return false;
+    /// Finds what is wrong with the rule whatever the state of the switch.
+    fn check(&self, range: Range, in_switch: Option<u8>, goto: Option<Goto>) -> Result<(), String> {
+        check_rule(&self.matching, &self.instructions).map_err(|problem| problem.to_string())?;
+        let writes_actions = |instruction: &Instruction| matches!(instruction, Instruction::WriteActions(actions) if !actions.is_empty());
+        if goto == Some(Goto::Exit) && self.instructions.iter().any(writes_actions) {
+            return Err(
+                "it writes actions and passes the packet on to the next app, which could not drop it any more".into(),
+            );
         }
-        // Same order and form of the instructions as a switch reports them.
-        let apply = (!actions.is_empty()).then(|| Instruction::ApplyActions(actions.to_vec()));
-        let goto = goto.map(Instruction::GotoTable);
+        if place(range, in_switch, self.table, goto).is_none() {
+            let Range { first, exit } = range;
+            return Err(format!(
+                "it goes to {goto:?}; the app has the tables {first} to {exit}, the switch {in_switch:?} tables in all, and packets go \
+                 forward only"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds the rule in one range, where it fits.
+    fn put(&mut self, range: Range, in_switch: Option<u8>, goto: Option<Goto>) {
+        let Some((table, goto)) = place(range, in_switch, self.table, goto) else {
+            return;
+        };
+        let mut instructions = self.instructions.clone();
+        instructions.extend(goto.map(Instruction::GotoTable));
         let key = RuleKey {
             table,
             priority: self.priority,
-            match_: self.matching.normal().into(),
+            match_: self.matching.clone().into(),
         };
         let cookie = Cookie {
             app: self.rules.layout.app,
@@ -249,14 +315,11 @@ impl RuleBuilder<'_> {
             own: self.own,
         };
         let body = RuleBody {
-            instructions: apply.into_iter().chain(goto).collect(),
+            // Same order and form as a switch reports them.
+            instructions: instruction::normal(&instructions).into(),
             idle_timeout: self.idle_timeout,
-            hard_timeout: 0,
-            flags: if self.idle_timeout == 0 {
-                0
-            } else {
-                SEND_FLOW_REM
-            },
+            hard_timeout: self.hard_timeout,
+            flags: self.flags,
             cookie: cookie.to_u64(),
         };
         if let Some(ranks) = self.ranks {
@@ -264,8 +327,31 @@ impl RuleBuilder<'_> {
         }
         let rules = self.rules.by_switch.entry(self.dpid).or_default();
         rules.insert(key, body);
-        true
     }
+}
+
+/// Table of a rule, and the table where its packets go on. None if the rule does not fit in the range.
+fn place(
+    range: Range,
+    in_switch: Option<u8>,
+    offset: u8,
+    goto: Option<Goto>,
+) -> Option<(u8, Option<u8>)> {
+    let end = match in_switch {
+        None => range.exit,
+        Some(0) => range.first.saturating_add(1),
+        Some(tables) => range.exit.min(tables),
+    };
+    let has_exit = in_switch.is_none_or(|tables| range.exit < tables);
+    let table = range.first.saturating_add(offset);
+    let goto = match goto {
+        None => None,
+        Some(Goto::Table(offset)) => Some(range.first.saturating_add(offset)),
+        // Nothing is behind the last table of a switch that ends there.
+        Some(Goto::Exit) => Some(range.exit).filter(|_| has_exit),
+    };
+    let leads_on = |goto: u8| table < goto && (goto < end || goto == range.exit && has_exit);
+    (table < end && goto.is_none_or(leads_on)).then_some((table, goto))
 }
 
 /// Table where a packet goes on.
@@ -279,6 +365,7 @@ enum Goto {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Oxm;
 
     const S: Dpid = Dpid(1);
     const PIPELINE: Pipeline = Pipeline {
@@ -327,6 +414,68 @@ mod tests {
     fn the_only_table_stands_for_the_first_one() {
         assert_eq!(made(None, 0), [(3, None)]);
         assert_eq!(made(Some(8), 0), [(3, None)]);
+    }
+
+    /// Rules of one switch, as the builder makes them.
+    fn rules_of(make: impl FnOnce(&mut Rules)) -> Vec<(RuleKey, RuleBody)> {
+        let layout = Layout::new(PIPELINE, None, &BTreeMap::new());
+        let mut rules = Rules::new(&layout.into());
+        make(&mut rules);
+        let set = rules.by_switch.remove(&S).unwrap_or_default();
+        set.into_iter().collect()
+    }
+
+    #[test]
+    fn instructions_are_in_the_order_in_which_a_switch_executes_them() {
+        let made = rules_of(|rules| {
+            let rule = rules.on(S).write_metadata(0xff, 0x0f);
+            let rule = rule.write_actions(vec![Action::output(1)]).clear_actions();
+            rule.actions_then_table(vec![Action::SetQueue(1)], 1);
+        });
+        let (metadata, mask) = (0x0f, 0x0f);
+        let expected = [
+            Instruction::ApplyActions(vec![Action::SetQueue(1)]),
+            Instruction::ClearActions,
+            Instruction::WriteActions(vec![Action::output(1)]),
+            Instruction::WriteMetadata { metadata, mask },
+            Instruction::GotoTable(4),
+        ];
+        assert_eq!(*made[0].1.instructions, expected);
+    }
+
+    #[test]
+    fn a_rule_with_a_timeout_is_reported() {
+        let made = rules_of(|rules| {
+            rules.on(S).hard_timeout(9).drop_();
+            rules.on(S).priority(1).no_packet_counts().drop_();
+            rules.on(S).priority(2).report_removal().drop_();
+        });
+        let bodies = made.iter().map(|(_, body)| (body.hard_timeout, body.flags));
+        let flags = [(9, 1), (0, flag::NO_PKT_COUNTS), (0, flag::SEND_FLOW_REM)];
+        assert_eq!(bodies.collect::<Vec<_>>(), flags);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_right_are_left_out() {
+        let to_server = Action::set_field(Oxm::tcp_dst(80));
+        let write = || vec![Action::output(1)];
+        let made = rules_of(|rules| {
+            let rule = rules.on(S).priority(1);
+            rule.actions(vec![to_server.clone(), Action::output(1)]);
+            let rule = rules.on(S).priority(2).matching(Match::new().tcp_dst(8));
+            rule.drop_();
+            rules.on(S).priority(3).write_actions(write()).next();
+            rules.on(S).priority(4).write_metadata(1, 0).next();
+            rules.on(S).table(1).actions_then_table(Vec::new(), 0);
+            rules.on(S).table(2).drop_();
+        });
+        assert_eq!(made, []);
+        let tcp = Match::new().eth_type(0x800).ip_proto(6);
+        let made = rules_of(|rules| {
+            let rule = rules.on(S).matching(tcp);
+            rule.write_actions(write()).actions(vec![to_server]);
+        });
+        assert_eq!(made.len(), 1);
     }
 
     #[test]

@@ -260,7 +260,9 @@ impl<A: App> Instance<A> {
         // Turns on their way to the store are all of this epoch; otherwise no turn would be made.
         let follows = live.turn + self.in_flight.committing.len() as u64;
         let wanted = self.engine.wanted();
-        let rules = self.rule_sync.write(wanted, epoch, now.instant).into_iter();
+        let rules = self.rule_sync.write(wanted, epoch, now.instant);
+        let together = rules.together;
+        let rules = rules.messages.into_iter();
         let rules = rules.map(|(channel, message)| Output::Message { channel, message });
         let mut commands = Vec::with_capacity(rules.len() + batch.packet_outs.len());
         commands.extend(rules);
@@ -281,6 +283,7 @@ impl<A: App> Instance<A> {
             epoch,
             turn: follows + 1,
             event: event.map(|delivery| delivery.place.seq),
+            together,
         })));
         self.in_flight.accepting = Some(InFlightTurn {
             epoch,

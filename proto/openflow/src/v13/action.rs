@@ -137,6 +137,11 @@ impl Action {
         }
     }
 
+    /// Sets a header field, such as `Oxm::ipv4_dst(addr)`. The rule's match has to say that packets have that field.
+    pub fn set_field(field: Oxm) -> Action {
+        Action::SetField(field)
+    }
+
     /// Returns the normal form: `max_len` is 0 unless the port is the controller, and the field of a set-field is
     /// normal.
     pub fn normal(&self) -> Action {

@@ -136,10 +136,17 @@ pub(crate) fn write_exact(fields: &[(OxmField, &[u8])], w: &mut Writer<'_>) {
 /// Declares the builders of a field: an exact one and, under another name, a masked one.
 macro_rules! builders {
     ($($name:ident $(/ $masked:ident)?: $type:ty, $field:ident, $bytes:expr;)*) => {
+        impl Oxm {$(
+            #[doc = concat!("Field `OFPXMT_OFB_", stringify!($field), "` with this value, for a match or a set-field action.")]
+            pub fn $name(value: $type) -> Oxm {
+                Oxm::exact(OxmField::$field, &$bytes(value))
+            }
+        )*}
+
         impl Match {$(
             #[doc = concat!("Matches packets whose `", stringify!($name), "` equals the value.")]
             pub fn $name(self, value: $type) -> Match {
-                self.with(Oxm::exact(OxmField::$field, &$bytes(value)))
+                self.with(Oxm::$name(value))
             }
 
             $(
@@ -166,6 +173,12 @@ fn v4(addr: Ipv4Addr) -> [u8; 4] {
 
 fn v6(addr: Ipv6Addr) -> [u8; 16] {
     addr.octets()
+}
+
+/// Lower three bytes of a number.
+fn low_24(value: u32) -> [u8; 3] {
+    let [_, a, b, c] = value.to_be_bytes();
+    [a, b, c]
 }
 
 builders! {
@@ -205,14 +218,22 @@ builders! {
     mpls_label: u32, MPLS_LABEL, u32::to_be_bytes;
     mpls_tc: u8, MPLS_TC, u8::to_be_bytes;
     mpls_bos: u8, MPLS_BOS, u8::to_be_bytes;
+    pbb_isid / pbb_isid_masked: u32, PBB_ISID, low_24;
     tunnel_id / tunnel_id_masked: u64, TUNNEL_ID, u64::to_be_bytes;
+    ipv6_exthdr / ipv6_exthdr_masked: u16, IPV6_EXTHDR, u16::to_be_bytes;
+}
+
+impl Oxm {
+    /// Field `OFPXMT_OFB_VLAN_VID` of a tagged packet with this VLAN id, for a match or a set-field action.
+    pub fn vlan_vid(vid: u16) -> Oxm {
+        Oxm::exact(OxmField::VLAN_VID, &(VLAN_PRESENT | vid).to_be_bytes())
+    }
 }
 
 impl Match {
     /// Matches packets with this VLAN id.
     pub fn vlan_vid(self, vid: u16) -> Match {
-        let value = (VLAN_PRESENT | vid).to_be_bytes();
-        self.with(Oxm::exact(OxmField::VLAN_VID, &value))
+        self.with(Oxm::vlan_vid(vid))
     }
 
     /// Matches packets with a VLAN tag of any id.

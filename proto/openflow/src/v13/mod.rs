@@ -3,6 +3,7 @@
 pub mod action;
 mod async_config;
 pub mod bundle;
+mod consistency;
 pub mod error;
 pub mod experimenter;
 mod features;
@@ -32,6 +33,7 @@ pub use crate::shared::config::SwitchConfig;
 pub use action::Action;
 pub use async_config::AsyncConfig;
 pub use bundle::{BundleAdd, BundleControl, BundleProperty};
+pub use consistency::{ActionProblem, RuleProblem, check_bucket, check_rule};
 pub use error::ErrorMsg;
 pub use experimenter::Experimenter;
 pub use features::FeaturesReply;

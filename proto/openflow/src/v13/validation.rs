@@ -52,11 +52,11 @@ impl MatchProblem {
 /// Required field, and its acceptable values; an empty list accepts any value.
 type Requirement = (OxmField, &'static [u32]);
 
-const IPV4: u32 = 0x0800;
+pub(super) const IPV4: u32 = 0x0800;
 const ARP: u32 = 0x0806;
-const IPV6: u32 = 0x86dd;
-const MPLS: &[u32] = &[0x8847, 0x8848];
-const PBB: u32 = 0x88e7;
+pub(super) const IPV6: u32 = 0x86dd;
+pub(super) const MPLS: &[u32] = &[0x8847, 0x8848];
+pub(super) const PBB: u32 = 0x88e7;
 
 /// Direct prerequisite of a field. Indirect ones follow, because the required field is checked too.
 fn requirement(field: OxmField) -> Option<Requirement> {
@@ -121,7 +121,7 @@ impl OxmField {
 
 impl Oxm {
     /// Checks length, mask and bits of this field alone.
-    fn check(&self) -> Result<(), MatchProblem> {
+    pub(super) fn check(&self) -> Result<(), MatchProblem> {
         let field = self.field;
         if let Some(kind) = field.kind() {
             if self.value.len() != kind.bytes {
@@ -169,20 +169,26 @@ impl Match {
                 return Err(MatchProblem::Duplicate(field));
             }
             oxm.check()?;
-            if let Some((requires, values)) = requirement(field)
-                && !holds(before, requires, values)
-            {
-                return Err(MatchProblem::Prerequisite { field, requires });
-            }
-            if let Some(ethertype) = ethertype_of(field)
-                && !holds(before, OxmField::ETH_TYPE, &[ethertype])
-            {
-                let requires = OxmField::ETH_TYPE;
-                return Err(MatchProblem::Prerequisite { field, requires });
-            }
+            check_prerequisites(field, before)?;
         }
         Ok(())
     }
+}
+
+/// Checks that packets with these fields have this one.
+pub(super) fn check_prerequisites(field: OxmField, known: &[Oxm]) -> Result<(), MatchProblem> {
+    if let Some((requires, values)) = requirement(field)
+        && !holds(known, requires, values)
+    {
+        return Err(MatchProblem::Prerequisite { field, requires });
+    }
+    if let Some(ethertype) = ethertype_of(field)
+        && !holds(known, OxmField::ETH_TYPE, &[ethertype])
+    {
+        let requires = OxmField::ETH_TYPE;
+        return Err(MatchProblem::Prerequisite { field, requires });
+    }
+    Ok(())
 }
 
 /// Tells whether two fields are the same; experimenter fields also need the same experimenter id.
@@ -190,7 +196,8 @@ fn same(a: &Oxm, b: &Oxm) -> bool {
     a.field == b.field && a.value[..a.covered_from()] == b.value[..b.covered_from()]
 }
 
-fn holds(before: &[Oxm], field: OxmField, values: &[u32]) -> bool {
+/// Tells whether one of these fields has one of the values, or any value where none is given.
+pub(super) fn holds(before: &[Oxm], field: OxmField, values: &[u32]) -> bool {
     before.iter().filter(|oxm| oxm.field == field).any(|oxm| {
         if field == OxmField::VLAN_VID {
             // Any mask that keeps the bit for a present tag satisfies the prerequisite.

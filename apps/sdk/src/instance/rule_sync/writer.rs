@@ -35,6 +35,8 @@ pub(super) struct RuleWriter {
     waiting: WaitingRules,
     window: Window,
     first: Option<FirstDifference>,
+    /// Changes wait that a reading made necessary.
+    mends: bool,
     /// The log says that the switch answers barriers late or not at all.
     is_late: bool,
 }
@@ -51,6 +53,8 @@ pub(super) struct Turn<'a> {
     pub(super) messages: Vec<Bytes>,
     /// Rules that were looked at, changed or not.
     pub(super) written: Vec<RuleKey>,
+    /// Whether changes among the messages are of a difference that was read.
+    pub(super) is_difference: bool,
 }
 
 impl Turn<'_> {
@@ -74,6 +78,7 @@ impl RuleWriter {
             waiting: WaitingRules::default(),
             window: Window::new(limit),
             first: None,
+            mends: false,
             is_late: false,
         }
     }
@@ -115,6 +120,7 @@ impl RuleWriter {
         let counts = install::counts(&difference);
         self.installed = read;
         self.waiting = WaitingRules::of(difference);
+        self.mends = true;
         self.first = Some(FirstDifference { counts, sent: None });
     }
 
@@ -177,6 +183,7 @@ impl RuleWriter {
         let found = finding.missing.iter().chain(&finding.changed);
         for key in found.chain(&finding.foreign) {
             self.note(key.clone(), Some(wanted));
+            self.mends = true;
         }
         finding.missing.retain(|key| wanted.contains_key(key));
         finding
@@ -237,6 +244,7 @@ impl RuleWriter {
                 self.close(tokens, turn);
             }
         }
+        self.mends &= !self.waiting.is_empty();
         if let Some(first) = &mut self.first
             && first.sent.is_none()
             && self.waiting.is_empty()
@@ -270,6 +278,7 @@ impl RuleWriter {
         match message.try_encode(FLOW_MOD) {
             Ok(message) => {
                 self.window.send(message.len());
+                turn.is_difference |= self.mends;
                 turn.put(message);
             }
             Err(error) => {
