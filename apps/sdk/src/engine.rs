@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::alarms::ALARMS;
 use crate::rank::StaleRules;
-use crate::rules::Layout;
+use crate::rules::{Layout, RuleFaults};
 use crate::timers::{BY_TIME, TIMERS};
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
@@ -59,7 +59,7 @@ impl<A: App> Engine<A> {
             app,
             pipeline,
             second: None,
-            tables: Tables::new(A::tables().into_iter().chain(beside)),
+            tables: Tables::new(A::tables().into_iter().chain(beside), A::reads()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -81,6 +81,11 @@ impl<A: App> Engine<A> {
     /// Wanted rules as of the last [`Engine::settle`].
     pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
         self.wanted.sets()
+    }
+
+    /// Numbers of rules that the app states wrongly, as of the last [`Engine::settle`].
+    pub(crate) fn rule_faults(&self) -> RuleFaults {
+        self.wanted.faults()
     }
 
     /// Has the app handle one input. Its changes are in the view afterwards, and its packets behind those of before; its rules

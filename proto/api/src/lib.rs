@@ -16,6 +16,7 @@ mod beside;
 pub mod check;
 pub mod cookie;
 pub mod deadlines;
+pub mod description;
 pub mod fail;
 pub mod lock;
 #[cfg(feature = "log")]
