@@ -11,6 +11,7 @@
 //! them. Bytes for channels and sessions are collected until [`Mediator::flush`], so that many inputs cause one write.
 
 mod control;
+mod entries;
 mod observe;
 mod quarantine;
 mod queries;
@@ -34,12 +35,11 @@ use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
 use morph_api::verification::VerificationPeriods;
 use morph_api::{Repeats, Role};
-use morph_openflow::rule::RuleSet;
 
 use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
 use crate::dispatch::Apps;
 use crate::group::Group;
-use crate::pipeline::Reconciliation;
+use crate::pipeline::{Entries, Reconciliation};
 use crate::reads::ReadQueue;
 use crate::slot::{
     EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
@@ -190,6 +190,7 @@ pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 struct Switch {
     channel: Channel,
     reconciliation: Reconciliation,
+    entries: Entries,
     verification: Verification,
     reads: ReadQueue,
     /// Connection that claims the same datapath id and waits for the end of the challenge.
@@ -205,7 +206,6 @@ pub struct Mediator {
     settings: Settings,
     /// `None` before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
-    wanted: RuleSet,
     /// Configuration whose end morphd waits for.
     settling: Option<Settling>,
     switches: BTreeMap<u32, Switch>,
@@ -246,7 +246,6 @@ impl Mediator {
         Mediator {
             settings,
             apps: None,
-            wanted: RuleSet::new(),
             settling: None,
             switches: BTreeMap::new(),
             last_conn: 0,
