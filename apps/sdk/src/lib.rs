@@ -44,6 +44,7 @@ mod setting;
 mod shape;
 mod table;
 mod table_rows;
+mod timers;
 mod turn;
 mod view;
 mod wanted;
@@ -70,6 +71,7 @@ pub use setting::Setting;
 pub use shape::TableShape;
 pub use table::Table;
 pub use table_rows::Row;
+pub use timers::{DueTimer, Timer};
 pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 
