@@ -305,9 +305,9 @@ impl Manifest {
         if let Err(why) = self.deadlines() {
             return Some(("upgrade", why));
         }
-        if self.config.iter().any(|table| table == crate::alarm::TABLE) {
-            let why = format!("{:?} is the SDK's own", crate::alarm::TABLE);
-            return Some(("config", why));
+        let beside = |table: &&String| crate::is_beside_schema(table);
+        if let Some(table) = self.config.iter().find(beside) {
+            return Some(("config", format!("{table:?} is the SDK's own")));
         }
         let wrong = self.checks.iter().find_map(|(table, check)| {
             if !self.config.contains(table) {
