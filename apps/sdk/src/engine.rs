@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
+use morph_openflow::entry::EntrySet;
 use serde_json::Value;
 
 use crate::alarms::ALARMS;
@@ -77,6 +78,11 @@ impl<A: App> Engine<A> {
     /// Wanted rules as of the last [`Engine::settle`].
     pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
         self.wanted.sets()
+    }
+
+    /// Wanted groups and meters as of the last [`Engine::settle`].
+    pub(crate) fn wanted_entries(&self) -> &BTreeMap<Dpid, EntrySet> {
+        self.wanted.entries().sets()
     }
 
     /// Has the app handle one input. Its changes are in the view afterwards, and its packets behind those of before; its rules

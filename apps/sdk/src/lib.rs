@@ -22,6 +22,7 @@ mod app;
 mod backoff;
 mod bound;
 mod engine;
+mod entries;
 mod error;
 mod event;
 mod groups;
@@ -52,6 +53,7 @@ pub mod packet;
 pub use alarms::Alarm;
 pub use app::{App, ChangedRow, Changes, RowChange, RuleInput};
 pub use bound::Evict;
+pub use entries::{GroupBuilder, MeterBuilder, Watch};
 pub use error::{AppError, MigrationError};
 pub use event::{Event, FlowRemoved, PacketIn, PortInfo, PortReason, Switch};
 pub use index::Index;
@@ -71,10 +73,11 @@ pub use view::{Pipeline, View};
 
 pub use bytes::Bytes;
 pub use morph_api::alarm::AlarmRow;
+pub use morph_openflow::entry::{EntryBody, EntryKey, EntrySet};
 pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{
-    Action, FlowMod, FlowModCommand, Instruction, Match, Oxm, OxmField, port,
+    Action, FlowMod, FlowModCommand, Instruction, Match, Message, MeterBand, Oxm, OxmField, port,
 };
 pub use morph_openflow::{Dpid, MacAddr, Vlan};
 /// Derives the trait [`Key`](trait@Key) for a struct whose fields are keys, or for an enum without fields.

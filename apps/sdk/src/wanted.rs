@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
+use crate::entries::WantedEntries;
 use crate::rank::{Ranks, RuleId, StaleRules};
 use crate::rules::Rules;
 
@@ -29,6 +30,8 @@ pub(crate) struct WantedRules<G> {
     shared: BTreeMap<RuleId, BTreeMap<G, RuleBody>>,
     /// Number of the next group whose changes are ordered.
     next_order: u64,
+    /// Groups and meters of OpenFlow that each group wants.
+    entries: WantedEntries<G>,
 }
 
 impl<G: Ord + Clone> WantedRules<G> {
@@ -38,6 +41,7 @@ impl<G: Ord + Clone> WantedRules<G> {
             sets: BTreeMap::new(),
             shared: BTreeMap::new(),
             next_order: 0,
+            entries: WantedEntries::new(),
         }
     }
 
@@ -46,9 +50,15 @@ impl<G: Ord + Clone> WantedRules<G> {
         &self.sets
     }
 
-    /// Groups that want any rule.
+    /// Resulting groups and meters of each switch.
+    pub(crate) fn entries(&self) -> &WantedEntries<G> {
+        &self.entries
+    }
+
+    /// Groups that want any rule, group or meter.
     pub(crate) fn groups(&self) -> impl Iterator<Item = G> {
-        self.by_group.keys().cloned()
+        let of_rules = self.by_group.keys().cloned();
+        of_rules.chain(self.entries.groups())
     }
 
     /// Replaces the rules of a group. Notes the rules that this may change in `stale`.
@@ -56,8 +66,10 @@ impl<G: Ord + Clone> WantedRules<G> {
         let Rules {
             by_switch: wants,
             ranks,
+            entries,
             ..
         } = rules;
+        self.entries.replace(group, entries, &mut stale.entries);
         let before = self.by_group.remove(group).unwrap_or_default();
         let is_ordered = before.order.is_some() || !ranks.is_empty();
         let order = is_ordered.then(|| before.order.unwrap_or_else(|| self.take_order()));

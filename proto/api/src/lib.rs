@@ -15,6 +15,7 @@ pub mod alarm;
 pub mod check;
 pub mod cookie;
 pub mod deadlines;
+pub mod entry;
 pub mod fail;
 pub mod lock;
 #[cfg(feature = "log")]

@@ -230,9 +230,11 @@ impl<A: App> Instance<A> {
         let epoch = live.epoch;
         // Turns on their way to the store are all of this epoch; otherwise no turn would be made.
         let follows = live.turn + self.in_flight.committing.len() as u64;
-        let wanted = self.engine.wanted();
-        let rules = self.rule_sync.write(wanted, epoch, now.instant).into_iter();
-        let rules = rules.map(|(channel, message)| Output::Message { channel, message });
+        let (wanted, entries) = (self.engine.wanted(), self.engine.wanted_entries());
+        let rules = self.rule_sync.write(wanted, entries, epoch, now.instant);
+        let rules = rules
+            .into_iter()
+            .map(|(channel, message)| Output::Message { channel, message });
         let mut commands = Vec::with_capacity(rules.len() + batch.packet_outs.len());
         commands.extend(rules);
         self.packet_outs(batch.packet_outs, &mut commands);
