@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use morph_tests::{Bundle, Delivery, LedgerLab, Load, bin, repository, wait_until};
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -110,5 +112,132 @@ fn a_crash_loop_falls_back_to_the_previous_release_or_stops_and_keeps_the_rules(
     );
     ledger.switches().wait_answers(LedgerLab::PORT, DEADLINE)?;
     ledger.check_books(Delivery::AtMostOnce)?;
+    ledger.finish()
+}
+
+/// Installs a release whose executable is no program.
+fn install_garbage(ledger: &LedgerLab, version: &str) -> Result<()> {
+    let manifest = repository().join("apps/ledger/bundles/1.0.0/app.toml");
+    let dir = ledger.lab().dir();
+    let garbage = dir.join("garbage");
+    std::fs::write(&garbage, [0xfe; 64])?;
+    std::fs::set_permissions(&garbage, Permissions::from_mode(0o755))?;
+    let bundle = Bundle::assemble(&manifest, &garbage, dir, version)?
+        .set("version", &format!("\"{version}\""))?
+        .program(&garbage)?;
+    ledger
+        .lab()
+        .morpheus()?
+        .morphctl(&["app", "install", bundle.path()?])?;
+    Ok(())
+}
+
+/// Stops the app and starts it with another release, once its process is gone.
+fn start_instead(ledger: &LedgerLab, release: &str) -> Result<()> {
+    let morpheus = ledger.lab().morpheus()?;
+    morpheus.morphctl(&["app", "stop", "ledger"])?;
+    morpheus.morphctl(&["app", "start", release])?;
+    Ok(())
+}
+
+fn wait_trouble(ledger: &LedgerLab, release: &str, status: &str) -> Result<Value> {
+    let what = format!("{release} is {status}");
+    wait_until(&what, GIVEN_UP, || {
+        let app = ledger.lab().morpheus()?.app("ledger")?;
+        let is_so = app["release"] == release && app["status"] == status && app["trouble"] != "";
+        Ok(is_so.then_some(app))
+    })
+}
+
+fn quarantined(ledger: &LedgerLab) -> Result<Vec<Value>> {
+    let list = ["events", "quarantined", "app=ledger"];
+    let answer = ledger.lab().morpheus()?.morphctl(&list)?;
+    Ok(answer["events"].as_array().context("events")?.clone())
+}
+
+/// Waits until the app has applied each packet of the only switch once, but for these.
+fn wait_applied(ledger: &LedgerLab, dropped: &[u64]) -> Result<()> {
+    let all = 1..=ledger.switches().sent(LedgerLab::PORT);
+    let expected: Vec<u64> = all.filter(|n| !dropped.contains(n)).collect();
+    let mut last = Vec::new();
+    let applied = wait_until("all packets are in the books", DEADLINE, || {
+        let runs = ledger.books()?.remove(&1).unwrap_or_default();
+        last = runs.iter().flat_map(|(from, to)| *from..=*to).collect();
+        last.sort_unstable();
+        Ok((last == expected).then_some(()))
+    });
+    applied.with_context(|| format!("{last:?} without {dropped:?}"))
+}
+
+#[test]
+fn a_release_that_dies_of_every_event_gives_way_after_three_and_only_to_one_that_has_been_live()
+-> Result<()> {
+    let ledger = LedgerLab::new(1)?;
+    let (morpheus, switches, port) = (ledger.lab().morpheus()?, ledger.switches(), LedgerLab::PORT);
+    ledger.upgrade_to("1.0.1", "ledger-doomed")?;
+    switches.load(port, Load::Window(100, 16));
+    let app = wait_trouble(&ledger, "1.0.0", "running")?;
+    has_trouble(
+        &app,
+        &[
+            "1.0.1 kept dying",
+            "1.0.0 runs instead",
+            "3 different events",
+            "doomed by packet 3",
+        ],
+    )?;
+    // They were poison for the release that gave way alone: the one that follows applies them.
+    wait_until("no event is in quarantine", DEADLINE, || {
+        Ok(quarantined(&ledger)?.is_empty().then_some(()))
+    })?;
+    switches.load(port, Load::Silent);
+    wait_applied(&ledger, &[])?;
+    let deaths = ledger.deaths()?.len();
+    ensure!(deaths == 9, "{deaths} deaths by three events");
+
+    // A release that cannot be run at all says why.
+    install_garbage(&ledger, "1.0.2")?;
+    start_instead(&ledger, "ledger@1.0.2")?;
+    let app = wait_trouble(&ledger, "1.0.0", "running")?;
+    has_trouble(
+        &app,
+        &[
+            "1.0.2 kept dying",
+            "cannot run ",
+            "/program: Exec format error",
+        ],
+    )?;
+    let log = morpheus.morphctl(&["logs", "app=ledger"])?.to_string();
+    ensure!(log.contains("ledger@1.0.2: cannot run "), "{log}");
+
+    // That release has never been live, so no other one falls back to it.
+    start_instead(&ledger, "ledger@1.0.2")?;
+    ledger.install("1.0.3", "ledger-doomed")?;
+    start_instead(&ledger, "ledger@1.0.3")?;
+    morpheus.wait_running("ledger", None)?;
+    let before = switches.sent(port);
+    switches.load(port, Load::Window(100, 16));
+    let app = wait_trouble(&ledger, "1.0.3", "failed")?;
+    has_trouble(
+        &app,
+        &[
+            "1.0.3 kept dying",
+            "is stopped",
+            "its rules stay",
+            "1.0.2, the earlier release, has never been live",
+        ],
+    )?;
+    switches.load(port, Load::Silent);
+    switches.wait_punting(port)?;
+    let events = quarantined(&ledger)?;
+    ensure!(events.len() == 3, "{events:?}");
+    let dropped = morpheus.morphctl(&["events", "drop", "app=ledger"])?;
+    let dropped = dropped["events"].as_array().context("events")?.len();
+    ensure!(
+        dropped == 3 && quarantined(&ledger)?.is_empty(),
+        "{dropped} were dropped"
+    );
+    morpheus.morphctl(&["app", "start", "ledger@1.0.0"])?;
+    wait_applied(&ledger, &[before + 1, before + 2, before + 3])?;
     ledger.finish()
 }

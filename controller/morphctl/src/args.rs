@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::argument::{self, AppArgument, EntryArgument, PlaceArgument, ReleaseArgument};
+use crate::argument::{
+    self, AppArgument, EntryArgument, EventArgument, PlaceArgument, ReleaseArgument,
+};
 use crate::command::{Command, Format};
 use crate::endpoint::Endpoint;
 
@@ -305,13 +307,15 @@ enum EventsVerb {
     ///
     /// The event leaves the list once the app has applied it, and returns to quarantine if it kills the app three more times.
     Retry {
-        /// Id in the list of `morphctl events quarantined`
-        id: String,
+        /// Id in the list of `morphctl events quarantined`; app=NAME: all events of this app, in the order of their arrival
+        #[arg(value_name = "ID|app=NAME")]
+        event: EventArgument,
     },
     /// Forgets an event: its app never receives it
     Drop {
-        /// Id in the list of `morphctl events quarantined`
-        id: String,
+        /// Id in the list of `morphctl events quarantined`; app=NAME: all events of this app
+        #[arg(value_name = "ID|app=NAME")]
+        event: EventArgument,
     },
 }
 

@@ -38,6 +38,24 @@ impl FromStr for ReleaseArgument {
     }
 }
 
+/// Argument that names one quarantined event, by its id, or all those of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EventArgument {
+    One(String),
+    All(String),
+}
+
+impl FromStr for EventArgument {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.contains('=') {
+            true => word.parse().map(|AppArgument(app)| EventArgument::All(app)),
+            false => Ok(EventArgument::One(word.to_owned())),
+        }
+    }
+}
+
 /// Argument of the form `after=NAME` or `before=NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PlaceArgument {

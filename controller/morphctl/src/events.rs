@@ -2,7 +2,7 @@
 
 use morph_api::management::QuarantinedEvent;
 
-use crate::client::{Client, change, incomplete, read};
+use crate::client::{Client, change, read};
 use crate::command::EventCall;
 use crate::decode;
 use crate::failure::Failure;
@@ -30,16 +30,45 @@ pub(crate) async fn run(
         }
         EventCall::Retry(request) => {
             let reply = change(&probe, client.retry_event(request)).await?;
-            let event = reply.event.ok_or_else(|| incomplete("the event"))?;
-            out.list("events", &[QuarantineRow(event)])
+            match reply.event {
+                Some(event) => out.list("events", &[QuarantineRow(event)]),
+                None => list(out, reply.events, "queued again", &reply.refused),
+            }
         }
         EventCall::Drop(request) => {
             let reply = change(&probe, client.drop_event(request)).await?;
-            let mut event = reply.event.ok_or_else(|| incomplete("the event"))?;
-            event.state = "dropped".to_owned();
-            out.list("events", &[QuarantineRow(event)])
+            let events = reply.events.into_iter().map(dropped).collect();
+            match reply.event {
+                Some(event) => out.list("events", &[QuarantineRow(dropped(event))]),
+                None => list(out, events, "dropped", &reply.refused),
+            }
         }
     }
+}
+
+fn dropped(event: QuarantinedEvent) -> QuarantinedEvent {
+    QuarantinedEvent {
+        state: "dropped".to_owned(),
+        ..event
+    }
+}
+
+/// Lists the events for which something was done, says how many they are, and why it was not done for others.
+fn list(
+    out: &mut Output,
+    events: Vec<QuarantinedEvent>,
+    done: &str,
+    refused: &[String],
+) -> Result<(), Failure> {
+    let rows: Vec<QuarantineRow> = events.into_iter().map(QuarantineRow).collect();
+    out.list("events", &rows)?;
+    let count = rows.len();
+    let events = if count == 1 { "event" } else { "events" };
+    out.note(&format!("\n{count} {events} {done}.\n"))?;
+    for why in refused {
+        out.note(&format!("Not {done}: {why}\n"))?;
+    }
+    Ok(())
 }
 
 /// Prints the OpenFlow message field by field, then its bytes in a form that `morphctl decode` reads.

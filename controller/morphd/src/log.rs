@@ -8,5 +8,5 @@ mod rotate;
 mod tail;
 
 pub use follow::Follower;
-pub use rotate::{length, open, path, rotate_all};
+pub use rotate::{append, length, open, path, rotate_all};
 pub use tail::{last_message, tail_until};

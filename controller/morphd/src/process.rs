@@ -1,6 +1,8 @@
 //! Child processes that outlive morphd: each is started in a session of its own, watched and signalled through a pidfd, and
 //! adopted by the next morphd.
 
+mod image;
+
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +20,7 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use tokio::io::unix::AsyncFd;
 
+use self::image::Image;
 use crate::children::Credentials;
 use crate::machine::liveness::CpuTime;
 
@@ -93,13 +96,6 @@ impl Process {
         let stderr = crate::log::open(log)?;
         let mut command = Command::new(exec);
         command
-            .args(args)
-            .envs(
-                options
-                    .environment
-                    .iter()
-                    .map(|(name, value)| (name, value)),
-            )
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -108,7 +104,8 @@ impl Process {
             // std drops root's supplementary groups along with the user.
             command.uid(uid).gid(gid);
         }
-        confine(&mut command, options);
+        let image = Image::new(exec, args, &options.environment)?;
+        confine(&mut command, options, image);
         // Dropping the `Child` neither waits for the process nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
     }
@@ -198,9 +195,9 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? })
 }
 
-/// Has the child call setsid(2), lower its limits and give up gaining rights before it executes its program.
+/// Has the child call setsid(2), lower its limits, give up gaining rights and execute its program.
 #[allow(unsafe_code)]
-fn confine(command: &mut Command, options: &SpawnOptions) {
+fn confine(command: &mut Command, options: &SpawnOptions, image: Image) {
     let other_user = options.credentials.is_some();
     let limits: Vec<(Resource, Rlimit)> = options
         .limits
@@ -208,7 +205,7 @@ fn confine(command: &mut Command, options: &SpawnOptions) {
         .map(|(resource, limit)| (*resource, lowered(*resource, *limit)))
         .collect();
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are the system calls setsid(2),
-    // setrlimit(2) and prctl(2), which allocate nothing and take no lock, over a list that was made before.
+    // setrlimit(2), prctl(2) and execve(2), which allocate nothing and take no lock, over lists that were made before.
     unsafe {
         command.pre_exec(move || {
             setsid()?;
@@ -218,7 +215,7 @@ fn confine(command: &mut Command, options: &SpawnOptions) {
             if other_user {
                 set_no_new_privs(true)?;
             }
-            Ok(())
+            Err(image.execute())
         });
     }
 }
@@ -322,6 +319,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = Process::spawn(&dir.path().join("none"), &[], &dir.path().join("log"));
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_program_is_an_error_and_no_script() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (file, log) = (dir.path().join("file"), dir.path().join("log"));
+        std::fs::write(&file, "exit 0\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Process::spawn(&file, &[], &log).unwrap_err().to_string();
+        assert!(error.contains("Exec format error"), "{error}");
     }
 
     #[test]

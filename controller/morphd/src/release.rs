@@ -50,6 +50,13 @@ impl Releases {
         }
     }
 
+    /// Repeats in memory that the record of a release says that it has been live.
+    pub fn set_live(&mut self, app: &str, version: &Version) {
+        if let Some(release) = self.all.get_mut(&(app.to_owned(), version.clone())) {
+            release.row.live = Some(true);
+        }
+    }
+
     /// Releases of one app, oldest first.
     pub fn of<'a>(&'a self, app: &'a str) -> impl DoubleEndedIterator<Item = &'a Release> {
         self.all
@@ -320,6 +327,7 @@ mod tests {
                     schema: 1,
                     installed_unix_ms: 0,
                     folder: String::new(),
+                    live: None,
                 },
                 manifest: router(version, "schema = 1"),
                 folder: PathBuf::new(),

@@ -44,6 +44,7 @@ fn app(epoch: u64) -> AppRow {
         fallback: None,
         crash_loop: None,
         suspect: None,
+        poison_run: None,
     }
 }
 

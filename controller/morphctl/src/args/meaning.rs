@@ -15,7 +15,7 @@ use super::{
     AppVerb, ConfigVerb, EventsVerb, PipelineVerb, SchemaVerb, StoreVerb, SwitchVerb,
     UpgradeArguments, Verb,
 };
-use crate::argument::{AppArgument, EntryArgument, PlaceArgument, ReleaseArgument};
+use crate::argument::{AppArgument, EntryArgument, EventArgument, PlaceArgument, ReleaseArgument};
 use crate::command::{
     AppCall, Call, Command, ConfigCall, DoctorOptions, EventCall, RestoreTarget, StoreCall,
 };
@@ -156,9 +156,23 @@ impl EventsVerb {
                 },
                 with_message: message,
             },
-            EventsVerb::Retry { id } => EventCall::Retry(RetryEventRequest { id }),
-            EventsVerb::Drop { id } => EventCall::Drop(DropEventRequest { id }),
+            EventsVerb::Retry { event } => {
+                let (id, app) = id_or_app(event);
+                EventCall::Retry(RetryEventRequest { id, app })
+            }
+            EventsVerb::Drop { event } => {
+                let (id, app) = id_or_app(event);
+                EventCall::Drop(DropEventRequest { id, app })
+            }
         }
+    }
+}
+
+/// Fields of a request about events: one of them stays empty.
+fn id_or_app(event: EventArgument) -> (String, String) {
+    match event {
+        EventArgument::One(id) => (id, String::new()),
+        EventArgument::All(app) => (String::new(), app),
     }
 }
 

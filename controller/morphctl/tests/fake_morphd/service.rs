@@ -422,21 +422,39 @@ impl Management for FakeService {
     }
 
     async fn retry_event(&self, request: Request<RetryEventRequest>) -> Answer<RetryEventReply> {
-        let id = request.get_ref().id.clone();
-        self.record(&id, &request)?;
-        let event = QuarantinedEvent {
+        let RetryEventRequest { id, app } = request.get_ref().clone();
+        self.record(&format!("{id}{app}"), &request)?;
+        let tried = |id: &str| QuarantinedEvent {
             attempts: 1,
             state: "retrying".into(),
-            ..quarantined(&id)
+            ..quarantined(id)
         };
-        Ok(Response::new(RetryEventReply { event: Some(event) }))
+        Ok(Response::new(match app.is_empty() {
+            true => RetryEventReply {
+                event: Some(tried(&id)),
+                ..RetryEventReply::default()
+            },
+            false => RetryEventReply {
+                events: vec![tried("router-1")],
+                refused: vec!["router-2: its switch is not connected".into()],
+                ..RetryEventReply::default()
+            },
+        }))
     }
 
     async fn drop_event(&self, request: Request<DropEventRequest>) -> Answer<DropEventReply> {
-        let id = request.get_ref().id.clone();
-        self.record(&id, &request)?;
-        let event = Some(quarantined(&id));
-        Ok(Response::new(DropEventReply { event }))
+        let DropEventRequest { id, app } = request.get_ref().clone();
+        self.record(&format!("{id}{app}"), &request)?;
+        Ok(Response::new(match app.is_empty() {
+            true => DropEventReply {
+                event: Some(quarantined(&id)),
+                ..DropEventReply::default()
+            },
+            false => DropEventReply {
+                events: vec![quarantined("router-1"), quarantined("router-2")],
+                ..DropEventReply::default()
+            },
+        }))
     }
 
     async fn clean_switch(&self, request: Request<CleanSwitchRequest>) -> Answer<CleanSwitchReply> {

@@ -259,11 +259,32 @@ fn poison_events_are_listed_retried_and_dropped() {
     assert_eq!(tried[1], row("router-1", 1, "retrying", "echo_request"));
     assert_eq!(
         fake.last_request(),
-        "RetryEventRequest { id: \"router-1\" }"
+        "RetryEventRequest { id: \"router-1\", app: \"\" }"
     );
     let dropped = object(&fake, "events drop router-1");
     assert_eq!(dropped["events"][0]["state"], "dropped");
     assert_eq!(fake.run("events drop absent").code, 1);
+
+    let all = fake.run("events retry app=router");
+    assert_eq!(all.code, 0);
+    assert!(all.out.ends_with(
+        "\n1 event queued again.\nNot queued again: router-2: its switch is not connected\n"
+    ));
+    let all = object(&fake, "events drop app=router");
+    let ids: Vec<_> = all["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (&e["id"], &e["state"]))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            (&json!("router-1"), &json!("dropped")),
+            (&json!("router-2"), &json!("dropped"))
+        ]
+    );
+    assert_eq!(fake.run("events drop app=absent").code, 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Log files and their rotation: a full file is copied to `NAME.log.1` and truncated.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -16,6 +16,12 @@ pub fn open(path: &Path) -> io::Result<File> {
         std::fs::create_dir_all(folder)?;
     }
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Writes a line of morphd's own into the log of a child.
+pub fn append(path: &Path, line: &str) -> io::Result<()> {
+    // In one write, so that no line of a child comes between.
+    open(path)?.write_all(format!("{line}\n").as_bytes())
 }
 
 /// Path of the log of an app or a daemon.

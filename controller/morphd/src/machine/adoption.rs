@@ -31,7 +31,7 @@ use super::record::{AppRow, Desired, ReleaseStatus, UpgradeRecord};
 use super::requests::insert;
 use super::state::{ActiveUpgrade, App, MemberRun, State};
 use super::upgrade::{Cause, EndedBy, Leftover, Plan, SourceState};
-use super::{apps, upgrading};
+use super::{changes, upgrading};
 use crate::boot::Moment;
 use crate::release::Release;
 
@@ -292,7 +292,7 @@ fn forget(state: &mut State, app: &str, mut record: UpgradeRecord) {
     let status = record.plan.prior_status;
     let release = state.releases.get(app, &record.plan.to);
     if let (Some(release), Some(status)) = (release, status) {
-        writes.push(apps::release_write(release, status));
+        writes.push(changes::release_write(release, status));
     }
     if let Some(status) = status {
         state.releases.set_status(app, &record.plan.to, status);
@@ -468,6 +468,7 @@ pub fn first_row(release: &Release) -> AppRow {
         fallback: None,
         crash_loop: None,
         suspect: None,
+        poison_run: None,
     }
 }
 

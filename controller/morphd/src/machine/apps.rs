@@ -1,20 +1,17 @@
-//! What an app's own supervision asks for: instances, takeovers, and an end to crash loops.
+//! What an app's own supervision asks for: instances and takeovers.
 
-use super::call::{Answer, Call, FencePart, FenceRequest, RecordWrite, Resume};
-use super::checks::fallback;
+use super::call::{Answer, Call, FencePart, FenceRequest, Resume};
+use super::changes::live_write;
+use super::crash_loop;
 use super::instances::InstanceId;
 use super::lifecycle::{LifecycleInput, LifecycleOutput, LifecycleState};
-use super::outbox::{AppChange, AppChangeKind, Milestone, NodeOutput, Purpose};
-use super::pipeline;
+use super::outbox::{Milestone, NodeOutput, Purpose};
 use super::poison::{DEATHS, KEPT};
 use super::processes;
-use super::record::{
-    APPS, AppRow, CrashLoop, Desired, Fenced, Fencing, RELEASES, ReleaseRow, ReleaseStatus, Write,
-};
+use super::record::{AppRow, Fenced, Fencing};
 use super::retry;
 use super::state::State;
-use super::takeover::{Finding, Takeover, TakeoverStep};
-use crate::release::Release;
+use super::takeover::{Earlier, Finding, Takeover, TakeoverStep};
 use morph_openflow::Dpid;
 
 /// One input of an app's lifecycle. Returns what the app's upgrade has to do where it got the slot.
@@ -34,7 +31,7 @@ pub(super) fn feed(state: &mut State, app: &str, input: LifecycleInput) -> Optio
                     instance: instance.map(|(id, _)| id),
                 });
             }
-            LifecycleOutput::CrashLoop(deaths) => crash_loop(state, app, deaths),
+            LifecycleOutput::CrashLoop(deaths) => crash_loop::begin(state, app, deaths),
             LifecycleOutput::KeepsDying(deaths, wait) => {
                 tracing::error!(
                     app,
@@ -103,8 +100,11 @@ fn begin_takeover(state: &mut State, app: &str, instance: InstanceId) {
     if let Some(takeover) = &mut known.takeover {
         return takeover.follow_with(instance);
     }
-    let (death, suspect) = (known.death.clone(), known.row.suspect.clone());
-    let (takeover, step) = Takeover::begin(instance, death, suspect);
+    let earlier = Earlier {
+        suspect: known.row.suspect.clone(),
+        run: known.row.poison_run.clone(),
+    };
+    let (takeover, step) = Takeover::begin(instance, known.death.clone(), earlier);
     known.takeover = Some(takeover);
     next_step(state, app, step);
 }
@@ -154,6 +154,9 @@ fn fence(state: &mut State, app: &str) {
         return;
     };
     let finding = takeover.finding();
+    let let_in = state.releases.get(app, &known.row.release);
+    let let_in = let_in.filter(|release| release.row.live != Some(true));
+    let let_in = let_in.map(|release| live_write(release, release.row.status));
     let part = FencePart {
         fencing: Fencing {
             app: app.to_owned(),
@@ -167,9 +170,10 @@ fn fence(state: &mut State, app: &str) {
         row: AppRow {
             instance: takeover.instance().clone(),
             suspect: finding.suspect.clone(),
+            poison_run: finding.run.clone(),
             ..known.row.clone()
         },
-        writes: finding.write().into_iter().collect(),
+        writes: finding.write().into_iter().chain(let_in).collect(),
     };
     let request = FenceRequest {
         parts: vec![part],
@@ -220,13 +224,15 @@ pub(super) fn takeover_fenced(state: &mut State, app: &str, answer: Answer) {
             let finding = takeover.finding().clone();
             let death = takeover.death().cloned();
             checkpoint_is(state, app, &instance, fenced);
-            if let Some(known) = state.apps.get_mut(app)
-                && known.death == death
-            {
-                known.death = None;
+            if let Some(known) = state.apps.get_mut(app) {
+                state.releases.set_live(app, &known.row.release);
+                known.death.take_if(|found| Some(&*found) == death.as_ref());
             }
             found(state, app, finding);
             retry::cursor_at(state, app, fenced.cursor);
+            if crash_loop::gives_way(state, app, fenced.cursor) {
+                return;
+            }
             return next_step(state, app, step);
         }
         Err(refusal) => refusal,
@@ -290,6 +296,7 @@ pub(super) fn takeover_resumed(state: &mut State, app: &str, answer: Answer) {
             tracing::info!(app, instance, epoch, queued, replayed, held_us, "resumed");
             state.instances.set_live(app, Some(&instance));
             state.look_at_shadows();
+            retry::follow(state, app);
             LifecycleInput::Resumed(instance)
         }
         Err(why) => {
@@ -321,6 +328,7 @@ fn found(state: &mut State, app: &str, finding: Finding) {
         tracing::warn!(app, %event, deaths, "died with this event in flight; after {DEATHS} such deaths it is quarantined");
     }
     known.row.suspect = finding.suspect;
+    known.row.poison_run = finding.run;
     if finding.full {
         tracing::error!(
             app,
@@ -337,127 +345,5 @@ fn found(state: &mut State, app: &str, finding: Finding) {
     }
     if finding.counted {
         state.outbox.lifecycle(app, LifecycleInput::Forgiven);
-    }
-}
-
-// ---- crash loops ----
-
-/// The app has died too often in a row: back to the release before, or stopped with its rules as they are.
-fn crash_loop(state: &mut State, app: &str, deaths: u32) {
-    let Some(known) = state.apps.get(app) else {
-        return;
-    };
-    if known.upgrade.is_some() {
-        // Somebody is about to give it another release already.
-        return state.outbox.lifecycle(app, LifecycleInput::Start);
-    }
-    let to = fallback(state, app, known);
-    let (to, why) = match to {
-        Ok(to) => (Some(to.clone()), String::new()),
-        Err(why) => (None, format!("; {why}")),
-    };
-    let crash_loop = CrashLoop {
-        unix_ms: state.outbox.present.unix_ms,
-        release: known.row.release.to_string(),
-        to: to.as_ref().map(|to| to.manifest.version.to_string()),
-        why: format!("{deaths} deaths, the last: {}{why}", known.last_end),
-    };
-    tracing::error!(app, "crash loop: {}", crash_loop.summary());
-    let row = AppRow {
-        release: match &to {
-            Some(to) => to.manifest.version.clone(),
-            None => known.row.release.clone(),
-        },
-        desired: match to {
-            Some(_) => Desired::Running,
-            None => Desired::Stopped,
-        },
-        // From there, only down.
-        fallback: None,
-        crash_loop: Some(crash_loop),
-        ..known.row.clone()
-    };
-    let change = AppChange {
-        app: app.to_owned(),
-        displaced: to.as_ref().map(|_| known.row.release.clone()),
-        permanent: to,
-        row,
-        then: AppChangeKind::CrashLoop,
-    };
-    write_change(state, change, None);
-}
-
-/// Writes the record of an app that is to change, with its releases; `schema`: of the primary, where it may be missing.
-pub(super) fn write_change(state: &mut State, change: AppChange, schema: Option<u32>) {
-    let app = &change.app;
-    let mut writes = vec![Write::new(APPS, app, &change.row)];
-    match change.then {
-        AppChangeKind::Start(_) => writes.push(pipeline::write(app, state.pipeline.get(app))),
-        AppChangeKind::Remove(_) => writes.push(pipeline::write(app, None)),
-        AppChangeKind::Stop(_) | AppChangeKind::CrashLoop => {}
-    }
-    if let Some(permanent) = &change.permanent {
-        writes.push(release_write(permanent, ReleaseStatus::Permanent));
-    }
-    let displaced = change.displaced.as_ref();
-    let displaced = displaced.filter(|version| **version != change.row.release);
-    let displaced = displaced.and_then(|version| state.releases.get(app, version));
-    writes.extend(displaced.map(|old| release_write(old, ReleaseStatus::Old)));
-    let write = RecordWrite {
-        writes,
-        primary: schema.map(|schema| (app.clone(), schema)),
-        ..RecordWrite::default()
-    };
-    state
-        .outbox
-        .call(Call::Write(write), Purpose::App(Box::new(change)));
-}
-
-/// The record of a release, with this status.
-pub(super) fn release_write(release: &Release, status: ReleaseStatus) -> Write {
-    let (app, version) = (&release.manifest.name, &release.manifest.version);
-    let row = ReleaseRow {
-        status,
-        ..release.row.clone()
-    };
-    Write::new(RELEASES, format!("{app}/{version}"), &row)
-}
-
-/// The record of a crash loop is written, or refused.
-pub(super) fn crash_loop_recorded(
-    state: &mut State,
-    change: AppChange,
-    result: Result<(), String>,
-) {
-    let app = &change.app;
-    if let Err(why) = result {
-        tracing::error!(
-            app,
-            why,
-            "what is done about a crash loop is not recorded; the app is started again"
-        );
-        return state.outbox.lifecycle(app, LifecycleInput::Start);
-    }
-    change_releases(state, &change);
-    let input = match change.row.desired {
-        Desired::Running => LifecycleInput::Start,
-        Desired::Stopped | Desired::Removed => LifecycleInput::Stop,
-    };
-    if let Some(known) = state.apps.get_mut(app) {
-        known.row = change.row.clone();
-    }
-    state.outbox.lifecycle(app, input);
-}
-
-/// Takes over the statuses of releases that a change has written.
-pub(super) fn change_releases(state: &mut State, change: &AppChange) {
-    let (app, now) = (&change.app, &change.row.release);
-    if let Some(old) = change.displaced.as_ref().filter(|old| *old != now) {
-        state.releases.set_status(app, old, ReleaseStatus::Old);
-    }
-    if change.permanent.is_some() {
-        state
-            .releases
-            .set_status(app, now, ReleaseStatus::Permanent);
     }
 }

@@ -122,6 +122,8 @@ pub fn may_start(
         fallback: started.and_then(|app| app.fallback_from(&manifest.version)),
         crash_loop: None,
         suspect: started.and_then(|app| app.row.suspect.clone()),
+        // Somebody who starts it gives it another chance.
+        poison_run: None,
     };
     Ok(Startable::Now(Box::new(row), range))
 }
@@ -444,6 +446,11 @@ pub fn fallback<'a>(state: &'a State, app: &str, known: &App) -> Result<&'a Rele
         found.ok_or_else(|| format!("{version} is not installed any longer"))
     };
     let (now, fallback) = (installed(&known.row.release)?, installed(version)?);
+    if !fallback.row.has_been_live() {
+        return Err(format!(
+            "{version}, the earlier release, has never been live"
+        ));
+    }
     match release::migration_mode(&now.manifest, &fallback.manifest)? {
         Mode::Plain => {}
         // Only the release that dies could map the state, and say what would be lost.

@@ -53,6 +53,8 @@ pub enum LifecycleInput {
     Refused(InstanceId),
     /// The last death counts against an event, not against the app.
     Forgiven,
+    /// The release dies of one event after the other: it is of no use to resume another instance of it.
+    GivesWay,
     /// A deadline has passed.
     Time,
 }
@@ -189,6 +191,7 @@ impl Lifecycle {
             LifecycleInput::Take(instance) => self.take(instance, now, out),
             LifecycleInput::Refused(id) => self.refused(&id, out),
             LifecycleInput::Forgiven => self.restarts.forgive(),
+            LifecycleInput::GivesWay => self.gives_way(out),
             LifecycleInput::Time => self.time(now, out),
         }
     }
@@ -331,6 +334,17 @@ impl Lifecycle {
         {
             out.push(LifecycleOutput::End(id.clone()));
             out.push(LifecycleOutput::CrashLoop(1));
+            self.state = LifecycleState::CrashLoop;
+        }
+    }
+
+    /// The takeover of the instance ends here: the fence is written, and nobody is resumed.
+    fn gives_way(&mut self, out: &mut Vec<LifecycleOutput>) {
+        if let LifecycleState::Resuming { instance } = &self.state
+            && !self.yield_wanted
+        {
+            out.push(LifecycleOutput::End(instance.clone()));
+            out.push(LifecycleOutput::CrashLoop(self.restarts.in_run()));
             self.state = LifecycleState::CrashLoop;
         }
     }

@@ -14,7 +14,7 @@
 //!
 //! | part | what stands there |
 //! |---|---|
-//! | [`lifecycle`], [`takeover`], `apps` | one app while nothing upgrades it: restarts, fence and resume, crash loops |
+//! | [`lifecycle`], [`takeover`], `apps`, `crash_loop` | one app while nothing upgrades it: restarts, fence and resume, crash loops |
 //! | [`upgrade`], `upgrading` | an upgrade of one app or of several as one: its machine, and what it asks for |
 //! | [`poison`], [`quarantine`], `retry` | events that kill, set apart and tried again |
 //! | `processes`, [`instances`] | instances as processes and sessions |
@@ -23,12 +23,14 @@
 //! | `adoption` | what a new morphd makes of what it finds |
 //! | `requests`, [`checks`], [`plan`], [`query`] | what people ask for, and what they are told |
 //! | [`liveness`], [`daemon`] | machines of their own beside the node: probes of instances; the store daemon and the proxy |
-//! | [`record`], [`call`], [`outbox`] | records in the store, calls, and what is in hand |
+//! | [`record`], `changes`, [`call`], [`outbox`] | records in the store, calls, and what is in hand |
 
 mod adoption;
 mod apps;
 pub mod call;
+mod changes;
 pub mod checks;
+mod crash_loop;
 pub mod daemon;
 pub mod instances;
 pub mod lifecycle;

@@ -186,6 +186,8 @@ pub struct AppChange {
     pub permanent: Option<Release>,
     /// The release that was permanent, where it is another one.
     pub displaced: Option<Version>,
+    /// Quarantined events that the next release tries again.
+    pub passed_on: Vec<(String, EventRow)>,
     pub then: AppChangeKind,
 }
 

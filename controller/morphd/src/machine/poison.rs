@@ -13,6 +13,9 @@
 //!
 //! The count stands in the app's record, which every fence writes, so it outlives morphd. Deaths of no single event count
 //! to the crash loop, and so do those that are each of another event than the one before.
+//!
+//! A release that dies of one event after the other ([`PoisonRun`]) gives way: after [`GIVES_WAY`] different events with
+//! none applied between them. The release that follows tries these events again.
 
 use morph_api::store::Seq;
 use morph_api::supervisor::{UnplacedEvent, unplaced_event::What};
@@ -22,6 +25,9 @@ use serde::{Deserialize, Serialize};
 pub const DEATHS: u32 = 3;
 /// Events of one app that are kept in quarantine. Beyond that an app that dies of one more is in a crash loop.
 pub const KEPT: usize = 64;
+
+/// Different events in a row of which a release dies, with none applied between them, before it gives way to another one.
+pub const GIVES_WAY: usize = 3;
 
 /// An event that instances died with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +146,33 @@ pub struct EventBody {
     pub count: u64,
 }
 
+/// Poison events of one release in a row: it has applied none between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoisonRun {
+    /// The release that died of them.
+    pub release: String,
+    /// Ids of their records. An event that equals one of these, as a host sends its packet again, is not among them, and neither
+    /// is one that was tried again: that it kills is no news of the release.
+    pub events: Vec<String>,
+    /// Place of the last event, to which the cursor was moved.
+    pub incarnation: u64,
+    pub n: u64,
+}
+
+impl PoisonRun {
+    pub fn seq(&self) -> Seq {
+        Seq {
+            incarnation: self.incarnation,
+            n: self.n,
+        }
+    }
+
+    /// Whether its release has to give way.
+    pub fn is_full(&self) -> bool {
+        self.events.len() >= GIVES_WAY
+    }
+}
+
 /// Death that put an event into quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
@@ -171,6 +204,9 @@ pub struct EventRow {
     /// Set while it is queued again.
     #[serde(default, alias = "trial")]
     pub retry: Option<Retry>,
+    /// Its release has given way: the next other release that is made live tries the event again.
+    #[serde(default)]
+    pub awaits_release: bool,
 }
 
 impl EventRow {
@@ -196,6 +232,17 @@ impl EventRow {
             cause: Cause::new(death, suspect),
             attempts: 0,
             retry: None,
+            awaits_release: false,
+        }
+    }
+
+    /// The record once the event is to be tried again in this incarnation of the proxy, which has not queued it yet.
+    pub fn tried(self, incarnation: u64) -> Self {
+        EventRow {
+            attempts: self.attempts + 1,
+            retry: Some(Retry { incarnation, n: 0 }),
+            awaits_release: false,
+            ..self
         }
     }
 

@@ -12,7 +12,7 @@ use morph_api::store::Seq;
 use semver::Version;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::poison::Suspect;
+use super::poison::{PoisonRun, Suspect};
 use super::upgrade::{EndedBy, Mode};
 use crate::boot::Moment;
 
@@ -63,6 +63,9 @@ pub struct AppRow {
     /// The event that its instances may die of.
     #[serde(default, alias = "suspicion")]
     pub suspect: Option<Suspect>,
+    /// The last events that its instances have died of.
+    #[serde(default)]
+    pub poison_run: Option<PoisonRun>,
 }
 
 /// A crash loop, and what was done about it. It stays on record until another release is committed, or somebody starts
@@ -125,6 +128,16 @@ pub struct ReleaseRow {
     pub installed_unix_ms: u64,
     /// Folder below `STATE_DIR/bundles`.
     pub folder: String,
+    /// A fence has let an instance of it in. Records of an earlier version do not say.
+    #[serde(default)]
+    pub live: Option<bool>,
+}
+
+impl ReleaseRow {
+    /// Whether an instance of it has been live; where the record does not say, any release that was more than staged counts.
+    pub fn has_been_live(&self) -> bool {
+        self.live.unwrap_or(self.status != ReleaseStatus::Staged)
+    }
 }
 
 /// One app's part in an upgrade. Its JSON is flat: one object with the fields of all parts.

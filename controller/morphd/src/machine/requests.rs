@@ -7,8 +7,8 @@ use std::time::Duration;
 use morph_api::management::Step;
 use semver::Version;
 
-use super::apps::{change_releases, release_write, write_change};
 use super::call::{Call, RecordWrite};
+use super::changes::{change_releases, release_write, write_change};
 use super::checks::{self, CheckedUpgrade, Startable};
 use super::lifecycle::LifecycleInput;
 use super::moving;
@@ -119,6 +119,7 @@ pub fn staged(bundle: Bundle, folder: PathBuf, unix_ms: u64) -> Release {
         schema: bundle.manifest.schema,
         installed_unix_ms: unix_ms,
         folder: bundle.installed_name(),
+        live: Some(false),
         digest: bundle.digest,
     };
     Release {
@@ -154,6 +155,7 @@ fn start(
         displaced: state.apps.get(app).map(|app| app.row.release.clone()),
         permanent: Some(permanent),
         row,
+        passed_on: Vec::new(),
         then: AppChangeKind::Start(id),
     };
     write_change(state, change, Some(schema));
@@ -193,6 +195,7 @@ fn change_row(state: &mut State, app: &str, row: super::record::AppRow, then: Ap
         row,
         permanent: None,
         displaced: None,
+        passed_on: Vec::new(),
         then,
     };
     write_change(state, change, None);
@@ -204,7 +207,7 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
     | AppChangeKind::Stop(request)
     | AppChangeKind::Remove(request)) = change.then
     else {
-        return super::apps::crash_loop_recorded(state, change, result);
+        return super::crash_loop::recorded(state, change, result);
     };
     if let Err(why) = result {
         let is_present = |app: &App| app.is_present();

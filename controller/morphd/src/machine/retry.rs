@@ -40,6 +40,32 @@ pub(super) fn cursor_at(state: &mut State, app: &str, cursor: Seq) {
     }
 }
 
+/// An app is live: another release tries the events by which the one before has given way, in their order.
+pub(super) fn follow(state: &mut State, app: &str) {
+    let Some(incarnation) = state.proxy.incarnation else {
+        return;
+    };
+    let Some(known) = state.apps.get(app) else {
+        return;
+    };
+    let release = known.row.release.to_string();
+    let awaits =
+        |row: &EventRow| row.awaits_release && row.retry.is_none() && row.cause.release != release;
+    let events = state.quarantine.of_app(app);
+    let events = events.filter(|(id, row)| awaits(row) && !state.quarantine.is_busy(id));
+    let mut events: Vec<_> = events.map(|(id, row)| (id.clone(), row.clone())).collect();
+    events.sort_by_key(|(_, row)| (row.cause.incarnation, row.cause.n));
+    for (id, row) in events {
+        tracing::info!(
+            app,
+            id,
+            release,
+            "a quarantined event is tried again by the release that follows"
+        );
+        begin(state, id, row.tried(incarnation), None);
+    }
+}
+
 /// Asks the store how far the apps are whose events are tried again.
 pub(super) fn time(state: &mut State) {
     let now = state.now();
@@ -155,12 +181,7 @@ pub(super) fn retry_event(state: &mut State, id: &str, request: RequestId) {
         let away = unavailable("the proxy has not been seen yet: try again");
         return state.outbox.reply(request, Err(away));
     };
-    let row = EventRow {
-        attempts: row.attempts + 1,
-        retry: Some(Retry { incarnation, n: 0 }),
-        ..row
-    };
-    begin(state, id.to_owned(), row, Some(request));
+    begin(state, id.to_owned(), row.tried(incarnation), Some(request));
 }
 
 pub(super) fn drop_event(state: &mut State, id: &str, request: RequestId) {

@@ -89,9 +89,9 @@ impl App {
         crash_loop.is_some_and(|crash_loop| crash_loop.to.is_none())
     }
 
-    /// The release to fall back to, should this one keep dying.
+    /// The release to fall back to, should this one keep dying. One that kept dying itself is none.
     pub fn fallback_from(&self, version: &Version) -> Option<Version> {
-        match self.row.release == *version {
+        match self.row.release == *version || self.has_failed() {
             true => self.row.fallback.clone(),
             false => Some(self.row.release.clone()),
         }

@@ -16,7 +16,7 @@ use morph_api::supervisor::{SuspectReply, UnplacedEvent};
 
 use super::call::FenceRefusal;
 use super::instances::InstanceId;
-use super::poison::{Blame, Death, EventRow, KEPT, Retry, Suspect, blame};
+use super::poison::{Blame, Death, EventRow, KEPT, PoisonRun, Retry, Suspect, blame};
 use super::record::{EVENTS, Fenced, Write};
 
 /// Consequences of a death for the fence that follows it.
@@ -30,6 +30,15 @@ pub struct Finding {
     pub counted: bool,
     /// There is no room for the event.
     pub full: bool,
+    /// Poison events in a row that the app's record is to name.
+    pub run: Option<PoisonRun>,
+}
+
+/// Consequences of earlier deaths, from the app's record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Earlier {
+    pub suspect: Option<Suspect>,
+    pub run: Option<PoisonRun>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +84,7 @@ pub enum TakeoverStep {
 pub struct Takeover {
     instance: InstanceId,
     death: Option<Death>,
-    before: Option<Suspect>,
+    before: Earlier,
     state: TakeoverState,
     finding: Finding,
     /// Instance for which another takeover is wanted once this one has ended: two fences of one app never overlap.
@@ -87,14 +96,15 @@ impl Takeover {
     pub fn begin(
         instance: InstanceId,
         death: Option<Death>,
-        before: Option<Suspect>,
+        before: Earlier,
     ) -> (Self, TakeoverStep) {
         let (state, step) = match death {
             Some(_) => (TakeoverState::AskingSuspect, TakeoverStep::AskSuspect),
             None => (TakeoverState::Fencing, TakeoverStep::Fence),
         };
         let finding = Finding {
-            suspect: before.clone(),
+            suspect: before.suspect.clone(),
+            run: before.run.clone(),
             ..Finding::default()
         };
         let takeover = Takeover {
@@ -135,12 +145,12 @@ impl Takeover {
         if self.state != TakeoverState::AskingSuspect {
             return None;
         }
-        match blame(self.before.as_ref(), death, reply.seq) {
+        match blame(self.before.suspect.as_ref(), death, reply.seq) {
             Blame::Nothing => {}
             Blame::Suspect(suspect) => {
                 // Where each death is one of another event, the events are not to blame.
                 let is_it = |before: &Suspect| before.seq() == suspect.seq();
-                self.finding.counted = self.before.as_ref().is_none_or(is_it);
+                self.finding.counted = self.before.suspect.as_ref().is_none_or(is_it);
                 self.finding.suspect = Some(suspect);
             }
             Blame::Poison(suspect) => {
@@ -166,7 +176,8 @@ impl Takeover {
             self.state = state;
             return None;
         };
-        self.finding = quarantine(app, death, (suspect, event), cursor, kept);
+        let run = self.before.run.as_ref();
+        self.finding = quarantine(app, death, (suspect, event), (cursor, run), kept);
         Some(TakeoverStep::Fence)
     }
 
@@ -190,7 +201,7 @@ fn quarantine(
     app: &str,
     death: &Death,
     (suspect, event): (Suspect, UnplacedEvent),
-    cursor: Seq,
+    (cursor, run): (Seq, Option<&PoisonRun>),
     kept: &[(&String, &EventRow)],
 ) -> Finding {
     let seq = suspect.seq();
@@ -200,6 +211,7 @@ fn quarantine(
     let only_suspected = |full| Finding {
         suspect: Some(suspect.clone()),
         full,
+        run: run.cloned(),
         ..Finding::default()
     };
     if cursor.incarnation == seq.incarnation && cursor.n + 1 != seq.n {
@@ -221,6 +233,7 @@ fn quarantine(
         }
     };
     Finding {
+        run: Some(follow(run, (&id, &row), (cursor, seq), kept)),
         quarantine: Some(Quarantining {
             id,
             row,
@@ -228,6 +241,31 @@ fn quarantine(
         }),
         counted: true,
         ..Finding::default()
+    }
+}
+
+/// The run of poison events with one more, which the cursor is moved past from where it is.
+fn follow(
+    run: Option<&PoisonRun>,
+    (id, row): (&String, &EventRow),
+    (cursor, seq): (Seq, Seq),
+    kept: &[(&String, &EventRow)],
+) -> PoisonRun {
+    let release = &row.cause.release;
+    let goes_on = |run: &&PoisonRun| run.release == *release && run.seq() == cursor;
+    let mut events = run
+        .filter(goes_on)
+        .map_or(Vec::new(), |run| run.events.clone());
+    let mut alike = kept.iter().filter(|(_, other)| other.body == row.body);
+    let is_new = row.attempts == 0 && !alike.any(|(other, _)| events.contains(other));
+    if is_new {
+        events.push(id.clone());
+    }
+    PoisonRun {
+        release: release.clone(),
+        events,
+        incarnation: seq.incarnation,
+        n: seq.n,
     }
 }
 
@@ -264,6 +302,13 @@ mod tests {
         }
     }
 
+    fn earlier(deaths: u32) -> Earlier {
+        Earlier {
+            suspect: Some(suspect(deaths)),
+            run: None,
+        }
+    }
+
     fn reply() -> SuspectReply {
         SuspectReply {
             seq: Some(suspect(0).seq()),
@@ -294,8 +339,7 @@ mod tests {
             })
             .collect();
         let rows: Vec<_> = rows.iter().map(|(id, row)| (id, row)).collect();
-        let (mut takeover, step) =
-            Takeover::begin("d".into(), Some(death()), Some(suspect(DEATHS - 1)));
+        let (mut takeover, step) = Takeover::begin("d".into(), Some(death()), earlier(DEATHS - 1));
         assert_eq!(step, TakeoverStep::AskSuspect);
         assert_eq!(takeover.suspected(reply()), Some(TakeoverStep::ReadCursor));
         let (incarnation, n) = cursor;
@@ -306,7 +350,7 @@ mod tests {
 
     #[test]
     fn without_a_death_it_fences_at_once_and_keeps_the_count() {
-        let (mut takeover, step) = Takeover::begin("d".into(), None, Some(suspect(2)));
+        let (mut takeover, step) = Takeover::begin("d".into(), None, earlier(2));
         assert_eq!(step, TakeoverStep::Fence);
         assert_eq!(takeover.finding().suspect, Some(suspect(2)));
         assert!(!takeover.finding().counted);
@@ -316,7 +360,7 @@ mod tests {
     #[test]
     fn deaths_of_one_event_after_the_other_are_the_apps() {
         for (n, counted) in [(4, true), (5, false)] {
-            let (mut takeover, _) = Takeover::begin("d".into(), Some(death()), Some(suspect(1)));
+            let (mut takeover, _) = Takeover::begin("d".into(), Some(death()), earlier(1));
             let seq = Seq { incarnation: 7, n };
             let step = takeover.suspected(SuspectReply {
                 seq: Some(seq),
@@ -334,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_death_with_no_single_event_keeps_the_count() {
-        let (mut takeover, _) = Takeover::begin("d".into(), Some(death()), Some(suspect(2)));
+        let (mut takeover, _) = Takeover::begin("d".into(), Some(death()), earlier(2));
         let step = takeover.suspected(SuspectReply::default());
         assert_eq!(step, Some(TakeoverStep::Fence));
         assert_eq!(takeover.finding().suspect, Some(suspect(2)));
@@ -402,5 +446,74 @@ mod tests {
             (id.as_str(), row.cause.deaths, row.retry),
             ("router-0", 6, None)
         );
+    }
+
+    /// A poison event of switch `n` at the place `n`, tried so many times before.
+    fn poisoned(n: u64, attempts: u64) -> (String, EventRow) {
+        let event = UnplacedEvent { dpid: n, ..event() };
+        let suspect = Suspect {
+            n,
+            ..suspect(DEATHS)
+        };
+        let row = EventRow::new("router", &death(), &suspect, event);
+        (format!("router-{n}"), EventRow { attempts, ..row })
+    }
+
+    /// Lengths of the runs after poison events at these places. The cursor is at the place before each.
+    fn runs(events: &[(u64, (String, EventRow))]) -> Vec<usize> {
+        let mut run = None;
+        let mut kept: Vec<(&String, &EventRow)> = Vec::new();
+        let mut lengths = Vec::new();
+        for (at, (id, row)) in events {
+            let place = |n| Seq { incarnation: 7, n };
+            let next = follow(run.as_ref(), (id, row), (place(at - 1), place(*at)), &kept);
+            lengths.push(next.events.len());
+            kept.push((id, row));
+            run = Some(next);
+        }
+        lengths
+    }
+
+    #[test]
+    fn different_poison_events_in_a_row_are_counted_until_one_is_applied() {
+        let fresh = |n| (n, poisoned(n, 0));
+        assert_eq!(runs(&[fresh(4), fresh(5), fresh(6)]), [1, 2, 3]);
+        assert_eq!(
+            runs(&[fresh(4), fresh(5), fresh(7), fresh(8)]),
+            [1, 2, 1, 2]
+        );
+        let repeated = (6, ("router-6".to_owned(), poisoned(4, 0).1));
+        assert_eq!(
+            runs(&[fresh(4), fresh(5), repeated, fresh(7)]),
+            [1, 2, 2, 3]
+        );
+        let tried = (5, poisoned(5, 1));
+        assert_eq!(runs(&[fresh(4), tried.clone(), fresh(6)]), [1, 1, 2]);
+        assert_eq!(runs(&[tried]), [0]);
+    }
+
+    #[test]
+    fn another_release_begins_a_run_of_its_own() {
+        let (id, row) = poisoned(5, 0);
+        let (before, after) = (
+            Seq {
+                incarnation: 7,
+                n: 4,
+            },
+            Seq {
+                incarnation: 7,
+                n: 5,
+            },
+        );
+        let run = |release: &str| PoisonRun {
+            release: release.into(),
+            events: vec!["router-4".into()],
+            incarnation: 7,
+            n: 4,
+        };
+        for (release, length) in [("1.0.0", 2), ("1.0.1", 1)] {
+            let run = follow(Some(&run(release)), (&id, &row), (before, after), &[]);
+            assert_eq!((run.events.len(), run.release.as_str()), (length, "1.0.0"));
+        }
     }
 }

@@ -211,6 +211,7 @@ fn member_over(state: &mut State, id: &str, app: &str) {
         if committed {
             known.row.fallback = known.fallback_from(&plan.to);
             known.row.crash_loop = None;
+            known.row.poison_run = None;
             known.row.release = plan.to.clone();
         }
         known.upgrade = None;

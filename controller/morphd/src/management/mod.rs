@@ -3,11 +3,13 @@
 
 mod arguments;
 mod config;
+mod events;
 mod logs;
 mod migrations;
 mod network;
 mod peer;
 mod plans;
+mod requests;
 mod routes;
 mod rows;
 mod service;

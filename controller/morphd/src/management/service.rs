@@ -9,11 +9,13 @@ use morph_api::management::management_server::Management;
 use morph_api::management::*;
 use morph_openflow::Dpid;
 use morph_store::Client;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request as Call, Response, Status};
 
+use super::events::{Events, Handled};
+use super::requests::Requests;
 use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
 use crate::alarms;
 use crate::bundle::{Bundle, BundleError};
@@ -22,7 +24,7 @@ use crate::machine::query::AppView;
 use crate::machine::request::Place;
 use crate::proxy::Proxy;
 use crate::records::Records;
-use crate::supervisor::{Event, Request, Supervisor};
+use crate::supervisor::{Request, Supervisor};
 
 /// Number of log lines sent unless the call names another.
 const DEFAULT_TAIL: u32 = 200;
@@ -38,7 +40,7 @@ type Statuses =
 /// The management service; clones share everything.
 #[derive(Clone)]
 pub struct Service {
-    post: mpsc::Sender<Event>,
+    requests: Requests,
     store: Client,
     proxy: Proxy,
     settings: Arc<Settings>,
@@ -49,7 +51,7 @@ impl Service {
     pub fn new(supervisor: &Supervisor, read_only: bool) -> Self {
         let (store, proxy, settings) = supervisor.clients();
         Service {
-            post: supervisor.post(),
+            requests: Requests::new(supervisor.post()),
             store,
             proxy,
             settings,
@@ -61,13 +63,7 @@ impl Service {
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Request,
     ) -> Result<T, Status> {
-        let (sender, receiver) = oneshot::channel();
-        let shutting_down = || Status::unavailable("morphd is shutting down");
-        self.post
-            .send(Event::Request(Box::new(request(sender))))
-            .await
-            .map_err(|_| shutting_down())?;
-        receiver.await.map_err(|_| shutting_down())?
+        self.requests.ask(request).await
     }
 
     fn may_write(&self) -> Result<(), Status> {
@@ -387,16 +383,26 @@ impl Management for Service {
 
     async fn retry_event(&self, call: Call<RetryEventRequest>) -> RpcResult<RetryEventReply> {
         self.may_write()?;
-        let id = call.into_inner().id;
-        let event = self.ask(|reply| Request::RetryEvent(id, reply)).await?;
-        Ok(Response::new(RetryEventReply { event: Some(event) }))
+        let RetryEventRequest { id, app } = call.into_inner();
+        let of = Events::of(id, app)?;
+        let Handled { one, all, refused } = of.handle(&self.requests, Request::RetryEvent).await?;
+        Ok(Response::new(RetryEventReply {
+            event: one,
+            events: all,
+            refused,
+        }))
     }
 
     async fn drop_event(&self, call: Call<DropEventRequest>) -> RpcResult<DropEventReply> {
         self.may_write()?;
-        let id = call.into_inner().id;
-        let event = self.ask(|reply| Request::DropEvent(id, reply)).await?;
-        Ok(Response::new(DropEventReply { event: Some(event) }))
+        let DropEventRequest { id, app } = call.into_inner();
+        let of = Events::of(id, app)?;
+        let Handled { one, all, refused } = of.handle(&self.requests, Request::DropEvent).await?;
+        Ok(Response::new(DropEventReply {
+            event: one,
+            events: all,
+            refused,
+        }))
     }
 
     async fn alarms(&self, call: Call<AlarmsRequest>) -> RpcResult<AlarmsReply> {

@@ -107,7 +107,10 @@ impl Children {
         }
         let process = Process::spawn_with(&options, &exec, &args, &log).map_err(|error| {
             let _ = std::fs::remove_file(&lock);
-            failed(&exec, error)
+            let why = cannot_run(&exec, &error);
+            // It cannot say so itself. morphd's own log has it, too, where this line is lost.
+            let _ = crate::log::append(&log, &format!("morphd: {app}@{version}: {why}"));
+            why
         })?;
         let pid = process.pid();
         tracing::info!(app, release = %version, instance = id, pid, "started");
@@ -294,6 +297,20 @@ impl Children {
         }
         while ends.join_next().await.is_some() {}
     }
+}
+
+/// Says why an executable was not started.
+fn cannot_run(exec: &Path, error: &std::io::Error) -> String {
+    let more = match error.kind() {
+        std::io::ErrorKind::NotFound if exec.exists() => {
+            " (the file is there; its interpreter or loader is not)"
+        }
+        _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
+            " (it is neither a program for this machine nor a script that begins with #!)"
+        }
+        _ => "",
+    };
+    format!("cannot run {}: {error}{more}", exec.display())
 }
 
 fn lock_file(settings: &Settings, app: &str, id: &str) -> std::path::PathBuf {

@@ -3,10 +3,10 @@
 use morph_api::deadlines::Deadlines;
 use morph_api::management::Step;
 
-use super::records::release_status_write;
 use super::records::renew;
 use crate::machine::apps::checkpoint_is;
 use crate::machine::call::{Answer, Call, FencePart, FenceRequest, Limit};
+use crate::machine::changes::{live_write, release_write};
 use crate::machine::outbox::Purpose;
 use crate::machine::record::{AppRow, Fencing, ReleaseStatus, UPGRADES, Write};
 use crate::machine::state::State;
@@ -58,12 +58,24 @@ fn fence_part(
     record.progress.fenced = true;
     record.progress.swapped |= swap.is_some();
     let plan = &record.plan;
-    let (release, status) = match side {
-        Side::Target => (&plan.to, ReleaseStatus::Current),
-        Side::Source => (
-            &plan.from,
-            plan.prior_status.unwrap_or(ReleaseStatus::Staged),
-        ),
+    let target = state.releases.get(app, &plan.to);
+    let (release, status, write) = match side {
+        Side::Target => {
+            let status = ReleaseStatus::Current;
+            (
+                &plan.to,
+                status,
+                target.map(|target| live_write(target, status)),
+            )
+        }
+        Side::Source => {
+            let status = plan.prior_status.unwrap_or(ReleaseStatus::Staged);
+            (
+                &plan.from,
+                status,
+                target.map(|target| release_write(target, status)),
+            )
+        }
     };
     let known = state.apps.get(app)?;
     let fencing = Fencing {
@@ -80,7 +92,7 @@ fn fence_part(
         ..known.row.clone()
     };
     let mut writes = vec![Write::new(UPGRADES, app, &record)];
-    writes.extend(release_status_write(state, app, &plan.to, status));
+    writes.extend(write);
     let part = FencePart {
         fencing,
         row,
@@ -118,6 +130,9 @@ pub(in crate::machine) fn fence_answered(
             run.record.progress.fenced = true;
             let to = run.record.plan.to.clone();
             state.releases.set_status(app, &to, *status);
+            if *status == ReleaseStatus::Current {
+                state.releases.set_live(app, &to);
+            }
         }
     }
     let primaries = answer.primaries.into_iter().chain(std::iter::repeat(None));

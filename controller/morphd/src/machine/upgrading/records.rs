@@ -2,8 +2,8 @@
 
 use morph_api::management::Step;
 
-use crate::machine::apps::release_write;
 use crate::machine::call::{Answer, RecordWrite};
+use crate::machine::changes::release_write;
 use crate::machine::outbox::{Present, Purpose};
 use crate::machine::query::readers;
 use crate::machine::record::{
@@ -126,6 +126,7 @@ pub(super) fn commit(state: &mut State, swaps: Vec<Swap>) {
                 fallback: known.fallback_from(to),
                 release: to.clone(),
                 crash_loop: None,
+                poison_run: None,
                 ..known.row.clone()
             };
             writes.push(Write::new(APPS, app, &row));
