@@ -1,4 +1,4 @@
-//! Groups and meters as an app states them, and the order in which they are sent.
+//! Groups and meters: their ids, the order in which they are sent, and those that are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,130 +6,11 @@ use std::sync::Arc;
 use morph_api::entry::{GROUPS, METERS, group_id, groups_of, meter_id, meters_of};
 use morph_openflow::entry::{EntryBody, EntryKey, EntrySet, used_by};
 use morph_openflow::rule::RuleSet;
-use morph_openflow::v13::{Bucket, check_bucket, group, meter};
 
-use crate::{Action, Dpid, Instruction, MeterBand, Rules};
+use crate::{Action, Dpid, Instruction};
 
-/// Port or group whose state decides whether packets take a bucket of a fast-failover group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// Port of the switch.
-    Port(u32),
-    /// The app's group with this number, which is live while one of its buckets is.
-    Group(u32),
-}
-
-/// A group in the making; the last method says how packets take its buckets.
-#[derive(Debug)]
-#[must_use = "a group counts only once it has a type"]
-pub struct GroupBuilder<'a> {
-    pub(crate) rules: &'a mut Rules,
-    pub(crate) dpid: Dpid,
-    pub(crate) number: u32,
-}
-
-impl GroupBuilder<'_> {
-    /// Executes all buckets, each with a copy of the packet.
-    pub fn all(self, buckets: Vec<Vec<Action>>) {
-        let buckets = buckets.into_iter().map(Bucket::new).collect();
-        self.end(group::kind::ALL, Ok(buckets));
-    }
-
-    /// Executes one bucket, which the switch chooses for each connection, in proportion to the weights.
-    pub fn select(self, buckets: Vec<(u16, Vec<Action>)>) {
-        let bucket = |(weight, actions)| match weight {
-            0 => Err("a bucket of a select group has the weight 0".to_owned()),
-            _ => Ok(Bucket {
-                weight,
-                ..Bucket::new(actions)
-            }),
-        };
-        let buckets = buckets.into_iter().map(bucket).collect();
-        self.end(group::kind::SELECT, buckets);
-    }
-
-    /// Executes these actions: many rules that lead to one group are changed by one message.
-    pub fn indirect(self, actions: Vec<Action>) {
-        self.end(group::kind::INDIRECT, Ok(vec![Bucket::new(actions)]));
-    }
-
-    /// Executes the first bucket whose port or group is live. The switch changes over by itself.
-    pub fn fast_failover(self, buckets: Vec<(Watch, Vec<Action>)>) {
-        let app = self.rules.app();
-        let bucket = |(watch, actions)| {
-            let mut bucket = Bucket::new(actions);
-            match watch {
-                Watch::Port(port) => bucket.watch_port = port,
-                Watch::Group(number) => bucket.watch_group = group_of(app, number)?,
-            }
-            Ok(bucket)
-        };
-        let buckets = buckets.into_iter().map(bucket).collect();
-        self.end(group::kind::FF, buckets);
-    }
-
-    fn end(self, kind: u8, buckets: Result<Vec<Bucket>, String>) {
-        let (app, number) = (self.rules.app(), self.number);
-        let made = buckets.and_then(|mut buckets| {
-            for bucket in &mut buckets {
-                bucket.actions = own_groups(app, std::mem::take(&mut bucket.actions))?;
-                check_bucket(&bucket.actions).map_err(|problem| problem.to_string())?;
-            }
-            let key = EntryKey::Group(group_of(app, number)?);
-            Ok((key, EntryBody::Group { kind, buckets }))
-        });
-        self.rules.entry(self.dpid, format!("group {number}"), made);
-    }
-}
-
-/// A meter in the making; the last method gives it its bands.
-#[derive(Debug)]
-#[must_use = "a meter counts only once it has bands"]
-pub struct MeterBuilder<'a> {
-    pub(crate) rules: &'a mut Rules,
-    pub(crate) dpid: Dpid,
-    pub(crate) number: u32,
-}
-
-impl MeterBuilder<'_> {
-    /// Measures in kilobits a second. Of the bands whose rate is exceeded the one with the highest rate applies.
-    pub fn kilobits(self, bands: Vec<MeterBand>) {
-        self.end(meter::flag::KBPS, bands);
-    }
-
-    /// Measures in packets a second.
-    pub fn packets(self, bands: Vec<MeterBand>) {
-        self.end(meter::flag::PKTPS, bands);
-    }
-
-    fn end(self, mut flags: u16, bands: Vec<MeterBand>) {
-        let (app, number) = (self.rules.app(), self.number);
-        let rates = bands.iter().map(|band| match *band {
-            MeterBand::Drop { rate, burst_size }
-            | MeterBand::DscpRemark {
-                rate, burst_size, ..
-            }
-            | MeterBand::Experimenter {
-                rate, burst_size, ..
-            } => (rate, burst_size),
-            MeterBand::Unknown { .. } => (1, 0),
-        });
-        let rates: Vec<(u32, u32)> = rates.collect();
-        if rates.iter().any(|(_, burst)| *burst != 0) {
-            flags |= meter::flag::BURST;
-        }
-        let made = if rates.is_empty() {
-            Err("it has no band".into())
-        } else if rates.iter().any(|(rate, _)| *rate == 0) {
-            Err("a band has the rate 0".into())
-        } else {
-            meter_of(app, number).map(|id| (EntryKey::Meter(id), EntryBody::Meter { flags, bands }))
-        };
-        self.rules.entry(self.dpid, format!("meter {number}"), made);
-    }
-}
-
-fn group_of(app: u8, number: u32) -> Result<u32, String> {
+/// Id of an app's group on a switch.
+pub(crate) fn group_of(app: u8, number: u32) -> Result<u32, String> {
     let most = GROUPS - 1;
     group_id(app, number)
         .ok_or_else(|| format!("no group can have the number {number}: {most} is the highest"))
@@ -296,6 +177,8 @@ impl<G: Ord + Clone> WantedEntries<G> {
 
 #[cfg(test)]
 mod tests {
+    use morph_openflow::v13::{Bucket, group};
+
     use super::*;
 
     const S: Dpid = Dpid(1);

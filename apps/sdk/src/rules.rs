@@ -1,18 +1,21 @@
 //! Rules as an app states them.
 
+mod entries;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use morph_api::cookie::Cookie;
-use morph_openflow::entry::{EntryBody, EntryKey, EntrySet, used_by};
+use morph_openflow::entry::{EntrySet, used_by};
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 use morph_openflow::v13::check_rule;
 use morph_openflow::v13::flow_mod::flag;
 use morph_openflow::v13::instruction;
 
-use crate::entries::{GroupBuilder, MeterBuilder, meter_of, with_own_groups};
+use crate::entries::{meter_of, with_own_groups};
 use crate::rank::{Ranks, RuleId};
 use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
+pub use entries::{GroupBuilder, MeterBuilder, Watch};
 
 /// Tables for the app's rules, and its exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,52 +79,6 @@ impl Rules {
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
             entries: BTreeMap::new(),
-        }
-    }
-
-    /// Begins a group of a switch, with a number of the app's own, below 2^24. Rules and packets use it by `Action::Group(number)`.
-    ///
-    /// Groups are stated like rules: what no group of rules states any more is deleted, behind the rules that use it. Buckets may lead
-    /// to other groups, not in a circle.
-    pub fn group(&mut self, dpid: Dpid, number: u32) -> GroupBuilder<'_> {
-        GroupBuilder {
-            rules: self,
-            dpid,
-            number,
-        }
-    }
-
-    /// Begins a meter of a switch, with a number of the app's own, below 1024. Rules use it by [`RuleBuilder::meter`].
-    pub fn meter(&mut self, dpid: Dpid, number: u32) -> MeterBuilder<'_> {
-        MeterBuilder {
-            rules: self,
-            dpid,
-            number,
-        }
-    }
-
-    /// Id of the app.
-    pub(crate) fn app(&self) -> u8 {
-        self.layout.app
-    }
-
-    /// Adds a group or a meter, unless something is wrong with it.
-    pub(crate) fn entry(
-        &mut self,
-        dpid: Dpid,
-        name: String,
-        made: Result<(EntryKey, EntryBody), String>,
-    ) {
-        let made = match self.layout.short.get(&dpid) {
-            Some(0) => Err("a switch of OpenFlow 1.0 has neither groups nor meters".into()),
-            _ => made,
-        };
-        match made {
-            Ok((key, body)) => {
-                let set = self.entries.entry(dpid).or_default();
-                set.insert(key, body.normal());
-            }
-            Err(why) => tracing::error!(switch = %dpid, "{name} of the app is left out: {why}"),
         }
     }
 
