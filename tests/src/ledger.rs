@@ -55,6 +55,27 @@ pub struct LedgerLab {
     flags: Vec<String>,
 }
 
+impl Lab {
+    /// Makes a folder of the ledger's bundles, with a changed key in their manifests, for `morphd --bundles`.
+    pub fn ledger_bundles(&self, manifest_key: Option<(&str, &str)>) -> Result<String> {
+        let bundles = self.dir().join("bundles");
+        for (of, program) in [
+            ("1.0.0", "ledger-1"),
+            ("2.0.0", "ledger-2"),
+            ("other", "ledger-other"),
+        ] {
+            let manifest = repository().join(format!("apps/ledger/bundles/{of}/app.toml"));
+            let program = bin(&format!("examples/{program}"))?;
+            let bundle = Bundle::assemble(&manifest, &program, &bundles, of)?;
+            if let Some((key, value)) = manifest_key {
+                bundle.set(key, value)?;
+            }
+        }
+        let bundles = bundles.to_str().context("a path that is not UTF-8")?;
+        Ok(bundles.to_owned())
+    }
+}
+
 impl LedgerLab {
     /// Switch port whose packets the ledger handles.
     pub const PORT: u32 = 1;
@@ -95,23 +116,10 @@ impl LedgerLab {
     ) -> Result<Self> {
         let mut lab = Lab::new(Shape::none())?;
         prepare(&mut lab)?;
-        let bundles = lab.dir().join("bundles");
-        for (of, program) in [
-            ("1.0.0", "ledger-1"),
-            ("2.0.0", "ledger-2"),
-            ("other", "ledger-other"),
-        ] {
-            let manifest = repository().join(format!("apps/ledger/bundles/{of}/app.toml"));
-            let program = bin(&format!("examples/{program}"))?;
-            let bundle = Bundle::assemble(&manifest, &program, &bundles, of)?;
-            if let Some((key, value)) = manifest_key {
-                bundle.set(key, value)?;
-            }
-        }
-        let bundles = bundles.to_str().context("a path that is not UTF-8")?;
+        let bundles = lab.ledger_bundles(manifest_key)?;
         let own_flags = [
             "--bundles",
-            bundles,
+            &bundles,
             "--app",
             "ledger@1.0.0",
             "--app",

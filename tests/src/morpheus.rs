@@ -125,6 +125,12 @@ impl Morpheus {
         &self.state_dir
     }
 
+    /// Log of the process or app with this name.
+    pub fn log(&self, name: &str) -> Result<String> {
+        let path = self.state_dir.join(format!("log/{name}.log"));
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
     }

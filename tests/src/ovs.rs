@@ -87,6 +87,20 @@ impl Ovs {
             .args(args))
     }
 
+    /// Runs a command of ovs-vswitchd, such as `vlog/set`.
+    pub fn appctl(&self, args: &[&str]) -> Result<String> {
+        // The pid in the socket's name is one of the sandbox.
+        let files = fs::read_dir(&self.dir)?.filter_map(|file| Some(file.ok()?.path()));
+        let is_socket = |file: &PathBuf| {
+            let name = file.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with("ovs-vswitchd.") && name.ends_with(".ctl"))
+        };
+        let socket = { files }
+            .find(is_socket)
+            .context("no socket of ovs-vswitchd")?;
+        run(Command::new("ovs-appctl").arg("-t").arg(socket).args(args))
+    }
+
     pub fn flows(&self, bridge: &str) -> Result<Vec<Flow>> {
         let dump = self.ofctl("dump-flows", bridge, &[])?;
         dump.lines()

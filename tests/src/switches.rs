@@ -201,6 +201,12 @@ impl Switches {
             .map_or(0, |switch| switch.datapath.flow_mods())
     }
 
+    /// Number of bundles that a switch has carried out.
+    pub fn bundles(&self, dpid: u64) -> u64 {
+        self.switch(dpid)
+            .map_or(0, |switch| switch.datapath.bundles())
+    }
+
     /// Lets each switch send numbered packets at this rate from now on, as if a host at the port did.
     pub fn load(&self, port: u32, load: Load) {
         for dpid in 1..=self.all.len() as u64 {

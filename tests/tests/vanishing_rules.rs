@@ -61,12 +61,6 @@ fn mend(lab: &Lab, wanted: &Contents, verb: &str, arguments: &[&str]) -> Result<
     Ok(began.elapsed())
 }
 
-/// Text of a log in which a line is looked for.
-fn log(lab: &Lab, name: &str) -> Result<String> {
-    let path = lab.morpheus()?.state_dir().join(format!("log/{name}.log"));
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
-}
-
 fn alarms(lab: &Lab) -> Result<Vec<Value>> {
     let list = lab.morpheus()?.morphctl(&["alarms"])?;
     list["alarms"].as_array().cloned().context("alarms")
@@ -124,7 +118,7 @@ fn rules_that_others_delete_or_change_are_mended_and_a_fight_is_an_alarm() -> Re
     mend(&lab, &wanted, "mod-flows", &["table=0,actions=drop"])?;
     const LINE: &str = "had vanished or changed without Morpheus";
     for name in ["router", "morph-proxy"] {
-        let log = log(&lab, name)?;
+        let log = lab.morpheus()?.log(name)?;
         ensure!(
             log.contains(LINE) && log.contains("for example table="),
             "{name}: {log}"
@@ -147,15 +141,15 @@ fn rules_that_others_delete_or_change_are_mended_and_a_fight_is_an_alarm() -> Re
             "{alarm}"
         );
     }
-    let lines = log(&lab, "router")?.matches(LINE).count();
+    let lines = lab.morpheus()?.log("router")?.matches(LINE).count();
     mend(&lab, &wanted, "del-flows", &[of_router])?;
     ensure!(
-        log(&lab, "router")?.matches(LINE).count() == lines,
+        lab.morpheus()?.log("router")?.matches(LINE).count() == lines,
         "mended again with a line each time"
     );
     wait_alarms(&lab, &[], ENDED)?;
     for name in ["router", "morph-proxy"] {
-        let log = log(&lab, name)?;
+        let log = lab.morpheus()?.log(name)?;
         for word in [" began:", " ended"] {
             let lines = log
                 .lines()

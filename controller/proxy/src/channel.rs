@@ -12,6 +12,8 @@
 //! Messages here are OpenFlow 1.3: a channel that speaks 1.0 has a `V10Adapter`.
 
 mod barriers;
+mod bundles;
+mod bundling;
 mod description;
 mod handshake;
 mod hello;
@@ -37,7 +39,7 @@ use description::Description;
 use refusals::{Refusable, Refusals};
 pub(crate) use role::Election;
 use role::Roles;
-use transport::Transport;
+pub(crate) use transport::Transport;
 pub(crate) use xids::{Expects, Requester, SentMessage};
 
 /// Time limit from the connect to `Ready`.
@@ -217,6 +219,7 @@ impl Channel {
         [
             Some(life),
             self.transport.next_deadline(),
+            self.transport.bundle_deadline(),
             self.challenged,
             self.roles.next_deadline(),
         ]
@@ -229,6 +232,7 @@ impl Channel {
         let dpid = self.display_dpid();
         self.roles.timer(dpid, &mut self.transport, now);
         self.become_ready_if_complete(out);
+        self.expire_bundle(now);
         if self.transport.is_stalled(now) {
             let queued = self.transport.queued();
             self.close(
@@ -358,6 +362,9 @@ impl Channel {
         now: Instant,
         out: &mut Vec<ChannelOutput>,
     ) {
+        if self.bundle_answered(header, &frame, now) {
+            return;
+        }
         let is_barrier =
             header.kind == MessageType::ERROR && self.barrier_refused(header.xid, &frame);
         let (header, frame) = match is_barrier {
@@ -433,7 +440,14 @@ impl Channel {
     ) {
         let (dpid, could_write) = (self.display_dpid(), self.may_write());
         self.roles.reply(xid, reply, dpid, &mut self.transport, now);
-        if self.state == ChannelState::Ready && could_write != self.may_write() {
+        if could_write == self.may_write() {
+            return;
+        }
+        match could_write {
+            true => self.transport.discard_bundles(),
+            false => self.transport.ask_for_bundles(now),
+        }
+        if self.state == ChannelState::Ready {
             out.push(ChannelOutput::RoleChanged);
         }
     }

@@ -3,14 +3,17 @@
 //! It has no socket and no clock; each test brings its own connection. It is small: rules never time out, groups are
 //! stored and not executed, and of a packet it knows only the input port.
 
+mod bundles;
 mod flow_table;
 #[cfg(test)]
 mod tests;
 
+use bundles::{BundleError, BundleStep, Bundles};
 use bytes::{Bytes, BytesMut};
 use flow_table::FlowTable;
 use morph_openflow::rule::RuleSet;
 use morph_openflow::v13::error::{code, kind};
+use morph_openflow::v13::experimenter::ONF;
 use morph_openflow::v13::{
     Desc, ErrorMsg, FeaturesReply, FlowMod, GroupDesc, GroupMod, Instruction, Message,
     MultipartBody, MultipartReply, MultipartRequest, Port, SwitchConfig, TABLE_ALL, group,
@@ -19,6 +22,7 @@ use morph_openflow::v13::{
 use morph_openflow::{Header, MacAddr, MessageType};
 use std::collections::BTreeMap;
 
+pub use bundles::Commits;
 pub use flow_table::Punt;
 
 /// Ports of every switch, with a host at each.
@@ -65,6 +69,7 @@ pub struct Datapath {
     answers_barriers: bool,
     /// Xids of the barriers that wait for their answers.
     barriers: Vec<u32>,
+    bundles: Bundles,
     flow_mods: u64,
     /// Number of tables.
     tables: u8,
@@ -86,6 +91,7 @@ impl Datapath {
             },
             answers_barriers: true,
             barriers: Vec::new(),
+            bundles: Bundles::default(),
             flow_mods: 0,
             tables: TABLES,
             refused: Vec::new(),
@@ -106,6 +112,16 @@ impl Datapath {
     /// Number of flow-mods so far.
     pub fn flow_mods(&self) -> u64 {
         self.flow_mods
+    }
+
+    /// Number of bundles whose changes were made.
+    pub fn bundles(&self) -> u64 {
+        self.bundles.made
+    }
+
+    /// Handles commit requests in this way from now on.
+    pub fn set_commits(&mut self, commits: Commits) {
+        self.bundles.commits = commits;
     }
 
     /// Withholds the answers to barriers from now on.
@@ -139,6 +155,7 @@ impl Datapath {
     /// Forgets the barriers of a connection that is lost.
     pub fn disconnected(&mut self) {
         self.barriers.clear();
+        self.bundles.disconnected();
     }
 
     /// Handles a message of the controller (`frame` in its encoded form), and writes the answers to `out`. Packet-outs
@@ -164,16 +181,26 @@ impl Datapath {
             Message::BarrierRequest => return self.barriers.push(header.xid),
             // Every role is granted: there is only one connection.
             Message::RoleRequest(role) => Message::RoleReply(role),
-            Message::FlowMod(flow) => {
-                self.flow_mods += 1;
-                if let Some((group, code)) = missing_table(&flow, self.tables) {
-                    return refusal(group, code, frame).encode_into(header.xid, out);
+            Message::FlowMod(flow) => match missing_table(&flow, self.tables) {
+                Some((group, code)) => {
+                    self.flow_mods += 1;
+                    refusal(group, code, frame)
                 }
-                for removed in self.table.apply(flow) {
-                    removed.encode_into(0, out);
-                }
-                return;
-            }
+                None => return self.flow_mod(flow, out),
+            },
+            Message::BundleControl(control) => match self.bundles.control(control) {
+                BundleStep::Commit(changes, reply) => match self.commit(changes, out) {
+                    Ok(()) => reply,
+                    Err(error) => bundle_refusal(error, frame),
+                },
+                BundleStep::Reply(reply) => reply,
+                BundleStep::Refused(error) => bundle_refusal(error, frame),
+                BundleStep::Nothing => return,
+            },
+            Message::BundleAdd(add) => match self.bundles.add(header.xid, add) {
+                BundleStep::Refused(error) => bundle_refusal(error, frame),
+                BundleStep::Nothing | BundleStep::Reply(_) | BundleStep::Commit(..) => return,
+            },
             Message::GroupMod(group) => match self.group_mod(group) {
                 Ok(()) => return,
                 Err(code) => refusal(kind::GROUP_MOD_FAILED, code, frame),
@@ -199,6 +226,33 @@ impl Datapath {
             _ => refusal(kind::BAD_REQUEST, code::bad_request::BAD_TYPE, frame),
         };
         answer.encode_into(header.xid, out);
+    }
+
+    fn flow_mod(&mut self, flow: FlowMod, out: &mut BytesMut) {
+        self.flow_mods += 1;
+        for removed in self.table.apply(flow) {
+            removed.encode_into(0, out);
+        }
+    }
+
+    /// Makes the changes of a bundle. The first bad one has an error of its own, and none is made then.
+    fn commit(
+        &mut self,
+        changes: Vec<(FlowMod, Bytes)>,
+        out: &mut BytesMut,
+    ) -> Result<(), BundleError> {
+        for (flow, frame) in &changes {
+            if let Some((kind, code)) = missing_table(flow, self.tables) {
+                let xid = Header::read(frame).map_or(0, |header| header.xid);
+                refusal(kind, code, frame).encode_into(xid, out);
+                return Err(BundleError::MessageFailed);
+            }
+        }
+        self.bundles.made += u64::from(!changes.is_empty());
+        for (flow, _) in changes {
+            self.flow_mod(flow, out);
+        }
+        Ok(())
     }
 
     /// Changes a group. An error is a code of `OFPET_GROUP_MOD_FAILED`.
@@ -287,6 +341,15 @@ fn refusal(kind: u16, code: u16, frame: &[u8]) -> Message {
         code,
         data: Bytes::copy_from_slice(quoted),
     })
+}
+
+fn bundle_refusal(error: BundleError, frame: &[u8]) -> Message {
+    let experimenter = ONF.to_be_bytes();
+    refusal(
+        kind::EXPERIMENTER,
+        error as u16,
+        &[&experimenter, frame].concat(),
+    )
 }
 
 fn write_parts(parts: Vec<MultipartBody>, xid: u32, out: &mut BytesMut) {

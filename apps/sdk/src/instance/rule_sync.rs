@@ -92,6 +92,15 @@ impl From<&v13::ErrorMsg> for SwitchError {
     }
 }
 
+/// Messages of a turn that bring rules in line.
+#[derive(Debug, Default)]
+pub(super) struct RuleMessages {
+    /// Messages by channel, in their order.
+    pub(super) messages: Vec<(u32, Bytes)>,
+    /// Channels whose messages are of a difference that was read: they take effect together where the switch can do that.
+    pub(super) together: Vec<u32>,
+}
+
 /// Rules of the connected switches.
 #[derive(Debug, Clone)]
 pub(super) struct RuleSync {
@@ -462,18 +471,18 @@ impl RuleSync {
         troubled.collect()
     }
 
-    /// Messages to be sent in a turn, by channel: flow-mods as far as there is room, and barrier requests.
+    /// Messages to be sent in a turn: flow-mods as far as there is room, and barrier requests.
     pub(super) fn write(
         &mut self,
         wanted: &BTreeMap<Dpid, RuleSet>,
         entries: &BTreeMap<Dpid, EntrySet>,
         epoch: u64,
         now: Instant,
-    ) -> Vec<(u32, Bytes)> {
+    ) -> RuleMessages {
         self.release(wanted, now);
         let none = RuleSet::new();
         let no_entries = EntrySet::new();
-        let mut commands = Vec::new();
+        let mut written = RuleMessages::default();
         let mut room = TURN;
         for dpid in &self.unsettled {
             let Some(switch) = self.by_dpid.get_mut(dpid) else {
@@ -494,6 +503,7 @@ impl RuleSync {
                 room,
                 messages: Vec::new(),
                 written: Vec::new(),
+                is_difference: false,
             };
             let writer = switch.writer_mut();
             writer.write(&mut self.tokens, &mut turn);
@@ -503,7 +513,13 @@ impl RuleSync {
             }
             self.unlooked = true;
             room = turn.room;
-            commands.extend(turn.messages.into_iter().map(|message| (channel, message)));
+            written
+                .together
+                .extend(turn.is_difference.then_some(channel));
+            let messages = turn.messages.into_iter();
+            written
+                .messages
+                .extend(messages.map(|message| (channel, message)));
         }
         let (by_dpid, verifications) = (&self.by_dpid, &mut self.verifications);
         self.unsettled.retain(|dpid| {
@@ -516,7 +532,7 @@ impl RuleSync {
             }
             waits
         });
-        commands
+        written
     }
 
     /// Switches that have confirmed all changes that their reading made necessary, each once, with these.

@@ -232,9 +232,9 @@ impl<A: App> Instance<A> {
         let follows = live.turn + self.in_flight.committing.len() as u64;
         let (wanted, entries) = (self.engine.wanted(), self.engine.wanted_entries());
         let rules = self.rule_sync.write(wanted, entries, epoch, now.instant);
-        let rules = rules
-            .into_iter()
-            .map(|(channel, message)| Output::Message { channel, message });
+        let together = rules.together;
+        let rules = rules.messages.into_iter();
+        let rules = rules.map(|(channel, message)| Output::Message { channel, message });
         let mut commands = Vec::with_capacity(rules.len() + batch.packet_outs.len());
         commands.extend(rules);
         self.packet_outs(batch.packet_outs, &mut commands);
@@ -254,6 +254,7 @@ impl<A: App> Instance<A> {
             epoch,
             turn: follows + 1,
             event: event.map(|delivery| delivery.place.seq),
+            together,
         })));
         self.in_flight.accepting = Some(InFlightTurn {
             epoch,

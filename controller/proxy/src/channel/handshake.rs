@@ -98,6 +98,9 @@ impl Channel {
         ] {
             self.refusals.asked(xid, what);
         }
+        if self.may_write() {
+            self.transport.ask_for_bundles(now);
+        }
         self.state = ChannelState::Describing {
             ports: Some(ports),
             desc: Some(desc),

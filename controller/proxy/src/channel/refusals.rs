@@ -11,6 +11,7 @@ use morph_openflow::v13::error::{code, kind};
 pub(super) enum Refusable {
     Aggregate,
     Barrier,
+    Bundle,
     Config,
     Desc,
     Echo,
@@ -24,6 +25,7 @@ impl Refusable {
         match self {
             Refusable::Aggregate => "aggregate",
             Refusable::Barrier => "barrier",
+            Refusable::Bundle => "bundle",
             Refusable::Config => "set-config",
             Refusable::Desc => "desc",
             Refusable::Echo => "echo",
@@ -37,6 +39,7 @@ impl Refusable {
         match self {
             Refusable::Aggregate => "rules that vanish are missed only when all rules are read",
             Refusable::Barrier => "changes of rules are paced by echo requests instead",
+            Refusable::Bundle => "rules that differ change one by one",
             Refusable::Config => "it may shorten the packets that it sends to Morpheus",
             Refusable::Desc => "its manufacturer and software are unknown",
             Refusable::Echo => "its refusals show that it is alive",
@@ -87,6 +90,11 @@ impl Refusals {
 
 /// Returns whether an error says that the switch does not support a request, whoever makes it.
 pub(super) fn is_refusal(error: &ErrorMsg) -> bool {
+    error.kind == kind::BAD_REQUEST && !lacks_permission(error)
+}
+
+/// Returns whether an error says that this controller may not make a request, as others may.
+pub(super) fn lacks_permission(error: &ErrorMsg) -> bool {
     use code::bad_request::{EPERM, IS_SLAVE};
-    error.kind == kind::BAD_REQUEST && ![EPERM, IS_SLAVE].contains(&error.code)
+    error.kind == kind::BAD_REQUEST && [EPERM, IS_SLAVE].contains(&error.code)
 }

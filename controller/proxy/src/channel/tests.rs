@@ -1,5 +1,6 @@
 //! Tests of one channel by tables of messages and times.
 
+mod bundles;
 mod ports;
 mod refusals;
 mod roles;
@@ -88,8 +89,15 @@ impl Bench {
         self.put(ChannelInput::Admit);
         let sent = self.sent();
         let kinds: Vec<_> = sent.iter().map(|(header, _)| header.kind).collect();
+        // The question for bundles is two messages.
+        let is_asked = self.channel.may_write();
+        let (described, question) = kinds.split_at(5);
         assert_eq!(
-            kinds,
+            question,
+            &[MessageType::EXPERIMENTER; 2][..if is_asked { 2 } else { 0 }]
+        );
+        assert_eq!(
+            described,
             [
                 MessageType::SET_CONFIG,
                 MessageType::ROLE_REQUEST,

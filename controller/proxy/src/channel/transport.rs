@@ -8,6 +8,7 @@ use morph_openflow::v13::{self, ErrorMsg, Message};
 use morph_openflow::{DecodeError, MessageType, frame, v10};
 
 use super::barriers::Barriers;
+use super::bundles::{BundleAnswer, BundleEvent, Bundles, SettledBundle};
 use super::v10_adapter::{Translated, V10Adapter};
 use super::xids::{Expects, Requester, SentMessage, Xids};
 
@@ -64,6 +65,7 @@ pub(crate) struct Transport {
     drops: bool,
     xids: Xids,
     pub(super) barriers: Barriers,
+    bundles: Bundles,
     pub(crate) messages_out: u64,
 }
 
@@ -100,7 +102,7 @@ impl Transport {
         Some(self.adapter.as_mut()?.receive(frame))
     }
 
-    /// Queues a message of the proxy and returns its xid.
+    /// Queues a message of the proxy and returns its xid. Those of the channel itself wait for no bundle.
     pub(crate) fn send(
         &mut self,
         message: &Message,
@@ -109,16 +111,17 @@ impl Transport {
         now: Instant,
     ) -> u32 {
         let xid = self.xids.next(requester, expects, now);
-        self.put(xid, message);
+        self.put(xid, message, requester == Requester::Channel);
         xid
     }
 
     /// Queues a message in the version of the channel, or notes that it cannot be expressed.
-    fn put(&mut self, xid: u32, message: &Message) {
+    fn put(&mut self, xid: u32, message: &Message, at_once: bool) {
         let stand_in = self.barriers.stand_in(message.kind(), xid);
         let message = stand_in.as_ref().unwrap_or(message);
         let Some(adapter) = &mut self.adapter else {
-            message.encode_into(xid, &mut self.buffer);
+            let behind = self.bundles.behind().filter(|_| !at_once);
+            message.encode_into(xid, behind.unwrap_or(&mut self.buffer));
             self.messages_out += 1;
             return;
         };
@@ -150,7 +153,7 @@ impl Transport {
         let is_barrier = kind == Some(MessageType::BARRIER_REQUEST);
         if self.adapter.is_some() || is_barrier && self.barriers.are_refused() {
             match v13::decode(&Bytes::copy_from_slice(message)) {
-                Ok((_, message)) => self.put(xid, &message),
+                Ok((_, message)) => self.put(xid, &message, false),
                 Err(error) => {
                     let reason = ConversionError::new(UNREADABLE, error);
                     self.unsendable
@@ -159,11 +162,100 @@ impl Transport {
             }
             return xid;
         }
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(message);
-        frame::set_xid(&mut self.buffer[start..], xid);
+        let buffer = self.bundles.behind().unwrap_or(&mut self.buffer);
+        let start = buffer.len();
+        buffer.extend_from_slice(message);
+        frame::set_xid(&mut buffer[start..], xid);
         self.messages_out += 1;
         xid
+    }
+
+    /// Queues changes of a session that are to take effect together: as a bundle where they are many and the switch has bundles.
+    pub(crate) fn forward_together(&mut self, session: u64, changes: Vec<Bytes>, now: Instant) {
+        if self.barriers.are_refused() || !self.bundles.takes(&changes) {
+            return self.forward_singly(session, &changes, now);
+        }
+        let mut next = |expects| self.xids.next(Requester::Channel, expects, now);
+        let first = next(Expects::Nothing);
+        for _ in 0..=changes.len() {
+            next(Expects::Nothing);
+        }
+        next(Expects::Reply);
+        let (bundles, buffer) = (&mut self.bundles, &mut self.buffer);
+        self.messages_out += bundles.put(session, changes, first, buffer, now);
+    }
+
+    fn forward_singly(&mut self, session: u64, changes: &[Bytes], now: Instant) {
+        for change in changes {
+            let requester = Requester::of_session(session, change);
+            self.forward(change, requester, Expects::Nothing, now);
+        }
+    }
+
+    /// Asks whether the switch has bundles.
+    pub(super) fn ask_for_bundles(&mut self, now: Instant) {
+        if self.adapter.is_some() {
+            return;
+        }
+        let question = self.bundles.question();
+        let xids = question.map(|m| self.send(&m, Requester::Channel, Expects::Reply, now));
+        self.bundles.asked(xids);
+    }
+
+    /// Returns whether an answer with this xid is one to the question for bundles, or to a message of a bundle.
+    pub(super) fn concerns_bundles(&self, xid: u32) -> bool {
+        self.bundles.concerns(xid)
+    }
+
+    /// Handles such an answer.
+    pub(super) fn bundle_answered(
+        &mut self,
+        xid: u32,
+        answer: BundleAnswer,
+        now: Instant,
+    ) -> BundleEvent {
+        let (event, settled) = self.bundles.answered(xid, answer, now);
+        self.xids.done(xid);
+        self.settle(settled, now);
+        event
+    }
+
+    /// Returns the time at which a bundle is given up.
+    pub(super) fn bundle_deadline(&self) -> Option<Instant> {
+        self.bundles.next_deadline()
+    }
+
+    /// Gives up a bundle whose time is over. It begins anew where the proxy itself stood still.
+    pub(super) fn expire_bundle(&mut self, now: Instant) -> BundleEvent {
+        let Some(at) = self.bundle_deadline().filter(|at| *at <= now) else {
+            return BundleEvent::Nothing;
+        };
+        if now >= at + LATE {
+            self.bundles.wait_anew(now);
+            return BundleEvent::Nothing;
+        }
+        let (event, settled) = self.bundles.give_up(now);
+        self.settle(settled, now);
+        event
+    }
+
+    /// Sends what a settled bundle has left, then what waited for it.
+    fn settle(&mut self, settled: Option<SettledBundle>, now: Instant) {
+        let Some(settled) = settled else {
+            return;
+        };
+        settled.xids.iter().for_each(|xid| self.xids.done(*xid));
+        // The next bundle is among what waited.
+        let later = std::mem::take(&mut self.bundles);
+        self.forward_singly(settled.session, &settled.left, now);
+        self.bundles = later;
+        self.buffer.extend_from_slice(&settled.behind);
+    }
+
+    /// Discards unsettled bundles and what waits for them, as nothing more may be written.
+    pub(super) fn discard_bundles(&mut self) {
+        let xids = self.bundles.clear();
+        xids.iter().for_each(|xid| self.xids.done(*xid));
     }
 
     /// Answers an echo request by a copy with another type. A switch that does not read gets no answer.
@@ -203,7 +295,7 @@ impl Transport {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.unwritten + self.buffer.len()
+        self.unwritten + self.buffer.len() + self.bundles.waiting()
     }
 
     /// Returns whether packet-outs are dropped: those that wait would come late, and the others even later.

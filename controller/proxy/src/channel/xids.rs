@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use morph_openflow::Header;
+
 /// Limit of remembered messages of one channel (384 KiB). Beyond it the oldest are forgotten, and an error that
 /// answers one of them is only logged.
 const BOUND: usize = 16_384;
@@ -23,6 +25,14 @@ pub(crate) enum Requester {
     Pipeline,
     /// Request of morphd, by its ticket.
     Morphd(u64),
+}
+
+impl Requester {
+    /// Returns the instance of a session, as the sender of this message.
+    pub(crate) fn of_session(session: u64, message: &[u8]) -> Self {
+        let token = Header::read(message).map_or(0, |header| header.xid);
+        Requester::Session { session, token }
+    }
 }
 
 /// Kind of answer that a message causes.

@@ -18,6 +18,7 @@ mod channels;
 mod group;
 mod reads;
 mod slow;
+mod together;
 
 use super::*;
 use crate::dispatch::tests::configuration;
@@ -142,6 +143,14 @@ impl Bench {
             Message::MultipartRequest(MultipartRequest::Flow(_)) => {
                 Some(MultipartBody::Flow(Vec::new()))
             }
+            Message::BundleControl(control) => {
+                self.wire
+                    .push((conn, Message::BundleControl(control.clone())));
+                let kind = control.kind + 1;
+                let reply = Message::BundleControl(v13::BundleControl { kind, ..control });
+                let frames = vec![reply.encode(header.xid)];
+                return Some(Input::Frames { conn, frames });
+            }
             other => {
                 self.wire.push((conn, other));
                 return None;
@@ -265,6 +274,7 @@ impl Bench {
             epoch: 1,
             turn: self.turn,
             event: (n > 0).then_some(Seq { incarnation: 3, n }),
+            ..TurnEnd::default()
         });
         let cookie = Cookie {
             app: 1,
@@ -296,6 +306,7 @@ impl Bench {
             epoch: 1,
             turn: self.turn,
             event: (n > 0).then_some(Seq { incarnation: 3, n }),
+            ..TurnEnd::default()
         });
         self.records(1, |records| {
             let mut left = bytes;

@@ -6,20 +6,34 @@
 //! 3. Every command is checked.
 //! 4. All commands are queued on their channels; those for a lost channel are discarded, and so are packet-outs for a switch
 //!    that is far behind.
+//!    Changes of rules that are to take effect together wait for each other until then.
 //! 5. The turn is accepted at once: no switch delays it. A session whose commands have filled a channel has to wait before it
 //!    sends more. Apps of our SDK do not come to that.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use morph_api::Record;
 use morph_api::session::{FromApp, Rejected, TurnEnd, from_app, to_app};
-use morph_openflow::{Dpid, Header};
+use morph_openflow::{Dpid, Header, MessageType};
 use prost::Message as _;
 
 use super::session::TURN;
 use super::*;
-use crate::channel::{Expects, Requester};
+use crate::channel::{Expects, Requester, Transport};
 use crate::command::{self, CommandKind};
 use crate::slot::{Rejection, TurnPermit};
+
+/// Changes of a turn for one switch that are to take effect together, and barriers that are to follow them.
+#[derive(Debug, Default)]
+struct Difference {
+    changes: Vec<Bytes>,
+    barriers: Vec<Bytes>,
+}
+
+fn is_barrier(message: &[u8]) -> bool {
+    Header::read(message).is_ok_and(|header| header.kind == MessageType::BARRIER_REQUEST)
+}
 
 impl Mediator {
     /// Processes the records of a session until it has to wait.
@@ -166,21 +180,19 @@ impl Mediator {
         expects: Expects,
         now: Instant,
     ) -> bool {
-        let token = Header::read(message).map_or(0, |header| header.xid);
-        let Some(switch) = self
-            .switches
-            .get_mut(&conn)
-            .filter(|switch| switch.announced)
-        else {
+        let requester = Requester::of_session(id, message);
+        let Some(transport) = self.announced(conn) else {
             return false;
         };
-        let requester = Requester::Session { session: id, token };
-        switch
-            .channel
-            .transport
-            .forward(message, requester, expects, now);
+        transport.forward(message, requester, expects, now);
         self.mark_dirty(conn);
         true
+    }
+
+    /// Returns the sending side of a channel that apps see.
+    fn announced(&mut self, conn: u32) -> Option<&mut Transport> {
+        let switch = self.switches.get_mut(&conn)?;
+        switch.announced.then_some(&mut switch.channel.transport)
     }
 
     fn is_full(&self, conn: u32) -> bool {
@@ -255,7 +267,8 @@ impl Mediator {
             Err(rejection) => return self.reject(id, app, &end, rejection),
         };
         let event = end.event;
-        let full = self.forward_turn(id, app, commands, &kinds, permit, now);
+        let commands = commands.into_iter().zip(kinds);
+        let full = self.forward_turn(id, app, commands, &end.together, permit, now);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.blocked_by = full;
         }
@@ -319,29 +332,48 @@ impl Mediator {
         self.send(id, to_app::Record::Rejected(rejected));
     }
 
-    /// Queues a turn's commands; returns the channels that are full now.
+    /// Queues a turn's commands; returns the channels that are full now. Changes for the channels in `together` take effect
+    /// together, as far as no packet-out and no question but barriers is among them. These barriers follow.
     fn forward_turn(
         &mut self,
         id: u64,
         app: u8,
-        commands: Vec<(u32, Bytes)>,
-        kinds: &[CommandKind],
+        commands: impl Iterator<Item = ((u32, Bytes), CommandKind)>,
+        together: &[u32],
         permit: TurnPermit,
         now: Instant,
     ) -> Vec<u32> {
-        let mut full = Vec::new();
+        let mut channels = BTreeSet::new();
+        let mut differences: BTreeMap<u32, Difference> = BTreeMap::new();
         let mut counts = [0u64; 5];
-        for ((channel, message), kind) in commands.iter().zip(kinds) {
-            if *kind == CommandKind::PacketOut {
+        for ((channel, message), kind) in commands {
+            if kind == CommandKind::PacketOut {
                 if permit.drop_packet_outs {
                     continue;
                 }
-                if self.drops_packet(*channel) {
+                if self.drops_packet(channel) {
                     counts[4] += 1;
                     continue;
                 }
             }
-            if !self.forward(id, *channel, message, kind.expects(), now) {
+            channels.insert(channel);
+            let is_change = matches!(kind, CommandKind::FlowMod | CommandKind::GroupMod);
+            let is_queued = if is_change && together.contains(&channel) {
+                let difference = differences.entry(channel).or_default();
+                difference.changes.push(message);
+                self.announced(channel).is_some()
+            } else if let Some(difference) = differences.get_mut(&channel)
+                && is_barrier(&message)
+            {
+                difference.barriers.push(message);
+                true
+            } else {
+                if let Some(difference) = differences.remove(&channel) {
+                    self.forward_difference(id, channel, difference, now);
+                }
+                self.forward(id, channel, &message, kind.expects(), now)
+            };
+            if !is_queued {
                 continue;
             }
             match kind {
@@ -351,9 +383,9 @@ impl Mediator {
                 CommandKind::PacketOut => counts[3] += 1,
                 CommandKind::ReadRequest => {}
             }
-            if self.is_full(*channel) && !full.contains(channel) {
-                full.push(*channel);
-            }
+        }
+        for (channel, difference) in differences {
+            self.forward_difference(id, channel, difference, now);
         }
         if let Some(slot) = self.slots.get_mut(&app) {
             slot.forwarded.flow_mods += counts[0];
@@ -362,7 +394,19 @@ impl Mediator {
             slot.forwarded.packet_outs += counts[3];
             slot.forwarded.packet_outs_dropped += counts[4];
         }
-        full
+        channels.retain(|channel| self.is_full(*channel));
+        channels.into_iter().collect()
+    }
+
+    /// Queues changes that are to take effect together, and the barriers behind them.
+    fn forward_difference(&mut self, id: u64, conn: u32, difference: Difference, now: Instant) {
+        if let Some(transport) = self.announced(conn) {
+            transport.forward_together(id, difference.changes, now);
+            self.mark_dirty(conn);
+        }
+        for barrier in difference.barriers {
+            self.forward(id, conn, &barrier, Expects::Reply, now);
+        }
     }
 
     /// Continues sessions that waited for this channel, which has room again or is gone.

@@ -85,7 +85,12 @@ impl Bench {
     /// Accepts a turn of the present epoch with this number.
     fn accept(&mut self, session: u64, turn: u64, event: Option<Seq>) -> Vec<String> {
         let epoch = self.slot.epoch;
-        let turn = TurnEnd { epoch, turn, event };
+        let turn = TurnEnd {
+            epoch,
+            turn,
+            event,
+            ..TurnEnd::default()
+        };
         self.put(SlotInput::TurnAccepted { session, turn })
     }
 
@@ -381,6 +386,7 @@ fn a_turn_written_when_the_epoch_ends_counts_as_accepted() {
         epoch: 2,
         turn: 2,
         event,
+        ..TurnEnd::default()
     };
     let late = SlotInput::TurnAccepted {
         session: 2,

@@ -177,6 +177,7 @@ impl Instance {
             epoch: self.epoch,
             turn: self.turn,
             event,
+            ..TurnEnd::default()
         });
         let turn = blob(|records| {
             for (channel, xid, message) in commands {

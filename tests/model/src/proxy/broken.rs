@@ -185,6 +185,7 @@ impl Proxy {
             epoch: self.defect.epoch,
             turn: OWN_TURN,
             event: seq,
+            ..TurnEnd::default()
         });
         let durable = durable.then_some(from_app::Record::Durable(Durable { cursor: seq }));
         let mut records = BytesMut::new();

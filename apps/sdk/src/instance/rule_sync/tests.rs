@@ -115,7 +115,8 @@ impl Bench {
     fn turn(&mut self) -> usize {
         let mut count = 0;
         while self.sync.has_work(self.now) {
-            for (channel, message) in self.sync.write(&self.wanted, &NO_ENTRIES, 3, self.now) {
+            let written = self.sync.write(&self.wanted, &NO_ENTRIES, 3, self.now);
+            for (channel, message) in written.messages {
                 let (_, message) = self.put(channel, &message);
                 count += usize::from(matches!(message, Message::FlowMod(_)));
             }
@@ -142,6 +143,19 @@ impl Bench {
             }
         }
         commands
+    }
+
+    /// Makes turns as long as there is anything to send. Returns the channels whose changes are of a difference, turn by turn.
+    fn together(&mut self) -> Vec<Vec<u32>> {
+        let mut turns = Vec::new();
+        while self.sync.has_work(self.now) {
+            let written = self.sync.write(&self.wanted, &NO_ENTRIES, 3, self.now);
+            for (channel, message) in &written.messages {
+                self.put(*channel, message);
+            }
+            turns.push(written.together);
+        }
+        turns
     }
 
     /// Takes everything on a wire, with the replies, which do not come yet.
@@ -503,7 +517,10 @@ fn a_turn_is_no_larger_than_the_proxy_takes() {
     }
     let mut turns = Vec::new();
     while bench.sync.has_work(bench.now) {
-        let commands = bench.sync.write(&bench.wanted, &NO_ENTRIES, 3, bench.now);
+        let commands = bench
+            .sync
+            .write(&bench.wanted, &NO_ENTRIES, 3, bench.now)
+            .messages;
         turns.push(commands.iter().map(|(_, m)| m.len()).sum::<usize>());
     }
     assert!(turns.len() > 1, "{turns:?}");
@@ -528,7 +545,7 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         }
         let now = Instant::now();
         let mut wanted = BTreeMap::new();
-        assert!(sync.write(&wanted, &NO_ENTRIES, 1, now).is_empty());
+        assert!(sync.write(&wanted, &NO_ENTRIES, 1, now).messages.is_empty());
         assert_eq!(sync.take_synced().len(), count as usize);
         sync.write(&wanted, &NO_ENTRIES, 1, now);
         assert!(sync.unsettled.is_empty());
@@ -539,7 +556,30 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         sync.note(stale, &wanted, false);
         assert_eq!(sync.unsettled.len(), 1);
         assert!(sync.has_work(now));
-        assert_eq!(sync.write(&wanted, &NO_ENTRIES, 1, now).len(), 1);
+        assert_eq!(sync.write(&wanted, &NO_ENTRIES, 1, now).messages.len(), 1);
         assert!(sync.unsettled.is_empty());
     }
+}
+
+#[test]
+fn the_changes_of_a_difference_go_together_until_all_are_sent() {
+    let mut bench = Bench::new(4);
+    for number in 0..6 {
+        bench.want(A, number, Some(1));
+    }
+    bench.begin_reading();
+    bench.handle(1);
+    bench.handle(2);
+    // Of B nothing differs.
+    assert_eq!(bench.together(), [[1]]);
+    // What an event changes meanwhile goes with the rest.
+    bench.want(A, 7, Some(1));
+    bench.want(B, 7, Some(1));
+    bench.handle(1);
+    assert_eq!(bench.together(), [[1]]);
+    bench.handle(1);
+    bench.handle(2);
+    assert!(bench.is_right(1, A) && bench.is_right(2, B));
+    bench.want(A, 8, Some(1));
+    assert_eq!(bench.together(), [[0; 0]]);
 }

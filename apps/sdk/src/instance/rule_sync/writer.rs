@@ -37,6 +37,8 @@ pub(super) struct RuleWriter {
     waiting: WaitingRules,
     window: Window,
     first: Option<FirstDifference>,
+    /// Changes wait that a reading made necessary.
+    mends: bool,
     /// The log says that the switch answers barriers late or not at all.
     is_late: bool,
     /// Groups and meters.
@@ -62,6 +64,8 @@ pub(super) struct Turn<'a> {
     pub(super) messages: Vec<Bytes>,
     /// Rules that were looked at, changed or not.
     pub(super) written: Vec<RuleKey>,
+    /// Whether changes among the messages are of a difference that was read.
+    pub(super) is_difference: bool,
 }
 
 impl Turn<'_> {
@@ -85,6 +89,7 @@ impl RuleWriter {
             waiting: WaitingRules::default(),
             window: Window::new(limit),
             first: None,
+            mends: false,
             is_late: false,
             entries,
             deferred: BTreeSet::new(),
@@ -147,6 +152,7 @@ impl RuleWriter {
         self.is_compared = true;
         self.may_be_unused = true;
         self.waiting = WaitingRules::of(difference);
+        self.mends = true;
         self.first = Some(FirstDifference { counts, sent: None });
     }
 
@@ -209,6 +215,7 @@ impl RuleWriter {
         let found = finding.missing.iter().chain(&finding.changed);
         for key in found.chain(&finding.foreign) {
             self.note(key.clone(), Some(wanted));
+            self.mends = true;
         }
         finding.missing.retain(|key| wanted.contains_key(key));
         finding
@@ -279,6 +286,7 @@ impl RuleWriter {
             }
         }
         self.delete_entries(tokens, turn);
+        self.mends &= !self.waiting.is_empty();
         if let Some(first) = &mut self.first
             && first.sent.is_none()
             && self.waiting.is_empty()
@@ -318,6 +326,7 @@ impl RuleWriter {
         match message.try_encode(token) {
             Ok(message) => {
                 self.window.send(message.len());
+                turn.is_difference |= self.mends;
                 turn.put(message);
             }
             Err(error) => {

@@ -37,7 +37,7 @@ impl Bench {
         self.sent().remove(0)
     }
 
-    fn refuses(&self) -> Vec<String> {
+    pub(super) fn refuses(&self) -> Vec<String> {
         self.channel.report(0, self.now).refuses
     }
 }

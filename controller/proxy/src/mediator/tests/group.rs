@@ -62,6 +62,7 @@ impl Bench {
             epoch: 1,
             turn: 1,
             event: None,
+            ..TurnEnd::default()
         });
         self.records(session, |records| {
             put_message(records, 1, &out.encode(0));

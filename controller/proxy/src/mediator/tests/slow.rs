@@ -97,6 +97,7 @@ fn the_reply_to_a_barrier_of_a_turn_comes_to_its_session_with_its_token() {
         epoch: 1,
         turn: bench.turn,
         event: None,
+        ..TurnEnd::default()
     });
     bench.records(1, |records| {
         put_message(records, 1, &Message::BarrierRequest.encode(4711));

@@ -95,7 +95,7 @@ impl Bench {
                 let sent = self
                     .sync
                     .write(&self.wanted, &self.wanted_entries, 3, self.now);
-                messages.extend(sent.into_iter().map(|(_, message)| message));
+                messages.extend(sent.messages.into_iter().map(|(_, message)| message));
             }
             if messages.is_empty() {
                 self.sync.take_synced();

@@ -333,3 +333,19 @@ fn a_question_without_an_answer_is_given_up_and_asked_again() {
     bench.answer(1, other, &answer);
     assert_eq!(bench.turn(), 1);
 }
+
+#[test]
+fn what_a_verification_found_goes_together() {
+    let mut bench = Bench::compared(RULES);
+    (0..9).for_each(|number| bench.vanish(number));
+    let (xid, answer) = bench.asked();
+    bench.answer(1, xid, &answer);
+    bench.turn();
+    let (xid, answer) = bench.asked_for_rules();
+    bench.answer(1, xid, &answer);
+    assert_eq!(bench.together(), [[1]]);
+    bench.handle(1);
+    assert!(bench.is_right(1, A));
+    bench.want(A, 0, Some(2));
+    assert_eq!(bench.together(), [[0; 0]]);
+}
