@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::alarms::ALARMS;
 use crate::rank::StaleRules;
-use crate::rules::Layout;
+use crate::rules::{Layout, RuleFaults};
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::WantedRules;
@@ -56,7 +56,7 @@ impl<A: App> Engine<A> {
             app,
             pipeline,
             second: None,
-            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
+            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()]), A::reads()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -83,6 +83,11 @@ impl<A: App> Engine<A> {
     /// Wanted groups and meters as of the last [`Engine::settle`].
     pub(crate) fn wanted_entries(&self) -> &BTreeMap<Dpid, EntrySet> {
         self.wanted.entries().sets()
+    }
+
+    /// Numbers of rules that the app states wrongly, as of the last [`Engine::settle`].
+    pub(crate) fn rule_faults(&self) -> RuleFaults {
+        self.wanted.faults()
     }
 
     /// Has the app handle one input. Its changes are in the view afterwards, and its packets behind those of before; its rules

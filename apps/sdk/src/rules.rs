@@ -45,6 +45,22 @@ pub struct Rules {
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
     /// Groups and meters, in normal form.
     pub(crate) entries: BTreeMap<Dpid, EntrySet>,
+    pub(crate) faults: RuleFaults,
+}
+
+/// Numbers of rules that an app states wrongly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RuleFaults {
+    /// Rules that cannot be, and are left out.
+    pub(crate) left_out: u64,
+    /// Rules that are stated twice, with different bodies.
+    pub(crate) disputed: u64,
+}
+
+impl RuleFaults {
+    pub(crate) fn is_none(self) -> bool {
+        self == RuleFaults::default()
+    }
 }
 
 impl Layout {
@@ -79,6 +95,7 @@ impl Rules {
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
             entries: BTreeMap::new(),
+            faults: RuleFaults::default(),
         }
     }
 
@@ -280,6 +297,7 @@ impl RuleBuilder<'_> {
         let checked = self.with_ids();
         let checked = checked.and_then(|()| self.check(range, in_switch, goto));
         if let Err(why) = checked {
+            self.rules.faults.left_out += 1;
             let (dpid, table, priority) = (self.dpid, self.table, self.priority);
             tracing::error!(
                 switch = %dpid,
@@ -359,6 +377,16 @@ impl RuleBuilder<'_> {
             self.rules.ranks.insert((self.dpid, key.clone()), ranks);
         }
         let rules = self.rules.by_switch.entry(self.dpid).or_default();
+        let faults = &mut self.rules.faults;
+        let (table, priority) = (key.table, key.priority);
+        if let Some(before) = rules.get(&key).filter(|before| **before != body) {
+            faults.disputed += 1;
+            tracing::error!(
+                switch = %self.dpid,
+                "two rules of a group have table {table}, priority {priority} and the same match, and differ in what they do: the \
+                 later one counts ({before:?}; {body:?})"
+            );
+        }
         rules.insert(key, body);
     }
 }

@@ -45,7 +45,10 @@ impl Rules {
                 let set = self.entries.entry(dpid).or_default();
                 set.insert(key, body.normal());
             }
-            Err(why) => tracing::error!(switch = %dpid, "{name} of the app is left out: {why}"),
+            Err(why) => {
+                self.faults.left_out += 1;
+                tracing::error!(switch = %dpid, "{name} of the app is left out: {why}");
+            }
         }
     }
 }
