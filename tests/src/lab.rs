@@ -221,6 +221,18 @@ impl Lab {
         )
     }
 
+    /// Waits until pings from host to host are not answered.
+    pub fn wait_no_ping(&self, from: usize, to: usize) -> Result<()> {
+        wait_until(
+            &format!("h{from} does not reach h{to}"),
+            Duration::from_secs(20),
+            || {
+                let summary = self.ping(from, to, 10, 3)?.finish()?;
+                Ok((summary.received == 0).then_some(()))
+            },
+        )
+    }
+
     /// Pings once from every host to every other host; returns the pairs that failed.
     pub fn ping_all(&self) -> Result<Vec<(usize, usize)>> {
         let mut failed = Vec::new();

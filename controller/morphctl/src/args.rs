@@ -297,6 +297,9 @@ enum AppVerb {
         /// (A switch of OpenFlow 1.0 has only one table, which cannot be bypassed: there they are deleted all the same.)
         #[arg(long)]
         keep_rules: bool,
+        /// Remove it though its app.toml says `absent = "drop"`: all packets pass that it drops
+        #[arg(long)]
+        bypass: bool,
     },
 }
 

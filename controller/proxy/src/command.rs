@@ -191,6 +191,8 @@ mod tests {
             last_table: 29,
             least_tables: 9,
             second_table: None,
+            drops_absent: false,
+            is_running: true,
             former: None,
         }
     }

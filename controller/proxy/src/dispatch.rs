@@ -15,6 +15,10 @@ pub(crate) struct PipelineApp {
     pub(crate) least_tables: u8,
     /// First table of a second range with as many tables, while tables are moved. No packet passes it.
     pub(crate) second_table: Option<u8>,
+    /// Packets enter its tables without rules, too, and are dropped there.
+    pub(crate) drops_absent: bool,
+    /// Neither an operator nor a crash loop has stopped it.
+    pub(crate) is_running: bool,
     /// First table and exit that it had before: a turn may be on its way while its tables change.
     pub(crate) former: Option<(u8, u8)>,
 }
@@ -25,20 +29,22 @@ impl PipelineApp {
         self.last_table - self.first_table
     }
 
+    /// Returns the first table and the exit of the range that packets pass.
+    pub(crate) fn own_range(&self) -> (u8, u8) {
+        (self.first_table, self.last_table)
+    }
+
     /// Returns its ranges: first tables and exits.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u8, u8)> {
         let count = self.tables();
         let second = self.second_table;
         let second = second.map(|first| (first, first.saturating_add(count)));
-        [(self.first_table, self.last_table)]
-            .into_iter()
-            .chain(second)
+        [self.own_range()].into_iter().chain(second)
     }
 
     /// Returns the range that packets will pass after the move; the only one where it has no second.
     pub(crate) fn other_range(&self) -> (u8, u8) {
-        let own = (self.first_table, self.last_table);
-        self.ranges().last().unwrap_or(own)
+        self.ranges().last().unwrap_or(self.own_range())
     }
 
     fn uses(&self, table: u8) -> bool {
@@ -49,7 +55,7 @@ impl PipelineApp {
 
 /// Present apps, sorted by first table.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Apps(Vec<PipelineApp>);
+pub(crate) struct Apps(pub(crate) Vec<PipelineApp>);
 
 impl Apps {
     /// Validates a configuration from morphd.
@@ -76,6 +82,8 @@ impl Apps {
                     0 => None,
                     first => Some(number("second table", first)?),
                 },
+                drops_absent: app.drops_absent,
+                is_running: !app.is_stopped,
                 former: None,
             });
         }
@@ -233,8 +241,7 @@ pub(crate) mod tests {
             id,
             first_table,
             last_table,
-            least_tables: 0,
-            second_table: 0,
+            ..PresentApp::default()
         };
         Configuration {
             apps: apps.iter().map(present).collect(),

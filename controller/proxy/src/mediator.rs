@@ -12,6 +12,7 @@
 
 mod cleaning;
 mod control;
+mod entries;
 mod observe;
 mod quarantine;
 mod queries;
@@ -35,12 +36,11 @@ use morph_api::store::Seq;
 use morph_api::supervisor::Observation;
 use morph_api::verification::VerificationPeriods;
 use morph_api::{Repeats, Role};
-use morph_openflow::rule::RuleSet;
 
 use crate::channel::{Channel, ChannelInput, ChannelOutput, ConnectionEnd};
 use crate::dispatch::Apps;
 use crate::group::Group;
-use crate::pipeline::Reconciliation;
+use crate::pipeline::{Entries, Reconciliation};
 use crate::reads::ReadQueue;
 use crate::slot::{
     EventKind, FenceResult, Limits, ResumePlan, Retry, Slot, SlotInput, SlotOutput, SlotReply,
@@ -191,6 +191,7 @@ pub const TARGET_DELAY: Duration = Duration::from_millis(200);
 struct Switch {
     channel: Channel,
     reconciliation: Reconciliation,
+    entries: Entries,
     verification: Verification,
     reads: ReadQueue,
     /// Connection that claims the same datapath id and waits for the end of the challenge.
@@ -206,7 +207,6 @@ pub struct Mediator {
     settings: Settings,
     /// `None` before the first `Configure`: sessions wait, and no rule is touched.
     apps: Option<Apps>,
-    wanted: RuleSet,
     /// Configuration whose end morphd waits for.
     settling: Option<Settling>,
     switches: BTreeMap<u32, Switch>,
@@ -247,7 +247,6 @@ impl Mediator {
         Mediator {
             settings,
             apps: None,
-            wanted: RuleSet::new(),
             settling: None,
             switches: BTreeMap::new(),
             last_conn: 0,

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::dispatch::Apps;
     use crate::dispatch::tests::configuration;
-    use crate::pipeline;
+    use crate::pipeline::{self, Entries};
 
     const APPS: [(&str, u32, u32, u32); 2] = [("topology", 2, 2, 9), ("router", 3, 20, 29)];
 
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn the_right_number_calls_for_nothing_and_another_one_for_a_reading_at_once() {
         let apps = Apps::new(&configuration(&APPS)).unwrap();
-        let wanted = pipeline::wanted(&apps);
+        let wanted = pipeline::wanted(&apps, &Entries::default());
         let mut verification = started(Instant::now());
         let (question, at) = next(&mut verification);
         assert_eq!(question, Question::Count);

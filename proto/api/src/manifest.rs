@@ -34,6 +34,9 @@ pub struct Manifest {
     /// Apps that packets pass before it, where they are present.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Fate of packets at the app's place in a switch that does not have its rules.
+    #[serde(default)]
+    pub absent: Absent,
     /// True if it decides where packets go. Two such apps are refused.
     #[serde(default)]
     pub forwards: bool,
@@ -104,6 +107,17 @@ impl Tables {
             )),
         }
     }
+}
+
+/// Fate of packets at an app's place in a switch that does not have the app's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Absent {
+    /// They go on to the next app.
+    #[default]
+    Bypass,
+    /// They are dropped.
+    Drop,
 }
 
 /// Limits of an instance's resources.
@@ -354,6 +368,9 @@ mod tests {
             ("router", Tables::Range([20, 29]))
         );
         assert_eq!(manifest.reads.get("topology"), Some(&1));
+        assert_eq!(manifest.absent, Absent::Bypass);
+        let firewall = parse(&GOOD.replacen("id = 3", "id = 3\nabsent = 'drop'", 1)).unwrap();
+        assert_eq!(firewall.absent, Absent::Drop);
     }
 
     #[test]
@@ -413,6 +430,11 @@ mod tests {
                 "upgrade: hold",
             ),
             ("id = 3", "id = 3\ncolour = 1", "unknown field `colour`"),
+            (
+                "id = 3",
+                "id = 3\nabsent = 'pass'",
+                "unknown variant `pass`, expected `bypass` or `drop`",
+            ),
             ("id = 3", "", "missing field `id`"),
             ("\"2.0.0\"", "\"two\"", "two"),
             (

@@ -26,6 +26,7 @@ impl<A: App> Instance<A> {
             release: manifest.version.to_string(),
             pid: self.config.pid,
             protocol: morph_api::PROTOCOL,
+            confirms_rules: true,
         };
         out.push(Output::Control(from_app::Record::Hello(hello)));
     }

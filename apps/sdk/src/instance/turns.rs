@@ -9,7 +9,7 @@
 //! The way of a sent turn to the disk is in `commits`.
 
 use bytes::BytesMut;
-use morph_api::session::{TurnEnd, from_app};
+use morph_api::session::{RulesConfirmed, TurnEnd, from_app};
 use morph_api::store::Seq;
 use morph_api::supervisor::{RuleDifference, RulesSynced, report};
 use morph_openflow::v13;
@@ -317,6 +317,10 @@ impl<A: App> Instance<A> {
         let all = self.rule_sync.all_in_step();
         let count = synced.len();
         for (at, (dpid, difference)) in synced.into_iter().enumerate() {
+            if let Some(channel) = self.rule_sync.channel(dpid) {
+                let confirmed = RulesConfirmed { channel };
+                out.push(Output::Control(from_app::Record::RulesConfirmed(confirmed)));
+            }
             let last = all && at + 1 == count;
             self.report_rules(dpid.0, Some(difference), last, out);
         }

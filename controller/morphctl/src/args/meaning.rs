@@ -140,9 +140,14 @@ impl AppVerb {
                 version: version.map(|v| v.to_string()).unwrap_or_default(),
             }),
             AppVerb::Stop { name } => AppCall::Stop(StopAppRequest { app: name }),
-            AppVerb::Remove { name, keep_rules } => AppCall::Remove(RemoveAppRequest {
+            AppVerb::Remove {
+                name,
+                keep_rules,
+                bypass,
+            } => AppCall::Remove(RemoveAppRequest {
                 app: name,
                 keep_rules,
+                bypass,
             }),
         }
     }

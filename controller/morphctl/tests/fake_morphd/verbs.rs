@@ -181,7 +181,12 @@ fn a_clean_switch_lists_the_apps_that_put_rules_back() {
     fake.run("app remove router --keep-rules");
     assert_eq!(
         fake.last_request(),
-        "RemoveAppRequest { app: \"router\", keep_rules: true }"
+        "RemoveAppRequest { app: \"router\", keep_rules: true, bypass: false }"
+    );
+    fake.run("app remove router --bypass");
+    assert_eq!(
+        fake.last_request(),
+        "RemoveAppRequest { app: \"router\", keep_rules: false, bypass: true }"
     );
 }
 

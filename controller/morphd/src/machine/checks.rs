@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use morph_api::deadlines::Deadlines;
-use morph_api::manifest::Manifest;
+use morph_api::manifest::{Absent, Manifest};
 use morph_openflow::Dpid;
 use semver::Version;
 
@@ -286,9 +286,17 @@ pub fn may_stop(state: &State, app: &str) -> Result<AppRow, RequestError> {
     }
 }
 
-pub fn may_remove(state: &State, app: &str) -> Result<AppRow, RequestError> {
+/// Checks whether an app may be removed, which lets packets go past it; one that drops them while it is absent only with `bypass`.
+pub fn may_remove(state: &State, app: &str, bypass: bool) -> Result<AppRow, RequestError> {
     let known = known(state, app)?;
     not_upgrading(state, app)?;
+    let manifest = &release(state, app, &known.row.release)?.manifest;
+    if known.is_present() && manifest.absent == Absent::Drop && !bypass {
+        return Err(refused(format!(
+            "without {app} all packets pass that it drops, and its app.toml has `absent = \"drop\"`: `morphctl app stop {app}` ends its \
+             process and lets nothing more pass; `morphctl app remove {app} --bypass` removes it nonetheless"
+        )));
+    }
     match known.row.desired {
         Desired::Running | Desired::Stopped => Ok(AppRow {
             desired: Desired::Removed,

@@ -20,8 +20,8 @@ use std::time::Duration;
 use super::call::{Call, RecordWrite};
 use super::observe::configure;
 use super::outbox::{PipelineChange, Purpose, Reply, Signal};
-use super::pipeline::{self, Move, Phase};
-use super::request::{Request, RequestId, unavailable};
+use super::pipeline::{self, Move, Phase, Then};
+use super::request::{RequestId, unavailable};
 use super::state::State;
 
 /// Time in which the rules have to be in both ranges.
@@ -30,12 +30,7 @@ const COPY: Duration = Duration::from_secs(60);
 const REMIND: Duration = Duration::from_secs(60);
 
 /// Begins to move apps to these first tables.
-pub(super) fn begin(
-    state: &mut State,
-    to: BTreeMap<String, u8>,
-    request: RequestId,
-    then: Option<Request>,
-) {
+pub(super) fn begin(state: &mut State, to: BTreeMap<String, u8>, request: RequestId, then: Then) {
     tracing::info!(?to, "apps are moved to other tables");
     for (app, first) in to {
         state.pipeline.set_second(&app, Some(first));
@@ -50,6 +45,29 @@ pub(super) fn begin(
     record(state);
 }
 
+/// Waits until packets are led past an app whose removal is recorded.
+pub(super) fn bypass(state: &mut State, id: u8, request: RequestId) {
+    state.moving = Some(Move {
+        phase: Phase::Bypassing,
+        serial: None,
+        deadline: state.now() + REMIND,
+        request: Some(request),
+        then: Then::Removed(id),
+    });
+}
+
+/// The proxy does not take the configuration without the removed app, or is away.
+pub(super) fn bypass_failed(state: &mut State, why: String) {
+    let is_it = |moving: &mut Move| moving.phase == Phase::Bypassing;
+    let request = state
+        .moving
+        .take_if(is_it)
+        .and_then(|moving| moving.request);
+    if let Some(request) = request {
+        state.outbox.reply(request, Err(unavailable(why)));
+    }
+}
+
 /// Goes on with a move that the records show.
 pub(super) fn adopt(state: &mut State) {
     if state
@@ -62,7 +80,7 @@ pub(super) fn adopt(state: &mut State) {
             serial: None,
             deadline: state.now() + REMIND,
             request: None,
-            then: None,
+            then: Then::Done,
         });
     }
 }
@@ -97,7 +115,7 @@ pub(super) fn recorded(state: &mut State, result: Result<(), String>) {
             end(state, Err(format!("the records cannot be written: {why}")));
         }
         // The proxy has what was recorded before. It is tried again.
-        (Err(why), Phase::Flipping | Phase::Deleting) => {
+        (Err(why), Phase::Flipping | Phase::Deleting | Phase::Bypassing) => {
             tracing::error!(why, "the records of a move of tables were refused");
             let now = state.now();
             if let Some(moving) = &mut state.moving {
@@ -129,7 +147,7 @@ pub(super) fn settled(state: &mut State, serial: u64) {
             drop_seconds(state);
             record(state);
         }
-        Phase::Deleting => end(state, Ok(())),
+        Phase::Deleting | Phase::Bypassing => end(state, Ok(())),
     }
 }
 
@@ -167,7 +185,15 @@ pub(super) fn time(state: &mut State) {
                 "not all switches have the rules yet that lead to the new tables: they are waited for"
             );
         }
-        (_, None) => record(state),
+        (Phase::Bypassing, Some(_)) => {
+            tracing::warn!(
+                "not all switches lead packets past the removed app yet; its rules are deleted all the same"
+            );
+            end(state, Ok(()));
+        }
+        // The proxy is away: it is told when it is back.
+        (Phase::Bypassing, None) => {}
+        (Phase::Copying | Phase::Flipping | Phase::Deleting, None) => record(state),
     }
 }
 
@@ -183,7 +209,7 @@ fn end(state: &mut State, result: Result<(), String>) {
         return;
     };
     match &result {
-        Ok(()) => tracing::info!("the apps have their new tables"),
+        Ok(()) => tracing::info!(phase = ?moving.phase, "the apps have their new tables"),
         Err(why) => {
             tracing::error!("the move of tables is given up: {why}");
             let write = Call::Write(ranges(state));
@@ -196,8 +222,9 @@ fn end(state: &mut State, result: Result<(), String>) {
         return;
     };
     match (result, moving.then) {
-        (Ok(()), None) => state.outbox.reply(request, Ok(Reply::Done)),
-        (Ok(()), Some(then)) => state.outbox.signal(Signal::Request(request, then)),
+        (Ok(()), Then::Done) => state.outbox.reply(request, Ok(Reply::Done)),
+        (Ok(()), Then::Removed(id)) => state.outbox.reply(request, Ok(Reply::Removed(id))),
+        (Ok(()), Then::Request(then)) => state.outbox.signal(Signal::Request(request, then)),
         (Err(why), _) => state.outbox.reply(request, Err(unavailable(why))),
     }
 }
@@ -283,7 +310,7 @@ mod tests {
     #[test]
     fn rules_are_copied_then_packets_are_led_there_then_the_former_rules_go() {
         let mut state = state();
-        begin(&mut state, to(), REQUEST, None);
+        begin(&mut state, to(), REQUEST, Then::Done);
         assert_eq!(ranges(&state), [(1, Some(7)), (3, Some(5))]);
         assert_eq!(taken(&mut state), (vec!["write"], None));
         recorded(&mut state, Ok(()));
@@ -312,7 +339,7 @@ mod tests {
     #[test]
     fn a_move_whose_rules_are_not_confirmed_in_time_is_taken_back() {
         let mut state = state();
-        begin(&mut state, to(), REQUEST, None);
+        begin(&mut state, to(), REQUEST, Then::Done);
         taken(&mut state);
         recorded(&mut state, Ok(()));
         taken(&mut state);
@@ -331,7 +358,7 @@ mod tests {
     fn the_proxy_is_told_again_after_its_restart_and_packets_are_led_to_the_new_tables_however_long_it_takes()
      {
         let mut state = state();
-        begin(&mut state, to(), REQUEST, None);
+        begin(&mut state, to(), REQUEST, Then::Done);
         recorded(&mut state, Ok(()));
         taken(&mut state);
         let number = serial(&state);
@@ -364,9 +391,41 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_of_a_removed_app_are_deleted_once_all_switches_lead_packets_past_it_or_late() {
+        for is_late in [false, true] {
+            let mut state = state();
+            bypass(&mut state, 3, REQUEST);
+            configure(&mut state, PipelineChange::Remove { app: "a".into() });
+            assert_eq!(taken(&mut state), (vec!["settle"], None));
+            let number = serial(&state);
+            settled(&mut state, number + 1);
+            assert_eq!(taken(&mut state), (vec![], None), "another configuration");
+            match is_late {
+                false => settled(&mut state, number),
+                true => {
+                    state.outbox.present.at += REMIND;
+                    time(&mut state);
+                }
+            }
+            assert_eq!(taken(&mut state), (vec![], Some(Ok(Reply::Removed(3)))));
+            assert!(state.moving.is_none());
+        }
+    }
+
+    #[test]
+    fn a_removal_that_the_proxy_does_not_take_is_refused() {
+        let mut state = state();
+        bypass(&mut state, 3, REQUEST);
+        bypass_failed(&mut state, "away".into());
+        let (_, answer) = taken(&mut state);
+        assert_eq!(answer, Some(Err("away".to_owned())));
+        assert!(state.moving.is_none());
+    }
+
+    #[test]
     fn a_record_that_is_refused_ends_a_move_before_it_begins() {
         let mut state = state();
-        begin(&mut state, to(), REQUEST, None);
+        begin(&mut state, to(), REQUEST, Then::Done);
         recorded(&mut state, Err("no".into()));
         assert_eq!(ranges(&state), [(1, None), (3, None)]);
         let (_, answer) = taken(&mut state);

@@ -203,15 +203,8 @@ pub enum AppChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PipelineChange {
     Refresh,
-    Start {
-        app: String,
-        request: RequestId,
-    },
-    Remove {
-        app: String,
-        request: RequestId,
-        id: u8,
-    },
+    Start { app: String, request: RequestId },
+    Remove { app: String },
 }
 
 /// Steps of a retry: whatever dies between them, the retry can be done again.

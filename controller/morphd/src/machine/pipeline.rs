@@ -176,6 +176,8 @@ pub enum Phase {
     Copying,
     Flipping,
     Deleting,
+    /// An app is removed, and packets are led past it before its rules are deleted.
+    Bypassing,
 }
 
 /// Move under way.
@@ -187,8 +189,17 @@ pub struct Move {
     pub deadline: Instant,
     /// Request that is answered at the end; none after a start of morphd.
     pub request: Option<RequestId>,
-    /// App that is started in the room that the move makes.
-    pub then: Option<Request>,
+    pub then: Then,
+}
+
+/// End of a move without failure.
+#[derive(Debug, Clone)]
+pub enum Then {
+    Done,
+    /// The app is started in the room that the move makes.
+    Request(Request),
+    /// The rules of the app with this id may be deleted.
+    Removed(u8),
 }
 
 impl Move {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::check::Check;
 use morph_api::management::{self, Migration, QuarantinedEvent, Step, UpgradeStatus};
-use morph_api::manifest::Manifest;
+use morph_api::manifest::{Absent, Manifest};
 use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
 use super::pipeline::{Phase, TableRange};
 use super::quarantine::shown;
-use super::record::CrashLoop;
+use super::record::{CrashLoop, Desired};
 use super::request::{RequestError, refused};
 use super::state::{App, State};
 use super::status::{count, status_of};
@@ -215,6 +215,7 @@ pub fn present<'a>(state: &'a State, besides: &str) -> Vec<&'a Manifest> {
 
 /// The present apps, as the proxy makes the pipeline of them.
 pub fn configuration(state: &State) -> Configuration {
+    let is_stopped = |app: &App| app.row.desired == Desired::Stopped;
     let apps = present(state, "").into_iter().filter_map(|manifest| {
         let range = state.pipeline.get(&manifest.name)?;
         Some(PresentApp {
@@ -224,6 +225,8 @@ pub fn configuration(state: &State) -> Configuration {
             last_table: u32::from(range.exit()),
             least_tables: u32::from(manifest.least_tables()),
             second_table: range.second.map_or(0, u32::from),
+            drops_absent: manifest.absent == Absent::Drop,
+            is_stopped: state.apps.get(&manifest.name).is_some_and(is_stopped),
         })
     });
     Configuration {

@@ -37,7 +37,7 @@ pub const PIPELINE: &str = "pipeline";
 pub enum Desired {
     /// An instance is live.
     Running,
-    /// Rules and state stay.
+    /// Rules and state stay, and so does the entry of packets where a switch has the rules.
     Stopped,
     /// State stays; rules go, and the pipeline bypasses the app.
     Removed,

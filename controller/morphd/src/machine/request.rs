@@ -18,7 +18,11 @@ pub enum Request {
     Stage(Box<Bundle>, PathBuf),
     Start(String, Option<Version>),
     Stop(String),
-    Remove(String),
+    /// Removes an app; `bypass`: also one that drops what its rules do not let pass.
+    Remove {
+        app: String,
+        bypass: bool,
+    },
     /// Lets packets pass the app after, or before, another one.
     MoveApp {
         app: String,

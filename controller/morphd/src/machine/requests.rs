@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use morph_api::management::Step;
+use morph_api::manifest::Absent;
 use semver::Version;
 
 use super::call::{Call, RecordWrite};
@@ -14,10 +15,11 @@ use super::lifecycle::LifecycleInput;
 use super::moving;
 use super::observe::configure;
 use super::outbox::{AppChange, AppChangeKind, PipelineChange, Purpose, Reply};
+use super::pipeline::Then;
 use super::query::release_view;
 use super::record::{
-    CountsRecord, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus, ShadowRecord,
-    UpgradeRecord,
+    CountsRecord, Desired, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus,
+    ShadowRecord, UpgradeRecord,
 };
 use super::request::{
     ErrorKind, Place, Request, RequestError, RequestId, UpgradeRequest, unavailable,
@@ -41,7 +43,7 @@ pub(super) fn handle(state: &mut State, id: RequestId, request: Request) {
         Request::Stage(bundle, folder) => stage(state, id, *bundle, folder),
         Request::Start(app, version) => start(state, id, &app, version),
         Request::Stop(app) => stop(state, id, &app),
-        Request::Remove(app) => remove(state, id, &app),
+        Request::Remove { app, bypass } => remove(state, id, &app, bypass),
         Request::MoveApp { app, place } => move_app(state, id, &app, &place),
         Request::Upgrade(request) => upgrade(state, id, &request),
         Request::Commit(app) => commit(state, id, &app),
@@ -141,8 +143,8 @@ fn start(
     let (row, range) = match checks::may_start(state, app, version.clone())? {
         Startable::Now(row, range) => (*row, range),
         Startable::AfterMove(to) => {
-            let then = Request::Start(app.to_owned(), version);
-            moving::begin(state, to, id, Some(then));
+            let then = Then::Request(Request::Start(app.to_owned(), version));
+            moving::begin(state, to, id, then);
             return Ok(());
         }
     };
@@ -173,7 +175,7 @@ fn move_app(
     let to = checks::may_move(state, app, place)?;
     match to.is_empty() {
         true => state.outbox.reply(id, Ok(Reply::Done)),
-        false => moving::begin(state, to, id, None),
+        false => moving::begin(state, to, id, Then::Done),
     }
     Ok(())
 }
@@ -184,8 +186,8 @@ fn stop(state: &mut State, id: RequestId, app: &str) -> Result<(), RequestError>
     Ok(())
 }
 
-fn remove(state: &mut State, id: RequestId, app: &str) -> Result<(), RequestError> {
-    let row = checks::may_remove(state, app)?;
+fn remove(state: &mut State, id: RequestId, app: &str, bypass: bool) -> Result<(), RequestError> {
+    let row = checks::may_remove(state, app, bypass)?;
     change_row(state, app, row, AppChangeKind::Remove(id));
     Ok(())
 }
@@ -208,7 +210,13 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
     | AppChangeKind::Stop(request)
     | AppChangeKind::Remove(request)) = change.then
     else {
-        return super::crash_loop::recorded(state, change, result);
+        let (app, is_stopped) = (change.app.clone(), change.row.desired == Desired::Stopped);
+        let is_recorded = result.is_ok();
+        super::crash_loop::recorded(state, change, result);
+        if is_recorded && is_stopped {
+            stopped(state, &app);
+        }
+        return;
     };
     if let Err(why) = result {
         let is_present = |app: &App| app.is_present();
@@ -230,17 +238,28 @@ pub(super) fn change_recorded(state: &mut State, change: AppChange, result: Resu
         AppChangeKind::Stop(_) => {
             take_row(state, change);
             state.outbox.lifecycle(&app, LifecycleInput::Stop);
+            stopped(state, &app);
             state.outbox.reply(request, Ok(Reply::Done));
         }
         // Bypassed first, then ended; then its rules are deleted.
         AppChangeKind::Remove(_) => {
             take_row(state, change);
             state.pipeline.remove(&app);
-            configure(state, PipelineChange::Remove { app, request, id });
+            moving::bypass(state, id, request);
+            configure(state, PipelineChange::Remove { app });
         }
         AppChangeKind::CrashLoop => {}
     }
     state.look_at_shadows();
+}
+
+/// Tells the proxy that an app is stopped whose packets are dropped while it is absent.
+fn stopped(state: &mut State, app: &str) {
+    let version = state.apps.get(app).map(|app| &app.row.release);
+    let release = version.and_then(|version| state.releases.get(app, version));
+    if release.is_some_and(|release| release.manifest.absent == Absent::Drop) {
+        configure(state, PipelineChange::Refresh);
+    }
 }
 
 /// Takes over what the change has written. Epoch and instance may have moved on meanwhile.
@@ -270,10 +289,11 @@ pub(super) fn pipeline_changed(
             state.outbox.lifecycle(&app, LifecycleInput::Start);
             state.outbox.reply(request, Ok(Reply::Done));
         }
-        PipelineChange::Remove { app, request, id } => {
+        PipelineChange::Remove { app } => {
             state.outbox.lifecycle(&app, LifecycleInput::Stop);
-            let reply = result.map(|()| Reply::Removed(id));
-            state.outbox.reply(request, reply.map_err(unavailable));
+            if let Err(why) = result {
+                moving::bypass_failed(state, why);
+            }
         }
     }
 }

@@ -219,7 +219,8 @@ impl State {
             return (0, false);
         };
         moving.serial = Some(serial);
-        (serial, moving.phase != Phase::Flipping)
+        let is_confirmed = matches!(moving.phase, Phase::Copying | Phase::Deleting);
+        (serial, is_confirmed)
     }
 
     pub fn upgrade_of(&self, app: &str) -> Option<&ActiveUpgrade> {

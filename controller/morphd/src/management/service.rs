@@ -222,9 +222,13 @@ impl Management for Service {
 
     async fn remove_app(&self, call: Call<RemoveAppRequest>) -> RpcResult<RemoveAppReply> {
         self.may_write()?;
-        let RemoveAppRequest { app, keep_rules } = call.into_inner();
+        let RemoveAppRequest {
+            app,
+            keep_rules,
+            bypass,
+        } = call.into_inner();
         let id = self
-            .ask(|reply| Request::Remove(app.clone(), reply))
+            .ask(|reply| Request::Remove(app.clone(), bypass, reply))
             .await?;
         wait_stopped(self, &app).await?;
         let switches = match keep_rules {

@@ -185,6 +185,7 @@ pub(super) fn pipeline(view: PipelineView) -> PipelineReply {
         Phase::Copying => "copying",
         Phase::Flipping => "flipping",
         Phase::Deleting => "deleting",
+        Phase::Bypassing => "bypassing",
     });
     let (dpid, tables) = view.smallest.unwrap_or_default();
     PipelineReply {

@@ -48,7 +48,8 @@ pub enum Request {
     /// End an app's instance.
     Stop(String, Reply<()>),
     /// Bypass an app and end its instance; answers its id, whose rules are then to be deleted.
-    Remove(String, Reply<u8>),
+    /// Whether an app that drops while it is absent is removed, too.
+    Remove(String, bool, Reply<u8>),
     /// Order of the apps, and their tables.
     Pipeline(Reply<PipelineView>),
     /// Let packets pass an app at another place.
@@ -165,8 +166,8 @@ impl Clients {
                 let stop = request::Request::Stop(app);
                 return Some(self.begin(stop, Waiting::Done(reply)));
             }
-            Request::Remove(app, reply) => {
-                let remove = request::Request::Remove(app);
+            Request::Remove(app, bypass, reply) => {
+                let remove = request::Request::Remove { app, bypass };
                 return Some(self.begin(remove, Waiting::Removed(reply)));
             }
             Request::Pipeline(reply) => send(reply, Ok(query::pipeline(state))),

@@ -12,7 +12,6 @@ use super::sessions::place;
 use super::*;
 use crate::dispatch::PipelineApp;
 use crate::group::GroupOutput;
-use crate::pipeline;
 
 #[derive(Debug, Clone)]
 pub enum ControlRequest {
@@ -125,7 +124,11 @@ impl Mediator {
         let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
         tracing::info!(apps = names.join(", "), "configured the present apps");
         self.remove_absent(&apps, now, out);
-        self.wanted = pipeline::wanted(&apps);
+        if let Some(before) = &self.apps {
+            for switch in self.switches.values_mut() {
+                switch.entries.follow(before, &apps);
+            }
+        }
         for app in apps
             .iter()
             .filter(|app| !self.slots.contains_key(&app.id))

@@ -215,6 +215,10 @@ impl Mediator {
             return;
         };
         tracing::warn!(dpid = %Dpid(dpid), "deleted all rules of Morpheus on the switch; running apps add theirs again");
+        if let Some(switch) = self.switches.get_mut(&conn) {
+            switch.entries = Entries::of_empty_switch();
+        }
+        self.enter_unconfirmed(conn, now);
         self.reconcile(conn, now);
         self.switch_event(conn, dpid, EventKind::Resync { list: false }, now, out);
     }

@@ -7,7 +7,7 @@ use morph_openflow::v13::{self, Message, MultipartBody, MultipartReply, multipar
 use morph_openflow::{Dpid, Header, MessageType};
 
 use super::*;
-use crate::channel::{Expects, Requester, SentMessage};
+use crate::channel::{Requester, SentMessage};
 use crate::pipeline;
 
 /// Flag `OFPMPF_REPLY_MORE` of a multipart reply.
@@ -175,7 +175,7 @@ impl Mediator {
     }
 
     fn pipeline_reply(&mut self, conn: u32, xid: u32, frame: &Bytes, now: Instant) {
-        let Some(switch) = self.switches.get_mut(&conn) else {
+        let (Some(switch), Some(apps)) = (self.switches.get_mut(&conn), &self.apps) else {
             return;
         };
         let (reply, skipped) = match v13::decode_lenient(frame) {
@@ -187,34 +187,26 @@ impl Mediator {
         let mut stats = match body {
             MultipartBody::Flow(stats) => stats,
             MultipartBody::Aggregate(sum) => {
-                let wanted = pipeline::in_switch(&self.wanted, switch.channel.tables());
-                let rules = sum.flow_count;
+                let (wanted, rules) = (switch.wanted(apps), sum.flow_count);
                 switch.verification.counted(xid, rules, &wanted, now);
                 return self.arm_verification(conn);
             }
             _ => return,
         };
-        let nothing = RuleSet::new();
-        let mut wanted = &*pipeline::in_switch(&self.wanted, switch.channel.tables());
         if switch.channel.transport.has_one_table() {
-            let only = self.apps.as_ref().and_then(Apps::only);
+            let only = apps.only();
             let of_only = |cookie| Cookie::from_u64(cookie).map(|c| c.app) == only.map(|a| a.id);
             stats.retain(|rule| !of_only(rule.cookie));
-            wanted = &nothing;
         }
-        let Some((mods, counts)) = switch.reconciliation.reply(xid, more, &stats, wanted) else {
+        let Some(installed) = switch.reconciliation.reply(xid, more, &stats) else {
             return;
         };
+        switch.entries.read(apps, &installed);
+        let (mods, counts) = pipeline::difference(&installed, &switch.wanted(apps));
         let dpid = Dpid(switch.channel.dpid());
         let is_verification = switch.verification.judge(dpid, &mods, &counts, now);
         switch.verification.start(dpid, now);
-        for flow in mods {
-            let message = Message::FlowMod(flow);
-            switch
-                .channel
-                .transport
-                .send(&message, Requester::Pipeline, Expects::Nothing, now);
-        }
+        switch.send_pipeline(mods, now);
         self.mark_dirty(conn);
         self.arm_verification(conn);
         if is_verification {

@@ -263,6 +263,7 @@ impl Mediator {
                     if let observation::What::Resumed(resumed) = &what {
                         let (app, epoch) = (&resumed.app, resumed.epoch);
                         tracing::info!(%app, instance = %resumed.instance, epoch, "resumed");
+                        self.enter_unconfirmed_of(app, now);
                     }
                     self.observe(out, || what);
                 }

@@ -51,6 +51,7 @@ impl Mediator {
         let switch = Switch {
             channel,
             reconciliation: Reconciliation::default(),
+            entries: Entries::default(),
             verification: Verification::new(self.settings.verification),
             reads: ReadQueue::default(),
             challenger: None,
@@ -215,6 +216,7 @@ impl Mediator {
                 switch.announced = false;
                 // A pending read is abandoned: no difference could be sent.
                 switch.reconciliation = Reconciliation::default();
+                switch.entries = Entries::default();
                 switch.reads = ReadQueue::default();
                 switch.verification.interrupt();
                 let (dpid, remote) = (switch.channel.dpid(), switch.channel.remote.clone());
@@ -252,6 +254,7 @@ impl Mediator {
                 tables: report.tables,
             })
         });
+        self.enter_unconfirmed(conn, now);
         self.reconcile(conn, now);
         self.switch_event(conn, dpid, EventKind::SwitchUp, now, out);
         self.inform(conn, dpid, true);

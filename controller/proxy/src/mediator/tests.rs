@@ -15,6 +15,7 @@ use morph_openflow::{Header, MessageType, frame};
 use prost::Message as _;
 
 mod channels;
+mod entries;
 mod group;
 mod reads;
 mod slow;
@@ -34,6 +35,8 @@ struct Bench {
     writes: bool,
     /// Whether requests for rules are answered; otherwise they are kept.
     answers_reads: bool,
+    /// Whether instances say that they report when rules are confirmed.
+    confirms_rules: bool,
     /// Xids of the requests for rules that were not answered.
     reads: Vec<u32>,
     /// Messages received by switches, without handshakes.
@@ -65,6 +68,7 @@ impl Bench {
             now: Instant::now(),
             writes: true,
             answers_reads: true,
+            confirms_rules: false,
             reads: Vec::new(),
             wire: Vec::new(),
             received: Vec::new(),
@@ -246,6 +250,7 @@ impl Bench {
             release: "1.0.0".into(),
             pid: 1,
             protocol,
+            confirms_rules: self.confirms_rules,
         });
         self.records(session, |records| control(records, hello));
     }

@@ -116,6 +116,12 @@ impl Mediator {
                     settling.ready(app, ready.serial);
                 }
             }
+            (Some(app), Some(From::RulesConfirmed(rules))) => {
+                let is_live = |slot: &Slot| slot.receiver() == Some(id);
+                if self.slots.get(&app).is_some_and(is_live) {
+                    self.enter(app, rules.channel, now);
+                }
+            }
             // Record of a newer SDK, which this proxy need not know.
             (Some(_), None) => {}
         }

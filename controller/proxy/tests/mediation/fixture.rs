@@ -110,8 +110,9 @@ impl Fixture {
             id,
             first_table,
             last_table,
-            least_tables: 0,
-            second_table: 0,
+            // Packets enter the tables though no instance reports that rules are confirmed.
+            drops_absent: true,
+            ..PresentApp::default()
         };
         let configuration = Configuration {
             apps: apps.iter().map(present).collect(),

@@ -91,13 +91,12 @@ async fn a_crash_replays_from_the_cursor_and_drops_packet_outs_that_are_out() {
     let (mut fixture, mut switch, mut a, mut b) = pair().await;
     let mut observer = fixture.observe().await;
     let channel = a.switches[0].channel;
-    for data in [b"one", b"two"] {
-        switch.packet_in(10, u64::MAX, data).await;
-    }
+    switch.packet_in(10, u64::MAX, b"one").await;
     let (one, _) = a.packet_in().await;
     a.turn(&[(channel, 0, packet_out(b"for one"))], one.seq)
         .await;
     a.accepted().await;
+    switch.packet_in(10, u64::MAX, b"two").await;
     let (two, _) = a.packet_in().await;
     let cursor = seq(&a, 2);
     drop(a);

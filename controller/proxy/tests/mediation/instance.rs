@@ -41,6 +41,7 @@ impl Instance {
             release: release.into(),
             pid: std::process::id(),
             protocol: morph_api::PROTOCOL,
+            confirms_rules: false,
         });
         output
             .send(blob(|records| control(records, hello)))

@@ -21,6 +21,7 @@ impl Bench {
             release: "2.0.0".into(),
             pid: 1,
             protocol: morph_api::PROTOCOL,
+            confirms_rules: false,
         });
         self.records(session, |records| control(records, hello));
     }
