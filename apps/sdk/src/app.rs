@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{AppError, Dpid, Event, Key, Rules, Table, TableShape, Turn, View};
+use crate::{AppError, Dpid, DueTimer, Event, Key, Rules, Table, TableShape, Turn, View};
 
 /// An application. Events and the view go in; state changes and packet-outs come out; rules are a function of the view.
 ///
@@ -31,6 +31,14 @@ pub trait App: Send + 'static {
     /// Runs every 100 ms while this instance is the live one: probes, expiry.
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let _ = turn;
+        Ok(())
+    }
+
+    /// Handles a timer that is due ([`Turn::set_timer`]). Its effect on the state is exactly once, also over upgrades, rollbacks and
+    /// crashes. An error drops what this call changed, and the timer is past. Timers of a kind that the app does not know, which
+    /// another release has set, come here too.
+    fn timer(&mut self, timer: &DueTimer, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        let _ = (timer, turn);
         Ok(())
     }
 

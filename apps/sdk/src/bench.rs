@@ -19,8 +19,8 @@ use crate::alarms::ALARMS;
 use crate::engine::{Cause, Effects, Engine};
 use crate::rank::{Stage, StaleRules};
 use crate::{
-    AlarmRow, App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline,
-    Rows, Switch, Table, View, entries, install,
+    AlarmRow, App, AppError, ChangedRow, Changes, Dpid, DueTimer, Event, Key, PacketIn, PacketOut,
+    Pipeline, Rows, Switch, Table, View, entries, install,
 };
 
 /// An app on the bench: live from the start, every turn accepted and durable at once.
@@ -189,7 +189,26 @@ impl<A: App> Bench<A> {
         self.turn(Cause::Changed(&Changes::all()))
     }
 
-    /// Lets time pass, then ticks once.
+    /// Lets time pass, and has the app handle the timers that are due meanwhile, each at its time. Returns one outcome for each.
+    pub fn timers(&mut self, after: Duration) -> Vec<Outcome> {
+        let end = self.now + after;
+        let mut outcomes = Vec::new();
+        while let Some(wait) = DueTimer::next_in(&self.view(), self.wall)
+            && self.now + wait <= end
+        {
+            self.now += wait;
+            self.wall += wait;
+            let Some(due) = DueTimer::first(&self.view(), self.wall) else {
+                break;
+            };
+            outcomes.push(self.turn(Cause::Timer(&due)));
+        }
+        self.wall += end - self.now;
+        self.now = end;
+        outcomes
+    }
+
+    /// Lets time pass, then ticks once. Timers wait for [`Bench::timers`].
     pub fn tick(&mut self, after: Duration) -> Outcome {
         self.now += after;
         self.wall += after;

@@ -43,6 +43,7 @@ mod setting;
 mod shape;
 mod table;
 mod table_rows;
+mod timers;
 mod turn;
 mod view;
 mod wanted;
@@ -68,6 +69,7 @@ pub use setting::Setting;
 pub use shape::TableShape;
 pub use table::Table;
 pub use table_rows::Row;
+pub use timers::{DueTimer, Timer};
 pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 

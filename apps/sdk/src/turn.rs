@@ -137,6 +137,9 @@ impl Turn<'_> {
             None if table.name() == morph_api::alarm::TABLE => {
                 "is written by `raise`, `end_alarm` and `set_alarms`"
             }
+            None if table.name() == morph_api::timer::TABLE => {
+                "is written by `set_timer` and `cancel_timer`"
+            }
             None => return true,
         };
         self.defect = Some(AppError::new(format!("table {table:?} {reason}")));

@@ -312,6 +312,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Key of the first row in the first group of a declared index.
+    pub(crate) fn first_in<K: Key, V: Row, G: Key>(&self, index: &Index<K, V, G>) -> Option<K> {
+        let (_, keys) = self.groups(index)?.first_key_value()?;
+        keys.first().cloned()
+    }
+
     /// Groups of an index that have rows, in their order.
     pub fn groups_of<K: Key, V: Row, G: Key>(&self, index: &Index<K, V, G>) -> Vec<G> {
         match self.groups(index) {
