@@ -24,6 +24,19 @@ use crate::{
 };
 
 /// An app on the bench: live from the start, every turn accepted and durable at once.
+///
+/// ```
+/// use morph_sdk::bench::Bench;
+/// use morph_sdk::{App, Dpid, Pipeline};
+///
+/// /// Rules that an app wants on a switch with two ports, before any packet.
+/// fn rules_at_start<A: App>(app: A) -> usize {
+///     let mut bench = Bench::new(app, Pipeline { app: 1, first: 1, exit: 2 });
+///     let outcome = bench.switch(Dpid(1), [1, 2]);
+///     assert!(outcome.error.is_none());
+///     bench.rules().values().map(|rules| rules.len()).sum()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Bench<A: App> {
     engine: Engine<A>,
@@ -38,6 +51,18 @@ pub struct Bench<A: App> {
 }
 
 /// Everything that the app did with one input.
+///
+/// ```
+/// use morph_sdk::bench::Outcome;
+/// use morph_sdk::{Dpid, Table};
+///
+/// const COUNTS: Table<Dpid, u64> = Table::new("counts");
+///
+/// /// Whether an input counted one packet, and sent nothing.
+/// fn counted(outcome: &Outcome, dpid: Dpid) -> bool {
+///     outcome.put(&COUNTS) == [(dpid, 1)] && outcome.packet_outs.is_empty()
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Rows that were set, by table and key.

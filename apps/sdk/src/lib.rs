@@ -11,7 +11,8 @@
 //! | [`lldp`] | probes of links |
 //! | [`mod@bench`] | a bench for an app's tests |
 //! | [`machine`] | the machine of an instance: for the model of the hand-over, not for apps |
-
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 // Code that the derive macros make names the SDK as apps do.
@@ -38,6 +39,7 @@ mod rank;
 mod recent;
 mod room;
 mod rules;
+#[cfg(feature = "run")]
 mod runtime;
 mod setting;
 mod shape;
@@ -64,6 +66,7 @@ pub use limit::Limit;
 pub use migration::{Migration, Migrations, Rows, group_by};
 pub use recent::RecentFrames;
 pub use rules::{GroupBuilder, MeterBuilder, RuleBuilder, Rules, Watch};
+#[cfg(feature = "run")]
 pub use runtime::{run, run_with_migration};
 pub use setting::Setting;
 pub use shape::TableShape;
