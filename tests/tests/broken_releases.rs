@@ -102,8 +102,12 @@ fn a_second_upgrade_of_an_app_is_refused() -> Result<()> {
 fn a_program_that_exits_at_once() -> Result<()> {
     undisturbed(|lab| {
         let bundle = next_release(lab, "exits")?.script("echo 'no such flag' >&2; exit 3")?;
+        let refused = lab
+            .morpheus()?
+            .try_morphctl(&["app", "install", bundle.path()?])?;
+        expect(&refused, REFUSED, &["no such flag", "--unchecked"])?;
         lab.morpheus()?
-            .morphctl(&["app", "install", bundle.path()?])?;
+            .morphctl(&["app", "install", "--unchecked", bundle.path()?])?;
         let answer = lab
             .morpheus()?
             .try_morphctl(&["upgrade", "app=learning-switch"])?;
@@ -120,7 +124,7 @@ fn a_program_that_never_says_ready() -> Result<()> {
     undisturbed(|lab| {
         let bundle = next_release(lab, "silent")?.script("exec sleep 1000")?;
         lab.morpheus()?
-            .morphctl(&["app", "install", bundle.path()?])?;
+            .morphctl(&["app", "install", "--unchecked", bundle.path()?])?;
         let answer = lab
             .morpheus()?
             .try_morphctl(&["upgrade", "app=learning-switch"])?;

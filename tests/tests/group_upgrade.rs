@@ -122,7 +122,7 @@ fn a_failing_member_rolls_both_back_before_and_after_the_hand_over() -> Result<(
     let panics = panics.program(&bin("examples/panics")?)?;
     for bundle in [&silent, &panics] {
         lab.morpheus()?
-            .morphctl(&["app", "install", bundle.path()?])?;
+            .morphctl(&["app", "install", "--unchecked", bundle.path()?])?;
     }
     let ping = lab.ping_continuously(2, 3, 1)?;
     // The target exits before it is ready. Topology was never held.

@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, TableShape, Turn, View};
 use router::{Router, V1};
 
 struct Panics(Router<V1>);
 
 impl App for Panics {
     type Group = <Router<V1> as App>::Group;
+
+    fn reads() -> Vec<TableShape> {
+        Router::<V1>::reads()
+    }
 
     #[expect(clippy::panic, reason = "it is what it is for")]
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, TableShape, Turn, View};
 use router::tree::Tree;
 
 const TREES: Table<String, Tree> = Table::of("router", "trees");
@@ -13,6 +13,10 @@ struct Reader;
 
 impl App for Reader {
     type Group = ();
+
+    fn reads() -> Vec<TableShape> {
+        vec![TREES.shape()]
+    }
 
     fn event(&mut self, _: &Event, _: &mut Turn<'_>) -> Result<(), AppError> {
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, Turn, View};
+use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, Table, TableShape, Turn, View};
 use router::hosts::{self, Hosts, WithoutVlans};
 use router::release::TREES;
 use router::rules::Group;
@@ -24,6 +24,10 @@ struct Reinstalls {
 
 impl App for Reinstalls {
     type Group = Group;
+
+    fn reads() -> Vec<TableShape> {
+        Router::<V1>::reads()
+    }
 
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         self.router.event(event, turn)

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::turn::{Journal, RowId};
+use crate::view::Tables;
 use crate::{AppError, Dpid, MacAddr, Table, Turn};
 
 /// Most alarms of an app. Beyond them one more says that others are left out. These are not counted: a number that is right
@@ -109,6 +110,11 @@ fn cut(text: &str) -> String {
     let end = (0..=TEXT.min(text.len())).rev();
     let end = end.into_iter().find(|at| text.is_char_boundary(*at));
     text[..end.unwrap_or(0)].to_owned()
+}
+
+/// Whether the app has more alarms than are kept.
+pub(crate) fn are_left_out(tables: &Tables) -> bool {
+    tables.get(None, TABLE, &format!("{MORE}/")).is_some()
 }
 
 impl Turn<'_> {

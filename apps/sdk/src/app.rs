@@ -43,6 +43,16 @@ pub trait App: Send + 'static {
         Vec::new()
     }
 
+    /// Shapes of the tables of other apps that the app reads, as in `vec![HOSTS.shape()]` with
+    /// `const HOSTS: Table<MacAddr, Host> = Table::of("topology", "hosts");`. The manifest names these apps under `reads`.
+    /// Reading any other table of another app ends the instance: it would look empty.
+    fn reads() -> Vec<TableShape>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
+
     /// Kinds of the alarms that the app raises: lower-case words joined by `-`, as in `&["host-limit"]`. Alarms of other kinds,
     /// which another release has raised, end when this one becomes live.
     fn alarms() -> &'static [&'static str]

@@ -219,6 +219,7 @@ impl<A: App> Bench<A> {
             }
         }
         self.engine.settle(&mut self.stale);
+        self.check_reads();
         let stale = std::mem::take(&mut self.stale);
         let stages = stale.stages();
         let mut expired = std::mem::take(&mut self.expired);
@@ -315,5 +316,14 @@ impl<A: App> Bench<A> {
             self.engine.set_row(app, table, key, Some(value.clone()));
         }
         self.engine.settle(&mut self.stale);
+        self.check_reads();
+    }
+
+    /// Fails the test where the app has read a table of another app that it does not declare.
+    #[expect(clippy::panic, reason = "a test on the bench fails by it")]
+    fn check_reads(&self) {
+        if let Some(read) = self.engine.tables.undeclared_read() {
+            panic!("{read}");
+        }
     }
 }

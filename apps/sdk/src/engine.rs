@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::alarms::ALARMS;
 use crate::rank::StaleRules;
-use crate::rules::Layout;
+use crate::rules::{Layout, RuleFaults};
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::WantedRules;
@@ -55,7 +55,7 @@ impl<A: App> Engine<A> {
             app,
             pipeline,
             second: None,
-            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()])),
+            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()]), A::reads()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -77,6 +77,11 @@ impl<A: App> Engine<A> {
     /// Wanted rules as of the last [`Engine::settle`].
     pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
         self.wanted.sets()
+    }
+
+    /// Numbers of rules that the app states wrongly, as of the last [`Engine::settle`].
+    pub(crate) fn rule_faults(&self) -> RuleFaults {
+        self.wanted.faults()
     }
 
     /// Has the app handle one input. Its changes are in the view afterwards, and its packets behind those of before; its rules

@@ -21,6 +21,7 @@ mod alarms;
 mod app;
 mod backoff;
 mod bound;
+mod describe;
 mod engine;
 mod error;
 mod event;

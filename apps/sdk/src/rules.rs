@@ -38,6 +38,22 @@ pub struct Rules {
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
     /// Ranks of the rules that have any.
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
+    pub(crate) faults: RuleFaults,
+}
+
+/// Numbers of rules that an app states wrongly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RuleFaults {
+    /// Rules that cannot be, and are left out.
+    pub(crate) left_out: u64,
+    /// Rules that are stated twice, with different bodies.
+    pub(crate) disputed: u64,
+}
+
+impl RuleFaults {
+    pub(crate) fn is_none(self) -> bool {
+        self == RuleFaults::default()
+    }
 }
 
 impl Layout {
@@ -71,6 +87,7 @@ impl Rules {
             layout: layout.clone(),
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
+            faults: RuleFaults::default(),
         }
     }
 
@@ -262,6 +279,7 @@ impl RuleBuilder<'_> {
         // The only table of a switch stands for the first table, wherever that is.
         let second = second.filter(|_| in_switch != Some(0));
         if let Err(why) = self.check(range, in_switch, goto) {
+            self.rules.faults.left_out += 1;
             let (dpid, table, priority) = (self.dpid, self.table, self.priority);
             tracing::error!(
                 switch = %dpid,
@@ -326,6 +344,16 @@ impl RuleBuilder<'_> {
             self.rules.ranks.insert((self.dpid, key.clone()), ranks);
         }
         let rules = self.rules.by_switch.entry(self.dpid).or_default();
+        let faults = &mut self.rules.faults;
+        let (table, priority) = (key.table, key.priority);
+        if let Some(before) = rules.get(&key).filter(|before| **before != body) {
+            faults.disputed += 1;
+            tracing::error!(
+                switch = %self.dpid,
+                "two rules of a group have table {table}, priority {priority} and the same match, and differ in what they do: the \
+                 later one counts ({before:?}; {body:?})"
+            );
+        }
         rules.insert(key, body);
     }
 }

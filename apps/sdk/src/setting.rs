@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_its_row_or_its_default_and_other_rows_are_named() {
-        let mut tables = Tables::new([LIMITS.shape()]);
+        let mut tables = Tables::new([LIMITS.shape()], []);
         let switches = BTreeMap::new();
         let mut with = |key: &str, value: serde_json::Value| {
             tables.set(None, LIMITS.name(), key, Some(value));

@@ -7,8 +7,9 @@
 use std::cell::Cell;
 use std::fmt;
 
+use morph_api::description;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor, value::StrDeserializer};
-use serde::{Serialize, forward_to_deserialize_any};
+use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
 
 use crate::table_rows::{Row, TableRows};
@@ -26,8 +27,10 @@ const KEYS: [&str; 5] = [
 ];
 
 /// Shape of a table's rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableShape {
+    /// App that owns the table; `None` for the app's own.
+    pub app: Option<&'static str>,
     /// Name of the table.
     pub name: String,
     /// Rust type of the keys.
@@ -37,19 +40,31 @@ pub struct TableShape {
     /// JSON form of a value: a word, or an object with one of `list`, `map`, `fields`, `optional`, `variants`, `tuple`.
     pub shape: Value,
     /// Rows of the table in memory; none yet.
-    #[serde(skip)]
     pub(crate) rows: TableRows,
 }
 
 impl<K: Key, V: Row> Table<K, V> {
-    /// Shape of this table, for `App::tables`.
+    /// Shape of this table, for `App::tables`, or for `App::reads` where it is another app's.
     pub fn shape(&self) -> TableShape {
         TableShape {
+            app: self.app(),
             name: self.name().to_owned(),
             key: short(std::any::type_name::<K>()),
             value: short(std::any::type_name::<V>()),
             shape: shape_of::<V>(),
             rows: TableRows::typed::<K, V>(self.name()),
+        }
+    }
+}
+
+impl From<TableShape> for description::TableShape {
+    fn from(shape: TableShape) -> Self {
+        description::TableShape {
+            app: shape.app.map(str::to_owned),
+            name: shape.name,
+            key: shape.key,
+            value: shape.value,
+            shape: shape.shape,
         }
     }
 }
@@ -355,7 +370,7 @@ impl<'de> de::Deserializer<'de> for KeyText {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
     use crate::{Dpid, MacAddr};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
@@ -19,7 +20,21 @@ pub(crate) type AppTables = BTreeMap<String, TableRows>;
 pub(crate) struct Tables {
     own: AppTables,
     others: BTreeMap<String, AppTables>,
+    /// Tables of other apps that may be read.
+    readable: BTreeMap<&'static str, BTreeSet<String>>,
     reads: Reads,
+    /// The first table of another app that was read without being declared.
+    undeclared: Undeclared,
+}
+
+/// Table of another app that was read without being declared. It is no part of the tables' value.
+#[derive(Debug, Default, Clone)]
+struct Undeclared(OnceLock<(&'static str, &'static str)>);
+
+impl PartialEq for Undeclared {
+    fn eq(&self, _: &Undeclared) -> bool {
+        true
+    }
 }
 
 /// Number of rows that were read, for tests of what an event costs. It is no part of the tables' value.
@@ -56,14 +71,48 @@ impl PartialEq for Reads {
 }
 
 impl Tables {
-    /// Makes tables without rows; those declared have rows of their types.
-    pub(crate) fn new(declared: impl IntoIterator<Item = TableShape>) -> Self {
+    /// Makes tables without rows: own ones with rows of their types, and those of other apps that may be read.
+    pub(crate) fn new(
+        declared: impl IntoIterator<Item = TableShape>,
+        reads: impl IntoIterator<Item = TableShape>,
+    ) -> Self {
         let own = declared.into_iter().map(|shape| (shape.name, shape.rows));
+        let mut readable: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+        for shape in reads {
+            if let Some(app) = shape.app {
+                readable.entry(app).or_default().insert(shape.name);
+            }
+        }
         Tables {
             own: own.collect(),
             others: BTreeMap::new(),
+            readable,
             reads: Reads::default(),
+            undeclared: Undeclared::default(),
         }
+    }
+
+    /// Rows of a table that the app reads. One of another app that it does not declare is noted.
+    fn read<K, V>(&self, table: &Table<K, V>) -> Option<&TableRows> {
+        let Some(app) = table.app() else {
+            return self.own.get(table.name());
+        };
+        let declared = self.readable.get(app);
+        if !declared.is_some_and(|tables| tables.contains(table.name())) {
+            let _ = self.undeclared.0.set((app, table.name()));
+            return None;
+        }
+        self.others.get(app)?.get(table.name())
+    }
+
+    /// Sentence about a table of another app that the app has read without declaring it.
+    pub(crate) fn undeclared_read(&self) -> Option<String> {
+        let (app, table) = self.undeclared.0.get()?;
+        Some(format!(
+            "the app reads table {table} of {app}, which it does not declare: name the table in App::reads(), as in \
+             `vec![{constant}.shape()]`, and {app} in app.toml, as in `reads = {{ {app} = SCHEMA }}`",
+            constant = table.to_ascii_uppercase()
+        ))
     }
 
     /// Tables of an app; `None` for the app itself.
@@ -146,7 +195,7 @@ impl<'a> View<'a> {
     /// Value of a row. One that is not of the table's type counts as absent, with a warning.
     pub fn get<K: Key, V: Row>(&self, table: &Table<K, V>, key: &K) -> Option<V> {
         self.tables.reads.count();
-        let rows = self.tables.rows(table.app(), table.name())?;
+        let rows = self.tables.read(table)?;
         match rows.of::<K, V>() {
             Some(typed) => typed.rows().get(key).cloned(),
             None => {
@@ -219,7 +268,7 @@ impl<'a> View<'a> {
         from: K,
         is_inside: impl Fn(&K) -> bool + 'a,
     ) -> Box<dyn Iterator<Item = (K, V)> + 'a> {
-        let Some(rows) = self.tables.rows(table.app(), table.name()) else {
+        let Some(rows) = self.tables.read(table) else {
             return Box::new(std::iter::empty());
         };
         let reads = &self.tables.reads;
@@ -239,9 +288,7 @@ impl<'a> View<'a> {
 
     /// Number of rows of a table, without reading them.
     pub fn count<K, V>(&self, table: &Table<K, V>) -> usize {
-        self.tables
-            .rows(table.app(), table.name())
-            .map_or(0, TableRows::len)
+        self.tables.read(table).map_or(0, TableRows::len)
     }
 
     /// Keys of the rows in a group of an index, in their order, without reading the rows.
@@ -279,7 +326,7 @@ impl<'a> View<'a> {
         index: &Index<K, V, G>,
     ) -> Option<&'a BTreeMap<G, BTreeSet<K>>> {
         let table = index.table();
-        let rows = self.tables.rows(table.app(), table.name())?;
+        let rows = self.tables.read(table)?;
         rows.of::<K, V>()?.groups(index.name())
     }
 
@@ -329,7 +376,7 @@ mod tests {
 
     #[test]
     fn ranges_and_prefixes_are_by_the_order_of_values() {
-        let mut tables = Tables::new([TYPED.shape()]);
+        let mut tables = Tables::new([TYPED.shape()], []);
         for port in [1, 2, 9, 10, 100] {
             for dpid in [1, 16] {
                 let key = (Dpid(dpid), port).text();

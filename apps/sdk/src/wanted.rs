@@ -6,7 +6,7 @@ use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
 use crate::rank::{Ranks, RuleId, StaleRules};
-use crate::rules::Rules;
+use crate::rules::{RuleFaults, Rules};
 
 /// Rules that one group wants.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,7 @@ struct GroupRules {
     ranks: BTreeMap<RuleId, Ranks>,
     /// Number of the group, if its changes are ordered.
     order: Option<u64>,
+    faults: RuleFaults,
 }
 
 /// Rules of each group, and the resulting set on each switch. If two groups want a rule with the same table, priority
@@ -27,6 +28,10 @@ pub(crate) struct WantedRules<G> {
     sets: BTreeMap<Dpid, RuleSet>,
     /// Body that each group wants, for rules that several groups want or wanted.
     shared: BTreeMap<RuleId, BTreeMap<G, RuleBody>>,
+    /// Rules of these that groups want with different bodies.
+    disputed: BTreeSet<RuleId>,
+    /// Faults within all groups.
+    faults: RuleFaults,
     /// Number of the next group whose changes are ordered.
     next_order: u64,
 }
@@ -37,6 +42,8 @@ impl<G: Ord + Clone> WantedRules<G> {
             by_group: BTreeMap::new(),
             sets: BTreeMap::new(),
             shared: BTreeMap::new(),
+            disputed: BTreeSet::new(),
+            faults: RuleFaults::default(),
             next_order: 0,
         }
     }
@@ -44,6 +51,14 @@ impl<G: Ord + Clone> WantedRules<G> {
     /// Resulting rules of each switch.
     pub(crate) fn sets(&self) -> &BTreeMap<Dpid, RuleSet> {
         &self.sets
+    }
+
+    /// Numbers of rules that are stated wrongly now.
+    pub(crate) fn faults(&self) -> RuleFaults {
+        RuleFaults {
+            disputed: self.faults.disputed + self.disputed.len() as u64,
+            ..self.faults
+        }
     }
 
     /// Groups that want any rule.
@@ -56,9 +71,12 @@ impl<G: Ord + Clone> WantedRules<G> {
         let Rules {
             by_switch: wants,
             ranks,
+            faults,
             ..
         } = rules;
         let before = self.by_group.remove(group).unwrap_or_default();
+        self.faults.left_out = self.faults.left_out - before.faults.left_out + faults.left_out;
+        self.faults.disputed = self.faults.disputed - before.faults.disputed + faults.disputed;
         let is_ordered = before.order.is_some() || !ranks.is_empty();
         let order = is_ordered.then(|| before.order.unwrap_or_else(|| self.take_order()));
         let mut keys = Vec::with_capacity(wants.values().map(RuleSet::len).sum());
@@ -94,8 +112,13 @@ impl<G: Ord + Clone> WantedRules<G> {
             let rank = |id: &RuleId| ranks.get(id).copied().unwrap_or_default();
             stages.extend(keys.iter().map(|id| (id.clone(), rank(id).addition())));
         }
-        if !keys.is_empty() {
-            let rules = GroupRules { keys, ranks, order };
+        if !keys.is_empty() || !faults.is_none() {
+            let rules = GroupRules {
+                keys,
+                ranks,
+                order,
+                faults,
+            };
             self.by_group.insert(group.clone(), rules);
         }
     }
@@ -139,6 +162,10 @@ impl<G: Ord + Clone> WantedRules<G> {
                     None => claims.remove(group),
                 };
                 let first = claims.values().next().cloned();
+                match claims.values().all(|body| Some(body) == first.as_ref()) {
+                    true => self.disputed.remove(&id),
+                    false => self.disputed.insert(id.clone()),
+                };
                 if claims.is_empty() {
                     self.shared.remove(&id);
                 }
@@ -269,5 +296,43 @@ mod tests {
         let mut stale = StaleRules::new();
         wanted.replace(&1, ranked(&[(1, 5, 2)]), &mut stale);
         assert!(stale.rules.is_empty(), "{stale:?}");
+    }
+
+    #[test]
+    fn rules_that_are_left_out_or_disputed_count_as_long_as_they_are_stated() {
+        let mut wanted = WantedRules::new();
+        let faults = |wanted: &WantedRules<u8>| {
+            let RuleFaults { left_out, disputed } = wanted.faults();
+            (left_out, disputed)
+        };
+        let replace = |wanted: &mut WantedRules<u8>, group: u8, rules: Rules| {
+            wanted.replace(&group, rules, &mut StaleRules::new());
+        };
+        let mut rules = no_rules();
+        rules.on(S).table(9).drop_();
+        rules.on(S).drop_();
+        rules.on(S).drop_();
+        replace(&mut wanted, 1, rules);
+        assert_eq!(faults(&wanted), (1, 0), "equal bodies are no dispute");
+        let mut rules = no_rules();
+        rules.on(S).drop_();
+        rules.on(S).next();
+        replace(&mut wanted, 1, rules);
+        assert_eq!(faults(&wanted), (0, 1));
+        replace(&mut wanted, 1, no_rules());
+        assert_eq!(faults(&wanted), (0, 0));
+        let with = |own: u32| {
+            let mut rules = no_rules();
+            rules.on(S).own(own).drop_();
+            rules
+        };
+        replace(&mut wanted, 1, with(1));
+        replace(&mut wanted, 2, with(2));
+        assert_eq!(faults(&wanted), (0, 1), "two groups differ");
+        replace(&mut wanted, 2, with(1));
+        assert_eq!(faults(&wanted), (0, 0));
+        replace(&mut wanted, 2, with(2));
+        replace(&mut wanted, 1, no_rules());
+        assert_eq!(faults(&wanted), (0, 0));
     }
 }

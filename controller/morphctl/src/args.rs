@@ -233,6 +233,10 @@ struct UpgradeArguments {
     /// ends the hold), fence=2s, rules=3s (group upgrades only); after any other deadline the upgrade is rolled back
     #[arg(long = "deadline", value_name = "STEP=TIME", value_parser = argument::deadline)]
     deadlines: Vec<(String, Duration)>,
+    /// Events that the new release has to handle before its probation ends in a commit. With fewer it lasts up to three times as long,
+    /// and is then committed as untested, with an alarm [default: 1 if the old release handled any within the same time, else 0]
+    #[arg(long, value_name = "N")]
+    min_events: Option<u64>,
     /// Allow an upgrade to an older release that loses data of some rows; see `morphctl store migrations`
     #[arg(long)]
     allow_loss: bool,
@@ -267,6 +271,10 @@ enum AppVerb {
     Install {
         /// Folder of the bundle on morphd's machine; a relative path is relative to the current directory
         path: PathBuf,
+        /// Install it without running its executable, which is otherwise asked for its tables and migrations: they have to agree
+        /// with app.toml, and with the other releases of its schema
+        #[arg(long)]
+        unchecked: bool,
     },
     /// Starts an app that is stopped or newly installed
     Start {

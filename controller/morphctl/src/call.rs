@@ -84,9 +84,10 @@ async fn pipeline(client: &mut Client, out: &mut Output) -> Result<(), Failure> 
 async fn run_app(call: AppCall, client: &mut Client, out: &mut Output) -> Result<(), Failure> {
     let probe = client.clone();
     match call {
-        AppCall::Install(folder) => {
-            let path = absolute(&folder)?;
-            let reply = change(&probe, client.install_app(InstallAppRequest { path })).await?;
+        AppCall::Install { path, unchecked } => {
+            let path = absolute(&path)?;
+            let request = InstallAppRequest { path, unchecked };
+            let reply = change(&probe, client.install_app(request)).await?;
             let release = reply.release.ok_or_else(|| incomplete("the release"))?;
             let already = reply.already;
             out.list("releases", &[InstallResult { release, already }])

@@ -85,7 +85,10 @@ pub(crate) enum Call {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AppCall {
     /// Folder of a bundle, relative to morphctl's own working directory.
-    Install(PathBuf),
+    Install {
+        path: PathBuf,
+        unchecked: bool,
+    },
     Start(StartAppRequest),
     Stop(StopAppRequest),
     Remove(RemoveAppRequest),

@@ -1,34 +1,19 @@
 //! `morphctl schema diff`: differences between the tables of two releases, and a skeleton of the migration between them. Asks
 //! the executables of the two bundles (`EXEC --schema`), not morphd.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
+use morph_api::description::{Change, Description, TableDiff, TableShape, ask, compare};
 use morph_api::manifest::Manifest;
-use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::print::Output;
-use crate::print::rows::{TableDiff, TableShape};
-
-/// Deadline for a release to describe its tables.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// Largest description in bytes.
-const MAX_ANSWER: u64 = 4 << 20;
-
-/// Output of `EXEC --schema`.
-#[derive(Debug, Deserialize)]
-struct Description {
-    tables: Vec<TableShape>,
-}
 
 struct Bundle {
     manifest: Manifest,
-    tables: BTreeMap<String, TableShape>,
+    tables: Vec<TableShape>,
 }
 
 /// Prints the differences, and the skeleton of a migration if one has to be written.
@@ -45,9 +30,9 @@ pub(crate) async fn diff(old: &Path, new: &Path, out: &mut Output) -> Result<(),
     if old.manifest.schema > new.manifest.schema {
         std::mem::swap(&mut old, &mut new);
     }
-    let changes = changes(&old.tables, &new.tables);
+    let changes = compare(&old.tables, &new.tables);
     out.list("schema", &changes)?;
-    let differ = changes.iter().any(|change| change.change != "same");
+    let differ = changes.iter().any(|change| change.change != Change::Same);
     let (low, high) = (old.manifest.schema, new.manifest.schema);
     match (differ, low == high) {
         (true, true) => out.note(&format!(
@@ -68,71 +53,15 @@ async fn read(folder: &Path) -> Result<Bundle, Failure> {
             "{shown} --schema: {reason} (to fix: build the release with the SDK of this version, which prints its tables)"
         ))
     };
-    let mut command = Command::new(&exec);
-    command
-        .arg("--schema")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let child = command.stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| refused(&error.to_string()))?;
-    let stdout = child.stdout.take();
-    let text = tokio::task::spawn_blocking(move || {
-        let mut text = String::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_ANSWER).read_to_string(&mut text));
-        read.transpose().map(|_| text)
-    });
-    let text = tokio::time::timeout(ANSWER_DEADLINE, text).await;
-    // The process has printed everything, or too much, or nothing in time: it is not needed any more.
-    let _ = child.kill();
-    let _ = child.wait();
-    let text = match text {
-        Ok(Ok(Ok(text))) => text,
-        Ok(Ok(Err(error))) => return Err(refused(&error.to_string())),
-        Ok(Err(_)) => return Err(refused("its output cannot be read")),
-        Err(_) => {
-            let seconds = ANSWER_DEADLINE.as_secs();
-            return Err(refused(&format!("no answer within {seconds} s")));
-        }
-    };
-    let description: Description =
-        serde_json::from_str(&text).map_err(|error| refused(&error.to_string()))?;
-    if description.tables.is_empty() {
+    let asked = tokio::task::spawn_blocking(move || ask(&mut Command::new(exec))).await;
+    let asked = asked.map_err(|_| refused("its output cannot be read"))?;
+    let Description { tables, .. } = asked.map_err(|error| refused(&error))?;
+    if tables.is_empty() {
         return Err(refused(
             "it describes no tables; implement App::tables of the SDK",
         ));
     }
-    let tables = description.tables.into_iter();
-    Ok(Bundle {
-        manifest,
-        tables: tables.map(|table| (table.name.clone(), table)).collect(),
-    })
-}
-
-fn changes(
-    old: &BTreeMap<String, TableShape>,
-    new: &BTreeMap<String, TableShape>,
-) -> Vec<TableDiff> {
-    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
-    names.sort();
-    names.dedup();
-    let change = |name: &String| {
-        let (old, new) = (old.get(name).cloned(), new.get(name).cloned());
-        let same =
-            |(old, new): (&TableShape, &TableShape)| old.key == new.key && old.shape == new.shape;
-        let change = match (&old, &new) {
-            (Some(old), Some(new)) if same((old, new)) => "same",
-            (Some(_), Some(_)) => "changed",
-            (None, _) => "added",
-            (_, None) => "removed",
-        };
-        TableDiff {
-            table: name.clone(),
-            change,
-            old,
-            new,
-        }
-    };
-    names.into_iter().map(change).collect()
+    Ok(Bundle { manifest, tables })
 }
 
 /// Writes the source of a migration. It passes on the tables that are the same and fails for the others, until their
@@ -140,7 +69,10 @@ fn changes(
 fn skeleton(low: u32, high: u32, changes: &[TableDiff]) -> String {
     let mut text = format!("//! Between schema {low} and schema {high}.\n\n");
     text += "use morph_sdk::{Migration, MigrationError, Rows, Table};\n\n";
-    for change in changes.iter().filter(|change| change.change != "same") {
+    for change in changes
+        .iter()
+        .filter(|change| change.change != Change::Same)
+    {
         let sides = [("OLD", &change.old), ("NEW", &change.new)];
         for (side, table) in sides {
             if let Some(TableShape {
@@ -168,20 +100,26 @@ fn skeleton(low: u32, high: u32, changes: &[TableDiff]) -> String {
         );
     }
     text += "    // If rows are joined or split, group_of_old and group_of_new name the rows that belong together.\n\n";
-    let others = |wanted: &str| {
+    let others = |wanted: Change| {
         let other = changes
             .iter()
-            .filter(move |c| c.change != "same" && c.change != wanted);
+            .filter(move |c| c.change != Change::Same && c.change != wanted);
         other.map(|c| c.table.as_str()).collect::<Vec<_>>()
     };
-    write_direction(&mut text, "up", ("old", "new"), changes, &others("added"));
+    write_direction(
+        &mut text,
+        "up",
+        ("old", "new"),
+        changes,
+        &others(Change::Added),
+    );
     text.push('\n');
     write_direction(
         &mut text,
         "down",
         ("new", "old"),
         changes,
-        &others("removed"),
+        &others(Change::Removed),
     );
     text + "}\n"
 }
@@ -197,7 +135,10 @@ fn write_direction(
         text,
         "    fn {name}({from}: &Rows) -> Result<Rows, MigrationError> {{\n        let mut {to} = Rows::new();"
     );
-    for change in changes.iter().filter(|change| change.change == "same") {
+    for change in changes
+        .iter()
+        .filter(|change| change.change == Change::Same)
+    {
         let _ = writeln!(text, "        {to}.pass({from}, {:?});", change.table);
     }
     let side = from.to_uppercase();
@@ -225,15 +166,13 @@ fn constant(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn tables(of: &[(&str, &str)]) -> BTreeMap<String, TableShape> {
-        let table = |(name, value): &(&str, &str)| {
-            let table = TableShape {
-                name: (*name).to_owned(),
-                key: "MacAddr".into(),
-                value: (*value).to_owned(),
-                shape: (*value).into(),
-            };
-            ((*name).to_owned(), table)
+    fn tables(of: &[(&str, &str)]) -> Vec<TableShape> {
+        let table = |(name, value): &(&str, &str)| TableShape {
+            app: None,
+            name: (*name).to_owned(),
+            key: "MacAddr".into(),
+            value: (*value).to_owned(),
+            shape: (*value).into(),
         };
         of.iter().map(table).collect()
     }
@@ -242,10 +181,10 @@ mod tests {
     fn changed_tables_are_listed_and_left_to_be_written() {
         let old = tables(&[("gone", "u32"), ("kept", "u32"), ("wider", "u32")]);
         let new = tables(&[("come", "Hop"), ("kept", "u32"), ("wider", "u64")]);
-        let changes = changes(&old, &new);
+        let changes = compare(&old, &new);
         let listed: Vec<_> = changes
             .iter()
-            .map(|c| (c.table.as_str(), c.change))
+            .map(|c| (c.table.as_str(), c.change.word()))
             .collect();
         let expected = [
             ("come", "added"),

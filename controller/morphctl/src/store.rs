@@ -96,8 +96,12 @@ async fn check(client: &mut Client, out: &mut Output) -> Result<(), Failure> {
         }
     };
     out.list("findings", &findings)?;
-    match findings.len() {
-        0 => out.note(&format!("{rows} rows checked, no errors found.\n")),
+    let orphaned = findings.iter().filter(|found| found.orphaned).count();
+    match findings.len() - orphaned {
+        0 if orphaned == 0 => out.note(&format!("{rows} rows checked, no errors found.\n")),
+        0 => Err(Failure::Refused(format!(
+            "the store is sound, but rows belong to no table of the release that runs (tables: {orphaned}, rows checked: {rows})"
+        ))),
         count => Err(Failure::Refused(format!(
             "the store is damaged (errors: {count}, rows checked: {rows}); \
              to restore a backup, see `morphctl store restore --help`"

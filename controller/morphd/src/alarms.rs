@@ -47,7 +47,7 @@ pub fn own(
     let present = apps.iter().filter(|app| app.present);
     let of_apps = present
         .clone()
-        .flat_map(|app| [crash_loop(app), quarantine(app)]);
+        .flat_map(|app| [crash_loop(app), quarantine(app), untested(app)]);
     let overloads = slots.iter().map(|slot| overload(slot, now));
     let slaves = switches.switches.iter().map(slave);
     let few = switches
@@ -55,7 +55,7 @@ pub fn own(
         .iter()
         .map(|refused| few_tables(refused, now));
     let singles = of_apps.chain(overloads).chain(slaves).flatten();
-    let of_apps = present.flat_map(|app| app.vanishing.iter().map(|at| (&*app.name, at)));
+    let of_apps = present.flat_map(|app| app.warnings.vanishing.iter().map(|at| (&*app.name, at)));
     let of_apps = of_apps.map(|(name, at)| vanishing(name, at.dpid, at.lasts_ms, now));
     let of_pipeline = switches.switches.iter().filter_map(|switch| {
         let lasts_ms = switch.vanishing_ms?;
@@ -75,6 +75,20 @@ fn crash_loop(app: &AppView) -> Option<Alarm> {
             "see `morphctl logs app={name}`; upgrade to a release that works, or start this one again"
         ),
         since_unix_ms: app.trouble.since_unix_ms,
+        ..Alarm::default()
+    })
+}
+
+fn untested(app: &AppView) -> Option<Alarm> {
+    let name = &app.name;
+    app.warnings.untested.as_ref().map(|trouble| Alarm {
+        app: name.clone(),
+        kind: "untested".into(),
+        text: trouble.text.clone(),
+        mend: format!(
+            "have it handle events, for example by new traffic, and see `morphctl apps`; or go back with `morphctl upgrade app={name}@VERSION`"
+        ),
+        since_unix_ms: trouble.since_unix_ms,
         ..Alarm::default()
     })
 }
@@ -169,7 +183,7 @@ mod tests {
     use morph_api::supervisor::{Flood, Vanishing};
 
     use super::*;
-    use crate::machine::query::{QuarantinedEvents, Trouble};
+    use crate::machine::query::{QuarantinedEvents, Trouble, Warnings};
 
     fn app(name: &str) -> AppView {
         AppView {
@@ -184,7 +198,7 @@ mod tests {
             present: true,
             quarantined: QuarantinedEvents::default(),
             trouble: Trouble::default(),
-            vanishing: Vec::new(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -217,10 +231,13 @@ mod tests {
                 text: "2.0.0 kept dying".into(),
                 since_unix_ms: 9,
             },
-            vanishing: vec![Vanishing {
-                dpid: 0x2b,
-                lasts_ms: 2500,
-            }],
+            warnings: Warnings {
+                untested: None,
+                vanishing: vec![Vanishing {
+                    dpid: 0x2b,
+                    lasts_ms: 2500,
+                }],
+            },
             ..app("b")
         };
         let removed = AppView {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use morph_api::description::Description;
 use morph_api::manifest::{Manifest, ManifestError};
 use sha2::{Digest, Sha256};
 
@@ -38,7 +39,16 @@ pub struct Bundle {
     /// SHA-256 of its files in hex.
     pub digest: String,
     pub folder: PathBuf,
+    /// Answer of its executable to what it has; `None` if it was not asked, or did not answer.
+    pub description: Option<Description>,
     files: Vec<PathBuf>,
+}
+
+/// Copy of a bundle that is not installed yet. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Draft {
+    folder: PathBuf,
+    target: PathBuf,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, BundleError> {
@@ -77,6 +87,7 @@ impl Bundle {
             manifest,
             digest,
             folder: folder.to_owned(),
+            description: None,
             files,
         })
     }
@@ -87,30 +98,21 @@ impl Bundle {
         format!("{name}-{version}-{}", &self.digest[..12])
     }
 
-    /// Copies the bundle into a folder of `bundles`, completely or not at all, and returns that folder.
-    pub fn install(&self, bundles: &Path) -> Result<PathBuf, BundleError> {
-        let target = bundles.join(self.installed_name());
-        if target.exists() {
-            return Ok(target);
-        }
+    /// Folder of `bundles` in which the bundle is installed.
+    pub fn installed(&self, bundles: &Path) -> PathBuf {
+        bundles.join(self.installed_name())
+    }
+
+    /// Copies the bundle into a draft in `bundles`.
+    pub fn draft(&self, bundles: &Path) -> Result<Draft, BundleError> {
         // Two installs of the same bundle may run at once, so each has a draft of its own.
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-        let draft = bundles.join(format!("{DRAFT}{}-{number}", std::process::id()));
-        let result = self
-            .copy(&draft)
-            .and_then(|()| at(&target, fs::rename(&draft, &target)));
-        if result.is_err() {
-            // Remains do no harm; the next morphd removes them.
-            let _ = fs::remove_dir_all(&draft);
-        }
-        if !target.exists() {
-            result?;
-        }
-        at(
-            bundles,
-            File::open(bundles).and_then(|folder| folder.sync_all()),
-        )?;
-        Ok(target)
+        let draft = Draft {
+            folder: bundles.join(format!("{DRAFT}{}-{number}", std::process::id())),
+            target: self.installed(bundles),
+        };
+        self.copy(&draft.folder)?;
+        Ok(draft)
     }
 
     fn copy(&self, draft: &Path) -> Result<(), BundleError> {
@@ -123,6 +125,35 @@ impl Bundle {
             at(&to, File::open(&to).and_then(|file| file.sync_all()))?;
         }
         Ok(())
+    }
+}
+
+impl Draft {
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Gives the copy its name, completely or not at all, and returns its folder.
+    pub fn keep(self) -> Result<PathBuf, BundleError> {
+        let target = self.target.clone();
+        let renamed = fs::rename(&self.folder, &target);
+        // Another install of the same bundle may have come first.
+        if !target.exists() {
+            at(&target, renamed)?;
+        }
+        let bundles = target.parent().unwrap_or(&target);
+        at(
+            bundles,
+            File::open(bundles).and_then(|folder| folder.sync_all()),
+        )?;
+        Ok(target)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It is not there once it has been kept. Remains do no harm; the next morphd removes them.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -265,8 +296,11 @@ pub(crate) mod tests {
         write(&folder, "app", "1.0.0", "one");
         let bundles = dir.path().join("bundles");
         let bundle = Bundle::examine(&folder).unwrap();
-        let installed = bundle.install(&bundles).unwrap();
-        assert_eq!(installed, bundle.install(&bundles).unwrap());
+        let install = || bundle.draft(&bundles).unwrap().keep().unwrap();
+        let installed = install();
+        assert_eq!(installed, install());
+        drop(bundle.draft(&bundles).unwrap());
+        assert_eq!(fs::read_dir(&bundles).unwrap().count(), 1, "drafts stay");
         let copy = Bundle::examine(&installed).unwrap();
         assert_eq!(copy.digest, bundle.digest);
         assert_eq!(copy.manifest, bundle.manifest);

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`config`] | flags, file, defaults |
 //! | [`process`], [`children`], [`priority`], [`realtime`], [`log`] | child processes that outlive morphd: their users, priority and logs |
-//! | [`bundle`], [`release`] | releases: their files, and which of them may run together |
+//! | [`bundle`], [`launch`], [`release`] | releases: their files, how they are run, and which of them may run together |
 //! | [`machine`] | all decisions, without clock, process, store or proxy |
 //! | [`supervisor`] | the driver: feeds the machine and carries out what it asks for |
 //! | [`records`], [`proxy`] | records in the store; calls to the proxy |
@@ -19,6 +19,7 @@ pub mod bundle;
 pub mod children;
 pub mod config;
 pub mod counts;
+pub mod launch;
 pub mod log;
 pub mod machine;
 pub mod management;

@@ -100,12 +100,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr);
-        if let Some(Credentials { uid, gid }) = options.credentials {
-            // std drops root's supplementary groups along with the user.
-            command.uid(uid).gid(gid);
-        }
         let image = Image::new(exec, args, &options.environment)?;
-        confine(&mut command, options, image);
+        confine(&mut command, options, Some(image));
         // Dropping the `Child` neither waits for the process nor kills it; `wait` reaps it through the pidfd.
         Process::open(command.spawn()?.id())
     }
@@ -195,9 +191,22 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? })
 }
 
-/// Has the child call setsid(2), lower its limits, give up gaining rights and execute its program.
+/// Command with a user and limits, to be run and waited for.
+pub(crate) fn confined(options: &SpawnOptions, exec: &Path) -> Command {
+    let mut command = Command::new(exec);
+    command.current_dir("/");
+    confine(&mut command, options, None);
+    command
+}
+
+/// Has the child change its user, lower its limits and give up gaining rights before it executes its program. With an image it
+/// calls setsid(2) before, and executes that.
 #[allow(unsafe_code)]
-fn confine(command: &mut Command, options: &SpawnOptions, image: Image) {
+fn confine(command: &mut Command, options: &SpawnOptions, image: Option<Image>) {
+    if let Some(Credentials { uid, gid }) = options.credentials {
+        // std drops root's supplementary groups along with the user.
+        command.uid(uid).gid(gid);
+    }
     let other_user = options.credentials.is_some();
     let limits: Vec<(Resource, Rlimit)> = options
         .limits
@@ -208,14 +217,19 @@ fn confine(command: &mut Command, options: &SpawnOptions, image: Image) {
     // setrlimit(2), prctl(2) and execve(2), which allocate nothing and take no lock, over lists that were made before.
     unsafe {
         command.pre_exec(move || {
-            setsid()?;
+            if image.is_some() {
+                setsid()?;
+            }
             for (resource, limit) in &limits {
                 setrlimit(*resource, *limit)?;
             }
             if other_user {
                 set_no_new_privs(true)?;
             }
-            Err(image.execute())
+            match &image {
+                Some(image) => Err(image.execute()),
+                None => Ok(()),
+            }
         });
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use morph_api::description::Description;
 use morph_api::manifest::Manifest;
 use semver::Version;
 
@@ -116,6 +117,29 @@ pub fn check_coexistence(apps: &[&Manifest]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Checks that two releases of one schema version have the same tables, as far as both are known. Rows of a table that the newer
+/// one does not have would be left behind, and rows of another shape misread.
+pub fn check_tables(
+    known: &Release,
+    new: &Manifest,
+    description: Option<&Description>,
+) -> Result<(), String> {
+    let (Some(was), Some(is)) = (&known.row.description, description) else {
+        return Ok(());
+    };
+    if known.manifest.schema != new.schema {
+        return Ok(());
+    }
+    is.check_same_tables(was).map_err(|differences| {
+        let (name, version, schema) = (&new.name, &new.version, new.schema);
+        format!(
+            "{name}@{version} has schema {schema} as {name}@{}, but other tables ({differences}): raise `schema` in its app.toml and \
+             bring a migration, which `morphctl schema diff` begins",
+            known.manifest.version
+        )
+    })
 }
 
 /// Determines how the state of an app gets from the schema of one release to that of another. The error says why it cannot.
@@ -327,6 +351,7 @@ mod tests {
                     schema: 1,
                     installed_unix_ms: 0,
                     folder: String::new(),
+                    description: None,
                     live: None,
                 },
                 manifest: router(version, "schema = 1"),

@@ -15,6 +15,7 @@ pub mod alarm;
 pub mod check;
 pub mod cookie;
 pub mod deadlines;
+pub mod description;
 pub mod fail;
 pub mod lock;
 #[cfg(feature = "log")]

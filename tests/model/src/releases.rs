@@ -87,6 +87,7 @@ pub(crate) fn all(setup: &Setup) -> Vec<Release> {
                 schema: schema(&release, setup),
                 installed_unix_ms: 0,
                 folder: String::new(),
+                description: None,
                 live: Some(true),
             };
             let manifest = manifest(&app, &release, setup);

@@ -15,7 +15,7 @@ use prost::Message as _;
 use super::path::MigrationPath;
 use super::shadow::Shadow;
 use super::{CommitOutcome, FatalError, FlushState, GO, HEALTH, Instance, Now, Output, Role};
-use crate::{App, install, view};
+use crate::{App, alarms, install, view};
 
 impl<A: App> Instance<A> {
     pub(super) fn instruction(&mut self, bytes: Bytes, now: Now, out: &mut Vec<Output>) {
@@ -308,6 +308,7 @@ impl<A: App> Instance<A> {
         if let Some(why) = &unhealthy {
             tracing::warn!("the app reports that it is unhealthy: {why}");
         }
+        let faults = self.engine.rule_faults();
         let health = Health {
             events: self.counters.events,
             errors: self.counters.errors,
@@ -315,6 +316,10 @@ impl<A: App> Instance<A> {
             cursor,
             unhealthy: unhealthy.unwrap_or_default(),
             vanishing: self.rule_sync.vanishing(now.instant),
+            failures: self.counters.failures,
+            rules_left_out: faults.left_out,
+            rules_disputed: faults.disputed,
+            alarms_left_out: alarms::are_left_out(&self.engine.tables),
         };
         self.report(report::Report::Health(health), out);
     }

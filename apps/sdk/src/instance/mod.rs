@@ -163,6 +163,8 @@ struct FlushState {
 struct Counters {
     events: u64,
     errors: u64,
+    /// Errors in ticks and in what follows from changed rows.
+    failures: u64,
     rule_failures: u64,
 }
 
@@ -356,6 +358,7 @@ impl<A: App> Instance<A> {
         self.continue_commits(now, out);
         self.apply_deferred()?;
         self.settle();
+        self.check_reads()?;
         self.follow_due(now, out);
         self.read_switches(now, out);
         self.end_flush(now, out);
@@ -384,6 +387,14 @@ impl<A: App> Instance<A> {
         let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
         self.rule_sync.note(stale, self.engine.wanted(), urgent);
+    }
+
+    /// Ends the instance where the app has read a table of another app that it does not declare.
+    fn check_reads(&self) -> Result<(), FatalError> {
+        match self.engine.tables.undeclared_read() {
+            Some(read) => Err(FatalError(read)),
+            None => Ok(()),
+        }
     }
 
     fn reads_switches(&self) -> bool {

@@ -132,18 +132,20 @@ impl<A: App> Instance<A> {
             TurnInput::Rules => {}
             TurnInput::Tick => {
                 let effects = self.app_turn(Cause::Tick, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("a tick", effects, &self.engine.tables);
             }
             TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(&changes);
                 let effects = self.app_turn(cause, now, &mut batch);
+                self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("changed tables", effects, &self.engine.tables);
             }
             TurnInput::Events(first) => self.events(*first, &mut batch, now),
         }
         self.primary.note(batch.journal.keys(), &self.engine.tables);
         self.settle_as(!batch.deliveries.is_empty() && batch.deliveries.iter().all(is_of_network));
-        let sent = self.send(batch, now, out);
+        let sent = self.check_reads().and_then(|()| self.send(batch, now, out));
         self.config.event_mark.set(Seq::ZERO);
         sent
     }

@@ -137,6 +137,14 @@ impl Chain {
         }
     }
 
+    /// Older and newer schema version of each migration.
+    pub(crate) fn versions(&self) -> Vec<(u32, u32)> {
+        let migrations = self.migrations.iter();
+        migrations
+            .map(|migration| (migration.old, migration.new))
+            .collect()
+    }
+
     /// Path from the own schema version to another one, nearest step first; empty if both are the same.
     pub(crate) fn path_to(&self, other: u32) -> Option<Vec<Step>> {
         let mut path = Vec::new();

@@ -27,7 +27,7 @@ pub(super) struct Flags {
     /// Print the version
     #[arg(long, short = 'V')]
     version: bool,
-    /// Print the shapes of the app's tables as JSON
+    /// Print the shapes of the app's tables, of those that it reads, and its migrations, as JSON
     #[arg(long)]
     pub(super) schema: bool,
 }

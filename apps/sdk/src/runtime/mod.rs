@@ -15,6 +15,7 @@ use clap::Parser;
 use morph_api::manifest::Manifest;
 use morph_api::verification::{VARIABLE, VerificationPeriods};
 
+use crate::describe::describe;
 use crate::instance::{Config, Instance};
 use crate::migration::Chain;
 use crate::{App, Migrations};
@@ -68,8 +69,13 @@ fn start<A: App>(
     flags: &Flags,
 ) -> anyhow::Result<u8> {
     if flags.schema {
-        let schema = serde_json::json!({ "tables": A::tables() });
-        writeln!(std::io::stdout(), "{schema}")?;
+        // The versions of the migrations do not depend on the release's own.
+        let description = describe::<A>(chain(0).versions());
+        writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string(&description)?
+        )?;
         return Ok(0);
     }
     let Some(arguments) = flags.arguments() else {
@@ -77,6 +83,9 @@ fn start<A: App>(
         return Ok(0);
     };
     let manifest = Manifest::read(&arguments.manifest)?;
+    let chain = chain(manifest.schema);
+    let description = describe::<A>(chain.versions());
+    description.check(&manifest).map_err(anyhow::Error::msg)?;
     let lock = InstanceLock::take(&arguments.run_dir, &manifest, &arguments.instance)
         .context("cannot lock this instance's file in RUN_DIR/instances")?;
     tracing::info!(
@@ -86,7 +95,7 @@ fn start<A: App>(
         "starting"
     );
     let config = Config {
-        chain: chain(manifest.schema),
+        chain,
         manifest,
         instance: arguments.instance,
         node: flags.node.clone(),

@@ -119,6 +119,7 @@ impl UpgradeArguments {
             also: releases.collect(),
             confirm_within_ms: self.confirm_within.map_or(0, ms),
             allow_loss: self.allow_loss,
+            min_events: self.min_events,
             deadlines_ms: deadlines.map(|(step, time)| (step, ms(time))).collect(),
         };
         match self.dry_run {
@@ -131,7 +132,7 @@ impl UpgradeArguments {
 impl AppVerb {
     fn into_call(self) -> AppCall {
         match self {
-            AppVerb::Install { path } => AppCall::Install(path),
+            AppVerb::Install { path, unchecked } => AppCall::Install { path, unchecked },
             AppVerb::Start {
                 release: ReleaseArgument { app, version },
             } => AppCall::Start(StartAppRequest {

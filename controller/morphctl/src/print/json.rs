@@ -2,6 +2,7 @@
 //!
 //! Every field is named here, and a field that is missing does not compile, so scripts can read all that the API has.
 
+use morph_api::description::TableDiff;
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, LogLine, Migration, MigrationLoss,
     PastUpgrade, PipelineApp, PlannedUpgrade, Port, QuarantinedEvent, Release, StoreChange,
@@ -11,7 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::rows::{
-    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult, TableDiff,
+    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult,
 };
 use super::status::step_name;
 use crate::decode;
@@ -92,11 +93,12 @@ objects! {
     UpgradeStatus {
         app, from, to, step as named, unix_ms, since_start_us, message, id, handover_us, events_held, events_replayed,
         rules_added, rules_changed, rules_removed, rules_unchanged, back_handover_us, by, groups_checked,
-        groups_lossy, losses, with,
+        groups_lossy, losses, with, events_handled, untested,
     }
     PastUpgrade {
         app, from, to, step as named, who, started_unix_ms, ended_unix_ms, took_us, by, message, handover_us, back_handover_us,
         events_held, events_replayed, rules_added, rules_changed, rules_removed, rules_unchanged, id, with,
+        events_handled, untested,
     }
     PlannedUpgrade {
         app, from, to, mode, old_schema, new_schema, keys, readers, tables, switches, rules, deadlines, steps, refused,
@@ -128,7 +130,7 @@ objects! {
         version, backend, trouble, format, incarnation, revision, durable, apps, keyspaces, keys, checkpoints, leases, watches,
     }
     StoreChange { revision, table, key, value as document, deleted, by }
-    StoreFinding { place, message }
+    StoreFinding { place, message, orphaned }
     BackupResult { file, revision, rows, bytes }
     Migration {
         app, keyspace, from_schema, to_schema, status, instance, groups, groups_total, rows, source_rows, watermark, lag,
@@ -190,7 +192,7 @@ impl Object for RemoveResult {
 impl Object for TableDiff {
     fn fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
         object.serialize_entry("table", &self.table)?;
-        object.serialize_entry("change", self.change)?;
+        object.serialize_entry("change", self.change.word())?;
         for (side, table) in [("old", &self.old), ("new", &self.new)] {
             let shape = table.as_ref().map(|table| {
                 serde_json::json!({ "key": table.key, "value": table.value, "shape": table.shape })

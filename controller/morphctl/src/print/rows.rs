@@ -3,8 +3,6 @@
 use morph_api::management::{ConfigEntry, QuarantinedEvent, Release};
 use morph_openflow::text::PortName;
 use morph_openflow::{AnyMessage, decode, type_name, v13};
-use serde::Deserialize;
-use serde_json::Value;
 
 pub(crate) struct QuarantineRow(pub(crate) QuarantinedEvent);
 
@@ -60,22 +58,4 @@ pub(crate) struct ConfigResult {
     pub(crate) entry: ConfigEntry,
     /// Store revision of the transaction.
     pub(crate) revision: u64,
-}
-
-/// Row of `schema diff`: one table in two releases.
-pub(crate) struct TableDiff {
-    pub(crate) table: String,
-    /// One of same, changed, added, removed.
-    pub(crate) change: &'static str,
-    pub(crate) old: Option<TableShape>,
-    pub(crate) new: Option<TableShape>,
-}
-
-/// Table as a release describes it; see `TableShape` in the SDK.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct TableShape {
-    pub(crate) name: String,
-    pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) shape: Value,
 }

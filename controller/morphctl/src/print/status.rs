@@ -61,6 +61,7 @@ pub(crate) fn outcome(status: &UpgradeStatus) -> String {
         message => format!(": {message}"),
     };
     let text = match status.step() {
+        Step::Committed if status.untested => format!("{app} {to} is committed{by}{message}"),
         Step::Committed => format!("{app} {to} is committed{by}"),
         Step::RolledBack => format!("{app} was rolled back to {from}{by}{message}"),
         Step::RollingBack => format!("{app} is being rolled back to {from}{by}{message}"),
@@ -78,12 +79,13 @@ pub(crate) fn summary(status: &UpgradeStatus) -> String {
         return format!("{}\nhand-over:   none\n", outcome(status));
     }
     let mut text = format!(
-        "{}\nhand-over:   {} ms\nevents:      {} held, {} replayed\n\
+        "{}\nhand-over:   {} ms\nevents:      {} held, {} replayed, {} handled in the probation\n\
          rules:       {} added, {} changed, {} removed, {} unchanged\n",
         outcome(status),
         milliseconds(status.handover_us),
         status.events_held,
         status.events_replayed,
+        status.events_handled,
         status.rules_added,
         status.rules_changed,
         status.rules_removed,
@@ -160,7 +162,9 @@ mod tests {
         status.rules_changed = 2;
         status.back_handover_us = 1_000;
         let text = summary(&status);
-        assert!(text.contains("hand-over:   4.005 ms\nevents:      3 held, 0 replayed\n"));
+        assert!(text.contains(
+            "hand-over:   4.005 ms\nevents:      3 held, 0 replayed, 0 handled in the probation\n"
+        ));
         assert!(
             text.ends_with("0 added, 2 changed, 0 removed, 0 unchanged\nand back:    1.000 ms\n")
         );

@@ -2,6 +2,7 @@
 //! columns correctly. Free text stands last.
 
 use comfy_table::{CellAlignment, Table, presets};
+use morph_api::description::{TableDiff, TableShape};
 use morph_api::management::{
     Alarm, App, CleanedRules, ConfigEntry, Flow, Host, Link, Migration, PastUpgrade, PipelineApp,
     PlannedUpgrade, Port, Release, StoreFinding, StoreKeyspace, StoreRow, StoreStats, Switch,
@@ -10,8 +11,7 @@ use morph_api::management::{
 
 use super::escape::printable;
 use super::rows::{
-    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult, TableDiff,
-    TableShape,
+    BackupResult, ConfigResult, InstallResult, QuarantineRow, RemoveResult, StopResult,
 };
 use super::status::{milliseconds, rules, step_word};
 use super::time::utc;
@@ -213,7 +213,7 @@ tables! {
     ConfigEntry = |entry| { "KEY": entry.key, "VALUE": entry.value }
     ConfigResult = |result| { ">REVISION": result.revision, "KEY": result.entry.key, "VALUE": result.entry.value }
     TableDiff = |table| {
-        "TABLE": table.table, "CHANGE": table.change, "OLD": types(table.old.as_ref()), "NEW": types(table.new.as_ref()),
+        "TABLE": table.table, "CHANGE": table.change.word(), "OLD": types(table.old.as_ref()), "NEW": types(table.new.as_ref()),
     }
     StoreRow = |row| { "TABLE": row.table, "KEY": row.key, ">REVISION": row.revision, "VALUE": row.value }
     StoreKeyspace = |keyspace| {

@@ -627,6 +627,7 @@ impl Management for FakeService {
         let finding = StoreFinding {
             place: "row a/t/k of keyspace 1".into(),
             message: "it fails its checksum".into(),
+            orphaned: false,
         };
         let progress = StoreCheckProgress {
             rows: 3,

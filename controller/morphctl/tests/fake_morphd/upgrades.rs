@@ -68,13 +68,13 @@ fn a_committed_upgrade_ends_with_0_and_its_figures() {
         [
             "router 2.0.0 is committed (by probation)",
             "hand-over:   4.210 ms",
-            "events:      3 held, 1 replayed",
+            "events:      3 held, 1 replayed, 0 handled in the probation",
             "rules:       0 added, 2 changed, 0 removed, 40 unchanged",
         ]
     );
     assert_eq!(
         fake.last_request(),
-        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {} }"
+        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None }"
     );
 }
 
@@ -84,7 +84,7 @@ fn each_status_is_a_json_object_on_its_own_line() {
     let objects = fake.json("upgrade app=router");
     assert_eq!(
         fake.last_request(),
-        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {} }"
+        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None }"
     );
     assert_eq!(objects.len(), 7);
     assert!(
@@ -124,11 +124,11 @@ fn a_group_upgrade_ends_when_each_app_has_ended() {
 #[test]
 fn the_options_of_an_upgrade_are_passed_on() {
     let fake = FakeMorphd::start();
-    let line = "upgrade app=router --confirm-within 10m --deadline start=40s --allow-loss";
+    let line =
+        "upgrade app=router --confirm-within 10m --deadline start=40s --allow-loss --min-events 5";
     assert_eq!(fake.run(line).code, 0);
     let request = fake.last_request();
-    let expected =
-        "confirm_within_ms: 600000, allow_loss: true, deadlines_ms: {\"start\": 40000} }";
+    let expected = "confirm_within_ms: 600000, allow_loss: true, deadlines_ms: {\"start\": 40000}, min_events: Some(5) }";
     assert!(
         request.contains("probation_ms: 0") && request.ends_with(expected),
         "{request}"

@@ -83,7 +83,7 @@ fn app_install_sends_an_absolute_path() {
     let path = fake.dir().join("bundles/again");
     assert_eq!(
         fake.last_request(),
-        format!("InstallAppRequest {{ path: {path:?} }}")
+        format!("InstallAppRequest {{ path: {path:?}, unchecked: false }}")
     );
     let installed = object(&fake, "app install /x/new");
     assert_eq!(installed["releases"][0]["already"], false);

@@ -41,6 +41,9 @@ pub fn may_install(state: &State, bundle: &Bundle) -> Result<bool, RequestError>
             &bundle.digest[..12],
         )));
     }
+    for known in state.releases.of(name) {
+        release::check_tables(known, manifest, bundle.description.as_ref()).map_err(refused)?;
+    }
     let mut releases = state.releases.iter();
     match releases.find(|r| r.manifest.name != *name && r.manifest.id == manifest.id) {
         Some(other) => Err(refused(format!(
@@ -335,6 +338,8 @@ pub fn may_upgrade(
         }
         let (from, to) = releases_of(state, app, version.as_ref())?;
         let mode = release::migration_mode(&from.manifest, &to.manifest).map_err(refused)?;
+        let description = to.row.description.as_ref();
+        release::check_tables(from, &to.manifest, description).map_err(refused)?;
         find_room(state, &to.manifest).map_err(refused)?;
         let mut deadlines = to.manifest.deadlines().map_err(refused)?;
         for (name, time) in &request.deadlines {

@@ -23,6 +23,8 @@ pub struct Instance {
     pub summary: String,
     /// Switches on which its rules vanish again and again, by its last report on its health.
     pub vanishing: Vec<Vanishing>,
+    /// Events that it has handled, by that report.
+    pub events_reported: u64,
     /// Was resumed last of its app.
     pub live: bool,
     /// Is being ended: its end is no failure.
@@ -53,6 +55,7 @@ impl Instance {
             ready: false,
             summary: String::new(),
             vanishing: Vec::new(),
+            events_reported: 0,
             live: false,
             ending: false,
             first: None,

@@ -14,7 +14,7 @@ use super::processes;
 use super::query::configuration;
 use super::shadows;
 use super::state::State;
-use super::upgrade::{HealthReport, MemberInput, RuleCounts, ShadowInput, Side};
+use super::upgrade::{HealthReport, MemberInput, RuleCounts, ShadowInput, Side, StandingFaults};
 use super::upgrading;
 
 /// State of the proxy when an observer begins.
@@ -266,13 +266,35 @@ fn report(state: &mut State, app: &str, id: &str, report: report::Report) {
             last: rules.last,
         }),
         report::Report::Health(health) => {
+            let now = state.now();
+            let mut has_events = false;
             if let Some(instance) = state.instances.get_mut(id) {
                 instance.vanishing = health.vanishing;
+                let before = std::mem::replace(&mut instance.events_reported, health.events);
+                has_events = health.events > before;
             }
+            let faults = StandingFaults {
+                rules_left_out: health.rules_left_out,
+                rules_disputed: health.rules_disputed,
+                alarms_left_out: health.alarms_left_out,
+            };
+            let known = state.apps.get_mut(app);
+            let faults_before = known.and_then(|known| match target {
+                true => known.faults,
+                false => {
+                    if has_events {
+                        known.last_events_at = Some(now);
+                    }
+                    known.faults.replace(faults)
+                }
+            });
             target.then_some(MemberInput::Health(HealthReport {
                 events: health.events,
                 errors: health.errors,
+                failures: health.failures,
                 refused_rules: health.rule_failures,
+                faults,
+                faults_before,
                 unhealthy: Some(health.unhealthy).filter(|why| !why.is_empty()),
             }))
         }

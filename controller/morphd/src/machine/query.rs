@@ -1,9 +1,9 @@
 //! Questions about the state; nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use morph_api::check::Check;
-use morph_api::management::{self, Migration, QuarantinedEvent, UpgradeStatus};
+use morph_api::management::{self, Migration, QuarantinedEvent, Step, UpgradeStatus};
 use morph_api::manifest::{Absent, Manifest};
 use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
@@ -36,6 +36,14 @@ pub struct AppView {
     pub present: bool,
     pub quarantined: QuarantinedEvents,
     pub trouble: Trouble,
+    pub warnings: Warnings,
+}
+
+/// Conditions of an app that does its work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// The last upgrade, where it was committed without the events that were asked for.
+    pub untested: Option<Trouble>,
     /// Switches on which its rules vanish again and again.
     pub vanishing: Vec<Vanishing>,
 }
@@ -101,6 +109,7 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
     let own = own.and_then(|id| Some((id, state.instances.get(id)?)));
     let shown = live.or(own);
     let crash_loop = app.row.crash_loop.as_ref();
+    let events = live.map_or(0, |(_, instance)| instance.events_reported);
     AppView {
         name: name.to_owned(),
         id: app.row.id,
@@ -118,10 +127,27 @@ fn app_view(state: &State, name: &str, app: &App) -> AppView {
             text: crash_loop.map(CrashLoop::summary).unwrap_or_default(),
             since_unix_ms: crash_loop.map_or(0, |crash_loop| crash_loop.unix_ms),
         },
-        vanishing: live
-            .map(|(_, instance)| instance.vanishing.clone())
-            .unwrap_or_default(),
+        warnings: Warnings {
+            untested: untested(app, events),
+            vanishing: live
+                .map(|(_, instance)| instance.vanishing.clone())
+                .unwrap_or_default(),
+        },
     }
+}
+
+/// The last upgrade, where it was committed untested and the release has handled too few events since.
+fn untested(app: &App, events: u64) -> Option<Trouble> {
+    let record = app.last_upgrade.as_ref()?;
+    let least = record.plan.min_events;
+    let is_its = record.progress.step == Step::Committed && record.plan.to == app.row.release;
+    (is_its && app.upgrade.is_none() && record.counts.untested && events < least).then(|| Trouble {
+        text: format!(
+            "{} was committed though it had handled {events} of {least} events",
+            record.plan.to
+        ),
+        since_unix_ms: record.progress.step_unix_ms,
+    })
 }
 
 fn quarantined_of(state: &State, app: &str) -> QuarantinedEvents {
@@ -336,4 +362,28 @@ pub fn config_tables(state: &State, app: &str) -> Result<ConfigTables, RequestEr
     let version = live.map_or(own, |(_, instance)| &instance.release);
     let manifest = &release(state, app, version)?.manifest;
     Ok((manifest.config.clone(), manifest.checks.clone()))
+}
+
+/// Tables of the release that runs, for each app whose release has told them.
+pub fn live_tables(state: &State) -> Vec<LiveTables> {
+    let of = |(app, known): (&String, &App)| {
+        let release = state.releases.get(app, &known.row.release)?;
+        let tables = &release.row.description.as_ref()?.tables;
+        (!tables.is_empty()).then(|| LiveTables {
+            app: app.clone(),
+            version: release.manifest.version.clone(),
+            schema: release.manifest.schema,
+            tables: tables.iter().map(|table| table.name.clone()).collect(),
+        })
+    };
+    state.apps.iter().filter_map(of).collect()
+}
+
+/// Tables that the release of an app has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveTables {
+    pub app: String,
+    pub version: Version,
+    pub schema: u32,
+    pub tables: BTreeSet<String>,
 }

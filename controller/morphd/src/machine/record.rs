@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use morph_api::description::Description;
 use morph_api::management::Step;
 use morph_api::store::Seq;
 use semver::Version;
@@ -128,6 +129,9 @@ pub struct ReleaseRow {
     pub installed_unix_ms: u64,
     /// Folder below `STATE_DIR/bundles`.
     pub folder: String,
+    /// Tables and migrations, as its executable told them at the install. Absent where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
     /// A fence has let an instance of it in. Records of an earlier version do not say.
     #[serde(default)]
     pub live: Option<bool>,
@@ -180,6 +184,9 @@ pub struct PlanRecord {
     pub confirm: bool,
     #[serde(default)]
     pub allow_loss: bool,
+    /// Events that the target has to handle before the probation ends in a commit.
+    #[serde(default)]
+    pub min_events: u64,
     /// Deadlines of the steps, by name.
     #[serde(default)]
     pub deadlines_ms: BTreeMap<String, u64>,
@@ -262,6 +269,12 @@ pub struct CountsRecord {
     pub rules_removed: u64,
     #[serde(default)]
     pub rules_unchanged: u64,
+    /// Events that the target has answered in its probation.
+    #[serde(default)]
+    pub events_handled: u64,
+    /// Committed at the end of a probation with no event, or with fewer than were asked for.
+    #[serde(default)]
+    pub untested: bool,
 }
 
 fn write_step<S: Serializer>(step: &Step, serializer: S) -> Result<S::Ok, S::Error> {

@@ -123,6 +123,7 @@ pub fn staged(bundle: Bundle, folder: PathBuf, unix_ms: u64) -> Release {
         folder: bundle.installed_name(),
         live: Some(false),
         digest: bundle.digest,
+        description: bundle.description,
     };
     Release {
         row,
@@ -362,6 +363,10 @@ fn planned(
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (from, to) = (&member.from.manifest, &member.to.manifest);
     let probation = request.probation.unwrap_or(state.config.probation);
+    let min_events = request.min_events.unwrap_or_else(|| {
+        let known = state.apps.get(&member.app);
+        u64::from(known.is_some_and(|known| known.had_events_within(probation, state.now())))
+    });
     let plan = Plan {
         mode: member.mode,
         source_schema: from.schema,
@@ -369,6 +374,7 @@ fn planned(
         probation,
         confirm: request.confirm,
         allow_loss: request.allow_loss,
+        min_events,
         deadlines: member.deadlines,
     };
     let deadlines = member.deadlines.all();
@@ -387,6 +393,7 @@ fn planned(
             probation_ms: ms(probation),
             confirm: request.confirm,
             allow_loss: request.allow_loss,
+            min_events,
             deadlines_ms: BTreeMap::from(deadlines),
             who: request.who.clone(),
             prior_status: Some(member.to.row.status),

@@ -17,7 +17,7 @@ use super::quarantine::Quarantine;
 use super::record::{AppRow, Desired, Fenced, UpgradeRecord};
 use super::request::RequestId;
 use super::takeover::Takeover;
-use super::upgrade::{Group, Member, Order, ShadowJob, Side};
+use super::upgrade::{Group, Member, Order, ShadowJob, Side, StandingFaults};
 use crate::release::Releases;
 
 /// Settings that decisions depend on.
@@ -43,6 +43,10 @@ pub struct App {
     pub death: Option<Death>,
     /// Words for the end of its last instance.
     pub last_end: String,
+    /// What was wrong with the release that runs, at its last report.
+    pub faults: Option<StandingFaults>,
+    /// Time of the last report of events that the release that runs has handled.
+    pub last_events_at: Option<Instant>,
     /// The last shadow of its state, as far as the maker has told.
     pub migration: Option<Migration>,
     pub reader_shadow: ReaderShadow,
@@ -68,6 +72,8 @@ impl App {
             last_upgrade: None,
             death: None,
             last_end: String::new(),
+            faults: None,
+            last_events_at: None,
             migration: None,
             reader_shadow: ReaderShadow {
                 schema: 0,
@@ -81,6 +87,12 @@ impl App {
     /// Whether the app takes part in the pipeline.
     pub fn is_present(&self) -> bool {
         self.row.desired != Desired::Removed
+    }
+
+    /// Whether the release that runs has handled events within this time.
+    pub fn had_events_within(&self, time: Duration, now: Instant) -> bool {
+        let at = self.last_events_at;
+        at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
     /// Whether the app was stopped because it kept dying.

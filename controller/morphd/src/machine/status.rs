@@ -21,6 +21,8 @@ pub(super) fn count(record: &mut CountsRecord, numbers: &Numbers) {
     record.rules_changed = rules.changed;
     record.rules_removed = rules.removed;
     record.rules_unchanged = rules.unchanged;
+    record.events_handled = numbers.events;
+    record.untested = numbers.untested;
 }
 
 pub(super) fn status_of(app: &str, record: &UpgradeRecord) -> UpgradeStatus {
@@ -47,5 +49,7 @@ pub(super) fn status_of(app: &str, record: &UpgradeRecord) -> UpgradeStatus {
         groups_lossy: record.shadow.groups_lossy,
         losses: record.shadow.losses.clone(),
         with: record.with.clone(),
+        events_handled: counts.events_handled,
+        untested: counts.untested,
     }
 }

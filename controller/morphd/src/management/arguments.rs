@@ -51,6 +51,7 @@ pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<request::UpgradeR
         confirm_within_ms,
         allow_loss,
         deadlines_ms,
+        min_events,
     } = call.into_inner();
     let mut releases = vec![(app, version(&text)?)];
     for other in also {
@@ -69,6 +70,7 @@ pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<request::UpgradeR
         probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
         confirm,
         allow_loss,
+        min_events,
         deadlines: deadlines_ms.into_iter().map(deadline).collect(),
         who,
     })

@@ -4,9 +4,11 @@
 mod arguments;
 mod config;
 mod events;
+mod install;
 mod logs;
 mod migrations;
 mod network;
+mod orphans;
 mod peer;
 mod plans;
 mod requests;

@@ -16,9 +16,11 @@ use tonic::{Request as Call, Response, Status};
 
 use super::events::{Events, Handled};
 use super::requests::Requests;
-use super::{arguments, config, logs, migrations, network, plans, rows, store, views};
+use super::{
+    arguments, config, install, logs, migrations, network, orphans, plans, rows, store, views,
+};
 use crate::alarms;
-use crate::bundle::{Bundle, BundleError};
+use crate::children::AppUsers;
 use crate::config::Settings;
 use crate::machine::query::AppView;
 use crate::machine::request::Place;
@@ -44,6 +46,7 @@ pub struct Service {
     store: Client,
     proxy: Proxy,
     settings: Arc<Settings>,
+    users: Option<AppUsers>,
     read_only: bool,
 }
 
@@ -55,6 +58,7 @@ impl Service {
             store,
             proxy,
             settings,
+            users: supervisor.app_users(),
             read_only,
         }
     }
@@ -92,27 +96,12 @@ impl Service {
     }
 }
 
-fn bundle_status(error: &BundleError) -> Status {
-    Status::failed_precondition(error.to_string())
-}
-
 /// Last status of the app that was named, of all that changed as one.
 fn first(statuses: Vec<UpgradeStatus>) -> Result<UpgradeStatus, Status> {
     let mut statuses = statuses.into_iter();
     statuses
         .next()
         .ok_or_else(|| Status::internal("the upgrade is gone"))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| bundle_status(&error)),
-        Err(_) => Err(Status::internal(
-            "the task that reads the bundle was cancelled",
-        )),
-    }
 }
 
 /// Names of the apps by id.
@@ -181,20 +170,29 @@ impl Management for Service {
 
     async fn install_app(&self, call: Call<InstallAppRequest>) -> RpcResult<InstallAppReply> {
         self.may_write()?;
-        let path = PathBuf::from(call.into_inner().path);
+        let InstallAppRequest { path, unchecked } = call.into_inner();
+        let path = PathBuf::from(path);
         if !path.is_absolute() {
             return Err(Status::invalid_argument(format!(
                 "{}: the path of a bundle must be absolute",
                 path.display()
             )));
         }
-        let bundle = blocking(move || Bundle::examine(&path)).await?;
-        let checked = bundle.clone();
-        let new = self
-            .ask(|reply| Request::MayInstall(checked, reply))
-            .await?;
-        let (copied, bundles) = (bundle.clone(), self.settings.state_dir.join("bundles"));
-        let folder = blocking(move || copied.install(&bundles)).await?;
+        let bundle = install::examine(path).await?;
+        let asked = bundle.clone();
+        let new = self.ask(|reply| Request::MayInstall(asked, reply)).await?;
+        let bundles = self.settings.state_dir.join("bundles");
+        let (bundle, folder) = match new {
+            false => (bundle.clone(), bundle.installed(&bundles)),
+            true => {
+                let (bundle, draft) =
+                    install::draft(self.users, bundle, bundles, unchecked).await?;
+                // Now that it is known what it has.
+                let asked = bundle.clone();
+                self.ask(|reply| Request::MayInstall(asked, reply)).await?;
+                (bundle, install::keep(draft).await?)
+            }
+        };
         let release = self
             .ask(|reply| Request::Stage(bundle, folder, reply))
             .await?;
@@ -585,7 +583,10 @@ impl Management for Service {
         let releases = |reply| Request::Releases(String::new(), reply);
         let releases = self.ask(releases).await?;
         let status = self.store.status().await.map_err(rows::unavailable)?;
-        let unreadable = store::unreadable(&status, &releases);
-        Ok(Response::new(store::check(&self.store, unreadable).await?))
+        let mut findings = store::unreadable(&status, &releases);
+        for live in self.ask(Request::LiveTables).await? {
+            findings.extend(orphans::find(&self.store, &status, &live).await?);
+        }
+        Ok(Response::new(store::check(&self.store, findings).await?))
     }
 }

@@ -152,6 +152,7 @@ pub(super) async fn check(
         let found = progress.findings.into_iter().map(|found| StoreFinding {
             place: found.r#where,
             message: found.message,
+            orphaned: false,
         });
         let mut findings: Vec<StoreFinding> = found.collect();
         if progress.done {
@@ -187,6 +188,7 @@ pub(super) fn unreadable(
                 "it has schema version {}, which no current or permanent release of {} declares; install a release that does",
                 keyspace.schema, keyspace.app
             ),
+            orphaned: false,
         })
     });
     unreadable.collect()

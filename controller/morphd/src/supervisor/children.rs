@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use morph_api::lock::{self, Holder, LockState};
-use morph_api::manifest::Manifest;
 use morph_api::store::Seq;
 use morph_api::supervisor::{Stop, instruction};
 use morph_api::verification::VARIABLE;
-use rustix::process::{Resource, Signal};
+use rustix::process::Signal;
 use semver::Version;
 use tokio::sync::mpsc;
 
 use super::event::Event;
 use crate::children::AppUsers;
 use crate::config::Settings;
+use crate::launch;
 use crate::machine::liveness::CpuTime;
 use crate::machine::outbox::Spawn;
 use crate::machine::{FoundInstance, InstanceId, NodeInput};
 use crate::priority::{self, Priority};
-use crate::process::{Ending, Process, SpawnOptions, machine_memory};
+use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
 
 /// Time from the instruction to end to SIGTERM.
@@ -57,8 +57,8 @@ impl Children {
         }
     }
 
-    pub(super) fn have_users(&self) -> bool {
-        self.users.is_some()
+    pub(super) fn users(&self) -> Option<AppUsers> {
+        self.users
     }
 
     /// Starts an instance, and says whether it runs.
@@ -91,7 +91,10 @@ impl Children {
         if let Some(keyspace) = spawn.keyspace {
             args.extend(["--keyspace".into(), keyspace.to_string().into()]);
         }
-        let mut options = self.options(&release.manifest, spawn.alone);
+        let mut options = launch::options(self.users, &release.manifest);
+        if spawn.alone {
+            options.environment.push(("MORPH_ALONE", "1".to_owned()));
+        }
         let verification = settings.switches.verification.to_string();
         options.environment.push((VARIABLE, verification));
         let log = crate::log::path(&settings.state_dir, app);
@@ -116,29 +119,6 @@ impl Children {
         tracing::info!(app, release = %version, instance = id, pid, "started");
         self.add(id, app, process, log_since, post);
         Ok(pid)
-    }
-
-    /// The user an instance runs as, and its limits.
-    fn options(&self, manifest: &Manifest, alone: bool) -> SpawnOptions {
-        let credentials = self.users.map(|users| users.of(manifest.id));
-        let (memory, more) = (manifest.memory_mib.map(|mib| mib << 20), &manifest.limits);
-        let memory = memory.or_else(|| Some(machine_memory()? / 2));
-        let mut limits = vec![
-            (Resource::Core, more.core_mib << 20),
-            (Resource::Nofile, more.open_files.into()),
-        ];
-        // An instance that wants more memory aborts, and the machine has enough for all others.
-        limits.extend(memory.map(|bytes| (Resource::Data, bytes)));
-        // This limit counts all processes of a user. It is set only where the app has a user of its own.
-        limits.extend(credentials.map(|_| (Resource::Nproc, more.processes.into())));
-        SpawnOptions {
-            credentials,
-            limits,
-            environment: alone
-                .then(|| ("MORPH_ALONE", "1".to_owned()))
-                .into_iter()
-                .collect(),
-        }
     }
 
     fn add(

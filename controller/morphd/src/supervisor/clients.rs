@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::counts::Counts;
 use crate::machine::daemon::DaemonView;
 use crate::machine::outbox;
-use crate::machine::query::{self, AppView, ConfigTables, PipelineView};
+use crate::machine::query::{self, AppView, ConfigTables, LiveTables, PipelineView};
 use crate::machine::request::{self, ErrorKind, Place, RequestError, RequestId, UpgradeRequest};
 use crate::machine::{Node, NodeInput, checks, plan};
 
@@ -37,6 +37,8 @@ pub enum Request {
     Known(String, Reply<()>),
     /// All releases, or those of one app.
     Releases(String, Reply<Vec<Release>>),
+    /// Tables of the releases that run.
+    LiveTables(Reply<Vec<LiveTables>>),
     /// Whether a bundle may be installed: false where it is known already.
     MayInstall(Bundle, Reply<bool>),
     /// Stage a bundle that has been copied.
@@ -138,6 +140,7 @@ impl Clients {
             }
             Request::Known(app, reply) => send(reply, query::known(state, &app).map(drop)),
             Request::Releases(app, reply) => send(reply, query::release_views(state, &app)),
+            Request::LiveTables(reply) => send(reply, Ok(query::live_tables(state))),
             Request::MayInstall(bundle, reply) => {
                 send(reply, checks::may_install(state, &bundle));
             }

@@ -54,6 +54,8 @@ fn shown(app: &str, record: UpgradeRecord) -> PastUpgrade {
         rules_unchanged: counts.rules_unchanged,
         id: record.id,
         with: record.with,
+        events_handled: counts.events_handled,
+        untested: counts.untested,
     }
 }
 

@@ -32,6 +32,7 @@ use morph_store::Client;
 use tokio::sync::mpsc;
 use tonic::Code;
 
+use crate::children::AppUsers;
 use crate::config::Settings;
 use crate::machine::call::Call;
 use crate::machine::liveness::{ProbeOutcome, Watch, WatchOutput};
@@ -87,8 +88,13 @@ impl Supervisor {
 
     /// Group that owns `api.sock`, where the run directory would hand it to the apps' group: morphd's own.
     pub fn api_group(&self) -> Option<u32> {
-        let own = self.children.have_users();
-        own.then(|| rustix::process::getegid().as_raw())
+        let own = self.children.users();
+        own.map(|_| rustix::process::getegid().as_raw())
+    }
+
+    /// Users that releases run as.
+    pub fn app_users(&self) -> Option<AppUsers> {
+        self.children.users()
     }
 
     /// Clients for management's own questions.

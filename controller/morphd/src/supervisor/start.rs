@@ -22,7 +22,9 @@ use super::event::{Event, present};
 use super::observe::observe;
 use super::{INBOX, Supervisor};
 use crate::bundle::{self, Bundle};
+use crate::children::AppUsers;
 use crate::config::Settings;
+use crate::launch::{self, DescribeError};
 use crate::machine::call::StoreView;
 use crate::machine::daemon::DaemonName;
 use crate::machine::liveness::Watch;
@@ -282,12 +284,8 @@ impl Supervisor {
     async fn first_records(&self, records: &Records, found: &mut Found) -> anyhow::Result<()> {
         let known = digests(&found.releases);
         for folder in bundle::folders_in(&self.settings.bundles) {
-            let copied = copy(
-                folder,
-                self.settings.state_dir.join("bundles"),
-                known.clone(),
-            )
-            .await;
+            let bundles = self.settings.state_dir.join("bundles");
+            let copied = copy(self.children.users(), folder, bundles, known.clone()).await;
             if let Some(release) = copied {
                 write_release(records, &release).await?;
                 found.releases.push(release);
@@ -331,9 +329,10 @@ impl Supervisor {
         let releases: Vec<Release> = self.node.state().releases.iter().cloned().collect();
         let (known, post) = (digests(&releases), self.post.clone());
         let bundles = self.settings.state_dir.join("bundles");
+        let users = self.children.users();
         tokio::spawn(async move {
             for folder in folders {
-                let copied = copy(folder, bundles.clone(), known.clone()).await;
+                let copied = copy(users, folder, bundles.clone(), known.clone()).await;
                 if let Some(release) = copied {
                     let _ = post.send(Event::Copied(Box::new(release))).await;
                 }
@@ -386,10 +385,16 @@ fn digests(releases: &[Release]) -> Digests {
 }
 
 /// Copies a bundle unless it is known. A bundle that cannot be used is a warning: the others can.
-async fn copy(folder: PathBuf, bundles: PathBuf, known: Digests) -> Option<Release> {
+async fn copy(
+    users: Option<AppUsers>,
+    folder: PathBuf,
+    bundles: PathBuf,
+    known: Digests,
+) -> Option<Release> {
     let unix_ms = present().unix_ms;
-    let work =
-        tokio::task::spawn_blocking(move || copy_unless_known(&folder, &bundles, &known, unix_ms));
+    let work = tokio::task::spawn_blocking(move || {
+        copy_unless_known(users, &folder, &bundles, &known, unix_ms)
+    });
     match work.await {
         Ok(Ok(release)) => release,
         Ok(Err(why)) => {
@@ -401,12 +406,13 @@ async fn copy(folder: PathBuf, bundles: PathBuf, known: Digests) -> Option<Relea
 }
 
 fn copy_unless_known(
+    users: Option<AppUsers>,
     folder: &Path,
     bundles: &Path,
     known: &Digests,
     unix_ms: u64,
 ) -> Result<Option<Release>, String> {
-    let bundle =
+    let mut bundle =
         Bundle::examine(folder).map_err(|error| format!("this bundle is not used: {error}"))?;
     let (name, version) = (&bundle.manifest.name, &bundle.manifest.version);
     match known.get(&(name.clone(), version.clone())) {
@@ -417,7 +423,21 @@ fn copy_unless_known(
             &digest[..12.min(digest.len())]
         )),
         None => {
-            let installed = bundle.install(bundles).map_err(|error| error.to_string())?;
+            let draft = bundle.draft(bundles).map_err(|error| error.to_string())?;
+            match launch::describe(users, &bundle, draft.folder()) {
+                Ok(description) => bundle.description = Some(description),
+                Err(error @ DescribeError::Differs(_)) => {
+                    return Err(format!(
+                        "{}: this bundle is not used: {error}",
+                        folder.display()
+                    ));
+                }
+                // Nobody is there to say that it is wanted all the same, and what it lacks shows when it is started.
+                Err(error @ DescribeError::Silent(_)) => {
+                    tracing::warn!("{}: this bundle is not checked: {error}", folder.display());
+                }
+            }
+            let installed = draft.keep().map_err(|error| error.to_string())?;
             Ok(Some(staged(bundle, installed, unix_ms)))
         }
     }

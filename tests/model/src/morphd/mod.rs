@@ -108,6 +108,9 @@ impl Canon for Morphd {
         "pid",
         "first",
         "source_answers",
+        "faults",
+        "last_events_at",
+        "events_reported",
         "standstill",
         "total",
         "plan",
@@ -332,6 +335,7 @@ impl Morphd {
         let request = UpgradeRequest {
             releases: releases.collect(),
             probation: Some(PROBATION),
+            min_events: Some(0),
             ..UpgradeRequest::default()
         };
         self.feed(

@@ -16,6 +16,10 @@ pub(crate) struct Cells;
 impl App for Cells {
     type Group = u32;
 
+    fn reads() -> Vec<TableShape> {
+        vec![PORTS.shape()]
+    }
+
     fn alarms() -> &'static [&'static str] {
         &["big"]
     }

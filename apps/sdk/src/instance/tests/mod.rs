@@ -7,6 +7,7 @@ mod costs;
 mod cursor_only;
 mod expired;
 mod in_flight;
+mod reads;
 mod rules;
 mod shadows;
 mod tables;

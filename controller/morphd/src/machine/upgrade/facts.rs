@@ -129,6 +129,10 @@ pub struct Numbers {
     pub forward_rules: RuleCounts,
     pub back: Option<Resumption>,
     pub back_rules: RuleCounts,
+    /// Events that the target has answered in its probation.
+    pub events: u64,
+    /// The probation ended with no event, or with fewer than were asked for.
+    pub untested: bool,
 }
 
 #[derive(Debug, Clone)]

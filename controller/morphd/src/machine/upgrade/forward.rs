@@ -273,16 +273,45 @@ fn upgraded(member: &mut Member, input: &MemberInput, cx: &mut Context<'_>) {
                 };
                 member.go_back(cause, cx);
             }
-            Due::End => {
-                let cause = Cause {
-                    message: "the probation ended without trouble".into(),
-                    by: EndedBy::Probation,
-                };
-                settle(member, cause, cx);
-            }
+            Due::End => probation_ended(member, cx),
         },
+        MemberInput::Health(_) | MemberInput::Load(_)
+            if member.probation.is_extended() && !member.plan.confirm && has_events(member) =>
+        {
+            probation_ended(member, cx);
+        }
         _ => {}
     }
+}
+
+/// Whether the target has handled as many events as its probation asks for.
+fn has_events(member: &Member) -> bool {
+    member.facts.numbers.events >= member.plan.min_events
+}
+
+/// The target is made permanent. One that has handled too few events has some more time before, and is called untested after that.
+fn probation_ended(member: &mut Member, cx: &mut Context<'_>) {
+    let (events, least) = (member.facts.numbers.events, member.plan.min_events);
+    if !has_events(member)
+        && let Some(more) = member.probation.extend(cx.now)
+    {
+        let message = format!(
+            "it has handled {events} of {least} events: the probation goes on until it has, for {} s at most",
+            more.as_secs_f64()
+        );
+        return cx.publish(Step::Upgraded, message);
+    }
+    let untested = events == 0 || !has_events(member);
+    member.facts.numbers.untested = untested;
+    let message = match untested {
+        true if least > 0 => {
+            format!("untested: it has handled {events} of {least} events in its probation")
+        }
+        true => "untested: it has handled no event in its probation".into(),
+        false => "the probation ended without trouble".into(),
+    };
+    let by = EndedBy::Probation;
+    settle(member, Cause { message, by }, cx);
 }
 
 fn settle(member: &mut Member, cause: Cause, cx: &mut Context<'_>) {

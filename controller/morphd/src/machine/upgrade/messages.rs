@@ -51,6 +51,8 @@ pub struct Plan {
     pub confirm: bool,
     /// The upgrade goes on where rows would be lost.
     pub allow_loss: bool,
+    /// Events that the target has to handle before the probation ends in a commit.
+    pub min_events: u64,
     pub deadlines: Deadlines,
 }
 
@@ -173,14 +175,30 @@ pub struct Load {
     pub answers: AnswerTimes,
 }
 
+/// What is wrong with an app as long as its code and its state are as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StandingFaults {
+    /// Rules that it states and that cannot be.
+    pub rules_left_out: u64,
+    /// Rules that it states twice, with different bodies.
+    pub rules_disputed: u64,
+    /// It has more alarms than are kept.
+    pub alarms_left_out: bool,
+}
+
 /// Counts that the target reports, and what the app says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HealthReport {
     pub events: u64,
     /// Events whose handler returned an error.
     pub errors: u64,
+    /// Ticks and changes of rows whose handler returned an error.
+    pub failures: u64,
     /// Rules that switches refused.
     pub refused_rules: u64,
+    pub faults: StandingFaults,
+    /// Faults of the source when it was live; `None` if it has not reported.
+    pub faults_before: Option<StandingFaults>,
     /// The app's own complaint (`App::healthy`).
     pub unhealthy: Option<String>,
 }

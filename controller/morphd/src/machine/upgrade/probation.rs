@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::messages::{AnswerTimes, HealthReport, Load};
+use super::messages::{AnswerTimes, HealthReport, Load, StandingFaults};
 
 /// Between two samples of the load.
 pub(super) const SAMPLE: Duration = Duration::from_millis(500);
@@ -12,6 +12,8 @@ const STALL: Duration = Duration::from_secs(2);
 const SLOWDOWN: u64 = 10;
 /// ... where they also take longer than this, in microseconds.
 const SLOW_US: u64 = 50_000;
+/// A probation lasts at most so many times its length, where the target has handled too few events.
+const EXTENSION: u32 = 3;
 /// Fewer answers than this are no measure.
 const MIN_ANSWERS: u64 = 20;
 /// Fewer errors than this are no rate.
@@ -20,6 +22,8 @@ const MIN_ERRORS: u64 = 3;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Probation {
     end: Option<Instant>,
+    /// Latest end, where the target has handled too few events by then; `None` once that counts.
+    bound: Option<Instant>,
     sample_at: Option<Instant>,
     /// A sample was taken since the target is live.
     sampled: bool,
@@ -40,6 +44,7 @@ pub(super) enum Due {
 impl Probation {
     pub(super) fn begin(&mut self, now: Instant, length: Duration) {
         self.end = Some(now + length);
+        self.bound = Some(now + length * EXTENSION);
         self.sample_at = Some(now + SAMPLE);
     }
 
@@ -53,6 +58,17 @@ impl Probation {
             return Due::Sample;
         }
         Due::Nothing
+    }
+
+    /// Puts the end off to the latest one, once. Returns the time until then.
+    pub(super) fn extend(&mut self, now: Instant) -> Option<Duration> {
+        let bound = self.bound.take().filter(|bound| *bound > now)?;
+        self.end = Some(bound);
+        Some(bound - now)
+    }
+
+    pub(super) fn is_extended(&self) -> bool {
+        self.end.is_some() && self.bound.is_none()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -105,12 +121,16 @@ impl Probation {
     }
 }
 
-/// Objection to a target, from its report on itself.
+/// Objection to a target, from its report on itself. Three errors of any kind are too many; but what comes from the network may
+/// make any release fail at some events, so there a rate counts.
 pub(super) fn judge_health(health: &HealthReport) -> Option<String> {
     let HealthReport {
         events,
         errors,
+        failures,
         refused_rules,
+        faults,
+        faults_before,
         unhealthy,
     } = health;
     if let Some(why) = unhealthy {
@@ -119,5 +139,35 @@ pub(super) fn judge_health(health: &HealthReport) -> Option<String> {
     if *errors >= MIN_ERRORS && errors.saturating_mul(10) > *events {
         return Some(format!("{errors} of its {events} events ended in errors"));
     }
-    (*refused_rules >= MIN_ERRORS).then(|| format!("switches refused {refused_rules} of its rules"))
+    if *refused_rules >= MIN_ERRORS {
+        return Some(format!("switches refused {refused_rules} of its rules"));
+    }
+    if failures + refused_rules >= MIN_ERRORS {
+        return Some(format!(
+            "{failures} of its ticks and changes of rows ended in errors, and switches refused {refused_rules} of its rules"
+        ));
+    }
+    judge_faults(*faults, (*faults_before)?)
+}
+
+/// Objection to what is wrong with the target all the time and was not with the source.
+fn judge_faults(faults: StandingFaults, before: StandingFaults) -> Option<String> {
+    let StandingFaults {
+        rules_left_out,
+        rules_disputed,
+        alarms_left_out,
+    } = faults;
+    if rules_left_out > before.rules_left_out {
+        let was = before.rules_left_out;
+        return Some(format!(
+            "{rules_left_out} of its rules are left out, as they cannot be ({was} were before): its log says which"
+        ));
+    }
+    if rules_disputed > before.rules_disputed {
+        let was = before.rules_disputed;
+        return Some(format!(
+            "it states {rules_disputed} rules twice, with different bodies ({was} before): rules of one table, priority and match"
+        ));
+    }
+    (alarms_left_out && !before.alarms_left_out).then(|| "it has more alarms than are kept".into())
 }

@@ -90,6 +90,7 @@ fn objection(member: &mut Member, input: &MemberInput) -> Option<Cause> {
         MemberInput::Rollback => Some(Cause::operator("asked for by the operator")),
         MemberInput::OtherGoesBack(cause) => Some(cause.clone()),
         MemberInput::Health(health) if member.state == MemberState::Upgraded => {
+            note_events(member, health.events);
             probation::judge_health(health).map(Cause::failure)
         }
         MemberInput::Load(load) if !member.facts.source.is_ours() => {
@@ -97,6 +98,7 @@ fn objection(member: &mut Member, input: &MemberInput) -> Option<Cause> {
             None
         }
         MemberInput::Load(load) if member.state == MemberState::Upgraded => {
+            note_events(member, load.map_or(0, |load| load.answers.count));
             let against = member.probation.judge_load(*load);
             against.map(Cause::failure)
         }
@@ -125,6 +127,12 @@ fn objection(member: &mut Member, input: &MemberInput) -> Option<Cause> {
         | MemberInput::Commit
         | MemberInput::Time => None,
     }
+}
+
+/// Proxy and target both count the events that the target has handled; the higher number is the later one.
+fn note_events(member: &mut Member, count: u64) {
+    let events = &mut member.facts.numbers.events;
+    *events = count.max(*events);
 }
 
 fn needs_source_to_backfill(member: &Member) -> bool {

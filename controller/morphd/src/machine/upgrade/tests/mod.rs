@@ -31,6 +31,7 @@ fn plan(mode: Mode) -> Plan {
         probation: Duration::from_secs(30),
         confirm: false,
         allow_loss: false,
+        min_events: 0,
         deadlines: Deadlines::default(),
     }
 }
@@ -202,6 +203,27 @@ fn health(events: u64, errors: u64, refused_rules: u64, unhealthy: Option<&str>)
         errors,
         refused_rules,
         unhealthy: unhealthy.map(str::to_owned),
+        ..HealthReport::default()
+    })
+}
+
+/// A report of a target with these faults, where the source had one rule left out.
+fn faulty(failures: u64, refused_rules: u64, faults: (u64, u64, bool)) -> MemberInput {
+    let (rules_left_out, rules_disputed, alarms_left_out) = faults;
+    MemberInput::Health(HealthReport {
+        events: 100,
+        failures,
+        refused_rules,
+        faults: StandingFaults {
+            rules_left_out,
+            rules_disputed,
+            alarms_left_out,
+        },
+        faults_before: Some(StandingFaults {
+            rules_left_out: 1,
+            ..StandingFaults::default()
+        }),
+        ..HealthReport::default()
     })
 }
 

@@ -57,6 +57,15 @@ fn one_that_is_slow_unhealthy_or_whose_rules_are_refused_goes_back() {
         (health(2, None), ""),
         (health(3, None), "refused 3 of its rules"),
         (health(0, Some("no uplink")), "no uplink"),
+        (faulty(1, 1, (1, 0, false)), ""),
+        (faulty(1, 2, (0, 0, false)), "1 of its ticks and changes"),
+        (faulty(3, 0, (0, 0, false)), "3 of its ticks and changes"),
+        (
+            faulty(0, 0, (2, 0, false)),
+            "2 of its rules are left out, as they cannot be (1 were before)",
+        ),
+        (faulty(0, 0, (0, 1, false)), "states 1 rules twice"),
+        (faulty(0, 0, (0, 0, true)), "more alarms than are kept"),
     ] {
         let mut b = live.clone();
         b.feed(input.clone());
@@ -73,4 +82,55 @@ fn one_that_is_slow_unhealthy_or_whose_rules_are_refused_goes_back() {
             ),
         }
     }
+}
+
+/// A target in a probation of 30 s that asks for two events.
+fn asks_for_two() -> Bench {
+    let mut b = at(Mode::Plain, MemberState::Upgraded);
+    b.change_plan(|plan| plan.min_events = 2);
+    b
+}
+
+#[test]
+fn a_probation_with_too_few_events_lasts_up_to_three_times_as_long_and_ends_untested() {
+    let mut b = asks_for_two();
+    b.feed(health(1, 0, 0, None)).pass(Duration::from_secs(30));
+    assert_eq!((b.state(), b.cause()), (MemberState::Upgraded, None));
+    b.pass(Duration::from_secs(59));
+    assert_eq!(b.state(), MemberState::Upgraded);
+    b.pass(Duration::from_secs(1));
+    assert_eq!(b.state(), MemberState::Settling);
+    assert_eq!(
+        b.cause().unwrap().message,
+        "untested: it has handled 1 of 2 events in its probation"
+    );
+    assert!(b.member().numbers().untested);
+}
+
+#[test]
+fn an_extended_probation_ends_with_the_events_that_were_missing() {
+    let mut b = asks_for_two();
+    b.pass(Duration::from_secs(30)).feed(load(0, 1, 1));
+    assert_eq!(b.state(), MemberState::Upgraded);
+    b.feed(load(0, 2, 2));
+    assert_eq!(b.state(), MemberState::Settling);
+    assert_eq!(
+        b.cause().unwrap().message,
+        "the probation ended without trouble"
+    );
+    assert_eq!(
+        (b.member().numbers().events, b.member().numbers().untested),
+        (2, false)
+    );
+}
+
+#[test]
+fn a_probation_without_an_event_does_not_say_that_all_went_well() {
+    let mut b = at(Mode::Plain, MemberState::Upgraded);
+    b.pass(Duration::from_secs(30));
+    assert_eq!(b.state(), MemberState::Settling);
+    assert_eq!(
+        b.cause().unwrap().message,
+        "untested: it has handled no event in its probation"
+    );
 }
