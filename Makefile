@@ -44,7 +44,7 @@ bundles: build
 
 # Releases that misbehave, an app that keeps books, and the SDK's examples, for the end-to-end tests.
 defects:
-	$(CARGO) build $(cargo_profile) -p topology -p router -p ledger -p morph-sdk --examples
+	$(CARGO) build $(cargo_profile) -p topology -p router -p ledger -p morph-sdk -p morph-api --examples
 
 dependencies:
 	scripts/dependencies
@@ -59,6 +59,7 @@ lint:
 	scripts/check-modules --self-test --large Mediator --large Instance controller/morphctl/src controller/morphd/src controller/proxy/src store/src apps/*/src
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(system_tests) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib -p morph-openflow -p morph-api -p morph-store -p morph-sdk -p morph-sdk-derive
 	scripts/check-docs
 
 fast:

@@ -30,6 +30,30 @@ const OWN: [&str; 2] = [MORE, TABLE_FULL];
 pub(crate) const ALARMS: Table<(String, String), AlarmRow> = Table::new(TABLE);
 
 /// Condition that lasts until something is done about it. Operators see it in `morphctl alarms` while it lasts.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+///
+/// use morph_sdk::{Alarm, AppError, MacAddr, Table, Turn};
+///
+/// const CLAIMS: Table<(Ipv4Addr, MacAddr), u64> = Table::new("claims");
+///
+/// fn duplicates(turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     let rows = turn.rows(&CLAIMS);
+///     let twice = rows.windows(2).filter(|two| two[0].0.0 == two[1].0.0);
+///     let alarms: Vec<Alarm> = twice
+///         .map(|two| {
+///             let (ip, mac) = two[1].0;
+///             let text = format!("two hosts use the address {ip}");
+///             Alarm::new("duplicate-address", ip.to_string(), text, "give one of them another address")
+///                 .of_host(mac)
+///         })
+///         .collect();
+///     // The alarms that are not among them end.
+///     turn.set_alarms("duplicate-address", alarms);
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
     /// Name of the condition, one of [`App::alarms`](crate::App::alarms).

@@ -5,12 +5,58 @@ use std::fmt::Debug;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{AppError, Dpid, Event, Key, Rules, Table, TableShape, Turn, View};
+use crate::{AppError, Dpid, DueTimer, Event, Key, Rules, Table, TableShape, Turn, View};
 
 /// An application. Events and the view go in; state changes and packet-outs come out; rules are a function of the view.
 ///
 /// All state stands in the app's tables: another instance may take over between any two calls. Fields of the
 /// implementing type are for what may be forgotten, such as caches and timers of probes.
+///
+/// ```
+/// use morph_sdk::bench::Bench;
+/// use morph_sdk::{
+///     App, AppError, Dpid, Event, Pipeline, RuleInput, Rules, Table, TableShape, Turn, View,
+/// };
+///
+/// /// Packets by switch.
+/// const COUNTS: Table<Dpid, u64> = Table::new("counts");
+///
+/// struct Counter;
+///
+/// impl App for Counter {
+///     type Group = Dpid;
+///
+///     fn tables() -> Vec<TableShape> {
+///         vec![COUNTS.shape()]
+///     }
+///
+///     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///         if let Event::PacketIn(packet) = event {
+///             let count = turn.get(&COUNTS, &packet.dpid).unwrap_or(0) + 1;
+///             turn.put(&COUNTS, &packet.dpid, &count);
+///         }
+///         Ok(())
+///     }
+///
+///     fn groups(&self, input: &RuleInput<'_>, _: &View<'_>) -> Vec<Dpid> {
+///         match input {
+///             RuleInput::Switch(dpid) => vec![*dpid],
+///             RuleInput::Row(_) => Vec::new(),
+///         }
+///     }
+///
+///     fn rules(&self, dpid: &Dpid, view: &View<'_>, rules: &mut Rules) {
+///         if view.switch(*dpid).is_some() {
+///             rules.on(*dpid).punt_and_next();
+///         }
+///     }
+/// }
+///
+/// let mut bench = Bench::new(Counter, Pipeline::default());
+/// bench.switch(Dpid(1), [1, 2]);
+/// let outcome = bench.packet_in(Dpid(1), 2, vec![0; 60]);
+/// assert_eq!(outcome.put(&COUNTS), [(Dpid(1), 1)]);
+/// ```
 pub trait App: Send + 'static {
     /// Name of a set of rules that are computed together: those of a destination, a connection, a switch.
     type Group: Ord + Clone + Debug + Send;
@@ -31,6 +77,14 @@ pub trait App: Send + 'static {
     /// Runs every 100 ms while this instance is the live one: probes, expiry.
     fn tick(&mut self, turn: &mut Turn<'_>) -> Result<(), AppError> {
         let _ = turn;
+        Ok(())
+    }
+
+    /// Handles a timer that is due ([`Turn::set_timer`]). Its effect on the state is exactly once, also over upgrades, rollbacks and
+    /// crashes. An error drops what this call changed, and the timer is past. Timers of a kind that the app does not know, which
+    /// another release has set, come here too.
+    fn timer(&mut self, timer: &DueTimer, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        let _ = (timer, turn);
         Ok(())
     }
 
@@ -78,6 +132,26 @@ pub trait App: Send + 'static {
 }
 
 /// An input of the rules that came, changed or went.
+///
+/// ```
+/// use morph_sdk::{Dpid, MacAddr, RuleInput, Table};
+///
+/// const HOSTS: Table<MacAddr, Dpid> = Table::new("hosts");
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// enum Group {
+///     Switch(Dpid),
+///     Host(MacAddr),
+/// }
+///
+/// /// The rules of a switch depend on the switch, those to a host on the host's row.
+/// fn groups(input: &RuleInput<'_>) -> Vec<Group> {
+///     match input {
+///         RuleInput::Switch(dpid) => vec![Group::Switch(*dpid)],
+///         RuleInput::Row(_) => input.key(&HOSTS).map(Group::Host).into_iter().collect(),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub enum RuleInput<'a> {
     /// A switch that connected, disconnected, or has other ports.
@@ -97,6 +171,20 @@ impl RuleInput<'_> {
 }
 
 /// A changed row, with its values before and after.
+///
+/// ```
+/// use morph_sdk::{Dpid, MacAddr, RowChange, Table};
+///
+/// const HOSTS: Table<MacAddr, Dpid> = Table::new("hosts");
+///
+/// /// Switches whose rules depend on where a host was, and on where it is.
+/// fn switches(row: &RowChange<'_>) -> Vec<Dpid> {
+///     match row.of(&HOSTS) {
+///         Some((_, before, after)) => before.into_iter().chain(after).collect(),
+///         None => Vec::new(),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct RowChange<'a> {
     /// App that owns the row; `None` for the app's own rows.
@@ -124,6 +212,22 @@ impl RowChange<'_> {
 }
 
 /// Rows that others changed.
+///
+/// ```
+/// use morph_sdk::{AppError, Changes, Table, Turn};
+///
+/// const LIMITS: Table<String, u32> = Table::new("limits");
+///
+/// fn changed(changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     // `touch` is true as well where anything may have changed.
+///     if changes.touch(&LIMITS) {
+///         for (name, value) in turn.rows(&LIMITS) {
+///             tracing::info!("{name} is {value}");
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// True if anything may have changed: look at all that counts. `rows` is empty then.
@@ -133,6 +237,23 @@ pub struct Changes {
 }
 
 /// Name of a row that others changed.
+///
+/// ```
+/// use morph_sdk::{ChangedRow, Changes, Dpid, Table};
+///
+/// const NAMES: Table<Dpid, String> = Table::new("names");
+///
+/// let row = ChangedRow {
+///     app: None,
+///     table: "names".to_owned(),
+///     key: "0000000000000007".to_owned(),
+/// };
+/// let changes = Changes {
+///     all: false,
+///     rows: vec![row],
+/// };
+/// assert_eq!(changes.keys(&NAMES).collect::<Vec<_>>(), [Dpid(7)]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangedRow {
     /// App that owns the row; `None` for the app's own rows, which people may change.

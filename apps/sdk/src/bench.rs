@@ -17,11 +17,24 @@ use crate::alarms::ALARMS;
 use crate::engine::{Cause, Effects, Engine};
 use crate::rank::{Stage, StaleRules};
 use crate::{
-    AlarmRow, App, AppError, ChangedRow, Changes, Dpid, Event, Key, PacketIn, PacketOut, Pipeline,
-    Rows, Switch, Table, View, install,
+    AlarmRow, App, AppError, ChangedRow, Changes, Dpid, DueTimer, Event, Key, PacketIn, PacketOut,
+    Pipeline, Rows, Switch, Table, View, install,
 };
 
 /// An app on the bench: live from the start, every turn accepted and durable at once.
+///
+/// ```
+/// use morph_sdk::bench::Bench;
+/// use morph_sdk::{App, Dpid, Pipeline};
+///
+/// /// Rules that an app wants on a switch with two ports, before any packet.
+/// fn rules_at_start<A: App>(app: A) -> usize {
+///     let mut bench = Bench::new(app, Pipeline { app: 1, first: 1, exit: 2 });
+///     let outcome = bench.switch(Dpid(1), [1, 2]);
+///     assert!(outcome.error.is_none());
+///     bench.rules().values().map(|rules| rules.len()).sum()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Bench<A: App> {
     engine: Engine<A>,
@@ -34,6 +47,18 @@ pub struct Bench<A: App> {
 }
 
 /// Everything that the app did with one input.
+///
+/// ```
+/// use morph_sdk::bench::Outcome;
+/// use morph_sdk::{Dpid, Table};
+///
+/// const COUNTS: Table<Dpid, u64> = Table::new("counts");
+///
+/// /// Whether an input counted one packet, and sent nothing.
+/// fn counted(outcome: &Outcome, dpid: Dpid) -> bool {
+///     outcome.put(&COUNTS) == [(dpid, 1)] && outcome.packet_outs.is_empty()
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Rows that were set, by table and key.
@@ -177,7 +202,26 @@ impl<A: App> Bench<A> {
         self.turn(Cause::Changed(&Changes::all()))
     }
 
-    /// Lets time pass, then ticks once.
+    /// Lets time pass, and has the app handle the timers that are due meanwhile, each at its time. Returns one outcome for each.
+    pub fn timers(&mut self, after: Duration) -> Vec<Outcome> {
+        let end = self.now + after;
+        let mut outcomes = Vec::new();
+        while let Some(wait) = DueTimer::next_in(&self.view(), self.wall)
+            && self.now + wait <= end
+        {
+            self.now += wait;
+            self.wall += wait;
+            let Some(due) = DueTimer::first(&self.view(), self.wall) else {
+                break;
+            };
+            outcomes.push(self.turn(Cause::Timer(&due)));
+        }
+        self.wall += end - self.now;
+        self.now = end;
+        outcomes
+    }
+
+    /// Lets time pass, then ticks once. Timers wait for [`Bench::timers`].
     pub fn tick(&mut self, after: Duration) -> Outcome {
         self.now += after;
         self.wall += after;

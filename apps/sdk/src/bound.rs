@@ -38,8 +38,8 @@ impl Evict {
 impl TableShape {
     /// The shape, of a table with at most `limit` rows.
     ///
-    /// The SDK keeps the bound within each turn that puts a row. [`Turn::evicted`] tells of the rows that gave way. Rows beyond a
-    /// limit that was lowered stay until new ones come: each of these evicts two.
+    /// The SDK keeps the bound within each turn that puts a row. [`Turn::evicted`](crate::Turn::evicted) tells of the rows that gave
+    /// way. Rows beyond a limit that was lowered stay until new ones come: each of these evicts two.
     ///
     /// ```
     /// use morph_sdk::{Evict, Index, MacAddr, Setting, Table, TableShape};

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
+use morph_api::is_beside_schema;
 use serde_json::Value;
 
 use crate::alarms::ALARMS;
 use crate::rank::StaleRules;
 use crate::rules::{Layout, RuleFaults};
+use crate::timers::{BY_TIME, TIMERS};
 use crate::turn::{Journal, RowId};
 use crate::view::Tables;
 use crate::wanted::WantedRules;
 use crate::{
-    App, AppError, Changes, Dpid, Event, PacketOut, Pipeline, RowChange, RuleInput, Rules, Switch,
-    Turn, View,
+    App, AppError, Changes, Dpid, DueTimer, Event, PacketOut, Pipeline, RowChange, RuleInput,
+    Rules, Switch, Turn, View,
 };
 
 /// Input that a turn is made of.
@@ -23,6 +25,7 @@ pub(crate) enum Cause<'a> {
     Event(&'a Event, Instant),
     Changed(&'a Changes),
     Tick,
+    Timer(&'a DueTimer),
 }
 
 /// Everything that the app did with one input.
@@ -51,11 +54,12 @@ pub(crate) struct Engine<A: App> {
 
 impl<A: App> Engine<A> {
     pub(crate) fn new(app: A, pipeline: Pipeline) -> Self {
+        let beside = [ALARMS.shape(), TIMERS.shape().indexed(&BY_TIME)];
         Engine {
             app,
             pipeline,
             second: None,
-            tables: Tables::new(A::tables().into_iter().chain([ALARMS.shape()]), A::reads()),
+            tables: Tables::new(A::tables().into_iter().chain(beside), A::reads()),
             switches: BTreeMap::new(),
             wanted: WantedRules::new(),
             dirty: BTreeSet::new(),
@@ -96,7 +100,7 @@ impl<A: App> Engine<A> {
         let packets_before = packet_outs.len();
         let arrived = match cause {
             Cause::Event(_, arrived) => arrived,
-            Cause::Changed(_) | Cause::Tick => now,
+            Cause::Changed(_) | Cause::Tick | Cause::Timer(_) => now,
         };
         let mut turn = Turn {
             tables: &mut self.tables,
@@ -115,13 +119,16 @@ impl<A: App> Engine<A> {
         if let Cause::Changed(Changes { all: true, .. }) = cause {
             turn.end_undeclared_alarms();
         }
-        if !matches!(cause, Cause::Event(..)) {
-            turn.end_full_tables();
+        match cause {
+            Cause::Event(..) => {}
+            Cause::Changed(_) | Cause::Tick => turn.end_full_tables(),
+            Cause::Timer(timer) => turn.take_timer(timer),
         }
         let result = match cause {
             Cause::Event(event, _) => self.app.event(event, &mut turn),
             Cause::Changed(changes) => self.app.changed(changes, &mut turn),
             Cause::Tick => self.app.tick(&mut turn),
+            Cause::Timer(timer) => self.app.timer(timer, &mut turn),
         };
         let error = result.err().or(turn.defect.take());
         let mut effects = Effects {
@@ -132,6 +139,9 @@ impl<A: App> Engine<A> {
         if effects.error.is_some() {
             self.restore(std::mem::take(&mut effects.journal));
             packet_outs.truncate(packets_before);
+            if let Cause::Timer(timer) = cause {
+                effects.journal = self.forget_timer(timer);
+            }
             return effects;
         }
         let tables = &self.tables;
@@ -142,6 +152,13 @@ impl<A: App> Engine<A> {
             self.touch_row(None, table, key, before.as_ref());
         }
         effects
+    }
+
+    /// Deletes the row of a timer on which the app failed: it is past all the same.
+    fn forget_timer(&mut self, timer: &DueTimer) -> Journal {
+        let (table, key) = (TIMERS.name(), timer.row_key());
+        let before = self.tables.set(None, table, &key, None);
+        Journal::from([((table.to_owned(), key), before)])
     }
 
     /// Reverts a turn's changes, in the view and in the rules.
@@ -177,8 +194,8 @@ impl<A: App> Engine<A> {
     }
 
     fn touch_row(&mut self, app: Option<&str>, table: &str, key: &str, before: Option<&Value>) {
-        if table == ALARMS.name() {
-            // Rules do not depend on alarms.
+        if is_beside_schema(table) {
+            // Rules do not depend on alarms and timers.
             return;
         }
         let after = self.tables.get(app, table, key);

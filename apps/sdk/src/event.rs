@@ -12,6 +12,33 @@ use morph_openflow::{DecodeError, Header, MessageType, v10};
 use crate::{Dpid, MacAddr, Match, RuleKey};
 
 /// Something that a switch reported. The app gets each event exactly once, or is told that events were lost.
+///
+/// ```
+/// use morph_sdk::{AppError, Dpid, Event, Table, Turn};
+///
+/// const PORTS: Table<(Dpid, u32), bool> = Table::new("ports");
+///
+/// fn event(event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     match event {
+///         Event::SwitchUp(switch) => {
+///             for port in switch.ports.values() {
+///                 turn.put(&PORTS, &(switch.dpid, port.number), &port.is_up());
+///             }
+///         }
+///         Event::PortStatus { dpid, port, .. } => {
+///             turn.put(&PORTS, &(*dpid, port.number), &port.is_up());
+///         }
+///         Event::SwitchForgotten(dpid) => {
+///             let keys: Vec<_> = turn.view().prefix(&PORTS, dpid).map(|(key, _)| key).collect();
+///             for key in keys {
+///                 turn.delete(&PORTS, &key);
+///             }
+///         }
+///         _ => {}
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A packet that a rule of the app, or a miss in one of its tables, sent.
@@ -49,6 +76,20 @@ pub enum Event {
 }
 
 /// A packet that a switch sent.
+///
+/// ```
+/// use morph_sdk::packet::Ethernet;
+/// use morph_sdk::{Action, AppError, PacketIn, Turn, port};
+///
+/// /// Sends a packet on by all other ports.
+/// fn flood(packet: &PacketIn, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     let frame = Ethernet::parse(&packet.data).ok_or_else(|| AppError::new("no Ethernet frame"))?;
+///     if !frame.src.is_multicast() {
+///         turn.forward(packet, packet.dpid, packet.in_port, vec![Action::output(port::FLOOD)]);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketIn {
     /// Datapath id of the switch.
@@ -70,6 +111,18 @@ pub struct PacketIn {
 }
 
 /// A rule that ended.
+///
+/// ```
+/// use morph_sdk::{Dpid, FlowRemoved, Table, Turn};
+///
+/// /// Connections by switch and the own part of their rules' cookies.
+/// const CONNECTIONS: Table<(Dpid, u32), u64> = Table::new("connections");
+///
+/// /// The state that made the app want the rule goes with the rule: it would come back otherwise.
+/// fn ended(removed: &FlowRemoved, turn: &mut Turn<'_>) {
+///     turn.delete(&CONNECTIONS, &(removed.dpid, removed.cookie_own));
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRemoved {
     /// Datapath id of the switch.
@@ -93,6 +146,18 @@ pub struct FlowRemoved {
 }
 
 /// Kind of a port's change (`ofp_port_reason`).
+///
+/// ```
+/// use morph_sdk::bench::Bench;
+/// use morph_sdk::{App, Dpid, Event, PortInfo, PortReason};
+///
+/// /// Pulls a cable, on the bench.
+/// fn pull<A: App>(bench: &mut Bench<A>, dpid: Dpid, number: u32) {
+///     let mut port = PortInfo::new(number);
+///     port.state = 1; // OFPPS_LINK_DOWN
+///     bench.event(Event::PortStatus { dpid, reason: PortReason::Modify, port });
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortReason {
     /// The port was added.
@@ -104,6 +169,14 @@ pub enum PortReason {
 }
 
 /// A connected switch.
+///
+/// ```
+/// use morph_sdk::{Dpid, Switch};
+///
+/// let switch = Switch::new(Dpid(1), [1, 2, 3]);
+/// let up: Vec<u32> = switch.ports.values().filter(|port| port.is_up()).map(|port| port.number).collect();
+/// assert_eq!(up, [1, 2, 3]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
     /// Datapath id of the switch.
@@ -118,6 +191,15 @@ pub struct Switch {
 }
 
 /// A port of a switch.
+///
+/// ```
+/// use morph_sdk::PortInfo;
+///
+/// let mut port = PortInfo::new(7);
+/// assert!(port.is_up() && port.is_physical());
+/// port.config = 1; // OFPPC_PORT_DOWN
+/// assert!(!port.is_up());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInfo {
     /// Number of the port.

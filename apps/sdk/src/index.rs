@@ -13,6 +13,22 @@ use crate::{Key, Table, TableShape};
 /// Declared as a constant, and with its table in [`App::tables`](crate::App::tables):
 /// `const HOSTS_BY_PORT: Index<MacAddr, Host, u32> = Index::new("port", HOSTS, |host| host.port);` and
 /// `vec![HOSTS.shape().indexed(&HOSTS_BY_PORT)]`. Without the latter its use is right, but looks at all rows.
+///
+/// ```
+/// use morph_sdk::{Index, MacAddr, Table, TableShape, View};
+///
+/// const PORTS: Table<MacAddr, u32> = Table::new("ports");
+/// const BY_PORT: Index<MacAddr, u32, u32> = Index::new("port", PORTS, |port| *port);
+///
+/// fn tables() -> Vec<TableShape> {
+///     vec![PORTS.shape().indexed(&BY_PORT)]
+/// }
+///
+/// /// Whether another host may be learned at a port.
+/// fn has_room(view: &View<'_>, port: u32) -> bool {
+///     view.count_in(&BY_PORT, &port) < 1000
+/// }
+/// ```
 pub struct Index<K, V, G> {
     name: &'static str,
     table: Table<K, V>,

@@ -11,7 +11,8 @@
 //! | [`lldp`] | probes of links |
 //! | [`mod@bench`] | a bench for an app's tests |
 //! | [`machine`] | the machine of an instance: for the model of the hand-over, not for apps |
-
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 // Code that the derive macros make names the SDK as apps do.
@@ -37,11 +38,13 @@ mod rank;
 mod recent;
 mod room;
 mod rules;
+#[cfg(feature = "run")]
 mod runtime;
 mod setting;
 mod shape;
 mod table;
 mod table_rows;
+mod timers;
 mod turn;
 mod view;
 mod wanted;
@@ -62,11 +65,13 @@ pub use limit::Limit;
 pub use migration::{Migration, Migrations, Rows, group_by};
 pub use recent::RecentFrames;
 pub use rules::{RuleBuilder, Rules};
+#[cfg(feature = "run")]
 pub use runtime::{run, run_with_migration};
 pub use setting::Setting;
 pub use shape::TableShape;
 pub use table::Table;
 pub use table_rows::Row;
+pub use timers::{DueTimer, Timer};
 pub use turn::{PacketOut, Turn};
 pub use view::{Pipeline, View};
 

@@ -26,6 +26,19 @@ struct Sighting {
 
 /// Frames by where each was seen first. A loop through a network that passes no probes shows in frames that were sent out by one
 /// port and come back by another.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use morph_sdk::{Dpid, RecentFrames};
+///
+/// let (here, there) = ((Dpid(1), 1), (Dpid(2), 3));
+/// let now = Instant::now();
+/// let mut recent = RecentFrames::default();
+/// assert!(!recent.has_returned(b"a frame", here, now));
+/// // Flooded, it comes back by another port: a loop, or a second cable.
+/// assert!(recent.has_returned(b"a frame", there, now + Duration::from_millis(5)));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct RecentFrames {
     hasher: RandomState,

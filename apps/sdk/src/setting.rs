@@ -6,6 +6,21 @@ use crate::{Changes, Limit, Table, View};
 ///
 /// Declared as a constant: `const MOST: Setting = Setting::new(LIMITS, "most", 1000);`. The manifest lets operators write the
 /// table: `config = ["limits"]`, with `checks.limits`.
+///
+/// ```
+/// use morph_sdk::{AppError, Changes, Setting, Table, Turn};
+///
+/// const LIMITS: Table<String, u32> = Table::new("limits");
+/// const MOST: Setting = Setting::new(LIMITS, "most", 1000);
+///
+/// fn changed(changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     Setting::check(&LIMITS, &[MOST], changes, &turn.view());
+///     if turn.view().count(&LIMITS) as u32 > MOST.get(&turn.view()) {
+///         return Err(AppError::new("too many rows"));
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     table: Table<String, u32>,

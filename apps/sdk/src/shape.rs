@@ -27,6 +27,15 @@ const KEYS: [&str; 5] = [
 ];
 
 /// Shape of a table's rows.
+///
+/// ```
+/// use morph_sdk::{Dpid, Table};
+///
+/// const NAMES: Table<Dpid, String> = Table::new("names");
+///
+/// let shape = NAMES.shape();
+/// assert_eq!((shape.name.as_str(), shape.key.as_str()), ("names", "Dpid"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableShape {
     /// App that owns the table; `None` for the app's own.

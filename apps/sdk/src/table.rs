@@ -8,6 +8,20 @@ use crate::Key;
 /// A table of the app itself, or one of another app, which can only be read.
 ///
 /// Declared as a constant: `const MACS: Table<(Dpid, MacAddr), u32> = Table::new("macs");`
+///
+/// ```
+/// use morph_sdk::{Dpid, MacAddr, Table, View};
+///
+/// /// A table of this app: the port of each host, by switch.
+/// const PORTS: Table<(Dpid, MacAddr), u32> = Table::new("ports");
+/// /// A table of topology, which the manifest names under `reads`.
+/// const SWITCHES: Table<Dpid, String> = Table::of("topology", "switches");
+///
+/// fn port(view: &View<'_>, dpid: Dpid, host: MacAddr) -> Option<u32> {
+///     view.get(&SWITCHES, &dpid)?;
+///     view.get(&PORTS, &(dpid, host))
+/// }
+/// ```
 pub struct Table<K, V> {
     app: Option<&'static str>,
     name: &'static str,

@@ -18,6 +18,17 @@ pub(crate) type RowId = (String, String);
 pub(crate) type Journal = BTreeMap<RowId, Option<Value>>;
 
 /// A packet that a switch is to send.
+///
+/// ```
+/// use morph_sdk::bench::Outcome;
+/// use morph_sdk::{Action, Dpid};
+///
+/// /// Whether a switch floods nothing but what the app sent by one port.
+/// fn left_by(outcome: &Outcome, dpid: Dpid, port: u32) -> bool {
+///     let mut packets = outcome.packet_outs.iter();
+///     packets.all(|packet| packet.dpid == dpid && packet.actions == [Action::output(port)])
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PacketOut {
     /// Datapath id of the switch.
@@ -33,6 +44,20 @@ pub struct PacketOut {
 }
 
 /// Collector of the state changes and packet-outs that answer one input. Reads through it see its own changes.
+///
+/// ```
+/// use morph_sdk::{AppError, Dpid, Table, Turn};
+///
+/// const COUNTS: Table<Dpid, u64> = Table::new("counts");
+///
+/// fn count(dpid: Dpid, turn: &mut Turn<'_>) -> Result<(), AppError> {
+///     let before = turn.get(&COUNTS, &dpid).unwrap_or(0);
+///     turn.put(&COUNTS, &dpid, &(before + 1));
+///     // What was written is seen at once.
+///     assert_eq!(turn.view().get(&COUNTS, &dpid), Some(before + 1));
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Turn<'a> {
     pub(crate) tables: &'a mut Tables,
@@ -135,6 +160,9 @@ impl Turn<'_> {
             Some(_) => "is another app's and cannot be written",
             None if table.name() == morph_api::alarm::TABLE => {
                 "is written by `raise`, `end_alarm` and `set_alarms`"
+            }
+            None if table.name() == morph_api::timer::TABLE => {
+                "is written by `set_timer` and `cancel_timer`"
             }
             None => return true,
         };

@@ -166,6 +166,14 @@ pub(crate) fn count(tables: &AppTables) -> usize {
 }
 
 /// Place of the app in the pipeline of every switch.
+///
+/// ```
+/// use morph_sdk::Pipeline;
+///
+/// // App 7 has tables 3 and 4 of each switch; table 5 leads to the next app.
+/// let pipeline = Pipeline { app: 7, first: 3, exit: 5 };
+/// assert_eq!(pipeline.exit - pipeline.first, 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pipeline {
     /// Id of the app.
@@ -184,6 +192,22 @@ impl Pipeline {
 }
 
 /// Snapshot that an app sees: its tables, those of the apps that it reads, and the connected switches.
+///
+/// ```
+/// use morph_sdk::{Dpid, MacAddr, Table, View};
+///
+/// const PORTS: Table<(Dpid, MacAddr), u32> = Table::new("ports");
+///
+/// /// Hosts at a port of a switch that is connected.
+/// fn hosts(view: &View<'_>, dpid: Dpid, port: u32) -> Vec<MacAddr> {
+///     if view.switch(dpid).is_none() {
+///         return Vec::new();
+///     }
+///     let of_switch = view.prefix(&PORTS, &dpid);
+///     let at_port = of_switch.filter(|(_, at)| *at == port);
+///     at_port.map(|((_, host), _)| host).collect()
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub(crate) tables: &'a Tables,
@@ -310,6 +334,12 @@ impl<'a> View<'a> {
             Some(groups) => groups.get(group).map_or(0, BTreeSet::len),
             None => scan(*self, index).get(group).map_or(0, BTreeSet::len),
         }
+    }
+
+    /// Key of the first row in the first group of a declared index.
+    pub(crate) fn first_in<K: Key, V: Row, G: Key>(&self, index: &Index<K, V, G>) -> Option<K> {
+        let (_, keys) = self.groups(index)?.first_key_value()?;
+        keys.first().cloned()
     }
 
     /// Groups of an index that have rows, in their order.

@@ -281,6 +281,10 @@ enum AppVerb {
         /// App and release; without @VERSION the permanent release, else the newest one
         #[arg(value_name = "NAME[@VERSION]", value_parser = argument::release)]
         release: ReleaseArgument,
+        /// File with entries of its configuration, TOML or (FILE.json) JSON: tables, in each keys with their values. They are
+        /// written before the app sees its first event; none is where the start is refused
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Ends an app's process; its rules and its state stay
     Stop {
@@ -363,14 +367,24 @@ enum ConfigVerb {
         /// Print only this entry (TABLE.KEY), or only this table (TABLE)
         key: Option<String>,
     },
-    /// Writes entries of an app's configuration, all or none
+    /// Writes entries of an app's configuration, all or none; also before the app is started for the first time
     Set {
-        /// Name of the app
-        #[arg(value_name = "app=NAME")]
-        app: AppArgument,
+        /// Name of the app; with @VERSION the manifest of that release says what is allowed, else that of the one that runs, and for an app
+        /// that was never started the newest one
+        #[arg(value_name = "app=NAME[@VERSION]")]
+        app: ReleaseArgument,
         /// Entry to write; VALUE is JSON or a bare word, which becomes a string; an empty VALUE deletes the entry
         #[arg(value_name = "TABLE.KEY=VALUE", required = true)]
         entries: Vec<EntryArgument>,
+    },
+    /// Deletes entries of an app's configuration, all or none
+    Delete {
+        /// Name of the app
+        #[arg(value_name = "app=NAME")]
+        app: AppArgument,
+        /// Entry to delete
+        #[arg(value_name = "TABLE.KEY", required = true, value_parser = argument::entry_key)]
+        keys: Vec<String>,
     },
 }
 

@@ -187,14 +187,18 @@ impl FromStr for EntryArgument {
     fn from_str(word: &str) -> Result<Self, String> {
         let form = "write TABLE.KEY=VALUE";
         let (key, value) = word.split_once('=').ok_or(form)?;
-        match key.split_once('.') {
-            Some((table, rest)) if !table.is_empty() && !rest.is_empty() => {}
-            _ => return Err(format!("{key:?} is not TABLE.KEY; {form}")),
-        }
         Ok(EntryArgument {
-            key: key.to_owned(),
+            key: entry_key(key).map_err(|why| format!("{why}; {form}"))?,
             value: to_json(value)?,
         })
+    }
+}
+
+/// Parses `TABLE.KEY`.
+pub(crate) fn entry_key(word: &str) -> Result<String, String> {
+    match word.split_once('.') {
+        Some((table, key)) if !table.is_empty() && !key.is_empty() => Ok(word.to_owned()),
+        _ => Err(format!("{word:?} is not TABLE.KEY")),
     }
 }
 

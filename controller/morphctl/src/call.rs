@@ -92,7 +92,13 @@ async fn run_app(call: AppCall, client: &mut Client, out: &mut Output) -> Result
             let already = reply.already;
             out.list("releases", &[InstallResult { release, already }])
         }
-        AppCall::Start(request) => {
+        AppCall::Start {
+            mut request,
+            config,
+        } => {
+            if let Some(file) = config {
+                request.config = config::read_file(&file)?;
+            }
             let reply = change(&probe, client.start_app(request)).await?;
             out.list("apps", &[reply.app.ok_or_else(|| incomplete("the app"))?])
         }

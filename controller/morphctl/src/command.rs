@@ -89,7 +89,11 @@ pub(crate) enum AppCall {
         path: PathBuf,
         unchecked: bool,
     },
-    Start(StartAppRequest),
+    Start {
+        request: StartAppRequest,
+        /// File with entries of its configuration.
+        config: Option<PathBuf>,
+    },
     Stop(StopAppRequest),
     Remove(RemoveAppRequest),
 }
@@ -107,11 +111,7 @@ pub(crate) enum EventCall {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ConfigCall {
-    Get {
-        request: ConfigGetRequest,
-        /// Selects entries: `TABLE` or `TABLE.KEY`.
-        key: Option<String>,
-    },
+    Get(ConfigGetRequest),
     Set(ConfigSetRequest),
 }
 

@@ -1,5 +1,11 @@
 //! `morphctl config`: the entries of an app's configuration.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use morph_api::management::ConfigEntry;
+use serde_json::Value;
+
 use crate::client::{Client, change, read};
 use crate::command::ConfigCall;
 use crate::failure::Failure;
@@ -12,17 +18,14 @@ pub(crate) async fn run(
     out: &mut Output,
 ) -> Result<(), Failure> {
     match call {
-        ConfigCall::Get { request, key } => {
-            let app = request.app.clone();
-            let mut entries = read(client.config_get(request)).await?.entries;
-            if let Some(key) = &key {
-                entries.retain(|entry| selects(key, &entry.key));
-                if entries.is_empty() && key.contains('.') {
-                    return Err(Failure::Refused(format!(
-                        "{app} has no configuration entry {}",
-                        printable(key)
-                    )));
-                }
+        ConfigCall::Get(request) => {
+            let (app, key) = (request.app.clone(), request.key.clone());
+            let entries = read(client.config_get(request)).await?.entries;
+            if entries.is_empty() && key.contains('.') {
+                return Err(Failure::Refused(format!(
+                    "{app} has no configuration entry {}",
+                    printable(&key)
+                )));
             }
             out.list("config", &entries)
         }
@@ -37,10 +40,36 @@ pub(crate) async fn run(
     }
 }
 
-/// Tells whether `TABLE` or `TABLE.KEY` selects the entry of this key.
-fn selects(wanted: &str, key: &str) -> bool {
-    let table = key.split_once('.').map(|(table, _)| table);
-    key == wanted || table == Some(wanted)
+/// Tables of a configuration file, in each keys with their values.
+type Tables = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// Reads the entries of a configuration file.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<ConfigEntry>, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    entries(&text, is_json).map_err(wrong)
+}
+
+fn entries(text: &str, is_json: bool) -> Result<Vec<ConfigEntry>, String> {
+    let tables: Tables = match is_json {
+        true => serde_json::from_str(text).map_err(|error| error.to_string())?,
+        false => toml::from_str(text).map_err(|error| error.to_string())?,
+    };
+    let rows = tables.into_iter().flat_map(|(table, rows)| {
+        let entry = move |(key, value): (String, Value)| ConfigEntry {
+            key: format!("{table}.{key}"),
+            value: value.to_string(),
+        };
+        rows.into_iter().map(entry)
+    });
+    let entries: Vec<ConfigEntry> = rows.collect();
+    match entries.is_empty() {
+        true => Err("there are no entries in it; write [TABLE], and KEY = VALUE below it".into()),
+        false => Ok(entries),
+    }
 }
 
 #[cfg(test)]
@@ -48,10 +77,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_selects_its_keys() {
-        assert!(selects("weights", "weights.1/2"));
-        assert!(selects("weights.1/2", "weights.1/2"));
-        assert!(!selects("weight", "weights.1/2"));
-        assert!(!selects("weights.1", "weights.1/2"));
+    fn a_file_holds_tables_with_keys_and_values() {
+        let toml = "[weights]\n\"1/2\" = 5\n[names]\na = \"b\"\nlist = [1, true]\n";
+        let json = r#"{"weights": {"1/2": 5}, "names": {"a": "b", "list": [1, true]}}"#;
+        let expected = [
+            ("names.a", "\"b\""),
+            ("names.list", "[1,true]"),
+            ("weights.1/2", "5"),
+        ];
+        for (text, is_json) in [(toml, false), (json, true)] {
+            let entries = entries(text, is_json).unwrap();
+            let entries: Vec<_> = entries.iter().map(|e| (&*e.key, &*e.value)).collect();
+            assert_eq!(entries, expected, "{text}");
+        }
+        assert!(entries("weights = 5", false).unwrap_err().contains("map"));
+        assert!(entries("", false).unwrap_err().contains("no entries"));
+        assert!(entries("{", true).unwrap_err().contains("EOF"));
     }
 }

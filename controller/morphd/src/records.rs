@@ -16,6 +16,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use self::claim::Claim;
 use crate::machine::InstanceId;
+use crate::machine::call::NewPrimary;
 use crate::machine::record::{Fenced, Fencing, Write};
 
 /// Between two tries while the store is away.
@@ -297,6 +298,19 @@ impl Records {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Operations that create an app's state, with the rows that it begins with.
+pub fn create(primary: &NewPrimary) -> Vec<Op> {
+    let NewPrimary {
+        app, schema, rows, ..
+    } = primary;
+    let rows = rows.iter().map(|(table, key, value)| {
+        let row = op::row(app, table.as_str(), key.as_str());
+        op::put(row, value.as_str())
+    });
+    let created = op::create_primary(app, 1, *schema);
+    std::iter::once(created).chain(rows).collect()
 }
 
 /// Results of a fence, from these checkpoints. The error is the first part without a checkpoint.

@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod alarm;
+mod beside;
 pub mod check;
 pub mod cookie;
 pub mod deadlines;
@@ -25,9 +26,11 @@ mod record;
 mod repeats;
 mod role;
 mod seq;
+pub mod timer;
 pub mod unix;
 pub mod verification;
 
+pub use beside::is_beside_schema;
 pub use record::{Record, RecordError, Records, put_control, put_message};
 pub use repeats::Repeats;
 pub use role::Role;

@@ -12,8 +12,8 @@
 //! | `RUN_DIR/instances/APP-ID` | an app instance |
 //!
 //! Behind the JSON, from byte 65536 on, the file of an app instance names the event that the instance is handling: two
-//! numbers of eight bytes, the incarnation and the number of its [`Seq`]; both are 0 while it handles none. So it is known of
-//! which event an instance died, also where it was killed.
+//! numbers of eight bytes, the incarnation and the number of its [`Seq`](crate::store::Seq); both are 0 while it handles none. So
+//! it is known of which event an instance died, also where it was killed.
 
 mod mark;
 

@@ -58,6 +58,9 @@ pub struct Manifest {
     /// Checks of the entries of these tables.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
+    /// Entries of these tables, by table and key, that are written when the app's state is created.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Deadlines of the steps of an upgrade to this release, by name: `start = "40s"`.
     #[serde(default)]
     pub upgrade: BTreeMap<String, String>,
@@ -302,18 +305,42 @@ impl Manifest {
         if let Err(why) = self.deadlines() {
             return Some(("upgrade", why));
         }
-        if self.config.iter().any(|table| table == crate::alarm::TABLE) {
-            let why = format!("{:?} is the SDK's own", crate::alarm::TABLE);
-            return Some(("config", why));
+        let beside = |table: &&String| crate::is_beside_schema(table);
+        if let Some(table) = self.config.iter().find(beside) {
+            return Some(("config", format!("{table:?} is the SDK's own")));
         }
-        self.checks.iter().find_map(|(table, check)| {
+        let wrong = self.checks.iter().find_map(|(table, check)| {
             if !self.config.contains(table) {
                 return Some(("checks", format!("{table:?} is not among config")));
             }
             check
                 .wrong()
                 .map(|why| ("checks", format!("{table}: {why}")))
+        });
+        let wrong_default = || self.wrong_default().map(|why| ("defaults", why));
+        wrong.or_else(wrong_default)
+    }
+
+    fn wrong_default(&self) -> Option<String> {
+        self.defaults.iter().find_map(|(table, rows)| {
+            if !self.config.contains(table) {
+                return Some(format!("{table:?} is not among config"));
+            }
+            let check = self.checks.get(table).cloned().unwrap_or_default();
+            rows.iter().find_map(|(key, value)| {
+                let key_fits = check.key.check(key).map_err(str::to_owned);
+                let fits = key_fits.and_then(|()| check.value(value));
+                fits.err().map(|why| format!("{table}.{key}: {why}"))
+            })
         })
+    }
+
+    /// Returns the entries that are written when the app's state is created: table, key and JSON.
+    pub fn default_rows(&self) -> Vec<(String, String, String)> {
+        let tables = self.defaults.iter();
+        let rows = tables.flat_map(|(table, rows)| rows.iter().map(move |row| (table, row)));
+        rows.map(|(table, (key, value))| (table.clone(), key.clone(), value.to_string()))
+            .collect()
     }
 
     /// Returns the fewest tables with which it can serve a switch.
@@ -458,6 +485,21 @@ mod tests {
                 "unknown variant `colour`",
             ),
             ("id = 3", "id = 3\nmemory_mib = 1", "memory_mib: 1"),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\n[defaults.trees]\na = 1",
+                "defaults: \"trees\" is not among config",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { value = \"integer\" }\n[defaults.weights]\na = true",
+                "defaults: weights.a: true is not a whole number",
+            ),
+            (
+                "[\"weights\"]",
+                "[\"weights\"]\nchecks.weights = { key = \"dpid\" }\n[defaults.weights]\na = 1",
+                "defaults: weights.a: the key is not a datapath id",
+            ),
         ] {
             let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(

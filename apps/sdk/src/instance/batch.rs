@@ -72,6 +72,12 @@ impl Batch {
         self.packets_counted = self.packet_outs.len();
     }
 
+    /// Keeps the rows that have another value than before the turn.
+    pub(super) fn keep_changes(&mut self, tables: &Tables) {
+        self.journal
+            .retain(|(table, key), before| tables.get(None, table, key) != *before);
+    }
+
     /// Whether this event may be handled in the same turn.
     pub(super) fn takes(&self, next: &Delivery) -> bool {
         let fits = |first: &Delivery| {
@@ -80,15 +86,21 @@ impl Batch {
                 && first.repeated == next.repeated
                 && first.place.seq > self.singly_to
         };
-        let has_room = self.deliveries.len() < EVENTS
-            && self.journal.len() < ROWS
-            && self.row_bytes < ROW_BYTES
-            && self.packet_bytes < PACKET_BYTES;
+        self.deliveries.len() < EVENTS
+            && self.deliveries.first().is_none_or(fits)
+            && self.has_room()
+    }
+
+    /// Whether a further input may be handled in the same turn.
+    pub(super) fn has_room(&self) -> bool {
         let is_late = || {
             let lasts = self.clock.zip(self.began);
             lasts.is_some_and(|(clock, began)| clock() >= began + LENGTH)
         };
-        has_room && self.deliveries.first().is_none_or(fits) && !is_late()
+        self.journal.len() < ROWS
+            && self.row_bytes < ROW_BYTES
+            && self.packet_bytes < PACKET_BYTES
+            && !is_late()
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //!   Live, with its view at the revision of the Resume, makes turns:
 //!
-//!     changes | rules | tick | events -> accepting -- Accepted --> committing --> durable
+//!     changes | rules | tick | timers | events -> accepting -- Accepted --> committing --> durable
 //!                                        (one turn)               (some, in order; sent to the store
 //!                                                                  until it has answered)
 //! ```
@@ -141,6 +141,7 @@ struct LiveState {
     quiesce: bool,
     flush: Option<FlushState>,
     tick: Instant,
+    timers: TimerState,
     health: Instant,
     /// Last event of those that are each a turn of their own: together they were too large for the store.
     singly_to: Seq,
@@ -148,6 +149,15 @@ struct LiveState {
     all_synced: bool,
     /// Part of a group upgrade: the rules have to be known before the first turn, and RulesReady is reported.
     gated: bool,
+}
+
+/// Timers of a live app.
+#[derive(Debug, Clone, Default)]
+struct TimerState {
+    /// Time at which one is due.
+    due: Option<Instant>,
+    /// Whether the last turn was one of timers: an event that waits goes first.
+    last: bool,
 }
 
 /// A flush that morphd has asked for.
@@ -324,15 +334,19 @@ impl<A: App> Instance<A> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let live = match &self.role {
             Role::Live(live) => {
-                let (tick, barrier) = match self.may_turn() {
-                    true => (Some(live.tick), self.rule_sync.ask_again_at()),
-                    false => (None, None),
+                let (tick, timer, barrier) = match self.may_turn() {
+                    true => (
+                        Some(live.tick),
+                        live.timers.due,
+                        self.rule_sync.ask_again_at(),
+                    ),
+                    false => (None, None, None),
                 };
                 let flush = live.flush.as_ref().filter(|flush| !flush.going);
                 let flush = flush.map(|flush| flush.deadline);
-                [Some(live.health), tick, barrier, flush]
+                [Some(live.health), tick, timer, barrier, flush]
             }
-            Role::Waiting | Role::Paused => [None; 4],
+            Role::Waiting | Role::Paused => [None; 5],
         };
         let watches = self.others.values().chain([&self.own]);
         let reading = self
@@ -368,6 +382,7 @@ impl<A: App> Instance<A> {
                 break;
             }
         }
+        self.wait_for_timers(now);
         self.report_synced(out);
         self.report_tables(out);
         self.answer_quiesce(out);

@@ -10,7 +10,7 @@ use morph_openflow::{v10, v13};
 
 use super::delivery::{Announcement, ChannelChange, Delivery, Place};
 use super::rule_sync::ReplyOutcome;
-use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK};
+use super::{FatalError, HEALTH, Instance, LiveState, Now, Output, Role, TICK, TimerState};
 use crate::rank::StaleRules;
 use crate::{App, Changes, Dpid, Event, Pipeline, Switch};
 
@@ -199,6 +199,7 @@ impl<A: App> Instance<A> {
             quiesce: false,
             flush: None,
             tick: now.instant + TICK,
+            timers: TimerState::default(),
             health: now.instant + HEALTH,
             singly_to: Seq::ZERO,
             all_synced: false,

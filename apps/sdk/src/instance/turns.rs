@@ -20,7 +20,7 @@ use super::in_flight::{InFlightTurn, TurnCommit};
 use super::rule_sync::PACKET_OUT;
 use super::{FatalError, Instance, LiveState, Now, Output, Role, TICK};
 use crate::engine::{Cause, Effects};
-use crate::{App, Changes, Dpid, Event, PacketOut};
+use crate::{App, Changes, Dpid, DueTimer, Event, PacketOut};
 
 /// Bytes of a packet-out besides its data, where it has a single action.
 const PACKET_OUT_ROOM: usize = 40;
@@ -29,6 +29,8 @@ const PACKET_OUT_ROOM: usize = 40;
 enum TurnInput {
     Rules,
     Tick,
+    /// Timers that are due, of which this is the first.
+    Timers(DueTimer),
     Changes(Changes),
     Events(Box<Delivery>),
 }
@@ -109,6 +111,13 @@ impl<A: App> Instance<A> {
             live.tick = now.instant + TICK;
             return Some(TurnInput::Tick);
         }
+        let timers_last = std::mem::take(&mut live.timers.last);
+        if (!timers_last || self.queue.is_empty())
+            && let Some(timer) = DueTimer::first(&self.engine.view(), now.wall)
+        {
+            live.timers.last = true;
+            return Some(TurnInput::Timers(timer));
+        }
         let delivery = self.queue.pop_front()?;
         Some(TurnInput::Events(Box::new(delivery)))
     }
@@ -125,7 +134,7 @@ impl<A: App> Instance<A> {
         };
         let room = match input {
             TurnInput::Events(_) => 1 + self.queue.len(),
-            TurnInput::Rules | TurnInput::Tick | TurnInput::Changes(_) => 0,
+            TurnInput::Rules | TurnInput::Tick | TurnInput::Timers(_) | TurnInput::Changes(_) => 0,
         };
         let mut batch = Batch::new(self.config.clock, singly_to, room);
         match input {
@@ -135,6 +144,7 @@ impl<A: App> Instance<A> {
                 self.counters.failures += u64::from(effects.error.is_some());
                 batch.add("a tick", effects, &self.engine.tables);
             }
+            TurnInput::Timers(first) => self.timers(first, &mut batch, now),
             TurnInput::Changes(changes) => {
                 let cause = Cause::Changed(&changes);
                 let effects = self.app_turn(cause, now, &mut batch);
@@ -170,11 +180,30 @@ impl<A: App> Instance<A> {
             // None of them alone is to blame for what follows.
             self.config.event_mark.set(Seq::ZERO);
         }
-        // A row may have its value of before again.
-        let tables = &self.engine.tables;
-        batch
-            .journal
-            .retain(|(table, key), before| tables.get(None, table, key) != *before);
+        batch.keep_changes(&self.engine.tables);
+    }
+
+    /// Has the app handle a due timer, and those that are due as well as long as the turn takes them.
+    fn timers(&mut self, first: DueTimer, batch: &mut Batch, now: Now) {
+        let mut next = Some(first);
+        while let Some(timer) = next {
+            let effects = self.app_turn(Cause::Timer(&timer), now, batch);
+            if effects.error.is_some() {
+                self.counters.errors += 1;
+            }
+            batch.add(&timer, effects, &self.engine.tables);
+            let has_room = batch.has_room();
+            next = DueTimer::first(&self.engine.view(), now.wall).filter(|_| has_room);
+        }
+        batch.keep_changes(&self.engine.tables);
+    }
+
+    /// Notes when the next timer is due. A step of the wall clock is seen with the next tick.
+    pub(super) fn wait_for_timers(&mut self, now: Now) {
+        if let Role::Live(live) = &mut self.role {
+            let next = DueTimer::next_in(&self.engine.view(), now.wall);
+            live.timers.due = next.and_then(|wait| now.instant.checked_add(wait));
+        }
     }
 
     /// Brings the switches in line with an event, then lets the app handle it.

@@ -10,6 +10,17 @@ use crate::error::MigrationError;
 use crate::{Key, Table};
 
 /// Rows of an app, by table and text of the key.
+///
+/// ```
+/// use morph_sdk::{Dpid, MigrationError, Rows, Table};
+///
+/// const NAMES: Table<Dpid, String> = Table::new("names");
+///
+/// let mut rows = Rows::new();
+/// rows.put(&NAMES, &Dpid(1), &"core".to_owned())?;
+/// assert_eq!(rows.of(&NAMES)?, [(Dpid(1), "core".to_owned())]);
+/// # Ok::<(), MigrationError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows(pub BTreeMap<(String, String), Value>);
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use morph_api::alarm;
+use morph_api::is_beside_schema;
 
 use super::mapping::Migration;
 use super::rows::Rows;
@@ -169,22 +169,22 @@ impl Chain {
     }
 }
 
-/// Group of a row. Alarms are no part of a schema, and each is a group of its own.
+/// Group of a row. Alarms and timers are no part of a schema, and each is a group of its own.
 fn group_of(by: GroupOf, table: &str, key: &str) -> String {
-    match table == alarm::TABLE {
+    match is_beside_schema(table) {
         true => format!("{table}/{key}"),
         false => by(table, key),
     }
 }
 
-/// Maps a group. Alarms pass unchanged, and the author's code does not see them. A panic of the author's code becomes an error, as it must not end more than its upgrade.
+/// Maps a group. Alarms and timers pass unchanged, and the author's code does not see them. A panic of the author's code becomes an error, as it must not end more than its upgrade.
 fn map_group(
     group: &str,
     rows: &Rows,
     map: Map,
     group_by: GroupOf,
 ) -> Result<Rows, MigrationError> {
-    if rows.0.keys().all(|(table, _)| table == alarm::TABLE) {
+    if rows.0.keys().all(|(table, _)| is_beside_schema(table)) {
         return Ok(rows.clone());
     }
     let result = catch_unwind(AssertUnwindSafe(|| {

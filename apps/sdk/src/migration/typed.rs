@@ -100,6 +100,16 @@ impl Rows {
 
 /// Group of a row, named by `of` from its typed key; `None` if the row belongs to another table or its key cannot be
 /// read. For `Migration::group_of_old` and `group_of_new`.
+///
+/// ```
+/// use morph_sdk::{Dpid, Table, group_by};
+///
+/// const HOPS: Table<(Dpid, u32), String> = Table::new("hops");
+///
+/// let group = group_by(&HOPS, ("hops", "0000000000000001/7"), |(dpid, _)| format!("hops/{dpid}"));
+/// assert_eq!(group.as_deref(), Some("hops/0000000000000001"));
+/// assert_eq!(group_by(&HOPS, ("other", "1"), |_| String::new()), None);
+/// ```
 pub fn group_by<K: Key, V>(
     table: &Table<K, V>,
     row: (&str, &str),

@@ -33,6 +33,8 @@ use crate::instance::{CommitOutcome, Input, Instance, Now, Output, RowSource};
 const QUEUE: usize = 16;
 /// Deadline for the last records to leave.
 const CLOSING: Duration = Duration::from_millis(500);
+/// Time in which an instance reaches the store or the proxy for the first time, or ends: nobody has started Morpheus there.
+const REACHED_WITHIN: Duration = Duration::from_secs(5);
 /// Exit status after a panic of the app, which is also Rust's own.
 pub(super) const PANICKED: u8 = 101;
 
@@ -52,6 +54,8 @@ pub(super) struct Driver<A: App> {
     interrupt: Signal,
     /// Fail point of this release, for fault injection: `APP.VERSION.input`.
     fail_point: String,
+    /// Time at which the instance ends unless it has reached anybody; `None` once it has.
+    give_up_at: Option<Instant>,
 }
 
 /// Reason why the driver wakes up.
@@ -60,6 +64,8 @@ enum Wakeup {
     Input(Input),
     /// Room for another blob.
     Room,
+    /// Neither the store nor the proxy was reached.
+    Unreached,
 }
 
 impl<A: App> Driver<A> {
@@ -81,6 +87,7 @@ impl<A: App> Driver<A> {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             fail_point: format!("{release}.input"),
+            give_up_at: Some(Instant::now() + REACHED_WITHIN),
         })
     }
 
@@ -98,11 +105,24 @@ impl<A: App> Driver<A> {
                     self.send();
                     continue;
                 }
-                Wakeup::Input(input) => vec![input],
+                Wakeup::Unreached => {
+                    tracing::error!(
+                        "nobody answers at store.sock and sessions.sock in RUN_DIR: start morphd, which starts its apps itself, or name \
+                         its folder with --run-dir"
+                    );
+                    return 1;
+                }
+                Wakeup::Input(input) => {
+                    if matches!(input, Input::Status(Ok(_))) {
+                        self.give_up_at = None;
+                    }
+                    vec![input]
+                }
                 Wakeup::Session(Some(SessionEvent::Inputs(inputs))) => inputs,
                 Wakeup::Session(Some(SessionEvent::Up(sender))) => {
                     self.outbox.clear();
                     self.sender = Some(sender);
+                    self.give_up_at = None;
                     vec![Input::SessionUp]
                 }
                 Wakeup::Session(Some(SessionEvent::Down)) => {
@@ -143,6 +163,7 @@ impl<A: App> Driver<A> {
             Some(input) = self.watches.1.recv(), if takes_watches => Wakeup::Input(input),
             () = room(sending) => Wakeup::Room,
             () = until(deadline) => Wakeup::Input(Input::Time),
+            () = until(self.give_up_at) => Wakeup::Unreached,
             // Finished tasks are released.
             Some(_) = self.tasks.join_next() => Wakeup::Room,
         }

@@ -41,6 +41,23 @@ fn is_set(variable: &str) -> bool {
 }
 
 /// Runs an app whose tables have but one schema version; the whole `main` of its executable.
+///
+/// ```
+/// # use morph_sdk::{App, AppError, Event, RuleInput, Rules, Turn, View};
+/// # struct Hub;
+/// # impl App for Hub {
+/// #     type Group = ();
+/// #     fn event(&mut self, _: &Event, _: &mut Turn<'_>) -> Result<(), AppError> { Ok(()) }
+/// #     fn groups(&self, _: &RuleInput<'_>, _: &View<'_>) -> Vec<()> { Vec::new() }
+/// #     fn rules(&self, (): &(), _: &View<'_>, _: &mut Rules) {}
+/// # }
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     # if true { return ExitCode::SUCCESS; }
+///     morph_sdk::run(|| Hub)
+/// }
+/// ```
 pub fn run<A: App>(app: impl FnOnce() -> A) -> ExitCode {
     main(app, Chain::none)
 }

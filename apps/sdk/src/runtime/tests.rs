@@ -283,3 +283,15 @@ async fn its_last_report_reaches_the_proxy() {
     drop(session);
     assert_eq!(running.await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn one_that_reaches_nobody_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, start(dir.path())).await;
+    assert_eq!(ended.unwrap().unwrap(), 1);
+    // A store alone is enough to go on waiting for the proxy.
+    let (_stop, _stopped) = serve(dir.path());
+    let running = start(dir.path());
+    let wait = tokio::time::timeout(TIMEOUT * 7 / 10, running).await;
+    assert!(wait.is_err(), "{wait:?}");
+}

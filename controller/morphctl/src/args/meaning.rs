@@ -135,10 +135,15 @@ impl AppVerb {
             AppVerb::Install { path, unchecked } => AppCall::Install { path, unchecked },
             AppVerb::Start {
                 release: ReleaseArgument { app, version },
-            } => AppCall::Start(StartAppRequest {
-                app,
-                version: version.map(|v| v.to_string()).unwrap_or_default(),
-            }),
+                config,
+            } => AppCall::Start {
+                request: StartAppRequest {
+                    app,
+                    version: version.map(|v| v.to_string()).unwrap_or_default(),
+                    config: Vec::new(),
+                },
+                config,
+            },
             AppVerb::Stop { name } => AppCall::Stop(StopAppRequest { app: name }),
             AppVerb::Remove {
                 name,
@@ -188,17 +193,34 @@ impl ConfigVerb {
             ConfigVerb::Get {
                 app: AppArgument(app),
                 key,
-            } => ConfigCall::Get {
-                request: ConfigGetRequest { app },
-                key,
-            },
+            } => ConfigCall::Get(ConfigGetRequest {
+                app,
+                key: key.unwrap_or_default(),
+            }),
             ConfigVerb::Set {
-                app: AppArgument(app),
+                app: ReleaseArgument { app, version },
                 entries,
             } => {
                 let entry = |EntryArgument { key, value }| ConfigEntry { key, value };
-                let entries = entries.into_iter().map(entry).collect();
-                ConfigCall::Set(ConfigSetRequest { app, entries })
+                ConfigCall::Set(ConfigSetRequest {
+                    app,
+                    entries: entries.into_iter().map(entry).collect(),
+                    version: version.map(|v| v.to_string()).unwrap_or_default(),
+                })
+            }
+            ConfigVerb::Delete {
+                app: AppArgument(app),
+                keys,
+            } => {
+                let entry = |key| ConfigEntry {
+                    key,
+                    value: String::new(),
+                };
+                ConfigCall::Set(ConfigSetRequest {
+                    app,
+                    entries: keys.into_iter().map(entry).collect(),
+                    version: String::new(),
+                })
             }
         }
     }

@@ -532,10 +532,11 @@ impl Management for FakeService {
 
     async fn config_get(&self, request: Request<ConfigGetRequest>) -> Answer<ConfigGetReply> {
         self.record(&request.get_ref().app, &request)?;
-        let entries = vec![
+        let mut entries = vec![
             entry("weights.0000000000000001/2", "5"),
             entry("names.a", "\"b\""),
         ];
+        entries.retain(|entry| entry.key.starts_with(&request.get_ref().key));
         Ok(Response::new(ConfigGetReply { entries }))
     }
 

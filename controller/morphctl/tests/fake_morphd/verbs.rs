@@ -99,12 +99,12 @@ fn app_start_stop_remove() {
     );
     assert_eq!(
         fake.last_request(),
-        "StartAppRequest { app: \"router\", version: \"1.0.0\" }"
+        "StartAppRequest { app: \"router\", version: \"1.0.0\", config: [] }"
     );
     assert_eq!(object(&fake, "app start router")["apps"][0]["pid"], 4242);
     assert_eq!(
         fake.last_request(),
-        "StartAppRequest { app: \"router\", version: \"\" }"
+        "StartAppRequest { app: \"router\", version: \"\", config: [] }"
     );
     assert_eq!(
         table(&fake, "app stop router"),
@@ -478,6 +478,33 @@ fn config_set() {
         object(&fake, "config set app=router weights.1/2={\"cost\":5}"),
         json!({"config": [{"key": "weights.1/2", "value": {"cost": 5}, "revision": 18}]})
     );
+    assert_eq!(fake.run("config set app=router@2.0.0 names.a=1").code, 0);
+    let request = fake.last_request();
+    assert!(request.contains("version: \"2.0.0\""), "{request}");
+    assert_eq!(
+        table(&fake, "config delete app=router names.a weights.1/2")[1..],
+        ["18 names.a -", "18 weights.1/2 -"]
+    );
+}
+
+#[test]
+fn an_app_is_started_with_a_configuration_file() {
+    let fake = FakeMorphd::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("router.toml");
+    std::fs::write(&file, "[weights]\n\"1/2\" = 5\n").unwrap();
+    let line = format!("app start router --config {}", file.display());
+    assert_eq!(fake.run(&line).code, 0);
+    let request = fake.last_request();
+    assert!(
+        request.contains("config: [ConfigEntry { key: \"weights.1/2\", value: \"5\" }]"),
+        "{request}"
+    );
+    std::fs::write(&file, "weights = 5\n").unwrap();
+    let wrong = fake.run(&line);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("router.toml"), "{}", wrong.err);
+    assert_eq!(fake.run("app start router --config /none").code, 2);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use morph_api::manifest::Manifest;
 use morph_api::store::{Checkpoint, Keyspace, Seq};
 use morph_api::supervisor::{Configuration, RetryRequest, SuspectReply};
 
@@ -12,6 +13,7 @@ use super::instances::InstanceId;
 use super::record::{AppRow, Fenced, Fencing, Write};
 use super::upgrade::{HoldOutcome, Load, Order, Resumption, Swap};
 use morph_api::management::Step;
+use semver::Version;
 
 /// Identity of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,10 +27,31 @@ pub struct RecordWrite {
     pub swaps: Vec<Swap>,
     /// Apps whose old primary stays, as a shadow of this instance.
     pub keeps: Vec<(String, InstanceId)>,
-    /// App and schema version of a primary that is created unless the app has one.
-    pub primary: Option<(String, u32)>,
+    /// A primary that is created unless the app has one.
+    pub primary: Option<NewPrimary>,
     /// Step of an upgrade that the write records.
     pub step: Option<Step>,
+}
+
+/// State of an app that is created: an empty primary, but for the defaults of its release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPrimary {
+    pub app: String,
+    pub release: Version,
+    pub schema: u32,
+    /// Table, key and JSON of each row.
+    pub rows: Vec<(String, String, String)>,
+}
+
+impl NewPrimary {
+    pub fn of(manifest: &Manifest) -> Self {
+        NewPrimary {
+            app: manifest.name.clone(),
+            release: manifest.version.clone(),
+            schema: manifest.schema,
+            rows: manifest.default_rows(),
+        }
+    }
 }
 
 /// Epochs to be raised, with the records that go with them, in one transaction.

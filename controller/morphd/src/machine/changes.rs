@@ -1,14 +1,14 @@
 //! Changes of the records of apps and of their releases.
 
-use super::call::{Call, RecordWrite};
+use super::call::{Call, NewPrimary, RecordWrite};
 use super::outbox::{AppChange, AppChangeKind, Purpose};
 use super::pipeline;
 use super::record::{APPS, EVENTS, RELEASES, ReleaseRow, ReleaseStatus, Write};
 use super::state::State;
 use crate::release::Release;
 
-/// Writes the record of an app that is to change, with its releases; `schema`: of the primary, where it may be missing.
-pub(super) fn write_change(state: &mut State, change: AppChange, schema: Option<u32>) {
+/// Writes the record of an app that is to change, with its releases. A start creates its state where it has none.
+pub(super) fn write_change(state: &mut State, change: AppChange) {
     let app = &change.app;
     let mut writes = vec![Write::new(APPS, app, &change.row)];
     match change.then {
@@ -25,9 +25,12 @@ pub(super) fn write_change(state: &mut State, change: AppChange, schema: Option<
     let displaced = displaced.filter(|version| **version != change.row.release);
     let displaced = displaced.and_then(|version| state.releases.get(app, version));
     writes.extend(displaced.map(|old| release_write(old, ReleaseStatus::Old)));
+    let started = change.permanent.as_ref();
+    let started = started.filter(|_| matches!(change.then, AppChangeKind::Start(_)));
+    let primary = started.map(|release| NewPrimary::of(&release.manifest));
     let write = RecordWrite {
         writes,
-        primary: schema.map(|schema| (app.clone(), schema)),
+        primary,
         ..RecordWrite::default()
     };
     state

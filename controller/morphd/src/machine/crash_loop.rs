@@ -87,7 +87,7 @@ pub(super) fn begin(state: &mut State, app: &str, deaths: u32) {
         passed_on: run.map_or(Vec::new(), |run| passed_on(state, run)),
         then: AppChangeKind::CrashLoop,
     };
-    write_change(state, change, None);
+    write_change(state, change);
 }
 
 /// The events of a run that are in quarantine still, for the release that follows.

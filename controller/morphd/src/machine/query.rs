@@ -8,6 +8,7 @@ use morph_api::manifest::{Absent, Manifest};
 use morph_api::supervisor::{Configuration, PresentApp, Vanishing};
 use semver::Version;
 
+use super::call::NewPrimary;
 use super::lifecycle::LifecycleState;
 use super::pipeline::{Phase, TableRange};
 use super::quarantine::shown;
@@ -352,16 +353,52 @@ pub fn migrations(state: &State, only: &str) -> Vec<Migration> {
     migrations
 }
 
-/// Tables of an app that people may write, and what their entries have to be.
-pub type ConfigTables = (Vec<String>, BTreeMap<String, Check>);
+/// Tables of an app that people may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigTables {
+    pub tables: Vec<String>,
+    pub checks: BTreeMap<String, Check>,
+    /// State to be created first, where the app was never started.
+    pub first: Option<NewPrimary>,
+}
 
-pub fn config_tables(state: &State, app: &str) -> Result<ConfigTables, RequestError> {
-    let own = &known(state, app)?.row.release;
+/// The config tables of a release of an app: the named one, else the one that runs, else, where the app was never started, the newest.
+pub fn config_tables(
+    state: &State,
+    app: &str,
+    version: Option<&Version>,
+) -> Result<ConfigTables, RequestError> {
+    let started = state.apps.get(app);
     let mut instances = state.instances.of_app(app);
     let live = instances.find(|(_, instance)| instance.live);
-    let version = live.map_or(own, |(_, instance)| &instance.release);
-    let manifest = &release(state, app, version)?.manifest;
-    Ok((manifest.config.clone(), manifest.checks.clone()))
+    let live = live.map(|(_, instance)| &instance.release);
+    let own = live.or(started.map(|app| &app.row.release));
+    let newest = || {
+        state
+            .releases
+            .newest(app)
+            .map(|release| &release.manifest.version)
+    };
+    let Some(wanted) = version.or(own).or_else(newest) else {
+        return Err(known(state, app)
+            .err()
+            .unwrap_or_else(|| refused("no release")));
+    };
+    let manifest = &release(state, app, wanted)?.manifest;
+    if let Some(own) = own
+        && let Ok(runs) = release(state, app, own)
+        && runs.manifest.schema != manifest.schema
+    {
+        return Err(refused(format!(
+            "{app}@{wanted} has schema {}, and the state of {app} has schema {}: upgrade to it first",
+            manifest.schema, runs.manifest.schema
+        )));
+    }
+    Ok(ConfigTables {
+        tables: manifest.config.clone(),
+        checks: manifest.checks.clone(),
+        first: started.is_none().then(|| NewPrimary::of(manifest)),
+    })
 }
 
 /// Tables of the release that runs, for each app whose release has told them.

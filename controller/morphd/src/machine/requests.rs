@@ -152,7 +152,6 @@ fn start(
     state.pipeline.set(app, range);
     let mut permanent = super::query::release(state, app, &row.release)?.clone();
     permanent.row.status = ReleaseStatus::Permanent;
-    let schema = permanent.manifest.schema;
     let change = AppChange {
         app: app.to_owned(),
         displaced: state.apps.get(app).map(|app| app.row.release.clone()),
@@ -161,7 +160,7 @@ fn start(
         passed_on: Vec::new(),
         then: AppChangeKind::Start(id),
     };
-    write_change(state, change, Some(schema));
+    write_change(state, change);
     Ok(())
 }
 
@@ -201,7 +200,7 @@ fn change_row(state: &mut State, app: &str, row: super::record::AppRow, then: Ap
         passed_on: Vec::new(),
         then,
     };
-    write_change(state, change, None);
+    write_change(state, change);
 }
 
 /// The record of an app that was to change is written, or refused.

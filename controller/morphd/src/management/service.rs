@@ -204,8 +204,15 @@ impl Management for Service {
 
     async fn start_app(&self, call: Call<StartAppRequest>) -> RpcResult<StartAppReply> {
         self.may_write()?;
-        let StartAppRequest { app, version: text } = call.into_inner();
+        let StartAppRequest {
+            app,
+            version: text,
+            config: entries,
+        } = call.into_inner();
         let (name, version) = (app.clone(), arguments::version(&text)?);
+        let named = (app.clone(), version.clone());
+        let tables = self.ask(|reply| Request::StartConfig(named.0, named.1, reply));
+        config::prepare(&self.store, &app, &tables.await?, &entries).await?;
         self.ask(|reply| Request::Start(name, version, reply))
             .await?;
         let app = self.apps_now(Some(&app)).await?.into_iter().next();
@@ -496,20 +503,25 @@ impl Management for Service {
     }
 
     async fn config_get(&self, call: Call<ConfigGetRequest>) -> RpcResult<ConfigGetReply> {
-        let app = call.into_inner().app;
+        let ConfigGetRequest { app, key } = call.into_inner();
         let tables = self
-            .ask(|reply| Request::Config(app.clone(), reply))
+            .ask(|reply| Request::Config(app.clone(), None, reply))
             .await?;
         Ok(Response::new(
-            config::get(&self.store, &app, &tables.0).await?,
+            config::get(&self.store, &app, &tables, &key).await?,
         ))
     }
 
     async fn config_set(&self, call: Call<ConfigSetRequest>) -> RpcResult<ConfigSetReply> {
         self.may_write()?;
-        let ConfigSetRequest { app, entries } = call.into_inner();
+        let ConfigSetRequest {
+            app,
+            entries,
+            version,
+        } = call.into_inner();
+        let version = arguments::version(&version)?;
         let tables = self
-            .ask(|reply| Request::Config(app.clone(), reply))
+            .ask(|reply| Request::Config(app.clone(), version, reply))
             .await?;
         Ok(Response::new(
             config::set(&self.store, &app, &tables, &entries).await?,

@@ -27,7 +27,7 @@ use crate::machine::outbox::Milestone;
 use crate::machine::record::{APPS, AppRow, Fencing, UPGRADES, Write};
 use crate::machine::upgrade::{AnswerTimes, HoldOutcome, Load, Order, Resumption};
 use crate::proxy::Proxy;
-use crate::records::Records;
+use crate::records::{self, Records};
 
 /// A shadow of an upgrade that was taken back may come into being, or go, between a look and a write: then both are done again.
 const ATTEMPTS: u32 = 4;
@@ -213,10 +213,12 @@ impl Parties {
         let keeps: BTreeMap<String, InstanceId> = write.keeps.into_iter().collect();
         let more = self.records.swaps(&write.swaps, &keeps).await;
         let mut more = more.map_err(words)?;
-        if let Some((app, schema)) = write.primary {
+        if let Some(primary) = write.primary {
             let keyspaces = self.records.status().await.keyspaces;
-            let has_one = keyspaces.iter().any(|k| k.app == app && k.primary);
-            more.extend((!has_one).then(|| op::create_primary(&app, 1, schema)));
+            let has_one = keyspaces.iter().any(|k| k.app == primary.app && k.primary);
+            if !has_one {
+                more.extend(records::create(&primary));
+            }
         }
         let written = self.records.write(&write.writes, &more).await;
         written.map(drop).map_err(words)

@@ -72,8 +72,10 @@ pub enum Request {
     DropEvent(String, Reply<QuarantinedEvent>),
     /// The last shadow of each app's state, or of one app's.
     Migrations(String, Reply<Vec<Migration>>),
-    /// Config tables of an app's running release, and what their entries have to be.
-    Config(String, Reply<ConfigTables>),
+    /// Config tables of a release of an app; without a version of the one that runs, else of the newest.
+    Config(String, Option<Version>, Reply<ConfigTables>),
+    /// Config tables of an app that may be started, in a version where one is named.
+    StartConfig(String, Option<Version>, Reply<ConfigTables>),
 }
 
 /// Everything that metrics show.
@@ -153,7 +155,15 @@ impl Clients {
             }
             Request::Quarantined(app, reply) => send(reply, query::quarantined(state, &app)),
             Request::Migrations(app, reply) => send(reply, Ok(query::migrations(state, &app))),
-            Request::Config(app, reply) => send(reply, query::config_tables(state, &app)),
+            Request::Config(app, version, reply) => {
+                send(reply, query::config_tables(state, &app, version.as_ref()));
+            }
+            Request::StartConfig(app, version, reply) => {
+                let startable = checks::may_start(state, &app, version.clone());
+                let tables =
+                    startable.and_then(|_| query::config_tables(state, &app, version.as_ref()));
+                send(reply, tables);
+            }
             Request::Stage(bundle, folder, reply) => {
                 let stage = request::Request::Stage(Box::new(bundle), folder);
                 return Some(self.begin(stage, Waiting::Staged(reply)));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use morph_api::lock::{Holder, Lock, LockError};
 use morph_api::manifest::Manifest;
-use morph_store::{Client, op};
+use morph_store::Client;
 use semver::Version;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::bundle::{self, Bundle};
 use crate::children::AppUsers;
 use crate::config::Settings;
 use crate::launch::{self, DescribeError};
-use crate::machine::call::StoreView;
+use crate::machine::call::{NewPrimary, StoreView};
 use crate::machine::daemon::DaemonName;
 use crate::machine::liveness::Watch;
 use crate::machine::record::{APPS, EVENTS, PIPELINE, RELEASES, ReleaseRow, UPGRADES, Write};
@@ -33,7 +33,7 @@ use crate::machine::{Node, NodeConfig, Observed, Records as Found, Snapshot};
 use crate::machine::{first_apps, first_row, pipeline, query, staged};
 use crate::process::{Ending, Process};
 use crate::proxy::Proxy;
-use crate::records::Records;
+use crate::records::{self, Records};
 use crate::release::{self, Release};
 
 /// Time for a daemon to get ready: a large store is read, or verified after a crash, before it serves.
@@ -311,8 +311,8 @@ impl Supervisor {
                 release_record(&release),
             ];
             // The app's record, its release as permanent and its primary, at once.
-            let primary = op::create_primary(&manifest.name, 1, manifest.schema);
-            records.write(&writes, &[primary]).await?;
+            let primary = records::create(&NewPrimary::of(manifest));
+            records.write(&writes, &primary).await?;
             found.apps.push((manifest.name.clone(), row));
             found.pipeline.push((manifest.name.clone(), range));
             found.releases.retain(|other| {

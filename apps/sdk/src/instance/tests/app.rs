@@ -1,6 +1,7 @@
 //! An app to run: cells of a matrix, and its neighbouring schema version, in which a row holds a whole line of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::*;
 
@@ -9,6 +10,8 @@ pub(crate) const LINES: Table<u32, BTreeMap<u32, u32>> = Table::new("lines");
 /// Number of rows that the app `topo` has.
 pub(crate) const COUNT: Table<u32, usize> = Table::new("count");
 pub(crate) const PORTS: Table<u32, u32> = Table::of("topo", "ports");
+/// Timers that set a cell to 77.
+pub(crate) const LATER: Timer<(u32, u32)> = Timer::new("later");
 pub(crate) const S: Dpid = Dpid(1);
 
 pub(crate) struct Cells;
@@ -25,7 +28,7 @@ impl App for Cells {
     }
 
     /// Handles a packet of three bytes: line, column, value. It sets a cell, or deletes it with 0, and is sent back. 99
-    /// panics. An alarm lasts as long as a cell has 98. A cell whose rule ended for lack of packets is deleted.
+    /// panics, and 97 sets a timer of a second. An alarm lasts as long as a cell has 98. A cell whose rule ended for lack of packets is deleted.
     fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         if let Event::FlowRemoved(removed) = event
             && removed.is_idle()
@@ -48,6 +51,9 @@ impl App for Cells {
             0 => turn.delete(&CELLS, &key),
             _ => turn.put(&CELLS, &key, &value.into()),
         }
+        if value == 97 {
+            turn.set_timer(&LATER, &key, Duration::from_secs(1));
+        }
         let subject = format!("{line}/{column}");
         match value {
             98 => turn.raise(&Alarm::new("big", subject, "98", "set another value")),
@@ -58,6 +64,14 @@ impl App for Cells {
         if value == 255 {
             return Err(AppError::new("255 is too much"));
         }
+        Ok(())
+    }
+
+    fn timer(&mut self, timer: &DueTimer, turn: &mut Turn<'_>) -> Result<(), AppError> {
+        let key = timer
+            .key(&LATER)
+            .ok_or_else(|| AppError::new("another timer"))?;
+        turn.put(&CELLS, &key, &77);
         Ok(())
     }
 

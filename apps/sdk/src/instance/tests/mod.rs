@@ -11,6 +11,7 @@ mod reads;
 mod rules;
 mod shadows;
 mod tables;
+mod timers;
 pub(crate) mod world;
 
 use std::time::Duration;

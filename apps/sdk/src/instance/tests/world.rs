@@ -232,6 +232,8 @@ pub(super) struct World<A: App> {
     pub(super) instance: Instance<A>,
     pub(super) store: Store,
     pub(super) now: Instant,
+    /// Beginning of the wall clock.
+    pub(super) began: Instant,
     /// Records that the instance sent, and its end, in order, without its requests to the store.
     pub(super) sent: Vec<Output>,
     /// Unanswered transactions.
@@ -270,6 +272,7 @@ impl<A: App> World<A> {
             instance: Instance::new(app, config),
             store,
             now: Instant::now(),
+            began: Instant::now(),
             sent: Vec::new(),
             commits: VecDeque::new(),
             accepts: true,
@@ -466,7 +469,7 @@ impl<A: App> World<A> {
     fn at(&self) -> Now {
         Now {
             instant: self.now,
-            wall: SystemTime::UNIX_EPOCH,
+            wall: SystemTime::UNIX_EPOCH + self.now.saturating_duration_since(self.began),
         }
     }
 
