@@ -43,20 +43,25 @@ def reach_each_other(net):
 
 
 def one_copy_each(net):
-    """Has each host send broadcasts, and counts the copies of each at each other host."""
+    """Has all hosts send broadcasts at once, and counts the copies of each at each other host."""
+    counters = [host.popen([PYTHON, COPIES, "count", f"{host}-eth0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                for host in net.hosts]
+    for counter in counters:
+        counter.stdout.readline()
+    numbers = {host: range(at * BROADCASTS, (at + 1) * BROADCASTS) for at, host in enumerate(net.hosts)}
+    senders = [host.popen([PYTHON, COPIES, "send", f"{host}-eth0", str(BROADCASTS), str(numbers[host].start)])
+               for host in net.hosts]
+    for sender in senders:
+        sender.wait()
+    time.sleep(SETTLE)
     wrong = []
-    for sender in net.hosts:
-        counters = [(host, host.popen([PYTHON, COPIES, "count", f"{host}-eth0"], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, text=True))
-                    for host in net.hosts if host is not sender]
-        for _, counter in counters:
-            counter.stdout.readline()
-        sender.popen([PYTHON, COPIES, "send", f"{sender}-eth0", str(BROADCASTS)]).wait()
-        time.sleep(SETTLE)
-        for host, counter in counters:
-            copies = json.loads(counter.communicate()[0])
-            if copies != {str(number): 1 for number in range(BROADCASTS)}:
-                wrong.append(f"{sender} -> {host}: {copies}")
+    for host, counter in zip(net.hosts, counters):
+        copies = json.loads(counter.communicate()[0])
+        for sender in net.hosts:
+            expected = 0 if sender is host else 1
+            of_sender = [copies.get(str(number), 0) for number in numbers[sender]]
+            if of_sender != [expected] * BROADCASTS:
+                wrong.append(f"{sender} -> {host}: {of_sender}")
     output(f"Broadcasts: {'one copy each' if not wrong else '; '.join(wrong)}\n")
     return not wrong
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends numbered frames, or counts the copies of each that arrive: one frame, one copy is what a network owes its hosts.
 
-    copies.py send INTERFACE COUNT     broadcasts, one each 50 ms
+    copies.py send INTERFACE COUNT FIRST     broadcasts with the numbers from FIRST, one each 50 ms
     copies.py stream INTERFACE TO      a frame each millisecond to this address, until standard input ends; prints their number
     copies.py count INTERFACE          prints "ready"; at the end of standard input {"number": copies} as JSON
 """
@@ -30,10 +30,10 @@ def frame(head, number):
     return head + struct.pack("!HI", ETHER_TYPE, number) + bytes(42)
 
 
-def send(interface, count):
-    """Sends frames with the numbers from 0."""
+def send(interface, count, first):
+    """Sends frames with the numbers from the first one."""
     frames, head = opened(interface)
-    for number in range(count):
+    for number in range(first, first + count):
         frames.send(frame(head, number))
         time.sleep(INTERVAL)
 
@@ -73,8 +73,8 @@ def count(interface):
 def main():
     """Runs what the arguments say."""
     match sys.argv[1:]:
-        case ["send", interface, frames]:
-            send(interface, int(frames))
+        case ["send", interface, frames, first]:
+            send(interface, int(frames), int(first))
         case ["stream", interface, to]:
             stream(interface, to)
         case ["count", interface]:

@@ -25,18 +25,38 @@ pub struct StreamFaults {
 }
 
 impl Lab {
-    /// Has a host send so many broadcasts. Returns the copies of each, by number, that each of the other hosts got.
-    pub fn copies(&self, from: usize, to: &[usize], count: u32) -> Result<BTreeMap<usize, Copies>> {
-        let counters = to.iter().map(|to| Ok((*to, self.counter(*to)?)));
+    /// Has all of these hosts send so many broadcasts at once, and checks that each of them gets one copy of those of the others, and
+    /// none of its own.
+    pub fn check_one_copy_each(&self, hosts: &[usize], count: u32) -> Result<()> {
+        let counters = hosts.iter().map(|host| Ok((*host, self.counter(*host)?)));
         let counters: Vec<(usize, Counter)> = counters.collect::<Result<_>>()?;
-        let mut send = copies_command(self, from);
-        let sent = send.args(["send", "eth0", &count.to_string()]).status()?;
-        ensure!(sent.success(), "copies.py send: {sent}");
-        self.let_copies_arrive(from)?;
-        let counts = counters
-            .into_iter()
-            .map(|(to, counter)| Ok((to, counter.finish()?)));
-        counts.collect()
+        let first = |host: usize| host as u32 * count;
+        let senders = hosts.iter().map(|host| {
+            let (count, first) = (count.to_string(), first(*host).to_string());
+            let mut send = copies_command(self, *host);
+            Ok(send.args(["send", "eth0", &count, &first]).spawn()?)
+        });
+        for mut sender in senders.collect::<Result<Vec<Child>>>()? {
+            let sent = sender.wait()?;
+            ensure!(sent.success(), "copies.py send: {sent}");
+        }
+        if let Some(host) = hosts.first() {
+            self.let_copies_arrive(*host)?;
+        }
+        for (host, counter) in counters {
+            let copies = counter.finish()?;
+            for from in hosts {
+                let expected = u32::from(*from != host);
+                let numbers = first(*from)..first(*from) + count;
+                let copies_of = |number: u32| copies.get(&number).copied().unwrap_or(0);
+                let each = numbers.map(copies_of).collect::<Vec<u32>>();
+                ensure!(
+                    each.iter().all(|copies| *copies == expected),
+                    "copies at h{host} of what h{from} sent: {each:?}"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Starts a stream from a host to another one, or to all, of a frame each millisecond.

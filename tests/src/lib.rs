@@ -14,6 +14,7 @@
 //!  +-----------------------------------------------------------------------+
 //! ```
 
+mod bond;
 mod bundle;
 mod copies;
 mod delays;
@@ -40,6 +41,7 @@ mod switches;
 mod vlan_hosts;
 mod wait;
 
+pub use bond::Bond;
 pub use bundle::Bundle;
 pub use copies::{Copies, Counter, Stream, StreamFaults};
 pub use delays::DelayedChannels;

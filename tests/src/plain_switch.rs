@@ -10,11 +10,10 @@ const PASSES_LLDP: u32 = 1 << 14;
 
 impl Lab {
     /// Adds a Linux bridge with a host behind it, and a cable to each of these switches; a switch may be named more than once.
-    /// Cables are numbered from 1.
-    pub fn add_plain_switch(&self, host: usize, to: &[usize], passes_lldp: bool) -> Result<()> {
-        let mask = if passes_lldp { PASSES_LLDP } else { 0 };
+    /// Cables are numbered from 1. The bridge passes LLDP on.
+    pub fn add_plain_switch(&self, host: usize, to: &[usize]) -> Result<()> {
         let mut script = format!(
-            "ip link add plain type bridge group_fwd_mask {mask}\n\
+            "ip link add plain type bridge group_fwd_mask {PASSES_LLDP}\n\
              sysctl -qw net.ipv6.conf.plain.disable_ipv6=1\n\
              ip link set plain up\n"
         );
@@ -37,6 +36,12 @@ impl Lab {
             self.ovs().vsctl(&["add-port", &bridge, &port])?;
         }
         Ok(())
+    }
+
+    /// Has the plain switch keep LLDP to itself from now on.
+    pub fn plain_keeps_lldp(&self) -> Result<()> {
+        let script = "ip link set plain type bridge group_fwd_mask 0";
+        self.sandbox().script(script).map(drop)
     }
 
     /// Cuts or mends a cable of the plain switch.

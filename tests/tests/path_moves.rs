@@ -9,7 +9,7 @@ const BETWEEN: Duration = Duration::from_millis(300);
 
 /// Number of times that each path moves.
 fn moves() -> usize {
-    if long() { 200 } else { 20 }
+    if long() { 200 } else { 10 }
 }
 
 /// Delays of the switches' channels in milliseconds: each repeats from the first one.

@@ -9,14 +9,6 @@ const BEHIND: usize = 9;
 /// Number of broadcasts that are counted.
 const BROADCASTS: u32 = 20;
 
-/// Two linked switches with a host each, and a plain switch with cables to these.
-fn lab(cables: &[usize], passes_lldp: bool) -> Result<Lab> {
-    let lab = Lab::with_router(Shape::line(2).with(Links::Veth), "2.0.0")?;
-    lab.wait_ping(1, 2)?;
-    lab.add_plain_switch(BEHIND, cables, passes_lldp)?;
-    Ok(lab)
-}
-
 /// Number of alarms of a kind.
 fn alarms(lab: &Lab, kind: &str) -> Result<usize> {
     let alarms = lab.morpheus()?.morphctl(&["alarms", "--kind", kind])?;
@@ -30,25 +22,43 @@ fn wait_alarms(lab: &Lab, kind: &str, count: usize) -> Result<()> {
     })
 }
 
-/// Checks that each host gets each broadcast of each other one once.
-fn one_copy_each(lab: &Lab, hosts: [usize; 3]) -> Result<()> {
-    for from in hosts {
-        let others: Vec<usize> = hosts.into_iter().filter(|host| *host != from).collect();
-        for (host, copies) in lab.copies(from, &others, BROADCASTS)? {
-            let each = (0..BROADCASTS).all(|number| copies.get(&number) == Some(&1));
-            ensure!(each, "copies at h{host} of what h{from} sent: {copies:?}");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn two_cables_of_one_switch_make_no_loop_and_the_spare_one_takes_over() -> Result<()> {
-    let lab = lab(&[1, 1], false)?;
-    wait_alarms(&lab, "blocked-port", 1)?;
+/// The host behind the plain switch reaches the others, and each host gets one copy of each broadcast.
+fn check_traffic(lab: &Lab) -> Result<()> {
     lab.wait_ping(1, BEHIND)?;
     lab.wait_ping(BEHIND, 2)?;
-    one_copy_each(&lab, [1, 2, BEHIND])?;
+    lab.check_one_copy_each(&[1, 2, BEHIND], BROADCASTS)
+}
+
+/// Cuts or mends all cables of the plain switch.
+fn all_cables(lab: &Lab, up: bool) -> Result<()> {
+    (1..=3).try_for_each(|cable| lab.plain_cable(cable, up))
+}
+
+/// Two linked switches with a host each, and a plain switch with two cables to one and one to the other. At first it passes LLDP on.
+#[test]
+fn a_plain_switch_makes_no_loop_and_no_link_and_its_spare_cables_take_over() -> Result<()> {
+    let lab = Lab::with_router(Shape::line(2).with(Links::Veth), "2.0.0")?;
+    lab.wait_ping(1, 2)?;
+    lab.add_plain_switch(BEHIND, &[1, 1, 2])?;
+    wait_alarms(&lab, "blocked-port", 2)?;
+    let ping = lab.ping_continuously(1, 2, 10)?;
+    check_traffic(&lab)?;
+    let summary = ping.stop()?;
+    ensure!(
+        summary.lost.is_empty() && summary.duplicates == 0,
+        "{summary:?}"
+    );
+    // It keeps LLDP to itself, and its ports are found anew.
+    all_cables(&lab, false)?;
+    wait_alarms(&lab, "blocked-port", 0)?;
+    lab.plain_keeps_lldp()?;
+    all_cables(&lab, true)?;
+    wait_alarms(&lab, "blocked-port", 2)?;
+    check_traffic(&lab)?;
+    // Two cables of one switch.
+    lab.plain_cable(3, false)?;
+    wait_alarms(&lab, "blocked-port", 1)?;
+    check_traffic(&lab)?;
     for cable in [1, 2] {
         lab.plain_cable(cable, false)?;
         wait_alarms(&lab, "blocked-port", 0)?;
@@ -56,33 +66,7 @@ fn two_cables_of_one_switch_make_no_loop_and_the_spare_one_takes_over() -> Resul
         lab.plain_cable(cable, true)?;
         wait_alarms(&lab, "blocked-port", 1)?;
     }
-    one_copy_each(&lab, [1, 2, BEHIND])?;
-    lab.finish()
-}
-
-#[test]
-fn three_cables_of_two_switches_make_no_loop() -> Result<()> {
-    let lab = lab(&[1, 1, 2], false)?;
-    wait_alarms(&lab, "blocked-port", 2)?;
-    lab.wait_ping(1, BEHIND)?;
-    lab.wait_ping(BEHIND, 2)?;
-    one_copy_each(&lab, [1, 2, BEHIND])?;
-    lab.finish()
-}
-
-#[test]
-fn three_cables_of_a_plain_switch_that_passes_lldp_make_no_loop_and_no_link() -> Result<()> {
-    let lab = lab(&[1, 1, 2], true)?;
-    wait_alarms(&lab, "blocked-port", 2)?;
-    lab.wait_ping(1, BEHIND)?;
-    lab.wait_ping(BEHIND, 2)?;
-    let ping = lab.ping_continuously(1, 2, 10)?;
-    one_copy_each(&lab, [1, 2, BEHIND])?;
-    let summary = ping.stop()?;
-    ensure!(
-        summary.lost.is_empty() && summary.duplicates == 0,
-        "{summary:?}"
-    );
+    check_traffic(&lab)?;
     lab.finish()
 }
 

@@ -6,10 +6,10 @@
 //! 4. By a host port, and seen at another one less than a second ago: dropped, as it was flooded and has come back.
 //! 5. To a group, by a host port that is not its source's, where links connect all switches: dropped. Switches have flooded it,
 //!    and it has come back; or its host has just moved, and is known there in a moment. ARP is no part of this: all of it is
-//!    punted where it comes in, so 4 knows its copies.
+//!    punted where it comes in, so 4 knows its copies. Nor is the other port of a bond: switches flood nothing that comes in there.
 //! 6. An ARP request for the address of a known host: answered on behalf of the host, unless others have yet to hear of the one
 //!    that asks.
-//! 7. All else: out of every other host port of the network.
+//! 7. All else: out of every other host port of the network, of a bond by one.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -22,7 +22,7 @@ use crate::graph::End;
 use crate::hosts::{Destination, Hosts, ips, place};
 use crate::rules::OF_BRIDGES;
 use crate::spanning::SpanningTree;
-use crate::tables::{self, Kind, PORTS, end};
+use crate::tables::{self, BONDS, Kind, PORTS};
 
 /// Delivery of packets that match no rule. What it remembers is of seconds ago at most.
 #[derive(Debug)]
@@ -93,11 +93,14 @@ fn is_link(ingress: End, turn: &Turn<'_>) -> bool {
         .is_some_and(|row| row.kind == Kind::Link)
 }
 
-/// Whether a frame to a group came in by a host port that is not its source's, and no network of others may have brought it.
+/// Whether a frame to a group came in by a host port that is not its source's, no port of a bond with that, and no network of
+/// others may have brought it.
 fn is_returned<H: Hosts>(frame: &Ethernet<'_>, ingress: End, turn: &Turn<'_>) -> bool {
     let home = home_of::<H>(frame, frame.src, &turn.view());
+    let bond = turn.get(&BONDS, &(ingress.dpid, ingress.port));
+    let is_own = |home: End| home == ingress || bond.map(End::from) == Some(home);
     frame.dst.is_multicast()
-        && home.is_some_and(|home| home != ingress)
+        && home.is_some_and(|home| !is_own(home))
         && SpanningTree::of(&tables::graph(&turn.view())).is_whole
 }
 
@@ -134,11 +137,10 @@ fn answer<H: Hosts>(
 /// Sends a frame out of every host port but its own: not by its ingress, and not by the port of its source, `home`.
 fn flood(ingress: End, home: Option<End>, packet: &PacketIn, turn: &mut Turn<'_>) {
     let mut ports: BTreeMap<Dpid, Vec<u32>> = BTreeMap::new();
-    for (key, row) in turn.view().iter(&PORTS) {
-        let end = end(key);
-        if row.up && row.kind == Kind::Host && end != ingress && Some(end) != home {
-            ports.entry(end.dpid).or_default().push(end.port);
-        }
+    let view = turn.view();
+    let others = tables::group_ports(&view);
+    for end in others.filter(|end| *end != ingress && Some(*end) != home) {
+        ports.entry(end.dpid).or_default().push(end.port);
     }
     for (dpid, ports) in ports {
         forward(packet, dpid, &ports, turn);

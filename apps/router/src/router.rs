@@ -11,7 +11,7 @@ use crate::graph::{DEFAULT_COST, End, Graph};
 use crate::hosts::{self, Destination};
 use crate::release::Release;
 use crate::rules::{self, Group};
-use crate::tables::{self, APPLIED, LINKS, PORTS, SWITCHES, WEIGHTS};
+use crate::tables::{self, APPLIED, BONDS, LINKS, PORTS, SWITCHES, WEIGHTS};
 use crate::tree::{self, Tree};
 
 /// Most hops that one turn changes, not counting the last tree: well below the limit of a transaction.
@@ -65,7 +65,12 @@ impl<R: Release> App for Router<R> {
             hosts::hosts::<R::Hosts>().shape(),
             hosts::ips::<R::Hosts>().shape(),
         ];
-        let of_switches = [SWITCHES.shape(), PORTS.shape(), LINKS.shape()];
+        let of_switches = [
+            SWITCHES.shape(),
+            PORTS.shape(),
+            LINKS.shape(),
+            BONDS.shape(),
+        ];
         of_hosts.into_iter().chain(of_switches).collect()
     }
 

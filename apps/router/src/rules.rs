@@ -10,7 +10,7 @@
 //!  90  in_port = a link port, a group            drop
 //!   0                                            punt
 //! second table
-//!   0                                            out of the ports of the tree and of the host ports
+//!   0                                            out of the ports of the tree and of the host ports, of a bond by one
 //!   0                                            punt, while links do not connect all switches
 //! ```
 //!
@@ -34,7 +34,7 @@ use crate::graph::End;
 use crate::hosts::{self, Destination, Hosts};
 use crate::release::Release;
 use crate::spanning::SpanningTree;
-use crate::tables::{self, Kind, LINKS, PORTS, SWITCHES, end};
+use crate::tables::{self, BONDS, Kind, LINKS, PORTS, SWITCHES};
 use crate::tree;
 
 const BRIDGES_PRIORITY: u16 = 110;
@@ -83,7 +83,8 @@ pub fn groups<R: Release>(input: &RuleInput<'_>) -> Vec<Group> {
     let switch = input.key(&SWITCHES);
     let port = input.key(&PORTS);
     let host = input.key(&hosts::hosts::<R::Hosts>());
-    let is_of_tree = switch.is_some() || port.is_some() || input.key(&LINKS).is_some();
+    let rest = input.key(&LINKS).or_else(|| input.key(&BONDS));
+    let is_of_tree = switch.is_some() || port.is_some() || rest.is_some();
     let groups = [
         switch.map(Group::Switch),
         port.map(Group::Port),
@@ -157,7 +158,7 @@ fn port_rules((dpid, port): (Dpid, u32), view: &View<'_>, rules: &mut Rules) {
 fn tree_rules(view: &View<'_>, rules: &mut Rules) {
     let tree = SpanningTree::of(&tables::graph(view));
     let mut ports: BTreeMap<Dpid, BTreeSet<u32>> = BTreeMap::new();
-    for End { dpid, port } in tree.ends.iter().copied().chain(host_ports(view)) {
+    for End { dpid, port } in tree.ends.iter().copied().chain(tables::group_ports(view)) {
         ports.entry(dpid).or_default().insert(port);
     }
     for (dpid, _) in view.iter(&SWITCHES) {
@@ -181,10 +182,4 @@ fn tree_rules(view: &View<'_>, rules: &mut Rules) {
             .matching(to_group().in_port(port))
             .actions_then_table(Vec::new(), TREE_TABLE);
     }
-}
-
-fn host_ports(view: &View<'_>) -> impl Iterator<Item = End> {
-    let ports = view.iter(&PORTS);
-    let ports = ports.filter(|(_, row)| row.up && row.kind == Kind::Host);
-    ports.map(|(key, _)| end(key))
 }

@@ -26,6 +26,9 @@ pub const PORTS: Table<(Dpid, u32), PortRow> = Table::of(TOPOLOGY, "ports");
 /// Directed links between ports.
 pub const LINKS: Table<(Dpid, u32), EndRow> = Table::of(TOPOLOGY, "links");
 
+/// Bonds without LACP: ports by which nothing for a group leaves, with those that get it. Topology before 2.0.0 has none.
+pub const BONDS: Table<(Dpid, u32), EndRow> = Table::of(TOPOLOGY, "bonds");
+
 /// Costs of ports, set by people, who may write datapath ids as they like.
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");
 /// Weights at the time when trees were last looked at.
@@ -90,6 +93,14 @@ pub fn graph(view: &View<'_>) -> Graph {
         .filter(|(_, row)| row.connected)
         .map(|(dpid, _)| dpid);
     Graph::new(links, connected)
+}
+
+/// Host ports by which frames to groups leave: of a bond, one.
+pub fn group_ports(view: &View<'_>) -> impl Iterator<Item = End> {
+    let ports = view.iter(&PORTS);
+    let ports = ports.filter(|(_, row)| row.up && row.kind == Kind::Host);
+    let ports = ports.filter(|(key, _)| view.get(&BONDS, key).is_none());
+    ports.map(|(key, _)| end(key))
 }
 
 /// Weights set by people that differ from the default; none is below 1.

@@ -7,9 +7,9 @@ mod net;
 use std::collections::BTreeMap;
 
 use morph_sdk::bench::{Bench, Outcome};
-use morph_sdk::packet::ether_type;
-use morph_sdk::{Dpid, MacAddr, Rows, RuleSet, Vlan};
-use net::{Frame, Installed, Net, any_net, cut, end, link, mac};
+use morph_sdk::packet::{self, ether_type};
+use morph_sdk::{Action, Dpid, MacAddr, Rows, RuleSet, Vlan};
+use net::{Frame, Installed, Net, any_net, bond, cut, end, host_port, link, mac};
 use proptest::prelude::*;
 use router::graph::End;
 use router::{Router, V2};
@@ -137,4 +137,43 @@ fn while_links_do_not_connect_all_switches_the_app_delivers() {
         let controller = BTreeMap::from([(end(u64::from(n), 0), 1)]);
         assert_eq!(copies(&net, bench.rules(), mac(n)), controller);
     }
+}
+
+/// Ports by which an app sends what it gets.
+fn sent(outcome: &Outcome) -> BTreeMap<End, usize> {
+    let mut sent = BTreeMap::new();
+    for out in &outcome.packet_outs {
+        for action in &out.actions {
+            if let Action::Output { port, .. } = action {
+                *sent.entry(end(out.dpid.0, *port)).or_default() += 1;
+            }
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_bond_gets_one_copy_and_sends_by_both_ports() {
+    // Host 1 is behind a bond of ports 50 of switch 1 and 60 of switch 2.
+    let (home, other) = (end(1, 50), end(2, 60));
+    let net = ring();
+    let mut bench = net.bench::<V2>(&Rows::new());
+    host_port(&mut bench, other);
+    let with_other = BTreeMap::from([(other, 1)]);
+    let doubled: BTreeMap<End, usize> =
+        others(&net, mac(1)).into_iter().chain(with_other).collect();
+    assert_eq!(copies(&net, bench.rules(), mac(1)), doubled);
+    let data = |src: MacAddr, n: u8| packet::frame(MacAddr::BROADCAST, src, ether_type::IPV4, &[n]);
+    let outcome = bench.packet_in(other.dpid, other.port, data(mac(1), 1));
+    assert_eq!(sent(&outcome), BTreeMap::new(), "it may have come back");
+    bond(&mut bench, other, Some(home));
+    assert_eq!(copies(&net, bench.rules(), mac(1)), others(&net, mac(1)));
+    assert_eq!(copies(&net, bench.rules(), mac(2)), others(&net, mac(2)));
+    let outcome = bench.packet_in(other.dpid, other.port, data(mac(1), 2));
+    assert_eq!(sent(&outcome), others(&net, mac(1)));
+    // Frames of others there have come back, as at any port.
+    let outcome = bench.packet_in(other.dpid, other.port, data(mac(3), 3));
+    assert_eq!(sent(&outcome), BTreeMap::new());
+    bond(&mut bench, other, None);
+    assert_eq!(copies(&net, bench.rules(), mac(1)), doubled);
 }

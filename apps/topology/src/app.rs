@@ -7,6 +7,7 @@ use morph_sdk::{
     App, AppError, Changes, Event, PacketIn, RecentFrames, RuleInput, Rules, TableShape, Turn, View,
 };
 
+use crate::bonds::Bonds;
 use crate::bounds::{self, LIMIT_REACHED};
 use crate::clock::Clock;
 use crate::forged::{FORGED, Forged};
@@ -19,7 +20,7 @@ use crate::rules::{self, Group};
 use crate::secrets::{self, Carrier, Random, SECRETS};
 use crate::segments::{BLOCKED, Segments};
 use crate::strays::{LOOPED, RETURNING, Strays};
-use crate::tables::{EDGES, End, LIMITS, LINKS, PORTS, SWITCHES};
+use crate::tables::{BONDS, EDGES, End, LIMITS, LINKS, PORTS, SWITCHES};
 
 #[derive(Debug)]
 pub struct Topology {
@@ -39,6 +40,8 @@ pub struct Topology {
     pub(crate) strays: Strays,
     /// Hosts that moved lately.
     pub(crate) moves: Moves,
+    /// Pairs of ports that may be bonds.
+    pub(crate) bonds: Bonds,
     /// Ports that a network of others connects.
     pub(crate) segments: Segments,
     /// Frames that were seen lately, by which a copy that comes back is known.
@@ -57,6 +60,7 @@ impl Topology {
             forged: Forged::default(),
             strays: Strays::default(),
             moves: Moves::default(),
+            bonds: Bonds::default(),
             segments: Segments::default(),
             frames: RecentFrames::default(),
         }
@@ -91,7 +95,12 @@ impl App for Topology {
         let hosts = HOSTS.shape().indexed(&HOSTS_BY_PORT);
         let hosts = hosts.indexed(&HOSTS_BY_SWITCH);
         let mut tables = vec![SWITCHES.shape(), ports, links, hosts, IPS.shape()];
-        tables.extend([LIMITS.shape(), EDGES.shape(), SECRETS.shape()]);
+        tables.extend([
+            LIMITS.shape(),
+            EDGES.shape(),
+            BONDS.shape(),
+            SECRETS.shape(),
+        ]);
         tables
     }
 
@@ -135,6 +144,8 @@ impl App for Topology {
         self.strays.tick(turn);
         self.forged.tick(turn);
         self.moves.tick(turn);
+        self.bonds
+            .settle(&self.moves, &self.strays, &mut self.frames, turn);
         self.probe_what_is_due(turn);
         self.settle_segments(turn);
         Ok(())

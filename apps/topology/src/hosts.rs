@@ -9,11 +9,11 @@ use crate::bounds::Bound;
 use crate::host_tables::{
     HOSTS, HOSTS_BY_PORT, HostId, IPS, IpKey, beside, host_id, host_of, ip_key, mac_of,
 };
+use crate::islands::is_one_island;
 use crate::moves::Place;
 use crate::rules::HOST_PRIORITY;
-use crate::segments::is_one_island;
 use crate::sender::Sender;
-use crate::tables::{End, HostRow, Kind, PORTS};
+use crate::tables::{End, HostRow, is_host_port};
 
 /// Most addresses kept for one host; with one more, the oldest goes.
 pub const MOST_IPS: usize = 16;
@@ -30,6 +30,8 @@ impl Topology {
             // what known hosts send, so none may be known there: its frames would go round.
             if is_one_island(&turn.view()) && self.strays.returned(end, turn.now()) {
                 self.forget_at(end, turn);
+                self.bonds
+                    .settle(&self.moves, &self.strays, &mut self.frames, turn);
             }
             return;
         }
@@ -130,11 +132,6 @@ fn may_have_returned(frame: &[u8], sender: &Sender, id: HostId, end: End, turn: 
     let home = turn.get(&HOSTS, &id).filter(|_| is_vague);
     home.is_some_and(|home| home.end() != end && is_host_port(home.end(), turn))
         && !is_one_island(&turn.view())
-}
-
-fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
-    turn.get(&PORTS, &end)
-        .is_some_and(|port| port.up && port.kind == Kind::Host)
 }
 
 /// Gives an address to a host; it belongs to the host that used it last.

@@ -6,17 +6,20 @@
 //!    time (`clock`), and never at ports where an operator says that there are hosts only (`edges`); others raise an alarm
 //!    (`forged`).
 //! 3. Hosts are learned on host ports, from their first packets, for each VLAN (`hosts`, `host_tables`), up to bounds (`bounds`).
+//!    One that two ports see in turn is held at one of them (`moves`), and the two may be a bond (`bonds`).
 //! 4. The rules for a port and its hosts follow from the tables (`rules`).
 //!
 //! All that counts stands in the tables. The app itself holds the ages of probes, which start again at each resume.
 
 pub mod app;
+pub mod bonds;
 pub mod bounds;
 pub mod clock;
 pub mod edges;
 pub mod forged;
 pub mod host_tables;
 pub mod hosts;
+pub mod islands;
 pub mod lateness;
 pub mod links;
 pub mod migration;

@@ -75,6 +75,15 @@ impl Moves {
         Place::Moved
     }
 
+    /// Other ports of the hosts that are held, each with the port where it is held.
+    pub fn held(&self) -> impl Iterator<Item = (End, End)> {
+        let held = self
+            .hosts
+            .values()
+            .filter(|mover| mover.held_until.is_some());
+        held.map(|mover| (mover.other, mover.home))
+    }
+
     /// Raises and ends alarms.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         let (count, now) = (self.hosts.len(), turn.now());

@@ -132,6 +132,7 @@ impl Topology {
         self.forged.restart(turn.now());
         self.strays.restart(turn.now());
         self.moves.restart();
+        self.bonds.restart();
         self.segments.restart(turn.now());
         self.probes.clear();
         self.find_leaving(turn);

@@ -11,15 +11,15 @@
 //! A plain switch that passes LLDP on looks like cables. Where LLDP of one port arrives at several others, they are a segment as well,
 //! and no links. With two ports it cannot be told from a cable.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use morph_sdk::{Alarm, Dpid, Turn, View};
+use morph_sdk::{Alarm, Dpid, Turn};
 
 use crate::Topology;
+use crate::islands::{island, islands};
 use crate::probing::{PERIOD, PROBES};
-use crate::tables::{End, Kind, LINKS, PORTS, PortRow, SWITCHES};
+use crate::tables::{End, Kind, PORTS, PortRow};
 
 /// Alarm of a port that is blocked.
 pub const BLOCKED: &str = "blocked-port";
@@ -176,43 +176,6 @@ fn use_all_but(blocked: &BTreeMap<End, End>, turn: &mut Turn<'_>) {
 fn kind(end: End, turn: &Turn<'_>) -> Option<Kind> {
     let row = turn.get(&PORTS, &end).filter(|row| row.up)?;
     Some(row.kind)
-}
-
-/// Name of a switch's island: one of its switches.
-fn island(dpid: Dpid, islands: &BTreeMap<Dpid, Dpid>) -> Dpid {
-    islands.get(&dpid).copied().unwrap_or(dpid)
-}
-
-/// Islands of the switches with links.
-fn islands(view: &View<'_>) -> BTreeMap<Dpid, Dpid> {
-    let mut neighbours: BTreeMap<Dpid, BTreeSet<Dpid>> = BTreeMap::new();
-    for ((near, _), far) in view.iter(&LINKS) {
-        neighbours.entry(near).or_default().insert(far.dpid);
-        neighbours.entry(far.dpid).or_default().insert(near);
-    }
-    let mut islands = BTreeMap::new();
-    for start in neighbours.keys() {
-        let mut next = vec![*start];
-        while let Some(dpid) = next.pop() {
-            if let Entry::Vacant(new) = islands.entry(dpid) {
-                new.insert(*start);
-                next.extend(neighbours.get(&dpid).into_iter().flatten());
-            }
-        }
-    }
-    islands
-}
-
-/// Whether links connect all switches that are connected, or have links.
-pub(crate) fn is_one_island(view: &View<'_>) -> bool {
-    let islands = islands(view);
-    let switches = view.iter(&SWITCHES);
-    let connected = switches.filter(|(_, row)| row.connected);
-    let all = connected
-        .map(|(dpid, _)| dpid)
-        .chain(islands.keys().copied());
-    let all: BTreeSet<Dpid> = all.map(|dpid| island(dpid, &islands)).collect();
-    all.len() <= 1
 }
 
 fn alarm((dpid, port): End, (other, used): End) -> Alarm {

@@ -9,6 +9,7 @@
 //! ips/IP/VLAN     = MAC     the host that bears the address there: each address of each host once
 //! limits/NAME     = N       settings, written by people; releases before 1.1.0 do not read them
 //! edges/DPID/PORT = bool    whether this is an edge port; `morphctl config set app=topology edges.DPID/PORT=true`
+//! bonds/DPID/PORT = {"dpid": DPID, "port": PORT}     a bond without LACP: what is for a group leaves by the value's port only
 //! ```
 //!
 //! `VLAN` is a number from 1, or `none`. Schema 1 knew no VLANs: see [`crate::migration`].
@@ -26,6 +27,8 @@ pub const PORTS: Table<End, PortRow> = Table::new("ports");
 pub const LINKS: Table<End, LinkRow> = Table::new("links");
 /// Ports where there are hosts only (`true`), as an operator says.
 pub const EDGES: Table<End, bool> = Table::new("edges");
+/// Bonds without LACP: ports by which nothing for a group leaves, with those that get it.
+pub const BONDS: Table<End, LinkRow> = Table::new("bonds");
 
 /// Settings by name.
 pub const LIMITS: Table<String, u32> = Table::new("limits");
@@ -100,6 +103,12 @@ impl HostRow {
 /// Whether a port is an edge port, where no probe is believed.
 pub fn is_edge(end: End, turn: &Turn<'_>) -> bool {
     turn.get(&EDGES, &end) == Some(true)
+}
+
+/// Whether a port is up, and one of hosts.
+pub fn is_host_port(end: End, turn: &Turn<'_>) -> bool {
+    turn.get(&PORTS, &end)
+        .is_some_and(|port| port.up && port.kind == Kind::Host)
 }
 
 impl fmt::Display for Kind {

@@ -15,6 +15,7 @@ use topology::hosts::MOST_IPS;
 use topology::moves::FLAPPING;
 use topology::rules::IDLE;
 use topology::strays::RETURNING;
+use topology::tables::{BONDS, End};
 
 const IDLE_TIMEOUT: u8 = 0;
 const DELETED: u8 = 2;
@@ -240,6 +241,69 @@ fn a_host_behind_a_bond_is_held_at_one_port_and_told_of_once() {
     assert!(ports[100..].iter().all(|port| *port == 2));
     lab.run(11_000);
     assert!(lab.alarms(FLAPPING).is_empty());
+}
+
+/// Sends a frame of one address by two ports in turn, 100 a second, for so many seconds.
+fn alternate(lab: &mut Lab, ends: [End; 2], seconds: u32) {
+    for n in 0..seconds * 100 {
+        let [.., a, b] = n.to_be_bytes();
+        lab.punt(ends[n as usize % 2], frame(mac(2), mac(1), 0x1234, &[a, b]));
+        let outcome = lab.bench.tick(Duration::from_millis(10));
+        lab.carry(outcome);
+    }
+}
+
+fn bonds(lab: &Lab) -> Vec<(End, End)> {
+    let bonds = lab.bench.view().iter(&BONDS);
+    bonds.map(|(other, home)| (other, home.end())).collect()
+}
+
+#[test]
+fn two_ports_that_pass_nothing_on_are_a_bond_while_a_host_is_seen_at_both() {
+    for other in [at(1, 3), at(2, 2)] {
+        let mut lab = Lab::pair();
+        let ends = [at(1, 2), other];
+        alternate(&mut lab, ends, 1);
+        assert_eq!(bonds(&lab), [], "not proven yet");
+        alternate(&mut lab, ends, 4);
+        assert_eq!(bonds(&lab), [(other, at(1, 2))]);
+        lab.run(11_000);
+        assert_eq!(bonds(&lab), []);
+    }
+}
+
+#[test]
+fn two_ports_that_something_connects_are_no_bond() {
+    let ends = [at(1, 2), at(1, 3)];
+    let mut lab = Lab::pair();
+    lab.carries_arp_alone(ends);
+    alternate(&mut lab, ends, 5);
+    assert_eq!(bonds(&lab), []);
+    assert!(!lab.alarms(RETURNING).is_empty());
+    // A bond ends with the first copy.
+    let mut lab = Lab::pair();
+    alternate(&mut lab, ends, 5);
+    assert_eq!(bonds(&lab).len(), 1);
+    lab.carries_arp_alone(ends);
+    alternate(&mut lab, ends, 2);
+    assert_eq!(bonds(&lab), []);
+}
+
+#[test]
+fn two_ports_with_another_host_at_one_are_no_bond() {
+    let ends = [at(1, 2), at(1, 3)];
+    let mut lab = Lab::pair();
+    alternate(&mut lab, ends, 5);
+    assert_eq!(bonds(&lab).len(), 1);
+    lab.arp(at(1, 3), mac(7), [10, 0, 0, 7]);
+    alternate(&mut lab, ends, 1);
+    assert_eq!(bonds(&lab), []);
+    // Nor are those of which one is down.
+    let mut lab = Lab::pair();
+    alternate(&mut lab, ends, 5);
+    lab.port_is(at(1, 3), false);
+    lab.run(200);
+    assert_eq!(bonds(&lab), []);
 }
 
 /// ARP packet that announces an address for `mac`, in a frame from `src`.

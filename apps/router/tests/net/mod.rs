@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 const SWITCHES: Table<Dpid, Value> = Table::of("topology", "switches");
 const PORTS: Table<(Dpid, u32), Value> = Table::of("topology", "ports");
 const LINKS: Table<(Dpid, u32), Value> = Table::of("topology", "links");
+const BONDS: Table<(Dpid, u32), Value> = Table::of("topology", "bonds");
 pub const WEIGHTS: Table<String, u32> = Table::new("weights");
 
 pub const PIPELINE: Pipeline = Pipeline {
@@ -216,6 +217,19 @@ pub fn link<R: Release>(bench: &mut Bench<Router<R>>, from: End, to: Option<End>
     match to {
         Some(to) => bench.row(&LINKS, &key, &end_row(to)),
         None => bench.no_row(&LINKS, &key),
+    }
+}
+
+pub fn host_port<R: Release>(bench: &mut Bench<Router<R>>, at: End) -> Outcome {
+    bench.row(&PORTS, &(at.dpid, at.port), &port_row("host"))
+}
+
+/// Makes a port the other one of a bond, or no longer.
+pub fn bond<R: Release>(bench: &mut Bench<Router<R>>, other: End, home: Option<End>) -> Outcome {
+    let key = (other.dpid, other.port);
+    match home {
+        Some(home) => bench.row(&BONDS, &key, &end_row(home)),
+        None => bench.no_row(&BONDS, &key),
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "../../src/app.rs"]
 pub mod app;
+#[path = "../../src/bonds.rs"]
+pub mod bonds;
 #[path = "../../src/bounds.rs"]
 pub mod bounds;
 #[path = "../../src/clock.rs"]
@@ -16,6 +18,8 @@ pub mod forged;
 pub mod host_tables;
 #[path = "../../src/hosts.rs"]
 pub mod hosts;
+#[path = "../../src/islands.rs"]
+pub mod islands;
 #[path = "../../src/lateness.rs"]
 pub mod lateness;
 #[path = "../../src/links.rs"]

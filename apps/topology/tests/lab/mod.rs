@@ -50,6 +50,8 @@ pub struct Lab {
     cables: BTreeMap<End, BTreeSet<End>>,
     /// Plain switches by their ports, which keep LLDP to themselves.
     bridges: Vec<BTreeSet<End>>,
+    /// Ports between which ARP alone passes.
+    arp_alone: Option<[End; 2]>,
     /// Last probe that left by a port, by its EtherType.
     sent: BTreeMap<(End, u16), Bytes>,
     up: BTreeSet<Dpid>,
@@ -62,6 +64,7 @@ impl Lab {
             bench: Bench::new(Topology::new(random), PIPELINE),
             cables: BTreeMap::new(),
             bridges: Vec::new(),
+            arp_alone: None,
             sent: BTreeMap::new(),
             up: BTreeSet::new(),
         };
@@ -116,6 +119,11 @@ impl Lab {
         }
     }
 
+    /// Connects two ports by something that passes ARP on, and no probe.
+    pub fn carries_arp_alone(&mut self, ends: [End; 2]) {
+        self.arp_alone = Some(ends);
+    }
+
     /// Connects ports by a plain switch.
     pub fn bridge(&mut self, ends: &[End]) {
         self.bridges.push(ends.iter().copied().collect());
@@ -133,7 +141,13 @@ impl Lab {
         let cabled = self.cables.get(&from).into_iter().flatten();
         let bridged = self.bridges.iter().filter(|ends| ends.contains(&from));
         let bridged = bridged.filter(|_| !lldp::is_lldp(frame)).flatten();
+        let is_arp = frame.get(12..14) == Some(&ether_type::ARP.to_be_bytes());
+        let by_arp = self.arp_alone.iter().flatten();
+        let by_arp = by_arp.filter(|end| {
+            is_arp && self.arp_alone.iter().flatten().any(|end| *end == from) && **end != from
+        });
         let all = cabled.chain(bridged.filter(|end| **end != from));
+        let all = all.chain(by_arp);
         all.filter(|end| self.up.contains(&end.0))
             .copied()
             .collect()
