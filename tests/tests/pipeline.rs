@@ -219,6 +219,16 @@ fn a_move_is_refused_where_a_switch_has_no_room_or_an_upgrade_is_under_way() -> 
         "{refused:?}"
     );
     morpheus.morphctl(&["rollback", "app=learning-switch"])?;
+    let behind = Bundle::copy("learning-switch-1.2.0", lab.dir(), "behind")?
+        .set("version", "\"1.2.2\"")?
+        .set("after", "[\"ledger\"]")?;
+    morpheus.morphctl(&["app", "install", behind.path()?])?;
+    let refused = morpheus.try_morphctl(&["upgrade", "app=learning-switch@1.2.2"])?;
+    let mend = "pipeline move app=learning-switch after=ledger";
+    ensure!(
+        refused.code == 1 && refused.stderr.contains(mend),
+        "{refused:?}"
+    );
     morpheus.morphctl(&to_front)?;
     ensure!(
         names(&lab)? == ["ledger", "learning-switch"],

@@ -2,12 +2,15 @@
 //! works for real hosts.
 
 use anyhow::{Context, Result, ensure};
-use morph_tests::{Bundle, Lab, Shape, bin, repository, wait_until};
+use morph_tests::{Bundle, Lab, Shape, bin, repository, touched, wait_until};
 use std::process::Stdio;
 use std::time::Duration;
 
 /// Id of the app `every-action`.
 const EVERY_ACTION: u8 = 20;
+/// Number 0 among its groups.
+const FIRST_GROUP: u32 = 20 << 24;
+const SPREADER: u8 = 22;
 const PYTHON: &str = "/usr/bin/python3";
 const SOON: Duration = Duration::from_secs(20);
 
@@ -48,7 +51,7 @@ fn python(lab: &Lab, host: usize, script: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// UDP and TCP servers on a host that tell each client the address it came from.
+/// UDP and TCP servers on a host that tell each client the address it came from; over TCP also the server's host.
 struct Mirror(std::process::Child);
 
 impl Mirror {
@@ -61,7 +64,7 @@ impl Mirror {
              def serve():\n    \
                  while True:\n        \
                      client, address = tcp.accept()\n        \
-                     client.sendall(address[0].encode())\n        \
+                     client.sendall(('h{host} ' + address[0]).encode())\n        \
                      client.close()\n\
              threading.Thread(target=serve, daemon=True).start()\n\
              print('ready', flush=True)\n\
@@ -94,14 +97,15 @@ impl Drop for Mirror {
 
 #[test]
 fn what_rules_say_is_read_back_as_it_was_said() -> Result<()> {
-    let lab = Lab::with_morpheus(Shape::single(2), &[])?;
+    let lab = Lab::with_morpheus(Shape::single(3), &[])?;
     start(&lab, "every_action")?;
-    let morpheus = lab.morpheus()?;
     let rules = wait_until("the switch has the rules", SOON, || {
         let rules = lab.rules(EVERY_ACTION)?;
-        let sent = morpheus.app("every-action")?["flow_mods"].as_u64();
-        Ok((rules.len() > 50 && sent == Some(rules.len() as u64)).then_some(rules))
+        let is_all = sent(&lab)? == [rules.len() as u64, 4, 2];
+        Ok((rules.len() > 50 && is_all).then_some(rules))
     })?;
+    let entries = entries(&lab)?;
+    ensure!(entries.len() == 6, "{entries:?}");
 
     // Another instance reads them, and finds nothing to do.
     install(&lab, "every_action", "1.0.1")?;
@@ -114,12 +118,95 @@ fn what_rules_say_is_read_back_as_it_was_said() -> Result<()> {
     ];
     let counts = counts.map(|key| status[key].as_u64().unwrap_or_default());
     ensure!(counts == [0, 0, 0, rules.len() as u64], "{status}");
-    let sent = morpheus.app("every-action")?["flow_mods"].as_u64();
-    ensure!(sent == Some(rules.len() as u64), "{sent:?} rules were sent");
+    let sent_since = sent(&lab)?;
+    ensure!(
+        sent_since == [rules.len() as u64, 4, 2],
+        "{sent_since:?} were sent"
+    );
     ensure!(lab.rules(EVERY_ACTION)?.keys().eq(rules.keys()));
+
+    // The switch deletes the rules that use a group with it.
+    lab.ovs().ofctl(
+        "del-groups",
+        "s1",
+        &[&format!("group_id={}", FIRST_GROUP + 1)],
+    )?;
+    wait_until("group and rule are back", SOON, || {
+        let is_back = lab.rules(EVERY_ACTION)?.keys().eq(rules.keys());
+        Ok((is_back && self::entries(&lab)? == entries).then_some(()))
+    })?;
     remove(&lab, "every_action")?;
+    ensure!(self::entries(&lab)?.is_empty() && lab.rules(EVERY_ACTION)?.is_empty());
     nat_gateway(&lab)?;
+    spreader(&lab)?;
     lab.finish()
+}
+
+/// Numbers of flow-mods, group-mods and meter-mods that the proxy has forwarded for every-action.
+fn sent(lab: &Lab) -> Result<[u64; 3]> {
+    let app = lab.morpheus()?.app("every-action")?;
+    let keys = ["flow_mods", "group_mods", "meter_mods"];
+    Ok(keys.map(|key| app[key].as_u64().unwrap_or_default()))
+}
+
+/// Groups and meters of s1, in the notation of `ovs-ofctl`.
+fn entries(lab: &Lab) -> Result<Vec<String>> {
+    let groups = lab.ovs().ofctl("dump-groups", "s1", &[])?;
+    let meters = lab.ovs().ofctl("dump-meters", "s1", &[])?;
+    let lines = groups.lines().chain(meters.lines()).map(str::trim);
+    let is_entry = |line: &&str| line.starts_with("group_id=") || line.starts_with("meter=");
+    let mut entries: Vec<String> = lines.filter(is_entry).map(str::to_owned).collect();
+    entries.sort();
+    Ok(entries)
+}
+
+/// Connections of h1 to one address reach h2 and h3, and h2 alone once h3 has no weight; only the group changes then.
+fn spreader(lab: &Lab) -> Result<()> {
+    let _servers = [Mirror::start(lab, 2, 7001)?, Mirror::start(lab, 3, 7001)?];
+    start(lab, "spreader")?;
+    let set = |row: &str| {
+        lab.morpheus()?
+            .morphctl(&["config", "set", "app=spreader", row])
+    };
+    let server = |host: u32, weight: u32| {
+        set(&format!(
+            "servers.1/{host}={{\"address\": \"10.0.0.{host}\", \"mac\": \"02:00:00:00:00:0{host}\", \"weight\": {weight}}}"
+        ))
+    };
+    server(2, 1)?;
+    server(3, 1)?;
+    set(
+        r#"services.0000000000000001={"address": "10.0.0.100", "mac": "02:00:00:00:01:00", "clients": 1}"#,
+    )?;
+    let connect = |count: usize| {
+        let script = format!(
+            "import socket\n\
+             for _ in range({count}):\n    \
+                 c = socket.create_connection(('10.0.0.100', 7001), timeout=5)\n    \
+                 print(c.recv(100).decode())\n    \
+                 c.close()"
+        );
+        python(lab, 1, &script)
+    };
+    wait_until("a connection is served", SOON, || Ok(connect(1).ok()))?;
+    let seen = connect(40)?;
+    for server in ["h2 10.0.0.1", "h3 10.0.0.1"] {
+        ensure!(
+            seen.lines().any(|line| line == server),
+            "{server} is not among {seen}"
+        );
+    }
+    let before = lab.rules(SPREADER)?;
+    server(3, 0)?;
+    wait_until("h2 serves alone", SOON, || {
+        let seen = connect(20)?;
+        Ok((!seen.contains("h3")).then_some(()))
+    })?;
+    let (touched, in_both) = touched(&before, &lab.rules(SPREADER)?);
+    ensure!(touched.is_empty() && in_both == before.len(), "{touched:?}");
+    remove(lab, "spreader")?;
+    ensure!(entries(lab)?.is_empty());
+    Ok(())
 }
 
 /// Connections of h1 reach h2 with the gateway's address, and the answers come back.
@@ -142,7 +229,7 @@ fn nat_gateway(lab: &Lab) -> Result<()> {
                    c.sendto(b'x', ('10.0.0.2', 7000))\n    \
                    print(c.recv(100).decode())";
     let seen = wait_until("a connection leaves", SOON, || Ok(python(lab, 1, tcp).ok()))?;
-    ensure!(seen == "10.0.0.100", "h2 saw {seen}");
+    ensure!(seen == "h2 10.0.0.100", "h2 saw {seen}");
     let seen = python(lab, 1, udp)?;
     ensure!(
         seen == "10.0.0.100\n10.0.0.100\n10.0.0.100",

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use morph_api::entry::{GROUPS, METERS};
+use morph_openflow::entry::{self, EntryBody, EntryKey, EntrySet};
 use morph_openflow::rule::{RuleKey, RuleSet};
-use morph_openflow::v13::FlowMod;
+use morph_openflow::v13::{FlowMod, Message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,7 +20,7 @@ use crate::engine::{Cause, Effects, Engine};
 use crate::rank::{Stage, StaleRules};
 use crate::{
     AlarmRow, App, AppError, ChangedRow, Changes, Dpid, DueTimer, Event, Key, PacketIn, PacketOut,
-    Pipeline, Rows, Switch, Table, View, install,
+    Pipeline, Rows, Switch, Table, View, entries, install,
 };
 
 /// An app on the bench: live from the start, every turn accepted and durable at once.
@@ -39,6 +41,8 @@ use crate::{
 pub struct Bench<A: App> {
     engine: Engine<A>,
     installed: BTreeMap<Dpid, RuleSet>,
+    /// Groups and meters of the connected switches.
+    entries: BTreeMap<Dpid, EntrySet>,
     /// Rules that may have changed since they were last installed, and those that switches removed by themselves.
     stale: StaleRules,
     expired: BTreeMap<Dpid, BTreeSet<RuleKey>>,
@@ -71,6 +75,10 @@ pub struct Outcome {
     pub cut: u64,
     /// Changes of rules, in the order in which they leave, before the packets.
     pub flow_mods: Vec<(Dpid, FlowMod)>,
+    /// Additions and changes of groups and meters, in the order in which they leave, before those of rules.
+    pub entry_sets: Vec<(Dpid, Message)>,
+    /// Deletions of groups and meters, in the order in which they leave, behind the changes of rules.
+    pub entry_deletes: Vec<(Dpid, Message)>,
     /// The app's error, if it failed.
     pub error: Option<AppError>,
 }
@@ -82,6 +90,8 @@ impl Outcome {
             && self.deletes.is_empty()
             && self.packet_outs.is_empty()
             && self.flow_mods.is_empty()
+            && self.entry_sets.is_empty()
+            && self.entry_deletes.is_empty()
             && self.error.is_none()
     }
 
@@ -109,6 +119,7 @@ impl<A: App> Bench<A> {
         Bench {
             engine: Engine::new(app, pipeline),
             installed: BTreeMap::new(),
+            entries: BTreeMap::new(),
             stale: StaleRules::new(),
             expired: BTreeMap::new(),
             now: Instant::now(),
@@ -168,6 +179,7 @@ impl<A: App> Bench<A> {
     pub fn event_after(&mut self, event: Event, waited: Duration) -> Outcome {
         if let Event::SwitchUp(Switch { dpid, .. }) | Event::SwitchDown(dpid) = &event {
             self.installed.remove(dpid);
+            self.entries.remove(dpid);
         }
         if let Event::FlowRemoved(removed) = &event
             && removed.is_timeout()
@@ -298,7 +310,73 @@ impl<A: App> Bench<A> {
         flow_mods.sort_by_key(|(stage, _, _)| *stage);
         let flow_mods = flow_mods.into_iter().map(|(_, dpid, m)| (dpid, m));
         outcome.flow_mods.extend(flow_mods);
+        self.install_entries(&mut outcome);
         outcome
+    }
+
+    /// Brings groups and meters of the connected switches in line.
+    fn install_entries(&mut self, outcome: &mut Outcome) {
+        let (none, no_rules) = (EntrySet::new(), RuleSet::new());
+        for dpid in self.engine.switches.keys() {
+            let wanted = self.engine.wanted_entries().get(dpid).unwrap_or(&none);
+            let there = self.entries.entry(*dpid).or_default();
+            let (mut waiting, mut gone) = entries::differences(there, wanted);
+            loop {
+                let ready = entries::ready(&waiting, there, wanted);
+                if ready.is_empty() {
+                    break;
+                }
+                for key in ready {
+                    waiting.remove(&key);
+                    if let Some(body) = wanted.get(&key) {
+                        let before = there.insert(key, body.clone());
+                        let message = entry::set(key, body, before.is_some());
+                        outcome.entry_sets.push((*dpid, message));
+                    }
+                }
+            }
+            let rules = self.installed.get(dpid).unwrap_or(&no_rules);
+            loop {
+                let unused = entries::unused(&gone, there, rules);
+                if unused.is_empty() {
+                    break;
+                }
+                for key in unused {
+                    gone.remove(&key);
+                    there.remove(&key);
+                    outcome.entry_deletes.push((*dpid, entry::delete(key)));
+                }
+            }
+        }
+    }
+
+    /// Wanted groups by switch and the app's number, also for switches that are not connected.
+    pub fn groups(&self) -> BTreeMap<(Dpid, u32), EntryBody> {
+        self.numbered(|key| match key {
+            EntryKey::Group(id) => Some(id % GROUPS),
+            EntryKey::Meter(_) => None,
+        })
+    }
+
+    /// Wanted meters by switch and the app's number, also for switches that are not connected.
+    pub fn meters(&self) -> BTreeMap<(Dpid, u32), EntryBody> {
+        self.numbered(|key| match key {
+            EntryKey::Meter(id) => Some(id % METERS),
+            EntryKey::Group(_) => None,
+        })
+    }
+
+    fn numbered(
+        &self,
+        number: impl Fn(EntryKey) -> Option<u32>,
+    ) -> BTreeMap<(Dpid, u32), EntryBody> {
+        let mut numbered = BTreeMap::new();
+        for (dpid, set) in self.engine.wanted_entries() {
+            for (key, body) in set {
+                numbered.extend(number(*key).map(|number| ((*dpid, number), body.clone())));
+            }
+        }
+        numbered
     }
 
     /// Wanted rules by switch, also for switches that are not connected.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
 use morph_api::is_beside_schema;
+use morph_openflow::entry::EntrySet;
 use serde_json::Value;
 
 use crate::alarms::ALARMS;
@@ -81,6 +82,11 @@ impl<A: App> Engine<A> {
     /// Wanted rules as of the last [`Engine::settle`].
     pub(crate) fn wanted(&self) -> &BTreeMap<Dpid, morph_openflow::rule::RuleSet> {
         self.wanted.sets()
+    }
+
+    /// Wanted groups and meters as of the last [`Engine::settle`].
+    pub(crate) fn wanted_entries(&self) -> &BTreeMap<Dpid, EntrySet> {
+        self.wanted.entries().sets()
     }
 
     /// Numbers of rules that the app states wrongly, as of the last [`Engine::settle`].

@@ -24,6 +24,7 @@ mod backoff;
 mod bound;
 mod describe;
 mod engine;
+mod entries;
 mod error;
 mod event;
 mod groups;
@@ -64,7 +65,7 @@ pub use key_text::{KeyParts, KeyText};
 pub use limit::Limit;
 pub use migration::{Migration, Migrations, Rows, group_by};
 pub use recent::RecentFrames;
-pub use rules::{RuleBuilder, Rules};
+pub use rules::{GroupBuilder, MeterBuilder, RuleBuilder, Rules, Watch};
 #[cfg(feature = "run")]
 pub use runtime::{run, run_with_migration};
 pub use setting::Setting;
@@ -77,10 +78,11 @@ pub use view::{Pipeline, View};
 
 pub use bytes::Bytes;
 pub use morph_api::alarm::AlarmRow;
+pub use morph_openflow::entry::{EntryBody, EntryKey, EntrySet};
 pub use morph_openflow::lldp;
 pub use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 pub use morph_openflow::v13::{
-    Action, FlowMod, FlowModCommand, Instruction, Match, Oxm, OxmField, port,
+    Action, FlowMod, FlowModCommand, Instruction, Match, Message, MeterBand, Oxm, OxmField, port,
 };
 pub use morph_openflow::{Dpid, MacAddr, Vlan};
 /// Derives the trait [`Key`](trait@Key) for a struct whose fields are keys, or for an enum without fields.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_openflow::rule::RuleKey;
 
 use crate::Dpid;
+use crate::entries::StaleEntries;
 
 /// Identity of a rule among those of all switches.
 pub(crate) type RuleId = (Dpid, RuleKey);
@@ -58,6 +59,8 @@ impl Ranks {
 #[derive(Debug, Default)]
 pub(crate) struct StaleRules {
     pub(crate) rules: BTreeMap<Dpid, BTreeSet<RuleKey>>,
+    /// Groups and meters whose wanted form has changed.
+    pub(crate) entries: StaleEntries,
     /// Present stages of all rules of each ordered group, and of those that it wants no more, by the group's number.
     pub(crate) orders: BTreeMap<u64, BTreeMap<RuleId, Stage>>,
 }

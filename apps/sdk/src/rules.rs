@@ -1,16 +1,21 @@
 //! Rules as an app states them.
 
+mod entries;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use morph_api::cookie::Cookie;
+use morph_openflow::entry::{EntrySet, used_by};
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 use morph_openflow::v13::check_rule;
 use morph_openflow::v13::flow_mod::flag;
 use morph_openflow::v13::instruction;
 
+use crate::entries::{meter_of, with_own_groups};
 use crate::rank::{Ranks, RuleId};
 use crate::{Action, Dpid, Instruction, Match, Pipeline, Switch};
+pub use entries::{GroupBuilder, MeterBuilder, Watch};
 
 /// Tables for the app's rules, and its exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Rules {
     pub(crate) by_switch: BTreeMap<Dpid, RuleSet>,
     /// Ranks of the rules that have any.
     pub(crate) ranks: BTreeMap<RuleId, Ranks>,
+    /// Groups and meters, in normal form.
+    pub(crate) entries: BTreeMap<Dpid, EntrySet>,
     pub(crate) faults: RuleFaults,
 }
 
@@ -87,6 +94,7 @@ impl Rules {
             layout: layout.clone(),
             by_switch: BTreeMap::new(),
             ranks: BTreeMap::new(),
+            entries: BTreeMap::new(),
             faults: RuleFaults::default(),
         }
     }
@@ -104,6 +112,7 @@ impl Rules {
             hard_timeout: 0,
             flags: 0,
             instructions: Vec::new(),
+            meter: None,
             ranks: None,
         }
     }
@@ -123,8 +132,9 @@ pub struct RuleBuilder<'a> {
     hard_timeout: u16,
     /// Bits of `flow_mod::flag`.
     flags: u16,
-    /// Instructions besides apply-actions and goto-table.
+    /// Instructions besides apply-actions, goto-table and meter.
     instructions: Vec<Instruction>,
+    meter: Option<u32>,
     ranks: Option<Ranks>,
 }
 
@@ -203,6 +213,12 @@ impl RuleBuilder<'_> {
         self
     }
 
+    /// Passes the packets through the app's meter with this number before anything else.
+    pub fn meter(mut self, number: u32) -> Self {
+        self.meter = Some(number);
+        self
+    }
+
     /// Empties the packet's action set, before the rule writes actions to it.
     pub fn clear_actions(mut self) -> Self {
         self.instructions.push(Instruction::ClearActions);
@@ -278,7 +294,9 @@ impl RuleBuilder<'_> {
         let in_switch = short.get(&self.dpid).copied();
         // The only table of a switch stands for the first table, wherever that is.
         let second = second.filter(|_| in_switch != Some(0));
-        if let Err(why) = self.check(range, in_switch, goto) {
+        let checked = self.with_ids();
+        let checked = checked.and_then(|()| self.check(range, in_switch, goto));
+        if let Err(why) = checked {
             self.rules.faults.left_out += 1;
             let (dpid, table, priority) = (self.dpid, self.table, self.priority);
             tracing::error!(
@@ -296,6 +314,18 @@ impl RuleBuilder<'_> {
         }
     }
 
+    /// Replaces the app's numbers of groups and meters by the ids that they have on the switch.
+    fn with_ids(&mut self) -> Result<(), String> {
+        let app = self.rules.layout.app;
+        let instructions = std::mem::take(&mut self.instructions);
+        self.instructions = with_own_groups(app, instructions)?;
+        if let Some(number) = self.meter {
+            let meter = Instruction::Meter(meter_of(app, number)?);
+            self.instructions.push(meter);
+        }
+        Ok(())
+    }
+
     /// Finds what is wrong with the rule whatever the state of the switch.
     fn check(&self, range: Range, in_switch: Option<u8>, goto: Option<Goto>) -> Result<(), String> {
         check_rule(&self.matching, &self.instructions).map_err(|problem| problem.to_string())?;
@@ -304,6 +334,9 @@ impl RuleBuilder<'_> {
             return Err(
                 "it writes actions and passes the packet on to the next app, which could not drop it any more".into(),
             );
+        }
+        if in_switch == Some(0) && used_by(&self.instructions).next().is_some() {
+            return Err("a switch of OpenFlow 1.0 has neither groups nor meters".into());
         }
         if place(range, in_switch, self.table, goto).is_none() {
             let Range { first, exit } = range;

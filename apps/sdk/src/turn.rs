@@ -7,6 +7,7 @@ use bytes::Bytes;
 use morph_store::limits;
 use serde_json::Value;
 
+use crate::entries::own_groups;
 use crate::table_rows::Row;
 use crate::view::Tables;
 use crate::{Action, AppError, Dpid, Key, PacketIn, Pipeline, Switch, Table, View, port};
@@ -179,13 +180,23 @@ impl Turn<'_> {
 
     /// Has a switch send a packet, after the rules that this turn changes.
     pub fn packet_out(&mut self, dpid: Dpid, in_port: u32, actions: Vec<Action>, data: Bytes) {
-        self.packet_outs.push(PacketOut {
+        self.push(PacketOut {
             dpid,
             in_port,
             actions,
             data,
             buffer: None,
         });
+    }
+
+    fn push(&mut self, mut packet: PacketOut) {
+        match own_groups(self.pipeline.app, packet.actions) {
+            Ok(actions) => {
+                packet.actions = actions;
+                self.packet_outs.push(packet);
+            }
+            Err(why) => self.defect = Some(AppError::new(why)),
+        }
     }
 
     /// Has a switch send the packet of a packet-in on, after the rules that this turn changes; `in_port` is as for
@@ -196,7 +207,7 @@ impl Turn<'_> {
             return self.packet_out(dpid, in_port, actions, packet.data.clone());
         }
         match packet.buffer.filter(|_| dpid == packet.dpid) {
-            Some(_) => self.packet_outs.push(PacketOut {
+            Some(_) => self.push(PacketOut {
                 dpid,
                 in_port,
                 actions,

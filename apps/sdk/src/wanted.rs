@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morph_openflow::rule::{RuleBody, RuleKey, RuleSet};
 
 use crate::Dpid;
+use crate::entries::WantedEntries;
 use crate::rank::{Ranks, RuleId, StaleRules};
 use crate::rules::{RuleFaults, Rules};
 
@@ -34,6 +35,8 @@ pub(crate) struct WantedRules<G> {
     faults: RuleFaults,
     /// Number of the next group whose changes are ordered.
     next_order: u64,
+    /// Groups and meters of OpenFlow that each group wants.
+    entries: WantedEntries<G>,
 }
 
 impl<G: Ord + Clone> WantedRules<G> {
@@ -45,12 +48,18 @@ impl<G: Ord + Clone> WantedRules<G> {
             disputed: BTreeSet::new(),
             faults: RuleFaults::default(),
             next_order: 0,
+            entries: WantedEntries::new(),
         }
     }
 
     /// Resulting rules of each switch.
     pub(crate) fn sets(&self) -> &BTreeMap<Dpid, RuleSet> {
         &self.sets
+    }
+
+    /// Resulting groups and meters of each switch.
+    pub(crate) fn entries(&self) -> &WantedEntries<G> {
+        &self.entries
     }
 
     /// Numbers of rules that are stated wrongly now.
@@ -61,9 +70,10 @@ impl<G: Ord + Clone> WantedRules<G> {
         }
     }
 
-    /// Groups that want any rule.
+    /// Groups that want any rule, group or meter.
     pub(crate) fn groups(&self) -> impl Iterator<Item = G> {
-        self.by_group.keys().cloned()
+        let of_rules = self.by_group.keys().cloned();
+        of_rules.chain(self.entries.groups())
     }
 
     /// Replaces the rules of a group. Notes the rules that this may change in `stale`.
@@ -71,9 +81,11 @@ impl<G: Ord + Clone> WantedRules<G> {
         let Rules {
             by_switch: wants,
             ranks,
+            entries,
             faults,
             ..
         } = rules;
+        self.entries.replace(group, entries, &mut stale.entries);
         let before = self.by_group.remove(group).unwrap_or_default();
         self.faults.left_out = self.faults.left_out - before.faults.left_out + faults.left_out;
         self.faults.disputed = self.faults.disputed - before.faults.disputed + faults.disputed;

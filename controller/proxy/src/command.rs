@@ -4,6 +4,7 @@
 use std::fmt;
 
 use morph_api::cookie::Cookie;
+use morph_api::entry::{groups_of, meters_of};
 use morph_openflow::v13::{VERSION, multipart_kind, peek};
 use morph_openflow::{DecodeError, Header, MessageType};
 
@@ -81,11 +82,11 @@ pub(crate) fn check(
         MessageType::FLOW_MOD => flow_mod(apps, app, epoch, message).map(|()| CommandKind::FlowMod),
         MessageType::GROUP_MOD => {
             let id = peek::group_mod(message)?.group_id();
-            owned(app, "group", id).map(|()| CommandKind::GroupMod)
+            owned(app, "group", id, groups_of(app.id)).map(|()| CommandKind::GroupMod)
         }
         MessageType::METER_MOD => {
             let id = peek::meter_mod(message)?.meter_id();
-            owned(app, "meter", id).map(|()| CommandKind::MeterMod)
+            owned(app, "meter", id, meters_of(app.id)).map(|()| CommandKind::MeterMod)
         }
         MessageType::PACKET_OUT => Ok(CommandKind::PacketOut),
         MessageType::MULTIPART_REQUEST | MessageType::BARRIER_REQUEST => {
@@ -159,15 +160,18 @@ fn flow_mod(apps: &Apps, app: &PipelineApp, epoch: u64, message: &[u8]) -> Resul
     Ok(())
 }
 
-fn owned(app: &PipelineApp, what: &str, id: u32) -> Result<(), Forbidden> {
-    if id >> 24 == u32::from(app.id) {
+fn owned(
+    app: &PipelineApp,
+    what: &str,
+    id: u32,
+    (first, last): (u32, u32),
+) -> Result<(), Forbidden> {
+    if (first..=last).contains(&id) {
         return Ok(());
     }
-    let first = u32::from(app.id) << 24;
     forbid(format!(
-        "{what} {id:#x} is outside {}'s, {first:#x} to {:#x}",
-        app.name,
-        first | 0x00ff_ffff
+        "{what} {id:#x} is outside {}'s, {first:#x} to {last:#x}",
+        app.name
     ))
 }
 
@@ -280,7 +284,11 @@ mod tests {
                 mod_of(15, 0x0400_0001),
                 Err("group 0x4000001 is outside router's"),
             ),
-            (mod_of(29, 0x0300_0001), Ok(CommandKind::MeterMod)),
+            (mod_of(29, 3 * 1024 + 1023), Ok(CommandKind::MeterMod)),
+            (
+                mod_of(29, 4 * 1024),
+                Err("meter 0x1000 is outside router's"),
+            ),
             (mod_of(29, 1), Err("meter 0x1")),
             (vec![4, 20, 0, 8, 0, 0, 0, 1], Ok(CommandKind::ReadRequest)),
             (vec![1, 20, 0, 8, 0, 0, 0, 1], Err("wire version 1")),

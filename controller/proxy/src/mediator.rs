@@ -10,6 +10,7 @@
 //! It waits for nothing and writes nothing: [`Mediator::handle`] takes an input from the drivers and returns outputs for
 //! them. Bytes for channels and sessions are collected until [`Mediator::flush`], so that many inputs cause one write.
 
+mod cleaning;
 mod control;
 mod entries;
 mod observe;

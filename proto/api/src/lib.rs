@@ -17,6 +17,7 @@ pub mod check;
 pub mod cookie;
 pub mod deadlines;
 pub mod description;
+pub mod entry;
 pub mod fail;
 pub mod lock;
 #[cfg(feature = "log")]

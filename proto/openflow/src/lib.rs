@@ -7,6 +7,7 @@
 //! | [`v10`] | messages of OpenFlow 1.0 |
 //! | [`v13`] | messages of OpenFlow 1.3, and zero-copy views of frames that are only forwarded |
 //! | [`lldp`] | LLDP probes for link discovery |
+//! | [`entry`] | group entries and meter entries as values, and the messages that change them |
 //! | [`rule`] | flow entries as values: normal form, difference, and the flow-mods for a difference |
 //! | [`text`] | flow entries as text, in the syntax of `ovs-ofctl` |
 //!
@@ -16,6 +17,7 @@
 
 mod addr;
 mod any;
+pub mod entry;
 mod error;
 pub mod frame;
 mod header;

@@ -1,12 +1,12 @@
-//! An app that puts every action, instruction and flag of the SDK that Open vSwitch has into rules: the end-to-end tests
-//! read them back. A catalogue of what a rule can say, too.
+//! An app that puts every action, instruction and flag of the SDK that Open vSwitch has into rules, and every kind of group and
+//! meter beside them: the end-to-end tests read them back. A catalogue of what an app can say to a switch, too.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
 use morph_sdk::{
-    Action, App, AppError, Dpid, Event, MacAddr, Match, Oxm, RuleBuilder, RuleInput, Rules, Turn,
-    View, port,
+    Action, App, AppError, Dpid, Event, MacAddr, Match, MeterBand, Oxm, RuleBuilder, RuleInput,
+    Rules, Turn, View, Watch, port,
 };
 
 const V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -39,6 +39,8 @@ impl App for EveryAction {
         }
         instructions(*dpid, rules);
         flags(*dpid, rules);
+        groups(*dpid, rules);
+        meters(*dpid, rules);
     }
 }
 
@@ -167,6 +169,39 @@ fn flags(dpid: Dpid, rules: &mut Rules) {
     on(rules, 2003, |rule| rule.report_removal().drop_());
     on(rules, 2004, |rule| rule.no_packet_counts().drop_());
     on(rules, 2005, |rule| rule.no_byte_counts().drop_());
+}
+
+/// Groups of each type, one of which leads to two others, and a rule that uses it.
+fn groups(dpid: Dpid, rules: &mut Rules) {
+    let to_host = |port| vec![Action::set_field(Oxm::eth_dst(MAC)), Action::output(port)];
+    rules.group(dpid, 1).all(vec![
+        vec![Action::Group(2)],
+        vec![Action::Group(3)],
+        vec![Action::PushVlan(0x8100), Action::output(port::IN_PORT)],
+    ]);
+    rules
+        .group(dpid, 2)
+        .select(vec![(1, to_host(1)), (3, to_host(2))]);
+    rules.group(dpid, 3).indirect(to_host(1));
+    rules.group(dpid, 4).fast_failover(vec![
+        (Watch::Port(1), to_host(1)),
+        (Watch::Port(2), to_host(2)),
+    ]);
+    let rule = rules.on(dpid).priority(3001).matching(ip());
+    rule.report_removal().actions(vec![Action::Group(1)]);
+    let rule = rules.on(dpid).priority(3002).matching(ip());
+    rule.write_actions(vec![Action::Group(4)]).drop_();
+}
+
+/// Meters in both units, and rules that use them.
+fn meters(dpid: Dpid, rules: &mut Rules) {
+    let drop = |rate, burst_size| MeterBand::Drop { rate, burst_size };
+    rules.meter(dpid, 0).kilobits(vec![drop(1000, 0)]);
+    rules.meter(dpid, 1).packets(vec![drop(100, 50)]);
+    for meter in 0..2 {
+        let rule = rules.on(dpid).priority(3003 + meter).matching(ip());
+        rule.meter(meter.into()).actions(vec![Action::output(2)]);
+    }
 }
 
 fn main() -> ExitCode {

@@ -401,6 +401,9 @@ impl<A: App> Instance<A> {
     fn settle_as(&mut self, urgent: bool) {
         let mut stale = StaleRules::new();
         self.engine.settle(&mut stale);
+        let entries = std::mem::take(&mut stale.entries);
+        let wanted = self.engine.wanted_entries();
+        self.rule_sync.note_entries(entries, wanted);
         self.rule_sync.note(stale, self.engine.wanted(), urgent);
     }
 
@@ -426,7 +429,10 @@ impl<A: App> Instance<A> {
         if !self.reads_switches() {
             return;
         }
-        for (channel, messages) in self.rule_sync.read(self.verifies(), now.instant) {
+        let verifies = self.verifies();
+        let entries = self.engine.wanted_entries();
+        let requests = self.rule_sync.read(entries, verifies, now.instant);
+        for (channel, messages) in requests {
             let begin = morph_api::session::ReadBegin {};
             out.push(Output::Control(from_app::Record::ReadBegin(begin)));
             out.extend(

@@ -17,8 +17,10 @@
 //!    requests among them, in the same turn, ask for the confirmation.
 //! 4. A switch that confirms late, or never, delays its own rules only. A channel that is lost takes its window along: the
 //!    reading over the next one shows what arrived.
-//! 5. Changes of a group whose rules have ranks are ordered over all switches ([`order`]).
+//! 5. Groups and meters are read, compared and changed beside the rules that use them ([`entries`]).
+//! 6. Changes of a group whose rules have ranks are ordered over all switches ([`order`]).
 
+mod entries;
 mod order;
 mod reading;
 mod switch;
@@ -37,14 +39,17 @@ use bytes::Bytes;
 use morph_api::cookie::Cookie;
 use morph_api::supervisor::{RuleDifference, Vanishing};
 use morph_api::verification::VerificationPeriods;
+use morph_openflow::entry::EntrySet;
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::{self, FlowStatsRequest, Message, MultipartRequest};
 
+use crate::entries::StaleEntries;
 use crate::event::expired_key;
 use crate::rank::{RuleId, Stage, StaleRules};
 use crate::{Dpid, FlowRemoved};
 use order::Orders;
 use switch::{ReadState, SwitchRules};
+use tokens::ENTRY_MOD;
 use tokens::Tokens;
 pub(super) use tokens::{FLOW_MOD, PACKET_OUT};
 use verification::Question;
@@ -148,7 +153,7 @@ impl RuleSync {
             self.by_channel.remove(&switch.channel);
         }
         self.by_channel.insert(channel, dpid);
-        let switch = SwitchRules::new(channel, self.window, self.periods);
+        let switch = SwitchRules::new(self.app, channel, self.window, self.periods);
         self.orders.forget_switch(dpid);
         self.by_dpid.insert(dpid, switch);
         self.unsettled.insert(dpid);
@@ -197,7 +202,12 @@ impl RuleSync {
     }
 
     /// Starts the readings that are due, and questions of the verification if it goes on. Returns the requests by channel.
-    pub(super) fn read(&mut self, verifies: bool, now: Instant) -> Vec<(u32, Vec<Bytes>)> {
+    pub(super) fn read(
+        &mut self,
+        entries: &BTreeMap<Dpid, EntrySet>,
+        verifies: bool,
+        now: Instant,
+    ) -> Vec<(u32, Vec<Bytes>)> {
         while self
             .verifications
             .first()
@@ -209,6 +219,7 @@ impl RuleSync {
         }
         let (cookie, mask) = Cookie::all_of(self.app);
         let of_app = FlowStatsRequest::by_cookie(cookie, mask);
+        let none = EntrySet::new();
         let mut requests = Vec::new();
         for dpid in &self.unsettled {
             let Some(switch) = self.by_dpid.get_mut(dpid) else {
@@ -218,18 +229,31 @@ impl RuleSync {
             let due = switch.verification_due(now).filter(|_| verifies);
             let (is_to_be_read, of_app) = (switch.is_to_be_read(now), of_app.clone());
             let stats = match due {
-                None if !is_to_be_read => continue,
-                None | Some(Question::Rules) => MultipartRequest::Flow(of_app),
-                Some(Question::Count) => MultipartRequest::Aggregate(of_app),
+                None if !is_to_be_read => None,
+                None | Some(Question::Rules) => Some(MultipartRequest::Flow(of_app)),
+                Some(Question::Count) => Some(MultipartRequest::Aggregate(of_app)),
             };
-            let token = self.tokens.take();
-            match due {
-                None => switch.begin_reading(token, now),
-                Some(question) => switch.verify(question, token, now),
-            }
-            // The barrier makes sure that the statistics include all earlier changes, whoever made them.
-            let messages = [Message::BarrierRequest, Message::MultipartRequest(stats)];
-            let messages = messages.iter().map(|m| m.encode(token)).collect();
+            let stats = stats.map(|stats| {
+                let token = self.tokens.take();
+                match due {
+                    None => switch.begin_reading(token, now),
+                    Some(question) => switch.verify(question, token, now),
+                }
+                (token, Message::MultipartRequest(stats))
+            });
+            let of_switch = switch.writer_mut().entries_mut();
+            let entries = entries.get(dpid).unwrap_or(&none);
+            let mut questions = of_switch.read(*dpid, entries, &mut self.tokens, now);
+            questions.extend(stats);
+            let Some((first, _)) = questions.first() else {
+                continue;
+            };
+            // The barrier makes sure that the answers include all earlier changes, whoever made them.
+            let barrier = Message::BarrierRequest.encode(*first);
+            let questions = questions
+                .iter()
+                .map(|(token, question)| question.encode(*token));
+            let messages = std::iter::once(barrier).chain(questions).collect();
             requests.push((switch.channel, messages));
         }
         requests
@@ -261,6 +285,19 @@ impl RuleSync {
                 switch.refuse(now);
                 self.unsettled.insert(dpid);
                 ReplyOutcome::RuleFailed(dpid, (&error).into())
+            }
+            Message::Error(error) if header.xid == ENTRY_MOD => {
+                switch.writer_mut().entries_mut().fail(now);
+                self.unsettled.insert(dpid);
+                ReplyOutcome::RuleFailed(dpid, (&error).into())
+            }
+            Message::Error(_) if switch.writer().entries().awaits(header.xid) => {
+                switch.writer_mut().entries_mut().refused(dpid, header.xid);
+                ReplyOutcome::Nothing
+            }
+            Message::MultipartReply(reply) if switch.writer().entries().awaits(header.xid) => {
+                switch.writer_mut().entries_mut().answer(header.xid, reply);
+                ReplyOutcome::Nothing
             }
             Message::Error(_) if switch.refused_count(header.xid) => {
                 tracing::info!(
@@ -348,6 +385,22 @@ impl RuleSync {
         }
     }
 
+    /// Marks groups and meters whose wanted form has changed.
+    pub(super) fn note_entries(
+        &mut self,
+        changed: StaleEntries,
+        wanted: &BTreeMap<Dpid, EntrySet>,
+    ) {
+        let none = EntrySet::new();
+        for (dpid, keys) in changed {
+            if let Some(switch) = self.by_dpid.get_mut(&dpid) {
+                let wanted = wanted.get(&dpid).unwrap_or(&none);
+                switch.writer_mut().note_entries(keys, wanted);
+                self.unsettled.insert(dpid);
+            }
+        }
+    }
+
     /// Gives a rule of an ordered group its stage. Its change is held back, if it has changed.
     fn order(&mut self, order: u64, id: RuleId, stage: Stage, changed: &mut StaleRules) {
         let switch = self.by_dpid.get_mut(&id.0);
@@ -422,11 +475,13 @@ impl RuleSync {
     pub(super) fn write(
         &mut self,
         wanted: &BTreeMap<Dpid, RuleSet>,
+        entries: &BTreeMap<Dpid, EntrySet>,
         epoch: u64,
         now: Instant,
     ) -> RuleMessages {
         self.release(wanted, now);
         let none = RuleSet::new();
+        let no_entries = EntrySet::new();
         let mut written = RuleMessages::default();
         let mut room = TURN;
         for dpid in &self.unsettled {
@@ -442,6 +497,7 @@ impl RuleSync {
             let mut turn = Turn {
                 dpid: *dpid,
                 wanted,
+                entries: entries.get(dpid).unwrap_or(&no_entries),
                 epoch,
                 now,
                 room,

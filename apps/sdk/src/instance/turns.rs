@@ -261,8 +261,8 @@ impl<A: App> Instance<A> {
         let epoch = live.epoch;
         // Turns on their way to the store are all of this epoch; otherwise no turn would be made.
         let follows = live.turn + self.in_flight.committing.len() as u64;
-        let wanted = self.engine.wanted();
-        let rules = self.rule_sync.write(wanted, epoch, now.instant);
+        let (wanted, entries) = (self.engine.wanted(), self.engine.wanted_entries());
+        let rules = self.rule_sync.write(wanted, entries, epoch, now.instant);
         let together = rules.together;
         let rules = rules.messages.into_iter();
         let rules = rules.map(|(channel, message)| Output::Message { channel, message });

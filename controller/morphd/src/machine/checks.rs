@@ -8,7 +8,7 @@ use morph_openflow::Dpid;
 use semver::Version;
 
 use super::lifecycle::LifecycleState;
-use super::pipeline::{self, Member, NoRoom, TableRange};
+use super::pipeline::{self, Member, NoRoom, TableRange, WrongOrder};
 use super::query::{known, present, release, smallest_switch};
 use super::record::{AppRow, Desired};
 use super::request::{Place, RequestError, UpgradeRequest, invalid, refused};
@@ -240,7 +240,7 @@ pub fn may_move(
         Place::Before(_) => at,
     };
     order.insert(at, moved);
-    pipeline::check_order(&order).map_err(refused)?;
+    pipeline::check_order(&order).map_err(|wrong| refused(wrong.to_string()))?;
     let to = planned(state, &order)?;
     may_be_moved(state, &to)?;
     Ok(to)
@@ -364,7 +364,12 @@ pub fn may_upgrade(
     }
     release::check_coexistence(&apps).map_err(refused)?;
     state.pipeline.sort(&mut apps);
-    pipeline::check_order(&apps).map_err(refused)?;
+    pipeline::check_order(&apps).map_err(|wrong| {
+        let WrongOrder { app, after, .. } = &wrong;
+        refused(format!(
+            "{wrong}: `morphctl pipeline move app={app} after={after}` first, which loses nothing"
+        ))
+    })?;
     Ok(members)
 }
 

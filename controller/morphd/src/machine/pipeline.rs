@@ -153,18 +153,39 @@ pub fn suffices(release: &Manifest, range: TableRange) -> Result<(), String> {
     }
 }
 
+/// Two apps in another order than a manifest asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongOrder {
+    /// App and version that ask for another order.
+    pub release: String,
+    pub app: String,
+    /// App that is to come before it.
+    pub after: String,
+}
+
+impl std::fmt::Display for WrongOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let WrongOrder { release, after, .. } = self;
+        write!(
+            f,
+            "{release} asks to come after {after} (`after` in its app.toml), and comes before it"
+        )
+    }
+}
+
 /// Checks the order of the present apps, which are sorted, against what each asks for.
 ///
 /// # Errors
-/// Words that name two apps in the wrong order.
-pub fn check_order(sorted: &[&Manifest]) -> Result<(), String> {
+/// Two apps in the wrong order.
+pub fn check_order(sorted: &[&Manifest]) -> Result<(), WrongOrder> {
     for (at, app) in sorted.iter().enumerate() {
         let late = |other: &&&Manifest| app.after.contains(&other.name);
         if let Some(other) = sorted[at..].iter().find(late) {
-            return Err(format!(
-                "{}@{} asks to come after {} (`after` in its app.toml), and comes before it",
-                app.name, app.version, other.name
-            ));
+            return Err(WrongOrder {
+                release: format!("{}@{}", app.name, app.version),
+                app: app.name.clone(),
+                after: other.name.clone(),
+            });
         }
     }
     Ok(())
@@ -443,6 +464,7 @@ mod tests {
         assert!(
             check_order(&[&a, &b])
                 .unwrap_err()
+                .to_string()
                 .starts_with("a@1.0.0 asks to come after b")
         );
         let c = manifest("c", "tables = 1\nafter = ['a']");

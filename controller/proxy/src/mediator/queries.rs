@@ -13,6 +13,7 @@ use morph_openflow::v13::{
 };
 use morph_openflow::{Dpid, rule};
 
+use super::cleaning::Cleaning;
 use super::*;
 use crate::channel::{Expects, Requester};
 use crate::reads::WaitingRead;
@@ -30,11 +31,8 @@ pub(super) struct PendingQuery {
 enum PartialReply {
     Ports(Vec<PortRow>),
     Flows(Vec<Flow>),
-    /// Deletion of an app's rules on this many switches.
-    Clean {
-        app: String,
-        switches: u32,
-    },
+    /// Deletion of what an app has in the switches.
+    Clean(Cleaning),
     /// Deletion of Morpheus's rules on one switch; counts them by app.
     CleanSwitch {
         dpid: u64,
@@ -51,7 +49,9 @@ impl PendingQuery {
         match self.reply {
             PartialReply::Ports(ports) => ControlReply::Ports(PortsReply { ports }),
             PartialReply::Flows(flows) => ControlReply::Flows(FlowsReply { flows }),
-            PartialReply::Clean { switches, .. } => ControlReply::Clean(CleanReply { switches }),
+            PartialReply::Clean(Cleaning { switches, .. }) => {
+                ControlReply::Clean(CleanReply { switches })
+            }
             PartialReply::CleanSwitch { found, .. } => {
                 let app = |(id, rules): (u8, u64)| CleanedApp {
                     id: u32::from(id),
@@ -140,7 +140,7 @@ impl Mediator {
     ) {
         // A request for rules may wait for others, and has a limit of its own once it is sent.
         let limit = match reply {
-            PartialReply::Ports(_) | PartialReply::Clean { .. } => QUERY,
+            PartialReply::Ports(_) | PartialReply::Clean(_) => QUERY,
             PartialReply::Flows(_) | PartialReply::CleanSwitch { .. } => RULES_QUERY,
         };
         let until = now + limit;
@@ -169,10 +169,8 @@ impl Mediator {
         let announced = |(conn, switch): (&u32, &Switch)| switch.announced.then_some(*conn);
         let waiting: BTreeSet<u32> = self.switches.iter().filter_map(announced).collect();
         let find = MultipartRequest::Flow(FlowStatsRequest::by_cookie(cookie, mask));
-        let reply = PartialReply::Clean {
-            app: request.app.clone(),
-            switches: waiting.len() as u32,
-        };
+        let cleaning = Cleaning::new(request.app.clone(), id, waiting.len() as u32);
+        let reply = PartialReply::Clean(cleaning);
         self.await_replies(ticket, waiting.clone(), reply, now);
         for conn in &waiting {
             let switch = self.switches.get(conn);
@@ -234,7 +232,7 @@ impl Mediator {
         let Some(query) = self.queries.remove(&ticket) else {
             return;
         };
-        if let PartialReply::Clean { app, switches } = &query.reply {
+        if let PartialReply::Clean(Cleaning { app, switches, .. }) = &query.reply {
             tracing::info!(%app, switches, "deleted the app's rules");
             // The rule in table 0 has topology's id: it is added again where it is still wanted.
             for conn in self.switches.keys().copied().collect::<Vec<_>>() {
@@ -261,6 +259,12 @@ impl Mediator {
         };
         // A switch that sends part after part is not late.
         query.until = query.until.max(now + QUERY);
+        if let Some(next) = self.clean_next(ticket, conn, frame) {
+            return self.send_all(conn, &next, ticket, now);
+        }
+        let Some(query) = self.queries.get_mut(&ticket) else {
+            return;
+        };
         let mut found = None;
         let more = match v13::decode_lenient(frame) {
             Ok((_, Message::MultipartReply(MultipartReply { more, body }), skipped)) => {
@@ -279,7 +283,7 @@ impl Mediator {
                     (PartialReply::Flows(flows), MultipartBody::Flow(stats)) => {
                         flows.extend(stats.iter().map(flow_row));
                     }
-                    (PartialReply::Clean { .. }, MultipartBody::Flow(stats)) => found = Some(stats),
+                    (PartialReply::Clean(_), MultipartBody::Flow(stats)) => found = Some(stats),
                     (
                         PartialReply::CleanSwitch { found: count, .. },
                         MultipartBody::Flow(stats),
@@ -307,6 +311,34 @@ impl Mediator {
         if !more {
             query.waiting.remove(&conn);
             self.conclude(ticket, now, out);
+        }
+    }
+
+    /// Messages by which the removal of an app goes on at a switch. None once the switch is done, for one that deletes rules by match
+    /// only, and for other requests.
+    fn clean_next(&mut self, ticket: u64, conn: u32, frame: &Bytes) -> Option<Vec<Message>> {
+        let switch = self.switches.get(&conn)?;
+        let has_one_table = switch.channel.transport.has_one_table();
+        let cleaning = match &mut self.queries.get_mut(&ticket)?.reply {
+            PartialReply::Clean(cleaning) if !has_one_table => cleaning,
+            _ => return None,
+        };
+        let message = v13::decode(frame).ok().map(|(_, message)| message);
+        match message {
+            // An error to the deletion of rules is one of the whole request.
+            Some(Message::Error(_)) | None if !cleaning.has_no_rules(conn) => None,
+            message => cleaning.next(conn, message.as_ref()),
+        }
+    }
+
+    /// Sends messages of which the last is answered, if any.
+    fn send_all(&mut self, conn: u32, messages: &[Message], ticket: u64, now: Instant) {
+        for (at, message) in messages.iter().enumerate() {
+            let expects = match at + 1 == messages.len() {
+                true => Expects::Reply,
+                false => Expects::Nothing,
+            };
+            self.send_to_switch(conn, message, ticket, expects, now);
         }
     }
 
@@ -368,7 +400,7 @@ impl Mediator {
             match self.queries.get_mut(&ticket) {
                 Some(PendingQuery {
                     waiting,
-                    reply: PartialReply::Clean { switches, .. },
+                    reply: PartialReply::Clean(Cleaning { switches, .. }),
                     ..
                 }) => {
                     waiting.remove(&conn);
@@ -392,8 +424,18 @@ impl Mediator {
     pub(super) fn expire_queries(&mut self, now: Instant, out: &mut Vec<Output>) {
         let late = |(ticket, query): (&u64, &PendingQuery)| (query.until <= now).then_some(*ticket);
         for ticket in self.queries.iter().filter_map(late).collect::<Vec<_>>() {
-            self.queries.remove(&ticket);
-            let reply = Err(Refusal::Deadline("the switch did not reply in time".into()));
+            let Some(query) = self.queries.remove(&ticket) else {
+                continue;
+            };
+            let has_no_rules = |cleaning: &Cleaning| {
+                let mut waiting = query.waiting.iter();
+                waiting.all(|conn| cleaning.has_no_rules(*conn))
+            };
+            let reply = match &query.reply {
+                // A switch that says nothing of groups and meters has none.
+                PartialReply::Clean(cleaning) if has_no_rules(cleaning) => Ok(query.into_reply()),
+                _ => Err(Refusal::Deadline("the switch did not reply in time".into())),
+            };
             out.push(Output::Reply { ticket, reply });
         }
     }

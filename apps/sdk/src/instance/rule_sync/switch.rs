@@ -8,6 +8,7 @@ use morph_openflow::SkippedRule;
 use morph_openflow::rule::{RuleKey, RuleSet, from_stats};
 use morph_openflow::v13::{self, MultipartBody};
 
+use super::entries::Entries;
 use super::reading::Reading;
 use super::verification::{Question, Verification};
 use super::window::RuleWindow;
@@ -44,6 +45,7 @@ pub(super) enum ReadState {
 
 #[derive(Debug, Clone)]
 pub(super) struct SwitchRules {
+    app: u8,
     pub(super) channel: u32,
     pub(super) state: ReadState,
     writer: Box<RuleWriter>,
@@ -60,11 +62,17 @@ pub(super) struct SwitchRules {
 }
 
 impl SwitchRules {
-    pub(super) fn new(channel: u32, limit: RuleWindow, periods: VerificationPeriods) -> Self {
+    pub(super) fn new(
+        app: u8,
+        channel: u32,
+        limit: RuleWindow,
+        periods: VerificationPeriods,
+    ) -> Self {
         SwitchRules {
+            app,
             channel,
             state: ReadState::Unread { not_before: None },
-            writer: Box::new(RuleWriter::new(limit)),
+            writer: Box::new(RuleWriter::new(limit, Entries::new(app))),
             verification: Box::new(Verification::new(periods)),
             limit,
             failures: 0,
@@ -85,7 +93,7 @@ impl SwitchRules {
     /// Forgets what is known: others may have written to the switch.
     pub(super) fn mark_unread(&mut self) {
         self.state = ReadState::Unread { not_before: None };
-        *self.writer = RuleWriter::new(self.limit);
+        *self.writer = RuleWriter::new(self.limit, Entries::new(self.app));
         self.verification.stop();
         self.failures = 0;
         self.refused = None;
@@ -115,6 +123,9 @@ impl SwitchRules {
 
     /// Begins a question of the verification, whose answer bears this token.
     pub(super) fn verify(&mut self, question: Question, token: u32, now: Instant) {
+        if question == Question::Rules {
+            self.writer.entries_mut().read_again();
+        }
         self.writer.begin_verification();
         let (rules, limit) = (self.writer.count(), self.answer_limit());
         self.verification.ask(question, token, rules, now, limit);
@@ -362,6 +373,12 @@ impl SwitchRules {
 
     /// Time at which the reading, or the verification if it goes on, has something to do.
     pub(super) fn next_deadline(&self, verifies: bool) -> Option<Instant> {
+        let of_entries = self.writer.entries().next_deadline();
+        let of_rules = self.next_deadline_of_rules(verifies);
+        of_rules.into_iter().chain(of_entries).min()
+    }
+
+    fn next_deadline_of_rules(&self, verifies: bool) -> Option<Instant> {
         match &self.state {
             ReadState::Unread { not_before } => *not_before,
             ReadState::Reading(reading) => Some(reading.deadline),

@@ -11,10 +11,12 @@ use morph_openflow::v13::{
 
 use super::*;
 
+mod entries;
 mod ranks;
 mod slow_reading;
 mod verifying;
 
+const NO_ENTRIES: BTreeMap<Dpid, EntrySet> = BTreeMap::new();
 const APP: u8 = 7;
 const A: Dpid = Dpid(1);
 const B: Dpid = Dpid(2);
@@ -102,7 +104,7 @@ impl Bench {
     }
 
     fn begin_reading(&mut self) {
-        for (channel, messages) in self.sync.read(true, self.now) {
+        for (channel, messages) in self.sync.read(&NO_ENTRIES, true, self.now) {
             for message in messages {
                 self.put(channel, &message);
             }
@@ -113,7 +115,7 @@ impl Bench {
     fn turn(&mut self) -> usize {
         let mut count = 0;
         while self.sync.has_work(self.now) {
-            let written = self.sync.write(&self.wanted, 3, self.now);
+            let written = self.sync.write(&self.wanted, &NO_ENTRIES, 3, self.now);
             for (channel, message) in written.messages {
                 let (_, message) = self.put(channel, &message);
                 count += usize::from(matches!(message, Message::FlowMod(_)));
@@ -147,7 +149,7 @@ impl Bench {
     fn together(&mut self) -> Vec<Vec<u32>> {
         let mut turns = Vec::new();
         while self.sync.has_work(self.now) {
-            let written = self.sync.write(&self.wanted, 3, self.now);
+            let written = self.sync.write(&self.wanted, &NO_ENTRIES, 3, self.now);
             for (channel, message) in &written.messages {
                 self.put(*channel, message);
             }
@@ -515,7 +517,10 @@ fn a_turn_is_no_larger_than_the_proxy_takes() {
     }
     let mut turns = Vec::new();
     while bench.sync.has_work(bench.now) {
-        let commands = bench.sync.write(&bench.wanted, 3, bench.now).messages;
+        let commands = bench
+            .sync
+            .write(&bench.wanted, &NO_ENTRIES, 3, bench.now)
+            .messages;
         turns.push(commands.iter().map(|(_, m)| m.len()).sum::<usize>());
     }
     assert!(turns.len() > 1, "{turns:?}");
@@ -540,9 +545,9 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         }
         let now = Instant::now();
         let mut wanted = BTreeMap::new();
-        assert!(sync.write(&wanted, 1, now).messages.is_empty());
+        assert!(sync.write(&wanted, &NO_ENTRIES, 1, now).messages.is_empty());
         assert_eq!(sync.take_synced().len(), count as usize);
-        sync.write(&wanted, 1, now);
+        sync.write(&wanted, &NO_ENTRIES, 1, now);
         assert!(sync.unsettled.is_empty());
         let key = key(1);
         wanted.insert(Dpid(2), RuleSet::from([(key.clone(), body(1))]));
@@ -551,7 +556,7 @@ fn a_turn_looks_at_switches_with_something_to_do_however_many_there_are() {
         sync.note(stale, &wanted, false);
         assert_eq!(sync.unsettled.len(), 1);
         assert!(sync.has_work(now));
-        assert_eq!(sync.write(&wanted, 1, now).messages.len(), 1);
+        assert_eq!(sync.write(&wanted, &NO_ENTRIES, 1, now).messages.len(), 1);
         assert!(sync.unsettled.is_empty());
     }
 }

@@ -4,6 +4,8 @@
 pub(in crate::instance) const FLOW_MOD: u32 = 1;
 /// Token of all packet-outs.
 pub(in crate::instance) const PACKET_OUT: u32 = 2;
+/// Token of all group-mods and meter-mods, which are answered only by errors.
+pub(super) const ENTRY_MOD: u32 = 3;
 /// Token of the first request that is answered.
 const FIRST: u32 = 16;
 

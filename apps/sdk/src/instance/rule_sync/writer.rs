@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use morph_api::supervisor::RuleDifference;
+use morph_openflow::entry::{EntryKey, EntrySet};
 use morph_openflow::rule::{RuleKey, RuleSet};
 use morph_openflow::v13::Message;
 
+use super::entries::{Entries, Lack};
 use super::reading::Finding;
-use super::tokens::{FLOW_MOD, Tokens};
+use super::tokens::{ENTRY_MOD, FLOW_MOD, Tokens};
 use super::waiting::WaitingRules;
 use super::window::{RuleWindow, Window};
 use crate::{Dpid, install};
@@ -39,6 +41,14 @@ pub(super) struct RuleWriter {
     mends: bool,
     /// The log says that the switch answers barriers late or not at all.
     is_late: bool,
+    /// Groups and meters.
+    entries: Entries,
+    /// Rules whose groups and meters the switch does not have.
+    deferred: BTreeSet<RuleKey>,
+    /// All rules of the switch are in `installed`.
+    is_compared: bool,
+    /// Groups and meters that are not wanted may have lost their last use.
+    may_be_unused: bool,
 }
 
 /// Messages of a turn for one switch, and what they are made with.
@@ -46,6 +56,7 @@ pub(super) struct RuleWriter {
 pub(super) struct Turn<'a> {
     pub(super) dpid: Dpid,
     pub(super) wanted: &'a RuleSet,
+    pub(super) entries: &'a EntrySet,
     pub(super) epoch: u64,
     pub(super) now: Instant,
     /// Bytes that further messages of the turn may have.
@@ -70,7 +81,7 @@ impl Turn<'_> {
 
 impl RuleWriter {
     /// State of which nothing is known.
-    pub(super) fn new(limit: RuleWindow) -> Self {
+    pub(super) fn new(limit: RuleWindow, entries: Entries) -> Self {
         RuleWriter {
             installed: RuleSet::new(),
             expired: BTreeSet::new(),
@@ -80,11 +91,30 @@ impl RuleWriter {
             first: None,
             mends: false,
             is_late: false,
+            entries,
+            deferred: BTreeSet::new(),
+            is_compared: false,
+            may_be_unused: false,
         }
+    }
+
+    pub(super) fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    pub(super) fn entries_mut(&mut self) -> &mut Entries {
+        &mut self.entries
+    }
+
+    /// Notes groups and meters whose wanted form has changed.
+    pub(super) fn note_entries(&mut self, keys: BTreeSet<EntryKey>, wanted: &EntrySet) {
+        self.may_be_unused = true;
+        self.entries.note(keys, wanted);
     }
 
     /// Notes the question of a reading.
     pub(super) fn begin_reading(&mut self) {
+        self.entries.read_again();
         self.sent_since = Some(BTreeSet::new());
         let installed = &self.installed;
         // The answer shows the others.
@@ -119,6 +149,8 @@ impl RuleWriter {
         let difference = install::difference(&read, wanted);
         let counts = install::counts(&difference);
         self.installed = read;
+        self.is_compared = true;
+        self.may_be_unused = true;
         self.waiting = WaitingRules::of(difference);
         self.mends = true;
         self.first = Some(FirstDifference { counts, sent: None });
@@ -204,6 +236,7 @@ impl RuleWriter {
     pub(super) fn note(&mut self, key: RuleKey, wanted: Option<&RuleSet>) {
         let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(&key));
         let is_installed = self.installed.contains_key(&key);
+        self.deferred.remove(&key);
         self.waiting.note(key, is_wanted, is_installed);
     }
 
@@ -220,34 +253,44 @@ impl RuleWriter {
 
     /// Whether anything is to be sent or awaited.
     pub(super) fn is_unsettled(&self) -> bool {
-        !self.waiting.is_empty() || self.first.is_some() || self.ask_again_at().is_some()
+        let waits = !self.waiting.is_empty() || self.entries.is_unsettled();
+        waits || self.first.is_some() || self.ask_again_at().is_some() || self.may_delete_entries()
     }
 
     /// Whether anything is to be sent.
     pub(super) fn has_work(&self, now: Instant) -> bool {
         let has_sent_all = self.waiting.is_empty();
         let is_unsent = |first: &FirstDifference| first.sent.is_none();
-        let waits = !has_sent_all && self.window.has_room();
+        let may_send = !has_sent_all || self.entries.has_additions();
+        let waits = may_send && self.window.has_room();
+        let has_sent_all = has_sent_all && self.entries.is_settled();
         let ends = has_sent_all && self.first.as_ref().is_some_and(is_unsent);
-        waits || ends || self.ask_again_at().is_some_and(|at| at <= now)
+        let entries = self.entries.is_answered() || self.may_delete_entries();
+        waits || ends || entries || self.ask_again_at().is_some_and(|at| at <= now)
     }
 
     /// Writes the changes for which there is room.
     pub(super) fn write(&mut self, tokens: &mut Tokens, turn: &mut Turn<'_>) {
+        self.write_entries(tokens, turn);
         while self.window.has_room() && turn.room > 0 {
             let Some(key) = self.waiting.pop() else {
                 break;
             };
-            self.change(&key, turn);
+            match self.lack(&key, turn) {
+                None => self.change(&key, turn),
+                Some(lack) => self.defer(&key, lack, turn),
+            }
             turn.written.push(key);
             if self.window.is_section() {
                 self.close(tokens, turn);
             }
         }
+        self.delete_entries(tokens, turn);
         self.mends &= !self.waiting.is_empty();
         if let Some(first) = &mut self.first
             && first.sent.is_none()
             && self.waiting.is_empty()
+            && self.entries.is_settled()
         {
             first.sent = Some(self.window.sent());
             self.ask(tokens, turn);
@@ -275,16 +318,81 @@ impl RuleWriter {
         if let Some(sent) = &mut self.sent_since {
             sent.insert(key.clone());
         }
-        match message.try_encode(FLOW_MOD) {
+        self.may_be_unused = true;
+        self.send(&message, FLOW_MOD, turn);
+    }
+
+    fn send(&mut self, message: &Message, token: u32, turn: &mut Turn<'_>) {
+        match message.try_encode(token) {
             Ok(message) => {
                 self.window.send(message.len());
                 turn.is_difference |= self.mends;
                 turn.put(message);
             }
             Err(error) => {
-                tracing::error!("a rule for switch {} is left out: {error}", turn.dpid);
+                tracing::error!("a change for switch {} is left out: {error}", turn.dpid);
             }
         }
+    }
+
+    /// Writes groups and meters that are to be added or changed. Barriers stand behind those that others refer to.
+    fn write_entries(&mut self, tokens: &mut Tokens, turn: &mut Turn<'_>) {
+        let mut has_changed = self.entries.compare(turn.dpid, turn.entries);
+        self.may_be_unused |= has_changed;
+        while self.window.has_room() && turn.room > 0 {
+            let ready = self.entries.ready(turn.dpid, turn.entries);
+            if ready.is_empty() {
+                break;
+            }
+            for key in ready {
+                if !self.window.has_room() || turn.room == 0 {
+                    break;
+                }
+                if let Some(message) = self.entries.set(key, turn.entries) {
+                    self.send(&message, ENTRY_MOD, turn);
+                }
+            }
+            has_changed = true;
+            self.ask(tokens, turn);
+        }
+        if has_changed {
+            for key in std::mem::take(&mut self.deferred) {
+                self.note(key, Some(turn.wanted));
+            }
+        }
+    }
+
+    /// Deletes groups and meters behind the rules that used them.
+    fn delete_entries(&mut self, tokens: &mut Tokens, turn: &mut Turn<'_>) {
+        while self.may_delete_entries() {
+            let messages = self.entries.delete_unused(&self.installed);
+            self.may_be_unused = !messages.is_empty();
+            if !messages.is_empty() {
+                self.ask(tokens, turn);
+            }
+            for message in messages {
+                self.send(&message, ENTRY_MOD, turn);
+            }
+        }
+    }
+
+    /// Whether groups or meters that are not wanted are to be deleted, as far as no rule uses them.
+    fn may_delete_entries(&self) -> bool {
+        let is_idle = self.is_compared && self.waiting.is_empty();
+        is_idle && self.may_be_unused && self.entries.has_deletions()
+    }
+
+    /// Reason why a rule is not to be sent: a group or a meter that the switch does not have.
+    fn lack(&self, key: &RuleKey, turn: &Turn<'_>) -> Option<Lack> {
+        self.entries.lack(turn.wanted.get(key)?)
+    }
+
+    /// Sets a rule aside until the switch has other groups or meters.
+    fn defer(&mut self, key: &RuleKey, lack: Lack, turn: &Turn<'_>) {
+        if let Lack::Missing(entry, why) = lack {
+            tracing::error!(switch = %turn.dpid, "a rule is left out: {key} uses {entry}, but {why}");
+        }
+        self.deferred.insert(key.clone());
     }
 
     fn close(&mut self, tokens: &mut Tokens, turn: &mut Turn<'_>) {

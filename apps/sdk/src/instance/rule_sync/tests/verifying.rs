@@ -157,8 +157,8 @@ fn nothing_is_asked_where_the_verification_is_off_or_held() {
     assert!(bench.sync.next_deadline(true).is_some());
     assert_eq!(bench.sync.next_deadline(false), None);
     bench.now += 2 * RULES;
-    assert!(bench.sync.read(false, bench.now).is_empty());
-    assert!(!bench.sync.read(true, bench.now).is_empty());
+    assert!(bench.sync.read(&NO_ENTRIES, false, bench.now).is_empty());
+    assert!(!bench.sync.read(&NO_ENTRIES, true, bench.now).is_empty());
 }
 
 #[test]
