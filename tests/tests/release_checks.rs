@@ -167,3 +167,54 @@ fn a_probation_counts_rules_that_are_left_out_and_does_not_praise_silence() -> R
     ensure!(summary.lost.is_empty(), "{summary:?}");
     lab.finish()
 }
+
+/// Nothing is held before the rules that a release would remove are known. An operator may want it all the same, and a rollback is
+/// not judged.
+#[test]
+fn a_release_that_would_remove_most_rules_is_stopped_before_anything_is_held() -> Result<()> {
+    let lab = Lab::with_router(Shape::single(3), "1.0.0")?;
+    let morpheus = lab.morpheus()?;
+    lab.wait_ping(1, 2)?;
+    let pid = morpheus.app("router")?["pid"].clone();
+    let before = lab.rules(Lab::ROUTER)?;
+    let ping = lab.ping_continuously(1, 2, 5)?;
+    let fewer = release(&lab, "1.0.6")?.program(&bin("examples/drops_rules")?)?;
+    expect(&install(&lab, &[], &fewer)?, 0, &[])?;
+    let answer = morpheus.try_morphctl(&["upgrade", "app=router@1.0.6"])?;
+    let words = [
+        "it would remove",
+        "rules on switch",
+        "priority 96",
+        "--allow-rule-loss",
+    ];
+    expect(&answer, ROLLED_BACK, &words)?;
+    ensure!(
+        lab.status("router")?["handover_us"] == 0,
+        "it was handed over"
+    );
+    ensure!(morpheus.app("router")?["pid"] == pid, "another instance");
+    let summary = ping.stop()?;
+    ensure!(summary.lost.is_empty(), "{summary:?}");
+    let after = lab.rules(Lab::ROUTER)?;
+    let (touched, in_both) = touched(&before, &after);
+    ensure!(touched.is_empty() && in_both == before.len(), "{touched:?}");
+
+    let args = [
+        "upgrade",
+        "app=router@1.0.6",
+        "--allow-rule-loss",
+        "--probation",
+        "60s",
+        "--no-wait",
+    ];
+    morpheus.morphctl(&args)?;
+    wait_until("most rules are removed", Duration::from_secs(20), || {
+        let is_live = lab.status("router")?["step"] == "UPGRADED";
+        Ok((is_live && lab.rules(Lab::ROUTER)?.len() * 2 < before.len()).then_some(()))
+    })?;
+    morpheus.morphctl(&["rollback", "app=router"])?;
+    wait_until("all rules are back", Duration::from_secs(20), || {
+        Ok((lab.rules(Lab::ROUTER)?.len() >= before.len()).then_some(()))
+    })?;
+    lab.finish()
+}

@@ -38,6 +38,7 @@ mod migration;
 mod rank;
 mod recent;
 mod room;
+mod rule_loss;
 mod rules;
 #[cfg(feature = "run")]
 mod runtime;

@@ -240,6 +240,9 @@ struct UpgradeArguments {
     /// Allow an upgrade to an older release that loses data of some rows; see `morphctl store migrations`
     #[arg(long)]
     allow_loss: bool,
+    /// Allow a release that, once it is ready, would remove more than half of the app's rules on a switch, or all rules of a table
+    #[arg(long)]
+    allow_rule_loss: bool,
     /// Only print what would be done: steps, change of the state, readers, tables, switches, and what would be refused
     #[arg(long, conflicts_with = "no_wait")]
     dry_run: bool,

@@ -15,7 +15,10 @@ use prost::Message as _;
 use super::path::MigrationPath;
 use super::shadow::Shadow;
 use super::{CommitOutcome, FatalError, FlushState, GO, HEALTH, Instance, Now, Output, Role};
-use crate::{App, alarms, install, view};
+use crate::{App, alarms, install, rule_loss, view};
+
+/// Most switches of which lost rules are reported.
+const LOSSES: usize = 64;
 
 impl<A: App> Instance<A> {
     pub(super) fn instruction(&mut self, bytes: Bytes, now: Now, out: &mut Vec<Output>) {
@@ -270,6 +273,7 @@ impl<A: App> Instance<A> {
         self.ready_reported = true;
         let none = RuleSet::new();
         let mut sum = RuleDifference::default();
+        let mut losses = Vec::new();
         for (dpid, read) in self.rule_sync.as_read() {
             let wanted = self.engine.wanted().get(&dpid).unwrap_or(&none);
             let one = install::counts(&install::difference(read, wanted));
@@ -277,7 +281,10 @@ impl<A: App> Instance<A> {
             sum.changed += one.changed;
             sum.removed += one.removed;
             sum.unchanged += one.unchanged;
+            losses.extend(rule_loss::of_switch(dpid, read, wanted));
         }
+        losses.sort_by_key(|loss| std::cmp::Reverse(loss.removed));
+        losses.truncate(LOSSES);
         let rows = self.engine.tables.of(None).map_or(0, view::count) as u64;
         tracing::info!(
             rows,
@@ -291,6 +298,7 @@ impl<A: App> Instance<A> {
             schema: self.config.manifest.schema,
             difference: Some(sum),
             rows,
+            losses,
         };
         self.report(report::Report::Ready(ready), out);
     }

@@ -120,6 +120,7 @@ impl UpgradeArguments {
             confirm_within_ms: self.confirm_within.map_or(0, ms),
             allow_loss: self.allow_loss,
             min_events: self.min_events,
+            allow_rule_loss: self.allow_rule_loss,
             deadlines_ms: deadlines.map(|(step, time)| (step, ms(time))).collect(),
         };
         match self.dry_run {

@@ -74,7 +74,7 @@ fn a_committed_upgrade_ends_with_0_and_its_figures() {
     );
     assert_eq!(
         fake.last_request(),
-        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None }"
+        "UpgradeRequest { app: \"router\", version: \"2.0.0\", probation_ms: 5000, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None, allow_rule_loss: false }"
     );
 }
 
@@ -84,7 +84,7 @@ fn each_status_is_a_json_object_on_its_own_line() {
     let objects = fake.json("upgrade app=router");
     assert_eq!(
         fake.last_request(),
-        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None }"
+        "UpgradeRequest { app: \"router\", version: \"\", probation_ms: 0, no_wait: false, also: [], confirm_within_ms: 0, allow_loss: false, deadlines_ms: {}, min_events: None, allow_rule_loss: false }"
     );
     assert_eq!(objects.len(), 7);
     assert!(
@@ -128,7 +128,7 @@ fn the_options_of_an_upgrade_are_passed_on() {
         "upgrade app=router --confirm-within 10m --deadline start=40s --allow-loss --min-events 5";
     assert_eq!(fake.run(line).code, 0);
     let request = fake.last_request();
-    let expected = "confirm_within_ms: 600000, allow_loss: true, deadlines_ms: {\"start\": 40000}, min_events: Some(5) }";
+    let expected = "confirm_within_ms: 600000, allow_loss: true, deadlines_ms: {\"start\": 40000}, min_events: Some(5), allow_rule_loss: false }";
     assert!(
         request.contains("probation_ms: 0") && request.ends_with(expected),
         "{request}"

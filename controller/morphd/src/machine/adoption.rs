@@ -372,6 +372,7 @@ fn plan_of(record: &UpgradeRecord) -> Plan {
         probation: probation.saturating_sub(gone.unwrap_or_default()),
         confirm: plan.confirm,
         allow_loss: plan.allow_loss,
+        allow_rule_loss: plan.allow_rule_loss,
         min_events: plan.min_events,
         deadlines,
     }

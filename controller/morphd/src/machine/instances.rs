@@ -21,6 +21,8 @@ pub struct Instance {
     pub ready: bool,
     /// Its own summary from that report.
     pub summary: String,
+    /// Objection to the rules that it would remove, from that report.
+    pub rule_loss: Option<String>,
     /// Switches on which its rules vanish again and again, by its last report on its health.
     pub vanishing: Vec<Vanishing>,
     /// Events that it has handled, by that report.
@@ -54,6 +56,7 @@ impl Instance {
             attached: false,
             ready: false,
             summary: String::new(),
+            rule_loss: None,
             vanishing: Vec::new(),
             events_reported: 0,
             live: false,

@@ -14,7 +14,9 @@ use super::processes;
 use super::query::configuration;
 use super::shadows;
 use super::state::State;
-use super::upgrade::{HealthReport, MemberInput, RuleCounts, ShadowInput, Side, StandingFaults};
+use super::upgrade::{
+    HealthReport, MemberInput, RuleCounts, ShadowInput, Side, StandingFaults, rule_loss,
+};
 use super::upgrading;
 
 /// State of the proxy when an observer begins.
@@ -245,6 +247,7 @@ fn report(state: &mut State, app: &str, id: &str, report: report::Report) {
         report::Report::Ready(ready) => {
             if let Some(instance) = state.instances.get_mut(id) {
                 instance.ready = true;
+                instance.rule_loss = rule_loss::judge(&ready.losses);
                 instance.summary = summary(ready.rows, ready.difference.unwrap_or_default());
             }
             return processes::offer(state, id);

@@ -75,6 +75,13 @@ fn steps(state: &State, member: &CheckedUpgrade, request: &UpgradeRequest) -> Ve
             "the new instance starts on the shadow".to_owned(),
         ],
     };
+    if !request.allow_rule_loss {
+        steps.push(
+            "where it would remove most of the app's rules on a switch, or all of a table, it is ended, and nothing was held: the start \
+             tells"
+                .to_owned(),
+        );
+    }
     if request.releases.len() > 1 {
         steps.push("it waits until the other apps are ready, too".to_owned());
     }

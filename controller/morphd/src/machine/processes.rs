@@ -184,8 +184,12 @@ pub(super) fn offer(state: &mut State, id: &str) {
         return;
     };
     let (app, summary) = (instance.app.clone(), instance.summary.clone());
+    let rule_loss = instance.rule_loss.clone();
     prioritize(state, &app);
     if let Some(side) = state.side_of(&app, id) {
+        if let Some(why) = rule_loss.filter(|_| side == Side::Target) {
+            state.outbox.member(&app, MemberInput::RuleLoss(why));
+        }
         state.outbox.member(&app, MemberInput::Ready(side, summary));
     }
     state

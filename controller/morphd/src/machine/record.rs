@@ -184,6 +184,8 @@ pub struct PlanRecord {
     pub confirm: bool,
     #[serde(default)]
     pub allow_loss: bool,
+    #[serde(default)]
+    pub allow_rule_loss: bool,
     /// Events that the target has to handle before the probation ends in a commit.
     #[serde(default)]
     pub min_events: u64,

@@ -51,6 +51,8 @@ pub struct UpgradeRequest {
     pub confirm: bool,
     /// An older release may lose rows.
     pub allow_loss: bool,
+    /// The target may remove any number of rules.
+    pub allow_rule_loss: bool,
     /// Events that the target has to handle in its probation.
     pub min_events: Option<u64>,
     /// Deadlines of steps, in the place of what the release says.

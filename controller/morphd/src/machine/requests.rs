@@ -373,6 +373,7 @@ fn planned(
         probation,
         confirm: request.confirm,
         allow_loss: request.allow_loss,
+        allow_rule_loss: request.allow_rule_loss,
         min_events,
         deadlines: member.deadlines,
     };
@@ -392,6 +393,7 @@ fn planned(
             probation_ms: ms(probation),
             confirm: request.confirm,
             allow_loss: request.allow_loss,
+            allow_rule_loss: request.allow_rule_loss,
             min_events,
             deadlines_ms: BTreeMap::from(deadlines),
             who: request.who.clone(),

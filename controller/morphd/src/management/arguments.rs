@@ -52,6 +52,7 @@ pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<request::UpgradeR
         allow_loss,
         deadlines_ms,
         min_events,
+        allow_rule_loss,
     } = call.into_inner();
     let mut releases = vec![(app, version(&text)?)];
     for other in also {
@@ -70,6 +71,7 @@ pub(super) fn upgrade(call: Request<UpgradeRequest>) -> Result<request::UpgradeR
         probation: (probation_ms != 0).then(|| Duration::from_millis(probation_ms.into())),
         confirm,
         allow_loss,
+        allow_rule_loss,
         min_events,
         deadlines: deadlines_ms.into_iter().map(deadline).collect(),
         who,

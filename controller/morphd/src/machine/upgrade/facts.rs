@@ -120,6 +120,8 @@ pub(super) struct Target {
     pub(super) answered: bool,
     /// Its own summary, from when it was ready.
     pub(super) summary: String,
+    /// Objection to the rules that it would remove.
+    pub(super) rule_loss: Option<String>,
 }
 
 /// Figures of the hand-over and the rollback, for the statuses.
@@ -181,6 +183,7 @@ impl Facts {
             }
             MemberInput::HoldExpired(side) => self.proxy_resumed = *side,
             MemberInput::Pong => self.target.answered = true,
+            MemberInput::RuleLoss(why) => self.target.rule_loss = Some(why.clone()),
             MemberInput::Time => self.source.time(now, out),
             MemberInput::Ready(Side::Target, _)
             | MemberInput::Rules { .. }

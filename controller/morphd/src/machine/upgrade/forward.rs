@@ -95,6 +95,10 @@ fn starting(member: &mut Member, input: &MemberInput, cx: &mut Context<'_>) {
     match input {
         MemberInput::Ready(Side::Target, summary) => {
             member.facts.target.summary.clone_from(summary);
+            let loss = member.facts.target.rule_loss.take();
+            if let Some(why) = loss.filter(|_| !member.plan.allow_rule_loss) {
+                return member.leave(Cause::failure(why), cx);
+            }
             if member.plan.mode == Mode::Online {
                 begin_shadow(member, cx);
             }

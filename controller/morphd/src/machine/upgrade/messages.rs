@@ -51,6 +51,8 @@ pub struct Plan {
     pub confirm: bool,
     /// The upgrade goes on where rows would be lost.
     pub allow_loss: bool,
+    /// The target may remove any number of rules.
+    pub allow_rule_loss: bool,
     /// Events that the target has to handle before the probation ends in a commit.
     pub min_events: u64,
     pub deadlines: Deadlines,
@@ -216,6 +218,8 @@ pub enum MemberInput {
     EndRefused(String),
     /// A report on the shadow.
     Shadow(ShadowInput),
+    /// Objection to the rules that the target would remove; `Ready` follows.
+    RuleLoss(String),
     /// An instance is attached and ready; the text is its own summary.
     Ready(Side, String),
     /// The target answered the liveness probe.

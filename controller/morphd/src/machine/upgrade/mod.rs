@@ -31,6 +31,7 @@ mod group;
 mod member;
 mod messages;
 mod probation;
+pub mod rule_loss;
 mod shadow;
 mod step;
 #[cfg(test)]

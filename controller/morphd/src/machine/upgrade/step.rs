@@ -111,6 +111,7 @@ fn objection(member: &mut Member, input: &MemberInput) -> Option<Cause> {
         | MemberInput::Ended
         | MemberInput::EndRefused(_)
         | MemberInput::Shadow(_)
+        | MemberInput::RuleLoss(_)
         | MemberInput::Ready(..)
         | MemberInput::Pong
         | MemberInput::Rules { .. }

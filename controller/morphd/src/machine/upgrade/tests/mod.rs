@@ -31,6 +31,7 @@ fn plan(mode: Mode) -> Plan {
         probation: Duration::from_secs(30),
         confirm: false,
         allow_loss: false,
+        allow_rule_loss: false,
         min_events: 0,
         deadlines: Deadlines::default(),
     }

@@ -134,3 +134,21 @@ fn a_probation_without_an_event_does_not_say_that_all_went_well() {
         "untested: it has handled no event in its probation"
     );
 }
+
+#[test]
+fn a_target_that_would_remove_most_rules_is_ended_before_anything_is_held() {
+    let loss = || MemberInput::RuleLoss("it would remove 90 rules".into());
+    let ready = || MemberInput::Ready(Side::Target, String::new());
+    let mut b = at(Mode::Plain, MemberState::Starting);
+    b.feed(loss()).feed(ready());
+    assert_eq!(b.state(), MemberState::Leaving);
+    assert_eq!(b.cause().unwrap().message, "it would remove 90 rules");
+    let mut b = at(Mode::Plain, MemberState::Starting);
+    b.change_plan(|plan| plan.allow_rule_loss = true);
+    b.feed(loss()).feed(ready());
+    assert_eq!(b.state(), MemberState::Probing);
+    // Once the target is live, an instance of it that starts again is not judged: it goes back anyway.
+    let mut b = at(Mode::Plain, MemberState::Upgraded);
+    b.feed(loss());
+    assert_eq!(b.state(), MemberState::Upgraded);
+}
