@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::limit::Limit;
 use crate::table_rows::{Row, TableRows};
-use crate::{Alarm, Key, Table, Turn};
+use crate::{Alarm, Key, Table, Turn, View};
 
 /// Most rows that one new row evicts. Two, so that there are fewer in the end where a limit was lowered.
 const MOST_EVICTED: usize = 2;
@@ -58,24 +58,14 @@ impl Turn<'_> {
     /// Number of a bounded table's rows, and its limit.
     fn room(&self, table: &str) -> Option<(usize, usize)> {
         let rows = self.tables.rows(None, table)?;
-        Some((rows.len(), self.limit(rows.bound()?.limit)))
-    }
-
-    /// Number of rows that a limit allows, at least one.
-    fn limit(&self, limit: Limit) -> usize {
-        let setting = limit.setting.and_then(|(table, name)| {
-            let table: Table<String, u32> = Table::new(table);
-            self.get(&table, &name.to_owned())
-        });
-        let rows = setting.unwrap_or(limit.rows).max(1);
-        usize::try_from(rows).unwrap_or(usize::MAX)
+        Some((rows.len(), rows_allowed(rows.bound()?.limit, &self.view())))
     }
 
     fn refuse_row(&mut self, table: &str) {
         let Some(bound) = self.tables.rows(None, table).and_then(TableRows::bound) else {
             return;
         };
-        let limit = self.limit(bound.limit);
+        let limit = rows_allowed(bound.limit, &self.view());
         let text = format!(
             "table {table} has {limit} rows, which is the limit: further ones are left out"
         );
@@ -94,6 +84,16 @@ impl Turn<'_> {
     }
 }
 
+/// Number of rows that a limit allows, at least one.
+fn rows_allowed(limit: Limit, view: &View<'_>) -> usize {
+    let setting = limit.setting.and_then(|(table, name)| {
+        let table: Table<String, u32> = Table::new(table);
+        view.get(&table, &name.to_owned())
+    });
+    let rows = setting.unwrap_or(limit.rows).max(1);
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -102,7 +102,6 @@ mod tests {
     use crate::bench::Bench;
     use crate::{
         App, AppError, Dpid, Event, Evict, Index, Pipeline, RuleInput, Rules, Setting, TableShape,
-        View,
     };
     use proptest::prelude::*;
 

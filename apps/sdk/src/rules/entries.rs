@@ -20,7 +20,8 @@ impl Rules {
         }
     }
 
-    /// Begins a meter of a switch, with a number of the app's own, below 1024. Rules use it by [`RuleBuilder::meter`].
+    /// Begins a meter of a switch, with a number of the app's own, below 1024. Rules use it by
+    /// [`RuleBuilder::meter`](crate::RuleBuilder::meter).
     pub fn meter(&mut self, dpid: Dpid, number: u32) -> MeterBuilder<'_> {
         MeterBuilder {
             rules: self,

@@ -50,8 +50,8 @@ pub(super) struct Driver<A: App> {
     watches: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     following: BTreeMap<RowSource, AbortHandle>,
     tasks: JoinSet<()>,
-    terminate: Signal,
-    interrupt: Signal,
+    /// SIGTERM and SIGINT.
+    signals: (Signal, Signal),
     /// Fail point of this release, for fault injection: `APP.VERSION.input`.
     fail_point: String,
     /// Time at which the instance ends unless it has reached anybody; `None` once it has.
@@ -84,8 +84,10 @@ impl<A: App> Driver<A> {
             watches: mpsc::channel(QUEUE),
             following: BTreeMap::new(),
             tasks,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            signals: (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            ),
             fail_point: format!("{release}.input"),
             give_up_at: Some(Instant::now() + REACHED_WITHIN),
         })
@@ -156,8 +158,8 @@ impl<A: App> Driver<A> {
         let deadline = self.instance.next_deadline();
         let sending = self.sender.as_ref().filter(|_| !self.outbox.is_empty());
         tokio::select! {
-            _ = self.terminate.recv() => Wakeup::Input(Input::Terminate),
-            _ = self.interrupt.recv() => Wakeup::Input(Input::Terminate),
+            _ = self.signals.0.recv() => Wakeup::Input(Input::Terminate),
+            _ = self.signals.1.recv() => Wakeup::Input(Input::Terminate),
             Some(input) = self.calls.1.recv() => Wakeup::Input(input),
             event = self.events.recv() => Wakeup::Session(event),
             Some(input) = self.watches.1.recv(), if takes_watches => Wakeup::Input(input),

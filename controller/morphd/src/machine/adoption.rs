@@ -371,8 +371,8 @@ fn plan_of(record: &UpgradeRecord) -> Plan {
         target_schema: plan.target_schema,
         probation: probation.saturating_sub(gone.unwrap_or_default()),
         confirm: plan.confirm,
-        allow_loss: plan.allow_loss,
-        allow_rule_loss: plan.allow_rule_loss,
+        allow_loss: plan.allowed.rows,
+        allow_rule_loss: plan.allowed.rules,
         min_events: plan.min_events,
         deadlines,
     }

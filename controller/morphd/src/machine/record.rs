@@ -182,10 +182,8 @@ pub struct PlanRecord {
     /// Without a commit the upgrade goes back at the end of the probation.
     #[serde(default)]
     pub confirm: bool,
-    #[serde(default)]
-    pub allow_loss: bool,
-    #[serde(default)]
-    pub allow_rule_loss: bool,
+    #[serde(flatten)]
+    pub allowed: AllowedLosses,
     /// Events that the target has to handle before the probation ends in a commit.
     #[serde(default)]
     pub min_events: u64,
@@ -198,6 +196,17 @@ pub struct PlanRecord {
     /// Status of the target release before: it has that again after a rollback.
     #[serde(default, alias = "was")]
     pub prior_status: Option<ReleaseStatus>,
+}
+
+/// Losses that the operator has allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedLosses {
+    /// Rows that the older schema version cannot hold.
+    #[serde(default, rename = "allow_loss")]
+    pub rows: bool,
+    /// Rules that the target would remove.
+    #[serde(default, rename = "allow_rule_loss")]
+    pub rules: bool,
 }
 
 /// Part of the record that says how far the upgrade has come.

@@ -18,8 +18,8 @@ use super::outbox::{AppChange, AppChangeKind, PipelineChange, Purpose, Reply};
 use super::pipeline::Then;
 use super::query::release_view;
 use super::record::{
-    CountsRecord, Desired, InstancesRecord, PlanRecord, Progress, ReleaseRow, ReleaseStatus,
-    ShadowRecord, UpgradeRecord,
+    AllowedLosses, CountsRecord, Desired, InstancesRecord, PlanRecord, Progress, ReleaseRow,
+    ReleaseStatus, ShadowRecord, UpgradeRecord,
 };
 use super::request::{
     ErrorKind, Place, Request, RequestError, RequestId, UpgradeRequest, unavailable,
@@ -392,8 +392,10 @@ fn planned(
             target_schema: to.schema,
             probation_ms: ms(probation),
             confirm: request.confirm,
-            allow_loss: request.allow_loss,
-            allow_rule_loss: request.allow_rule_loss,
+            allowed: AllowedLosses {
+                rows: request.allow_loss,
+                rules: request.allow_rule_loss,
+            },
             min_events,
             deadlines_ms: BTreeMap::from(deadlines),
             who: request.who.clone(),
