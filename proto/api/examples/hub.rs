@@ -245,6 +245,8 @@ impl Instance {
             && let Some(live) = self.live.as_mut()
         {
             live.awaited.retain(|awaited| *awaited != channel);
+            let confirmed = session::RulesConfirmed { channel };
+            self.control(from_app::Record::RulesConfirmed(confirmed));
         }
     }
 
@@ -458,7 +460,7 @@ async fn main() -> Result<(), Failure> {
         release: manifest.version.to_string(),
         pid: std::process::id(),
         protocol: PROTOCOL,
-        ..Default::default()
+        confirms_rules: true,
     };
     let store = unix::connect_lazy(arguments.run_dir.join("store.sock"));
     let proxy = unix::connect(arguments.run_dir.join("sessions.sock")).await?;
