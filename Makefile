@@ -29,7 +29,7 @@ runner = $(if $(as_root),--config 'target."cfg(all())".runner = "$(as_root)"',)
 EARLIER = 9cb5060
 # Tests that need root, Open vSwitch or etcd.
 system_tests = --features morph-openflow/system-tests,morph-proxy/system-tests,morph-store/system-tests
-unit_tests = $(CARGO) test $(runner) --workspace --exclude morph-tests --exclude morph-model $(system_tests)
+unit_tests = $(CARGO) test $(runner) --no-fail-fast --workspace --exclude morph-tests --exclude morph-model $(system_tests)
 end_to_end = MORPH_BIN_DIR=$(CURDIR)/$(OUT) $(CARGO) test $(runner) -p morph-tests --no-fail-fast
 
 .PHONY: all build bundles defects dependencies demo fast test unit e2e smoke bench test-long bench-store fuzz deny fmt lint clean
