@@ -317,7 +317,7 @@ fn between(
         }
         let is_last = next.is_none() && order.last() == Some(member);
         let end = match next {
-            Some(next) => u16::from(next),
+            Some(next) => u16::from(next).min(tables),
             None => tables,
         };
         // The exit of the last app may be missing.
