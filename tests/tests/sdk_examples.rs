@@ -97,7 +97,13 @@ impl Drop for Mirror {
 
 #[test]
 fn what_rules_say_is_read_back_as_it_was_said() -> Result<()> {
-    let lab = Lab::with_morpheus(Shape::single(3), &[])?;
+    let mut lab = Lab::new(Shape::single(3))?;
+    // Without bundles no other app is started.
+    let bundles = lab.dir().join("none").display().to_string();
+    std::fs::create_dir(&bundles)?;
+    lab.start_morpheus(&["--bundles", &bundles])?;
+    lab.attach()?;
+    lab.morpheus()?.wait_switches(1)?;
     start(&lab, "every_action")?;
     let rules = wait_until("the switch has the rules", SOON, || {
         let rules = lab.rules(EVERY_ACTION)?;
