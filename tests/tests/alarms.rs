@@ -68,8 +68,10 @@ fn check_log(lab: &Lab, app: &str, kind: &str) -> Result<()> {
 
 fn upgrade(lab: &Lab, release: &str) -> Result<()> {
     let release = format!("app={release}");
+    // A target without events would have an alarm of its own.
+    let probation = ["--probation", "500ms", "--min-events", "0"];
     lab.morpheus()?
-        .morphctl(&["upgrade", &release, "--probation", "500ms"])?;
+        .morphctl(&[&["upgrade", &release], &probation[..]].concat())?;
     Ok(())
 }
 
