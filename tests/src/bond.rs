@@ -7,19 +7,13 @@
 //! ```
 
 use crate::lab::Lab;
-use crate::morpheus::repository;
-use crate::newflows::PYTHON;
-use crate::shape::{no_offloads, plan_host};
-use anyhow::{Context, Result};
+use crate::program::{Program, plan_open_cable};
+use crate::shape::plan_host;
+use anyhow::Result;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Stdio};
 
 /// Bond that is running. Dropping the value ends it.
-pub struct Bond {
-    child: Child,
-    _input: ChildStdin,
-}
+pub struct Bond(#[expect(dead_code, reason = "its end is the bond's")] Program);
 
 impl Lab {
     /// Adds a host behind a bond, with a member at a port of each of these switches.
@@ -31,41 +25,15 @@ impl Lab {
         plan_host(&mut script, host, &near);
         let _ = writeln!(script, "ip link set {near} promisc on");
         for (here, there, _) in &cables {
-            let _ = writeln!(
-                script,
-                "ip link add {here} type veth peer name {there}\n\
-                 sysctl -qw net.ipv6.conf.{here}.disable_ipv6=1 net.ipv6.conf.{there}.disable_ipv6=1\n\
-                 ip link set {here} up promisc on\n\
-                 ip link set {there} up"
-            );
-            no_offloads(&mut script, "", here);
-            no_offloads(&mut script, "", there);
+            plan_open_cable(&mut script, here, there);
         }
         self.sandbox().script(&script)?;
-        let mut command = self.sandbox().command(PYTHON);
-        command.arg(repository().join("mininet/bond.py")).arg(&near);
-        command.args(cables.each_ref().map(|(here, _, _)| here));
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = child.stdin.take().context("no standard input")?;
-        let output = child.stdout.take().context("no standard output")?;
-        BufReader::new(output).read_line(&mut String::new())?;
+        let members = cables.each_ref().map(|(here, _, _)| here.as_str());
+        let program = self.start_program("bond.py", &[&near, members[0], members[1]])?;
         for (_, there, switch) in &cables {
             self.ovs()
                 .vsctl(&["add-port", &format!("s{switch}"), there])?;
         }
-        Ok(Bond {
-            child,
-            _input: input,
-        })
-    }
-}
-
-impl Drop for Bond {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(Bond(program))
     }
 }

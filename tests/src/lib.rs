@@ -32,6 +32,7 @@ mod peer;
 mod ping;
 mod plain_switch;
 mod processes;
+mod program;
 mod relay;
 mod results;
 mod rules;

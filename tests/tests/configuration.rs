@@ -135,7 +135,7 @@ fn an_app_is_configured_before_its_first_start_and_keys_stay_as_they_are_written
         entries(&lab, "books", &[])?
     );
 
-    // What is deleted stays deleted, also over another start.
+    // A deleted entry stays deleted, also over another start.
     morpheus.morphctl(&["config", "delete", "app=books", "modes.10/8", "switches.1"])?;
     morpheus.morphctl(&["app", "stop", "books"])?;
     morpheus.morphctl(&["app", "start", "books"])?;

@@ -186,7 +186,7 @@ fn a_release_that_dies_of_every_event_gives_way_after_three_and_only_to_one_that
             "doomed by packet 3",
         ],
     )?;
-    // They were poison for the release that gave way alone: the one that follows applies them.
+    // The events were poison for the release that gave way only: the next one applies them.
     wait_until("no event is in quarantine", DEADLINE, || {
         Ok(quarantined(&ledger)?.is_empty().then_some(()))
     })?;
@@ -210,7 +210,7 @@ fn a_release_that_dies_of_every_event_gives_way_after_three_and_only_to_one_that
     let log = morpheus.morphctl(&["logs", "app=ledger"])?.to_string();
     ensure!(log.contains("ledger@1.0.2: cannot run "), "{log}");
 
-    // That release has never been live, so no other one falls back to it.
+    // Release 1.0.2 has never been live, so no other one falls back to it.
     start_instead(&ledger, "ledger@1.0.2")?;
     ledger.install("1.0.3", "ledger-doomed")?;
     start_instead(&ledger, "ledger@1.0.3")?;

@@ -48,7 +48,7 @@ fn a_plain_switch_makes_no_loop_and_no_link_and_its_spare_cables_take_over() -> 
         summary.lost.is_empty() && summary.duplicates == 0,
         "{summary:?}"
     );
-    // It keeps LLDP to itself, and its ports are found anew.
+    // The bridge keeps LLDP to itself now, and its ports are found anew.
     all_cables(&lab, false)?;
     wait_alarms(&lab, "blocked-port", 0)?;
     lab.plain_keeps_lldp()?;

@@ -1,32 +1,22 @@
 //! Executable of a ledger that each packet kills.
 
+mod deadly;
+
 use std::process::ExitCode;
 
-use ledger::{Ledger, PORT, Rows1, number};
-use morph_sdk::{App, AppError, Dpid, Event, RuleInput, Rules, Turn, View};
+use deadly::Deadly;
+use ledger::number;
+use morph_sdk::PacketIn;
 
-struct Doomed(Ledger<Rows1>);
+struct Doomed;
 
-impl App for Doomed {
-    type Group = Dpid;
-
-    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        if let Event::PacketIn(packet) = event {
-            let number = number(&packet.data).unwrap_or_default();
-            assert!(number == 0, "doomed by packet {number}");
-        }
-        self.0.event(event, turn)
-    }
-
-    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Dpid> {
-        self.0.groups(input, view)
-    }
-
-    fn rules(&self, dpid: &Dpid, view: &View<'_>, rules: &mut Rules) {
-        self.0.rules(dpid, view, rules);
+impl Deadly for Doomed {
+    fn die_of(packet: &PacketIn) {
+        let number = number(&packet.data).unwrap_or_default();
+        assert!(number == 0, "doomed by packet {number}");
     }
 }
 
 fn main() -> ExitCode {
-    morph_sdk::run(|| Doomed(Ledger::new(PORT, Rows1)))
+    deadly::run::<Doomed>()
 }

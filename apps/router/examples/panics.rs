@@ -1,40 +1,25 @@
 //! Router 1.0.0 that panics on its first packet-in: the end-to-end tests upgrade to it to see it rolled back.
 
+mod defect;
+
 use std::process::ExitCode;
 
-use morph_sdk::{App, AppError, Changes, Event, RuleInput, Rules, TableShape, Turn, View};
+use defect::Defect;
+use morph_sdk::{App, AppError, Event, Turn};
 use router::{Router, V1};
 
-struct Panics(Router<V1>);
+struct Panics;
 
-impl App for Panics {
-    type Group = <Router<V1> as App>::Group;
-
-    fn reads() -> Vec<TableShape> {
-        Router::<V1>::reads()
-    }
-
+impl Defect for Panics {
     #[expect(clippy::panic, reason = "it is what it is for")]
-    fn event(&mut self, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
+    fn event(router: &mut Router<V1>, event: &Event, turn: &mut Turn<'_>) -> Result<(), AppError> {
         if matches!(event, Event::PacketIn(_)) {
             panic!("a defect in the packet-in handler");
         }
-        self.0.event(event, turn)
-    }
-
-    fn changed(&mut self, changes: &Changes, turn: &mut Turn<'_>) -> Result<(), AppError> {
-        self.0.changed(changes, turn)
-    }
-
-    fn groups(&self, input: &RuleInput<'_>, view: &View<'_>) -> Vec<Self::Group> {
-        self.0.groups(input, view)
-    }
-
-    fn rules(&self, group: &Self::Group, view: &View<'_>, rules: &mut Rules) {
-        self.0.rules(group, view, rules);
+        router.event(event, turn)
     }
 }
 
 fn main() -> ExitCode {
-    morph_sdk::run(|| Panics(Router::new()))
+    defect::run::<Panics>()
 }

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_rule_that_moves_to_another_table_is_no_loss() {
         assert_eq!(loss(&[(3, 1), (3, 2)], &[(4, 1), (4, 2)]), None);
-        // One place takes one rule.
+        // The rule in table 5 stands for one of the two.
         let loss = loss(&[(3, 1), (4, 1)], &[(5, 1)]).unwrap();
         assert_eq!((loss.added, loss.removed, loss.emptied.len()), (0, 1, 1));
     }

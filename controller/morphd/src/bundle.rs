@@ -152,7 +152,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // It is not there once it has been kept. Remains do no harm; the next morphd removes them.
+        // Where the bundle was kept the folder is gone. Remains do no harm; the next morphd removes them.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

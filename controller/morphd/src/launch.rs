@@ -24,7 +24,7 @@ pub fn options(users: Option<AppUsers>, manifest: &Manifest) -> SpawnOptions {
     ];
     // An instance that wants more memory aborts, and the machine has enough for all others.
     limits.extend(memory.map(|bytes| (Resource::Data, bytes)));
-    // This limit counts all processes of a user. It is set only where the app has a user of its own.
+    // The limit of processes counts all of a user, so an app without a user of its own has none.
     limits.extend(credentials.map(|_| (Resource::Nproc, more.processes.into())));
     SpawnOptions {
         credentials,

@@ -1,7 +1,7 @@
 //! A hub, written against the session protocol alone: the complete small client that `docs/session.md` describes.
 //!
-//! It has the switches send it each packet, floods it, and counts the packets of each switch in its table `packets`. It has
-//! one turn at a time in flight and no tables in memory: it is here to be read. Applications are written with the SDK.
+//! Switches send the hub each packet, and it floods them and counts those of each switch in its table `packets`. One turn is in
+//! flight at a time, and no table is in memory: the hub is here to be read. Applications are written with the SDK.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -31,7 +31,7 @@ const TABLE: &str = "packets";
 /// Token in the xid of barriers: their replies come back with it.
 const BARRIER: u32 = 1;
 
-/// What the command line of an instance says.
+/// Command line of an instance.
 struct Arguments {
     manifest: Manifest,
     instance: String,
@@ -86,7 +86,7 @@ struct Sent {
     packets: BTreeMap<u64, u64>,
 }
 
-/// One instance in one session.
+/// An instance in its session.
 struct Instance {
     arguments: Arguments,
     store: StoreClient<Channel>,
@@ -217,7 +217,7 @@ impl Instance {
                 self.report(report::Report::Shadow(refused));
             }
             Some(instruction::Instruction::Stop(_)) => return Ok(false),
-            // It keeps no shadow, so there is nothing to flush.
+            // The hub keeps no shadow, so there is nothing to flush.
             Some(_) | None => {}
         }
         Ok(true)

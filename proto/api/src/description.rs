@@ -202,7 +202,7 @@ impl Change {
     }
 }
 
-/// One table in two releases.
+/// A table as two releases have it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableDiff {
     /// Name of the table.

@@ -116,10 +116,10 @@ impl Tables {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Absent {
-    /// They go on to the next app.
+    /// Packets go on to the next app.
     #[default]
     Bypass,
-    /// They are dropped.
+    /// Packets are dropped.
     Drop,
 }
 

@@ -26,18 +26,18 @@ pub enum EntryKey {
 /// Contents of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryBody {
-    /// Meter.
+    /// Rate limits of a meter.
     Meter {
         /// Bits of `meter::flag`.
         flags: u16,
         /// Bands; the band with the highest exceeded rate applies.
         bands: Vec<MeterBand>,
     },
-    /// Group.
+    /// Type and buckets of a group.
     Group {
         /// Group type, a constant of `group::kind`.
         kind: u8,
-        /// Action buckets.
+        /// Buckets in the order in which they are numbered.
         buckets: Vec<Bucket>,
     },
 }

@@ -23,7 +23,7 @@ pub(crate) enum BundleStep {
     Nothing,
     /// The answer is this message.
     Reply(Message),
-    /// These flow-mods, with their frames, are to be made, or none of them.
+    /// Flow-mods with their frames, all of which are to be made, or none.
     Commit(Vec<(FlowMod, Bytes)>, Message),
     /// The message is refused by this bundle error.
     Refused(BundleError),

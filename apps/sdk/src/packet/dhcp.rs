@@ -20,7 +20,7 @@ pub mod option {
     pub const SUBNET_MASK: u8 = 1;
     /// Routers of the network.
     pub const ROUTERS: u8 = 3;
-    /// Name servers.
+    /// Addresses of name servers (option 6 of RFC 2132), the preferred one first.
     pub const NAME_SERVERS: u8 = 6;
     /// Name of the client.
     pub const HOST_NAME: u8 = 12;

@@ -38,9 +38,9 @@ pub enum Transport<'a> {
     },
     /// Content of another protocol, or one that is not as its protocol says.
     Other {
-        /// Protocol number.
+        /// Number of the protocol, as in the IPv4 header.
         protocol: u8,
-        /// The content.
+        /// Bytes behind the IP header.
         payload: &'a [u8],
     },
 }
@@ -152,7 +152,7 @@ impl<'a> Transport<'a> {
         }
     }
 
-    /// Protocol number.
+    /// Number of the protocol, as in the IPv4 header.
     pub fn protocol(&self) -> u8 {
         match self {
             Transport::Tcp(_) => TCP,

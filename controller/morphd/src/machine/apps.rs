@@ -1,4 +1,4 @@
-//! What an app's own supervision asks for: instances and takeovers.
+//! Requests of an app's own supervision: instances and takeovers.
 
 use super::call::{Answer, Call, FencePart, FenceRequest, Resume};
 use super::changes::live_write;

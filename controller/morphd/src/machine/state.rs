@@ -43,7 +43,7 @@ pub struct App {
     pub death: Option<Death>,
     /// Words for the end of its last instance.
     pub last_end: String,
-    /// What was wrong with the release that runs, at its last report.
+    /// Faults of the running release, by its last report.
     pub faults: Option<StandingFaults>,
     /// Time of the last report of events that the release that runs has handled.
     pub last_events_at: Option<Instant>,

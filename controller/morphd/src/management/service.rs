@@ -1,9 +1,8 @@
 //! Implementation of the management API: each call asks the supervisor, the proxy or the store.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use morph_api::management::management_server::Management;
 use morph_api::management::*;
@@ -22,7 +21,6 @@ use super::{
 use crate::alarms;
 use crate::children::AppUsers;
 use crate::config::Settings;
-use crate::machine::query::AppView;
 use crate::machine::request::Place;
 use crate::proxy::Proxy;
 use crate::records::Records;
@@ -30,11 +28,6 @@ use crate::supervisor::{Request, Supervisor};
 
 /// Number of log lines sent unless the call names another.
 const DEFAULT_TAIL: u32 = 200;
-/// Time within which a stopped instance must have ended.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time between two checks for its end.
-const POLL_PERIOD: Duration = Duration::from_millis(20);
-
 type RpcResult<T> = Result<Response<T>, Status>;
 type Statuses =
     std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<UpgradeStatus, Status>> + Send>>;
@@ -102,38 +95,6 @@ fn first(statuses: Vec<UpgradeStatus>) -> Result<UpgradeStatus, Status> {
     statuses
         .next()
         .ok_or_else(|| Status::internal("the upgrade is gone"))
-}
-
-/// Names of the apps by id.
-async fn names(service: &Service) -> Result<BTreeMap<u8, String>, Status> {
-    let views = service.ask(Request::Apps).await?;
-    Ok(views.into_iter().map(|view| (view.id, view.name)).collect())
-}
-
-async fn app_now(service: &Service, name: &str) -> Result<AppView, Status> {
-    let views = service.ask(Request::Apps).await?;
-    let found = views.into_iter().find(|view| view.name == name);
-    found.ok_or_else(|| Status::not_found(format!("there is no app {name}; see `morphctl apps`")))
-}
-
-/// Waits until the app has no process.
-async fn wait_stopped(service: &Service, name: &str) -> Result<(), Status> {
-    let mut polls = tokio::time::interval(POLL_PERIOD);
-    let gone = async {
-        loop {
-            polls.tick().await;
-            if app_now(service, name).await?.pid == 0 {
-                return Ok(());
-            }
-        }
-    };
-    tokio::time::timeout(STOP_TIMEOUT, gone)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Status::unavailable(format!(
-                "the instance of {name} has not ended within {STOP_TIMEOUT:?}; see `morphctl logs {name}`"
-            )))
-        })
 }
 
 #[tonic::async_trait]
@@ -223,7 +184,7 @@ impl Management for Service {
         self.may_write()?;
         let app = call.into_inner().app;
         self.ask(|reply| Request::Stop(app.clone(), reply)).await?;
-        wait_stopped(self, &app).await?;
+        self.requests.wait_stopped(&app).await?;
         Ok(Response::new(StopAppReply {}))
     }
 
@@ -237,7 +198,7 @@ impl Management for Service {
         let id = self
             .ask(|reply| Request::Remove(app.clone(), bypass, reply))
             .await?;
-        wait_stopped(self, &app).await?;
+        self.requests.wait_stopped(&app).await?;
         let switches = match keep_rules {
             true => 0,
             false => self.proxy.clean(&app, id).await?.switches,
@@ -305,7 +266,7 @@ impl Management for Service {
     async fn upgrades(&self, call: Call<UpgradesRequest>) -> RpcResult<UpgradesReply> {
         let UpgradesRequest { app, limit } = call.into_inner();
         if !app.is_empty() {
-            app_now(self, &app).await?;
+            self.requests.app(&app).await?;
         }
         let records = Records::new(self.store.clone());
         let past = crate::supervisor::history::past(&records, &app).await;
@@ -460,7 +421,7 @@ impl Management for Service {
         if !app.is_empty() && !views::is_other_owner(&app) {
             self.ask(|reply| Request::Known(app.clone(), reply)).await?;
         }
-        let names = names(self).await?;
+        let names = self.requests.names().await?;
         let flows = self.proxy.flows(dpid).await?.flows.into_iter();
         let flows = flows.map(|flow| views::flow(flow, &names));
         let flows = flows
@@ -547,7 +508,7 @@ impl Management for Service {
     ) -> RpcResult<StoreMigrationsReply> {
         let app = call.into_inner().app;
         if !app.is_empty() {
-            app_now(self, &app).await?;
+            self.requests.app(&app).await?;
         }
         let migrations = self.ask(|reply| Request::Migrations(app, reply)).await?;
         let keyspaces = self

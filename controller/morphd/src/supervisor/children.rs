@@ -111,7 +111,7 @@ impl Children {
         let process = Process::spawn_with(&options, &exec, &args, &log).map_err(|error| {
             let _ = std::fs::remove_file(&lock);
             let why = cannot_run(&exec, &error);
-            // It cannot say so itself. morphd's own log has it, too, where this line is lost.
+            // A program that cannot be run logs nothing. morphd's own log has the reason, too, should this line be lost.
             let _ = crate::log::append(&log, &format!("morphd: {app}@{version}: {why}"));
             why
         })?;

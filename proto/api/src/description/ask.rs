@@ -38,7 +38,7 @@ fn ask_within(command: &mut Command, deadline: Duration) -> Result<Description, 
     let answer = child.stdout.take().map(|out| read(out, MAX_ANSWER));
     let words = child.stderr.take().map(|out| read(out, MAX_WORDS));
     let answer = answer.map(|answer| answer.recv_timeout(deadline));
-    // It has printed everything, or too much, or nothing in time. Not reaped yet, so the group is still its own.
+    // The program has printed everything, or too much, or nothing in time. It is not reaped yet, so its process group is its own still.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);

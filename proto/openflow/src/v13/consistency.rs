@@ -26,7 +26,7 @@ pub enum RuleProblem {
     Action {
         /// Action as text.
         action: String,
-        /// Reason.
+        /// Reason for which no switch takes the action.
         problem: ActionProblem,
     },
     /// Instruction that occurs twice.

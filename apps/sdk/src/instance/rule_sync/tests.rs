@@ -570,9 +570,9 @@ fn the_changes_of_a_difference_go_together_until_all_are_sent() {
     bench.begin_reading();
     bench.handle(1);
     bench.handle(2);
-    // Of B nothing differs.
+    // Switch B has its rules.
     assert_eq!(bench.together(), [[1]]);
-    // What an event changes meanwhile goes with the rest.
+    // A change that an event makes meanwhile goes with the rest.
     bench.want(A, 7, Some(1));
     bench.want(B, 7, Some(1));
     bench.handle(1);

@@ -177,14 +177,14 @@ pub struct Load {
     pub answers: AnswerTimes,
 }
 
-/// What is wrong with an app as long as its code and its state are as they are.
+/// Faults that an app has as long as its code and its state are as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StandingFaults {
     /// Rules that it states and that cannot be.
     pub rules_left_out: u64,
     /// Rules that it states twice, with different bodies.
     pub rules_disputed: u64,
-    /// It has more alarms than are kept.
+    /// Whether the app has more alarms than are kept.
     pub alarms_left_out: bool,
 }
 

@@ -162,7 +162,7 @@ fn a_bundle_that_is_refused_is_sent_one_by_one_with_the_senders_of_its_changes()
     };
     assert_eq!(bench.requester(sent[2].0.xid), Some(requester));
     assert_eq!(bench.requester(xids[3]), None);
-    // It says nothing about the next bundle.
+    // Such an answer says nothing about the next bundle.
     bench.bundle();
     assert_eq!(bench.refuses(), ["desc"]);
 }
@@ -189,7 +189,7 @@ fn bundles_behind_a_bundle_go_in_their_order() {
     assert_eq!(shown(&sent[..expected]), singly());
     let second: Vec<u32> = sent[expected..].iter().map(|(h, _)| h.xid).collect();
     assert_eq!(second.len(), 8 + 3);
-    // What is left of the first one does not reach the second.
+    // Answers to the first bundle do not reach the second.
     bench.message(Message::BarrierReply, ends(&first).1);
     assert!(bench.sent().is_empty());
     bench.message(control(control::COMMIT_REPLY), ends(&second).0);

@@ -231,7 +231,7 @@ impl Bench {
     }
 }
 
-/// What was sent, without questions and barriers at the end.
+/// Messages that were sent, without questions and barriers at the end.
 fn changes(mut sent: Vec<String>) -> Vec<String> {
     while sent.last().is_some_and(|last| last == "barrier") {
         sent.pop();
@@ -305,7 +305,7 @@ fn another_instance_finds_them_and_changes_nothing() {
     bench.sync.mark_all_unread();
     assert_eq!(changes(bench.run()), Vec::<String>::new());
     assert!(bench.is_right());
-    // One that an earlier release has left is deleted.
+    // A group that an earlier release has left is deleted.
     bench.entries.insert(group(7), leads_to(Action::output(1)));
     let foreign = EntryKey::Group((u32::from(APP) + 1) << 24);
     bench.entries.insert(foreign, leads_to(Action::output(1)));
