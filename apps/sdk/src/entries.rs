@@ -51,11 +51,7 @@ pub(crate) fn with_own_groups(
 
 /// Whether an entry of a switch is the app's.
 pub(crate) fn is_own(app: u8, key: EntryKey) -> bool {
-    let (id, (first, last)) = match key {
-        EntryKey::Group(id) => (id, groups_of(app)),
-        EntryKey::Meter(id) => (id, meters_of(app)),
-    };
-    (first..=last).contains(&id)
+    key.is_among(groups_of(app), meters_of(app))
 }
 
 /// Entries among those that wait which may be sent now: the groups that they refer to are in the switch, and do not wait.

@@ -23,6 +23,17 @@ pub enum EntryKey {
     Group(u32),
 }
 
+impl EntryKey {
+    /// Whether the id is in one of these ranges, each from its first id to its last: of groups, or of meters.
+    pub fn is_among(self, groups: (u32, u32), meters: (u32, u32)) -> bool {
+        let (id, (first, last)) = match self {
+            EntryKey::Group(id) => (id, groups),
+            EntryKey::Meter(id) => (id, meters),
+        };
+        (first..=last).contains(&id)
+    }
+}
+
 /// Contents of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryBody {

@@ -101,13 +101,8 @@ impl Cleaning {
             }
             _ => EntrySet::new(),
         };
-        let is_own = |(key, _): &(EntryKey, EntryBody)| {
-            let (id, (first, last)) = match *key {
-                EntryKey::Group(id) => (id, groups_of(self.id)),
-                EntryKey::Meter(id) => (id, meters_of(self.id)),
-            };
-            (first..=last).contains(&id)
-        };
+        let (groups, meters) = (groups_of(self.id), meters_of(self.id));
+        let is_own = |(key, _): &(EntryKey, EntryBody)| key.is_among(groups, meters);
         found.into_iter().filter(is_own).collect()
     }
 }
